@@ -62,11 +62,21 @@ class WatchedProcess:
 
     def __init__(self):
         self.held, self.worked, self.given_back, self.ended = 100 << 20, 1.0, 0, []
+        self.garbage, self.searches = 0, 0
 
     def watch(self, most):
         return MemoryWatch(
-            most, held=lambda: self.held, work=lambda: self.worked, give_back=self.give_back, end=self.ended.append
+            most,
+            held=lambda: self.held,
+            work=lambda: self.worked,
+            collect=self.collect,
+            give_back=self.give_back,
+            end=self.ended.append,
         )
+
+    def collect(self):
+        self.searches += 1
+        return self.garbage
 
     def give_back(self):
         self.given_back += 1
@@ -103,6 +113,27 @@ def test_what_is_free_is_given_back_now_and_then():
     process.worked += 1.0
     process.held -= 1
     assert looks(100) == 0
+
+
+def test_garbage_is_looked_for_before_that_and_more_seldom_where_there_is_little():
+    process = WatchedProcess()
+    watch = process.watch(1 << 30)
+
+    def searches(looks):
+        before = process.searches
+        for _ in range(looks):
+            process.worked += 1.0
+            assert watch.look()
+        return process.searches - before
+
+    assert searches(100) == 0  # it holds as much as at first
+    process.held += 16 << 20
+    process.garbage = 1000
+    assert searches(100) == 5
+    process.garbage = 999
+    assert searches(2000) == 7  # after 20, 40, 80, 160, 320, 640 and 640 looks
+    process.garbage = 1000
+    assert searches(1280) >= 20
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,8 @@ def _prepare_process(args: argparse.Namespace) -> None:
 def _keep_from_garbage_collection() -> None:
     """Let Python look no more for garbage among what there is, and more rarely among what comes.
 
-    No request is part of a cycle. Lists in JSON are thousands of new objects, and to look through them for garbage
-    takes longer than to read them.
+    Lists in JSON are thousands of new objects, and to look through them for garbage takes longer than to read them.
+    What connections leave in cycles is looked for where memory has grown (`memory_limit`).
     """
     gc.collect()
     gc.freeze()
