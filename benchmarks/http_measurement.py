@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
@@ -66,17 +66,23 @@ def measure_http_scenario(
             process.check_alive()
             url = f"http://127.0.0.1:{process.port}{asked.path}"
             pids, fronts = process.pids + descendants(process.pids), _fronts(process)
-            before, front_before = cpu_seconds(pids), cpu_seconds(fronts)
+            before = {pid: cpu_seconds([pid]) for pid in pids + fronts}
             try:
                 done = run_h2load_over_http(scenario.load, seconds, url, asked.fields, asked.body, response_bytes, work)
             except LoadGeneratorFailed as error:
                 raise LoadGeneratorFailed(f"{name}: {error}") from error
-            metrics = {**done, CPU_METRIC: 1e6 * (cpu_seconds(pids) - before) / done["requests"]}
+            metrics = {**done, CPU_METRIC: 1e6 * _cpu_seconds_since(before, pids) / done["requests"]}
             if fronts:
-                metrics[FRONT_CPU_METRIC] = 1e6 * (cpu_seconds(fronts) - front_before) / done["requests"]
+                metrics[FRONT_CPU_METRIC] = 1e6 * _cpu_seconds_since(before, fronts) / done["requests"]
             found[name].append(metrics)
             print_progress(f"{scenario.name}, round {number} of {rounds}: {name}: {format_metrics(metrics, scenario)}")
     return found
+
+
+def _cpu_seconds_since(before: Mapping[int, float], pids: Sequence[int]) -> float:
+    """Processor time of processes since then; one that has ended meanwhile, as those of trials do, is left out."""
+    living = [pid for pid in pids if Path("/proc", str(pid)).exists()]
+    return cpu_seconds(living) - sum(before[pid] for pid in living)
 
 
 def measure_beside_json(rounds: int, seconds: float, work: Path) -> dict[str, list[Metrics]]:

@@ -1,6 +1,8 @@
 """What servers are sent over HTTP, and what is checked of their answers."""
 
 import json
+import os
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from benchmarks.http_servers import ENVIRONMENTS
 from benchmarks.load_generators.large_json import large_body
 from benchmarks.requests import BenchmarkRequest
 from benchmarks.scenarios import BENTOML, HTTP, LITSERVE, MLSERVER, MOSEC, SCENARIOS, TRITON_HTTP
+from benchmarks.server_processes import cpu_seconds
 from rnnserve.web.rest.infer_request import read_infer_request
 
 WALK = BenchmarkRequest(np.array([[[1, 2], [3, 4]]], "f4"), np.array([[0.5, -0.25]], "f4"))
@@ -116,3 +119,12 @@ def test_the_large_body_has_16_mib_and_a_message_to_the_server_has_room_for_it()
     assert len(body) >= 16 << 20
     request, _ = read_infer_request(body, None, "m", "")
     assert len(request.SerializeToString()) < 4 << 20
+
+
+def test_the_time_of_a_process_that_has_ended_meanwhile_is_left_out():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        pids = [os.getpid(), process.pid]
+        before = {pid: cpu_seconds([pid]) for pid in pids}
+        process.kill()
+    before[process.pid] = 1000.0
+    assert 0 <= http_measurement._cpu_seconds_since(before, pids) < 10
