@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 _UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
-_COPIES, _FEWEST = 4, 2
+_ARRIVAL_COPIES, _FEWEST = 4, 2
 """Where address space is short: how often a message may be there while it is received, read and refused; and how many
 are received at once in any case, so that one that does not arrive does not keep the others waiting."""
 
@@ -144,7 +144,7 @@ class GrpcServer:
             return
         self._service.response_room = self._budget.limit // 2 // RESPONSE_COPIES  # of the half of one connection
         self._memory_guard.most_bytes = max(left // 2, 0)
-        at_once = max(left // (_COPIES * message_bytes(self._settings)), _FEWEST)
+        at_once = max(left // (_ARRIVAL_COPIES * message_bytes(self._settings)), _FEWEST)
         self._transport.receive_few(at_once)
         if not self._has_told_of_address_space:  # it may be set ready again
             self._has_told_of_address_space = True

@@ -8,7 +8,7 @@ and makes one scan of it. `steps` are what loops run over, `step_index` is the n
 a loop fills (`item_changes` is what a step sets in one that holds all steps), and `step_functions` are torch's
 functions on them. `symbolic_sizes` says what is certain of a dynamic size; `refused` is the refusal of a loop, with its
 line. `value_checks` leaves checks of values out, and `value_branches` lets both sides of branches on values run, of
-which `choices` chooses.
+which `choices` chooses; `places` finds both.
 
 The package is a part of `rnnserve.export.recurrence`, and imports of it what `scan` imports.
 

@@ -7,9 +7,10 @@ then chooses what each holds. Sides that write to tensors, attributes or items, 
 import ast
 import copy
 import types
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from rnnserve.export.recurrence.loops.names import stored
+from rnnserve.export.recurrence.loops.places import at_places
 from rnnserve.export.recurrence.loops.rewriting import SourceFile
 from rnnserve.export.source_lines import source_line
 
@@ -48,12 +49,9 @@ def write_branches(
         places: Files and lines of the branches.
     """
     found = []
-    for function in functions:
-        node = file.node(function)
-        lines = [line for name, line in places if name == function.__code__.co_filename]
-        branches = [] if node is None else [each for line in lines if (each := branch_at(node, line)) is not None]
-        if node is None or not branches:
-            continue
+    there: Iterator[tuple[types.FunctionType, ast.FunctionDef, list[_Branch]]]
+    there = at_places(file, functions, places, branch_at)
+    for function, node, branches in there:
         filename = function.__code__.co_filename
         # What is within another branch first: the sides of that one are copied.
         for number, branch in enumerate(sorted(branches, key=lambda each: -each.test.lineno)):

@@ -8,6 +8,7 @@ import ast
 import types
 from collections.abc import Collection, Sequence
 
+from rnnserve.export.recurrence.loops.places import at_places
 from rnnserve.export.recurrence.loops.rewriting import SourceFile
 
 __all__ = ["check_at", "codes_of", "drop_checks"]
@@ -32,13 +33,9 @@ def drop_checks(
         without: Files and lines of the checks.
     """
     found = []
-    for function in functions:
-        node = file.node(function)
-        lines = [line for name, line in without if name == function.__code__.co_filename]
-        checks = [] if node is None else [check for line in lines if (check := check_at(node, line)) is not None]
-        if node is not None and checks:
-            _Dropper(checks).visit(node)
-            found.append(function)
+    for function, node, checks in at_places(file, functions, without, check_at):
+        _Dropper(checks).visit(node)
+        found.append(function)
     return found
 
 
