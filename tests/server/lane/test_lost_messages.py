@@ -15,9 +15,10 @@ def test_the_lane_goes_on_where_there_was_no_memory_for_a_message(monkeypatch):
 
     with running(held) as (_, lane, infer):
         monkeypatch.setattr(lane, "_take_large", fail)
-        infer.future(b"x" * (LARGE + 1))
+        large = infer.future(b"x" * (LARGE + 1))
         until(lambda: lost)
         response = infer.future(b"small")
         held.calls.get(timeout=PATIENCE).answer(b"answered")
         assert response.result(PATIENCE) == b"answered"
         lost[0].answer(b"")  # so that the lane may end
+        assert large.result(PATIENCE) == b""
