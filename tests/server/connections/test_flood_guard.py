@@ -15,8 +15,8 @@ from rnnserve.server.connections.flood_guard import (
     arrived_by_connection,
     bound_window,
 )
+from rnnserve.server.connections.guard_thread import LOOK_SECONDS
 
-LOOK = flood_guard._LOOK_SECONDS
 MUCH = flood_guard._MUCH
 
 
@@ -36,9 +36,9 @@ class Scene:
     def arrived(self):
         return {name: Arrived(read, self.unread.get(name, 0)) for name, read in self.read.items()}
 
-    def look(self, *, turns=0, seconds=LOOK, polls=True, **read):
+    def look(self, *, turns=0, seconds=LOOK_SECONDS, polls=True, **read):
         """A look after so many turns and seconds of work, and so many bytes read from connections."""
-        self.at += LOOK
+        self.at += LOOK_SECONDS
         turned, worked = self.turned_and_worked
         self.turned_and_worked = turned + turns, worked + seconds
         self.progress = Progress(*self.turned_and_worked) if polls else None
@@ -131,11 +131,11 @@ def test_a_window_is_opened_again_and_bounded_for_twice_as_long_the_next_time(sc
         assert scene.bounds[before:] == [("flood", size) for size in (16384, 4096, flood_guard._OPEN)]
     assert bounded_for == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert len(caplog.records) == 1, "one line, until it has a first time again"
-    for _ in range(int(flood_guard._FORGIVEN_SECONDS / LOOK) + 1):
+    for _ in range(int(flood_guard._FORGIVEN_SECONDS / LOOK_SECONDS) + 1):
         scene.look(turns=1)
     scene.flood(2)
     assert len(caplog.records) == 2
-    for _ in range(int(1 / LOOK) + 2):
+    for _ in range(int(1 / LOOK_SECONDS) + 2):
         scene.look(turns=1)
     assert scene.bounds[-1] == ("flood", flood_guard._OPEN)
 
@@ -189,12 +189,3 @@ def test_a_bounded_window_takes_less_and_an_opened_one_loses_nothing(connected):
         received += accepted.recv(1 << 16)
     sender.join(20)
     assert received == sent
-
-
-def test_the_guard_is_started_and_closed():
-    looks = threading.Semaphore(0)
-    guard = FloodGuard(lambda: looks.release(), dict, dict, lambda *_: None)
-    guard.start()
-    for _ in range(2):
-        assert looks.acquire(timeout=20)
-    guard.close()

@@ -5,14 +5,12 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 import types
 
 import pytest
 
 from rnnserve.server.connections import memory_guard
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard, resident_bytes
-from support.waiting import until
 
 ONE_BLOCK = """
 from rnnserve.server.connections.memory_guard import resident_bytes
@@ -86,18 +84,15 @@ def test_the_resident_memory_of_a_process():
 def memory(monkeypatch):
     """Resident bytes as the guard sees them, 100 MB at first; what of them is free; and the times it was given back."""
     memory = types.SimpleNamespace(resident=100 << 20, given_back=0, free=0)
-    others = set(threading.enumerate())  # guards of servers that other tests share, among them
-
-    def is_of_another_guard():
-        return threading.current_thread() in others - {threading.main_thread()}
+    others = set(threading.enumerate()) - {threading.current_thread()}  # guards of servers that other tests share
 
     def give_back():
-        if not is_of_another_guard():
+        if threading.current_thread() not in others:
             memory.given_back += 1
             memory.resident, memory.free = memory.resident - memory.free, 0
 
     def resident():
-        return resident_bytes() if is_of_another_guard() else memory.resident
+        return resident_bytes() if threading.current_thread() in others else memory.resident
 
     monkeypatch.setattr(memory_guard, "resident_bytes", resident)
     monkeypatch.setattr(memory_guard, "give_back_free_memory", give_back)
@@ -106,29 +101,21 @@ def memory(monkeypatch):
 
 IDLE, BUSY = Activity(False, False, False), Activity(True, False, False)
 STREAMS, LOADING = Activity(False, True, False), Activity(True, True, True)
+EACH = 0.05  # seconds between two looks
 
 
-@pytest.fixture
-def guarding():
-    """Start guards, which are closed after the test, and have ended before the next one."""
-    guards, before = [], set(threading.enumerate())
+class Looking(MemoryGuard):
+    """A guard that looks when it is told to, at times of its own."""
 
-    def start(*args, **more):
-        guards.append(MemoryGuard(*args, **more))
-        return guards[-1]
+    at = 0.0
 
-    yield start
-    for guard in guards:
-        guard.close()
-    until(lambda: "memory guard" not in {thread.name for thread in set(threading.enumerate()) - before})
+    def looks(self, seconds=0.3):
+        for _ in range(round(seconds / EACH)):
+            self.at += EACH
+            self.look(self.at)
 
 
-def looks():
-    """Wait for some looks of the guard."""
-    time.sleep(0.3)
-
-
-def test_calls_are_ended_while_memory_is_short(memory, guarding):
+def test_calls_are_ended_while_memory_is_short(memory):
     asked = queue.Queue()
 
     def end_late(count):
@@ -137,116 +124,115 @@ def test_calls_are_ended_while_memory_is_short(memory, guarding):
         return 1
 
     noted = []
-    guarding(500 << 20, lambda: BUSY, end_late, noted.append)
+    guard = Looking(500 << 20, lambda: BUSY, end_late, noted.append)
     memory.resident = 600 << 20
-    looks()
+    guard.looks()
     assert asked.empty()
     assert set(noted) == {False}
     memory.resident = 1200 << 20
-    looks()
+    guard.looks()
     assert (noted.count(True), noted[-1]) == (2, False)
     assert (asked.qsize(), memory.resident) == (2, 600 << 20)
     assert memory.given_back == 2
 
 
-def test_no_call_is_ended_for_memory_that_is_free(memory, guarding):
+def test_no_call_is_ended_for_memory_that_is_free(memory):
     """Ordinary large calls were, on a busy machine, for what gRPC had taken for those before them."""
-    guarding(500 << 20, lambda: BUSY, lambda _: pytest.fail("it ends calls"))
-    looks()
+    guard = Looking(500 << 20, lambda: BUSY, lambda _: pytest.fail("it ends calls"))
+    guard.looks()
     assert memory.given_back == 0
     for count in (1, 2):
         memory.free, memory.resident = 60 << 20, 650 << 20
-        looks()
+        guard.looks()
         assert (memory.given_back, memory.resident) == (count, 590 << 20)
 
 
-def test_streams_without_a_request_in_hand_may_be_what_takes_memory(memory, guarding):
+def test_streams_without_a_request_in_hand_may_be_what_takes_memory(memory):
     asked = queue.Queue()
-    guard = guarding(500 << 20, lambda: STREAMS, lambda count: asked.put(count) or 0)
+    guard = Looking(500 << 20, lambda: STREAMS, lambda count: asked.put(count) or 0)
     memory.resident = 1200 << 20
-    looks()
-    guard.close()
-    looks()
+    guard.looks()
     assert asked.qsize()
     assert memory.given_back == 1 + asked.qsize(), "once since it is idle, and each time before streams are ended"
 
 
 @pytest.mark.parametrize("first", [IDLE, LOADING])
-def test_what_is_there_in_an_idle_moment_or_was_loaded_is_no_shortage(memory, guarding, first):
+def test_what_is_there_in_an_idle_moment_or_was_loaded_is_no_shortage(memory, first):
     activity = [first]
-    guarding(500 << 20, lambda: activity[0], lambda _: pytest.fail("it ends calls"))
+    guard = Looking(500 << 20, lambda: activity[0], lambda _: pytest.fail("it ends calls"))
     memory.resident = 900 << 20
-    looks()
+    guard.looks()
     activity[0] = BUSY
     memory.resident = 1300 << 20
-    looks()
+    guard.looks()
 
 
-def test_free_memory_is_given_back_in_an_idle_moment(memory, guarding):
+def test_free_memory_is_given_back_in_an_idle_moment(memory):
     activity = [BUSY]
-    guarding(500 << 20, lambda: activity[0], lambda _: 0)
+    guard = Looking(500 << 20, lambda: activity[0], lambda _: 0)
     memory.resident = 200 << 20
-    looks()
+    guard.looks()
     assert memory.given_back == 0
     activity[0] = IDLE
-    looks()
+    guard.looks()
     assert memory.given_back == 1
 
 
-def test_what_streams_hold_after_models_were_loaded_is_given_back_when_they_have_ended(memory, guarding):
+def test_what_streams_hold_after_models_were_loaded_is_given_back_when_they_have_ended(memory):
     """It had been taken for what the models need, and stayed for good: 380 MB of messages that did not end."""
     activity = [STREAMS]
-    guard = guarding(900 << 20, lambda: activity[0], lambda _: 0, soonest=0.05)
+    guard = Looking(900 << 20, lambda: activity[0], lambda _: 0, soonest=0.05)
     guard.take_models_into_account()
     memory.resident = 400 << 20
-    looks()
+    guard.looks()
     activity[0] = IDLE
     memory.free = 290 << 20
-    until(lambda: memory.resident == 110 << 20)
+    guard.looks(8.0)
+    assert memory.resident == 110 << 20
 
 
-def test_what_models_need_is_taken_into_account_in_the_first_idle_moment(memory, guarding):
-    guard = guarding(900 << 20, lambda: IDLE, lambda _: 0, soonest=0.05)
+def test_what_models_need_is_taken_into_account_in_the_first_idle_moment(memory):
+    guard = Looking(900 << 20, lambda: IDLE, lambda _: 0, soonest=0.05)
     memory.resident = 300 << 20
     guard.take_models_into_account()
-    looks()
+    guard.looks()
     given_back = memory.given_back
     assert given_back
-    looks()
+    guard.looks()
     assert memory.given_back == given_back, "nothing is left to give back of what the models need"
 
 
-def test_memory_that_grows_little_by_little_is_given_back(memory, guarding):
+def test_memory_that_grows_little_by_little_is_given_back(memory):
     """Each step of it is too small for it."""
-    guarding(500 << 20, lambda: IDLE, lambda _: 0)
+    guard = Looking(500 << 20, lambda: IDLE, lambda _: 0)
     memory.resident += 20 << 20
-    looks()
+    guard.looks()
     assert memory.given_back == 0
     memory.resident += 20 << 20
-    looks()
+    guard.looks()
     assert memory.given_back == 1
 
 
-def test_what_was_in_use_is_given_back_later(memory, guarding):
+def test_what_was_in_use_is_given_back_later(memory):
     """Free memory is given back again and again, but ever less often while nothing comes of it."""
-    guarding(500 << 20, lambda: IDLE, lambda _: 0, soonest=0.02)
+    guard = Looking(500 << 20, lambda: IDLE, lambda _: 0, soonest=0.02)
     memory.resident = 200 << 20
-    time.sleep(1.5)
+    guard.looks(1.5)
     assert 3 <= memory.given_back <= 7
 
 
-def test_the_memory_of_models_is_not_given_back_again_and_again(memory, guarding):
-    guard = guarding(500 << 20, lambda: IDLE, lambda _: 0, soonest=0.02)
+def test_the_memory_of_models_is_not_given_back_again_and_again(memory):
+    guard = Looking(500 << 20, lambda: IDLE, lambda _: 0, soonest=0.02)
     memory.resident = 200 << 20
     guard.take_models_into_account()
-    time.sleep(0.5)
+    guard.looks(0.5)
     assert memory.given_back == 1
 
 
-def test_where_the_system_does_not_tell_there_is_no_guard(monkeypatch, guarding):
+def test_where_the_system_does_not_tell_there_is_no_guard(monkeypatch):
     monkeypatch.setattr(memory_guard, "resident_bytes", lambda: None)
-    guarding(0, lambda: pytest.fail("it looks"), lambda _: 0)
-    looks()
+    guard = Looking(0, lambda: pytest.fail("it looks"), lambda _: 0)
+    guard.looks()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's function")

@@ -146,9 +146,9 @@ def test_turns_last_until_none_waits_and_then_arrival_counts_again(clock):
     assert names_of(window.give_back(1) for _ in range(3)) == ["c1", "c2"]
 
 
-def test_a_narrowed_window_receives_fewer_at_once_and_one_after_a_large_message(clock):
+def test_a_bounded_window_receives_fewer_at_once_and_one_after_a_large_message(clock):
     window = full(clock)
-    window.narrow(2)
+    window.bound(2)
     wait(window, ["a1", "b1", "c1", "d1"])
     assert [window.give_back(1), window.give_back(1)] == [None, None]  # two are more than may be
     assert window.limit == 2
@@ -156,6 +156,22 @@ def test_a_narrowed_window_receives_fewer_at_once_and_one_after_a_large_message(
     assert window.give_back(LARGE) is None
     assert (window.limit, window.taken) == (1, 1)
     assert window.give_back(1).name == "b1"
+
+
+@pytest.mark.parametrize("bounds", [(2, None), (1, 2, None), (9,), (1, 9)])
+def test_a_bound_that_is_lifted_leaves_the_window_as_it_was(clock, bounds):
+    """It stayed for good: the next start of a model had the whole of the address space, and two messages at once."""
+    window = full(clock)
+    window.taken = 0
+    for at_most in bounds:
+        window.bound(at_most)
+    for _ in range(4):  # small messages
+        window.taken += 1
+        window.give_back(1)
+    assert (window.limit, window.is_wide) == (4, True)
+    window.taken += 1
+    window.give_back(LARGE)
+    assert window.limit == (2 if bounds[-1] is None else 1)
 
 
 def test_those_that_do_not_arrive_are_passed_over_after_a_while(clock):

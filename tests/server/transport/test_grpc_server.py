@@ -154,3 +154,28 @@ def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
     with asking(repository, transport="auto") as stub:
         assert stub.ModelInfer(request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})).outputs
     assert "ModelInfer takes the public transport, which is slower" in caplog.text
+
+
+@pytest.mark.parametrize("transport", ["lane", "public"])
+def test_what_little_address_space_bounds_is_as_before_when_there_is_more_of_it(repository, monkeypatch, transport):
+    """What is received at once, which streams are open, what requests hold, and what memory is short."""
+    settings = Settings(repository, grpc_port=0, provider="cpu", transport=transport)
+
+    def bounds():
+        of_transport = serving._transport
+        windows = (
+            [of_transport._window]
+            if transport == "lane"
+            else [pool._turns._window for pool in (of_transport._inference, of_transport._streams)]
+        )
+        streams = of_transport._streams.most if transport == "lane" else None
+        held = serving._budget.limit, serving._service.response_room, serving._memory_guard.most_bytes
+        return [window.limit for window in windows], streams, held
+
+    with Server(settings) as server:
+        serving = server._transport
+        usual = bounds()
+        for left in (100 << 20, 1 << 50, 50 << 20, None):
+            monkeypatch.setattr(grpc_server, "address_space_left", lambda left=left: left)
+            serving.set_ready(True)
+            assert (bounds() == usual) == (left not in (100 << 20, 50 << 20))

@@ -6,14 +6,14 @@ import pytest
 
 from rnnserve.server.connections import flood_guard
 from rnnserve.server.connections.flood_guard import Arrived, FloodGuard
+from rnnserve.server.connections.guard_thread import LOOK_SECONDS
 from rnnserve.server.transport import public_progress
 from rnnserve.server.transport.public_progress import PublicProgress
 from rnnserve.server.transport.received_bytes import ReceivedBytes
 
-LOOK = flood_guard._LOOK_SECONDS
 MUCH = flood_guard._MUCH
 MESSAGE, AHEAD = 20 * MUCH, MUCH
-MANY, FEW = (int(factor * public_progress._FEW * LOOK) for factor in (1.5, 0.5))
+MANY, FEW = (int(factor * public_progress._FEW * LOOK_SECONDS) for factor in (1.5, 0.5))
 FLOOD, POLITE = "127.0.0.1:1", "::1:2"
 NAMES = {FLOOD: "ipv4:127.0.0.1:1", POLITE: "ipv6:%5B::1%5D:2"}
 
@@ -38,9 +38,9 @@ class Scene:
     def awaited(self):
         return self.waiting
 
-    def look(self, *, messages=0, seconds=LOOK, **read):
+    def look(self, *, messages=0, seconds=LOOK_SECONDS, **read):
         """A look after so many messages and seconds of work, and bytes read from "flood" and "polite"."""
-        self.at += LOOK
+        self.at += LOOK_SECONDS
         self.worked += seconds
         self.received.messages += messages
         self.read.update({FLOOD: read.get("flood", 0), POLITE: read.get("polite", 0)})
@@ -78,7 +78,7 @@ def test_none_is_where_many_come_or_the_server_has_nothing_to_do(scene, look):
 
 def test_a_server_that_a_busy_machine_gives_little_time_is_not_idle(scene):
     for number in range(20):
-        scene.look(seconds=LOOK if number % 5 == 0 else 0.0, flood=4 * MUCH)
+        scene.look(seconds=LOOK_SECONDS if number % 5 == 0 else 0.0, flood=4 * MUCH)
     assert scene.bounds[0] == (FLOOD, flood_guard._NARROW)
 
 

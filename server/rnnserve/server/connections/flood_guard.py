@@ -6,11 +6,11 @@ with ACK, and those of unknown types. A client that sent 100 MB of them a second
 as long as it went on, and a supervisor killed the worker, since its lane made no turns. The public transport has some
 threads that read; eight such clients kept them all (`transport.public_progress` says what a turn is there).
 
-So a thread looks whether the lane's works in one poll for long. Then connections from which more was read meanwhile
-than messages may be have their receive windows bounded to some kilobytes: what has arrived is read soon, and each poll
-brings little more. So have those that would be next. Nothing is lost: a client that only had much to say is slowed down
-and not cut off. The window is opened again a while later; if the connection then keeps the lane again, it is bounded
-for twice as long.
+So the guards' thread looks whether the lane's works in one poll for long. Then connections from which more was read
+meanwhile than messages may be have their receive windows bounded to some kilobytes: what has arrived is read soon, and
+each poll brings little more. So have those that would be next. Nothing is lost: a client that only had much to say is
+slowed down and not cut off. The window is opened again a while later; if the connection then keeps the lane again, it
+is bounded for twice as long.
 """
 
 import contextlib
@@ -21,8 +21,6 @@ import socket
 import struct
 import sys
 import termios
-import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -32,8 +30,6 @@ from rnnserve.server.sockets.listening import connections
 __all__ = ["Arrived", "FloodGuard", "Progress", "address_of", "arrived_by_connection", "bound_window"]
 
 _log = logging.getLogger(__name__)
-
-_LOOK_SECONDS = 0.05
 
 _WORKING_SECONDS = 0.02
 """Seconds of processor time without a turn from which on the connections are looked at. Batches that run take 10 ms."""
@@ -112,15 +108,6 @@ class FloodGuard:
         self._before: dict[str, Arrived] | None = None  # and at the last
         self._bounded: dict[str, tuple[float, int]] = {}  # until when, and to how many bytes
         self._opened: dict[str, tuple[float, float]] = {}  # when again, and for how long they had been bounded
-        self._is_closed = threading.Event()
-
-    def start(self) -> None:
-        """Look from now on, on a thread."""
-        threading.Thread(target=self._loop, name="flood guard", daemon=True).start()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._is_closed.set()
 
     def look(self, at: float) -> None:
         """Look once, at a time in seconds of any clock."""
@@ -176,13 +163,6 @@ class FloodGuard:
             self._bound(name, _OPEN)
         if over:
             self._opened = {name: was for name, was in self._opened.items() if at - was[0] <= _FORGIVEN_SECONDS}
-
-    def _loop(self) -> None:
-        while not self._is_closed.wait(_LOOK_SECONDS):
-            try:
-                self.look(time.monotonic())
-            except OSError as error:
-                _log.warning("cannot look at the connections: %s", error)
 
 
 def arrived_by_connection(port: int) -> dict[str, Arrived]:

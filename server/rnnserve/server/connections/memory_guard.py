@@ -11,8 +11,6 @@ most every quarter of a second, and every 8 s where little comes of it.
 """
 
 import logging
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +24,6 @@ _log = logging.getLogger(__name__)
 _STATM = Path("/proc/self/statm")
 _PAGE = 4096
 
-_LOOK_SECONDS = 0.05
 _AT_ONCE = 8
 """Calls that are ended between two looks: what they held is given back meanwhile. Some of 15 MB arrive in the time that
 it takes to find those that do not."""
@@ -64,7 +61,7 @@ class Activity(NamedTuple):
 
 
 class MemoryGuard:
-    """Looks at the memory of the process while it serves.
+    """Bounds the memory of the process while it serves.
 
     Attributes:
         most_bytes: Resident bytes, beyond those of the last moment without any activity, above which calls are ended.
@@ -79,7 +76,7 @@ class MemoryGuard:
         *,
         soonest: float = _SOONEST,
     ) -> None:
-        """Start the thread, where the operating system tells the memory.
+        """Begin with what is resident now.
 
         Args:
             most_bytes: Resident bytes, beyond those of the last moment without any activity, above which calls are
@@ -94,48 +91,51 @@ class MemoryGuard:
         self._end_late = end_late
         self._note_short = note_short
         self._soonest = soonest
-        self._is_closed = threading.Event()
         self._has_new_models = False
-        resident = resident_bytes()
-        if resident is not None:
-            threading.Thread(target=self._loop, args=(resident,), name="memory guard", daemon=True).start()
+        self._pause, self._due = soonest, 0.0  # of giving back
+        self._lowest = self._usual = resident_bytes()  # None where the operating system does not say
 
     def take_models_into_account(self) -> None:
         """Take what is resident in the next idle moment, free memory apart, for what the models need."""
         self._has_new_models = True
 
-    def close(self) -> None:
-        """End the thread."""
-        self._is_closed.set()
+    def look(self, at: float) -> None:
+        """Give back what is free, or end calls, where that is due. To be called again and again, on one thread.
 
-    def _loop(self, lowest: int) -> None:
-        usual_bytes = lowest
-        pause, due = self._soonest, 0.0
-        while not self._is_closed.wait(_LOOK_SECONDS):
-            resident, activity = resident_bytes(), self._look()
-            if resident is None:  # no descriptor is left to look with
-                continue
-            if not activity.has_requests:
-                # What streams hold is none of the models', which would else never be given back.
-                has_new_models = self._has_new_models and not (activity.has_streams or activity.is_loading)
-                if (has_new_models or resident > lowest + _WORTH) and time.monotonic() >= due:
-                    before = resident
-                    give_back_free_memory()
-                    resident = resident_bytes() or before
-                    pause = self._soonest if before - resident > _FRUITFUL else min(2 * pause, _LATEST)
-                    due = time.monotonic() + pause
-                    if has_new_models:
-                        self._has_new_models, lowest = False, resident
-                lowest = min(lowest, resident)
-            if activity.is_loading or not (activity.has_requests or activity.has_streams):
-                usual_bytes = resident
-            most = usual_bytes + self.most_bytes
-            is_short = resident > most and _is_in_use(most)
-            self._note_short(is_short)
-            if is_short:
-                ended = self._end_late(_AT_ONCE)
-                if ended:
-                    _log.warning("ended %d calls whose messages took memory and did not end", ended)
+        Args:
+            at: Time in seconds on any clock.
+        """
+        resident = resident_bytes()
+        if resident is None:  # no descriptor is left to look with
+            return
+        activity = self._look()
+        if not activity.has_requests:
+            resident = self._give_back(resident, activity, at)
+            self._lowest = min(self._lowest or resident, resident)
+        if self._usual is None or activity.is_loading or not (activity.has_requests or activity.has_streams):
+            self._usual = resident
+        most = self._usual + self.most_bytes
+        is_short = resident > most and _is_in_use(most)
+        self._note_short(is_short)
+        if is_short:
+            ended = self._end_late(_AT_ONCE)
+            if ended:
+                _log.warning("ended %d calls whose messages took memory and did not end", ended)
+
+    def _give_back(self, resident: int, activity: Activity, at: float) -> int:
+        """Give back what is free, where much may be, and it is time; return what is resident then, in bytes."""
+        # What streams hold is none of the models', which would else never be given back.
+        has_new_models = self._has_new_models and not (activity.has_streams or activity.is_loading)
+        is_worth_it = self._lowest is not None and resident > self._lowest + _WORTH
+        if not (has_new_models or is_worth_it) or at < self._due:
+            return resident
+        give_back_free_memory()
+        left = resident_bytes() or resident
+        self._pause = self._soonest if resident - left > _FRUITFUL else min(2 * self._pause, _LATEST)
+        self._due = at + self._pause
+        if has_new_models:
+            self._has_new_models, self._lowest = False, left
+        return left
 
 
 def _is_in_use(most: int) -> bool:

@@ -45,6 +45,7 @@ class ReceiveWindow(Generic[R]):
         "_late_seconds",
         "_most",
         "_turns",
+        "_usual",
         "is_wide",
         "limit",
         "taken",
@@ -73,6 +74,7 @@ class ReceiveWindow(Generic[R]):
         """
         self._at_once = self._most = self.limit = at_once
         self._after_large = after_large
+        self._usual = at_once, after_large
         self._late_seconds = late_seconds
         self._in_order = in_order
         self._clock = clock
@@ -82,17 +84,20 @@ class ReceiveWindow(Generic[R]):
         self.taken = self.waiting = 0
         self.is_wide = True
 
-    def narrow(self, at_once: int) -> None:
-        """Receive fewer at once from now on, and one after a large one. For any thread.
+    def bound(self, at_most: int | None) -> None:
+        """Receive no more at once from now on, and one after a large one. For any thread.
 
         What another thread counts at the same moment may undo it until the next message.
 
         Args:
-            at_once: Messages that are received at once.
+            at_most: Messages that are received at once at the most; None for as many as at first.
         """
-        self._at_once = at_once
-        self._after_large = 1
-        self._most = min(self._most, at_once)
+        at_once, after_large = self._usual
+        if at_most is None:
+            self._at_once, self._after_large, self._most = at_once, after_large, at_once
+        else:
+            self._at_once, self._after_large = min(at_once, at_most), 1
+            self._most = min(self._most, self._at_once)
         self.limit = self._most + self._late
 
     def wait(self, receiver: R) -> None:

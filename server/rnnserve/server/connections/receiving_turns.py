@@ -54,10 +54,10 @@ class ReceivingTurns:
         """How many threads wait for a turn."""
         return self._window.waiting
 
-    def narrow(self, at_once: int) -> None:
-        """Give fewer turns at once from now on, and one after a large message."""
+    def bound(self, at_most: int | None) -> None:
+        """Give no more turns at once from now on, and one after a large message; None for as many as at first."""
         with self._lock:
-            self._window.narrow(at_once)
+            self._window.bound(at_most)
 
     def take_free(self) -> bool:
         """Take a turn if one is free, without a wait; return whether one was."""

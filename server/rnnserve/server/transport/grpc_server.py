@@ -15,6 +15,7 @@ import grpc
 
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, ByteBudget
+from rnnserve.server.connections.guard_thread import GuardThread
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.connections.private_socket import address_of_socket
@@ -111,6 +112,8 @@ class GrpcServer:
             self._transport.end_late,
             self._transport.note_short,
         )
+        self._guards = GuardThread()
+        self._guards.add(self._memory_guard.look)
 
     def start(self) -> None:
         """Begin to answer.
@@ -123,6 +126,7 @@ class GrpcServer:
         self._server.start()
         self._is_started = True
         self._transport.start()
+        self._guards.add(self._transport.look)
 
     def set_ready(self, ready: bool) -> None:
         """Set what grpc.health.v1 answers, for the server as a whole and for the inference service.
@@ -141,11 +145,13 @@ class GrpcServer:
         self._budget.limit, said = bytes_for_requests(self._settings.max_held_bytes, uncounted, left)
         if left is None or said is None:
             self._service.response_room = None
+            self._memory_guard.most_bytes = self._settings.max_held_bytes + _UNCOUNTED
+            self._transport.bound_receiving(None)
             return
         self._service.response_room = self._budget.limit // 2 // RESPONSE_COPIES  # of the half of one connection
         self._memory_guard.most_bytes = max(left // 2, 0)
         at_once = max(left // (_ARRIVAL_COPIES * message_bytes(self._settings)), _FEWEST)
-        self._transport.receive_few(at_once)
+        self._transport.bound_receiving(at_once)
         if not self._has_told_of_address_space:  # it may be set ready again
             self._has_told_of_address_space = True
             _log.warning("%s. At most %d messages of --max-message-bytes are received at once", said, at_once)
@@ -178,7 +184,7 @@ class GrpcServer:
         """
         self._health.shut_down()
         left = self._stopping.stop(grace, is_started=self._is_started)
-        self._memory_guard.close()
+        self._guards.close()
         self._pools.shutdown()
         self._hostile.thread.shutdown(wait=False)
         return left

@@ -58,6 +58,7 @@ class LaneTransport(Lane):
         )
         self._dispatcher = dispatcher
         self._message_bytes = message_bytes(settings)
+        self._max_streams = settings.max_streams
         self._flood_guard = FloodGuard(
             self._progress,
             lambda: arrived_by_connection(port()),
@@ -82,10 +83,9 @@ class LaneTransport(Lane):
         calls = max(self._open_calls - len(streams) - len(fronts), 0)
         return calls + sum([stream.in_hand for stream in streams]) + sum([front.in_hand for front in fronts])
 
-    def start(self) -> None:
-        """Begin to serve."""
-        super().start()
-        self._flood_guard.start()
+    def look(self, at: float) -> None:
+        """Slow down connections whose bytes keep the lane's thread."""
+        self._flood_guard.look(at)
 
     def turns_of_threads(self) -> dict[str, Callable[[], float]]:
         """Turns of the lane's thread."""
@@ -102,10 +102,10 @@ class LaneTransport(Lane):
     def note_short(self, is_short: bool) -> None:
         """Nothing: the lane receives few messages beside those that are late."""
 
-    def receive_few(self, at_once: int) -> None:
-        """Receive fewer messages at once, and keep fewer streams open."""
-        self._window.narrow(at_once)
-        self._streams.most = min(self._streams.most, at_once)
+    def bound_receiving(self, at_most: int | None) -> None:
+        """Receive no more messages at once, and keep no more streams open."""
+        self._window.bound(at_most)
+        self._streams.most = self._max_streams if at_most is None else min(self._max_streams, at_most)
 
     def end(self, deadline: float, /) -> list[str]:
         """Wait for the lane's last answer, and for the last large request."""
@@ -116,7 +116,6 @@ class LaneTransport(Lane):
                 left.append("requests on the lane")
         if not self._dispatcher.close(_CLOSE_SECONDS):
             left.append("large requests")
-        self._flood_guard.close()
         return left
 
     def _progress(self) -> Progress | None:

@@ -68,7 +68,10 @@ class PublicTransport:
     def start(self) -> None:
         """Take many calls at a time from gRPC's core where a crowd waits there."""
         self._accepting.start()
-        self._flood_guard.start()
+
+    def look(self, at: float) -> None:
+        """Slow down connections whose bytes keep the threads that read."""
+        self._flood_guard.look(at)
 
     def turns_of_threads(self) -> dict[str, Callable[[], float]]:
         """None beside those of grpcio's own thread."""
@@ -86,10 +89,10 @@ class PublicTransport:
         """While memory is short, receive no more messages beside those that are late."""
         self._inference.is_short_of_memory = is_short
 
-    def receive_few(self, at_once: int) -> None:
-        """Receive fewer messages at once: on streams, too, which take turns."""
-        self._inference.receive_few(at_once)
-        self._streams.receive_few(at_once)
+    def bound_receiving(self, at_most: int | None) -> None:
+        """Receive no more messages at once: on streams, too, which take turns."""
+        self._inference.bound_receiving(at_most)
+        self._streams.bound_receiving(at_most)
 
     def hold(self) -> None:
         """Hold answers back."""
@@ -110,5 +113,4 @@ class PublicTransport:
 
     def end(self, _: float, /) -> list[str]:
         """Nothing: gRPC's core says whether calls have ended."""
-        self._flood_guard.close()
         return []

@@ -124,9 +124,9 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
             self._has_come.set()
         return future
 
-    def receive_few(self, at_once: int) -> None:
-        """Receive fewer messages at once from now on, and one after a large one."""
-        self._turns.narrow(at_once)
+    def bound_receiving(self, at_most: int | None) -> None:
+        """Receive no more messages at once from now on, and one after a large one; None for as many as at first."""
+        self._turns.bound(at_most)
 
     def receive(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         """Wait for a call's message, on the thread that has the call.

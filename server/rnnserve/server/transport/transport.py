@@ -36,6 +36,13 @@ class Transport(Protocol):
     def start(self) -> None:
         """Begin to serve, after the gRPC server has been started."""
 
+    def look(self, at: float) -> None:
+        """Look at the connections, and slow down those that keep all others waiting. For the guards' thread.
+
+        Args:
+            at: Time in seconds on the clock of `clock`.
+        """
+
     def turns_of_threads(self) -> dict[str, Callable[[], float]]:
         """By the name of each thread that takes calls: a number that is another after each of its turns."""
 
@@ -48,11 +55,12 @@ class Transport(Protocol):
     def note_short(self, is_short: bool) -> None:
         """Note whether memory is short."""
 
-    def receive_few(self, at_once: int) -> None:
-        """Receive fewer messages at once from now on, and one after a large one: there is little address space.
+    def bound_receiving(self, at_most: int | None) -> None:
+        """Receive no more messages at once from now on, and one after a large one: there is little address space.
 
         Args:
-            at_once: Messages that are received at once; and streams that may be open, where each may receive one, too.
+            at_most: Messages that are received at once at the most, and streams that may be open, where each may
+                receive one, too; None for as many as at first.
         """
 
     def hold(self) -> None:
