@@ -232,16 +232,17 @@ class Lane(HeldAnswers):
         queue, window, unfinished, pace = self._queue, self._window, self._unfinished, self._pace
         poll, request_call, receive = queue.poll, self._core.request_registered_call, self.operations.receive_message
         method, may_accept, shut_down = self._method, self._may_accept, self._cygrpc.CompletionType.queue_shutdown
+        arrived, believes_callers = self._arrived, self._believes_callers
         call: LaneCall | None = None  # whose message is to be received
         message: ArrivedRequest | None = None
         turn_at = time.time() + _IDLE_SECONDS
         if not self._ident:  # else it goes on after something was lost
             self._begin()
         while True:
-            if not (self._accepting or self._open_calls or self._arrived):
+            if not (self._accepting or self._open_calls or arrived):
                 self._accepting = -1
                 queue.shutdown()  # no operation may be started after this
-            if self._arrived or self._has_work or pace.look_until or (window.waiting and window.taken < window.limit):
+            if arrived or self._has_work or pace.look_until or (window.waiting and window.taken < window.limit):
                 event = poll(LONG_AGO)
             else:
                 event = poll(time.time() + _LATE_SECONDS if window.waiting else turn_at)
@@ -254,10 +255,11 @@ class Lane(HeldAnswers):
                 else:  # its message has arrived
                     del unfinished[tag]
                     payload = event.batch_operations[0].message()
-                    if window.is_wide and len(payload or b"") <= SMALL:
+                    size = 0 if payload is None else len(payload)
+                    if window.is_wide and size <= SMALL:
                         window.taken -= 1
                     else:
-                        call = window.give_back(len(payload or b""))
+                        call = window.give_back(size)
                     if payload is None:  # it was half-closed, or lost: with the public server's message
                         tag.refuse(Unsupported(f"{method} requires exactly one request message."))
                     else:
@@ -273,7 +275,7 @@ class Lane(HeldAnswers):
                     metadata = event.invocation_metadata
                     if len(metadata) > MANY_FIELDS:
                         metadata = self._new.few_fields(event)
-                    told = said_of_peer(metadata) if self._believes_callers else ()
+                    told = said_of_peer(metadata) if believes_callers else ()
                     call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline), told, metadata)
                     if window.taken < window.limit:
                         window.taken += 1
@@ -284,7 +286,7 @@ class Lane(HeldAnswers):
                 if event.completion_type == shut_down:
                     return
                 self.turns += 1
-                is_idle = not (self._arrived or self._has_work)
+                is_idle = not (arrived or self._has_work)
                 if window.waiting and (window.taken < window.limit or (is_idle and not pace.look_until)):
                     self._receive_waiting()
                 if not is_idle:
@@ -302,14 +304,18 @@ class Lane(HeldAnswers):
                 unfinished[call] = None
                 call.call.start_server_batch((receive(0),), call)
             if message is not None:
-                self._arrived += (message,) if len(message.payload) <= SMALL else self._take_large(message)
-                if len(self._arrived) >= MAX_REQUESTS or (self._came_alone and self._open_calls == 1 and self._arrived):
+                if len(message.payload) <= SMALL:
+                    arrived.append(message)
+                else:
+                    arrived += self._take_large(message)
+                if len(arrived) >= MAX_REQUESTS or (self._came_alone and self._open_calls == 1 and arrived):
                     self._hand_on()
             event = tag = call = payload = message = None  # a call lives as long as anything that refers to it
 
     def _hand_on(self) -> None:
         """Hand on what has arrived, and have further work done; while answers are held back, keep it."""
-        arrived, self._arrived = self._arrived, []
+        arrived = self._arrived.copy()
+        self._arrived.clear()
         if arrived:
             self.taken += len(arrived)
             self._came_alone = len(arrived) == 1
