@@ -17,6 +17,7 @@ from support.checked_requests import checked_request, signature
 from support.waiting import until
 
 PATIENCE = 10.0
+SLOW = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
 
 
 class Model:
@@ -25,9 +26,9 @@ class Model:
     name = "slow"
     in_steps = None
     signature = signature()
-    cost = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
 
-    def __init__(self):
+    def __init__(self, cost=SLOW):
+        self.cost = cost
         self.statistics = Statistics()
         self.batches: list[list[int]] = []
         self.started, self.may_go = threading.Event(), threading.Event()
@@ -131,6 +132,31 @@ def test_what_arrives_while_a_caller_runs_its_own_request_is_run_after_it(schedu
     running.join(PATIENCE)
     assert scheduler.close(PATIENCE)
     assert model.batches == [[1], [2, 3]]
+
+
+@pytest.mark.parametrize(("seconds", "runs_at_once"), [(20e-6, True), (1e-3, False)])
+def test_what_takes_less_than_to_wake_a_thread_is_run_on_the_one_that_asks(seconds, runs_at_once):
+    """Also while another request runs; and what takes longer waits, and shares the next run."""
+    model = Model(Cost(seconds, 0.0, 0.0, 0.0))
+    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
+    first = hold(scheduler, model)
+    later = [Caller(number) for number in (2, 3)]
+    running = [
+        threading.Thread(target=scheduler.submit, args=[caller], kwargs={"may_run_now": True}) for caller in later
+    ]
+    for thread in running:
+        thread.start()
+    until(lambda: len(model.batches) == (3 if runs_at_once else 1) and scheduler.queued == (0 if runs_at_once else 2))
+    model.may_go.set()
+    for caller in (first, *later):
+        assert isinstance(caller.wait(), dict)
+    for thread in running:
+        thread.join(PATIENCE)
+    assert [caller.answered_on in running for caller in later] == [runs_at_once] * 2
+    assert len(model.batches) == (3 if runs_at_once else 2)
+    assert scheduler.close(PATIENCE)
+    with pytest.raises(ShuttingDown):
+        scheduler.submit(Caller(4), may_run_now=True)
 
 
 def test_a_run_of_a_caller_can_be_taken_for_hung(scheduler, model):
