@@ -4,12 +4,12 @@ import mmap
 import os
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from benchmarks.errors import ServerFailed
 from benchmarks.server_processes import ServerProcess, count_mapped_files, cpu_seconds, resident_bytes, running_server
+from support.running_processes import is_running
 
 READY = r"gRPC on 127\.0\.0\.1:(\d+)"
 SERVER = """
@@ -22,14 +22,6 @@ time.sleep(60)
 """
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 def test_a_server_is_ended_with_its_children_even_those_that_ignore_sigterm(tmp_path):
     with running_server("a server", [sys.executable, "-c", SERVER], READY, tmp_path / "log") as process:
         assert process.port == 1234
@@ -37,7 +29,7 @@ def test_a_server_is_ended_with_its_children_even_those_that_ignore_sigterm(tmp_
         pids = process.pids
         assert len(pids) == 2
         assert resident_bytes(pids) > 1_000_000
-    assert not any(alive(pid) for pid in pids)
+    assert not any(is_running(pid) for pid in pids)
 
 
 def test_a_server_is_ended_where_the_block_fails(tmp_path):
@@ -51,7 +43,7 @@ def test_a_server_is_ended_where_the_block_fails(tmp_path):
     with pytest.raises(RuntimeError, match="measuring failed"):
         measure()
     assert pids
-    assert not any(alive(pid) for pid in pids)
+    assert not any(is_running(pid) for pid in pids)
 
 
 def test_a_server_that_does_not_come_up_says_why_in_its_last_line(tmp_path):

@@ -12,7 +12,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.bad_versions import BAD_FILES, BAD_GRAPHS, SAMPLE, publish_good
 from support.inference_requests import arrays, request
+from support.running_processes import is_running
 from support.served_process import ServedProcess, serve_repository
+from support.waiting import until
 
 PATIENCE = 60.0
 """Seconds that anything may take before a drill fails; all of it takes a tenth of that on an idle machine."""
@@ -141,10 +143,7 @@ def test_a_server_that_is_killed_leaves_no_process(served):
     process = served({"endless": BAD_GRAPHS["endless"]})
     (tries,) = process.children()
     process.kill()
-    deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{tries}").exists() and " Z " not in Path(f"/proc/{tries}/stat").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not is_running(tries))
 
 
 def test_a_signal_to_stop_is_heard_before_anything_serves(tmp_path):

@@ -18,8 +18,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers.signals import SAME_SECONDS
 from support.inference_requests import request
+from support.running_processes import is_running
 from support.waiting import PATIENCE, until
-from support.workers import Load, Serving, ask, is_running, new_channel, serving
+from support.workers import Load, Serving, ask, new_channel, serving
 
 TWO = ("--workers", "2")
 

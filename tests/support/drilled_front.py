@@ -51,7 +51,7 @@ class DrilledFront:
 
     def front(self) -> int:
         """The front's process."""
-        (pid,) = (pid for pid in self.process.children() if b"\0web\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        (pid,) = self.process.children(b"\0web\0")
         return pid
 
     def sightings(self) -> dict[str, Sighting]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import grpc
 
+from support.running_processes import children_of
+
 __all__ = ["ServedProcess", "serve_repository"]
 
 _END_SECONDS = 30.0
@@ -59,10 +61,9 @@ class ServedProcess:
     def log(self) -> str:
         return self._log.read_text()
 
-    def children(self) -> list[int]:
-        """Numbers of the processes that it has started."""
-        threads = Path(f"/proc/{self._popen.pid}/task").iterdir()
-        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+    def children(self, words: bytes = b"") -> list[int]:
+        """Numbers of the processes that it has started, and whose command lines have these words."""
+        return children_of(self._popen.pid, words)
 
     def megabytes(self) -> float:
         """Resident memory of the process and of those that it has started."""

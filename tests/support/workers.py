@@ -18,17 +18,10 @@ import numpy as np
 
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.inference_requests import request
+from support.running_processes import children_of
 from support.waiting import PATIENCE
 
-__all__ = ["Load", "Serving", "ask", "is_running", "new_channel", "serving"]
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there, and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # it has gone, before or while it is looked at
-        return False
+__all__ = ["Load", "Serving", "ask", "new_channel", "serving"]
 
 
 @dataclass
@@ -52,8 +45,7 @@ class Serving:
 
     def workers(self) -> list[int]:
         """The processes of its workers, without those that have ended."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split() if is_running(int(pid))]
+        return children_of(self.process.pid, b"\0--report-fd")
 
     def send(self, number: signal.Signals) -> None:
         """Send the process a signal."""

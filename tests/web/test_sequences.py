@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,10 +60,6 @@ class Connection(http.client.HTTPConnection):
         return self.ask(WALK[:, at : at + 1], **ends, **parameters)
 
 
-def fronts(process):
-    return [pid for pid in process.children() if b"\0web\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 class Carried:
     """The client has the states."""
 
@@ -102,7 +97,7 @@ def test_a_new_connection_for_each_step_and_new_fronts_in_the_middle(served, con
     stepper = states()
     for at in range(WALK.shape[1]):
         if at == 3:
-            for number in fronts(process):
+            for number in process.children(b"\0web\0"):
                 os.kill(number, signal.SIGKILL)
         status, said = stepper.step(connect(), at)
         assert status == 200, said

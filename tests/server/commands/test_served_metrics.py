@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import urllib.request
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -18,8 +17,9 @@ import pytest
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.inference_requests import request
+from support.running_processes import children_of, is_running
 from support.waiting import PATIENCE, until
-from support.workers import Load, ask, is_running, new_channel, serving
+from support.workers import Load, ask, new_channel, serving
 
 SIMPLE = "direction_simple"
 
@@ -194,9 +194,9 @@ def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, 
         assert refused_by_front(found) == {}
         wrong = [("POST", f"/v2/models/{SIMPLE}/infer", "no JSON"), ("GET", "/nowhere", None), ("PUT", "/v2", None)]
         assert [status_of(by_http, *each) for each in wrong] == [400, 404, 405]
-        (front,) = children(server, b"rnnserve.cli\0web")
+        (front,) = fronts(server)
         os.kill(front, signal.SIGKILL)
-        until(lambda: len(set(children(server, b"rnnserve.cli\0web")) - {front}) == 1)
+        until(lambda: len(set(fronts(server)) - {front}) == 1)
         until(lambda: can_be_asked(by_http))
         found = scrape(by_http)
         assert requests(found) == counted
@@ -234,17 +234,14 @@ def refused_by_front(found):
     return {match[1]: value for name, value in found.items() if value and (match := told.fullmatch(name))}
 
 
+def fronts(server):
+    """The processes that speak HTTP."""
+    return children_of(server.process.pid, b"rnnserve.cli\0web")
+
+
 def scrapers(server):
     """The processes that answer scrapes."""
-    return children(server, b"counting.scraper")
-
-
-def children(server, words):
-    """The processes that it has started, on any of its threads, whose command line has these words."""
-    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
-    pids = [pid for path in tasks for pid in path.read_text().split()]
-    found = [int(pid) for pid in pids if words in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return [pid for pid in found if is_running(pid)]
+    return children_of(server.process.pid, b"counting.scraper")
 
 
 def without_gauges(found):

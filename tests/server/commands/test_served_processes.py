@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import functools
+import itertools
 import os
 import pty
 import re
@@ -22,8 +23,9 @@ import pytest
 
 from support.factors import answers, is_answered_by, publish_factor
 from support.narrowed import closed, limited
+from support.running_processes import children_of, is_running
 from support.waiting import until
-from support.workers import is_running, serving
+from support.workers import serving
 
 PATIENCE = 30.0
 WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
@@ -54,7 +56,8 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
         mark.touch()
         server.send(signal.SIGHUP)  # workers of a new generation, whose trials take for ever
         until(lambda: mark.read_text() == "xx")
-        every = {*children_of(server.process.pid), *children_of(*children_of(server.process.pid))}
+        of_supervisor = children_of(server.process.pid)
+        every = {*of_supervisor, *itertools.chain.from_iterable(map(children_of, of_supervisor))}
         assert set(workers) < every
         assert len(every) == 6
         for pid in every:
@@ -73,15 +76,6 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
 def is_free(port):
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
-
-
-def children_of(*pids):
-    return [
-        int(child)
-        for pid in pids
-        for thread in Path(f"/proc/{pid}/task").glob("*")
-        for child in (thread / "children").read_text().split()
-    ]
 
 
 @WORKERS

@@ -17,7 +17,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers.supervisor import worker_count
 from support.inference_requests import request
-from support.running_processes import is_running
+from support.running_processes import children_of, is_running
 from support.waiting import PATIENCE, until
 
 
@@ -48,11 +48,6 @@ def serving(repository, *options):
             process.communicate(timeout=PATIENCE)
 
 
-def workers_of(process) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(pid) for pid in children]
-
-
 def ask(port: int) -> grpc.StatusCode:
     """One request on a connection of its own: any worker may get it."""
     options = [("grpc.use_local_subchannel_pool", 1)]
@@ -72,13 +67,13 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="fi
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
 def test_one_dies_and_the_service_does_not(repository, number):
     with serving(repository) as (process, port):
-        before = workers_of(process)
+        before = children_of(process.pid)
         assert len(before) == 2
         met = Counter(ask(port) for _ in range(20))
         os.kill(before[0], number)
         met += Counter(ask(port) for _ in range(40))
-        until(lambda: len(set(workers_of(process)) - set(before)) == 1)
-        assert before[1] in workers_of(process)
+        until(lambda: len(set(children_of(process.pid)) - set(before)) == 1)
+        assert before[1] in children_of(process.pid)
         met += Counter(ask(port) for _ in range(20))
         # Connections that lay in the dead worker's hands fail, with the status that says "try again".
         assert met.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
@@ -107,7 +102,7 @@ def counted(port: int) -> int:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_they_end_together(repository, number):
     with serving(repository) as (process, _):
-        workers = workers_of(process)
+        workers = children_of(process.pid)
         process.send_signal(number)
         assert process.wait(PATIENCE) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
@@ -116,7 +111,7 @@ def test_they_end_together(repository, number):
 @needs_proc
 def test_workers_do_not_outlive_a_supervisor_that_was_killed(repository):
     with serving(repository) as (process, _):
-        workers = workers_of(process)
+        workers = children_of(process.pid)
         process.kill()
         process.wait(PATIENCE)
         until(lambda: not any(is_running(pid) for pid in workers))
