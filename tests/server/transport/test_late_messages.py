@@ -7,7 +7,6 @@ from typing import Any
 import grpc
 import pytest
 
-from rnnserve.server.clock import now
 from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT
 from rnnserve.server.transport import late_messages
 from rnnserve.server.transport.late_messages import LateMessages, end_call
@@ -43,8 +42,8 @@ class Known:
 
 def late(since: float, *calls: Call, arriving: set[str] | str | None = "unasked") -> LateMessages:
     """Calls that have waited for so many seconds."""
-    messages = LateMessages()
-    messages.receiving = dict.fromkeys(calls, now() - since)  # type: ignore[arg-type]
+    messages = LateMessages(lambda: since)
+    messages.receiving = dict.fromkeys(calls, 0.0)  # type: ignore[arg-type]
     messages.arriving = None if arriving == "unasked" else Known(arriving)  # type: ignore[assignment, arg-type]
     return messages
 

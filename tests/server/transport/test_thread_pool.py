@@ -1,7 +1,6 @@
 """A bounded number of threads and of calls: what is too much is refused, and late messages give way."""
 
 import threading
-import time
 from collections import Counter
 
 import grpc
@@ -14,6 +13,19 @@ from support.call_events import CallEvent
 from support.waiting import until
 
 PATIENCE = 20.0
+
+
+class Clock:
+    """Stands still until it is set forward."""
+
+    def __init__(self):
+        self.at = 100.0
+
+    def __call__(self):
+        return self.at
+
+    def go_on(self, seconds=1.0):
+        self.at += seconds
 
 
 class Context:
@@ -46,6 +58,17 @@ class Messages:
 
 def receive(pool, messages, context):
     return pool.receive(messages, context)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def result_meanwhile(call, clock):
+    """What comes of a call while time goes by."""
+    until(call.done, meanwhile=clock.go_on)
+    return call.result()
 
 
 @pytest.fixture
@@ -138,30 +161,35 @@ def test_the_next_message_is_received_beside_one_that_does_not_arrive():
     pool.shutdown()
 
 
-def test_no_more_messages_are_received_beside_late_ones_while_memory_is_short():
+def test_no_more_messages_are_received_beside_late_ones_while_memory_is_short(clock):
     """On a busy machine each message of 15 MB was late, and so many more were received: 48 at once."""
-    pool = CallPool(32, 32, "test", TooManyCalls("Test", 32))
+    pool = CallPool(32, 32, "test", TooManyCalls("Test", 32), clock=clock)
     pool.is_short_of_memory = True
     contexts = [Context() for _ in range(20)]
     late = [pool.submit(receive, pool, Messages(context), context) for context in contexts]
-    time.sleep(0.6)
-    assert len(pool.late.receiving) == 8
+    until(lambda: (len(pool.late.receiving), pool._turns.waiting) == (8, 12))
+    for _ in range(4):
+        clock.go_on()
+        pool.look()
+    assert (len(pool.late.receiving), pool._turns.waiting) == (8, 12)
     pool.is_short_of_memory = False
-    assert pool.submit(receive, pool, iter([b"message"]), Context("another")).result(PATIENCE) == b"message"
+    another = pool.submit(receive, pool, iter([b"message"]), Context("another"))
+    assert result_meanwhile(another, clock) == b"message"
     for context in contexts:
         context.cancel()
     assert all(isinstance(one.exception(PATIENCE), Cancelled) for one in late)
     pool.shutdown()
 
 
-def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for():
+def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for(clock):
     """Those of the connection that has the most, and not more of them than is needed."""
-    pool = CallPool(4, 40, "test", TooManyCalls("Test", 40))
+    pool = CallPool(4, 40, "test", TooManyCalls("Test", 40), clock=clock)
     quiet = Context("quiet")
     kept = pool.submit(receive, pool, Messages(quiet), quiet)
     contexts = [Context("flooding") for _ in range(6)]
     late = [pool.submit(receive, pool, Messages(context), context) for context in contexts]
-    assert pool.submit(receive, pool, iter([b"message"]), Context("another")).result(PATIENCE) == b"message"
+    another = pool.submit(receive, pool, iter([b"message"]), Context("another"))
+    assert result_meanwhile(another, clock) == b"message"
     assert any(context.cancelled.is_set() for context in contexts)
     assert not quiet.cancelled.is_set()
     for context in (*contexts, quiet):
@@ -170,20 +198,23 @@ def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for
     pool.shutdown()
 
 
-def test_while_messages_arrive_those_that_take_long_are_not_ended():
+def test_while_messages_arrive_those_that_take_long_are_not_ended(clock):
     """Large ones on a busy machine, with others that wait for their turn: ordinary calls heard CANCELLED."""
-    pool = CallPool(20, 60, "test", TooManyCalls("Test", 60))
+    pool = CallPool(20, 60, "test", TooManyCalls("Test", 60), clock=clock)
     slow = [Context("large") for _ in range(5)]
     slow_messages = [Messages(context) for context in slow]
     taken = [pool.submit(receive, pool, *one) for one in zip(slow_messages, slow, strict=True)]
-    ends = time.monotonic() + 3 * thread_pool._HOPELESS_SECONDS
-    while time.monotonic() < ends:
+    until(lambda: len(pool.late.receiving) == 5)
+    for _ in range(12):
         others = [Messages(Context("small")) for _ in range(30)]
         waiting = [pool.submit(receive, pool, one, one._context) for one in others]
-        time.sleep(thread_pool._HOPELESS_SECONDS / 4)
+        until(lambda: len(pool.late.receiving) + pool._turns.waiting == 20)
+        clock.go_on(thread_pool._HOPELESS_SECONDS / 4)
+        pool.look()
         for one in others:
             one.may_come.set()
         assert [one.result(PATIENCE) for one in waiting] == [b"message"] * 30
+    assert clock.at - 100 == 3 * thread_pool._HOPELESS_SECONDS
     assert not any(context.cancelled.is_set() for context in slow)
     for one in slow_messages:
         one.may_come.set()
@@ -269,17 +300,20 @@ def test_messages_of_a_stream_are_received_one_by_one(pool):
     assert [pool.receive_next(messages, Context()) for _ in range(3)] == [b"one", b"two", None]
 
 
-def test_where_calls_were_refused_those_without_a_message_give_way():
-    pool = CallPool(4, 4, "test", TooManyCalls("Test", 4), hopeless_seconds=0.2)
+def test_where_calls_were_refused_those_without_a_message_give_way(clock):
+    pool = CallPool(4, 4, "test", TooManyCalls("Test", 4), hopeless_seconds=0.2, clock=clock)
     contexts = [Context() for _ in range(4)]
     late = [pool.submit(receive, pool, Messages(context), context) for context in contexts]
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    until(lambda: len(pool.late.receiving) == 4)
+
+    def is_taken():
         try:
-            assert pool.submit(receive, pool, iter([b"message"]), Context()).result(PATIENCE) == b"message"
-            break
+            return pool.submit(receive, pool, iter([b"message"]), Context()).result(PATIENCE) == b"message"
         except TooManyCalls:
-            time.sleep(0.05)
+            return False
+
+    assert not is_taken()
+    until(is_taken, meanwhile=lambda: clock.go_on(0.05))
     assert isinstance(late[0].exception(PATIENCE), Cancelled)  # the oldest
     for context in contexts:
         context.cancel()
@@ -294,26 +328,27 @@ def test_a_closed_pool_takes_no_call():
             pool.submit(lambda: None)
 
 
-def test_a_call_whose_turn_comes_too_late_is_refused_and_keeps_no_turn():
-    pool = CallPool(1, 8, "test", TooManyCalls("Test", 8), max_wait=0.1)
+def test_a_call_whose_turn_comes_too_late_is_refused_and_keeps_no_turn(clock):
+    pool = CallPool(1, 8, "test", TooManyCalls("Test", 8), max_wait=0.1, clock=clock)
     context = Context()
     first = Messages(context)
     try:
         received = pool.submit(receive, pool, first, context)
         late = [pool.submit(receive, pool, iter([b"late"]), Context()) for _ in range(4)]
-        time.sleep(0.3)
+        until(lambda: pool.late.receiving)
+        clock.go_on(0.3)
         first.may_come.set()
         assert received.result(PATIENCE) == b"message"
         for one in late:
-            with pytest.raises(WaitTooLong, match=r"has waited 0\.\d s for its turn, more than the 0\.1 s .*slow down"):
+            with pytest.raises(WaitTooLong, match=r"has waited 0\.3 s for its turn, more than the 0\.1 s .*slow down"):
                 one.result(PATIENCE)
         assert [pool.submit(receive, pool, iter([b"x"]), Context()).result(PATIENCE) for _ in range(9)] == 9 * [b"x"]
     finally:
         pool.shutdown()
 
 
-def test_streams_from_which_nothing_comes_are_ended_first_those_of_the_connection_with_most():
-    pool = CallPool(4, 4, "test", TooManyCalls("Test", 4))
+def test_streams_from_which_nothing_comes_are_ended_first_those_of_the_connection_with_most(clock):
+    pool = CallPool(4, 4, "test", TooManyCalls("Test", 4), clock=clock)
     contexts = [Context("a"), Context("b"), Context("a"), Context("c")]
     streams = [Messages(context) for context in contexts]
 
@@ -322,8 +357,9 @@ def test_streams_from_which_nothing_comes_are_ended_first_those_of_the_connectio
 
     try:
         following = [pool.submit(follow, number) for number in range(4)]
+        until(lambda: len(pool.late.silent) == 4)
         assert pool.late.end_silent(4) == 0  # none for long
-        time.sleep(0.2)
+        clock.go_on(0.2)
         assert pool.has_silent
         assert pool.late.end_silent(2) == 2
         assert [context.cancelled.is_set() for context in contexts] == [True, False, True, False]

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
-from rnnserve.server.clock import now
-
 __all__ = ["CallOfThread", "PooledCall", "connection_of"]
 
 
@@ -29,10 +27,10 @@ class PooledCall:
 
     __slots__ = ("_args", "_connection", "_fn", "_kwargs", "came", "future", "must_refuse")
 
-    def __init__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - grpcio's
+    def __init__(self, came: float, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - grpcio's
         self._fn, self._args, self._kwargs = fn, args, kwargs
         self._connection: str | None = None
-        self.came = now()
+        self.came = came
         self.future: futures.Future[Any] = futures.Future()
         self.must_refuse = False
 
@@ -71,7 +69,7 @@ class CallOfThread(threading.local):
         call: The call that it has.
     """
 
-    call = PooledCall(lambda: None)
+    call = PooledCall(0.0, _done)
 
 
 def connection_of(args: tuple[Any, ...]) -> str:

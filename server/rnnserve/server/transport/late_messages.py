@@ -5,6 +5,7 @@ grpcio ends a call with a bare CANCELLED; so what it keeps private (`context._rp
 """
 
 from collections import Counter
+from collections.abc import Callable
 
 import grpc
 
@@ -35,8 +36,13 @@ class LateMessages:
         arriving: Tells the connections whose bytes keep arriving; None where it is not known.
     """
 
-    def __init__(self) -> None:
-        """Start without any."""
+    def __init__(self, clock: Callable[[], float] = now) -> None:
+        """Start without any.
+
+        Args:
+            clock: Clock, in seconds.
+        """
+        self._clock = clock
         self.receiving: dict[grpc.ServicerContext, float] = {}
         self.silent: dict[grpc.ServicerContext, float] = {}
         self.arriving: Arriving | None = None
@@ -49,7 +55,7 @@ class LateMessages:
         Args:
             count: Largest number of them.
         """
-        at = now()
+        at = self._clock()
         waiting = [
             (context, context.peer(), since)
             for context, since in [*list(self.receiving.items()), *list(self.silent.items())]
@@ -65,7 +71,7 @@ class LateMessages:
 
     def end_hopeless(self, seconds: float) -> None:
         """End calls of the connection with the most of these, where for so long none of its bytes has arrived."""
-        since = now() - seconds
+        since = self._clock() - seconds
         waiting = [(context, context.peer(), began) for context, began in list(self.receiving.items())]
         counts = Counter(peer for _, peer, _ in waiting)
         spared = self._arriving_among(counts) if any(began < since for *_, began in waiting) else set()

@@ -64,6 +64,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         max_wait: float = math.inf,
         watchdog: Watchdog | None = None,
         received: ReceivedBytes | None = None,
+        clock: Callable[[], float] = now,
     ) -> None:
         """Start with no thread.
 
@@ -81,8 +82,10 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
                 refused. For calls of one message.
             watchdog: Looks at the calls; None for one of its own.
             received: Counter of the messages; None for one of its own.
+            clock: Clock, in seconds.
         """
         HeldAnswers.__init__(self)
+        self._clock = clock
         super().__init__(threads)  # grpcio wants a pool of this class; the threads are our own
         self._threads_of_calls = ThreadStack(threads, name, self._run_next)
         self._at_once = min(threads, capacity)
@@ -103,8 +106,8 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         self._has_refused = False
         self._refusing = futures.ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix=f"{name} refusing")
         self._on_thread = CallOfThread()
-        self._turns = ReceivingTurns()
-        self.late = LateMessages()
+        self._turns = ReceivingTurns(clock)
+        self.late = LateMessages(clock)
         self.received = received or ReceivedBytes()
         self.is_short_of_memory = False
         self._is_closed = threading.Event()
@@ -116,7 +119,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         """Have a call answered, or refused."""
         if self._is_closed.is_set():
             raise RuntimeError("cannot take a call after shutdown")
-        call = PooledCall(fn, *args, **kwargs)
+        call = PooledCall(self._clock(), fn, *args, **kwargs)
         future = call.future
         if not self._take_free(call):
             self._queue(call)
@@ -156,7 +159,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         message = None
         try:
             self._refuse_if_late()
-            self.late.receiving[context] = now()
+            self.late.receiving[context] = self._clock()
             message = next(messages, None)
         except grpc.RpcError as lost:
             lost.__traceback__ = None  # see `messages_of_stream`
@@ -176,7 +179,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         """
         self.refuse_if_full()
         while True:
-            self.late.silent[context] = now()
+            self.late.silent[context] = self._clock()
             try:
                 message = next(messages, None)
             except grpc.RpcError as lost:
@@ -239,7 +242,7 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
             by_connection[self._on_thread.call.connection] += len(message)
 
     def _refuse_if_late(self) -> None:
-        waited = now() - self._on_thread.call.came
+        waited = self._clock() - self._on_thread.call.came
         if waited > self._max_wait:
             raise WaitTooLong.for_its_turn(waited, self._max_wait)
 
@@ -334,6 +337,6 @@ class CallPool(futures.ThreadPoolExecutor, HeldAnswers):
         receiving, waiting = len(self.late.receiving), self._turns.waiting
         if not receiving or receiving + waiting < self._crowd:
             return
-        if receiving < self._crowd and now() - self._turns.received_at < self._hopeless_seconds:
+        if receiving < self._crowd and self._clock() - self._turns.received_at < self._hopeless_seconds:
             return  # those that wait for their turn have it soon: large messages take long on a busy machine
         self.late.end_hopeless(self._hopeless_seconds)
