@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+import types
 from collections import Counter
 from typing import Any
 
@@ -45,8 +46,7 @@ def test_a_connection_is_told_after_it_was_greeted():
         assert say_goodbye(port) == 0
         accepted.send(b"settings")
         assert client.recv(100) == b"settings"
-        time.sleep(0.1)  # until the kernel has confirmed it
-        assert say_goodbye(port) == 1
+        until(lambda: say_goodbye(port) == 1)  # when the kernel has confirmed it
         assert client.recv(100) == GOAWAY
     assert GOAWAY.hex(" ") == "00 00 08 07 00 00 00 00 00 7f ff ff ff 00 00 00 00"
 
@@ -136,7 +136,12 @@ def test_a_machine_that_stalls_leaves_no_thread_that_only_had_to_be_told(reposit
     assert server.stop(grace=0.1) == []
 
 
-def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(repository):
+def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(repository, monkeypatch):
+    may_end, asked = threading.Event(), []
+    waits = types.SimpleNamespace(
+        monotonic=time.monotonic, sleep=lambda seconds: (asked.append(seconds), may_end.wait(PATIENCE))
+    )
+    monkeypatch.setattr("rnnserve.server.app.time", waits)
     settings = Settings(repository, grpc_port=0, provider="cpu", drain=0.5)
     with Server(settings) as server, new_channel(server.port) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
@@ -152,13 +157,15 @@ def test_while_it_drains_a_server_answers_and_says_that_it_is_not_ready(reposito
         assert draining.is_alive()
         with new_channel(server.port) as later:
             assert rpc.GRPCInferenceServiceStub(later).ModelInfer(REQUEST).outputs
+        may_end.set()
         draining.join(PATIENCE)
+        assert asked == [0.5]
         server._announce()  # as after a change of what serves
         assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def test_calls_of_a_connection_that_has_come_of_age_have_their_grace(repository):
-    settings = Settings(repository, grpc_port=0, provider="cpu", max_connection_age=0.2, max_connection_age_grace=0.2)
+    settings = Settings(repository, grpc_port=0, provider="cpu", max_connection_age=0.2, max_connection_age_grace=1.0)
     with Server(settings) as server, new_channel(server.port) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())

@@ -33,8 +33,8 @@ class Signals:
     def __init__(self):
         self.fd, self._write_fd = os.pipe()
 
-    def send(self, number):
-        os.write(self._write_fd, bytes([number]))
+    def send(self, *numbers):
+        os.write(self._write_fd, bytes(numbers))
 
     def read(self):
         return [signal.Signals(number) for number in os.read(self.fd, 64)]
@@ -61,10 +61,16 @@ class Running:
         return [worker._process.popen for worker in self.supervisor._all() if worker._process is not None]
 
     def end(self, *numbers):
-        for number in numbers:
-            self.signals.send(number)
+        self.signals.send(*numbers)
         assert self.ended.wait(PATIENCE)
         assert not self.processes()
+
+
+def set_ahead(monkeypatch):
+    """Seconds, to be changed, by which the clock of supervisors is ahead."""
+    ahead = [0.0]
+    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
+    return ahead
 
 
 @pytest.fixture
@@ -99,8 +105,9 @@ def test_a_signal_before_they_are_ready_ends_them(running):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("is_deaf", [True, False])
 def test_workers_end_within_the_grace_or_are_killed(running, monkeypatch, caplog, number, is_deaf):
-    monkeypatch.setattr(supervision, "_END_SECONDS", 0.2)
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if is_deaf else ""
+    if is_deaf:
+        monkeypatch.setattr(supervision, "_END_SECONDS", 0.2)
     two = running(deaf + READY + "time.sleep(60)\n", 2, grace=0.1)
     assert two.ready.wait(PATIENCE)
     processes = two.processes()
@@ -113,13 +120,14 @@ def test_workers_end_within_the_grace_or_are_killed(running, monkeypatch, caplog
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_them_at_once(running, caplog, second):
+def test_a_second_signal_ends_them_at_once(running, monkeypatch, caplog, second):
+    ahead = set_ahead(monkeypatch)
     deaf = running("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + "time.sleep(60)\n", 2, grace=3600)
     assert deaf.ready.wait(PATIENCE)
     processes = deaf.processes()
     deaf.signals.send(signal.SIGTERM)
-    until(lambda: deaf.supervisor._ends)
-    time.sleep(SAME_SECONDS)
+    until(lambda: deaf.supervisor._asked_at)
+    ahead[0] = SAME_SECONDS + 0.01
     deaf.end(second)
     assert deaf.status == 128 + second
     assert [process.returncode for process in processes] == [-signal.SIGKILL] * 2
@@ -266,8 +274,7 @@ def test_silence_does_not_count_while_the_supervisor_did_not_run(running, monkey
     one = running(READY + UNTIL_TOLD)
     assert one.ready.wait(PATIENCE)
     process = one.processes()[0]
-    ahead = [0.0]
-    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
+    ahead = set_ahead(monkeypatch)
     looks = []
     look = one.supervisor._current.look
     monkeypatch.setattr(one.supervisor._current, "look", lambda: (look(), looks.append(1)))
