@@ -1,6 +1,7 @@
 """Sessions whose server fails, is slow, ends or starts again: no step is lost, and none is counted twice."""
 
 import threading
+import types
 from concurrent import futures
 
 import grpc
@@ -10,7 +11,9 @@ from rnnserve.client import Client, ClientError, DeadlineExceeded, FailedPrecond
 from rnnserve.client.repeated_calls import _pauses
 from rnnserve.protos import inference_pb2_grpc as rpc
 from support.fakes import serving
+from support.held_ports import held_port
 from support.session_models import MODELS, FailingModels
+from support.waiting import PATIENCE
 
 UNAVAILABLE, CANCELLED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 
@@ -26,12 +29,16 @@ def test_a_lost_step_is_sent_again(client, fake, state, failure):
         assert session.steps == 3
 
 
-def test_after_the_timeout_the_last_loss_is_raised_and_the_step_can_be_made_again(client, fake, state):
+def test_after_the_timeout_the_last_loss_is_raised_and_the_step_can_be_made_again(client, fake, state, monkeypatch):
+    """The time is over after the fourth loss."""
     with client.session("policy") as session:
         session.step([1, 1])
         fake.failures = [(None, False)] + [(UNAVAILABLE, False)] * 1000
+        clock = types.SimpleNamespace(monotonic=lambda: 0.0 if len(fake.failures) > 996 else PATIENCE + 1)
+        monkeypatch.setattr("rnnserve.client.base_client.time", clock)
         with pytest.raises(Unavailable, match="the server is stopping"):
-            session.step([[1, 0], [0, 1]], timeout=0.3)
+            session.step([[1, 0], [0, 1]], timeout=PATIENCE)
+        assert len(fake.failures) == 996
         fake.failures = []
         assert session.steps == 1
         assert session.step([[1, 0], [0, 1]])["action"].tolist() == [[3], [4]]
@@ -84,20 +91,21 @@ def test_a_session_moves_to_the_next_address(state):
 def serve_at(port, service):
     server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
     rpc.add_GRPCInferenceServiceServicer_to_server(service, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
-    return server, port
+    return server
 
 
 def test_a_session_waits_for_a_server_that_starts_again(state):
     service = FailingModels(MODELS, seals=state == "sealed")  # type: ignore[abstract]
-    server, port = serve_at(0, service)
-    with Client(f"127.0.0.1:{port}") as client, client.session("sums") as session:
+    with held_port() as port, Client(f"127.0.0.1:{port}") as client:
+        server = serve_at(port, service)
+        session = client.session("sums")
         session.step([1, 1])
         server.stop(None).wait()
         again = []
-        timer = threading.Timer(0.2, lambda: again.append(serve_at(port, service)[0]))
+        timer = threading.Timer(0.2, lambda: again.append(serve_at(port, service)))
         timer.start()
         assert session.step([1, 1])["last"].tolist() == [2, 2]
         timer.join()
-    again[0].stop(None)
+        again[0].stop(None).wait()

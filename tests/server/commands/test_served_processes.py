@@ -22,6 +22,7 @@ import grpc
 import pytest
 
 from support.factors import answers, is_answered_by, publish_factor
+from support.held_ports import held_port
 from support.narrowed import closed, limited
 from support.running_processes import children_of, is_running
 from support.waiting import until
@@ -177,11 +178,10 @@ def test_a_full_standard_output_keeps_no_server_from_serving(root, tmp_path):
     read_fd, write_fd = os.pipe()
     fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, 4096)
     os.write(write_fd, b"x" * 4096)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = serve_command(root, port)
-    with subprocess.Popen(command, stdout=write_fd, stderr=subprocess.DEVNULL) as process:
+    with (
+        held_port() as port,
+        subprocess.Popen(serve_command(root, port), stdout=write_fd, stderr=subprocess.DEVNULL) as process,
+    ):
         try:
             until(lambda: is_served(port, "1", 1.5))
             assert os.read(read_fd, 4096) == b"x" * 4096

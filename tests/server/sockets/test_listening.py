@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -14,8 +15,7 @@ import pytest
 
 from rnnserve.server.sockets import listening
 from rnnserve.server.sockets.listening import connections, count_connections, end_connection, stop_listening
-
-PATIENCE = 20.0
+from support.waiting import PATIENCE, until
 
 
 def listen(port: int = 0) -> socket.socket:
@@ -25,6 +25,29 @@ def listen(port: int = 0) -> socket.socket:
     listener.listen(100)
     listener.setblocking(False)
     return listener
+
+
+def connected(listener: socket.socket, stack: contextlib.ExitStack, count: int) -> list[socket.socket]:
+    """Clients whose connections wait to be accepted, which the kernel may come to later than to the clients' ends."""
+    address = listener.getsockname()
+    clients = [stack.enter_context(socket.create_connection(address, PATIENCE)) for _ in range(count)]
+    until(lambda: waiting_to_be_accepted(listener) == count)
+    return clients
+
+
+def waiting_to_be_accepted(listener: socket.socket) -> int:
+    """How many connections do, by the kernel's `tcp_info`: of a socket that listens, `tcpi_unacked` says it."""
+    (count,) = struct.unpack_from("I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)
+    return count
+
+
+def sockets() -> set[str]:
+    """The sockets of this process; other descriptors come and go with threads of other tests."""
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(path.readlink()))
+    return {name for name in found if name.startswith("socket:")}
 
 
 def accepted(listener: socket.socket, stack: contextlib.ExitStack) -> int:
@@ -66,8 +89,7 @@ def test_what_was_complete_is_accepted_and_what_comes_later_goes_to_the_others(m
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen())
         port = listener.getsockname()[1]
-        for _ in range(5):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
+        connected(listener, stack, 5)
         stack.enter_context(another_process(port))
         taken: list[int] = []
         late: list[socket.socket] = []
@@ -101,8 +123,7 @@ def test_where_no_filter_is_allowed_what_was_complete_is_accepted_too(monkeypatc
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen())
         port = listener.getsockname()[1]
-        for _ in range(5):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
+        connected(listener, stack, 5)
         taken: list[int] = []
         monkeypatch.setattr(listening, "_attach_filter", refuse)
         accept = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: taken.append(accepted(listener, stack)))
@@ -133,22 +154,20 @@ def test_connections_are_counted_and_nothing_is_left_open():
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen())
         port = listener.getsockname()[1]
-        before = set(Path("/proc/self/fd").iterdir())
+        before = sockets()
         assert count_connections(port) == 0
-        ends = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(3)]
+        connected(listener, stack, 3)
         assert accepted(listener, stack) == 3
         assert count_connections(port) == 3  # the accepted ends, not the clients', which have ports of their own
-        assert len(ends) == 3
-        assert len(set(Path("/proc/self/fd").iterdir()) - before) == 6
+        assert len(sockets() - before) == 6
 
 
 def test_one_connection_is_ended():
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen())
         port = listener.getsockname()[1]
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(2)]
-        while count_connections(port) < 2:
-            accepted(listener, stack)
+        clients = connected(listener, stack, 2)
+        assert accepted(listener, stack) == 2
         names = [f"ipv4:127.0.0.1:{client.getsockname()[1]}" for client in clients]
         ends = {end.getpeername()[1]: stack.enter_context(end) for end in connections(port)}
         end = ends[clients[0].getsockname()[1]]
