@@ -2,14 +2,14 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from support.bare_python import BARE_PYTHON
 from support.running_processes import children_of, is_running
 
-WAITS = [sys.executable, "-I", "-S", "-c", "input()", "these words"]
+WAITS = [*BARE_PYTHON, "input()", "these words"]
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import pytest
 
 from benchmarks.errors import ServerFailed
 from benchmarks.server_processes import ServerProcess, count_mapped_files, cpu_seconds, resident_bytes, running_server
+from support.bare_python import BARE_PYTHON
 from support.running_processes import is_running
 
 READY = r"gRPC on 127\.0\.0\.1:(\d+)"
 SERVER = """
 import subprocess, sys, time
 deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", deaf], stdout=subprocess.PIPE)
 child.stdout.readline()
 print("gRPC on 127.0.0.1:1234", flush=True)
 time.sleep(60)
@@ -23,7 +24,7 @@ time.sleep(60)
 
 
 def test_a_server_is_ended_with_its_children_even_those_that_ignore_sigterm(tmp_path):
-    with running_server("a server", [sys.executable, "-c", SERVER], READY, tmp_path / "log") as process:
+    with running_server("a server", [*BARE_PYTHON, SERVER], READY, tmp_path / "log") as process:
         assert process.port == 1234
         assert process.seconds > 0
         pids = process.pids
@@ -36,7 +37,7 @@ def test_a_server_is_ended_where_the_block_fails(tmp_path):
     pids = []
 
     def measure():
-        with running_server("a server", [sys.executable, "-c", SERVER], READY, tmp_path / "log") as process:
+        with running_server("a server", [*BARE_PYTHON, SERVER], READY, tmp_path / "log") as process:
             pids.extend(process.pids)
             raise RuntimeError("measuring failed")
 
@@ -47,13 +48,13 @@ def test_a_server_is_ended_where_the_block_fails(tmp_path):
 
 
 def test_a_server_that_does_not_come_up_says_why_in_its_last_line(tmp_path):
-    command = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    command = [*BARE_PYTHON, "import sys; sys.exit('no such model')"]
     with pytest.raises(ServerFailed, match="a server ended by itself with status 1: no such model"):
         ServerProcess("a server", command, READY, tmp_path / "log")
 
 
 def test_a_server_that_has_died_is_noticed(tmp_path):
-    command = [sys.executable, "-c", "print('gRPC on 127.0.0.1:1', flush=True)"]
+    command = [*BARE_PYTHON, "print('gRPC on 127.0.0.1:1', flush=True)"]
     with running_server("a server", command, READY, tmp_path / "log") as process:
         process._process.wait(10)
         with pytest.raises(ServerFailed, match="ended by itself with status 0"):

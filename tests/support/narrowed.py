@@ -4,8 +4,9 @@ The new process narrows itself. A function that runs between fork and exec in a 
 gRPC's threads half stopped, and abort.
 """
 
-import sys
 from collections.abc import Sequence
+
+from support.bare_python import BARE_PYTHON
 
 __all__ = ["closed", "limited"]
 
@@ -22,6 +23,6 @@ def closed(command: Sequence[str], descriptor: int) -> list[str]:
 
 
 def _after(statements: str, command: Sequence[str]) -> list[str]:
-    # isolated and without `site`: it takes 10 ms, and reads nothing that a test has prepared for the command
+    # It reads nothing that a test has prepared for the command.
     program = f"import os, sys; {statements}; os.execvp(sys.argv[1], sys.argv[1:])"
-    return [sys.executable, "-I", "-S", "-c", program, *command]
+    return [*BARE_PYTHON, program, *command]

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import stat
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from rnnserve.server import Settings
 from rnnserve.server.commands import http_front, serve
 from rnnserve.server.commands.http_front import HttpFront
 from rnnserve.server.errors import StartError
+from support.bare_python import BARE_PYTHON
 from support.waiting import until
 
 ECHO = """
@@ -134,7 +134,7 @@ def answering(port: int) -> int:
 
 def test_a_process_that_ends_is_replaced_and_no_connection_is_refused(tmp_path, caplog):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = HttpFront(listener, tmp_path, [sys.executable, "-c", ECHO], 1)
+        front = HttpFront(listener, tmp_path, [*BARE_PYTHON, ECHO], 1)
         front.start()
         try:
             first = answering(front.port)
@@ -152,7 +152,7 @@ def test_a_process_that_ends_is_replaced_and_no_connection_is_refused(tmp_path, 
 def test_processes_that_end_at_once_are_started_more_and_more_rarely(tmp_path, caplog):
     """Each end has a line that says how, and when another is started."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = HttpFront(listener, tmp_path, [sys.executable, "-S", "-c", "raise SystemExit(7)"], 1)
+        front = HttpFront(listener, tmp_path, [*BARE_PYTHON, "raise SystemExit(7)"], 1)
         front.start()
         until(lambda: len(caplog.messages) >= 4)
         front.stop()
@@ -165,7 +165,7 @@ def test_a_process_that_does_not_end_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(http_front, "_END_SECONDS", 0.1)
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + ECHO
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = HttpFront(listener, tmp_path, [sys.executable, "-c", stubborn], 2)
+        front = HttpFront(listener, tmp_path, [*BARE_PYTHON, stubborn], 2)
         front.start()
         pids = set()
         until(lambda: pids.add(answering(front.port)) or len(front._running) == 2)

@@ -6,7 +6,6 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ import pytest
 
 from rnnserve.server.sockets import listening
 from rnnserve.server.sockets.listening import connections, count_connections, end_connection, stop_listening
+from support.bare_python import BARE_PYTHON
 from support.waiting import PATIENCE, until
 
 
@@ -76,7 +76,7 @@ while True:
 @contextlib.contextmanager
 def another_process(port: int):
     """Another process listens on the port and accepts."""
-    with subprocess.Popen([sys.executable, "-c", OTHER, str(port)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*BARE_PYTHON, OTHER, str(port)], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout.readline() == b"listens\n"
             yield

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import signal
-import sys
 import time
 
 import pytest
@@ -15,6 +14,7 @@ from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.workers import generation as generations
 from rnnserve.server.workers.generation import Generation
 from support import waiting
+from support.bare_python import BARE_PYTHON
 
 START = """
 import os, signal, sys, time
@@ -28,7 +28,7 @@ WORKER = LOADED + UNTIL_TOLD
 
 
 def code(text):
-    return lambda more: [sys.executable, "-c", START + text, *more]
+    return lambda more: [*BARE_PYTHON, START + text, *more]
 
 
 def until(generation, condition):

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.workers import supervisor as supervision
 from rnnserve.server.workers.signals import SAME_SECONDS
 from rnnserve.server.workers.supervisor import Supervisor, worker_count
+from support.bare_python import BARE_PYTHON
 from support.waiting import PATIENCE, until
 
 START = """
@@ -50,7 +50,7 @@ class Running:
         threading.Thread(target=self._run, daemon=True).start()
 
     def _command(self, more):
-        return [sys.executable, "-c", START + self.code, *more]
+        return [*BARE_PYTHON, START + self.code, *more]
 
     def _run(self):
         with contextlib.suppress(StartError):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from rnnserve.server.repository.pins import ModelPins, Pin
 from rnnserve.server.workers.messages import Want
 from rnnserve.server.workers.worker_process import Backoff, Worker
+from support.bare_python import BARE_PYTHON
 from support.waiting import until
 
 # A worker that says that it has loaded, and ready when it may listen; it ends when its lifeline does.
@@ -27,7 +27,7 @@ sys.exit(7)
 
 
 def command(code):
-    return lambda more: [sys.executable, "-c", code, *more]
+    return lambda more: [*BARE_PYTHON, code, *more]
 
 
 @pytest.fixture
