@@ -1,8 +1,10 @@
 """What the system does not give is the reason why a server cannot start: one line, with the limit."""
 
 import errno
+import math
 import resource
 import threading
+import types
 
 import pytest
 
@@ -10,26 +12,35 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.process.start_check import check_room, start_error
 
 
-def test_where_there_is_room_nothing_is_left_of_the_look():
-    before = threading.active_count()
-    check_room()
-    assert threading.active_count() == before
+@pytest.fixture
+def start(monkeypatch):
+    """Notes the threads that are started here; more than a number of them cannot be. Other threads start as they do."""
+    here, start = threading.current_thread(), threading.Thread.start
+    noted = types.SimpleNamespace(most=math.inf, threads=[])
 
-
-def test_threads_that_cannot_be_started_are_told_of_and_the_others_end(monkeypatch):
-    before, started = threading.active_count(), []
-    start = threading.Thread.start
-
-    def start_few(thread):
-        if len(started) == 3:
-            raise RuntimeError("can't start new thread")
-        started.append(thread)
+    def start_some(thread):
+        if threading.current_thread() is here:
+            if len(noted.threads) == noted.most:
+                raise RuntimeError("can't start new thread")
+            noted.threads.append(thread)
         start(thread)
 
-    monkeypatch.setattr(threading.Thread, "start", start_few)
+    monkeypatch.setattr(threading.Thread, "start", start_some)
+    return noted
+
+
+def test_where_there_is_room_nothing_is_left_of_the_look(start):
+    check_room()
+    assert len(start.threads) > 3
+    assert not any(thread.is_alive() for thread in start.threads)
+
+
+def test_threads_that_cannot_be_started_are_told_of_and_the_others_end(start):
+    start.most = 3
     with pytest.raises(StartError, match=r"^cannot start: this user may have no more processes and threads \(limit "):
         check_room()
-    assert threading.active_count() == before
+    assert len(start.threads) == 3
+    assert not any(thread.is_alive() for thread in start.threads)
 
 
 def test_memory_that_cannot_be_had_is_told_of():
