@@ -15,7 +15,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.server import choose_polling
-from support import torch_unmeasured, unmeasured_imports
+from support import measured_processes, torch_unmeasured, unmeasured_imports
 from support.kept_artifacts import KeptArtifacts, digest_of
 from support.test_costs import MARKS, marks_of_file, marks_of_fixtures
 
@@ -29,6 +29,7 @@ gc.disable()  # until `pytest_collection_finish`: see rnnserve.common.lasting_im
 
 if coverage.Coverage.current() is not None:
     unmeasured_imports.leave_out()
+    measured_processes.note_executed_only()
 
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
     importlib.import_module("grpc")
