@@ -44,10 +44,10 @@ def test_what_is_left_would_be_found(monkeypatch):
         error = QueueFull("model", 1)
         error.field = [error]  # type: ignore[assignment]
 
+    monkeypatch.setattr(left_behind, "PATIENCE", 0.1)
     with pytest.raises(AssertionError, match="QueueFull"), NothingLeft():
         cycle()
     kept = []
-    monkeypatch.setattr(left_behind, "PATIENCE", 0.1)
     with pytest.raises(AssertionError, match="QueueFull"), NothingLeft():
         kept.append(QueueFull("model", 1))
 

@@ -18,10 +18,10 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.protocol.sequence_turns import Step
+from support.waiting import PATIENCE
 
 __all__ = ["NothingLeft"]
 
-PATIENCE = 5.0
 LARGE_BYTES = 64 << 10
 
 OF_REQUESTS = (ArrivedRequest, PendingRequest, CheckedRequest, Step, StreamOwner, ServeError)

@@ -14,9 +14,8 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
 from support.checked_requests import checked_request, signature
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
-PATIENCE = 10.0
 SLOW = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
 
 

@@ -13,7 +13,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
 SERVICE = "/inference.GRPCInferenceService"
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds for a call. Where half-open calls took turns with others, one of 300 waited for three minutes."""
 
 
