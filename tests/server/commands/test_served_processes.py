@@ -21,6 +21,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from rnnserve.server.workers.signals import SAME_SECONDS
 from support.factors import answers, is_answered_by, publish_factor
 from support.held_ports import held_port
 from support.narrowed import closed, limited
@@ -84,10 +85,11 @@ def test_an_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path, workers):
     """By whoever signals all processes of a service, or a process and its group; a later signal ends the drain."""
     with serving(root, tmp_path, "--drain", "600", *workers) as server:
         every = [server.process.pid, *(server.workers() if workers else ())]
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):  # so that they arrive at once
             for pid in every:
                 os.kill(pid, number)
-        time.sleep(0.7)
+        until(lambda: "the workers end" in server.log if workers else "this server ends" in server.log)
+        time.sleep(SAME_SECONDS + 0.2)
         assert answers(server.port) == {("1", 1.5)}  # it drains
         assert server.process.poll() is None
         server.send(signal.SIGTERM)
