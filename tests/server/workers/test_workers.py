@@ -1,6 +1,5 @@
 """Workers share a port, outlive one another, and end together."""
 
-import contextlib
 import os
 import re
 import signal
@@ -17,42 +16,22 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers.supervisor import worker_count
 from support.inference_requests import request
-from support.running_processes import children_of, is_running
+from support.running_processes import is_running
 from support.waiting import PATIENCE, until
+from support.workers import new_channel, serving
 
 
-@contextlib.contextmanager
-def serving(repository, *options):
-    """`rnnserve serve --workers 2`: the process, its port, and where it logs."""
-    command = [
-        sys.executable,
-        "-m",
-        "rnnserve.cli",
-        "serve",
-        str(repository),
-        "--no-http",
-        "--grpc-port",
-        "0",
-        "--workers",
-        "2",
-    ]
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        said = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", line)
-        assert said, (line, process.stderr.read())
-        try:
-            yield process, int(said[1])
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=PATIENCE)
+@pytest.fixture(scope="module")
+def served(repository, tmp_path_factory):
+    """A server of two workers for the tests that leave it as it was."""
+    with serving(repository, tmp_path_factory.mktemp("workers"), "--workers", "2") as server:
+        yield server
 
 
-def ask(port: int) -> grpc.StatusCode:
+def ask(port: int, model: str = "direction_simple") -> grpc.StatusCode:
     """One request on a connection of its own: any worker may get it."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-        sent = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+    with new_channel(port) as channel:
+        sent = request(model, {"input": np.zeros((1, 3, 2), np.float32)})
         try:
             assert rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent, timeout=PATIENCE).outputs
         except grpc.RpcError as error:
@@ -65,34 +44,36 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="fi
 
 @needs_proc
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
-def test_one_dies_and_the_service_does_not(repository, number):
-    with serving(repository) as (process, port):
-        before = children_of(process.pid)
-        assert len(before) == 2
-        met = Counter(ask(port) for _ in range(20))
-        os.kill(before[0], number)
-        met += Counter(ask(port) for _ in range(40))
-        until(lambda: len(set(children_of(process.pid)) - set(before)) == 1)
-        assert before[1] in children_of(process.pid)
-        met += Counter(ask(port) for _ in range(20))
-        # Connections that lay in the dead worker's hands fail, with the status that says "try again".
-        assert met.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
-        assert met[grpc.StatusCode.UNAVAILABLE] <= 3
+def test_one_dies_and_the_service_does_not(served, number):
+    before, replaced = served.workers(), served.log.count("is ready again")
+    assert len(before) == 2
+    met = Counter(ask(served.port) for _ in range(20))
+    os.kill(before[0], number)
+    met += Counter(ask(served.port) for _ in range(40))
+    until(lambda: len(set(served.workers()) - set(before)) == 1)
+    assert before[1] in served.workers()
+    met += Counter(ask(served.port) for _ in range(20))
+    # Connections that lay in the dead worker's hands fail, with the status that says "try again".
+    assert met.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert met[grpc.StatusCode.UNAVAILABLE] <= 3
+    until(lambda: served.log.count("is ready again") == replaced + 1)
 
 
-def test_both_workers_are_asked(repository):
-    """Each counts what it has answered; together they have answered all."""
-    with serving(repository) as (_, port):
-        for _ in range(60):
-            assert ask(port) == grpc.StatusCode.OK
-        counts = {counted(port) for _ in range(60)}
-        assert 0 not in counts
-        assert sum(counts) == 60 or counts == {30}
+@needs_proc
+def test_both_workers_are_asked(served):
+    """The log names the one that has refused a request; and either tells what all together have answered."""
+    logged, before = len(served.log), counted(served.port)
+    for _ in range(60):
+        assert ask(served.port) == grpc.StatusCode.OK
+        assert ask(served.port, "nobody") == grpc.StatusCode.NOT_FOUND
+    assert {counted(served.port) for _ in range(20)} == {before + 60}
+    refused = re.compile(r"\[(\d+)\] rnnserve\.requests: .* status=NOT_FOUND ")
+    until(lambda: set(map(int, refused.findall(served.log[logged:]))) == set(served.workers()))
 
 
 def counted(port: int) -> int:
-    """How many requests some worker has answered."""
-    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+    """How many requests all workers have answered, as some worker tells it."""
+    with new_channel(port) as channel:
         asked = pb.ModelStatisticsRequest(name="direction_simple")
         (said,) = rpc.GRPCInferenceServiceStub(channel).ModelStatistics(asked, timeout=PATIENCE).model_stats
         return said.inference_stats.success.count
@@ -100,21 +81,24 @@ def counted(port: int) -> int:
 
 @needs_proc
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_they_end_together(repository, number):
-    with serving(repository) as (process, _):
-        workers = children_of(process.pid)
-        process.send_signal(number)
-        assert process.wait(PATIENCE) == 0
+def test_they_end_together(repository, tmp_path, number):
+    with serving(repository, tmp_path, "--workers", "2") as server:
+        workers = server.workers()
+        assert len(workers) == 2
+        server.send(number)
+        assert server.process.wait(PATIENCE) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
 @needs_proc
-def test_workers_do_not_outlive_a_supervisor_that_was_killed(repository):
-    with serving(repository) as (process, _):
-        workers = children_of(process.pid)
-        process.kill()
-        process.wait(PATIENCE)
+def test_workers_do_not_outlive_a_supervisor_that_was_killed(repository, tmp_path):
+    with serving(repository, tmp_path, "--workers", "2") as server:
+        workers = server.workers()
+        assert len(workers) == 2
+        server.process.kill()
+        server.process.wait(PATIENCE)
         until(lambda: not any(is_running(pid) for pid in workers))
+        server.process.returncode = 0  # it is not asked to end once more
 
 
 def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
