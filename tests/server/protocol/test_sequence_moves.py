@@ -10,7 +10,7 @@ from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import NotFound, ServeError, TooManyCalls
 from rnnserve.server.protocol.sequence_moves import MoveBounds
 from rnnserve.server.protocol.sequences import Sequences
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 MODEL = "m"
 KEY = "a secret of 16 or more"
@@ -52,11 +52,11 @@ class Worker:
         open: The connections that are open, of all workers.
     """
 
-    def __init__(self, open_connections, most_asked=1024, **settings):
+    def __init__(self, open_connections, most_asked=1024, wait_seconds=0.3, **settings):
         self.served = version("1")
         self.others = []
         self.sequences = Sequences(Settings(**settings), open_connections.__contains__)
-        self.moves = self.sequences.move_between(self, self, MoveBounds(0.3, most_asked))
+        self.moves = self.sequences.move_between(self, self, MoveBounds(wait_seconds, most_asked))
 
     def ask_all(self, message):
         return [answer for other in self.others if (answer := other.moves.answer(message))]
@@ -73,7 +73,7 @@ class Worker:
         step = self.sequences.enter(self.served, SequenceControl(identity, starts, ends, key), caller)
         waiting = Waiting()
         if not step.line_up(waiting):
-            assert waiting.told.wait(20)
+            assert waiting.told.wait(PATIENCE)
             if waiting.error is not None:
                 raise waiting.error
         return step
@@ -167,13 +167,19 @@ def test_while_its_connection_is_open_it_is_waited_for_and_then_left(workers, op
     one.begin(OLD)
     with pytest.raises(NotFound):
         two.take(NEW)
+
+
+def test_it_moves_when_its_connection_is_closed_while_it_is_waited_for(new_workers, open_connections):
+    one, two, _ = new_workers(wait_seconds=PATIENCE)
+    open_connections.add(OLD.name)
+    one.begin(OLD)
     timer = threading.Timer(0.1, open_connections.clear)
     timer.start()
     assert two.states(NEW) == (b"first",)
 
 
-def test_a_request_in_hand_is_waited_for(workers):
-    one, two, _ = workers
+def test_a_request_in_hand_is_waited_for(new_workers):
+    one, two, _ = new_workers(wait_seconds=PATIENCE)
     one.begin(OLD)
     running = one.take(OLD)
     timer = threading.Timer(0.1, running.keep, [(b"second",), 1])
@@ -239,7 +245,7 @@ def test_all_that_wait_for_one_that_is_not_there_are_refused(workers):
         waiting = Waiting()
         try:
             if not step.line_up(waiting):
-                assert waiting.told.wait(20)
+                assert waiting.told.wait(PATIENCE)
                 raise waiting.error
         except NotFound:
             refused += 1
@@ -256,7 +262,7 @@ def test_what_is_begun_meanwhile_is_not_replaced(workers, open_connections):
     assert not late.line_up(waiting)
     two.begin(NEW, states=(b"anew",))
     open_connections.clear()
-    assert waiting.told.wait(20)
+    assert waiting.told.wait(PATIENCE)
     assert isinstance(waiting.error, ServeError)
     assert two.states(NEW) == (b"anew",)
 
