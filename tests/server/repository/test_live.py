@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import threading
 
 import pytest
 
@@ -168,15 +167,22 @@ def test_a_defect_is_not_the_last_look(published, monkeypatch, caplog):
     assert published.look()["a"] == {1: NEWER, 2: Status(READY)}
 
 
-def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(tmp_path, fakes):
+def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(tmp_path, fakes, monkeypatch):
     published = Published(tmp_path, fakes, settled_seconds=0.2)
-    copying = threading.Timer(0.1, published.publish, ("a/2", "more"))
     published.publish("a/2", "half")
-    copying.start()
+    waits = []
+
+    def copy_on(seconds):
+        if not waits:
+            published.publish("a/2", "more")
+        waits.append(seconds)
+        return False
+
+    monkeypatch.setattr(published.live._is_stopped, "wait", copy_on)
     published.look()
     assert tried(published) == []
-    copying.join()
     published.look()
+    assert waits == [0.2, 0.2]
     assert published.serving("a") == ("2", "more")
 
 
