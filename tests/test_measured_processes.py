@@ -7,18 +7,20 @@ from pathlib import Path
 
 import coverage
 
+from support.measured_processes import note_executed_only
+
 TESTS = Path(__file__).parent
 PROGRAM = """
 import subprocess, sys
 from support.measured_processes import note_executed_only
 
-if sys.argv[1] == "executed only":
+for _ in range(int(sys.argv[1])):
     note_executed_only()
 subprocess.run([sys.executable, "-c", "import here.used; here.used.answer(1)"], check=True)
 """
 
 
-def measured_of_process(folder, which):
+def measured_of_process(folder, times):
     """Pairs of lines that the started process has run, one after the other, by file."""
     folder.mkdir()
     (folder / "here").mkdir()
@@ -30,7 +32,7 @@ def measured_of_process(folder, which):
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     subprocess.run(
-        [sys.executable, "-m", "coverage", "run", "program.py", which],
+        [sys.executable, "-m", "coverage", "run", "program.py", str(times)],
         check=True,
         cwd=folder,
         env={**environment, "PYTHONPATH": os.pathsep.join([str(TESTS), str(folder)])},
@@ -45,7 +47,14 @@ def measured_of_process(folder, which):
 
 
 def test_it_notes_the_same_lines_and_nothing_of_other_files(tmp_path):
-    before = measured_of_process(tmp_path / "before", "all")
+    before = measured_of_process(tmp_path / "before", 0)
     assert before.keys() == {"used.py", "unused.py"}
     assert not before["unused.py"]
-    assert measured_of_process(tmp_path / "after", "executed only") == {"used.py": before["used.py"]}
+    for times in (1, 2):
+        assert measured_of_process(tmp_path / str(times), times) == {"used.py": before["used.py"]}
+
+
+def test_where_none_is_measured_nothing_changes(monkeypatch):
+    monkeypatch.setattr(os, "environ", {})
+    note_executed_only()
+    assert not os.environ

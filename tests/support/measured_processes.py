@@ -15,7 +15,10 @@ _CONFIG = "COVERAGE_PROCESS_CONFIG"
 
 
 def note_executed_only() -> None:
-    """Let processes that are started from now on measure the same files, by their names."""
+    """Let processes that are started from now on, if they are measured, measure the same files by their names."""
+    if _CONFIG not in os.environ:  # as in runs for mutants
+        return
     config = json.loads(base64.b64decode(os.environ[_CONFIG]))
-    config |= {"source": None, "run_include": [f"{folder}/*" for folder in config["source"]]}
-    os.environ[_CONFIG] = base64.b64encode(json.dumps(config).encode()).decode()
+    if config["source"] is not None:  # not within a process that has been started so
+        config |= {"source": None, "run_include": [f"{folder}/*" for folder in config["source"]]}
+        os.environ[_CONFIG] = base64.b64encode(json.dumps(config).encode()).decode()
