@@ -4,6 +4,9 @@ import sys
 
 import pytest
 import torch
+from onnxscript._internal import ast_utils
+from onnxscript.function_libs.torch_lib import registration
+from onnxscript.values import TracedOnnxFunction
 from torch import nn
 from torch.onnx._internal.exporter import _registration, _schemas
 from torch.onnx._internal.exporter._registration import ONNXRegistry
@@ -60,18 +63,38 @@ def test_exports_build_it_once(builds):
     assert len(builds) == 1
 
 
-def test_signatures_are_read_once(monkeypatch):
-    read, asked = _schemas.op_signature_from_function, []
+def test_no_source_is_parsed_to_build_it(builds, monkeypatch):
+    before = export()
+    parsed = []
+    read, parse = _schemas.op_signature_from_function, ast_utils.get_src_and_ast
     monkeypatch.setattr(
-        _schemas, "op_signature_from_function", lambda *args, **options: asked.append(args) or read(*args, **options)
+        _schemas, "op_signature_from_function", lambda *args, **options: parsed.append(args) or read(*args, **options)
     )
-    counting = _schemas.op_signature_from_function
-    export()
-    first = len(asked)
-    assert first > 50  # the translations of this package
-    export()
-    assert len(asked) == first
-    assert _schemas.op_signature_from_function is counting
+    monkeypatch.setattr(ast_utils, "get_src_and_ast", lambda *args: parsed.append(args) or parse(*args))
+    ONNXRegistry.from_torchlib()
+    assert len(parsed) > 500
+    parsed.clear()
+    monkeypatch.setattr(translation_registry, "_kept", None)
+    assert export() == before
+    assert not parsed
+    assert len(builds) == 3
+
+
+def test_what_is_said_of_functions_that_are_not_parsed_is_so():
+    traced = [
+        function
+        for functions in registration.default_registry.values()
+        for function in (*functions.overloads, *functions.complex)
+        if isinstance(function, TracedOnnxFunction)
+    ]
+    parsed = [function.function_ir for function in traced]
+    with registry_kept():
+        unparsed = [function.function_ir for function in traced]
+        assert not {*map(type, unparsed)} & {*map(type, parsed)}
+    assert [each.domain for each in unparsed] == [each.domain for each in parsed]
+    assert unparsed[0].name == parsed[0].name
+    assert len(traced) > 400
+    assert traced[0].function_ir.__class__ is parsed[0].__class__
 
 
 def test_a_copy_is_what_torch_builds():
@@ -108,15 +131,17 @@ def test_operators_that_come_later_are_looked_for(builds):
     assert len(builds) == 3
 
 
-def test_a_torch_that_reads_signatures_elsewhere_exports_the_same(monkeypatch):
+def test_a_torch_and_an_onnxscript_that_parse_elsewhere_export_the_same(builds, monkeypatch):
     expected = export()
-    with monkeypatch.context() as patch:
-        patch.delattr(_schemas, "op_signature_from_function")
-        with registry_kept():
-            assert not hasattr(_schemas, "op_signature_from_function")
-    monkeypatch.setitem(sys.modules, _schemas.__name__, None)
-    monkeypatch.delattr(sys.modules["torch.onnx._internal.exporter"], "_schemas")
+
+    class Derived(_registration.OnnxDecompMeta):
+        """Reads signatures by a method that it has from elsewhere."""
+
+    monkeypatch.setattr(_registration, "OnnxDecompMeta", Derived)
+    monkeypatch.setitem(sys.modules, "onnxscript.values", None)
+    monkeypatch.setattr(translation_registry, "_kept", None)
     assert export() == expected
+    assert len(builds) == 2
 
 
 @pytest.mark.parametrize("moved", ["module", "function"])

@@ -1,14 +1,14 @@
-"""torch's registry of translations, built once in a process and not once an export.
+"""torch's registry of translations, built once in a process and not once an export, and without reading their sources.
 
 `torch.onnx.export` reads the source of each of its translations and parses it, at every call: half of the time that the
 export of a small module takes. What it builds depends on nothing of the module; so an export here takes a copy of the
-registry that an earlier one has built, as long as torch's dispatcher and onnxscript have the same operators. The
-translations of this package are registered in each copy: the signature of each function is read once.
+registry that an earlier one has built, as long as torch's dispatcher and onnxscript have the same operators. For that
+one, too, sources are not parsed, which took half a second of each process that exports: torch reads the signature of a
+translation when it calls one that has none.
 """
 
 import contextlib
 import copy
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -40,34 +40,48 @@ def registry_kept() -> Iterator[None]:
     # torch calls it on the class and on an instance.
     ONNXRegistry.from_torchlib = staticmethod(_keeping(built.__get__(None, ONNXRegistry)))  # type: ignore[method-assign]
     try:
-        with _signatures_kept():
+        with _sources_unread():
             yield
     finally:
         ONNXRegistry.from_torchlib = built  # type: ignore[method-assign, assignment]
 
 
 @contextlib.contextmanager
-def _signatures_kept() -> Iterator[None]:
-    """Have torch read the signature of a translation once; where a later torch reads it elsewhere, each time."""
-    try:
-        from torch.onnx._internal.exporter import _schemas
-    except ImportError:
+def _sources_unread() -> Iterator[None]:
+    """Have torch and onnxscript register translations without parsing them; where later ones do so elsewhere, parsed.
+
+    Signatures that are registered nobody uses: `eval_function` of torch's recorder reads that of an `OnnxFunction`, and
+    other functions are called as they are. Of a traced function's form in ONNX, onnxscript asks for the domain only.
+    """
+    with contextlib.ExitStack() as restored:
+        with contextlib.suppress(ImportError, KeyError):
+            from torch.onnx._internal.exporter._registration import OnnxDecompMeta
+
+            _replace(restored, OnnxDecompMeta, "__post_init__", lambda _: None)
+        with contextlib.suppress(ImportError, KeyError):
+            from onnxscript.values import TracedOnnxFunction
+
+            parse = TracedOnnxFunction.__dict__["function_ir"].__get__
+            _replace(restored, TracedOnnxFunction, "function_ir", property(lambda it: _Unparsed(it, parse)))
         yield
-        return
-    read = getattr(_schemas, "op_signature_from_function", None)
-    if read is None:
-        yield
-        return
-    _schemas.op_signature_from_function = lambda *args, **options: _signature(read, args, tuple(options.items()))
-    try:
-        yield
-    finally:
-        _schemas.op_signature_from_function = read
 
 
-@functools.lru_cache(maxsize=1024)
-def _signature(read: Callable[..., Any], args: tuple[Any, ...], options: tuple[tuple[str, Any], ...]) -> Any:  # noqa: ANN401 - torch's
-    return read(*args, **dict(options))
+def _replace(restored: contextlib.ExitStack, owner: type, name: str, value: object) -> None:
+    restored.callback(setattr, owner, name, owner.__dict__[name])
+    setattr(owner, name, value)
+
+
+class _Unparsed:
+    """What is known of a traced function's form in ONNX before its source is parsed."""
+
+    def __init__(self, function: Any, parse: Callable[[Any], Any]) -> None:  # noqa: ANN401 - onnxscript's
+        self.domain: str = function.opset.domain
+        self._function = function
+        self._parse = parse
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of onnxscript
+        """Parse the source after all, for a later onnxscript that asks for more."""
+        return getattr(self._parse(self._function), name)
 
 
 def _keeping(build: Callable[..., Any]) -> Callable[..., Any]:
