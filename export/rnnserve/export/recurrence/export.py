@@ -23,6 +23,7 @@ from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
+from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated
 from rnnserve.export.recurrence.written_scans.proposal import as_scan
 from rnnserve.export.surroundings import left_as_they_were
@@ -167,7 +168,12 @@ def _of_any_size(
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with registry_kept(), decompositions_kept(captured), divided_by_constants_of(captured):
+        with (
+            registry_kept(),
+            decompositions_kept(captured),
+            copied_where_undecomposed(),
+            divided_by_constants_of(captured),
+        ):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,

@@ -149,7 +149,9 @@ def pack_padded_sequence(
             f"pack_padded_sequence got {lengths.shape[0]} lengths for a batch of {rows} rows; expected lengths "
             f"(batch,) and an input {expected}. Is batch_first as it should be?"
         )
-    return PaddedSequence(steps, lengths.to(torch.int64), zero_padded=False)
+    # A cast to the same type would be an operator of the captured program.
+    lengths = lengths if lengths.dtype == torch.int64 else lengths.to(torch.int64)
+    return PaddedSequence(steps, lengths, zero_padded=False)
 
 
 def pad_packed_sequence(
