@@ -8,7 +8,9 @@ from torch import nn
 
 from rnnserve.export import Floats, export_onnx, publish, script
 from rnnserve.export.old_translations import old_translations
+from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.passes import ON_GRAPH
+from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, SCRIPT, describe_file, dump_manifest, read_version
@@ -39,11 +41,12 @@ class Small(nn.Module):
 
 
 def by_torch(module, sample):
-    """Export by torch alone, its optimizer included."""
-    program = torch.onnx.export(
-        module.eval(), (sample,), dynamo=True, verbose=False, input_names=["x"], output_names=["y"],
-        dynamic_shapes=({0: "batch"},),
-    )  # fmt: skip
+    """Export by torch alone, its optimizer included; from its own tables, which are built once for all tests."""
+    with registry_kept(), decompositions_kept():
+        program = torch.onnx.export(
+            module.eval(), (sample,), dynamo=True, verbose=False, input_names=["x"], output_names=["y"],
+            dynamic_shapes=({0: "batch"},),
+        )  # fmt: skip
     return program.model_proto.SerializeToString()
 
 

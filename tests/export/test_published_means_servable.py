@@ -76,9 +76,11 @@ class Attention(nn.Module):
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_an_output_that_has_the_sequence_twice(masked, settings, published):
+    # Of 3,000 steps there would be nine million weights, for each way of computing them.
+    sizes = {"sequence": (1, 300)}
     inputs = {"x": X, "lengths": Lengths()}
     key = "attention", masked
-    module, repository, done = published(key, Attention(masked), inputs=inputs, outputs=["weights", "y"])
+    module, repository, done = published(key, Attention(masked), inputs=inputs, outputs=["weights", "y"], sizes=sizes)
     assert done.manifest.batching.mode == (PADDED if masked else JOINED)
     assert done.manifest.outputs[0].zeros_after_lengths is masked
     rows = [drawn(steps, 3) for steps in (5, 2, 7, 5)]
