@@ -3,7 +3,9 @@
 That they repeat in another process: `recurrence/test_bytes.py`.
 """
 
+import inspect
 import io
+import types
 import warnings
 import zipfile
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import UnsupportedModule, script, script_bytes
+from rnnserve.export import UnsupportedModule, script, script_bytes, torchscript
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.tensor_checks import check_script
 from rnnserve.protos import manifest_pb2
@@ -153,3 +155,35 @@ def test_any_optional_parameter_may_be_left_out(inputs):
     assert interface.call(scripted, arrays)["y"].tolist() == expected.tolist()
     tensors = [manifest_pb2.Tensor(name=name) for name in inputs]
     assert list(check_script(scripted, tensors)) == []
+
+
+def test_torchs_own_classes_are_looked_for_once(monkeypatch):
+    asked = []
+    find = inspect.getsourcelines
+    monkeypatch.setattr(inspect, "getsourcelines", lambda obj: asked.append(obj) or find(obj))
+    first = script_bytes(script(Stack(4)))
+    asked.clear()
+    assert script_bytes(script(Stack(4))) == first
+    assert asked  # functions, and the module's own
+    assert not {nn.GRU, nn.LSTM} & {each for each in asked if isinstance(each, type)}
+    torch.jit._recursive.get_overload_annotations(nn.GRU(3, 4), [])
+    assert asked.count(nn.GRU) == 2  # by torch itself
+
+
+def test_a_torch_that_looks_for_sources_elsewhere_scripts_the_same(monkeypatch):
+    expected = script_bytes(script(Stack(4)))
+    internal = vars(torch)["_jit_internal"]
+    read = internal.get_source_lines_and_file
+    with torchscript._torchs_classes_read_once():
+        assert internal.get_source_lines_and_file is not read
+    assert internal.get_source_lines_and_file is read
+    elsewhere = types.FunctionType(
+        internal._get_overloaded_methods.__code__, {**vars(internal), "get_source_lines_and_file": read}
+    )
+    monkeypatch.setattr(internal, "_get_overloaded_methods", elsewhere)
+    monkeypatch.delattr(internal, "get_source_lines_and_file")
+    with torchscript._torchs_classes_read_once():
+        assert not hasattr(internal, "get_source_lines_and_file")
+        assert torch.jit._recursive.get_overload_annotations(nn.GRU(3, 4), [])
+    monkeypatch.undo()
+    assert script_bytes(script(Stack(4))) == expected

@@ -1,9 +1,11 @@
 """TorchScript of the module that is exported, as bytes that repeat and hold nothing of the scripting machine."""
 
 import contextlib
+import functools
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +35,7 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     training = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
     # An export in another thread exchanges the code of PyTorch's recurrent modules, whose source a script reads.
-    with LOCK, _without_deprecations():
+    with LOCK, _without_deprecations(), _torchs_classes_read_once():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
         except (
@@ -130,3 +132,32 @@ def _without_deprecations() -> Iterator[None]:
         for category in (DeprecationWarning, FutureWarning):  # the former in torch 2.13, the latter in 2.15
             warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", category)
         yield
+
+
+@contextlib.contextmanager
+def _torchs_classes_read_once() -> Iterator[None]:
+    """Have TorchScript look for the source of each of torch's own classes once in a process.
+
+    It does so twice for each GRU and LSTM, to tell overloads of their forward apart, and Python parses the whole file
+    for it: half of the time that the script of a small module takes. Other classes may have been edited since.
+    """
+    internal: Any = torch._jit_internal  # noqa: SLF001 - there is no public way
+    read = getattr(internal, "get_source_lines_and_file", None)
+    if read is None:
+        yield
+        return
+
+    def lines_of(obj: object, *args: Any) -> Any:  # noqa: ANN401 - torch's
+        is_torchs = isinstance(obj, type) and obj.__module__.startswith("torch.")
+        return _read_once(read, obj) if is_torchs else read(obj, *args)
+
+    internal.get_source_lines_and_file = lines_of
+    try:
+        yield
+    finally:
+        internal.get_source_lines_and_file = read
+
+
+@functools.lru_cache(maxsize=64)
+def _read_once(read: Callable[[object], Any], obj: object) -> Any:  # noqa: ANN401 - torch's
+    return read(obj)
