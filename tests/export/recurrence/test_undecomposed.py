@@ -121,6 +121,18 @@ def test_a_program_with_a_result_that_nothing_uses_is_decomposed():
     )
 
 
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_program_with_a_number_left_out_is_decomposed(recognised, monkeypatch, left_out):
+    class Twice(Recurrent):
+        def forward(self, x):
+            if left_out:
+                x.transpose(1, 2)  # nothing uses it, and torch drops it
+            return self.rnn(x.transpose(1, 2).transpose(1, 2))[0]
+
+    assert export(Twice()) == decomposed(monkeypatch, Twice())
+    assert recognised == [not left_out]
+
+
 def test_what_torch_changes_is_a_copy(recognised, monkeypatch):
     captured = []
     promote = _fx_passes.insert_type_promotion_nodes

@@ -6,19 +6,19 @@ recurrent layers, linear ones and other operators that are translated as they ar
 recognised, and copied.
 
 What cannot be recognised at sight is decomposed: operators that write to a tensor, that compute with sizes, that torch
-takes apart, whatever it makes of them, and results that nothing uses, which a trace leaves out. So are sums, products
-and the like: a trace numbers them together with those of sizes, and their nodes would have other names.
+takes apart, whatever it makes of them, and results that nothing uses, which a trace leaves out. So is what would get
+other names: a trace numbers sums, products and the like together with those of sizes, and leaves no number out.
 """
 
 import contextlib
 import copy
 import operator
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.sym_node import magic_methods
 
 __all__ = ["copied_where_undecomposed", "is_undecomposed"]
@@ -70,7 +70,7 @@ def is_undecomposed(program: ExportedProgram, kept: Collection[Any], others: Col
     module = program.graph_module
     if any(isinstance(each, GraphModule) for each in module.children()):
         return False
-    return all(_stays(node, kept, others) for node in module.graph.nodes)
+    return all(_stays(node, kept, others) for node in module.graph.nodes) and _is_numbered_as_traced(module.graph)
 
 
 def _stays(node: Node, kept: Collection[Any], others: Collection[Any]) -> bool:
@@ -86,6 +86,26 @@ def _stays(node: Node, kept: Collection[Any], others: Collection[Any]) -> bool:
     if target._schema.is_mutable or target in others or target.overloadpacket.__name__ in _OF_SIZES:  # noqa: SLF001
         return False
     return not _is_composite(target) or target in kept
+
+
+def _is_numbered_as_traced(graph: Graph) -> bool:
+    """Whether nodes have the names that a trace gives them: passes and torch may have left some out."""
+    traced = Graph()
+    parts: dict[tuple[Any, ...], str] = {}
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        if node.target is operator.getitem:
+            name: str | None = parts.get(node.args)
+        else:
+            target = cast(torch._ops.OpOverload, node.target)  # noqa: SLF001
+            name = traced.create_node("call_function", target, name=target.overloadpacket.__name__).name
+            value = node.meta["val"]
+            for at in range(len(value) if isinstance(value, tuple | list) else 0):
+                parts[node, at] = traced.call_function(operator.getitem).name
+        if node.name != name:
+            return False
+    return True
 
 
 def _is_of_tensors(value: object) -> bool:
