@@ -5,6 +5,7 @@ import random
 import socket
 import time
 from concurrent import futures
+from typing import Any
 
 import grpc
 import numpy as np
@@ -162,7 +163,7 @@ def test_what_little_address_space_bounds_is_as_before_when_there_is_more_of_it(
     settings = Settings(repository, grpc_port=0, provider="cpu", transport=transport)
 
     def bounds():
-        of_transport = serving._transport
+        of_transport: Any = serving._transport
         windows = (
             [of_transport._window]
             if transport == "lane"
