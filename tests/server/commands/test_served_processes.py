@@ -96,6 +96,65 @@ def test_an_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path, workers):
         assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
+SIGNALLED = """
+import os, signal, sys, time
+from rnnserve.cli import main
+from rnnserve.server.commands import serve
+
+tell = serve._print_ready
+
+def tell_and_be_signalled(*args):
+    tell(*args)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1)  # as on a busy machine
+
+serve._print_ready = tell_and_be_signalled
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_as_soon_as_it_says_that_it_serves_ends_it_as_later_ones_do(root):
+    command = [sys.executable, "-c", SIGNALLED, *serve_command(root)[3:], "--drain", "0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "SIGTERM: this server ends" in done.stderr
+    assert "the server has ended" in done.stderr
+
+
+WORKER_SIGNALLED = """
+import contextlib, os, signal, sys, time
+if "--report-fd" in sys.orig_argv:
+    from rnnserve.server.commands.ending import Ending
+    from rnnserve.server.workers.supervisor_link import Supervised
+
+    say_ready, stop = Supervised.say_ready, Ending.stop
+
+    def say_ready_and_be_signalled(supervised):
+        say_ready(supervised)
+        with contextlib.suppress(FileExistsError):
+            open({signalled!r}, "x").close()  # by one of them, once
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+
+    def stop_and_note(ending):
+        if ending.is_loading:
+            open({at_once!r}, "w").close()
+        stop(ending)
+
+    Supervised.say_ready, Ending.stop = say_ready_and_be_signalled, stop_and_note
+"""
+
+
+def test_a_worker_that_is_signalled_as_soon_as_it_listens_answers_what_it_has(root, tmp_path):
+    signalled, at_once = tmp_path / "signalled", tmp_path / "at once"
+    patch = WORKER_SIGNALLED.format(signalled=str(signalled), at_once=str(at_once))
+    with serving(root, tmp_path, "--workers", "2", patch=patch) as server:
+        until(lambda: "is ready again" in server.log)
+        assert "died with exit status 0" in server.log
+    assert signalled.exists()
+    assert not at_once.exists()
+
+
 def test_a_hang_up_without_workers_loads_what_the_repository_holds_now(root, tmp_path):
     publish_factor(root, "other", 1, 7.0)
     with serving(root, tmp_path) as server:

@@ -206,15 +206,16 @@ def _serve(
         try:
             if supervised is None:
                 server.start()
+                ending.is_loading = False  # before anybody is told that it serves: whoever is may send a signal
                 _log_start(settings, options)
                 _print_ready(settings.host, server.port, settings.http_port, metrics)
             else:
                 server.load()
                 supervised.say_loaded(server.pins())
+                ending.is_loading = False
                 server.listen()
                 supervised.say_ready()
                 supervised.beat(server.pulse().complaint, _log.error, server.count_gauges)
-            ending.is_loading = False
             _keep_from_garbage_collection()
             ending.told.wait()
             if settings.share_port and not ending.told_to_stop.is_set():
