@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.onnx._internal.exporter import _fx_passes
 
 from rnnserve.export import export_onnx
@@ -28,8 +28,8 @@ class Recurrent(nn.Module):
 class Packed(Recurrent):
     def forward(self, x, lengths):
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])
-        return self.after(output)
+        state = self.rnn(packed)[1]
+        return state[0] if isinstance(state, tuple) else state
 
 
 class OfConstants(Recurrent):
@@ -63,13 +63,13 @@ CHANGE = {
 """Modules whose programs are decomposed, as torch does."""
 
 
-def export(module, lengths=()):
+def export(module, lengths=(), outputs=("y",)):
     inputs = {"x": {0: "batch", 1: "sequence"}} | ({"lengths": {0: "batch"}} if lengths else {})
     return export_onnx(
         module.eval(),
-        (torch.zeros(3, 5, 3), *map(torch.tensor, lengths)),
+        (torch.zeros(3, 5, 3), *lengths),
         input_names=[*inputs],
-        output_names=["y"],
+        output_names=[*outputs],
         dynamic_shapes=inputs,
     ).model_proto.SerializeToString(deterministic=True)
 
@@ -83,10 +83,10 @@ def recognised(monkeypatch):
     return said
 
 
-def decomposed(monkeypatch, *args):
+def decomposed(monkeypatch, *args, **options):
     with monkeypatch.context() as patch:
         patch.setattr(undecomposed, "is_undecomposed", lambda *_: False)
-        return export(*args)
+        return export(*args, **options)
 
 
 @pytest.mark.parametrize("module", STAY.values(), ids=STAY)
@@ -96,11 +96,11 @@ def test_a_program_that_stays_is_exported_to_the_same_bytes(recognised, monkeypa
 
 
 @pytest.mark.parametrize("cell", ["RNN", "GRU", "LSTM"])
-def test_lengths_of_int64_are_not_cast(recognised, monkeypatch, cell):
-    module, lengths = Packed(cell), ([5, 2, 1],)
-    export(module, lengths)
-    found = export(module, lengths)
-    assert found == decomposed(monkeypatch, module, lengths)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_lengths_are_cast_only_to_another_type(recognised, monkeypatch, cell, dtype):
+    module, lengths = Packed(cell), [torch.tensor([5, 2, 1], dtype=dtype)]
+    assert export(module, lengths) == decomposed(monkeypatch, module, lengths)
+    assert recognised == [dtype is torch.int64]
 
 
 @pytest.mark.parametrize("module", CHANGE.values(), ids=CHANGE)
@@ -131,6 +131,17 @@ def test_a_program_with_a_number_left_out_is_decomposed(recognised, monkeypatch,
 
     assert export(Twice()) == decomposed(monkeypatch, Twice())
     assert recognised == [not left_out]
+
+
+def test_results_that_are_inputs_and_one_result_twice(recognised, monkeypatch):
+    class Passing(Recurrent):
+        def forward(self, x):
+            output, h_n = self.rnn(x)
+            return output, x, h_n, output
+
+    names = ["output", "same", "h_n", "again"]
+    assert export(Passing(), outputs=names) == decomposed(monkeypatch, Passing(), outputs=names)
+    assert len(recognised) == 1
 
 
 def test_what_torch_changes_is_a_copy(recognised, monkeypatch):

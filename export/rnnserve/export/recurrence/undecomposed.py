@@ -48,11 +48,12 @@ def copied_where_undecomposed() -> Iterator[None]:
         return
 
     def decomposed(program: ExportedProgram, registry: Any) -> ExportedProgram:  # noqa: ANN401 - torch's
-        composite, others = split(dict(table(set(overloads(registry)))))
+        built: Any = table(set(overloads(registry)))
+        composite, others = split(dict(built))
         kept = {each for each, how in composite.items() if how is stays}
         return _copy(program) if is_undecomposed(program, kept, others) else decompose(program, registry)
 
-    _fx_passes.decompose_with_registry = decomposed
+    _fx_passes.decompose_with_registry = decomposed  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -67,10 +68,7 @@ def is_undecomposed(program: ExportedProgram, kept: Collection[Any], others: Col
         kept: Composite operators that are not taken apart.
         others: Other operators that are.
     """
-    module = program.graph_module
-    if any(isinstance(each, GraphModule) for each in module.children()):
-        return False
-    return all(_stays(node, kept, others) for node in module.graph.nodes) and _is_numbered_as_traced(module.graph)
+    return all(_stays(node, kept, others) for node in program.graph.nodes) and _is_numbered_as_traced(program.graph)
 
 
 def _stays(node: Node, kept: Collection[Any], others: Collection[Any]) -> bool:
@@ -114,16 +112,16 @@ def _is_of_tensors(value: object) -> bool:
 
 
 def _is_composite(target: torch._ops.OpOverload) -> bool:
-    return _COMPOSITE in target.py_kernels or torch._C._dispatch_has_kernel_for_dispatch_key(  # noqa: SLF001
-        target.name(), _COMPOSITE.name
-    )
+    name: str = target.name()  # type: ignore[no-untyped-call]  # of torch
+    return _COMPOSITE in target.py_kernels or torch._C._dispatch_has_kernel_for_dispatch_key(name, _COMPOSITE.name)  # noqa: SLF001
 
 
 def _copy(program: ExportedProgram) -> ExportedProgram:
     """Copy a program with a graph of its own, which torch.onnx changes."""
     graph = copy.deepcopy(program.graph)
     for node, original in zip(graph.nodes, program.graph.nodes, strict=True):
-        node.name = original.name  # an input may have the name of one of Python's functions, which a copy avoids
+        # An input may have the name of one of Python's functions, which a copy avoids.
+        node.name = original.name
     copied = copy.copy(program)
     copied._graph_module = GraphModule(program.graph_module, graph)  # noqa: SLF001 - as torch.onnx does
     copied._graph_module.meta.update(program.graph_module.meta)  # noqa: SLF001
