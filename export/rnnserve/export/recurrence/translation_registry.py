@@ -50,8 +50,8 @@ def registry_kept() -> Iterator[None]:
 def _sources_unread() -> Iterator[None]:
     """Have torch and onnxscript register translations without parsing them; where later ones do so elsewhere, parsed.
 
-    Signatures that are registered nobody uses: `eval_function` of torch's recorder reads that of an `OnnxFunction`, and
-    other functions are called as they are. Of a traced function's form in ONNX, onnxscript asks for the domain only.
+    Signatures that are registered are of no use: `eval_function` of torch's recorder reads that of an `OnnxFunction`, and
+    other functions are called as they are. Of a traced function's form in ONNX, onnxscript reads the domain only.
     """
     with contextlib.ExitStack() as restored:
         with contextlib.suppress(ImportError, KeyError):
