@@ -50,8 +50,9 @@ def registry_kept() -> Iterator[None]:
 def _sources_unread() -> Iterator[None]:
     """Have torch and onnxscript register translations without parsing them; where later ones do so elsewhere, parsed.
 
-    Signatures that are registered are of no use: `eval_function` of torch's recorder reads that of an `OnnxFunction`, and
-    other functions are called as they are. Of a traced function's form in ONNX, onnxscript reads the domain only.
+    Nothing reads the signatures that are registered: `eval_function` of torch's recorder reads that of an
+    `OnnxFunction` again, and other functions are called as they are. Of a traced function's form in ONNX, onnxscript
+    reads the domain only.
     """
     with contextlib.ExitStack() as restored:
         with contextlib.suppress(ImportError, KeyError):
