@@ -6,7 +6,7 @@ so is one whose call ends with the state that it began with, whatever it compute
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.held_modules import held_modules
+from rnnserve.export.held_modules import held_modules, owner_of
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.capture import prepared
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
+from rnnserve.export.recurrence.refusals import keeps_state
 
 __all__ = ["refuse_carried_state"]
 
@@ -128,13 +128,36 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             read = reads.read
     if read:
         read -= _put_back(module, args)
+    read |= _read_buffers(module, args)
     if read:
-        raise UnsupportedModule(
-            f"the module keeps {sorted(read)} from one call to the next, and an ONNX model keeps no state. "
-            f"Publish it with state_attributes={sorted(read)}, which makes an input and an output of each; or make the "
-            'state an input (h_0) and an output (h_n) of the forward, and publish it with states={"h_n": "h_0"}: '
-            "clients carry it from call to call."
-        )
+        raise keeps_state(read)
+
+
+def _read_buffers(module: nn.Module, args: Arguments) -> set[str]:
+    """Name the buffers that a call sets and on whose values a result of the next call depends.
+
+    The captured program tells it of those that are written to in place, or are as they were before the first call; a
+    call may make them anew for its number of rows, and the next one go on from there.
+    """
+    with contextlib.suppress(Exception), fake_arguments(module, args) as fakes:
+        before = dict(module.named_buffers())
+        module(*fakes)
+        now = dict(module.named_buffers())
+        return {
+            name
+            for name, buffer in now.items()
+            if buffer is not before.get(name) and _depends_on(buffer, module, fakes, now)
+        }
+    return set()
+
+
+def _depends_on(buffer: Tensor, module: nn.Module, args: Arguments, buffers: Mapping[str, Tensor]) -> bool:
+    """Whether a result of a call depends on a buffer; the module's buffers are put back first."""
+    for name, value in buffers.items():
+        owner_of(module, name)._buffers[name.rpartition(".")[2]] = value  # noqa: SLF001
+    with _DependenceRecorder([buffer]) as recorder:
+        results = torch.utils._pytree.tree_leaves(module(*args))  # noqa: SLF001
+        return any(isinstance(each, Tensor) and recorder.depends(each) for each in results)
 
 
 def _put_back(module: nn.Module, args: Arguments) -> set[str]:

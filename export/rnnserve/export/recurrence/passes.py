@@ -47,6 +47,7 @@ from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.size_probing import Limits, check_other_sizes
+from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
 from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
 from rnnserve.export.recurrence.whole_quotients import divide_sizes_exactly
@@ -154,6 +155,11 @@ def _of_model(change: Callable[[ir.Model], None], ensures: str) -> GraphPass[Tra
 
 
 ON_PROGRAM: Sequence[GraphPass[Captured]] = (
+    GraphPass(
+        "leave_stored_buffers",
+        "Buffers whose values before a call no result depends on are not written to.",
+        lambda it: leave_stored_buffers(it.program),
+    ),
     GraphPass(
         "write_complex_in_reals",
         "Complex numbers are pairs of real ones, but those of Fourier transforms.",

@@ -4,7 +4,7 @@ import linecache
 import pathlib
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ __all__ = [
     "DependsOnValues",
     "FixedSize",
     "explain",
+    "keeps_state",
     "refuse_random_numbers",
     "refuse_scripts",
     "refuse_state",
@@ -97,8 +98,19 @@ def _arguments(target: torch._ops.OpOverload, node: torch.fx.Node) -> dict[str, 
     return {**values, **node.kwargs}
 
 
+def keeps_state(names: Iterable[str | None]) -> UnsupportedModule:
+    """Say that a module keeps states in attributes or buffers, and how to publish it."""
+    kept = sorted(map(str, names))
+    return UnsupportedModule(
+        f"the module keeps {kept} from one call to the next, and an ONNX model keeps no state. "
+        f"Publish it with state_attributes={kept}, which makes an input and an output of each; or make the "
+        'state an input (h_0) and an output (h_n) of the forward, and publish it with states={"h_n": "h_0"}: '
+        "clients carry it from call to call."
+    )
+
+
 def refuse_state(program: torch.export.ExportedProgram) -> None:
-    """Refuse buffers that the module writes to: an ONNX model keeps no state from one run to the next.
+    """Refuse buffers that an operator itself writes to, as a normalisation in training mode does.
 
     Raises:
         UnsupportedModule: If there are any, or the module holds a TorchScript object.
@@ -107,8 +119,7 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
     if mutated:
         raise UnsupportedModule(
             f"the module writes to its buffers {mutated} when it is called, and an ONNX model keeps no state from "
-            "one run to the next. Call .eval() if it is a normalisation in training mode; make a carried state an "
-            "input (h_0) and an output (h_n)."
+            "one run to the next. Call .eval() on the module before exporting: a normalisation is in training mode."
         )
     for spec in program.graph_signature.input_specs:
         if spec.kind is InputKind.CUSTOM_OBJ:

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from rnnserve.export.recurrence.scan_loop import ScanLoop
 
-__all__ = ["BEGIN", "DOMAIN", "END", "MARKER", "is_marker", "mark_begin", "mark_end"]
+__all__ = ["BEGIN", "DOMAIN", "END", "MARKER", "is_marker", "mark_begin", "mark_end", "numbers_of"]
 
 DOMAIN, BEGIN, END = "rnnserve", "ScanBegin", "ScanEnd"
 MARKER = torch.ops.onnx_symbolic._symbolic_multi_out.default  # noqa: SLF001 - what symbolic_multi_out leaves
@@ -106,3 +106,10 @@ def _as(given: Sequence[Tensor], results: Sequence[Tensor]) -> list[Tensor]:
 def is_marker(node: fx.Node, name: str) -> bool:
     """Whether a node of the captured program is the marker `name`, BEGIN or END."""
     return node.target is MARKER and node.args[1] == name and node.kwargs.get("domain") == DOMAIN
+
+
+def numbers_of(marker: fx.Node) -> list[int]:
+    """Give the number of the scan that a marker is of; for END its numbers of states and outputs, too, and more."""
+    numbers = marker.kwargs["attr_ints"]
+    assert isinstance(numbers, list | tuple)  # noqa: S101 - as torch.onnx.ops writes attributes
+    return [number for number in numbers if isinstance(number, int)]

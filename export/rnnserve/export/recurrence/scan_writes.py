@@ -6,9 +6,9 @@ import torch
 from torch import fx
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker
+from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbers_of
 
-__all__ = ["refuse_writes"]
+__all__ = ["refuse_writes", "viewed", "written_by"]
 
 
 def refuse_writes(program: torch.export.ExportedProgram) -> None:
@@ -19,28 +19,21 @@ def refuse_writes(program: torch.export.ExportedProgram) -> None:
     """
     positions = {node: position for position, node in enumerate(program.graph.nodes)}
     # The step of a loop in the user's code is captured several times: what has no end comes to nothing.
-    ended = {_number(node) for node in positions if is_marker(node, END)}
+    ended = {numbers_of(node)[0] for node in positions if is_marker(node, END)}
     begins: list[int] = []
     for node, position in positions.items():
-        if is_marker(node, BEGIN) and _number(node) in ended:
+        if is_marker(node, BEGIN) and numbers_of(node)[0] in ended:
             begins.append(position)
         elif is_marker(node, END):
             begins.pop()
-        elif begins and any(positions[_origin(written)] <= begins[-1] for written in _written(node)):
+        elif begins and any(positions[_origin(written)] <= begins[-1] for written in written_by(node)):
             raise UnsupportedModule(
                 f"a step of scan writes to a tensor that it has not made ({node.target}). Make the tensor a part of "
                 "the state, and let the step return its new value."
             )
 
 
-def _number(marker: fx.Node) -> object:
-    """Give the number of the scan that a marker is of."""
-    numbers = marker.kwargs["attr_ints"]
-    assert isinstance(numbers, list | tuple)  # noqa: S101 - as torch.onnx.ops writes attributes
-    return numbers[0]
-
-
-def _written(node: fx.Node) -> list[fx.Node]:
+def written_by(node: fx.Node) -> list[fx.Node]:
     """Give the tensors that a node of the captured program writes to."""
     if not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001
         return []
@@ -52,12 +45,16 @@ def _written(node: fx.Node) -> list[fx.Node]:
     ]
 
 
+def viewed(node: fx.Node) -> fx.Node | None:
+    """Give the node that `node` is a view of, or a part of; None if it is a tensor of its own."""
+    source = node.args[0] if node.args else None
+    schema = getattr(node.target, "_schema", None)
+    is_view = schema is not None and any(result.alias_info is not None for result in schema.returns)
+    return source if isinstance(source, fx.Node) and (is_view or node.target is operator.getitem) else None
+
+
 def _origin(node: fx.Node) -> fx.Node:
     """Give the node whose result `node` is a view of, or a part of, or the node itself."""
-    while node.args and isinstance(source := node.args[0], fx.Node):
-        schema = getattr(node.target, "_schema", None)
-        is_view = schema is not None and any(result.alias_info is not None for result in schema.returns)
-        if not is_view and node.target is not operator.getitem:
-            break
+    while (source := viewed(node)) is not None:
         node = source
     return node
