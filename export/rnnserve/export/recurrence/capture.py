@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, MappingProxyType
 
 import torch
@@ -57,6 +57,7 @@ def capture(
     loops: Sequence[tuple[FunctionType, CodeType]] = (),
     *,
     more_rows: int = 0,
+    inside: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer.
 
@@ -67,6 +68,7 @@ def capture(
         limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
         loops: Functions with the code to run in the place of theirs, whose loops over steps become scans.
         more_rows: Rows beside those of the sample.
+        inside: Context that the module runs in, within that of the capture.
 
     Raises:
         UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
@@ -78,7 +80,7 @@ def capture(
     refuse_scripts(module)
     in_scans = loops_captured(loops) if loops else contextlib.nullcontext()
     refused: ExportError | None = None
-    with prepared(module), backed_sizes_of_any_value(), in_scans, fixed_sizes_noted() as fixed:
+    with prepared(module), backed_sizes_of_any_value(), in_scans, inside(), fixed_sizes_noted() as fixed:
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
@@ -89,7 +91,7 @@ def capture(
     if refused is not None:
         # What the module holds may be of a call before, and be made anew for other rows: `other_paths` compares.
         with contextlib.suppress(UnsupportedModule):
-            return capture(module, args, axes, limits, loops, more_rows=_MORE_ROWS)
+            return capture(module, args, axes, limits, loops, more_rows=_MORE_ROWS, inside=inside)
         raise refused from refused.__cause__
     refuse_random_numbers(program)
     refuse_writes(program)

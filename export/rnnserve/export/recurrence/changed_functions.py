@@ -15,6 +15,7 @@ from rnnserve.export.recurrence.loops.functions import (
     value_branch,
     value_check,
 )
+from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.refusals import DependsOnValues
 from rnnserve.export.recurrence.size_probing import Limits
 from rnnserve.export.recurrence.written_scans.comparison import results_at_sizes, same_results
@@ -33,11 +34,13 @@ class Changed:
         unchecked: Files and lines of checks of values that are left out.
         chosen: Files and lines of branches on values of which both sides run.
         written: Places of functions with a loop that is written anew as a scan.
+        paths: Sizes at which values of the exported module are compared, for a size that code makes a plain number.
     """
 
     unchecked: list[_Place] = dataclasses.field(default_factory=list)
     chosen: list[_Place] = dataclasses.field(default_factory=list)
     written: list[str] = dataclasses.field(default_factory=list)
+    paths: list[OtherPath] = dataclasses.field(default_factory=list)
 
     def functions(self, module: nn.Module, *, loops: bool = False) -> list[tuple[types.FunctionType, types.CodeType]]:
         """Give the functions that are changed, with the code to run; with `loops`, those that have a loop, too."""

@@ -18,7 +18,9 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.loops.functions import functions_exchanged
+from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
+from rnnserve.export.recurrence.plain_sizes import capture_of_plain_sizes, compared_sizes
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
@@ -95,6 +97,7 @@ def export_onnx(
             input_names=input_names,
             output_names=output_names,
             program=_capture_changed(module, args, axes, sizes, changed),
+            paths=changed.paths,
         )
         with functions_exchanged(changed.functions(module)):
             for on_program in ON_PROGRAM:
@@ -130,25 +133,31 @@ def _capture(
         refuse_carried_state(module, args)
         if changed.check_in(module, refused) is not None:
             raise
-        loops = changed.functions(module, loops=True)
-        if not loops:
-            raise
-        first = refused
-    try:
-        return capture(module, args, axes, sizes, loops)
-    except UnsupportedModule as refused:
-        if changed.check_in(module, refused) is not None:
-            raise
-        # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
-        shown = refused if isinstance(first, FixedSize) else first
-        proposal = as_scan(shown, module, args, axes, sizes, loops)
-        if proposal is None:
-            raise shown from shown.__cause__
-        if not proposal.same_values:
-            shown.args = (f"{shown}\n\n{proposal.text}",)
-            raise shown from shown.__cause__
-        changed.written.extend(proposal.places)
-        return proposal.program
+        first = last = refused
+    loops = changed.functions(module, loops=True)
+    if loops:
+        try:
+            return capture(module, args, axes, sizes, loops)
+        except UnsupportedModule as refused:
+            if changed.check_in(module, refused) is not None:
+                raise
+            last = refused
+    numbered = next((each for each in (last, first) if isinstance(each, FixedSize) and each.by_number), None)
+    if numbered is not None:
+        found_again = capture_of_plain_sizes(module, args, axes, sizes, loops)
+        if found_again is not None:
+            changed.paths += [OtherPath(each, numbered) for each in compared_sizes(axes, sizes)]
+            return found_again
+    # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
+    shown = last if isinstance(first, FixedSize) else first
+    proposal = as_scan(shown, module, args, axes, sizes, loops) if loops else None
+    if proposal is None:
+        raise shown from shown.__cause__
+    if not proposal.same_values:
+        shown.args = (f"{shown}\n\n{proposal.text}",)
+        raise shown from shown.__cause__
+    changed.written.extend(proposal.places)
+    return proposal.program
 
 
 def _of_any_size(

@@ -4,32 +4,47 @@ import contextlib
 import threading
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = ["fixed_sizes_noted"]
+__all__ = ["Fixed", "fixed_sizes_noted"]
+
+
+class Fixed(NamedTuple):
+    """What has fixed a size.
+
+    Attributes:
+        line: Line of the user's code, as "file.py:12"; empty where none was seen.
+        by_number: Whether it makes a plain number of the size: `int(x.size(1))`.
+    """
+
+    line: str = ""
+    by_number: bool = False
 
 
 @contextlib.contextmanager
-def fixed_sizes_noted() -> Iterator[dict[int, str]]:
+def fixed_sizes_noted() -> Iterator[dict[int, Fixed]]:
     """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
 
     torch has no public way to ask for it: its error says which size is fixed, and a log of torch's where.
     """
-    noted: dict[int, str] = {}
+    noted: dict[int, Fixed] = {}
     before, thread = ShapeEnv._set_replacement, threading.get_ident()  # noqa: SLF001
 
     def replaces(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr, *rest: Any, **named: Any) -> None:  # noqa: ANN401
         if isinstance(target, sympy.Integer) and int(target) not in noted and threading.get_ident() == thread:
-            frames = [frame for frame in traceback.extract_stack() if is_users_code(frame.filename)]
+            stack = traceback.extract_stack()
             # The innermost of the user's; a frame without a file is of code that torch has made.
-            lines = [frame for frame in frames if frame.filename.endswith(".py")]
-            if lines:
-                noted[int(target)] = source_line(lines[-1].filename, lines[-1].lineno)
+            users = [
+                at for at, each in enumerate(stack) if is_users_code(each.filename) and each.filename.endswith(".py")
+            ]
+            if users:
+                line, called = stack[users[-1]], stack[users[-1] + 1]
+                noted[int(target)] = Fixed(source_line(line.filename, line.lineno), called.name == "__int__")
         before(self, symbol, target, *rest, **named)
 
     ShapeEnv._set_replacement = replaces  # type: ignore[assignment, method-assign]  # noqa: SLF001

@@ -67,7 +67,7 @@ class Captured:
         input_names: One name a tensor among the arguments.
         output_names: One name a tensor among the results.
         program: What was captured.
-        paths: Sizes at which the module takes another path, once `check_other_sizes` has looked for them.
+        paths: Sizes at which the module may take another path; `check_other_sizes` looks for more.
     """
 
     module: nn.Module
@@ -125,8 +125,8 @@ def _check_outputs(captured: Captured) -> None:
 
 def _check_other_sizes(it: Translated) -> None:
     captured = it.captured
-    captured.paths[:] = check_other_sizes(
-        captured.module, captured.args, captured.axes, captured.program, captured.sizes
+    captured.paths.extend(
+        check_other_sizes(captured.module, captured.args, captured.axes, captured.program, captured.sizes)
     )
 
 

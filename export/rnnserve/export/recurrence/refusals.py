@@ -13,6 +13,7 @@ from torch.export.graph_signature import InputKind
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.fixed_sizes import Fixed
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH
@@ -36,11 +37,12 @@ class FixedSize(UnsupportedModule):
 
     Attributes:
         of_batch: Whether the axis is the batch: the module may hold something of as many rows as the sample has.
+        by_number: Whether code makes a plain number of a size, `int(n)`.
     """
 
-    def __init__(self, message: str, *, of_batch: bool = False) -> None:
+    def __init__(self, message: str, *, of_batch: bool = False, by_number: bool = False) -> None:
         super().__init__(message)
-        self.of_batch = of_batch
+        self.of_batch, self.by_number = of_batch, by_number
 
 
 class DependsOnValues(UnsupportedModule):
@@ -126,14 +128,14 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
             raise UnsupportedModule(f"the module holds a TorchScript object, {spec.target}, which ONNX has no form for")
 
 
-def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, str]) -> ExportError:
+def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, Fixed]) -> ExportError:
     """Turn an error of the capture into one whose message says what to change in the module.
 
     Args:
         error: Error of torch, or of the module.
         module: Module that was captured.
         axes: Dynamic axes of its arguments.
-        fixed: Line of the user's code that fixes a size, by the size, as far as it was seen.
+        fixed: What fixes a size in the user's code, by the size, as far as it was seen.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -145,8 +147,9 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     text = str(error)
     if lost := _SPECIALISED.search(text):
-        said = _static(lost, module, axes, fixed.get(int(lost["size"]), ""))
-        return FixedSize(said, of_batch=_names(lost, axes) == {BATCH})
+        said = _static(lost, module, axes, fixed.get(int(lost["size"]), Fixed()).line)
+        by_number = any(each.by_number for each in fixed.values())
+        return FixedSize(said, of_batch=_names(lost, axes) == {BATCH}, by_number=by_number)
     if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
         return UnsupportedModule(
             f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "

@@ -28,7 +28,7 @@ from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.shape_probing import first_other_shape
 from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "outputs_of", "symbols_of"]
+__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "outputs_of", "symbols_of", "within"]
 
 Limits = Mapping[str, tuple[int, int | None]]
 """The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
@@ -123,15 +123,15 @@ def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
 
 def _usual_sizes(axes: DynamicAxes, limits: Limits = ANY_SIZES) -> Iterator[dict[str, int]]:
     for name in axes.sizes:
-        yield {**axes.sizes, name: _within(1, name, limits)}
+        yield {**axes.sizes, name: within(1, name, limits)}
     for more in (1, 2):  # an odd size and an even one of each axis, at least
         yield {
-            name: _within(2 * size + more + number, name, limits)
+            name: within(2 * size + more + number, name, limits)
             for number, (name, size) in enumerate(axes.sizes.items())
         }
 
 
-def _within(size: int, name: str, limits: Limits) -> int:
+def within(size: int, name: str, limits: Limits) -> int:
     """The nearest size that the module takes."""
     low, high = limits.get(name, (1, None))
     return max(size, low) if high is None else min(max(size, low), high)
@@ -159,7 +159,7 @@ def _breaking(
     near = {1, 2, 3, 4, 5, *(constant + d for constant in constants for d in (-1, 0, 1))}
     near |= {bound for name in names for bound in limits.get(name, ()) if bound is not None}
     candidates = [
-        sorted(size for size in near if 1 <= size <= 1 << 20 and _within(size, name, limits) == size) for name in names
+        sorted(size for size in near if 1 <= size <= 1 << 20 and within(size, name, limits) == size) for name in names
     ]
     for combination in itertools.islice(itertools.product(*candidates), 4096):
         sizes = dict(zip(names, combination, strict=True))

@@ -1,4 +1,4 @@
-"""Buffers that a module writes to for others to read, as a count of calls or what a step has computed: left as they are.
+"""Buffers that a module writes to for others to read, a count of calls or what a step has computed: left as they are.
 
 A buffer that a result depends on carries a state from call to call, which is refused. One that no result depends on may
 stay unwritten: the exported model gives the same results.

@@ -126,7 +126,9 @@ def _tuple(*items: Argument) -> Argument:
 
 
 def _int(*value: Argument, **named: Argument) -> Argument:
-    return value[0] if value and isinstance(value[0], torch.SymInt | StepIndex) else int(*value, **named)
+    if value and isinstance(value[0], torch.SymInt):
+        return capture_session.number_of(value[0])
+    return value[0] if value and isinstance(value[0], StepIndex) else int(*value, **named)
 
 
 def _sum(items: Argument, *start: Argument) -> Argument:
