@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.returned_numbers import NoTensor, made_of_a_tensor
 
 __all__ = ["Arrays", "Constant", "FlatOutputs", "ModuleInterface", "Parameter", "flatten_results", "is_flat"]
 
@@ -138,8 +139,12 @@ class ModuleInterface:
         Raises:
             WrongArguments: If it gives another number of results.
         """
+        arguments = self.arguments(arrays, double=double)
         with torch.no_grad():
-            results = flatten_results(module(*self.arguments(arrays, double=double)))
+            try:
+                results = flatten_results(module(*arguments))
+            except NoTensor as error:
+                raise made_of_a_tensor(error, lambda: module(*arguments)) from None
         if len(results) != len(self.outputs):
             raise WrongArguments(
                 f"outputs names {len(self.outputs)} tensors, {list(self.outputs)}, but forward gives {len(results)}, "
@@ -193,9 +198,7 @@ def _flattened(result: object) -> Iterator[Tensor]:
         for field in dataclasses.fields(result):
             yield from _flattened(getattr(result, field.name))
     else:
-        raise WrongArguments(
-            f"forward returns a {type(result).__name__}; return tensors, in tuples, dicts or dataclasses"
-        )
+        raise NoTensor(result)
 
 
 def _names(parameter: Parameter) -> tuple[str, ...]:

@@ -30,8 +30,10 @@ def is_users_code(filename: str) -> bool:
 
 
 def source_line(filename: str, line: int | None) -> str:
-    """Name a line of code: the file without its folder, and the number."""
-    return f"{pathlib.PurePath(filename).name}:{line}"
+    """Name a line of code: the file without its folder, unless all packages have such a file, and the number."""
+    path = pathlib.PurePath(filename)
+    name = f"{path.parent.name}/{path.name}" if path.name == "__init__.py" else path.name
+    return f"{name}:{line}"
 
 
 def first_line(text: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rnnserve.export.description.state_trees import Empty, Path, check_constants, filled, parts_of, picked, tensors_of
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.held_modules import owner_of
+from rnnserve.export.returned_numbers import NoTensor
 
 __all__ = ["MISSING", "AttributeState", "TreeInput", "TreeOutput", "WithStates", "attribute", "set_attribute", "taken"]
 
@@ -174,9 +175,7 @@ def _taken(result: Any, remaining: list[str | TreeOutput]) -> Iterator[Tensor]: 
         return
     parts = parts_of(result)
     if parts is None:
-        raise WrongArguments(
-            f"forward returns a {type(result).__name__}; return tensors, in tuples, dicts or dataclasses"
-        )
+        raise NoTensor(result)
     for part in parts.values():
         yield from _taken(part, remaining)
 

@@ -19,11 +19,20 @@ class Fixed(NamedTuple):
 
     Attributes:
         line: Line of the user's code, as "file.py:12"; empty where none was seen.
+        code: What is written there, where the file can be read.
+        function: Name of the function that it is in.
         by_number: Whether it makes a plain number of the size: `int(x.size(1))`.
     """
 
     line: str = ""
+    code: str = ""
+    function: str = ""
     by_number: bool = False
+
+    def __str__(self) -> str:
+        """Give the place for a message, " (at file.py:12, 'n = int(x.size(1))')"; nothing where none was seen."""
+        shown = f", {self.code!r}" if self.code else ""
+        return f" (at {self.line}{shown})" if self.line else ""
 
 
 @contextlib.contextmanager
@@ -44,7 +53,12 @@ def fixed_sizes_noted() -> Iterator[dict[int, Fixed]]:
             ]
             if users:
                 line, called = stack[users[-1]], stack[users[-1] + 1]
-                noted[int(target)] = Fixed(source_line(line.filename, line.lineno), called.name == "__int__")
+                noted[int(target)] = Fixed(
+                    source_line(line.filename, line.lineno),
+                    (line.line or "").strip(),
+                    line.name,
+                    by_number=called.name == "__int__",
+                )
         before(self, symbol, target, *rest, **named)
 
     ShapeEnv._set_replacement = replaces  # type: ignore[assignment, method-assign]  # noqa: SLF001

@@ -1,8 +1,9 @@
 """Sizes that code makes plain numbers, `int(n)` as a key of a table of its own, found again where they are used.
 
-einx, say, compiles a function for each shape, with the sizes in its text: a capture can follow none of them. So such a module is captured at sizes that nothing else in it has, and a number of these that it passes to a
-function of torch is that size, times a constant at most. At two sets of such sizes the programs have to be the same;
-what the code does with a size otherwise, a branch or a sum, makes them differ, and the module is refused as before.
+einx, say, compiles a function for each shape, with the sizes in its text: a capture can follow none of them. So such a
+module is captured at sizes that nothing else in it has, and a number of these that it passes to a function of torch is
+that size, times a constant at most. At two sets of such sizes the programs have to be the same; what the code does with
+a size otherwise, a branch or a sum, makes them differ, and the module is refused as before.
 Values are compared at sizes that are smaller and larger than these.
 """
 

@@ -146,8 +146,10 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
     frames = [frame for frame in passed if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     text = str(error)
-    if lost := _SPECIALISED.search(text):
-        said = _static(lost, module, axes, fixed.get(int(lost["size"]), Fixed()).line)
+    if every := list(_SPECIALISED.finditer(text)):
+        # Where a number is made of one size, others are often fixed by what is done with it.
+        lost = next((each for each in every if fixed.get(int(each["size"]), Fixed()).by_number), every[0])
+        said = _static(lost, module, axes, fixed.get(int(lost["size"]), Fixed()))
         by_number = any(each.by_number for each in fixed.values())
         return FixedSize(said, of_batch=_names(lost, axes) == {BATCH}, by_number=by_number)
     if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
@@ -188,17 +190,25 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
     return said
 
 
-def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, line: str) -> str:
+def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, fixed: Fixed) -> str:
     axis, size = int(lost["axis"]), lost["size"]
     names = _names(lost, axes)
     name = " or ".join(f'"{name}"' for name in sorted(names))
+    label = f"axis {axis} of the argument {lost['path']} ({name})"
+    if fixed.by_number:
+        return (
+            f"{label} cannot be dynamic: {fixed.function} makes a plain number of its size{fixed}, so that the "
+            f"exported module would be right for the sample's {size} only. Pass the size on as it is, without int(), "
+            "and write a loop or a recursion over it as rnnserve.export.scan; where that function is not yours, put "
+            "one of your own in its place that gives the same."
+        )
     if names == {BATCH}:
-        return _one_batch(f"axis {axis} of the argument {lost['path']} ({name})", int(size), module, line)
+        return _one_batch(label, int(size), module, fixed)
     cells = [f"`{name}`" for name, submodule in module.named_modules() if isinstance(submodule, nn.RNNCellBase)]
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
     return (
-        f"axis {axis} of the argument {lost['path']} ({name}) cannot be dynamic: the module's Python code fixes it to "
-        f"the sample's {size}{_at(line)}, by a loop over it, by int() or len() (write .size()), by a "
+        f"{label} cannot be dynamic: the module's Python code fixes it to "
+        f"the sample's {size}{fixed}, by a loop over it, by int() or len() (write .size()), by a "
         "function that takes a plain number (for math.log(n) write torch.log(torch.tensor(n)), for a window "
         "of n steps a formula of torch.arange(n)), or by a tensor of that fixed size."
         f"{culprit} Exported, the module would be right for that size only. A loop that only calls a cell of PyTorch "
@@ -222,11 +232,7 @@ def _names(lost: re.Match[str], axes: DynamicAxes) -> set[str]:
     return {name for tensor in axes.names for at, name in tensor.items() if at == int(lost["axis"])}
 
 
-def _at(line: str) -> str:
-    return f" (at {line})" if line else ""
-
-
-def _one_batch(axis: str, size: int, module: nn.Module, line: str) -> str:
+def _one_batch(axis: str, size: int, module: nn.Module, fixed: Fixed) -> str:
     """Say what may fix the number of rows."""
     kept = [
         f"`{name}.{attribute}`".replace("`.", "`")
@@ -237,7 +243,7 @@ def _one_batch(axis: str, size: int, module: nn.Module, line: str) -> str:
     ]
     held = f" These hold that number: {', '.join(kept)}." if kept else ""
     return (
-        f"{axis} cannot be dynamic: the module's Python code fixes it to the sample's {size} rows{_at(line)}, by a "
+        f"{axis} cannot be dynamic: the module's Python code fixes it to the sample's {size} rows{fixed}, by a "
         "state or "
         "another tensor of that size, by an attribute such as self.batch_size, by int() or len() (write .size()), or "
         f"by a loop over the rows.{held} Make what has an axis for the rows in the forward, of the size of its input: "
