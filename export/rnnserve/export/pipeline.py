@@ -40,7 +40,7 @@ from rnnserve.protos.triton_config import MissingConfigError, check_tensors, rea
 __all__ = ["ExportResult", "publish"]
 
 _STAGES = (
-    "description: runs the module at several sizes",
+    "description: runs the module at several sizes, and on long sequences",
     "ONNX: captures and translates it",
     "TorchScript",
     "proof: compares with eager and float64",

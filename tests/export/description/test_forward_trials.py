@@ -1,5 +1,7 @@
 """Sizes and lengths that a module does not take are told before anything is exported, with what to change."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Lengths, Publication, WrongArguments
 from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.parity.extreme_batches import ExtremeBatches
 
 INPUTS = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
 
@@ -126,3 +129,45 @@ def test_sizes_that_the_module_takes_are_described(sizes):
     publication = Publication(Positions(least=3), "model", INPUTS, ["output", "h"], sizes={"sequence": sizes})
     model = describe_model(publication)
     assert [len(tensor.axes) for tensor in model.outputs] == [3, 2]
+
+
+class Unfolded(nn.Module):
+    """A loop over steps, and in each another one of so many operators, as an ODE that is solved has."""
+
+    def __init__(self, unfolds):
+        super().__init__()
+        self.unfolds, self.calls = unfolds, []
+        self.gate = nn.Parameter(torch.tensor([0.5, -0.5]))
+
+    def forward(self, x):
+        self.calls.append(x.size(1))
+        h, outputs = torch.zeros_like(x[:, 0]), []
+        for t in range(x.size(1)):
+            h = h + x[:, t]
+            for _ in range(self.unfolds):
+                h = h * self.gate
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+
+@pytest.mark.parametrize(("unfolds", "longest"), [(1, 3000), (120, 3000), (140, 1000), (420, 300), (3000, 300)])
+def test_long_sequences_are_as_long_as_the_operators_of_a_step_let_them_be(unfolds, longest):
+    module = Unfolded(unfolds)
+    model = describe_model(Publication(module, "model", {"x": Floats("batch", "sequence", 2)}, ["y"]))
+    assert model.longest == longest
+    assert max(module.calls) == longest
+
+
+def test_what_was_not_tried_is_said():
+    publication = Publication(Unfolded(140), "model", {"x": Floats("batch", "sequence", 2)}, ["y"])
+    model = describe_model(publication)
+    shorter = ExtremeBatches(dataclasses.replace(model, longest=300), 0, computes_with_sizes=True)
+    for batches, longest in ((ExtremeBatches(model, 0, computes_with_sizes=True), 1000), (shorter, 300)):
+        lengths = [batch.length for batch in batches if batch.kind in ("long", "uneven lengths")]
+        assert max(lengths) == longest
+        assert batches.drawn["long"] == f"up to {longest:,} steps"
+        said = [line for line in batches.not_drawn if line.startswith("long: ")]
+        assert said == [
+            f'long: more than {longest:,} steps of "sequence", for which the module runs too many operators to be '
+            "compared in some seconds"
+        ]

@@ -22,6 +22,7 @@ from rnnserve.export.description.described_tensors import (
     name_classes,
 )
 from rnnserve.export.description.forward_trials import (
+    LONGEST,
     bounds_in_words,
     describe_arrays,
     try_forward,
@@ -48,11 +49,13 @@ class DescribedModel(ModelDescription):
         module: The module itself, not compiled; or, where that takes not all arguments by position, a wrapper.
         interface: How it is called.
         further_checks: Checks of the publication's own.
+        longest: Steps of the longest sequences of the proof, where the description bounds them no closer.
     """
 
     module: nn.Module
     interface: ModuleInterface
     further_checks: Sequence[FurtherCheck]
+    longest: int = LONGEST
 
 
 def describe_model(publication: Publication) -> DescribedModel:
@@ -84,7 +87,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         module = made_lenient(module, interface, inputs, sizes)
         compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)
-        try_forward(partial(interface.call, module), inputs, outputs, sizes)
+        longest = try_forward(partial(interface.call, module), inputs, outputs, sizes)
         defaults = find_defaults(module, interface, inputs, sizes, initial)
     check_states(states, inputs, outputs)
     if isinstance(publication.samples, Mapping):
@@ -101,6 +104,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         samples=samples,
         sizes=sizes,
         further_checks=publication.further_checks,
+        longest=longest,
         checkpoint_sha256=publication.checkpoint_sha256,
         allow_non_finite=publication.allow_non_finite,
         defaults=defaults,

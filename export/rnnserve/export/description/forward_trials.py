@@ -5,8 +5,10 @@ packing wants sorted rows. What they raise elsewhere is told with the sizes, and
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
@@ -22,6 +24,12 @@ _Compute = Callable[[Arrays], Arrays]
 
 LONGEST = 3000
 """Steps of the longest sequences of a proof, where the description bounds them no closer."""
+
+_SHORTER = (1000, 300)
+"""Steps of the longest sequences of modules whose loops over steps run very many operators."""
+
+_MOST_OPERATORS = 400_000  # in a run over a long sequence: PyTorch takes some 5 µs for one, a loop of Python more
+_COUNTED = (8, 24)  # steps of the runs that tell how many operators a longer one has
 
 _ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
 
@@ -46,7 +54,7 @@ def bounds_in_words(arrays: Arrays) -> str:
     )
 
 
-def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> int:
     """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
 
     Args:
@@ -55,12 +63,17 @@ def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Map
         outputs: Outputs, described.
         sizes: The smallest and the largest size of each dynamic axis.
 
+    Returns:
+        How many steps the longest sequences of the proof are to have, where the description bounds them no closer.
+
     Raises:
         WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
     """
     _try_sizes(compute, inputs, sizes)
-    _try_long(compute, inputs, sizes)
+    longest = _longest(compute, inputs, sizes)
+    _try_long(compute, inputs, sizes, longest)
     _try_lengths(compute, inputs, outputs, sizes)
+    return longest
 
 
 def _try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
@@ -77,7 +90,44 @@ def _try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int
             raise _raised(error, inputs, smallest | {axis: high}, advice) from error
 
 
-def _try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+class _OperatorCount(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
+    """Counts the operators that run in the context."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401 - as torch calls it
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run an operator and count it."""
+        del types
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _longest(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> int:
+    """Choose how many steps are tried by how many operators so many take: the same for each publication of a module."""
+    smallest = {axis: low for axis, (low, _) in sizes.items()}
+    longest = LONGEST
+    for axis in sequence_axes(inputs):
+        few, more = (min(max(steps, sizes[axis][0]), sizes[axis][1]) for steps in _COUNTED)
+        counts = []
+        for steps in (few, more):
+            with _OperatorCount() as counter:
+                compute(draw_inputs(inputs, np.random.default_rng(0), smallest | {axis: steps}))
+            counts.append(counter.count)
+        a_step = (counts[1] - counts[0]) / max(more - few, 1)
+        taken = (steps for steps in (LONGEST, *_SHORTER) if counts[1] + steps * a_step <= _MOST_OPERATORS)
+        longest = min(longest, next(taken, _SHORTER[-1]))
+    return longest
+
+
+def _try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]], longest: int = LONGEST) -> None:
     """Run a module on long sequences, along each axis for which the description names no largest size.
 
     A server would take them: a table of 512 positions has to be told to it.
@@ -86,8 +136,8 @@ def _try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int,
     for axis in sequence_axes(inputs):
         if size_limits(inputs)[axis][1] is not None:
             continue
-        taken, refused = sizes[axis][1], LONGEST + 1
-        if taken >= LONGEST or _error(compute, inputs, smallest | {axis: LONGEST}) is None:
+        taken, refused = sizes[axis][1], longest + 1
+        if taken >= longest or _error(compute, inputs, smallest | {axis: longest}) is None:
             continue
         while refused - taken > 1:
             middle = (taken + refused) // 2

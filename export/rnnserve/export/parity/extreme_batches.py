@@ -158,7 +158,7 @@ class ExtremeBatches:
     def _long(self) -> Iterator[InputBatch]:
         for axis in self._axes:
             most = self._limits[axis][1]
-            for steps, rows in _LONG.items():
+            for steps, rows in self._steps_of_long(axis).items():
                 if most is not None and most < steps:
                     self.not_drawn.append(f'{LONG}: {steps:,} steps, of "{axis}" there are at most {most:,}')
                     continue
@@ -167,11 +167,21 @@ class ExtremeBatches:
                 inputs = draw_inputs(self._inputs, self._random, sizes)
                 yield dataclasses.replace(self._batch(LONG, inputs, sizes), length=sizes[axis])
 
+    def _steps_of_long(self, axis: str) -> dict[int, int]:
+        """Give the steps of long sequences, each with its rows: fewer where so many would take minutes."""
+        longest = self._model.longest
+        if longest < LONGEST:
+            self.not_drawn.append(
+                f'{LONG}: more than {longest:,} steps of "{axis}", for which the module runs too many operators to be '
+                "compared in some seconds"
+            )
+        return {steps: rows for steps, rows in _LONG.items() if steps <= longest} or {longest: 1}
+
     def _uneven_lengths(self) -> Iterator[InputBatch]:
         for axis in self._axes:
             low, high = self._limits[axis]
             for steps in self._uneven:
-                if low <= steps and (high is None or steps <= high):
+                if low <= steps <= self._model.longest * _UNEVEN.stop // LONGEST and (high is None or steps <= high):
                     sizes = self._sizes(8) | {axis: steps, BATCH: self._rows(1)}
                     self.drawn[UNEVEN] = f"every {self._uneven.step}th from {self._uneven[0]} on"
                     inputs = draw_inputs(self._inputs, self._random, sizes)
