@@ -1,16 +1,20 @@
-"""The modules that a module runs: those that it registers, and those in its lists and dicts of Python.
+"""The modules that a module runs: those that it registers, and those in its lists, dicts and objects of Python.
 
-`nn.Module.named_modules` gives the former alone. `self.cells = [Cell(), Cell()]` registers nothing, and runs all the
-same.
+`nn.Module.named_modules` gives the former alone. `self.cells = [Cell(), Cell()]` registers nothing, nor does
+`self.decoder = Decoder(…)` of an ordinary class, and both run all the same. An object is as a dict of its attributes.
 """
 
 import collections
+import sys
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["containers_in", "held_modules", "owner_of", "refilling"]
+from rnnserve.export.source_lines import is_users_code
+
+__all__ = ["containers_in", "held_modules", "held_objects", "owner_of", "refilling"]
 
 _REGISTERED = {"_modules", "_parameters", "_buffers"}
 
@@ -30,21 +34,41 @@ def held_modules(module: nn.Module) -> dict[str, nn.Module]:
     return named
 
 
+def held_objects(module: nn.Module) -> dict[str, Any]:
+    """Give all modules by their paths, and the objects of ordinary classes that they hold, in lists and dicts, too."""
+    found: dict[str, Any] = dict(held_modules(module))
+    seen: set[int] = set()
+    for path, each in list(found.items()):
+        waiting = [(f"{path}.{key}".lstrip("."), value) for key, value in vars(each).items() if key not in _REGISTERED]
+        for at, value in waiting:  # it grows
+            if id(value) not in seen and not isinstance(value, nn.Module):
+                seen.add(id(value))
+                waiting += [(f"{at}.{key}", entry) for key, entry in _entries(value)]
+                if _is_object(value):
+                    found[at] = value
+    return found
+
+
 def containers_in(value: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever an attribute holds
-    """Give the lists, dicts, sets and deques that an attribute holds, each before those inside of it."""
+    """Give the lists, dicts, sets and deques that an attribute holds, each before those inside of it.
+
+    Of an object of an ordinary class it is the dict of its attributes.
+    """
     seen: set[int] = set()
     waiting = [value]
     while waiting:
         each = waiting.pop()
-        if id(each) not in seen and isinstance(each, dict | list | tuple | set | collections.deque):
+        if id(each) not in seen and (
+            isinstance(each, dict | list | tuple | set | collections.deque) or _is_object(each)
+        ):
             seen.add(id(each))
             if not isinstance(each, tuple):
-                yield each
+                yield vars(each) if _is_object(each) else each
             waiting.extend(entry for _, entry in _entries(each))
 
 
-def owner_of(module: nn.Module, path: str) -> nn.Module:
-    """Give the module of an attribute "cells.0.mem", that of the path before its last part.
+def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object that it holds
+    """Give the module or the object of an attribute "cells.0.mem", that of the path before its last part.
 
     Raises:
         AttributeError: If there is none.
@@ -53,7 +77,7 @@ def owner_of(module: nn.Module, path: str) -> nn.Module:
     try:
         return module.get_submodule(owner)
     except AttributeError:
-        held = held_modules(module)
+        held = held_objects(module)
         if owner not in held:
             raise
         return held[owner]
@@ -94,8 +118,20 @@ def _modules_in(path: str, value: Any) -> Iterator[tuple[str, nn.Module]]:  # no
             waiting.extend((f"{at}.{key}", entry) for key, entry in _entries(each))
 
 
+def _is_object(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value is an object of a class of the user's, or of a package that the user chose."""
+    if isinstance(value, types.SimpleNamespace):
+        return True
+    if isinstance(value, nn.Module | Tensor | type | types.FunctionType | types.ModuleType | dict | list | tuple | set):
+        return False
+    file = getattr(sys.modules.get(type(value).__module__), "__file__", None)
+    return hasattr(value, "__dict__") and file is not None and is_users_code(file)
+
+
 def _entries(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
-    """Give what is in a container, with its keys or positions."""
+    """Give what is in a container or an object, with its keys, positions or names."""
+    if _is_object(value):
+        value = vars(value)
     if isinstance(value, dict):
         return list(value.items())
     return list(enumerate(value)) if isinstance(value, list | tuple | set | collections.deque) else []

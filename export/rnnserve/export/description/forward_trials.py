@@ -216,8 +216,9 @@ def _try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Ma
         if shape != expected:
             raise WrongArguments(
                 f'output "{tensor.name}" has shape {list(shape)} where all rows are shorter than the input; expected '
-                f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). pad_packed_sequence gives as "
-                "many steps as the longest row has: pass total_length=x.size(1) to it, the number of steps of the input"
+                f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). It has as many steps as the "
+                "longest row, and needs those of the input: let a loop run over all of them, x.size(1), and where "
+                "pad_packed_sequence gives it, pass total_length=x.size(1)"
             )
 
 

@@ -93,7 +93,7 @@ def capture(
         with contextlib.suppress(UnsupportedModule):
             return capture(module, args, axes, limits, loops, more_rows=_MORE_ROWS, inside=inside)
         raise refused from refused.__cause__
-    refuse_random_numbers(program)
+    refuse_random_numbers(program, module)
     refuse_writes(program)
     remove_zero_states(program.graph)
     program.graph_module.recompile()

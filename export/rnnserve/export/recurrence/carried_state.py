@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnnserve.export.held_modules import held_modules, owner_of
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.held_modules import held_objects, owner_of
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.capture import prepared
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
@@ -131,6 +132,13 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     read |= _read_buffers(module, args)
     if read:
         raise keeps_state(read)
+    counted = _counted(module, args)
+    if counted:
+        raise UnsupportedModule(
+            f"the module changes {sorted(counted)} with each call, and the next call gives other results for the same "
+            "inputs; an ONNX model keeps no state. Make it a tensor, (batch, …), and publish the module with "
+            f"state_attributes={sorted(counted)}, or leave it out of what forward computes."
+        )
 
 
 def _read_buffers(module: nn.Module, args: Arguments) -> set[str]:
@@ -158,6 +166,31 @@ def _depends_on(buffer: Tensor, module: nn.Module, args: Arguments, buffers: Map
     with _DependenceRecorder([buffer]) as recorder:
         results = torch.utils._pytree.tree_leaves(module(*args))  # noqa: SLF001
         return any(isinstance(each, Tensor) and recorder.depends(each) for each in results)
+
+
+def _counted(module: nn.Module, args: Arguments) -> set[str]:
+    """Name the attributes that a call changes, where the same call gives other results after it: numbers of calls."""
+    with contextlib.suppress(Exception), prepared(module):
+        results, held = [], [_attributes(module)]
+        for _ in range(2):
+            results.append(torch.utils._pytree.tree_leaves(module(*args)))  # noqa: SLF001
+            held.append(_attributes(module))
+        if not all(map(_same, *results)):
+            first, last = held[0], held[-1]
+            return {name for name, leaves in last.items() if not _hold_the_same(first.get(name, []), leaves)}
+    return set()
+
+
+def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 - a result
+    tensors = isinstance(one, Tensor) and isinstance(other, Tensor)
+    return bool(torch.equal(one.nan_to_num(), other.nan_to_num())) if tensors else one is other
+
+
+def _hold_the_same(some: list[Any], others: list[Any]) -> bool:
+    """Whether two attributes hold the same objects, or equal numbers."""
+    return len(some) == len(others) and all(
+        one is other or (isinstance(one, int | float) and one == other) for one, other in zip(some, others, strict=True)
+    )
 
 
 def _put_back(module: nn.Module, args: Arguments) -> set[str]:
@@ -189,7 +222,7 @@ def _attributes(module: nn.Module) -> dict[str, list[Any]]:
     """Give what attributes hold, or the lists and dicts that they are, which a forward may write to in place."""
     return {
         f"{name}.{attribute}" if name else attribute: torch.utils._pytree.tree_leaves(value)  # noqa: SLF001
-        for name, submodule in held_modules(module).items()
-        for attribute, value in submodule.__dict__.items()
+        for name, each in held_objects(module).items()
+        for attribute, value in vars(each).items()
         if attribute not in _BOOKKEEPING
     }

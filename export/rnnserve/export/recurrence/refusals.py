@@ -12,6 +12,7 @@ from torch import nn
 from torch.export.graph_signature import InputKind
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
+from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
@@ -72,8 +73,12 @@ def refuse_scripts(module: nn.Module) -> None:
             )
 
 
-def refuse_random_numbers(program: torch.export.ExportedProgram) -> None:
+def refuse_random_numbers(program: torch.export.ExportedProgram, module: nn.Module) -> None:
     """Refuse random numbers in the captured program: dropout that is on, or noise.
+
+    Args:
+        program: Program that was captured.
+        module: Module that it was captured of.
 
     Raises:
         UnsupportedModule: If it draws any.
@@ -88,9 +93,17 @@ def refuse_random_numbers(program: torch.export.ExportedProgram) -> None:
         if on and rate:
             raise UnsupportedModule(
                 f"the module draws random numbers: {target._schema.name}. Exported, it could equal eager in no "  # noqa: SLF001
-                "run. If it is dropout, call .eval() on the module before exporting; if it is an initial state, use "
-                "zeros, a parameter, or an input."
+                f"run. If it is dropout, call .eval() on {_in_training(module)} before exporting; if it is an initial "
+                "state, use zeros, a parameter, or an input."
             )
+
+
+def _in_training(module: nn.Module) -> str:
+    """Name what is in training mode: modules that are not registered, which .eval() does not reach; or all."""
+    registered = set(module.modules())
+    held = [name for name, each in held_modules(module).items() if each.training and each not in registered]
+    names = ", ".join(f"`{name}`" for name in held)
+    return f"{names}, which .eval() of the module does not reach," if held else "the module"
 
 
 def _arguments(target: torch._ops.OpOverload, node: torch.fx.Node) -> dict[str, Any]:

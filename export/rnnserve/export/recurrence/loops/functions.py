@@ -1,8 +1,8 @@
 """Which functions a module runs, and running them rewritten while it is captured.
 
-Every method of the classes of its modules, and the functions and methods that these name, as far as they are the
-user's: the code of torch and of this package stays. The function objects stay, too: their code is exchanged, and
-restored afterwards (`interception` says why).
+Every method of the classes of its modules and of the objects that these hold, and the functions and methods that those
+name, as far as they are the user's: the code of torch and of this package stays. The function objects stay, too: their
+code is exchanged, and restored afterwards (`interception` says why).
 """
 
 import ast
@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from rnnserve.export.held_modules import held_objects
 from rnnserve.export.recurrence.loops.rewriting import SourceFile
 from rnnserve.export.recurrence.loops.step_functions import StepFunctionMode
 from rnnserve.export.recurrence.loops.value_branches import branch_at, write_branches
@@ -32,8 +33,9 @@ __all__ = [
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
     """Give the user's functions that a module may run."""
-    waiting = [each for submodule in module.modules() for each in _of_class(type(submodule))]
-    waiting += [value for submodule in module.modules() for value in submodule.__dict__.values()]
+    held = list(held_objects(module).values())
+    waiting = [value for each in held for value in _of_class(type(each))]
+    waiting += [value for each in held for value in vars(each).values()]
     found: dict[int, types.FunctionType] = {}
     while waiting:
         for function in _unwrapped(waiting.pop()):
