@@ -252,5 +252,20 @@ MODULES: Final[dict[str, Description]] = {
         ["y"],
         {"state_attributes": ["hx"]},
     ),
+    "LightRecurrentUnit": (
+        "light-recurrent-unit-pytorch",
+        "light_recurrent_unit_pytorch.light_recurrent_unit",
+        lambda m: m.LightRecurrentUnitBlock(6, depth=1, heads=2),
+        {"x": Floats("batch", "sequence", 6)},
+        ["y"],
+        {},
+    ),
+    "NeuralField": (
+        "neuralfields",
+        "neuralfields",
+        lambda m: m.NeuralField(3, 8, output_size=2),
+        {"inputs": _X},
+        ["y", "potentials"],
+        {},
+    ),
 }
-"""By name: package, module of Python, what makes the module, inputs, outputs, and the rest of its description."""

@@ -4,7 +4,8 @@
     pip install --no-deps --target FOLDER comfi-fast-grnn-torch liquidnn pytorch-sublstm pytorch-tcn lru-pytorch
     pip install --no-deps --target FOLDER bi-lstm-crf pytorch-adaptive-computation-time speechbrain
     pip install --no-deps --target FOLDER minimamba array-lstm norse nir nirtorch xlstm omegaconf s5-pytorch auto-esn
-    pip install --no-deps --target FOLDER denoiser ur-lstm-torch torchrecurrent
+    pip install --no-deps --target FOLDER denoiser ur-lstm-torch torchrecurrent neuralfields
+    pip install --no-deps --target FOLDER light-recurrent-unit-pytorch einx frozendict torch-einops-utils
     pip install --no-deps --target FOLDER networkx scipy openunmix torchaudio einops loguru hyperpyyaml PyYAML
     python -m benchmarks.package_modules FOLDER [NAME …]
 

@@ -216,10 +216,23 @@ def _try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Ma
         if shape != expected:
             raise WrongArguments(
                 f'output "{tensor.name}" has shape {list(shape)} where all rows are shorter than the input; expected '
-                f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). It has as many steps as the "
-                "longest row, and needs those of the input: let a loop run over all of them, x.size(1), and where "
-                "pad_packed_sequence gives it, pass total_length=x.size(1)"
+                f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). "
+                f"{_steps_advice(tensor, shape, trial)}"
             )
+
+
+def _steps_advice(tensor: manifest_pb2.Tensor, shape: Sequence[int], trial: Mapping[str, int]) -> str:
+    """Say what to do about an output that has fewer steps than it should."""
+    fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < trial.get(axis.name, axis.size)]
+    if len(shape) == len(tensor.axes) and not any(axis.name in trial for axis in fewer):
+        return (
+            "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), "
+            "as another output"
+        )
+    return (
+        "It has as many steps as the longest row, and needs those of the input: let a loop run over all of them, "
+        "x.size(1), and where pad_packed_sequence gives it, pass total_length=x.size(1)"
+    )
 
 
 def unsorted_lengths(inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> Arrays:
