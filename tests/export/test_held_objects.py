@@ -1,6 +1,7 @@
 """Modules and states in objects of ordinary classes: they run, are left as they were, and are told by their paths."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_a_module_that_runs_one_is_exported(way):
             np.testing.assert_allclose(run({"x": x.numpy()})["y"], module(x).numpy(), atol=3e-6)
 
 
-REFUSED = {
+REFUSED: dict[str, Any] = {
     "kept, made anew for other rows": (kept, {"h": None}, r"keeps \['{path}\.h'\] .*state_attributes=\['{path}\.h'\]"),
     "added to": (added, {"h": torch.zeros(4)}, r"keeps \['{path}\.h'\] from one call to the next"),
     "a list that grows": (listed, {"history": [torch.zeros(1)]}, r"\['{path}\.history'\]"),

@@ -149,9 +149,11 @@ def test_buffers_that_a_result_of_the_next_call_depends_on_are_refused_by_name(n
 class Field(nn.Module):
     """As a neural field of Amari: potentials with a rest, and stimuli that are kept for others to look at."""
 
+    first: torch.Tensor
+
     def __init__(self):
         super().__init__()
-        self.embed = nn.Linear(3, 6, bias=False)
+        self.embedding = nn.Linear(3, 6, bias=False)
         self.weight = nn.Parameter(torch.randn(6, 6) / 3)
         self.rest = nn.Parameter(torch.randn(6))
         self.register_buffer("external", torch.zeros(6), persistent=False)
@@ -159,7 +161,7 @@ class Field(nn.Module):
         self.register_buffer("first", -7 * torch.ones(1, 6), persistent=False)
 
     def one_step(self, x_t, u):
-        self.external = self.embed(x_t)
+        self.external = self.embedding(x_t)
         self.internal = torch.sigmoid(u + self.rest) @ self.weight
         if self.external.shape != self.internal.shape:
             raise RuntimeError("shapes differ")

@@ -18,7 +18,10 @@ _WRITE = {
     "scaled_dot_product_attention": "give it four axes, with one for heads: x.unsqueeze(1), and result.squeeze(1)",
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
     "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
-}
+} | dict.fromkeys(
+    ("linalg_inv", "linalg_solve", "linalg_cholesky", "linalg_det", "linalg_slogdet"),
+    "write the formula for a matrix of few rows; or, if it is one of weights alone, compute it once, in a buffer",
+)
 """By operator, what to write instead."""
 
 
@@ -56,6 +59,6 @@ def _line(name: str, program: torch.export.ExportedProgram) -> str:
 
 
 def _name(overload: str) -> str:
-    """Name an operator as users do: `_cdist_forward.default` is cdist, `special_i0` and `bessel_i0` are i0."""
-    name = overload.partition(".")[0].strip("_").removesuffix("_forward")
+    """Name an operator as users do: `_cdist_forward.default` is cdist, `special_i0` i0, `linalg_inv_ex` linalg_inv."""
+    name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
     return name.removeprefix("special_").removeprefix("bessel_")
