@@ -78,7 +78,7 @@ def test_fewer_at_once_after_a_large_message_and_one_more_after_each_small_one(c
         assert window.give_back(size) is None
     assert window.limit == limit
     assert window.taken == 4 - len(sizes)
-    assert window.is_wide == (limit == 4)
+    assert window.is_usual == (limit == 4)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_bound_that_is_lifted_leaves_the_window_as_it_was(clock, bounds):
     for _ in range(4):  # small messages
         window.taken += 1
         window.give_back(1)
-    assert (window.limit, window.is_wide) == (4, True)
+    assert (window.limit, window.is_usual) == (4, True)
     window.taken += 1
     window.give_back(LARGE)
     assert window.limit == (2 if bounds[-1] is None else 1)
@@ -215,9 +215,9 @@ def test_no_more_at_once_than_before_when_those_that_were_late_have_come(clock):
     window.pass_late()
     assert those_whose_turn_it_is(window) == ["a1"]
     for _ in range(5):
-        assert not window.is_wide
+        assert not window.is_usual
         window.give_back(1)
-    assert (window.taken, window.limit, window.is_wide) == (0, 4, True)
+    assert (window.taken, window.limit, window.is_usual) == (0, 4, True)
 
 
 STEPS = st.lists(st.sampled_from(["come", "small", "large", "pass", "next"]), max_size=200)
@@ -225,7 +225,7 @@ STEPS = st.lists(st.sampled_from(["come", "small", "large", "pass", "next"]), ma
 
 @given(STEPS, st.sampled_from([(8, 2, 0), (12, 2, 256), (3, 1, 2)]))
 def test_nobody_is_lost_and_no_more_are_received_than_may(steps, numbers):
-    """Whatever happens, and with the short way that the lane takes while the window is wide."""
+    """Whatever happens, and with the short way that the lane takes in the usual state."""
     clock = Clock()
     at_once, after_large, in_order = numbers
     window = ReceiveWindow(at_once, after_large, LATE, in_order=in_order, clock=clock)
@@ -241,8 +241,9 @@ def test_nobody_is_lost_and_no_more_are_received_than_may(steps, numbers):
                 window.wait(Receiver(f"{'abc'[came % 3]}{came}"))
         elif step in ("small", "large") and window.taken:
             late = min(late, window.taken - 1)
-            if window.is_wide and step == "small":
-                assert window.waiting == 0
+            if window.is_usual and step == "small" and window.waiting:
+                assert (started := window.pass_on()) is not None
+            elif window.is_usual and step == "small":
                 window.taken -= 1
                 assert window.limit == at_once
             else:

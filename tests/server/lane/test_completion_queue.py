@@ -17,7 +17,7 @@ from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
-from rnnserve.server.lane import completion_queue
+from rnnserve.server.lane import completion_queue, late_calls
 from support.lanes import Held, connected, running
 from support.waiting import PATIENCE, until
 
@@ -183,7 +183,7 @@ def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
     held = Held()
     with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
         infer = channel.unary_unary("/a.B/C")
-        messages, calls = open_calls(channel, 3 * completion_queue._RECEIVING)
+        messages, calls = open_calls(channel, 3 * late_calls._RECEIVING)
         ends.callback(lambda: [one.put(None) for one in messages])
         until(lambda: len(lane._unfinished) == len(calls))
         response = infer.future(b"question")

@@ -25,14 +25,14 @@ R = TypeVar("R", bound=_Receiver)
 class ReceiveWindow(Generic[R]):
     """Counts the messages that are being received, and orders those that wait for that. For one thread at a time.
 
-    The transports read its attributes, since a call costs each request of the lane: while `is_wide` and for a small
-    message, `taken -= 1` does what `give_back` does; and one may be received while `taken < limit`.
+    The transports read its attributes, since a call costs each request of the lane: while `is_usual` and none waits,
+    `taken -= 1` does what `give_back` does after a small message; and one may be received while `taken < limit`.
 
     Attributes:
         taken: Messages that are being received.
         limit: How many may be: those that are passed over are not counted.
         waiting: How many wait.
-        is_wide: Whether none waits, none is passed over and the last messages were small: the usual state.
+        is_usual: Whether none is passed over and the last messages were small: the usual state.
     """
 
     __slots__ = (
@@ -46,7 +46,7 @@ class ReceiveWindow(Generic[R]):
         "_most",
         "_turns",
         "_usual",
-        "is_wide",
+        "is_usual",
         "limit",
         "taken",
         "waiting",
@@ -82,7 +82,7 @@ class ReceiveWindow(Generic[R]):
         self._late = 0  # of the taken: others are received beside them
         self._changed_at = 0.0  # when a message came, or the first began to wait
         self.taken = self.waiting = 0
-        self.is_wide = True
+        self.is_usual = True
 
     def bound(self, at_most: int | None) -> None:
         """Receive no more at once from now on, and one after a large one. For any thread.
@@ -98,14 +98,13 @@ class ReceiveWindow(Generic[R]):
         else:
             self._at_once, self._after_large = min(at_once, at_most), 1
             self._most = min(self._most, self._at_once)
-        self.limit = self._most + self._late
+        self._set_limit()
 
     def wait(self, receiver: R) -> None:
         """Add a receiver after the others, or after those of its connection. `next` gives it when it is its turn."""
         turns = self._turns
         if not self.waiting:
             self._changed_at = self._clock()  # before, none had to arrive
-            self.is_wide = False
         self.waiting += 1
         if turns.grouped or self._most < self._at_once or self.waiting > self._in_order:
             turns.group(_peer)
@@ -131,19 +130,21 @@ class ReceiveWindow(Generic[R]):
             self._turns.group(_peer)
         elif self._most < self._at_once:
             self._most += 1
-        self.limit = self._most + self._late
-        waiting = self.waiting
-        if not waiting:
-            self.is_wide = self.limit == self._at_once and not self._late
+        self._set_limit()
+        if not self.waiting:
             return None
         self._changed_at = self._clock()
-        if size > SMALL or self.taken >= self.limit:
-            return None
-        self.taken += 1
-        self.waiting = waiting - 1
-        self.is_wide = waiting == 1 and self.limit == self._at_once and not self._late
-        turns = self._turns
-        return turns.ungrouped.popleft() if turns.ungrouped else turns.pop()
+        return None if size > SMALL else self.next()
+
+    def pass_on(self) -> R:
+        """Give the receiver whose turn it is, in the place of one whose message, a small one, has been received.
+
+        What `give_back` does while `is_usual` and others wait, with less time.
+        """
+        self.waiting -= 1
+        self._changed_at = self._clock()
+        in_order = self._turns.ungrouped
+        return in_order.popleft() if in_order else self._turns.pop()
 
     def next(self) -> R | None:
         """Give the receiver whose turn it is, counted; None where there is none, or none may be received now."""
@@ -163,7 +164,11 @@ class ReceiveWindow(Generic[R]):
         self._changed_at = self._clock()
         self._late = self.taken
         self._most = min(2 * self._most, self._at_once)
+        self._set_limit()
+
+    def _set_limit(self) -> None:
         self.limit = self._most + self._late
+        self.is_usual = self._most == self._at_once and not self._late and self.taken <= self.limit
 
 
 def _peer(receiver: _Receiver) -> str:

@@ -14,6 +14,7 @@ close; elsewhere that operation is part of the last batch, which saves an event 
 
 import importlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -26,14 +27,13 @@ from rnnserve.server.clock import from_wall_clock, now
 from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.connections.held_answers import HeldAnswers
 from rnnserve.server.connections.private_socket import said_of_peer
-from rnnserve.server.connections.receive_window import ReceiveWindow
 from rnnserve.server.errors import InternalError, ServeError, Unsupported
 from rnnserve.server.grpcio_private.lasting import run_lasting
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
 from rnnserve.server.lane.front_stream import FrontBatch
-from rnnserve.server.lane.late_calls import LateCalls
+from rnnserve.server.lane.late_calls import LATE_SECONDS, LateCalls, receive_window
 from rnnserve.server.lane.new_streams import Acceptance, NewStreams
 from rnnserve.server.lane.open_streams import OpenStreams
 from rnnserve.server.lane.streams import LaneStream
@@ -50,17 +50,6 @@ runs. grpcio's own wait looks for signals every 0.2 s, so this wakes the process
 
 _OUTSTANDING = MAX_REQUESTS
 """How many calls may arrive between two looks at the queue without waiting for one of them."""
-
-_RECEIVING, _RECEIVING_AFTER_LARGE = 12, 2
-"""Messages that are received at once, and after a large one. Usual ones have arrived with their calls, so that
-receiving one takes a turn of the loop, whatever this number. A large one blocks the loop: before the next, the sockets
-are looked at."""
-
-_LATE_SECONDS = 50e-3
-"""Seconds without any event after which others are received beside those whose messages do not arrive."""
-
-_IN_ORDER = 256
-"""Calls that may wait in the order of their arrival to be received; where there are more, connections take turns."""
 
 _OUTSTANDING_STREAMS = 64
 """How many streams may be opened between two looks at the queue without waiting for one of them."""
@@ -131,9 +120,7 @@ class Lane(HeldAnswers):
         self._open_calls = 0  # of both methods
         self._unfinished: dict[LaneCall, None] = {}  # calls whose message is being received, in order
         self.late = LateCalls(self._unfinished.keys(), self._streams, self._exhausted)
-        self._window: ReceiveWindow[LaneCall] = ReceiveWindow(
-            _RECEIVING, _RECEIVING_AFTER_LARGE, _LATE_SECONDS, in_order=_IN_ORDER
-        )
+        self._window = receive_window()
         self._may_accept = threading.Lock()
         self._is_told_to_stop = self._came_alone = self._has_work = False  # came alone: the last call handed on
         self._accepting = 0  # calls and streams that are asked for; -1 after the queue was told to end
@@ -245,7 +232,7 @@ class Lane(HeldAnswers):
             if arrived or self._has_work or pace.look_until or (window.waiting and window.taken < window.limit):
                 event = poll(LONG_AGO)
             else:
-                event = poll(time.time() + _LATE_SECONDS if window.waiting else turn_at)
+                event = poll(time.time() + LATE_SECONDS if window.waiting else turn_at)
             tag = event.tag
             if type(tag) is LaneCall:
                 if tag.is_answered:
@@ -256,10 +243,12 @@ class Lane(HeldAnswers):
                     del unfinished[tag]
                     payload = event.batch_operations[0].message()
                     size = 0 if payload is None else len(payload)
-                    if window.is_wide and size <= SMALL:
-                        window.taken -= 1
-                    else:
+                    if size > SMALL or not window.is_usual:
                         call = window.give_back(size)
+                    elif window.waiting:
+                        call = window.pass_on()
+                    else:
+                        window.taken -= 1
                     if payload is None:  # it was half-closed, or lost: with the public server's message
                         tag.refuse(Unsupported(f"{method} requires exactly one request message."))
                     else:
@@ -276,7 +265,10 @@ class Lane(HeldAnswers):
                     if len(metadata) > MANY_FIELDS:
                         metadata = self._new.few_fields(event)
                     told = said_of_peer(metadata) if believes_callers else ()
-                    call = LaneCall(self, event.call, from_wall_clock(event.call_details.deadline), told, metadata)
+                    deadline = event.call_details.deadline
+                    if deadline != math.inf:
+                        deadline = from_wall_clock(deadline)
+                    call = LaneCall(self, event.call, deadline, told, metadata)
                     if window.taken < window.limit:
                         window.taken += 1
                     else:

@@ -1,17 +1,34 @@
-"""Calls and streams of the lane whose messages do not arrive: they give way where memory is short."""
+"""How many messages the lane receives at once; and those that do not arrive give way where memory is short."""
 
 import time
 from collections import Counter
 from collections.abc import Collection
 
+from rnnserve.server.connections.receive_window import ReceiveWindow
 from rnnserve.server.connections.slow_senders import MEMORY_IS_SHORT, SILENT_SECONDS
 from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.open_streams import OpenStreams
 
-__all__ = ["LateCalls"]
+__all__ = ["LATE_SECONDS", "LateCalls", "receive_window"]
+
+_RECEIVING, _RECEIVING_AFTER_LARGE = 12, 2
+"""Messages that are received at once, and after a large one. Usual ones have arrived with their calls, so that
+receiving one takes a turn of the loop, whatever this number. A large one blocks the loop: before the next, the sockets
+are looked at."""
+
+LATE_SECONDS = 50e-3
+"""Seconds without any event after which others are received beside those whose messages do not arrive."""
+
+_IN_ORDER = 256
+"""Calls that may wait in the order of their arrival to be received; where there are more, connections take turns."""
 
 _STREAMS_A_CALL = 8
 """Streams that are ended for each call that might be: which of them hold the memory is not known."""
+
+
+def receive_window() -> ReceiveWindow[LaneCall]:
+    """Make the window in which a lane receives the messages of its calls."""
+    return ReceiveWindow(_RECEIVING, _RECEIVING_AFTER_LARGE, LATE_SECONDS, in_order=_IN_ORDER)
 
 
 class LateCalls:
