@@ -3,73 +3,15 @@
 import math
 import threading
 
-import numpy as np
 import pytest
 
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Scheduler, Schedulers
-from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
-from support.checked_requests import checked_request, signature
+from support.scheduled import Caller, Model
 from support.waiting import PATIENCE, until
-
-SLOW = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
-
-
-class Model:
-    """Counts batches, and stands still until it is told to go on."""
-
-    name = "slow"
-    in_steps = None
-    signature = signature()
-
-    def __init__(self, cost=SLOW):
-        self.cost = cost
-        self.statistics = Statistics()
-        self.batches: list[list[int]] = []
-        self.started, self.may_go = threading.Event(), threading.Event()
-
-    def run(self, requests):
-        self.batches.append([request.steps for request in requests])
-        self.started.set()
-        assert self.may_go.wait(PATIENCE)
-        if any(request.steps == 13 for request in requests):
-            raise ZeroDivisionError("secret")
-        return [{"logits": np.array([request.steps])} for request in requests]
-
-
-class Caller(PendingRequest):
-    """A request of one row and `number` steps."""
-
-    connection = "one"
-
-    def __init__(self, number: int, deadline: float = math.inf, connection: str = "one"):
-        super().__init__(rows=1, steps=number, deadline=deadline, arrived=now())
-        self._answered = threading.Event()
-        self.connection = connection
-
-    def origin(self):
-        raise NotImplementedError
-
-    def check(self):
-        return checked_request(1, self.steps)
-
-    def answer(self, outputs):
-        assert not self._answered.is_set(), "answered twice"
-        self.got, self.answered_on = outputs, threading.current_thread()
-        self._answered.set()
-
-    refuse = answer
-
-    def is_answered(self):
-        return self._answered.is_set()
-
-    def wait(self):
-        assert self._answered.wait(PATIENCE)
-        return self.got
 
 
 @pytest.fixture
@@ -270,94 +212,3 @@ def test_a_run_that_takes_much_longer_than_it_costs_is_hung(model, monkeypatch, 
         waiting.wait()
         schedulers.close()
     assert schedulers.hung() == []
-
-
-def threads():
-    """Those of the schedulers of such models; servers of other tests start and end threads meanwhile."""
-    return {thread for thread in threading.enumerate() if thread.name == f"scheduler {Model.name}"}
-
-
-def test_each_model_has_a_thread_of_its_own_that_starts_with_its_first_request():
-    """A model that stands still delays no other."""
-    schedulers, still, quick = Schedulers(WaitingLimits(4, math.inf)), Model(), Model()
-    quick.may_go.set()
-    before = threads()
-    first, second = Caller(1), Caller(2)
-    try:
-        schedulers.submit(still, first)
-        assert still.started.wait(PATIENCE)
-        schedulers.submit(quick, second)
-        assert isinstance(second.wait(), dict)
-        assert len(threads() - before) == 2
-        still.may_go.set()
-        assert isinstance(first.wait(), dict)
-    finally:
-        still.may_go.set()
-        schedulers.close()
-    assert threads() <= before
-    for model in (still, Model()):
-        with pytest.raises(ShuttingDown, match="slow: the server is shutting down"):
-            schedulers.submit(model, Caller(3))
-
-
-def test_no_request_waits_for_the_run_of_one_that_takes_long_by_itself(model):
-    """Nor for several of them that came before it: they have a queue and a thread of their own."""
-    model.cost = Cost(run=0.0, step=0.0, point=0.01, padding=0.0)  # of 10 steps takes 0.1 s
-    schedulers = Schedulers(WaitingLimits(2, math.inf))
-    long, others = [Caller(number) for number in (11, 12, 14)], [Caller(10), Caller(9)]
-    before = threads()
-    try:
-        schedulers.submit(model, long[0])
-        assert model.started.wait(PATIENCE)
-        for caller in long[1:]:
-            schedulers.submit(model, caller)
-        with pytest.raises(QueueFull):
-            schedulers.submit(model, Caller(15))
-        schedulers.submit(model, others[0])
-        until(lambda: model.batches == [[11], [10]])
-        schedulers.submit(model, others[1])
-        assert len(threads() - before) == 2
-        model.may_go.set()
-        assert [int(caller.wait()["logits"][0]) for caller in (*long, *others)] == [11, 12, 14, 10, 9]
-        assert sorted(model.batches[2:]) == [[9], [12], [14]]
-    finally:
-        model.may_go.set()
-        schedulers.close()
-    assert threads() <= before
-
-
-def test_each_model_has_a_queue_of_its_own():
-    schedulers, models = Schedulers(WaitingLimits(1, math.inf)), (Model(), Model())
-    try:
-        for model in models:
-            schedulers.submit(model, Caller(1))
-            assert model.started.wait(PATIENCE)
-            schedulers.submit(model, Caller(2))
-            with pytest.raises(QueueFull):
-                schedulers.submit(model, Caller(3))
-    finally:
-        for model in models:
-            model.may_go.set()
-        schedulers.close()
-
-
-def test_a_model_that_serves_no_more_is_run_to_the_end_and_its_thread_ends():
-    """And a request that began with it, and comes later, is run, too."""
-    schedulers, gone, kept = Schedulers(WaitingLimits(4, math.inf)), Model(), Model()
-    before = threads()
-    first, waiting, late = Caller(1), Caller(2), Caller(3)
-    try:
-        schedulers.submit(gone, first)
-        assert gone.started.wait(PATIENCE)
-        schedulers.submit(gone, waiting)
-        schedulers.keep({kept})
-        gone.may_go.set()
-        assert isinstance(first.wait(), dict)
-        assert isinstance(waiting.wait(), dict)
-        schedulers.submit(gone, late)
-        assert isinstance(late.wait(), dict)
-        schedulers.keep({kept})
-        until(lambda: threads() <= before)
-    finally:
-        gone.may_go.set()
-        schedulers.close()

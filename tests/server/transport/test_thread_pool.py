@@ -3,72 +3,19 @@
 import threading
 from collections import Counter
 
-import grpc
 import pytest
 
 from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported, WaitTooLong
 from rnnserve.server.transport import thread_pool
 from rnnserve.server.transport.thread_pool import CallPool
 from support.call_events import CallEvent
+from support.pooled_messages import PATIENCE, Clock, Context, Messages, receive, result_meanwhile
 from support.waiting import until
-
-PATIENCE = 20.0
-
-
-class Clock:
-    """Stands still until it is set forward."""
-
-    def __init__(self):
-        self.at = 100.0
-
-    def __call__(self):
-        return self.at
-
-    def go_on(self, seconds=1.0):
-        self.at += seconds
-
-
-class Context:
-    """A call's: `cancel` ends the wait of its messages."""
-
-    def __init__(self, connection="ipv4:127.0.0.1:1"):
-        self.cancelled = threading.Event()
-        self._connection = connection
-
-    def peer(self):
-        return self._connection
-
-    def cancel(self):
-        self.cancelled.set()
-
-
-class Messages:
-    """A stream whose message comes when it is told, or never: then it ends as grpcio ends it."""
-
-    def __init__(self, context):
-        self._context = context
-        self.may_come = threading.Event()
-
-    def __next__(self):
-        while not self.may_come.is_set():
-            if self._context.cancelled.wait(0.01):
-                raise grpc.RpcError
-        return b"message"
-
-
-def receive(pool, messages, context):
-    return pool.receive(messages, context)
 
 
 @pytest.fixture
 def clock():
     return Clock()
-
-
-def result_meanwhile(call, clock):
-    """What comes of a call while time goes by."""
-    until(call.done, meanwhile=clock.go_on)
-    return call.result()
 
 
 @pytest.fixture
@@ -295,11 +242,6 @@ def test_few_calls_are_answered_at_once():
     pool.shutdown()
 
 
-def test_messages_of_a_stream_are_received_one_by_one(pool):
-    messages = iter([b"one", b"two"])
-    assert [pool.receive_next(messages, Context()) for _ in range(3)] == [b"one", b"two", None]
-
-
 def test_where_calls_were_refused_those_without_a_message_give_way(clock):
     pool = CallPool(4, 4, "test", TooManyCalls("Test", 4), hopeless_seconds=0.2, clock=clock)
     contexts = [Context() for _ in range(4)]
@@ -345,37 +287,3 @@ def test_a_call_whose_turn_comes_too_late_is_refused_and_keeps_no_turn(clock):
         assert [pool.submit(receive, pool, iter([b"x"]), Context()).result(PATIENCE) for _ in range(9)] == 9 * [b"x"]
     finally:
         pool.shutdown()
-
-
-def test_streams_from_which_nothing_comes_are_ended_first_those_of_the_connection_with_most(clock):
-    pool = CallPool(4, 4, "test", TooManyCalls("Test", 4), clock=clock)
-    contexts = [Context("a"), Context("b"), Context("a"), Context("c")]
-    streams = [Messages(context) for context in contexts]
-
-    def follow(number):
-        return list(pool.messages_of_stream(streams[number], contexts[number]))
-
-    try:
-        following = [pool.submit(follow, number) for number in range(4)]
-        until(lambda: len(pool.late.silent) == 4)
-        assert pool.late.end_silent(4) == 0  # none for long
-        clock.go_on(0.2)
-        assert pool.has_silent
-        assert pool.late.end_silent(2) == 2
-        assert [context.cancelled.is_set() for context in contexts] == [True, False, True, False]
-        for one in (following[0], following[2]):
-            with pytest.raises(Cancelled, match="the call ended"):
-                one.result(PATIENCE)
-        assert pool.late.end_silent(4) == 2
-        for one in following:
-            assert one.exception(PATIENCE)
-        assert not pool.has_silent
-    finally:
-        pool.shutdown()
-
-
-def test_the_messages_of_a_stream_come_one_by_one_until_its_end(pool):
-    messages = pool.messages_of_stream(iter([b"one", b"two"]), Context())
-    assert next(messages) == b"one"
-    assert not pool.has_silent  # it is answered
-    assert list(messages) == [b"two"]
