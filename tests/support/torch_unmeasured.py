@@ -21,7 +21,8 @@ from typing import Any
 __all__ = ["FOLLOWED", "follow", "leave_out", "paused"]
 
 FOLLOWED = tuple(
-    f"tests/export/recurrence/test_{name}.py" for name in ("decomposition_tables", "passes", "translation_registry")
+    f"tests/export/recurrence/test_{name}.py"
+    for name in ("decomposition_tables", "passes", "translation_registry", "undecomposed")
 )
 
 _PAUSING = (

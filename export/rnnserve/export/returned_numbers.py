@@ -50,7 +50,7 @@ def made_of_a_tensor(error: NoTensor, call: Callable[[], object]) -> NoTensor:
     """Call a module again to say where its code makes the last number, list or array of a tensor.
 
     Args:
-        error: What was raised for its result.
+        error: Error that was raised for its result.
         call: Function that calls it.
     """
     with _Makers() as makers:

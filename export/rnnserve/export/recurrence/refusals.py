@@ -148,7 +148,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
         error: Error of torch, or of the module.
         module: Module that was captured.
         axes: Dynamic axes of its arguments.
-        fixed: What fixes a size in the user's code, by the size, as far as it was seen.
+        fixed: Places in the user's code that fix sizes, by the size, as far as they were seen.
     """
     cause: BaseException | None = error
     while cause is not None:
