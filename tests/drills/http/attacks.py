@@ -12,7 +12,7 @@ import numpy as np
 
 from drills.http.crowd import Crowd
 
-__all__ = ["ATTACKS", "CONNECTIONS", "INFER", "JSON_16_MIB"]
+__all__ = ["ATTACKS", "CONNECTIONS", "INFER", "JSON_16_MIB", "post"]
 
 SECONDS = 4.0
 CONNECTIONS = {"idle": 10_000, "slow_heads": 3000, "slow_bodies": 3000, "slow_readers": 500, "large_heads": 4000}
@@ -29,7 +29,8 @@ def _infer_body(data: bytes, shape: list[int], **more: object) -> bytes:
     return b'{"inputs":[%s,"data":%s}],%s' % (json.dumps(head)[:-1].encode(), data, tail)
 
 
-def _post(body: bytes, *fields: bytes) -> bytes:
+def post(body: bytes, *fields: bytes) -> bytes:
+    """Write a request for an inference, with its body."""
     head = [INFER + b"Connection: close", *fields, b"Content-Length: %d" % len(body), b"", b""]
     return b"\r\n".join(head) + body
 
@@ -125,13 +126,13 @@ def pipelined_and_read(port: int) -> Counter[int | str]:
 
 def gzip_bombs(port: int) -> Counter[int | str]:
     """Fifty clients with 32 KiB each that become 32 MiB, again and again."""
-    bomb = _post(gzip.compress(bytes(32 << 20), 9), b"Content-Encoding: gzip")
+    bomb = post(gzip.compress(bytes(32 << 20), 9), b"Content-Encoding: gzip")
     return _run(port, 50, functools.partial(_again_and_again, bomb))
 
 
 def posts_of_16_mib(port: int) -> Counter[int | str]:
     """Two clients that post 16 MiB of JSON, one after another."""
-    return _run(port, 2, functools.partial(_again_and_again, _post(JSON_16_MIB())), seconds=10.0)
+    return _run(port, 2, functools.partial(_again_and_again, post(JSON_16_MIB())), seconds=10.0)
 
 
 def large_answers_in_json(port: int) -> Counter[int | str]:
@@ -139,7 +140,7 @@ def large_answers_in_json(port: int) -> Counter[int | str]:
     body = _infer_body(json.dumps([[[1.5, -1.5]] * 4000] * 20).encode(), [20, 4000, 2], outputs=[{"name": "output"}])
 
     async def work(crowd: Crowd, connection: socket.socket) -> None:
-        await crowd.send(connection, _post(body))
+        await crowd.send(connection, post(body))
         while await crowd.read(connection, 1 << 10):
             await asyncio.sleep(0.01)
 
@@ -157,7 +158,7 @@ def hostile_json(port: int) -> Counter[int | str]:
         b"[" + b"{}," * (size // 8) + b"1]",
         b'["' + b"\\u0000" * (size // 8) + b'"]',
     ]
-    bodies = [_post(_infer_body(each, [1])) for each in data]
+    bodies = [post(_infer_body(each, [1])) for each in data]
 
     async def work(crowd: Crowd, connection: socket.socket) -> None:
         await crowd.send(connection, bodies.pop())
@@ -168,7 +169,7 @@ def hostile_json(port: int) -> Counter[int | str]:
 
 def json_of_a_megabyte(port: int) -> Counter[int | str]:
     """A hundred clients with just less JSON than goes to another process, of small lists."""
-    body = _post(_infer_body(b"[" + b"[]," * 330_000 + b"[]]", [1]))
+    body = post(_infer_body(b"[" + b"[]," * 330_000 + b"[]]", [1]))
     return _run(port, 100, functools.partial(_again_and_again, body))
 
 
@@ -182,8 +183,8 @@ def malformed_requests(port: int) -> Counter[int | str]:
         b"GET /v2 HTTP/1.1\nHost: a\n\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         INFER + b"Transfer-Encoding: chunked\r\n\r\nfffffffff\r\n",
-        _post(b"{}", b"Origin: http://["),
-        _post(b"{}", b"Authorization: Bearer " + b"a" * 20_000),
+        post(b"{}", b"Origin: http://["),
+        post(b"{}", b"Authorization: Bearer " + b"a" * 20_000),
     ]
 
     async def work(crowd: Crowd, connection: socket.socket) -> None:
@@ -224,7 +225,7 @@ def events_that_are_not_read(port: int) -> Counter[int | str]:
 
 def resets(port: int) -> Counter[int | str]:
     """Connections that are reset while their requests are answered."""
-    body = _post(_infer_body(json.dumps([[[1.5, -1.5]] * 100] * 20).encode(), [20, 100, 2]))
+    body = post(_infer_body(json.dumps([[[1.5, -1.5]] * 100] * 20).encode(), [20, 100, 2]))
 
     async def work(crowd: Crowd, connection: socket.socket) -> None:
         await crowd.send(connection, body)
