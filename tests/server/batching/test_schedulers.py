@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.scheduler import Scheduler, Schedulers
+from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import QueueFull, ShuttingDown
 from support.scheduled import Caller, Model
@@ -16,22 +16,6 @@ from support.waiting import PATIENCE, until
 @pytest.fixture
 def model():
     return Model()
-
-
-@pytest.fixture
-def scheduler(model):
-    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
-    yield scheduler
-    model.may_go.set()
-    scheduler.close()
-
-
-def hold(scheduler, model) -> Caller:
-    """Occupy the model with one request."""
-    first = Caller(1)
-    scheduler.submit(first)
-    assert model.started.wait(PATIENCE)
-    return first
 
 
 def threads():

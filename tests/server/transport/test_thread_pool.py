@@ -9,20 +9,8 @@ from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported, WaitToo
 from rnnserve.server.transport import thread_pool
 from rnnserve.server.transport.thread_pool import CallPool
 from support.call_events import CallEvent
-from support.pooled_messages import PATIENCE, Clock, Context, Messages, receive, result_meanwhile
+from support.pooled_messages import PATIENCE, Context, Messages, receive, result_meanwhile
 from support.waiting import until
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def pool():
-    pool = CallPool(2, 3, "test", TooManyCalls("Test", 3))
-    yield pool
-    pool.shutdown()
 
 
 def test_as_many_calls_as_may_are_in_hand_and_others_are_refused(pool):

@@ -4,20 +4,8 @@ import pytest
 
 from rnnserve.server.errors import Cancelled, TooManyCalls
 from rnnserve.server.transport.thread_pool import CallPool
-from support.pooled_messages import PATIENCE, Clock, Context, Messages
+from support.pooled_messages import PATIENCE, Context, Messages
 from support.waiting import until
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def pool():
-    pool = CallPool(2, 3, "test", TooManyCalls("Test", 3))
-    yield pool
-    pool.shutdown()
 
 
 def test_messages_of_a_stream_are_received_one_by_one(pool):

@@ -1,0 +1,19 @@
+"""A pool of threads, and the clock of one that is made with it."""
+
+import pytest
+
+from rnnserve.server.errors import TooManyCalls
+from rnnserve.server.transport.thread_pool import CallPool
+from support.pooled_messages import Clock
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def pool():
+    pool = CallPool(2, 3, "test", TooManyCalls("Test", 3))
+    yield pool
+    pool.shutdown()
