@@ -753,6 +753,7 @@ class Parity(_message.Message):
     DRAWN_FIELD_NUMBER: _builtins.int
     NOT_DRAWN_FIELD_NUMBER: _builtins.int
     NON_FINITE_FIELD_NUMBER: _builtins.int
+    AMPLIFIED_FIELD_NUMBER: _builtins.int
     samples: _builtins.int
     exact: _builtins.str
     """What whole sequences were compared with: "float64", or "inputs moved by an ulp" where the module cannot run in float64.
@@ -780,6 +781,10 @@ class Parity(_message.Message):
     def non_finite(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where the module itself gives NaN or infinity, as the exported graphs do there, a line each."""
 
+    @_builtins.property
+    def amplified(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where rounding alone moves results of the module far, so that no two runtimes agree, a line each."""
+
     def __init__(
         self,
         *,
@@ -792,10 +797,11 @@ class Parity(_message.Message):
         drawn: _abc.Iterable[_builtins.str] | None = ...,
         not_drawn: _abc.Iterable[_builtins.str] | None = ...,
         non_finite: _abc.Iterable[_builtins.str] | None = ...,
+        amplified: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sizes", b"batch_sizes", "checks", b"checks", "distances", b"distances", "drawn", b"drawn", "exact", b"exact", "lengths", b"lengths", "non_finite", b"non_finite", "not_drawn", b"not_drawn", "samples", b"samples"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amplified", b"amplified", "batch_sizes", b"batch_sizes", "checks", b"checks", "distances", b"distances", "drawn", b"drawn", "exact", b"exact", "lengths", b"lengths", "non_finite", b"non_finite", "not_drawn", b"not_drawn", "samples", b"samples"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

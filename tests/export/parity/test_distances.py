@@ -95,3 +95,24 @@ def test_moved_values_count_in_their_own_row():
     distances.add_moved("walk", "logits", 4, moved=exact + 0.5, exact=exact)
     (row,) = distances.rows.values()
     assert (row.moved_exact.largest, row.moved_exact.count, row.eager_exact.largest) == (0.5, 2, 0)
+
+
+def test_it_is_told_where_rounding_alone_moves_eager_far():
+    distances = Distances()
+    exact = np.zeros((1, 2))
+    for kind, name, length, distance in [
+        ("random", "y", 8, 0.009),
+        ("loud", "y", 33, 0.02),
+        ("loud", "y", 40, 0.5),
+        ("loud", "y", 50, 0.3),
+        ("loud", "h", 33, 0.011),
+    ]:
+        moved = exact + distance
+        distances.add(kind, name, length, found=exact, eager=moved, exact=exact)
+    distances.add_near("long", "y", 1000, found=exact, eager=exact)
+    distances.add("large", "y", 8, found=exact, eager=exact + 1.5, exact=exact + 1600)
+    distances.rows["large", "y", 8].eager_exact = Spread(largest=0.9)  # of values of 1,600
+    assert distances.amplified() == [
+        'loud: rounding alone moves "y" of the module itself by 0.5 within 40 steps',
+        'loud: rounding alone moves "h" of the module itself by 0.011 within 33 steps',
+    ]

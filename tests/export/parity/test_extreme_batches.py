@@ -51,7 +51,7 @@ def test_every_kind_is_drawn_and_named(everything):
     batches, by_kind = everything
     assert list(by_kind) == list(batches.drawn) == [
         "zeros", "constant", "level", "silence", "tiny", "loud", "louder", "ends", "ties", "states", "lengths", "ids",
-        "long",
+        "long", "long and loud",
     ]  # fmt: skip
     assert batches.not_drawn == []
     assert batches.drawn["ids"] == 'all 3,993 of "ids"'
@@ -128,6 +128,16 @@ def test_long_rows_are_as_long_as_the_module_takes():
     assert batches.not_drawn == ['long: 3,000 steps, of "sequence" there are at most 1,200']
     assert [(batch.rows, batch.length) for batch in drawn(described())[1]["long"]] == [(2, 1000), (1, 3000)]
     assert drawn(described(sizes={"sequence": (2, 9)}))[1].keys() & {"long"} == set()
+
+
+def test_long_rows_are_loud_too():
+    batches, by_kind = drawn(described())
+    (batch,) = by_kind["long and loud"]
+    assert (batch.rows, batch.length) == (2, 1000)
+    assert batches.drawn["long and loud"] == "30 and 300 times the usual values, by row, 1,000 steps"
+    assert batch.inputs["x"].std(axis=(1, 2)) == pytest.approx([30, 300], rel=0.1)
+    assert batch.inputs["mel"].max() <= 5  # within the bounds that are described
+    assert [batch.length for batch in drawn(described(sizes={"sequence": (2, 9)}))[1]["long and loud"]] == [9]
 
 
 def test_a_seed_gives_the_same_batches_and_another_one_others(everything):

@@ -6,8 +6,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from rnnserve.export.parity import OnnxRunner, parity_table, proof
+from rnnserve.export import Floats, Publication, scan
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.parity import OnnxRunner, parity_table, proof, prove
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.export.parity.onnx_runner import PROVIDERS
 from rnnserve.export.parity.tolerances import LIMITS, replay_limits
@@ -98,6 +102,30 @@ def test_a_recurrence_that_amplifies_rounding_without_end_passes_if_it_is_export
     assert max(row.onnx_from_float64_max for row in rows) > 0.1
     steps = [row for row in parity.distances if row.input == "step"]
     assert max(row.onnx_from_eager_max for row in steps) < 1e-5
+    assert any(line.startswith("random: rounding alone moves") for line in parity.amplified)
+
+
+def test_rounding_that_only_loud_values_amplify_is_told():
+    class Gain(nn.Module):
+        """Forgets what it had by a part that the input says: of large inputs it doubles each difference many times."""
+
+        def forward(self, x):
+            def step(h, x_t):
+                h = torch.sin(h * x_t * 0.1)
+                return h, h
+
+            return scan(step, torch.full_like(x[:, 0], 0.5), x, dim=1)[1]
+
+    model = describe_model(Publication(Gain(), "gain", {"x": Floats("batch", "sequence", 3)}, ["y"]))
+    parity = prove(model, None, to_onnx(model), progress=False).parity
+    kinds = {line.split(":")[0] for line in parity.amplified}
+    assert "long and loud" in kinds <= {"silence", "loud", "louder", "long and loud"}
+    assert "\n".join(f"amplified: {line}" for line in parity.amplified) in parity_table(parity)
+
+
+@pytest.mark.parametrize("sizes", ARCHITECTURES, ids=str)
+def test_of_a_calm_recurrence_no_rounding_is_told(proven, sizes):
+    assert list(proven(**sizes).amplified) == []
 
 
 def test_limits_are_given_for_every_device():

@@ -100,6 +100,7 @@ def _proof(parity: manifest_pb2.Parity) -> dict[str, Any]:
         "drawn": list(parity.drawn),
         "not_drawn": list(parity.not_drawn),
         "not_finite": list(parity.non_finite),
+        "amplified": list(parity.amplified),
         "largest_distances": [dataclasses.asdict(row) for row in largest_distances(parity)],
     }
 

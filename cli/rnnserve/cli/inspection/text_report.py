@@ -78,6 +78,7 @@ def _proof(parity: manifest_pb2.Parity) -> Iterator[str]:
         yield f"also drawn: {', '.join(line.split(':')[0] for line in parity.drawn)}"
     yield from (f"not drawn: {line}" for line in parity.not_drawn)
     yield from (f"not finite: {line}" for line in parity.non_finite)
+    yield from (f"amplified: {line}" for line in parity.amplified)
     exact = parity.exact or "float64"
     for row in largest_distances(parity):
         yield (

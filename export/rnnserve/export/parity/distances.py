@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.parity.tolerances import ParityLimits
+from rnnserve.export.parity.tolerances import UNDECIDED, ParityLimits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import scale
 
@@ -181,6 +181,18 @@ class Distances:
             )
             for (kind, name, length), row in self.rows.items()
             if kinds is None or kind in kinds
+        ]
+
+    def amplified(self) -> list[str]:
+        """Say where rounding alone moves eager itself far from float64: a sentence for each kind and tensor."""
+        farthest: dict[tuple[str, str], tuple[float, int]] = {}
+        for (kind, name, length), row in self.rows.items():
+            distance = row.rounding.largest
+            if distance > UNDECIDED * row.scale:
+                farthest[kind, name] = max(farthest.get((kind, name), (0.0, 0)), (distance, length))
+        return [
+            f'{kind}: rounding alone moves "{name}" of the module itself by {distance:.2g} within {length:,} steps'
+            for (kind, name), (distance, length) in farthest.items()
         ]
 
 

@@ -13,19 +13,20 @@ from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.description.forward_trials import LONGEST
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity.extreme_values import EXTREMES
+from rnnserve.export.parity.extreme_values import EXTREMES, LOUD_BY_ROW
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.tensor_shapes import shape_of
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["BEGINNING", "IDS", "LENGTHS", "LONG", "NOT_FINITE", "UNEVEN", "ExtremeBatches"]
+__all__ = ["BEGINNING", "IDS", "LENGTHS", "LONG", "LONG_AND_LOUD", "NOT_FINITE", "UNEVEN", "ExtremeBatches"]
 
-BEGINNING, IDS, LENGTHS, LONG, NOT_FINITE, UNEVEN = (
+BEGINNING, IDS, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
     "beginning",
     "ids",
     "lengths",
     "long",
+    "long and loud",
     "not finite",
     "uneven lengths",
 )
@@ -33,6 +34,9 @@ BEGINNING, IDS, LENGTHS, LONG, NOT_FINITE, UNEVEN = (
 _ROWS, _STEPS = 8, 33
 _LONG = {1000: 2, LONGEST: 1}
 """Steps, and rows of a batch of so many."""
+
+_LONG_AND_LOUD = min(_LONG)
+"""Steps of loud rows: a recurrence that amplifies rounding where its gates saturate shows it after some hundred."""
 
 _UNEVEN = range(35, 1000, 23)
 """Lengths that are nothing special: a place that is computed from a size is another one at one length in ten."""
@@ -83,6 +87,7 @@ class ExtremeBatches:
         yield from self._both_lengths(sizes)
         yield from self._ids()
         yield from self._long()
+        yield from self._long_and_loud()
         yield from self._uneven_lengths()
 
     def _sizes(self, steps: int) -> dict[str, int]:
@@ -166,6 +171,18 @@ class ExtremeBatches:
                 self.drawn[LONG] = f"up to {steps:,} steps"
                 inputs = draw_inputs(self._inputs, self._random, sizes)
                 yield dataclasses.replace(self._batch(LONG, inputs, sizes), length=sizes[axis])
+
+    def _long_and_loud(self) -> Iterator[InputBatch]:
+        if not LOUD_BY_ROW.applies(self._inputs):
+            return
+        for axis in self._axes:
+            most = self._limits[axis][1]
+            steps = min(_LONG_AND_LOUD, self._model.longest, _LONG_AND_LOUD if most is None else most)
+            sizes = self._sizes(8) | {axis: max(steps, self._model.sizes[axis][0]), BATCH: self._rows(2)}
+            self.drawn[LONG_AND_LOUD] = f"{LOUD_BY_ROW.text}, {sizes[axis]:,} steps"
+            usual = draw_inputs(self._inputs, self._random, sizes)
+            inputs = LOUD_BY_ROW.of(self._inputs, usual, self._random)
+            yield dataclasses.replace(self._batch(LONG_AND_LOUD, inputs, sizes), length=sizes[axis])
 
     def _steps_of_long(self, axis: str) -> dict[int, int]:
         """Give the steps of long sequences, each with its rows: fewer where so many would take minutes."""

@@ -18,7 +18,7 @@ from rnnserve.export.tensor_shapes import Tensors, axis_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["EXTREMES", "Extreme"]
+__all__ = ["EXTREMES", "LOUD_BY_ROW", "Extreme"]
 
 _Array = npt.NDArray[Any]
 _Change = Callable[["_Usual"], _Array]
@@ -28,6 +28,10 @@ _EXACT = np.array([1.0, 0.5, -1.0, 2.0, 0.25, -0.5, 4.0, -0.125])
 
 _STATES = np.array([0.0, 1.0, 30.0])
 """By row: zeros, as where a request leaves states out; what saturates gates; what saturates a cell."""
+
+
+_LOUD = np.array([30.0, 300.0])
+"""By row: how many times the usual values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +207,10 @@ def _states(usual: _Usual) -> _Array:
     return np.sign(usual.values) * _by_row(_STATES, usual.values)
 
 
+def _loud_by_row(usual: _Usual) -> _Array:
+    return usual.values * _by_row(_LOUD, usual.values)
+
+
 def _times(factor: float) -> _Change:
     return lambda usual: usual.values * factor
 
@@ -222,3 +230,6 @@ EXTREMES: Mapping[str, Extreme] = MappingProxyType(
     }
 )
 """The kinds, by name, in the order in which they are drawn."""
+
+LOUD_BY_ROW = Extreme("30 and 300 times the usual values, by row", _loud_by_row, widens=True)
+"""For rows that are long, too."""

@@ -157,6 +157,7 @@ def _prove(
             *(f"{kind}: forward raises for {what}" for kind, what in comparison.unanswered.items()),
         ],
         non_finite=non_finite,
+        amplified=comparison.distances.amplified(),
     )
     graph = walk_graph(
         onnx.load_model_from_string(onnx_model), model.inputs, model.outputs, finite_inputs=model.finite_inputs

@@ -24,6 +24,7 @@ def _lines(parity: manifest_pb2.Parity) -> Iterator[str]:
     )
     yield from (f"also drawn: {line}" for line in parity.drawn)
     yield from (f"not drawn: {line}" for line in parity.not_drawn)
+    yield from (f"amplified: {line}" for line in parity.amplified)
     yield ""
     rows = [
         (

@@ -21,6 +21,7 @@ __all__ = [
     "OTHER_RUNTIME",
     "SAME_WEIGHTS",
     "ULP",
+    "UNDECIDED",
     "ParityLimits",
     "limits_for",
     "replay_limits",
@@ -40,6 +41,9 @@ ADOPTED_RMS = 2.5
 
 AMPLIFIED = 100.0
 """How many times the change by inputs moved by an ulp is no rounding any more: the order of a sum changes less."""
+
+UNDECIDED = 1e-2
+"""Distance of a value of 1 from float64 from which on users are told that the module itself amplifies rounding."""
 
 EAGER_ROUNDING = 1e-4
 """Rounding of a value of 1 over short sequences, where there is no float64; a dependence moves results by more."""
