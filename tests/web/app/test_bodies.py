@@ -8,6 +8,7 @@ import pytest
 from rnnserve.web.app import bodies
 from rnnserve.web.app.bodies import BodyReader, ClientGone
 from rnnserve.web.errors import RestError
+from rnnserve.web.scope_keys import HALF_CLOSED
 
 MIB = 1 << 20
 
@@ -112,6 +113,57 @@ def test_what_a_large_answer_takes_counts():
         assert caught.value.headers == {"retry-after": "1"}
         reader.let_go(one)
         reader.hold(other, 9 * MIB)  # one alone may
+
+    run(test)
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_bombs_of_clients_that_may_have_gone_give_way(small):
+    """A client that sends no more may still read its answer: its bomb is inflated while nobody else wants the room."""
+
+    async def test():
+        reader = BodyReader(8 * MIB, 6 * MIB)
+        bomb = gzip.compress(bytes(4 * MIB))
+        gone, waits = (Sender(reader, len(bomb), content_encoding="gzip") for _ in range(2))
+        gone.scope[HALF_CLOSED] = True
+        for one, part in ((gone, len(bomb)), (waits, len(bomb) // 4)):
+            await one.send(bomb[: part - 9])
+        while min(one.scope["rnnserve.held"] for one in (gone, waits)) < MIB // 2:
+            await asyncio.sleep(0)
+        others = []
+        while not gone.task.cancelling():
+            others.append({})
+            reader.hold(others[-1], (60 << 10) if small else MIB // 2)
+        assert await status_of(gone) == 408
+        assert not waits.task.done()
+        waits.task.cancel()
+        await asyncio.gather(waits.task, return_exceptions=True)
+        for scope in (*others, waits.scope):
+            reader.let_go(scope)
+        assert reader.held == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("marks", [{}, {HALF_CLOSED: True}], ids=["slow", "half closed"])
+def test_a_body_does_not_give_way_to_itself(monkeypatch, marks):
+    """What it held was let go, and counted once more as it grew: bytes in hand became fewer than none."""
+    monkeypatch.setattr(bodies, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(bodies, "_SLOW_SECONDS_FOR_SMALL", 0.0)
+
+    async def test():
+        reader = BodyReader(8 * MIB, 6 * MIB)
+        other = {}
+        reader.hold(other, 3 * MIB)
+        one = Sender(reader)
+        one.scope.update(marks)
+        await one.send(bytes(MIB))
+        await asyncio.sleep(0.01)
+        await one.send(bytes(4 * MIB))
+        assert await status_of(one) == 429
+        assert reader.held == 3 * MIB
+        reader.let_go(other)
+        assert reader.held == 0
 
     run(test)
 

@@ -20,12 +20,10 @@ from rnnserve.web.app.request_log import RequestLog, words_of
 from rnnserve.web.app.routes import Handler, RouteEntry
 from rnnserve.web.errors import RestError
 from rnnserve.web.rest.compression import choose_coding, compress
+from rnnserve.web.scope_keys import GONE
 from rnnserve.web.upstream.upstream import Upstream
 
-__all__ = ["GONE", "Application", "FrontLimits"]
-
-GONE = "rnnserve.gone"
-"""Key of a scope whose client has closed its connection: its task is cancelled, and that is no defect."""
+__all__ = ["Application", "FrontLimits"]
 
 _MESSAGES = {404: "Not Found", 405: "Method Not Allowed"}
 

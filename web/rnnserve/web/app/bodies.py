@@ -10,6 +10,7 @@ from rnnserve.web.app.large_bodies import LARGE, beside_loop
 from rnnserve.web.app.turns import Turns
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.rest.compression import Inflater
+from rnnserve.web.scope_keys import HALF_CLOSED
 
 __all__ = ["BodyReader", "ClientGone", "read_header_length"]
 
@@ -103,7 +104,8 @@ class BodyReader:
                 if not arriving.gives_way:
                     raise
                 arriving.task.uncancel()
-                raise RestError(408, "the body arrived slowly while others found no room; send it again") from None
+                why = "its client had closed its side" if scope.get(HALF_CLOSED) else "the body arrived slowly"
+                raise RestError(408, f"{why} while others found no room; send it again") from None
             finally:
                 del self._arriving[id(scope)]
         self._count(scope, len(body))
@@ -166,7 +168,7 @@ class BodyReader:
         held = scope.get("rnnserve.held", 0)
         is_small = held + size <= _SMALL
         most = self._most_of_all if is_small else self._most_of_all - self._most_of_all // _FOR_SMALL_SHARE
-        if size and self.held + size > most and self.held > held and not self._make_room(most - size, is_small):
+        if size and self.held + size > most and self.held > held and not self._make_room(scope, most - size, is_small):
             raise RestError(
                 429,
                 f"the bodies of other requests, and answers, take {self.held - held:,} bytes of the {most:,} that may "
@@ -182,15 +184,20 @@ class BodyReader:
         if size > held:
             self.hold(scope, size - held)
 
-    def _make_room(self, most: int, is_small: bool) -> bool:
-        """Have bodies give way that arrive slowly, the oldest first, until others hold no more than `most` bytes."""
+    def _make_room(self, scope: Scope, most: int, is_small: bool) -> bool:
+        """Have bodies of other requests give way until no more than `most` bytes are held.
+
+        First those whose clients may have gone, then those that arrive slowly; the oldest first.
+        """
         now = asyncio.get_running_loop().time()
         seconds = _SLOW_SECONDS_FOR_SMALL if is_small else _SLOW_SECONDS
-        for arriving in list(self._arriving.values()):
+        others = [arriving for arriving in self._arriving.values() if arriving.scope is not scope]
+        for arriving in sorted(others, key=lambda arriving: HALF_CLOSED not in arriving.scope):
             if self.held <= most:
                 break
             waited = now - arriving.since
-            if waited > seconds and arriving.size < waited * _SLOW_RATE:
+            is_slow = waited > seconds and arriving.size < waited * _SLOW_RATE
+            if (is_slow or HALF_CLOSED in arriving.scope) and not arriving.gives_way:
                 arriving.gives_way = True
                 self.let_go(arriving.scope)
                 arriving.task.cancel()

@@ -20,10 +20,10 @@ from rnnserve.web.http1.held_bytes import SMALL_BODY, held_bytes
 from rnnserve.web.http1.refusals import TOO_LATE, TOO_MANY, refusal
 from rnnserve.web.http1.upgrades import parser_of_body
 from rnnserve.web.http1.write_progress import WriteProgress
+from rnnserve.web.scope_keys import GONE, HALF_CLOSED
 
 __all__ = ["FrontProtocol"]
 
-_GONE = "rnnserve.gone"  # as in app.application, which this room cannot import
 
 _HEAD_PIECE, _BODY_PIECE = 4 << 10, 16 << 10
 """Bytes that are parsed at a time: what is parsed cannot be stopped, and 4 KiB may hold 200 requests already."""
@@ -78,7 +78,7 @@ class FrontProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         if self._is_busy and task is not None:
             running.disconnected = True
-            running.scope[_GONE] = True
+            running.scope[GONE] = True
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
@@ -104,6 +104,8 @@ class FrontProtocol(HttpToolsProtocol):
         if self.scheme == "https" or not (self._unparsed or (self._is_busy and not self._running.more_body)):
             return None
         self._ended_at = self.loop.time()
+        if self._is_busy:
+            self._running.scope[HALF_CLOSED] = True
         return True
 
     def pause_writing(self) -> None:
