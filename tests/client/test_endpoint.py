@@ -29,12 +29,17 @@ def files(tmp_path_factory):
         ("10.0.0.1:8001,10.0.0.2:8002", "10.0.0.1:8001,10.0.0.2:8002"),
         ("grpcs://10.0.0.1:8001, 10.0.0.2:8001", "10.0.0.1:8001,10.0.0.2:8001"),
         ("[::1]:8001,[::2]:8001", "[::1]:8001,[::2]:8001"),
+        ("10.0.0.1:8001,host:8001", "10.0.0.1:8001,host:8001"),
+        (["a:8001", "grpc://b:8001"], "a:8001,b:8001"),
+        (["grpcs://a:8001", "grpcs://b:8001,c:8001"], "a:8001,b:8001,c:8001"),
+        ("dns:///inference:8001", "inference:8001"),
+        (["dns:///inference:8001", "b:1"], "inference:8001,b:1"),
     ],
 )
 def test_urls_that_name_a_host_and_a_port(url, address):
     endpoint = parse_endpoint(url)
     assert endpoint.address == address
-    assert (endpoint.tls is not None) == url.startswith("grpcs")
+    assert (endpoint.tls is not None) == ("grpcs" in str(url))
     assert Client(url).url == address
 
 
@@ -55,9 +60,11 @@ def test_urls_that_name_a_host_and_a_port(url, address):
         ("host:0", "port 0 is outside"),
         ("host:65536", "port 65536 is outside"),
         ("0.0.0.0:8001", r"a server listens.*127\.0\.0\.1:8001"),
-        ("10.0.0.1:8001,host:8001", "several addresses are IP addresses of one kind, 10.0.0.1:8001,10.0.0.2:8001"),
-        ("10.0.0.1:8001,[::1]:8001", "several addresses are IP addresses of one kind"),
-        ("a:1,b:2", "A name may have several addresses in DNS: then give the name alone"),
+        ("10.0.0.1:8001,[::1]:8001", "several addresses are of one kind"),
+        ("host:8001,[::1]:8001", "several addresses are of one kind"),
+        ("a:1,b:1,a:1", "a:1 is listed twice"),
+        (["a:1", "grpcs://b:1"], "some are with TLS .* and some without"),
+        ([], "no server is given"),
         ("10.0.0.1:8001,", "no host and port"),
         ("10.0.0.1:8001,10.0.0.2:0", "port 0 is outside"),
         ("grpc://[::]:8001", r"a server listens.*127\.0\.0\.1:8001"),

@@ -46,7 +46,8 @@ def test_a_status_becomes_its_error_with_the_servers_words(client, service, stat
     assert raised.value.status is grpc.StatusCode[status]
     assert str(raised.value) == "input: axis 2\nhas 3, not 2 ✓"
     assert isinstance(raised.value.__cause__, grpc.RpcError)
-    assert service.calls == ["ModelInfer"], "nothing is tried twice"
+    tries = 4 if status in ("UNAVAILABLE", "CANCELLED") else 1
+    assert service.calls == ["ModelInfer"] * tries
 
 
 def test_the_docstring_draws_the_tree_as_it_is():

@@ -8,11 +8,11 @@ from typing import Any, Self, TypeVar, overload
 import grpc
 import numpy.typing as npt
 
-from rnnserve.client.base_client import ClientBase
+from rnnserve.client.base_client import ClientBase, Deadline
 from rnnserve.client.classification import Classification
 from rnnserve.client.errors import Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.operations import OperationSteps, Pause
+from rnnserve.client.operations import OperationSteps, Pause, RemoteCall
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.session_operations import StateForm
@@ -49,9 +49,8 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
 
     async def close(self) -> None:
         """Close the connection; calls of other tasks that are still waiting are cancelled."""
-        channel = self._take_channel()
-        if channel is not None:
-            await channel.close()
+        channels = self._channels.close()
+        await asyncio.gather(*(channel.close() for channel in channels), *self._closing)
 
     async def predict(
         self,
@@ -165,18 +164,34 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
                         call = steps.throw(call.error)
                     continue
                 try:
-                    answer = await self._start(call, deadline)
+                    answer = await self._ask(call, deadline)
                 except grpc.RpcError as error:
                     raised = from_rpc_error(error)
                     if isinstance(raised, Unavailable):
                         raised = await asyncio.to_thread(explain_connection_failure, self._endpoint, raised)
                     raised.__cause__ = error
                     call = steps.throw(raised)
+                except Unavailable as error:  # no name of a server is found
+                    call = steps.throw(error)
                 else:
                     call = steps.send(answer)
         except StopIteration as done:
             result: T = done.value
             return result
 
-    def _open(self) -> grpc.aio.Channel:
-        return self._endpoint.open_async_channel(self._options)
+    async def _ask(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer of the method that is called
+        if not self._channels.is_found:
+            await asyncio.to_thread(self._channels.find)
+        with self._method_of(call) as method:
+            hedging = self._hedges(call)
+            if hedging is None:
+                return await method(call.request, timeout=deadline.remaining())
+            return await hedging.call_async(lambda: method(call.request, timeout=deadline.remaining()))
+
+    def _open(self, addresses: list[str], stays: bool) -> grpc.aio.Channel:
+        return self._endpoint.open_async_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
+
+    def _close_left(self, channel: grpc.aio.Channel) -> None:
+        task = asyncio.get_running_loop().create_task(channel.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

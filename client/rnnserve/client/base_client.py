@@ -1,21 +1,23 @@
 """The common base of both clients: settings, connection, deadline."""
 
+import contextlib
 import math
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
 
+from rnnserve.client.balancing import Balancing
 from rnnserve.client.channel import channel_options
-from rnnserve.client.endpoint import FilePath, parse_endpoint
+from rnnserve.client.endpoint import FilePath, Servers, parse_endpoint
 from rnnserve.client.errors import InvalidRequest
+from rnnserve.client.hedging import Hedging
 from rnnserve.client.operations import ClientOperations, Pause, RemoteCall
+from rnnserve.client.server_channels import ServerChannels
 from rnnserve.client.session_operations import SessionOperations, StateForm
 from rnnserve.client.tensors import Array
-from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 __all__ = ["ClientBase", "Deadline"]
 
@@ -44,11 +46,11 @@ class Deadline:
 
 
 class ClientBase(ABC, Generic[AnyChannel]):
-    """Settings of a client, and its channel, which is opened on first use.
+    """Settings of a client, and its channels, which are opened on first use.
 
     Args:
-        url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS; `"ip:port,ip:port"` for several
-            servers, of which one is used at a time, and the next one after a loss.
+        url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS; a name in DNS may have several
+            addresses. For several servers `"host:port,host:port"`, or a list of URLs.
         timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
         max_rows: Largest number of rows that `predict` and `classify` put into one request.
         max_request_bytes: Largest size, in bytes and with padding, of such a request and of its answer. A single row
@@ -57,6 +59,10 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
         tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.
         tls_key: File in PEM with the private key of `tls_certificate`.
+        balancing: "round_robin" for requests to every server in turn that says that it serves; "pick_first" for one
+            server at a time, in the order given, the next one after a loss.
+        hedge_after: Seconds without an answer after which a request is sent a second time, to the next server; the
+            first answer counts. At most a tenth of the requests are. None for never.
 
     Raises:
         InvalidRequest: A setting is invalid, or a file for TLS cannot be used.
@@ -64,7 +70,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
 
     def __init__(
         self,
-        url: str = "127.0.0.1:8001",
+        url: Servers = "127.0.0.1:8001",
         *,
         timeout: float = 10.0,
         max_rows: int = 256,
@@ -73,16 +79,21 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_ca: FilePath | None = None,
         tls_certificate: FilePath | None = None,
         tls_key: FilePath | None = None,
+        balancing: Balancing = "round_robin",
+        hedge_after: float | None = None,
     ) -> None:
         Deadline(timeout)
-        self._endpoint = parse_endpoint(url, tls_ca=tls_ca, tls_certificate=tls_certificate, tls_key=tls_key)
+        self._endpoint = parse_endpoint(
+            url, tls_ca=tls_ca, tls_certificate=tls_certificate, tls_key=tls_key, balancing=balancing
+        )
         self._options = channel_options(max_message_bytes)
         self._timeout = timeout
         self._operations = ClientOperations(max_rows=max_rows, max_request_bytes=max_request_bytes)
-        self._lock = threading.Lock()
-        self._channel: AnyChannel | None = None
-        self._stub: Any = None
-        self._closed = False
+        self._hedging = None if hedge_after is None else Hedging(hedge_after)
+        self._closing: set[Any] = set()  # what closes channels of asyncio
+        self._channels: ServerChannels[AnyChannel] = ServerChannels(
+            self._endpoint.resolve, self._open, self._close_left, may_change=self._endpoint.has_names
+        )
 
     @property
     def url(self) -> str:
@@ -90,21 +101,27 @@ class ClientBase(ABC, Generic[AnyChannel]):
         return self._endpoint.address
 
     @abstractmethod
-    def _open(self) -> AnyChannel:
-        """Open a channel to `_endpoint` with `_options`."""
+    def _open(self, addresses: list[str], stays: bool) -> AnyChannel:
+        """Open a channel with `_options`: one that stays with the first address that answers, or goes round all."""
+
+    @abstractmethod
+    def _close_left(self, channel: AnyChannel) -> None:
+        """Close a channel on which no call is under way."""
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
 
-    def _start(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer, or an awaitable of one with grpc.aio
-        with self._lock:
-            if self._closed:
-                raise RuntimeError(f"this client of {self.url} is closed: create a new one")
-            if self._stub is None:
-                self._channel = self._open()
-                self._stub = GRPCInferenceServiceStub(self._channel)
-            method = getattr(self._stub, call.method)
-        return method(call.request, timeout=deadline.remaining())
+    @contextlib.contextmanager
+    def _method_of(self, call: RemoteCall) -> Iterator[Any]:
+        """Give the method of a call, on a channel that stays open until the call has ended."""
+        if self._channels.is_closed:
+            raise RuntimeError(f"this client of {self.url} is closed: create a new one")
+        with self._channels.lease(call.place) as stub:
+            yield getattr(stub, call.method)
+
+    def _hedges(self, call: RemoteCall) -> Hedging | None:
+        """How a call is hedged; None if it is not."""
+        return self._hedging if call.method == "ModelInfer" and call.place is None else None
 
     def _session_operations(
         self,
@@ -129,10 +146,4 @@ class ClientBase(ABC, Generic[AnyChannel]):
     def _may_pause(self, pause: Pause, deadline: Deadline) -> bool:
         """Return whether the operation's time suffices for a pause, and the client is still open."""
         remaining = deadline.remaining()
-        return not self._closed and (remaining is None or remaining > pause.seconds)
-
-    def _take_channel(self) -> AnyChannel | None:
-        """Mark the client as closed, and return its channel for closing; None if none is open."""
-        with self._lock:
-            channel, self._channel, self._stub, self._closed = self._channel, None, None, True
-        return channel
+        return not self._channels.is_closed and (remaining is None or remaining > pause.seconds)

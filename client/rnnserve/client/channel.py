@@ -2,7 +2,7 @@
 
 __all__ = ["ChannelOptions", "channel_options"]
 
-ChannelOptions = list[tuple[str, int]]
+ChannelOptions = list[tuple[str, int | str]]
 
 
 def channel_options(max_message_bytes: int) -> ChannelOptions:
@@ -24,7 +24,6 @@ def channel_options(max_message_bytes: int) -> ChannelOptions:
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 3_000),
-        # The caller decides about retries: no retry policy is read from DNS. gRPC's transparent retry of requests that
-        # never reached the server's application remains.
+        # No service config is read from DNS: `balancing.py` has ours.
         ("grpc.service_config_disable_resolution", 1),
     ]

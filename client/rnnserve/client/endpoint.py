@@ -1,37 +1,38 @@
-"""Where a server is and how to connect to it: host and port, with or without TLS."""
+"""Where servers are and how to connect to them: hosts and ports, with or without TLS, and the way among several."""
 
-import ipaddress
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
+from rnnserve.client.addresses import check_addresses, is_one_server, resolve, target_of
+from rnnserve.client.balancing import Balancing, service_config
 from rnnserve.client.channel import ChannelOptions
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.tls import TlsFiles
 
-__all__ = ["Endpoint", "FilePath", "parse_endpoint"]
+__all__ = ["Endpoint", "FilePath", "Servers", "parse_endpoint"]
 
 FilePath = str | os.PathLike[str]
-
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@?#]+):(?P<port>[0-9]{1,5})")
-_EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - refused below
+Servers = str | Sequence[str]
+"""A URL, which may list several servers, or a list of URLs."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server's address, and the files for TLS; it can be sent to other processes.
+    """One server's address, or those of several, and the files for TLS; it can be sent to other processes.
 
     Attributes:
-        address: `host:port`; of several servers, `ip:port,ip:port`, in the order in which they are tried.
-        tls: Files for TLS; None for a server without TLS.
+        address: `host:port`; of several servers, `host:port,host:port`.
+        tls: Files for TLS; None for servers without TLS.
+        balancing: Way in which calls are spread over several servers.
     """
 
     address: str
     tls: TlsFiles | None = None
+    balancing: Balancing = "round_robin"
 
     @property
     def url(self) -> str:
@@ -39,116 +40,142 @@ class Endpoint:
         return f"{'grpcs' if self.tls else 'grpc'}://{self.address}"
 
     @property
+    def addresses(self) -> list[str]:
+        """Each `host:port`."""
+        return self.address.split(",")
+
+    @property
+    def has_names(self) -> bool:
+        """Whether several addresses are listed, and names among them."""
+        addresses = self.addresses
+        return len(addresses) > 1 and not all(is_one_server([address]) for address in addresses)
+
+    @property
     def first(self) -> str:
         """The first address, `host:port`."""
-        return self.address.partition(",")[0]
+        return self.addresses[0]
 
-    def open_channel(self, options: ChannelOptions) -> grpc.Channel:
+    def resolve(self) -> list[str]:
+        """Look up the names among several addresses; one address is gRPC's to look up, again after each loss.
+
+        Raises:
+            Unavailable: If nothing is found.
+        """
+        return resolve(self.addresses) if len(self.addresses) > 1 else self.addresses
+
+    def open_channel(
+        self,
+        options: ChannelOptions,
+        *,
+        resolved: Sequence[str] | None = None,
+        repeats: bool = False,
+        stays: bool = False,
+    ) -> grpc.Channel:
         """Open a channel for blocking calls.
+
+        Args:
+            options: Options of the channel.
+            resolved: The addresses as `resolve` gives them; None to look them up.
+            repeats: Whether calls that were lost are sent again.
+            stays: Whether all calls go to the first address that answers, whatever `balancing` says.
 
         Raises:
             InvalidRequest: A file for TLS cannot be read.
+            Unavailable: If none of several names is found.
         """
-        target, arguments = self._target(options)
+        target, arguments = self._target(options, resolved, repeats=repeats, stays=stays)
         if self.tls is None:
             return grpc.insecure_channel(target, arguments)
         return grpc.secure_channel(target, self.tls.channel_credentials(), arguments)
 
-    def open_async_channel(self, options: ChannelOptions) -> grpc.aio.Channel:
-        """Open a channel for the event loop that runs.
-
-        Raises:
-            InvalidRequest: A file for TLS cannot be read.
-        """
-        target, arguments = self._target(options)
+    def open_async_channel(
+        self,
+        options: ChannelOptions,
+        *,
+        resolved: Sequence[str] | None = None,
+        repeats: bool = False,
+        stays: bool = False,
+    ) -> grpc.aio.Channel:
+        """Open a channel for the event loop that runs: see `open_channel`."""
+        target, arguments = self._target(options, resolved, repeats=repeats, stays=stays)
         if self.tls is None:
             return grpc.aio.insecure_channel(target, arguments)
         return grpc.aio.secure_channel(target, self.tls.channel_credentials(), arguments)
 
-    def _target(self, options: ChannelOptions) -> tuple[str, Sequence[tuple[str, int | str]]]:
-        """Return gRPC's name of the server, and the options that it needs.
+    def _target(
+        self, options: ChannelOptions, resolved: Sequence[str] | None, *, repeats: bool, stays: bool
+    ) -> tuple[str, ChannelOptions]:
+        """Return gRPC's name of the servers, and the options that it needs.
 
-        gRPC connects to the first address of a list that answers, and after a loss goes through the list again. The
-        name in a certificate is compared with one authority, whichever address answers; without the option it would be
-        the whole list, which no certificate has.
+        The name in a certificate is compared with one authority, whichever address answers; without the option it would
+        be the whole list, which no certificate has.
         """
-        if self.first == self.address:
+        addresses = self.addresses
+        is_one = is_one_server(addresses)
+        balancing: Balancing = "pick_first" if stays or is_one else self.balancing
+        config = service_config(balancing, repeats=repeats, shuffles=stays and len(addresses) == 1)
+        options = [*options, ("grpc.service_config", config)]
+        if stays:  # of channels that share connections, pick_first takes one that is there before the first in order
+            options.append(("grpc.use_local_subchannel_pool", 1))
+        if len(addresses) == 1:
             return self.address, options
-        family = "ipv6" if self.address.startswith("[") else "ipv4"
-        return f"{family}:{self.address}", [*options, ("grpc.default_authority", self.first)]
+        return target_of(resolved or self.resolve()), [*options, ("grpc.default_authority", self.first)]
 
 
 def parse_endpoint(
-    url: str,
+    servers: Servers,
     *,
     tls_ca: FilePath | None = None,
     tls_certificate: FilePath | None = None,
     tls_key: FilePath | None = None,
+    balancing: Balancing = "round_robin",
 ) -> Endpoint:
-    """Return the endpoint of a URL.
+    """Return the endpoint of a URL, or of several.
 
     Args:
-        url: `"127.0.0.1:8001"`, `"grpc://127.0.0.1:8001"`, `"[::1]:8001"`; `"grpcs://…"` for TLS. Several servers of
-            which one is used at a time, the next one after a loss: `"10.0.0.1:8001,10.0.0.2:8001"`. With TLS, the
-            certificate of each must be valid for the first address. A name that has several addresses needs no list.
+        servers: `"127.0.0.1:8001"`, `"grpc://127.0.0.1:8001"`, `"[::1]:8001"`; `"grpcs://…"` for TLS. A name may have
+            several addresses in DNS: `"dns:///name:8001"`, or the name alone. Several servers:
+            `"10.0.0.1:8001,10.0.0.2:8001"`, or a list of URLs. With TLS, the certificate of each must be valid for the
+            first address.
         tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
         tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.
         tls_key: File in PEM with the private key of `tls_certificate`.
+        balancing: "round_robin" for calls to every server in turn that says that it serves; "pick_first" for one server
+            at a time, in the order given, the next one after a loss.
 
     Raises:
-        InvalidRequest: The URL has no host and port, has another scheme, or is a wildcard address, on which a server
-            can listen but cannot be reached. Or several addresses are not all IPv4, or all IPv6. Or the files cannot be
-            used, or are given for a server without TLS.
+        InvalidRequest: A URL has no host and port, has another scheme, or is a wildcard address, on which a server can
+            listen but cannot be reached. Or some URLs are with TLS and some without. Or the files cannot be used, or
+            are given for a server without TLS.
     """
+    if balancing not in ("round_robin", "pick_first"):
+        raise InvalidRequest(f'balancing {balancing!r}: expected "round_robin" or "pick_first"')
+    urls = [servers] if isinstance(servers, str) else list(servers)
+    if not urls:
+        raise InvalidRequest("no server is given: expected host:port, or a list of such")
+    listed = [_split_scheme(url) for url in urls]
+    if len({is_tls for is_tls, _ in listed}) > 1:
+        raise InvalidRequest(f"{', '.join(urls)}: some are with TLS (grpcs://) and some without: use one for all")
+    address = ",".join(check_addresses(",".join(urls), [each for _, addresses in listed for each in addresses]))
+    files = {"tls_ca": tls_ca, "tls_certificate": tls_certificate, "tls_key": tls_key}
+    paths = {name: Path(path) for name, path in files.items() if path is not None}
+    if listed[0][0]:
+        tls = TlsFiles(ca=paths.get("tls_ca"), certificate=paths.get("tls_certificate"), key=paths.get("tls_key"))
+        tls.ssl_context()  # reads the files
+        return Endpoint(address, tls, balancing)
+    if paths:
+        raise InvalidRequest(f"url {urls[0]!r} is without TLS, but {', '.join(paths)} is given: use grpcs://{address}")
+    return Endpoint(address, None, balancing)
+
+
+def _split_scheme(url: str) -> tuple[bool, list[str]]:
+    """Whether a URL is with TLS, and what it lists."""
     scheme, separator, rest = url.partition("://")
-    if separator and scheme not in ("grpc", "grpcs"):
+    if not separator or url.startswith("dns:///"):
+        return False, url.split(",")
+    if scheme not in ("grpc", "grpcs"):
         raise InvalidRequest(
             f"url {url!r}: the scheme {scheme!r} is not supported. Expected host:port, grpc://host:port, or "
             "grpcs://host:port for TLS; the usual ports are 8001 for gRPC and 8000 for HTTP"
         )
-    address = _check_addresses(url, rest if separator else url)
-    files = {"tls_ca": tls_ca, "tls_certificate": tls_certificate, "tls_key": tls_key}
-    paths = {name: Path(path) for name, path in files.items() if path is not None}
-    if scheme == "grpcs" and separator:
-        tls = TlsFiles(ca=paths.get("tls_ca"), certificate=paths.get("tls_certificate"), key=paths.get("tls_key"))
-        tls.ssl_context()  # reads the files
-        return Endpoint(address, tls)
-    if paths:
-        raise InvalidRequest(f"url {url!r} is without TLS, but {', '.join(paths)} is given: use grpcs://{address}")
-    return Endpoint(address)
-
-
-def _check_addresses(url: str, addresses: str) -> str:
-    listed = [_check_address(url, address.strip()) for address in addresses.split(",")]
-    if len(listed) > 1 and not (all(map(_is_ipv4, listed)) or all(address.startswith("[") for address in listed)):
-        raise InvalidRequest(
-            f"url {url!r}: several addresses are IP addresses of one kind, 10.0.0.1:8001,10.0.0.2:8001. A name may "
-            "have several addresses in DNS: then give the name alone"
-        )
-    return ",".join(listed)
-
-
-def _is_ipv4(address: str) -> bool:
-    try:
-        ipaddress.IPv4Address(address.rpartition(":")[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _check_address(url: str, address: str) -> str:
-    parts = _HOST_PORT.fullmatch(address)
-    if parts is None:
-        raise InvalidRequest(
-            f"url {url!r} has no host and port. Expected host:port or grpc://host:port, such as 127.0.0.1:8001 or "
-            "[::1]:8001, with nothing after the port"
-        )
-    host, port = parts["host"], int(parts["port"])
-    if not 1 <= port <= 65535:
-        raise InvalidRequest(f"url {url!r}: port {port} is outside 1..65535; the usual port for gRPC is 8001")
-    if host in _EVERY_INTERFACE:
-        raise InvalidRequest(
-            f"url {url!r}: on {host} a server listens (on every interface), but a client cannot reach it there. On the "
-            f"same machine, use 127.0.0.1:{port}"
-        )
-    return address
+    return scheme == "grpcs", rest.split(",")

@@ -1,5 +1,6 @@
 """A sequence whose states the server keeps: what names it in requests, and whether it is known where it stands."""
 
+import dataclasses
 import secrets
 from typing import TypeVar
 
@@ -7,7 +8,7 @@ import grpc
 from google.protobuf.message import Message
 
 from rnnserve.client.errors import ClientError, FailedPrecondition
-from rnnserve.client.operations import OperationSteps, Pause, RemoteCall, answer_calls
+from rnnserve.client.operations import OperationSteps, Pause, Place, RemoteCall, answer_calls
 from rnnserve.protos.inference_pb2 import ModelInferRequest
 
 __all__ = ["KeptSequence"]
@@ -32,11 +33,16 @@ class KeptSequence:
     def __init__(self) -> None:
         """Begin a sequence; no request of it has been sent yet."""
         self._identity = secrets.randbits(63) | 1
+        self._place = Place()
         self._has_begun = False
         self._is_lost = False
 
-    def send(self, steps: OperationSteps[T]) -> OperationSteps[T]:
+    def send(self, steps: OperationSteps[T], counted: int) -> OperationSteps[T]:
         """Make an operation's inference request the next one of the sequence.
+
+        Args:
+            steps: The operation.
+            counted: Number of the sequence's steps that were answered before.
 
         Raises:
             FailedPrecondition: If it is not known which steps the server has counted.
@@ -51,6 +57,8 @@ class KeptSequence:
             result = yield from answer_calls(steps, self._named)
         except ClientError as error:
             self._is_lost = error.status not in _LEFT_AS_IT_WAS
+            if self._is_lost:
+                error.add_note(f"with it, the session's states after {counted:,} steps are lost; reset() begins anew")
             raise
         self._is_lost, self._has_begun = False, True
         return result
@@ -60,4 +68,5 @@ class KeptSequence:
             call.request.parameters["sequence_id"].int64_param = self._identity
             if not self._has_begun:
                 call.request.parameters["sequence_start"].bool_param = True
+            call = dataclasses.replace(call, place=self._place)
         return (yield call)

@@ -24,6 +24,7 @@ __all__ = [
     "ClientOperations",
     "OperationSteps",
     "Pause",
+    "Place",
     "RemoteCall",
     "add_states",
     "answer_calls",
@@ -35,6 +36,17 @@ T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
 
 
+@dataclass
+class Place:
+    """Where the server is that keeps a sequence.
+
+    Attributes:
+        server: Its address, `ip:port`; empty before the sequence's first request.
+    """
+
+    server: str = ""
+
+
 @dataclass(frozen=True)
 class RemoteCall:
     """A remote call for the client to make.
@@ -42,10 +54,13 @@ class RemoteCall:
     Attributes:
         method: Name of the method in GRPCInferenceService.
         request: The request message.
+        place: Where it has to go, since a server keeps what it continues; it is sent once. None for a call that any
+            server may answer, and that may be sent twice.
     """
 
     method: str
     request: Message
+    place: Place | None = None
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ class SessionOperations:
         """Send the next request of a sequence whose states the server keeps; return the outputs."""
         self._require_one_request(metadata, rows)
         asked = self._operations.ask(self.model, self._asked_version, metadata, rows, self._outputs)
-        answers = yield from sequence.send(asked)
+        answers = yield from sequence.send(asked, self.steps)
         self._metadata = answers[0][1]
         return [prediction for prediction, _ in answers]
 

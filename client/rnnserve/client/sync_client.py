@@ -8,11 +8,11 @@ from typing import Any, Self, TypeVar, overload
 import grpc
 import numpy.typing as npt
 
-from rnnserve.client.base_client import ClientBase
+from rnnserve.client.base_client import ClientBase, Deadline
 from rnnserve.client.classification import Classification
-from rnnserve.client.errors import from_rpc_error
+from rnnserve.client.errors import Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.operations import OperationSteps, Pause
+from rnnserve.client.operations import OperationSteps, Pause, RemoteCall
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.session_operations import StateForm
@@ -28,9 +28,11 @@ T = TypeVar("T")
 class Client(ClientBase[grpc.Channel]):
     """Client for servers of the Open Inference Protocol; its methods block until the answer has arrived.
 
-    A client holds one connection, which it opens on first use and opens again after a loss. It is made to live as long
-    as its process, and threads may share it. The client does not retry, but for the steps of a session: it raises
-    errors at once. Only gRPC itself repeats requests, and only those that never reached the server's application.
+    A client holds one connection to each server, which it opens on first use and opens again after a loss. It is made
+    to live as long as its process, and threads may share it. With several servers, requests go to each in turn that
+    says that it serves. A request that is answered UNAVAILABLE is sent again, to the next server, up to three times
+    within its timeout, while few fail; the steps of a session as long as the timeout allows. Any other error is raised
+    at once. What a server keeps (a session whose `state` is "server") stays with that server, and is sent once.
 
     Every method may raise a `ClientError` (see `rnnserve.client.errors` for the tree) and takes a `timeout` in seconds
     for the whole operation: None for the client's default, `math.inf` for no limit. Where one side speaks TLS and the
@@ -52,8 +54,7 @@ class Client(ClientBase[grpc.Channel]):
 
     def close(self) -> None:
         """Close the connection; calls of other threads that are still waiting raise `Cancelled`."""
-        channel = self._take_channel()
-        if channel is not None:
+        for channel in self._channels.close():
             channel.close()
 
     def predict(
@@ -196,7 +197,7 @@ class Client(ClientBase[grpc.Channel]):
                 action = session.step(observation)["action"]
 
         The state travels with the requests and not with the connection, so a session survives the loss of its server:
-        the step is sent again, to the same server or another (`Client("10.0.0.1:8001,10.0.0.2:8001")`). Answers are
+        the step is sent again, to the same server or another (`Client(["a:8001", "b:8001"])`). Answers are
         those of the whole sequence, bit for bit on servers of one kind. All steps go to the version that answered the
         first one.
 
@@ -270,16 +271,28 @@ class Client(ClientBase[grpc.Channel]):
                         call = steps.throw(call.error)
                     continue
                 try:
-                    answer = self._start(call, deadline)
+                    answer = self._ask(call, deadline)
                 except grpc.RpcError as error:
                     raised = explain_connection_failure(self._endpoint, from_rpc_error(error))
                     raised.__cause__ = error
                     call = steps.throw(raised)
+                except Unavailable as error:  # no name of a server is found
+                    call = steps.throw(error)
                 else:
                     call = steps.send(answer)
         except StopIteration as done:
             result: T = done.value
             return result
 
-    def _open(self) -> grpc.Channel:
-        return self._endpoint.open_channel(self._options)
+    def _ask(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer of the method that is called
+        with self._method_of(call) as method:
+            hedging = self._hedges(call)
+            if hedging is None:
+                return method(call.request, timeout=deadline.remaining())
+            return hedging.call(lambda: method.future(call.request, timeout=deadline.remaining()))
+
+    def _open(self, addresses: list[str], stays: bool) -> grpc.Channel:
+        return self._endpoint.open_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
+
+    def _close_left(self, channel: grpc.Channel) -> None:
+        channel.close()

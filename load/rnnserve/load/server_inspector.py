@@ -42,7 +42,8 @@ class ServerInspector:
         self.address = endpoint.address
         self._endpoint = endpoint
         self._timeout = timeout
-        self._channel = endpoint.open_channel(channel_options(_MAX_ANSWER_BYTES))
+        self._counts_all = len(endpoint.addresses) == 1
+        self._channel = endpoint.open_channel(channel_options(_MAX_ANSWER_BYTES), stays=True)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -105,8 +106,10 @@ class ServerInspector:
 
         Returns:
             None if the server does not report it: many servers keep no statistics, and a server that was overloaded a
-            moment ago may not answer in time.
+            moment ago may not answer in time. None, too, of several servers, of which this asks one.
         """
+        if not self._counts_all:
+            return None
         counts: Counter[int] = Counter()
         for name in models:
             try:

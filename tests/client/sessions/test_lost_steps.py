@@ -80,7 +80,7 @@ def test_a_session_moves_to_the_next_address(state):
     services = [FailingModels(MODELS, seals=state == "sealed") for _ in range(2)]  # type: ignore[abstract]
     with serving(services[1]) as second:
         with serving(services[0]) as first:
-            client = Client(f"{first},{second}")
+            client = Client(f"{first},{second}", balancing="pick_first")
             session = client.session("sums")
             assert session.step([1, 1])["last"].tolist() == [1, 1]
         assert session.step([1, 1])["last"].tolist() == [2, 2]

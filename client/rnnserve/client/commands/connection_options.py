@@ -4,7 +4,10 @@ import argparse
 
 __all__ = ["URL_HELP", "add_tls_options"]
 
-URL_HELP = "the server's gRPC address, grpcs://HOST:PORT for TLS (default %(default)s)"
+URL_HELP = (
+    "the server's gRPC address, grpcs://HOST:PORT for TLS; of several HOST:PORT,HOST:PORT: each gets requests in turn "
+    "(default %(default)s)"
+)
 
 
 def add_tls_options(parser: argparse.ArgumentParser) -> None:

@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server; of several, IP:PORT,IP:PORT, the first that answers; or unix:PATH, of a "
-        "socket or a folder of sockets",
+        help="gRPC address of the server; of several, HOST:PORT,HOST:PORT: requests go to each in turn, those of a "
+        "sequence to one; or unix:PATH, of a socket or a folder of sockets",
     )
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on")
     parser.add_argument("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")

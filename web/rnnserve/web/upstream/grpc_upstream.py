@@ -1,7 +1,8 @@
-"""The server behind the front, over one gRPC channel of asyncio."""
+"""The server behind the front, or several, over gRPC channels of asyncio."""
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self, TypeVar, cast
 
 import grpc
@@ -12,7 +13,7 @@ from rnnserve.client.endpoint import Endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
-from rnnserve.web.upstream.sequence_ids import keep_ids_apart
+from rnnserve.web.upstream.sequence_ids import keep_ids_apart, place_of_sequence
 from rnnserve.web.upstream.statuses import NO_SERVER_HEADERS, NOT_CONNECTED, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
@@ -45,11 +46,20 @@ class GrpcUpstream:
         trusts_peer: Whether the server believes what the metadata say of the client's address.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, trusts_peer: bool, share_sequences: bool = False) -> None:
-        """Speak on a channel, which is closed with this.
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        staying: Sequence[grpc.aio.Channel] = (),
+        trusts_peer: bool,
+        share_sequences: bool = False,
+    ) -> None:
+        """Speak on channels, which are closed with this.
 
         Args:
             channel: Channel of the loop that runs.
+            staying: Channels for the requests of sequences, each of which stays with one server and sends nothing
+                twice; none where `channel` does.
             trusts_peer: Whether the server believes what the metadata say of the client's address.
             share_sequences: Whether clients share the ids of their sequences, where it does not.
         """
@@ -58,7 +68,10 @@ class GrpcUpstream:
         self._channel = channel
         self._is_lost = False
         self._exchange = ExchangeStream(channel) if trusts_peer else None
-        self._infer = self._method("ModelInfer", pb.ModelInferResponse.FromString)
+        self._staying = staying
+        self._infer, *self._infer_staying = (
+            _method(each, "ModelInfer", pb.ModelInferResponse.FromString) for each in (channel, *staying)
+        )
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
 
     @classmethod
@@ -69,17 +82,26 @@ class GrpcUpstream:
 
     @classmethod
     def at_endpoint(cls, endpoint: Endpoint, *, share_sequences: bool = False) -> Self:
-        """Speak to a server at its port.
+        """Speak to a server at its port, or to several: requests go to each in turn, those of a sequence to one.
 
         Args:
-            endpoint: Address of the server.
+            endpoint: Address of the server, or those of several. A name among several is looked up once, now.
             share_sequences: Whether clients share the ids of their sequences.
 
         Raises:
             InvalidRequest: A file for TLS cannot be read.
+            Unavailable: None of several names is found.
         """
-        channel = endpoint.open_async_channel(channel_options(_MOST_ANSWER_BYTES))
-        return cls(channel, trusts_peer=False, share_sequences=share_sequences)
+        options, addresses = channel_options(_MOST_ANSWER_BYTES), endpoint.resolve()
+        return cls(
+            endpoint.open_async_channel(options, resolved=addresses, repeats=True),
+            staying=[
+                endpoint.open_async_channel(options, resolved=addresses[at:] + addresses[:at], stays=True)
+                for at in range(len(addresses))
+            ],
+            trusts_peer=False,
+            share_sequences=share_sequences,
+        )
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
         """Have an inference request answered.
@@ -98,7 +120,10 @@ class GrpcUpstream:
                 except NotTaken as error:
                     if error.is_unknown:
                         self._exchange = None  # a server on the public transport
-        return await self._answer_of(self._infer, request, context)
+        method = self._infer
+        if self._infer_staying and "sequence_id" in request.parameters:
+            method = self._infer_staying[place_of_sequence(request) % len(self._infer_staying)]
+        return await self._answer_of(method, request, context)
 
     def stream_for(self, context: CallContext, size: int) -> ExchangeStream | None:
         """Give the stream on which a request of so many bytes goes; None where it is a call of its own."""
@@ -114,14 +139,14 @@ class GrpcUpstream:
         """
         callable_ = self._methods.get(method)
         if callable_ is None:
-            callable_ = self._methods[method] = self._method(method, answer.FromString)
+            callable_ = self._methods[method] = _method(self._channel, method, answer.FromString)
         return cast(Answered, await self._answer_of(callable_, request, context))
 
     async def close(self, grace: float | None = None) -> None:
         """End the connection to the server: calls in hand may take `grace` seconds to end."""
         if self._exchange is not None and not grace:
             await self._exchange.close()
-        await self._channel.close(grace)
+        await asyncio.gather(*(channel.close(grace) for channel in (self._channel, *self._staying)))
 
     async def _answer_of(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]", request: Message, context: CallContext
@@ -146,10 +171,11 @@ class GrpcUpstream:
             _log.warning("no server answers: %s", said)
         return _not_connected()
 
-    def _method(
-        self, name: str, read: Callable[[bytes], Answered]
-    ) -> "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]":
-        return self._channel.unary_unary(f"/{_SERVICE}/{name}", request_serializer=_write, response_deserializer=read)
+
+def _method(
+    channel: grpc.aio.Channel, name: str, read: Callable[[bytes], Answered]
+) -> "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]":
+    return channel.unary_unary(f"/{_SERVICE}/{name}", request_serializer=_write, response_deserializer=read)
 
 
 def _not_connected() -> NotConnected:

@@ -7,10 +7,11 @@ each connection of a client, which no client can guess.
 
 import hashlib
 import secrets
+import zlib
 
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["keep_ids_apart"]
+__all__ = ["keep_ids_apart", "place_of_sequence"]
 
 _ID, _KEY = "sequence_id", "sequence_key"
 _SECRET = secrets.token_bytes(32)
@@ -26,3 +27,9 @@ def keep_ids_apart(request: pb.ModelInferRequest, client: str) -> None:
     if client and _ID in request.parameters and _KEY not in request.parameters:
         digest = hashlib.blake2b(client.encode(), key=_SECRET, digest_size=24)
         request.parameters[_KEY].string_param = digest.hexdigest()
+
+
+def place_of_sequence(request: pb.ModelInferRequest) -> int:
+    """Give a number by which a request's sequence finds its server among several: the same for all its requests."""
+    words = [str(request.parameters[name]) for name in (_ID, _KEY) if name in request.parameters]
+    return zlib.crc32("\0".join((request.model_name, *words)).encode())
