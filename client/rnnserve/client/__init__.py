@@ -6,6 +6,7 @@ this package imports none of them: each name is imported at its first use, so th
 
 Door: `__all__`, `aligned_table`, `casting`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
 `predictions`, `reading`, `request_builder`, `row_inputs`, `session_operations`, `tensors`, `tls_diagnosis`.
+
 Threads: `server_channels`.
 """
 
