@@ -33,7 +33,7 @@ class KeptSequence:
     def __init__(self) -> None:
         """Begin a sequence; no request of it has been sent yet."""
         self._identity = secrets.randbits(63) | 1
-        self._place = Place()
+        self._place = Place(self._identity)
         self._has_begun = False
         self._is_lost = False
 

@@ -19,6 +19,7 @@ from rnnserve.client.request_builder import build_request, group_rows
 from rnnserve.client.row_inputs import InputsLike, RowInputs, RowsLike, check_rows, main_input
 from rnnserve.client.tensors import Array, add_input, read_outputs
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.protocol_words import SEQUENCE_HEADER
 
 __all__ = [
     "ClientOperations",
@@ -41,10 +42,17 @@ class Place:
     """Where the server is that keeps a sequence.
 
     Attributes:
+        sequence: Id of the sequence. It is sent in a header, too, by which a proxy finds the server.
         server: Its address, `ip:port`; empty before the sequence's first request.
     """
 
+    sequence: int
     server: str = ""
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The header."""
+        return [(SEQUENCE_HEADER, str(self.sequence))]
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,11 @@ class RemoteCall:
     method: str
     request: Message
     place: Place | None = None
+
+    @property
+    def headers(self) -> list[tuple[str, str]] | None:
+        """GRPC's metadata of the call; None for none."""
+        return None if self.place is None else self.place.headers
 
 
 @dataclass(frozen=True)

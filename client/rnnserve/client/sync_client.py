@@ -288,7 +288,7 @@ class Client(ClientBase[grpc.Channel]):
         with self._method_of(call) as method:
             hedging = self._hedges(call)
             if hedging is None:
-                return method(call.request, timeout=deadline.remaining())
+                return method(call.request, timeout=deadline.remaining(), metadata=call.headers)
             return hedging.call(lambda: method.future(call.request, timeout=deadline.remaining()))
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.Channel:

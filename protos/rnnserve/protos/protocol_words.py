@@ -9,6 +9,7 @@ __all__ = [
     "PEER",
     "REQUEST_ID",
     "SEALED_SESSIONS",
+    "SEQUENCE_HEADER",
     "SESSION",
     "SESSION_BEGIN",
     "SESSION_STEPS",
@@ -30,6 +31,10 @@ from its private socket alone."""
 REQUEST_ID = "x-request-id"
 """Metadata, and header of HTTP, with a request's name in logs: a client's own, which a refusal's trailing metadata
 repeat, or else the server's."""
+
+SEQUENCE_HEADER = "rnnserve-sequence"
+"""Metadata with the id of a sequence that a server keeps, by which a proxy sends its requests to one server. Servers go
+by the request's parameters alone."""
 
 SEALED_SESSIONS = "sealed_sessions"
 """Extension that a server's metadata name where it seals the states of sessions."""
