@@ -1,0 +1,84 @@
+"""The unit of systemd: what systemd itself says of it, and its commands, run as processes."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.waiting import PATIENCE
+
+UNIT = Path(__file__).parents[2] / "deploy/systemd/rnnserve.service"
+RNNSERVE = Path(sys.executable).parent / "rnnserve"
+MOST_EXPOSED = 20
+"""Of what `systemd-analyze security` counts, tenths: from 0, a service that may do nothing, to 100."""
+
+
+def setting(name):
+    """A setting of the unit; it has each of these once."""
+    (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+    return value
+
+
+def analyze(tmp_path, text, *words):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    unit = tmp_path / UNIT.name
+    unit.write_text(text.replace("/opt/rnnserve/bin/rnnserve", str(RNNSERVE)))
+    # It reads nothing of this machine's units.
+    return subprocess.run(
+        [program, *words, unit],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env={**os.environ, "SYSTEMD_OFFLINE": "1"},
+    )
+
+
+def test_systemd_has_no_complaint(tmp_path):
+    done = analyze(tmp_path, UNIT.read_text(), "verify", "--man=no")
+    assert done.returncode == 0, done.stderr
+    assert UNIT.name not in done.stderr, done.stderr
+
+
+def test_a_wrong_field_is_caught(tmp_path):
+    done = analyze(tmp_path, UNIT.read_text().replace("ProtectSystem", "ProtectSytem"), "verify", "--man=no")
+    assert "ProtectSytem" in done.stderr
+
+
+def test_the_service_is_exposed_little(tmp_path):
+    done = analyze(
+        tmp_path, UNIT.read_text(), "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager"
+    )
+    assert done.returncode == 0, done.stdout[-500:]
+
+
+def test_the_time_to_stop_is_longer_than_the_server_takes():
+    words = shlex.split(setting("ExecStart"))
+    takes = sum(float(words[words.index(option) + 1]) for option in ("--drain", "--grace"))
+    assert float(setting("TimeoutStopSec")) > takes + 5
+
+
+def test_it_starts_is_ready_reloads_and_stops(repository):
+    words = [str(RNNSERVE), *shlex.split(setting("ExecStart"))[1:-1], "--grpc-port", "0", "--http-port", "0"]
+    words[words.index("--host") + 1] = "127.0.0.1"
+    with subprocess.Popen(
+        [*words, str(repository)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        address = process.stdout.readline().strip().rpartition(" ")[2]
+        post = setting("ExecStartPost").replace("/opt/rnnserve/bin/rnnserve health", f"{RNNSERVE} health {address}")
+        subprocess.run(shlex.split(post), check=True, timeout=PATIENCE, capture_output=True)
+        reload = setting("ExecReload").replace("$MAINPID", str(process.pid))
+        subprocess.run(shlex.split(reload), check=True, timeout=PATIENCE)
+        subprocess.run([RNNSERVE, "health", address], check=True, timeout=PATIENCE, capture_output=True)
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        log = process.stderr.read()
+        assert process.wait(float(setting("TimeoutStopSec"))) == 0, log
+    assert "SIGHUP" in log
