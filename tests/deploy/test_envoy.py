@@ -23,7 +23,7 @@ ENVOY = Path(sys.executable).parent / "envoy"
 
 @contextlib.contextmanager
 def envoy(folder, servers):
-    """Run Envoy before servers; gives its address."""
+    """Run Envoy before servers; gives its address, and that of its administration."""
     text = CONFIGURATION.read_text()
     for number, server in enumerate(servers, 1):
         host, _, port = server.address.rpartition(":")
@@ -42,7 +42,7 @@ def envoy(folder, servers):
             admin = (folder / "admin").read_text()
             until(lambda: asked(admin, "ready") == "LIVE")
             (listener,) = json.loads(asked(admin, "listeners?format=json"))["listener_statuses"]
-            yield f"127.0.0.1:{listener['local_address']['socket_address']['port_value']}"
+            yield f"127.0.0.1:{listener['local_address']['socket_address']['port_value']}", admin
         finally:
             process.terminate()
             process.wait(PATIENCE)
@@ -76,17 +76,17 @@ def test_a_wrong_field_is_caught(tmp_path):
 
 @pytest.fixture(scope="module")
 def running(repository, tmp_path_factory):
-    """A function that starts servers, three of them, and Envoy's address."""
+    """A function that starts servers, three of them, and Envoy's addresses."""
     folder = tmp_path_factory.mktemp("envoy")
     with started_servers(repository, folder) as start:
         servers = start(0, 0, 0)
-        with envoy(folder, servers) as address:
-            yield start, servers, address
+        with envoy(folder, servers) as (address, admin):
+            yield start, servers, address, admin
 
 
 def test_steps_of_a_kept_sequence_go_to_one_server(running):
     """Those of our client, and of any that names the sequence in the header that the configuration looks at."""
-    _, servers, address = running
+    _, servers, address, _ = running
     with Client(address) as client:
         until(lambda: client.is_ready(MODEL))
         for _ in range(12):
@@ -101,8 +101,20 @@ def test_steps_of_a_kept_sequence_go_to_one_server(running):
 
 def test_no_request_fails_while_servers_end_and_come(running):
     """Clients that send nothing again: what is lost, Envoy does."""
-    start, servers, address = running
+    start, servers, address, admin = running
     with grpc.insecure_channel(address) as channel:
         stub = GRPCInferenceServiceStub(channel)
         message = request(MODEL, {"input": WALK})
         kill_drain_and_bring_back(start, servers, lambda: arrays(stub.ModelInfer(message, timeout=PATIENCE)))
+    # The one that was drained is out, by what it says of its health, and not as an outlier, which would come back.
+    until(
+        lambda: (
+            (statistic(admin, "membership_healthy"), statistic(admin, "outlier_detection.ejections_active")) == (2, 0)
+        )
+    )
+    assert statistic(admin, "health_check.failure") > 0
+
+
+def statistic(admin, name):
+    """One of Envoy's numbers of the servers."""
+    return int(asked(admin, f"stats?filter=^cluster.servers.{name}$").rpartition(": ")[2])
