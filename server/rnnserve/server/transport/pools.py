@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.errors import QueueFull, TooManyCalls
+from rnnserve.server.errors import QueueFull, TooManyCalls, Unsupported
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.received_bytes import ReceivedBytes
 from rnnserve.server.transport.stream_pool import StreamPool
@@ -90,9 +90,7 @@ class Pools:
                 "loading",
                 TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS),
             ),
-            watches=new_pool(
-                _WATCHES, _WATCHES, "watch", TooManyCalls("Watch", _WATCHES), hopeless_seconds=_STREAM_HOPELESS
-            ),
+            watches=new_pool(_WATCHES, _WATCHES, "watch", _too_many_watches(), hopeless_seconds=_STREAM_HOPELESS),
             reflections=new_pool(
                 _REFLECTIONS,
                 _REFLECTIONS,
@@ -125,3 +123,12 @@ class Pools:
         """End the threads when they have done what they have."""
         for pool in self.all:
             pool.shutdown(wait=False)
+
+
+def _too_many_watches() -> Unsupported:
+    """Make the error of one more watch.
+
+    gRPC's clients take a server whose watch is UNIMPLEMENTED for healthy, and go by the statuses of their calls. Of any
+    other status they make a server to which they send nothing (gRPC's proposal A17).
+    """
+    return Unsupported(f"{_WATCHES} watches are open already: there is no further one; ask Check")
