@@ -136,7 +136,7 @@ def guarded(node: Node, key: Key, track: Track, shape: Shape) -> Track:
 def _through(node: Node, key: Key, value: Value, reads: Sequence[Read]) -> Track:
     track = value.track(key)
     places: dict[tuple[int, int], Reach] = {}
-    more: list[Track] = [Track(mixing=track.mixing, undecided=track.undecided)]
+    more = [Track(mixing=track.mixing, undecided=track.undecided)] if track.is_lost else []
     for (at, number), reach in track.places.items():
         if at < 0:
             places[at, number] = reach

@@ -65,7 +65,7 @@ class GraphWalk:
         attributes = {each.name: _attribute(each) for each in proto.attribute}
         title = f'{proto.op_type} "{path}{proto.name or next(filter(None, proto.output), "")}"'
         node = Node(proto.op_type, title, (), tuple(proto.output), attributes, self.keys, self._opset)
-        inputs = [values.get(name, node.undecided()) if name else None for name in proto.input]
+        inputs = [values[name] if name in values else node.undecided() if name else None for name in proto.input]
         return dataclasses.replace(node, inputs=inputs)
 
     def of_node(self, proto: onnx.NodeProto, node: Node, values: Mapping[str, Value], path: str) -> list[Value]:

@@ -125,10 +125,13 @@ def not_decided(node: str) -> Track:
 
 def join(tracks: Iterable[Track]) -> Track:
     """Give the track of values that are computed from several, index by index."""
+    bound = [track for track in tracks if not track.is_free]
+    if len(bound) < 2:
+        return bound[0] if bound else FREE
     places: dict[Place, Reach] = {}
     mixing: dict[Reason, None] = {}
     undecided: dict[Reason, None] = {}
-    for track in tracks:
+    for track in bound:
         for place, reach in track.places.items():
             places[place] = places[place].union(reach) if place in places else reach
         mixing |= dict.fromkeys(track.mixing)

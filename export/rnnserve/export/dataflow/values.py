@@ -178,7 +178,7 @@ def plain(sizes: Sequence[Size | int]) -> Shape:
 
 def size_of(axis: Axis) -> Size:
     """Multiply an axis's factors."""
-    return math.prod(axis, start=Size.of(1))
+    return axis[0] if len(axis) == 1 else math.prod(axis, start=Size.of(1))
 
 
 def flat(shape: Shape) -> list[tuple[int, int, Size]]:
