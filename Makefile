@@ -21,18 +21,20 @@ COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
-# `make test` runs parts side by side: what turns modules into graphs, what proves and publishes them, the server, all
-# else; and what runs without its coverage being measured: many modules, many mutated inputs, that try again what other
-# tests have executed. Measuring them would add little but a fifth of their time.
-GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators recurrence)
+# `make test` runs parts side by side, the longest first: what proves and publishes modules, graphs of operators and of
+# recurrences, the server, all else; and what runs without its coverage being measured: many modules, many mutated
+# inputs, that try again what other tests have executed. Measuring them would add little but a fifth of their time.
+GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators)
+RECURRENCE_TESTS := tests/export/recurrence
 EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
 SERVER_TESTS := tests/server
 UNMEASURED_TESTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py \
 	test_scan_refusals.py) $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
 	tests/examples tests/fuzzing tests/server/test_differential.py
-TEST_PARTS := $(addprefix test-,graphs exports server others unmeasured)
-# Tests that run make are to find no other make's jobs.
-TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
+TEST_PARTS := $(addprefix test-,exports graphs recurrence server others unmeasured)
+# Tests that run make are to find no other make's jobs. Tests start a thousand processes: byte code is kept, so that each
+# of them, and each part, does not compile the sources anew, nor pytest rewrite the tests.
+TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHONDONTWRITEBYTECODE
 MEASURED := $(TEST) $(BIN)/coverage run -m pytest
 
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
@@ -104,8 +106,11 @@ test: setup ## run the tests, but for the drills, and measure their coverage
 test-graphs:
 	$(MEASURED) $(GRAPH_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
 
+test-recurrence:
+	$(MEASURED) $(RECURRENCE_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
+
 test-exports:
-	$(MEASURED) $(EXPORT_TESTS) $(patsubst %,--ignore %,$(GRAPH_TESTS) $(UNMEASURED_TESTS))
+	$(MEASURED) $(EXPORT_TESTS) $(patsubst %,--ignore %,$(GRAPH_TESTS) $(RECURRENCE_TESTS) $(UNMEASURED_TESTS))
 
 test-server:
 	$(MEASURED) $(SERVER_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
