@@ -112,6 +112,7 @@ class Load:
         port: Whom they ask.
         clients: How many.
         reconnect: Whether each request has a connection of its own.
+        pause: Seconds between an answer and the next request.
         said: How requests ended, and how many of them did so.
         slowest: Seconds that the slowest took.
     """
@@ -119,6 +120,7 @@ class Load:
     port: int
     clients: int
     reconnect: bool
+    pause: float = 0.0
     said: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     _is_over: threading.Event = field(default_factory=threading.Event)
@@ -151,7 +153,7 @@ class Load:
     def _ask_on(self) -> None:
         with contextlib.ExitStack() as stack:
             kept = None if self.reconnect else stack.enter_context(new_channel(self.port))
-            while not self._is_over.is_set():
+            while not self._is_over.wait(self.pause):
                 started = time.monotonic()
                 if kept is not None:
                     said = ask(kept)

@@ -22,6 +22,8 @@ from support.waiting import PATIENCE, until
 from support.workers import Load, ask, new_channel, serving
 
 SIMPLE = "direction_simple"
+PAUSE = 0.02
+"""Seconds: what is counted is the same at any rate, and clients without a pause take the cores from what they ask."""
 
 
 def scrape(address):
@@ -89,7 +91,7 @@ def test_counts_are_the_clients_after_a_worker_was_killed(served):
         for stub in stubs:
             assert refused(stub, request("no_such_model", walk)) == "NOT_FOUND"
             assert refused(stub, request(SIMPLE, {"input": np.zeros((1, 3, 5), np.float32)})) == "INVALID_ARGUMENT"
-    with Load(server.port, clients=4, reconnect=True).running() as load:
+    with Load(server.port, clients=4, reconnect=True, pause=PAUSE).running() as load:
         until(lambda: load.answered() >= 200)
         over = [over_http(by_http, SIMPLE, 2, count=3) for _ in range(6)]  # workers share connections
         over += [over_http(by_http, SIMPLE, 5, count=2), over_http(by_http, "no_such_model", 2, count=4)]
@@ -113,7 +115,7 @@ def test_counts_are_the_clients_after_a_worker_was_killed(served):
     victim = server.workers()[0]
     os.kill(victim, signal.SIGKILL)  # at once after its last answer: it has told no one what it has counted
     until(lambda: "is ready again" in server.log)
-    with Load(server.port, clients=4, reconnect=True).running() as more:
+    with Load(server.port, clients=4, reconnect=True, pause=PAUSE).running() as more:
         until(lambda: more.answered() >= 50)
     assert not more.failed
     answered = load.answered() + more.answered()
