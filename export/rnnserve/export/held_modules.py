@@ -5,16 +5,15 @@
 """
 
 import collections
-import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-from rnnserve.export.source_lines import is_users_code
+from rnnserve.export.source_lines import is_users_class
 
-__all__ = ["containers_in", "held_modules", "held_objects", "owner_of", "refilling"]
+__all__ = ["containers_in", "held_modules", "held_objects", "is_object", "owner_of", "refilling"]
 
 _REGISTERED = {"_modules", "_parameters", "_buffers"}
 
@@ -44,7 +43,7 @@ def held_objects(module: nn.Module) -> dict[str, Any]:
             if id(value) not in seen and not isinstance(value, nn.Module):
                 seen.add(id(value))
                 waiting += [(f"{at}.{key}", entry) for key, entry in _entries(value)]
-                if _is_object(value):
+                if is_object(value):
                     found[at] = value
     return found
 
@@ -59,11 +58,11 @@ def containers_in(value: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever an at
     while waiting:
         each = waiting.pop()
         if id(each) not in seen and (
-            isinstance(each, dict | list | tuple | set | collections.deque) or _is_object(each)
+            isinstance(each, dict | list | tuple | set | collections.deque) or is_object(each)
         ):
             seen.add(id(each))
             if not isinstance(each, tuple):
-                yield vars(each) if _is_object(each) else each
+                yield vars(each) if is_object(each) else each
             waiting.extend(entry for _, entry in _entries(each))
 
 
@@ -118,19 +117,18 @@ def _modules_in(path: str, value: Any) -> Iterator[tuple[str, nn.Module]]:  # no
             waiting.extend((f"{at}.{key}", entry) for key, entry in _entries(each))
 
 
-def _is_object(value: Any) -> bool:  # noqa: ANN401
+def is_object(value: Any) -> bool:  # noqa: ANN401
     """Whether a value is an object of a class of the user's, or of a package that the user chose."""
     if isinstance(value, types.SimpleNamespace):
         return True
     if isinstance(value, nn.Module | Tensor | type | types.FunctionType | types.ModuleType | dict | list | tuple | set):
         return False
-    file = getattr(sys.modules.get(type(value).__module__), "__file__", None)
-    return hasattr(value, "__dict__") and file is not None and is_users_code(file)
+    return hasattr(value, "__dict__") and is_users_class(type(value))
 
 
 def _entries(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
     """Give what is in a container or an object, with its keys, positions or names."""
-    if _is_object(value):
+    if is_object(value):
         value = vars(value)
     if isinstance(value, dict):
         return list(value.items())

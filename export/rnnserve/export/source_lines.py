@@ -3,11 +3,13 @@
 import importlib.util
 import os
 import pathlib
+import sys
 import sysconfig
+import types
 
 import torch
 
-__all__ = ["first_line", "is_users_code", "line_of", "source_line"]
+__all__ = ["first_line", "is_users_class", "is_users_code", "line_of", "source_line"]
 
 _ARITHMETIC = ("sympy", "mpmath", "numpy")  # what torch computes sizes with, in a capture, too
 _SPECS = (importlib.util.find_spec(name) for name in _ARITHMETIC)
@@ -27,6 +29,13 @@ def is_users_code(filename: str) -> bool:
         return False
     rest = filename.removeprefix(_STANDARD)
     return rest == filename or rest.startswith(_INSTALLED)
+
+
+def is_users_class(kind: type | types.ModuleType) -> bool:
+    """Tell whether a class, or a module of Python, is of a file of the user's, or of a package that the user chose."""
+    name = kind.__name__ if isinstance(kind, types.ModuleType) else kind.__module__
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and is_users_code(file)
 
 
 def source_line(filename: str, line: int | None) -> str:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.held_modules import containers_in, held_modules, refilling
+from rnnserve.export.outer_variables import outer_variables, putting_back
 
-__all__ = ["left_as_they_were"]
+__all__ = ["left_as_they_were", "restoring"]
 
 
 @contextlib.contextmanager
@@ -26,20 +27,30 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
 
     Of the module: every attribute of every submodule, training flags and hooks among them; what lists, dicts and sets
     among the attributes hold; and of parameters, buffers and other tensors their values and whether they require a
-    gradient. Of the process: random numbers of torch, numpy and Python, and torch's settings.
+    gradient. Likewise the variables outside of it that its functions may change. Of the process: random numbers of
+    torch, numpy and Python, and torch's settings.
 
     Args:
         module: Anything; what is no module is left to those who refuse it.
     """
-    restore = [*_process()]
-    if isinstance(module, nn.Module) and not isinstance(module, torch.jit.ScriptModule):
-        restore += _module(module)
+    restore = [*_process(), *restoring(module)]
     try:
         with warnings.catch_warnings():
             yield
     finally:
         for again in restore:
             again()
+
+
+def restoring(module: nn.Module | None) -> list[Callable[[], object]]:
+    """Give what makes a module as it is now; nothing for what is no module.
+
+    Args:
+        module: As for `left_as_they_were`.
+    """
+    if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        return []
+    return list(_module(module))
 
 
 def _process() -> Iterator[Callable[[], object]]:
@@ -78,6 +89,10 @@ def _module(module: nn.Module) -> Iterator[Callable[[], object]]:
                 tensors.update((id(tensor), tensor) for tensor in _tensors(container))
                 yield refilling(container)
         yield _resetting(submodule, attributes)
+    outer = outer_variables(module)
+    for value in (each.get() for each in outer):
+        tensors.update((id(tensor), tensor) for held in (value, *containers_in(value)) for tensor in _tensors(held))
+    yield from putting_back(outer)
     for tensor in tensors.values():
         yield _rewriting(tensor)
 

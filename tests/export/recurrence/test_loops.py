@@ -12,7 +12,8 @@ from torch import nn
 import support.listed_loops
 import support.numbered_loops  # noqa: F401 - which add loops
 from rnnserve.export import UnsupportedModule, export_onnx
-from rnnserve.export.recurrence.loops.functions import functions_of, loops_captured, rewritten_functions
+from rnnserve.export.module_functions import functions_of
+from rnnserve.export.recurrence.loops.functions import loops_captured, rewritten_functions
 from rnnserve.export.recurrence.loops.names import read_before_written, stored
 from support.looped_modules import LOOPS, Looped
 from support.scanned_modules import module_of

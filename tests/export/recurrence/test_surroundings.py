@@ -1,9 +1,11 @@
 """An export restores everything that it changes, and other threads use PyTorch's own code meanwhile."""
 
 import logging
+import queue
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -78,19 +80,20 @@ def test_after_an_exception_everything_is_as_before(error):
 
 
 def test_other_threads_see_pytorch_as_it_is():
-    seen = []
+    seen = queue.SimpleQueue[Any]()  # no list, which would be left as it was
     reference = Packs().eval()
     expected = reference(*SAMPLE)
 
     def during():
         with ThreadPoolExecutor(1) as pool:
-            seen.append(pool.submit(reference, *SAMPLE).result())
-            seen.append(pool.submit(rnn.pack_sequence, [torch.ones(2), torch.ones(1)]).result())
+            seen.put(pool.submit(reference, *SAMPLE).result())
+            seen.put(pool.submit(rnn.pack_sequence, [torch.ones(2), torch.ones(1)]).result())
 
     export(Packs(during).eval())
-    assert len(seen) >= 2
-    assert all(torch.equal(result, expected) for result in seen[::2])
-    assert all(type(result) is rnn.PackedSequence for result in seen[1::2])
+    results = [seen.get() for _ in range(seen.qsize())]
+    assert len(results) >= 2
+    assert all(torch.equal(result, expected) for result in results[::2])
+    assert all(type(result) is rnn.PackedSequence for result in results[1::2])
 
 
 def test_exports_of_several_threads():

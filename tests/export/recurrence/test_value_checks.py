@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import UnsupportedModule
-from rnnserve.export.recurrence.loops.functions import functions_of
+from rnnserve.export.module_functions import functions_of
 from support.checking_modules import Checking, CheckingInALoop
 
 SHAPES = ({0: "batch", 1: "sequence"}, {0: "batch"})

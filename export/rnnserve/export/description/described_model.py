@@ -28,6 +28,7 @@ from rnnserve.export.description.forward_trials import (
     try_forward,
 )
 from rnnserve.export.description.initial_values import read_initial_values
+from rnnserve.export.description.kept_states import naming_kept_states
 from rnnserve.export.description.lenient_module import made_lenient
 from rnnserve.export.description.nested_states import read_forward
 from rnnserve.export.description.omitted_inputs import find_defaults
@@ -82,8 +83,9 @@ def describe_model(publication: Publication) -> DescribedModel:
         raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
     _check_numbers(module)
     interface = ModuleInterface(forward.parameters, tuple(given), forward.defaults)
-    with evaluating(module):
-        refuse_padding_alone(partial(interface.call, module), described, inputs, sizes)
+    calling = partial(interface.call, module)
+    with evaluating(module), naming_kept_states(module, calling, inputs, sizes):
+        refuse_padding_alone(calling, described, inputs, sizes)
         module = made_lenient(module, interface, inputs, sizes)
         compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
         outputs = describe_outputs(compute, inputs, given, sizes)

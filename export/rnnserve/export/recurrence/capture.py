@@ -11,6 +11,7 @@ from torch import nn
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.held_modules import containers_in, held_modules, refilling
+from rnnserve.export.outer_variables import outer_variables, putting_back
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
@@ -127,6 +128,7 @@ def prepared(module: nn.Module) -> Iterator[None]:
     held = held_modules(module).values()
     attributes = [(each, dict(each.__dict__), dict(each._buffers)) for each in held]  # noqa: SLF001
     refill = [refilling(each) for own in held for value in own.__dict__.values() for each in containers_in(value)]
+    refill += putting_back(outer_variables(module))
     with intercepted(), capture_session.opened(module), torch.no_grad(), RecurrentFunctionMode(), SizeFunctionMode():
         try:
             yield

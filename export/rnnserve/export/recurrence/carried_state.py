@@ -14,17 +14,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.held_modules import held_objects, owner_of
+from rnnserve.export.held_modules import owner_of
+from rnnserve.export.outer_variables import MISSING, held_values
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.capture import prepared
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
-from rnnserve.export.recurrence.refusals import keeps_state
+from rnnserve.export.recurrence.refusals import counts_calls, keeps_state
+from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["refuse_carried_state"]
-
-# PyTorch's own attributes, which change whenever parameters are replaced.
-_BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 
 
 class _ReadRecorder(TorchFunctionMode):
@@ -114,9 +112,9 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     # An error here says nothing of carried state: the module is called without values, and the capture, with symbols
     # in place of values, has succeeded.
     with contextlib.suppress(Exception), fake_arguments(module, args) as fakes:
-        before = _attributes(module)
+        before = held_values(module)
         module(*fakes)
-        after = _attributes(module)  # kept for the second call, so that no new tensor has the `id` of one of these
+        after = held_values(module)  # kept for the second call, so that no new tensor has the `id` of one of these
         written = {
             id(leaf): name
             for name, leaves in after.items()
@@ -124,21 +122,20 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             if isinstance(leaf, Tensor) and all(leaf is not old for old in before.get(name, ()))
         }
         if written:
+            # Other arguments than those of the first call, which it may have noted down.
+            again = torch.utils._pytree.tree_map_only(Tensor, torch.clone, fakes)  # noqa: SLF001
             with _ReadRecorder(written) as reads:
-                module(*fakes)
+                module(*again)
             read = reads.read
     if read:
         read -= _put_back(module, args)
     read |= _read_buffers(module, args)
+    read |= _written_in_place(module, args)
     if read:
         raise keeps_state(read)
     counted = _counted(module, args)
     if counted:
-        raise UnsupportedModule(
-            f"the module changes {sorted(counted)} with each call, and the next call gives other results for the same "
-            "inputs; an ONNX model keeps no state. Make it a tensor, (batch, …), and publish the module with "
-            f"state_attributes={sorted(counted)}, or leave it out of what forward computes."
-        )
+        raise counts_calls(counted)
 
 
 def _read_buffers(module: nn.Module, args: Arguments) -> set[str]:
@@ -159,22 +156,45 @@ def _read_buffers(module: nn.Module, args: Arguments) -> set[str]:
     return set()
 
 
+def _written_in_place(module: nn.Module, args: Arguments) -> set[str]:
+    """Name the tensors, beside buffers, that a call writes to in place, and on whose values a result depends."""
+    with contextlib.suppress(Exception), left_as_they_were(module):
+        with prepared(module):
+            held = {
+                name: [(leaf, leaf._version) for leaf in leaves if isinstance(leaf, Tensor)]  # noqa: SLF001
+                for name, leaves in held_values(module).items()
+            }
+            module(*args)
+        written = {
+            name: [leaf for leaf, version in leaves if leaf._version != version]  # noqa: SLF001 - there is no public way
+            for name, leaves in held.items()
+        }
+        with fake_arguments(module, args) as fakes:
+            return {name for name, leaves in written.items() if leaves and _is_read(leaves, module, fakes)}
+    return set()
+
+
+def _is_read(tensors: Iterable[Any], module: nn.Module, args: Arguments) -> bool:
+    """Whether a result of a call depends on some tensors."""
+    with _DependenceRecorder(tensors) as recorder:
+        results = torch.utils._pytree.tree_leaves(module(*args))  # noqa: SLF001
+        return any(isinstance(each, Tensor) and recorder.depends(each) for each in results)
+
+
 def _depends_on(buffer: Tensor, module: nn.Module, args: Arguments, buffers: Mapping[str, Tensor]) -> bool:
     """Whether a result of a call depends on a buffer; the module's buffers are put back first."""
     for name, value in buffers.items():
         owner_of(module, name)._buffers[name.rpartition(".")[2]] = value  # noqa: SLF001
-    with _DependenceRecorder([buffer]) as recorder:
-        results = torch.utils._pytree.tree_leaves(module(*args))  # noqa: SLF001
-        return any(isinstance(each, Tensor) and recorder.depends(each) for each in results)
+    return _is_read([buffer], module, args)
 
 
 def _counted(module: nn.Module, args: Arguments) -> set[str]:
     """Name the attributes that a call changes, where the same call gives other results after it: numbers of calls."""
     with contextlib.suppress(Exception), prepared(module):
-        results, held = [], [_attributes(module)]
+        results, held = [], [held_values(module)]
         for _ in range(2):
             results.append(torch.utils._pytree.tree_leaves(module(*args)))  # noqa: SLF001
-            held.append(_attributes(module))
+            held.append(held_values(module))
         if not all(map(_same, *results)):
             first, last = held[0], held[-1]
             return {name for name, leaves in last.items() if not _hold_the_same(first.get(name, []), leaves)}
@@ -198,17 +218,25 @@ def _put_back(module: nn.Module, args: Arguments) -> set[str]:
     with contextlib.suppress(Exception):
         with fake_arguments(module, args) as fakes:
             parameters = {id(each) for each in module.parameters()}
-            states = [leaf for each in _attributes(module).values() for leaf in each if id(leaf) not in parameters]
+            states = [leaf for each in held_values(module).values() for leaf in each if id(leaf) not in parameters]
             sources = [*torch.utils._pytree.tree_leaves(fakes), *states, *module.buffers()]  # noqa: SLF001
             with _DependenceRecorder(sources) as recorder:
                 module(*fakes)
-            names = {name for name, each in _attributes(module).items() if not any(map(recorder.depends, each))}
+            names = {name for name, each in held_values(module).items() if not any(map(recorder.depends, each))}
         with prepared(module):
-            before = _attributes(module)
-            module(*args)
-            after = _attributes(module)
+            before = held_values(module)
+            first = torch.utils._pytree.tree_leaves(module(*args))  # noqa: SLF001
+            after = held_values(module)
+            second = torch.utils._pytree.tree_leaves(module(*args))  # noqa: SLF001
+            if all(map(_same, first, second)):  # a table that the first call makes is that of all calls
+                before |= {name: after[name] for name in names if not any(map(_is_set, before.get(name, [])))}
+                after = held_values(module)
             return {name for name in names if _are_equal(before.get(name, []), after.get(name, []))}
     return set()
+
+
+def _is_set(value: object) -> bool:
+    return value is not None and value is not MISSING
 
 
 def _are_equal(some: list[Any], others: list[Any]) -> bool:
@@ -216,13 +244,3 @@ def _are_equal(some: list[Any], others: list[Any]) -> bool:
         isinstance(one, Tensor) and isinstance(other, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
         for one, other in zip(some, others, strict=True)
     )
-
-
-def _attributes(module: nn.Module) -> dict[str, list[Any]]:
-    """Give what attributes hold, or the lists and dicts that they are, which a forward may write to in place."""
-    return {
-        f"{name}.{attribute}" if name else attribute: torch.utils._pytree.tree_leaves(value)  # noqa: SLF001
-        for name, each in held_objects(module).items()
-        for attribute, value in vars(each).items()
-        if attribute not in _BOOKKEEPING
-    }

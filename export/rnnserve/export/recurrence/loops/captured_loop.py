@@ -15,11 +15,12 @@ before it, it is run apart, with its own values; the scan then has one step befo
 since onnxruntime's Scan takes no sequence without a step.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
+from rnnserve.export.outer_variables import OuterVariable
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.loop_state import LoopState
 from rnnserve.export.recurrence.loops.memory import Memory
@@ -43,16 +44,19 @@ class CapturedLoop:
         steps: Steps that it runs over.
         site: Place of it in the user's code, and the variables that its body uses.
         modules: Modules of the exported one, by name: a body may change their attributes.
+        outer: Variables outside of it, whose lists, dicts and objects a body may change.
 
     Attributes:
         count: Number of steps.
         first: Number of the first step of the scan: 1 where the first step is run apart.
     """
 
-    def __init__(self, steps: Steps, site: Site, modules: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self, steps: Steps, site: Site, modules: Mapping[str, nn.Module], outer: Sequence[OuterVariable] = ()
+    ) -> None:
         self.count: Size = steps.count
         self.first = 0
-        self._steps, self._site, self._modules = steps, site, modules
+        self._steps, self._site, self._modules, self._outer = steps, site, modules, outer
         self._variables: dict[str, Any] = {}
         self._position: Any = 0
         self._state = LoopState(self, site)
@@ -140,17 +144,24 @@ class CapturedLoop:
 
     def _run(self) -> Generator[bool, None, None]:
         while True:
-            memory = Memory(self._variables, self._modules, self._site)
+            memory = Memory(self._variables, self._modules, self._site, self._outer)
             recorder, apart = yield from self._find(memory)
             memory.restore()
             if not apart:
                 break
             yield from self._run_apart(memory, apart)
+        before = [each.get() for each in self._outer]
         with OperationRecorder(MARKER) as again:
             self._open(memory)
             yield True
             self._close(memory)
         if recorder.operations != again.operations:
+            changed = [each for each, was in zip(self._outer, before, strict=True) if each.get() is not was]
+            if changed:
+                self.refuse(
+                    f"a step sets {' and '.join(each.label for each in changed)}, and the next one reads it. Make it a "
+                    "variable of this function, h = …, that is set before the loop."
+                )
             self.refuse(
                 "a step computes something else when it is run again: its Python code counts calls, or keeps something "
                 "that is no variable. Make what changes a variable that is set before the loop."

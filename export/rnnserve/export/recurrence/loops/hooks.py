@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnserve.export.held_modules import held_modules
+from rnnserve.export.outer_variables import outer_variables
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.captured_loop import CapturedLoop
@@ -44,7 +45,8 @@ def loop(
 ) -> CapturedLoop:
     """Begin a loop; `Site` has the arguments."""
     site = Site(file, line, frozenset(carried), frozenset(last), frozenset(assignable))
-    return CapturedLoop(steps, site, held_modules(capture_session.current().root))
+    root = capture_session.current().root
+    return CapturedLoop(steps, site, held_modules(root), outer_variables(root))
 
 
 def comprehension(items: Argument, of: Callable[[Any], Iterable[Any]], file: str, line: int) -> Argument:

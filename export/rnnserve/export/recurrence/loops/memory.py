@@ -5,12 +5,14 @@ A `Memory` is what they hold before a run of the body. It tells what the run has
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnserve.export.held_modules import is_object
+from rnnserve.export.outer_variables import OuterVariable
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.item_changes import ItemChanges
 from rnnserve.export.recurrence.loops.refused import LoopRefused, Site
@@ -101,9 +103,16 @@ class Memory:
         variables: Local variables of the function with the loop.
         modules: Modules of the exported one, by name.
         site: The loop.
+        outer: Variables outside of the exported module.
     """
 
-    def __init__(self, variables: Mapping[str, Any], modules: Mapping[str, nn.Module], site: Site) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, Any],
+        modules: Mapping[str, nn.Module],
+        site: Site,
+        outer: Sequence[OuterVariable] = (),
+    ) -> None:
         self.site = site
         self.variables = dict(variables)
         self._names = site.carried | site.last
@@ -117,6 +126,8 @@ class Memory:
                     self._add(f"{name}.{attribute}", value)
         for name, value in variables.items():
             self._add(name, value)
+        for each in outer:
+            self._add(each.key, each.get())
         self._before = {id(items): (items.inserted, items.changes, items.read_last) for _, items, _ in self._lists()}
 
     def restore(self) -> None:
@@ -238,7 +249,7 @@ class Memory:
 
     def _add(self, label: str, value: Argument) -> None:
         """Note a container, and those in it."""
-        is_record = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        is_record = (dataclasses.is_dataclass(value) and not isinstance(value, type)) or is_object(value)
         if not is_record and not isinstance(value, list | tuple | dict | set | collections.deque):
             return
         if id(value) in self._seen or isinstance(value, PackedSequence):  # a tuple that is never read in a capture

@@ -1,0 +1,84 @@
+"""Which functions of the user's a module may run: those of its classes, and those that these name."""
+
+import functools
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from rnnserve.export.held_modules import held_objects, is_object
+from rnnserve.export.source_lines import is_users_code
+
+__all__ = ["functions_of", "names_in"]
+
+
+def functions_of(module: nn.Module) -> list[types.FunctionType]:
+    """Give the user's functions that a module may run.
+
+    Every method of the classes of its modules and of the objects that these hold, and the functions and methods that
+    those name, as far as they are the user's: not the code of torch and of this package.
+    """
+    held = list(held_objects(module).values())
+    waiting = [value for each in held for value in _of_class(type(each))]
+    waiting += [value for each in held for value in vars(each).values()]
+    found: dict[int, types.FunctionType] = {}
+    while waiting:
+        for function in _unwrapped(waiting.pop()):
+            if id(function) not in found and is_users_code(function.__code__.co_filename):
+                found[id(function)] = function
+                waiting.extend(_named_in(function))
+    return list(found.values())
+
+
+def _of_class(kind: type) -> list[Any]:
+    classes = [each for each in kind.__mro__ if each not in (object, nn.Module)]
+    return [value for each in classes for value in vars(each).values()]
+
+
+def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - whatever a class or a module holds
+    """Give the functions in a method, a property, a partial, a decorated function, and a table of functions."""
+    if isinstance(value, staticmethod | classmethod | types.MethodType):
+        yield from _unwrapped(value.__func__)
+    elif isinstance(value, property):
+        yield from _unwrapped(value.fget)
+    elif isinstance(value, functools.partial):
+        yield from _unwrapped(value.func)
+    elif isinstance(value, dict | list | tuple):
+        for entry in value.values() if isinstance(value, dict) else value:
+            if isinstance(entry, types.FunctionType | types.MethodType | functools.partial):
+                yield from _unwrapped(entry)
+    elif isinstance(value, types.FunctionType):
+        yield value
+        if "__wrapped__" in value.__dict__:
+            yield from _unwrapped(value.__dict__["__wrapped__"])
+
+
+def _named_in(function: types.FunctionType) -> list[Any]:
+    """Give what the code of a function names: functions, classes, and functions of modules."""
+    found: list[Any] = []
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)]
+    named = [function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__]
+    for value in [*cells, *named]:
+        if isinstance(value, types.ModuleType):
+            found += [vars(value)[name] for name in names_in(function.__code__) if name in vars(value)]
+        elif isinstance(value, type):
+            found += _of_class(value)
+        elif isinstance(value, nn.Module) or is_object(value):
+            found += _of_class(type(value))
+        else:
+            found.append(value)
+    return found
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """Give the global names and attributes that a code object names, and those within it."""
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return set(code.co_names).union(*map(names_in, inner))
+
+
+def _is_set(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
