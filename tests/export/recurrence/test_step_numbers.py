@@ -9,7 +9,8 @@ from torch.utils import _pytree
 from rnnserve.export import UnsupportedModule
 from rnnserve.export.recurrence.loops.carried import Carried, Unfit, flattened
 from rnnserve.export.recurrence.loops.memory import MISSING, Place
-from rnnserve.export.recurrence.loops.step_index import StepIndex, as_tensors
+from rnnserve.export.recurrence.loops.step_index import StepIndex
+from rnnserve.export.recurrence.loops.step_number import as_tensors
 from rnnserve.export.recurrence.loops.steps import RangeSteps, TensorSteps, ZippedSteps, part_of, reversed_steps
 
 
@@ -202,7 +203,7 @@ def test_what_is_carried(loop, before, after):
         (torch.zeros(2), torch.zeros(2).double(), r"torch.float32, before a step, and a tensor \(2\), torch.float64"),
         ("left", "right", "`h` is 'left' before a step, and 'right' after it"),
         (True, False, "`h` is True before a step, and False after it"),
-        (1.5, 2.5, r"`h` is 1\.5 before a step"),
+        ("a", "b", "`h` is 'a' before a step, and 'b' after it"),
     ],
 )
 def test_what_no_state_can_hold(loop, before, after, reason):

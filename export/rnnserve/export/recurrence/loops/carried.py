@@ -1,7 +1,7 @@
 """What a loop carries from step to step in one place: tensors, which are a scan's state, and numbers that count."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,9 @@ from torch.utils import _pytree
 
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.memory import MISSING, Place
-from rnnserve.export.recurrence.loops.step_index import StepCondition, StepIndex, StepsOwner
+from rnnserve.export.recurrence.loops.step_index import StepCondition, StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList
+from rnnserve.export.recurrence.loops.step_number import OnTensors, StepNumber, StepsOwner, exactly, number_of
 from rnnserve.export.recurrence.loops.symbolic_sizes import difference, same_shape
 
 __all__ = ["Carried", "Unfit", "flattened"]
@@ -56,12 +57,13 @@ class Carried:
     @property
     def states(self) -> list[Tensor]:
         """The tensors before the first step."""
-        return [leaf for leaf in self.initial if isinstance(leaf, Tensor)]
+        tensors = [leaf.value if isinstance(leaf, StepNumber) else leaf for leaf in self.initial]
+        return [each for each in tensors if isinstance(each, Tensor)]
 
     def installed(self, states: Sequence[Tensor]) -> Argument:
         """Give what the place holds with other tensors."""
         left = iter(states)
-        leaves = [next(left) if isinstance(leaf, Tensor) else leaf for leaf in self.initial]
+        leaves = [_of_state(leaf, left) for leaf in self.initial]
         return _with_step_lists(_pytree.tree_unflatten(leaves, self.spec))
 
     def after(self, value: Argument) -> list[Tensor]:
@@ -77,6 +79,11 @@ class Carried:
         for old, new in zip(self.initial, leaves, strict=True):
             if isinstance(old, Tensor):
                 tensors.append(_fitting(self.place, old, new))
+            elif isinstance(old, StepNumber):
+                number = number_of(old.loop, new)
+                if number is None:
+                    raise Unfit(f"`{self.place.label}` is a number before a step, and {_named(new)} after it")
+                tensors.append(number.value.double())
             elif isinstance(old, StepIndex):
                 expected = old + old.scale if self.is_read else old
                 if not (isinstance(new, StepIndex) and new.scale == old.scale):
@@ -90,10 +97,7 @@ class Carried:
     def final(self, states: Sequence[Tensor], steps: Any) -> Argument:  # noqa: ANN401 - a size
         """Give what the place holds after the last step."""
         left, steps = iter(states), steps if self.is_read else steps - 1
-        leaves = [
-            next(left) if isinstance(leaf, Tensor) else leaf.at(steps) if isinstance(leaf, StepIndex) else leaf
-            for leaf in self.initial
-        ]
+        leaves = [leaf.at(steps) if isinstance(leaf, StepIndex) else _of_state(leaf, left) for leaf in self.initial]
         return _with_step_lists(_pytree.tree_unflatten(leaves, self.spec))
 
 
@@ -120,6 +124,12 @@ def _with_step_lists(value: Argument) -> Argument:
     return value
 
 
+def _of_state(leaf: Argument, states: Iterator[Tensor]) -> Argument:
+    if isinstance(leaf, StepNumber):
+        return StepNumber(leaf.loop, next(states))
+    return next(states) if isinstance(leaf, Tensor) else leaf
+
+
 def _initial(place: Place, before: Argument, after: Argument, loop: StepsOwner) -> Argument:
     if isinstance(after, StepCondition):
         after = after.tensor()
@@ -133,12 +143,14 @@ def _initial(place: Place, before: Argument, after: Argument, loop: StepsOwner) 
         earlier = after - after.scale
         if difference(earlier.at(loop.first), before) == 0:
             return earlier
+    if _is_float(before) and (_is_float(after) or isinstance(after, StepNumber | StepIndex)):
+        return StepNumber(loop, exactly(before))
     raise Unfit(f"`{place.label}` is {_named(before)} before a step, and {_named(after)} after it")
 
 
 def _fitting(place: Place, old: Tensor, new: Argument) -> Tensor:
-    if isinstance(new, StepCondition | StepIndex):
-        new = new.tensor()
+    if isinstance(new, OnTensors):
+        new = new.of_type(old.dtype if old.is_floating_point() else None)
     if not isinstance(new, Tensor):
         raise Unfit(f"`{place.label}` is {_named(old)} before a step, and {_named(new)} after it")
     if not same_shape(old, new) or old.dtype != new.dtype:
@@ -153,11 +165,15 @@ def _fitting(place: Place, old: Tensor, new: Argument) -> Tensor:
 def _same(one: Argument, other: Argument) -> bool:
     if one is other:
         return True
-    return type(one) is type(other) and not isinstance(one, Tensor | StepIndex | StepCondition) and bool(one == other)
+    return type(one) is type(other) and not isinstance(one, Tensor | OnTensors) and bool(one == other)
 
 
 def _is_number(value: Argument) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_float(value: Argument) -> bool:
+    return isinstance(value, float)
 
 
 def _named(value: Argument) -> str:

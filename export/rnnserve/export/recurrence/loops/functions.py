@@ -14,6 +14,7 @@ from torch import nn
 from rnnserve.export.module_functions import functions_of
 from rnnserve.export.recurrence.loops.rewriting import SourceFile
 from rnnserve.export.recurrence.loops.step_functions import StepFunctionMode
+from rnnserve.export.recurrence.loops.step_number import math_of_steps
 from rnnserve.export.recurrence.loops.value_branches import branch_at, write_branches
 from rnnserve.export.recurrence.loops.value_checks import check_at, codes_of, drop_checks
 
@@ -85,7 +86,7 @@ def _first_with(
 @contextlib.contextmanager
 def loops_captured(functions: Iterable[tuple[types.FunctionType, types.CodeType]]) -> Iterator[None]:
     """Run functions with other code in the context."""
-    with functions_exchanged(functions), StepFunctionMode():
+    with functions_exchanged(functions), math_of_steps(), StepFunctionMode():
         yield
 
 

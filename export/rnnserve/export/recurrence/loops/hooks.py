@@ -15,6 +15,7 @@ from rnnserve.export.recurrence.loops.captured_loop import CapturedLoop
 from rnnserve.export.recurrence.loops.refused import Site
 from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList, joined, plain, size_of
+from rnnserve.export.recurrence.loops.step_number import StepNumber, computed
 from rnnserve.export.recurrence.loops.steps import RangeSteps, Steps, TensorSteps, ZippedSteps, reversed_steps
 from rnnserve.export.recurrence.loops.symbolic_sizes import is_symbol
 
@@ -133,6 +134,12 @@ def _int(*value: Argument, **named: Argument) -> Argument:
     return value[0] if value and isinstance(value[0], StepIndex) else int(*value, **named)
 
 
+def _float(*value: Argument) -> Argument:
+    if value and isinstance(value[0], StepIndex | StepNumber):
+        return computed("add", value[0].loop, value[0], 0.0)
+    return float(*value)
+
+
 def _sum(items: Argument, *start: Argument) -> Argument:
     items = stepped(items)
     if not isinstance(items, Steps):
@@ -156,6 +163,7 @@ HOOKED: dict[str, Callable[..., Any]] = {
     "list": _list,
     "tuple": _tuple,
     "int": _int,
+    "float": _float,
     "sum": _sum,
     "iter": _iter,
 }

@@ -14,8 +14,9 @@ from rnnserve.export.recurrence.loops.item_changes import ItemChanges
 from rnnserve.export.recurrence.loops.memory import MISSING, Appended, Memory, Place, Replaced
 from rnnserve.export.recurrence.loops.refused import Site
 from rnnserve.export.recurrence.loops.sequences import Sequences
-from rnnserve.export.recurrence.loops.step_index import StepIndex, StepsOwner, as_tensors
+from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList
+from rnnserve.export.recurrence.loops.step_number import StepNumber, StepsOwner, as_tensors
 from rnnserve.export.recurrence.loops.step_pass import AssignedStep, StepPass, as_written
 from rnnserve.export.recurrence.loops.steps import Steps, TensorSteps, reversed_steps
 from rnnserve.export.recurrence.scan_loop import ScanLoop
@@ -291,4 +292,4 @@ class LoopState:
 
 
 def _holds_tensors(value: Argument) -> bool:
-    return any(isinstance(leaf, Tensor | StepIndex) for leaf in flattened(value)[0])
+    return any(isinstance(leaf, Tensor | StepIndex | StepNumber) for leaf in flattened(value)[0])

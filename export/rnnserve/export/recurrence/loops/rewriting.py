@@ -100,12 +100,12 @@ class SourceFile:
 
 
 def has_loop(tree: ast.AST) -> bool:
-    """Whether there is a loop in a function, or a size may be made a plain number there, `int(n)` or `len(x)`."""
+    """Whether there is a loop in a function, or a size or a step may be made a number, `int(n)` or `float(t)`."""
     return any(isinstance(node, ast.For | ast.While | _Comprehension) or _makes_number(node) for node in ast.walk(tree))
 
 
 def _makes_number(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("int", "len")
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("float", "int", "len")
 
 
 class _Rewriter:

@@ -5,7 +5,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from rnnserve.export.recurrence.loops.step_index import StepIndex, StepsOwner
+from rnnserve.export.recurrence.loops.step_index import StepIndex
+from rnnserve.export.recurrence.loops.step_number import StepsOwner
 from rnnserve.export.recurrence.loops.symbolic_sizes import Size, difference, same_size
 
 __all__ = ["Sequences"]

@@ -9,8 +9,9 @@ from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
-from rnnserve.export.recurrence.loops.step_index import StepCondition, StepIndex, as_tensors
+from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList, joined
+from rnnserve.export.recurrence.loops.step_number import OnTensors, as_tensors
 from rnnserve.export.recurrence.loops.step_pass import AssignedStep, StepPass, as_written, passes, reads, written_by
 from rnnserve.export.recurrence.loops.steps import Steps, TensorSteps, step_of
 from rnnserve.export.recurrence.loops.symbolic_sizes import is_symbol, same_size
@@ -36,7 +37,7 @@ class StepFunctionMode(TorchFunctionMode):
             return None
         if func is Tensor.__setitem__ and _step_indices(args[1]):
             func, args = _write_at_step, args
-        elif any(isinstance(leaf, StepIndex | StepCondition) for leaf in _leaves((args, kwargs))):
+        elif any(isinstance(leaf, OnTensors) for leaf in _leaves((args, kwargs))):
             args, kwargs = as_tensors((args, kwargs))
         if not passes.stack:
             return func(*args, **kwargs)
@@ -63,6 +64,9 @@ def _of_steps(func: Callable[..., Any], args: Arguments, kwargs: dict[str, Any])
     name = getattr(func, "__name__", "")
     if func is Tensor.__getitem__ and _step_indices(args[1]):
         return _item(args[0], args[1])
+    if func is torch.tensor and isinstance(args[0], OnTensors):
+        made: Tensor = as_tensors(args[0])
+        return made.to(kwargs.get("dtype") or made.dtype)
     if func in _TAKING_APART:
         return _TAKING_APART[func](*args, **kwargs)
     if name in _TOGETHER and args and _is_list_of_steps(args[0]):

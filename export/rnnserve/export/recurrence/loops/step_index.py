@@ -5,59 +5,22 @@ k is the number of the step in the order in which the loop runs, from 0. Conditi
 """
 
 import operator
-from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.loops.step_number import OnTensors, StepsOwner, arithmetic, computed
 from rnnserve.export.recurrence.loops.symbolic_sizes import Size, difference
 
-__all__ = ["StepCondition", "StepIndex", "StepsOwner", "as_tensors"]
+__all__ = ["StepCondition", "StepIndex"]
 
 
 _FAR = 2**62  # more steps than any sequence has
 
 
-class StepsOwner(Protocol):
-    """The loop that a number of a step belongs to."""
-
-    count: Size
-    first: int
-
-    @property
-    def lowest(self) -> int:
-        """Number of the first step of the scan."""
-
-    @property
-    def skips(self) -> bool:
-        """Whether that one is left out of the results."""
-
-    def step_tensor(self) -> Tensor:
-        """Give k as a tensor (), int64."""
-
-    def run_first_step_apart(self) -> None:
-        """Say that the first step takes another path than those after it."""
-
-    def refuse(self, reason: str) -> NoReturn:
-        """Refuse the loop."""
-
-
-class _OnTensors:
-    """Lets functions of torch take such a value as a tensor."""
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
-    ) -> Argument:
-        """Run `func` on tensors."""
-        del types
-        args, kwargs = as_tensors((args, kwargs or {}))
-        return func(*args, **kwargs)
-
-
-class StepIndex(_OnTensors):
+class StepIndex(OnTensors):
     """`scale * k + offset`, where k is the number of the step.
 
     Args:
@@ -78,10 +41,16 @@ class StepIndex(_OnTensors):
         number: Tensor = self.loop.step_tensor() * self.scale + self.offset  # type: ignore[assignment]
         return number
 
+    def is_never_negative(self) -> bool:
+        """Whether it is 0 or more in each step, for certain."""
+        return self.scale >= 0 and isinstance(self.offset, int) and self.offset >= 0
+
     def __add__(self, other: Argument) -> Argument:
         if isinstance(other, StepIndex) and other.loop is self.loop:
             return _index(self.loop, self.scale + other.scale, self.offset + other.offset)
-        return StepIndex(self.loop, self.scale, self.offset + other) if _is_size(other) else self.tensor() + other
+        if _is_size(other):
+            return StepIndex(self.loop, self.scale, self.offset + other)
+        return computed("add", self.loop, self, other)
 
     __radd__ = __add__
 
@@ -97,7 +66,7 @@ class StepIndex(_OnTensors):
     def __mul__(self, other: Argument) -> Argument:
         if isinstance(other, int):
             return _index(self.loop, self.scale * other, self.offset * other)
-        return self.tensor() * other
+        return computed("mul", self.loop, self, other)
 
     __rmul__ = __mul__
 
@@ -122,17 +91,7 @@ class StepIndex(_OnTensors):
     def __bool__(self) -> bool:
         return bool(self != 0)
 
-    def __index__(self) -> int:
-        self.loop.refuse(
-            "a plain number is made of the number of the step, as for the size of a slice or the position in a list. "
-            "Exported, all steps are one: index a tensor by it, or make what it chooses a tensor with an axis for the "
-            "steps."
-        )
-
-    __int__ = __float__ = __index__  # which raise, too
-
-    def __hash__(self) -> int:
-        return self.__index__()
+    __hash__ = OnTensors.__hash__
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what torch calls by name
         raise AttributeError(f"the number of a step has no attribute {name}")
@@ -146,25 +105,10 @@ class StepIndex(_OnTensors):
         return getattr(operator, name)(self.tensor(), other)
 
 
-def _arithmetic(name: str) -> None:
-    """Let an operator that changes more than scale and offset give a tensor."""
-    function = getattr(operator, name)
-
-    def of(self: StepIndex, other: Argument) -> Argument:
-        return function(self.tensor(), as_tensors(other))
-
-    def reflected(self: StepIndex, other: Argument) -> Argument:
-        return function(as_tensors(other), self.tensor())
-
-    setattr(StepIndex, f"__{name}__", of)
-    setattr(StepIndex, f"__r{name}__", reflected)
+arithmetic(StepIndex, ("mod", "floordiv", "truediv", "pow"))  # which change more than scale and offset
 
 
-for _name in ("mod", "floordiv", "truediv", "pow"):
-    _arithmetic(_name)
-
-
-class StepCondition(_OnTensors):
+class StepCondition(OnTensors):
     """A comparison of the number of a step with a size: a bool where all steps agree, else a tensor.
 
     Args:
@@ -204,13 +148,6 @@ class StepCondition(_OnTensors):
         far = value + (_FAR if direction > 0 else -_FAR)
         passes_zero = self.name in ("eq", "ne") and value * far <= 0
         return bool(compare(value, 0) == compare(far, 0)) and not passes_zero
-
-
-def as_tensors(values: Argument) -> Argument:
-    """Replace numbers of steps and conditions on them by tensors, in nested tuples, lists and dicts."""
-    leaves, spec = torch.utils._pytree.tree_flatten(values)  # noqa: SLF001
-    tensors = [leaf.tensor() if isinstance(leaf, StepIndex | StepCondition) else leaf for leaf in leaves]
-    return torch.utils._pytree.tree_unflatten(tensors, spec)  # noqa: SLF001
 
 
 def _index(loop: StepsOwner, scale: int, offset: Size) -> Argument:

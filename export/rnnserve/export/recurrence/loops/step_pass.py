@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.loops.step_index import StepIndex, StepsOwner
+from rnnserve.export.recurrence.loops.step_index import StepIndex
+from rnnserve.export.recurrence.loops.step_number import StepsOwner
 from rnnserve.export.recurrence.loops.symbolic_sizes import same_size
 
 __all__ = ["AssignedStep", "StepPass", "as_written", "passes", "reads", "written_by"]

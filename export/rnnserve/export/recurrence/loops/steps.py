@@ -13,7 +13,8 @@ from torch.utils import _pytree
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
-from rnnserve.export.recurrence.loops.step_index import StepIndex, StepsOwner
+from rnnserve.export.recurrence.loops.step_index import StepIndex
+from rnnserve.export.recurrence.loops.step_number import StepsOwner
 from rnnserve.export.recurrence.loops.symbolic_sizes import Size, difference, is_symbol, same_size
 
 __all__ = ["RangeSteps", "Steps", "TensorSteps", "ZippedSteps", "part_of", "reversed_steps", "step_of"]
