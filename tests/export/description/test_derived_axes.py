@@ -1,7 +1,10 @@
 """Sizes of outputs that follow from those of inputs are found, whatever the stride, and right at every size."""
 
 import pytest
+import torch
+from torch import nn
 
+from rnnserve.export import Floats, UnsupportedModule, publish
 from rnnserve.export.description.derived_axes import derive_axis
 
 
@@ -53,3 +56,31 @@ def test_a_stride_is_found_and_right_at_every_size(steps, limits, divide):
 )
 def test_what_follows_in_another_way_is_none(steps):
     assert derive_axis(lambda sizes: steps(sizes["samples"]), {"samples": (160, 16000)}, {"batch": 3}) is None
+
+
+class Few(nn.Module):
+    """Gives the states of the first steps, five at most."""
+
+    def forward(self, x):
+        h, outputs = x.new_zeros(x.size(0), 3), []
+        for t in range(min(x.size(1), 5)):
+            h = torch.tanh(h + x[:, t])
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+
+def published(folder, **more):
+    inputs = {"x": Floats("batch", "sequence", 3)}
+    return publish(Few(), "few", repository=folder, inputs=inputs, outputs=["y"], progress=False, **more)
+
+
+def test_an_axis_that_is_shorter_for_few_steps_is_refused_with_what_to_say(tmp_path):
+    said = r'axis 1 of output "y" is 5, and 1 for the smallest inputs, .* sizes=\{"sequence": \(5, …\)\}; or return'
+    with pytest.raises(UnsupportedModule, match=said) as raised:
+        published(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_it_is_fixed_where_requests_have_as_many(tmp_path):
+    (output,) = published(tmp_path, sizes={"sequence": (5, 200)}).manifest.outputs
+    assert [axis.size for axis in output.axes] == [-1, 5, 3]

@@ -1,6 +1,7 @@
 """Numbers that a loop computes of the number of its step: in double precision, as Python does, in loops of any size."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ ROWS = ({0: "batch", 1: "sequence"},)
 
 class Scaled(nn.Module):
     """Scales each step by a number of its own."""
+
+    number: Any
 
     def forward(self, x):
         n, outputs, h = x.size(1), [], torch.zeros_like(x[:, 0])
@@ -71,6 +74,11 @@ class Threshold(Scaled):
         return 1.0 if t / n < 0.3 else 0.5
 
 
+class Condition(Scaled):
+    def number(self, t, _):
+        return float(t % 3 == 0) + int(t > 4) / 4
+
+
 class AsTensor(Scaled):
     def number(self, t, _):
         return 0.9 ** torch.tensor(float(t)) + torch.tensor(0.1 * t, dtype=torch.float64).float()
@@ -102,7 +110,8 @@ class Moments(nn.Module):
 
 
 FAMILY = [
-    Power, Correction, Root, Squared, Exponential, Cosine, Logarithm, Share, Threshold, AsTensor, Total, Moments,
+    Power, Correction, Root, Squared, Exponential, Cosine, Logarithm, Share, Threshold, Condition, AsTensor, Total,
+    Moments,
 ]  # fmt: skip
 
 
@@ -170,7 +179,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize("case", NUMBERS)
 def test_arithmetic_is_pythons(case):
-    loop = Loop()
+    loop: Any = Loop()
     with math_of_steps():
         found = NUMBERS[case](StepIndex(loop, 1, 0))
         assert math.exp(1.5) == math.e**1.5  # of other numbers as ever

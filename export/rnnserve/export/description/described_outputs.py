@@ -68,6 +68,7 @@ def describe_outputs(
         if isinstance(given, Mapping):
             _name_axes(tensor, given[name])
         outputs.append(tensor)
+    _refuse_fewer(compute, inputs, outputs, sizes)
     return outputs
 
 
@@ -131,6 +132,24 @@ def _add_axis(
         )
     tensor.axes.add(name=derived.name, size=DYNAMIC)
     tensor.derived_axes.append(derived)
+
+
+def _refuse_fewer(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse an axis that is fixed but for few steps, as a loop of `min(n, 5)` steps has it."""
+    smallest = {axis: low for axis, (low, _) in sizes.items()}
+    try:
+        results = compute(draw_inputs(inputs, np.random.default_rng(0), smallest))
+    except WrongArguments:  # the trial of sizes says so, and what to write
+        return
+    for tensor in outputs:
+        for at, (axis, size) in enumerate(zip(tensor.axes, results[tensor.name].shape, strict=False)):
+            if axis.size not in (DYNAMIC, size):
+                least = ", ".join(f'"{name}": ({axis.size}, …)' for name in sizes if name != BATCH)
+                raise UnsupportedModule(
+                    f'axis {at} of output "{tensor.name}" is {axis.size}, and {size} for the smallest inputs, '
+                    f"{smallest}, as a loop of min(n, {axis.size}) steps gives it. Say that requests have as many, "
+                    f"sizes={{{least}}}; or return as many in any case, padded with zeros"
+                )
 
 
 def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:

@@ -60,8 +60,10 @@ def name_axes(
             value.shape = ir.Shape([name or size for name, size in zip(of_axes, value.shape, strict=True)])
 
 
-def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], sizes: Limits) -> str | None:
+def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], sizes: Limits) -> str | int | None:
     """Give the axis whose size another way to write it always gives: a model pads to a length, and cuts to the input's.
+
+    Or the number that it always gives: a loop of min(n, 5) steps, where there are five or more.
 
     The expression has minima, maxima and quotients, whose kinds are those of many sizes in a row, and of large ones.
     """
@@ -73,8 +75,11 @@ def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], size
     name = symbols[symbol]
     low, high = sizes.get(name, (1, None))
     tried = (*range(low, low + _IN_A_ROW), *(low + _IN_A_ROW * 3**each + each for each in range(_FURTHER)))
-    same = all(expression.subs(symbol, each) == each for each in tried if high is None or each <= high)
-    return name if same else None
+    found = [(each, expression.subs(symbol, each)) for each in tried if high is None or each <= high]
+    if all(value == each for each, value in found):
+        return name
+    values = {value for _, value in found}
+    return int(values.pop()) if len(values) == 1 and high != low else None
 
 
 def _renamed(size: int | ir.SymbolicDim, names: dict[str, str]) -> int | ir.SymbolicDim:

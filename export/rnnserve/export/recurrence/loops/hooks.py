@@ -10,12 +10,13 @@ from torch import Tensor
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.outer_variables import outer_variables
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.loops.captured_loop import CapturedLoop
 from rnnserve.export.recurrence.loops.refused import Site
-from rnnserve.export.recurrence.loops.step_index import StepIndex
+from rnnserve.export.recurrence.loops.step_index import StepCondition, StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList, joined, plain, size_of
 from rnnserve.export.recurrence.loops.step_number import StepNumber, computed
+from rnnserve.export.recurrence.loops.step_pass import passes
 from rnnserve.export.recurrence.loops.steps import RangeSteps, Steps, TensorSteps, ZippedSteps, reversed_steps
 from rnnserve.export.recurrence.loops.symbolic_sizes import is_symbol
 
@@ -131,13 +132,24 @@ def _tuple(*items: Argument) -> Argument:
 def _int(*value: Argument, **named: Argument) -> Argument:
     if value and isinstance(value[0], torch.SymInt):
         return capture_session.number_of(value[0])
-    return value[0] if value and isinstance(value[0], StepIndex) else int(*value, **named)
+    if len(value) == 1 and isinstance(value[0], StepIndex):
+        return value[0]
+    return int(*value, **named) if _truth(value) is None else _truth(value)
 
 
 def _float(*value: Argument) -> Argument:
-    if value and isinstance(value[0], StepIndex | StepNumber):
-        return computed("add", value[0].loop, value[0], 0.0)
-    return float(*value)
+    number = value[0] if value and isinstance(value[0], StepIndex | StepNumber) else _truth(value)
+    return float(*value) if number is None else computed("add", number.loop, number, 0.0)
+
+
+def _truth(value: Arguments) -> StepNumber | None:
+    """Give a condition on steps, `t % 2 == 0`, as the number 0 or 1 that Python makes of it; None for anything else."""
+    given = value[0] if len(value) == 1 else None
+    if isinstance(given, StepCondition):
+        given = given.tensor()
+    if not isinstance(given, Tensor) or given.dtype != torch.bool or given.dim() or not passes.stack:
+        return None
+    return StepNumber(passes.stack[-1].loop, given.long())
 
 
 def _sum(items: Argument, *start: Argument) -> Argument:

@@ -119,6 +119,7 @@ class StepCondition(OnTensors):
 
     def __init__(self, index: StepIndex, name: str, other: Size) -> None:
         self.index, self.name, self.other = index, name, other
+        self.loop = index.loop
 
     def tensor(self) -> Tensor:
         """Give the condition as a tensor (), bool."""
