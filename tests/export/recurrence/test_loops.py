@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import support.listed_loops
-import support.numbered_loops  # noqa: F401 - which add loops
+import support.numbered_loops
+import support.rebound_loops  # noqa: F401 - which add loops
 from rnnserve.export import UnsupportedModule, export_onnx
 from rnnserve.export.module_functions import functions_of
 from rnnserve.export.recurrence.loops.functions import loops_captured, rewritten_functions

@@ -4,6 +4,7 @@ A `Memory` is what they hold before a run of the body. It tells what the run has
 """
 
 import collections
+import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -151,10 +152,11 @@ class Memory:
             LoopRefused: If a container has changed in a way that no step of a scan has.
         """
         for name in sorted(self._names):
+            now = variables.get(name, MISSING)
             yield (
                 Place(variables, name, name, is_variable=True),
-                self.variables.get(name, MISSING),
-                variables.get(name, MISSING),
+                self._before_now(self.variables.get(name, MISSING), now),
+                now,
             )
         for label, container, saved in self._containers:
             if isinstance(container, list):
@@ -164,24 +166,37 @@ class Memory:
                         self.site, f"a step removes items from the list `{label}`, which is as long as it is"
                     )
                 for position, value in enumerate(saved):
-                    yield (
-                        Place(container, position, f"{label}[{position}]"),
-                        value,
-                        list.__getitem__(container, position + offset),
-                    )
+                    now = list.__getitem__(container, position + offset)
+                    yield Place(container, position, f"{label}[{position}]"), self._before_now(value, now), now
             elif isinstance(container, dict):
                 for key in [*saved, *(key for key in container if key not in saved)]:
                     if key not in _BOOKKEEPING:
                         name = (
                             f"{label}.{key}" if "." in label or self._is_attributes(container) else f"{label}[{key!r}]"
                         )
+                        now = container.get(key, MISSING)
                         yield (
                             Place(container, key, name.strip(".")),
-                            saved.get(key, MISSING),
-                            container.get(key, MISSING),
+                            self._before_now(saved.get(key, MISSING), now),
+                            now,
                         )
             elif list(map(id, container)) != list(map(id, saved)):
                 raise LoopRefused(self.site, f"a step changes `{label}`, a {type(container).__name__}")
+
+    def _before_now(self, before: Argument, now: Argument) -> Argument:
+        """Give what a place held: where it holds something else now, with the items that lists and dicts had then."""
+        return before if now is before else self._with_items(before)
+
+    def _with_items(self, value: Argument) -> Argument:
+        if type(value) is tuple:
+            return tuple(self._with_items(each) for each in value)
+        saved = next((saved for _, container, saved in self._containers if container is value), None)
+        if isinstance(saved, dict):
+            made = copy.copy(value)  # of its class
+            made.clear()
+            made.update((key, self._with_items(each)) for key, each in saved.items())
+            return made
+        return [self._with_items(each) for each in saved] if type(value) in (list, StepList) and saved else value
 
     def of_variables(self, names: Iterable[str]) -> dict[str, Any]:
         """Give what variables held, those that are set."""
