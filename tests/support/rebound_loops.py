@@ -1,6 +1,7 @@
 """More `LOOPS`: lists and dicts of states that a step changes in place and then makes anew."""
 
 import collections
+from typing import Any
 
 import torch
 
@@ -19,7 +20,8 @@ def _(self, x):
 
 @loop("a dict whose item is nothing before the first step, and that is made anew")
 def _(self, x):
-    state, outputs = {"h": torch.zeros_like(x[:, 0]), "pair": None}, []
+    state: dict[str, Any] = {"h": torch.zeros_like(x[:, 0]), "pair": None}
+    outputs = []
     for x_t in x.unbind(1):
         before = state["pair"]
         state["pair"] = (torch.tanh(x_t), x_t) if before is None else (torch.tanh(before[0] + x_t), before[1] * 0.5)

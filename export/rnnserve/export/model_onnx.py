@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 import torch
+from torch import fx, nn
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.input_descriptions import DYNAMIC
@@ -41,7 +42,7 @@ def to_onnx(model: DescribedModel) -> bytes:
         with torch.no_grad():
             flat = is_flat(model.module(*arguments))
         program = export_onnx(
-            model.module if flat else FlatOutputs(model.module).eval(),
+            model.module if flat and not _is_named_as_torch(model.module) else FlatOutputs(model.module).eval(),
             arguments,
             input_names=[tensor.name for tensor in model.inputs],
             output_names=[tensor.name for tensor in model.outputs],
@@ -53,6 +54,12 @@ def to_onnx(model: DescribedModel) -> bytes:
         on_file(exported)
     data: bytes = exported.file.SerializeToString(deterministic=True)
     return data
+
+
+def _is_named_as_torch(module: nn.Module) -> bool:
+    """Whether a part of a module has a name that torch's graphs use themselves, as `self.code`; they lose it then."""
+    parts = {name.partition(".")[0] for name, _ in (*module.named_modules(), *module.named_parameters())}
+    return any(hasattr(fx.GraphModule, name) and not hasattr(nn.Module, name) for name in parts if name)
 
 
 def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str] | tuple[Mapping[int, str], ...] | None, ...]:

@@ -46,7 +46,7 @@ def restoring(module: nn.Module | None) -> list[Callable[[], object]]:
     """Give what makes a module as it is now; nothing for what is no module.
 
     Args:
-        module: As for `left_as_they_were`.
+        module: Module, as for `left_as_they_were`.
     """
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []

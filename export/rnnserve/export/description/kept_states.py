@@ -31,7 +31,7 @@ def naming_kept_states(
     """Look for a kept state where the module does not take inputs in the context: it has the rows of a call before.
 
     Args:
-        module: The user's.
+        module: Module of the user's.
         compute: Function that runs it.
         inputs: Inputs, described.
         sizes: The smallest and the largest size of each dynamic axis.
