@@ -6,7 +6,7 @@ import grpc
 
 from support.waiting import until
 
-__all__ = ["PATIENCE", "Clock", "Context", "Messages", "receive", "result_meanwhile"]
+__all__ = ["PATIENCE", "Clock", "Context", "Messages", "receiving", "result_meanwhile"]
 
 PATIENCE = 20.0
 
@@ -42,18 +42,19 @@ class Messages:
     """A stream whose message comes when it is told, or never: then it ends as grpcio ends it."""
 
     def __init__(self, context):
-        self._context = context
+        self.context = context
         self.may_come = threading.Event()
 
     def __next__(self):
         while not self.may_come.is_set():
-            if self._context.cancelled.wait(0.01):
+            if self.context.cancelled.wait(0.01):
                 raise grpc.RpcError
         return b"message"
 
 
-def receive(pool, messages, context):
-    return pool.receive(messages, context)
+def receiving(pool):
+    """What receives a message, from `Messages` and `Context` in the place of grpcio's."""
+    return pool.receive
 
 
 def result_meanwhile(call, clock):

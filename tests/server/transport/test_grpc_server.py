@@ -167,7 +167,7 @@ def test_what_little_address_space_bounds_is_as_before_when_there_is_more_of_it(
         windows = (
             [of_transport._window]
             if transport == "lane"
-            else [pool._turns._window for pool in (of_transport._inference, of_transport._streams)]
+            else [pool._window for pool in (of_transport._inference, of_transport._streams)]
         )
         streams = of_transport._streams.most if transport == "lane" else None
         held = serving._budget.limit, serving._service.response_room, serving._memory_guard.most_bytes

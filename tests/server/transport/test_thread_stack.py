@@ -1,4 +1,4 @@
-"""Threads that are woken for work: the one that became idle last, and never fewer than there is work for."""
+"""Threads that are given work: the one that became idle last, and never fewer than there is work for."""
 
 import functools
 import threading
@@ -13,25 +13,14 @@ PATIENCE = 20.0
 
 
 class Work:
-    """Tasks that threads take; each is noted with the thread that did it."""
+    """Does tasks; each is noted with the thread that did it."""
 
     def __init__(self):
-        self.tasks, self.done, self._lock = [], [], threading.Lock()
+        self.done = []
 
-    def __call__(self):
-        while True:
-            with self._lock:
-                if not self.tasks:
-                    return
-                task = self.tasks.pop(0)
-            task()
-            with self._lock:
-                self.done.append(threading.current_thread().name)
-
-    def add(self, stack, task):
-        with self._lock:
-            self.tasks.append(task)
-        stack.wake()
+    def __call__(self, task):
+        task()
+        self.done.append(threading.current_thread().name)
 
 
 @pytest.fixture
@@ -48,7 +37,7 @@ def stack(work):
 
 def test_one_thread_does_what_comes_one_by_one(work, stack):
     for count in range(1, 20):
-        work.add(stack, lambda: None)
+        stack.give(lambda: None)
         until(functools.partial(lambda count: (len(work.done), len(stack._idle)) == (count, 1), count))
     assert set(work.done) == {"test_0"}
 
@@ -56,13 +45,13 @@ def test_one_thread_does_what_comes_one_by_one(work, stack):
 def test_the_thread_that_became_idle_last_is_woken(work, stack):
     ends = [threading.Event() for _ in range(3)]
     for end in ends:
-        work.add(stack, functools.partial(end.wait, PATIENCE))
+        stack.give(functools.partial(end.wait, PATIENCE))
     for number, end in enumerate((ends[1], ends[2], ends[0]), 1):
         end.set()
         until(functools.partial(lambda number: len(stack._idle) == number, number))
     assert work.done == ["test_1", "test_2", "test_0"]
     for _ in range(5):
-        work.add(stack, lambda: None)
+        stack.give(lambda: None)
         until(lambda: len(stack._idle) == 3)
     assert work.done[3:] == 5 * ["test_0"]
 
@@ -70,19 +59,19 @@ def test_the_thread_that_became_idle_last_is_woken(work, stack):
 def test_work_that_comes_while_all_are_busy_is_not_forgotten(work, stack):
     may_go = threading.Event()
     for _ in range(3):
-        work.add(stack, lambda: may_go.wait(PATIENCE))
+        stack.give(lambda: may_go.wait(PATIENCE))
     for _ in range(20):
-        work.add(stack, lambda: None)
+        stack.give(lambda: None)
     assert not work.done
     may_go.set()
     until(lambda: len(work.done) == 23)
     assert set(work.done) <= {"test_0", "test_1", "test_2"}
 
 
-def test_many_threads_wake_it_and_nothing_is_lost(work, stack):
+def test_many_threads_give_it_work_and_nothing_is_lost(work, stack):
     def add():
         for _ in range(2000):
-            work.add(stack, lambda: None)
+            stack.give(lambda: None)
 
     adding = [threading.Thread(target=add) for _ in range(4)]
     for thread in adding:
@@ -95,7 +84,7 @@ def test_many_threads_wake_it_and_nothing_is_lost(work, stack):
 def test_when_it_is_closed_what_there_is_is_done_and_the_threads_end(work):
     stack = ThreadStack(2, "test", work)
     for _ in range(6):
-        work.add(stack, lambda: time.sleep(0.02))
+        stack.give(lambda: time.sleep(0.02))
     stack.close(wait=True)
     assert len(work.done) == 6
     assert not any(thread.is_alive() for thread in stack._threads)

@@ -16,34 +16,40 @@ _ENDED: futures.Future[Any] = futures.Future()
 """In the place of the future of a call that has been answered."""
 
 
+def connection_of(args: tuple[Any, ...]) -> str:
+    """Name the connection of a call by what grpcio passes with it: its event. Empty where it passes something else."""
+    for arg in args:
+        peer = getattr(getattr(arg, "call", None), "peer", None)
+        if peer is not None:
+            return str(peer().decode())
+    return ""
+
+
 class PooledCall:
     """A call, from the time it comes.
 
     Attributes:
+        connection: Name of its connection.
         came: When that was, in seconds on the clock of `clock`.
         future: What its caller, grpcio, was given.
         must_refuse: Whether it is one too many.
+        has_turn: Whether it has a turn to receive its message.
+        received: Bytes of the message that it has received with that.
     """
 
-    __slots__ = ("_args", "_connection", "_fn", "_kwargs", "came", "future", "must_refuse")
+    __slots__ = ("_args", "_fn", "_kwargs", "came", "connection", "future", "has_turn", "must_refuse", "received")
 
     def __init__(self, came: float, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - grpcio's
         self._fn, self._args, self._kwargs = fn, args, kwargs
-        self._connection: str | None = None
+        self.connection = connection_of(args)
         self.came = came
         self.future: futures.Future[Any] = futures.Future()
-        self.must_refuse = False
+        self.must_refuse = self.has_turn = False
+        self.received = 0
 
-    @property
-    def connection(self) -> str:
-        """Names its connection; empty where that was not asked for before its end.
-
-        Asked for where it matters only: grpcio lets go of Python's lock twice meanwhile, and among many threads each
-        time is a wait for it.
-        """
-        if self._connection is None:
-            self._connection = connection_of(self._args)
-        return self._connection
+    def peer(self) -> str:
+        """Name its connection: it is the receiver of a message (`ReceiveWindow`)."""
+        return self.connection
 
     def run(self) -> None:
         """Answer it, unless it was cancelled, and tell its future how that went.
@@ -70,12 +76,3 @@ class CallOfThread(threading.local):
     """
 
     call = PooledCall(0.0, _done)
-
-
-def connection_of(args: tuple[Any, ...]) -> str:
-    """Name the connection of a call by what grpcio passes with it: its event. Empty where it passes something else."""
-    for arg in args:
-        peer = getattr(getattr(arg, "call", None), "peer", None)
-        if peer is not None:
-            return str(peer().decode())
-    return ""

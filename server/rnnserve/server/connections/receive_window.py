@@ -4,7 +4,7 @@ The bytes of a message that is being received are not counted yet, which may be 
 fewer after a large one. Those that do not arrive must not keep others waiting: after a while they are passed over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.clock import now
@@ -31,6 +31,7 @@ class ReceiveWindow(Generic[R]):
     Attributes:
         taken: Messages that are being received.
         limit: How many may be: those that are passed over are not counted.
+        turns: Those that wait; for reading.
         waiting: How many wait.
         is_usual: Whether none is passed over and the last messages were small: the usual state.
     """
@@ -44,11 +45,11 @@ class ReceiveWindow(Generic[R]):
         "_late",
         "_late_seconds",
         "_most",
-        "_turns",
         "_usual",
         "is_usual",
         "limit",
         "taken",
+        "turns",
         "waiting",
     )
 
@@ -78,7 +79,7 @@ class ReceiveWindow(Generic[R]):
         self._late_seconds = late_seconds
         self._in_order = in_order
         self._clock = clock
-        self._turns: ConnectionTurns[R] = ConnectionTurns()
+        self.turns: ConnectionTurns[R] = ConnectionTurns()
         self._late = 0  # of the taken: others are received beside them
         self._changed_at = 0.0  # when a message came, or the first began to wait
         self.taken = self.waiting = 0
@@ -102,7 +103,7 @@ class ReceiveWindow(Generic[R]):
 
     def wait(self, receiver: R) -> None:
         """Add a receiver after the others, or after those of its connection. `next` gives it when it is its turn."""
-        turns = self._turns
+        turns = self.turns
         if not self.waiting:
             self._changed_at = self._clock()  # before, none had to arrive
         self.waiting += 1
@@ -111,6 +112,24 @@ class ReceiveWindow(Generic[R]):
             turns.add(receiver.peer(), receiver)
         else:
             turns.ungrouped.append(receiver)
+
+    def count_received(self, size: int) -> None:
+        """Count a message that has been received, and give no receiver its turn: `next` does.
+
+        Args:
+            size: Bytes of the message; 0 where none has come.
+        """
+        self.taken -= 1
+        if self._late > self.taken:
+            self._late = self.taken
+        if size > SMALL:
+            self._most = self._after_large
+            self.turns.group(_peer)
+        elif self._most < self._at_once:
+            self._most += 1
+        self._set_limit()
+        if self.waiting:
+            self._changed_at = self._clock()
 
     def give_back(self, size: int) -> R | None:
         """Count a message that has been received.
@@ -122,19 +141,8 @@ class ReceiveWindow(Generic[R]):
             The receiver whose turn it is now, counted. None where there is none, and after a large message, which has
             taken so long that the transport first looks at what else has come: then `next` gives it.
         """
-        self.taken -= 1
-        if self._late > self.taken:
-            self._late = self.taken
-        if size > SMALL:
-            self._most = self._after_large
-            self._turns.group(_peer)
-        elif self._most < self._at_once:
-            self._most += 1
-        self._set_limit()
-        if not self.waiting:
-            return None
-        self._changed_at = self._clock()
-        return None if size > SMALL else self.next()
+        self.count_received(size)
+        return self.next() if self.waiting and size <= SMALL else None
 
     def pass_on(self) -> R:
         """Give the receiver whose turn it is, in the place of one whose message, a small one, has been received.
@@ -143,16 +151,31 @@ class ReceiveWindow(Generic[R]):
         """
         self.waiting -= 1
         self._changed_at = self._clock()
-        in_order = self._turns.ungrouped
-        return in_order.popleft() if in_order else self._turns.pop()
+        in_order = self.turns.ungrouped
+        return in_order.popleft() if in_order else self.turns.pop()
 
-    def next(self) -> R | None:
-        """Give the receiver whose turn it is, counted; None where there is none, or none may be received now."""
+    def next(self, may: Callable[[Hashable], bool] | None = None) -> R | None:
+        """Give the receiver whose turn it is, counted; None where there is none, or none may be received now.
+
+        Args:
+            may: Whether a connection may have its turn; None where each may.
+        """
         if not self.waiting or self.taken >= self.limit:
+            return None
+        try:
+            receiver = self.turns.pop(may)
+        except StopIteration:  # none may
             return None
         self.taken += 1
         self.waiting -= 1
-        return self._turns.pop()
+        return receiver
+
+    def displace(self, receiver: R) -> R | None:
+        """Take out one of those that wait, in favour of another that does not wait yet (`ConnectionTurns.displace`)."""
+        self.turns.group(_peer)
+        displaced = self.turns.displace(receiver.peer())
+        self.waiting -= displaced is not None
+        return displaced
 
     def pass_late(self) -> None:
         """Pass over those whose messages do not arrive, where others wait for that. To be called again and again.

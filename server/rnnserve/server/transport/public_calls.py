@@ -92,7 +92,7 @@ class PublicCalls:
             if not context.add_callback(call.close):
                 raise cancelled("read")
             held.hold(self._bytes_of(received[0]))
-            return self._run(received, context, caller, call, held)
+            return self._run(received, context, caller, call, held, pool)
 
     def _infer_stream(
         self, pool: CallPool, messages: Iterator[bytes], context: grpc.ServicerContext
@@ -109,7 +109,7 @@ class PublicCalls:
             del payload  # it may have 16 MB, and the next one may come in an hour
             try:
                 held.hold(self._bytes_of(received[0]))
-                yield encode_stream_response(self._run(received, context, caller, stream, held))
+                yield encode_stream_response(self._run(received, context, caller, stream, held, pool))
             except ServeError as error:
                 count_refusal(error)
                 error.request_id = tell_refusal(caller, error)
@@ -135,6 +135,7 @@ class PublicCalls:
         caller: PublicCaller,
         call: InferenceCall,
         held: HeldBytes,
+        pool: CallPool,
     ) -> bytes:
         """Answer a request, of which nothing but its tensors is kept when it has been read: those are a copy."""
         remaining, at = context.time_remaining(), now()
@@ -152,6 +153,8 @@ class PublicCalls:
                 call.note(step)
                 if step.enter(self._service.sequences, served, control, caller, call.owner):
                     step.take_turn()
+            if not waiting.is_answered:
+                pool.let_others_receive()
             outputs = waiting.wait()
             response = encode_response(served.model, waiting.check(), outputs)
         except ServeError as error:
@@ -245,7 +248,9 @@ def watching(watch: Watch, pool: CallPool) -> "grpc.RpcMethodHandler[bytes, byte
 
     def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         with ErrorsAsStatuses(context, ""):
-            yield from watch(pool.receive(messages, context), context)
+            message = pool.receive(messages, context)
+            pool.let_others_receive()
+            yield from watch(message, context)
 
     handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
     return grpc.stream_stream_rpc_method_handler(handle)

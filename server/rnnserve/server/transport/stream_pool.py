@@ -31,12 +31,11 @@ class StreamPool(CallPool):
             most, most, "stream", TooManyStreams(most), of_connection=self._share, watchdog=watchdog, received=received
         )
 
-    def _add(self, connection: str, call: PooledCall) -> PooledCall | None:
-        own = self._has_thread[connection] + self._waiting.count_of(connection)
+    def _refused_for(self, call: PooledCall) -> PooledCall | None:
+        connection = call.connection
+        own = self._has_thread[connection] + self._window.turns.count_of(connection)
         if own >= self._share or (self.in_hand >= self.capacity and not self._end_one_of_another(own)):
             return call
-        self.in_hand += 1
-        self._waiting.add(connection, call)
         return None
 
     def _end_one_of_another(self, own: int) -> bool:

@@ -20,9 +20,13 @@ _NO_ANSWER: Mapping[str, Array] = {}
 
 
 class WaitingCall(PendingRequest):
-    """A request whose caller's thread waits for it."""
+    """A request whose caller's thread waits for it.
 
-    __slots__ = ("_answer", "_asked", "_checked", "_has_room", "_held", "_is_answered", "_is_told")
+    Attributes:
+        is_answered: Whether there is no need to wait any more.
+    """
+
+    __slots__ = ("_answer", "_asked", "_checked", "_has_room", "_held", "_is_told", "is_answered")
 
     def __init__(self, checked: CheckedRequest, deadline: float, held: HeldBytes, asked: Asked) -> None:
         """Wait.
@@ -41,9 +45,9 @@ class WaitingCall(PendingRequest):
         self._asked = asked
         self._has_room = False
         self._answer: Mapping[str, Array] | ServeError = _NO_ANSWER
-        self._is_told = False
-        self._is_answered = threading.Lock()
-        self._is_answered.acquire()  # released with the answer
+        self.is_answered = False
+        self._is_told = threading.Lock()
+        self._is_told.acquire()  # released with the answer
 
     @property
     def connection(self) -> str:
@@ -100,7 +104,7 @@ class WaitingCall(PendingRequest):
         Raises:
             ServeError: If the request was refused.
         """
-        self._is_answered.acquire()
+        self._is_told.acquire()
         answer, self._answer = self._answer, _NO_ANSWER
         if isinstance(answer, ServeError):
             try:
@@ -110,11 +114,11 @@ class WaitingCall(PendingRequest):
         return answer
 
     def _tell(self, answer: Mapping[str, Array] | ServeError) -> None:
-        if self._is_told:
+        if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
-        self._is_told = True
+        self.is_answered = True
         self._answer = answer
-        self._is_answered.release()
+        self._is_told.release()
 
 
 class WaitingStep(PendingStep):
