@@ -12,5 +12,5 @@ Imports `grpcio_private`, `protocol` and every room below that.
 
 Threads: `completion_queue`, `large_requests`.
 
-Door: `completion_queue`, `dispatcher`, `open_streams`, `varying_fields`.
+Door: `completion_queue`, `dispatcher`, `open_streams`, `prefixes`, `varying_fields`.
 """

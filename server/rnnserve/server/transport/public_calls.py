@@ -27,6 +27,7 @@ from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.callers import PublicCaller
 from rnnserve.server.transport.error_statuses import ErrorsAsStatuses
 from rnnserve.server.transport.inference_calls import InferenceCall, StreamCall, UnaryCall
+from rnnserve.server.transport.recognition import Recognition
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.waiting_calls import WaitingCall, WaitingStep
 
@@ -58,6 +59,7 @@ class PublicCalls:
             budget: Budget of the bytes that ModelInfer's requests and responses hold.
         """
         self._service = service
+        self._recognition = Recognition(service)
         self._schedulers = schedulers
         self._budget = budget
         self._believes_callers = service.settings.private_sockets is not None
@@ -137,11 +139,11 @@ class PublicCalls:
         held: HeldBytes,
         pool: CallPool,
     ) -> bytes:
-        """Answer a request, of which nothing but its tensors is kept when it has been read: those are a copy."""
+        """Answer a request, of which nothing but its tensors is kept when it has been read: of a large one, a copy."""
         remaining, at = context.time_remaining(), now()
         deadline = math.inf if remaining is None else at + remaining
         check_unread(deadline, at)
-        served, checked = self._service.accept(received.pop(), caller)
+        served, checked = self._recognition.accept(received.pop(), caller)
         waiting, control = WaitingCall(checked, deadline, held, caller), checked.sequence
         del checked  # a call that is cancelled lets go of it, while this thread waits on
         try:
