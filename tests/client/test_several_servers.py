@@ -109,7 +109,7 @@ def test_one_at_a_time_where_that_is_asked_for(connect, servers):
 
 
 def test_an_unknown_way_is_refused():
-    with pytest.raises(InvalidRequest, match='balancing \'random\': expected "round_robin" or "pick_first"'):
+    with pytest.raises(InvalidRequest, match="balancing 'random': expected one of round_robin, weighted"):
         Client(balancing="random")  # type: ignore[arg-type]  # the mistake
 
 

@@ -6,12 +6,25 @@ and sends a call again that was lost, to the next one. Sources: gRPC's proposals
 """
 
 import json
-from typing import Literal
+from typing import Literal, get_args
 
-__all__ = ["Balancing", "service_config"]
+__all__ = ["BALANCINGS", "Balancing", "service_config"]
 
-Balancing = Literal["round_robin", "pick_first"]
-"""gRPC's name of the way: every server in turn, or one at a time, the next one after a loss."""
+Balancing = Literal["round_robin", "weighted_round_robin", "pick_first"]
+"""gRPC's name of the way: every server in turn; each by what it says that it can do; or one at a time, the next one
+after a loss."""
+
+BALANCINGS: tuple[Balancing, ...] = get_args(Balancing)
+
+_WEIGHTED = {
+    "enableOobLoadReport": True,
+    "oobReportingPeriod": "1s",
+    "blackoutPeriod": "3s",
+    "weightExpirationPeriod": "30s",
+    "weightUpdatePeriod": "1s",
+}
+"""Reports come on a stream of their own, and not with each answer. A server's first three seconds do not count, since
+its first requests are slow; until then, and where servers send none, each has its turn."""
 
 _SERVICE = "inference.GRPCInferenceService"
 _REPEATED = ("ModelInfer", "ModelMetadata")
@@ -30,13 +43,15 @@ def service_config(balancing: Balancing, *, repeats: bool, shuffles: bool = Fals
     """Write gRPC's service config.
 
     Args:
-        balancing: Way in which calls are spread. With `round_robin`, servers that say NOT_SERVING get none.
+        balancing: Way in which calls are spread. Servers that say NOT_SERVING get none, but by `pick_first`.
         repeats: Whether calls that were lost are sent again, within their deadline.
         shuffles: Whether `pick_first` goes through the addresses in an order of its own, and not in the given one.
     """
     policy: dict[str, object] = {"shuffleAddressList": True} if shuffles else {}
+    if balancing == "weighted_round_robin":
+        policy = _WEIGHTED
     config: dict[str, object] = {"loadBalancingConfig": [{balancing: policy}]}
-    if balancing == "round_robin":
+    if balancing != "pick_first":
         config["healthCheckConfig"] = {"serviceName": ""}
     if repeats:
         config["methodConfig"] = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 from rnnserve.client.addresses import check_addresses, is_one_server, resolve, target_of
-from rnnserve.client.balancing import Balancing, service_config
+from rnnserve.client.balancing import BALANCINGS, Balancing, service_config
 from rnnserve.client.channel import ChannelOptions
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.tls import TlsFiles
@@ -140,16 +140,17 @@ def parse_endpoint(
         tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
         tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.
         tls_key: File in PEM with the private key of `tls_certificate`.
-        balancing: "round_robin" for calls to every server in turn that says that it serves; "pick_first" for one server
-            at a time, in the order given, the next one after a loss.
+        balancing: "round_robin" for calls to every server in turn that says that it serves; "weighted_round_robin" by
+            what each says that it can do, for servers of rnnserve that are unlike; "pick_first" for one server at a
+            time, in the order given, the next one after a loss.
 
     Raises:
         InvalidRequest: A URL has no host and port, has another scheme, or is a wildcard address, on which a server can
             listen but cannot be reached. Or some URLs are with TLS and some without. Or the files cannot be used, or
             are given for a server without TLS.
     """
-    if balancing not in ("round_robin", "pick_first"):
-        raise InvalidRequest(f'balancing {balancing!r}: expected "round_robin" or "pick_first"')
+    if balancing not in BALANCINGS:
+        raise InvalidRequest(f"balancing {balancing!r}: expected one of {', '.join(BALANCINGS)}")
     urls = [servers] if isinstance(servers, str) else list(servers)
     if not urls:
         raise InvalidRequest("no server is given: expected host:port, or a list of such")

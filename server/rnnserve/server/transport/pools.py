@@ -32,6 +32,9 @@ _LOADING_THREADS, _LOADING_CALLS = 4, 64
 _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
 
+_REPORTS = 256
+"""Streams of load reports: each keeps a thread, too. A client that gets none takes turns without them."""
+
 _STREAM_THREADS = 256
 """Streams on the public way: each keeps a thread. The lane needs none."""
 
@@ -50,6 +53,7 @@ class Pools:
         control: Methods that answer at once.
         loading: Methods that load models.
         watches: Watches of the server's health.
+        reports: Streams of load reports.
         reflections: Streams of server reflection.
         inference: ModelInfer on the public transport.
         streams: ModelStreamInfer on the public transport.
@@ -59,6 +63,7 @@ class Pools:
     control: CallPool
     loading: CallPool
     watches: CallPool
+    reports: CallPool
     reflections: CallPool
     inference: CallPool
     streams: CallPool
@@ -67,7 +72,9 @@ class Pools:
     @property
     def all(self) -> tuple[CallPool, ...]:
         """Each of them."""
-        return self.control, self.loading, self.watches, self.reflections, self.inference, self.streams
+        return (
+            self.control, self.loading, self.watches, self.reports, self.reflections, self.inference, self.streams,
+        )  # fmt: skip
 
     @classmethod
     def of(cls, settings: Settings) -> "Pools":
@@ -91,6 +98,13 @@ class Pools:
                 TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS),
             ),
             watches=new_pool(_WATCHES, _WATCHES, "watch", _too_many_watches(), hopeless_seconds=_STREAM_HOPELESS),
+            reports=new_pool(
+                _REPORTS,
+                _REPORTS,
+                "report",
+                TooManyCalls("StreamCoreMetrics", _REPORTS),
+                hopeless_seconds=_STREAM_HOPELESS,
+            ),
             reflections=new_pool(
                 _REFLECTIONS,
                 _REFLECTIONS,

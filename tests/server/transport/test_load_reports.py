@@ -1,0 +1,158 @@
+"""Load reports: what they say, how often they come, when they end, and that clients balance by them."""
+
+import json
+import struct
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from rnnserve.server import Server, Settings
+from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.transport import load_reports
+from rnnserve.server.transport.load_reports import LoadReports
+from support.inference_requests import request
+from support.waiting import PATIENCE, until
+
+METHOD = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
+
+
+def interval(seconds, nanos=0):
+    duration = Duration(seconds=seconds, nanos=nanos).SerializeToString()
+    return bytes((0x0A, len(duration))) + duration
+
+
+def read(report):
+    """The numbers of a report by the numbers of their fields."""
+    assert len(report) == 27
+    return {report[at] >> 3: struct.unpack_from("<d", report, at + 1)[0] for at in range(0, 27, 9)}
+
+
+class _Context:
+    """A call that is open until it is ended."""
+
+    def __init__(self):
+        self.end = lambda: None
+
+    def add_callback(self, callback):
+        self.end = callback
+        return True
+
+
+Context: Any = _Context  # has what is needed of grpcio's
+
+
+def reports_of(*looks, cores=2):
+    """Reports of what the clock, the kernel and the table of counts say at each look."""
+    clock, busy, answered = (iter(column).__next__ for column in zip(*looks, strict=True))
+    return LoadReports(clock=clock, busy=busy, answered=answered, cores=cores)
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Without the time between two reports."""
+    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_report_has_what_was_between_two_looks():
+    looks = [(100.0, 7.0, 1000.0), (102.0, 9.0, 1300.0), (103.0, 9.5, 1300.0), (104.0, 99.0, 1301.0)]
+    stream = reports_of(*looks).stream(b"", Context())
+    assert [read(next(stream)) for _ in looks[1:]] == [
+        {1: 0.5, 6: 150.0, 9: 0.5}, {1: 0.25, 6: 0.0, 9: 0.25}, {1: 1.0, 6: 1.0, 9: 1.0},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("payload", "seconds"),
+    [
+        (b"", 1.0),
+        (interval(5), 5.0),
+        (interval(0, 100), 1.0),
+        (interval(2, 500_000_000), 2.5),
+        (interval(3600), 60.0),
+        (interval(3) + b"\x12\x01x", 3.0),  # and a name of a cost
+        (b"\x12\x01x", 1.0),
+    ],
+)
+def test_they_come_as_often_as_is_asked_for_within_bounds(monkeypatch, payload, seconds):
+    waited = []
+
+    class Ended(threading.Event):
+        def wait(self, timeout=None):
+            waited.append(timeout)
+            return True
+
+    monkeypatch.setattr(load_reports, "threading", SimpleNamespace(Event=Ended))
+    assert list(LoadReports().stream(payload, Context())) == []
+    assert waited == [seconds]
+
+
+@pytest.mark.parametrize("payload", [b"\x0a", b"\x0a\x05\x08", b"\x0a\x02\xff\xff", b"\x0a\x01"])
+def test_what_is_no_request(payload):
+    with pytest.raises(InvalidRequest, match=r"not an xds\.service\.orca\.v3\.OrcaLoadReportRequest"):
+        next(LoadReports().stream(payload, Context()))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_stream_ends_with_its_call_and_with_the_server():
+    reports = reports_of(*((float(at), 0.0, 0.0) for at in range(10)))
+    contexts = [Context() for _ in range(3)]
+    streams = [reports.stream(b"", context) for context in contexts]
+    for stream in streams:
+        next(stream)
+    contexts[0].end()
+    assert list(streams[0]) == []
+    reports.shut_down()
+    assert [list(stream) for stream in streams[1:]] == [[], []]
+    assert not reports._open
+    assert list(reports.stream(b"", Context())) == []
+
+
+WALK = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+
+
+def test_a_server_reports_what_it_has_answered_and_stops_at_once(repository):
+    with (
+        Server(Settings(repository, grpc_port=0, provider="cpu", grace=PATIENCE)) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        stream: Any = channel.unary_stream(METHOD)(interval(1), timeout=PATIENCE)
+        stub = GRPCInferenceServiceStub(channel)
+        stopping = threading.Event()
+
+        def ask():
+            while not stopping.is_set():
+                stub.ModelInfer(WALK)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            said: list[dict[int, float]] = []
+            until(lambda: said.append(read(next(stream))) or said[-1][6] > 10)
+        finally:
+            stopping.set()
+            asking.join(PATIENCE)
+        assert 0 < said[-1][1] <= 1
+        assert said[-1][9] == said[-1][1]
+        server.stop()
+        assert len(list(stream)) <= 1
+
+
+def test_a_client_that_balances_by_them_is_answered(repository):
+    config = {
+        "loadBalancingConfig": [{"weighted_round_robin": {"enableOobLoadReport": True, "oobReportingPeriod": "1s"}}],
+        "healthCheckConfig": {"serviceName": ""},
+    }
+    with (
+        Server(Settings(repository, grpc_port=0, provider="cpu")) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.service_config", json.dumps(config))]) as channel,
+    ):
+        stub = GRPCInferenceServiceStub(channel)
+        for _ in range(20):
+            assert stub.ModelInfer(WALK, timeout=PATIENCE).outputs
