@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from rnnserve.export.description.derived_axes import derive_axis
-from rnnserve.export.description.forward_trials import sizes_taken
+from rnnserve.export.description.forward_trials import VALUES_DECIDE, sizes_taken
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
@@ -22,6 +22,9 @@ __all__ = ["describe_outputs"]
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
 _Sizes = dict[str, int]
+
+_DRAWS_OF_SMALLEST = 8
+"""How often the smallest inputs are drawn: values that decide a size are told from sizes that do."""
 
 
 def describe_outputs(
@@ -135,21 +138,32 @@ def _add_axis(
 
 
 def _refuse_fewer(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse an axis that is fixed but for few steps, as a loop of `min(n, 5)` steps has it."""
+    """Refuse an axis that is fixed but for few steps, as a loop of `min(n, 5)` steps has it, or for some values."""
     smallest = {axis: low for axis, (low, _) in sizes.items()}
-    try:
-        results = compute(draw_inputs(inputs, np.random.default_rng(0), smallest))
-    except WrongArguments:  # the trial of sizes says so, and what to write
-        return
+    shapes: dict[str, list[tuple[int, ...]]] = {tensor.name: [] for tensor in outputs}
+    for seed in range(_DRAWS_OF_SMALLEST):
+        try:
+            results = compute(draw_inputs(inputs, np.random.default_rng(seed), smallest))
+        except WrongArguments:  # the trial of sizes says so, and what to write
+            return
+        for tensor in outputs:
+            shapes[tensor.name].append(results[tensor.name].shape)
     for tensor in outputs:
-        for at, (axis, size) in enumerate(zip(tensor.axes, results[tensor.name].shape, strict=False)):
-            if axis.size not in (DYNAMIC, size):
-                least = ", ".join(f'"{name}": ({axis.size}, …)' for name in sizes if name != BATCH)
+        for at, axis in enumerate(tensor.axes):
+            found = {shape[at] for shape in shapes[tensor.name]}
+            if axis.size == DYNAMIC or found == {axis.size}:
+                continue
+            if len(found) > 1:
+                said = " and ".join(map(str, sorted(found)))
                 raise UnsupportedModule(
-                    f'axis {at} of output "{tensor.name}" is {axis.size}, and {size} for the smallest inputs, '
-                    f"{smallest}, as a loop of min(n, {axis.size}) steps gives it. Say that requests have as many, "
-                    f"sizes={{{least}}}; or return as many in any case, padded with zeros"
+                    f'axis {at} of output "{tensor.name}" is {said} for inputs of one size. {VALUES_DECIDE}'
                 )
+            least = ", ".join(f'"{name}": ({axis.size}, …)' for name in sizes if name != BATCH)
+            raise UnsupportedModule(
+                f'axis {at} of output "{tensor.name}" is {axis.size}, and {min(found)} for the smallest inputs, '
+                f"{smallest}, as a loop of min(n, {axis.size}) steps gives it. Say that requests have as many, "
+                f"sizes={{{least}}}; or return as many in any case, padded with zeros"
+            )
 
 
 def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:

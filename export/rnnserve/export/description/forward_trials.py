@@ -17,10 +17,24 @@ from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_o
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["LONGEST", "bounds_in_words", "describe_arrays", "sizes_taken", "try_forward", "unsorted_lengths"]
+__all__ = [
+    "LONGEST",
+    "VALUES_DECIDE",
+    "bounds_in_words",
+    "describe_arrays",
+    "sizes_taken",
+    "try_forward",
+    "unsorted_lengths",
+]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
+
+VALUES_DECIDE = (
+    "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), as "
+    "another output"
+)
+"""What to do about an output whose size is another one for other values."""
 
 LONGEST = 3000
 """Steps of the longest sequences of a proof, where the description bounds them no closer."""
@@ -225,10 +239,7 @@ def _steps_advice(tensor: manifest_pb2.Tensor, shape: Sequence[int], trial: Mapp
     """Say what to do about an output that has fewer steps than it should."""
     fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < trial.get(axis.name, axis.size)]
     if len(shape) == len(tensor.axes) and not any(axis.name in trial for axis in fewer):
-        return (
-            "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), "
-            "as another output"
-        )
+        return VALUES_DECIDE
     return (
         "It has as many steps as the longest row, and needs those of the input: let a loop run over all of them, "
         "x.size(1), and where pad_packed_sequence gives it, pass total_length=x.size(1)"
