@@ -7,6 +7,7 @@
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -23,6 +24,7 @@ from fuzzing.served_models import CLASSIFIERS, publish_models
 from fuzzing.target import FuzzTarget
 from fuzzing.targets import NAMES, prepare_targets
 from fuzzing.traffic import Traffic, valid_requests
+from fuzzing.whole_reading import serve_reading_whole
 from rnnserve.server import Settings, choose_polling
 from rnnserve.server.testing import serve
 
@@ -58,9 +60,12 @@ def _differential(folder: Path, requests: int, seed: int) -> int:
     publish_models(folder)
     tally = Tally()
     traffic = Traffic(valid_requests(CLASSIFIERS, seed), seed)
-    lane, public = (Settings(provider="cpu", transport=transport) for transport in ("lane", "public"))
-    with serve(folder, lane) as one, serve(folder, public) as other, tqdm.tqdm(total=requests, unit="req") as progress:
-        for tally in compare([one.address, other.address], traffic.bursts(), most=_MOST_FINDINGS):
+    with contextlib.ExitStack() as stack:
+        settings = [Settings(provider="cpu", transport=transport) for transport in ("lane", "public")]
+        asked = [serve_reading_whole(folder), *(serve(folder, each) for each in settings)]
+        servers = [stack.enter_context(each) for each in asked]
+        progress = stack.enter_context(tqdm.tqdm(total=requests, unit="req"))
+        for tally in compare([server.address for server in servers], traffic.bursts(), most=_MOST_FINDINGS):
             progress.update(tally.statuses.total() - progress.n)
             if progress.n >= requests:
                 break

@@ -1,6 +1,7 @@
 """Mutated requests, many in flight, to both transports: the same bytes, the same status, the same message.
 
-`make fuzz` sends a million. A trial of the fuzzer itself is below: it finds defects that are planted in the lane.
+Both recognise requests by their prefixes, so a server that reads each one whole is asked, too. `make fuzz` sends a
+million. A trial of the fuzzer itself is below: it finds defects that are planted in what recognises them.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import pytest
 from fuzzing.differential import Tally, compare, compare_streams
 from fuzzing.served_models import CLASSIFIERS, publish_models
 from fuzzing.traffic import Traffic, valid_requests, valid_steps
+from fuzzing.whole_reading import serve_reading_whole
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.lane import prefixes, same_prefix, varying_fields
@@ -30,8 +32,8 @@ def published(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def public(published) -> Iterator[RunningServer]:
-    with serve(published, Settings(provider="cpu", transport="public")) as server:
+def whole(published) -> Iterator[RunningServer]:
+    with serve_reading_whole(published) as server:
         yield server
 
 
@@ -39,6 +41,13 @@ def public(published) -> Iterator[RunningServer]:
 def lane(published) -> Iterator[RunningServer]:
     """A server without any prefix in its cache."""
     with serve(published, Settings(provider="cpu", transport="lane")) as server:
+        yield server
+
+
+@pytest.fixture
+def public(published) -> Iterator[RunningServer]:
+    """Likewise."""
+    with serve(published, Settings(provider="cpu", transport="public")) as server:
         yield server
 
 
@@ -52,10 +61,10 @@ def met(targets: list[RunningServer], most_requests: int, *, most: int = 5) -> T
     return tally
 
 
-def test_both_transports_answer_mutated_requests_on_streams_alike(lane, public):
+def test_both_transports_answer_mutated_requests_on_streams_alike(whole, lane, public):
     seeds = valid_requests(CLASSIFIERS, SEED) + 3 * valid_steps(CLASSIFIERS, SEED)
     tally = Tally()
-    for tally in compare_streams([lane.address, public.address], Traffic(seeds, SEED).bursts()):
+    for tally in compare_streams([whole.address, lane.address, public.address], Traffic(seeds, SEED).bursts()):
         if tally.statuses.total() >= STEPS:
             break
     assert not tally.differences, "\n".join(map(str, tally.differences))
@@ -65,8 +74,8 @@ def test_both_transports_answer_mutated_requests_on_streams_alike(lane, public):
     assert common["NOT_FOUND"] > 0.05
 
 
-def test_both_transports_answer_mutated_requests_alike(lane, public):
-    tally = met([lane, public], REQUESTS)
+def test_both_transports_answer_mutated_requests_alike(whole, lane, public):
+    tally = met([whole, lane, public], REQUESTS)
     assert not tally.differences, "\n".join(map(str, tally.differences))
     common = {status: count / tally.statuses.total() for status, count in tally.statuses.items()}
     assert common["OK"] > 0.2  # mutants that pass go the fast way
@@ -154,6 +163,8 @@ def _similar(cache, payload):
         plant_id_of_any_bytes, plant_lengths_off_by_one, plant_outputs_of_the_last_prefix,
     ],
 )  # fmt: skip
-def test_it_finds_a_planted_defect(plant, monkeypatch, lane, public):
+@pytest.mark.parametrize("transport", ["lane", "public"])
+def test_it_finds_a_planted_defect(plant, transport, monkeypatch, whole, request):
+    server = request.getfixturevalue(transport)
     plant(monkeypatch)
-    assert met([lane, public], ENOUGH, most=1).differences
+    assert met([whole, server], ENOUGH, most=1).differences
