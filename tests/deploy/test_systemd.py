@@ -15,6 +15,9 @@ from support.waiting import PATIENCE
 
 UNIT = Path(__file__).parents[2] / "deploy/systemd/rnnserve.service"
 RNNSERVE = Path(sys.executable).parent / "rnnserve"
+PLACE = "/opt/rnnserve/bin/rnnserve"
+"""The command, as the unit has it."""
+
 MOST_EXPOSED = 20
 """Of what `systemd-analyze security` counts, tenths: from 0, a service that may do nothing, to 100."""
 
@@ -25,12 +28,19 @@ def setting(name):
     return value
 
 
+def link(folder):
+    """The command at a path without spaces, which units have to quote."""
+    program = folder / "rnnserve"
+    program.symlink_to(RNNSERVE)
+    return str(program)
+
+
 def analyze(tmp_path, text, *words):
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed: apt-get install systemd")
     unit = tmp_path / UNIT.name
-    unit.write_text(text.replace("/opt/rnnserve/bin/rnnserve", str(RNNSERVE)))
+    unit.write_text(text.replace(PLACE, link(tmp_path)))
     # It reads nothing of this machine's units.
     return subprocess.run(
         [program, *words, unit],
@@ -65,20 +75,25 @@ def test_the_time_to_stop_is_longer_than_the_server_takes():
     assert float(setting("TimeoutStopSec")) > takes + 5
 
 
-def test_it_starts_is_ready_reloads_and_stops(repository):
-    words = [str(RNNSERVE), *shlex.split(setting("ExecStart"))[1:-1], "--grpc-port", "0", "--http-port", "0"]
+def test_it_starts_is_ready_reloads_and_stops(repository, tmp_path):
+    program = link(tmp_path)
+    words = [program, *shlex.split(setting("ExecStart"))[1:-1], "--grpc-port", "0", "--http-port", "0"]
     words[words.index("--host") + 1] = "127.0.0.1"
-    with subprocess.Popen(
-        [*words, str(repository)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        address = process.stdout.readline().strip().rpartition(" ")[2]
-        post = setting("ExecStartPost").replace("/opt/rnnserve/bin/rnnserve health", f"{RNNSERVE} health {address}")
-        subprocess.run(shlex.split(post), check=True, timeout=PATIENCE, capture_output=True)
-        reload = setting("ExecReload").replace("$MAINPID", str(process.pid))
-        subprocess.run(shlex.split(reload), check=True, timeout=PATIENCE)
-        subprocess.run([RNNSERVE, "health", address], check=True, timeout=PATIENCE, capture_output=True)
-        process.send_signal(signal.SIGTERM)
-        process.stdout.read()
-        log = process.stderr.read()
-        assert process.wait(float(setting("TimeoutStopSec"))) == 0, log
-    assert "SIGHUP" in log
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen([*words, str(repository)], stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            address = process.stdout.readline().strip().rpartition(" ")[2]
+            post = setting("ExecStartPost").replace(f"{PLACE} health", f"{program} health {address}")
+            subprocess.run(shlex.split(post), check=True, timeout=PATIENCE, capture_output=True)
+            reload = setting("ExecReload").replace("$MAINPID", str(process.pid))
+            subprocess.run(shlex.split(reload), check=True, timeout=PATIENCE)
+            subprocess.run([program, "health", address], check=True, timeout=PATIENCE, capture_output=True)
+            process.send_signal(signal.SIGTERM)
+            process.stdout.read()
+            status = process.wait(float(setting("TimeoutStopSec")))
+        finally:
+            process.kill()  # its workers end with it
+    assert status == 0, (tmp_path / "log").read_text()
+    assert "SIGHUP" in (tmp_path / "log").read_text()
