@@ -12,6 +12,9 @@ from rnnserve.export.source_lines import is_users_code
 
 __all__ = ["functions_of", "names_in"]
 
+_KEPT_CODES = 4096
+"""How many functions' names are kept: each publication asks for them some dozens of times."""
+
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
     """Give the user's functions that a module may run.
@@ -71,10 +74,14 @@ def _named_in(function: types.FunctionType) -> list[Any]:
     return found
 
 
-def names_in(code: types.CodeType) -> set[str]:
-    """Give the global names and attributes that a code object names, and those within it."""
+@functools.lru_cache(_KEPT_CODES)
+def names_in(code: types.CodeType) -> frozenset[str]:
+    """Give the global names and attributes that a code object names, and those within it.
+
+    Names that no source can have are left out: pytest writes its own into the code that it runs.
+    """
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
-    return set(code.co_names).union(*map(names_in, inner))
+    return frozenset(filter(str.isidentifier, code.co_names)).union(*map(names_in, inner))
 
 
 def _is_set(cell: types.CellType) -> bool:

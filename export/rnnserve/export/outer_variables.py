@@ -8,6 +8,7 @@ a state is refused by its name; and they are left as they were.
 import collections
 import dataclasses
 import dis
+import functools
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -19,10 +20,25 @@ from rnnserve.export.held_modules import containers_in, held_objects, is_object,
 from rnnserve.export.module_functions import functions_of, names_in
 from rnnserve.export.source_lines import is_users_class, source_line
 
-__all__ = ["MISSING", "OuterLabel", "OuterVariable", "held_values", "outer_variables", "putting_back"]
+__all__ = [
+    "MISSING",
+    "OuterLabel",
+    "OuterVariable",
+    "containers_of_outer",
+    "held_values",
+    "outer_variables",
+    "putting_back",
+]
 
 _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 """PyTorch's own attributes, which change whenever parameters are replaced."""
+
+_KEPT_CODES = 8192
+"""How many functions' instructions are kept that set variables: each publication asks for them some dozens of times."""
+
+_MOST_ENTRIES = 10_000
+"""Entries of all lists, dicts and objects in a variable, from which on it holds data or parts of a program, and no
+state: it is not looked into. A global configuration may lead to all that a program has."""
 
 MISSING = object()
 """What a variable holds that is not set."""
@@ -90,6 +106,18 @@ def outer_variables(module: nn.Module) -> list[OuterVariable]:
     return list({(id(each.owner), each.key): each for each in found}.values())
 
 
+def containers_of_outer(value: Any) -> list[Any]:  # noqa: ANN401 - whatever a variable holds
+    """Give what `containers_in` gives of a variable's value; nothing where that has very many entries."""
+    found: list[Any] = []
+    entries = 0
+    for container in containers_in(value):
+        entries += 1 + len(container)
+        if entries > _MOST_ENTRIES:
+            return []
+        found.append(container)
+    return found
+
+
 def held_values(module: nn.Module) -> dict[str, list[Any]]:
     """Give what attributes and outer variables hold, or what is in their lists, dicts and objects.
 
@@ -109,7 +137,7 @@ def putting_back(variables: Iterable[OuterVariable]) -> Iterator[Callable[[], No
     for variable in variables:
         value = variable.get()
         yield lambda variable=variable, value=value: variable.put(value)  # type: ignore[misc]
-        yield from map(refilling, containers_in(value))
+        yield from map(refilling, containers_of_outer(value))
 
 
 def _of_function(function: types.FunctionType) -> Iterator[OuterVariable]:
@@ -149,7 +177,7 @@ def _named_classes(function: types.FunctionType) -> list[type]:
 
 
 def _leaves(value: Any) -> list[Any]:  # noqa: ANN401
-    inner = list(containers_in(value))
+    inner = containers_of_outer(value)
     return (
         [leaf for each in inner for leaf in (each.values() if isinstance(each, dict) else each)] if inner else [value]
     )
@@ -170,14 +198,15 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(each)
 
 
-def _stored_globals(code: types.CodeType) -> set[str]:
+def _stored_globals(code: types.CodeType) -> frozenset[str]:
     return _named_by(code, "STORE_GLOBAL")
 
 
-def _stored_attributes(code: types.CodeType) -> set[str]:
+def _stored_attributes(code: types.CodeType) -> frozenset[str]:
     return _named_by(code, "STORE_ATTR")
 
 
-def _named_by(code: types.CodeType, operation: str) -> set[str]:
+@functools.lru_cache(_KEPT_CODES)
+def _named_by(code: types.CodeType, operation: str) -> frozenset[str]:
     instructions = (each for inner in _codes(code) for each in dis.get_instructions(inner))
-    return {str(each.argval) for each in instructions if each.opname == operation}
+    return frozenset(str(each.argval) for each in instructions if each.opname == operation)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.held_modules import containers_in, held_modules, refilling
-from rnnserve.export.outer_variables import outer_variables, putting_back
+from rnnserve.export.outer_variables import containers_of_outer, outer_variables, putting_back
 
 __all__ = ["left_as_they_were", "restoring"]
 
@@ -91,7 +91,9 @@ def _module(module: nn.Module) -> Iterator[Callable[[], object]]:
         yield _resetting(submodule, attributes)
     outer = outer_variables(module)
     for value in (each.get() for each in outer):
-        tensors.update((id(tensor), tensor) for held in (value, *containers_in(value)) for tensor in _tensors(held))
+        tensors.update(
+            (id(tensor), tensor) for held in (value, *containers_of_outer(value)) for tensor in _tensors(held)
+        )
     yield from putting_back(outer)
     for tensor in tensors.values():
         yield _rewriting(tensor)
