@@ -116,3 +116,16 @@ def test_it_is_told_where_rounding_alone_moves_eager_far():
         'loud: rounding alone moves "y" of the module itself by 0.5 within 40 steps',
         'loud: rounding alone moves "h" of the module itself by 0.011 within 33 steps',
     ]
+
+
+def test_long_sums_of_large_values_are_judged_by_the_largest_value():
+    exact = np.full((1, 4), 640.0)
+    for kind, is_right in [("louder", False), ("long and loud", True)]:
+        distances = Distances()
+        moved = exact + LIMITS.sequence_rms_floor * 639
+        distances.add(kind, "y", 1000, found=moved, eager=exact, exact=exact)
+        row = distances.rows[kind, "y", 1000]
+        assert (row.failure(LIMITS) is None) == is_right
+        wrong = exact + LIMITS.sequence_rms_floor * 700
+        distances.add(kind, "y", 1000, found=wrong, eager=exact, exact=exact)
+        assert row.failure(LIMITS) is not None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.parity.tolerances import UNDECIDED, ParityLimits
+from rnnserve.export.parity.tolerances import LARGE_SUMS, UNDECIDED, ParityLimits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import scale
 
@@ -148,7 +148,7 @@ class Distances:
         row = self.rows[kind, name, length]
         row.eager_exact.add(_masked(eager - exact, mask), count)
         row.found_exact.add(_masked(found - exact, mask), count)
-        row.scale = max(row.scale, scale(_masked(exact, mask)))
+        row.scale = max(row.scale, scale(_masked(exact, mask)) * LARGE_SUMS.get(kind, 1.0))
 
     def add_moved(
         self, kind: str, name: str, length: int, *, moved: Array, exact: Array, mask: Array | None = None
@@ -188,7 +188,7 @@ class Distances:
         farthest: dict[tuple[str, str], tuple[float, int]] = {}
         for (kind, name, length), row in self.rows.items():
             distance = row.rounding.largest
-            if distance > UNDECIDED * row.scale:
+            if distance > UNDECIDED * row.scale / LARGE_SUMS.get(kind, 1.0):
                 farthest[kind, name] = max(farthest.get((kind, name), (0.0, 0)), (distance, length))
         return [
             f'{kind}: rounding alone moves "{name}" of the module itself by {distance:.2g} within {length:,} steps'

@@ -16,6 +16,7 @@ __all__ = [
     "AMPLIFIED",
     "CALM",
     "EAGER_ROUNDING",
+    "LARGE_SUMS",
     "LIMITS",
     "OTHER_FORMULA",
     "OTHER_RUNTIME",
@@ -41,6 +42,10 @@ ADOPTED_RMS = 2.5
 
 AMPLIFIED = 100.0
 """How many times the change by inputs moved by an ulp is no rounding any more: the order of a sum changes less."""
+
+LARGE_SUMS: Mapping[str, float] = MappingProxyType({"long and loud": 16.0})
+"""Kinds of which the limits of whole sequences grow with the largest value, and not with a sixteenth of it: the order
+in which a runtime adds a thousand large values moves their sum by ulps of that. Eager's own may be exact to less."""
 
 UNDECIDED = 1e-2
 """Distance of a value of 1 from float64 from which on users are told that the module itself amplifies rounding."""
