@@ -3,7 +3,7 @@
 import pytest
 
 from rnnserve.client.errors import DeadlineExceeded, Unavailable
-from rnnserve.client.operations import Pause, RemoteCall
+from rnnserve.client.remote_calls import Pause, RemoteCall
 from rnnserve.client.repeated_calls import repeat_calls
 from rnnserve.protos import inference_pb2 as pb
 

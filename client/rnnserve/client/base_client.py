@@ -14,7 +14,8 @@ from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import FilePath, Servers, parse_endpoint
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.hedging import Hedging
-from rnnserve.client.operations import ClientOperations, Pause, RemoteCall
+from rnnserve.client.operations import ClientOperations
+from rnnserve.client.remote_calls import Pause, RemoteCall
 from rnnserve.client.server_channels import ServerChannels
 from rnnserve.client.session_operations import SessionOperations, StateForm
 from rnnserve.client.tensors import Array

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.message import Message
 
 from rnnserve.client.errors import ClientError, FailedPrecondition
-from rnnserve.client.operations import OperationSteps, Pause, Place, RemoteCall, answer_calls
+from rnnserve.client.remote_calls import OperationSteps, Pause, Place, RemoteCall, answer_calls
 from rnnserve.protos.inference_pb2 import ModelInferRequest
 
 __all__ = ["KeptSequence"]

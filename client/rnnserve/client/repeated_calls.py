@@ -7,7 +7,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from rnnserve.client.errors import Cancelled, DeadlineExceeded, Unavailable
-from rnnserve.client.operations import OperationSteps, Pause, RemoteCall, answer_calls
+from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall, answer_calls
 
 __all__ = ["repeat_calls"]
 

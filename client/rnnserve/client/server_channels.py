@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from rnnserve.client.errors import Unavailable
-from rnnserve.client.operations import Place
+from rnnserve.client.remote_calls import Place
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 __all__ = ["ServerChannels"]

@@ -16,15 +16,9 @@ from typing import Any, Literal, TypeVar
 from rnnserve.client.errors import ClientError, InvalidAnswer, InvalidRequest, Unimplemented
 from rnnserve.client.kept_sequences import KeptSequence
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.operations import (
-    ClientOperations,
-    OperationSteps,
-    RemoteCall,
-    add_states,
-    check_model,
-    check_outputs,
-)
+from rnnserve.client.operations import ClientOperations, add_states, check_model, check_outputs
 from rnnserve.client.predictions import Prediction
+from rnnserve.client.remote_calls import OperationSteps, RemoteCall
 from rnnserve.client.repeated_calls import repeat_calls
 from rnnserve.client.row_inputs import InputsLike, RowInputs, check_rows, main_input
 from rnnserve.client.session_points import SessionPoints, sequence_axis

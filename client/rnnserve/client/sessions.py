@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.operations import OperationSteps
 from rnnserve.client.predictions import Prediction
+from rnnserve.client.remote_calls import OperationSteps
 from rnnserve.client.row_inputs import InputsLike
 from rnnserve.client.session_operations import SessionOperations, StateForm
 

@@ -12,8 +12,8 @@ from rnnserve.client.base_client import ClientBase, Deadline
 from rnnserve.client.classification import Classification
 from rnnserve.client.errors import Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.operations import OperationSteps, Pause, RemoteCall
 from rnnserve.client.predictions import Prediction
+from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall
 from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.session_operations import StateForm
 from rnnserve.client.sessions import Session

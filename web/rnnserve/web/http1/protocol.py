@@ -1,8 +1,7 @@
 """uvicorn's protocol, with the bounds that it lacks.
 
-Of uvicorn 0.54 (`uvicorn.protocols.http.httptools_impl`): the deadline between two requests ends with any byte, and
-there is none for a head, a body, or for writing; heads may have any size; what is refused there is answered in plain
-text. The parser, llhttp, is strict (docs/lab/findings.md, "HTTP in Python"); what it lets through is refused here.
+In uvicorn 0.54 the deadline between two requests ends with any byte; a head, a body and writing have none; heads may
+have any size; what is refused is answered in plain text. Its parser, llhttp, is strict; the rest is refused here.
 """
 
 import asyncio
@@ -23,7 +22,6 @@ from rnnserve.web.http1.write_progress import WriteProgress
 from rnnserve.web.scope_keys import GONE, HALF_CLOSED
 
 __all__ = ["FrontProtocol"]
-
 
 _HEAD_PIECE, _BODY_PIECE = 4 << 10, 16 << 10
 """Bytes that are parsed at a time: what is parsed cannot be stopped, and 4 KiB may hold 200 requests already."""
