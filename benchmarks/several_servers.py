@@ -183,7 +183,7 @@ def _seconds_to_share(ports: Sequence[int], model: str) -> float:
 
 
 def _measure_unequal(repository: Path, model: str, seconds: float, rounds: int) -> list[list[str]]:
-    """Ask a free server and one that shares its core, by both ways of balancing in turn; gives the table's rows."""
+    """Ask a server beside the client and one beside busy processes, by both ways in turn; gives the table."""
     walk = np.random.default_rng(0).uniform(-1, 1, (1, 64, 2)).astype(np.float32)  # (batch, sequence, features)
     first, second = sorted(os.sched_getaffinity(0))[:2]
     rows = []
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.unequal:
         rows = _measure_unequal(args.repository, args.model, args.seconds, args.rounds)
-        print(format_aligned_table(["", "requests/s", "failed", "p50", "p99", "by the free one"], rows))
+        print(format_aligned_table(["", "requests/s", "failed", "p50", "p99", "by the first"], rows))
         return 0
     rows = _measure(args.repository, args.model, args.seconds, by_envoy=args.envoy)
     head = ["", "requests/s", "failed", "longest", "its share after"]
