@@ -1,7 +1,6 @@
 """A whole server: put together from its rooms, made ready, run until it is told to stop."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
 from rnnserve.server.process.certificate_watch import CertificateWatch
+from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
@@ -317,4 +317,4 @@ class Server:
 
 def _trial_processes(threads: int) -> int:
     """Processes that may try versions at the same time: as many as there are cores for. Workers have one each."""
-    return max(1, min(len(os.sched_getaffinity(0)) // threads, _MOST_TRIAL_PROCESSES))
+    return max(1, min(usable_cores() // threads, _MOST_TRIAL_PROCESSES))

@@ -1,4 +1,4 @@
-"""How a field of `Settings` is an option of the command line: its help, and how its text is read."""
+"""How a field of `Settings` is an option of `rnnserve serve`: its help, and how its text is read."""
 
 import dataclasses
 import math
@@ -17,6 +17,7 @@ class Option:
         choices: The values that are accepted; empty for any that `parse` accepts.
         metavar: The argument's name in `--help`.
         is_positional: Whether the option is given by its place instead of by its name.
+        is_repeated: Whether it may be given several times: the field is a tuple.
     """
 
     help: str
@@ -24,6 +25,7 @@ class Option:
     choices: tuple[str, ...] = ()
     metavar: str | None = None
     is_positional: bool = False
+    is_repeated: bool = False
 
 
 def read_port(text: str) -> int:
@@ -83,6 +85,7 @@ def option(
     choices: tuple[str, ...] = (),
     metavar: str | None = None,
     is_positional: bool = False,
+    is_repeated: bool = False,
 ) -> Mapping[str, Option]:
     """Metadata of a field that is an option."""
-    return {"option": Option(help, parse, choices, metavar, is_positional)}
+    return {"option": Option(help, parse, choices, metavar, is_positional, is_repeated)}

@@ -79,7 +79,8 @@ class Settings:
         log_requests: Which requests have a line in the log: "errors", "none" or "all". Of the command only.
         traces: Export traces of requests. Of the command only.
         share_port: Let other processes listen on the port too, as workers do. Not an option of the command.
-        http_port: Where HTTP is served beside this server; None for nowhere. Not one, either: the command's own is.
+        sharers: Number of processes, this one included, that share what a limit on memory leaves. Not one, either.
+        http_port: Where HTTP is served beside this server; None for nowhere. Nor this: the command's own is.
         private_sockets: Folder for a socket of this server, which no other user can open: calls on it are those of the
             HTTP front, and say whose they are. None for no such socket.
 
@@ -308,6 +309,7 @@ class Settings:
         metadata=option("export traces (OpenTelemetry) as the variables OTEL_… say; needs the extra `otel`"),
     )
     share_port: bool = False
+    sharers: int = dataclasses.field(default=1, kw_only=True)
     http_port: int | None = dataclasses.field(default=None, kw_only=True)
     private_sockets: Path | None = dataclasses.field(default=None, kw_only=True)
 

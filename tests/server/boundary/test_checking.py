@@ -57,7 +57,7 @@ def test_a_response_for_which_there_is_no_address_space_is_refused_before_the_ru
     with pytest.raises(NoMemory) as refused:
         check_request(message, CLASSIFIER, DEFAULTS, 767)
     assert "the response would have 768 bytes" in str(refused.value)
-    assert "(ulimit -v) leaves 767 for one: send fewer rows" in str(refused.value)
+    assert "the limit on the server's memory leaves 767 for one: send fewer rows" in str(refused.value)
     assert refused.value.status == "RESOURCE_EXHAUSTED"
 
 

@@ -1,6 +1,5 @@
 """The processes that speak HTTP beside the server: when there are any, and what happens when one ends."""
 
-import argparse
 import importlib.util
 import os
 import re
@@ -12,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from rnnserve.server import Settings
-from rnnserve.server.commands import http_front, serve
+from rnnserve.server.commands import http_front
+from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.http_front import HttpFront
 from rnnserve.server.errors import StartError
 from support.bare_python import BARE_PYTHON
+from support.serve_options import configured
 from support.waiting import until
 
 ECHO = """
@@ -29,10 +30,8 @@ while True:
 """
 
 
-def arguments(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    return parser.parse_args(["models", *words])
+def arguments(*words: str) -> CommandSettings:
+    return configured("models", *words).command
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_the_command_of_a_front_has_what_its_server_has():
         tls_client_ca=Path("a"),
     )
     told = arguments("--log-level", "error", "--log-format", "json")
-    command = http_front._command(told, settings, Path("/sockets"))
+    command = http_front._command_line(told, settings, Path("/sockets"))
     assert command[3:] == [
         "web",
         "--upstream=unix:/sockets",

@@ -1,6 +1,5 @@
 """The log's lines: their form, and what they say of refusals."""
 
-import argparse
 import datetime as dt
 import json
 import logging
@@ -9,13 +8,12 @@ import os
 import pytest
 
 from rnnserve.common.log_format import log_formatter
-from rnnserve.server.commands import serve
-from rnnserve.server.commands.options import changed_options
 from rnnserve.server.commands.refusal_log import RefusalLog
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import CountTable
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import InvalidRequest, QueueFull
+from support.serve_options import configured
 
 
 def record(message, *args, error=None):
@@ -43,13 +41,12 @@ def test_json_is_an_object_a_line():
     assert dt.datetime.fromisoformat(line["time"]).tzinfo is not None
 
 
-def test_options_that_differ_are_named(tmp_path):
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
+def test_options_that_differ_are_named():
     told = ["--max-queue=7", "--http-port=0", "--no-triton-metrics", "--workers=2", "--log-format=json"]
-    changed = changed_options(parser.parse_args([str(tmp_path), *told]), serve.add_arguments)
-    assert sorted(changed) == sorted(told)
-    assert changed_options(parser.parse_args([str(tmp_path)]), serve.add_arguments) == []
+    told += ["--http-allow-host=a", "--http-allow-host=b"]
+    assert sorted(configured("models", *told).changed()) == sorted(told)
+    assert configured("models").changed() == []
+    assert configured("models", environment={"RNNSERVE_MAX_QUEUE": "7"}).changed() == ["--max-queue=7"]
 
 
 def test_a_flood_of_refusals_is_one_line(caplog):

@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from rnnserve.server import Settings
-from rnnserve.server.commands.options import add_options, read_options, write_options
+from rnnserve.server.commands.options import write_options
 from rnnserve.server.errors import StartError
+from support.serve_options import configured
 
 OTHER = Settings(
     repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", graph="scan", threads=3, transport="public",
@@ -25,9 +26,7 @@ OTHER = Settings(
 
 
 def parse(*words: str) -> Settings:
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    add_options(parser)
-    return read_options(parser.parse_args(words))
+    return configured(*words).settings
 
 
 def test_the_other_settings_differ_in_every_option():
@@ -88,6 +87,7 @@ def test_the_defaults():
         "traces": False,
         "max_connection_age_grace": 0.0,
         "share_port": False,
+        "sharers": 1,
         "http_port": None,
         "private_sockets": None,
     }

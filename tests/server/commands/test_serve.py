@@ -15,6 +15,7 @@ import pytest
 
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
+from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.options import write_options
 
 
@@ -50,9 +51,11 @@ def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
 
 
 def test_with_workers_it_supervises(done):
+    options = CommandSettings(no_http=True, workers=2, log_level="debug")
     assert serve.run(parse("models", "--no-http", "--workers", "2", "--log-level", "debug")) == 143
-    assert done[1:] == [("supervise", Settings(Path("models")), 2, "debug", "text", ANY, ANY)]
-    assert parse("models").workers == 1
+    assert done[1:] == [
+        ("supervise", Settings(Path("models")), options, ANY, "--workers=2 --no-http --log-level=debug")
+    ]
 
 
 @pytest.mark.parametrize(("age", "leave"), [(None, 66.0), (10.0, 11.0), (0.0, 0.0)])
@@ -74,27 +77,29 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
     monkeypatch.setattr(serve, "show_stacks_at_signals", lambda: None)
     monkeypatch.setattr("secrets.token_hex", lambda count: "0" * count)
     settings = Settings(Path("models"), grpc_port=0, max_queue=7, grace=0.5, max_connection_age=age)
-    assert serve._supervise(settings, 3, "warning") == 130
+    options = CommandSettings(workers=3, log_level="warning")
+    assert serve._supervise(settings, options) == 130
     printed = capsys.readouterr().out
     port = int(printed.removeprefix("gRPC on 127.0.0.1:"))
     assert printed == f"gRPC on 127.0.0.1:{port}\n"
     assert port > 0
-    options = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, grace=0.5, max_connection_age=age))
+    words = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, grace=0.5, max_connection_age=age))
     start = [
         sys.executable,
         "-m",
         "rnnserve.cli",
         "serve",
         "--log-level=warning",
+        "--workers=3",
         "--peers=" + 8 * "0",
         "--report-fd",
         "3",
     ]
-    assert (made["command"], made["count"], made["grace"]) == ([*start, *options], 3, 0.5)
+    assert (made["command"], made["count"], made["grace"]) == ([*start, *words], 3, 0.5)
     assert made["leave"] == pytest.approx(leave)
     assert (made["poll"], made["load_timeout"]) == (None, 120.0)
     polling = dataclasses.replace(settings, model_control="poll", poll=2.5, load_timeout=3.0, drain=4.0)
-    serve._supervise(polling, 3, "warning")
+    serve._supervise(polling, options)
     assert (made["poll"], made["load_timeout"], made["grace"]) == (2.5, 6.0, 4.5)
 
 

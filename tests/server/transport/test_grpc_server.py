@@ -15,6 +15,7 @@ from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_header
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
+from rnnserve.server.process.memory_limits import Room
 from rnnserve.server.transport import grpc_server
 from support.inference_requests import request
 from support.served_here import asking
@@ -157,8 +158,9 @@ def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
     assert "ModelInfer takes the public transport, which is slower" in caplog.text
 
 
+@pytest.mark.parametrize("limited", ["address_space_left", "memory_left"])
 @pytest.mark.parametrize("transport", ["lane", "public"])
-def test_what_little_address_space_bounds_is_as_before_when_there_is_more_of_it(repository, monkeypatch, transport):
+def test_what_little_memory_bounds_is_as_before_when_there_is_more_of_it(repository, monkeypatch, transport, limited):
     """What is received at once, which streams are open, what requests hold, and what memory is short."""
     settings = Settings(repository, grpc_port=0, provider="cpu", transport=transport)
 
@@ -177,6 +179,7 @@ def test_what_little_address_space_bounds_is_as_before_when_there_is_more_of_it(
         serving = server._transport
         usual = bounds()
         for left in (100 << 20, 1 << 50, 50 << 20, None):
-            monkeypatch.setattr(grpc_server, "address_space_left", lambda left=left: left)
+            room = None if left is None else Room(left, "it")
+            monkeypatch.setattr(grpc_server, limited, lambda *_, room=room: room)
             serving.set_ready(True)
             assert (bounds() == usual) == (left not in (100 << 20, 50 << 20))

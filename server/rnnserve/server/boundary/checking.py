@@ -77,11 +77,11 @@ def check_request(
         request: Message with the request.
         signature: Signature of the model.
         settings: Settings that say how large requests and responses may be.
-        response_room: Bytes of a response for which there is address space; None where it has no limit.
+        response_room: Bytes of a response for which there is memory; None where it has no limit.
 
     Raises:
         InvalidRequest: If anything about it is not as the signature and the settings say.
-        NoMemory: If there is no address space for its response.
+        NoMemory: If there is no memory for its response.
         Unsupported: If it asks for shared memory.
     """
     refuse_shared_memory(request)
@@ -280,7 +280,7 @@ def _refuse_large_response(
         )
     if room is not None and size > room:
         raise NoMemory(
-            f"the response would have {size:,} bytes, and the limit on the server's address space (ulimit -v) leaves "
+            f"the response would have {size:,} bytes, and the limit on the server's memory leaves "
             f"{room:,} for one: send fewer rows (the batch axis) or steps a request, or raise the limit"
         )
 

@@ -6,7 +6,6 @@ nowhere else, the server believes what a call's metadata say of the client's add
 changes nothing for gRPC.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import logging
@@ -23,17 +22,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.common.front_counts import FrontCounts
+from rnnserve.server.commands.command_settings import HTTP_PORT, CommandSettings
 from rnnserve.server.commands.ending import before_end_at_once
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
 from rnnserve.server.workers.worker_process import Backoff
 
-__all__ = ["HTTP_PORT", "HttpFront", "add_http_arguments", "http_front", "page_address"]
+__all__ = ["HttpFront", "http_front", "page_address"]
 
 _log = logging.getLogger(__name__)
-
-HTTP_PORT = 8000
-"""Where users of the protocol look for HTTP."""
 
 _NEEDED = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
 
@@ -48,38 +45,6 @@ _LONGEST_PATH = 90
 """Characters of the folder's path: with a socket's name, a path of 107 is the longest that the kernel takes."""
 
 _LEAST_BODY_BYTES = 32 << 20
-
-
-def add_http_arguments(parser: argparse.ArgumentParser, port: object, count: object) -> None:
-    """Declare the arguments that concern HTTP.
-
-    Args:
-        parser: Parser of the command.
-        port: Type of a port, for argparse.
-        count: Type of a number of 1 or more, for argparse.
-    """
-    parser.add_argument(
-        "--http-port",
-        type=port,  # type: ignore[arg-type]  # what argparse takes
-        metavar="PORT",
-        help=f"port for HTTP (REST v2); 0 takes a free one. Where not given: {HTTP_PORT}, if it is free and the extra "
-        "`web` is installed",
-    )
-    parser.add_argument("--no-http", action="store_true", help="serve gRPC alone")
-    parser.add_argument(
-        "--http-workers",
-        type=count,  # type: ignore[arg-type]  # what argparse takes
-        default=1,
-        metavar="N",
-        help="processes that speak HTTP; one that dies is replaced",
-    )
-    parser.add_argument(
-        "--http-allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="name that a proxy on this machine passes on in the header Host; may be given several times",
-    )
 
 
 class HttpFront:
@@ -181,12 +146,11 @@ class HttpFront:
 
 
 @contextlib.contextmanager
-def http_front(args: argparse.Namespace, settings: Settings, counts: Sequence[FrontCounts] = ()) -> Iterator[Settings]:
+def http_front(command: CommandSettings, settings: Settings, counts: Sequence[FrontCounts] = ()) -> Iterator[Settings]:
     """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
 
     Args:
-        args: Arguments of the command: `http_port`, `no_http`, `http_workers`, `http_allow_host`, `log_level`,
-            `log_format`.
+        command: Options of the command.
         settings: Settings of the server.
         counts: Memory for what each process of the front counts itself.
 
@@ -196,12 +160,12 @@ def http_front(args: argparse.Namespace, settings: Settings, counts: Sequence[Fr
     Raises:
         StartError: If a port for HTTP is asked for, and cannot be had, or the extra `web` is missing.
     """
-    listener = _listener(args, settings)
+    listener = _listener(command, settings)
     if listener is None:
         yield settings
         return
     with listener, _private_folder() as folder:
-        front = HttpFront(listener, folder, _command(args, settings, folder), args.http_workers, counts)
+        front = HttpFront(listener, folder, _command_line(command, settings, folder), command.http_workers, counts)
         before_end_at_once(front.discard)
         front.start()
         try:
@@ -210,10 +174,10 @@ def http_front(args: argparse.Namespace, settings: Settings, counts: Sequence[Fr
             front.stop()
 
 
-def _listener(args: argparse.Namespace, settings: Settings) -> socket.socket | None:
+def _listener(command: CommandSettings, settings: Settings) -> socket.socket | None:
     """A socket to listen on; None where there is to be no HTTP."""
-    is_asked = args.http_port is not None
-    if args.no_http:
+    is_asked = command.http_port is not None
+    if command.no_http:
         if is_asked:
             raise StartError("--http-port and --no-http exclude each other")
         return None
@@ -223,7 +187,7 @@ def _listener(args: argparse.Namespace, settings: Settings) -> socket.socket | N
             raise StartError(f"--http-port needs the package {missing[0]}: pip install 'rnnserve[web]'")
         _log.info("no HTTP: that needs the package %s: pip install 'rnnserve[web]'", missing[0])
         return None
-    port = args.http_port if is_asked else HTTP_PORT
+    port = command.http_port if is_asked else HTTP_PORT
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -257,12 +221,12 @@ def page_address(settings: Settings) -> str:
     return f"{'http' if settings.tls_certificate is None else 'https'}://{host}:{settings.http_port}/"
 
 
-def _command(args: argparse.Namespace, settings: Settings, folder: Path) -> list[str]:
+def _command_line(options: CommandSettings, settings: Settings, folder: Path) -> list[str]:
     command = [sys.executable, "-m", "rnnserve.cli", "web", f"--upstream=unix:{folder}", f"--host={settings.host}"]
-    command += [f"--log-level={args.log_level}", f"--log-format={args.log_format}"]
+    command += [f"--log-level={options.log_level}", f"--log-format={options.log_format}"]
     command += [f"--log-requests={settings.log_requests}", *(["--traces"] if settings.traces else [])]
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
-    command += [f"--allow-host={name}" for name in args.http_allow_host]
+    command += [f"--allow-host={name}" for name in options.http_allow_host]
     for name in ("tls_certificate", "tls_key", "tls_client_ca"):
         value = getattr(settings, name)
         if value is not None:

@@ -1,12 +1,12 @@
 """Where a server's metrics are had: a socket for the HTTP front, and a port of their own."""
 
-import argparse
 import contextlib
 import importlib.metadata
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
 from rnnserve.common.front_counts import FrontCounts
+from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.scrape_process import ScrapeProcess
 from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition
@@ -15,30 +15,12 @@ from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
 
-__all__ = ["Metrics", "add_metrics_arguments", "metrics_served"]
+__all__ = ["Metrics", "metrics_served"]
 
 _BACKLOG = 16
 
 SOCKET_NAME = "metrics"
 """In the folder of the private sockets; the workers' have names that end in .sock."""
-
-
-def add_metrics_arguments(parser: argparse.ArgumentParser, port: object) -> None:
-    """Declare the arguments that concern metrics.
-
-    Args:
-        parser: Parser of the command.
-        port: Function that reads a port.
-    """
-    parser.add_argument(
-        "--metrics-port",
-        type=port,  # type: ignore[arg-type]  # what argparse takes
-        metavar="PORT",
-        help="a port of its own for /metrics, beside that of HTTP; 0 takes a free one. Where not given: none",
-    )
-    parser.add_argument(
-        "--no-triton-metrics", action="store_true", help="leave out the names of Triton's metrics, nv_inference_…"
-    )
 
 
 class Metrics:
@@ -75,19 +57,19 @@ class Metrics:
 
 @contextlib.contextmanager
 def metrics_served(
-    args: argparse.Namespace, settings: Settings, fronts: Sequence[FrontCounts] = ()
+    command: CommandSettings, settings: Settings, fronts: Sequence[FrontCounts] = ()
 ) -> Iterator[Metrics]:
     """Answer scrapes inside the block.
 
     Args:
-        args: Arguments of the command: `metrics_port`, `no_triton_metrics`, `workers`.
+        command: Options of the command.
         settings: Settings of the server.
         fronts: Numbers of the HTTP fronts.
 
     Raises:
         StartError: If the port cannot be had.
     """
-    metrics = Metrics(has_triton_names=not args.no_triton_metrics)
+    metrics = Metrics(has_triton_names=not command.no_triton_metrics)
     metrics.totals.fronts += fronts
     listeners: list[socket.socket] = []
     if settings.private_sockets is not None:
@@ -95,12 +77,12 @@ def metrics_served(
         listener.bind(str(settings.private_sockets / SOCKET_NAME))
         listener.listen(_BACKLOG)
         listeners.append(listener)
-    if args.metrics_port is not None:
-        listener = _listen(settings.host, args.metrics_port)
+    if command.metrics_port is not None:
+        listener = _listen(settings.host, command.metrics_port)
         metrics.port = listener.getsockname()[1]
         listeners.append(listener)
     endpoint: MetricsEndpoint | ScrapeProcess
-    if args.workers > 1:
+    if command.workers > 1:
         metrics.totals.add(used_table())  # what the supervisor counts itself
         endpoint = MetricsEndpoint(listeners, metrics.text)
     else:  # the lane is in this process: a scrape would take its interpreter for milliseconds

@@ -17,24 +17,25 @@ from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.unblocked_output import unblock_output
+from rnnserve.server.commands.command_settings import CommandSettings
+from rnnserve.server.commands.configuration import MissingOption, read_configuration
 from rnnserve.server.commands.ending import Ending, end_at_once
-from rnnserve.server.commands.http_front import add_http_arguments, http_front, page_address
-from rnnserve.server.commands.metrics import Metrics, add_metrics_arguments, metrics_served
-from rnnserve.server.commands.options import add_options, argument_type, changed_options, read_options, write_options
+from rnnserve.server.commands.http_front import http_front, page_address
+from rnnserve.server.commands.metrics import Metrics, metrics_served
+from rnnserve.server.commands.options import add_options, given_options, write_options
 from rnnserve.server.commands.refusal_log import refusals_logged
 from rnnserve.server.commands.request_telling import check_tracing, requests_told
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
-from rnnserve.server.option import read_count, read_port
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.ports import reserve_port
 from rnnserve.server.workers.peers import Peers
 from rnnserve.server.workers.signals import follow_signals, receive_signals, watch_terminal
-from rnnserve.server.workers.supervisor import Supervisor, worker_count
+from rnnserve.server.workers.supervisor import Supervisor
 from rnnserve.server.workers.supervisor_link import Supervised
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
@@ -61,7 +62,11 @@ _MESSAGE_HEAD = 1 << 20
 _PEER_SECONDS = 2.0
 """Seconds that a worker may take to answer another one."""
 
-_SIGNALS = """
+_EPILOG = """
+options from elsewhere:
+  An option that is not given is taken from the environment, --max-queue from RNNSERVE_MAX_QUEUE; or else from the file
+  of --config (or RNNSERVE_CONFIG). Those without a value are written RNNSERVE_NO_HTTP=true, and no_http = true
+
 signals:
   SIGTERM, SIGINT   end: after --drain seconds no new requests, those in progress have --grace seconds. A second one,
                     half a second later or more, ends at once, with exit status 128 and its number; so does any while
@@ -73,28 +78,23 @@ signals:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments: every option of `Settings`, and what concerns the process only."""
+    """Declare the arguments: every option of `Settings` and of `CommandSettings`, and where else these may be."""
     parser.formatter_class = _Formatter
-    parser.epilog = _SIGNALS
+    parser.epilog = _EPILOG
     add_options(parser)
     parser.add_argument(
-        "--workers",
-        type=argument_type(worker_count),
-        default=1,
-        metavar="N",
-        help="processes that share the port; auto is one a core. One that dies or hangs is replaced",
-    )
-    add_http_arguments(parser, argument_type(read_port), argument_type(read_count))
-    add_metrics_arguments(parser, argument_type(read_port))
-    parser.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        help="how much to log on standard error",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="file in TOML with options, such as max_queue = 100, for what the command line does not give",
     )
     parser.add_argument(
-        "--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line"
+        "--print-config",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print every option and where it is from, as such a file, and end",
     )
+    parser.set_defaults(refuse=parser.error)
 
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
@@ -105,37 +105,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    _prepare_process(args.lifeline_fd)
-    process = "" if args.report_fd is None else f" [{os.getpid()}]"
-    logging.basicConfig(
-        level=args.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
-    )
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LogLimits())
-        if type(handler) is logging.StreamHandler:  # the one that has just been made
-            handler.setFormatter(log_formatter(args.log_format, has_process=bool(process)))
-    settings = read_options(args)
+    is_worker = args.report_fd is not None
     try:
-        if args.report_fd is not None:
+        configuration = read_configuration(given_options(args), args.config, {} if is_worker else os.environ)
+    except MissingOption as missing:
+        args.refuse(str(missing))
+    settings, command = configuration.settings, configuration.command
+    if hasattr(args, "print_config"):
+        print(configuration.text(), end="")
+        return 0
+    _prepare_process(args.lifeline_fd)
+    _set_up_log(command, is_worker=is_worker)
+    try:
+        if is_worker:
             supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.peers)
-            settings = dataclasses.replace(settings, share_port=True, private_sockets=args.private_sockets)
+            settings = dataclasses.replace(
+                settings, share_port=True, sharers=command.workers, private_sockets=args.private_sockets
+            )
             _count_in(args.counts_fd)
             with requests_told(settings):
                 has_threads = _serve(settings, supervised)
         else:
             check_tracing(settings)  # before anything is started
-            fronts = [FrontCounts() for _ in range(args.http_workers)]
+            fronts = [FrontCounts() for _ in range(command.http_workers)]
             with (
-                http_front(args, settings, fronts) as settings,
-                metrics_served(args, settings, fronts) as metrics,
+                http_front(command, settings, fronts) as settings,
+                metrics_served(command, settings, fronts) as metrics,
                 refusals_logged(metrics.totals, settings.log_requests),
             ):
-                options = " ".join(changed_options(args, add_arguments))
-                if args.workers > 1:
-                    return _supervise(settings, args.workers, args.log_level, args.log_format, metrics, options)
+                options = " ".join(configuration.changed())
+                if command.workers > 1:
+                    return _supervise(settings, command, metrics, options)
                 with requests_told(settings):
                     has_threads = _serve(settings, None, metrics, options)
-        if args.report_fd is None:
             _log.info("the server has ended")
         if has_threads:
             end_at_once(0)  # Python would wait for them
@@ -147,8 +149,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
+    """Log to standard error; each line of a worker names its process."""
+    process = f" [{os.getpid()}]" if is_worker else ""
+    logging.basicConfig(
+        level=command.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
+    )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimits())
+        if type(handler) is logging.StreamHandler:  # the one that has just been made
+            handler.setFormatter(log_formatter(command.log_format, has_process=is_worker))
+
+
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults in the help of arguments; the epilog's lines as they are."""
+    """Defaults in the help of arguments that have one; the epilog's lines as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _prepare_process(lifeline_fd: int | None) -> None:
@@ -245,14 +262,7 @@ def _keep_from_garbage_collection() -> None:
     gc.set_threshold(_COLLECT_OBJECTS, 20, 20)
 
 
-def _supervise(
-    settings: Settings,
-    workers: int,
-    log_level: str,
-    log_format: str = LOG_FORMATS[0],
-    metrics: Metrics | None = None,
-    options: str = "",
-) -> int:
+def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | None = None, changed: str = "") -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
     with (
@@ -260,16 +270,16 @@ def _supervise(
         reserve_port(settings.host, settings.grpc_port) as port,
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
-        command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={log_level}"]
-        if log_format != LOG_FORMATS[0]:
-            command.append(f"--log-format={log_format}")
-        command.append(f"--peers={secrets.token_hex(8)}")
+        command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={options.log_level}"]
+        if options.log_format != LOG_FORMATS[0]:
+            command.append(f"--log-format={options.log_format}")
+        command += [f"--workers={options.workers}", f"--peers={secrets.token_hex(8)}"]
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
         told = write_options(dataclasses.replace(settings, grpc_port=port))
         supervisor = Supervisor(
             lambda more: [*command, *more, *told],
-            workers,
+            options.workers,
             signals,
             grace=settings.drain + settings.grace,
             poll=settings.poll if settings.model_control == "poll" else None,
@@ -280,7 +290,7 @@ def _supervise(
         )
 
         def tell() -> None:
-            _log_start(settings, options)
+            _log_start(settings, changed)
             _print_ready(settings.host, port, settings.http_port, metrics)
 
         status = supervisor.run(tell)

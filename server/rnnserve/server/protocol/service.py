@@ -63,7 +63,7 @@ class Service:
     Attributes:
         repository: The models.
         settings: The limits of requests, and the provider that was asked for.
-        response_room: Bytes of a response for which there is address space; None where it has no limit.
+        response_room: Bytes of a response for which there is memory; None where it has no limit.
         sequences: Whose states are kept.
         is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
     """
@@ -138,7 +138,7 @@ class Service:
 
         Raises:
             InvalidRequest: If it is not one that may be run.
-            NoMemory: If there is no address space for its response.
+            NoMemory: If there is no memory for its response.
             NotFound: If the repository does not have the model or version that it names.
             NotReady: If that model does not serve.
             SessionEnded: If it is of a session that cannot be continued any more.
@@ -158,7 +158,7 @@ class Service:
 
         Raises:
             InvalidRequest: If it is not one that may be run.
-            NoMemory: If there is no address space for its response.
+            NoMemory: If there is no memory for its response.
             Unsupported: If it asks for what this server does not do.
         """
         try:

@@ -26,7 +26,7 @@ from rnnserve.server.grpcio_private.lasting import make_serving_lasting
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.grpcio_private.serving_thread import ServingThread
 from rnnserve.server.lane.dispatcher import Dispatcher
-from rnnserve.server.process.address_space import address_space_left, bytes_for_requests, stack_bytes
+from rnnserve.server.process.memory_limits import address_space_left, bytes_for_requests, memory_left, stack_bytes
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
@@ -52,7 +52,7 @@ _UNCOUNTED = 144 << 20
 """Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
 _ARRIVAL_COPIES, _FEWEST = 4, 2
-"""Where address space is short: how often a message may be there while it is received, read and refused; and how many
+"""Where memory is short: how often a message may be there while it is received, read and refused; and how many
 are received at once in any case, so that one that does not arrive does not keep the others waiting."""
 
 
@@ -104,7 +104,7 @@ class GrpcServer:
         reflection = conversing(ReflectionService().answer, pools.reflections)
         for name in REFLECTION_SERVICES:
             self._add_service(name, {"ServerReflectionInfo": reflection})
-        self._is_started = self._has_told_of_address_space = False
+        self._is_started = self._has_told_of_memory = False
         self._transport = self._new_transport(service, schedulers)
         self._credentials = server_credentials(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
@@ -141,24 +141,31 @@ class GrpcServer:
         self._health.set_serving(ready)
         self._memory_guard.take_models_into_account()
         if ready:
-            self._fit_into_address_space()
+            self._fit_into_memory()
 
-    def _fit_into_address_space(self) -> None:
-        """Hold requests to the address space that is left, where that is limited and little."""
-        uncounted = _UNCOUNTED + self._transport.threads * stack_bytes()
-        left = address_space_left()
-        self._budget.limit, said = bytes_for_requests(self._settings.max_held_bytes, uncounted, left)
-        if left is None or said is None:
+    def _fit_into_memory(self) -> None:
+        """Hold requests to what limits leave of address space and memory, where that is little."""
+        settings, stacks = self._settings, self._transport.threads * stack_bytes()
+        self._budget.limit, said, room = settings.max_held_bytes, None, None
+        for found, uncounted in (
+            (address_space_left(), _UNCOUNTED + stacks),
+            (memory_left(settings.sharers), _UNCOUNTED),
+        ):
+            if found is not None:
+                most, told = bytes_for_requests(settings.max_held_bytes, uncounted, found)
+                if told is not None and (said is None or most < self._budget.limit):
+                    self._budget.limit, said, room = most, told, found
+        if room is None:
             self._service.response_room = None
-            self._memory_guard.most_bytes = self._settings.max_held_bytes + _UNCOUNTED
+            self._memory_guard.most_bytes = settings.max_held_bytes + _UNCOUNTED
             self._transport.bound_receiving(None)
             return
         self._service.response_room = self._budget.limit // 2 // RESPONSE_COPIES  # of the half of one connection
-        self._memory_guard.most_bytes = max(left // 2, 0)
-        at_once = max(left // (_ARRIVAL_COPIES * message_bytes(self._settings)), _FEWEST)
+        self._memory_guard.most_bytes = max(room.left // 2, 0)
+        at_once = max(room.left // (_ARRIVAL_COPIES * message_bytes(settings)), _FEWEST)
         self._transport.bound_receiving(at_once)
-        if not self._has_told_of_address_space:  # it may be set ready again
-            self._has_told_of_address_space = True
+        if not self._has_told_of_memory:  # it may be set ready again
+            self._has_told_of_memory = True
             _log.warning("%s. At most %d messages of --max-message-bytes are received at once", said, at_once)
 
     def turns(self) -> dict[str, Callable[[], float]]:
@@ -276,5 +283,5 @@ class GrpcServer:
 
 def _is_narrow(settings: Settings) -> bool:
     """Whether there is little address space: less than twice what requests may take, before models are loaded."""
-    left = address_space_left()
-    return left is not None and left < 2 * (settings.max_held_bytes + _UNCOUNTED)
+    room = address_space_left()
+    return room is not None and room.left < 2 * (settings.max_held_bytes + _UNCOUNTED)

@@ -7,7 +7,6 @@ policy); the messages are `xds.data.orca.v3.OrcaLoadReport` and `xds.service.orc
 three numbers are written and one is read here, so that no other package's descriptors of them are in the way.
 """
 
-import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from rnnserve.server.clock import now
 from rnnserve.server.counting.places import ANSWERED
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.process.cgroup import usable_cores
 
 __all__ = ["LOAD_REPORT_SERVICE", "LoadReports"]
 
@@ -52,12 +52,12 @@ class LoadReports:
             clock: Clock, in seconds.
             busy: Function that gives the seconds for which this process has wanted a core; None to ask the kernel.
             answered: Function that gives how many requests it has answered; None to ask the table of counts.
-            cores: Number of cores that it may use; None for those of its affinity.
+            cores: Number of cores that it may use; None for `usable_cores`.
         """
         self._clock = clock
         self._busy = busy or _seconds_wanted
         self._answered = answered or _requests_answered
-        self._cores = cores or len(os.sched_getaffinity(0))
+        self._cores = cores or usable_cores()
         self._is_over = False
         self._open: set[threading.Event] = set()  # each set when its stream has to end
 

@@ -56,7 +56,7 @@ class Transport(Protocol):
         """Note whether memory is short."""
 
     def bound_receiving(self, at_most: int | None) -> None:
-        """Receive no more messages at once from now on, and one after a large one: there is little address space.
+        """Receive no more messages at once from now on, and one after a large one: there is little memory.
 
         Args:
             at_most: Messages that are received at once at the most, and streams that may be open, where each may

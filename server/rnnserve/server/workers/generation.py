@@ -9,12 +9,12 @@ what all were to serve of a model, they follow it.
 """
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Sequence
 
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
+from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.repository.pins import Pins, differing, replace_pins, serving
 from rnnserve.server.workers.joint_loading import Change, Coordinator
@@ -35,7 +35,7 @@ so there is nothing to be in doubt about."""
 
 def _starts_at_once() -> int:
     """Workers that may load at the same time: loading takes a core, and the most memory that a worker ever takes."""
-    return max(2, len(os.sched_getaffinity(0)))
+    return max(2, usable_cores())
 
 
 class Generation:

@@ -15,7 +15,6 @@ one worker and not the service.
 import dataclasses
 import functools
 import logging
-import os
 import select
 import signal
 import time
@@ -25,6 +24,7 @@ from rnnserve.server.counting.places import NOT_RELOADED, RELOADED
 from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
+from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.workers.generation import Generation, exit_text
 from rnnserve.server.workers.messages import Counts, Failed, Sum, Want
 from rnnserve.server.workers.signals import SAME_SECONDS, SignalPipe
@@ -50,13 +50,13 @@ _STACKS_SECONDS = 0.5
 
 
 def worker_count(text: str) -> int:
-    """Turn "auto" into one worker a core that this process may use, and a number into itself.
+    """Turn "auto" into one worker a core that this process may use (`usable_cores`), and a number into itself.
 
     Raises:
         ValueError: If it is neither.
     """
     if text == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise ValueError(f"{text!r} is neither auto nor a number of 1 or more")
     return int(text)

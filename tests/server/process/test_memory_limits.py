@@ -6,19 +6,19 @@ import sys
 
 import pytest
 
-from rnnserve.server.process.address_space import address_space_left, bytes_for_requests, stack_bytes
+from rnnserve.server.process.memory_limits import Room, address_space_left, bytes_for_requests, stack_bytes
 
 MB = 1 << 20
 
 
-@pytest.mark.parametrize("left", [None, 720 * MB, 10**12])
+@pytest.mark.parametrize("left", [720 * MB, 10**12])
 def test_where_there_is_room_nothing_changes_and_nothing_is_said(left):
-    assert bytes_for_requests(288 * MB, 144 * MB, left) == (288 * MB, None)
+    assert bytes_for_requests(288 * MB, 144 * MB, Room(left, "x")) == (288 * MB, None)
 
 
 @pytest.mark.parametrize(("left", "held"), [(718, 287), (200, 28), (150, 8), (-5, 8)])
 def test_where_there_is_little_requests_take_less_and_a_line_says_so(left, held):
-    most, said = bytes_for_requests(288 * MB, 144 * MB, left * MB)
+    most, said = bytes_for_requests(288 * MB, 144 * MB, Room(left * MB, "address space (ulimit -v)"))
     assert most == held * MB
     assert said is not None
     assert f"(ulimit -v) leaves {left} MB, and requests may take 720" in said
@@ -26,12 +26,12 @@ def test_where_there_is_little_requests_take_less_and_a_line_says_so(left, held)
 
 
 def test_requests_never_take_more_than_the_settings_say():
-    assert bytes_for_requests(MB, 144 * MB, 0)[0] == MB
+    assert bytes_for_requests(MB, 144 * MB, Room(0, "x"))[0] == MB
 
 
 def test_the_limit_of_the_process_is_read():
     """In another process, which is left with its limit."""
-    asked = "from rnnserve.server.process.address_space import address_space_left as left; print(left())"
+    asked = "from rnnserve.server.process.memory_limits import address_space_left as left; print(left().left)"
     said = subprocess.run(
         [sys.executable, "-c", f"import resource; resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33)); {asked}"],
         capture_output=True, text=True, check=True, timeout=60,

@@ -1,0 +1,228 @@
+"""Options of `rnnserve serve` from the command line, the environment, a file and their defaults."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from rnnserve.server import Settings
+from rnnserve.server.commands.command_settings import CommandSettings
+from rnnserve.server.commands.options import OPTIONS
+from rnnserve.server.errors import StartError
+from support.serve_options import configured
+
+# By option: a text for the command line and the environment, one for a file, and the value of both.
+OTHER = {
+    "repository": ("m", '"m"', Path("m")), "host": ("::1", '"::1"', "::1"), "grpc_port": ("0", "0", 0),
+    "provider": ("cpu", '"cpu"', "cpu"), "graph": ("scan", "'scan'", "scan"), "threads": ("3", "3", 3),
+    "transport": ("public", '"public"', "public"), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
+    "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
+    "session_key": ("s.key", '"s.key"', Path("s.key")), "session_age": ("90", "90", 90.0),
+    "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
+    "max_response_bytes": ("11", "1_1", 11), "max_held_bytes": ("3000000", "3_000_000", 3_000_000),
+    "max_batch": ("9", "9", 9), "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "13", 13),
+    "max_sequence_bytes": ("14", "14", 14), "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
+    "max_streams": ("15", "15", 15), "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
+    "model_control": ("explicit", '"explicit"', "explicit"), "poll": ("2", "2", 2.0), "load_model": ("*", '"*"', "*"),
+    "ready": ("all", '"all"', "all"), "load_timeout": ("0.5", "0.5", 0.5), "max_load_bytes": ("12", "12", 12),
+    "drain": ("1.5", "1.5", 1.5), "grace": ("0.25", "0.25", 0.25), "max_connection_age": ("0", "0", 0.0),
+    "max_connection_age_grace": ("3", "3", 3.0), "log_requests": ("all", '"all"', "all"), "traces": ("", "true", True),
+    "workers": ("2", "2", 2), "http_port": ("0", "0", 0), "no_http": ("", "true", True), "http_workers": ("2", "2", 2),
+    "http_allow_host": ("a", '["a"]', ("a",)), "metrics_port": ("0", "0", 0),
+    "no_triton_metrics": ("", "true", True), "log_level": ("debug", '"debug"', "debug"),
+    "log_format": ("json", '"json"', "json"),
+}  # fmt: skip
+
+# What an option needs beside it.
+BESIDE = {
+    "tls_certificate": {"tls_key": "k"},
+    "tls_key": {"tls_certificate": "c"},
+    "tls_client_ca": {"tls_certificate": "c", "tls_key": "k"},
+    "load_model": {"model_control": "explicit"},
+    "max_held_bytes": {"max_message_bytes": "8", "max_response_bytes": "8"},
+}
+
+
+def value_of(configuration, name):
+    owner = configuration.settings if name in {field.name for field in dataclasses.fields(Settings)} else None
+    return getattr(owner, name) if owner and name != "http_port" else getattr(configuration.command, name)
+
+
+def variables(name, text):
+    others = {} if name == "repository" else {"repository": "models"}
+    return {f"RNNSERVE_{key.upper()}": value for key, value in {**others, **BESIDE.get(name, {}), name: text}.items()}
+
+
+def test_each_option_is_tried_here():
+    assert list(OTHER) == [declared.name for declared in OPTIONS]
+    for declared in OPTIONS:
+        assert OTHER[declared.name][2] != declared.default
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_variable_gives_each_option(name):
+    text, _, value = OTHER[name]
+    found = configured(environment=variables(name, text or "true"))
+    assert value_of(found, name) == value
+    assert found.origins[name] == f"RNNSERVE_{name.upper()}"
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_file_gives_each_option(name, tmp_path):
+    _, text, value = OTHER[name]
+    file = tmp_path / "serve.toml"
+    file.write_text(f"# first\n\n{name} = {text}\n")
+    beside = {key: value for key, value in variables(name, "").items() if key != f"RNNSERVE_{name.upper()}"}
+    found = configured("--config", str(file), environment=beside)
+    assert value_of(found, name) == (tmp_path / value if isinstance(value, Path) else value)
+    assert found.origins[name] == f"{file}:3"
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_is_printed_is_a_file_that_gives_the_same(name, tmp_path):
+    found = configured("/models", environment=variables(name, OTHER[name][0] or "true"))
+    again = tmp_path / "again.toml"
+    text = found.text()
+    again.write_text(text)
+    read = configured(f"--config={again}")
+    for declared in OPTIONS:
+        value, expected = value_of(read, declared.name), value_of(found, declared.name)
+        assert value == (tmp_path / expected if isinstance(expected, Path) else expected)
+    origin = "command line" if name == "repository" else f"RNNSERVE_{name.upper()}"
+    assert next(line for line in text.splitlines() if line.startswith(f"{name} = ")).endswith(f"  # {origin}")
+
+
+def test_the_order(tmp_path):
+    file = tmp_path / "serve.toml"
+    file.write_text("repository = 'in_file'\nmax_queue = 1\nmax_batch = 2\nmax_sequence = 3\n")
+    environment = {"RNNSERVE_MAX_QUEUE": "10", "RNNSERVE_MAX_BATCH": "20", "RNNSERVE_CONFIG": str(file)}
+    found = configured("--max-queue=100", environment=environment)
+    settings = found.settings
+    assert (settings.max_queue, settings.max_batch, settings.max_sequence) == (100, 20, 3)
+    assert settings.repository == tmp_path / "in_file"
+    assert settings.max_streams == Settings().max_streams
+    assert [found.origins[f"max_{name}"] for name in ("queue", "batch", "sequence", "streams")] == [
+        "command line",
+        "RNNSERVE_MAX_BATCH",
+        f"{file}:4",
+        "default",
+    ]
+    other = tmp_path / "other.toml"
+    other.write_text("max_sequence = 4\n")
+    assert configured("m", f"--config={other}", environment=environment).settings.max_sequence == 4
+
+
+def test_an_option_without_a_value_is_taken_back_by_what_comes_before(tmp_path):
+    file = tmp_path / "serve.toml"
+    file.write_text("no_http = true\ntraces = true\n")
+    found = configured("m", f"--config={file}", environment={"RNNSERVE_NO_HTTP": "off"})
+    assert (found.command.no_http, found.settings.traces) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = 1\nmax_queu = 7\n", ":1: there is no option a"),
+        ("\nmax_queu = 7\n", ":2: there is no option max_queu; did you mean max_queue?"),
+        ("max-queue = 7\n", ":1: there is no option max-queue; did you mean max_queue?"),
+        ("# x\n[server]\nmax_queue = 7\n", ":2: there is no option server"),
+        ("max_queue = 0\n", ":1: max_queue: '0' is not a number of 1 or more"),
+        ("max_queue = 1.5\n", ":1: max_queue: '1.5' is not a number of 1 or more"),
+        ("max_queue = true\n", ":1: max_queue: True is not a number"),
+        ("max_queue = [1]\n", ":1: max_queue: [1] is not a number"),
+        ("grace = nan\n", ":1: grace: 'nan' is not a number of seconds"),
+        ("host = 1\n", ":1: host: 1 is not a text"),
+        ("tls_key = 1\n", ":1: tls_key: 1 is not a text"),
+        ("traces = 'yes'\n", ":1: traces: 'yes' is neither true nor false"),
+        ("transport = 'lan'\n", ":1: transport: 'lan' is not one of auto, lane, public"),
+        ("http_allow_host = 'a'\n", ":1: http_allow_host: 'a' is not a list"),
+        ("http_allow_host = [1]\n", ":1: http_allow_host: 1 is not a text"),
+        ("workers = 'two'\n", ":1: workers: 'two' is neither auto nor a number of 1 or more"),
+        ("max_queue = 7\nmax_queue = 8\n", ": not TOML: Cannot overwrite a value (at line 2, column 14)"),
+        ("max_queue\n", ": not TOML: Expected '=' after a key"),
+        ("# \xff".encode("latin-1"), ":1: not text in UTF-8"),
+        (b"#" * (1 << 20) + b"\n", " has more than 1,048,576 bytes"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused_with_its_line(text, said, tmp_path):
+    file = tmp_path / "serve.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StartError) as refused:
+        configured("models", f"--config={file}")
+    assert f"{file}{said}" in str(refused.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(StartError, match=r"the configuration .*nothing cannot be read: No such file or directory"):
+        configured("models", environment={"RNNSERVE_CONFIG": str(tmp_path / "nothing")})
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        (
+            "RNNSERVE_MAX_QUEU",
+            "7",
+            "there is no option of the variable RNNSERVE_MAX_QUEU; did you mean RNNSERVE_MAX_QUEUE?",
+        ),
+        ("RNNSERVE_SHARE_PORT", "1", "there is no option of the variable RNNSERVE_SHARE_PORT"),
+        ("RNNSERVE_MAX_QUEUE", "", "RNNSERVE_MAX_QUEUE: '' is not a number of 1 or more"),
+        ("RNNSERVE_TRACES", "maybe", "RNNSERVE_TRACES: 'maybe' is neither true nor false"),
+        ("RNNSERVE_READY", "some", "RNNSERVE_READY: 'some' is not one of any, all"),
+        ("RNNSERVE_GRPC_PORT", "tcp", "RNNSERVE_GRPC_PORT: 'tcp' is not a port"),
+    ],
+)
+def test_a_variable_that_says_something_else_is_refused_by_name(variable, text, said):
+    with pytest.raises(StartError) as refused:
+        configured("models", environment={variable: text})
+    assert str(refused.value).startswith(said)
+
+
+def test_variables_that_kubernetes_sets_are_none_of_ours():
+    """For services that are named "rnnserve", "rnnserve-grpc" and "rnnserve-http", with named ports."""
+    environment = {}
+    for service in ("RNNSERVE", "RNNSERVE_GRPC", "RNNSERVE_HTTP"):
+        environment |= {
+            f"{service}_SERVICE_HOST": "10.0.0.1",
+            f"{service}_SERVICE_PORT": "8001",
+            f"{service}_SERVICE_PORT_H2C": "8001",
+            f"{service}_PORT": "tcp://10.0.0.1:8001",
+            f"{service}_PORT_8001_TCP": "tcp://10.0.0.1:8001",
+            f"{service}_PORT_8001_TCP_PROTO": "tcp",
+            f"{service}_PORT_8001_TCP_PORT": "8001",
+            f"{service}_PORT_8001_TCP_ADDR": "10.0.0.1",
+        }
+    assert configured("models", environment=environment).changed() == []
+
+
+def test_several_values_of_a_variable():
+    found = configured("models", environment={"RNNSERVE_HTTP_ALLOW_HOST": "a, b.example"})
+    assert found.command == CommandSettings(http_allow_host=("a", "b.example"))
+
+
+def run(*words, **environment):
+    command = [sys.executable, "-m", "rnnserve.cli", "serve", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, check=False
+    )
+
+
+def test_the_command_prints_it_and_ends(tmp_path):
+    ended = run("models", "--print-config", "--http-allow-host", 'a"\x7f\\', RNNSERVE_MAX_QUEUE="7")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    table = tomllib.loads(ended.stdout)
+    assert (table["repository"], table["max_queue"], table["http_allow_host"]) == ("models", 7, ['a"\x7f\\'])
+    refused = run("models", "--print-config", RNNSERVE_MAX_QUEU="7")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+
+
+def test_a_worker_reads_no_variable():
+    """It has from its supervisor what that has read: a file may be another one by then."""
+    ended = run(
+        "models", "--print-config", "--report-fd=1", "--max-queue=9", RNNSERVE_MAX_QUEUE="x", RNNSERVE_CONFIG="x"
+    )
+    assert (ended.returncode, tomllib.loads(ended.stdout)["max_queue"]) == (0, 9)

@@ -1,0 +1,167 @@
+"""Limits of control groups, in the forms that they have: version 1 and 2, in a container and outside of one."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from rnnserve.server.process import cgroup
+from rnnserve.server.process.cgroup import Cgroups, usable_cores
+
+MB = 1 << 20
+NONE_IN_1 = str((1 << 63) - 4096)
+
+
+@pytest.fixture
+def system(tmp_path):
+    """A function that makes a process's view: its groups, what is mounted where, and the files there."""
+    root = tmp_path / "a folder"
+
+    def make(groups, mounts, files):
+        proc = root / "proc"
+        proc.mkdir(parents=True)
+        (proc / "cgroup").write_text("".join(f"{line}\n" for line in groups))
+        lines = []
+        for number, (seen, mounted, kind, options) in enumerate(mounts):
+            place = str(root / mounted).replace(" ", "\\040")
+            lines.append(f"{number} 23 0:28 {seen} {place} rw,relatime shared:9 - {kind} {kind} rw,{options}\n")
+        (proc / "mountinfo").write_text("".join(["22 1 8:1 / / rw - ext4 /dev/vda rw\n", *lines]))
+        for path, text in files.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(f"{text}\n")
+        return Cgroups(proc)
+
+    return make
+
+
+UNIFIED = [("/", "sys", "cgroup2", "nsdelegate")]
+
+
+def test_version_2(system):
+    found = system(
+        ["0::/unit/inner"],
+        UNIFIED,
+        {
+            "sys/unit/inner/cpu.max": "max 100000",
+            "sys/unit/inner/memory.max": "max",
+            "sys/unit/inner/memory.current": str(10 * MB),
+            "sys/unit/cpu.max": "150000 100000",
+            "sys/unit/memory.max": str(100 * MB),
+            "sys/unit/memory.current": str(60 * MB),
+            "sys/unit/memory.stat": f"anon {30 * MB}\ninactive_file {20 * MB}\nactive_file 7",
+            "sys/cpu.stat": "usage_usec 1",
+        },
+    )
+    assert (found.cores(), found.memory_left()) == (1.5, 60 * MB)
+
+
+def test_of_a_group_and_its_parents_the_smallest_limit_counts(system):
+    files = {"sys/a/cpu.max": "400000 100000", "sys/a/b/cpu.max": "50000 100000", "sys/a/b/c/cpu.max": "300000 100000"}
+    for folder, limit in (("a", 50), ("a/b", 80), ("a/b/c", 60)):
+        files |= {f"sys/{folder}/memory.max": str(limit * MB), f"sys/{folder}/memory.current": str(10 * MB)}
+    found = system(["0::/a/b/c"], UNIFIED, files)
+    assert (found.cores(), found.memory_left()) == (0.5, 40 * MB)
+
+
+OF_1 = [("/", "sys/cpu,cpuacct", "cgroup", "cpu,cpuacct"), ("/", "sys/memory", "cgroup", "memory")]
+
+
+def test_version_1_beside_a_version_2_without_controllers(system):
+    found = system(
+        ["9:name=systemd:/u", "4:memory:/g", "1:cpu,cpuacct:/g", "0::/u"],
+        [*OF_1, ("/", "sys/unified", "cgroup2", "rw")],
+        {
+            "sys/memory/g/memory.limit_in_bytes": str(100 * MB),
+            "sys/memory/g/memory.usage_in_bytes": str(90 * MB),
+            "sys/memory/g/memory.stat": f"inactive_file 1\ntotal_inactive_file {15 * MB}",
+            "sys/memory/memory.limit_in_bytes": NONE_IN_1,
+            "sys/memory/memory.usage_in_bytes": str(900 * MB),
+            "sys/cpu,cpuacct/g/cpu.cfs_quota_us": "250000",
+            "sys/cpu,cpuacct/g/cpu.cfs_period_us": "100000",
+            "sys/cpu,cpuacct/cpu.cfs_quota_us": "-1",
+            "sys/cpu,cpuacct/cpu.cfs_period_us": "100000",
+        },
+    )
+    assert (found.cores(), found.memory_left()) == (2.5, 25 * MB)
+
+
+@pytest.mark.parametrize("seen", ["/docker/abc", "/other"])
+def test_a_container_that_sees_its_own_group_alone(system, seen):
+    """The group is named as the machine sees it, and mounted as the root of what the container sees."""
+    found = system(
+        ["4:memory:/docker/abc"],
+        [(seen, "sys/memory", "cgroup", "memory")],
+        {"sys/memory/memory.limit_in_bytes": str(64 * MB), "sys/memory/memory.usage_in_bytes": str(4 * MB)},
+    )
+    assert (found.cores(), found.memory_left()) == (None, 60 * MB)
+
+
+def test_more_in_use_than_the_limit(system):
+    found = system(["0::/"], UNIFIED, {"sys/memory.max": "5", "sys/memory.current": "7"})
+    assert found.memory_left() == -2
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"sys/cpu.max": "max 100000", "sys/memory.max": "max", "sys/memory.current": "7"},
+        {"sys/cpu.max": "", "sys/memory.max": "x", "sys/memory.current": "7"},
+        {"sys/cpu.max": "5 0", "sys/memory.max": "5"},
+    ],
+    ids=["nothing", "max", "no numbers", "half"],
+)
+def test_without_a_limit(system, files):
+    found = system(["0::/"], UNIFIED, files)
+    assert (found.cores(), found.memory_left()) == (None, None)
+
+
+def test_without_proc(tmp_path):
+    found = Cgroups(tmp_path)
+    assert (found.cores(), found.memory_left()) == (None, None)
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 4), (0.5, 1), (1.0, 1), (2.5, 2), (9.0, 4)])
+def test_cores_by_affinity_and_quota(monkeypatch, quota, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr(cgroup.Cgroups, "cores", lambda _: quota)
+    assert usable_cores() == cores
+
+
+ASKED = "from rnnserve.server.process.cgroup import *; c = Cgroups(); print(usable_cores(), c.cores(), c.memory_left())"
+
+
+@contextlib.contextmanager
+def group(controller, limits):
+    """A group of the machine's own, of version 1 or 2, of which what is started inside the block may be."""
+    of_1 = Path("/sys/fs/cgroup", controller)
+    folder = (of_1 if of_1.is_dir() else Path("/sys/fs/cgroup")) / f"rnnserve-test-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    try:
+        try:
+            for names, text in limits:
+                next(folder / name for name in names if (folder / name).exists()).write_text(text)
+        except (OSError, StopIteration):
+            pytest.skip(f"the controller {controller} is not to be had here")
+        yield folder / "cgroup.procs"
+    finally:
+        folder.rmdir()
+
+
+def test_the_machine_s_own():
+    memory = (("memory.max", "memory.limit_in_bytes"), str(64 * MB))
+    period = (("cpu.max", "cpu.cfs_period_us"), "100000")
+    half = (("cpu.max", "cpu.cfs_quota_us"), "50000")
+    with group("memory", [memory]) as of_memory, group("cpu", [period, half]) as of_cpu:
+        joined = f'echo $$ > "{of_memory}"; echo $$ > "{of_cpu}"; exec "$@"'
+        command = ["sh", "-c", joined, "sh", sys.executable, "-c", ASKED]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    assert said[:2] == ["1", "0.5"]
+    assert 32 * MB < int(said[2]) < 64 * MB
