@@ -151,7 +151,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 def _check_numbers(module: nn.Module) -> None:
     """Check that no weight is NaN, as training that diverged leaves them. Infinities may be meant: masks have them."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if tensor.isnan().any():
+        if torch.isnan(tensor.to_dense()).any():
             raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
 
 

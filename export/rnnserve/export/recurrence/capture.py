@@ -22,6 +22,7 @@ from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
 from rnnserve.export.recurrence.refusals import FixedSize, explain, refuse_random_numbers, refuse_scripts
 from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.size_functions import SizeFunctionMode
+from rnnserve.export.recurrence.sparse_weights import dense_weights
 from rnnserve.export.recurrence.zero_states import remove_zero_states
 from rnnserve.protos.protocol_words import BATCH
 
@@ -125,11 +126,18 @@ def frozen(module: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def prepared(module: nn.Module) -> Iterator[None]:
     """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes."""
-    held = held_modules(module).values()
+    held = list(held_modules(module).values())
     attributes = [(each, dict(each.__dict__), dict(each._buffers)) for each in held]  # noqa: SLF001
     refill = [refilling(each) for own in held for value in own.__dict__.values() for each in containers_in(value)]
     refill += putting_back(outer_variables(module))
-    with intercepted(), capture_session.opened(module), torch.no_grad(), RecurrentFunctionMode(), SizeFunctionMode():
+    with (
+        intercepted(),
+        capture_session.opened(module),
+        torch.no_grad(),
+        RecurrentFunctionMode(),
+        SizeFunctionMode(),
+        dense_weights(held),
+    ):
         try:
             yield
         finally:
