@@ -117,7 +117,7 @@ def load_fake(folder, name, version, device, *, allow_unproven, allow_non_finite
     """Load a version that has passed, without a file."""
     assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
     assert (threads, allow_non_finite) == (1, False)
-    manifest = types.SimpleNamespace(inputs=[], outputs=[], self_sha256=f"{name}/{version}")
+    manifest = types.SimpleNamespace(model=name, inputs=[], outputs=[], self_sha256=f"{name}/{version}")
     return types.SimpleNamespace(
         name=name, version=version, manifest=manifest, device=device, graph=known.graph, about={}
     )
@@ -131,7 +131,7 @@ def fake_models(monkeypatch):
 
 def serve_newest(monkeypatch, wanted: int = 1, not_chosen: tuple[int, ...] = ()):
     """Let the configs say that the `wanted` newest versions serve, except for those not chosen."""
-    monkeypatch.setattr(loader, "read_config", lambda folder, _: model_config_pb2.ModelConfig(name=folder.name))
+    monkeypatch.setattr(draft, "read_config", lambda folder, *_: model_config_pb2.ModelConfig(name=folder.name))
 
     def choose(_, versions):
         return sorted(set(versions) - set(not_chosen), reverse=True), wanted

@@ -3,7 +3,6 @@
 import types
 
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.server.repository.folders import fingerprints
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import Repository
@@ -31,7 +30,7 @@ class Published:
 
         new_loader(models).load()
         self.trials.begun.clear()
-        seen = fingerprints(self.root)
+        seen = models.folders.fingerprints()
         return LiveRepository(models, new_loader, poll=None, seen=seen, on_tick=lambda: None, **self.bounds)
 
     def publish(self, version, digest="first"):

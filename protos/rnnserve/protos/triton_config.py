@@ -30,12 +30,13 @@ class MissingConfigError(ConfigError):
     """There is no config.pbtxt in the model's folder."""
 
 
-def read_config(folder: Path, inside: Path | None = None) -> model_config_pb2.ModelConfig:
+def read_config(folder: Path, inside: Path | None = None, only: str | None = None) -> model_config_pb2.ModelConfig:
     """Read `<folder>/config.pbtxt`, with the model's name filled in where the file leaves it out.
 
     Args:
         folder: `<repository>/<model>`.
         inside: Folder in which the file has to lie, after all links; None: anywhere.
+        only: The name of the model, whatever the folder and the file call it; None for that of the folder.
 
     Raises:
         MissingConfigError: If there is none.
@@ -55,9 +56,9 @@ def read_config(folder: Path, inside: Path | None = None) -> model_config_pb2.Mo
         config = text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         raise ConfigError(f"{CONFIG}: is not a ModelConfig of Triton: line {error}") from error
-    if config.name not in ("", folder.name):
+    if not only and config.name not in ("", folder.name):
         raise ConfigError(f'{CONFIG}: names the model "{config.name}", but lies in the folder of "{folder.name}"')
-    config.name = folder.name
+    config.name = only or folder.name
     return config
 
 

@@ -18,7 +18,7 @@ from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, fingerprints
+from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, ModelFolders
 from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import PinnedLoader
@@ -82,10 +82,11 @@ class Server:
             # A worker that replaces another serves what that did: whatever the folder holds may have changed since.
             seen: dict[str, Fingerprint] = {} if pins is None else dict.fromkeys(pins, NEVER_SEEN)
             if is_live and pins is None and settings.repository.is_dir():
-                seen.update(fingerprints(settings.repository))
+                seen.update(ModelFolders(settings.repository, settings.model_name).fingerprints())
             self._repository = Repository(
                 settings.repository,
                 pins,
+                only=settings.model_name,
                 wanted=settings.wanted_models,
                 control=settings.model_control,
                 ready=settings.ready,

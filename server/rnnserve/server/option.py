@@ -4,7 +4,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
-__all__ = ["Option", "option", "read_count", "read_period", "read_port", "read_seconds"]
+from rnnserve.protos.names import is_model_name
+
+__all__ = ["Option", "option", "read_count", "read_model_name", "read_period", "read_port", "read_seconds"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,17 @@ class Option:
     metavar: str | None = None
     is_positional: bool = False
     is_repeated: bool = False
+
+
+def read_model_name(text: str) -> str:
+    """Read the name of a model.
+
+    Raises:
+        ValueError: If a model may not have it; the message is for the user.
+    """
+    if not is_model_name(text):
+        raise ValueError(f"{text!r} is not a model's name: letters, digits, _, . and -, not beginning with . or -")
+    return text
 
 
 def read_port(text: str) -> int:

@@ -11,14 +11,13 @@ from typing import Self
 
 from rnnserve.common.request_lines import LOG_REQUESTS
 from rnnserve.server.errors import StartError
-from rnnserve.server.option import option, read_count, read_period, read_port, read_seconds
+from rnnserve.server.option import option, read_count, read_model_name, read_period, read_port, read_seconds
 
 __all__ = ["Settings"]
 
 _SHARED_CONNECTION_AGE = 60.0
 """Seconds that a connection to one of several workers lasts: after so long at most, the clients of a worker that leaves
 are with others. A new connection costs its first request about 1 ms."""
-
 
 _RESPONSE_HEAD = 1 << 20
 """Bytes of a response beside its outputs, at most."""
@@ -30,6 +29,7 @@ class Settings:
 
     Attributes:
         repository: The folder with the models.
+        model_name: The name of the one model whose folder `repository` is; None where it holds a folder for each.
         host: Name or address to listen on.
         grpc_port: 0 for any that is free.
         provider: "cpu", "cuda", or "auto" for CUDA where a trial of it succeeds.
@@ -43,16 +43,14 @@ class Settings:
         tls_key: File in PEM with the private key; given together with `tls_certificate`.
         tls_client_ca: File in PEM with the authorities of client certificates (mutual TLS): clients without a
             certificate of one of these cannot connect. None admits every client.
-        session_key: File with the keys that seal the states of sessions, 32 random bytes each: the first seals, all
-            open. None for a server that seals none.
+        session_key: File with keys that seal the states of sessions, 32 random bytes each: the first seals, all open.
         session_age: Seconds after which a sealed state is too old to be continued.
         max_queue: Number of requests that may wait for each model; as many more of its sequences may wait for their
             turn, and on the public transport as many calls of all models for a thread that reads them.
         max_wait: Seconds that what waits for a model may take, as estimated from measured costs.
         max_message_bytes: Largest request, in bytes as sent.
         max_response_bytes: Largest response, in bytes of its outputs.
-        max_held_bytes: Bytes of requests in hand and of responses not yet sent, which count twice, since gRPC copies
-            them; of one connection, half.
+        max_held_bytes: Bytes of requests in hand and, twice, of responses not yet sent; of one connection, half.
         max_batch: Most rows (sequences) in one request.
         max_sequence: Most steps of one sequence.
         max_sequences: Sequences whose states are kept; of one connection, half.
@@ -102,9 +100,20 @@ class Settings:
         default="auto",
         metadata=option("where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")),
     )
+    transport: str = dataclasses.field(
+        default="auto",
+        metadata=option(
+            "how inference requests are received; auto is the lane, the fast way, where grpcio has what it needs",
+            choices=("auto", "lane", "public"),
+        ),
+    )
+    _: dataclasses.KW_ONLY
+    model_name: str | None = dataclasses.field(
+        default=None,
+        metadata=option("serve one model, under this name: REPOSITORY is its folder", read_model_name, metavar="NAME"),
+    )
     graph: str = dataclasses.field(
         default="auto",
-        kw_only=True,
         metadata=option(
             "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN "
             "operators have, for the CPU (native serves the others); auto is what was decided when the version was "
@@ -114,18 +123,10 @@ class Settings:
     )
     threads: int = dataclasses.field(
         default=1,
-        kw_only=True,
         metadata=option(
             "threads of a run, for large models on machines with cores to spare; each model has as many of its own. "
             "Small models gain nothing. Workers times threads should be no more than the cores",
             read_count,
-        ),
-    )
-    transport: str = dataclasses.field(
-        default="auto",
-        metadata=option(
-            "how inference requests are received; auto is the lane, the fast way, where grpcio has what it needs",
-            choices=("auto", "lane", "public"),
         ),
     )
     tls_certificate: Path | None = dataclasses.field(
@@ -206,7 +207,6 @@ class Settings:
     )
     share_sequences: bool = dataclasses.field(
         default=False,
-        kw_only=True,
         metadata=option(
             "let any connection continue, replace and end any sequence whose id it names, as in Triton; else each "
             "connection has ids of its own, and a sequence_key leads to a sequence from any"
@@ -300,18 +300,16 @@ class Settings:
     )
     log_requests: str = dataclasses.field(
         default=LOG_REQUESTS[0],
-        kw_only=True,
         metadata=option("which requests have a line in the log; of errors some of each reason", choices=LOG_REQUESTS),
     )
     traces: bool = dataclasses.field(
         default=False,
-        kw_only=True,
         metadata=option("export traces (OpenTelemetry) as the variables OTEL_… say; needs the extra `otel`"),
     )
     share_port: bool = False
-    sharers: int = dataclasses.field(default=1, kw_only=True)
-    http_port: int | None = dataclasses.field(default=None, kw_only=True)
-    private_sockets: Path | None = dataclasses.field(default=None, kw_only=True)
+    sharers: int = 1
+    http_port: int | None = None
+    private_sockets: Path | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

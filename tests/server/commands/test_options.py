@@ -13,7 +13,8 @@ from rnnserve.server.errors import StartError
 from support.serve_options import configured
 
 OTHER = Settings(
-    repository=Path("-models"), host="::1", grpc_port=0, provider="cpu", graph="scan", threads=3, transport="public",
+    repository=Path("-models"), model_name="it", host="::1", grpc_port=0, provider="cpu", graph="scan", threads=3,
+    transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"),
     session_key=Path("s.key"), session_age=90.0, max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
@@ -49,6 +50,7 @@ def test_the_defaults():
     settings = Settings()
     assert dataclasses.asdict(settings) == {
         "repository": Path("repository"),
+        "model_name": None,
         "host": "127.0.0.1",
         "grpc_port": 8001,
         "provider": "auto",

@@ -27,7 +27,7 @@ def root(tmp_path, monkeypatch):
             publish(root, name, version)
     serve_newest(monkeypatch)
 
-    def config(folder, inside):
+    def config(folder, inside, only):
         if (folder / "config.pbtxt").exists():
             raise ArtifactError("config.pbtxt: nonsense")
         return model_config_pb2.ModelConfig(name=folder.name)
@@ -40,7 +40,7 @@ def root(tmp_path, monkeypatch):
     def read(folder, keep, inside):
         return types.SimpleNamespace(manifest=types.SimpleNamespace(self_sha256=digest(folder)))
 
-    monkeypatch.setattr(loader, "read_config", config)
+    monkeypatch.setattr(draft, "read_config", config)
     monkeypatch.setattr(pinned_loader, "read_config", config)
     monkeypatch.setattr(loader, "load_model", load)
     monkeypatch.setattr(loader, "check_tensors", lambda *_: None)

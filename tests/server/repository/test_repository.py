@@ -9,7 +9,7 @@ import pytest
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
-from rnnserve.server.repository import loader
+from rnnserve.server.repository import draft
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from support.fake_trials import NO_GOOD, FakeTrials, serve_newest
@@ -103,13 +103,13 @@ def test_where_all_are_to_serve_one_that_does_not_makes_the_server_not_ready(roo
 
 
 def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monkeypatch):
-    def read(folder, inside):
+    def read(folder, inside, only):
         assert inside is None  # links may lead anywhere where what serves does not change
         if folder.name == "b":
             raise ArtifactError("config.pbtxt: is\n  missing")
         return model_config_pb2.ModelConfig()
 
-    monkeypatch.setattr(loader, "read_config", read)
+    monkeypatch.setattr(draft, "read_config", read)
     models = loaded(root)
     assert statuses(models)["b"] == {1: Status(UNAVAILABLE, "config.pbtxt: is missing")}
     with pytest.raises(NotReady, match=r'^model "b" does not serve: config.pbtxt: is missing$'):

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rnnserve.protos import model_config_pb2
-from rnnserve.protos.artifact import ArtifactError, read_version
-from rnnserve.protos.triton_config import CONFIG, versions_to_serve
+from rnnserve.protos.artifact import MANIFEST, ArtifactError, read_version
+from rnnserve.protos.triton_config import CONFIG, read_config, versions_to_serve
 from rnnserve.server.repository.catalogue import Catalogue
 from rnnserve.server.repository.entries import READY, UNAVAILABLE, Entry, ServedVersion, Status, unloaded
-from rnnserve.server.repository.folders import way_out
+from rnnserve.server.repository.folders import ModelFolders, way_out
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.pins import Pins
 
@@ -31,6 +31,7 @@ class Draft(Catalogue):
 
     Attributes:
         generation: Increased whenever what serves has changed: what was cached of it is out of date then.
+        folders: The folders of the models.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Draft(Catalogue):
         entries: Mapping[str, Entry],
         ready: str,
         *,
+        only: str | None = None,
         pins: Pins | None = None,
         serving: Mapping[str, Entry] | None = None,
         may_change: bool = False,
@@ -49,6 +51,7 @@ class Draft(Catalogue):
             root: The repository's folder.
             entries: Entries, as for `Catalogue`.
             ready: The rule of readiness, as for `Catalogue`.
+            only: The name of the one model whose folder the repository's is; None for a repository.
             pins: The versions that another worker serves: no others are looked at. None for what the folder holds.
             serving: The catalogue that serves while this is loaded beside it.
             may_change: Whether what serves changes while the server runs. Then whoever may write to the repository must
@@ -56,6 +59,7 @@ class Draft(Catalogue):
         """
         super().__init__(root, entries, ready)
         self.generation = 0
+        self.folders = ModelFolders(root, only)
         self._pins = pins
         self._beside: Mapping[str, Entry] = serving or {}
         self._may_change = may_change
@@ -65,9 +69,13 @@ class Draft(Catalogue):
         """The folder in which files that are read have to lie, after all links; None: anywhere."""
         return self.root if self._may_change else None
 
-    def folder(self, name: str) -> Path:
-        """Give a model's folder."""
-        return self.root / name
+    def config(self, name: str) -> model_config_pb2.ModelConfig:
+        """Read a model's config.pbtxt.
+
+        Raises:
+            ConfigError: If it cannot be used.
+        """
+        return read_config(self.folders.of(name), self.inside, self.folders.only)
 
     def found(self, name: str) -> list[int]:
         """Give the numbers of the versions that a model's folder has, oldest first.
@@ -121,7 +129,7 @@ class Draft(Catalogue):
         if served is None:
             return None
         self.check_links(name, version)
-        found = read_version(self.root / name / str(version), keep=(), inside=self.inside).manifest.self_sha256
+        found = read_version(self.folders.of(name) / str(version), keep=(), inside=self.inside).manifest.self_sha256
         return served.model if found == served.model.manifest.self_sha256 else None
 
     def check_links(self, name: str, version: int | None = None) -> None:
@@ -135,7 +143,8 @@ class Draft(Catalogue):
         if self.inside is None:
             return
         try:
-            out = way_out(self.root, self.root / name if version is None else self.root / name / str(version))
+            folder = self.folders.of(name)
+            out = way_out(self.root, folder if version is None else folder / str(version))
         except OSError as error:
             raise ArtifactError(f"its folder cannot be read: {error.strerror}") from error
         if out is not None:
@@ -169,12 +178,15 @@ class Draft(Catalogue):
             wanted = versions_to_serve(config, sorted(pinned))[1]
         return sorted(pinned, reverse=True), wanted
 
-    def check_pin(self, model: Model) -> None:
-        """Check that a version is the one that other workers serve.
+    def check(self, model: Model) -> None:
+        """Check that a version is of the model in whose folder it lies, and the one that other workers serve.
 
         Raises:
-            ArtifactError: If it was published anew since.
+            ArtifactError: If it is another model's, or was published anew since.
         """
+        published = model.manifest.model
+        if self.folders.only is None and published != model.name:
+            raise ArtifactError(f'{MANIFEST}: is of "{published}", but lies in the folder of "{model.name}"')
         if self._pins is None:
             return
         digest = self._pins[model.name].versions[int(model.version)].digest

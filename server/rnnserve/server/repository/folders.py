@@ -10,7 +10,7 @@ from pathlib import Path
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["NEVER_SEEN", "Fingerprint", "fingerprints", "model_folders", "version_numbers", "way_out"]
+__all__ = ["NEVER_SEEN", "Fingerprint", "ModelFolders", "version_numbers", "way_out"]
 
 _MOST_FILES = 64
 """Files of a version that are looked at: it may have 16 beside its manifest, and others do not matter."""
@@ -23,14 +23,60 @@ NEVER_SEEN: Fingerprint = frozenset({("", 0, 0, 0)})
 """Of no folder: a model of which this has been seen has changed, even if it has no folder."""
 
 
-def model_folders(root: Path) -> dict[str, Path]:
-    """List the folders of models, by name, in order; hidden ones are none.
+class ModelFolders:
+    """Where the models of a server lie: each in a folder of its name, or one in the repository's folder itself.
 
-    Raises:
-        OSError: If the repository's folder cannot be read.
+    The first is a repository. The second is what is mounted where a platform serves one model, as KServe does; the name
+    of the folder says nothing then, and the model has one of its own.
+
+    Attributes:
+        root: The repository's folder.
+        only: The name of the one model whose folder the repository's is; None for a repository.
     """
-    paths = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return {path.name: path for path in paths}
+
+    def __init__(self, root: Path, only: str | None = None) -> None:
+        self.root = root
+        self.only = only
+
+    def find(self) -> dict[str, Path]:
+        """List the folders of models, by name, in order; hidden ones are none.
+
+        Raises:
+            OSError: If the repository's folder cannot be read.
+        """
+        paths = sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if self.only:
+            return {self.only: self.root} if paths else {}
+        return {path.name: path for path in paths}
+
+    def of(self, name: str) -> Path:
+        """Give a model's folder, whether there is one or not."""
+        return self.root if self.only else self.root / name
+
+    def fingerprints(self) -> Mapping[str, Fingerprint]:
+        """Look at all folders of models.
+
+        Returns:
+            The fingerprint of each, by the model's name. That of a folder that cannot be read is empty.
+
+        Raises:
+            OSError: If the repository's folder cannot be read.
+        """
+        return {name: _fingerprint(folder) for name, folder in self.find().items()}
+
+    def mistake(self) -> str | None:
+        """Say that the repository's folder is of the other kind, if it looks as if it were.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        is_model = (self.root / CONFIG).exists()
+        if is_model and not self.only:
+            return f"{self.root} is the folder of one model, for {CONFIG} lies in it: name the model with --model-name"
+        models = ", ".join(sorted(path.parent.name for path in self.root.glob(f"*/{CONFIG}")))
+        if self.only and models and not is_model:
+            return f"--model-name {self.only}: {self.root} is the folder not of one model, but of {models}"
+        return None
 
 
 def version_numbers(folder: Path) -> list[int]:
@@ -58,18 +104,6 @@ def way_out(root: Path, folder: Path) -> str | None:
             if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(inside):
                 return entry.name
     return None
-
-
-def fingerprints(root: Path) -> Mapping[str, Fingerprint]:
-    """Look at all folders of models.
-
-    Returns:
-        The fingerprint of each, by the model's name. That of a folder that cannot be read is empty.
-
-    Raises:
-        OSError: If the repository's folder cannot be read.
-    """
-    return {name: _fingerprint(folder) for name, folder in model_folders(root).items()}
 
 
 def _fingerprint(folder: Path) -> Fingerprint:

@@ -30,7 +30,7 @@ from rnnserve.server.errors import (
 )
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.folders import Fingerprint, fingerprints
+from rnnserve.server.repository.folders import Fingerprint
 from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import find_versions
@@ -239,11 +239,11 @@ class LiveRepository:
     def _look(self) -> None:
         """Load the models whose folders have changed, and have stayed as they are for a moment."""
         try:
-            before = fingerprints(self._models.root)
+            before = self._models.folders.fingerprints()
             changed = {name for name in {*before, *self._seen} if before.get(name) != self._seen.get(name)}
             if not changed or self._is_stopped.wait(self._settled_seconds):
                 return
-            after = fingerprints(self._models.root)
+            after = self._models.folders.fingerprints()
             settled = {name for name in changed if before.get(name) == after.get(name)}
             if settled and self._update(settled).is_whole:
                 self._seen = {name: found for name, found in self._seen.items() if name not in settled} | {
@@ -256,7 +256,7 @@ class LiveRepository:
 
     def _reload(self) -> None:
         try:
-            before = fingerprints(self._models.root)
+            before = self._models.folders.fingerprints()
             if self._models.served() and not before:
                 raise LoadFailed(f"no model lies in {self._models.root} any more")
             loader = self._update(
@@ -268,9 +268,10 @@ class LiveRepository:
             self._seen = before
 
     def _mend(self, names: Collection[str], pins: Pins) -> None:
+        folders = self._models.folders
         for name in names:
             try:
-                find_versions(self._models.root / name, pins[name], self._models.inside)
+                find_versions(folders.of(name), pins[name], self._models.inside, folders.only)
             except (ArtifactError, OSError) as error:
                 raise LoadFailed(f"{name}: {error}") from error
         self._prepare(names, pins, [])

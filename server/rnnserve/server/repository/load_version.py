@@ -71,7 +71,7 @@ def try_version(
 
     Args:
         folder: Folder of the version.
-        name: Name of the model, as its folder is named.
+        name: Name of the model.
         version: Number of the version, as text.
         device: "cpu" or "cuda".
         graph: "auto", "native" or "scan", as `Settings.graph`.
@@ -85,7 +85,7 @@ def try_version(
         ArtifactError: If anything about the version does not hold; the message names the file.
         StartError: If the device cannot be had.
     """
-    artifact = _read(folder, name, allow_unproven, inside)
+    artifact = _read(folder, allow_unproven, inside)
     return _try(artifact, name, version, _Place(device, threads), graph, rounds)[1]
 
 
@@ -105,7 +105,7 @@ def load_model(
 
     Args:
         folder: Folder of the version.
-        name: Name of the model, as its folder is named.
+        name: Name of the model.
         version: Number of the version, as text.
         device: "cpu" or "cuda".
         allow_unproven: Whether versions are loaded, too, that were adopted from an ONNX file and not compared with its
@@ -120,7 +120,7 @@ def load_model(
             names the file.
         StartError: If the device cannot be had.
     """
-    artifact = _read(folder, name, allow_unproven, inside, None if known is None else known.graph.file)
+    artifact = _read(folder, allow_unproven, inside, None if known is None else known.graph.file)
     place = _Place(device, threads)
     if known is None:
         model, known = _try(artifact, name, version, place, AUTO)
@@ -160,24 +160,21 @@ def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> 
     )
 
 
-def _read(folder: Path, name: str, allow_unproven: bool, inside: Path | None, graph_file: str | None = None) -> Version:
+def _read(folder: Path, allow_unproven: bool, inside: Path | None, graph_file: str | None = None) -> Version:
     """Read a version whose digests hold.
 
     Args:
         folder: Folder of the version.
-        name: Name of the model.
         allow_unproven: Whether such versions pass, as for `load_model`.
         inside: Folder, as for `load_model`.
         graph_file: The only graph that is kept; None for all.
 
     Raises:
-        ArtifactError: If it cannot be trusted, is another model's, or is adopted and may not be.
+        ArtifactError: If it cannot be trusted, or is adopted and may not be.
     """
     keep = (*(FILES.values() if graph_file is None else (graph_file,)), PARTS, GOLDEN, DEFAULTS)
     # The parity record is read by the trial only.
     artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside)
-    if artifact.manifest.model != name:
-        raise ArtifactError(f'{MANIFEST}: is of "{artifact.manifest.model}", but lies in the folder of "{name}"')
     if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:
         raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
     return artifact

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.triton_config import check_tensors, read_config
+from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.error_texts import one_line
@@ -161,7 +161,7 @@ class Loader:
         try:
             self._models.found(name)
             self._models.check_links(name)
-            config = read_config(self._models.folder(name), self._models.inside)
+            config = self._models.config(name)
             chosen, wanted = self._models.chosen(name, config)
         except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
             reason = _reason(error)
@@ -221,7 +221,7 @@ class Loader:
     def _begin(self, candidate: Candidate) -> None:
         name, version = candidate.name, str(candidate.version)
         trial = Trial(
-            self._models.folder(name) / version,
+            self._models.folders.of(name) / version,
             name,
             version,
             self._device,
@@ -288,7 +288,7 @@ class Loader:
         name, version, config = candidate.name, candidate.version, candidate.config
         try:
             model = load_model(
-                self._models.folder(name) / str(version),
+                self._models.folders.of(name) / str(version),
                 name,
                 str(version),
                 self._device,
@@ -298,8 +298,8 @@ class Loader:
                 inside=self._models.inside,
                 known=findings,
             )
+            self._models.check(model)
             check_tensors(config, model.manifest.inputs, model.manifest.outputs)
-            self._models.check_pin(model)
         except StartError:
             raise
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does

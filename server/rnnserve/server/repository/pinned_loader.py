@@ -14,7 +14,6 @@ from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.triton_config import read_config
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.folders import model_folders
 from rnnserve.server.repository.loader import LOOK_SECONDS, Loader
 from rnnserve.server.repository.pins import ModelPins, Pins, differing, digests
 from rnnserve.server.repository.repository import Repository
@@ -125,24 +124,25 @@ class PinnedLoader:
         if self._wanted is not None:
             return self._wanted
         try:
-            return list(model_folders(self._models.root))
+            return list(self._models.folders.find())
         except OSError as error:
             raise StartError(f"the folder {self._models.root} cannot be read: {error.strerror}") from error
 
 
-def find_versions(folder: Path, pins: ModelPins, inside: Path | None = None) -> None:
+def find_versions(folder: Path, pins: ModelPins, inside: Path | None = None, only: str | None = None) -> None:
     """Look whether a model's folder holds, undamaged, what pins say that serves; nothing is loaded.
 
     Args:
         folder: Folder of the model.
         pins: The versions of it that serve.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
+        only: The model's name, where its folder is named otherwise.
 
     Raises:
         ArtifactError: If it does not; the message names the file.
         OSError: If it cannot be read.
     """
-    read_config(folder, inside)
+    read_config(folder, inside, only)
     for number, digest in digests(pins).items():
         if read_version(folder / str(number), keep=(), inside=inside).manifest.self_sha256 != digest:
             raise ArtifactError(f"version {number} was published anew")

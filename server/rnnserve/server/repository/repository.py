@@ -23,7 +23,7 @@ from rnnserve.server.repository.entries import (
     pinned_entry,
     unloaded,
 )
-from rnnserve.server.repository.folders import model_folders, version_numbers
+from rnnserve.server.repository.folders import ModelFolders, version_numbers
 from rnnserve.server.repository.pins import Pins
 
 __all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
@@ -39,6 +39,7 @@ class Repository(Draft):
         root: Path,
         pins: Pins | None = None,
         *,
+        only: str | None = None,
         wanted: Collection[str] | None = None,
         control: str = "none",
         ready: str = "any",
@@ -48,6 +49,7 @@ class Repository(Draft):
         Args:
             root: The repository's folder.
             pins: The versions that another worker serves: no others are looked at. None for what the folder holds.
+            only: The name of the one model whose folder this is; None for a repository.
             wanted: The names of the models to load; None for all.
             control: Cause of changes of what serves: "none", "poll" or "explicit", as in `Settings`. Where anything
                 does, the folder may be empty, and no link may lead out of it.
@@ -55,12 +57,13 @@ class Repository(Draft):
                 `Settings`.
 
         Raises:
-            StartError: If there is no such folder, it cannot be read, or no model is in it; or it does not have a model
-                that is wanted.
+            StartError: If there is no such folder, it cannot be read, or no model is in it; if it is a repository, and
+                `only` says that it is one model's folder, or the other way round; or it does not have a model that is
+                wanted.
         """
         self._control = control
         self._shown: Draft | None = None
-        folders = _folders(root)
+        folders = _folders(ModelFolders(root, only))
         entries = _from_folders(folders, {}) if pins is None else _from_pins(pins)
         if pins is None:
             if not entries and control == "none":
@@ -71,7 +74,7 @@ class Repository(Draft):
                     raise StartError(f"--load-model {name}: {root} has no model of this name; it has {known}")
             if wanted is not None:
                 entries = {name: entry if name in wanted else unloaded(entry) for name, entry in entries.items()}
-        super().__init__(root, entries, ready, pins=pins, may_change=control != "none")
+        super().__init__(root, entries, ready, only=only, pins=pins, may_change=control != "none")
 
     def draft(self, names: Collection[str], pins: Pins | None = None) -> Draft:
         """Look at some models again: a draft of these alone, to be loaded beside what serves, and adopted.
@@ -83,7 +86,7 @@ class Repository(Draft):
         Raises:
             StartError: If the repository's folder cannot be read.
         """
-        folders = {name: path for name, path in _folders(self.root).items() if name in names}
+        folders = {name: path for name, path in _folders(self.folders).items() if name in names}
         serving = self._entries
         if pins is None:
             entries, pinned = _from_folders(folders, serving), None
@@ -91,7 +94,15 @@ class Repository(Draft):
             pinned = {name: pins[name] for name in sorted(names) if name in pins}
             entries = _from_pins(pinned)
         may_change = self.inside is not None
-        return Draft(self.root, entries, self._ready, pins=pinned, serving=serving, may_change=may_change)
+        return Draft(
+            self.root,
+            entries,
+            self._ready,
+            only=self.folders.only,
+            pins=pinned,
+            serving=serving,
+            may_change=may_change,
+        )
 
     def settle(self, draft: Draft) -> None:
         """Settle, after a draft has been loaded, whether this server needs its models to be ready."""
@@ -127,7 +138,7 @@ class Repository(Draft):
             LoadFailed: If the repository's folder cannot be read.
         """
         try:
-            return name.isprintable() and name in model_folders(self.root)
+            return name.isprintable() and name in self.folders.find()
         except OSError as error:
             raise LoadFailed(f"the repository's folder cannot be read: {error.strerror}") from error
 
@@ -149,23 +160,28 @@ class Repository(Draft):
     def _not_loaded(self, known: Collection[str]) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Give the models that the folder holds now beside those that are known."""
         with contextlib.suppress(OSError):
-            for name, folder in model_folders(self.root).items():
+            for name, folder in self.folders.find().items():
                 if name not in known and name.isprintable():
                     yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, NOT_LOADED))
 
 
-def _folders(root: Path) -> Mapping[str, Path]:
+def _folders(folders: ModelFolders) -> Mapping[str, Path]:
     """List the folders of models.
 
     Raises:
-        StartError: If there is no such folder, or it cannot be read.
+        StartError: If there is no such folder, it cannot be read, or it is one of the other kind.
     """
+    root = folders.root
     if not root.is_dir():
         raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
     try:
-        return model_folders(root)
+        mistake = folders.mistake()
+        found = folders.find()
     except OSError as error:
         raise StartError(f"the folder {root} cannot be read: {error.strerror}") from error
+    if mistake is not None:
+        raise StartError(mistake)
+    return found
 
 
 def _from_pins(pins: Pins) -> dict[str, Entry]:
