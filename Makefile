@@ -132,7 +132,7 @@ check: lint ## all of lint, and the coverage that `make test` measured
 		{ echo "coverage: run \`make test\` first; .coverage is missing or older than the code"; exit 1; }
 	$(BIN)/coverage report
 
-lint: setup ## style, types, import contracts, stub drift
+lint: setup ## style, types, import contracts, stub drift, manifests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@# Side by side: the sources, and the tests with options and a cache of their own.
@@ -141,6 +141,7 @@ lint: setup ## style, types, import contracts, stub drift
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/list_files.py --check
+	$(BIN)/python deploy/check.py
 
 mutants: setup ## change the code in one place at a time; print the changes that no test notices
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'

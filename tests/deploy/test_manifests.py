@@ -1,0 +1,205 @@
+"""The manifests of Kubernetes and KServe, against their schemas and one another, without a cluster."""
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from deploy.check import DEPLOY, build, folders, mistakes
+
+KUBERNETES, KSERVE = DEPLOY / "kubernetes", DEPLOY / "kserve"
+EXAMPLES = sorted(path.parent for path in KSERVE.glob("examples/*/kustomization.yaml"))
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: str(folder.relative_to(DEPLOY)))
+def test_there_is_no_mistake(folder):
+    assert mistakes(build(folder)) == []
+
+
+def test_all_folders_are_checked():
+    """Whatever lies in a folder is part of what is built of one."""
+    assert set(folders()) == {KUBERNETES / name for name in ("base", "one-model", "autoscaled")} | {
+        KSERVE / "runtimes",
+        *EXAMPLES,
+    }
+    built = {it["kind"] for folder in folders() for it in build(folder)}
+    written = [path for root in (KUBERNETES, KSERVE) for path in root.rglob("*.yaml")]
+    kinds = {
+        line.removeprefix("kind: ") for path in written for line in path.read_text().splitlines() if line[:5] == "kind:"
+    }
+    assert built == kinds - {"Kustomization", "Component"}
+
+
+def test_each_example_has_an_inference_service():
+    """Named as Kubernetes lets it be, with its model's folder, and of a format that one of the runtimes serves."""
+    formats = {
+        (form["name"], form["version"]): it["spec"]["protocolVersions"]
+        for it in build(KSERVE / "runtimes")
+        for form in it["spec"]["supportedModelFormats"]
+        if form["autoSelect"]
+    }
+    served = {}
+    for folder in EXAMPLES:
+        (service,) = (it for it in build(folder) if it["kind"] == "InferenceService")
+        model = service["spec"]["predictor"]["model"]
+        form = model["modelFormat"]
+        assert model["protocolVersion"] in formats[form["name"], form["version"]]
+        assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
+        served[service["metadata"]["name"]] = model["storageUri"].removeprefix("pvc://rnnserve-repository")
+    examples = sorted(path.stem for path in (DEPLOY.parent / "examples").glob("*.py"))
+    assert served == {name.replace("_", "-"): f"/{name}" for name in examples} | {"models": ""}
+
+
+def test_what_is_beside_an_inference_service_selects_its_servers():
+    """By its name; the port is the runtime's."""
+    runtimes = build(KSERVE / "runtimes")
+    for folder in EXAMPLES:
+        objects = build(folder)
+        (name,) = (it["metadata"]["name"] for it in objects if it["kind"] == "InferenceService")
+        by_kind = {it["kind"]: it for it in objects}
+        assert by_kind["Service"]["metadata"]["name"] == f"{name}-servers"
+        assert by_kind["PodDisruptionBudget"]["metadata"]["name"] == name
+        selector = {"serving.kserve.io/inferenceservice": name, "component": "predictor"}
+        assert by_kind["Service"]["spec"]["selector"] == selector
+        assert by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == selector
+        assert "labels" not in by_kind["Service"]["metadata"]  # KServe removes other services that have them
+        (port,) = by_kind["Service"]["spec"]["ports"]
+        for runtime in runtimes:
+            ports = runtime["spec"]["containers"][0]["ports"]
+            assert {it["name"]: it["containerPort"] for it in ports}[port["targetPort"]] == port["port"]
+
+
+def test_servers_are_added_by_how_long_requests_wait():
+    """By rules that there are; the model is the service's."""
+    rules = (DEPLOY / "monitoring/rules.yml").read_text()
+    (scaled,) = (it for it in build(KUBERNETES / "autoscaled") if it["kind"] == "ScaledObject")
+    queries = [scaled["spec"]["triggers"][0]["metadata"]["query"]]
+    (service,) = (it for it in build(KSERVE / "examples/sentiment") if it["kind"] == "InferenceService")
+    assert service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "keda"
+    (metric,) = service["spec"]["predictor"]["autoScaling"]["metrics"]
+    queries.append(metric["external"]["metric"]["query"])
+    assert queries[1].count('{model="sentiment"}') == 2
+    for query in queries:
+        assert "max(rnnserve:queue_run:ratio" in query
+    assert "record: rnnserve:queue_run:ratio" in rules
+
+
+@pytest.mark.parametrize(("ratio", "servers", "wanted"), [("2", 3, 6), ("0.5", 3, 1.5), ("0/0", 3, 0), ("1", 0, 0)])
+def test_the_number_asked_for_is_a_multiple_of_those_that_serve(tmp_path, ratio, servers, wanted):
+    """Prometheus itself computes what KEDA asks for: how many servers it would take at a ratio of 1."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    (scaled,) = (it for it in build(KUBERNETES / "autoscaled") if it["kind"] == "ScaledObject")
+    (service,) = (it for it in build(KSERVE / "examples/sentiment") if it["kind"] == "InferenceService")
+    (metric,) = service["spec"]["predictor"]["autoScaling"]["metrics"]
+    queries = [scaled["spec"]["triggers"][0]["metadata"]["query"], metric["external"]["metric"]["query"]]
+    record = {"record": "rnnserve:queue_run:ratio", "expr": f"vector({ratio})", "labels": {"model": "sentiment"}}
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "it", "rules": [record]}]}))
+    series = [
+        {"series": f'{name}{{instance="{number}"{more}}}', "values": "1 1 1"}
+        for number in range(servers)
+        for name, more in (("rnnserve_build_info", ""), ("rnnserve_model_ready", ',model="sentiment"'))
+    ]
+    told = [{"expr": query, "eval_time": "1m", "exp_samples": [{"labels": "{}", "value": wanted}]} for query in queries]
+    test = {"rule_files": ["rules.yml"], "tests": [{"input_series": series, "promql_expr_test": told}]}
+    (tmp_path / "test.yml").write_text(json.dumps(test))
+    done = subprocess.run([promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def parts(value, path=()):
+    """Every mapping in an object, with the way to it."""
+    if isinstance(value, dict):
+        yield path, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in items:
+        yield from parts(inner, (*path, step))
+
+
+FREE = {"labels", "annotations", "matchLabels", "selector", "requests", "limits", "metadata"}
+"""Mappings whose keys are anybody's: of ScaledObjects' triggers, `metadata`, too."""
+
+
+def of_each_kind():
+    found = {}
+    for folder in folders():
+        for it in build(folder):
+            found.setdefault((it["apiVersion"], it["kind"]), (it, folder))
+    return found.values()
+
+
+@pytest.mark.parametrize(("it", "folder"), of_each_kind(), ids=lambda it: it["kind"] if isinstance(it, dict) else "")
+def test_a_wrong_field_is_caught_wherever_it_is(it, folder):
+    """In each mapping of an object of each kind in turn there is a field that no schema names."""
+    tried = 0
+    for path, _ in parts(it):
+        if path and path[-1] in FREE and path != ("metadata",):
+            continue
+        wrong = copy.deepcopy(it)
+        place = wrong
+        for step in path:
+            place = place[step]
+        place["nmae"] = "it"
+        said = mistakes([wrong])
+        assert any("nmae" in line for line in said), (path, said)
+        tried += 1
+    assert tried >= 2
+
+
+WRONG = {
+    "a misspelt field": (
+        "Deployment",
+        ("spec", "template", "spec", "containers", 0, "livenesProbe"),
+        {},
+        "livenesProbe",
+    ),
+    "a text for a number": ("Deployment", ("spec", "replicas"), "2", "spec.replicas: '2' is not of type"),
+    "a number for a text": ("Service", ("spec", "ports", 0, "name"), 1, "spec.ports[0].name: 1 is not of type"),
+    "a kind without schema": ("Service", ("kind",), "Sevrice", "there is no schema of 'v1 Sevrice'"),
+    "a selector of nothing": ("Service", ("spec", "selector"), {"app": "it"}, "selects no pods"),
+    "a budget for all": ("PodDisruptionBudget", ("spec", "selector"), {}, "selects no pods"),
+    "a port of no name": ("Service", ("spec", "ports", 0, "targetPort"), "htpp", "no container has a port named htpp"),
+    "a probe of no port": (
+        "Deployment",
+        ("spec", "template", "spec", "containers", 0, "readinessProbe", "grpc", "port"),
+        8003,
+        "readinessProbe: the container has no port 8003",
+    ),
+    "a mount of nothing": (
+        "Deployment",
+        ("spec", "template", "spec", "volumes", 0, "name"),
+        "modles",
+        "modles is mounted",
+    ),
+    "another's template": ("Deployment", ("spec", "template", "metadata", "labels"), {"app": "it"}, "does not select"),
+    "nobody's account": ("Deployment", ("spec", "template", "spec", "serviceAccountName"), "it", "there is no it"),
+    "nothing to scale": ("ScaledObject", ("spec", "scaleTargetRef", "name"), "it", "there is no deployment it"),
+}
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "said"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_named(kind, path, value, said):
+    objects = build(KUBERNETES / "autoscaled")
+    place: Any = next(it for it in objects if it["kind"] == kind)
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    assert any(said in line for line in mistakes(objects)), mistakes(objects)
+
+
+def test_the_command_fails_where_something_is_wrong(tmp_path):
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    command = [sys.executable, tmp_path / "deploy/check.py"]
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+    file = tmp_path / "deploy/kserve/runtimes/one-model.yaml"
+    file.write_text(file.read_text().replace("readinessProbe:", "readynessProbe:"))
+    (tmp_path / "deploy/kubernetes/base/services.yaml").unlink()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "'readynessProbe' was unexpected" in done.stdout
+    assert "services.yaml" in done.stdout
