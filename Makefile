@@ -17,6 +17,10 @@ MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
 GPU_FLAGS ?=
 GPU_VENV ?= .venv-gpu
+IMAGE ?= localhost/rnnserve:latest
+IMAGE_BASE ?= docker.io/library/python:3.13-slim-trixie
+IMAGE_PYTHON ?= 3.13
+IMAGE_BUILD ?= podman build --format docker
 COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
@@ -45,7 +49,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
-	conformance format picture protos demo-model load zoo bench compare growth gpu gpu-setup clean
+	conformance format picture protos demo-model load zoo bench compare growth gpu gpu-setup image image-test clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -141,6 +145,7 @@ lint: setup ## style, types, import contracts, stub drift, manifests
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/list_files.py --check
+	$(BIN)/hadolint deploy/Containerfile
 	$(BIN)/python deploy/check.py
 
 mutants: setup ## change the code in one place at a time; print the changes that no test notices
@@ -196,6 +201,17 @@ gpu: ## prove and measure on CUDA, without a network; one table; docs/cuda.md
 growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables, slopes in words, plots
 	$(BIN)/python -m benchmarks.growth $(GROWTH_FLAGS)
 
+image: setup ## build the container image, with podman or what IMAGE_BUILD says; IMAGE, IMAGE_BASE
+	rm -rf .image/context
+	@# The base needs no network and no compiler: it installs wheels for its own Python.
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .image/context/wheels .
+	$(BIN)/python -m pip download --quiet --only-binary :all: --python-version $(IMAGE_PYTHON) --constraint constraints.txt \
+		--dest .image/context/wheels "$$(echo .image/context/wheels/rnnserve-*.whl)[server,web]"
+	$(IMAGE_BUILD) --file deploy/Containerfile --build-arg BASE=$(IMAGE_BASE) --tag $(IMAGE) .image/context
+
+image-test: setup ## build the image on a base of Debian's, and run it; needs root, buildah, podman, runc and debootstrap
+	$(BIN)/python -m pytest tests/deploy/test_image.py -m long
+
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .coverage .coverage.* .venv-bench* .venv-perf .venv-conformance .venv-gpu .bench benchmarks/results load.html load.json
+	rm -rf .coverage .coverage.* .venv-bench* .venv-perf .venv-conformance .venv-gpu .bench .image benchmarks/results load.html load.json

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -187,3 +188,15 @@ def test_it_serves_is_probed_and_ends_as_a_process(name, repository, tmp_path):
         server.popen.stdout.read()
         assert server.popen.wait(options.drain + options.grace + LEAVES) == 0, server.log
     assert "Traceback" not in server.log
+
+
+def test_the_image_and_the_manifests_agree():
+    """On the program, the user, and the folder that is served."""
+    lines = (DEPLOY / "Containerfile").read_text().splitlines()
+    said = {word: rest for word, _, rest in (line.partition(" ") for line in lines)}
+    assert said["ENTRYPOINT"] == '["rnnserve"]'
+    assert said["USER"] == f"{NOBODY}:{NOBODY}"
+    assert "/mnt/models" in said["CMD"]
+    assert {shlex.split(pod["containers"][0]["image"])[0] for pod, _ in PODS.values()} == {
+        "registry.example/rnnserve:0.1.0"
+    }

@@ -1,0 +1,59 @@
+"""The Containerfile: what hadolint says of it, and its commands, against the server's own parsers."""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy.check import DEPLOY
+from rnnserve.client.commands import health
+from rnnserve.server.commands import serve
+from support.waiting import PATIENCE
+
+FILE = DEPLOY / "Containerfile"
+HADOLINT = Path(sys.executable).parent / "hadolint"
+
+
+def lint(text):
+    return subprocess.run([HADOLINT, "-"], input=text, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def parsed(module, words):
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def said(instruction) -> list[str]:
+    """The words of an instruction of the last stage."""
+    (found,) = re.findall(rf"^{instruction} .*?(\[.*\])$", FILE.read_text().rpartition("\nFROM ")[2], re.MULTILINE)
+    return json.loads(found)
+
+
+def test_hadolint_has_no_complaint():
+    done = lint(FILE.read_text())
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_is_wrong_is_caught():
+    assert "DL3002" in lint(re.sub(r"(?m)^USER .*", "USER root", FILE.read_text())).stdout
+    assert "unexpected" in lint(FILE.read_text().replace("ENTRYPOINT", "ENTRYPIONT")).stdout
+
+
+def test_the_commands_are_rnnserves():
+    program, command, *words = [*said("ENTRYPOINT"), *said("CMD")]
+    assert (program, command) == ("rnnserve", "serve")
+    options = parsed(serve, words)
+    assert (options.host, options.repository) == ("0.0.0.0", Path("/mnt/models"))
+    exposed = re.search(r"(?m)^EXPOSE (.*)$", FILE.read_text())[1].split()
+    assert exposed == [str(options.grpc_port), "8000"]
+    program, command, *words = said("HEALTHCHECK")
+    assert (program, command) == ("rnnserve", "health")
+    assert parsed(health, words).address == f"127.0.0.1:{options.grpc_port}"
+
+
+def test_what_it_installs_is_what_serves():
+    """The extras of the server and of HTTP; nothing that trains, exports or measures."""
+    assert re.findall(r"'rnnserve\[(.*)\]'", FILE.read_text()) == ["server,web"]
