@@ -73,6 +73,19 @@ def test_what_is_beside_an_inference_service_selects_its_servers():
             assert {it["name"]: it["containerPort"] for it in ports}[port["targetPort"]] == port["port"]
 
 
+def test_servers_of_one_model_stand_beside_those_of_the_repository():
+    """In one namespace: no object has the name of another, and no selector the pods of the others."""
+    base, one = build(KUBERNETES / "base"), build(KUBERNETES / "one-model")
+    assert not {(it["kind"], it["metadata"]["name"]) for it in base} & {
+        (it["kind"], it["metadata"]["name"]) for it in one
+    }
+    for these, others in ((base, one), (one, base)):
+        (deployment,) = (it for it in others if it["kind"] == "Deployment")
+        said = mistakes([*(it for it in these if it["kind"] != "Deployment"), deployment])
+        selecting = [it for it in these if it["kind"] in ("Service", "PodDisruptionBudget")]
+        assert len([line for line in said if "selects no pods" in line]) == len(selecting) == 3
+
+
 def test_servers_are_added_by_how_long_requests_wait():
     """By rules that there are; the model is the service's."""
     rules = (DEPLOY / "monitoring/rules.yml").read_text()
