@@ -10,12 +10,12 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import app
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import LoadFailed, StartError
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import Repository
 from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
 from support.served_here import asking, serving
-from support.waiting import until
+from support.waiting import PATIENCE, until
 from support.workers import serving as workers_of
 
 NAME = "speed-by-hour"
@@ -104,6 +104,17 @@ def test_a_worker_that_is_replaced_serves_it_again(folder, tmp_path):
         server.send(signal.SIGHUP)
         until(lambda: answers(server.port, NAME) == {("2", 2.5)})
     assert "Traceback" not in server.log
+
+
+def test_what_a_worker_lacks_is_found_where_it_has_come_back(folder):
+    """A worker that was replaced while the files were away is asked whether they are there again."""
+    with serving(folder, model_name=NAME) as (server, _):
+        pins = server.pins()
+        server.live.mend([NAME], pins).result(PATIENCE)
+        server.live.adopt().result(PATIENCE)
+        (folder / "1").rename(folder / "away")
+        with pytest.raises(LoadFailed, match=f"{NAME}: manifest.json"):
+            server.live.mend([NAME], pins).result(PATIENCE)
 
 
 @pytest.mark.parametrize("control", ["none", "poll", "explicit"])
