@@ -17,7 +17,8 @@ from support.serve_options import configured
 
 # By option: a text for the command line and the environment, one for a file, and the value of both.
 OTHER = {
-    "repository": ("m", '"m"', Path("m")), "model_name": ("it", '"it"', "it"), "host": ("::1", '"::1"', "::1"), "grpc_port": ("0", "0", 0),
+    "repository": ("m", '"m"', Path("m")), "model_name": ("it", '"it"', "it"),
+    "host": ("::1", '"::1"', "::1"), "grpc_port": ("0", "0", 0),
     "provider": ("cpu", '"cpu"', "cpu"), "graph": ("scan", "'scan'", "scan"), "threads": ("3", "3", 3),
     "transport": ("public", '"public"', "public"), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
     "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
