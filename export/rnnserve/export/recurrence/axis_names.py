@@ -75,11 +75,14 @@ def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], size
     name = symbols[symbol]
     low, high = sizes.get(name, (1, None))
     tried = (*range(low, low + _IN_A_ROW), *(low + _IN_A_ROW * 3**each + each for each in range(_FURTHER)))
-    found = [(each, expression.subs(symbol, each)) for each in tried if high is None or each <= high]
-    if all(value == each for each, value in found):
-        return name
-    values = {value for _, value in found}
-    return int(values.pop()) if len(values) == 1 and high != low else None
+    constant = expression.subs(symbol, low)
+    is_size, is_constant = True, high != low
+    for each in tried if high is None else (each for each in tried if each <= high):
+        value = expression.subs(symbol, each)
+        is_size, is_constant = is_size and value == each, is_constant and value == constant
+        if not (is_size or is_constant):
+            return None
+    return name if is_size else int(constant)
 
 
 def _renamed(size: int | ir.SymbolicDim, names: dict[str, str]) -> int | ir.SymbolicDim:
