@@ -8,7 +8,9 @@ import pytest
 
 from rnnserve.cli import main
 
-COMMANDS = ["demo", "train", "export", "verify", "check", "import", "inspect", "serve", "web", "infer", "load"]
+COMMANDS = [
+    "demo", "train", "export", "verify", "check", "import", "inspect", "serve", "web", "infer", "load", "size",
+]  # fmt: skip
 
 
 def test_help_names_every_command(capsys):
@@ -61,7 +63,7 @@ def test_a_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
     assert said[0].startswith("rnnserve serve: there is no folder")
 
 
-@pytest.mark.parametrize("command", ["serve", "infer", "load", "demo"])
+@pytest.mark.parametrize("command", ["serve", "infer", "load", "size", "demo"])
 def test_serving_and_asking_never_import_torch_or_onnx(command):
     probe = (
         "import sys; from rnnserve.cli import main\n"

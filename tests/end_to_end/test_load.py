@@ -49,6 +49,8 @@ def test_a_server_for_the_time_of_the_test(repository, capsys):
         "direction_bidirectional",
     }
     assert sum(point["batches"].values()) > 0
+    assert 0 < point["server_cores"] < 64
+    assert point["server_memory"] > 1 << 20
 
 
 def test_sessions_get_the_same_bits_again_and_again(repository, capsys):

@@ -104,6 +104,12 @@ COMMANDS = MappingProxyType(
             "measure a server's latency, and the highest rate that it sustains",
             Needs(memory=260, memory_of_core=25, threads=19, threads_of_core=2),
         ),
+        "size": CommandEntry(
+            "rnnserve.load.commands.size",
+            "client",
+            "say how many servers a rate takes, from what `load` has measured",
+            Needs(memory=260, memory_of_core=25, threads=0, threads_of_core=1),
+        ),
     }
 )
 

@@ -1,7 +1,7 @@
 """The load test: an open loop, latency measured from the intended send time, every answer checked.
 
-`rnnserve load` is the entry point; `rnnserve.load.commands.load` shows how the parts work together. Only `report/`
-needs matplotlib and Jinja2.
+`rnnserve load` is the entry point, and `rnnserve size` works with its results; `rnnserve.load.commands.load` shows how
+the parts work together. Only `report/` needs matplotlib and Jinja2.
 
     load_level      what is measured: one load level and its result
     size_distribution, even_draws, arrivals, labelled_walks, input_drawing, sample_inputs, workload, scenarios
@@ -17,8 +17,10 @@ needs matplotlib and Jinja2.
                     whether an objective is held, and whether the generator was the limit
     repetition, comparison, distributions
                     runs of one load and their intervals; two tests compared; the probabilities for both
-    server_inspector, local_server, machine, run_description
+    server_inspector, local_server, server_usage, machine, run_description
                     the server under test, the generator's machine, and what identifies a run
+    sizing, measured_rates
+                    how many servers a rate takes, from what was measured
     progress, findings, results_table, results_document, report/
                     output: progress bar, sentences, table, JSON, HTML page
     argument_types, units

@@ -90,6 +90,8 @@ class LoadResult:
             report it.
         look: See `Measurement`.
         runs: The runs whose sum this is; empty if it is one run.
+        server_cores: Cores that the server used; None where it is not known: only of one that `--serve` has started.
+        server_memory: Bytes that the server had after the load; None likewise.
     """
 
     load: LoadLevel
@@ -98,6 +100,8 @@ class LoadResult:
     batches: dict[int, int] | None = None
     look: LatencyCounts | None = None
     runs: Sequence["LoadResult"] = ()
+    server_cores: float | None = None
+    server_memory: int | None = None
 
     @property
     def throughput(self) -> float:

@@ -1,6 +1,6 @@
 """A whole load test: several load levels in turn, or the search for the highest rate that meets an objective."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from rnnserve.load.progress import LoadProgress
 from rnnserve.load.rate_search import find_highest_rate
 from rnnserve.load.repetition import pool_runs
 from rnnserve.load.server_inspector import ServerInspector
+from rnnserve.load.server_usage import ServerUsage
 from rnnserve.load.verdict import Decision, Verdict, judge
 
 __all__ = ["LoadTest"]
@@ -34,6 +35,7 @@ class LoadTest:
         progress: Shows the progress to the user.
         objective: What a level has to meet; None to measure only.
         runs: How often each level is run.
+        usage: Reads what the server has used of this machine; None where it does not run here.
         results: Results so far, in the order of the runs.
     """
 
@@ -43,6 +45,7 @@ class LoadTest:
     progress: LoadProgress
     objective: LatencyObjective | None = None
     runs: int = 1
+    usage: Callable[[], ServerUsage | None] | None = None
     results: list[LoadResult] = field(default_factory=list)
 
     def sweep(self, loads: Iterable[LoadLevel]) -> None:
@@ -65,9 +68,9 @@ class LoadTest:
     def measure(self, load: LoadLevel) -> LoadResult:
         """Run one level."""
         self.progress.begin(load)
-        before = self.server.count_batches(self.models)
+        before, used = self.server.count_batches(self.models), self._used()
         measured = self.generators.run(load, self.progress.update)
-        after = self.server.count_batches(self.models)
+        uses, after = self._used(), self.server.count_batches(self.models)
         batches = None
         if before is not None and after is not None:
             after.subtract(before)
@@ -75,10 +78,25 @@ class LoadTest:
             # processes: then differences may be negative, and nothing is reported.
             if min(after.values(), default=0) >= 0:
                 batches = {size: count for size, count in sorted(after.items()) if count}
-        result = LoadResult(load, measured.statistics, measured.seconds, batches or None, measured.look)
+        cores = memory = None
+        if used is not None and uses is not None:
+            cores = (uses.cpu_seconds - used.cpu_seconds) / (load.warmup + measured.seconds)
+            memory = uses.memory_bytes
+        result = LoadResult(
+            load,
+            measured.statistics,
+            measured.seconds,
+            batches or None,
+            measured.look,
+            server_cores=cores,
+            server_memory=memory,
+        )
         self.results.append(result)
         self.progress.end(result)
         return result
+
+    def _used(self) -> ServerUsage | None:
+        return None if self.usage is None else self.usage()
 
     @property
     def pooled(self) -> Sequence[LoadResult]:

@@ -6,20 +6,39 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rnnserve.client import InvalidRequest, Unavailable
+from rnnserve.load.server_usage import ServerUsage, read_usage
 
-__all__ = ["serve_repository"]
+__all__ = ["LocalServer", "serve_repository"]
 
 _SERVE = "import sys; from rnnserve.cli import main; sys.exit(main())"
 _GRACE_SECONDS = 10.0
 _ANNOUNCEMENT = re.compile(r"gRPC on (?P<address>\S+)")
 
 
+@dataclass(frozen=True)
+class LocalServer:
+    """A server that runs here.
+
+    Attributes:
+        address: Its `host:port`.
+        session: Id of the session of its processes, which is that of the first one.
+    """
+
+    address: str
+    session: int
+
+    def usage(self) -> ServerUsage | None:
+        """Read what it has used of this machine; None where the system does not tell."""
+        return read_usage(self.session)
+
+
 @contextmanager
-def serve_repository(repository: Path, flags: str = "") -> Iterator[str]:
-    """Serve a repository; yield the server's `host:port` when it is ready.
+def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]:
+    """Serve a repository; yield the server when it is ready.
 
     Args:
         repository: A folder that `rnnserve export` wrote.
@@ -41,7 +60,7 @@ def serve_repository(repository: Path, flags: str = "") -> Iterator[str]:
         [*command, *options], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True
     ) as process:
         try:
-            yield _wait_for_address(process)
+            yield LocalServer(_wait_for_address(process), process.pid)
         finally:
             process.terminate()
             try:

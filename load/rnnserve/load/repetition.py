@@ -75,6 +75,14 @@ def _sum_of(runs: Sequence[LoadResult]) -> LoadResult:
         statistics.cpu = [math.fsum(of_one) / len(runs) for of_one in zip(*cores, strict=True)]
     counted = [Counter(run.batches) for run in runs if run.batches is not None]
     batches = dict(sorted(sum(counted, start=Counter()).items())) if len(counted) == len(runs) else None
+    used = [run.server_cores for run in runs if run.server_cores is not None]
     return LoadResult(
-        runs[0].load, statistics, math.fsum(run.seconds for run in runs), batches or None, None, tuple(runs)
+        runs[0].load,
+        statistics,
+        math.fsum(run.seconds for run in runs),
+        batches or None,
+        None,
+        tuple(runs),
+        math.fsum(used) / len(used) if used else None,
+        max((run.server_memory for run in runs if run.server_memory is not None), default=None),
     )

@@ -138,6 +138,8 @@ def _result(result: LoadResult) -> dict[str, Any]:
         },
         "generator_cpu": statistics.cpu,
         "generator_limit": explain_generator_limit(result),
+        "server_cores": result.server_cores,
+        "server_memory": result.server_memory,
     }
     if result.batches is not None:
         fields["batches"] = {str(size): count for size, count in result.batches.items()}

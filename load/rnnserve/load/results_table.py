@@ -7,6 +7,7 @@ from rnnserve.load.findings import list_findings
 from rnnserve.load.histogram import Histogram
 from rnnserve.load.load_level import LoadResult
 from rnnserve.load.load_test import LoadTest
+from rnnserve.load.sizing import size_line
 from rnnserve.load.units import format_duration, format_rate
 
 __all__ = ["format_results", "result_cells", "result_columns"]
@@ -15,7 +16,7 @@ _PERCENTILES = (50, 90, 99, 99.9)
 
 
 def format_results(test: LoadTest) -> str:
-    """Return one line per load, one line per model if there are several models, and the findings."""
+    """Return one line per load, one per model if there are several, the findings, and how many servers more takes."""
     rows: list[Sequence[str]] = []
     for result in test.pooled:
         rows.append(result_cells(test, result))
@@ -25,7 +26,8 @@ def format_results(test: LoadTest) -> str:
                 _model_cells(test, result, model, latency_of[model]) for model in test.models if model in latency_of
             ]
     table = format_aligned_table(result_columns(test), rows) if rows else ""
-    findings = list_findings(test)
+    size = size_line(test)
+    findings = [*list_findings(test), *([] if size is None else [size])]
     return "\n".join([table, *(["", *findings] if findings else [])])
 
 

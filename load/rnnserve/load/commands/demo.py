@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
         sys.exit("rnnserve demo: needs the package onnxruntime: pip install 'rnnserve[server,client]'")
     _say("model", f"{MODEL}, an nn.RNN: {_WHAT}")
     begun = time.monotonic()
-    with serve_repository(DEMO_MODELS) as address:
+    with serve_repository(DEMO_MODELS) as server:
+        address = server.address
         _say("served", f"{MODEL} on {address}: proven and ready after {time.monotonic() - begun:.1f} s")
         with Client(address) as client:
             _ask(client)

@@ -60,10 +60,10 @@ def run(args: argparse.Namespace) -> int:
     complete_arguments(args)
     with contextlib.ExitStack() as stack:
         files = {"tls_ca": args.tls_ca, "tls_certificate": args.tls_certificate, "tls_key": args.tls_key}
-        url = args.url
+        url, local = args.url, None
         if args.serve is not None:
-            address = stack.enter_context(serve_repository(args.serve, args.serve_flags))
-            url = f"grpcs://{address}" if any(files.values()) else address
+            local = stack.enter_context(serve_repository(args.serve, args.serve_flags))
+            url = f"grpcs://{local.address}" if any(files.values()) else local.address
         endpoint = parse_endpoint(url, **files)
         server = stack.enter_context(ServerInspector(endpoint, args.timeout))
         identity = server.identify()
@@ -103,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
                 repeatable=document_workload(args, weights, generators.count),
             )
 
-        test = LoadTest(generators, server, tuple(weights), progress, args.slo, args.runs)
+        usage = None if local is None else local.usage
+        test = LoadTest(generators, server, tuple(weights), progress, args.slo, args.runs, usage)
         try:
             if is_search(args):
                 test.search(levels[0], args.slo)

@@ -51,7 +51,7 @@ examples:
   rnnserve load direction_simple --rate 500,1000,2000 --html load.html
   rnnserve load direction_simple=3 direction_stacked=1 --length 1:64 --batch 1=9,8=1
   rnnserve load --sweep 500:4000:500 --slo p99=5ms   which of these rates meet the objective?
-  rnnserve load --slo p50=1ms,p99=5ms                the highest rate that meets it
+  rnnserve load --slo p50=1ms,p99=5ms                the highest rate that meets it; rnnserve size goes on from there
   rnnserve load --rate 500 --arrivals gamma          bursts and pauses instead of independent users
   rnnserve load --scenario single-stream
   rnnserve load --rate 500 --runs 5 --json a.json    with intervals
