@@ -12,6 +12,7 @@ SERVE_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
 GROWTH_FLAGS ?=
+SIMULATE_FLAGS ?=
 ZOO_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
@@ -49,7 +50,8 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
-	conformance format picture protos demo-model load zoo bench compare growth gpu gpu-setup image image-test clean
+	conformance format picture protos demo-model load zoo bench compare growth simulate gpu gpu-setup image image-test \
+	clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -211,6 +213,14 @@ image: setup ## build the container image, with podman or what IMAGE_BUILD says;
 
 image-test: setup ## build the image on a base of Debian's, and run it; needs root, buildah, podman, runc and debootstrap
 	$(BIN)/python -m pytest tests/deploy/test_image.py -m long
+
+SIMULATION_COSTS := .bench/simulation/costs.json
+
+$(SIMULATION_COSTS): $(REPOSITORY)/direction_simple/config.pbtxt | setup
+	$(BIN)/python -m benchmarks.simulation --calibrate $(REPOSITORY) --costs $@
+
+simulate: setup $(SIMULATION_COSTS) ## measure what requests cost, once; simulate up to a million a second: p99, what is full first
+	$(BIN)/python -m benchmarks.simulation --costs $(SIMULATION_COSTS) $(SIMULATE_FLAGS)
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,260 @@
+"""Measure what requests cost real servers, and compare the simulation with loads of them that it was not fitted to.
+
+All servers are on one core and the load generator on another, so that neither takes from the other. Servers that share
+a core have less of it each, and the simulated ones share one likewise.
+
+1. One server is asked one request at a time, of many sizes: the mean seconds of its runs, and of its core's time.
+2. One server is asked seldom: what a request spends elsewhere.
+3. Two servers share the core under load: how long one runs before the other has its turn.
+4. Loads that nothing was fitted to: measured, and simulated.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from benchmarks.errors import BenchmarkError, LoadGeneratorFailed
+from benchmarks.run_description import describe_run
+from benchmarks.server_processes import ServerProcess, cpu_seconds
+from benchmarks.servers import CONSOLE_SCRIPT, READY_PATTERN
+from benchmarks.simulation.cost_model import CostModel, MeasuredRun, fit_costs
+from benchmarks.simulation.fleet import Fleet, Requests, simulate
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+
+__all__ = ["Check", "Seconds", "Size", "calibrate", "check", "rate_of", "requests_of"]
+
+_TIMEOUT_S = 10.0
+_CLIENTS = 4  # connections of `rnnserve load`
+_ROWS, _REQUEST_S, _MOST = 16, 1.2e-3, 8
+"""A typical request has so many rows, or up to eight times as many, so that it takes about so long: a short one would
+be mostly what the client and the kernel do, and the generator could not send enough of them."""
+
+Size = tuple[int, int, int]
+"""Rows, least and most steps of a row."""
+
+_SIZES: tuple[Size, ...] = (
+    (2, 8, 8), (2, 64, 64), (8, 32, 32), (16, 8, 8), (16, 64, 64), (16, 1, 64), (32, 32, 32), (32, 1, 64),
+)  # fmt: skip
+"""The requests that are sent one at a time, where a typical one has 16 rows."""
+
+_SELDOM, _SHARED = 0.05, 0.6
+"""Loads of the core, as parts of what it can do, of the second and the third part."""
+
+_SLICES_S = (0.5e-3, 1e-3, 1.5e-3, 2e-3, 3e-3, 4e-3, 6e-3, 10e-3, 20e-3)
+_QUANTILES = 200
+_SIMULATED = 100_000
+"""Requests of each simulated load, so that chance is in the measured one."""
+
+_CHECKS: tuple[tuple[int, float, Size], ...] = (
+    (1, 0.6, (16, 1, 64)),
+    (2, 0.5, (32, 1, 32)),
+    (3, 0.5, (16, 1, 64)),
+    (3, 0.7, (16, 1, 64)),
+    (3, 0.6, (8, 16, 64)),
+)
+"""Servers, load of the core, and requests of the loads that nothing was fitted to."""
+
+Point = dict[str, Any]
+"""One load in a document of `rnnserve load --json`."""
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long is measured.
+
+    Attributes:
+        one: Seconds of each size of the first part, in each turn.
+        turns: How often each size is measured; the median counts.
+        load: Seconds of each load after it.
+    """
+
+    one: float = 1.0
+    turns: int = 3
+    load: float = 20.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One load, measured and simulated; latencies are in seconds.
+
+    Attributes:
+        servers: Number of servers.
+        size: Rows, least and most steps of a row.
+        load: Part of its core that the servers would use without sharing runs.
+        rate: Requests per second.
+        measured: p50 and p99.
+        simulated: p50 and p99.
+        requests: Number of measured requests.
+    """
+
+    servers: int
+    size: Size
+    load: float
+    rate: float
+    measured: tuple[float, float]
+    simulated: tuple[float, float]
+    requests: int
+
+    @property
+    def error(self) -> float:
+        """How far the simulated p99 is off, as a part of the measured one."""
+        return self.simulated[1] / self.measured[1] - 1
+
+
+class _Bench:
+    """Starts servers on the one core, and load on the other."""
+
+    def __init__(self, repository: Path, model: str, folder: Path) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) < 2:
+            raise BenchmarkError("needs two cores: one for the servers, one for the load")
+        self._generator, self._server = cores[:2]
+        self._model, self._folder = model, folder
+        self._repository = folder / "repository"
+        self._repository.mkdir()
+        (self._repository / model).symlink_to((repository / model).resolve())
+
+    @contextlib.contextmanager
+    def servers(self, count: int) -> Iterator[list[ServerProcess]]:
+        """Run servers."""
+        command = [CONSOLE_SCRIPT, "serve", str(self._repository), "--grpc-port", "0", "--no-http"]
+        with contextlib.ExitStack() as stack, _on_core(self._server):
+            started = []
+            for number in range(count):
+                started.append(ServerProcess("rnnserve", command, READY_PATTERN, self._folder / f"server-{number}.log"))
+                stack.callback(started[-1].end)
+            yield started
+
+    def load(self, servers: Sequence[ServerProcess], size: Size, seconds: float, *how: str) -> Point:
+        """Send a load; gives its only point, as `rnnserve load --json` describes it."""
+        rows, shortest, longest = size
+        file = self._folder / "load.json"
+        file.unlink(missing_ok=True)
+        url = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+        command = [
+            CONSOLE_SCRIPT, "load", self._model, "--no-check", "--url", url, "--batch", str(rows), "--length",
+            f"{shortest}:{longest}", "--duration", str(seconds), "--json", str(file), *how,
+        ]  # fmt: skip
+        with _on_core(self._generator):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+        if done.returncode != 0:
+            raise LoadGeneratorFailed(f"rnnserve load: {done.stderr or done.stdout}")
+        point: Point
+        (point,) = json.loads(file.read_bytes())["points"]
+        return point
+
+    def one_at_a_time(self, server: ServerProcess, size: Size, seconds: float) -> tuple[float, float]:
+        """Send one request at a time; gives the mean seconds of a run, and of the core's time beside it."""
+        (before, ran), used = self._runs(server), cpu_seconds(server.pids)
+        self.load([server], size, seconds, "--closed", "1", "--connections", "1", "--warmup", "0.3")
+        (after, has_run), uses = self._runs(server), cpu_seconds(server.pids)
+        mean = (has_run - ran) / (after - before)
+        return mean, (uses - used) / (after - before) - mean
+
+    def _runs(self, server: ServerProcess) -> tuple[int, float]:
+        """How many runs a server has made, and how many seconds they took."""
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            asked = pb.ModelStatisticsRequest(name=self._model)
+            said = GRPCInferenceServiceStub(channel).ModelStatistics(asked, timeout=_TIMEOUT_S)
+        batches = [batch.compute_infer for model in said.model_stats for batch in model.batch_stats]
+        return sum(batch.count for batch in batches), sum(batch.ns for batch in batches) / 1e9
+
+
+@contextlib.contextmanager
+def _on_core(core: int) -> Iterator[None]:
+    """Let what is started in the block be on a core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def calibrate(repository: Path, model: str, folder: Path, seconds: Seconds) -> CostModel:
+    """Measure what requests cost.
+
+    Args:
+        repository: Folder with the model.
+        model: Name of the model, whose rows may be padded.
+        folder: Empty folder for logs.
+        seconds: Times of the measurements.
+    """
+    bench = _Bench(repository, model, folder)
+    with bench.servers(1) as servers:
+        first, _ = bench.one_at_a_time(servers[0], _typical(_ROWS), seconds.one)
+        times = max(1, min(_MOST, round(_REQUEST_S / first)))
+        sizes = [(rows * times, shortest, longest) for rows, shortest, longest in _SIZES]
+        turns = [[bench.one_at_a_time(servers[0], size, seconds.one) for size in sizes] for _ in range(seconds.turns)]
+        found = np.median(np.array(turns), axis=0)  # (sizes, 2)
+        measured = [MeasuredRun(*size, *map(float, each)) for size, each in zip(sizes, found, strict=True)]
+        costs = fit_costs(measured, _ROWS * times, {"model": model, **describe_run()["hardware"]})
+        typical = _typical(costs.rows)
+        seldom = bench.load(servers, typical, seconds.load, "--rate", str(rate_of(costs, typical, _SELDOM)))
+    costs = replace(costs, away=_away(costs, seldom))
+    with bench.servers(2) as servers:
+        rate = rate_of(costs, typical, _SHARED)
+        shared = bench.load(servers, typical, seconds.load, "--rate", str(rate))
+    return replace(costs, slice=_slice(costs, rate, shared["latency"]["percentiles"]["99"] / 1e9))
+
+
+def check(repository: Path, costs: CostModel, folder: Path, seconds: Seconds) -> Iterator[Check]:
+    """Measure loads that nothing was fitted to, and simulate them."""
+    bench = _Bench(repository, costs.facts["model"], folder)
+    for count, load, (rows, shortest, longest) in _CHECKS:
+        size = rows * costs.rows // _ROWS, shortest, longest
+        rate = rate_of(costs, size, load)
+        with bench.servers(count) as servers:
+            point = bench.load(servers, size, seconds.load, "--rate", str(rate))
+        latency = point["latency"]
+        measured = latency["percentiles"]["50"] / 1e9, latency["percentiles"]["99"] / 1e9
+        yield Check(count, size, load, rate, measured, _simulated(costs, count, size, rate), latency["count"])
+
+
+def rate_of(costs: CostModel, size: Size, load: float) -> float:
+    """Requests a second of which each has a run of its own that use so much of a core."""
+    return round(load / costs.mean_seconds(*size), 1)
+
+
+def _away(costs: CostModel, seldom: Point) -> tuple[float, ...]:
+    """Quantiles of what requests spend elsewhere: such that the simulated latencies have those of the measured."""
+    ends, counts = np.array(seldom["latency"]["buckets"], np.float64).T  # (buckets,) each
+    at = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    measured = ends[np.searchsorted(np.cumsum(counts) / counts.sum(), at)] / 1e9  # (quantiles,)
+    fleet, requests = Fleet(1, clients=_CLIENTS), requests_of(_typical(costs.rows))
+    alone = simulate(fleet, costs, requests, seldom["rate"], _SIMULATED / seldom["rate"], seed=1)
+    return tuple(sorted(np.maximum(measured - np.quantile(alone.latency, at), 0.0).tolist()))
+
+
+def _slice(costs: CostModel, rate: float, p99: float) -> float:
+    """The slice with which two servers on a core have the p99 that was measured."""
+
+    def distance(slice_s: float) -> float:
+        return abs(_simulated(replace(costs, slice=slice_s), 2, _typical(costs.rows), rate)[1] - p99)
+
+    return min(_SLICES_S, key=distance)
+
+
+def _simulated(costs: CostModel, servers: int, size: Size, rate: float) -> tuple[float, float]:
+    fleet = Fleet(servers, clients=_CLIENTS, servers_a_core=servers)
+    found = simulate(fleet, costs, requests_of(size), rate, _SIMULATED / rate, seed=2)
+    return found.percentile(50), found.percentile(99)
+
+
+def _typical(rows: int) -> Size:
+    return rows, 1, 64
+
+
+def requests_of(size: Size) -> Requests:
+    """Return what `rnnserve load` sends of a size."""
+    rows, shortest, longest = size
+    return Requests(rows, range(shortest, longest + 1))

@@ -1,0 +1,69 @@
+"""What calibration concludes from loads, and what it says where it cannot measure."""
+
+import dataclasses
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from benchmarks.simulation import calibration
+from benchmarks.simulation.__main__ import main
+from benchmarks.simulation.calibration import Check
+from benchmarks.simulation.cost_model import CostModel
+from benchmarks.simulation.fleet import Fleet, simulate
+
+COSTS = CostModel(100e-6, 2e-6, 0.6e-6, 0.2e-6, 150e-6, rows=16, facts={"model": "one"})
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(calibration, "_SIMULATED", 8_000)
+
+
+def test_what_requests_spend_elsewhere_is_what_the_core_does_not_explain():
+    away = tuple(np.linspace(0.2e-3, 1.2e-3, 50))
+    size = (16, 1, 64)
+    real = simulate(Fleet(1), dataclasses.replace(COSTS, away=away), calibration.requests_of(size), 50.0, 100.0, seed=8)
+    nanoseconds = np.sort(real.latency * 1e9).astype(int)
+    point = {"rate": 50.0, "latency": {"buckets": [(int(value), 1) for value in nanoseconds]}}
+    found = calibration._away(COSTS, point)
+    assert list(found) == sorted(found)
+    assert np.median(found) == pytest.approx(np.median(away), rel=0.1)
+    again = simulate(Fleet(1), dataclasses.replace(COSTS, away=found), calibration.requests_of(size), 50.0, 100.0, 9)
+    for percent in (50, 90):
+        assert again.percentile(percent) == pytest.approx(real.percentile(percent), rel=0.1)
+
+
+@pytest.mark.parametrize("slice_s", [0.5e-3, 20e-3])
+def test_the_slice_is_the_one_that_gives_what_two_servers_had(slice_s):
+    size = (16, 1, 64)
+    rate = calibration.rate_of(COSTS, size, 0.8)
+    p99 = calibration._simulated(dataclasses.replace(COSTS, slice=slice_s), 2, size, rate)[1]
+    found = calibration._slice(COSTS, rate, p99)
+    assert calibration._simulated(dataclasses.replace(COSTS, slice=found), 2, size, rate)[1] == pytest.approx(p99)
+
+
+def test_the_error_is_how_far_the_simulated_p99_is_off():
+    one = Check(3, (16, 1, 64), 0.5, 100.0, measured=(2e-3, 10e-3), simulated=(2e-3, 8.5e-3), requests=2000)
+    assert one.error == pytest.approx(-0.15)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
+def test_what_starts_on_a_core_leaves_this_process_where_it_was():
+    before = os.sched_getaffinity(0)
+    core = min(before)
+    with calibration._on_core(core):
+        assert os.sched_getaffinity(0) == {core}
+    assert os.sched_getaffinity(0) == before
+    with pytest.raises(FileNotFoundError), calibration._on_core(core):
+        subprocess.Popen(["/no/such/program"])
+    assert os.sched_getaffinity(0) == before
+
+
+def test_one_core_is_too_few(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    assert main(["--calibrate", str(tmp_path), "--costs", str(tmp_path / "costs.json")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "simulation: needs two cores: one for the servers, one for the load"
+    )
