@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _calibrate(args: argparse.Namespace) -> None:
     if is_machine_busy():
         print("simulation: other processes use this machine, so the figures may mislead", file=sys.stderr)
-    seconds = Seconds(0.3, 1, 2.0) if args.quick else Seconds()
+    seconds = Seconds(0.3, 1, 1.0, 2) if args.quick else Seconds()
     with tempfile.TemporaryDirectory() as folder:
         costs = calibrate(args.calibrate, args.model, Path(folder), seconds)
     write_cost_model(costs, args.costs)
@@ -79,14 +79,14 @@ def _table_of(found: Sequence[Check]) -> Table:
     rows = [
         [
             f"{one.servers}", f"{one.size[0]} x {one.size[1]}:{one.size[2]}", f"{one.load:.0%}", f"{one.rate:,.0f}",
-            f"{one.requests:,}", *(f"{1e3 * value:.2f}" for value in (*one.measured, *one.simulated)),
-            f"{one.error:+.0%}",
+            f"{one.requests:,}", *map(_plain_ms, one.measured), " to ".join(map(_plain_ms, one.spread)),
+            *map(_plain_ms, one.simulated), f"{one.error:+.0%}",
         ]
         for one in found
     ]  # fmt: skip
     head = [
-        "servers", "rows x steps", "load", "requests/s", "measured", "p50 ms", "p99 ms", "simulated: p50", "p99",
-        "error",
+        "servers", "rows x steps", "load", "requests/s", "measured", "p50 ms", "p99 ms", "of runs", "simulated: p50",
+        "p99", "error",
     ]  # fmt: skip
     return Table("real servers that share a core, and simulated ones: loads that nothing was fitted to", head, rows)
 
@@ -106,6 +106,10 @@ def _study(args: argparse.Namespace, costs: CostModel) -> None:
 
 def _show(table: Table) -> str:
     return f"{table.title}\n{format_aligned_table(table.head, table.rows)}"
+
+
+def _plain_ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f}"
 
 
 def _us(seconds: float) -> str:

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import grpc
@@ -74,12 +75,15 @@ class Seconds:
     Attributes:
         one: Seconds of each size of the first part, in each turn.
         turns: How often each size is measured; the median counts.
-        load: Seconds of each load after it.
+        load: Seconds of each run of the loads after it.
+        runs: How often each of these loads is run. The median of the runs counts: a stall of a tenth of a second, which
+            another program makes, is one request of a hundred in ten seconds.
     """
 
     one: float = 1.0
     turns: int = 3
-    load: float = 20.0
+    load: float = 4.0
+    runs: int = 5
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ class Check:
         size: Rows, least and most steps of a row.
         load: Part of its core that the servers would use without sharing runs.
         rate: Requests per second.
-        measured: p50 and p99.
+        measured: p50 and p99, the median of the runs.
+        spread: Least and greatest p99 of the runs.
         simulated: p50 and p99.
         requests: Number of measured requests.
     """
@@ -101,6 +106,7 @@ class Check:
     load: float
     rate: float
     measured: tuple[float, float]
+    spread: tuple[float, float]
     simulated: tuple[float, float]
     requests: int
 
@@ -152,6 +158,10 @@ class _Bench:
         (point,) = json.loads(file.read_bytes())["points"]
         return point
 
+    def load_at(self, servers: Sequence[ServerProcess], size: Size, seconds: Seconds, rate: float) -> Point:
+        """Send requests at a rate, in several runs."""
+        return self.load(servers, size, seconds.load, "--rate", str(rate), "--runs", str(seconds.runs))
+
     def one_at_a_time(self, server: ServerProcess, size: Size, seconds: float) -> tuple[float, float]:
         """Send one request at a time; gives the mean seconds of a run, and of the core's time beside it."""
         (before, ran), used = self._runs(server), cpu_seconds(server.pids)
@@ -199,12 +209,12 @@ def calibrate(repository: Path, model: str, folder: Path, seconds: Seconds) -> C
         measured = [MeasuredRun(*size, *map(float, each)) for size, each in zip(sizes, found, strict=True)]
         costs = fit_costs(measured, _ROWS * times, {"model": model, **describe_run()["hardware"]})
         typical = _typical(costs.rows)
-        seldom = bench.load(servers, typical, seconds.load, "--rate", str(rate_of(costs, typical, _SELDOM)))
+        seldom = bench.load_at(servers, typical, seconds, rate_of(costs, typical, _SELDOM))
     costs = replace(costs, away=_away(costs, seldom))
     with bench.servers(2) as servers:
         rate = rate_of(costs, typical, _SHARED)
-        shared = bench.load(servers, typical, seconds.load, "--rate", str(rate))
-    return replace(costs, slice=_slice(costs, rate, shared["latency"]["percentiles"]["99"] / 1e9))
+        shared = bench.load_at(servers, typical, seconds, rate)
+    return replace(costs, slice=_slice(costs, rate, median(_of_runs(shared, "p99"))))
 
 
 def check(repository: Path, costs: CostModel, folder: Path, seconds: Seconds) -> Iterator[Check]:
@@ -214,15 +224,20 @@ def check(repository: Path, costs: CostModel, folder: Path, seconds: Seconds) ->
         size = rows * costs.rows // _ROWS, shortest, longest
         rate = rate_of(costs, size, load)
         with bench.servers(count) as servers:
-            point = bench.load(servers, size, seconds.load, "--rate", str(rate))
-        latency = point["latency"]
-        measured = latency["percentiles"]["50"] / 1e9, latency["percentiles"]["99"] / 1e9
-        yield Check(count, size, load, rate, measured, _simulated(costs, count, size, rate), latency["count"])
+            point = bench.load_at(servers, size, seconds, rate)
+        p50, p99 = _of_runs(point, "p50"), _of_runs(point, "p99")
+        simulated, requests = _simulated(costs, count, size, rate), point["latency"]["count"]
+        yield Check(count, size, load, rate, (median(p50), median(p99)), (min(p99), max(p99)), simulated, requests)
 
 
 def rate_of(costs: CostModel, size: Size, load: float) -> float:
     """Requests a second of which each has a run of its own that use so much of a core."""
     return round(load / costs.mean_seconds(*size), 1)
+
+
+def _of_runs(point: Point, figure: str) -> list[float]:
+    """Return a figure of each run, in seconds."""
+    return [run[figure] / 1e9 for run in point["runs"]]
 
 
 def _away(costs: CostModel, seldom: Point) -> tuple[float, ...]:

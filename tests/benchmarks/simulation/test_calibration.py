@@ -45,7 +45,16 @@ def test_the_slice_is_the_one_that_gives_what_two_servers_had(slice_s):
 
 
 def test_the_error_is_how_far_the_simulated_p99_is_off():
-    one = Check(3, (16, 1, 64), 0.5, 100.0, measured=(2e-3, 10e-3), simulated=(2e-3, 8.5e-3), requests=2000)
+    one = Check(
+        3,
+        (16, 1, 64),
+        0.5,
+        100.0,
+        measured=(2e-3, 10e-3),
+        spread=(9e-3, 12e-3),
+        simulated=(2e-3, 8.5e-3),
+        requests=2000,
+    )
     assert one.error == pytest.approx(-0.15)
 
 
