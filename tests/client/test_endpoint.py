@@ -34,6 +34,8 @@ def files(tmp_path_factory):
         (["grpcs://a:8001", "grpcs://b:8001,c:8001"], "a:8001,b:8001,c:8001"),
         ("dns:///inference:8001", "inference:8001"),
         (["dns:///inference:8001", "b:1"], "inference:8001,b:1"),
+        ("file:///srv/endpoints", "file:///srv/endpoints"),
+        ("grpcs://file:///srv/endpoints", "file:///srv/endpoints"),
     ],
 )
 def test_urls_that_name_a_host_and_a_port(url, address):
@@ -66,6 +68,9 @@ def test_urls_that_name_a_host_and_a_port(url, address):
         (["a:1", "grpcs://b:1"], "some are with TLS .* and some without"),
         ([], "no server is given"),
         ("10.0.0.1:8001,", "no host and port"),
+        ("file://endpoints", "stands alone, by its whole path"),
+        (["file:///srv/endpoints", "b:1"], "stands alone, by its whole path"),
+        ("file:///srv/a,b", "stands alone, by its whole path"),
         ("10.0.0.1:8001,10.0.0.2:0", "port 0 is outside"),
         ("grpc://[::]:8001", r"a server listens.*127\.0\.0\.1:8001"),
     ],

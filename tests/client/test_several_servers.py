@@ -17,7 +17,7 @@ from rnnserve.client import (
     InvalidRequest,
     Unavailable,
     addresses,
-    server_channels,
+    endpoint,
 )
 from rnnserve.protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from support.fakes import serving
@@ -188,7 +188,7 @@ def names(monkeypatch):
         return [(family[":" in ip], socket.SOCK_STREAM, 0, "", (ip, port)) for ip in found[host]]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(server_channels, "_LOOK_UP_SECONDS", 0.0)
+    monkeypatch.setattr(endpoint, "_NAMES_SECONDS", 0.0)
     return found
 
 
@@ -239,6 +239,59 @@ def _is_asked(client, server):
     with contextlib.suppress(ClientError):  # of a call that waits for a server that is held
         client.infer("echo", {"input": [1.0]}, timeout=0.2)
     return server.asked
+
+
+@pytest.fixture
+def listing(tmp_path, monkeypatch):
+    """A function that replaces a file of servers' addresses, and the URL by which a client has it."""
+    monkeypatch.setattr(endpoint, "_FILE_SECONDS", 0.0)
+    path = tmp_path / "endpoints"
+
+    def write(text):
+        (tmp_path / "new").write_text(text)
+        (tmp_path / "new").replace(path)
+
+    return write, f"file://{path}"
+
+
+def test_a_file_of_servers_is_followed_as_it_changes(connect, servers, listing):
+    write, url = listing
+    write("\n".join(["# those of now", *listed(servers[:2]), ""]))
+    client = connect(url)
+    reach_all(client, servers[:2])
+    assert not servers[2].asked
+    write("\n".join(listed(servers[1:])))
+    reach_all(client, servers[1:])
+
+    def has_left():
+        servers[0].service.calls.clear()
+        ask(client, 4)
+        return not servers[0].asked
+
+    until(has_left)
+    for broken in ("", "no address", "file:///another"):  # those that were found go on
+        write(broken)
+        ask(client, 4)
+    assert sum(asked(servers[1:])) >= 12
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        (None, Unavailable, "endpoints, which lists the servers, cannot be read: No such file or directory"),
+        ("# none yet\n", Unavailable, "endpoints lists no server just now"),
+        ("10.0.0.1", InvalidRequest, "endpoints' has no host and port"),
+        ("a:1\na:1", InvalidRequest, "endpoints': a:1 is listed twice"),
+        ("file:///a", InvalidRequest, "endpoints lists another file: expected host:port, a line each"),
+    ],
+    ids=["missing", "empty", "no port", "twice", "another file"],
+)
+def test_a_file_that_lists_no_servers(connect, listing, text, error, said):
+    write, url = listing
+    if text is not None:
+        write(text)
+    with pytest.raises(error, match=said):
+        connect(url).infer("echo", {"input": [1.0]})
 
 
 def test_names_that_nobody_has(connect, names):

@@ -51,7 +51,8 @@ class ClientBase(ABC, Generic[AnyChannel]):
 
     Args:
         url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS; a name in DNS may have several
-            addresses. For several servers `"host:port,host:port"`, or a list of URLs.
+            addresses. For several servers `"host:port,host:port"`, or a list of URLs, or `"file:///path"` of a file
+            that lists them, a line each, and is read again as it changes.
         timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
         max_rows: Largest number of rows that `predict` and `classify` put into one request.
         max_request_bytes: Largest size, in bytes and with padding, of such a request and of its answer. A single row
@@ -94,7 +95,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
         self._hedging = None if hedge_after is None else Hedging(hedge_after)
         self._closing: set[Any] = set()  # what closes channels of asyncio
         self._channels: ServerChannels[AnyChannel] = ServerChannels(
-            self._endpoint.resolve, self._open, self._close_left, may_change=self._endpoint.has_names
+            self._endpoint.resolve, self._open, self._close_left, look_up_seconds=self._endpoint.look_up_seconds
         )
 
     @property

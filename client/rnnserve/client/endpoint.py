@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from rnnserve.client.addresses import check_addresses, is_one_server, resolve, target_of
+from rnnserve.client.addresses import FILE, check_addresses, is_one_server, listed_addresses, resolve, target_of
 from rnnserve.client.balancing import BALANCINGS, Balancing, service_config
 from rnnserve.client.channel import ChannelOptions
 from rnnserve.client.errors import InvalidRequest
@@ -19,13 +19,16 @@ FilePath = str | os.PathLike[str]
 Servers = str | Sequence[str]
 """A URL, which may list several servers, or a list of URLs."""
 
+_NAMES_SECONDS, _FILE_SECONDS = 30.0, 1.0
+"""After so long the names among several addresses are looked up again, or a file that lists them is read again."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
     """One server's address, or those of several, and the files for TLS; it can be sent to other processes.
 
     Attributes:
-        address: `host:port`; of several servers, `host:port,host:port`.
+        address: `host:port`; of several servers, `host:port,host:port`; `file:///path` of a file that lists them.
         tls: Files for TLS; None for servers without TLS.
         balancing: Way in which calls are spread over several servers.
     """
@@ -41,27 +44,39 @@ class Endpoint:
 
     @property
     def addresses(self) -> list[str]:
-        """Each `host:port`."""
+        """Each `host:port`, or the file that lists them."""
         return self.address.split(",")
 
     @property
-    def has_names(self) -> bool:
-        """Whether several addresses are listed, and names among them."""
-        addresses = self.addresses
-        return len(addresses) > 1 and not all(is_one_server([address]) for address in addresses)
+    def is_list(self) -> bool:
+        """Whether several addresses are listed, here or in a file: what is no list is gRPC's to look up."""
+        return len(self.addresses) > 1 or self.address.startswith(FILE)
+
+    @property
+    def look_up_seconds(self) -> float | None:
+        """Seconds after which `resolve` may give others, without gRPC noticing; None for never."""
+        if self.address.startswith(FILE):
+            return _FILE_SECONDS
+        has_names = not all(is_one_server([address]) for address in self.addresses)
+        return _NAMES_SECONDS if self.is_list and has_names else None
 
     @property
     def first(self) -> str:
-        """The first address, `host:port`."""
-        return self.addresses[0]
+        """The first address, `host:port`.
+
+        Raises:
+            Unavailable: If a file that lists them cannot be read, or lists none.
+        """
+        return listed_addresses(self.addresses)[0]
 
     def resolve(self) -> list[str]:
         """Look up the names among several addresses; one address is gRPC's to look up, again after each loss.
 
         Raises:
+            InvalidRequest: If a file lists what is no address.
             Unavailable: If nothing is found.
         """
-        return resolve(self.addresses) if len(self.addresses) > 1 else self.addresses
+        return resolve(self.addresses) if self.is_list else self.addresses
 
     def open_channel(
         self,
@@ -110,14 +125,12 @@ class Endpoint:
         The name in a certificate is compared with one authority, whichever address answers; without the option it would
         be the whole list, which no certificate has.
         """
-        addresses = self.addresses
-        is_one = is_one_server(addresses)
-        balancing: Balancing = "pick_first" if stays or is_one else self.balancing
-        config = service_config(balancing, repeats=repeats, shuffles=stays and len(addresses) == 1)
+        balancing: Balancing = "pick_first" if stays or is_one_server(self.addresses) else self.balancing
+        config = service_config(balancing, repeats=repeats, shuffles=stays and not self.is_list)
         options = [*options, ("grpc.service_config", config)]
         if stays:  # of channels that share connections, pick_first takes one that is there before the first in order
             options.append(("grpc.use_local_subchannel_pool", 1))
-        if len(addresses) == 1:
+        if not self.is_list:
             return self.address, options
         return target_of(resolved or self.resolve()), [*options, ("grpc.default_authority", self.first)]
 
@@ -135,8 +148,9 @@ def parse_endpoint(
     Args:
         servers: `"127.0.0.1:8001"`, `"grpc://127.0.0.1:8001"`, `"[::1]:8001"`; `"grpcs://…"` for TLS. A name may have
             several addresses in DNS: `"dns:///name:8001"`, or the name alone. Several servers:
-            `"10.0.0.1:8001,10.0.0.2:8001"`, or a list of URLs. With TLS, the certificate of each must be valid for the
-            first address.
+            `"10.0.0.1:8001,10.0.0.2:8001"`, or a list of URLs; or a file with such an address a line, which may be
+            replaced: `"file:///srv/endpoints"`, with TLS `"grpcs://file:///srv/endpoints"`. With TLS, the certificate
+            of each must be valid for the first address.
         tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
         tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.
         tls_key: File in PEM with the private key of `tls_certificate`.
@@ -172,7 +186,7 @@ def parse_endpoint(
 def _split_scheme(url: str) -> tuple[bool, list[str]]:
     """Whether a URL is with TLS, and what it lists."""
     scheme, separator, rest = url.partition("://")
-    if not separator or url.startswith("dns:///"):
+    if not separator or url.startswith(("dns:///", FILE)):
         return False, url.split(",")
     if scheme not in ("grpc", "grpcs"):
         raise InvalidRequest(

@@ -10,16 +10,13 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from rnnserve.client.errors import Unavailable
+from rnnserve.client.errors import ClientError
 from rnnserve.client.remote_calls import Place
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 __all__ = ["ServerChannels"]
 
 AnyChannel = TypeVar("AnyChannel", bound=grpc.Channel | grpc.aio.Channel)
-
-_LOOK_UP_SECONDS = 30.0
-"""After so long the names among several addresses are looked up again, by a thread, when the next call is made."""
 
 
 @dataclass
@@ -40,7 +37,7 @@ class ServerChannels(Generic[AnyChannel]):
         open_channel: Callable[[list[str], bool], AnyChannel],
         close_channel: Callable[[AnyChannel], None],
         *,
-        may_change: bool,
+        look_up_seconds: float | None,
     ) -> None:
         """Begin with none open.
 
@@ -49,12 +46,13 @@ class ServerChannels(Generic[AnyChannel]):
             open_channel: Function that opens a channel to the addresses given: whether it stays with the first one that
                 answers is its second argument; else it goes round all.
             close_channel: Function that closes a channel on which no call is under way.
-            may_change: Whether the addresses may change without gRPC noticing, and so are looked up again.
+            look_up_seconds: Seconds after which the addresses are looked up again, by a thread, when the next call is
+                made; None where they cannot change without gRPC noticing.
         """
         self._resolve = resolve
         self._open = open_channel
         self._close_channel = close_channel
-        self._may_change = may_change
+        self._look_up_seconds = look_up_seconds
         self._lock = threading.Lock()
         self._addresses: list[str] = []
         self._looked_up_at = 0.0
@@ -73,6 +71,11 @@ class ServerChannels(Generic[AnyChannel]):
     def is_found(self) -> bool:
         """Whether the servers' addresses are known, so that `lease` does not wait for their names."""
         return bool(self._addresses)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The servers' addresses, as far as they are known."""
+        return self._addresses
 
     def find(self) -> None:
         """Look the servers' addresses up, unless they are known.
@@ -147,14 +150,14 @@ class ServerChannels(Generic[AnyChannel]):
 
     def _look_up_late(self) -> None:
         now = time.monotonic()
-        if self._may_change and now - self._looked_up_at > _LOOK_UP_SECONDS:
+        if self._look_up_seconds is not None and now - self._looked_up_at > self._look_up_seconds:
             self._looked_up_at = now
             threading.Thread(target=self._look_up, name="rnnserve names", daemon=True).start()
 
     def _look_up(self) -> None:
         try:
             found = self._resolve()
-        except Unavailable:  # the servers that were found go on
+        except ClientError:  # the servers that were found go on
             return
         with self._lock:
             if set(found) == set(self._addresses):

@@ -42,7 +42,7 @@ class ServerInspector:
         self.address = endpoint.address
         self._endpoint = endpoint
         self._timeout = timeout
-        self._counts_all = len(endpoint.addresses) == 1
+        self._counts_all = not endpoint.is_list
         self._channel = endpoint.open_channel(channel_options(_MAX_ANSWER_BYTES), stays=True)
         self._stub = GRPCInferenceServiceStub(self._channel)
 

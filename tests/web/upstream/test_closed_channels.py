@@ -9,8 +9,9 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.upstream import private_sockets
+from rnnserve.web.upstream.answers import NotConnected
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
-from rnnserve.web.upstream.grpc_upstream import GrpcUpstream, NotConnected
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import CallContext
 from support.front_streams import MINE, serving

@@ -11,7 +11,8 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream import private_sockets
-from rnnserve.web.upstream.grpc_upstream import GrpcUpstream, NotConnected
+from rnnserve.web.upstream.answers import NotConnected
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.statuses import error_of_status
 from rnnserve.web.upstream.upstream import CallContext

@@ -2,11 +2,12 @@
 
 import asyncio
 
-import grpc
 import pytest
 
+from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
+from rnnserve.web.upstream.listed_servers import ListedServers
 from rnnserve.web.upstream.sequence_ids import keep_ids_apart
 from rnnserve.web.upstream.upstream import CallContext
 
@@ -37,22 +38,32 @@ def test_what_has_a_key_or_no_sequence_is_left_as_it_is():
     assert key_of("", sequence_id=1) is None
 
 
-@pytest.mark.parametrize(("options", "has_key"), [({}, True), ({"share_sequences": True}, False)])
-@pytest.mark.parametrize("trusts_peer", [False, True])
-def test_which_servers_are_told_keys(monkeypatch, trusts_peer, options, has_key):
+def at_socket(**_):
+    return GrpcUpstream.at_socket("/nowhere.sock")
+
+
+def elsewhere(**options):
+    return ListedServers(parse_endpoint("127.0.0.1:1"), **options)
+
+
+@pytest.mark.parametrize(
+    ("upstream_of", "options", "has_key"),
+    [(elsewhere, {}, True), (elsewhere, {"share_sequences": True}, False), (at_socket, {}, False)],
+)
+def test_which_servers_are_told_keys(monkeypatch, upstream_of, options, has_key):
     """Those to which the front is one client; the server of a private socket is told who each of them is."""
 
     async def go():
-        async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
-            upstream = GrpcUpstream(channel, trusts_peer=trusts_peer, **options)
-            sent = []
+        upstream = upstream_of(**options)
+        sent = []
 
-            async def infer(request, **_):
-                sent.append("sequence_key" in request.parameters)
+        async def of(method, request, *_):
+            sent.append("sequence_key" in request.parameters)
 
-            monkeypatch.setattr(upstream, "_infer", infer)
-            monkeypatch.setattr(upstream, "_exchange", None)
-            await upstream.infer(step(sequence_id=1), CallContext(client="ipv4:10.0.0.1:5"))
-            return sent
+        monkeypatch.setattr(upstream._answers, "of", of)
+        monkeypatch.setattr(upstream, "_exchange", None, raising=False)
+        await upstream.infer(step(sequence_id=1), CallContext(client="ipv4:10.0.0.1:5"))
+        await upstream.close()
+        return sent
 
-    assert asyncio.run(go()) == [has_key and not trusts_peer]
+    assert asyncio.run(go()) == [has_key]

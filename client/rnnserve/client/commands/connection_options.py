@@ -5,8 +5,8 @@ import argparse
 __all__ = ["URL_HELP", "add_tls_options"]
 
 URL_HELP = (
-    "the server's gRPC address, grpcs://HOST:PORT for TLS; of several HOST:PORT,HOST:PORT: each gets requests in turn "
-    "(default %(default)s)"
+    "the server's gRPC address, grpcs://HOST:PORT for TLS; of several HOST:PORT,HOST:PORT, or file:///PATH of a file "
+    "that lists them: each gets requests in turn (default %(default)s)"
 )
 
 

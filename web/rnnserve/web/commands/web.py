@@ -35,6 +35,7 @@ from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
+from rnnserve.web.upstream.listed_servers import ListedServers
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import Upstream
 
@@ -70,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server; of several, HOST:PORT,HOST:PORT: requests go to each in turn, those of a "
-        "sequence to one; or unix:PATH, of a socket or a folder of sockets",
+        help="gRPC address of the server; of several, HOST:PORT,HOST:PORT, or file:///PATH of a file that lists them: "
+        "requests go to each in turn, those of a sequence to one; or unix:PATH, of a socket or a folder of sockets",
     )
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on")
     parser.add_argument("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")
@@ -228,7 +229,7 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
         tls_certificate=args.upstream_tls_certificate,
         tls_key=args.upstream_tls_key,
     )
-    return lambda: GrpcUpstream.at_endpoint(endpoint, share_sequences=args.share_sequences)
+    return lambda: ListedServers(endpoint, share_sequences=args.share_sequences)
 
 
 def _listening(args: argparse.Namespace) -> socket.socket:

@@ -17,7 +17,8 @@ from google.protobuf.message import Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.errors import RestError
-from rnnserve.web.upstream.grpc_upstream import GrpcUpstream, NotConnected
+from rnnserve.web.upstream.answers import NotConnected
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.statuses import NO_SERVER_HEADERS
 from rnnserve.web.upstream.upstream import CallContext, SharedStream
 
