@@ -1,4 +1,4 @@
-"""A session outlives its server: processes on the same repository, of which the one that answers is killed."""
+"""A session outlives its servers: processes on the same repository, which are killed one after the other."""
 
 import asyncio
 import secrets
@@ -8,32 +8,27 @@ import numpy as np
 import pytest
 
 from rnnserve.client import AsyncClient, Client
-from support.served_process import ServedProcess
+from support.asked_servers import started_servers
 
 MODEL = "direction_stacked"
-POINTS = np.random.default_rng(3).normal(size=(400, 2)).astype(np.float32)
-BEFORE = 60
-"""Steps before the first server is killed."""
+POINTS = np.random.default_rng(3).normal(size=(1000, 2)).astype(np.float32)
+BEFORE = (60, 500)
+"""Steps before the first server is killed, and before the second one, when the first has come back."""
 
 
 @pytest.fixture
 def servers(repository, tmp_path):
-    """Two, with the same key."""
+    """A function that starts servers at ports, 0 for any, with the same key."""
     key = tmp_path / "key"
     key.write_bytes(secrets.token_bytes(32))
     key.chmod(0o600)
-    options = ["--provider", "cpu", "--session-key", str(key)]
-    processes = [ServedProcess(repository, tmp_path / f"{number}.log", *options) for number in range(2)]
-    for process in processes:
-        assert process.first_line(), process.log()
-    yield processes
-    for process in processes:
-        process.close()
+    with started_servers(repository, tmp_path, "--provider", "cpu", "--session-key", str(key)) as start:
+        yield start
 
 
-def test_a_killed_server_costs_no_step_and_no_bit(servers):
-    """The server is killed while steps are in flight, of sessions of both kinds and of both clients."""
-    first, second = servers
+def test_killed_servers_cost_no_step_and_no_bit(servers):
+    """Each is killed while steps are in flight, of sessions of both kinds and of both clients."""
+    first, second = servers(0, 0)
     url = f"{first.address},{second.address}"
     reached = threading.Barrier(5)
     answers = {}
@@ -42,7 +37,7 @@ def test_a_killed_server_costs_no_step_and_no_bit(servers):
         with Client(url) as client, client.session(MODEL, state=state) as session:
             outputs = []
             for number, point in enumerate(POINTS):
-                if number == BEFORE:
+                if number in BEFORE:
                     reached.wait(30)
                 outputs.append(session.step(point))
             assert session.steps == len(POINTS)
@@ -52,7 +47,7 @@ def test_a_killed_server_costs_no_step_and_no_bit(servers):
         async with AsyncClient(url) as client, client.session(MODEL, state=state) as session:
             outputs = []
             for number, point in enumerate(POINTS):
-                if number == BEFORE:
+                if number in BEFORE:
                     reached.wait(30)
                 outputs.append(await session.step(point))
             answers["async", session.state] = outputs
@@ -66,10 +61,13 @@ def test_a_killed_server_costs_no_step_and_no_bit(servers):
         thread.start()
     reached.wait(30)
     first.kill()
+    (back,) = servers(int(first.address.rpartition(":")[2]))
+    reached.wait(30)
+    second.kill()
     for thread in threads:
         thread.join(60)
     assert set(answers) == {(kind, state) for kind in ("sync", "async") for state in ("carried", "sealed")}
-    with Client(second.address) as client:
+    with Client(back.address) as client:
         (whole,) = client.predict(MODEL, [POINTS])
     for outputs in answers.values():
         assert np.stack([answer["output"] for answer in outputs]).tobytes() == whole["output"].tobytes()

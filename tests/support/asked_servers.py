@@ -67,15 +67,15 @@ class Asking:
 
 
 @contextlib.contextmanager
-def started_servers(repository: Path, folder: Path) -> Iterator[Callable[..., list[ServedProcess]]]:
-    """Give a function that starts servers at ports, 0 for any; all end with this."""
+def started_servers(repository: Path, folder: Path, *options: str) -> Iterator[Callable[..., list[ServedProcess]]]:
+    """Give a function that starts servers with options at ports, 0 for any; all end with this."""
     started: list[ServedProcess] = []
 
     def start(*ports: int) -> list[ServedProcess]:
         processes = []
         for port in ports:
             log = folder / f"{len(started)}.log"
-            processes.append(ServedProcess(repository, log, "--grpc-port", str(port), "--graph", "native"))
+            processes.append(ServedProcess(repository, log, "--grpc-port", str(port), "--graph", "native", *options))
             started.append(processes[-1])
         for process in processes:
             assert process.first_line(), process.log()

@@ -76,6 +76,10 @@ class ServedProcess:
     def signal_to_stop(self) -> None:
         self._popen.send_signal(signal.SIGTERM)
 
+    @property
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
+
     def kill(self) -> None:
         self._popen.kill()
         self._popen.wait(_END_SECONDS)
