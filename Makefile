@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-AREAS := cli client common export load models protos server web
+AREAS := cli client cluster common export load models protos server web
 MODELS := direction_simple direction_stacked direction_bidirectional
 CHECKPOINTS ?= checkpoints
 REPOSITORY ?= repository
@@ -50,8 +50,8 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
-	conformance format picture protos demo-model load zoo bench compare growth simulate gpu gpu-setup image image-test \
-	clean
+	conformance format picture protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
+	image-test clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -149,6 +149,10 @@ lint: setup ## style, types, import contracts, stub drift, manifests
 	$(BIN)/python docs/list_files.py --check
 	$(BIN)/hadolint deploy/Containerfile
 	$(BIN)/python deploy/check.py
+
+ray-test: setup ## install Ray, 200 MB, and test `rnnserve ray` on three nodes; as root, for network namespaces
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/python -m pytest tests/cluster
 
 mutants: setup ## change the code in one place at a time; print the changes that no test notices
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'

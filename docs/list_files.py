@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "files.md"
-AREAS = ("models", "export", "protos", "common", "server", "client", "load", "web", "cli")
+AREAS = ("models", "export", "protos", "common", "server", "client", "load", "web", "cluster", "cli")
 
 HEAD = """\
 # Every file

@@ -23,17 +23,24 @@ _MISSING_BYTES_LIMIT = 0.01
 
 
 def run_h2load(
-    load: LoadSettings, seconds: float, port: int, message: bytes, response_bytes: int, work: Path
+    load: LoadSettings,
+    seconds: float,
+    port: int,
+    message: bytes,
+    response_bytes: int,
+    work: Path,
+    host: str = "127.0.0.1",
 ) -> dict[str, float]:
     """Send requests for some time and measure.
 
     Args:
         load: Connections and requests in flight.
         seconds: Duration of the measurement, after the warm-up.
-        port: Port of the server on 127.0.0.1.
+        port: Port of the server.
         message: The encoded request; all requests are equal.
         response_bytes: Size of the response to it.
         work: A folder for h2load's files.
+        host: Address of the server.
 
     Returns:
         "requests/s", "requests", "mean ms", "p50 ms", "p99 ms" and "max ms".
@@ -49,7 +56,7 @@ def run_h2load(
         f"--log-file={log}",
     ]
     streams = load.in_flight // load.connections
-    output = _run(timing, load.connections, streams, port, message, work, load.warm_up + seconds + 30)
+    output = _run(timing, load.connections, streams, f"{host}:{port}", message, work, load.warm_up + seconds + 30)
     return parse_output(output, response_bytes) | _read_times(log)
 
 
@@ -107,16 +114,24 @@ def send_requests(requests: int, port: int, message: bytes, response_bytes: int,
     Raises:
         LoadGeneratorFailed: If h2load fails, or requests do.
     """
-    return parse_output(_run([f"--requests={requests}"], 4, 16, port, message, work, 600), response_bytes)
+    return parse_output(
+        _run([f"--requests={requests}"], 4, 16, f"127.0.0.1:{port}", message, work, 600), response_bytes
+    )
 
 
 def _run(
-    duration_options: list[str], connections: int, streams: int, port: int, message: bytes, work: Path, timeout_s: float
+    duration_options: list[str],
+    connections: int,
+    streams: int,
+    address: str,
+    message: bytes,
+    work: Path,
+    timeout_s: float,
 ) -> str:
     body = work / "request"
     body.write_bytes(add_grpc_frame(message))
     options = [
-        f"http://127.0.0.1:{port}{INFER_METHOD}",
+        f"http://{address}{INFER_METHOD}",
         f"--data={body}",
         "--header=content-type: application/grpc",
         "--header=te: trailers",

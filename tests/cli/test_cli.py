@@ -9,7 +9,7 @@ import pytest
 from rnnserve.cli import main
 
 COMMANDS = [
-    "demo", "train", "export", "verify", "check", "import", "inspect", "serve", "web", "infer", "load", "size",
+    "demo", "train", "export", "verify", "check", "import", "inspect", "serve", "web", "ray", "infer", "load", "size",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-AREAS = ("benchmarks", "cli", "client", "common", "export", "load", "models", "protos", "server", "web")
+AREAS = ("benchmarks", "cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "web")
 PREPOSITIONS = "After As At Before By For From In Of On Since Than To Until With Without"
 PRONOUNS = "He Her His How It Its She That Their Them These They Those What When Where Which Who Whom Whose Why"
 VERBS = """

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-AREAS = ("cli", "client", "common", "export", "load", "models", "protos", "server", "web")
+AREAS = ("cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "web")
 SERVER = ROOT / "server" / "rnnserve" / "server"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 OTHER_NAMES = {"proj_size", "with"}  # of torch, and of Python

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-AREAS = ("cli", "client", "common", "export", "load", "models", "protos", "server", "web")
+AREAS = ("cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "web")
 BANNED = re.compile(r"\b(hears?|heard|knows|remembers?|forgets?|nobody)\b", re.IGNORECASE)
 
 

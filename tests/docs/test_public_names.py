@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-AREAS = ("cli", "client", "common", "export", "load", "models", "protos", "server", "web")
+AREAS = ("cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "web")
 MODULES_FOR_USERS = {
     "rnnserve.server.testing",  # not in `rnnserve.server`, since only tests need it
     "rnnserve.protos.inference_pb2",  # the protocol's stubs, as its compiler makes them

@@ -13,7 +13,7 @@ from mutation.selection import TestsByLine
 
 __all__ = ["TreeCopy"]
 
-AREAS = ("cli", "client", "common", "export", "load", "models", "protos", "server", "web")
+AREAS = ("cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "web")
 _COPIED = (*AREAS, "benchmarks", "docs", "tests")
 _TIMED_OUT = -1
 _VERDICTS = {0: "survived", 1: "killed", _TIMED_OUT: "timed out"}  # by pytest's exit status

@@ -86,6 +86,12 @@ COMMANDS = MappingProxyType(
             "serve HTTP (REST v2) before a server that speaks gRPC",
             Needs(memory=230, memory_of_core=25, threads=7, threads_of_core=1),
         ),
+        "ray": CommandEntry(
+            "rnnserve.cluster.commands.ray",
+            "ray",
+            "place servers on the nodes of a Ray cluster, replace what is lost, update one after another",
+            None,
+        ),
         "infer": CommandEntry(
             "rnnserve.client.commands.infer",
             "client",

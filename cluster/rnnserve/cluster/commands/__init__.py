@@ -1,0 +1,6 @@
+"""The command of `rnnserve` that this area provides: `ray`.
+
+Door: nothing.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,228 @@
+"""`rnnserve ray`: servers on the nodes of a Ray cluster."""
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnserve.client.aligned_table import format_aligned_table
+from rnnserve.cluster.errors import ClusterError
+from rnnserve.cluster.servers import FleetPlan, FleetStatus, ServerSpec
+
+if TYPE_CHECKING:
+    from rnnserve.cluster.on_ray.fleet import Fleet
+
+__all__ = ["MISTAKES", "add_arguments", "run"]
+
+MISTAKES = (ClusterError,)
+
+_EPILOG = """
+A cluster of Ray is made by `ray start` on every machine. Each needs rnnserve[ray], and the repository at the same path:
+
+  export RAY_AUTH_MODE=token RAY_gcs_rpc_server_reconnect_timeout_s=604800
+  ray start --head                                           on the first
+  ray start --address=HOST:PORT                              on the others
+  rnnserve ray up /srv/repository --replicas 3 --endpoints /srv/endpoints
+  rnnserve infer MODEL --url file:///srv/endpoints           asks whichever serves
+
+`rnnserve ray up --help` and so on have the arguments.
+"""
+_OURS = ("--host", "--grpc-port")
+
+_ALONE_SECONDS = 3600.0
+"""Seconds for which servers should go on without the head of their cluster, at least: somebody has to notice."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions, and the arguments of each."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    up = actions.add_parser(
+        "up",
+        help="start servers, each on a node of its own, and wait until all serve",
+        description="Start servers, each on a node of its own, and wait until all serve. They stay until `down`; one "
+        "that is lost with its node is started on another.",
+    )
+    up.add_argument("repository", metavar="REPOSITORY", help="folder with the models, at this path on every node")
+    up.add_argument("--replicas", type=_count, required=True, metavar="N", help="how many servers, one a node")
+    up.add_argument("--grpc-port", type=_port, default=8001, metavar="PORT", help="port of every server (default 8001)")
+    up.add_argument(
+        "--cpus", type=_amount, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
+    )
+    up.add_argument(
+        "--gpus", type=_amount, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
+    )
+    up.add_argument(
+        "--endpoints",
+        type=_whole_path,
+        metavar="FILE",
+        help="file that lists the servers which serve, replaced as they come and go, on every node that has one; "
+        "clients follow it as file://FILE",
+    )
+    up.add_argument(
+        "--timeout", type=float, default=300.0, metavar="SECONDS", help="how long the start may take (default 300)"
+    )
+    status = actions.add_parser("status", help="show which servers serve, and where", description="Show the servers.")
+    roll = actions.add_parser(
+        "roll",
+        help="update one server after another, without failing a request",
+        description="Update one server after another, to what the repository and the installed rnnserve are now, or to "
+        "another repository. Each new server is proven on its node first; then the old one drains and ends, and the "
+        "new one takes its port. An update that does not serve changes nothing.",
+    )
+    roll.add_argument(
+        "repository", metavar="REPOSITORY", nargs="?", help="another folder with the models (default: the same)"
+    )
+    down = actions.add_parser(
+        "down", help="let all servers drain and end", description="Let all servers drain and end."
+    )
+    for action in (up, roll):
+        action.add_argument(
+            "--serve-options",
+            type=_serve_options,
+            metavar="OPTIONS",
+            help='options of `rnnserve serve`, as one word: --serve-options="--graph native --drain 2"',
+        )
+    for action in (up, status, roll, down):
+        action.add_argument(
+            "--name",
+            default="rnnserve",
+            help="name of these servers, for several groups in a cluster (default rnnserve)",
+        )
+        action.add_argument(
+            "--address",
+            default="auto",
+            metavar="HOST:PORT",
+            help="address of the cluster (default: the one that this machine is part of)",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is asked for."""
+    with _connected(args) as fleet:
+        if args.action == "up":
+            _up(fleet, args)
+        elif args.action == "roll":
+            status = fleet.roll(lambda spec: _changed(spec, args), lambda line: print(line, flush=True))
+            print(f"all {status.plan.replicas} servers are at revision {status.plan.spec.revision}")
+        elif args.action == "down":
+            fleet.down()
+            print(f"the servers named {args.name!r} have ended")
+        else:
+            print(_table(fleet.status()))
+    return 0
+
+
+@contextmanager
+def _connected(args: argparse.Namespace) -> "Iterator[Fleet]":
+    try:
+        from rnnserve.cluster.on_ray.fleet import Fleet
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "ray":
+            raise
+        raise ClusterError("needs the package ray: pip install 'rnnserve[ray]'") from missing
+    with Fleet.connected(args.name, args.address) as fleet:
+        yield fleet
+
+
+def _up(fleet: "Fleet", args: argparse.Namespace) -> None:
+    if not fleet.has_token:
+        # Not refused: what is open is the cluster, before and after, and nothing that this command starts.
+        print(
+            "rnnserve ray: this cluster asks for no token: whoever reaches its ports can run programs on its nodes. "
+            "Start every node with RAY_AUTH_MODE=token",
+            file=sys.stderr,
+        )
+    spec = ServerSpec(args.repository, args.serve_options or (), args.grpc_port)
+    plan = FleetPlan(args.name, args.replicas, spec, args.endpoints or "")
+    bundle = {name: count for name, count in {"CPU": args.cpus, "GPU": args.gpus}.items() if count}
+    if not bundle:
+        raise ClusterError("a server takes some of its node: give --cpus or --gpus more than 0")
+    print(_table(fleet.up(plan, bundle, args.timeout)))
+
+
+def _changed(spec: ServerSpec, args: argparse.Namespace) -> ServerSpec:
+    """How servers are to be started from now on."""
+    options = spec.options if args.serve_options is None else args.serve_options
+    return dataclasses.replace(spec, repository=args.repository or spec.repository, options=options)
+
+
+def _table(status: FleetStatus) -> str:
+    plan = status.plan
+    rows = [
+        [
+            str(place),
+            report.address or "-",
+            report.state,
+            str(report.spec.revision),
+            report.spec.repository,
+            report.said,
+        ]
+        for place, report in sorted(status.reports.items())
+    ]
+    head = ["server", "address", "state", "revision", "repository", ""]
+    lines = [
+        f"{len(status.endpoints)} of {plan.replicas} servers named {plan.name!r} serve",
+        format_aligned_table(head, rows, text_columns=(1, 2, 4, 5)),
+    ]
+    if not status.roll.is_over:
+        lines.append(f"a rolling update is under way: {len(status.roll.lines)} of {plan.replicas} are done")
+    elif status.roll.failed:
+        lines.append(f"the last rolling update has ended early: {status.roll.failed}")
+    alone = min((report.alone for report in status.reports.values() if report.alone is not None), default=None)
+    if alone is not None and alone < _ALONE_SECONDS:
+        lines.append(
+            f"servers end {alone:g} s after the head of the cluster is lost: start every node with "
+            "RAY_gcs_rpc_server_reconnect_timeout_s=604800, and they go on for a week"
+        )
+    if status.endpoints:
+        lines.append(
+            f"for clients: --url {f'file://{plan.endpoints}' if plan.endpoints else ','.join(status.endpoints)}"
+        )
+    return "\n".join(lines)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of 1 or more")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535, the same on every node")
+    return int(text)
+
+
+def _amount(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, such as 1 or 0.5")
+    return amount
+
+
+def _whole_path(text: str) -> str:
+    if not Path(text).is_absolute() or "," in text:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected the whole path of a file, without a comma")
+    return text
+
+
+def _serve_options(text: str) -> tuple[str, ...]:
+    try:
+        options = tuple(shlex.split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+    for option in options:
+        if option.partition("=")[0] in _OURS:
+            raise argparse.ArgumentTypeError(
+                f"{option}: servers listen on the address of their node, at the port of `rnnserve ray up --grpc-port`"
+            )
+    return options

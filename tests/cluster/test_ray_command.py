@@ -1,0 +1,196 @@
+"""`rnnserve ray` without a cluster: mistakes are one line, and what is asked for reaches the cluster."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import sys
+
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.cluster.commands import ray as command
+from rnnserve.cluster.errors import ClusterError, RollFailed
+from rnnserve.cluster.servers import FleetPlan, FleetStatus, RollState, ServerReport, ServerSpec
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "missing: ACTION"),
+        (["statsu"], "'statsu' is not one of up, status, roll, down; did you mean status?"),
+        (["up", "repository"], "missing: --replicas"),
+        (["up", "repository", "--replicas", "none"], "'none': expected a number of 1 or more"),
+        (["up", "repository", "--replicas", "2", "--cpus", "-1"], "'-1': expected a number, such as 1 or 0.5"),
+        (["up", "repository", "--replicas", "2", "--gpus", "one"], "'one': expected a number, such as 1 or 0.5"),
+        (["up", "repository", "--replicas", "2", "--endpoints", "x"], "'x': expected the whole path of a file"),
+        (
+            ["up", "repository", "--replicas", "2", "--serve-options=--host=::"],
+            "--host=::: servers listen on the address",
+        ),
+        (["up", "repository", "--replicas", "2", "--grpc-port", "0"], "'0': expected a port from 1 to 65535"),
+        (["roll", "--serve-options='"], "No closing quotation"),
+        (["status", "repository"], "there is no argument for 'repository'"),
+    ],
+)
+def test_a_mistake_in_the_words_is_one_line(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["ray", *words])
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("action", ["up", "status", "roll", "down"])
+def test_every_action_explains_itself(action, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["ray", action, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: rnnserve ray {action}" in capsys.readouterr().out
+
+
+def test_without_ray_its_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rnnserve.cluster.on_ray.fleet", None)
+
+    def no_ray(*_):
+        raise ModuleNotFoundError("No module named 'ray'", name="ray")
+
+    if importlib.util.find_spec("ray") is not None:
+        monkeypatch.delitem(sys.modules, "rnnserve.cluster.on_ray.fleet")
+        monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["ray", "status"]) == 1
+    assert capsys.readouterr().err == "rnnserve ray: needs the package ray: pip install 'rnnserve[ray]'\n"
+
+
+STATUS = FleetStatus(
+    FleetPlan("rnnserve", 2, ServerSpec("/models", (), 8001, 3)),
+    {
+        0: ServerReport("10.0.0.1:8001", "ready", ServerSpec("/models", revision=3), "", 1),
+        1: ServerReport("", "lost", ServerSpec("/models", revision=2), "it does not answer", 0),
+    },
+    ("10.0.0.1:8001",),
+    RollState(),
+)
+
+
+class FakeFleet:
+    """Notes what it is asked for."""
+
+    def __init__(self):
+        self.asked = []
+        self.has_token = True
+        self.status_of = STATUS
+        self.refusal = None
+
+    def up(self, plan, bundle, seconds):
+        self.asked.append((plan, bundle, seconds))
+        return self.status_of
+
+    def status(self):
+        return self.status_of
+
+    def roll(self, change, tell):
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append(change(ServerSpec("/models", ("--drain", "2"))))
+        tell("10.0.0.1:8001: proven, and in the place of 10.0.0.1:8001")
+        return self.status_of
+
+    def down(self):
+        self.asked.append("down")
+
+
+@pytest.fixture
+def fleet(monkeypatch):
+    fake = FakeFleet()
+
+    @contextlib.contextmanager
+    def connected(args):
+        fake.asked.append((args.name, args.address))
+        yield fake
+
+    monkeypatch.setattr(command, "_connected", connected)
+    return fake
+
+
+def test_up(fleet, capsys):
+    words = ["--replicas", "2", "--cpus", "2", "--gpus", "0.5", "--endpoints", "/srv/endpoints", "--grpc-port", "9001"]
+    options = "--serve-options=--graph native --drain 2"
+    assert main(["ray", "up", "/models", *words, options, "--timeout", "5", "--name", "a", "--address", "h:1"]) == 0
+    spec = ServerSpec("/models", ("--graph", "native", "--drain", "2"), 9001)
+    assert fleet.asked == [("a", "h:1"), (FleetPlan("a", 2, spec, "/srv/endpoints"), {"CPU": 2, "GPU": 0.5}, 5)]
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines() == [
+        "1 of 2 servers named 'rnnserve' serve",
+        "server  address        state  revision  repository",
+        "     0  10.0.0.1:8001  ready         3  /models",
+        "     1  -              lost          2  /models     it does not answer",
+        "for clients: --url 10.0.0.1:8001",
+    ]
+
+
+def test_a_cluster_without_a_token_is_told(fleet, capsys):
+    fleet.has_token = False
+    assert main(["ray", "up", "/models", "--replicas", "2"]) == 0
+    said = capsys.readouterr().err
+    assert "this cluster asks for no token" in said
+    assert "RAY_AUTH_MODE=token" in said
+    assert said.count("\n") == 1
+
+
+def test_a_server_takes_something_of_its_node(fleet, capsys):
+    assert main(["ray", "up", "/models", "--replicas", "2", "--cpus", "0"]) == 1
+    assert "give --cpus or --gpus more than 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "repository", "options"),
+    [
+        ([], "/models", ("--drain", "2")),
+        (["/new"], "/new", ("--drain", "2")),
+        (["--serve-options="], "/models", ()),
+        (["/new", "--serve-options=--graph scan"], "/new", ("--graph", "scan")),
+    ],
+)
+def test_roll(fleet, words, repository, options, capsys):
+    assert main(["ray", "roll", *words]) == 0
+    assert fleet.asked[1:] == [ServerSpec(repository, options)]
+    assert capsys.readouterr().out.splitlines() == [
+        "10.0.0.1:8001: proven, and in the place of 10.0.0.1:8001",
+        "all 2 servers are at revision 3",
+    ]
+
+
+@pytest.mark.parametrize("refusal", [RollFailed("a server would not serve"), ClusterError("2 of 3 servers serve")])
+def test_a_roll_that_fails_is_one_line(fleet, refusal, capsys):
+    fleet.refusal = refusal
+    assert main(["ray", "roll"]) == 1
+    assert capsys.readouterr().err == f"rnnserve ray: {refusal}\n"
+
+
+def test_down(fleet, capsys):
+    assert main(["ray", "down"]) == 0
+    assert fleet.asked == [("rnnserve", "auto"), "down"]
+    assert capsys.readouterr().out == "the servers named 'rnnserve' have ended\n"
+
+
+@pytest.mark.parametrize(("alone", "is_told"), [(60.0, True), (604800.0, False), (None, False)])
+def test_servers_that_end_with_the_head_are_told(fleet, alone, is_told, capsys):
+    reports = {0: dataclasses.replace(STATUS.reports[0], alone=alone), 1: STATUS.reports[1]}
+    fleet.status_of = dataclasses.replace(STATUS, reports=reports)
+    assert main(["ray", "status"]) == 0
+    assert ("servers end 60 s after the head of the cluster is lost" in capsys.readouterr().out) == is_told
+
+
+@pytest.mark.parametrize(
+    ("roll", "line"),
+    [
+        (RollState(("one",), is_over=False), "a rolling update is under way: 1 of 2 are done"),
+        (RollState(("one",), failed="why"), "the last rolling update has ended early: why"),
+    ],
+)
+def test_status_has_the_rolling_update(fleet, roll, line, capsys):
+    fleet.status_of = FleetStatus(STATUS.plan, STATUS.reports, (), roll)
+    assert main(["ray", "status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == line
