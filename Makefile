@@ -152,7 +152,7 @@ lint: setup ## style, types, import contracts, stub drift, manifests
 
 ray-test: setup ## install Ray, 200 MB, and test `rnnserve ray` on three nodes; as root, for network namespaces
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest -m 'long or not long' tests/cluster
 
 mutants: setup ## change the code in one place at a time; print the changes that no test notices
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "infer": ["one", "DIR/rows.json", "--url", "127.0.0.1:1"],
     "health": ["127.0.0.1:1"],
     "web": ["--upstream", "127.0.0.1:1", "--http-port", "0"],
+    "ray": ["status", "--address", "127.0.0.1:1"],
     "load": ["one", "--url", "127.0.0.1:1"],
     "size": ["DIR/load.json", "--target-rate", "1000"],
 }

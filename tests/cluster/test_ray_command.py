@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import importlib.util
 import sys
 
 import pytest
@@ -28,6 +27,8 @@ from rnnserve.cluster.servers import FleetPlan, FleetStatus, RollState, ServerRe
             "--host=::: servers listen on the address",
         ),
         (["up", "repository", "--replicas", "2", "--grpc-port", "0"], "'0': expected a port from 1 to 65535"),
+        (["status", "--address", "ray://10.0.0.1:10001"], "expected HOST:PORT, as `ray start --head` has printed it"),
+        (["status", "--address", "10.0.0.1"], "expected HOST:PORT"),
         (["roll", "--serve-options='"], "No closing quotation"),
         (["status", "repository"], "there is no argument for 'repository'"),
     ],
@@ -50,14 +51,8 @@ def test_every_action_explains_itself(action, capsys):
 
 
 def test_without_ray_its_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "rnnserve.cluster.on_ray.fleet", None)
-
-    def no_ray(*_):
-        raise ModuleNotFoundError("No module named 'ray'", name="ray")
-
-    if importlib.util.find_spec("ray") is not None:
-        monkeypatch.delitem(sys.modules, "rnnserve.cluster.on_ray.fleet")
-        monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "rnnserve.cluster.on_ray.fleet", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["ray", "status"]) == 1
     assert capsys.readouterr().err == "rnnserve ray: needs the package ray: pip install 'rnnserve[ray]'\n"
 

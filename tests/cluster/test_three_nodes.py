@@ -18,7 +18,7 @@ from support.waiting import until
 
 from .three_nodes import machines, why_not
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are three machines")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are three machines")]
 
 REPOSITORY = Path(__file__).parents[2] / "load/rnnserve/load/demo_models"
 MODEL, BITS = "odd_ones", [[1, 0, 1, 1]]
@@ -112,6 +112,14 @@ def test_what_cannot_be_is_told_in_one_line(nodes, folder):
     assert "does not serve: rnnserve serve: there is no folder" in said.stderr
     assert said.stderr.count("\n") == 1
     assert nodes.rnnserve("status", check=False).returncode == 1, "nothing is left"
+
+
+def test_an_address_where_no_cluster_is(nodes):
+    words = nodes.command("status")
+    said = nodes.run(1, *words[:-1], "10.213.77.1:1", check=False)
+    assert said.returncode == 1
+    assert said.stderr.startswith("rnnserve ray: no cluster answers at 10.213.77.1:1 (Connection refused): ")
+    assert said.stderr.count("\n") == 1
 
 
 def test_a_cluster_wants_its_token(nodes):

@@ -1,6 +1,7 @@
 """Three machines on one: network namespaces with addresses of their own on a bridge, and a node of Ray in each."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -31,7 +32,7 @@ _ENVIRONMENT = {
 
 def why_not() -> str:
     """Why there cannot be three machines here; empty where there can."""
-    if not _RAY.exists():
+    if importlib.util.find_spec("ray") is None:
         return "Ray is not installed: `make ray-test` installs it"
     if os.geteuid() or shutil.which("ip") is None:
         return "network namespaces need root, and the command `ip`"

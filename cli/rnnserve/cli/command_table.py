@@ -90,7 +90,7 @@ COMMANDS = MappingProxyType(
             "rnnserve.cluster.commands.ray",
             "ray",
             "place servers on the nodes of a Ray cluster, replace what is lost, update one after another",
-            None,
+            Needs(memory=1250, memory_of_core=75, threads=22, threads_of_core=2),  # as one that is connected has them
         ),
         "infer": CommandEntry(
             "rnnserve.client.commands.infer",

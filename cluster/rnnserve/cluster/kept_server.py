@@ -33,7 +33,7 @@ class KeptServer:
         Args:
             fleet: Name of the servers that this one belongs to.
             host: Address of this node.
-            spec: How the server is started.
+            spec: Repository, options and port of the server.
             endpoints: File that lists the servers which serve; empty for none.
         """
         self._address = f"[{host}]:{spec.port}" if ":" in host else f"{host}:{spec.port}"

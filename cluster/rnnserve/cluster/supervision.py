@@ -1,6 +1,6 @@
 """Supervision of all servers: what is lost is replaced, updates go from one to the next, and endpoints are published.
 
-Nothing here knows what runs the servers: `servers.Nodes` does.
+What runs the servers is behind `servers.Nodes`.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ class Supervision:
         """Begin with the servers that there are: a supervisor that was lost is replaced by a new one.
 
         Args:
-            plan: What there was to be at first; what servers say of later updates counts more.
-            nodes: What runs them.
+            plan: Servers that there were to be at first; what they say of later updates counts more.
+            nodes: Runner of servers on nodes.
             pause: Function that waits.
         """
         self._nodes = nodes
@@ -86,7 +86,7 @@ class Supervision:
         """Update one server after another, while `look` goes on: each new one is proven before the old one ends.
 
         Args:
-            spec: How servers are started from now on; its revision is given here.
+            spec: Repository, options and port from now on; the revision is given here.
 
         Raises:
             ClusterError: If an update is under way, or not all servers serve.

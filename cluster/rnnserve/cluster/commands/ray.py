@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         action.add_argument(
             "--address",
+            type=_address,
             default="auto",
             metavar="HOST:PORT",
             help="address of the cluster (default: the one that this machine is part of)",
@@ -197,6 +199,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535, the same on every node")
     return int(text)
+
+
+def _address(text: str) -> str:
+    if text != "auto" and not re.fullmatch(r"[^\s/]+:[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as `ray start --head` has printed it")
+    return text
 
 
 def _amount(text: str) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -23,6 +24,9 @@ _SUPERVISOR, _GROUP = "supervisor", "servers"
 _PLACED_SECONDS, _ASK_SECONDS, _LOOK_SECONDS, _END_SECONDS = 20.0, 30.0, 0.5, 600.0
 _METHODS_AT_ONCE = 4
 _HEAD = "node:__internal_head__"
+_FOUND = "auto"
+_REACH_SECONDS = 5.0
+"""Ray itself tries for more than a minute, and logs that it does."""
 
 
 class Fleet:
@@ -38,11 +42,13 @@ class Fleet:
 
         Args:
             name: Name of the servers: the namespace of their actors.
-            address: Address of the cluster; "auto" for the one that this machine is part of.
+            address: Address of the cluster, `host:port`; "auto" for the one that this machine is part of.
 
         Raises:
-            ClusterError: If there is none, or it lets nobody in.
+            ClusterError: If there is none, or it refuses the connection.
         """
+        if address != _FOUND:
+            _check_reached(address)
         try:
             ray.init(
                 address=address,
@@ -78,9 +84,9 @@ class Fleet:
         """Place the servers, and wait until all serve; where that fails, nothing is left.
 
         Args:
-            plan: What there is to be.
+            plan: Servers that there are to be.
             bundle: Resources of a server.
-            seconds: How long it may take.
+            seconds: Seconds that it may take.
 
         Raises:
             ClusterError: If they cannot be placed, or one does not serve.
@@ -188,6 +194,16 @@ class Fleet:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{len(status.endpoints)} of {replicas} servers serve after {seconds:g} s")
             time.sleep(_LOOK_SECONDS)
+
+
+def _check_reached(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"no cluster answers at {address} ({error.strerror or error}): expected what `ray start --head` has printed"
+        ) from error
 
 
 def _asked(supervisor: Any) -> FleetStatus:  # noqa: ANN401

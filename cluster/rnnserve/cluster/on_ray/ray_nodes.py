@@ -110,6 +110,6 @@ class RayNodes:
     def _actor(self, name: str) -> Any:  # noqa: ANN401 - Ray's handles have no useful type
         """The handle of a server's actor; None where there is none."""
         if name not in self._actors:
-            with contextlib.suppress(ValueError):  # what Ray raises for a name that nobody has
+            with contextlib.suppress(ValueError):  # what Ray raises for a name without an actor
                 self._actors[name] = ray.get_actor(name)
         return self._actors.get(name)
