@@ -246,6 +246,7 @@ def test_what_looks_after_the_servers_is_killed_and_takes_over_again(nodes, endp
 def test_the_head_is_lost_and_serving_goes_on(nodes, endpoints):
     left = machines_of(endpoints) - {1}
     assert left
+    assert not nodes.actors(1, "SupervisorActor"), "it avoids the head"
     with Load(nodes, endpoints) as load:
         nodes.kill(1)
         threading.Event().wait(20)

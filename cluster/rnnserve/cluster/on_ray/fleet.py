@@ -12,7 +12,6 @@ import ray
 import ray.exceptions
 import ray.util
 from ray.util.placement_group import get_placement_group, placement_group, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from rnnserve.cluster.errors import ClusterError, RollFailed
 from rnnserve.cluster.on_ray.supervisor_actor import SupervisorActor
@@ -23,7 +22,9 @@ __all__ = ["Fleet"]
 _SUPERVISOR, _GROUP = "supervisor", "servers"
 _PLACED_SECONDS, _ASK_SECONDS, _LOOK_SECONDS, _END_SECONDS = 20.0, 30.0, 0.5, 600.0
 _METHODS_AT_ONCE = 4
-_HEAD = "node:__internal_head__"
+_HEAD, _NODE_ID = "node:__internal_head__", "ray.io/node-id"
+"""Ray's own resource of the head, and label of each node."""
+
 _FOUND = "auto"
 _REACH_SECONDS = 5.0
 """Ray itself tries for more than a minute, and logs that it does."""
@@ -109,7 +110,7 @@ class Fleet:
                 max_restarts=-1,
                 max_concurrency=_METHODS_AT_ONCE,
                 num_cpus=0,
-                scheduling_strategy=_beside_the_head(),
+                **_not_with_the_head(),
             )
             handle = supervisor.remote(plan, group, bundle)
             undo.callback(self._end, handle)
@@ -224,12 +225,16 @@ def _wanted(replicas: int, bundle: dict[str, float]) -> str:
     return f"{replicas} servers need as many nodes, each with {resources} free"
 
 
-def _beside_the_head() -> NodeAffinitySchedulingStrategy | str:
-    """Where the supervisor goes: not with the head, so that it goes on when that is lost."""
-    for node in ray.nodes():
-        if node["Alive"] and _HEAD not in node["Resources"]:
-            return NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
-    return "DEFAULT"
+def _not_with_the_head() -> dict[str, Any]:
+    """Where the supervisor goes, also when it is started again: it outlives the head where there are other nodes."""
+    heads = [node["NodeID"] for node in ray.nodes() if node["Alive"] and _HEAD in node["Resources"]]
+    if len(heads) != 1:
+        return {}
+    anywhere: dict[str, str] = {}
+    return {
+        "label_selector": {_NODE_ID: f"!{heads[0]}"},
+        "fallback_strategy": [{"label_selector": anywhere}],
+    }
 
 
 def _line(error: Exception) -> str:
