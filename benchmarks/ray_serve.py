@@ -74,9 +74,8 @@ def _replica() -> Iterator[str]:
 
     serve.start(grpc_options=gRPCOptions(port=free_port(), grpc_servicer_functions=[_SERVICER]))
     try:
-        options = {"num_cpus": 1}
-        deployment = serve.deployment(Replica, ray_actor_options=options, max_ongoing_requests=128)
-        serve.run(deployment.bind(str(_REPOSITORY / _MODEL / "1" / "model.onnx")), name="rnn", route_prefix="/")
+        deployed = serve.deployment(ray_actor_options={"num_cpus": 1}, max_ongoing_requests=128)(Replica)
+        serve.run(deployed.bind(str(_REPOSITORY / _MODEL / "1" / "model.onnx")), name="rnn", route_prefix="/")
         yield f"127.0.0.1:{_DIRECT['RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT']}"
     finally:
         serve.shutdown()
