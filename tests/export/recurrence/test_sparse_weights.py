@@ -16,6 +16,7 @@ class EchoState(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         weights = (torch.randn(24, 24) * (torch.rand(24, 24) < 0.2) * 0.3).to_sparse(layout=layout)
+        self.reservoir: torch.Tensor
         if held == "buffer":
             self.register_buffer("reservoir", weights)
         elif held == "parameter":
