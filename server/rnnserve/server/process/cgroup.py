@@ -52,7 +52,7 @@ def usable_cores() -> int:
 
 
 def _folders(proc: Path, controller: str) -> Iterator[Path]:
-    """Folders of the groups that a controller knows the process in, innermost first: of version 1, or of version 2."""
+    """Folders of the groups that a controller has the process in, innermost first: of version 1, or of version 2."""
     try:
         groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
         mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]

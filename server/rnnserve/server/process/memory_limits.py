@@ -76,7 +76,7 @@ def bytes_for_requests(wanted: int, uncounted: int, room: Room) -> tuple[int, st
     Args:
         wanted: Bytes that they may take by the settings.
         uncounted: Bytes that the largest take beside those that are counted.
-        room: What a limit leaves.
+        room: Room that a limit leaves.
     """
     needed = _COPIES * wanted + uncounted
     if room.left >= needed:
