@@ -184,3 +184,16 @@ def connect(request, url):
 @pytest.fixture
 def client(connect):
     return connect()
+
+
+@pytest.fixture
+def servers():
+    """Three servers that are fakes."""
+    from .fleet import Served  # which needs this file's fake
+
+    started = [Served.start() for _ in range(3)]
+    yield started
+    for each in started:
+        if each.service.blocked is not None:
+            each.service.blocked.set()
+        each.server.stop(None).wait()

@@ -4,11 +4,9 @@ import contextlib
 import socket
 import threading
 from concurrent import futures
-from dataclasses import dataclass
 
 import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rnnserve.client import (
     Client,
@@ -19,80 +17,13 @@ from rnnserve.client import (
     addresses,
     endpoint,
 )
-from rnnserve.protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from support.fakes import serving
 from support.session_models import MODELS, FailingModels
 from support.waiting import PATIENCE, until
 
-from .conftest import FakeService
+from .fleet import Served, ask, asked, listed, reach_all
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "the server is stopping")
-
-
-@dataclass
-class Served:
-    """A fake on a port, with its health."""
-
-    service: FakeService
-    health: health.HealthServicer
-    server: grpc.Server
-    port: int
-
-    @classmethod
-    def start(cls, address="127.0.0.1:0"):
-        served = grpc.server(futures.ThreadPoolExecutor(24), options=[("grpc.so_reuseport", 0)])
-        service, told = FakeService(), health.HealthServicer()  # type: ignore[abstract]
-        add_GRPCInferenceServiceServicer_to_server(service, served)
-        health_pb2_grpc.add_HealthServicer_to_server(told, served)
-        port = served.add_insecure_port(address)
-        served.start()
-        return cls(service, told, served, port)
-
-    @property
-    def address(self):
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def asked(self):
-        return self.service.calls.count("ModelInfer")
-
-    def say(self, status):
-        self.health.set("", health_pb2.HealthCheckResponse.ServingStatus.Value(status))
-
-
-@pytest.fixture
-def servers():
-    started = [Served.start() for _ in range(3)]
-    yield started
-    for each in started:
-        if each.service.blocked is not None:
-            each.service.blocked.set()
-        each.server.stop(None).wait()
-
-
-def listed(servers):
-    return [each.address for each in servers]
-
-
-def ask(client, times=1):
-    for _ in range(times):
-        assert client.infer("echo", {"input": [1.0]})["input"].tolist() == [1.0]
-
-
-def asked(servers):
-    return [each.asked for each in servers]
-
-
-def reach_all(client, servers):
-    """Ask until each has answered, and count from there on: the connections are not made at the same moment."""
-
-    def all_asked():
-        ask(client)
-        return all(asked(servers))
-
-    until(all_asked)
-    for each in servers:
-        each.service.calls.clear()
 
 
 def test_each_gets_its_share(connect, servers):
@@ -334,35 +265,3 @@ def test_sessions_that_a_server_keeps_stay_there_and_are_sent_once():
         assert sorted(len(fake.failures) for fake in fakes) == [0, 1, 1]
         with pytest.raises(FailedPrecondition, match="the session is over"):
             sessions[0].step([1, 1])
-
-
-def test_a_slow_server_is_hedged_and_its_call_ended(connect, servers):
-    client = connect(listed(servers[:2]), hedge_after=0.05)
-    reach_all(client, servers[:2])
-    servers[0].service.blocked = threading.Event()
-    for each in servers[:2]:
-        each.service.calls.clear()
-    ask(client, 6)
-    assert servers[1].asked == 6
-    assert servers[0].asked >= 3
-
-
-def test_few_calls_are_hedged(connect, servers, monkeypatch):
-    """Where every server is slow, a second call for each would make all of them slower."""
-    client = connect(listed(servers), hedge_after=1e-6)
-    reach_all(client, servers)
-    client.infer("echo", {"input": [1.0]})
-    for each in servers:
-        each.service.calls.clear()
-    ask(client, 60)
-    assert 60 <= sum(asked(servers)) <= 60 + 6 + 10
-
-
-def test_the_error_of_a_hedged_call_is_the_servers(connect, servers):
-    client = connect(listed(servers), hedge_after=1e-6)
-    for each in servers:
-        each.service.failure = (grpc.StatusCode.INVALID_ARGUMENT, "refused")
-    with pytest.raises(InvalidRequest, match="refused"):
-        client.infer("echo", {"input": [1.0]})
-    with pytest.raises(InvalidRequest, match="hedge_after 0: expected seconds above 0"):
-        Client(hedge_after=0)
