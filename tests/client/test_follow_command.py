@@ -92,7 +92,7 @@ def test_a_step_that_is_not_answered_ends_the_command_with_its_line(follow, serv
         {"ModelInfer"},
         0,
     )
-    status, output, errors = follow("sums", "--timeout", "0.2", stdin="1,0\n0,1\n")
+    status, output, errors = follow("sums", "--timeout", "1", stdin="1,0\n0,1\n")
     assert (status, output) == (1, "")
     assert errors == "rnnserve infer: standard input, line 1 was not answered: is stopping\n"
 
