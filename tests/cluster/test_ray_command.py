@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from rnnserve.cli import main
+from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.cluster.commands import ray as command
 from rnnserve.cluster.errors import ClusterError, RollFailed
 from rnnserve.cluster.servers import FleetPlan, FleetStatus, RollState, ServerReport, ServerSpec
@@ -27,6 +28,10 @@ from rnnserve.cluster.servers import FleetPlan, FleetStatus, RollState, ServerRe
             "--host=::: servers listen on the address",
         ),
         (["up", "repository", "--replicas", "2", "--grpc-port", "0"], "'0': expected a port from 1 to 65535"),
+        (
+            ["up", "repository", "--replicas", "2", "--grpc-prot", "1"],
+            "no option --grpc-prot; did you mean --grpc-port?",
+        ),
         (["status", "--address", "ray://10.0.0.1:10001"], "expected HOST:PORT, as `ray start --head` has printed it"),
         (["status", "--address", "10.0.0.1"], "expected HOST:PORT"),
         (["roll", "--serve-options='"], "No closing quotation"),
@@ -168,6 +173,23 @@ def test_down(fleet, capsys):
     assert main(["ray", "down"]) == 0
     assert fleet.asked == [("rnnserve", "auto"), "down"]
     assert capsys.readouterr().out == "the servers named 'rnnserve' have ended\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "endpoints", "url"),
+    [
+        ((), "", "10.0.0.1:8001"),
+        ((), "/srv/endpoints", "file:///srv/endpoints"),
+        (("--tls-certificate=a.pem", "--tls-key=a.key"), "", "grpcs://10.0.0.1:8001"),
+        (("--tls-certificate", "a.pem", "--tls-key", "a.key"), "/srv/endpoints", "grpcs://file:///srv/endpoints"),
+    ],
+)
+def test_status_has_what_clients_are_given(fleet, options, endpoints, url, capsys):
+    plan = FleetPlan("rnnserve", 2, ServerSpec("/models", options), endpoints)
+    fleet.status_of = dataclasses.replace(STATUS, plan=plan)
+    assert main(["ray", "status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"for clients: --url {url}"
+    assert parse_endpoint(url).addresses == [url.removeprefix("grpcs://")]
 
 
 @pytest.mark.parametrize(("alone", "is_told"), [(60.0, True), (604800.0, False), (None, False)])

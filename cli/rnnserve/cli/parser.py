@@ -58,9 +58,14 @@ class CommandParser(argparse.ArgumentParser):
         return f"there is no option {option}{_suggestion(option, self._shown_options())}"
 
     def _shown_options(self) -> list[str]:
-        """Return the options that the help shows."""
-        shown = (action for action in self._actions if action.help is not argparse.SUPPRESS)
-        return [option for action in shown for option in action.option_strings]
+        """Return the options that the help shows, and those of its actions, such as `rnnserve ray up`."""
+        shown = [action for action in self._actions if action.help is not argparse.SUPPRESS]
+        options = [option for action in shown for option in action.option_strings]
+        for parser in [
+            each for action in shown if isinstance(action.choices, dict) for each in action.choices.values()
+        ]:
+            options += [option for option in parser._shown_options() if option not in options]  # noqa: SLF001 - our own
+        return options
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

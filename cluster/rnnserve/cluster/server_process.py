@@ -42,7 +42,8 @@ class ServerProcess:
             OSError: If it cannot be started.
         """
         serve, *rest = arguments
-        lifeline, self._held = os.pipe()
+        lifeline, held = os.pipe()
+        self._held = os.fdopen(held, "wb", buffering=0)
         command = [sys.executable, "-m", "rnnserve.cli", serve, f"--lifeline-fd={lifeline}", *rest]
         try:
             self._popen = in_lasting_thread(
@@ -59,7 +60,7 @@ class ServerProcess:
                 )
             )
         except BaseException:
-            os.close(self._held)
+            self._held.close()
             raise
         finally:
             os.close(lifeline)
@@ -88,8 +89,7 @@ class ServerProcess:
         """Wait for its end; give its exit status."""
         status = self._popen.wait()
         self._reading.join(_READ_SECONDS)  # what it has written last may be why
-        with contextlib.suppress(OSError):
-            os.close(self._held)
+        self._held.close()
         return status
 
     def stop(self, seconds: float) -> None:

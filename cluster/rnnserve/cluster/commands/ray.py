@@ -183,10 +183,14 @@ def _table(status: FleetStatus) -> str:
             "RAY_gcs_rpc_server_reconnect_timeout_s=604800, and they go on for a week"
         )
     if status.endpoints:
-        lines.append(
-            f"for clients: --url {f'file://{plan.endpoints}' if plan.endpoints else ','.join(status.endpoints)}"
-        )
+        scheme = "grpcs://" if _speaks_tls(plan.spec) else ""
+        where = f"file://{plan.endpoints}" if plan.endpoints else ",".join(status.endpoints)
+        lines.append(f"for clients: --url {scheme}{where}")
     return "\n".join(lines)
+
+
+def _speaks_tls(spec: ServerSpec) -> bool:
+    return any(option.partition("=")[0] == "--tls-certificate" for option in spec.options)
 
 
 def _count(text: str) -> int:
