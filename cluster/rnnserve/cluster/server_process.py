@@ -18,7 +18,7 @@ from rnnserve.common.parent_death import in_lasting_thread
 __all__ = ["ServerProcess", "end_left_servers"]
 
 _READY = re.compile(r"gRPC on (?P<address>\S+:\d+)\n?")
-_MARK = "RNNSERVE_PLACED"
+_MARK = "PLACED_BY_RNNSERVE"
 """Variable of a server's environment, and of all processes that it starts, by which one that was left is found."""
 
 _KEPT_LINES = 20
