@@ -220,7 +220,7 @@ image-test: setup ## build the image on a base of Debian's, and run it; needs ro
 
 SIMULATION_COSTS := .bench/simulation/costs.json
 
-$(SIMULATION_COSTS): $(REPOSITORY)/direction_simple/config.pbtxt | setup
+$(SIMULATION_COSTS): $(REPOSITORY)/direction_bidirectional/config.pbtxt | setup
 	$(BIN)/python -m benchmarks.simulation --calibrate $(REPOSITORY) --costs $@
 
 simulate: setup $(SIMULATION_COSTS) ## measure what requests cost, once; simulate up to a million a second: p99, what is full first

@@ -146,7 +146,9 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="REPOSITORY",
         help="measure the costs with servers of this folder, and compare",
     )
-    parser.add_argument("--model", default="direction_simple", help="model of --calibrate (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="direction_bidirectional", help="model of --calibrate (default: %(default)s)"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="of --calibrate: shows that it runs, not what anything costs"
     )

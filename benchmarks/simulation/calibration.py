@@ -35,9 +35,10 @@ __all__ = ["Check", "Seconds", "Size", "calibrate", "check", "rate_of", "request
 
 _TIMEOUT_S = 10.0
 _CLIENTS = 4  # connections of `rnnserve load`
-_ROWS, _REQUEST_S, _MOST = 16, 1.2e-3, 8
-"""A typical request has so many rows, or up to eight times as many, so that it takes about so long: a short one would
-be mostly what the client and the kernel do, and the generator could not send enough of them."""
+_ROWS, _REQUEST_S, _MOST = 16, 2e-3, 7
+"""A typical request has so many rows, or up to seven times as many, so that its run takes about so long: a short one
+would be mostly what the client and the kernel do, and the generator could not send enough of them. One of more than a
+run of 10 ms, or of 128 KiB, would not be run on the lane."""
 
 Size = tuple[int, int, int]
 """Rows, least and most steps of a row."""

@@ -65,7 +65,7 @@ class CostModel:
         request: Seconds of the server's core for each request beside its run.
         copy: Seconds of the server's core for each row and step of a request's tensor, padding included.
         away: Seconds that a request spends elsewhere, at equally spaced quantiles, ascending.
-        rows: Rows of a typical request, one that takes about a millisecond.
+        rows: Rows of a typical request, one that takes some milliseconds.
         slice: Seconds that a server runs before another one on the same core has its turn.
         measured: What it was fitted to.
         facts: Where and with what it was measured, as text by name.
