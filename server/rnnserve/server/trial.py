@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.server.repository.findings import Findings
+from rnnserve.server.repository.folders import check_name
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED
 from rnnserve.server.repository.trial_worker import try_out
 from rnnserve.server.settings import Settings
@@ -29,6 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", help="the model's name (default: the name of the folder around the version's)")
     parser.add_argument("--allow-unproven", action="store_true", help="take versions that were adopted, too")
     args = parser.parse_args(arguments)
+    args.model = args.model or args.folder.resolve().parent.name
+    try:
+        check_name(read_version(args.folder, keep=()).manifest, args.model)
+    except ArtifactError as error:
+        print(json.dumps({"serves": False, "reason": str(error)}))
+        return 1
     found = _try(args, AUTO)
     if "start_error" in found:
         print(json.dumps({"serves": False, "reason": found["start_error"]}))
@@ -52,7 +60,7 @@ def _try(args: argparse.Namespace, graph: str) -> dict[str, Any]:
     settings = Settings()
     return try_out(
         str(folder),
-        args.model or folder.parent.name,
+        args.model,
         folder.name,
         "cpu",
         graph=graph,

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rnnserve.protos import model_config_pb2
-from rnnserve.protos.artifact import MANIFEST, ArtifactError, read_version
+from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.triton_config import CONFIG, read_config, versions_to_serve
 from rnnserve.server.repository.catalogue import Catalogue
 from rnnserve.server.repository.entries import READY, UNAVAILABLE, Entry, ServedVersion, Status, unloaded
-from rnnserve.server.repository.folders import ModelFolders, way_out
+from rnnserve.server.repository.folders import ModelFolders, check_name, way_out
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.pins import Pins
 
@@ -184,9 +184,8 @@ class Draft(Catalogue):
         Raises:
             ArtifactError: If it is another model's, or was published anew since.
         """
-        published = model.manifest.model
-        if self.folders.only is None and published != model.name:
-            raise ArtifactError(f'{MANIFEST}: is of "{published}", but lies in the folder of "{model.name}"')
+        if self.folders.only is None:
+            check_name(model.manifest, model.name)
         if self._pins is None:
             return
         digest = self._pins[model.name].versions[int(model.version)].digest

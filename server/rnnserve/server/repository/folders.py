@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MANIFEST, ArtifactError
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["NEVER_SEEN", "Fingerprint", "ModelFolders", "version_numbers", "way_out"]
+__all__ = ["NEVER_SEEN", "Fingerprint", "ModelFolders", "check_name", "version_numbers", "way_out"]
 
 _MOST_FILES = 64
 """Files of a version that are looked at: it may have 16 beside its manifest, and others do not matter."""
@@ -77,6 +79,16 @@ class ModelFolders:
         if self.only and models and not is_model:
             return f"--model-name {self.only}: {self.root} is the folder not of one model, but of {models}"
         return None
+
+
+def check_name(manifest: manifest_pb2.Manifest, name: str) -> None:
+    """Check that a version was published as the model in whose folder it lies.
+
+    Raises:
+        ArtifactError: If it was not.
+    """
+    if manifest.model != name:
+        raise ArtifactError(f'{MANIFEST}: is of "{manifest.model}", but lies in the folder of "{name}"')
 
 
 def version_numbers(folder: Path) -> list[int]:
