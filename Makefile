@@ -27,16 +27,18 @@ FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
 # `make test` runs parts side by side, the longest first: what proves and publishes modules, graphs of operators and of
-# recurrences, the server, all else; and what runs without its coverage being measured: many modules, many mutated
-# inputs, that try again what other tests have executed. Measuring them would add little but a fifth of their time.
+# recurrences, what is around the server, the server, all else; and what runs without its coverage being measured: many
+# modules, many mutated inputs, that try again what other tests have executed. Measuring them would add little but a
+# fifth of their time.
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators)
 RECURRENCE_TESTS := tests/export/recurrence
 EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
+AROUND_TESTS := $(addprefix tests/,benchmarks cli client cluster deploy docs load web)
 SERVER_TESTS := tests/server
 UNMEASURED_TESTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py test_scan.py \
 	test_scan_refusals.py) $(addprefix tests/export/,test_own_modules_bytes.py test_random_modules.py) \
 	tests/examples tests/fuzzing tests/server/test_differential.py
-TEST_PARTS := $(addprefix test-,exports graphs recurrence server others unmeasured)
+TEST_PARTS := $(addprefix test-,exports graphs around recurrence server others unmeasured)
 # Tests that run make are to find no other make's jobs. Tests start a thousand processes: byte code is kept, so that each
 # of them, and each part, does not compile the sources anew, nor pytest rewrite the tests.
 TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHONDONTWRITEBYTECODE
@@ -118,11 +120,14 @@ test-recurrence:
 test-exports:
 	$(MEASURED) $(EXPORT_TESTS) $(patsubst %,--ignore %,$(GRAPH_TESTS) $(RECURRENCE_TESTS) $(UNMEASURED_TESTS))
 
+test-around:
+	$(MEASURED) $(AROUND_TESTS)
+
 test-server:
 	$(MEASURED) $(SERVER_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
 
 test-others:
-	$(MEASURED) $(patsubst %,--ignore %,$(EXPORT_TESTS) $(SERVER_TESTS) $(UNMEASURED_TESTS) tests/drills)
+	$(MEASURED) $(patsubst %,--ignore %,$(AROUND_TESTS) $(EXPORT_TESTS) $(SERVER_TESTS) $(UNMEASURED_TESTS) tests/drills)
 
 test-unmeasured:
 	$(TEST) $(BIN)/python -m pytest $(UNMEASURED_TESTS)
