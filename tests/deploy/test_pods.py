@@ -1,18 +1,18 @@
 """What the manifests have containers do: their commands, probes and ends, as processes of this machine."""
 
-import argparse
 import os
 import shlex
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from deploy.check import DEPLOY, build, folders
-from rnnserve.server.commands import serve
 from support.asked_servers import MODEL
 from support.confined import NOBODY, confined, need_namespaces
+from support.serve_options import configured
 from support.waiting import until
 
 BIN = Path(sys.executable).parent
@@ -69,9 +69,8 @@ def command_of(pod):
 def options_of(pod):
     program, command, *words = command_of(pod)
     assert (program, command) == ("rnnserve", "serve")
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    return parser.parse_args(words)
+    found = configured(*words)
+    return SimpleNamespace(**{**vars(found.settings), **vars(found.command)})
 
 
 @each

@@ -78,7 +78,7 @@ def confined(
     words = _unshared(
         "mount -t tmpfs none /mnt && mkdir /mnt/models",
         f"mount --bind {shlex.quote(str(models))} /mnt/models && mount -o remount,bind,ro /mnt/models",
-        *(f"mount -t tmpfs -o size={size}m,mode=1777 none {shlex.quote(place)}" for place, size in writable.items()),
+        *(line for place, size in writable.items() for line in _emptied(place, size)),
         "mount -o remount,bind,ro /mnt && mount -o remount,bind,ro /",
         command=command,
     )
@@ -120,6 +120,19 @@ def _unshared(*lines: str, command: Sequence[str]) -> list[str]:
         shlex.join(["exec", "setpriv", *drop, *limited]),
     ]
     return ["unshare", "--mount", "--net", *as_user, "sh", "-ec", "\n".join(all_lines)]
+
+
+def _emptied(place: str, size: int) -> Iterator[str]:
+    """Lines that give an empty folder of so many MiB in the place of one, where this project may lie: it stays."""
+    folders = (Path(__file__).parents[2], Path(sys.prefix), Path(sys.base_prefix))
+    kept = [folder.resolve() for folder in folders if folder.resolve().is_relative_to(place)]
+    quoted = [shlex.quote(str(folder)) for folder in kept]
+    for number, folder in enumerate(quoted):
+        yield f"mkdir -p /mnt/kept/{number} && mount --bind {folder} /mnt/kept/{number}"
+    yield f"mount -t tmpfs -o size={size}m,mode=1777 none {shlex.quote(place)}"
+    for number, folder in enumerate(quoted):
+        yield f"mkdir -p {folder} && mount --bind /mnt/kept/{number} {folder} && umount /mnt/kept/{number}"
+        yield f"mount -o remount,bind,ro {folder}"
 
 
 def _let_through(folder: Path) -> Iterator[str]:
