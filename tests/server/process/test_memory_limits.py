@@ -18,10 +18,10 @@ def test_where_there_is_room_nothing_changes_and_nothing_is_said(left):
 
 @pytest.mark.parametrize(("left", "held"), [(718, 287), (200, 28), (150, 8), (-5, 8)])
 def test_where_there_is_little_requests_take_less_and_a_line_says_so(left, held):
-    most, said = bytes_for_requests(288 * MB, 144 * MB, Room(left * MB, "address space (ulimit -v)"))
+    most, said = bytes_for_requests(288 * MB, 144 * MB, Room(left * MB, "the address space (ulimit -v)"))
     assert most == held * MB
     assert said is not None
-    assert f"(ulimit -v) leaves {left} MB, and requests may take 720" in said
+    assert f"the limit on the address space (ulimit -v) leaves {left} MB, and requests may take 720" in said
     assert f"raise the limit by {720 - left} MB" in said
 
 

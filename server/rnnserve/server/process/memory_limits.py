@@ -27,8 +27,8 @@ _COPIES = 2
 _USUAL_STACK = 8 << 20
 """Bytes of a thread's stack where stacks have no limit."""
 
-_ADDRESS_SPACE = "address space (ulimit -v)"
-_MEMORY = "memory (of the container, or of another control group)"
+_ADDRESS_SPACE = "the address space (ulimit -v)"
+_MEMORY = "the memory of the container, or of another control group"
 
 
 class Room(NamedTuple):
