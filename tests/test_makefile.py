@@ -1,5 +1,8 @@
 """`make` says by name which Python is too old, before it makes or changes anything."""
 
+import itertools
+import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -36,3 +39,27 @@ def test_an_environment_of_an_old_python_is_named(old_python, tmp_path):
     made = make_setup(tmp_path / "venv", "python3")
     assert made.returncode != 0
     assert f"Remove {tmp_path / 'venv'} and try again" in made.stderr
+
+
+def parts_of_the_tests():
+    """What each part of `make test` is given: the paths that it collects, and those that it leaves out."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    made = subprocess.run(
+        ["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    for line in made.splitlines():
+        if " -m pytest" in line:
+            words = shlex.split(line.partition(" -m pytest")[2])
+            left_out = {after for word, after in itertools.pairwise(words) if word == "--ignore"}
+            yield {word for word in words if word != "--ignore"} - left_out or {"tests"}, left_out
+
+
+def test_each_test_is_in_one_part():
+    parts = list(parts_of_the_tests())
+    assert len(parts) > 1
+    for path in {path for taken, left_out in parts for path in taken | left_out}:
+        assert (ROOT / path).exists(), path
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        places = {str(place.relative_to(ROOT)) for place in (file, *file.parents) if place.is_relative_to(ROOT)}
+        taking = [taken for taken, left_out in parts if taken & places and not left_out & places]
+        assert len(taking) == (0 if "tests/drills" in places else 1), file
