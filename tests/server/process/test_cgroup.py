@@ -52,7 +52,7 @@ def test_version_2(system):
             "sys/unit/cpu.max": "150000 100000",
             "sys/unit/memory.max": str(100 * MB),
             "sys/unit/memory.current": str(60 * MB),
-            "sys/unit/memory.stat": f"anon {30 * MB}\ninactive_file {20 * MB}\nactive_file 7",
+            "sys/unit/memory.stat": f"anon {30 * MB}\ninactive_file {15 * MB}\nactive_file {5 * MB}",
             "sys/cpu.stat": "usage_usec 1",
         },
     )
@@ -77,7 +77,7 @@ def test_version_1_beside_a_version_2_without_controllers(system):
         {
             "sys/memory/g/memory.limit_in_bytes": str(100 * MB),
             "sys/memory/g/memory.usage_in_bytes": str(90 * MB),
-            "sys/memory/g/memory.stat": f"inactive_file 1\ntotal_inactive_file {15 * MB}",
+            "sys/memory/g/memory.stat": f"inactive_file 1\ntotal_inactive_file {14 * MB}\ntotal_active_file {1 * MB}",
             "sys/memory/memory.limit_in_bytes": NONE_IN_1,
             "sys/memory/memory.usage_in_bytes": str(900 * MB),
             "sys/cpu,cpuacct/g/cpu.cfs_quota_us": "250000",

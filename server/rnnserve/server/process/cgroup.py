@@ -38,7 +38,7 @@ class Cgroups:
     def memory_left(self) -> int | None:
         """Bytes of memory that may still be taken in the groups, by all their processes; None without a limit.
 
-        What files take that were read, and not lately, is given back by the kernel where it is needed: it is left.
+        What the kernel keeps of files that were read is given back where it is needed: it is left.
         """
         found = [left for folder in self._memory if (left := _memory_left(folder)) is not None]
         return min(found, default=None)
@@ -108,8 +108,9 @@ def _memory_left(folder: Path) -> int | None:
     if limit is None or used is None or limit >= _NO_LIMIT:
         return None
     statistics = dict(line.split(None, 1) for line in _read(folder / "memory.stat").splitlines() if " " in line)
-    idle = _number(statistics.get("total_inactive_file", statistics.get("inactive_file", ""))) or 0
-    return limit - max(used - idle, 0)
+    prefix = "total_" if "total_inactive_file" in statistics else ""
+    cached = sum(_number(statistics.get(f"{prefix}{kind}_file", "")) or 0 for kind in ("inactive", "active"))
+    return limit - max(used - cached, 0)
 
 
 def _read(path: Path) -> str:
