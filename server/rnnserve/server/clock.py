@@ -6,7 +6,11 @@ set while requests wait. gRPC gives deadlines on the wall clock; they are conver
 
 import time
 
-__all__ = ["from_wall_clock", "now"]
+__all__ = ["NO_DEADLINE", "from_wall_clock", "now"]
+
+NO_DEADLINE = float(2**63 - 1)
+"""What grpcio gives as the deadline of a call without one: the most seconds that gRPC's core can tell. It is the same
+on either clock."""
 
 now = time.monotonic
 """Seconds on this clock."""

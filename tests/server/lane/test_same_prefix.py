@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
-from rnnserve.server.lane.same_prefix import _MAX_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
+from rnnserve.server.lane.same_prefix import _MAX_BYTES, _MAX_RUN_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
 from support.inference_requests import request
 from support.kept_prefixes import parsed
 
@@ -138,12 +138,25 @@ def test_the_runs_that_are_kept_are_bounded_in_number_and_size(service):
         sent = {"input": np.ones((1, sequence, 2), np.float32)}
         return recognised(service, prefixes, request(NAME, sent, ["logits"]).SerializeToString())[0]
 
-    small, large = prefix(3), prefix(1 + _MAX_BYTES // 16)  # two float32 a step, in two rows
+    small, large = prefix(3), prefix(4096)  # 16 bytes a step: two float32, in two rows
+    assert SamePrefixRun(large, 9).nbytes > _MAX_RUN_BYTES
     assert runs.get(small, 1) is runs.get(small, 1)
     assert runs.get(small, 1) is not runs.get(small, 2)
-    assert runs.get(large, 1) is not runs.get(large, 1)
+    assert runs.get(large, 9) is not runs.get(large, 9)
     for count in range(1, 2 * _MAX_RUNS):
         runs.get(small, count)
         assert len(runs._runs) <= _MAX_RUNS
     runs.clear()
     assert len(runs._runs) == 0
+
+
+def test_the_bytes_of_all_runs_that_are_kept_are_bounded(service):
+    prefixes, runs = PrefixCache(allow_non_finite=False), SamePrefixRuns()
+    sent = {"input": np.ones((1, 64, 2), np.float32)}
+    prefix, *_ = recognised(service, prefixes, request(NAME, sent, ["logits"]).SerializeToString())
+    made = 0
+    for count in range(1, 400):
+        run = runs.get(prefix, count)
+        made += run.nbytes
+        assert sum(each.nbytes for each in runs._runs.values()) <= _MAX_BYTES
+    assert made > _MAX_BYTES

@@ -14,7 +14,6 @@ close; elsewhere that operation is part of the last batch, which saves an event 
 
 import importlib
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from typing import Any
 import grpc
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.clock import from_wall_clock, now
+from rnnserve.server.clock import NO_DEADLINE, from_wall_clock, now
 from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
 from rnnserve.server.connections.held_answers import HeldAnswers
 from rnnserve.server.connections.private_socket import said_of_peer
@@ -239,6 +238,8 @@ class Lane(HeldAnswers):
                     self._open_calls -= 1
                     if tag.held_bytes:
                         tag.let_go()
+                    event = tag = None
+                    continue
                 else:  # its message has arrived
                     del unfinished[tag]
                     payload = event.batch_operations[0].message()
@@ -266,7 +267,7 @@ class Lane(HeldAnswers):
                         metadata = self._new.few_fields(event)
                     told = said_of_peer(metadata) if believes_callers else ()
                     deadline = event.call_details.deadline
-                    if deadline != math.inf:
+                    if deadline < NO_DEADLINE:
                         deadline = from_wall_clock(deadline)
                     call = LaneCall(self, event.call, deadline, told, metadata)
                     if window.taken < window.limit:

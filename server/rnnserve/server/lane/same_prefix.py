@@ -17,9 +17,9 @@ from rnnserve.server.lane.prefixes import RequestPrefix
 
 __all__ = ["SamePrefixRun", "SamePrefixRuns"]
 
-_MAX_RUNS, _MAX_BYTES, _MAX_STEP_BYTES = 512, 1 << 14, 1 << 18
-"""For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes: of
-requests by themselves, and of requests of sequences, which have states beside."""
+_MAX_RUNS, _MAX_BYTES, _MAX_RUN_BYTES = 512, 1 << 25, 1 << 18
+"""For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes: all
+of them, and those of one run."""
 
 
 class _WrittenRows:
@@ -218,20 +218,23 @@ class SamePrefixRuns:
     def __init__(self) -> None:
         """Start without any."""
         self._runs: dict[tuple[RequestPrefix, int], SamePrefixRun] = {}
+        self._nbytes = 0
 
     def clear(self) -> None:
         """Drop everything, as when the models have changed."""
         self._runs.clear()
+        self._nbytes = 0
 
     def get(self, prefix: RequestPrefix, count: int) -> SamePrefixRun:
         """The run of as many requests with this prefix."""
         run = self._runs.get((prefix, count))
         if run is None:
             run = SamePrefixRun(prefix, count)
-            if run.nbytes <= (_MAX_STEP_BYTES if prefix.states else _MAX_BYTES):
-                if len(self._runs) >= _MAX_RUNS:
-                    self._runs.clear()
+            if run.nbytes <= _MAX_RUN_BYTES:
+                if len(self._runs) >= _MAX_RUNS or self._nbytes + run.nbytes > _MAX_BYTES:
+                    self.clear()
                 self._runs[prefix, count] = run
+                self._nbytes += run.nbytes
         return run
 
 
