@@ -6,13 +6,13 @@ or elsewhere. `array_archives` reads .npz files within bounds. `refusing_nodes` 
 error. `log_format`, `log_limits` and `unblocked_output` are how processes that serve write their log, and
 `request_lines` is what it says of single requests. `front_counts` is what an HTTP front counts for its server.
 `telemetry` exports traces. `lasting_imports` pauses the garbage collector of a command while torch is imported.
-`allocation` has the C library give memory back.
+`allocation` has the C library give memory back, and `resident_memory` says how much the process has.
 
 Imports no area.
 
 Threads: `guarded_work`, `parent_death`, `telemetry`, `unblocked_output`.
 
 Door: `allocation`, `array_archives`, `front_counts`, `guarded_process`, `guarded_work`, `lasting_imports`,
-`log_format`, `log_limits`, `parent_death`, `refusing_nodes`, `regular_files`, `request_lines`, `telemetry`,
-`unblocked_output`.
+`log_format`, `log_limits`, `parent_death`, `refusing_nodes`, `regular_files`, `request_lines`, `resident_memory`,
+`telemetry`, `unblocked_output`.
 """

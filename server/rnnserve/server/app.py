@@ -42,6 +42,10 @@ its trial, so that more would wait for the server."""
 _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
 
+_TICKS_A_LOOK = 10
+"""Ticks, about a second each, between two looks at what is left of memory: others may take of it what was left when the
+models were loaded. A look takes 1.3 ms of a busy server's processor time."""
+
 
 class Server:
     """Serve a repository. A context manager: inside it the server answers, after it everything is stopped.
@@ -136,6 +140,8 @@ class Server:
         self.address = f"{settings.host}:{self.port}"
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
+        self._ticks = 0
+        self._fitted = self._repository.generation  # of what serves, when requests were last held to what it leaves
         self._descriptors = DescriptorWatch()
         self._certificate = CertificateWatch(used_table().process[places.TLS_NOT_AFTER])
         self._ends_since: float | None = None
@@ -297,12 +303,18 @@ class Server:
         self._descriptors.look()
         self._certificate.look()
         self._announce()
+        self._ticks += 1
+        if not self._ticks % _TICKS_A_LOOK:
+            self._transport.look_at_memory()
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _announce(self) -> None:
         """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""
         with self._announcing:
             self._transport.set_ready(self._repository.is_ready())
+            if self._repository.generation != self._fitted:
+                self._fitted = self._repository.generation
+                self._transport.note_new_models()
 
     def __enter__(self) -> Self:
         try:

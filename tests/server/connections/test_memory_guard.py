@@ -10,10 +10,10 @@ import types
 import pytest
 
 from rnnserve.server.connections import memory_guard
-from rnnserve.server.connections.memory_guard import Activity, MemoryGuard, resident_bytes
+from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 
 ONE_BLOCK = """
-from rnnserve.server.connections.memory_guard import resident_bytes
+from rnnserve.common.resident_memory import resident_bytes
 
 before = resident_bytes()
 block = bytearray(b"x") * (64 << 20)
@@ -22,7 +22,7 @@ print(resident_bytes() - before)
 
 SCATTERED_BLOCKS = """
 from rnnserve.common.allocation import give_back_free_memory
-from rnnserve.server.connections.memory_guard import resident_bytes
+from rnnserve.common.resident_memory import resident_bytes
 
 blocks = [bytearray(b"x") * (100 << 10) for _ in range(1000)]
 kept = blocks[::10]
@@ -59,7 +59,7 @@ print(len({0 if start <= id(block) < end else id(block) >> 26 for block in block
 LARGE_BLOCKS = """
 import sys
 from rnnserve.common.allocation import give_back_large_blocks
-from rnnserve.server.connections.memory_guard import resident_bytes
+from rnnserve.common.resident_memory import resident_bytes
 
 if sys.argv[1] == "fixed":
     assert give_back_large_blocks()

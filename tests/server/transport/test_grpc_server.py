@@ -149,6 +149,34 @@ def test_starting_and_stopping_many_times(repository, kind):
             pass
 
 
+def test_memory_is_given_back_when_other_models_serve_and_not_at_each_tick(repository, monkeypatch):
+    noted, looked = [], []
+    with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
+        monkeypatch.setattr(server._transport, "note_new_models", lambda: noted.append(server._repository.generation))
+        monkeypatch.setattr(server._transport, "look_at_memory", lambda: looked.append(len(noted)))
+        for _ in range(30):
+            server._tick()
+        assert noted == []
+        assert len(looked) in (3, 4)  # the server's own thread ticks, too
+        server.live.load("direction_simple")
+        server._tick()
+        assert noted == [server._repository.generation]
+
+
+def test_a_look_at_memory_waits_until_nothing_is_in_hand(repository, monkeypatch):
+    monkeypatch.setattr(grpc_server, "memory_left", lambda _: Room(50 << 20, "it"))
+    with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
+        budget = server._transport._budget
+        bounded = budget.limit
+        monkeypatch.setattr(grpc_server, "memory_left", lambda _: None)
+        budget.take("ipv4:127.0.0.1:1", 1000)
+        server._transport.look_at_memory()
+        assert budget.limit == bounded
+        budget.give_back("ipv4:127.0.0.1:1", 1000)
+        server._transport.look_at_memory()
+        assert budget.limit > bounded
+
+
 def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
     monkeypatch.setattr(grpc_server, "missing_parts", lambda _: "grpcio 9.9 lacks CompletionQueue")
     with pytest.raises(StartError, match=r"transport lane: cannot run here: grpcio 9\.9 lacks CompletionQueue"):
@@ -181,5 +209,5 @@ def test_what_little_memory_bounds_is_as_before_when_there_is_more_of_it(reposit
         for left in (100 << 20, 1 << 50, 50 << 20, None):
             room = None if left is None else Room(left, "it")
             monkeypatch.setattr(grpc_server, limited, lambda *_, room=room: room)
-            serving.set_ready(True)
+            serving.look_at_memory()
             assert (bounds() == usual) == (left not in (100 << 20, 50 << 20))

@@ -12,17 +12,14 @@ most every quarter of a second, and every 8 s where little comes of it.
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from rnnserve.common.allocation import give_back_free_memory
+from rnnserve.common.resident_memory import resident_bytes
 
-__all__ = ["Activity", "MemoryGuard", "resident_bytes"]
+__all__ = ["Activity", "MemoryGuard"]
 
 _log = logging.getLogger(__name__)
-
-_STATM = Path("/proc/self/statm")
-_PAGE = 4096
 
 _AT_ONCE = 8
 """Calls that are ended between two looks: what they held is given back meanwhile. Some of 15 MB arrive in the time that
@@ -36,14 +33,6 @@ _FRUITFUL = 8 << 20
 
 _SOONEST, _LATEST = 0.25, 8.0
 """Seconds between two times that free memory is given back: doubled each time that little comes of it."""
-
-
-def resident_bytes() -> int | None:
-    """Resident memory of this process in bytes; None where the operating system does not say."""
-    try:
-        return int(_STATM.read_text().split()[1]) * _PAGE
-    except OSError:
-        return None
 
 
 class Activity(NamedTuple):

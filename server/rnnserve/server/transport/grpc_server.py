@@ -134,13 +134,21 @@ class GrpcServer:
         self._guards.add(self._transport.look)
 
     def set_ready(self, ready: bool) -> None:
-        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service.
-
-        To be called when models have been loaded.
-        """
+        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
         self._health.set_serving(ready)
+
+    def note_new_models(self) -> None:
+        """Give back what a load has left free, and hold requests to what the models leave of memory.
+
+        To be called when other models serve than before; not oftener, since it costs requests some milliseconds.
+        """
         self._memory_guard.take_models_into_account()
-        if ready:
+        self._fit_into_memory()
+
+    def look_at_memory(self) -> None:
+        """Hold requests to what is left of memory now, if none is in hand, whose bytes would count as taken."""
+        activity = self._activity()
+        if not any(activity):
             self._fit_into_memory()
 
     def _fit_into_memory(self) -> None:

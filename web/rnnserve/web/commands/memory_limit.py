@@ -6,20 +6,18 @@ Its connections end with it. Without that the kernel would end some process of t
 import gc
 import logging
 import os
-import resource
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from rnnserve.common.allocation import give_back_free_memory
+from rnnserve.common.resident_memory import resident_bytes
 
 __all__ = ["MemoryWatch", "end_beyond", "least_memory_bytes"]
 
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.1
-_STATM = Path("/proc/self/statm")
 _STATUS = 1
 _WORTH_BYTES = 16 << 20
 """Bytes beyond the least that this process has held, from which what is free among them is given back."""
@@ -45,18 +43,13 @@ def least_memory_bytes(max_body_bytes: int) -> int:
     return (256 << 20) + 8 * max_body_bytes
 
 
-def resident_bytes() -> int:
-    """Give the memory that this process holds."""
-    return int(_STATM.read_text().split()[1]) * resource.getpagesize()
-
-
 def end_beyond(most: int) -> None:
     """Watch this process from now on, and end it at once where it holds more memory than it may.
 
     Args:
         most: Bytes that it may hold.
     """
-    if _STATM.exists():
+    if resident_bytes() is not None:
         threading.Thread(target=MemoryWatch(most).run, name="memory limit", daemon=True).start()
 
 
@@ -72,7 +65,7 @@ class MemoryWatch:
         self,
         most: int,
         *,
-        held: Callable[[], int] = resident_bytes,
+        held: Callable[[], int | None] = resident_bytes,
         work: Callable[[], float] = time.process_time,
         collect: Callable[[], int] = gc.collect,
         give_back: Callable[[], object] = give_back_free_memory,
@@ -82,7 +75,7 @@ class MemoryWatch:
 
         Args:
             most: Bytes that it may hold.
-            held: Function that gives the bytes that it holds.
+            held: Function that gives the bytes that it holds; None where they cannot be told.
             work: Function that gives the processor time that it has used, in seconds.
             collect: Function that frees what only cycles hold, and gives the number of objects.
             give_back: Function that gives back what is free.
@@ -94,7 +87,7 @@ class MemoryWatch:
         self._collect = collect
         self._give_back = give_back
         self._end = end
-        self._least = held()
+        self._least = held() or 0
         self._looks = self._looks_since_search = 0
         self._between_searches = _LOOKS_BETWEEN
         self._worked = 0.0
@@ -107,7 +100,7 @@ class MemoryWatch:
 
     def look(self) -> bool:
         """Look once: whether it holds no more than it may."""
-        size = self._held()
+        size = self._held() or 0
         if size > self._most:
             _log.critical(
                 "this process for HTTP holds %d MB of memory, more than the %d MB of --max-memory-bytes: it ends at "
