@@ -56,7 +56,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup docs export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
+.PHONY: help setup docs docs-serve export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
 	conformance format picture protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
 	image-test clean
 .DELETE_ON_ERROR:
@@ -157,6 +157,7 @@ lint: setup ## style, types, import contracts, stub drift, manifests
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/list_files.py --check
+	$(BIN)/python docs/write_reference.py --check
 	$(BIN)/hadolint deploy/Containerfile
 	$(BIN)/python deploy/check.py
 
@@ -180,8 +181,13 @@ format: setup ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup ## write docs/files.md again from the docstrings
+docs: setup ## write what is generated in docs/ again, and build the site in site/
 	$(BIN)/python docs/list_files.py
+	$(BIN)/python docs/write_reference.py
+	$(BIN)/python docs/build_site.py
+
+docs-serve: setup ## build the site, and show it at http://127.0.0.1:8080/
+	$(BIN)/python docs/build_site.py --serve
 
 picture: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## take the pictures of the page again; needs Debian's chromium
 	$(BIN)/python -m pip install --quiet playwright
@@ -238,4 +244,4 @@ simulate: setup $(SIMULATION_COSTS) ## measure what requests cost, once; simulat
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .coverage .coverage.* .venv-bench* .venv-perf .venv-conformance .venv-gpu .bench .image benchmarks/results load.html load.json
+	rm -rf .coverage .coverage.* .docs site .venv-bench* .venv-perf .venv-conformance .venv-gpu .bench .image benchmarks/results load.html load.json

@@ -36,11 +36,13 @@ def test_a_forked_child_is_told_its_own():
     if not child:
         try:
             before = resident_bytes() or 0
-            block = bytearray(b"x") * (64 * MB)
-            os.write(write, b"%d" % ((resident_bytes() or 0) - before - len(block) + 64 * MB))
+            held = bytearray(b"x") * (64 * MB)
+            grown = (resident_bytes() or 0) - before
+            del held
+            os.write(write, b"%d" % grown)
         finally:
             os._exit(0)
     os.close(write)
-    with open(read, "rb") as answer:
+    with os.fdopen(read, "rb") as answer:
         assert int(answer.read()) > 60 * MB
     os.waitpid(child, 0)

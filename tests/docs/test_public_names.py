@@ -17,6 +17,7 @@ FOR_CONTRIBUTORS = {"architecture.md", "files.md"}  # they name modules
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in FOR_CONTRIBUTORS),
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
     *sorted((ROOT / "docs" / "reference").glob("*.md")),
     *sorted((ROOT / "examples").glob("*.py")),
 ]

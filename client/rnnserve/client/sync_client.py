@@ -34,7 +34,7 @@ class Client(ClientBase[grpc.Channel]):
     within its timeout, while few fail; the steps of a session as long as the timeout allows. Any other error is raised
     at once. What a server keeps (a session whose `state` is "server") stays with that server, and is sent once.
 
-    Every method may raise a `ClientError` (see `rnnserve.client.errors` for the tree) and takes a `timeout` in seconds
+    Every method may raise a `ClientError` and takes a `timeout` in seconds
     for the whole operation: None for the client's default, `math.inf` for no limit. Where one side speaks TLS and the
     other does not, or a certificate is not accepted, every method raises `InvalidRequest`.
 

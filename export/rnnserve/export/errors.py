@@ -44,7 +44,7 @@ class FailedPass(ExportError):
     """A pass of the export raised what is no refusal; `__cause__` is what it raised.
 
     Attributes:
-        name: The pass, one of `rnnserve.export.recurrence.passes`.
+        name: The pass, one of those of docs/reference/passes.md.
     """
 
     def __init__(self, name: str, message: str) -> None:

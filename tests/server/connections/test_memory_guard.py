@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from rnnserve.common.resident_memory import resident_bytes
 from rnnserve.server.connections import memory_guard
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 

@@ -240,20 +240,20 @@ class Lane(HeldAnswers):
                         tag.let_go()
                     event = tag = None
                     continue
-                else:  # its message has arrived
-                    del unfinished[tag]
-                    payload = event.batch_operations[0].message()
-                    size = 0 if payload is None else len(payload)
-                    if size > SMALL or not window.is_usual:
-                        call = window.give_back(size)
-                    elif window.waiting:
-                        call = window.pass_on()
-                    else:
-                        window.taken -= 1
-                    if payload is None:  # it was half-closed, or lost: with the public server's message
-                        tag.refuse(Unsupported(f"{method} requires exactly one request message."))
-                    else:
-                        message, tag.payload = tag, payload
+                # its message has arrived
+                del unfinished[tag]
+                payload = event.batch_operations[0].message()
+                size = 0 if payload is None else len(payload)
+                if size > SMALL or not window.is_usual:
+                    call = window.give_back(size)
+                elif window.waiting:
+                    call = window.pass_on()
+                else:
+                    window.taken -= 1
+                if payload is None:  # it was half-closed, or lost: with the public server's message
+                    tag.refuse(Unsupported(f"{method} requires exactly one request message."))
+                else:
+                    message, tag.payload = tag, payload
             elif tag is _ACCEPT:
                 with may_accept:
                     if event.success and not self._is_told_to_stop:

@@ -1,0 +1,283 @@
+"""Write the pages of docs/reference/ that say what the code says: commands, options, errors, public names.
+
+`python docs/write_reference.py` writes them, and `--check` fails where one differs from the code.
+"""
+
+import argparse
+import ast
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import grpc
+
+from rnnserve.cli.command_table import COMMANDS, import_command
+from rnnserve.cli.parser import CommandParser
+from rnnserve.client import errors as client_errors
+from rnnserve.server import errors
+from rnnserve.server.commands.options import OPTIONS, DeclaredOption
+from rnnserve.web.upstream.statuses import error_of_status
+
+FOLDER = Path(__file__).parent / "reference"
+
+_COLUMNS = 100
+"""Width of signatures, in characters."""
+
+REMEDIES = MappingProxyType(
+    {
+        "InvalidRequest": "Correct the request: the message names the input, the axis or the parameter.",
+        "NotFound": "Ask for a name that `rnnserve inspect` or the repository index lists.",
+        "NotReady": "Wait, and ask again: `ModelReady` says when. Where its proof failed, the log says why.",
+        "LoadFailed": "Correct the model's folder; `rnnserve verify` says what is wrong. What served, serves on.",
+        "ShuttingDown": "Ask another server, or this one's successor: clients that balance do so themselves.",
+        "TimeoutExpired": "Slow down, or give a longer `timeout`.",
+        "QueueFull": "Slow down; or raise `--max-queue`, if waiting longer is better than an error.",
+        "TooManyCalls": "Slow down: keep fewer calls of that method in flight.",
+        "HeadersTooLarge": "Send fewer or shorter header fields.",
+        "WaitTooLong": "Slow down; or raise `--max-wait` or the deadline; or serve with more workers or machines.",
+        "TooMuchHeld": "Read answers faster, send smaller requests, or raise `--max-held-bytes`.",
+        "NoMemory": "Give the process more memory, or send smaller requests.",
+        "TooManyStreams": "Close streams, or share one among sequences; or raise `--max-streams`.",
+        "TooManySequences": "End sequences (`sequence_end`), or raise `--max-sequences` or `--max-sequence-bytes`.",
+        "SequenceInUse": "Close the stream that the sequence is on, or choose another id.",
+        "DeadlinePassed": "Give a longer deadline, or slow down: the request waited in vain, and was not run.",
+        "Cancelled": "Nothing: the caller did not want the answer any more.",
+        "Unsupported": "Leave that part of the protocol out; [protocol.md](protocol.md) says what there is.",
+        "SessionEnded": "Begin a new session, and send its points from the first.",
+        "InternalError": "Look for the id in the server's log, and report the traceback that is there.",
+    }
+)
+"""What to do about an error, by its class."""
+
+
+def commands() -> Iterator[str]:
+    """The page of the commands, line by line."""
+    yield "# Commands\n"
+    yield "The commands of `rnnserve`, and their arguments, as the `--help` of each says them.\n"
+    yield "| command | what it does | needs the extra |\n| --- | --- | --- |"
+    for name, entry in COMMANDS.items():
+        yield f"| [`rnnserve {name}`](#rnnserve-{name}) | {entry.help} | {f'`{entry.extra}`' if entry.extra else '-'} |"
+    for name, entry in COMMANDS.items():
+        parser = CommandParser(prog=f"rnnserve {name}", description=entry.help)
+        import_command(name, entry).add_arguments(parser)
+        yield from _command(parser)
+
+
+def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """A command's arguments, group by group. Not its help, which argparse sets out anew in each release of Python."""
+    formatter = parser._get_formatter()  # noqa: SLF001 - so that the words are those of --help
+    places = [_named(action) for action in parser._actions if not action.option_strings]  # noqa: SLF001
+    yield f"\n## `{parser.prog}`\n\n```text\n{' '.join([parser.prog, '[options]', *places])}\n```\n"
+    said = (parser.description or "").strip()
+    yield f"```text\n{said}\n```\n" if "\n" in said else f"{_cell(said)}\n"
+    for group in parser._action_groups:  # noqa: SLF001
+        actions = [one for one in group._group_actions if one.help and one.help is not argparse.SUPPRESS]  # noqa: SLF001
+        if not actions or [one.dest for one in actions] == ["help"]:
+            continue
+        if group.title not in ("positional arguments", "options"):
+            yield f"{_cell(' '.join((group.description or f'{group.title}:').split()))}\n"
+        yield "| argument | what it does |\n| --- | --- |"
+        for one in actions:
+            if one.dest != "help":
+                said = " ".join(formatter._expand_help(one).split())  # noqa: SLF001
+                yield f"| {', '.join(f'`{flag}`' for flag in _flags(one))} | {_cell(said)} |"
+        yield ""
+    if parser.epilog:
+        yield f"```text\n{parser.epilog.strip()}\n```"
+
+
+def _named(action: argparse.Action) -> str:
+    """How an argument's value is called."""
+    if action.nargs == 0:
+        return ""
+    names = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,)
+    chosen = "|".join(map(str, action.choices)) if action.choices else ""
+    name = " ".join(one or chosen or action.dest.upper() for one in names)
+    several = action.nargs in ("*", "+", argparse.REMAINDER)
+    return (
+        f"{name}{' …' if several else ''}" if action.nargs not in ("?", "*") else f"[{name}{' …' if several else ''}]"
+    )
+
+
+def _flags(action: argparse.Action) -> list[str]:
+    value = _named(action)
+    if not action.option_strings:
+        return [value.strip("[]")]
+    return [f"{flag} {value}".strip() for flag in action.option_strings]
+
+
+def options() -> Iterator[str]:
+    """The page of the options of `rnnserve serve`, line by line."""
+    yield "# Options of the server\n"
+    yield (
+        "Each option of `rnnserve serve` is given on the command line, by a variable of the environment, or by a key "
+        "of the file that `--config` names, in that order; `rnnserve serve --print-config` shows each value and where "
+        "it is from ([serving.md](../serving.md)). An unknown variable or key is refused by its name.\n"
+    )
+    yield "| option | variable | key | default | what it does |\n| --- | --- | --- | --- | --- |"
+    for declared in OPTIONS:
+        variable = f"RNNSERVE_{declared.name.upper()}"
+        yield (
+            f"| `{declared.flag}` | `{variable}` | `{declared.name}` | {_default(declared)} "
+            f"| {_cell(declared.option.help)}{_choices(declared)} |"
+        )
+
+
+def _default(declared: DeclaredOption) -> str:
+    if declared.is_switch:
+        return "off" if declared.default is False else "on"
+    return "-" if declared.default in (None, (), "") else f"`{declared.default}`"
+
+
+def _choices(declared: DeclaredOption) -> str:
+    return f": {', '.join(f'`{choice}`' for choice in declared.option.choices)}" if declared.option.choices else ""
+
+
+def errors_of_server() -> Iterator[str]:
+    """The page of the errors, line by line."""
+    kinds = [kind for kind in vars(errors).values() if _is_told(kind)]
+    missing = {kind.__name__ for kind in kinds} ^ set(REMEDIES)
+    if missing:
+        raise SystemExit(f"docs/write_reference.py: remedies and errors differ by {', '.join(sorted(missing))}")
+    yield "# Errors\n"
+    yield (
+        "What a server tells a caller, and what to do about it. The reason is the label of `rnnserve_refusals_total` "
+        "([metrics.md](../metrics.md)) and stands in the line of the log; the exception is what our client raises "
+        "(`rnnserve.client`).\n"
+    )
+    yield "| error | reason | gRPC | HTTP | exception | what it means | what to do |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for kind in kinds:
+        code = grpc.StatusCode[kind.status]
+        raised = next((one for one in _client_errors() if code is one.STATUS), client_errors.ClientError)
+        yield (
+            f"| {kind.__name__} | `{_reason(kind)}` | {kind.status} | {error_of_status(code, 'x').status} "
+            f"| `{raised.__name__}` | {_cell(_first_paragraph(kind))} | {REMEDIES[kind.__name__]} |"
+        )
+    yield "\n## What a client raises by itself\n\n| exception | what it means |\n| --- | --- |"
+    for one in _client_errors():
+        if one.STATUS is grpc.StatusCode.UNKNOWN:
+            yield f"| `{one.__name__}` | {_cell(_first_paragraph(one))} |"
+
+
+def _is_told(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, errors.ServeError) and kind is not errors.ServeError
+
+
+def _client_errors() -> list[type[client_errors.ClientError]]:
+    return [
+        kind
+        for kind in vars(client_errors).values()
+        if isinstance(kind, type) and issubclass(kind, client_errors.ClientError)
+    ]
+
+
+def _reason(kind: type[errors.ServeError]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def public_names() -> Iterator[str]:
+    """The page of the public Python names, line by line."""
+    yield "# Python\n"
+    yield "What `rnnserve.export`, `rnnserve.server` and `rnnserve.client` name in `__all__`. All else may change.\n"
+    for area in ("export", "server", "client"):
+        module = importlib.import_module(f"rnnserve.{area}")
+        yield f"## `rnnserve.{area}`\n"
+        for name in sorted(module.__all__, key=str.lower):
+            yield from _described(name, getattr(module, name), "###")
+
+
+def _described(name: str, what: Any, level: str) -> Iterator[str]:  # noqa: ANN401 - any public name
+    """A heading, a signature and a docstring; of a class also its public methods."""
+    yield f"{level} `{name}`\n"
+    signature = _signature(what)
+    if signature:
+        yield f"```text\n{_wrapped(name.rsplit('.', 1)[-1] + signature)}\n```\n"
+    yield _docstring(what)
+    if isinstance(what, type) and not issubclass(what, BaseException):
+        for member, value in vars(what).items():
+            if not member.startswith("_") and callable(getattr(value, "__func__", value)) and _docstring(value):
+                yield from _described(f"{name}.{member}", getattr(value, "__func__", value), level + "#")
+
+
+def _signature(what: Any) -> str:  # noqa: ANN401
+    """The parameters as the source has them: what `inspect` makes of them differs between releases of Python."""
+    if isinstance(what, type) and issubclass(what, BaseException):
+        return ""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(what))).body
+    if isinstance(node, ast.ClassDef):
+        made = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+        if made is None:
+            fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
+            return f"({', '.join(map(ast.unparse, fields))})"  # a dataclass
+        node = made
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101 - public names are one or the other
+    returned = f" -> {ast.unparse(node.returns)}" if node.returns is not None and node.name != "__init__" else ""
+    return re.sub(r"(?<=: )'([^']+)'", r"\1", f"({ast.unparse(node.args)}){returned}").replace("=", " = ")
+
+
+def _wrapped(call: str) -> str:
+    """A call, one parameter a line where it is long."""
+    if len(call) <= _COLUMNS:
+        return call
+    head, _, rest = call.partition("(")
+    parts, depth = [""], 0
+    for letter in rest:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not depth:
+            parts.append("")
+        elif depth < 0:
+            break
+        else:
+            parts[-1] += letter
+    after = rest[sum(map(len, parts)) + len(parts) - 1 :]
+    return "\n".join([f"{head}(", *(f"    {part.strip()}," for part in parts), after])
+
+
+def _docstring(what: Any) -> str:  # noqa: ANN401
+    """A docstring as a block of text: indentation and reStructuredText would else be read as Markdown."""
+    text = what.__doc__ and inspect.cleandoc(what.__doc__)
+    made = vars(what).get("__init__") if isinstance(what, type) else None
+    if made is not None and made.__doc__ and "Args:" in made.__doc__:
+        text = f"{text}\n\n{inspect.cleandoc(made.__doc__)}"
+    return f"```text\n{text}\n```\n" if text else ""
+
+
+def _first_paragraph(what: Any) -> str:  # noqa: ANN401
+    return " ".join(inspect.cleandoc(what.__doc__).split("\n\n")[0].split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("%%", "%").replace("\n", " ").replace("<", "&lt;")
+
+
+PAGES: MappingProxyType[str, Callable[[], Iterator[str]]] = MappingProxyType(
+    {"commands.md": commands, "options.md": options, "errors.md": errors_of_server, "python.md": public_names}
+)
+
+
+def main() -> int:
+    """Write the pages, or check them; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
+    args = parser.parse_args()
+    stale = []
+    for name, lines in PAGES.items():
+        page, text = FOLDER / name, "\n".join(lines()).rstrip() + "\n"
+        if not args.check:
+            page.write_text(text, encoding="utf-8")
+        elif not page.is_file() or page.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    if stale:
+        print(f"docs/reference differs from the code in {', '.join(stale)}: run `make docs`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
