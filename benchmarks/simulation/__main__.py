@@ -71,7 +71,8 @@ def _cost_lines(costs: CostModel) -> list[str]:
         f"a request takes {_us(costs.request)} + {_us(costs.copy)} a row and step of the core beside its run, and "
         f"{_us(away)} elsewhere (median)",
         f"these are within {costs.worst_error:.0%} of each of {len(costs.measured)} sizes that were measured",
-        f"a server that shares its core runs for {1e3 * costs.slice:g} ms before another one has its turn",
+        f"where servers share a core, a request takes {costs.shared:.2f} times as much of it, and a server runs for "
+        f"{1e3 * costs.slice:g} ms before another one has its turn",
     ]
 
 

@@ -5,7 +5,8 @@ a core have less of it each, and the simulated ones share one likewise.
 
 1. One server is asked one request at a time, of many sizes: the mean seconds of its runs, and of its core's time.
 2. One server is asked seldom: what a request spends elsewhere.
-3. Two servers share the core under load: how long one runs before the other has its turn.
+3. Two servers share the core under load: how much more of it a request takes then, and how long one server runs before
+   the other has its turn.
 4. Loads that nothing was fitted to: measured, and simulated.
 """
 
@@ -27,7 +28,7 @@ from benchmarks.run_description import describe_run
 from benchmarks.server_processes import ServerProcess, cpu_seconds
 from benchmarks.servers import CONSOLE_SCRIPT, READY_PATTERN
 from benchmarks.simulation.cost_model import CostModel, MeasuredRun, fit_costs
-from benchmarks.simulation.fleet import Fleet, Requests, simulate
+from benchmarks.simulation.fleet import Fleet, FleetResult, Requests, simulate
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
@@ -163,6 +164,19 @@ class _Bench:
         """Send requests at a rate, in several runs."""
         return self.load(servers, size, seconds.load, "--rate", str(rate), "--runs", str(seconds.runs))
 
+    def load_of_core(
+        self, servers: Sequence[ServerProcess], size: Size, seconds: Seconds, rate: float
+    ) -> tuple[Point, float]:
+        """Send requests at a rate; gives the mean seconds of the core that each has taken, too."""
+
+        def so_far() -> tuple[int, float]:
+            return sum(map(self._answered, servers)), sum(cpu_seconds(server.pids) for server in servers)
+
+        answered, used = so_far()
+        point = self.load_at(servers, size, seconds, rate)
+        has_answered, uses = so_far()
+        return point, (uses - used) / (has_answered - answered)
+
     def one_at_a_time(self, server: ServerProcess, size: Size, seconds: float) -> tuple[float, float]:
         """Send one request at a time; gives the mean seconds of a run, and of the core's time beside it."""
         (before, ran), used = self._runs(server), cpu_seconds(server.pids)
@@ -173,11 +187,17 @@ class _Bench:
 
     def _runs(self, server: ServerProcess) -> tuple[int, float]:
         """How many runs a server has made, and how many seconds they took."""
+        batches = [batch.compute_infer for model in self._statistics(server) for batch in model.batch_stats]
+        return sum(batch.count for batch in batches), sum(batch.ns for batch in batches) / 1e9
+
+    def _answered(self, server: ServerProcess) -> int:
+        """How many requests a server has answered."""
+        return sum(model.inference_stats.success.count for model in self._statistics(server))
+
+    def _statistics(self, server: ServerProcess) -> Sequence[pb.ModelStatistics]:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
             asked = pb.ModelStatisticsRequest(name=self._model)
-            said = GRPCInferenceServiceStub(channel).ModelStatistics(asked, timeout=_TIMEOUT_S)
-        batches = [batch.compute_infer for model in said.model_stats for batch in model.batch_stats]
-        return sum(batch.count for batch in batches), sum(batch.ns for batch in batches) / 1e9
+            return GRPCInferenceServiceStub(channel).ModelStatistics(asked, timeout=_TIMEOUT_S).model_stats
 
 
 @contextlib.contextmanager
@@ -214,7 +234,8 @@ def calibrate(repository: Path, model: str, folder: Path, seconds: Seconds) -> C
     costs = replace(costs, away=_away(costs, seldom))
     with bench.servers(2) as servers:
         rate = rate_of(costs, typical, _SHARED)
-        shared = bench.load_at(servers, typical, seconds, rate)
+        shared, of_core = bench.load_of_core(servers, typical, seconds, rate)
+    costs = replace(costs, shared=max(1.0, of_core / _core_seconds(costs, 2, typical, rate)))
     return replace(costs, slice=_slice(costs, rate, median(_of_runs(shared, "p99"))))
 
 
@@ -261,9 +282,20 @@ def _slice(costs: CostModel, rate: float, p99: float) -> float:
 
 
 def _simulated(costs: CostModel, servers: int, size: Size, rate: float) -> tuple[float, float]:
-    fleet = Fleet(servers, clients=_CLIENTS, servers_a_core=servers)
-    found = simulate(fleet, costs, requests_of(size), rate, _SIMULATED / rate, seed=2)
+    found = _sharing(costs, servers, size, rate)
     return found.percentile(50), found.percentile(99)
+
+
+def _core_seconds(costs: CostModel, servers: int, size: Size, rate: float) -> float:
+    """Mean seconds of the core that a request takes as far as the costs say."""
+    found = _sharing(costs, servers, size, rate)
+    return float(found.used.sum()) * found.seconds / len(found.due)
+
+
+def _sharing(costs: CostModel, servers: int, size: Size, rate: float) -> FleetResult:
+    """Simulate servers that share a core, as the real ones do."""
+    fleet = Fleet(servers, clients=_CLIENTS, servers_a_core=servers)
+    return simulate(fleet, costs, requests_of(size), rate, _SIMULATED / rate, seed=2)
 
 
 def _typical(rows: int) -> Size:

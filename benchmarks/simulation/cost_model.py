@@ -67,6 +67,8 @@ class CostModel:
         away: Seconds that a request spends elsewhere, at equally spaced quantiles, ascending.
         rows: Rows of a typical request, one that takes some milliseconds.
         slice: Seconds that a server runs before another one on the same core has its turn.
+        shared: How many times the core's time a request takes where servers share the core: they push each other's data
+            out of its caches, and each wakes and sleeps more often.
         measured: What it was fitted to.
         facts: Where and with what it was measured, as text by name.
     """
@@ -80,6 +82,7 @@ class CostModel:
     away: Sequence[float] = (0.0,)
     rows: int = 1
     slice: float = 3e-3
+    shared: float = 1.0
     measured: Sequence[MeasuredRun] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 

@@ -169,6 +169,7 @@ class SimulatedServer:
         if self._core is None:
             yield self._environment.timeout(seconds)
         else:
+            seconds *= costs.shared
             yield from self._core.use(seconds)
         self.busy_s += self._environment.now - began
         self.used_s += seconds

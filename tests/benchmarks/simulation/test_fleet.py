@@ -123,3 +123,14 @@ def test_in_a_short_time_servers_are_uneven_by_chance():
     found = simulate(Fleet(500, "random"), COSTS, ONE, 0.5 * 500 / S, 0.02, seed=1)
     assert found.taken.max() > 1.5 * found.taken.mean()
     assert first_bottleneck(found, 0.5 * 500 / S).name == "servers"
+
+
+@pytest.mark.parametrize("a_core", [1, 2])
+def test_a_request_takes_more_of_a_core_that_servers_share(a_core):
+    fleet = Fleet(2, clients=4, servers_a_core=a_core)
+    used = [
+        float(found.used.sum()) * found.seconds / len(found.due)
+        for shared in (1.0, 1.5)
+        for found in [simulate(fleet, dataclasses.replace(COSTS, shared=shared), ONE, 0.3 / S, 6.0, seed=4)]
+    ]
+    assert used[1] / used[0] == pytest.approx(1.5 if a_core == 2 else 1.0, rel=0.15 if a_core == 2 else 1e-9)
