@@ -79,6 +79,12 @@ COMMANDS = MappingProxyType(
             "show what a repository holds: tensors, roles, batching, proof",
             _NUMPY,
         ),
+        "sign": CommandEntry(
+            "rnnserve.cli.commands.sign",
+            "sign",
+            "sign a version, so that servers can tell who has released it",
+            _NUMPY,
+        ),
         "serve": CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC", None),
         "web": CommandEntry(
             "rnnserve.web.commands.web",

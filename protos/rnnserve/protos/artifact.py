@@ -97,7 +97,12 @@ class Version:
 
 
 def read_version(
-    folder: Path, keep: Collection[str] | None = None, *, with_parity: bool = True, inside: Path | None = None
+    folder: Path,
+    keep: Collection[str] | None = None,
+    *,
+    with_parity: bool = True,
+    inside: Path | None = None,
+    signed: Mapping[str, str] | None = None,
 ) -> Version:
     """Read `<folder>/manifest.json` and every file that it lists, and check their digests.
 
@@ -106,11 +111,14 @@ def read_version(
         keep: The files whose bytes are in the result; all where it is None. The others are checked in blocks.
         with_parity: Whether to read the manifest's records of parity, which are most of it.
         inside: Folder in which every file has to lie, after all links; None: anywhere.
+        signed: SHA-256 by name of the files that were signed, all of which are read; none is parsed that differs. None
+            where signatures do not matter.
 
     Raises:
-        ArtifactError: If a file is missing, too large, or has changed since the version was published.
+        ArtifactError: If a file is missing, too large, or has changed since the version was published or signed.
     """
     data = _whole(folder, MANIFEST, _MOST_MANIFEST_BYTES, inside)
+    _check_signed(describe_file(MANIFEST, data), signed)
     manifest, parity = _read_manifest(data, with_parity=with_parity)
     if len(manifest.files) > _MOST_FILES:
         raise ArtifactError(f"{MANIFEST}: lists {len(manifest.files):,} files, and may list {_MOST_FILES}")
@@ -126,11 +134,14 @@ def read_version(
             found = describe_file(name, files[name])
         else:
             found = _described_in_blocks(folder, name, most, inside)
+        _check_signed(found, signed)
         if found != expected:
             raise ArtifactError(
                 f"{name}: is not the file that was published: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
                 f"{MANIFEST} says {expected.bytes:,} and {expected.sha256}; export the model again"
             )
+    for name in sorted(set(signed or ()) - {MANIFEST, *listed}):
+        _check_signed(_described_in_blocks(folder, name, _MOST_OTHER_BYTES, inside), signed)
     return Version(manifest, files, hashlib.sha256(data).hexdigest(), parity)
 
 
@@ -175,6 +186,12 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> tuple[manifest_p
     if manifest.format == 1:
         _add_implied(manifest)
     return manifest, parity
+
+
+def _check_signed(found: manifest_pb2.File, signed: Mapping[str, str] | None) -> None:
+    if signed is not None and signed.get(found.name) != found.sha256:
+        what = "is not the file that was signed" if found.name in signed else "is not among the files that were signed"
+        raise ArtifactError(f"{found.name}: {what}: it has SHA-256 {found.sha256}")
 
 
 def _add_implied(manifest: manifest_pb2.Manifest) -> None:

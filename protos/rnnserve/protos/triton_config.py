@@ -3,7 +3,7 @@
 Triton, our server and `rnnserve export` read the same file. Messages hold no path, since servers send them to clients.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -30,30 +30,37 @@ class MissingConfigError(ConfigError):
     """There is no config.pbtxt in the model's folder."""
 
 
-def read_config(folder: Path, inside: Path | None = None, only: str | None = None) -> model_config_pb2.ModelConfig:
+def read_config(
+    folder: Path,
+    inside: Path | None = None,
+    only: str | None = None,
+    check: Callable[[bytes], object] = lambda _: None,
+) -> model_config_pb2.ModelConfig:
     """Read `<folder>/config.pbtxt`, with the model's name filled in where the file leaves it out.
 
     Args:
         folder: `<repository>/<model>`.
         inside: Folder in which the file has to lie, after all links; None: anywhere.
         only: The name of the model, whatever the folder and the file call it; None for that of the folder.
+        check: Function that is called with the file's bytes before they are parsed; what it raises is raised.
 
     Raises:
         MissingConfigError: If there is none.
         ConfigError: If it cannot be read, is not a ModelConfig, or names another model than its folder.
     """
     try:
-        text = read_regular(folder / CONFIG, _MOST_BYTES, inside).decode()
+        data = read_regular(folder / CONFIG, _MOST_BYTES, inside)
     except FileNotFoundError:
         raise MissingConfigError(f"{CONFIG}: is missing; `rnnserve export` writes it") from None
     except LeadsOutError as error:
         raise ConfigError(f"{CONFIG}: {error.strerror}") from error
     except OSError as error:
         raise ConfigError(f"{CONFIG}: cannot be read: {error.strerror}") from error
+    check(data)
+    try:
+        config = text_format.Parse(data.decode(), model_config_pb2.ModelConfig())
     except UnicodeDecodeError as error:
         raise ConfigError(f"{CONFIG}: cannot be read: {error}") from error
-    try:
-        config = text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         raise ConfigError(f"{CONFIG}: is not a ModelConfig of Triton: line {error}") from error
     if not only and config.name not in ("", folder.name):

@@ -1,0 +1,116 @@
+"""The bundle around a signed payload: Sigstore's JSON (v0.3) with one DSSE envelope and the id of the key.
+
+What is signed is not the payload but its pre-authentication encoding (DSSE 1.0), which has its type and length, too.
+One reading alone is possible: one signature, base64 in one spelling, no unknown field. Nothing of the payload is parsed
+before its signature holds.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from typing import Protocol
+
+from rnnserve.protos.signing.strict_json import fields_of, load_strictly, text_of
+
+__all__ = ["Signer", "SigningKey", "TrustedKey", "dump_bundle", "open_bundle", "signer_of"]
+
+_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+class Signer(Protocol):
+    """Whose signature it is."""
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the public key in PEM, in hexadecimal."""
+
+
+class TrustedKey(Signer, Protocol):
+    """A public key."""
+
+    def holds(self, signature: bytes, data: bytes) -> bool:
+        """Whether a signature is this key's, of these bytes."""
+
+
+class SigningKey(Signer, Protocol):
+    """A private key."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign bytes."""
+
+
+def dump_bundle(payload: bytes, key: SigningKey) -> bytes:
+    """Sign a payload."""
+    bundle = {
+        "mediaType": _MEDIA_TYPE,
+        "verificationMaterial": {"publicKey": {"hint": key.id}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": _PAYLOAD_TYPE,
+            "signatures": [{"sig": base64.b64encode(key.sign(_encoded(payload))).decode(), "keyid": ""}],
+        },
+    }
+    return json.dumps(bundle).encode()
+
+
+def open_bundle(data: bytes, keys: Iterable[TrustedKey]) -> bytes:
+    """Give the payload of a bundle, if one of the keys has signed it: the one that the bundle names.
+
+    Raises:
+        ValueError: If it is no bundle with one signature, or none of these keys has signed it.
+    """
+    signer, payload, signature = _parts(data)
+    key = next((key for key in keys if key.id == signer), None)
+    if key is None:
+        raise ValueError(f"is signed with the key {signer}, which is none of those that are trusted")
+    if not key.holds(signature, _encoded(payload)):
+        raise ValueError(f"the signature is not that of the key {signer}")
+    return payload
+
+
+def signer_of(data: bytes) -> tuple[str, bytes]:
+    """Give the id of the key that a bundle names, and its payload: neither is verified.
+
+    Raises:
+        ValueError: If it is no bundle with one signature.
+    """
+    return _parts(data)[:2]
+
+
+def _parts(data: bytes) -> tuple[str, bytes, bytes]:
+    """Give the id of the key, the payload and the signature of a bundle."""
+    bundle = fields_of(load_strictly(data), "the bundle", ("mediaType", "verificationMaterial", "dsseEnvelope"))
+    if bundle["mediaType"] != _MEDIA_TYPE:
+        raise ValueError(f"mediaType is {bundle['mediaType']!r}, expected {_MEDIA_TYPE!r}")
+    material = fields_of(bundle["verificationMaterial"], "verificationMaterial", ("publicKey",), ("tlogEntries",))
+    if material.get("tlogEntries", []) != []:
+        raise ValueError("has entries of a transparency log, which are not verified here")
+    signer = text_of(fields_of(material["publicKey"], "publicKey", ("hint",))["hint"], "the hint of publicKey")
+    envelope = fields_of(bundle["dsseEnvelope"], "dsseEnvelope", ("payload", "payloadType", "signatures"))
+    if envelope["payloadType"] != _PAYLOAD_TYPE:
+        raise ValueError(f"payloadType is {envelope['payloadType']!r}, expected {_PAYLOAD_TYPE!r}")
+    signatures = envelope["signatures"]
+    if not isinstance(signatures, list) or len(signatures) != 1:
+        raise ValueError("has not one signature")
+    signature = fields_of(signatures[0], "the signature", ("sig",), ("keyid",))
+    if signature.get("keyid", "") not in ("", signer):
+        raise ValueError("names two keys: keyid is not the key of verificationMaterial")
+    return signer, _bytes_of(envelope["payload"], "payload"), _bytes_of(signature["sig"], "sig")
+
+
+def _encoded(payload: bytes) -> bytes:
+    """The pre-authentication encoding."""
+    return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
+
+
+def _bytes_of(text: object, name: str) -> bytes:
+    """Read base64, of which one spelling alone is taken."""
+    try:
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except (binascii.Error, ValueError):
+        data = b""
+    if not data or base64.b64encode(data).decode() != text:
+        raise ValueError(f"{name} is no base64")
+    return data

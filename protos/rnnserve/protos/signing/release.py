@@ -1,0 +1,74 @@
+"""`release.json`: what a version is released as. It is signed like its other files.
+
+The manifest has the model's name and no number, and config.pbtxt lies outside of the version's folder. Without this, a
+signed version could be put back as another model or under another number, with another config, or after a newer one.
+"""
+
+import dataclasses
+import json
+import re
+from typing import Self
+
+from rnnserve.protos.names import is_model_name
+from rnnserve.protos.signing.statement import is_digest
+from rnnserve.protos.signing.strict_json import fields_of, load_strictly
+
+__all__ = ["RELEASE", "Release"]
+
+RELEASE = "release.json"
+
+_FORMAT = 1
+_MOST = (1 << 63) - 1
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """What a version is released as.
+
+    Attributes:
+        model: The model's name.
+        version: The version's number.
+        sequence: A number that never gets less from one release of the model to the next.
+        created: When it was signed, in UTC: 2026-11-28T14:05:09Z.
+        config_sha256: SHA-256 of config.pbtxt.
+    """
+
+    model: str
+    version: int
+    sequence: int
+    created: str
+    config_sha256: str
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """What never goes back: of two with one sequence number, the later one."""
+        return self.sequence, self.created
+
+    def dump(self) -> bytes:
+        """Write the file; the same release gives the same bytes."""
+        return json.dumps({"format": _FORMAT, **vars(self)}, indent=2, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Read the file.
+
+        Raises:
+            ValueError: If it is anything else than a release.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        fields = fields_of(load_strictly(data), "the release", ("format", *names))
+        if fields.pop("format") != _FORMAT:
+            raise ValueError(f"its format is not {_FORMAT}")
+        release = cls(**fields)
+        if not isinstance(release.model, str) or not is_model_name(release.model):
+            raise ValueError("model is no name of a model")
+        for name in ("version", "sequence"):
+            number = fields[name]
+            if type(number) is not int or not 0 <= number <= _MOST:
+                raise ValueError(f"{name} is no number of 0 to {_MOST}")
+        if not isinstance(release.created, str) or not _TIME.fullmatch(release.created):
+            raise ValueError("created is no time such as 2026-11-28T14:05:09Z")
+        if not is_digest(release.config_sha256):
+            raise ValueError("config_sha256 is no SHA-256")
+        return release

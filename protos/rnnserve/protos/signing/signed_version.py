@@ -1,0 +1,260 @@
+"""A version's folder and its signature: signing it, and saying who has signed what.
+
+::
+
+    <repository>/<model>/<version>/release.json, model.sig
+
+Neither is in the manifest, so that an unsigned version and a signed one have the same manifest, and readers that do not
+care see no difference.
+"""
+
+import dataclasses
+import datetime as dt
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from rnnserve.common.regular_files import LeadsOutError, read_blocks, read_regular
+from rnnserve.protos.artifact import MANIFEST, ArtifactError
+from rnnserve.protos.names import version_number
+from rnnserve.protos.signing.bundle import SigningKey, TrustedKey, dump_bundle, open_bundle, signer_of
+from rnnserve.protos.signing.release import RELEASE, Release
+from rnnserve.protos.signing.statement import BUNDLE, dump_statement, is_digest, read_statement
+from rnnserve.protos.triton_config import CONFIG
+
+__all__ = [
+    "BUNDLE",
+    "RELEASE",
+    "Release",
+    "SignatureError",
+    "Signed",
+    "check_release",
+    "is_digest",
+    "read_claim",
+    "read_signed",
+    "sign_version",
+    "write_release",
+]
+
+_MOST_BUNDLE_BYTES = 1 << 20
+_MOST_RELEASE_BYTES = 1 << 16
+_MOST_CONFIG_BYTES = 1 << 20
+_MOST_FILE_BYTES = 16 << 30
+_MOST_ENTRIES = 65
+
+
+class SignatureError(ArtifactError):
+    """A version that is not signed as it has to be; the message begins with the name of the file that is wrong."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Signed:
+    """Who has signed what.
+
+    Attributes:
+        key_id: Id of the key.
+        release: What the version is released as.
+        files: SHA-256 of each file, by name, but for the bundle.
+        bundle_sha256: That of the bundle.
+        statement_sha256: That of what is signed: the bundle may be written in other ways, this may not.
+    """
+
+    key_id: str
+    release: Release
+    files: Mapping[str, str]
+    bundle_sha256: str
+    statement_sha256: str
+
+
+def write_release(
+    folder: Path,
+    *,
+    number: int | None = None,
+    sequence: int | None = None,
+    now: dt.datetime | None = None,
+) -> Release:
+    """Write what a version is released as, in the place of what was written before; then it can be signed.
+
+    Args:
+        folder: `<repository>/<model>/<version>`.
+        number: Number of the version; None for the name of its folder.
+        sequence: Number of the release, which never gets less; None for the version's.
+        now: Time of the release; None for now.
+
+    Raises:
+        SignatureError: If the folder is none of a version, or its config is missing.
+        OSError: If it cannot be written.
+    """
+    folder = folder.absolute()
+    number = version_number(folder.name) if number is None else number
+    if number is None or not (folder / MANIFEST).is_file():
+        raise SignatureError(f"{folder}: is no folder of a version, such as repository/sentiment/1")
+    with _said_of(CONFIG):
+        config = read_regular(folder.parent / CONFIG, _MOST_CONFIG_BYTES)
+    release = Release(
+        folder.parent.name,
+        number,
+        number if sequence is None else sequence,
+        (now or dt.datetime.now(dt.UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        hashlib.sha256(config).hexdigest(),
+    )
+    with _said_of(RELEASE):
+        Release.read(release.dump())  # what no reader would take is not written
+    _replace(folder / RELEASE, release.dump())
+    return release
+
+
+def sign_version(folder: Path, key: SigningKey) -> Signed:
+    """Sign a version for which a release is written; an earlier signature is replaced.
+
+    Args:
+        folder: `<repository>/<model>/<version>`.
+        key: The key.
+
+    Raises:
+        SignatureError: If the folder has something else than files.
+        OSError: If it cannot be read or written.
+    """
+    files = {name: _digest_of(folder / name) for name in _files_in(folder) if name != BUNDLE}
+    with _said_of(BUNDLE):
+        bundle = dump_bundle(dump_statement(folder.name, files), key)
+        read_statement(signer_of(bundle)[1])  # the same
+    _replace(folder / BUNDLE, bundle)
+    return read_claim(folder)
+
+
+def read_signed(folder: Path, keys: Iterable[TrustedKey], inside: Path | None = None) -> Signed:
+    """Read what is signed of a version, if one of the keys has signed it and the folder has these files alone.
+
+    Of their bytes only those of the release are compared with what was signed: `read_version` compares what it reads.
+
+    Args:
+        folder: Folder of the version.
+        keys: Keys, of which one has to have signed it.
+        inside: Folder in which files have to lie, after all links; None: anywhere.
+
+    Raises:
+        SignatureError: If it is not signed by any, or not this.
+    """
+    signed = _read(folder, lambda bundle: open_bundle(bundle, keys), inside)
+    _check_names(folder, signed.files)
+    return signed
+
+
+def read_claim(folder: Path) -> Signed:
+    """Read what a version's signature says, whether it holds or not.
+
+    Raises:
+        SignatureError: If it cannot be read.
+    """
+    return _read(folder, lambda bundle: signer_of(bundle)[1], None)
+
+
+def check_release(release: Release, model: str, version: int, config: bytes) -> None:
+    """Check that a version lies where it was released, beside the config with which it was.
+
+    Args:
+        release: What was signed.
+        model: The model's name.
+        version: The version's number.
+        config: Bytes of config.pbtxt.
+
+    Raises:
+        SignatureError: If it was released as another model or version, or with another config.
+    """
+    if (release.model, release.version) != (model, version):
+        raise SignatureError(
+            f'{RELEASE}: is of "{release.model}" version {release.version}, but lies where "{model}" version {version} '
+            "is looked for"
+        )
+    if hashlib.sha256(config).hexdigest() != release.config_sha256:
+        raise SignatureError(
+            f"{CONFIG}: is not the one with which version {version} was signed; `rnnserve sign` signs it with this one"
+        )
+
+
+def _read(folder: Path, open_: Callable[[bytes], bytes], inside: Path | None) -> Signed:
+    with _said_of(BUNDLE):
+        bundle = read_regular(folder / BUNDLE, _MOST_BUNDLE_BYTES, inside)
+        payload = open_(bundle)
+        files = read_statement(payload)
+        if RELEASE not in files or MANIFEST not in files:
+            raise ValueError(f"{MANIFEST} and {RELEASE} are not both signed; `rnnserve sign` writes the second")
+    with _said_of(RELEASE):
+        data = read_regular(folder / RELEASE, _MOST_RELEASE_BYTES, inside)
+        if hashlib.sha256(data).hexdigest() != files[RELEASE]:
+            raise ValueError("is not the file that was signed")
+        release = Release.read(data)
+    digests = (hashlib.sha256(data).hexdigest() for data in (bundle, payload))
+    return Signed(signer_of(bundle)[0], release, files, *digests)
+
+
+def _check_names(folder: Path, files: Collection[str]) -> None:
+    """Check that a version's folder has these files and its bundle, no other ones, and no links."""
+    with _said_of(BUNDLE):
+        found = set(_files_in(folder))
+    for name in sorted(found ^ {*files, BUNDLE}):
+        raise SignatureError(f"{name}: {'is missing' if name in files else 'is not among the files that were signed'}")
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Name the files of a version's folder, none of which is anything else than a file.
+
+    Raises:
+        SignatureError: If one is a folder, a link, a device, or there are too many.
+        OSError: If the folder cannot be read.
+    """
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_file(follow_symlinks=False):
+                kind = "link" if entry.is_symlink() else "folder" if entry.is_dir() else "special file"
+                raise SignatureError(f"{entry.name}: is a {kind}, which a signed version may not have")
+            names.append(entry.name)
+            if len(names) > _MOST_ENTRIES:
+                raise SignatureError(f"{entry.name}: is one file too many: a version may have {_MOST_ENTRIES}")
+    return names
+
+
+def _digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    for block in read_blocks(path, _MOST_FILE_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file of a version as a whole: a server that looks meanwhile sees the one or the other.
+
+    It is written beside the version's folder, so that what is left when this is killed is none of its files.
+    """
+    written = path.parent.parent / f".{path.name}-{secrets.token_hex(8)}"
+    try:
+        with written.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+
+
+@contextmanager
+def _said_of(name: str) -> Iterator[None]:
+    """Turn what reading a file raises into a SignatureError, which names the file and not its path."""
+    try:
+        yield
+    except SignatureError:
+        raise
+    except FileNotFoundError:
+        how = "the version is not signed; `rnnserve sign` signs it" if name == BUNDLE else "is missing"
+        raise SignatureError(f"{name}: {how}") from None
+    except LeadsOutError as error:
+        raise SignatureError(f"{name}: {error.strerror}") from error
+    except OSError as error:
+        raise SignatureError(f"{name}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SignatureError(f"{name}: {error}") from error

@@ -1,0 +1,122 @@
+"""What is signed: an in-toto statement with the SHA-256 of each file of a version, as model-signing 1.1.1 writes it.
+
+Its subject has the SHA-256 of all these digests one after another, in the order of the names. model-signing's own
+reader also takes the predicate of its release 0.2, digests of other algorithms, shards and links; this refuses them.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnnserve.protos.signing.strict_json import fields_of, load_strictly, text_of
+
+__all__ = ["BUNDLE", "dump_statement", "is_digest", "read_statement"]
+
+BUNDLE = "model.sig"
+"""The name of the signature in a version's folder; model-signing's command suggests it, too."""
+
+_STATEMENT = "https://in-toto.io/Statement/v1"
+_PREDICATE = "https://model_signing/signature/v1.0"
+
+_MOST_FILES = 64
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def is_digest(value: object) -> bool:
+    """Whether a value is a SHA-256 in lower-case hexadecimal."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def dump_statement(subject: str, files: Mapping[str, str]) -> bytes:
+    """Write the statement.
+
+    Args:
+        subject: Name of the folder, which says nothing: model-signing calls it informative.
+        files: SHA-256 of each file, by name.
+    """
+    files = dict(sorted(files.items()))
+    statement = {
+        "_type": _STATEMENT,
+        "subject": [{"name": subject, "digest": {"sha256": _root(files)}}],
+        "predicateType": _PREDICATE,
+        "predicate": {
+            "serialization": {
+                "method": "files",
+                "hash_type": "sha256",
+                "allow_symlinks": False,
+                "ignore_paths": [BUNDLE],
+            },
+            "resources": [{"name": name, "algorithm": "sha256", "digest": digest} for name, digest in files.items()],
+        },
+    }
+    return json.dumps(statement, indent=2).encode()
+
+
+def read_statement(data: bytes) -> dict[str, str]:
+    """Read a statement whose signature holds.
+
+    Returns:
+        SHA-256 of each file, by name.
+
+    Raises:
+        ValueError: If it is anything else than a statement of a version's files.
+    """
+    statement = fields_of(load_strictly(data), "the statement", ("_type", "subject", "predicateType", "predicate"))
+    if statement["_type"] != _STATEMENT:
+        raise ValueError(f"_type is {statement['_type']!r}, expected {_STATEMENT!r}")
+    if statement["predicateType"] != _PREDICATE:
+        raise ValueError(f"predicateType is {statement['predicateType']!r}, expected {_PREDICATE!r}")
+    predicate = fields_of(statement["predicate"], "the predicate", ("serialization", "resources"))
+    _check_serialization(predicate["serialization"])
+    resources = predicate["resources"]
+    if not isinstance(resources, list) or not 0 < len(resources) <= _MOST_FILES:
+        raise ValueError(f"resources are no list of 1 to {_MOST_FILES} files")
+    files: dict[str, str] = {}
+    for name, digest in _resources(resources):
+        if name in files:
+            raise ValueError(f"resources have {name!r} twice")
+        files[name] = digest
+    if _subject_digest(statement["subject"]) != _root(files):
+        raise ValueError("the digest of the subject is not that of the resources")
+    return files
+
+
+def _check_serialization(value: object) -> None:
+    needed = ("method", "hash_type", "allow_symlinks")
+    serialization = fields_of(value, "serialization", needed, ("ignore_paths",))
+    found = tuple(serialization[name] for name in needed)
+    if found != ("files", "sha256", False) or found[2] is not False:
+        raise ValueError(f"serialization is of {found}, expected files, sha256, and no links")
+    ignored = serialization.get("ignore_paths", [])
+    if not isinstance(ignored, list) or not all(isinstance(path, str) for path in ignored):
+        raise ValueError("ignore_paths is no list of texts")
+
+
+def _resources(resources: list[Any]) -> Iterator[tuple[str, str]]:
+    for resource in resources:
+        fields = fields_of(resource, "a resource", ("name", "algorithm", "digest"))
+        name = fields["name"]
+        if not isinstance(name, str) or not name or Path(name).name != name or name in ("..", BUNDLE) or "\0" in name:
+            raise ValueError(f"a resource is named {name!r}, which is no plain name of a file")
+        if fields["algorithm"] != "sha256":
+            raise ValueError(f"the digest of {name!r} is of {fields['algorithm']!r}, expected sha256")
+        if not is_digest(fields["digest"]):
+            raise ValueError(f"the digest of {name!r} is no SHA-256 in lower-case hexadecimal")
+        yield name, fields["digest"]
+
+
+def _subject_digest(subject: object) -> object:
+    if not isinstance(subject, list) or len(subject) != 1:
+        raise ValueError("there is not one subject")
+    fields = fields_of(subject[0], "the subject", ("name", "digest"))
+    text_of(fields["name"], "the subject's name")
+    return fields_of(fields["digest"], "the subject's digest", ("sha256",))["sha256"]
+
+
+def _root(files: Mapping[str, str]) -> str:
+    """The SHA-256 of all digests, in the order that they are listed in."""
+    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in files.values())).hexdigest()

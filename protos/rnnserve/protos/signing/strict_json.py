@@ -1,0 +1,69 @@
+"""Reading JSON of which one reading alone is possible: what two parsers could read in two ways is refused."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+__all__ = ["fields_of", "load_strictly", "text_of"]
+
+
+def load_strictly(data: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Read JSON in UTF-8 without keys that come twice, NaN, infinity, or anything after its end.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("its objects are nested too deeply") from None
+
+
+def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
+    """Give the fields of an object that has to have all of some, and may have others.
+
+    Args:
+        value: The value that is to be the object.
+        what: Its name, for the message.
+        needed: Names of the fields that it has to have.
+        optional: Names of those that it may have.
+
+    Raises:
+        ValueError: If it is no object, lacks a field, or has another one.
+    """
+    match value:
+        case dict(fields):
+            needed = set(needed)
+            for name in sorted(needed - set(fields)):
+                raise ValueError(f"{what} has no {name}")
+            for name in sorted(set(fields) - needed - set(optional)):
+                raise ValueError(f"{what} has {name!r}, which it may not have")
+            return fields
+    raise ValueError(f"{what} is no object")
+
+
+def text_of(value: object, what: str) -> str:
+    """Give a text.
+
+    Args:
+        value: The value that is to be one.
+        what: Its name, for the message.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    match value:
+        case str(text):
+            return text
+    raise ValueError(f"{what} is no text")
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

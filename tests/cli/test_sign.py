@@ -1,0 +1,60 @@
+"""`rnnserve sign`."""
+
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE, read_signed
+from support.bad_versions import publish_good
+from support.signed_versions import make_key
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return publish_good(tmp_path / "repository")
+
+
+def test_versions_are_signed(tmp_path, folder, capsys):
+    key, second = make_key(tmp_path, "ours"), publish_good(tmp_path / "repository", version=2)
+    assert main(["sign", str(folder), str(second), "--key", str(key.private)]) == 0
+    assert capsys.readouterr().out == (
+        f"good version 1, sequence 1: signed with the key {key.key.id}\n"
+        f"good version 2, sequence 2: signed with the key {key.key.id}\n"
+    )
+    assert read_signed(second, [key.key.public]).release.version == 2
+
+
+def test_a_password_and_a_sequence_number(tmp_path, folder):
+    key = make_key(tmp_path, "ours", password=b"secret")
+    password = str(tmp_path / "ours.password")
+    sign = ["sign", str(folder), "--key", str(key.private), "--key-password-file", password, "--sequence", "17"]
+    assert main(sign) == 0
+    assert read_signed(folder, [key.key.public]).release.sequence == 17
+
+
+def test_a_release_alone(folder, capsys):
+    assert main(["sign", str(folder), "--release-only"]) == 0
+    assert (folder / RELEASE).exists()
+    assert not (folder / BUNDLE).exists()
+    assert "is written, and to be signed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: (folder / "model.onnx").write_bytes(b""), "model.onnx: is not the file that was published"),
+        (lambda folder: (folder.parent / "config.pbtxt").unlink(), "config.pbtxt: is missing"),
+        (lambda folder: (folder / "more").mkdir(), "more: is a folder"),
+    ],
+)
+def test_what_would_not_serve_is_not_signed(tmp_path, folder, change, said, capsys):
+    key = make_key(tmp_path, "ours")
+    change(folder)
+    assert main(["sign", str(folder), "--key", str(key.private)]) == 1
+    assert said in capsys.readouterr().err
+    assert not (folder / BUNDLE).exists()
+
+
+def test_a_number_that_is_none(folder, capsys):
+    with pytest.raises(SystemExit):
+        main(["sign", str(folder), "--release-only", "--sequence", "-1"])
+    assert "'-1' is not a number of 0 or more" in capsys.readouterr().err

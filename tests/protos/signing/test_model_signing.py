@@ -1,0 +1,52 @@
+"""OpenSSF model-signing verifies what is signed here, and what it signs is read here."""
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from model_signing import hashing, signing, verifying
+
+from rnnserve.protos.artifact import read_version
+from rnnserve.protos.signing.signed_version import BUNDLE, read_signed, write_release
+from support.bad_versions import publish_good
+from support.signed_versions import make_key, publish_signed
+
+
+@pytest.fixture(params=[ec.SECP256R1(), ec.SECP384R1()], ids=lambda curve: curve.name)
+def key(tmp_path, request):
+    return make_key(tmp_path, "ours", request.param)
+
+
+def verify(folder, key):
+    verifying.Config().use_elliptic_key_verifier(public_key=key.public).verify(folder, folder / BUNDLE)
+
+
+def test_it_verifies_ours(tmp_path, key):
+    verify(publish_signed(tmp_path / "repository", key), key)
+
+
+def test_it_refuses_ours_when_a_file_has_changed(tmp_path, key):
+    folder = publish_signed(tmp_path / "repository", key)
+    (folder / "model.onnx").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"Hash mismatch for .*model\.onnx"):
+        verify(folder, key)
+
+
+def test_it_refuses_ours_with_another_key(tmp_path, key):
+    folder = publish_signed(tmp_path / "repository", key)
+    with pytest.raises(ValueError, match="Key mismatch"):
+        verify(folder, make_key(tmp_path, "stranger"))
+
+
+@pytest.mark.parametrize("is_inside", [True, False])
+def test_theirs_is_read(tmp_path, key, is_inside):
+    folder = publish_good(tmp_path / "repository")
+    write_release(folder, sequence=3)
+    signer = signing.Config().use_elliptic_key_signer(private_key=key.private)
+    if is_inside:
+        ignored = hashing.Config().set_ignored_paths(paths=[folder / BUNDLE])
+        signer.set_hashing_config(ignored).sign(folder, folder / BUNDLE)
+    else:
+        signer.sign(folder, tmp_path / "beside.sig")
+        (tmp_path / "beside.sig").rename(folder / BUNDLE)
+    signed = read_signed(folder, [key.key.public])
+    assert (signed.key_id, signed.release.sequence) == (key.key.id, 3)
+    read_version(folder, signed=signed.files)

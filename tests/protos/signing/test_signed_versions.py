@@ -1,0 +1,204 @@
+"""Signatures of versions: what is signed reads as signed, and nothing else does."""
+
+import datetime as dt
+import hashlib
+import random
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from rnnserve.protos.artifact import ArtifactError, read_version
+from rnnserve.protos.signing.keys import KeyFileError, read_private_key, read_public_key
+from rnnserve.protos.signing.signed_version import (
+    BUNDLE,
+    RELEASE,
+    SignatureError,
+    check_release,
+    read_claim,
+    read_signed,
+    write_release,
+)
+from support.bad_versions import publish_good
+from support.signature_tamperings import TAMPERINGS
+from support.signed_versions import make_key, publish_signed, sign, sign_payload, statement_of
+
+NOW = dt.datetime(2026, 11, 28, 14, 5, 9, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def key(tmp_path):
+    return make_key(tmp_path, "ours")
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    return make_key(tmp_path, "stranger")
+
+
+@pytest.fixture
+def folder(tmp_path, key):
+    return publish_signed(tmp_path / "repository", key)
+
+
+def admit(folder, *keys):
+    """What a server does before anything is parsed, and while the files are read."""
+    signed = read_signed(folder, [key.key.public for key in keys])
+    check_release(signed.release, "good", 1, (folder.parent / "config.pbtxt").read_bytes())
+    read_version(folder, signed=signed.files)
+    return signed
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()], ids=lambda curve: curve.name)
+def test_what_is_signed_is_read(tmp_path, curve):
+    key = make_key(tmp_path, "ours", curve)
+    folder = publish_signed(tmp_path / "repository", key, sequence=4, now=NOW)
+    signed = admit(folder, key)
+    assert signed.key_id == hashlib.sha256(key.public.read_bytes()).hexdigest()
+    assert (signed.release.model, signed.release.version, signed.release.order) == (
+        "good",
+        1,
+        (4, "2026-11-28T14:05:09Z"),
+    )
+    assert signed.files == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != BUNDLE
+    }
+    assert signed == read_claim(folder)
+
+
+def test_any_of_the_trusted_keys_may_have_signed(folder, key, stranger):
+    assert admit(folder, stranger, key).key_id == key.key.id
+
+
+def test_a_version_is_signed_anew(folder, key, stranger):
+    sign(folder, stranger, sequence=2)
+    assert admit(folder, stranger).release.sequence == 2
+    with pytest.raises(SignatureError, match="none of those that are trusted"):
+        admit(folder, key)
+
+
+def test_the_same_release_has_the_same_bytes(folder):
+    write_release(folder, now=NOW)
+    first = (folder / RELEASE).read_bytes()
+    write_release(folder, now=NOW)
+    assert (folder / RELEASE).read_bytes() == first
+
+
+def test_signatures_do_not_disturb_who_does_not_ask_for_them(tmp_path, folder):
+    unsigned = publish_good(tmp_path / "unsigned")
+    assert read_version(folder) == read_version(unsigned)
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_what_was_tampered_with_is_refused(folder, key, stranger, name):
+    TAMPERINGS[name].apply(folder, key, stranger)
+    with pytest.raises(ArtifactError) as refused:
+        admit(folder, key)
+    assert TAMPERINGS[name].said in str(refused.value)
+    assert str(folder) not in str(refused.value)
+
+
+def test_nothing_is_parsed_before_its_digest_holds(folder, key):
+    """A manifest that is no JSON is refused for its digest, not for what it says."""
+    (folder / "manifest.json").write_bytes(b"{" * 1000)
+    with pytest.raises(ArtifactError, match=r"manifest\.json: is not the file that was signed"):
+        admit(folder, key)
+
+
+def test_a_payload_is_not_parsed_before_its_signature_holds(folder, key, stranger):
+    sign_payload(folder, stranger, b"{" * 1000)
+    with pytest.raises(SignatureError, match="none of those that are trusted"):
+        admit(folder, key)
+
+
+@pytest.mark.parametrize("name", ["golden.npz", "manifest.json", "model.onnx", RELEASE])
+def test_any_byte_of_a_file_that_is_flipped_is_refused(folder, key, name):
+    data = (folder / name).read_bytes()
+    places = range(len(data)) if len(data) < 400 else random.Random(name).sample(range(len(data)), 400)
+    for at in places:
+        for bit in {1, 0x20, 0x80}:
+            (folder / name).write_bytes(data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])
+            with pytest.raises(ArtifactError, match="is not the file that was signed"):
+                admit(folder, key)
+
+
+def test_any_byte_of_a_bundle_that_is_flipped_is_refused(folder, key):
+    """But for spaces between the parts of its JSON, which mean nothing."""
+    data, signed = (folder / BUNDLE).read_bytes(), read_claim(folder)
+    admitted = 0
+    for at in range(len(data)):
+        for bit in (1 << (at % 8), 0x20):
+            changed = data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
+            (folder / BUNDLE).write_bytes(changed)
+            try:
+                found = read_signed(folder, [key.key.public])
+            except SignatureError:
+                continue
+            admitted += 1
+            assert (found.files, found.release, found.key_id) == (signed.files, signed.release, signed.key_id)
+            assert changed.split() == data.split()
+    assert admitted < 20
+
+
+def test_random_bundles_raise_nothing_else(folder, key):
+    draw = random.Random(5)
+    data = (folder / BUNDLE).read_bytes()
+    for _ in range(500):
+        start, end = sorted(draw.sample(range(len(data)), 2))
+        (folder / BUNDLE).write_bytes(data[:start] + draw.randbytes(draw.randrange(9)) + data[end:])
+        with pytest.raises(SignatureError):
+            read_signed(folder, [key.key.public])
+
+
+def test_a_key_with_a_password(tmp_path):
+    key = make_key(tmp_path, "ours", password=b"secret")
+    folder = publish_signed(tmp_path / "repository", key)
+    assert admit(folder, key).key_id == read_public_key(key.public).id
+    with pytest.raises(KeyFileError, match="has a password: --key-password-file"):
+        read_private_key(key.private)
+    (tmp_path / "wrong").write_text("wrong\n")
+    with pytest.raises(KeyFileError, match="has another password"):
+        read_private_key(key.private, tmp_path / "wrong")
+
+
+def test_keys_that_cannot_be_used(tmp_path, key):
+    with pytest.raises(KeyFileError, match="P-256 and P-384"):
+        make_key(tmp_path, "large", ec.SECP521R1())
+    with pytest.raises(KeyFileError, match="P-256 and P-384"):
+        read_public_key(tmp_path / "large.pub")
+    with pytest.raises(KeyFileError, match="no public key in PEM"):
+        read_public_key(key.private)
+    with pytest.raises(KeyFileError, match="no private key in PEM"):
+        read_private_key(key.public)
+    with pytest.raises(KeyFileError, match="cannot be read: No such file"):
+        read_public_key(tmp_path / "none")
+    with pytest.raises(KeyFileError, match="has no password"):
+        read_private_key(key.private, key.public)
+
+
+@pytest.mark.parametrize("numbers", [{"sequence": 1 << 63}, {"number": 1 << 63}])
+def test_a_release_that_no_reader_takes_is_not_written(folder, numbers):
+    before = (folder / RELEASE).read_bytes()
+    with pytest.raises(SignatureError, match="no number of 0 to"):
+        write_release(folder, **numbers)
+    assert (folder / RELEASE).read_bytes() == before
+
+
+def test_what_is_no_version_is_not_released(tmp_path, folder):
+    with pytest.raises(SignatureError, match="is no folder of a version"):
+        write_release(folder.parent)
+    (tmp_path / "repository" / "good" / "config.pbtxt").unlink()
+    with pytest.raises(SignatureError, match=r"config\.pbtxt: is missing"):
+        write_release(folder)
+
+
+def test_a_folder_with_a_link_is_not_signed(folder, key):
+    (folder / "link").symlink_to(folder / "model.onnx")
+    with pytest.raises(SignatureError, match="link: is a link"):
+        sign(folder, key)
+
+
+def test_signing_leaves_no_other_file(folder, key):
+    before = sorted(folder.parent.rglob("*"))
+    sign(folder, key)
+    assert sorted(folder.parent.rglob("*")) == before
+    assert BUNDLE not in [resource["name"] for resource in statement_of(folder)["predicate"]["resources"]]
