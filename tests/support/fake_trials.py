@@ -113,7 +113,7 @@ class FakeProcess(TrialProcess):
         self.is_closed = True
 
 
-def load_fake(folder, name, version, device, *, allow_unproven, allow_non_finite, threads, inside, known):
+def load_fake(folder, name, version, device, *, allow_unproven, allow_non_finite, threads, inside, known, signed):
     """Load a version that has passed, without a file."""
     assert (folder.parts[-2:], device, allow_unproven, known) == ((name, version), "cpu", False, FOUND)
     assert (threads, allow_non_finite) == (1, False)

@@ -47,7 +47,7 @@ class Published:
         return found.version, found.manifest.self_sha256
 
 
-def read_fake(folder, keep, inside):
+def read_fake(folder, keep, inside, signed):
     """Read a version's word, in place of its files; "broken" is one whose digests do not hold."""
     word = (folder / "manifest.json").read_text()
     if word == "broken":

@@ -195,13 +195,13 @@ TAMPERINGS = {
         "verificationMaterial has no publicKey",
     ),
     "another payload type": Tampering(
-        _with_bundle(lambda bundle: bundle["dsseEnvelope"].update(payloadType="application/json")), "payloadType is"
+        _with_bundle(lambda bundle: bundle["dsseEnvelope"].update(payloadType="application/json")), "payloadType is not"
     ),
     "bundle of version 0.2": Tampering(
         _with_bundle(lambda bundle: bundle.update(mediaType="application/vnd.dev.sigstore.bundle+json;version=0.2")),
-        "mediaType is",
+        "mediaType is not",
     ),
-    "predicate of model-signing 0.2": Tampering(_v02, "predicateType is 'https://model_signing/Digests/v0.1'"),
+    "predicate of model-signing 0.2": Tampering(_v02, "predicateType is not"),
     "base64 in another spelling": Tampering(
         _with_bundle(
             lambda bundle: bundle["dsseEnvelope"].update(payload=bundle["dsseEnvelope"]["payload"].rstrip("=") + "\n")
@@ -271,7 +271,7 @@ TAMPERINGS = {
         "not that of the resources",
     ),
     "statement of another type": Tampering(
-        _with_statement(lambda statement: statement.update(_type="https://in-toto.io/Statement/v0.1")), "_type is"
+        _with_statement(lambda statement: statement.update(_type="https://in-toto.io/Statement/v0.1")), "_type is not"
     ),
     "a statement that is no JSON": Tampering(lambda folder, key, _: sign_payload(folder, key, b"none"), "model.sig: "),
     "release of another model": Tampering(_change_release("model", "other"), 'release.json: is of "other"'),

@@ -1,8 +1,7 @@
 """Every option of the server, declared once.
 
-A field of `Settings` is the option's name, type, default, documentation and place on the command line. The command line
-of `rnnserve serve` and the command lines of its workers are made from the fields; the whole object is passed to where
-an option is used. A new option is one field here and its use.
+A field of `Settings` is an option's name, type, default, documentation and place on the command lines of `rnnserve
+serve` and of its workers; the whole object is passed to where an option is used. A new option is one field and its use.
 """
 
 import dataclasses
@@ -12,6 +11,7 @@ from typing import Self
 from rnnserve.common.request_lines import LOG_REQUESTS
 from rnnserve.server.errors import StartError
 from rnnserve.server.option import option, read_count, read_model_name, read_period, read_port, read_seconds
+from rnnserve.server.signature_settings import SignatureSettings
 
 __all__ = ["Settings"]
 
@@ -24,7 +24,7 @@ _RESPONSE_HEAD = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(SignatureSettings):
     """How to serve.
 
     Attributes:

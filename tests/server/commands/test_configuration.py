@@ -36,6 +36,8 @@ OTHER = {
     "http_allow_host": ("a", '["a"]', ("a",)), "metrics_port": ("0", "0", 0),
     "no_triton_metrics": ("", "true", True), "log_level": ("debug", '"debug"', "debug"),
     "log_format": ("json", '"json"', "json"),
+    "require_signature": ("a,b", '["a", "b"]', (Path("a"), Path("b"))), "refused_signatures": ("r", '"r"', Path("r")),
+    "signature_record": ("r.json", '"r.json"', Path("r.json")), "allow_rollback": ("", "true", True),
 }  # fmt: skip
 
 # What an option needs beside it.
@@ -51,6 +53,13 @@ BESIDE = {
 def value_of(configuration, name):
     owner = configuration.settings if name in {field.name for field in dataclasses.fields(Settings)} else None
     return getattr(owner, name) if owner and name != "http_port" else getattr(configuration.command, name)
+
+
+def in_folder(folder, value):
+    """A value of a file: paths in it are relative to its folder."""
+    if isinstance(value, tuple):
+        return tuple(in_folder(folder, one) for one in value)
+    return folder / value if isinstance(value, Path) else value
 
 
 def variables(name, text):
@@ -79,7 +88,7 @@ def test_a_file_gives_each_option(name, tmp_path):
     file.write_text(f"# first\n\n{name} = {text}\n")
     beside = {key: value for key, value in variables(name, "").items() if key != f"RNNSERVE_{name.upper()}"}
     found = configured("--config", str(file), environment=beside)
-    assert value_of(found, name) == (tmp_path / value if isinstance(value, Path) else value)
+    assert value_of(found, name) == in_folder(tmp_path, value)
     assert found.origins[name] == f"{file}:3"
 
 
@@ -92,7 +101,7 @@ def test_what_is_printed_is_a_file_that_gives_the_same(name, tmp_path):
     read = configured(f"--config={again}")
     for declared in OPTIONS:
         value, expected = value_of(read, declared.name), value_of(found, declared.name)
-        assert value == (tmp_path / expected if isinstance(expected, Path) else expected)
+        assert value == in_folder(tmp_path, expected)
     origin = "command line" if name == "repository" else f"RNNSERVE_{name.upper()}"
     assert next(line for line in text.splitlines() if line.startswith(f"{name} = ")).endswith(f"  # {origin}")
 

@@ -22,7 +22,8 @@ OTHER = Settings(
     allow_non_finite=True, allow_unproven=True, load_timeout=0.5, max_load_bytes=12, grace=0.25, max_connection_age=0.0,
     max_connection_age_grace=3.0, model_control="explicit", poll=2.0, load_model="*", ready="all", drain=1.5,
     log_requests="all",
-    traces=True,
+    traces=True, require_signature=(Path("-a.pub"), Path("b.pub")), refused_signatures=Path("refused"),
+    signature_record=Path("record.json"), allow_rollback=True,
 )  # fmt: skip
 
 
@@ -92,6 +93,10 @@ def test_the_defaults():
         "sharers": 1,
         "http_port": None,
         "private_sockets": None,
+        "require_signature": (),
+        "refused_signatures": None,
+        "signature_record": None,
+        "allow_rollback": False,
     }
 
 

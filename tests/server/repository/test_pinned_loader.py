@@ -27,7 +27,7 @@ def root(tmp_path, monkeypatch):
             publish(root, name, version)
     serve_newest(monkeypatch)
 
-    def config(folder, inside, only):
+    def config(folder, inside, only, check):
         if (folder / "config.pbtxt").exists():
             raise ArtifactError("config.pbtxt: nonsense")
         return model_config_pb2.ModelConfig(name=folder.name)
@@ -37,7 +37,7 @@ def root(tmp_path, monkeypatch):
         model.manifest.self_sha256 = digest(folder)
         return model
 
-    def read(folder, keep, inside):
+    def read(folder, keep, inside, signed):
         return types.SimpleNamespace(manifest=types.SimpleNamespace(self_sha256=digest(folder)))
 
     monkeypatch.setattr(draft, "read_config", config)
@@ -141,8 +141,8 @@ def test_it_serves_what_a_fresh_start_would_and_the_rest_as_the_others_do(root, 
     assert models.is_ready() == fresh.is_ready()
     assert differing(pins, models.pins()) == ["a"]
     with pytest.raises(ArtifactError):
-        find_versions(root / "a", pins["a"])
-    find_versions(root / "b", pins["b"])
+        find_versions(root / "a", "a", pins["a"])
+    find_versions(root / "b", "b", pins["b"])
 
 
 def test_where_nothing_is_changed_it_serves_the_same_and_says_nothing(root, caplog):

@@ -103,7 +103,7 @@ def test_where_all_are_to_serve_one_that_does_not_makes_the_server_not_ready(roo
 
 
 def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monkeypatch):
-    def read(folder, inside, only):
+    def read(folder, inside, only, check):
         assert inside is None  # links may lead anywhere where what serves does not change
         if folder.name == "b":
             raise ArtifactError("config.pbtxt: is\n  missing")

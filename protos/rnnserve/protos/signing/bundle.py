@@ -83,14 +83,14 @@ def _parts(data: bytes) -> tuple[str, bytes, bytes]:
     """Give the id of the key, the payload and the signature of a bundle."""
     bundle = fields_of(load_strictly(data), "the bundle", ("mediaType", "verificationMaterial", "dsseEnvelope"))
     if bundle["mediaType"] != _MEDIA_TYPE:
-        raise ValueError(f"mediaType is {bundle['mediaType']!r}, expected {_MEDIA_TYPE!r}")
+        raise ValueError("mediaType is not that of a Sigstore bundle of version 0.3")
     material = fields_of(bundle["verificationMaterial"], "verificationMaterial", ("publicKey",), ("tlogEntries",))
     if material.get("tlogEntries", []) != []:
         raise ValueError("has entries of a transparency log, which are not verified here")
     signer = text_of(fields_of(material["publicKey"], "publicKey", ("hint",))["hint"], "the hint of publicKey")
     envelope = fields_of(bundle["dsseEnvelope"], "dsseEnvelope", ("payload", "payloadType", "signatures"))
     if envelope["payloadType"] != _PAYLOAD_TYPE:
-        raise ValueError(f"payloadType is {envelope['payloadType']!r}, expected {_PAYLOAD_TYPE!r}")
+        raise ValueError("payloadType is not that of an in-toto statement")
     signatures = envelope["signatures"]
     if not isinstance(signatures, list) or len(signatures) != 1:
         raise ValueError("has not one signature")

@@ -68,6 +68,11 @@ class Signed:
     bundle_sha256: str
     statement_sha256: str
 
+    def as_fields(self) -> dict[str, str | int]:
+        """Give what is shown of it, but for the digests of files."""
+        digests = {"bundle_sha256": self.bundle_sha256, "statement_sha256": self.statement_sha256}
+        return {"key_id": self.key_id, **vars(self.release), **digests}
+
 
 def write_release(
     folder: Path,
@@ -115,12 +120,14 @@ def sign_version(folder: Path, key: SigningKey) -> Signed:
         key: The key.
 
     Raises:
-        SignatureError: If the folder has something else than files.
+        SignatureError: If none is written, or the folder has something else than files.
         OSError: If it cannot be read or written.
     """
+    with _said_of(RELEASE):
+        release = Release.read(read_regular(folder / RELEASE, _MOST_RELEASE_BYTES))
     files = {name: _digest_of(folder / name) for name in _files_in(folder) if name != BUNDLE}
     with _said_of(BUNDLE):
-        bundle = dump_bundle(dump_statement(folder.name, files), key)
+        bundle = dump_bundle(dump_statement(str(release.version), files), key)
         read_statement(signer_of(bundle)[1])  # the same
     _replace(folder / BUNDLE, bundle)
     return read_claim(folder)
@@ -157,7 +164,7 @@ def check_release(release: Release, model: str, version: int, config: bytes) -> 
     """Check that a version lies where it was released, beside the config with which it was.
 
     Args:
-        release: What was signed.
+        release: Release that was signed.
         model: The model's name.
         version: The version's number.
         config: Bytes of config.pbtxt.

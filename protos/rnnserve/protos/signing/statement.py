@@ -67,9 +67,9 @@ def read_statement(data: bytes) -> dict[str, str]:
     """
     statement = fields_of(load_strictly(data), "the statement", ("_type", "subject", "predicateType", "predicate"))
     if statement["_type"] != _STATEMENT:
-        raise ValueError(f"_type is {statement['_type']!r}, expected {_STATEMENT!r}")
+        raise ValueError("_type is not that of an in-toto statement of version 1")
     if statement["predicateType"] != _PREDICATE:
-        raise ValueError(f"predicateType is {statement['predicateType']!r}, expected {_PREDICATE!r}")
+        raise ValueError("predicateType is not that of model-signing 1.0")
     predicate = fields_of(statement["predicate"], "the predicate", ("serialization", "resources"))
     _check_serialization(predicate["serialization"])
     resources = predicate["resources"]

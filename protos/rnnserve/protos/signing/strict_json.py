@@ -24,7 +24,7 @@ def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterabl
 
     Args:
         value: The value that is to be the object.
-        what: Its name, for the message.
+        what: Name of it, for the message.
         needed: Names of the fields that it has to have.
         optional: Names of those that it may have.
 
@@ -47,7 +47,7 @@ def text_of(value: object, what: str) -> str:
 
     Args:
         value: The value that is to be one.
-        what: Its name, for the message.
+        what: Name of it, for the message.
 
     Raises:
         ValueError: If it is none.

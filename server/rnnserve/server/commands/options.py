@@ -109,6 +109,8 @@ def write_options(settings: Settings) -> list[str]:
             positional.append(str(value))
         elif value is True:
             named.append(declared.flag)
+        elif declared.option.is_repeated:
+            named += [f"{declared.flag}={one}" for one in value]
         elif value is not None and value is not False:  # 0 is a value
             named.append(f"{declared.flag}={value}")
     return [*named, "--", *positional]

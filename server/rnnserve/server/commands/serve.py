@@ -25,6 +25,7 @@ from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import add_options, given_options, write_options
 from rnnserve.server.commands.refusal_log import refusals_logged
 from rnnserve.server.commands.request_telling import check_tracing, requests_told
+from rnnserve.server.commands.signature_record import record_shared
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
@@ -268,6 +269,7 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
     with (
         receive_signals(*_SUPERVISED_SIGNALS) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
+        record_shared(settings) as of_workers,
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={options.log_level}"]
@@ -276,7 +278,7 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
         command += [f"--workers={options.workers}", f"--peers={secrets.token_hex(8)}"]
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
-        told = write_options(dataclasses.replace(settings, grpc_port=port))
+        told = write_options(dataclasses.replace(of_workers, grpc_port=port))
         supervisor = Supervisor(
             lambda more: [*command, *more, *told],
             options.workers,

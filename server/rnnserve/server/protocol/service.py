@@ -234,6 +234,7 @@ class Service:
             "graph": model.graph.name,
             "graph_reason": model.graph.reason,
             "parity": model.parity,
+            "signed": "" if served.signed is None else json.dumps(served.signed.as_fields()),
         }
         return pb.ModelMetadataResponse(
             name=model.name,

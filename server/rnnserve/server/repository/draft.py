@@ -10,7 +10,8 @@ loader finds out. One that fails stays out, with the reason in its status, and t
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from rnnserve.server.repository.entries import READY, UNAVAILABLE, Entry, Served
 from rnnserve.server.repository.folders import ModelFolders, check_name, way_out
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.pins import Pins
+from rnnserve.server.repository.signed_versions import SignedVersions
+from rnnserve.server.signing.gate import SignatureGate
 
 __all__ = ["Draft"]
 
@@ -32,6 +35,7 @@ class Draft(Catalogue):
     Attributes:
         generation: Increased whenever what serves has changed: what was cached of it is out of date then.
         folders: The folders of the models.
+        signed: What is signed of their versions, where they have to be signed.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Draft(Catalogue):
         pins: Pins | None = None,
         serving: Mapping[str, Entry] | None = None,
         may_change: bool = False,
+        gate: SignatureGate | None = None,
     ) -> None:
         """Keep entries, whose versions are to be loaded.
 
@@ -56,6 +61,7 @@ class Draft(Catalogue):
             serving: The catalogue that serves while this is loaded beside it.
             may_change: Whether what serves changes while the server runs. Then whoever may write to the repository must
                 not have the server read other files.
+            gate: Gate that signed versions have to pass; None where versions need not be signed.
         """
         super().__init__(root, entries, ready)
         self.generation = 0
@@ -63,6 +69,8 @@ class Draft(Catalogue):
         self._pins = pins
         self._beside: Mapping[str, Entry] = serving or {}
         self._may_change = may_change
+        self.signed = SignedVersions(gate)
+        self._went_back: dict[str, str] = {}
 
     @property
     def inside(self) -> Path | None:
@@ -70,12 +78,37 @@ class Draft(Catalogue):
         return self.root if self._may_change else None
 
     def config(self, name: str) -> model_config_pb2.ModelConfig:
-        """Read a model's config.pbtxt.
+        """Read a model's config.pbtxt, where one of its versions is signed as it has to be.
 
         Raises:
-            ConfigError: If it cannot be used.
+            ArtifactError: If it cannot be used, or none is.
         """
-        return read_config(self.folders.of(name), self.inside, self.folders.only)
+        folder = self.folders.of(name)
+        check = functools.partial(self.signed.check, folder, name, self._entries[name].versions, self.inside)
+        return read_config(folder, self.inside, self.folders.only, check)
+
+    def refusal(self, name: str, version: int, to_come: Iterable[int]) -> str:
+        """Say why a version may not serve for its signature, or else nothing.
+
+        Args:
+            name: The model.
+            version: The version's number.
+            to_come: Numbers of those that may come to serve beside it.
+        """
+        return self.signed.refusal(name, version) or self.rollback(name, version, to_come)
+
+    def rollback(self, name: str, version: int, to_come: Iterable[int] = ()) -> str:
+        """Say how a model would go back if a version served beside what serves in this draft, or else nothing."""
+        said = self.signed.rollback(name, version, [*self._entries[name].served, *to_come])
+        if said:
+            self._went_back[name] = said
+        return said
+
+    def stay(self) -> None:
+        """Let models that would have gone back serve on as they do, where nothing else serves of them."""
+        for name, said in self._went_back.items():
+            for version, served in self._serving(name).items() if not self._entries[name].served else ():
+                self._set(name, version, Status(READY, f"was loaded before; what its folder holds now: {said}"), served)
 
     def found(self, name: str) -> list[int]:
         """Give the numbers of the versions that a model's folder has, oldest first.
@@ -100,6 +133,14 @@ class Draft(Catalogue):
     def leave_out(self, name: str, version: int, reason: str) -> None:
         """Let a version not serve, or no more, though nothing is wrong with it, and say why."""
         self._set(name, version, Status(UNAVAILABLE, reason), None)
+
+    def is_outdated(self, name: str, version: int, wanted: int) -> bool:
+        """Whether newer versions serve, as many as are to; then this one is left out."""
+        newest = self.newest(name, wanted)
+        is_outdated = len(newest) == wanted and version < newest[-1]
+        if is_outdated:
+            self.leave_out(name, version, "a newer version serves")
+        return is_outdated
 
     def refuse(self, name: str, version: int, reason: str) -> None:
         """Let a version not serve, and say why. Where one of its number serves, that serves on."""
@@ -129,7 +170,8 @@ class Draft(Catalogue):
         if served is None:
             return None
         self.check_links(name, version)
-        found = read_version(self.folders.of(name) / str(version), keep=(), inside=self.inside).manifest.self_sha256
+        folder, signed = self.folders.of(name) / str(version), self.signed.files(name, version)
+        found = read_version(folder, keep=(), inside=self.inside, signed=signed).manifest.self_sha256
         return served.model if found == served.model.manifest.self_sha256 else None
 
     def check_links(self, name: str, version: int | None = None) -> None:
@@ -193,8 +235,9 @@ class Draft(Catalogue):
             raise ArtifactError("was published anew after the other workers had loaded it; SIGHUP restarts them all")
 
     def _serving(self, name: str) -> Mapping[int, ServedVersion]:
-        """What serves a model, where this is loaded beside something."""
-        return self._beside[name].served if name in self._beside else {}
+        """What serves a model, and was not revoked, where this is loaded beside something."""
+        served = self._beside[name].served if name in self._beside else {}
+        return {number: each for number, each in served.items() if not self.signed.is_revoked(each.signed)}
 
     def _set(self, name: str, version: int, status: Status, served: ServedVersion | None) -> None:
         entry = self._entries[name]

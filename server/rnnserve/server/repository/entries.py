@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rnnserve.protos import model_config_pb2
+from rnnserve.protos.signing.signed_version import Signed
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.pins import ModelPins, digests
@@ -48,15 +49,17 @@ class ServedVersion:
     Attributes:
         model: What runs.
         config: Its config.pbtxt.
+        signed: Who has signed what of it; None where that was not asked.
     """
 
     model: Model
     config: model_config_pb2.ModelConfig
+    signed: Signed | None = None
 
     @functools.cached_property
     def of_sequences(self) -> "ServedVersion":
         """The same version for parts of sequences: on the graph that has their states, where that is another one."""
-        return self if self.model.parts is None else ServedVersion(self.model.parts, self.config)
+        return self if self.model.parts is None else ServedVersion(self.model.parts, self.config, self.signed)
 
     @property
     def models(self) -> list[Model]:

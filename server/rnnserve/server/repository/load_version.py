@@ -40,6 +40,9 @@ _log = logging.getLogger(__name__)
 _ADOPTED = "the version was adopted from an ONNX file, and not compared with its framework"
 
 
+_Digests = Mapping[str, str]
+
+
 class _Place(NamedTuple):
     """Where a version runs.
 
@@ -65,6 +68,7 @@ def try_version(
     allow_unproven: bool = False,
     threads: int = 1,
     inside: Path | None = None,
+    signed: _Digests | None = None,
     rounds: int = ROUNDS,
 ) -> Findings:
     """Load and prove a version as `load_model` does, and return what was found of it.
@@ -79,13 +83,14 @@ def try_version(
             framework.
         threads: Threads of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
+        signed: SHA-256 of its files, as for `load_model`.
         rounds: Number of times that the runs are made by which its cost is measured.
 
     Raises:
         ArtifactError: If anything about the version does not hold; the message names the file.
         StartError: If the device cannot be had.
     """
-    artifact = _read(folder, allow_unproven, inside)
+    artifact = _read(folder, allow_unproven, inside, signed)
     return _try(artifact, name, version, _Place(device, threads), graph, rounds)[1]
 
 
@@ -100,6 +105,7 @@ def load_model(
     threads: int = 1,
     inside: Path | None = None,
     known: Findings | None = None,
+    signed: _Digests | None = None,
 ) -> Model:
     """Load the graph of a version that serves, and prove it: digests, signature, and the golden results on this device.
 
@@ -114,13 +120,14 @@ def load_model(
         threads: Threads of a run.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
         known: Findings of `try_version`. Then only the golden cases are run. None to find it here.
+        signed: SHA-256 of its files as they were signed, by name; None where that does not matter.
 
     Raises:
         ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
             names the file.
         StartError: If the device cannot be had.
     """
-    artifact = _read(folder, allow_unproven, inside, None if known is None else known.graph.file)
+    artifact = _read(folder, allow_unproven, inside, signed, None if known is None else known.graph.file)
     place = _Place(device, threads)
     if known is None:
         model, known = _try(artifact, name, version, place, AUTO)
@@ -160,21 +167,17 @@ def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> 
     )
 
 
-def _read(folder: Path, allow_unproven: bool, inside: Path | None, graph_file: str | None = None) -> Version:
-    """Read a version whose digests hold.
-
-    Args:
-        folder: Folder of the version.
-        allow_unproven: Whether such versions pass, as for `load_model`.
-        inside: Folder, as for `load_model`.
-        graph_file: The only graph that is kept; None for all.
+def _read(
+    folder: Path, allow_unproven: bool, inside: Path | None, signed: _Digests | None, graph_file: str | None = None
+) -> Version:
+    """Read a version whose digests hold, as for `load_model`; `graph_file` is the only graph that is kept, unless None.
 
     Raises:
         ArtifactError: If it cannot be trusted, or is adopted and may not be.
     """
     keep = (*(FILES.values() if graph_file is None else (graph_file,)), PARTS, GOLDEN, DEFAULTS)
     # The parity record is read by the trial only.
-    artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside)
+    artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside, signed=signed)
     if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:
         raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
     return artifact

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
@@ -19,9 +18,10 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.entries import LOADING, ServedVersion
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
+from rnnserve.server.repository.graph_choice import AUTO
 from rnnserve.server.repository.load_order import Candidate, LoadOrder
 from rnnserve.server.repository.load_version import load_model
+from rnnserve.server.repository.load_words import MAX_REASON, reason_of, tell_graph
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
@@ -45,9 +45,6 @@ _LOST_SECONDS = 3.0
 
 LOOK_SECONDS = 0.1
 """Seconds between two looks at how long the start has been delayed."""
-
-_MAX_REASON = 1000
-"""Characters of a reason: it is sent to clients, in a list with those of all other versions."""
 
 
 class Loader:
@@ -102,6 +99,7 @@ class Loader:
         self._threads = threads
         self._allow_non_finite = allow_non_finite
         self._order = LoadOrder(timeout)
+        self._held: list[tuple[Candidate, Model]] = []  # earlier releases, until a later one serves beside them
         self._lost = 0.0  # seconds spent on versions that did not come to serve
         self._began = time.monotonic()  # when a version's turn ended last
         self.faults: list[str] = []
@@ -122,6 +120,7 @@ class Loader:
             for name in self._models.models():
                 self._choose(name)
             self._load_all()
+            self._models.stay()
             if self._models.models() and not self._models.served():
                 self.fault = StartError(self._models.why_none())
         except Stopped:
@@ -164,7 +163,7 @@ class Loader:
             config = self._models.config(name)
             chosen, wanted = self._models.chosen(name, config)
         except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
-            reason = _reason(error)
+            reason = reason_of(error)
             self._models.refuse_all(name, reason)
             self.faults.append(f"{name}: {reason}")
             _log.error("%s: %s", name, reason)
@@ -189,6 +188,8 @@ class Loader:
                 self._serve(candidate, findings)
                 self._end(candidate)
                 self._begin_trials()
+        for candidate, _ in self._held:
+            self._refuse(candidate, self._models.rollback(candidate.name, candidate.version))
 
     def _begin_trials(self) -> None:
         """Let versions that wait be tried, as many at the same time as may be."""
@@ -207,9 +208,11 @@ class Loader:
 
     def _has_to_be_tried(self, candidate: Candidate) -> bool:
         """Whether a version may come to serve, and nothing is known of it; where it is, the version serves."""
-        newest = self._models.newest(candidate.name, candidate.wanted)
-        if len(newest) == candidate.wanted and candidate.version < newest[-1]:
-            self._models.leave_out(candidate.name, candidate.version, "a newer version serves")
+        if self._models.is_outdated(candidate.name, candidate.version, candidate.wanted):
+            return False
+        waiting = [other.version for other in self._order.waiting if other.name == candidate.name]
+        if refusal := self._models.refusal(candidate.name, candidate.version, waiting):
+            self._refuse(candidate, refusal)
             return False
         if self._take_over(candidate):
             return False
@@ -232,6 +235,7 @@ class Loader:
             seconds=min(_BLOCKED * candidate.seconds, self._timeout),
             processor_seconds=candidate.seconds,
             inside=self._models.inside,
+            signed=self._models.signed.files(name, candidate.version),
         )
         self._trials.begin(candidate, trial)
 
@@ -255,7 +259,7 @@ class Loader:
                 return False
             check_tensors(candidate.config, model.manifest.inputs, model.manifest.outputs)
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever its files hold
-            self._refuse(candidate, _reason(error))
+            self._refuse(candidate, reason_of(error))
         else:
             self._let_serve(candidate, model)
         return True
@@ -297,38 +301,39 @@ class Loader:
                 threads=self._threads,
                 inside=self._models.inside,
                 known=findings,
+                signed=self._models.signed.files(name, version),
             )
             self._models.check(model)
             check_tensors(config, model.manifest.inputs, model.manifest.outputs)
         except StartError:
             raise
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
-            self._refuse(candidate, _reason(error))
+            self._refuse(candidate, reason_of(error))
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         self.found[name, version] = findings
         count_in_process(LOADED)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
-        self._tell_graph(candidate, findings.graph)
+        tell_graph(_log, name, version, self._graph, findings.graph)
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: Candidate, model: Model) -> None:
-        """Let a version that holds serve in the place of an older one."""
+        """Let a version that holds serve in the place of an older one; one of an earlier release after a later one."""
         name = candidate.name
-        self._models.serve(ServedVersion(model, candidate.config))
+        if self._models.rollback(name, candidate.version):
+            self._held.append((candidate, model))
+            return
+        self._models.serve(ServedVersion(model, candidate.config, self._models.signed.of(name, candidate.version)))
         used_table().tell(name, model.version, model.about)
         for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
             self._models.leave_out(name, older, "a newer version serves")
-
-    def _tell_graph(self, candidate: Candidate, graph: GraphChoice) -> None:
-        """Log which graph serves, where there was a choice, and where it is not the one that was asked for."""
-        if self._graph == SCANNED and graph.name == NATIVE:
-            _log.warning("%s version %d: --graph scan: %s", candidate.name, candidate.version, graph)
-        elif graph.name == SCANNED:
-            _log.info("%s version %d: %s", candidate.name, candidate.version, graph)
+        held, self._held = self._held, []
+        for earlier, its_model in held:
+            if not self._models.is_outdated(earlier.name, earlier.version, earlier.wanted):
+                self._let_serve(earlier, its_model)
 
     def _refuse(self, candidate: Candidate, said: str) -> None:
-        reason = one_line(said, _MAX_REASON)
+        reason = one_line(said, MAX_REASON)
         count_in_process(NOT_LOADED)
         self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")
         self._models.refuse(candidate.name, candidate.version, reason)
@@ -342,9 +347,3 @@ class Loader:
             for version, status in versions.items():
                 if status.state == LOADING:
                     self._models.refuse(name, version, "could not be tried; the server's log says why")
-
-
-def _reason(error: Exception) -> str:
-    """Say in one line why something cannot be loaded; it is sent to clients, so without paths."""
-    said = str(error) if isinstance(error, ArtifactError) else f"cannot be loaded: {type(error).__name__}: {error}"
-    return one_line(said, _MAX_REASON)

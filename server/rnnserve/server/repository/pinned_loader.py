@@ -5,6 +5,7 @@ damaged. The other workers still have them in memory; this one cannot. It is nev
 such models it serves what their folders and policies give now, and says so.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Collection
@@ -17,6 +18,8 @@ from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.loader import LOOK_SECONDS, Loader
 from rnnserve.server.repository.pins import ModelPins, Pins, differing, digests
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.repository.signed_versions import SignedVersions
+from rnnserve.server.signing.gate import SignatureGate
 
 __all__ = ["PinnedLoader", "find_versions"]
 
@@ -129,20 +132,34 @@ class PinnedLoader:
             raise StartError(f"the folder {self._models.root} cannot be read: {error.strerror}") from error
 
 
-def find_versions(folder: Path, pins: ModelPins, inside: Path | None = None, only: str | None = None) -> None:
+def find_versions(
+    folder: Path,
+    name: str,
+    pins: ModelPins,
+    inside: Path | None = None,
+    only: str | None = None,
+    gate: SignatureGate | None = None,
+) -> None:
     """Look whether a model's folder holds, undamaged, what pins say that serves; nothing is loaded.
 
     Args:
         folder: Folder of the model.
+        name: Name of the model.
         pins: The versions of it that serve.
         inside: Folder in which its files have to lie, after all links; None: anywhere.
         only: The model's name, where its folder is named otherwise.
+        gate: Gate that signed versions have to pass; None where versions need not be signed.
 
     Raises:
         ArtifactError: If it does not; the message names the file.
         OSError: If it cannot be read.
     """
-    read_config(folder, inside, only)
-    for number, digest in digests(pins).items():
-        if read_version(folder / str(number), keep=(), inside=inside).manifest.self_sha256 != digest:
+    signed, wanted = SignedVersions(gate), digests(pins)
+    if wanted or gate is None:
+        read_config(folder, inside, only, functools.partial(signed.check, folder, name, wanted, inside))
+    for number, digest in wanted.items():
+        if refusal := signed.refusal(name, number):
+            raise ArtifactError(refusal)
+        files = signed.files(name, number)
+        if read_version(folder / str(number), keep=(), inside=inside, signed=files).manifest.self_sha256 != digest:
             raise ArtifactError(f"version {number} was published anew")

@@ -25,6 +25,7 @@ from rnnserve.server.repository.entries import (
 )
 from rnnserve.server.repository.folders import ModelFolders, version_numbers
 from rnnserve.server.repository.pins import Pins
+from rnnserve.server.signing.gate import SignatureGate
 
 __all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
 
@@ -43,6 +44,7 @@ class Repository(Draft):
         wanted: Collection[str] | None = None,
         control: str = "none",
         ready: str = "any",
+        gate: SignatureGate | None = None,
     ) -> None:
         """Look which models there are; a `Loader` makes them ready.
 
@@ -55,6 +57,7 @@ class Repository(Draft):
                 does, the folder may be empty, and no link may lead out of it.
             ready: The rule for the server as a whole: ready while "any" or while "all" of its models are, as in
                 `Settings`.
+            gate: Gate that signed versions have to pass; None where versions need not be signed.
 
         Raises:
             StartError: If there is no such folder, it cannot be read, or no model is in it; if it is a repository, and
@@ -74,7 +77,7 @@ class Repository(Draft):
                     raise StartError(f"--load-model {name}: {root} has no model of this name; it has {known}")
             if wanted is not None:
                 entries = {name: entry if name in wanted else unloaded(entry) for name, entry in entries.items()}
-        super().__init__(root, entries, ready, only=only, pins=pins, may_change=control != "none")
+        super().__init__(root, entries, ready, only=only, pins=pins, may_change=control != "none", gate=gate)
 
     def draft(self, names: Collection[str], pins: Pins | None = None) -> Draft:
         """Look at some models again: a draft of these alone, to be loaded beside what serves, and adopted.
@@ -102,6 +105,7 @@ class Repository(Draft):
             pins=pinned,
             serving=serving,
             may_change=may_change,
+            gate=self.signed.gate,
         )
 
     def settle(self, draft: Draft) -> None:
@@ -130,6 +134,18 @@ class Repository(Draft):
         others = {name: entry for name, entry in self._entries.items() if name not in names}
         self._entries = dict(sorted({**others, **draft._entries}.items()))  # noqa: SLF001 - the same
         self.generation += 1
+        for name in names:
+            self._note(name)
+
+    def serve(self, version: ServedVersion) -> None:
+        """Let a version serve from now on."""
+        super().serve(version)
+        self._note(version.model.name)
+
+    def _note(self, name: str) -> None:
+        """Note which signed versions of a model serve, behind which it may not go back."""
+        if name in self._entries:
+            self.signed.note(name, [served.signed for served in self._entries[name].served.values()])
 
     def has_folder(self, name: str) -> bool:
         """Whether a folder of the repository has this name now.

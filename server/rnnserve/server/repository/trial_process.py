@@ -8,6 +8,7 @@ import dataclasses
 import json
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
@@ -63,6 +64,7 @@ class Trial:
         seconds: How long it may take.
         processor_seconds: How long it may compute, for each of its threads.
         inside: As for `load_model`.
+        signed: As for `load_model`.
     """
 
     folder: Path
@@ -76,6 +78,7 @@ class Trial:
     seconds: float
     processor_seconds: float
     inside: Path | None = None
+    signed: Mapping[str, str] | None = None
 
     def as_request(self) -> bytes:
         """Give the arguments of `trial_worker.try_out`, as JSON."""

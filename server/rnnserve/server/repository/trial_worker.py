@@ -7,7 +7,7 @@ for another; {"start_error": "why"} where no version can be tried.
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def try_out(
     threads: int,
     seconds: float,
     inside: str | None,
+    signed: Mapping[str, str] | None = None,
     rounds: int = ROUNDS,
 ) -> dict[str, Any]:
     """Try a version.
@@ -70,6 +71,7 @@ def try_out(
         threads: Threads of a run.
         seconds: Seconds on the clock that it may take.
         inside: Folder, as for `load_model`.
+        signed: Digests, as for `load_model`.
         rounds: Number of times that the runs are made by which its cost is measured.
 
     Returns:
@@ -88,6 +90,7 @@ def try_out(
             allow_unproven=allow_unproven,
             threads=threads,
             inside=None if inside is None else Path(inside),
+            signed=signed,
             rounds=rounds,
         )
     except StartError as error:

@@ -1,0 +1,90 @@
+"""What was revoked serves no more, and keys are rotated."""
+
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
+from rnnserve.server.errors import LoadFailed, StartError
+from support.signed_serving import served, signed_serving
+from support.signed_versions import publish_signed, sign
+
+
+@pytest.mark.parametrize("what", ["key", "bundle", "statement", "model.onnx", "manifest.json", RELEASE])
+def test_what_was_revoked_serves_no_more(repository, key, tmp_path, what):
+    refused = tmp_path / "refused"
+    refused.write_text("# nothing yet\n\n")
+    folder = publish_signed(repository, key)
+    with signed_serving(repository, key, refused_signatures=refused) as (server, stub):
+        (signed,) = [each.signed for each in server._repository.served()]
+        digest = {"key": signed.key_id, "bundle": signed.bundle_sha256, "statement": signed.statement_sha256}
+        refused.write_text(f"sha256:{'0' * 64}\n{(digest | dict(signed.files))[what]}  # leaked\n")
+        with pytest.raises(LoadFailed, match=r"is among --refused-signatures: what it names was revoked"):
+            server.live.load("good")
+        assert served(server) == []
+        assert not stub.ModelReady(pb.ModelReadyRequest(name="good")).ready
+        refused.write_text("")
+        server.live.load("good")
+        assert served(server) == [1]
+    assert (folder / BUNDLE).exists()
+
+
+def test_what_was_revoked_serves_no_more_soon_where_the_folder_is_looked_at(repository, keys, tmp_path):
+    refused = tmp_path / "refused"
+    refused.write_text("")
+    publish_signed(repository, keys[0])
+    publish_signed(repository, keys[1], "other")
+    settings = {"model_control": "poll", "load_model": "", "poll": 3600.0, "refused_signatures": refused}
+    with signed_serving(repository, *keys, **settings) as (server, _):
+        refused.write_text(keys[0].key.id)
+        server.live.look().result()
+        assert (served(server), served(server, "other")) == ([], [1])
+        server.live.look().result()
+        assert (served(server), served(server, "other")) == ([], [1])
+
+
+def test_a_broken_list_changes_nothing(repository, key, tmp_path, caplog):
+    refused = tmp_path / "refused"
+    refused.write_text(key.key.id)
+    publish_signed(repository, key)
+    with (
+        pytest.raises(StartError, match="what it names was revoked"),
+        signed_serving(repository, key, refused_signatures=refused),
+    ):
+        pass
+    refused.write_text("0" * 64)
+    with signed_serving(repository, key, refused_signatures=refused) as (server, _):
+        refused.write_text("nonsense")
+        server.live.load("good")
+        assert "line 1 is no SHA-256" in caplog.text
+        refused.unlink()
+        server.live.load("good")
+        assert "cannot be read: No such file or directory; what it held before is still refused" in caplog.text
+        assert served(server) == [1]
+    with (
+        pytest.raises(StartError, match=r"--refused-signatures .*: cannot be read"),
+        signed_serving(repository, key, refused_signatures=refused),
+    ):
+        pass
+    refused.write_text("nonsense")
+    with (
+        pytest.raises(StartError, match="line 1 is no SHA-256"),
+        signed_serving(repository, key, refused_signatures=refused),
+    ):
+        pass
+
+
+def test_a_key_is_rotated_without_a_restart(repository, keys, tmp_path):
+    """Both are trusted; what is signed anew with the second serves on when the first is refused."""
+    refused = tmp_path / "refused"
+    refused.write_text("")
+    folder = publish_signed(repository, keys[0])
+    with signed_serving(repository, *keys, refused_signatures=refused) as (server, _):
+        model = server._repository.find("good").model
+        sign(folder, keys[1])
+        server.live.load("good")
+        (after,) = server._repository.served()
+        assert after.model is model  # nothing was loaded again
+        assert after.signed.key_id == keys[1].key.id
+        refused.write_text(keys[0].key.id)
+        server.live.load("good")
+        assert served(server) == [1]

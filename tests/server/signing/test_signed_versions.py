@@ -1,0 +1,229 @@
+"""Where versions have to be signed, what is not signed as it has to be stays out, and what served before serves on."""
+
+import json
+import shutil
+import types
+
+import grpc
+import pytest
+from google.protobuf import text_format
+from onnx import TensorProto, helper
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
+from rnnserve.server import Server, Settings
+from rnnserve.server.errors import LoadFailed, StartError
+from rnnserve.server.repository import load_version, loader
+from rnnserve.server.repository.load_version import load_model
+from rnnserve.server.signing.gate import SignatureGate
+from support.bad_versions import publish_bytes, publish_good
+from support.served_here import serving
+from support.signature_tamperings import TAMPERINGS
+from support.signed_serving import served, signed_serving
+from support.signed_versions import publish_signed, sign
+
+
+def statuses(server):
+    return {
+        name: {number: (status.state, status.reason) for number, status in versions.items()}
+        for name, versions in server._repository.statuses()
+    }
+
+
+@pytest.fixture(scope="module")
+def attacked(keys, tmp_path_factory):
+    """A server that serves version 1 of the model "good", its repository, and a copy of it as it was."""
+    root = tmp_path_factory.mktemp("attacked")
+    publish_signed(root / "repository", keys[0])
+    shutil.copytree(root / "repository", root / "copy")
+    with signed_serving(root / "repository", keys[0]) as (server, stub):
+        yield types.SimpleNamespace(server=server, stub=stub, root=root, folder=root / "repository" / "good" / "1")
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_what_was_tampered_with_stays_out_and_what_served_serves_on(attacked, keys, name, caplog):
+    TAMPERINGS[name].apply(attacked.folder, *keys)
+    try:
+        with pytest.raises(LoadFailed) as refused:
+            attacked.server.live.load("good")
+        assert TAMPERINGS[name].said in str(refused.value)
+        assert [record.levelname for record in caplog.records if TAMPERINGS[name].said in record.message] == ["ERROR"]
+        assert served(attacked.server) == [1]
+        ((state, reason),) = statuses(attacked.server)["good"].values()
+        assert state == "READY"
+        assert "was loaded before; what its folder holds now: " in reason
+        assert attacked.server._repository.is_ready()
+    finally:
+        shutil.rmtree(attacked.folder.parent)
+        shutil.copytree(attacked.root / "copy" / "good", attacked.folder.parent)
+    attacked.server.live.load("good")
+
+
+@pytest.mark.parametrize(
+    "name", ["unsigned", "signed by a stranger", "a file emptied", "config changed", "a file added"]
+)
+def test_it_does_not_start_with_it(repository, keys, name):
+    folder = publish_signed(repository, keys[0])
+    TAMPERINGS[name].apply(folder, *keys)
+    with pytest.raises(StartError) as refused, serving(repository, require_signature=(keys[0].public,)):
+        pass
+    assert TAMPERINGS[name].said in str(refused.value)
+
+
+def test_what_is_signed_serves_from_any_trusted_key(repository, tmp_path, keys):
+    publish_signed(repository, keys[0])
+    publish_signed(repository, keys[1], "other")
+    both = tuple(each.public for each in keys)
+    with serving(repository, require_signature=both) as (server, stub):
+        assert (served(server), served(server, "other")) == ([1], [1])
+        for each, name in zip(keys, ("good", "other"), strict=True):
+            said = stub.ModelMetadata(pb.ModelMetadataRequest(name=name)).properties["signed"]
+            assert json.loads(said)["key_id"] == each.key.id
+
+
+def test_an_unsigned_model_is_not_ready_beside_a_signed_one(repository, key):
+    publish_signed(repository, key)
+    publish_good(repository, "unsigned")
+    with serving(repository, require_signature=(key.public,), ready="all") as (_, stub):
+        assert not stub.ServerReady(pb.ServerReadyRequest()).ready
+        assert not stub.ModelReady(pb.ModelReadyRequest(name="unsigned")).ready
+        with pytest.raises(grpc.RpcError, match="the version is not signed"):
+            stub.ModelMetadata(pb.ModelMetadataRequest(name="unsigned"))
+
+
+def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypatch):
+    """Neither config.pbtxt nor a manifest, and no trial begins."""
+    folder = publish_signed(repository, keys[0])
+    with signed_serving(repository, keys[0]) as (server, _):
+        parsed = []
+        monkeypatch.setattr(text_format, "Parse", lambda *args: parsed.append(args))
+        monkeypatch.setattr(loader, "Trial", lambda *args, **_: parsed.append(args))
+        sign(folder, keys[1])
+        with pytest.raises(LoadFailed, match="none of those that are trusted"):
+            server.live.load("good")
+        (folder.parent / "config.pbtxt").write_text("nonsense")
+        sign(folder, keys[1])
+        with pytest.raises(LoadFailed, match="none of those that are trusted"):
+            server.live.load("good")
+        assert parsed == []
+
+
+def test_a_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, monkeypatch):
+    """In the process that tries the version, which reads the files first."""
+    publish_signed(repository, key)
+    with signed_serving(repository, key) as (server, _):
+        second = publish_signed(repository, key, version=2)
+        check = SignatureGate.check
+
+        def swap(self, folder, *more):
+            signed = check(self, folder, *more)
+            if folder == second:
+                shutil.copytree(second.parent / "1", second, dirs_exist_ok=True)
+                (second / "golden.npz").write_bytes(b"")
+            return signed
+
+        monkeypatch.setattr(SignatureGate, "check", swap)
+        with pytest.raises(LoadFailed, match=r"version 2: manifest.json: |version 2: golden.npz: is not the file that"):
+            server.live.load("good")
+        assert served(server) == [1]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "manifest.json", RELEASE])
+def test_a_file_that_is_swapped_after_the_trial_is_not_loaded(repository, key, monkeypatch, name):
+    """In the server, which reads the files for itself."""
+    publish_signed(repository, key)
+    with signed_serving(repository, key) as (server, _):
+        second = publish_signed(repository, key, version=2)
+
+        def swap(folder, *args, **more):
+            (second / name).write_bytes((second / name).read_bytes() + b" ")
+            return load_model(folder, *args, **more)
+
+        monkeypatch.setattr(loader, "load_model", swap)
+        with pytest.raises(LoadFailed, match=f"version 2: {name}: is not the file that was signed"):
+            server.live.load("good")
+        assert served(server) == [1]
+
+
+def test_a_file_that_is_no_part_of_the_model_is_not_read_by_the_loader_unsigned(repository, key, monkeypatch):
+    """The manifest may name a file that is not among those that were signed."""
+    folder = publish_signed(repository, key)
+    files = {path.name: "0" * 64 for path in folder.iterdir() if path.name == "manifest.json"}
+    with pytest.raises(ArtifactError, match=r"manifest\.json: is not the file that was signed"):
+        load_version.load_model(folder, "good", "1", "cpu", signed=files)
+
+
+def test_a_graph_that_refers_to_another_file_is_not_loaded(repository, key):
+    """onnxruntime is given bytes, so that there is no folder in which it could look for it."""
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    weights.external_data.add(key="location", value="weights.bin")
+    nodes = [helper.make_node("Add", ["input", "w"], ["output"])]
+    shape: list[str | int | None] = ["batch", "sequence", 2]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    publish_bytes(repository, "good", {"model.onnx": model.SerializeToString()})
+    folder = repository / "good" / "1"
+    (folder / "weights.bin").write_bytes(bytes(8))
+    sign(folder, key)
+    with pytest.raises(StartError, match=r"model\.onnx: onnxruntime cannot load it"), signed_serving(repository, key):
+        pass
+
+
+def test_a_version_under_another_number_stays_out(repository, key):
+    folder = publish_signed(repository, key)
+    with signed_serving(repository, key) as (server, _):
+        shutil.copytree(folder, folder.parent / "2")
+        with pytest.raises(
+            LoadFailed, match=r'release.json: is of "good" version 1, but lies where "good" version 2 is'
+        ):
+            server.live.load("good")
+        assert served(server) == [1]
+
+
+def test_a_version_under_another_name_stays_out(repository, key):
+    folder = publish_signed(repository, key)
+    with signed_serving(repository, key) as (server, _):
+        shutil.copytree(folder.parent, repository / "other")
+        with pytest.raises(LoadFailed, match=r'release.json: is of "good" version 1, but lies where "other" version 1'):
+            server.live.load("other")
+
+
+def test_one_model_under_another_name_stays_out(repository, key):
+    publish_signed(repository, key)
+    only = {"require_signature": (key.public,), "model_name": "other"}
+    with pytest.raises(StartError, match=r'release.json: is of "good"'), serving(repository / "good", **only):
+        pass
+    with serving(repository / "good", **only | {"model_name": "good"}) as (server, _):
+        assert served(server) == [1]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"refused_signatures": "x"}, {"signature_record": "x"}, {"allow_rollback": True}],
+    ids=lambda option: next(iter(option)),
+)
+def test_options_that_are_of_no_use_alone(repository, option):
+    publish_good(repository)
+    with pytest.raises(StartError, match="needs --require-signature"):
+        Server(Settings(repository, grpc_port=0, **option))
+
+
+def test_a_key_that_is_none(repository, key):
+    publish_signed(repository, key)
+    with pytest.raises(StartError, match=r"--require-signature .*: holds no public key in PEM"):
+        Server(Settings(repository, grpc_port=0, require_signature=(key.private,)))
+
+
+def test_where_signatures_do_not_matter_they_change_nothing(repository, keys):
+    folder = publish_signed(repository, keys[1])
+    (folder / BUNDLE).write_text("nonsense")
+    with serving(repository) as (server, stub):
+        assert served(server) == [1]
+        assert stub.ModelMetadata(pb.ModelMetadataRequest(name="good")).properties["signed"] == ""
