@@ -2,7 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnnserve.cli.inspection.json_report import json_report
 from rnnserve.cli.inspection.text_report import text_report
@@ -10,15 +12,19 @@ from rnnserve.cli.inspection.version_record import read_record
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.repository_folders import version_folders
 
+if TYPE_CHECKING:
+    from rnnserve.protos.signing.keys import PublicKey
+
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (ArtifactError, OSError)
 
 _EPILOG = """\
 Shown for each version: its tensors with datatypes, named axes and roles, the labels, which requests may share a run and
-why, where it comes from, what was proven and how far apart values were, its files, and a Python program that asks a
-server for it. Only manifests are read, and the digests of files are checked; nothing is run, and neither torch nor onnx
-is needed. The exit status is 1 if a version cannot be used.
+why, where it comes from, what was proven and how far apart values were, who has signed it, its files, and a Python
+program that asks a server for it. Only manifests and signatures are read, and the digests of files are checked; nothing
+is run, and neither torch nor onnx is needed. The exit status is 1 if a version cannot be used, or is not signed with a
+key that was given.
 
 examples:
   rnnserve inspect repository
@@ -43,6 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="the server that the Python program asks (default %(default)s)",
     )
+    parser.add_argument(
+        "--public-key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="verify that each version is signed with this key, as a server with --require-signature does: public key "
+        "in PEM; may be given several times",
+    )
 
 
 def _address(text: str) -> str:
@@ -53,9 +68,22 @@ def _address(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Print a report of each version."""
-    records = [read_record(folder) for folder in version_folders(args.repository, args.models)]
+    folders = version_folders(args.repository, args.models)
+    keys = _keys(args.public_key)
+    records = [read_record(folder, keys) for folder in folders]
     if args.json:
         print(json.dumps([json_report(record, args.url) for record in records], indent=2, ensure_ascii=False))
     else:
         print("\n\n".join("\n".join(text_report(record, args.url)) for record in records))
-    return 1 if any(record.problem for record in records) else 0
+    return 1 if any(record.problem or record.signature.holds is False for record in records) else 0
+
+
+def _keys(paths: Sequence[Path]) -> "list[PublicKey]":
+    """Read public keys."""
+    if not paths:
+        return []
+    try:
+        from rnnserve.protos.signing.keys import read_public_key
+    except ModuleNotFoundError as missing:
+        raise ArtifactError(f"--public-key needs the package {missing.name}: pip install 'rnnserve[sign]'") from missing
+    return [read_public_key(path) for path in paths]

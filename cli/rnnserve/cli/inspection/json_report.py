@@ -68,6 +68,7 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
             "allowed": manifest.finiteness.allowed,
         },
         "files": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in manifest.files],
+        "signature": record.signature.as_fields(),
         "libraries": dict(manifest.versions),
         "snippet": client_snippet(manifest, address),
     }

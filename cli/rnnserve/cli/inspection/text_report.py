@@ -6,6 +6,7 @@ from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.findings_in_words import batching_findings, causality_findings
 from rnnserve.cli.inspection.parts_in_words import parts_in_words
 from rnnserve.cli.inspection.proof_summary import largest_distances
+from rnnserve.cli.inspection.signature_record import signature_in_words
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import SCAN
@@ -45,6 +46,7 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
         graph = manifest.graph
         yield from _titled("graph", [f"{graph.file} serves on the CPU, since {graph.reason}"] if graph.file else [])
     yield from _titled("finite", list(_finiteness(manifest.finiteness)))
+    yield from _titled("signed", list(signature_in_words(record.signature)))
     yield from _titled("files", [f"{record.folder / file.name}  {file.bytes:,} bytes" for file in manifest.files])
     yield "  in Python"
     yield from (f"    {line}".rstrip() for line in client_snippet(manifest, address).splitlines())

@@ -1,11 +1,17 @@
 """What a version's own files say of it."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rnnserve.cli.inspection.signature_record import UNSIGNED, SignatureRecord, read_signature
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.triton_config import read_config, versions_to_serve
+
+if TYPE_CHECKING:
+    from rnnserve.protos.signing.keys import PublicKey
 
 __all__ = ["VersionRecord", "read_record"]
 
@@ -21,6 +27,7 @@ class VersionRecord:
         manifest: Its description; None where it cannot be trusted.
         problem: What is wrong with its files; empty if nothing is.
         is_chosen: Whether config.pbtxt lets it serve.
+        signature: Who has signed it.
     """
 
     model: str
@@ -29,6 +36,7 @@ class VersionRecord:
     manifest: manifest_pb2.Manifest | None
     problem: str
     is_chosen: bool
+    signature: SignatureRecord = UNSIGNED
 
     @property
     def is_adopted(self) -> bool:
@@ -36,19 +44,21 @@ class VersionRecord:
         return self.manifest is not None and self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
 
 
-def read_record(folder: Path) -> VersionRecord:
+def read_record(folder: Path, keys: "Sequence[PublicKey]" = ()) -> VersionRecord:
     """Read a version, and check its files' digests; what is wrong with it is in the record.
 
     Args:
         folder: `<repository>/<model>/<version>`.
+        keys: Keys of which one has to have signed it; none where that does not matter.
     """
     number = int(folder.name)
+    signature = read_signature(folder, keys)
     try:
         manifest = read_version(folder).manifest
         chosen = _is_chosen(folder.parent, number)
     except ArtifactError as error:
-        return VersionRecord(folder.parent.name, number, folder, None, str(error), is_chosen=False)
-    return VersionRecord(folder.parent.name, number, folder, manifest, "", chosen)
+        return VersionRecord(folder.parent.name, number, folder, None, str(error), is_chosen=False, signature=signature)
+    return VersionRecord(folder.parent.name, number, folder, manifest, "", chosen, signature)
 
 
 def _is_chosen(model: Path, number: int) -> bool:

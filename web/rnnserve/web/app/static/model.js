@@ -47,6 +47,7 @@ function servingPanel(metadata) {
   const bits = property(metadata, "batch_invariant", null);
   const labels = property(metadata, "labels", []);
   const found = property(metadata, "found_states", []);
+  const signed = property(metadata, "signed", null);
   const kept = found.length ? `kept by the server, found in the graph: ${found.join(", ")}` : "carried by the client, or kept by the server";
   return panel("How it is served", "", facts([
     ["provider", `${said.provider ?? "not told"}${said.provider_requested && said.provider_requested !== said.provider ? ` (asked for: ${said.provider_requested})` : ""}`],
@@ -56,6 +57,7 @@ function servingPanel(metadata) {
     ["bits", bits === null ? "not told" : bits ? "an answer has the same bits alone and in any batch" : "an answer's last bits may depend on what shares its run"],
     ["states", said.sequences === "kept" ? kept : said.sequences || "none"],
     ["threads", said.threads ?? "not told"],
+    ["signed", signed ? `by the key ${signed.key_id}, as version ${signed.version}, sequence ${signed.sequence}, at ${signed.created}` : "not verified by this server"],
     ["labels", labels.join(", ") || "none"],
   ]));
 }
