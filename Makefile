@@ -9,6 +9,7 @@ MODELS := direction_simple direction_stacked direction_bidirectional
 CHECKPOINTS ?= checkpoints
 REPOSITORY ?= repository
 SERVE_FLAGS ?=
+EXPORT_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
 GROWTH_FLAGS ?=
@@ -85,10 +86,10 @@ $(CHECKPOINTS)/%/checkpoint.json: | setup
 	$(BIN)/rnnserve train $* --checkpoints $(CHECKPOINTS)
 
 export: setup $(MODELS:%=$(CHECKPOINTS)/%/checkpoint.json) ## train what is missing; prove and publish all models
-	$(BIN)/rnnserve export $(MODELS) --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY)
+	$(BIN)/rnnserve export $(MODELS) --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY) $(EXPORT_FLAGS)
 
 $(REPOSITORY)/%/config.pbtxt: $(CHECKPOINTS)/%/checkpoint.json | setup
-	$(BIN)/rnnserve export $* --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY)
+	$(BIN)/rnnserve export $* --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY) $(EXPORT_FLAGS)
 	$(BIN)/rnnserve verify $(REPOSITORY) $*
 	@touch $@
 

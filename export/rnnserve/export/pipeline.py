@@ -25,7 +25,7 @@ from rnnserve.export.module_cases import prove_cases
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.publishing import Published
+from rnnserve.export.publishing import Published, Seal
 from rnnserve.export.scan_file import try_lowering
 from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
@@ -73,7 +73,9 @@ class ExportResult:
 
 
 @overload
-def publish(module: Publication, /, *, repository: Path | str, progress: bool = True) -> ExportResult: ...
+def publish(
+    module: Publication, /, *, repository: Path | str, progress: bool = True, seal: Seal = ...
+) -> ExportResult: ...
 
 
 @overload
@@ -94,6 +96,7 @@ def publish(
     constants: Mapping[str, Any] | None = None,
     expose_states: bool = False,
     progress: bool = True,
+    seal: Seal = ...,
 ) -> ExportResult: ...
 
 
@@ -114,6 +117,7 @@ def publish(
     constants: Mapping[str, Any] | None = None,
     expose_states: bool = False,
     progress: bool = True,
+    seal: Seal = lambda *_: None,
 ) -> ExportResult:
     """Export a module, prove the export, and publish it as a model's next version.
 
@@ -121,7 +125,7 @@ def publish(
 
     Args:
         module: Any nn.Module that `export_onnx` takes, on the CPU. It is used in evaluation mode, and left as it was.
-            Or a `Publication`, which holds all that follows but `repository` and `progress`.
+            Or a `Publication`, which holds all that follows but `repository`, `progress` and `seal`.
         name: Name of the model.
         repository: Folder where models are published, as `<repository>/<model>/<version>`.
         inputs: Descriptions by the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths`,
@@ -139,6 +143,8 @@ def publish(
         constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}.
         expose_states: Whether states that are found in the graph become inputs and outputs: see `Publication`.
         progress: Whether to show a progress bar on standard error.
+        seal: Function that is called with the folder of a version, and the number with which it is about to be
+            published: it may sign it, as `rnnserve export --sign-key` does.
 
     Raises:
         WrongArguments: If the description does not fit the module; nothing has been exported.
@@ -149,7 +155,7 @@ def publish(
         OSError: If the repository cannot be written.
     """
     if isinstance(module, Publication):
-        return _publish(module, Path(repository), progress=progress)
+        return _publish(module, Path(repository), progress=progress, seal=seal)
     publication = Publication(
         module,
         name,
@@ -165,10 +171,10 @@ def publish(
         state_attributes=state_attributes,
         expose_states=expose_states,
     )
-    return _publish(publication, Path(repository), progress=progress)
+    return _publish(publication, Path(repository), progress=progress, seal=seal)
 
 
-def _publish(publication: Publication, repository: Path, *, progress: bool) -> ExportResult:
+def _publish(publication: Publication, repository: Path, *, progress: bool, seal: Seal) -> ExportResult:
     with (
         left_as_they_were(publication.module),
         one_thread(),
@@ -232,7 +238,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool) -> E
 
         def publish_files() -> tuple[Published, str]:
             # The manifest comes last: on a file system that lost the rename no version has it without its files.
-            return publish_tried(repository / model.name, {**every, MANIFEST: dump_manifest(manifest)}, config)
+            files = {**every, MANIFEST: dump_manifest(manifest)}
+            return publish_tried(repository / model.name, files, config, seal=seal)
 
         try:
             published, untried = publish_files()

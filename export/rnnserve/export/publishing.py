@@ -17,10 +17,13 @@ from rnnserve.export.errors import ExportError, PublishingFailed
 from rnnserve.export.triton_config_writing import write_config
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["Published", "publish_version"]
+__all__ = ["Published", "Seal", "publish_version"]
 
 _ATTEMPTS = 100
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+Seal = Callable[[Path, int], object]
+"""Completes the folder of a version that is about to be published under a number, as by signing it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,11 @@ class Published:
 
 
 def publish_version(
-    model: Path, files: Mapping[str, bytes], config: str, check: Callable[[Path], object] = lambda _: None
+    model: Path,
+    files: Mapping[str, bytes],
+    config: str,
+    check: Callable[[Path], object] = lambda _: None,
+    seal: Seal = lambda *_: None,
 ) -> Published:
     """Publish files as the next version of a model, unless they are its newest version already.
 
@@ -49,6 +56,8 @@ def publish_version(
         config: Text of config.pbtxt, written if there is none.
         check: Function that is called with the folder of the version's files before they are published; what it raises
             is raised.
+        seal: Function that is called with the folder and the number with which it is about to be published, or has been
+            before; it may add files.
 
     Raises:
         ExportError: If other exports take every number first.
@@ -61,23 +70,25 @@ def publish_version(
         newest = _newest(model)
         if newest is not None and _holds(model / str(newest), files):
             check(model / str(newest))
+            seal(model / str(newest), newest)
             return Published(model / str(newest), newest, new=False)
         temporary.mkdir()
         try:
             _write(temporary, files)
             check(temporary)
-            return _take_number(model, temporary, files)
+            return _take_number(model, temporary, files, seal)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)  # after the rename there is nothing to remove
 
 
-def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes]) -> Published:
+def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal: Seal) -> Published:
     """Rename to the first free number; if another export takes it first, try the next one."""
     for _ in range(_ATTEMPTS):
         newest = _newest(model)
         if newest is not None and _holds(model / str(newest), files):
             return Published(model / str(newest), newest, new=False)
         number = (newest or 0) + 1
+        seal(temporary, number)
         try:
             # Fails if the target is a folder that is not empty, as every version is.
             temporary.rename(model / str(number))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.publishing import Published, publish_version
+from rnnserve.export.publishing import Published, Seal, publish_version
 from rnnserve.protos.triton_config import ConfigError, read_config
 
 __all__ = ["OtherGraph", "Tried", "publish_tried", "try_on_server"]
@@ -41,7 +41,12 @@ class OtherGraph(Exception):
 
 
 def publish_tried(
-    model: Path, files: Mapping[str, bytes], config: str, *, is_adopted: bool = False
+    model: Path,
+    files: Mapping[str, bytes],
+    config: str,
+    *,
+    is_adopted: bool = False,
+    seal: Seal = lambda *_: None,
 ) -> tuple[Published, str]:
     """Publish files as the next version of a model, as `publish_version` does, if the server takes them.
 
@@ -65,7 +70,7 @@ def publish_tried(
             raise OtherGraph
         said.append(tried.untried)
 
-    return publish_version(model, files, config, check), said[-1]
+    return publish_version(model, files, config, check, seal), said[-1]
 
 
 def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> Tried:

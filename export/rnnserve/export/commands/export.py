@@ -11,6 +11,7 @@ from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
 from rnnserve.export.description.target_names import check_target, is_target
 from rnnserve.export.errors import ExportError
+from rnnserve.export.sealing import seal_with
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES
@@ -66,6 +67,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make states that are found in the graph inputs and outputs, as Publication's expose_states does",
     )
+    parser.add_argument(
+        "--sign-key",
+        type=Path,
+        metavar="FILE",
+        help="sign what is published, as `rnnserve sign` does: private key in PEM, of the elliptic curve P-256 or "
+        "P-384",
+    )
+    parser.add_argument(
+        "--sign-key-password-file", type=Path, metavar="FILE", help="file with that key's password in its first line"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             check_checkpoint(args.checkpoints / name)
     check_repository(args.repository)
+    seal = seal_with(args.sign_key, args.sign_key_password_file)
 
     with lasting_imports():  # of torch, after the mistakes that can be seen without it
         from rnnserve.export.pipeline import publish
@@ -84,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     for publication in _publications(names, args.checkpoints):
         if args.expose_states:
             publication = dataclasses.replace(publication, expose_states=True)
-        done = publish(publication, repository=args.repository, progress=sys.stderr.isatty())
+        done = publish(publication, repository=args.repository, progress=sys.stderr.isatty(), seal=seal)
         print("\n".join(_lines(done)), flush=True)
     return 0
 
