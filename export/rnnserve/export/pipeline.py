@@ -25,8 +25,9 @@ from rnnserve.export.module_cases import prove_cases
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.publishing import Published, Seal
+from rnnserve.export.publishing import Published
 from rnnserve.export.scan_file import try_lowering
+from rnnserve.export.sealing import Seal
 from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_threads import one_thread

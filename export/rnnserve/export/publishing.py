@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError, PublishingFailed
+from rnnserve.export.sealing import Seal
 from rnnserve.export.triton_config_writing import write_config
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["Published", "Seal", "publish_version"]
+__all__ = ["Published", "publish_version"]
 
 _ATTEMPTS = 100
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
-
-Seal = Callable[[Path, int], object]
-"""Completes the folder of a version that is about to be published under a number, as by signing it."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Signing a version on its way into the repository: no server ever sees it without its signature."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.publishing import Seal
 from rnnserve.protos.signing.signed_version import (
     SignatureError,
     check_release,
@@ -14,7 +14,10 @@ from rnnserve.protos.signing.signed_version import (
 )
 from rnnserve.protos.triton_config import CONFIG
 
-__all__ = ["seal_with"]
+__all__ = ["Seal", "seal_with"]
+
+Seal = Callable[[Path, int], object]
+"""Completes the folder of a version that is about to be published under a number, as by signing it."""
 
 
 def seal_with(key_file: Path | None, password_file: Path | None = None) -> Seal:

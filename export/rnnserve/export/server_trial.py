@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rnnserve.export.errors import ExportError
-from rnnserve.export.publishing import Published, Seal, publish_version
+from rnnserve.export.publishing import Published, publish_version
+from rnnserve.export.sealing import Seal
 from rnnserve.protos.triton_config import ConfigError, read_config
 
 __all__ = ["OtherGraph", "Tried", "publish_tried", "try_on_server"]
