@@ -33,7 +33,7 @@ CASES = {
     "export|--checkpoints|FOLDER/nowhere": "there are no checkpoints in FOLDER/nowhere",
     "export|FOLDER/own.py:one|--repository|FOLDER/file": "the repository FOLDER/file is a file; expected a folder",
     "export|FOLDER/own.py:one|--repository|FOLDER/file/x": "cannot be made, since FOLDER/file is a file",
-    "export|FOLDER/own.py:one|--repository|FOLDER/new|--sign-key|FOLDER/file": "FOLDER/file: holds no private key in PEM",
+    "export|FOLDER/own.py:one|--repository|FOLDER/new|--sign-key|FOLDER/file": "FOLDER/file: holds no private key",
     "export|--repositry|x": "there is no option --repositry; did you mean --repository?",
     "inspect|FOLDER/repository|--public-key|FOLDER/no.pub": "FOLDER/no.pub: cannot be read: No such file or directory",
     "sign|FOLDER/repository/words/1|--key|FOLDER/file": "FOLDER/file: holds no private key in PEM",

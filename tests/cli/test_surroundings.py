@@ -32,6 +32,7 @@ ARGUMENTS = {
     "check": ["DIR/model.onnx", "--against", "DIR/own.py:one"],
     "import": ["DIR/model.onnx", "--name", "one", "--repository", "DIR/repository"],
     "inspect": ["DIR/repository"],
+    "sign": ["DIR/repository/one/1", "--release-only"],
     "infer": ["one", "DIR/rows.json", "--url", "127.0.0.1:1"],
     "health": ["127.0.0.1:1"],
     "web": ["--upstream", "127.0.0.1:1", "--http-port", "0"],
