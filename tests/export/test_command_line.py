@@ -7,8 +7,10 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.export.commands.export import _names_in
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, read_version
+from rnnserve.protos.signing.signed_version import check_release, read_signed
 from rnnserve.protos.triton_config import CONFIG
+from support.signed_versions import make_key
 
 
 def test_a_published_version_verifies(exported, capsys):
@@ -125,3 +127,17 @@ def test_help_has_examples(command, capsys):
         main([command, "--help"])
     assert exit.value.code == 0
     assert f"rnnserve {command} " in capsys.readouterr().out
+
+
+def test_what_is_exported_with_a_key_is_signed_and_verifies(checkpoint, tmp_path, capsys):
+    key = make_key(tmp_path, "ours", password=b"secret")
+    repository, password = tmp_path / "repository", tmp_path / "ours.password"
+    words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(repository)]
+    assert main([*words, "--sign-key", str(key.private), "--sign-key-password-file", str(password)]) == 0
+    version = repository / checkpoint.name / "1"
+    signed = read_signed(version, [key.key.public])
+    check_release(signed.release, checkpoint.name, 1, (version.parent / CONFIG).read_bytes())
+    read_version(version, signed=signed.files)
+    assert main(["verify", str(repository)]) == 0
+    assert main(["inspect", str(repository), "--public-key", str(key.public)]) == 0
+    assert f"holds; by the key {key.key.id}" in capsys.readouterr().out
