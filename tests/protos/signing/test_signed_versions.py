@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import json
 import random
 
 import pytest
@@ -147,6 +148,25 @@ def test_random_bundles_raise_nothing_else(folder, key):
         (folder / BUNDLE).write_bytes(data[:start] + draw.randbytes(draw.randrange(9)) + data[end:])
         with pytest.raises(SignatureError):
             read_signed(folder, [key.key.public])
+
+
+@pytest.mark.parametrize("name", [BUNDLE, RELEASE])
+def test_random_contents_that_the_right_key_has_signed_raise_nothing_else(folder, key, name):
+    """Of a statement, and of a release."""
+    draw, release = random.Random(7), (folder / RELEASE).read_bytes()
+    statement = json.dumps(statement_of(folder)).encode()
+    for _ in range(500):
+        data = statement if name == BUNDLE else release
+        start, end = sorted(draw.sample(range(len(data)), 2))
+        data = data[:start] + draw.choice([b"", b"{", b"]", b"0", b"-1", b"1e999", b"null", b'"', b"\xff"]) + data[end:]
+        if name == RELEASE:
+            (folder / RELEASE).write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            data = statement.replace(hashlib.sha256(release).hexdigest().encode(), digest.encode())
+        sign_payload(folder, key, data)
+        with pytest.raises(SignatureError) as refused:
+            read_signed(folder, [key.key.public])
+        assert str(folder) not in str(refused.value)
 
 
 def test_a_key_with_a_password(tmp_path):
