@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.cli.inspection.json_report import json_report
+from rnnserve.cli.inspection.sbom import sbom
 from rnnserve.cli.inspection.text_report import text_report
 from rnnserve.cli.inspection.version_record import read_record
 from rnnserve.protos.artifact import ArtifactError
@@ -30,6 +31,7 @@ examples:
   rnnserve inspect repository
   rnnserve inspect repository direction_simple
   rnnserve inspect repository --json
+  rnnserve inspect repository --sbom
 """
 
 
@@ -41,7 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "repository", type=Path, metavar="REPOSITORY", help="folder with the models, as `rnnserve export` fills it"
     )
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a model in it (default: all, every version)")
-    parser.add_argument("--json", action="store_true", help="print a list of versions as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a list of versions as JSON")
+    form.add_argument(
+        "--sbom",
+        action="store_true",
+        help="print a bill of materials (CycloneDX 1.6, JSON): the versions with their files, and the packages of this "
+        "installation that serve them; needs the extra `sbom`",
+    )
     parser.add_argument(
         "--url",
         type=_address,
@@ -71,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
     folders = version_folders(args.repository, args.models)
     keys = _keys(args.public_key)
     records = [read_record(folder, keys) for folder in folders]
-    if args.json:
+    if args.sbom:
+        print(sbom(records))
+    elif args.json:
         print(json.dumps([json_report(record, args.url) for record in records], indent=2, ensure_ascii=False))
     else:
         print("\n\n".join("\n".join(text_report(record, args.url)) for record in records))

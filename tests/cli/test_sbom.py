@@ -1,0 +1,55 @@
+"""The bill of materials that `rnnserve inspect --sbom` prints."""
+
+import hashlib
+import importlib.metadata
+import json
+import sys
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from rnnserve.cli import main
+from support.bad_versions import publish_good
+from support.signed_versions import make_key, publish_signed
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return tmp_path / "repository"
+
+
+def test_it_has_versions_files_signers_and_packages(tmp_path, repository, capsys):
+    key = make_key(tmp_path, "ours")
+    folder = publish_signed(repository, key, sequence=4)
+    publish_good(repository, "other")
+    assert main(["inspect", str(repository), "--sbom"]) == 0
+    text = capsys.readouterr().out
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    models = {each["name"]: each for each in bom["components"] if each["type"] == "machine-learning-model"}
+    packages = {each["name"]: each["version"] for each in bom["components"] if each["type"] == "library"}
+    assert {name: model["version"] for name, model in models.items()} == {"good": "1", "other": "1"}
+    files = {each["name"]: each["hashes"] for each in models["good"]["components"]}
+    graph = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert files["model.onnx"] == [{"alg": "SHA-256", "content": graph}]
+    said = {each["name"]: each["value"] for each in models["good"]["properties"]}
+    assert (said["rnnserve:signature:key_id"], said["rnnserve:signature:sequence"]) == (key.key.id, "4")
+    assert "rnnserve:signature:key_id" not in {each["name"] for each in models["other"]["properties"]}
+    for name in ("onnxruntime", "grpcio", "numpy", "protobuf", "cryptography", "cffi", "starlette", "anyio"):
+        assert packages[name] == importlib.metadata.version(name)
+    assert not {"torch", "onnx", "pytest", "cyclonedx-python-lib"} & packages.keys()
+
+
+def test_a_version_that_cannot_be_used_is_told(repository, capsys):
+    (publish_good(repository) / "model.onnx").write_bytes(b"")
+    assert main(["inspect", str(repository), "--sbom"]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, "good version 1: model.onnx: is not the file" in captured.err) == ("", True)
+
+
+def test_without_the_package(repository, capsys, monkeypatch):
+    publish_good(repository)
+    monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
+    assert main(["inspect", str(repository), "--sbom"]) == 1
+    assert "pip install 'rnnserve[sbom]'" in capsys.readouterr().err
