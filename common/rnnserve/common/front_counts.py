@@ -7,7 +7,7 @@ front has memory of its own, which the one that replaces it goes on with.
 import mmap
 import os
 
-__all__ = ["ENDED", "NUMBERS", "STATUSES", "FrontCounts", "use_front_counts", "used_front_counts"]
+__all__ = ["ENDED", "NUMBERS", "STATUSES", "TLS_RELOADS", "FrontCounts", "use_front_counts", "used_front_counts"]
 
 STATUSES = (400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 504, 505)
 """Statuses of refusals that have a number of their own; all others have one together."""
@@ -16,11 +16,15 @@ ENDED = ("late", "gave_way", "too_many", "tls_handshake")
 """Why connections were ended: their client was waited for too long; another one needed the place; there was no place;
 or they have not become connections of TLS."""
 
-NUMBERS = len(STATUSES) + 1 + len(ENDED)
+TLS_RELOADS = ("ready", "refused")
+"""What became of new files for TLS."""
+
+NUMBERS = len(STATUSES) + 1 + len(ENDED) + len(TLS_RELOADS)
 
 _SIZE = 4096
 _PLACE_OF = {status: place for place, status in enumerate(STATUSES)}
 _ENDED_AT = {reason: len(STATUSES) + 1 + place for place, reason in enumerate(ENDED)}
+_TLS_RELOADS_AT = {outcome: NUMBERS - len(TLS_RELOADS) + place for place, outcome in enumerate(TLS_RELOADS)}
 
 
 class FrontCounts:
@@ -51,8 +55,12 @@ class FrontCounts:
         """Count a connection that was ended for one of the reasons."""
         self._numbers[_ENDED_AT[reason]] += 1
 
+    def count_tls_reload(self, outcome: str) -> None:
+        """Count new files for TLS, by what became of them."""
+        self._numbers[_TLS_RELOADS_AT[outcome]] += 1
+
     def numbers(self) -> list[float]:
-        """Refusals by `STATUSES`, all others, and ends by `ENDED`."""
+        """Refusals by `STATUSES`, all others, ends by `ENDED`, and new files for TLS by `TLS_RELOADS`."""
         return list(self._numbers[:NUMBERS])
 
 

@@ -13,7 +13,6 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
-from rnnserve.server.process.certificate_watch import CertificateWatch
 from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
@@ -145,7 +144,6 @@ class Server:
         self._ticks = 0
         self._fitted = self._repository.generation  # of what serves, when requests were last held to what it leaves
         self._descriptors = DescriptorWatch()
-        self._certificate = CertificateWatch(used_table().process[places.TLS_NOT_AFTER])
         self._ends_since: float | None = None
 
     def start(self) -> None:
@@ -303,7 +301,6 @@ class Server:
     def _tick(self) -> None:
         """Tell health checks, and free what versions that serve no more leave behind."""
         self._descriptors.look()
-        self._certificate.look()
         self._announce()
         self._ticks += 1
         if not self._ticks % _TICKS_A_LOOK:

@@ -13,7 +13,7 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.counting.places import TLS_NOT_AFTER
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import StartError
-from rnnserve.server.transport.tls import server_credentials
+from rnnserve.server.transport.tls import ServedTls
 from support.certificates import write_certificates
 from support.inference_requests import request
 
@@ -114,7 +114,7 @@ def test_files_that_cannot_be_used_are_named(repository, files, names, said):
 
 def test_metrics_say_when_the_certificate_ends(files):
     settings = Settings(Path(), tls_certificate=files.server, tls_key=files.key(files.server))
-    assert server_credentials(settings) is not None
+    assert ServedTls.of(settings) is not None
     process = used_table().process
     try:
         assert process[TLS_NOT_AFTER] > time.time()

@@ -7,7 +7,14 @@ import ssl
 import pytest
 import uvloop
 
-from rnnserve.common.front_counts import ENDED, STATUSES, FrontCounts, use_front_counts, used_front_counts
+from rnnserve.common.front_counts import (
+    ENDED,
+    STATUSES,
+    TLS_RELOADS,
+    FrontCounts,
+    use_front_counts,
+    used_front_counts,
+)
 from rnnserve.web.app.request_log import RequestLog, RequestWords
 from rnnserve.web.errors import RestError
 from rnnserve.web.http1.connection_table import ConnectionTable
@@ -22,7 +29,7 @@ def counted():
     """Gives what has been counted."""
     before = used_front_counts()
     use_front_counts(counts := FrontCounts())
-    names = (*STATUSES, "other", *ENDED)
+    names = (*STATUSES, "other", *ENDED, *TLS_RELOADS)
     yield lambda: {name: number for name, number in zip(names, counts.numbers(), strict=True) if number}
     use_front_counts(before)
 

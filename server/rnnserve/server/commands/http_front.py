@@ -22,17 +22,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.common.front_counts import FrontCounts
+from rnnserve.common.kept_identity import used_kept_identity
 from rnnserve.server.commands.command_settings import HTTP_PORT, CommandSettings
 from rnnserve.server.commands.ending import before_end_at_once
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
 from rnnserve.server.workers.worker_process import Backoff
 
-__all__ = ["HttpFront", "http_front", "page_address"]
+__all__ = ["HTTP_PACKAGES", "HttpFront", "http_front", "page_address"]
 
 _log = logging.getLogger(__name__)
 
-_NEEDED = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
+HTTP_PACKAGES = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
+"""Names of what HTTP needs, as they are imported."""
 
 _BACKLOG = 4096
 _END_SECONDS = 7.0
@@ -127,10 +129,17 @@ class HttpFront:
         """Run one process to its end; return how it has ended."""
         ours, its = os.pipe()
         listen, counts = self._listener.fileno(), self._counts[index].descriptor
+        tls = used_kept_identity().descriptor
         try:
             process = subprocess.Popen(  # noqa: S603 - our own command line
-                [*self._command, f"--listen-fd={listen}", f"--lifeline-fd={ours}", f"--counts-fd={counts}"],
-                pass_fds=(listen, ours, counts),
+                [
+                    *self._command,
+                    f"--listen-fd={listen}",
+                    f"--lifeline-fd={ours}",
+                    f"--counts-fd={counts}",
+                    f"--tls-fd={tls}",
+                ],
+                pass_fds=(listen, ours, counts, tls),
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
             )
@@ -181,7 +190,7 @@ def _listener(command: CommandSettings, settings: Settings) -> socket.socket | N
         if is_asked:
             raise StartError("--http-port and --no-http exclude each other")
         return None
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in HTTP_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         if is_asked:
             raise StartError(f"--http-port needs the package {missing[0]}: pip install 'rnnserve[web]'")

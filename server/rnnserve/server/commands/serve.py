@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.front_counts import FrontCounts
+from rnnserve.common.kept_identity import KeptIdentity, use_kept_identity
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
@@ -31,6 +32,7 @@ from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.process.start_check import check_room, start_error
+from rnnserve.server.process.tls_files import tls_kept
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.ports import reserve_port
@@ -100,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
     parser.add_argument("--private-sockets", type=Path, help=argparse.SUPPRESS)
-    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd"):
+    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd", "--tls-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -124,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
                 settings, share_port=True, sharers=command.workers, private_sockets=args.private_sockets
             )
             _count_in(args.counts_fd)
+            if args.tls_fd is not None:
+                use_kept_identity(KeptIdentity(args.tls_fd))
             with requests_told(settings):
                 has_threads = _serve(settings, supervised)
         else:
@@ -270,6 +274,7 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
         receive_signals(*_SUPERVISED_SIGNALS) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
         record_shared(settings) as of_workers,
+        tls_kept(settings),
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={options.log_level}"]

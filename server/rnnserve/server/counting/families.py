@@ -227,6 +227,12 @@ OF_PROCESS = (
         [('{outcome="ready"}', places.RELOADED), ('{outcome="refused"}', places.NOT_RELOADED)],
     ),
     _of_process(
+        "rnnserve_tls_reloads_total",
+        "counter",
+        "Times that a process found new files for TLS on its gRPC port.",
+        [('{outcome="ready"}', places.TLS_RELOADED), ('{outcome="refused"}', places.TLS_NOT_RELOADED)],
+    ),
+    _of_process(
         "rnnserve_drain_duration_seconds",
         "summary",
         "Seconds from the order to leave or to end until a process had answered all that it had in hand.",
@@ -236,6 +242,7 @@ OF_PROCESS = (
 )
 
 _STATUSES = len(front_counts.STATUSES) + 1
+_TLS_RELOADS = _STATUSES + len(front_counts.ENDED)
 
 OF_FRONTS = (
     Family(
@@ -250,7 +257,14 @@ OF_FRONTS = (
         "counter",
         "Connections that the HTTP front has ended.",
         tuple(f'{{reason="{reason}"}} %d' for reason in front_counts.ENDED),
-        lambda numbers: numbers[_STATUSES:],
+        lambda numbers: numbers[_STATUSES:_TLS_RELOADS],
+    ),
+    Family(
+        "rnnserve_http_tls_reloads_total",
+        "counter",
+        "Times that a process of the HTTP front found new files for TLS.",
+        tuple(f'{{outcome="{outcome}"}} %d' for outcome in front_counts.TLS_RELOADS),
+        lambda numbers: numbers[_TLS_RELOADS:],
     ),
 )
 """What HTTP fronts count themselves; their row is that of `front_counts`."""

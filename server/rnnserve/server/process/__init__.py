@@ -2,11 +2,12 @@
 
 `start_check`: threads and memory before they are needed; `memory_limits`: the limits on addresses and memory, and what
 they leave for requests; `cgroup`: what a container may take; `descriptors`: a line where no descriptor is left;
-`resources`: which limit an error comes from.
+`resources`: which limit an error comes from; `tls_files`: what TLS is served with, kept for workers.
 
-Imports `errors`; no gRPC.
+Imports `settings`, `errors` and `rnnserve.common`; no gRPC.
 
 Threads: `start_check`.
 
-Door: `certificate_watch`, `cgroup`, `descriptors`, `memory_limits`, `resources`, `start_check`, `thread_frames`.
+Door: `cgroup`, `descriptors`, `memory_limits`, `resources`, `start_check`, `thread_frames`,
+`tls_files`.
 """

@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from rnnserve.server.process.cgroup import Cgroups
 
-__all__ = ["Room", "address_space_left", "bytes_for_requests", "memory_left", "stack_bytes"]
+__all__ = ["UNCOUNTED_BYTES", "Room", "address_space_left", "bytes_for_requests", "memory_left", "stack_bytes"]
+
+UNCOUNTED_BYTES = 144 << 20
+"""Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
 _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()

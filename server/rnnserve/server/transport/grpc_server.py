@@ -26,7 +26,13 @@ from rnnserve.server.grpcio_private.lasting import make_serving_lasting
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.grpcio_private.serving_thread import ServingThread
 from rnnserve.server.lane.dispatcher import Dispatcher
-from rnnserve.server.process.memory_limits import address_space_left, bytes_for_requests, memory_left, stack_bytes
+from rnnserve.server.process.memory_limits import (
+    UNCOUNTED_BYTES,
+    address_space_left,
+    bytes_for_requests,
+    memory_left,
+    stack_bytes,
+)
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
@@ -41,15 +47,12 @@ from rnnserve.server.transport.public_calls import PublicCalls, conversing, unar
 from rnnserve.server.transport.public_transport import PublicTransport
 from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
 from rnnserve.server.transport.stopping import Stopping
-from rnnserve.server.transport.tls import server_credentials
+from rnnserve.server.transport.tls import ServedTls
 from rnnserve.server.transport.transport import Transport
 
 __all__ = ["GrpcServer"]
 
 _log = logging.getLogger(__name__)
-
-_UNCOUNTED = 144 << 20
-"""Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
 
 _ARRIVAL_COPIES, _FEWEST = 4, 2
 """Where memory is short: how often a message may be there while it is received, read and refused; and how many
@@ -106,13 +109,13 @@ class GrpcServer:
             self._add_service(name, {"ServerReflectionInfo": reflection})
         self._is_started = self._has_told_of_memory = False
         self._transport = self._new_transport(service, schedulers)
-        self._credentials = server_credentials(settings)
+        self._tls = ServedTls.of(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
         self._stopping = Stopping(
-            self._server, self._transport, pools, settings, self._port, can_tell=self._credentials is None
+            self._server, self._transport, pools, settings, self._port, can_tell=self._tls is None
         )
         self._memory_guard = MemoryGuard(
-            settings.max_held_bytes + _UNCOUNTED,
+            settings.max_held_bytes + UNCOUNTED_BYTES,
             self._activity,
             self._transport.end_late,
             self._transport.note_short,
@@ -132,6 +135,8 @@ class GrpcServer:
         self._is_started = True
         self._transport.start()
         self._guards.add(self._transport.look)
+        if self._tls is not None:
+            self._tls.follow()
 
     def set_ready(self, ready: bool) -> None:
         """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
@@ -156,8 +161,8 @@ class GrpcServer:
         settings, stacks = self._settings, self._transport.threads * stack_bytes()
         self._budget.limit, said, room = settings.max_held_bytes, None, None
         for found, uncounted in (
-            (address_space_left(), _UNCOUNTED + stacks),
-            (memory_left(settings.sharers), _UNCOUNTED),
+            (address_space_left(), UNCOUNTED_BYTES + stacks),
+            (memory_left(settings.sharers), UNCOUNTED_BYTES),
         ):
             if found is not None:
                 most, told = bytes_for_requests(settings.max_held_bytes, uncounted, found)
@@ -165,7 +170,7 @@ class GrpcServer:
                     self._budget.limit, said, room = most, told, found
         if room is None:
             self._service.response_room = None
-            self._memory_guard.most_bytes = settings.max_held_bytes + _UNCOUNTED
+            self._memory_guard.most_bytes = settings.max_held_bytes + UNCOUNTED_BYTES
             self._transport.bound_receiving(None)
             return
         self._service.response_room = self._budget.limit // 2 // RESPONSE_COPIES  # of the half of one connection
@@ -204,6 +209,8 @@ class GrpcServer:
         """
         self._health.shut_down()
         self._load_reports.shut_down()
+        if self._tls is not None:
+            self._tls.close()
         left = self._stopping.stop(grace, is_started=self._is_started)
         self._guards.close()
         self._pools.shutdown()
@@ -280,9 +287,9 @@ class GrpcServer:
             probe_port(host, port)  # gRPC would log its own description of a port in use, at length
         try:
             self._bind_private_socket()
-            if self._credentials is None:
+            if self._tls is None:
                 return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, self._credentials)
+            return self._server.add_secure_port(address, self._tls.credentials)
         except RuntimeError as error:
             raise StartError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
@@ -292,4 +299,4 @@ class GrpcServer:
 def _is_narrow(settings: Settings) -> bool:
     """Whether there is little address space: less than twice what requests may take, before models are loaded."""
     room = address_space_left()
-    return room is not None and room.left < 2 * (settings.max_held_bytes + _UNCOUNTED)
+    return room is not None and room.left < 2 * (settings.max_held_bytes + UNCOUNTED_BYTES)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from rnnserve.common.kept_identity import used_kept_identity
 from rnnserve.server.counting.table import CountTable
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.repository.pins import Pins, dump_pins
@@ -180,6 +181,7 @@ class Worker:
                 "--report-fd": report_write,
                 "--lifeline-fd": lifeline_read,
                 "--counts-fd": table.descriptor,
+                "--tls-fd": used_kept_identity().descriptor,
             }
             if pins is not None:
                 passed["--pins-fd"] = its.enter_context(_readable("pins", dump_pins(pins)))

@@ -7,7 +7,6 @@ import logging
 import resource
 import signal
 import socket
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +17,13 @@ from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.front_counts import FrontCounts, use_front_counts
+from rnnserve.common.kept_identity import KeptIdentity, use_kept_identity
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
 from rnnserve.common.telemetry import Traces, TracesUnavailable, start_traces
+from rnnserve.common.tls_identity import IdentityError, TlsFiles
 from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.front_server import FrontServer
@@ -33,7 +34,7 @@ from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
-from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
+from rnnserve.web.http1.served_tls import ServedContext
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.listed_servers import ListedServers
 from rnnserve.web.upstream.private_sockets import PrivateSockets
@@ -127,13 +128,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ids of sequences are common to all clients, as in Triton; otherwise each connection has ids of its own",
     )
     # What `rnnserve serve` tells the fronts that it starts.
-    for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
+    for name in ("--listen-fd", "--lifeline-fd", "--counts-fd", "--tls-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    _check_tls(args)
+    tls = _served_tls(args)
     upstream = _upstream(args)
     with _listening(args) as listener:
         _prepare_process(args)
@@ -142,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
         traces = _traces(args)
         _keep_from_garbage_collection()
         try:
-            uvloop.run(_serve(args, upstream, listener, traces))
+            uvloop.run(_serve(args, upstream, listener, traces, tls))
         finally:
             if traces is not None:
                 traces.close()
@@ -194,8 +195,8 @@ def _traces(args: argparse.Namespace) -> Traces | None:
         raise FrontStartError(str(error)) from error
 
 
-def _check_tls(args: argparse.Namespace) -> None:
-    """Try the files for TLS: uvicorn would raise what OpenSSL says of them, once it has begun.
+def _served_tls(args: argparse.Namespace) -> ServedContext | None:
+    """Read the files for TLS, where it is asked for.
 
     Raises:
         FrontStartError: If they cannot be used, or one is missing.
@@ -205,17 +206,13 @@ def _check_tls(args: argparse.Namespace) -> None:
     if args.tls_certificate is None:
         if args.tls_client_ca is not None:
             raise FrontStartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
-        return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        return None
+    if args.tls_fd is not None:
+        use_kept_identity(KeptIdentity(args.tls_fd))
     try:
-        context.load_cert_chain(args.tls_certificate, args.tls_key)
-        if args.tls_client_ca is not None:
-            context.load_verify_locations(args.tls_client_ca)
-    except OSError as error:  # an SSLError is one
-        raise FrontStartError(
-            "the files for TLS cannot be used: --tls-certificate is a certificate chain in PEM, --tls-key its private "
-            f"key, --tls-client-ca certificates of authorities: {error}"
-        ) from error
+        return ServedContext(TlsFiles(args.tls_certificate, args.tls_key, args.tls_client_ca))
+    except IdentityError as error:
+        raise FrontStartError(f"the files for TLS cannot be used: {error}") from error
 
 
 def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
@@ -253,7 +250,11 @@ def _new_listener(args: argparse.Namespace) -> socket.socket:
 
 
 async def _serve(
-    args: argparse.Namespace, connect: Callable[[], Upstream], listener: socket.socket, traces: Traces | None
+    args: argparse.Namespace,
+    connect: Callable[[], Upstream],
+    listener: socket.socket,
+    traces: Traces | None,
+    tls: ServedContext | None,
 ) -> None:
     limits = HttpLimits(max_connections=_connections(args.max_connections))
     upstream = connect()
@@ -279,14 +280,10 @@ async def _serve(
         timeout_keep_alive=int(limits.keep_alive_seconds),
         timeout_graceful_shutdown=_GRACE_SECONDS,
         backlog=_BACKLOG,
-        ssl_certfile=args.tls_certificate,
-        ssl_keyfile=args.tls_key,
-        ssl_ca_certs=None if args.tls_client_ca is None else str(args.tls_client_ca),
-        ssl_cert_reqs=ssl.CERT_NONE if args.tls_client_ca is None else ssl.CERT_REQUIRED,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    config.load()
-    if config.ssl is not None:
-        count_failed_handshakes(config.ssl)
+    if tls is not None:
+        tls.watch().start()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         await FrontServer(config, application).serve(sockets=[listener])

@@ -1,63 +1,20 @@
-"""When the certificate that is served ends: told to metrics, and said in the log two weeks before."""
+"""When certificates end, read from their bytes: `ssl` tells it of an authority's only."""
 
 import base64
 import datetime as dt
-import logging
 import re
-import time
-from collections.abc import Callable
 
-__all__ = ["CertificateWatch", "certificate_end"]
-
-_log = logging.getLogger(__name__)
-
-_DAY = 86400.0
-_SOON_SECONDS = 14 * _DAY
+__all__ = ["certificate_end"]
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
 _SEQUENCE, _VERSION, _UTC_TIME = 0x30, 0xA0, 0x17
 
 
-class CertificateWatch:
-    """Says once a day that the certificate ends soon, or has ended. For one thread."""
-
-    def __init__(self, end: float, clock: Callable[[], float] = time.time) -> None:
-        """Start with nothing said.
-
-        Args:
-            end: Time of its end, in seconds since the epoch; 0 where there is none.
-            clock: Clock, in seconds since the epoch.
-        """
-        self._end = end
-        self._clock = clock
-        self._say_at = 0.0
-
-    def look(self) -> None:
-        """Look whether it is time to say something."""
-        now = self._clock()
-        if not self._end or self._end - now > _SOON_SECONDS or now < self._say_at:
-            return
-        self._say_at = now + _DAY
-        when = dt.datetime.fromtimestamp(self._end, dt.UTC).isoformat()
-        if self._end <= now:
-            _log.error(
-                "the certificate of --tls-certificate has ended at %s: clients refuse it; start with a new one", when
-            )
-        else:
-            days = (self._end - now) / _DAY
-            _log.warning(
-                "the certificate of --tls-certificate ends at %s, in %.1f days: write a new one, and restart (with "
-                "--workers, SIGHUP does that without failing a request)",
-                when,
-                days,
-            )
-
-
 def certificate_end(pem: bytes) -> float:
     """When the first of a chain's certificates ends that ends, in seconds since the epoch; 0 where none can be read.
 
-    `ssl` does not tell it of a certificate that is not an authority's. Of a certificate (RFC 5280, 4.1) the validity is
-    the fourth or fifth field, after the serial number, the algorithm and the issuer.
+    Of a certificate (RFC 5280, 4.1) the validity is the fourth or fifth field, after the serial number, the algorithm
+    and the issuer.
 
     Args:
         pem: The chain.

@@ -1,15 +1,12 @@
-"""The end of a certificate is read as `ssl` reads it, and said in time."""
+"""The end of a certificate is read as `ssl` reads it."""
 
 import datetime as dt
-import logging
 import ssl
 
 import pytest
 import trustme
 
-from rnnserve.server.process.certificate_watch import CertificateWatch, certificate_end
-
-DAY = 86400.0
+from rnnserve.common.certificate_end import certificate_end
 
 
 def chain(authority, year):
@@ -43,24 +40,3 @@ def test_what_cannot_be_read_has_no_end(size):
     assert certificate_end(b"") == certificate_end(b"no certificate") == 0.0
     der = ssl.PEM_cert_to_DER_cert(trustme.CA().cert_pem.bytes().decode())
     assert certificate_end(ssl.DER_cert_to_PEM_cert(der[:size]).encode()) == 0.0
-
-
-def test_it_is_said_once_a_day_from_two_weeks_before(caplog):
-    caplog.set_level(logging.INFO)
-    now = [0.0]
-    watch = CertificateWatch(30 * DAY, lambda: now[0])
-    said = {}
-    for hour in range(24 * 32):
-        now[0] = 3600.0 * hour
-        watch.look()
-        if caplog.records:
-            said[hour / 24] = caplog.records[-1]
-            caplog.clear()
-    assert list(said) == list(range(16, 32))
-    assert {day for day, record in said.items() if record.levelno == logging.ERROR} == {30, 31}
-    assert "in 14.0 days" in said[16].getMessage()
-
-
-def test_a_server_without_tls_says_nothing(caplog):
-    CertificateWatch(0.0).look()
-    assert not caplog.records

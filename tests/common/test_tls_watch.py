@@ -1,0 +1,275 @@
+"""New files for TLS are taken where they are good; what is wrong with others is told, and changes nothing."""
+
+import datetime as dt
+import logging
+import os
+import time
+
+import pytest
+import trustme
+
+from rnnserve.common.kept_identity import KeptIdentity, first_identity, use_kept_identity, used_kept_identity
+from rnnserve.common.tls_identity import IdentityError, read_identity
+from rnnserve.common.tls_watch import TlsWatch
+from support.rotated_files import WAYS, RotatedFiles
+from support.waiting import until
+
+DAY = 86400.0
+
+
+class Watched:
+    """A watch, what it has used, and how often it has refused."""
+
+    def __init__(self, rotated, clock=time.time):
+        self.used, self.refused = [], 0
+        self.watch = TlsWatch(rotated.files, read_identity(rotated.files), self.used.append, self._refuse, clock)
+
+    def _refuse(self):
+        self.refused += 1
+
+    def looks(self, count=2):
+        for _ in range(count):
+            self.watch.look()
+
+
+@pytest.fixture(params=WAYS)
+def rotated(tmp_path, request):
+    return RotatedFiles(tmp_path / "tls", request.param, mutual=True)
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def test_what_stays_the_same_is_not_used_again(rotated, log):
+    watched = Watched(rotated)
+    rotated.replace(certificate=rotated.certificate)  # as it was
+    watched.looks(3)
+    assert (watched.used, watched.refused, log.messages) == ([], 0, [])
+
+
+def test_each_new_pair_is_used_once(rotated, log):
+    watched = Watched(rotated)
+    for count in range(1, 4):
+        certificate = rotated.rotate()
+        watched.looks(3)
+        assert len(watched.used) == count
+        assert watched.used[-1].certificate == certificate
+    assert len(log.messages) == 3
+    assert watched.refused == 0
+
+
+def test_another_authority_of_clients_is_used(rotated):
+    watched = Watched(rotated)
+    rotated.replace(clients=(other := trustme.CA().cert_pem.bytes()))
+    watched.looks()
+    assert [used.client_ca for used in watched.used] == [other]
+
+
+def years(first):
+    """The dates of a certificate for one year."""
+    return {
+        "not_before": dt.datetime(first, 1, 1, tzinfo=dt.UTC),
+        "not_after": dt.datetime(first + 1, 1, 1, tzinfo=dt.UTC),
+    }
+
+
+KINDS = (
+    "a certificate of another key",
+    "a key of another certificate",
+    "half a certificate",
+    "half a key",
+    "nothing",
+    "an expired certificate",
+    "a certificate for later",
+    "a chain that is none",
+    "an authority that is none",
+    "half an authority",
+    "far too much",
+)
+
+
+def wrong_files(rotated):
+    """What is wrong, by `KINDS`: the files, and what is said of them."""
+    certificate, key = rotated.issued()
+    past = rotated.issued(**years(2020))
+    future = rotated.issued(**years(2040))
+    stranger = trustme.CA().create_child_ca().issue_cert("localhost")
+    parent = stranger.cert_chain_pems[1].bytes()
+    child = rotated.authority.create_child_ca().issue_cert("localhost")
+    return {
+        "a certificate of another key": ((certificate, None, None), "KEY_VALUES_MISMATCH"),
+        "a key of another certificate": ((None, key, None), "KEY_VALUES_MISMATCH"),
+        "half a certificate": ((certificate[:-300], key, None), "expected a certificate chain"),
+        "half a key": ((certificate, key[: len(key) // 2], None), "expected a certificate chain"),
+        "nothing": ((b"", b"", None), "expected a certificate chain"),
+        "an expired certificate": ((*past, None), "certificate has expired"),
+        "a certificate for later": ((*future, None), "certificate is not yet valid"),
+        "a chain that is none": (
+            (child.cert_chain_pems[0].bytes() + parent, child.private_key_pem.bytes(), None),
+            "unable to get local issuer certificate",
+        ),
+        "an authority that is none": ((certificate, key, b"no certificate"), "holds no certificates in PEM"),
+        "half an authority": ((certificate, key, parent[:200]), "holds no certificates in PEM"),
+        "far too much": ((b"x" * (2 << 20), None, None), "1,048,576"),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_wrong_is_told_once_and_changes_nothing(rotated, log, kind):
+    files, said = wrong_files(rotated)[kind]
+    watched = Watched(rotated)
+    rotated.replace(*files)
+    watched.looks(1)
+    assert (watched.refused, log.messages) == (0, []), "it may be half written"
+    watched.looks(5)
+    assert watched.refused == 1
+    (line,) = log.messages
+    assert said in line
+    assert "what was served before goes on" in line
+    certificate = rotated.rotate(rotated.clients)
+    watched.looks()
+    assert [used.certificate for used in watched.used] == [certificate]
+
+
+def test_files_that_are_gone_are_told(tmp_path, log):
+    rotated = RotatedFiles(tmp_path)
+    watched = Watched(rotated)
+    rotated.files.key.unlink()
+    watched.looks(3)
+    assert watched.refused == 1
+    assert f"cannot read {rotated.files.key}: No such file or directory" in log.messages[0]
+
+
+def test_a_pair_that_is_written_one_file_after_the_other_is_not_refused(tmp_path, log):
+    rotated = RotatedFiles(tmp_path)
+    watched = Watched(rotated)
+    for _ in range(5):
+        certificate, key = rotated.issued()
+        rotated.replace(certificate=certificate)
+        watched.looks(1)
+        rotated.replace(key=key)
+        watched.looks(1)
+        assert watched.used[-1].certificate == certificate
+    assert watched.refused == 0
+    assert len(watched.used) == 5
+
+
+def test_what_is_refused_is_told_again_each_day_and_counted_once(tmp_path, log):
+    rotated, now = RotatedFiles(tmp_path), [time.time()]
+    watched = Watched(rotated, lambda: now[0])
+    rotated.replace(key=b"none")
+    watched.looks()
+    for hour in range(49):
+        now[0] += 3600.0
+        watched.looks()
+        assert len(log.messages) == 1 + (hour + 1) // 24
+    assert watched.refused == 1
+    rotated.replace(key=b"nothing either")
+    watched.looks()
+    assert watched.refused == 2
+
+
+def test_a_certificate_for_later_is_taken_when_it_is_time(tmp_path):
+    """OpenSSL has a clock of its own, which is not moved here: the certificate begins in three seconds."""
+    rotated = RotatedFiles(tmp_path)
+    watched = Watched(rotated)
+    begin = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=3)
+    rotated.replace(*rotated.issued(not_before=begin, not_after=begin + dt.timedelta(days=1)))
+    watched.looks()
+    assert (watched.used, watched.refused) == ([], 1)
+    until(lambda: watched.used, meanwhile=watched.watch.look)
+    assert dt.datetime.now(dt.UTC) >= begin
+
+
+def test_the_end_is_said_once_a_day_from_two_weeks_before(tmp_path, log):
+    rotated, now = RotatedFiles(tmp_path), [0.0]
+    watched = Watched(rotated, lambda: now[0])
+    end = read_identity(rotated.files).end
+    said = {}
+    for hour in range(24 * 20):
+        now[0] = end - 16 * DAY + 3600.0 * hour
+        watched.looks(1)
+        if log.records:
+            said[hour / 24] = log.records[-1]
+            log.clear()
+    assert list(said) == list(range(2, 20))
+    assert {day for day, record in said.items() if record.levelno == logging.ERROR} == {16, 17, 18, 19}
+    assert "in 14.0 days" in said[2].getMessage()
+    assert all("over the files, which are taken at once" in record.getMessage() for record in said.values())
+
+
+def test_the_end_of_a_new_certificate_is_said_at_once(tmp_path, log):
+    rotated = RotatedFiles(tmp_path)
+    watched = Watched(rotated)
+    today = dt.datetime.now(dt.UTC)
+    rotated.replace(*rotated.issued(not_before=today - dt.timedelta(1), not_after=today + dt.timedelta(3)))
+    watched.looks()
+    assert len(watched.used) == 1
+    assert "in 3.0 days" in log.messages[1]
+
+
+def test_a_server_that_starts_with_an_expired_certificate_says_so(tmp_path, log):
+    rotated = RotatedFiles(tmp_path)
+    rotated.replace(*rotated.issued(**years(2020)))
+    watch = Watched(rotated).watch
+    watch.start()
+    try:
+        until(lambda: log.messages)
+    finally:
+        watch.close()
+    assert "has ended at 2021-01-01" in log.messages[0]
+
+
+def test_a_chain_that_clients_refuse_is_told_at_the_start(tmp_path, log):
+    rotated = RotatedFiles(tmp_path)
+    rotated.replace(*wrong_files(rotated)["a chain that is none"][0])
+    Watched(rotated).watch._judge_served()
+    (line,) = log.messages
+    assert line.endswith(": unable to get local issuer certificate: clients refuse it")
+
+
+@pytest.fixture
+def kept():
+    before = used_kept_identity()
+    use_kept_identity(KeptIdentity())
+    yield used_kept_identity()
+    use_kept_identity(before)
+
+
+def test_a_process_that_is_started_anew_serves_what_is_kept_where_the_files_are_no_good(tmp_path, kept, log):
+    rotated = RotatedFiles(tmp_path)
+    first = first_identity(rotated.files)
+    assert not log.messages
+    use_kept_identity(passed_on := KeptIdentity(kept.descriptor))
+    for kind in ("a certificate of another key", "an expired certificate", "half a key", "nothing"):
+        rotated.replace(*wrong_files(rotated)[kind][0])
+        assert first_identity(rotated.files) == first
+        assert "what was served before goes on" in log.messages[-1]
+    rotated.rotate()
+    new = first_identity(rotated.files)
+    assert new != first
+    assert passed_on.read() == first, "only the process that has made the memory writes there"
+    kept.keep(new)
+    assert passed_on.read() == new
+
+
+def test_nothing_is_kept_at_first(tmp_path, kept):
+    rotated = RotatedFiles(tmp_path)
+    rotated.replace(key=b"none")
+    assert kept.read() is None
+    with pytest.raises(IdentityError, match="expected a certificate chain"):
+        first_identity(rotated.files)
+
+
+def test_what_is_kept_is_read_whole_or_not_at_all(tmp_path, kept):
+    rotated = RotatedFiles(tmp_path)
+    kept.keep(read_identity(rotated.files))
+    os.pwrite(kept.descriptor, b"\0", 40)
+    assert kept.read() is None
+
+
+def test_a_key_is_in_no_message(tmp_path):
+    assert b"PRIVATE" not in repr(read_identity(RotatedFiles(tmp_path).files)).encode()

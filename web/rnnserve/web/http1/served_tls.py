@@ -1,0 +1,56 @@
+"""TLS of the HTTP front; new files are served without a restart."""
+
+import ssl
+from typing import Any
+
+from rnnserve.common.front_counts import used_front_counts
+from rnnserve.common.kept_identity import first_identity
+from rnnserve.common.tls_identity import TlsFiles, TlsIdentity
+from rnnserve.common.tls_watch import TlsWatch
+from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
+
+__all__ = ["ServedContext"]
+
+
+class ServedContext(ssl.SSLContext):
+    """What a loop listens with: each new connection is of the context that is served at that time.
+
+    Not a context into which new files are loaded: one that is given a key of another certificate serves no one any
+    more. Nor one whose `sni_callback` gives each connection another context: sessions stay those of the first one, so
+    that a client whose authority is no longer admitted could take up an earlier session, which shows no certificate.
+    """
+
+    def __new__(cls, *_: TlsFiles) -> "ServedContext":
+        """Make the context that a loop is given: it makes no connection itself."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files.
+
+        Args:
+            files: Files that the options name.
+
+        Raises:
+            IdentityError: If they cannot be used.
+        """
+        self._files = files
+        self._identity = first_identity(files)
+        self._current = self._counting_context(self._identity)
+
+    def watch(self) -> TlsWatch:
+        """What follows the files, once it is started."""
+        counts = used_front_counts()
+        return TlsWatch(self._files, self._identity, self._use, lambda: counts.count_tls_reload("refused"))
+
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - those of ssl, unchanged
+        """Begin TLS of a connection, as the context does that is served now."""
+        return self._current.wrap_bio(*args, **named)
+
+    def _use(self, identity: TlsIdentity) -> None:
+        self._current = self._counting_context(identity)
+        used_front_counts().count_tls_reload("ready")
+
+    def _counting_context(self, identity: TlsIdentity) -> ssl.SSLContext:
+        context = identity.context(self._files)
+        count_failed_handshakes(context)
+        return context
