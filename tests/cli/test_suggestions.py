@@ -83,10 +83,21 @@ def test_one_sentence(words, said, capsys):
     assert "usage" not in line
 
 
-def test_an_option_may_be_shortened_as_long_as_it_is_clear_which():
-    assert parser_of("load").parse_args(["--conn", "3"]).connections == 3
-    with pytest.raises(SystemExit):
-        parser_of("load").parse_args(["--se", "3"])
+@pytest.mark.parametrize(
+    ("command", "words", "meant"),
+    [
+        ("load", ["--conn", "3"], "--connections"),
+        ("load", ["--conn=3"], "--connections"),
+        ("serve", ["--max-seq", "3"], "--max-sequence or --max-sequences or --max-sequence-bytes"),
+        ("serve", ["--max-que=3"], "--max-queue"),
+        ("web", ["--upstream", "a:1", "--tls-k", "x"], "--tls-key"),
+    ],
+)
+def test_an_option_is_not_shortened_and_what_was_meant_is_said(command, words, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser_of(command).parse_args(words)
+    assert ended.value.code == 2
+    assert f"; did you mean {meant}? See" in capsys.readouterr().err
 
 
 def test_words_that_are_like_nothing_have_no_suggestion():

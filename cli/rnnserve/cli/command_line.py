@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from rnnserve.cli.command_table import COMMANDS, CommandModule, import_command
+from rnnserve.cli.exit_statuses import exit_text
 from rnnserve.cli.failures import describe_os_error, explain
 from rnnserve.cli.global_arguments import read_global_arguments
 from rnnserve.cli.limits import missing
@@ -94,6 +95,7 @@ class _Runner:
         self._command = import_command(name, entry)
         parser = CommandParser(prog=self.program, description=f"{entry.help[0].upper()}{entry.help[1:]}.")
         self._command.add_arguments(parser)
+        parser.help_end = lambda: exit_text(name)
         return self._command.run(parser.parse_args(list(arguments[1:])))
 
     def failed_output(self) -> int | None:

@@ -86,6 +86,12 @@ COMMANDS = MappingProxyType(
             _NUMPY,
         ),
         "serve": CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC", None),
+        "doctor": CommandEntry(
+            "rnnserve.server.commands.doctor",
+            "server",
+            "look at a configuration of `serve`, and at the machine, before anything is started",
+            Needs(memory=450, memory_of_core=25, threads=19, threads_of_core=2),
+        ),
         "web": CommandEntry(
             "rnnserve.web.commands.web",
             "web",
@@ -115,6 +121,12 @@ COMMANDS = MappingProxyType(
             "client",
             "measure a server's latency, and the highest rate that it sustains",
             Needs(memory=260, memory_of_core=25, threads=19, threads_of_core=2),
+        ),
+        "completion": CommandEntry(
+            "rnnserve.cli.commands.completion",
+            "",
+            "print what makes a shell complete commands, options and their values",
+            Needs(memory=330, memory_of_core=25, threads=7, threads_of_core=1),
         ),
         "size": CommandEntry(
             "rnnserve.load.commands.size",

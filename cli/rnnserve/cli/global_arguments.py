@@ -2,20 +2,19 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rnnserve.cli.command_table import COMMANDS
 from rnnserve.cli.parser import CommandParser, closest
 
-__all__ = ["read_global_arguments"]
+__all__ = ["global_parser", "read_global_arguments"]
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[CommandParser]  # noqa: SLF001 - a name for a type, which has no other
 
 
-def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
-    """Answer a command line that does not begin with a command.
-
-    Raises:
-        SystemExit: Always; with status 2 where the command line is wrong.
-    """
+def global_parser() -> "tuple[CommandParser, _Commands]":
+    """Make the parser of what stands before a command, and what takes the commands: there is none yet."""
     parser = CommandParser(
         prog="rnnserve",
         description="From any trained recurrent PyTorch module to a proven ONNX artifact and a gRPC service.",
@@ -24,7 +23,16 @@ def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
     )
     parser.add_argument("-h", "--help", action="help", help="show this help and end")
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    return parser, parser.add_subparsers(title="commands", metavar="COMMAND")
+
+
+def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
+    """Answer a command line that does not begin with a command.
+
+    Raises:
+        SystemExit: Always; with status 2 where the command line is wrong.
+    """
+    parser, commands = global_parser()
     for name, entry in COMMANDS.items():
         commands.add_parser(name, help=entry.help)
     if not arguments:

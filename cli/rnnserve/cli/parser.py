@@ -4,8 +4,8 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rnnserve.cli.streams import in_encoding
 
@@ -18,6 +18,10 @@ _CHOICE = re.compile(r"(?P<said>.*)invalid choice: (?P<given>.+) \(choose from (
 _LIKENESS = 0.6
 """Least likeness of words of which one may be meant for the other: that of difflib."""
 _OF_A_PART = 0.9
+
+_MOST_MEANT = 4
+"""Options that are named, of those that begin with what was given."""
+
 _NUMBERS = {"invalid int value: ": "is not a whole number", "invalid float value: ": "is not a number"}
 
 
@@ -25,8 +29,15 @@ class CommandParser(argparse.ArgumentParser):
     """Parses the arguments of one command.
 
     argparse prints the whole usage before an error, which for `rnnserve load` is 22 lines, and the sentence after it.
-    An option may be shortened as long as it is clear which one is meant, as everywhere in argparse.
+    Options are written whole: one that is shortened would mean another, or none, when a release brings more options.
+
+    Attributes:
+        help_end: A function that gives the end of the help, whose lines stay as they are.
     """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - those of argparse
+        super().__init__(**{"allow_abbrev": False, **options})
+        self.help_end: Callable[[], str] = str
 
     def error(self, message: str) -> NoReturn:
         """Print one line, and end with exit status 2."""
@@ -44,7 +55,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the help, with what the encoding of standard output has."""
-        return in_encoding(super().format_help(), sys.stdout.encoding)
+        return in_encoding(super().format_help() + self.help_end(), sys.stdout.encoding)
 
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
         """Print the help; argparse itself would not tell that it could not."""
@@ -89,8 +100,11 @@ def _likeness(word: str, entry: str) -> float:
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
-    meant = closest(word, known)
-    return f"; did you mean {meant}?" if meant else ""
+    """Say what was meant: all that begin with the word, if it is shortened, or else what is most like it."""
+    entries = list(known)
+    meant = [entry for entry in entries if entry.startswith(word)][:_MOST_MEANT] if word.strip("-") else []
+    meant = meant or [entry for entry in [closest(word, entries)] if entry]
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def _explained(message: str) -> str:

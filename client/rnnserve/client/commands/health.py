@@ -23,8 +23,6 @@ class NotReady(Exception):
 MISTAKES = (NotReady,)
 
 _EXAMPLES = """\
-exit status: 0 where it is ready, 1 where it is not, or does not answer; 2 where the command line is wrong
-
 examples:
   rnnserve health
   rnnserve health http://127.0.0.1:8000 --model direction_simple

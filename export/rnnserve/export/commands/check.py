@@ -25,7 +25,7 @@ module at sizes unlike its sample, by the proof that our own exports must pass.
 
 What is wrong is printed a line each, causes first: frozen batch or length, missing lengths or states, a GRU with
 linear_before_reset=0, swapped directions or gates, layout=1, and the first node of the graph whose result the module
-does not compute. The exit status is 0 if the file computes what the module computes, and 1 if not.
+does not compute.
 
 examples:
   rnnserve check model.onnx --against my_models.py:sentiment

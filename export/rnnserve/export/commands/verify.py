@@ -21,7 +21,7 @@ MISTAKES = (ExportError, ArtifactError, OSError)
 _EPILOG = """\
 Every version is proven from its own files, without the checkpoint: their digests; config.pbtxt and the manifest against
 the ONNX graphs; the golden results on onnxruntime and on TorchScript; and the whole comparison of eager PyTorch,
-TorchScript and ONNX that was made when it was published. The exit status is 1 if anything fails.
+TorchScript and ONNX that was made when it was published.
 
 examples:
   rnnserve verify repository

@@ -60,8 +60,4 @@ examples:
   rnnserve load --serve repository --closed 64       starts and stops the server, too
   rnnserve load sentiment --inputs samples.npz --batch 1:8
   rnnserve load policy --sessions 1 --think 10ms     a control loop: latency and jitter of one step at a time
-
-exit status: 0 if every request was answered and every answer that was checked was right; with --slo, if some load holds
-it and every such answer was right. 1 otherwise, also if --slo is undecided. --compare: 0 if the files compare, whatever
-differs, else 1. 2 if the command line is wrong.
 """

@@ -48,8 +48,6 @@ examples:
   rnnserve size load.json --target-rate 5000
   rnnserve size load.json --target-rate 5000 --slo p50=2ms,p99=10ms
   rnnserve size load.json --target-rate 5000 --spare 2 --json
-
-exit status: 0; 1 if the file lacks what is needed, or no rate in it holds the objective; 2 if the command line is wrong
 """
 
 

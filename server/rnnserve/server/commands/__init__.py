@@ -1,4 +1,4 @@
-"""The command that this area brings to `rnnserve`.
+"""The commands that this area brings to `rnnserve`.
 
 Threads: `http_front`, `refusal_log`, `scrape_process`.
 

@@ -1,0 +1,26 @@
+"""The parser of the whole program: of every command whose packages are installed."""
+
+import argparse
+import importlib
+
+from rnnserve.cli.command_table import COMMANDS
+from rnnserve.cli.global_arguments import global_parser
+from rnnserve.cli.parser import CommandParser
+
+__all__ = ["every_parser"]
+
+
+def every_parser() -> CommandParser:
+    """Import the module of each command, and declare its arguments; a command that lacks a package is left out.
+
+    Torch is imported by none of them: commands import it as they run.
+    """
+    parser, commands = global_parser()
+    for name, entry in COMMANDS.items():
+        try:
+            module = importlib.import_module(entry.module)
+        except ImportError:
+            continue
+        command: argparse.ArgumentParser = commands.add_parser(name, help=entry.help)
+        module.add_arguments(command)
+    return parser

@@ -1,0 +1,64 @@
+"""What the exit statuses of `rnnserve` mean: those of every command, and what 0 and 1 say of one."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = ["EVERY", "OF_COMMAND", "exit_statuses", "exit_text"]
+
+EVERY: Mapping[int, str] = MappingProxyType(
+    {
+        0: "done",
+        1: "a mistake in what was given, or a failure around the command: one line on standard error says which",
+        2: "the command line is wrong; nothing was done",
+        130: "ended by Ctrl-C",
+        141: "what reads the output has ended, as in `rnnserve … | head`",
+    }
+)
+"""Of every command; a defect of rnnserve shows a traceback, with status 1."""
+
+OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
+    {
+        "verify": {0: "all that was looked at holds", 1: "something does not hold, or cannot be read"},
+        "check": {0: "the file computes what the module computes", 1: "it does not, or one of them cannot be used"},
+        "inspect": {0: "every version can be used", 1: "one cannot, or there is none"},
+        "doctor": {0: "no problem was found; there may be warnings", 1: "there is a problem: a line says what to do"},
+        "serve": {
+            0: "ended after SIGTERM or SIGINT; 128 and the signal's number where a second one ended it at once",
+            1: "it could not start: one line on standard error says why",
+        },
+        "web": {
+            0: "ended after SIGTERM or SIGINT",
+            1: "it could not start, or took more memory than --max-memory-bytes",
+        },
+        "infer": {0: "answered", 1: "not answered, or with --follow a line was no point or was refused"},
+        "health": {0: "ready, or with --live it answers", 1: "not ready, or it does not answer"},
+        "load": {
+            0: "every request was answered and every answer that was checked was right; with --slo, some load holds it "
+            "and every such answer was right; with --compare, the files compare, whatever differs",
+            1: "otherwise, also if --slo is undecided",
+        },
+        "size": {
+            0: "the number of servers is printed",
+            1: "the file lacks what is needed, or no rate holds the objective",
+        },
+    }
+)
+"""Of one command, where 0 and 1 say more."""
+
+
+def exit_statuses(command: str) -> dict[int, str]:
+    """Say what each exit status of a command means."""
+    return {**EVERY, **OF_COMMAND.get(command, {})}
+
+
+def exit_text(command: str) -> str:
+    """The end of a command's help, in lines as wide as argparse has them."""
+    import shutil  # argparse, too, imports these two only where help is asked for
+    import textwrap
+
+    width = shutil.get_terminal_size().columns - 2
+    lines = [
+        textwrap.fill(said, width, initial_indent=f"  {status:<5}", subsequent_indent=" " * 7)
+        for status, said in exit_statuses(command).items()
+    ]
+    return "\n".join(["", "exit status:", *lines, ""])

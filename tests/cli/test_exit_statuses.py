@@ -1,0 +1,78 @@
+"""Each command ends with the statuses that its help names."""
+
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.cli.command_table import COMMANDS
+from rnnserve.cli.commands import inspect
+from rnnserve.cli.exit_statuses import EVERY, OF_COMMAND, exit_statuses, exit_text
+
+NEEDS_RAY = "ray"
+
+FAILURES = {
+    "demo": None,  # has nothing that could be given wrong
+    "train": ["none"],
+    "export": ["--checkpoints", "none", "--repository", "none/at/all"],
+    "verify": ["none"],
+    "check": ["none.onnx", "--against", "none.py:model"],
+    "import": ["none.onnx", "--name", "m", "--repository", "none"],
+    "inspect": ["none"],
+    "serve": ["none", "--no-http", "--grpc-port", "0"],
+    "doctor": ["none", "--no-http", "--grpc-port", "0"],
+    "web": ["--upstream", "nowhere"],
+    "ray": None,
+    "infer": ["model", "none.csv"],
+    "health": ["127.0.0.1:1", "--timeout", "0.2"],
+    "load": ["--compare", "none.json", "none.json"],
+    "completion": None,
+    "size": ["none.json", "--target-rate", "1"],
+}
+"""Of each command, a command line that is right and cannot be done."""
+
+
+def test_every_command_is_here():
+    assert set(FAILURES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {NEEDS_RAY}))
+def test_help_ends_with_them_and_is_done(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code in (0, None)
+    shown = capsys.readouterr().out
+    assert shown.endswith(exit_text(command))
+    assert shown.count("exit status:") == 1
+    for status, said in exit_statuses(command).items():
+        assert f"  {status}" in shown
+        assert " ".join(said.split()) in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {NEEDS_RAY}))
+def test_a_wrong_command_line_is_2_and_one_line(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--no-such-option"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", sorted(command for command, words in FAILURES.items() if words))
+def test_what_cannot_be_done_is_1_and_told(command, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *FAILURES[command]]) == 1
+    told = capfd.readouterr()
+    assert (told.err + told.out).strip()
+    assert "Traceback" not in told.err
+
+
+def test_ctrl_c_is_130(monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inspect, "run", interrupt)
+    assert main(["inspect", "repository"]) == 130
+
+
+def test_they_have_a_name_each():
+    assert set(EVERY) == {0, 1, 2, 130, 141}
+    assert all(set(statuses) == {0, 1} for statuses in OF_COMMAND.values())
