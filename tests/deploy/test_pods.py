@@ -197,5 +197,5 @@ def test_the_image_and_the_manifests_agree():
     assert said["USER"] == f"{NOBODY}:{NOBODY}"
     assert "/mnt/models" in said["CMD"]
     assert {shlex.split(pod["containers"][0]["image"])[0] for pod, _ in PODS.values()} == {
-        "registry.example/rnnserve:0.1.0"
+        "registry.example/rnnserve:0.2.0"
     }

@@ -13,6 +13,7 @@ from rnnserve.client.classification import Classification
 from rnnserve.client.errors import Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
+from rnnserve.client.releases import explain_releases
 from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall
 from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.session_operations import StateForm
@@ -153,6 +154,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
 
     async def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:
         deadline = self._deadline(timeout)
+        steps = explain_releases(steps)
         try:
             call = next(steps)
             while True:

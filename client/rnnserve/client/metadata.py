@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from google.protobuf.message import DecodeError
+
 from rnnserve.client.errors import InvalidAnswer
 from rnnserve.protos import inference_pb2
 from rnnserve.protos.protocol_words import ALONE, BATCH, JOINED, PADDED
@@ -17,6 +19,9 @@ from rnnserve.protos.protocol_words import ALONE, BATCH, JOINED, PADDED
 __all__ = ["ModelMetadata", "TensorMetadata", "read_metadata"]
 
 Parameter = bool | int | float | str
+
+_TEXT_OF_FIRST_RELEASE = "\x1a"
+"""The tag of `string_param` of an InferParameter, with which its bytes begin."""
 
 _STATE_AXES = ("layers * directions", BATCH, "hidden")
 _FINAL_STATES = {"h_n": "h_0", "c_n": "c_0"}
@@ -150,7 +155,7 @@ def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadat
     Raises:
         InvalidAnswer: The property `labels` is not a JSON list of strings.
     """
-    properties = dict(response.properties)
+    properties = {name: _property(text) for name, text in response.properties.items()}
     inputs, outputs = _tensors(response.inputs), _tensors(response.outputs)
     _assume_roles(inputs, outputs)
     return ModelMetadata(
@@ -225,6 +230,16 @@ def _parameters(parameters: Mapping[str, inference_pb2.InferParameter]) -> dict[
         if kind is not None:
             read[name] = getattr(parameter, kind)
     return read
+
+
+def _property(text: str) -> str:
+    """A property's text; release 0.1.0 had a message in its place, in the same field."""
+    if not text.startswith(_TEXT_OF_FIRST_RELEASE):
+        return text
+    try:
+        return inference_pb2.InferParameter.FromString(text.encode()).string_param
+    except DecodeError:
+        return text
 
 
 def _labels(model: str, text: str | None) -> tuple[str, ...] | None:
