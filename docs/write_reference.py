@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 
 from rnnserve.cli.command_table import COMMANDS, import_command
+from rnnserve.cli.exit_statuses import EVERY, OF_COMMAND
 from rnnserve.cli.parser import CommandParser
 from rnnserve.client import errors as client_errors
 from rnnserve.server import errors
@@ -182,6 +183,19 @@ def _reason(kind: type[errors.ServeError]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
+def exit_statuses() -> Iterator[str]:
+    """The page of the exit statuses, line by line."""
+    yield "# Exit statuses\n"
+    yield "What the exit status of each command means. The help of each (`--help`) ends with the same.\n"
+    yield "| status | means |\n| --- | --- |"
+    for status, said in EVERY.items():
+        yield f"| {status} | {_cell(said)} |"
+    yield "\nA defect of rnnserve shows a traceback, with status 1.\n\n## Where 0 and 1 say more\n"
+    yield "| command | 0 | 1 |\n| --- | --- | --- |"
+    for command, statuses in OF_COMMAND.items():
+        yield f"| `{command}` | {_cell(statuses[0])} | {_cell(statuses[1])} |"
+
+
 def public_names() -> Iterator[str]:
     """The page of the public Python names, line by line."""
     yield "# Python\n"
@@ -258,7 +272,13 @@ def _cell(text: str) -> str:
 
 
 PAGES: MappingProxyType[str, Callable[[], Iterator[str]]] = MappingProxyType(
-    {"commands.md": commands, "options.md": options, "errors.md": errors_of_server, "python.md": public_names}
+    {
+        "commands.md": commands,
+        "options.md": options,
+        "errors.md": errors_of_server,
+        "exit-statuses.md": exit_statuses,
+        "python.md": public_names,
+    }
 )
 
 
