@@ -235,8 +235,10 @@ def test_a_chain_that_clients_refuse_is_told_at_the_start(tmp_path, log):
 def kept():
     before = used_kept_identity()
     use_kept_identity(KeptIdentity())
-    yield used_kept_identity()
+    kept = used_kept_identity()
+    yield kept
     use_kept_identity(before)
+    os.close(kept.descriptor)
 
 
 def test_a_process_that_is_started_anew_serves_what_is_kept_where_the_files_are_no_good(tmp_path, kept, log):

@@ -13,7 +13,7 @@ __all__ = ["SOON_SECONDS", "TlsWatch"]
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
-"""Seconds between two looks. Reading the three files takes 0.1 ms, and a change 5 ms."""
+"""Seconds between two looks. Reading the three files takes 25 microseconds, and judging new ones 2 ms."""
 
 _DAY = 86400.0
 SOON_SECONDS = 14 * _DAY
