@@ -17,6 +17,7 @@ FAILURES = {
     "check": ["none.onnx", "--against", "none.py:model"],
     "import": ["none.onnx", "--name", "m", "--repository", "none"],
     "inspect": ["none"],
+    "sign": ["none/model/1", "--key", "none.pem"],
     "serve": ["none", "--no-http", "--grpc-port", "0"],
     "doctor": ["none", "--no-http", "--grpc-port", "0"],
     "web": ["--upstream", "nowhere"],

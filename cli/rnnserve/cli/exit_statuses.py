@@ -20,7 +20,10 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         "verify": {0: "all that was looked at holds", 1: "something does not hold, or cannot be read"},
         "check": {0: "the file computes what the module computes", 1: "it does not, or one of them cannot be used"},
-        "inspect": {0: "every version can be used", 1: "one cannot, or there is none"},
+        "inspect": {
+            0: "every version can be used",
+            1: "one cannot, there is none, or one is not signed with a key that was given",
+        },
         "doctor": {0: "no problem was found; there may be warnings", 1: "there is a problem: a line says what to do"},
         "serve": {
             0: "ended after SIGTERM or SIGINT; 128 and the signal's number where a second one ended it at once",

@@ -9,12 +9,14 @@
 
 The rooms, top first; each imports only rooms below it (`make check` holds this):
 
-=======================  ==============================================================================room                     what it does
 =======================  =====================================================================================
-`commands/`              `rnnserve serve`
+room                     what it does
+=======================  =====================================================================================
+`commands/`              `rnnserve serve` and `rnnserve doctor`
 `testing.py`             a server inside a `with`, for the tests of code that uses one
 `trial.py`               tries one version, as `rnnserve export` ends
 `app.py`                 puts a server together
+`examining/`             what an operator should look at before a server starts
 `transport/`             the gRPC server and its end, health, reflection, the public calls
 `lane/`                  the completion queue and the fast way of the requests on it
 `workers/`               several processes on one port, and their supervisor
@@ -36,34 +38,6 @@ The rooms, top first; each imports only rooms below it (`make check` holds this)
 `error_texts.py`         what libraries and callers said, made fit for a message
 `clock.py`               the one clock of deadlines and durations
 =======================  =====================================================================================
-=======
-=================  =====================================================================================
-room               what it does
-=================  =====================================================================================
-`commands/`        `rnnserve serve` and `rnnserve doctor`
-`testing.py`       a server inside a `with`, for the tests of code that uses one
-`trial.py`         tries one version, as `rnnserve export` ends
-`app.py`           puts a server together
-`examining/`       what an operator should look at before a server starts
-`transport/`       the gRPC server and its end, health, reflection, the public calls
-`lane/`            the completion queue and the fast way of the requests on it
-`workers/`         several processes on one port, and their supervisor
-`grpcio_private/`  what grpcio keeps to itself and is used here
-`protocol/`        what each method answers, and the bytes of responses
-`repository/`      which versions there are and which serve; loading, proof, providers
-`batching/`        which requests share a run, how they are joined and split, how a run is made and answered
-`boundary/`        from a request's bytes to checked arrays
-`connections/`     what both transports do with the connections of clients
-`sockets/`         ports, listening, telling clients to go elsewhere
-`process/`         threads, memory and descriptors that the system gives
-`observing/`       what is told of single requests: lines of the log, and spans
-`counting/`        counts that outlive their process, and the text that Prometheus reads
-`settings.py`      every option, declared once
-`option.py`        how a field of the settings is an option of the command line
-`errors.py`        what can go wrong, and the gRPC status of each
-`error_texts.py`   what libraries and callers said, made fit for a message
-`clock.py`         the one clock of deadlines and durations
-=================  =====================================================================================
 
 Importing this package has no effect and imports neither grpc nor onnxruntime: `Server` and `Settings` are imported at
 their first use. A process that wants the faster way of reading sockets calls

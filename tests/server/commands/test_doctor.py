@@ -11,6 +11,8 @@ import socket
 import time
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from rnnserve.cli import main
 from rnnserve.server.examining import machine
@@ -168,6 +170,16 @@ def test_what_would_serve(root, tmp_path, examined):
     status, found = examined(root, *PORTS)
     assert status == 1
     assert ("problem", "scale version 2") in [(level, said.partition(":")[0]) for level, said in found["repository"]]
+
+
+def test_versions_that_have_to_be_signed(root, tmp_path, examined):
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    forms = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "public.pem").write_bytes(key.public_bytes(*forms))
+    status, found = examined(root, *PORTS, "--require-signature", tmp_path / "public.pem")
+    assert status == 1
+    (said,) = [said for level, said in found["repository"] if said.startswith("scale")]
+    assert "sign" in said
 
 
 @pytest.mark.parametrize("folder", ["none", "empty"])

@@ -10,7 +10,7 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (OSError,)
 
-_FILES, _FOLDERS = ("FILE", "PATH", ".onnx", ".npz"), ("REPOSITORY", "DIR")
+_FILES, _FOLDERS = ("FILE", "PATH", ".onnx", ".npz"), ("REPOSITORY", "DIR", "FOLDER")
 """How the names of arguments end that are files, or folders."""
 
 _EPILOG = """\

@@ -24,11 +24,7 @@ _EPILOG = """\
 Shown for each version: its tensors with datatypes, named axes and roles, the labels, which requests may share a run and
 why, where it comes from, what was proven and how far apart values were, who has signed it, its files, and a Python
 program that asks a server for it. Only manifests and signatures are read, and the digests of files are checked; nothing
-is run, and neither torch nor onnx is needed. The exit status is 1 if a version cannot be used, or is not signed with a
-key that was given.
-why, where it comes from, what was proven and how far apart values were, its files, and a Python program that asks a
-server for it. Only manifests are read, and the digests of files are checked; nothing is run, and neither torch nor onnx
-is needed.
+is run, and neither torch nor onnx is needed.
 
 examples:
   rnnserve inspect repository

@@ -16,9 +16,14 @@ def models(settings: Settings) -> Iterator[Finding]:
     """
     from rnnserve.server.repository.examination import ExaminedModel, examine
     from rnnserve.server.repository.repository import Repository
+    from rnnserve.server.signing.gate import open_gate
 
     repository = Repository(
-        settings.repository, only=settings.model_name, wanted=settings.wanted_models, control=settings.model_control
+        settings.repository,
+        only=settings.model_name,
+        wanted=settings.wanted_models,
+        control=settings.model_control,
+        gate=open_gate(settings),
     )
 
     def findings(model: ExaminedModel) -> Iterator[Finding]:

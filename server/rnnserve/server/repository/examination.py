@@ -10,7 +10,7 @@ from rnnserve.protos.artifact import read_version
 from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.folders import check_name
-from rnnserve.server.repository.loader import reason_of
+from rnnserve.server.repository.load_words import reason_of
 
 __all__ = ["ExaminedModel", "examine"]
 
@@ -74,7 +74,13 @@ def _fault(models: Draft, name: str, number: int, config: model_config_pb2.Model
         ArtifactError: If its files cannot be trusted.
     """
     models.check_links(name, number)
-    manifest = read_version(models.folders.of(name) / str(number), keep=(), inside=models.inside).manifest
+    refusal = models.refusal(name, number, ())
+    if refusal:
+        return refusal
+    signed = models.signed.files(name, number)
+    manifest = read_version(
+        models.folders.of(name) / str(number), keep=(), inside=models.inside, signed=signed
+    ).manifest
     if models.folders.only is None:
         check_name(manifest, name)
     check_tensors(config, manifest.inputs, manifest.outputs)

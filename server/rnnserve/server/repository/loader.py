@@ -26,7 +26,7 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
 
-__all__ = ["LOOK_SECONDS", "Loader", "reason_of"]
+__all__ = ["LOOK_SECONDS", "Loader"]
 
 _log = logging.getLogger(__name__)
 
@@ -347,9 +347,3 @@ class Loader:
             for version, status in versions.items():
                 if status.state == LOADING:
                     self._models.refuse(name, version, "could not be tried; the server's log says why")
-
-
-def reason_of(error: Exception) -> str:
-    """Say in one line why something cannot be loaded; it is sent to clients, so without paths."""
-    said = str(error) if isinstance(error, ArtifactError) else f"cannot be loaded: {type(error).__name__}: {error}"
-    return one_line(said, _MAX_REASON)
