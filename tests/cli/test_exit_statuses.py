@@ -18,7 +18,7 @@ FAILURES = {
     "import": ["none.onnx", "--name", "m", "--repository", "none"],
     "inspect": ["none"],
     "sign": ["none/model/1", "--key", "none.pem"],
-    "serve": ["none", "--no-http", "--grpc-port", "0"],
+    "serve": ["none", "--tls-key", "key.pem"],
     "doctor": ["none", "--no-http", "--grpc-port", "0"],
     "web": ["--upstream", "nowhere"],
     "ray": None,
