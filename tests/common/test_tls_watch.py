@@ -11,6 +11,7 @@ import trustme
 from rnnserve.common.kept_identity import KeptIdentity, first_identity, use_kept_identity, used_kept_identity
 from rnnserve.common.tls_identity import IdentityError, read_identity
 from rnnserve.common.tls_watch import TlsWatch
+from support.logged import logged
 from support.rotated_files import WAYS, RotatedFiles
 from support.waiting import until
 
@@ -38,9 +39,9 @@ def rotated(tmp_path, request):
 
 
 @pytest.fixture
-def log(caplog):
-    caplog.set_level(logging.INFO)
-    return caplog
+def log():
+    with logged("rnnserve.common") as log:
+        yield log
 
 
 def test_what_stays_the_same_is_not_used_again(rotated, log):
@@ -194,7 +195,7 @@ def test_the_end_is_said_once_a_day_from_two_weeks_before(tmp_path, log):
         watched.looks(1)
         if log.records:
             said[hour / 24] = log.records[-1]
-            log.clear()
+            log.records.clear()
     assert list(said) == list(range(2, 20))
     assert {day for day, record in said.items() if record.levelno == logging.ERROR} == {16, 17, 18, 19}
     assert "in 14.0 days" in said[2].getMessage()

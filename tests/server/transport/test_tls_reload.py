@@ -20,6 +20,7 @@ from rnnserve.server.counting.exposition import exposition
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.counting.totals import Totals
 from support.inference_requests import request
+from support.logged import logged
 from support.rotated_files import WAYS, RotatedFiles, client_context, shown, shows
 from support.waiting import PATIENCE, until
 
@@ -103,16 +104,20 @@ def test_certificates_rotated_ten_times_under_load_fail_no_call(repository, tmp_
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])
-def test_a_pair_that_does_not_fit_stops_nothing_and_is_told(repository, tmp_path, kind, caplog):
+def test_a_pair_that_does_not_fit_stops_nothing_and_is_told(repository, tmp_path, kind):
     rotated = RotatedFiles(tmp_path)
     before = metrics()
-    with served(repository, rotated, kind) as port, Load(lambda: new_channel(port, rotated)) as load:
+    with (
+        logged("rnnserve.common") as log,
+        served(repository, rotated, kind) as port,
+        Load(lambda: new_channel(port, rotated)) as load,
+    ):
         rotated.replace(certificate=rotated.issued()[0])
         until(lambda: metrics()["refused"] == before["refused"] + 1)
         until(functools.partial(load.goes_on, list(load.answered)))
         assert shown(port) == rotated.certificate
     assert not load.failed
-    (line,) = [line for line in caplog.messages if "KEY_VALUES_MISMATCH" in line]
+    (line,) = [line for line in log.messages if "KEY_VALUES_MISMATCH" in line]
     assert f"--tls-certificate {rotated.files.certificate} and --tls-key {rotated.files.key}" in line
 
 
