@@ -187,8 +187,11 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         with self._method_of(call) as method:
             hedging = self._hedges(call)
             if hedging is None:
-                return await method(call.request, timeout=deadline.remaining(), metadata=call.headers)
-            return await hedging.call_async(lambda: method(call.request, timeout=deadline.remaining()))
+                return await method(call.request, timeout=deadline.remaining(), metadata=self._metadata(call))
+            metadata = self._metadata(call)
+            return await hedging.call_async(
+                lambda: method(call.request, timeout=deadline.remaining(), metadata=metadata)
+            )
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.aio.Channel:
         return self._endpoint.open_async_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)

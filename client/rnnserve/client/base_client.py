@@ -64,11 +64,16 @@ class ClientBase(ABC, Generic[AnyChannel]):
         balancing: "round_robin" for requests to every server in turn that says that it serves; "weighted_round_robin"
             by what each says that it can do, for servers of rnnserve that are unlike; "pick_first" for one server at a
             time, in the order given, the next one after a loss.
+        token: Token that every request brings, for a server that asks for one (`rnnserve serve --tokens`); None for
+            none, or for that of a file.
+        token_file: File with the token alone, which is read again as it changes; None for none.
+        insecure: Whether the token may be sent without TLS to other machines, where the way to them is safe.
         hedge_after: Seconds without an answer after which a request is sent a second time, to the next server; the
             first answer counts. At most a tenth of the requests are. None for never.
 
     Raises:
-        InvalidRequest: A setting is invalid, or a file for TLS cannot be used.
+        InvalidRequest: A setting is invalid, a file for TLS or the token cannot be used, or the token would be sent in
+            plain text.
     """
 
     def __init__(
@@ -84,10 +89,20 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_key: FilePath | None = None,
         balancing: Balancing = "round_robin",
         hedge_after: float | None = None,
+        token: str | None = None,
+        token_file: FilePath | None = None,
+        insecure: bool = False,
     ) -> None:
         Deadline(timeout)
         self._endpoint = parse_endpoint(
-            url, tls_ca=tls_ca, tls_certificate=tls_certificate, tls_key=tls_key, balancing=balancing
+            url,
+            tls_ca=tls_ca,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+            balancing=balancing,
+            token=token,
+            token_file=token_file,
+            insecure=insecure,
         )
         self._options = channel_options(max_message_bytes)
         self._timeout = timeout
@@ -121,6 +136,10 @@ class ClientBase(ABC, Generic[AnyChannel]):
             raise RuntimeError(f"this client of {self.url} is closed: create a new one")
         with self._channels.lease(call.place) as stub:
             yield getattr(stub, call.method)
+
+    def _metadata(self, call: RemoteCall) -> list[tuple[str, str]] | None:
+        """GRPC's metadata of a call; None for none."""
+        return call.headers if self._endpoint.token is None else [*self._endpoint.headers, *(call.headers or ())]
 
     def _hedges(self, call: RemoteCall) -> Hedging | None:
         """How a call is hedged; None if it is not."""

@@ -12,6 +12,7 @@ from rnnserve.client.balancing import BALANCINGS, Balancing, service_config
 from rnnserve.client.channel import ChannelOptions
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.tls import TlsFiles
+from rnnserve.client.token_source import TokenSource, check_way, token_source
 
 __all__ = ["Endpoint", "FilePath", "Servers", "parse_endpoint"]
 
@@ -31,11 +32,20 @@ class Endpoint:
         address: `host:port`; of several servers, `host:port,host:port`; `file:///path` of a file that lists them.
         tls: Files for TLS; None for servers without TLS.
         balancing: Way in which calls are spread over several servers.
+        token: What every call brings; None for nothing.
+        insecure: Whether the token may be sent in plain text to other machines.
     """
 
     address: str
     tls: TlsFiles | None = None
     balancing: Balancing = "round_robin"
+    token: TokenSource | None = None
+    insecure: bool = False
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The metadata that every call brings."""
+        return () if self.token is None else self.token.headers()
 
     @property
     def url(self) -> str:
@@ -73,10 +83,15 @@ class Endpoint:
         """Look up the names among several addresses; one address is gRPC's to look up, again after each loss.
 
         Raises:
-            InvalidRequest: If a file lists what is no address.
+            InvalidRequest: If a file lists what is no address, or one to which the token may not be sent.
             Unavailable: If nothing is found.
         """
-        return resolve(self.addresses) if self.is_list else self.addresses
+        if not self.is_list:
+            return self.addresses
+        found = resolve(self.addresses)
+        if self.token is not None and self.tls is None and not self.insecure:
+            check_way(found)
+        return found
 
     def open_channel(
         self,
@@ -142,6 +157,9 @@ def parse_endpoint(
     tls_certificate: FilePath | None = None,
     tls_key: FilePath | None = None,
     balancing: Balancing = "round_robin",
+    token: str | None = None,
+    token_file: FilePath | None = None,
+    insecure: bool = False,
 ) -> Endpoint:
     """Return the endpoint of a URL, or of several.
 
@@ -157,11 +175,14 @@ def parse_endpoint(
         balancing: "round_robin" for calls to every server in turn that says that it serves; "weighted_round_robin" by
             what each says that it can do, for servers of rnnserve that are unlike; "pick_first" for one server at a
             time, in the order given, the next one after a loss.
+        token: Token that every call brings, for a server that asks for one; None for none, or for that of a file.
+        token_file: File with the token alone, which is read again as it changes; None for none.
+        insecure: Whether the token may be sent without TLS to other machines, where the way to them is safe.
 
     Raises:
         InvalidRequest: A URL has no host and port, has another scheme, or is a wildcard address, on which a server can
             listen but cannot be reached. Or some URLs are with TLS and some without. Or the files cannot be used, or
-            are given for a server without TLS.
+            are given for a server without TLS. Or the token cannot be used, or would be sent in plain text.
     """
     if balancing not in BALANCINGS:
         raise InvalidRequest(f"balancing {balancing!r}: expected one of {', '.join(BALANCINGS)}")
@@ -174,13 +195,18 @@ def parse_endpoint(
     address = ",".join(check_addresses(",".join(urls), [each for _, addresses in listed for each in addresses]))
     files = {"tls_ca": tls_ca, "tls_certificate": tls_certificate, "tls_key": tls_key}
     paths = {name: Path(path) for name, path in files.items() if path is not None}
+    source = token_source(token, token_file)
     if listed[0][0]:
         tls = TlsFiles(ca=paths.get("tls_ca"), certificate=paths.get("tls_certificate"), key=paths.get("tls_key"))
         tls.ssl_context()  # reads the files
-        return Endpoint(address, tls, balancing)
+        return Endpoint(address, tls, balancing, source)
     if paths:
         raise InvalidRequest(f"url {urls[0]!r} is without TLS, but {', '.join(paths)} is given: use grpcs://{address}")
-    return Endpoint(address, None, balancing)
+    if (
+        source is not None and not insecure and not address.startswith(FILE)
+    ):  # what that lists is checked when it is read
+        check_way(address.split(","))
+    return Endpoint(address, None, balancing, source, insecure)
 
 
 def _split_scheme(url: str) -> tuple[bool, list[str]]:

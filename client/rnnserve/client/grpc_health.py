@@ -37,7 +37,7 @@ def ask_over_grpc(endpoint: Endpoint, model: str, timeout: float, *, is_live_eno
     with endpoint.open_channel(channel_options(_MOST_BYTES)) as channel:
         try:
             ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-            answer = ask(request, timeout=timeout)
+            answer = ask(request, timeout=timeout, metadata=endpoint.headers)
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return f"the server has no model {model!r}"

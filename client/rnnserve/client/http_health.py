@@ -4,13 +4,22 @@ import http.client
 import json
 import ssl
 import urllib.parse
+from collections.abc import Iterable
 
 __all__ = ["ask_over_http"]
 
 _MOST_BYTES = 1 << 16
 
 
-def ask_over_http(url: str, model: str, timeout: float, context: ssl.SSLContext | None, *, is_live_enough: bool) -> str:
+def ask_over_http(
+    url: str,
+    model: str,
+    timeout: float,
+    context: ssl.SSLContext | None,
+    *,
+    is_live_enough: bool,
+    headers: Iterable[tuple[str, str]] = (),
+) -> str:
     """Say why a server, or a model of it, is not ready; nothing where it is.
 
     Args:
@@ -19,6 +28,7 @@ def ask_over_http(url: str, model: str, timeout: float, context: ssl.SSLContext 
         timeout: Seconds that each step may take.
         context: Authorities that TLS trusts, for https.
         is_live_enough: Whether it is enough that the process answers, ready or not.
+        headers: Headers that go with the request.
 
     Raises:
         ValueError: If the URL has no host, or its port is none.
@@ -35,7 +45,9 @@ def ask_over_http(url: str, model: str, timeout: float, context: ssl.SSLContext 
     else:
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
     try:
-        connection.request("GET", parts.path.rstrip("/") + path, headers={"Accept": "application/json"})
+        connection.request(
+            "GET", parts.path.rstrip("/") + path, headers={"Accept": "application/json", **dict(headers)}
+        )
         reply = connection.getresponse()
         body = reply.read(_MOST_BYTES)
     except ssl.SSLError as error:

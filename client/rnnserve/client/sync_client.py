@@ -290,8 +290,9 @@ class Client(ClientBase[grpc.Channel]):
         with self._method_of(call) as method:
             hedging = self._hedges(call)
             if hedging is None:
-                return method(call.request, timeout=deadline.remaining(), metadata=call.headers)
-            return hedging.call(lambda: method.future(call.request, timeout=deadline.remaining()))
+                return method(call.request, timeout=deadline.remaining(), metadata=self._metadata(call))
+            metadata = self._metadata(call)
+            return hedging.call(lambda: method.future(call.request, timeout=deadline.remaining(), metadata=metadata))
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.Channel:
         return self._endpoint.open_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)

@@ -128,7 +128,7 @@ async def _measure(
         await _connect(channels, target.endpoint.address, load.timeout)
         order = draw_rounds(len(pool.payloads), _ORDER_LENGTH, draws.own)
         generator = LoadGenerator(
-            pool, [_sender(channel) for channel in channels], order, load.timeout, checker=checker
+            pool, [_sender(channel, target.endpoint) for channel in channels], order, load.timeout, checker=checker
         )
         schedule, cut_short = _draw_share(load, share, draws)
         pipe.send("")
@@ -210,9 +210,11 @@ async def _connect(channels: list[grpc.aio.Channel], address: str, timeout: floa
         raise Unavailable(f"no server answers at {address} within {timeout:g} s") from error
 
 
-def _sender(channel: grpc.aio.Channel) -> SendRequest:
+def _sender(channel: grpc.aio.Channel, endpoint: Endpoint) -> SendRequest:
     call: Callable[..., Awaitable[bytes]] = channel.unary_unary(_METHOD)
-    return lambda payload, timeout: call(payload, timeout=timeout)
+    if endpoint.token is None:
+        return lambda payload, timeout: call(payload, timeout=timeout)
+    return lambda payload, timeout: call(payload, timeout=timeout, metadata=endpoint.headers)
 
 
 async def _tick(

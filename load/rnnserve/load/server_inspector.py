@@ -62,7 +62,7 @@ class ServerInspector:
             InvalidRequest: A server listens there, with TLS or certificates that do not fit.
         """
         try:
-            answer = self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=self._timeout)
+            answer = self._call("ServerMetadata", pb.ServerMetadataRequest())
         except grpc.RpcError as error:
             raised = explain_connection_failure(self._endpoint, from_rpc_error(error))
             if isinstance(raised, Unavailable):
@@ -122,4 +122,4 @@ class ServerInspector:
         return counts
 
     def _call(self, method: str, request: Any) -> Any:  # noqa: ANN401 - one method for every message of the protocol
-        return getattr(self._stub, method)(request, timeout=self._timeout)
+        return getattr(self._stub, method)(request, timeout=self._timeout, metadata=self._endpoint.headers)

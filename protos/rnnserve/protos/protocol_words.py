@@ -2,18 +2,25 @@
 
 __all__ = [
     "ALONE",
+    "AUTHORIZATION",
     "BATCH",
     "FRONT_EXCHANGE",
     "JOINED",
     "PADDED",
     "PEER",
     "REQUEST_ID",
+    "ROUTE",
+    "ROUTE_MODEL",
     "SEALED_SESSIONS",
     "SEQUENCE_HEADER",
     "SESSION",
     "SESSION_BEGIN",
     "SESSION_STEPS",
+    "TOKENS",
 ]
+
+AUTHORIZATION = "authorization"
+"""Metadata, and header of HTTP, with a client's token: "Bearer rnn_…"."""
 
 BATCH = "batch"
 """Name of the axis that holds the rows of a request."""
@@ -32,12 +39,19 @@ REQUEST_ID = "x-request-id"
 """Metadata, and header of HTTP, with a request's name in logs: a client's own, which a refusal's trailing metadata
 repeat, or else the server's."""
 
+ROUTE, ROUTE_MODEL = "rnnserve-route", "rnnserve-model"
+"""Metadata of a call of ServerMetadata by which an HTTP front asks whether its client may ask for a route, and for a
+model there: before it reads what the client sends (access_table)."""
+
 SEQUENCE_HEADER = "rnnserve-sequence"
 """Metadata with the id of a sequence that a server keeps, by which a proxy sends its requests to one server. Servers go
 by the request's parameters alone."""
 
 SEALED_SESSIONS = "sealed_sessions"
 """Extension that a server's metadata name where it seals the states of sessions."""
+
+TOKENS = "tokens"
+"""Extension that a server's metadata name where it asks for tokens."""
 
 SESSION, SESSION_STEPS = "session", "session_steps"
 """Parameters: of requests and responses, the token of a session; of responses, the steps of the session so far."""

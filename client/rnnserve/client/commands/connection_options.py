@@ -1,8 +1,12 @@
 """The options that say how to connect to a server, for the commands `infer`, `health` and `load`."""
 
 import argparse
+import os
+from typing import Any
 
-__all__ = ["URL_HELP", "add_tls_options"]
+__all__ = ["URL_HELP", "add_tls_options", "add_token_options", "connection_arguments"]
+
+_VARIABLE = "RNNSERVE_TOKEN_FILE"
 
 URL_HELP = (
     "the server's gRPC address, grpcs://HOST:PORT for TLS; of several HOST:PORT,HOST:PORT, or file:///PATH of a file "
@@ -21,3 +25,24 @@ def add_tls_options(parser: argparse.ArgumentParser) -> None:
         "--tls-certificate", metavar="FILE", help="client certificate chain in PEM, for a server that asks for one"
     )
     parser.add_argument("--tls-key", metavar="FILE", help="private key of the client certificate, in PEM")
+
+
+def add_token_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where the token is; a token itself is no argument, since every user of a machine sees these."""
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        default=os.environ.get(_VARIABLE) or None,
+        help=f"file with the token to bring, for a server that asks for one (default: that of {_VARIABLE})",
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="send the token without TLS to another machine, where the way to it is safe",
+    )
+
+
+def connection_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Give the arguments of `Client` and `parse_endpoint` that the options are."""
+    names = ("tls_ca", "tls_certificate", "tls_key", "token_file", "insecure")
+    return {name: getattr(args, name) for name in names}

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnserve.client.commands.connection_options import add_tls_options
+from rnnserve.client.commands.connection_options import add_tls_options, add_token_options, connection_arguments
 
 if TYPE_CHECKING:
     import ssl
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds to wait for the answer (default %(default)g)",
     )
     add_tls_options(parser)
+    add_token_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,9 +80,25 @@ def _ask_over_http(args: argparse.Namespace) -> str:
     elif any(files):
         raise NotReady(f"{args.address} is without TLS, but files for TLS are given: use https://")
     try:
-        return ask_over_http(args.address, args.model, args.timeout, context, is_live_enough=args.live)
+        headers = _token_headers(args) if args.token_file else ()
+        return ask_over_http(args.address, args.model, args.timeout, context, is_live_enough=args.live, headers=headers)
     except ValueError as error:
         raise NotReady(f"expected http://HOST:PORT: {error}") from error
+
+
+def _token_headers(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    import urllib.parse
+
+    from rnnserve.client.errors import ClientError
+    from rnnserve.client.token_source import TokenSource, check_way
+
+    parts = urllib.parse.urlsplit(args.address)
+    try:
+        if parts.scheme == "http" and not args.insecure:
+            check_way([parts.netloc if parts.port else f"{parts.netloc}:80"])
+        return TokenSource(None, Path(args.token_file)).headers()
+    except ClientError as error:
+        raise NotReady(str(error)) from error
 
 
 def _tls_context(*files: str | None) -> "ssl.SSLContext":
@@ -99,9 +116,8 @@ def _ask_over_grpc(args: argparse.Namespace) -> str:
     from rnnserve.client.errors import ClientError
     from rnnserve.client.grpc_health import ask_over_grpc
 
-    files = {"tls_ca": args.tls_ca, "tls_certificate": args.tls_certificate, "tls_key": args.tls_key}
     try:
-        endpoint = parse_endpoint(args.address, **files)
+        endpoint = parse_endpoint(args.address, **connection_arguments(args))
         return ask_over_grpc(endpoint, args.model, args.timeout, is_live_enough=args.live)
     except ClientError as error:
         raise NotReady(str(error)) from error

@@ -13,7 +13,12 @@ from pathlib import Path
 from rnnserve.client.aligned_table import format_aligned_table
 from rnnserve.client.classification import classified_output
 from rnnserve.client.commands.argument_types import argument_type, parse_seconds
-from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
+from rnnserve.client.commands.connection_options import (
+    URL_HELP,
+    add_tls_options,
+    add_token_options,
+    connection_arguments,
+)
 from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
 from rnnserve.client.commands.following import follow_points
 from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
@@ -77,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--url", default="127.0.0.1:8001", metavar="HOST:PORT", help=URL_HELP)
     add_tls_options(parser)
+    add_token_options(parser)
     parser.add_argument(
         "--model-version", default="", metavar="V", help="the model's version (default: the server's choice)"
     )
@@ -139,8 +145,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _connect(args: argparse.Namespace) -> Client:
-    files = {"tls_ca": args.tls_ca, "tls_certificate": args.tls_certificate, "tls_key": args.tls_key}
-    return Client(args.url, timeout=args.timeout, **files)
+    return Client(args.url, timeout=args.timeout, **connection_arguments(args))
 
 
 def _follow(args: argparse.Namespace, names: Sequence[str]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rnnserve.client import ClientError, InvalidRequest, ModelMetadata, UnreadableInput
+from rnnserve.client.commands.connection_options import connection_arguments
 from rnnserve.client.commands.result_files import check_writable, write_whole
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.session_operations import require_sessions
@@ -59,12 +60,13 @@ def run(args: argparse.Namespace) -> int:
     weights = parse_weights(args.models)
     complete_arguments(args)
     with contextlib.ExitStack() as stack:
-        files = {"tls_ca": args.tls_ca, "tls_certificate": args.tls_certificate, "tls_key": args.tls_key}
+        arguments = connection_arguments(args)
         url, local = args.url, None
         if args.serve is not None:
             local = stack.enter_context(serve_repository(args.serve, args.serve_flags))
-            url = f"grpcs://{local.address}" if any(files.values()) else local.address
-        endpoint = parse_endpoint(url, **files)
+            has_tls = any((args.tls_ca, args.tls_certificate, args.tls_key))
+            url = f"grpcs://{local.address}" if has_tls else local.address
+        endpoint = parse_endpoint(url, **arguments)
         server = stack.enter_context(ServerInspector(endpoint, args.timeout))
         identity = server.identify()
         models = server.model_metadata(weights or server.ready_models())

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from rnnserve.client import InvalidRequest
 from rnnserve.client.commands.argument_types import argument_type, parse_seconds
-from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options
+from rnnserve.client.commands.connection_options import URL_HELP, add_tls_options, add_token_options
 from rnnserve.load.argument_types import (
     parse_confidence,
     parse_count,
@@ -100,6 +100,7 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
         "--serve-flags", default="", metavar="FLAGS", help="more options for the server that --serve starts"
     )
     add_tls_options(parser)
+    add_token_options(parser)
 
 
 def _add_workload(parser: argparse.ArgumentParser) -> None:

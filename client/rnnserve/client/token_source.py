@@ -1,0 +1,116 @@
+"""A client's token, and where it may be sent: over TLS, or to this machine."""
+
+import contextlib
+import ipaddress
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from rnnserve.client.errors import InvalidRequest
+from rnnserve.common.regular_files import read_regular
+from rnnserve.protos.protocol_words import AUTHORIZATION
+
+__all__ = ["TokenSource", "check_way", "token_source"]
+
+_LOOK_SECONDS = 1.0
+_MOST_BYTES = 4096
+
+
+class TokenSource:
+    """A token: given, or of a file, which is read again as it changes. It can be sent to other processes."""
+
+    def __init__(self, token: str | None, path: Path | None) -> None:
+        """Take the token.
+
+        Args:
+            token: Token; None where a file has it.
+            path: Path of the file.
+
+        Raises:
+            InvalidRequest: If it is none, or the file cannot be read. The message does not repeat it.
+        """
+        self._path = path
+        self._stamp = (0, 0, 0)
+        self._looked_at = time.monotonic()
+        if path is not None:
+            self._stamp = _stamp(path)
+            token = _read(path)
+        self._headers = _headers(token or "", f"the file {path}" if path else "token")
+
+    def __repr__(self) -> str:
+        return f"TokenSource({self._path or 'given'})"
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Metadata of a call, with the token of now; of a file that cannot be read now, with the one before."""
+        now = time.monotonic()
+        if self._path is not None and now - self._looked_at > _LOOK_SECONDS:
+            self._looked_at = now
+            with contextlib.suppress(InvalidRequest):
+                stamp = _stamp(self._path)
+                if stamp != self._stamp:
+                    self._headers = _headers(_read(self._path), f"the file {self._path}")
+                    self._stamp = stamp
+        return self._headers
+
+
+def token_source(token: str | None, path: str | os.PathLike[str] | None) -> TokenSource | None:
+    """Make the source of a client's token; None where it has none.
+
+    Args:
+        token: Token; None for none, or where a file has it.
+        path: Path of a file with the token alone; None for none.
+
+    Raises:
+        InvalidRequest: If both are given, it is no token, or the file cannot be read.
+    """
+    if token is None and path is None:
+        return None
+    if token is not None and path is not None:
+        raise InvalidRequest("token and token_file exclude each other")
+    return TokenSource(token, None if path is None else Path(path))
+
+
+def check_way(addresses: Iterable[str]) -> None:
+    """Check that a token is not sent in plain text beyond this machine.
+
+    Args:
+        addresses: Each `host:port`, to which there is no TLS.
+
+    Raises:
+        InvalidRequest: If one is of another machine.
+    """
+    for address in addresses:
+        if not _is_here(address.rpartition(":")[0].strip("[]")):
+            raise InvalidRequest(
+                f"the token would be sent to {address} in plain text: use TLS (grpcs://{address}), or say that the way "
+                "is safe (insecure=True, --insecure)"
+            )
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _headers(token: str, where: str) -> tuple[tuple[str, str], ...]:
+    if not (token and token.isascii() and token.isprintable() and " " not in token):
+        raise InvalidRequest(f"{where} holds no token: it is one line of printable ASCII, without blanks")
+    return ((AUTHORIZATION, f"Bearer {token}"),)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InvalidRequest(f"the token's file {path} cannot be read: {error.strerror}") from error
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _read(path: Path) -> str:
+    try:
+        return read_regular(path, _MOST_BYTES).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise InvalidRequest(f"the token's file {path} cannot be read: {error.strerror}") from error
