@@ -33,6 +33,7 @@ ARGUMENTS = {
     "import": ["DIR/model.onnx", "--name", "one", "--repository", "DIR/repository"],
     "inspect": ["DIR/repository"],
     "sign": ["DIR/repository/one/1", "--release-only"],
+    "token": ["list", "--tokens", "DIR/tokens.toml"],
     "infer": ["one", "DIR/rows.json", "--url", "127.0.0.1:1"],
     "health": ["127.0.0.1:1"],
     "doctor": ["DIR/repository", "--no-http", "--grpc-port", "0"],

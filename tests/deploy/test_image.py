@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.asked_servers import MODEL
-from support.confined import NOBODY
+from support.confined import NONE_MAY
 from support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.long
@@ -127,7 +127,7 @@ def test_it_serves_answers_drains_and_ends(podman, container):
     (state,) = json.loads(podman("inspect", name))
     pid = state["State"]["Pid"]
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    assert status["Uid"].split() == [str(NOBODY)] * 4
+    assert status["Uid"].split() == [str(NONE_MAY)] * 4
     assert (int(status["CapBnd"], 16), status["NoNewPrivs"]) == (0, "1")
     assert podman("exec", name, "touch", "/opt/rnnserve/it", check=False) != 0
     assert (state["HostConfig"]["Memory"], state["HostConfig"]["NanoCpus"]) == (MEMORY, PROCESSORS * 10**9)

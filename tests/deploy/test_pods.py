@@ -11,7 +11,7 @@ import pytest
 
 from deploy.check import DEPLOY, build, folders
 from support.asked_servers import MODEL
-from support.confined import NOBODY, confined, need_namespaces
+from support.confined import NONE_MAY, confined, need_namespaces
 from support.serve_options import configured
 from support.waiting import until
 
@@ -120,8 +120,8 @@ def test_it_may_do_little(pod, metadata):
     may = {**pod.get("securityContext", {}), **container["securityContext"]}
     assert may == {
         "runAsNonRoot": True,
-        "runAsUser": NOBODY,
-        "runAsGroup": NOBODY,
+        "runAsUser": NONE_MAY,
+        "runAsGroup": NONE_MAY,
         "seccompProfile": {"type": "RuntimeDefault"},
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -160,7 +160,7 @@ def test_it_serves_is_probed_and_ends_as_a_process(name, repository, tmp_path):
         status, mounts = server.status(), server.mounts()
         assert status["NoNewPrivs"] == "1"
         assert {int(status[caps], 16) for caps in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
-        assert status["Uid"].split()[0] == str(os.getuid() or NOBODY)
+        assert status["Uid"].split()[0] == str(os.getuid() or NONE_MAY)
         assert "ro" in mounts["/"] & mounts["/mnt/models"]
 
         def probe(kind, service=None):
@@ -194,7 +194,7 @@ def test_the_image_and_the_manifests_agree():
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
     said = {word: rest for word, _, rest in (line.partition(" ") for line in lines)}
     assert said["ENTRYPOINT"] == '["rnnserve"]'
-    assert said["USER"] == f"{NOBODY}:{NOBODY}"
+    assert said["USER"] == f"{NONE_MAY}:{NONE_MAY}"
     assert "/mnt/models" in said["CMD"]
     assert {shlex.split(pod["containers"][0]["image"])[0] for pod, _ in PODS.values()} == {
         "registry.example/rnnserve:0.2.0"

@@ -17,9 +17,9 @@ import pytest
 
 from support.waiting import PATIENCE
 
-__all__ = ["NOBODY", "Confined", "confined", "need_namespaces"]
+__all__ = ["NONE_MAY", "Confined", "confined", "need_namespaces"]
 
-NOBODY = 65534
+NONE_MAY = 65534
 DESCRIPTORS = 1024
 """Few, as some container engines give."""
 
@@ -110,7 +110,7 @@ def _unshared(*lines: str, command: Sequence[str]) -> list[str]:
     if os.getuid():
         as_user = ["--user", "--map-current-user", "--keep-caps"]
     else:
-        drop += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        drop += [f"--reuid={NONE_MAY}", f"--regid={NONE_MAY}", "--clear-groups"]
     limited = ["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", *command]
     all_lines = [
         shlex.join([sys.executable, "-c", _LOOPBACK_UP]),

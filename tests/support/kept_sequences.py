@@ -9,6 +9,8 @@ __all__ = ["FakeCaller", "fake_served"]
 class FakeCaller:
     """A caller on a connection."""
 
+    grant = None
+
     def __init__(self, connection: str = "ipv4:10.0.0.1:50000", identity: str = "") -> None:
         self._connection, self._identity = connection, identity
 

@@ -28,10 +28,12 @@ room                     what it does
 `connections/`           what both transports do with the connections of clients
 `sockets/`               ports, listening, telling clients to go elsewhere
 `process/`               threads, memory and descriptors that the system gives
+`access/`                whose calls are answered: tokens, and what each may do
 `signing/`               which signatures let a version serve
 `observing/`             what is told of single requests: lines of the log, and spans
 `counting/`              counts that outlive their process, and the text that Prometheus reads
 `settings.py`            every option, declared once
+`access_settings.py`     those that say whose calls are answered
 `signature_settings.py`  those of signed versions
 `option.py`              how a field of the settings is an option of the command line
 `errors.py`              what can go wrong, and the gRPC status of each

@@ -22,6 +22,9 @@
     ├── Cancelled           CANCELLED            the caller cancelled, or its connection broke
     ├── Unsupported         UNIMPLEMENTED        the protocol has it, this server does not
     ├── SessionEnded        FAILED_PRECONDITION  the session could be continued, and cannot any more: begin a new one
+    ├── Unauthenticated     UNAUTHENTICATED      the call brings no token that is valid (`access.refusals`)
+    ├── PermissionDenied    PERMISSION_DENIED    its token is not for that (likewise)
+    ├── TokenLimitReached   RESOURCE_EXHAUSTED   the calls of its token take as much as they may (likewise)
     └── InternalError       INTERNAL             a defect of the server; the log has the detail, under the message's id
 
     StartError                                   the server cannot start as asked; never sent to a client

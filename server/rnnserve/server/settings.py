@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from rnnserve.common.request_lines import LOG_REQUESTS
+from rnnserve.server.access_settings import AccessSettings
 from rnnserve.server.errors import StartError
 from rnnserve.server.option import option, read_count, read_model_name, read_period, read_port, read_seconds
 from rnnserve.server.signature_settings import SignatureSettings
@@ -24,8 +25,8 @@ _RESPONSE_HEAD = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(SignatureSettings):
-    """How to serve.
+class Settings(AccessSettings, SignatureSettings):
+    """How to serve; whose calls are answered is in `AccessSettings`, which versions in `SignatureSettings`.
 
     Attributes:
         repository: The folder with the models.
@@ -84,8 +85,7 @@ class Settings(SignatureSettings):
 
     Raises:
         StartError: If only one of certificate and key is given, or `tls_client_ca` without them; if `max_held_bytes`
-            leaves a connection less than its largest message; or if `load_model` is given without `model_control`
-            "explicit".
+            leaves a connection less than its largest message; or if an option lacks the one that it is for.
     """
 
     repository: Path = dataclasses.field(
@@ -314,15 +314,15 @@ class Settings(SignatureSettings):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             choices = field.metadata["option"].choices if "option" in field.metadata else ()
-            if choices and getattr(self, field.name) not in choices:
-                name = field.name.replace("_", "-")
-                raise StartError(f"--{name} {getattr(self, field.name)!r}: choose from {', '.join(choices)}")
+            if choices and (value := getattr(self, field.name)) not in choices:
+                raise StartError(f"--{field.name.replace('_', '-')} {value!r}: choose from {', '.join(choices)}")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise StartError("TLS needs both --tls-certificate and --tls-key")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise StartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
         if self.load_model and self.model_control != "explicit":
             raise StartError("--load-model needs --model-control explicit; otherwise all models are loaded")
+        self.check_access()
         least = 2 * max(self.max_message_bytes, 2 * self.max_response_bytes + _RESPONSE_HEAD)
         if self.max_held_bytes < least:
             raise StartError(

@@ -19,6 +19,8 @@ KEY = "a secret of 16 or more"
 class Peer:
     """What sends requests: a connection of a host."""
 
+    grant = None
+
     def __init__(self, host, port):
         self.name = f"ipv4:{host}:{port}"
 

@@ -13,6 +13,8 @@ from support.kept_prefixes import NAME, inputs, parsed
 
 
 class Caller:
+    grant = None
+
     def peer(self):
         return "ipv4:127.0.0.1:1"
 

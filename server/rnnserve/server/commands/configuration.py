@@ -29,6 +29,9 @@ _PREFIX = "RNNSERVE_"
 CONFIG_VARIABLE = "RNNSERVE_CONFIG"
 """The variable that names the file where `--config` does not."""
 
+_OTHERS_VARIABLES = (CONFIG_VARIABLE, "RNNSERVE_TOKEN_FILE")
+"""Variables that are no option's: the second is that of clients, which may run beside."""
+
 _MOST_BYTES = 1 << 20
 
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -194,7 +197,7 @@ def _read_environment(environment: Mapping[str, str]) -> Layer:
     by_variable = {_PREFIX + declared.name.upper(): declared for declared in OPTIONS}
     layer: Layer = {}
     for variable, text in environment.items():
-        if not variable.startswith(_PREFIX) or variable == CONFIG_VARIABLE:
+        if not variable.startswith(_PREFIX) or variable in _OTHERS_VARIABLES:
             continue
         if _OF_KUBERNETES.fullmatch(f"{variable}={text}"):
             continue

@@ -236,6 +236,8 @@ def _command_line(options: CommandSettings, settings: Settings, folder: Path) ->
     command += [f"--log-requests={settings.log_requests}", *(["--traces"] if settings.traces else [])]
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
     command += [f"--allow-host={name}" for name in options.http_allow_host]
+    if settings.tokens is not None:
+        command.append("--asks-for-tokens")
     for name in ("tls_certificate", "tls_key", "tls_client_ca"):
         value = getattr(settings, name)
         if value is not None:

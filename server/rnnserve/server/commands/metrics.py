@@ -4,8 +4,10 @@ import contextlib
 import importlib.metadata
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from rnnserve.common.front_counts import FrontCounts
+from rnnserve.server.access.gate import open_gate
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.scrape_process import ScrapeProcess
 from rnnserve.server.counting.endpoint import MetricsEndpoint
@@ -33,12 +35,14 @@ class Metrics:
         port: Where they are served; None where they have no port of their own.
     """
 
-    def __init__(self, *, has_triton_names: bool) -> None:
+    def __init__(self, *, has_triton_names: bool, tokens: Path | None = None) -> None:
         """Start with no counts.
 
         Args:
             has_triton_names: Whether Triton's names are told, too.
+            tokens: File of the tokens that scrapers have to bring one of; None where they need none.
         """
+        self._tokens = tokens
         self.totals = Totals()
         self.count_gauges: Callable[[], None] = lambda: None
         self.port: int | None = None
@@ -52,7 +56,12 @@ class Metrics:
 
     def options(self) -> list[str]:
         """The options of a process that gives the same."""
-        return [f"--server-version={self._version}", *([] if self._has_triton_names else ["--no-triton-metrics"])]
+        options = [f"--server-version={self._version}"]
+        if not self._has_triton_names:
+            options.append("--no-triton-metrics")
+        if self._tokens is not None:
+            options.append(f"--tokens={self._tokens}")
+        return options
 
 
 @contextlib.contextmanager
@@ -69,7 +78,7 @@ def metrics_served(
     Raises:
         StartError: If the port cannot be had.
     """
-    metrics = Metrics(has_triton_names=not command.no_triton_metrics)
+    metrics = Metrics(has_triton_names=not command.no_triton_metrics, tokens=settings.tokens)
     metrics.totals.fronts += fronts
     listeners: list[socket.socket] = []
     if settings.private_sockets is not None:
@@ -84,7 +93,7 @@ def metrics_served(
     endpoint: MetricsEndpoint | ScrapeProcess
     if command.workers > 1:
         metrics.totals.add(used_table())  # what the supervisor counts itself
-        endpoint = MetricsEndpoint(listeners, metrics.text)
+        endpoint = MetricsEndpoint(listeners, metrics.text, open_gate(settings.tokens))
     else:  # the lane is in this process: a scrape would take its interpreter for milliseconds
         endpoint = ScrapeProcess(listeners, metrics.options(), fronts, lambda: metrics.count_gauges())
     endpoint.start()

@@ -21,6 +21,7 @@ from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.configuration import MissingOption, read_configuration
 from rnnserve.server.commands.ending import Ending, end_at_once
+from rnnserve.server.commands.exposure import exposure
 from rnnserve.server.commands.http_front import http_front, page_address
 from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import add_options, given_options, write_options
@@ -309,6 +310,8 @@ def _log_start(settings: Settings, options: str) -> None:
     """Log what serves from now on, and the options that differ from their defaults."""
     version = importlib.metadata.version("rnnserve")
     _log.info("rnnserve %s serves %s, process %d: %s", version, settings.repository, os.getpid(), options or "defaults")
+    if warning := exposure(settings):
+        _log.warning("%s", warning)
     if settings.http_port is not None:
         _log.info("a page of what serves: %s", page_address(settings))
 

@@ -12,6 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from rnnserve.protos.access_table import METRICS_ROUTE, ROUTES
+from rnnserve.protos.protocol_words import AUTHORIZATION
+from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.refusals import PermissionDenied, Unauthenticated
 from rnnserve.server.counting.exposition import CONTENT_TYPE
 
 __all__ = ["MetricsEndpoint"]
@@ -28,13 +32,17 @@ _PATHS = ("/metrics", "/")
 class MetricsEndpoint:
     """Answers on sockets that listen."""
 
-    def __init__(self, listeners: Sequence[socket.socket], scrape: Callable[[], bytes]) -> None:
+    def __init__(
+        self, listeners: Sequence[socket.socket], scrape: Callable[[], bytes], gate: Gate | None = None
+    ) -> None:
         """Prepare.
 
         Args:
             listeners: The sockets; they are closed at the end.
             scrape: A function that gives the text.
+            gate: Gate that says which scrapers are answered; None for all of them.
         """
+        self._gate = gate
         self._listeners = listeners
         self._scrape = scrape
         self._wake, self._woken = socket.socketpair()
@@ -88,13 +96,33 @@ class MetricsEndpoint:
             if not data or len(asked) > _MOST_BYTES or time.monotonic() > deadline:
                 return
         method, path = [*asked.split(b" ", 2), b"", b""][:2]
-        status, kind, body = "200 OK", CONTENT_TYPE, b""
+        status, kind, body, more = "200 OK", CONTENT_TYPE, b"", ""
         if method not in (b"GET", b"HEAD"):
             status, kind, body = "405 Method Not Allowed", "text/plain", b"GET /metrics\n"
         elif path.split(b"?")[0].decode("latin-1") not in _PATHS:
             status, kind, body = "404 Not Found", "text/plain", b"the metrics are at /metrics\n"
         else:
-            body = self._scrape()
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            try:
+                self._let_in(asked)
+                body = self._scrape()
+            except Unauthenticated as error:
+                status, kind, body = "401 Unauthorized", "text/plain", f"{error}\n".encode()
+                more = "WWW-Authenticate: Bearer\r\n"
+            except PermissionDenied as error:
+                status, kind, body = "403 Forbidden", "text/plain", f"{error}\n".encode()
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
         connection.settimeout(_SECONDS)
-        connection.sendall(head.encode() + (b"" if method == b"HEAD" else body))
+        connection.sendall(f"{head}{more}\r\n".encode() + (b"" if method == b"HEAD" else body))
+
+    def _let_in(self, asked: bytes) -> None:
+        """Have the gate look at a request.
+
+        Raises:
+            PermissionDenied: If its token is not for metrics.
+            Unauthenticated: If it brings no token that is valid.
+        """
+        if self._gate is not None:
+            self._gate.look(time.monotonic())
+            lines = [line.partition(":") for line in asked.decode("latin-1").split("\r\n")[1:]]
+            said = [(AUTHORIZATION, value.strip()) for name, _, value in lines if name.lower() == AUTHORIZATION]
+            self._gate.admit_to(ROUTES[METRICS_ROUTE], said)

@@ -10,7 +10,7 @@ from itertools import chain
 
 from rnnserve.common.front_counts import NUMBERS
 from rnnserve.server.counting import places
-from rnnserve.server.counting.families import OF_FRONTS, OF_OTHER, OF_PROCESS, OF_VERSIONS, TRITON, Family
+from rnnserve.server.counting.families import OF_FRONTS, OF_OTHER, OF_PROCESS, OF_TOKENS, OF_VERSIONS, TRITON, Family
 from rnnserve.server.counting.table import OTHER
 from rnnserve.server.counting.totals import Total
 
@@ -59,11 +59,13 @@ class Exposition:
         if not self._text or found != self._names or bool(certificate) != self._has_certificate:
             self._names, self._has_certificate = found, bool(certificate)
             self._text = self._form(found)
-        rows = [totals[model, version].counts for model, version, _ in found if model != OTHER]
-        others = [totals[model, version].counts for model, version, _ in found if model == OTHER]
+        rows, others, tokens = (
+            [totals[model, version].counts for model, version, _ in names] for names in _by_kind(found)
+        )
         numbers = chain(
             _numbers(self._of_versions, rows, others),
             _numbers(OF_PROCESS, [process]),
+            _numbers(OF_TOKENS, tokens),
             _numbers(OF_FRONTS, [of_fronts]),
             [certificate] if certificate else [],
             [restarts.get(reason, 0) for reason in _RESTARTS],
@@ -72,10 +74,16 @@ class Exposition:
 
     def _form(self, names: _Names) -> str:
         """Write all that is no number."""
-        labels = [_labels({"model": model, "version": version}) for model, version, _ in names if model != OTHER]
-        others = [_labels({"model": model, "version": version}) for model, version, _ in names if model == OTHER]
+        of_models, of_others, of_tokens = _by_kind(names)
+        labels, others = (
+            [_labels({"model": model, "version": version}) for model, version, _ in kind]
+            for kind in (of_models, of_others)
+        )
+        tokens = [_labels({"token": places.token_of_row(row)}) for row, _, _ in of_tokens]
         made = [_family(family, labels, others) for family in self._of_versions]
-        made += [_family(family, [""]) for family in OF_PROCESS + OF_FRONTS]
+        made += [_family(family, [""]) for family in OF_PROCESS]
+        made += [_family(family, tokens) for family in OF_TOKENS]
+        made += [_family(family, [""]) for family in OF_FRONTS]
         if self._has_certificate:
             made.append(_head("rnnserve_tls_not_after_timestamp_seconds", "gauge", "When the certificate ends."))
             made.append("rnnserve_tls_not_after_timestamp_seconds %d\n")
@@ -103,6 +111,14 @@ def exposition(
 
 _PROCESS = ("", "")
 _OF_OTHER = {family.name: family for family in OF_OTHER}
+
+
+def _by_kind(names: _Names) -> tuple[_Names, _Names, _Names]:
+    """Those of versions, of what has no model, and of tokens."""
+    kinds: tuple[_Names, _Names, _Names] = [], [], []
+    for entry in names:
+        kinds[1 if entry[0] == OTHER else 2 if places.token_of_row(entry[0]) else 0].append(entry)
+    return kinds
 
 
 def _by_name(found: tuple[str, str, dict[str, str]]) -> tuple[str, str]:

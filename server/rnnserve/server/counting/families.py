@@ -12,7 +12,7 @@ from operator import itemgetter
 from rnnserve.common import front_counts
 from rnnserve.server.counting import places
 
-__all__ = ["LABELS", "OF_FRONTS", "OF_OTHER", "OF_PROCESS", "OF_VERSIONS", "TRITON", "Family"]
+__all__ = ["LABELS", "OF_FRONTS", "OF_OTHER", "OF_PROCESS", "OF_TOKENS", "OF_VERSIONS", "TRITON", "Family"]
 
 LABELS = "LABELS"
 
@@ -232,6 +232,12 @@ OF_PROCESS = (
         "Times that a process found new files for TLS on its gRPC port.",
         [('{outcome="ready"}', places.TLS_RELOADED), ('{outcome="refused"}', places.TLS_NOT_RELOADED)],
     ),
+    Family(
+        "rnnserve_tokens_reload_total",
+        "counter",
+        "Times that a process has read a changed file of tokens; one that is refused changes nothing.",
+        [('{outcome="ready"}', places.TOKENS_READ), ('{outcome="refused"}', places.TOKENS_NOT_READ)],
+    ),
     _of_process(
         "rnnserve_drain_duration_seconds",
         "summary",
@@ -240,6 +246,12 @@ OF_PROCESS = (
         form="%r",
     ),
 )
+
+OF_TOKENS = (
+    _one("rnnserve_token_requests_total", "counter", "Inference requests let in, by token.", places.TOKEN_REQUESTS),
+    _one("rnnserve_token_limited_total", "counter", "Requests that a token's limits refused.", places.TOKEN_LIMITED),
+)
+"""What there is of each token (--tokens)."""
 
 _STATUSES = len(front_counts.STATUSES) + 1
 _TLS_RELOADS = _STATUSES + len(front_counts.ENDED)

@@ -8,6 +8,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, Unauthenticated
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
@@ -72,12 +73,18 @@ __all__ = [
     "TLS_NOT_AFTER",
     "TLS_NOT_RELOADED",
     "TLS_RELOADED",
+    "TOKENS_NOT_READ",
+    "TOKENS_READ",
+    "TOKEN_LIMITED",
+    "TOKEN_REQUESTS",
     "WAIT_BUCKETS",
     "WAIT_SECONDS",
     "is_settled",
     "refusal_place",
     "refusals",
+    "row_of_token",
     "runs",
+    "token_of_row",
 ]
 
 _FINE_BOUNDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3)
@@ -95,9 +102,13 @@ WAIT_SECONDS, RUN_SECONDS, REQUEST_RUN_SECONDS, FAILED_SECONDS, READY, QUEUED = 
 HELD_BYTES, SEQUENCES, IN_FLIGHT, TLS_NOT_AFTER = range(14, 18)
 EVICTED, LOADED, NOT_LOADED, RELOADED, NOT_RELOADED, DRAINS, DRAIN_SECONDS, HOSTILE = range(18, 26)
 TLS_RELOADED, TLS_NOT_RELOADED = range(26, 28)
+TOKENS_READ, TOKENS_NOT_READ = range(28, 30)
+
+# Of a token, in a row of its own (`row_of_token`): the requests that were let in, and those that its limits refused.
+TOKEN_REQUESTS, TOKEN_LIMITED = range(30, 32)
 
 _DURATION_PLACES = len(SECONDS_BOUNDS) + 1
-ANSWER_BUCKETS = 28
+ANSWER_BUCKETS = 32
 WAIT_BUCKETS = ANSWER_BUCKETS + _DURATION_PLACES
 RUN_BUCKETS = WAIT_BUCKETS + _DURATION_PLACES
 ROW_BUCKETS = RUN_BUCKETS + _DURATION_PLACES
@@ -126,6 +137,9 @@ _REASONS: tuple[type[ServeError], ...] = (
     Cancelled,
     Unsupported,
     SessionEnded,
+    Unauthenticated,
+    PermissionDenied,
+    TokenLimitReached,
 )
 
 REFUSALS = tuple((kind.status, re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()) for kind in _REASONS)
@@ -138,6 +152,8 @@ PLACES = HTTP_REFUSED + len(REFUSALS)
 LAYOUT = hashlib.sha256(repr((SECONDS_BOUNDS, ROW_BOUNDS, REFUSALS, PLACES)).encode()).digest()[:8]
 """What a table begins with, so that processes of two releases do not read one another's wrongly."""
 
+_MARK = "token "
+
 _PLACE_OF: dict[type, int] = {kind: REFUSED + index for index, kind in enumerate(_REASONS)}
 ROW_BUCKET = tuple(ROW_BUCKETS + bisect_left(ROW_BOUNDS, rows) for rows in range(ROW_BOUNDS[-1] + 1))
 """The place of a run's rows, as far as there are bounds; all others' is the last one."""
@@ -147,6 +163,16 @@ def refusal_place(error: ServeError, *, is_http: bool = False) -> int:
     """The place of an error's count; that of the nearest class above it, where it has none."""
     place = next(_PLACE_OF[kind] for kind in (*type(error).__mro__, InternalError) if kind in _PLACE_OF)
     return place + len(REFUSALS) if is_http else place
+
+
+def row_of_token(name: str) -> tuple[str, str]:
+    """Give what stands for model and version in the row of a token: no model has such a name."""
+    return f"{_MARK}{name}", ""
+
+
+def token_of_row(model: str) -> str:
+    """Give the name of the token whose row this is; empty for other rows."""
+    return model.removeprefix(_MARK) if model.startswith(_MARK) else ""
 
 
 def refusals(counts: Sequence[float]) -> list[float]:

@@ -7,9 +7,11 @@ import argparse
 import signal
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.parent_death import die_with_parent
+from rnnserve.server.access.gate import Gate
 from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition
 from rnnserve.server.counting.table import CountTable
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--front-fd", type=int, action="append", default=[])
     parser.add_argument("--server-version", required=True)
     parser.add_argument("--no-triton-metrics", action="store_true")
+    parser.add_argument("--tokens", type=Path)
     args = parser.parse_args(arguments)
     die_with_parent(args.lifeline_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
@@ -35,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     totals.fronts += [FrontCounts(fd) for fd in args.front_fd]
     exposition = Exposition(args.server_version, has_triton_names=not args.no_triton_metrics)
     listeners = [socket.socket(fileno=fd) for fd in args.listen_fd]
-    MetricsEndpoint(listeners, lambda: exposition.text(totals.sums(), totals.restarts, totals.of_fronts())).serve()
+    gate = None if args.tokens is None else Gate(args.tokens)
+    MetricsEndpoint(
+        listeners, lambda: exposition.text(totals.sums(), totals.restarts, totals.of_fronts()), gate
+    ).serve()
 
 
 if __name__ == "__main__":

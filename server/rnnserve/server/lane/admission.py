@@ -37,6 +37,7 @@ class Admission:
         self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
         self._of_sequences: dict[RequestPrefix, RequestPrefix | None] = {}
         self._generation = service.repository.generation
+        self._asks_for_tokens = service.settings.tokens is not None
 
     def models_have_changed(self) -> bool:
         """Drop the prefixes where what serves has changed since the last call; return whether it has."""
@@ -54,7 +55,12 @@ class Admission:
 
     def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
         """The prefix of all of these where it is one, known, and none has varying fields; None otherwise."""
-        return self._prefixes.shared(calls)
+        prefix = self._prefixes.shared(calls)
+        if prefix is not None and self._asks_for_tokens:
+            name = prefix.served.model.name
+            if not all(call.grant is None or call.grant.is_for(name) for call in calls):
+                return None  # those that are for it are admitted one by one
+        return prefix
 
     def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
         """Admit calls that arrived together; refuse those that do not pass the boundary.
@@ -88,6 +94,8 @@ class Admission:
             call.payload = payload
             found = self._prefixes.recognise(payload)
         if found is not None:
+            if call.grant is not None:
+                call.grant.check_model(found.prefix.served.model.name)
             recognised = RecognisedCall(call, found, arrived, service)
             if found.sequence is None:
                 return recognised

@@ -4,6 +4,8 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from rnnserve.server.access.gate import Grant
+from rnnserve.server.access.usage import Usage
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http
 from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
@@ -43,10 +45,15 @@ class ArrivedRequest(abc.ABC):
         deadline: In seconds on the clock of `clock`; far in the future where the caller set none.
         is_answered: Whether it has been answered or refused.
         held_bytes: What it holds of the lane's budget.
+        grant: What its token admits to; None where it was let in for all models.
+        usage: What its token's requests take, where that is limited; until it is answered.
         stream: The stream that it came on; None for a call of its own.
     """
 
-    __slots__ = ("_connection", "_lane", "_room", "deadline", "held_bytes", "is_answered", "payload", "stream")
+    __slots__ = (
+        "_connection", "_lane", "_room", "deadline", "grant", "held_bytes", "is_answered", "payload", "stream",
+        "usage",
+    )  # fmt: skip
 
     def __init__(self, lane: CallServices, payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
         self._lane = lane
@@ -55,6 +62,8 @@ class ArrivedRequest(abc.ABC):
         self.stream = stream
         self.is_answered = False
         self.held_bytes = 0  # bytes of the lane's budget
+        self.grant: Grant | None = None
+        self.usage: Usage | None = None
         self._connection = ""  # its name, where that was asked for
         self._room = 0  # bytes of a response that its held bytes are for
 
@@ -81,6 +90,18 @@ class ArrivedRequest(abc.ABC):
     @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
         """Send an error."""
+
+    def let_in(self, grant: Grant) -> None:
+        """Count it among the requests of its token.
+
+        Raises:
+            TokenLimitReached: If these are as many as may be.
+            Unauthenticated: If the token is no more.
+        """
+        if grant.valid_token().models is not None:
+            self.grant = grant
+        if grant.usage.begin():
+            self.usage = grant.usage
 
     def hold(self, size: int) -> None:
         """Take bytes from the lane's budget, in the place of those that it holds.
@@ -175,6 +196,8 @@ class LaneCall(ArrivedRequest):
         self.payload = b""
         self.is_answered = False
         self.held_bytes = 0
+        self.grant = None
+        self.usage = None
         self._connection = ""
         self._room = 0
         self.call = call
@@ -214,6 +237,8 @@ class LaneCall(ArrivedRequest):
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
+        if self.usage is not None:
+            self.usage.end()
         if self._told and self._is_of_http():
             count_http_answer(answering.counts)
         self.payload = b""  # what is sent may wait for its reader for long
@@ -236,6 +261,8 @@ class LaneCall(ArrivedRequest):
         count_refusal(error, is_http=self._is_of_http())
         request_id = tell_refusal(self, error)
         self.is_answered = True
+        if self.usage is not None:
+            self.usage.end()
         self.payload = b""
         operations = self._lane.operations
         close = () if self._is_watched else (operations.close,)

@@ -21,17 +21,18 @@ from typing import Any
 
 import grpc
 
+from rnnserve.server.access.gate import Gate
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, from_wall_clock, now
-from rnnserve.server.connections.byte_budget import LARGE, SMALL, ByteBudget
+from rnnserve.server.connections.byte_budget import SMALL, ByteBudget
 from rnnserve.server.connections.held_answers import HeldAnswers
 from rnnserve.server.connections.private_socket import said_of_peer
 from rnnserve.server.errors import InternalError, ServeError, Unsupported
 from rnnserve.server.grpcio_private.lasting import run_lasting
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.grpcio_private.socket_reading import LONG_AGO, ArrivalPace, use_serving_queue
+from rnnserve.server.lane.arrivals import Arrivals
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
-from rnnserve.server.lane.front_stream import FrontBatch
 from rnnserve.server.lane.late_calls import LATE_SECONDS, LateCalls, receive_window
 from rnnserve.server.lane.new_streams import Acceptance, NewStreams
 from rnnserve.server.lane.open_streams import OpenStreams
@@ -83,6 +84,7 @@ class Lane(HeldAnswers):
         stream_method: str = "",
         max_streams: int = 0,
         front_method: str = "",
+        gate: Gate | None = None,
     ) -> None:
         """Register the methods; `start` begins to serve them, after the server has been started.
 
@@ -95,12 +97,15 @@ class Lane(HeldAnswers):
             stream_method: The name of the same with a stream of requests and one of responses; empty for none.
             max_streams: Number of calls of `stream_method` that may be open.
             front_method: The name of a front's method (`front_stream`), whose socket's calls say whose they are.
+            gate: Gate that lets calls in; None for all of them.
         """
         super().__init__()
         self._cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
         self.operations = Operations(self._cygrpc)
         self._method = method
         self._handler = handler
+        self._gate = gate
+        self._arrivals = Arrivals(method, handler, gate)
         self.budget = budget
         self._end_connection = end_connection
         self._core = server._state.server  # type: ignore[attr-defined]  # noqa: SLF001 - see above
@@ -108,7 +113,7 @@ class Lane(HeldAnswers):
         self._believes_callers = bool(front_method)
         self._streams = OpenStreams(max_streams)
         self._exhausted = self._cygrpc.StatusCode.resource_exhausted
-        self._new = NewStreams(self, self._streams, self._exhausted, end_connection)
+        self._new = NewStreams(self, self._streams, self._exhausted, end_connection, gate)
         self._acceptances: list[Acceptance] = []
         if stream_method:
             self._acceptances.append(Acceptance(stream_method, self._new.begin, _OUTSTANDING_STREAMS))
@@ -205,7 +210,7 @@ class Lane(HeldAnswers):
             return  # the server is being stopped
         self._accept(kind.method, kind)
         self._open_calls += 1
-        kind.open(event)
+        kind.open(event, kind.method)
 
     def _receive_waiting(self) -> None:
         """Receive the messages whose turn it is, beside those that do not arrive."""
@@ -218,7 +223,7 @@ class Lane(HeldAnswers):
         queue, window, unfinished, pace = self._queue, self._window, self._unfinished, self._pace
         poll, request_call, receive = queue.poll, self._core.request_registered_call, self.operations.receive_message
         method, may_accept, shut_down = self._method, self._may_accept, self._cygrpc.CompletionType.queue_shutdown
-        arrived, believes_callers = self._arrived, self._believes_callers
+        arrived, believes_callers, gate, arrivals = self._arrived, self._believes_callers, self._gate, self._arrivals
         call: LaneCall | None = None  # whose message is to be received
         message: ArrivedRequest | None = None
         turn_at = time.time() + _IDLE_SECONDS
@@ -270,7 +275,9 @@ class Lane(HeldAnswers):
                     if deadline < NO_DEADLINE:
                         deadline = from_wall_clock(deadline)
                     call = LaneCall(self, event.call, deadline, told, metadata)
-                    if window.taken < window.limit:
+                    if gate is not None and not arrivals.lets_in(call, event.invocation_metadata):
+                        call = None
+                    elif window.taken < window.limit:
                         window.taken += 1
                     else:
                         window.wait(call)
@@ -297,10 +304,12 @@ class Lane(HeldAnswers):
                 unfinished[call] = None
                 call.call.start_server_batch((receive(0),), call)
             if message is not None:
-                if len(message.payload) <= SMALL:
+                if len(message.payload) <= SMALL and (
+                    gate is None or (type(message) is LaneCall and message.usage is None)
+                ):
                     arrived.append(message)
                 else:
-                    arrived += self._take_large(message)
+                    arrived += arrivals.take(message)
                 if len(arrived) >= MAX_REQUESTS or (self._came_alone and self._open_calls == 1 and arrived):
                     self._hand_on()
             event = tag = call = payload = message = None  # a call lives as long as anything that refers to it
@@ -332,18 +341,3 @@ class Lane(HeldAnswers):
             self.handing_on = 0
             if self._new.fronts:
                 self._new.send_collected()
-
-    def _take_large(self, request: Any) -> list[ArrivedRequest]:  # noqa: ANN401 - a request, or many
-        """Take a request's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
-        if type(request) is FrontBatch:
-            return request.small(self._take_large)
-        try:
-            request.hold(len(request.payload))
-            if len(request.payload) <= LARGE:
-                return [request]
-            self._handler.take_large(request)
-        except ServeError as error:
-            request.refuse(error)
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
-            request.refuse(InternalError.hiding(error))
-        return []

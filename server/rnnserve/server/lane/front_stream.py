@@ -72,6 +72,8 @@ class FrontRequest(ArrivedRequest):
         self.deadline = arrived + entry.timeout
         self.is_answered = False
         self.held_bytes = 0
+        self.grant = None
+        self.usage = None
         self._connection = of_http(entry.peer)
         self._room = 0
         self._front = front
@@ -124,6 +126,8 @@ class FrontRequest(ArrivedRequest):
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
+        if self.usage is not None:
+            self.usage.end()
         self.payload = b""
         self.on_cancel = None
         self._front.answered(self, status, response, message)
@@ -143,13 +147,6 @@ class FrontBatch:
 
     def __init__(self, requests: list[FrontRequest]) -> None:
         self.requests = requests
-
-    def small(self, take_large: Callable[[FrontRequest], list[ArrivedRequest]]) -> list[ArrivedRequest]:
-        """Give the small ones, and what `take_large` gives of each of the others."""
-        taken: list[ArrivedRequest] = []
-        for request in self.requests:
-            taken += [request] if len(request.payload) <= SMALL else take_large(request)
-        return taken
 
 
 class FrontStream:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from rnnserve.server.access.gate import Gate
 from rnnserve.server.clock import from_wall_clock
 from rnnserve.server.connections.private_socket import is_private
-from rnnserve.server.errors import TooManyStreams, Unsupported
+from rnnserve.server.errors import ServeError, Unsupported
 from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.front_stream import FrontServices, FrontStream
 from rnnserve.server.lane.open_streams import GAVE_WAY, OpenStreams
@@ -29,7 +30,7 @@ class Acceptance(NamedTuple):
     """
 
     method: str
-    open: Callable[[Any], None]
+    open: Callable[[Any, str], None]
     outstanding: int
 
 
@@ -48,7 +49,12 @@ class NewStreams:
     """
 
     def __init__(
-        self, lane: LaneServices, streams: OpenStreams, exhausted: object, end_connection: Callable[[str], None]
+        self,
+        lane: LaneServices,
+        streams: OpenStreams,
+        exhausted: object,
+        end_connection: Callable[[str], None],
+        gate: Gate | None = None,
     ) -> None:
         """Begin none yet.
 
@@ -57,28 +63,32 @@ class NewStreams:
             streams: Open streams of clients.
             exhausted: Status, as grpcio has it, of a stream that gives way to another.
             end_connection: Function that ends a connection, by its name, without a long wait.
+            gate: Gate that lets them in; None for all of them.
         """
         self._lane = lane
         self._streams = streams
         self._exhausted = exhausted
         self._end_connection = end_connection
+        self._gate = gate
         self.fronts: set[FrontStream] = set()
         self._is_going = False
 
-    def begin(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Begin a client's stream, or refuse it."""
+    def begin(self, event: Any, method: str) -> None:  # noqa: ANN401 - grpcio's own
+        """Begin a client's stream of a method, or refuse it."""
         deadline = from_wall_clock(event.call_details.deadline)
         name = event.call.peer().decode()
+        metadata = self.few_fields(event) if len(event.invocation_metadata) > MANY_FIELDS else event.invocation_metadata
         try:
+            grant = None if self._gate is None else self._gate.admit(method, event.invocation_metadata)
             displaced = self._streams.make_room(name)
-        except TooManyStreams as error:
-            LaneCall(self._lane, event.call, deadline, (), event.invocation_metadata).refuse(error)
+        except ServeError as error:
+            LaneCall(self._lane, event.call, deadline, (), metadata).refuse(error)
             return
         if displaced is not None:
             displaced.cancel(self._exhausted, GAVE_WAY)
-        metadata = self.few_fields(event) if len(event.invocation_metadata) > MANY_FIELDS else event.invocation_metadata
         connection = self._streams.connection(name)
         stream = LaneStream(self._lane, event.call, connection, deadline, metadata)
+        stream.grant = grant
         self._streams.add(stream)
         stream.begin()
 
@@ -88,7 +98,7 @@ class NewStreams:
             self._end_connection(event.call.peer().decode())
         return kept_metadata(event.invocation_metadata)
 
-    def begin_front(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def begin_front(self, event: Any, _: str) -> None:  # noqa: ANN401 - grpcio's own
         """Begin the stream of a front, or refuse it where it has not come over the private socket."""
         if not is_private(event.call.peer().decode()):
             deadline = from_wall_clock(event.call_details.deadline)

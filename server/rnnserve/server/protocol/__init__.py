@@ -5,7 +5,7 @@ In: messages, or the bytes of a ModelInfer request. Out: messages; for ModelInfe
 (`sequences`), or by the client (`sealed_states`). No transport is known here: the lane and the public transport
 both call `Service`.
 
-Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `observing`, `settings`, `errors`,
+Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `access`, `observing`, `settings`, `errors`,
 `error_texts`, `clock` and the contracts (`rnnserve.protos`); no gRPC.
 
 Threads: `sequence_moves`, `sequence_store`.

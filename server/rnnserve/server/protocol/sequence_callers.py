@@ -8,6 +8,7 @@ all connections share their ids, as in Triton.
 
 from typing import Protocol
 
+from rnnserve.server.access.gate import Grant
 from rnnserve.server.connections.private_socket import is_of_http
 
 __all__ = ["ANY_CONNECTION", "Caller", "StreamOwner", "origin_of", "scope_of_key"]
@@ -18,6 +19,10 @@ ANY_CONNECTION = ""
 
 class Caller(Protocol):
     """What sends a request."""
+
+    @property
+    def grant(self) -> Grant | None:
+        """What its token admits to; None where none was asked for."""
 
     def peer(self) -> str:
         """Name its connection, as gRPC does: "ipv4:127.0.0.1:50000"."""
@@ -31,12 +36,14 @@ class StreamOwner:
 
     Attributes:
         is_open: Whether it still is.
+        grant: What its token admits to; None where none was asked for.
     """
 
-    __slots__ = ("__weakref__", "is_open")
+    __slots__ = ("__weakref__", "grant", "is_open")
 
     def __init__(self) -> None:
         self.is_open = True
+        self.grant: Grant | None = None
 
 
 def scope_of_key(key: str) -> str:

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import model_config_pb2
-from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION
+from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, TOKENS
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.sequence_parameters import read_sequence_control
@@ -93,6 +93,8 @@ class Service:
         self.sequences = Sequences(settings)
         self.is_draining = False
         self._sealed_states = open_sealed_states(settings)
+        of_settings = {SEALED_SESSIONS: self._sealed_states is not None, TOKENS: settings.tokens is not None}
+        self._extensions = [*_EXTENSIONS, *[name for name, is_spoken in of_settings.items() if is_spoken]]
         self._control = ModelControl(live, settings.model_control)
         self._counts_of_others = counts_of_others
 
@@ -141,10 +143,13 @@ class Service:
             NoMemory: If there is no memory for its response.
             NotFound: If the repository does not have the model or version that it names.
             NotReady: If that model does not serve.
+            PermissionDenied: If the caller's token is not for that model.
             SessionEnded: If it is of a session that cannot be continued any more.
             Unsupported: If it asks for what this server does not do.
         """
         request = parse_request(payload, self.settings)
+        if caller is not None and caller.grant is not None:
+            caller.grant.check_model(request.model_name)
         if SESSION in request.parameters:
             return self._accept_session(request)
         served = self._version_asked(request, caller)
@@ -199,9 +204,7 @@ class Service:
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name the server, its version, and the extensions that it speaks."""
         return pb.ServerMetadataResponse(
-            name="rnnserve",
-            version=importlib.metadata.version("rnnserve"),
-            extensions=[*_EXTENSIONS, *([] if self._sealed_states is None else [SEALED_SESSIONS])],
+            name="rnnserve", version=importlib.metadata.version("rnnserve"), extensions=self._extensions
         )
 
     def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:

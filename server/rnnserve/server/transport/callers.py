@@ -2,6 +2,7 @@
 
 import grpc
 
+from rnnserve.server.access.gate import Grant
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http
 from rnnserve.server.lane.varying_fields import read_id
 from rnnserve.server.observing.origins import Origin, origin_of
@@ -14,12 +15,19 @@ class PublicCaller:
 
     Attributes:
         beginning: Of the request that is in hand, as many bytes as its id is found among.
+        grant: What its token admits to; None where none was asked for.
     """
 
-    __slots__ = ("_believes", "_context", "_method", "_name", "beginning")
+    __slots__ = ("_believes", "_context", "_method", "_name", "beginning", "grant")
 
     def __init__(
-        self, context: grpc.ServicerContext, method: str, *, believes: bool = True, beginning: bytes = b""
+        self,
+        context: grpc.ServicerContext,
+        method: str,
+        *,
+        believes: bool = True,
+        beginning: bytes = b"",
+        grant: Grant | None = None,
     ) -> None:
         """Ask nothing yet.
 
@@ -28,8 +36,10 @@ class PublicCaller:
             method: Name of the call's method.
             believes: Whether there is an HTTP front, whose calls say whose they are.
             beginning: Value of the attribute of the same name.
+            grant: Value of the attribute of the same name.
         """
         self.beginning = beginning
+        self.grant = grant
         self._method = method
         self._context = context
         self._believes = believes

@@ -13,14 +13,15 @@ from typing import Any
 
 import grpc
 
+from rnnserve.server.access.gate import open_gate
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, ByteBudget
 from rnnserve.server.connections.guard_thread import GuardThread
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.connections.private_socket import address_of_socket
-from rnnserve.server.counting.places import HOSTILE
-from rnnserve.server.counting.table import count_in_process
+from rnnserve.server.counting import places
+from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.lasting import make_serving_lasting
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
@@ -38,6 +39,7 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.listening import end_connection
 from rnnserve.server.sockets.ports import probe_port
+from rnnserve.server.transport.call_access import CallAccess, check_rows
 from rnnserve.server.transport.core_options import core_options, message_bytes
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.lane_transport import SERVICE, LaneTransport
@@ -85,12 +87,18 @@ class GrpcServer:
         self._repository = service.repository
         self._pools = pools = Pools.of(settings)
         self._hostile = HostileConnections(self._end_connection)
+        self._gate = open_gate(
+            settings.tokens,
+            closed_health=settings.closed_health,
+            on_reload=lambda holds: count_in_process(places.TOKENS_READ if holds else places.TOKENS_NOT_READ),
+        )
+        self._access = None if self._gate is None else CallAccess(self._gate, self._hostile.thread)
         make_serving_lasting()
         self._server = grpc.server(pools.control, options=core_options(settings, is_narrow=_is_narrow(settings)))
         self._budget = ByteBudget(settings.max_held_bytes)
         self._queued_on_lane: Callable[[], Mapping[Model, int]] = dict
-        self._health = HealthService(("", SERVICE), service.repository)
-        calls = PublicCalls(service, schedulers, self._budget)
+        self._health = HealthService(("", SERVICE), service.repository, gate=self._gate)
+        calls = PublicCalls(service, schedulers, self._budget, self._gate)
         self._add_service(SERVICE, calls.methods(pools.control, pools.loading, pools.inference, pools.streams))
         self._add_service(
             HEALTH_SERVICE,
@@ -137,6 +145,8 @@ class GrpcServer:
         self._guards.add(self._transport.look)
         if self._tls is not None:
             self._tls.follow()
+        if self._gate is not None:
+            self._guards.add(self._look_at_tokens)
 
     def set_ready(self, ready: bool) -> None:
         """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
@@ -222,7 +232,7 @@ class GrpcServer:
 
     def _end_connection(self, peer: str) -> None:
         """End a connection that harms. Among thousands it takes some milliseconds to find."""
-        count_in_process(HOSTILE)
+        count_in_process(places.HOSTILE)
         end_connection(self.port, peer)
 
     @property
@@ -239,6 +249,18 @@ class GrpcServer:
         """How many requests wait on the lane, by model."""
         return self._queued_on_lane()
 
+    def _look_at_tokens(self, at: float) -> None:
+        """Read the tokens again where their file has changed; end what they do not admit to any more."""
+        gate, access = self._gate, self._access
+        if gate is None or access is None or not gate.look(at):
+            return
+        access.end_revoked()
+        self._transport.end_revoked()
+        table = used_table()
+        for name, usage in gate.grants():
+            counts = table.row(*places.row_of_token(name))
+            counts[places.TOKEN_REQUESTS], counts[places.TOKEN_LIMITED] = usage.requests, usage.limited
+
     def _activity(self) -> Activity:
         return Activity(
             has_requests=bool(self._budget.held) or self._transport.is_receiving,
@@ -247,8 +269,12 @@ class GrpcServer:
         )
 
     def _add_service(self, name: str, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> None:
-        service = HeaderLimit(grpc.method_handlers_generic_handler(name, handlers), self._hostile)
-        self._server.add_generic_rpc_handlers((service,))
+        check_rows([f"/{name}/{method}" for method in handlers])
+        if self._access is None:
+            generic = grpc.method_handlers_generic_handler(name, handlers)
+        else:
+            generic = self._access.guarded(name, handlers)
+        self._server.add_generic_rpc_handlers((HeaderLimit(generic, self._hostile),))
 
     def _new_transport(self, service: Service, schedulers: Schedulers) -> Transport:
         """The lane where it is wanted and can run, or else grpcio's own threads."""
@@ -271,6 +297,7 @@ class GrpcServer:
             self._hostile.end_and_wait,
             self._port,
             settings,
+            self._gate,
         )
 
     def _bind_private_socket(self) -> None:

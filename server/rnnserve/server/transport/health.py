@@ -15,6 +15,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import health_pb2
+from rnnserve.protos.access_table import Need
+from rnnserve.server.access.gate import Gate
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, NotFound
 from rnnserve.server.repository.repository import Repository
@@ -36,14 +38,23 @@ _MAX_NAME = 1000
 class HealthService:
     """The states of the services: of the server and its inference service together, and of each model."""
 
-    def __init__(self, names: tuple[str, ...], repository: Repository, *, look_seconds: float = _LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        repository: Repository,
+        *,
+        look_seconds: float = _LOOK_SECONDS,
+        gate: Gate | None = None,
+    ) -> None:
         """Start with none serving.
 
         Args:
             names: Names of the services that serve together; the empty name stands for the server.
             repository: The models.
             look_seconds: Seconds after which a watch looks whether anything has changed, should none have told it.
+            gate: Gate that says who may ask for a model; None where anybody may.
         """
+        self._gate = gate
         self._names = names
         self._look_seconds = look_seconds
         self._repository = repository
@@ -69,7 +80,7 @@ class HealthService:
             self._is_shut_down, self._is_draining, self._serves = True, True, False
             self._changed.notify_all()
 
-    def check(self, payload: bytes, _: grpc.ServicerContext) -> bytes:
+    def check(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer Check.
 
         Raises:
@@ -77,12 +88,13 @@ class HealthService:
             NotFound: If the service is not known.
         """
         name = _read_name(payload)
+        self._check_access(name, context)
         status = self._status(name)
         if status == _Response.SERVICE_UNKNOWN:
             raise self._unknown(name)
         return _Response(status=status).SerializeToString()
 
-    def list(self, payload: bytes, _: grpc.ServicerContext) -> bytes:
+    def list(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
         """Answer List.
 
         Raises:
@@ -93,7 +105,8 @@ class HealthService:
         except DecodeError:
             raise InvalidRequest("not a grpc.health.v1.HealthListRequest") from None
         response = health_pb2.HealthListResponse()
-        for name in (*self._names, *self._models()):
+        grant = None if self._gate is None else self._gate.grant_of(context.invocation_metadata())
+        for name in (*self._names, *[name for name in self._models() if grant is None or grant.is_for(name)]):
             response.statuses[name].status = self._status(name)
         return response.SerializeToString()
 
@@ -107,12 +120,14 @@ class HealthService:
             NotFound: If the service is not known, and its name is too long for any.
         """
         name = _read_name(payload)
+        self._check_access(name, context)
         if len(name) > _MAX_NAME:
             raise self._unknown(name)
         if not context.add_callback(self._wake):
             return
         told = None
         while context.is_active():
+            self._check_access(name, context)
             with self._changed:
                 if self._status(name) == told and not self._is_shut_down:
                     self._changed.wait(self._look_seconds)
@@ -122,6 +137,13 @@ class HealthService:
                 told = status
             if is_last:
                 return
+
+    def _check_access(self, name: str, context: grpc.ServicerContext) -> None:
+        """Check that a caller may ask for a service: for others than the server's own, as for inference."""
+        if self._gate is not None and name not in self._names:
+            grant = self._gate.grant_of(context.invocation_metadata())
+            grant.check(Need.INFER)
+            grant.check_model(name)
 
     def _status(self, name: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueType":
         if name in self._names:

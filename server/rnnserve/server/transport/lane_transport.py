@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 import grpc
 
+from rnnserve.protos.access_table import Need
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE
+from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.refusals import Unauthenticated
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.flood_guard import (
@@ -44,6 +47,7 @@ class LaneTransport(Lane):
         end_connection: Callable[[str], None],
         port: Callable[[], int],
         settings: Settings,
+        gate: Gate | None = None,
     ) -> None:
         """Prepare, as `Lane` does; `port` gives where the server listens."""
         super().__init__(
@@ -55,6 +59,7 @@ class LaneTransport(Lane):
             stream_method=f"/{SERVICE}/ModelStreamInfer",
             max_streams=settings.max_streams,
             front_method=FRONT_EXCHANGE if settings.private_sockets is not None else "",
+            gate=gate,
         )
         self._dispatcher = dispatcher
         self._message_bytes = message_bytes(settings)
@@ -106,6 +111,12 @@ class LaneTransport(Lane):
         """Receive no more messages at once, and keep no more streams open."""
         self._window.bound(at_most)
         self._streams.most = self._max_streams if at_most is None else min(self._max_streams, at_most)
+
+    def end_revoked(self) -> None:
+        """End the streams whose tokens do not admit to them any more."""
+        for stream in list(self._streams):
+            if stream.grant is not None and not stream.grant.admits(Need.INFER):
+                stream.end(Unauthenticated())
 
     def end(self, deadline: float, /) -> list[str]:
         """Wait for the lane's last answer, and for the last large request."""

@@ -86,9 +86,11 @@ class LateMessages:
         return set() if self.arriving is None else self.arriving.among(counts)
 
 
-def end_call(context: grpc.ServicerContext, words: str) -> None:
-    """End a call from outside of its handler: with RESOURCE_EXHAUSTED and words, where this grpcio can."""
+def end_call(
+    context: grpc.ServicerContext, words: str, status: grpc.StatusCode = grpc.StatusCode.RESOURCE_EXHAUSTED
+) -> None:
+    """End a call from outside of its handler: with a status and words, where this grpcio can."""
     try:
-        context._rpc_event.call.cancel(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], words)  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        context._rpc_event.call.cancel(status.value[0], words)  # type: ignore[attr-defined]  # noqa: SLF001 - see above
     except AttributeError:
         context.cancel()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import grpc
 from google.protobuf.message import DecodeError
 
+from rnnserve.protos.access_table import INFERENCE, METHODS, Need
+from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.batching.lateness import cancelled, check_unread
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
@@ -24,6 +26,7 @@ from rnnserve.server.protocol.responses import (
     errors_end_stream,
 )
 from rnnserve.server.protocol.service import Method, Service
+from rnnserve.server.transport.call_access import grant_of, limited_answer, metered
 from rnnserve.server.transport.callers import PublicCaller
 from rnnserve.server.transport.error_statuses import ErrorsAsStatuses
 from rnnserve.server.transport.inference_calls import InferenceCall, StreamCall, UnaryCall
@@ -50,14 +53,16 @@ class PublicCalls:
     be refused before its message has arrived, and one whose message never arrives can be ended.
     """
 
-    def __init__(self, service: Service, schedulers: Schedulers, budget: ByteBudget) -> None:
+    def __init__(self, service: Service, schedulers: Schedulers, budget: ByteBudget, gate: Gate | None = None) -> None:
         """Answer for a service.
 
         Args:
             service: The service, which answers.
             schedulers: The models' threads, which run ModelInfer.
             budget: Budget of the bytes that ModelInfer's requests and responses hold.
+            gate: Gate that has let the calls in; None where there is none.
         """
+        self._gate = gate
         self._service = service
         self._recognition = Recognition(service)
         self._schedulers = schedulers
@@ -76,7 +81,7 @@ class PublicCalls:
             streams: The threads of ModelStreamInfer: each stream keeps one.
         """
         handlers = {
-            name: unary(_answering(method), loading if method.takes_long else control, name)
+            name: unary(_answering(method, self._gate_of(name)), loading if method.takes_long else control, name)
             for name, method in self._service.methods.items()
         }
         handlers["ModelInfer"] = _letting_go(functools.partial(self._infer, inference), inference, "ModelInfer")
@@ -85,12 +90,16 @@ class PublicCalls:
         )
         return handlers
 
+    def _gate_of(self, name: str) -> Gate | None:
+        """The gate of a method that answers at once: none of those that anybody may ask."""
+        return None if METHODS[f"{INFERENCE}{name}"] is Need.HEALTH else self._gate
+
     def _infer(self, pool: CallPool, received: list[bytes], context: grpc.ServicerContext) -> bytes:
         call = UnaryCall(held := HeldBytes(self._budget, pool.call))
         caller = PublicCaller(
             context, "ModelInfer", believes=self._believes_callers, beginning=received[0][:HEAD_BYTES]
         )
-        with _refusals_told(caller):
+        with _refusals_told(caller), metered(self._grant(caller, context), len(received[0])):
             if not context.add_callback(call.close):
                 raise cancelled("read")
             held.hold(self._bytes_of(received[0]))
@@ -105,13 +114,16 @@ class PublicCalls:
             stream.close()  # the call has ended already
         caller = PublicCaller(context, "ModelStreamInfer", believes=self._believes_callers)
         errors_end = errors_end_stream(context.invocation_metadata())
+        self._grant(caller, context)
         for payload in messages:
             held = HeldBytes(self._budget, pool.call)
             received, caller.beginning = [payload], payload[:HEAD_BYTES]
             del payload  # it may have 16 MB, and the next one may come in an hour
             try:
-                held.hold(self._bytes_of(received[0]))
-                yield encode_stream_response(self._run(received, context, caller, stream, held, pool))
+                with metered(caller.grant, len(received[0])):
+                    held.hold(self._bytes_of(received[0]))
+                    answer = [encode_stream_response(self._run(received, context, caller, stream, held, pool))]
+                yield answer.pop()  # of which nothing is kept while the next message is awaited
             except ServeError as error:
                 count_refusal(error)
                 error.request_id = tell_refusal(caller, error)
@@ -125,6 +137,11 @@ class PublicCalls:
             finally:
                 held.end()  # what was yielded has been sent
                 received.clear()  # where it was refused before it was read
+
+    def _grant(self, caller: PublicCaller, context: grpc.ServicerContext) -> Grant | None:
+        """Look up what the token of a call admits to."""
+        caller.grant = grant_of(self._gate, context)
+        return caller.grant
 
     def _bytes_of(self, payload: bytes) -> int:
         """How many bytes a request may take: a compressed one as many as it may have."""
@@ -169,12 +186,14 @@ class PublicCalls:
             call.drop()
 
 
-def _answering(method: Method) -> Answer:
-    def answer(payload: bytes, _: grpc.ServicerContext) -> bytes:
+def _answering(method: Method, gate: Gate | None) -> Answer:
+    def answer(payload: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             request = method.read(decompress(payload, _MAX_CONTROL_BYTES))
         except DecodeError:
             raise InvalidRequest(f"the request's {len(payload):,} bytes are not a message of this method") from None
+        if gate is not None:
+            return limited_answer(method.answer, request, grant_of(gate, context)).SerializeToString()
         return method.answer(request).SerializeToString()
 
     return answer

@@ -107,6 +107,9 @@ class PublicTransport:
     def end_streams(self, error: ServeError) -> None:
         """Nothing: gRPC's core ends them with the server."""
 
+    def end_revoked(self) -> None:
+        """Nothing: `CallAccess` ends them, as those of other methods."""
+
     def stop_accepting(self) -> None:
         """Take one call at a time from gRPC's core, as grpcio does."""
         self._accepting.stop()

@@ -53,6 +53,8 @@ class Recognition:
                 self._generation = generation
                 self._prefixes.clear()
             found = self._prefixes.recognise(payload)
+        if found is not None and caller.grant is not None:
+            caller.grant.check_model(found.prefix.served.model.name)
         if found is not None and found.sequence is None:
             checked = found.prefix.read(payload, found.varying_size)
             if checked is not None:

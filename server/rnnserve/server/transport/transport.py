@@ -72,6 +72,9 @@ class Transport(Protocol):
     def end_streams(self, error: ServeError) -> None:
         """End every stream when what is in hand of it has been answered."""
 
+    def end_revoked(self) -> None:
+        """End the streams whose tokens do not admit to them any more."""
+
     def stop_accepting(self) -> None:
         """Request no more calls of gRPC's core. To be called before the gRPC server is stopped."""
 

@@ -12,7 +12,7 @@ Imports `http1`, `upstream`, `rest`, Starlette, and Uvicorn.
 
 Threads: `large_bodies`.
 
-Door: `application`, `front_server`, `http_spans`, `request_log`, `site`.
+Door: `access`, `application`, `front_server`, `http_spans`, `request_log`, `site`.
 """
 
 __all__: list[str] = []

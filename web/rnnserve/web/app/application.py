@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from rnnserve.protos.access_table import rows_missing
+from rnnserve.web.app.access import FrontAccess
 from rnnserve.web.app.bodies import BodyReader, ClientGone
 from rnnserve.web.app.direct_infer import DirectInfer
 from rnnserve.web.app.edge import check_host, check_origin, check_path, defect_of, error_answer, request_id_of
@@ -62,6 +64,7 @@ class Application:
         *,
         requests: RequestLog | None = None,
         spans: HttpSpans | None = None,
+        access: FrontAccess | None = None,
     ) -> None:
         """Prepare.
 
@@ -71,8 +74,15 @@ class Application:
             limits: Bounds; None for the usual ones.
             requests: Log of requests; None for the usual one.
             spans: Maker of spans; None where there are to be none.
+            access: Questions to the server, whether clients may ask for their routes; None where all may.
+
+        Raises:
+            ValueError: If nothing says who may ask for a route.
         """
         self.routes = tuple(routes)
+        if missing := rows_missing(entry.name for entry in self.routes):
+            raise ValueError(f"nothing says who may ask for {', '.join(missing)}: rnnserve/protos/access_table.py")
+        self._access = access
         self.ending = asyncio.Event()
         self._limits = limits or FrontLimits()
         self._upstream = upstream
@@ -86,6 +96,7 @@ class Application:
             self._limits.timeout,
             self._requests,
             is_traced=spans is not None,
+            access=access,
         )
         self._routes = [
             Route(entry.path, _Endpoint(self, entry), methods=list(entry.handlers), name=entry.name)
@@ -108,7 +119,7 @@ class Application:
             check_host(headers, scope.get("server"), self._limits.hosts)
             check_origin(scope["method"], headers)
             if scope["method"] == "OPTIONS":
-                await self.send(scope, send, self._options(scope))
+                await self.send(scope, send, await self._options(scope, receive))
             else:
                 await self._router(scope, receive, send)
         except RestError as error:
@@ -132,13 +143,18 @@ class Application:
         """Answer a request that has found its route."""
         method: str = scope["method"]
         handler: Handler = entry.handlers["GET" if method == "HEAD" else method]
-        request_id: str = scope["rnnserve.id"]
         scope["rnnserve.compresses"] = entry.is_compressed
-        exchange = Exchange(scope, receive, request_id, self._upstream, self._bodies, self._limits.timeout)
+        exchange = self._exchange(scope, receive)
+        if self._access is not None:
+            await self._access.check(entry.name, exchange)
         answer = await handler(exchange)
         await self.send(scope, send, answer)
         if self._requests.wants_answers:
             self._requests.answered(answer.status, words_of(scope))
+
+    def _exchange(self, scope: Scope, receive: Receive) -> Exchange:
+        request_id: str = scope["rnnserve.id"]
+        return Exchange(scope, receive, request_id, self._upstream, self._bodies, self._limits.timeout)
 
     async def _refuse(self, scope: Scope, send: Send, error: RestError) -> None:
         """Tell of a request that is refused, and answer it so."""
@@ -168,12 +184,15 @@ class Application:
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
-    def _options(self, scope: Scope) -> Answer:
+    async def _options(self, scope: Scope, receive: Receive) -> Answer:
         """Say which methods a path has."""
         methods = {"OPTIONS"}
         for route in self._routes:
-            if route.matches(scope)[0] is not Match.NONE:
+            match, found = route.matches(scope)
+            if match is not Match.NONE:
                 methods |= route.methods or set()
+                if self._access is not None:
+                    await self._access.check(route.name, self._exchange({**scope, **found}, receive))
                 break
         if methods == {"OPTIONS"} and scope["raw_path"] != b"*":
             raise RestError(404, _MESSAGES[404])

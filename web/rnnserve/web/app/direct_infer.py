@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Mapping
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import PEER, REQUEST_ID
+from rnnserve.protos.protocol_words import AUTHORIZATION, PEER, REQUEST_ID
+from rnnserve.web.app.access import FrontAccess
 from rnnserve.web.app.bodies import BodyReader, read_header_length
 from rnnserve.web.app.edge import check_host, defect_of, error_answer, request_id_of
 from rnnserve.web.app.exchange import Answer, forwarded_headers, name_of_peer
@@ -73,6 +74,7 @@ class DirectInfer:
         log: RequestLog,
         *,
         is_traced: bool,
+        access: FrontAccess | None = None,
     ) -> None:
         """Prepare.
 
@@ -83,7 +85,10 @@ class DirectInfer:
             timeout: Seconds that a request may take at the server.
             log: Log of requests.
             is_traced: Whether requests have spans: then all go the general way, which makes them.
+            access: Questions that the server has been asked about clients; None where all may ask. Where there was
+                none, a request goes the general way, on which it is.
         """
+        self._access = access
         self._log = log
         self._is_traced = is_traced
         self._upstream = upstream
@@ -113,6 +118,10 @@ class DirectInfer:
 
     def begin(self, plan: InferPlan, body: bytes, reply: DirectReply) -> "_Call | None":
         """Begin to answer; None where the request is to go the general way."""
+        if self._access is not None and not self._access.has_let_in(
+            "infer", plan.model, dict(plan.forwarded).get(AUTHORIZATION, "")
+        ):
+            return None
         try:
             payload, form = self._requests.read(body, plan.header_length, plan.model, plan.version)
         except Exception:  # noqa: BLE001 - RestError, or a defect: the general way meets it again, and tells it

@@ -87,7 +87,11 @@ class _Sampler:
                 return
             try:
                 event = await _sample(exchange)
-            except RestError as error:  # the server restarts, say: the page shows it, and goes on
+            except RestError as error:
+                if error.status in (401, 403):  # its token is no more
+                    self._tell(b"")
+                    return
+                # The server restarts, say: the page shows it, and goes on.
                 event = _event({"error": str(error)})
             self._tell(event)
 

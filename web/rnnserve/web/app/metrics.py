@@ -21,24 +21,31 @@ def metrics_of(socket: Path | None) -> Handler:
         socket: The server's socket for scrapes; None where the server is elsewhere, and is to be asked itself.
     """
 
-    async def metrics(_: Exchange) -> Answer:
+    async def metrics(exchange: Exchange) -> Answer:
         """Give the metrics of the server, as Prometheus reads them."""
         if socket is None:
             raise RestError(404, "this front has no metrics: ask its servers (rnnserve serve --metrics-port)")
         try:
             async with asyncio.timeout(_SECONDS):
-                kind, body = await _ask(socket)
+                status, kind, body = await _ask(socket, exchange.headers.get(b"authorization", b""))
         except (OSError, TimeoutError, ValueError):
             raise RestError(503, "the server does not say its metrics: it starts, or has ended") from None
+        if status != 200:
+            raise RestError(
+                status,
+                body.decode("utf-8", "replace").strip(),
+                headers={"www-authenticate": "Bearer"} if status == 401 else {},
+            )
         return Answer(body, content_type=kind)
 
     return metrics
 
 
-async def _ask(socket: Path) -> tuple[str, bytes]:
+async def _ask(socket: Path, authorization: bytes) -> tuple[int, str, bytes]:
     reader, writer = await asyncio.open_unix_connection(str(socket), limit=_MOST_BYTES)
     try:
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n")
+        said = b"Authorization: %s\r\n" % authorization if authorization else b""
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n%s\r\n" % said)
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
     finally:
         writer.close()
@@ -46,6 +53,7 @@ async def _ask(socket: Path) -> tuple[str, bytes]:
             await writer.wait_closed()
     status, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    if " 200 " not in status or len(body) != int(headers.get("content-length", -1)):
+    code = int(status.split(" ")[1]) if status.startswith("HTTP/1.1 ") else 0
+    if code not in (200, 401, 403) or len(body) != int(headers.get("content-length", -1)):
         raise ValueError("no whole answer")
-    return headers["content-type"], body
+    return code, headers["content-type"], body

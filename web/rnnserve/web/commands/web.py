@@ -4,6 +4,7 @@ import argparse
 import functools
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
@@ -25,6 +26,7 @@ from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
 from rnnserve.common.telemetry import Traces, TracesUnavailable, start_traces
 from rnnserve.common.tls_identity import IdentityError, TlsFiles
 from rnnserve.common.unblocked_output import unblock_output
+from rnnserve.web.app.access import FrontAccess
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.http_spans import HttpSpans
@@ -105,6 +107,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     upstream.add_argument("--upstream-tls-ca", metavar="FILE", help="certificates of the authorities to trust, in PEM")
     upstream.add_argument("--upstream-tls-certificate", metavar="FILE", help="the front's certificate chain, in PEM")
     upstream.add_argument("--upstream-tls-key", metavar="FILE", help="its private key, in PEM")
+    upstream.add_argument(
+        "--token-file",
+        metavar="FILE",
+        default=os.environ.get("RNNSERVE_TOKEN_FILE") or None,
+        help="file with a token for the server, which goes with the requests of clients that bring none: whoever "
+        "reaches this front may do what it may (default: that of RNNSERVE_TOKEN_FILE)",
+    )
+    upstream.add_argument(
+        "--insecure", action="store_true", help="send it without TLS to another machine, where the way to it is safe"
+    )
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log"
     )
@@ -130,6 +142,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # What `rnnserve serve` tells the fronts that it starts.
     for name in ("--listen-fd", "--lifeline-fd", "--counts-fd", "--tls-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--asks-for-tokens", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -225,6 +238,8 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
         tls_ca=args.upstream_tls_ca,
         tls_certificate=args.upstream_tls_certificate,
         tls_key=args.upstream_tls_key,
+        token_file=args.token_file,
+        insecure=args.insecure,
     )
     return lambda: ListedServers(endpoint, share_sequences=args.share_sequences)
 
@@ -266,6 +281,7 @@ async def _serve(
         bounds,
         requests=RequestLog(args.log_requests, has_server_log=upstream.trusts_peer),
         spans=None if traces is None else HttpSpans(traces),
+        access=FrontAccess() if args.asks_for_tokens or args.listen_fd is None else None,
     )
     config = uvicorn.Config(
         application,

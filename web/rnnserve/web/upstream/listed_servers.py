@@ -11,6 +11,7 @@ from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.remote_calls import Place
 from rnnserve.client.server_channels import ServerChannels
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import AUTHORIZATION
 from rnnserve.web.upstream.answers import Answers, not_connected
 from rnnserve.web.upstream.sequence_ids import keep_ids_apart
 from rnnserve.web.upstream.sequence_places import SequencePlaces
@@ -94,6 +95,8 @@ class ListedServers:
             raise not_connected()
         with self._channels.lease(place) as stub:
             headers = () if place is None else tuple(place.headers)  # by which a proxy finds the server, too
+            if self._endpoint.token is not None and not any(key == AUTHORIZATION for key, _ in context.metadata):
+                headers += self._endpoint.headers
             answered: Message = await self._answers.of(getattr(stub, method), request, context, headers)
             return answered
 

@@ -1,0 +1,224 @@
+"""The file of tokens: TOML, a table for each token, which has its digest and never the token itself.
+
+::
+
+    [team-a]
+    sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    role = "infer"                        # or "admin", "metrics"
+    models = ["direction_bidirectional"]  # where it is not for all
+    not_after = 2027-06-30T00:00:00Z      # where it ends
+    rate = 200.0                          # requests a second
+    in_flight = 64                        # requests at once
+    bytes_per_second = 50_000_000         # of requests
+
+A token has 256 random bits, so that a plain digest of it is enough: there is nothing to guess. What the file says wrong
+is refused as a whole, by its line: a misspelled limit would else be none.
+"""
+
+import dataclasses
+import datetime as dt
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rnnserve.protos.access_table import ROLES
+from rnnserve.protos.names import is_model_name
+
+__all__ = ["Limits", "Token", "TokensError", "is_token_name", "read_content", "read_tokens"]
+
+_MOST_BYTES = 4 << 20
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class TokensError(Exception):
+    """The file cannot be used; the message says why, and where."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What the requests of a token may take; None for no limit.
+
+    Attributes:
+        rate: Requests a second.
+        in_flight: Requests at once.
+        bytes_per_second: Bytes of requests a second.
+    """
+
+    rate: float | None = None
+    in_flight: int | None = None
+    bytes_per_second: int | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is any limit."""
+        return not (self.rate is None and self.in_flight is None and self.bytes_per_second is None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Token:
+    """What the file says of a token.
+
+    Attributes:
+        name: Its name, in metrics and for `rnnserve token`.
+        digest: SHA-256 of the token.
+        role: One of `ROLES`.
+        models: Names of the models that it is for; None for all.
+        not_after: When it ends, in seconds since the epoch; None for never.
+        limits: What its requests may take.
+    """
+
+    name: str
+    digest: bytes
+    role: str
+    models: frozenset[str] | None = None
+    not_after: float | None = None
+    limits: Limits = Limits()
+
+
+def is_token_name(text: str) -> bool:
+    """Whether a token may have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def read_content(path: Path) -> bytes:
+    """Read the file.
+
+    Raises:
+        TokensError: If it cannot be read, any user may read or write it, or it is too large.
+    """
+    try:
+        # Without waiting for a writer, should it be a pipe.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise TokensError(f"the file of tokens {path} is no regular file")
+            if mode & (stat.S_IROTH | stat.S_IWOTH):
+                raise TokensError(f"the file of tokens {path} is open to every user of this machine: chmod o-rw {path}")
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise TokensError(f"the file of tokens {path} cannot be read: {error.strerror or error}") from error
+    if len(content) > _MOST_BYTES:
+        raise TokensError(f"the file of tokens {path} has more than {_MOST_BYTES:,} bytes")
+    return content
+
+
+def read_tokens(content: bytes, path: Path) -> dict[bytes, Token]:
+    """Give the tokens by their digests; none of an empty file.
+
+    Args:
+        content: Content of the file.
+        path: Path of the file, for messages.
+
+    Raises:
+        TokensError: If anything in it is wrong.
+    """
+    try:
+        text = content.decode()
+        tables = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise TokensError(f"{path}:{line}: not text in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TokensError(f"{path}: not TOML: {error}") from error
+    tokens: dict[bytes, Token] = {}
+    for name, table in tables.items():
+        try:
+            token = _token(name, table, tokens)
+        except _Wrong as wrong:
+            place = f"{path}:{_line_of(name, wrong.key, text)}"
+            raise TokensError(f"{place}: [{name}] {wrong.key}{': ' if wrong.key else ''}{wrong}") from wrong
+        tokens[token.digest] = token
+    return tokens
+
+
+class _Wrong(Exception):
+    """What is wrong with a key of a table."""
+
+    def __init__(self, key: str, said: str) -> None:
+        super().__init__(said)
+        self.key = key
+
+
+def _token(name: str, table: object, others: Mapping[bytes, Token]) -> Token:
+    if not isinstance(table, dict):
+        raise _Wrong("", "a table is expected for each token: [name]")
+    if not is_token_name(name):
+        raise _Wrong("", "a name has 1 to 64 letters, digits, _ and -")
+    for key in table:
+        if key not in _READERS:
+            raise _Wrong(key, f"there is no such key; there are {', '.join(_READERS)}")
+    for key in ("sha256", "role"):
+        if key not in table:
+            raise _Wrong("", f"{key} is missing")
+    said: dict[str, Any] = {}
+    for key, value in table.items():
+        try:
+            said[key] = _READERS[key](value)
+        except ValueError as error:
+            raise _Wrong(key, str(error)) from error
+    if said["sha256"] in others:
+        raise _Wrong("sha256", f"that of {others[said['sha256']].name}, too")
+    limits = Limits(said.get("rate"), said.get("in_flight"), said.get("bytes_per_second"))
+    return Token(name, said["sha256"], said["role"], said.get("models"), said.get("not_after"), limits)
+
+
+def _digest(value: object) -> bytes:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError("expected 64 hexadecimal digits, the SHA-256 of a token (rnnserve token new)")
+    return bytes.fromhex(value)
+
+
+def _role(value: object) -> str:
+    if not isinstance(value, str) or value not in ROLES:
+        raise ValueError(f"expected one of {', '.join(ROLES)}")
+    return value
+
+
+def _models(value: object) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and is_model_name(name) for name in value):
+        raise ValueError("expected a list of models' names")
+    return frozenset(value)
+
+
+def _not_after(value: object) -> float:
+    if not isinstance(value, dt.datetime) or value.tzinfo is None:
+        raise ValueError("expected a date and a time with its zone, such as 2027-06-30T00:00:00Z")
+    return value.timestamp()
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError("expected a number above 0")
+    return float(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("expected a whole number of 1 or more")
+    return value
+
+
+_READERS: Mapping[str, Any] = {
+    "sha256": _digest,
+    "role": _role,
+    "models": _models,
+    "not_after": _not_after,
+    "rate": _rate,
+    "in_flight": _count,
+    "bytes_per_second": _count,
+}
+
+
+def _line_of(name: str, key: str, text: str) -> int:
+    """The line of a token's key, or where its table begins."""
+    head = re.search(rf"""^[ \t]*\[?[ \t]*["']?{re.escape(name)}["']?[ \t]*[\].=]""", text, re.MULTILINE)
+    if head is None:
+        return 1
+    found = re.compile(rf"""^[ \t]*["']?{re.escape(key)}["']?[ \t]*=""", re.MULTILINE).search(text, head.end())
+    at = found.start() if key and found else head.start()
+    return text.count("\n", 0, at) + 1

@@ -1,0 +1,85 @@
+"""`rnnserve token`: make, list and revoke the tokens of a server's file (`rnnserve serve --tokens`)."""
+
+import argparse
+import datetime as dt
+from pathlib import Path
+
+from rnnserve.protos.access_table import ROLES
+from rnnserve.protos.names import is_model_name
+from rnnserve.server.access.token_writing import add_token, listed_tokens, revoke_token
+from rnnserve.server.access.tokens_file import Token, TokensError
+
+__all__ = ["MISTAKES", "add_arguments", "run"]
+
+MISTAKES = (TokensError,)
+
+_EPILOG = """
+A token is printed once, by `new`, alone on standard output; the file has its SHA-256 only. A server reads the file
+again when it changes: a token that is revoked is refused within a second, and its streams end. Limits (rate, in_flight,
+bytes_per_second) are written into the file by hand: docs/access.md.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    new = actions.add_parser("new", help="make a token, and print it")
+    listing = actions.add_parser("list", help="print names, roles, models and ends")
+    revoke = actions.add_parser("revoke", help="take a token out of the file")
+    for action in (new, listing, revoke):
+        action.add_argument("--tokens", type=Path, required=True, metavar="FILE", help="file of the server's tokens")
+    for action in (new, revoke):
+        action.add_argument("--name", required=True, help="name of the token: letters, digits, _ and -")
+    new.add_argument("--role", required=True, choices=ROLES, help="what it is for; admin may do all")
+    new.add_argument(
+        "--models", type=_read_models, metavar="NAMES", help="models that it is for, separated by commas; else all"
+    )
+    new.add_argument(
+        "--not-after", type=_read_end, metavar="TIME", help="when it ends: 2027-06-30, or 2027-06-30T12:00:00+02:00"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is asked."""
+    if args.action == "new":
+        print(add_token(args.tokens, args.name, args.role, args.models, args.not_after))
+    elif args.action == "revoke":
+        revoke_token(args.tokens, args.name)
+    else:
+        for token in listed_tokens(args.tokens):
+            print(_line(token))
+    return 0
+
+
+def _line(token: Token) -> str:
+    said = [token.name, token.role]
+    if token.models is not None:
+        said.append(f"models {','.join(sorted(token.models)) or 'none'}")
+    if token.not_after is not None:
+        said.append(f"not after {dt.datetime.fromtimestamp(token.not_after, dt.UTC).isoformat()}")
+    limits = token.limits
+    named = (("rate", limits.rate), ("in_flight", limits.in_flight), ("bytes_per_second", limits.bytes_per_second))
+    said += [f"{key} {value:g}" for key, value in named if value is not None]
+    return "  ".join(said)
+
+
+def _read_models(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    wrong = [name for name in names if not is_model_name(name)]
+    if wrong or not names:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of models' names, separated by commas")
+    return names
+
+
+def _read_end(text: str) -> dt.datetime:
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a date nor a date and a time") from None
+    if found.tzinfo is None:
+        if "T" in text or " " in text:
+            raise argparse.ArgumentTypeError(f"{text!r} has no time zone: end it with Z, or +02:00")
+        found = found.replace(tzinfo=dt.UTC)
+    return found

@@ -1,0 +1,86 @@
+"""What has arrived on the lane: let in by the gate, where there is one, and counted among the bytes in hand."""
+
+from typing import Any
+
+from rnnserve.protos.access_table import METHODS, Need
+from rnnserve.protos.protocol_words import AUTHORIZATION
+from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.refusals import PermissionDenied
+from rnnserve.server.connections.byte_budget import LARGE, SMALL
+from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
+from rnnserve.server.lane.front_stream import FrontBatch, FrontRequest
+
+__all__ = ["Arrivals"]
+
+
+class Arrivals:
+    """Says which calls and requests are handed on. For the lane's thread."""
+
+    def __init__(self, method: str, handler: CallHandler, gate: Gate | None) -> None:
+        """Prepare.
+
+        Args:
+            method: Full name of the method of the calls.
+            handler: Handler of the requests: it takes large ones.
+            gate: Gate that lets calls in; None for all of them.
+        """
+        self._handler = handler
+        self._gate = gate
+        self._roles: tuple[str, ...] = METHODS.get(method, Need.NONE_MAY).value or ()
+
+    def lets_in(self, call: LaneCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
+        """Let a call in whose message has not been received, or refuse it."""
+        assert self._gate is not None  # noqa: S101 - for the type checker
+        try:
+            grant = self._gate.grant_of(metadata)
+            if grant.valid_token().role not in self._roles:
+                raise PermissionDenied
+            call.let_in(grant)
+        except ServeError as error:
+            call.refuse(error)
+            return False
+        return True
+
+    def take(self, message: Any) -> list[ArrivedRequest]:  # noqa: ANN401 - a request, or many
+        """Take a request's bytes from the budget; give it back if it is for the lane, neither refused nor handed on."""
+        if type(message) is FrontBatch:
+            taken: list[ArrivedRequest] = []
+            for request in message.requests:
+                is_ready = self._gate is None and len(request.payload) <= SMALL
+                taken += [request] if is_ready else self._take_one(request)
+            return taken
+        return self._take_one(message)
+
+    def _take_one(self, request: ArrivedRequest) -> list[ArrivedRequest]:
+        try:
+            if self._gate is not None:
+                self._let_request_in(request)
+            if len(request.payload) <= SMALL:
+                return [request]
+            request.hold(len(request.payload))
+            if len(request.payload) <= LARGE:
+                return [request]
+            self._handler.take_large(request)
+        except ServeError as error:
+            request.refuse(error)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
+            request.refuse(InternalError.hiding(error))
+        return []
+
+    def _let_request_in(self, request: ArrivedRequest) -> None:
+        """Let in a request of a stream, each of which is asked for itself; count what has arrived."""
+        assert self._gate is not None  # noqa: S101 - for the type checker
+        if request.stream is not None:
+            grant = request.stream.grant
+            if grant is not None:
+                grant.check(Need.INFER)
+                request.let_in(grant)
+        elif type(request) is FrontRequest:
+            grant = self._gate.grant_of(
+                [(AUTHORIZATION, value) for name, value in request.headers.items() if name == AUTHORIZATION]
+            )
+            grant.check(Need.INFER)
+            request.let_in(grant)
+        if request.usage is not None:
+            request.usage.count_bytes(len(request.payload))

@@ -1,0 +1,68 @@
+"""A file of tokens, as `rnnserve token` writes it, and tokens of each kind in it."""
+
+import datetime as dt
+from pathlib import Path
+from typing import NamedTuple
+
+from rnnserve.server.access.token_writing import add_token
+
+__all__ = ["LONG_AGO", "Tokens", "add_limited", "bearer", "tokens_in", "write_whole"]
+
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+
+class Tokens(NamedTuple):
+    """A file, and tokens by what is special about them.
+
+    Attributes:
+        path: The file.
+        infer: For inference on all models.
+        admin: For all.
+        metrics: For metrics.
+        elsewhere: For inference on a model that is not here.
+        expired: One that has ended.
+        unknown: One that is not in the file.
+    """
+
+    path: Path
+    infer: str
+    admin: str
+    metrics: str
+    elsewhere: str
+    expired: str
+    unknown: str = "rnn_" + "A" * 43
+
+
+def tokens_in(folder: Path) -> Tokens:
+    """Write a file of tokens into a folder."""
+    path = folder / "tokens.toml"
+    return Tokens(
+        path,
+        add_token(path, "infer", "infer"),
+        add_token(path, "admin", "admin"),
+        add_token(path, "metrics", "metrics"),
+        add_token(path, "elsewhere", "infer", ["another_model"]),
+        add_token(path, "expired", "admin", None, LONG_AGO),
+    )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write the file at once, as `rnnserve token` does: no reader sees a part of it."""
+    new = path.with_suffix(".new")
+    new.touch(0o600)
+    new.write_text(text)
+    new.replace(path)
+
+
+def add_limited(path: Path, name: str, limits: str) -> str:
+    """Add a token with limits, both at once."""
+    alone = path.with_suffix(".one")
+    token = add_token(alone, name, "infer")
+    write_whole(path, f"{path.read_text()}\n{alone.read_text()}{limits}\n")
+    alone.unlink()
+    return token
+
+
+def bearer(token: str) -> list[tuple[str, str]]:
+    """The metadata with a token; none for an empty one."""
+    return [("authorization", f"Bearer {token}")] if token else []

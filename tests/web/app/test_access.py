@@ -1,0 +1,152 @@
+"""What the front asks its server about a request, before anything of its body is read."""
+
+import asyncio
+
+import pytest
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.access_table import ROUTES, Need
+from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL, TOKENS
+from rnnserve.web.app.access import FrontAccess
+from rnnserve.web.app.application import Application
+from rnnserve.web.app.routes import RouteEntry
+from rnnserve.web.app.site import site_routes
+from rnnserve.web.errors import RestError
+from support.fronts import FakeUpstream, ask_application
+
+WORDS = "a valid token is needed"
+REFUSED = RestError(401, WORDS, headers={"www-authenticate": "Bearer"}, is_of_server=True)
+ASKS = pb.ServerMetadataResponse(name="s", extensions=[TOKENS])
+INFER = "/v2/models/m/infer"
+WAYS = [
+    (entry.name, method, entry.path.format(model="m", version="1", region="r", repository="r", file="page.js"))
+    for entry in site_routes()
+    for method in (*entry.handlers, *(["HEAD"] if "GET" in entry.handlers else []), "OPTIONS")
+]
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def front(answer, clock=None):
+    upstream = FakeUpstream()
+    upstream.answers["ServerMetadata"] = answer
+    return upstream, Application(upstream, site_routes(), access=FrontAccess(clock or Clock()))
+
+
+def questions(upstream):
+    return [dict(context.metadata) for method, _, context in upstream.asked if method == "ServerMetadata"]
+
+
+@pytest.mark.parametrize(("name", "method", "path"), WAYS)
+def test_no_route_answers_whom_the_server_refuses(name, method, path):
+    upstream, application = front(REFUSED)
+    reply = ask_application(application, path, None, method=method, headers={"Authorization": "Bearer x"})
+    if ROUTES[name] is Need.HEALTH:
+        assert reply.status != 401  # the server decides on the one question that is put to it
+        return
+    assert reply.status == 401
+    assert reply.headers["www-authenticate"] == "Bearer"
+    assert [method for method, *_ in upstream.asked] == ["ServerMetadata"]
+    (said,) = questions(upstream)
+    assert (said[ROUTE], said["authorization"]) == (name, "Bearer x")
+    assert said.get(ROUTE_MODEL) == ("m" if "/models/m" in path else None)
+
+
+def test_the_table_of_routes_is_that_of_the_front():
+    assert {entry.name for entry in site_routes()} == set(ROUTES)
+    with pytest.raises(ValueError, match="nothing says who may ask for new_one"):
+        Application(FakeUpstream(), [RouteEntry("/new", "new_one", {}, "A new one")])
+
+
+def test_the_body_is_not_read_before():
+    upstream, application = front(REFUSED)
+    sent = []
+
+    async def receive():
+        raise AssertionError("the body is read")
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-length", b"1000000")]
+    scope = {
+        "type": "http", "method": "POST", "path": INFER, "raw_path": INFER.encode(), "query_string": b"",
+        "root_path": "", "headers": headers, "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    asyncio.run(application(scope, receive, send))
+    assert sent[0]["status"] == 401
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert upstream.asked
+
+
+SPELLINGS = [
+    "//v2/models/m/infer", "/V2/models/m/infer", "/v2/models/m/infer/", "/v2/models//m/infer", "/v2/models/m/infer;x",
+    "/v2/./models/m/infer", "/v2/models/m/%69nfer/", "/v2/models/../x", "/v2%2fmodels/m/infer", "/invocations",
+    "/v2/embed", "/metrics/", "/%2e/metrics",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
+def test_other_spellings_lead_nowhere(path):
+    upstream, application = front(ASKS)
+    assert ask_application(application, path, b"{}").status in (400, 404)
+    assert not upstream.asked
+
+
+def test_a_verdict_is_kept_for_a_moment_and_for_what_it_is_about():
+    clock = Clock()
+    upstream, application = front(ASKS, clock)
+    token, other = {"Authorization": "Bearer x"}, {"Authorization": "Bearer y"}
+    for _ in range(3):
+        assert ask_application(application, "/page/models", headers=token).status == 200
+    assert len(questions(upstream)) == 1
+    for path, headers in (("/page/models", other), ("/v2/models/m", token), ("/v2/models/n", token), ("/docs", token)):
+        before = len(questions(upstream))
+        ask_application(application, path, headers=headers)
+        assert len(questions(upstream)) == before + 1
+    clock.now += 1.0
+    before = len(questions(upstream))
+    ask_application(application, "/page/models", headers=token)
+    assert len(questions(upstream)) == before + 1
+    upstream.answers["ServerMetadata"] = REFUSED
+    clock.now += 1.0
+    assert ask_application(application, "/page/models", headers=token).status == 401
+
+
+def test_a_server_without_tokens_is_asked_seldom():
+    clock = Clock()
+    upstream, application = front(pb.ServerMetadataResponse(), clock)
+    for _ in range(3):
+        assert ask_application(application, "/docs").status == 200
+    assert len(questions(upstream)) == 1
+    clock.now += 5.0
+    ask_application(application, "/docs")
+    assert len(questions(upstream)) == 2
+
+
+def test_without_the_question_nothing_is_asked():
+    upstream = FakeUpstream()
+    assert ask_application(Application(upstream, site_routes()), "/docs").status == 200
+    assert not questions(upstream)
+
+
+def test_two_tokens_are_none():
+    upstream, application = front(ASKS)
+    scope = {
+        "type": "http", "method": "GET", "path": "/v2", "raw_path": b"/v2", "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"authorization", b"Bearer a"), (b"authorization", b"Bearer b")],
+        "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(application(scope, None, send))
+    assert sent[0]["status"] == 400
+    assert not upstream.asked

@@ -1,0 +1,300 @@
+"""`rnnserve serve --tokens` as people run it: HTTP, metrics, our own clients; and that no token is shown anywhere."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.client import AsyncClient, Client, ClientError
+from rnnserve.protos.access_table import ROUTES, Need
+from rnnserve.server.access.token_writing import add_token, revoke_token
+from rnnserve.web.app.site import site_routes
+from support.served_process import serve_repository
+from support.serving import RNNSERVE
+from support.tokens import add_limited, tokens_in
+from support.waiting import PATIENCE, until
+
+SIMPLE = "direction_simple"
+INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
+BODY = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3, 2], "data": [0.0] * 6}]}).encode()
+STEPS = json.dumps({"input": [[0.0, 0.0], [1.0, 1.0]]}).encode()
+BODIES = {"infer": BODY, "generate": STEPS}
+WAYS = [
+    (
+        entry.name,
+        method,
+        entry.path.format(
+            model="no_such" if entry.name == "control" else SIMPLE,
+            version="1",
+            region="r",
+            repository="r",
+            file="page.js",
+        ),
+    )
+    for entry in site_routes()
+    for method in (*entry.handlers, "OPTIONS", *(["HEAD"] if "GET" in entry.handlers else []))
+]
+
+
+class LockedFront:
+    def __init__(self, process, address, metrics, tokens):
+        self.process, self.address, self.metrics, self.tokens = process, address, metrics, tokens
+
+    def ask(self, path, token="", method="GET", body=None, headers=None, address=None):
+        """Ask over HTTP; the status, the headers, and what has arrived of the body at first."""
+        connection = http.client.HTTPConnection(address or self.address, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            said = {"Authorization": f"Bearer {token}"} if token else {}
+            connection.request(method, path, body, said | (headers or {}))
+            reply = connection.getresponse()
+            return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read1(1 << 16)
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def locked(repository, tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp("locked")
+    tokens = tokens_in(folder)
+    options = ["--http-port", "0", "--metrics-port", "0", "--provider", "cpu", "--model-control", "explicit"]
+    options += ["--load-model", "*", "--tokens", str(tokens.path), "--transport", request.param]
+    options += ["--log-requests", "all", "--log-level", "debug"]
+    with serve_repository(repository, folder / "log", *options) as process:
+        address = process.http_address()
+        metrics = re.fullmatch(r"Metrics on (.*)\n", process._popen.stdout.readline())[1]
+        yield LockedFront(process, address, metrics, tokens)
+        shown = process.log() + tokens.path.read_text()
+        for pid in (process._popen.pid, *process.children()):
+            shown += Path(f"/proc/{pid}/cmdline").read_text()
+        for token in (tokens.infer, tokens.admin, tokens.metrics, tokens.elsewhere, tokens.expired, tokens.unknown):
+            assert token not in shown
+            assert token[4:] not in shown
+        assert "Traceback" not in process.log()
+
+
+@pytest.mark.parametrize(("name", "method", "path"), WAYS)
+def test_no_route_answers_who_may_not(locked, name, method, path):
+    tokens, need = locked.tokens, ROUTES[name]
+    body = BODIES.get(name, b"{}") if method == "POST" else None
+    said = set()
+    for token in ("", tokens.unknown, tokens.expired):
+        status, headers, text = locked.ask(path, token, method, body)
+        if need is Need.HEALTH:
+            assert status in (200, 204)
+            continue
+        assert status == 401, (name, token, status, text)
+        assert headers["www-authenticate"] == "Bearer"
+        said.add(json.loads(text)["error"] if text else "")
+    assert len(said) <= 1
+    assert not any(SIMPLE in words for words in said)
+    for kind in ("infer", "metrics", "admin"):
+        status, _, text = locked.ask(path, getattr(tokens, kind), method, body)
+        if kind in need.value:
+            assert status not in (401, 403), (name, kind, status, text)
+        else:
+            assert status == 403, (name, kind, status, text)
+    if SIMPLE in path or "no_such" in path:
+        assert locked.ask(path, tokens.elsewhere, method, body)[0] == 403
+
+
+def test_answers_are_as_ever(locked):
+    for _ in range(20):  # the direct way, and the general one
+        status, _, text = locked.ask(f"/v2/models/{SIMPLE}/infer", locked.tokens.infer, "POST", BODY)
+        assert (status, json.loads(text)["model_name"]) == (200, SIMPLE)
+        for token, expected in ((locked.tokens.unknown, 401), (locked.tokens.elsewhere, 403), ("", 401)):
+            assert locked.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY)[0] == expected
+
+
+def test_a_wrong_body_tells_nothing_to_who_may_not(locked):
+    for body in (b"{", b"", b"\0" * 30_000):
+        assert locked.ask(f"/v2/models/{SIMPLE}/infer", "", "POST", body)[0] == 401
+
+
+def test_refused_before_the_body_arrives(locked):
+    host, _, port = locked.address.partition(":")
+    for path in (f"/v2/models/{SIMPLE}/infer", f"/v2/repository/models/{SIMPLE}/unload"):
+        with socket.create_connection((host, int(port)), PATIENCE) as connection:
+            connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n".encode())
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"//v2/models/{SIMPLE}/infer",
+        f"/V2/models/{SIMPLE}/infer",
+        f"/v2/models/{SIMPLE}/infer/",
+        f"/v2/models/{SIMPLE}/./infer",
+        f"/v2/x/../models/{SIMPLE}/infer",
+        f"/v2%2fmodels/{SIMPLE}/infer",
+        f"/v2/models/{SIMPLE}/%69nfer",
+        f"/v2/models/{SIMPLE}/infer%3Fx",
+        f"/v2/models/{SIMPLE}/infer;x=y",
+        f"http://localhost/v2/models/{SIMPLE}/infer",
+        "/invocations",
+        "/v2/embed",
+    ],
+)
+def test_other_spellings_lead_nowhere(locked, path):
+    for method in ("POST", "GET", "PUT", "QUERY"):
+        status, _, text = locked.ask(path, "", method, BODY)
+        assert status in (400, 401, 404, 405), (path, method, status)
+        assert b"outputs" not in text
+
+
+def test_no_other_protocol_on_the_way(locked):
+    for upgrade in ("h2c", "websocket"):
+        headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+        status, _, text = locked.ask(f"/v2/models/{SIMPLE}/infer", "", "POST", BODY, headers)
+        assert status in (400, 401, 426), status
+        assert b"outputs" not in text
+    for name in (
+        "X-Forwarded-Authorization",
+        "Proxy-Authorization",
+        "rnnserve-route",
+        "rnnserve-peer",
+        "X-Original-URL",
+    ):
+        assert locked.ask(f"/v2/models/{SIMPLE}/infer", "", "POST", BODY, {name: "/v2/health/live"})[0] == 401
+
+
+def test_metrics_need_their_role(locked):
+    for path, address in (("/metrics", locked.metrics), ("/", locked.metrics), ("/metrics", locked.address)):
+        tokens = locked.tokens
+        for token, expected in (("", 401), (tokens.unknown, 401), (tokens.expired, 401), (tokens.infer, 403)):
+            status, headers, text = locked.ask(path, token, address=address)
+            assert status == expected, (path, address, token)
+            assert (headers.get("www-authenticate") == "Bearer") == (expected == 401)
+            assert b"rnnserve_" not in text
+        for token in (tokens.metrics, tokens.admin):
+            assert locked.ask(path, token, address=address)[0] == 200
+
+
+def test_tokens_are_counted_by_name(locked):
+    counted = re.compile(rb'^rnnserve_token_requests_total\{token="infer"\} (\d+)$', re.MULTILINE)
+
+    def count():
+        connection = http.client.HTTPConnection(locked.metrics, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {locked.tokens.metrics}"})
+            found = counted.search(connection.getresponse().read())
+        return int(found[1]) if found else -1
+
+    until(lambda: count() >= 0)
+    time.sleep(1.0)
+    before = count()
+    for _ in range(3):
+        assert locked.ask(f"/v2/models/{SIMPLE}/infer", locked.tokens.infer, "POST", BODY)[0] == 200
+    until(lambda: count() == before + 3)
+
+
+def test_limits_over_http(locked):
+    token = add_limited(locked.tokens.path, "limited", "rate = 2.0")
+    until(lambda: locked.ask("/v2", token)[0] == 200)
+    replies = [locked.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY) for _ in range(6)]
+    assert replies[0][0] == 200
+    status, headers, text = replies[-1]
+    assert (status, headers["retry-after"]) == (429, "1")
+    assert b"rate = 2" in text
+
+
+def test_revoked_while_events_come(locked):
+    token = add_token(locked.tokens.path, "page", "infer")
+    until(lambda: locked.ask("/v2", token)[0] == 200)
+    connection = http.client.HTTPConnection(locked.address, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", "/page/live", headers={"Authorization": f"Bearer {token}"})
+        reply = connection.getresponse()
+        assert reply.status == 200
+        assert reply.readline().startswith(b"data: ")
+        revoke_token(locked.tokens.path, "page")
+        reply.read()  # it ends
+    assert locked.ask("/page/live", token)[0] == 401
+
+
+def test_our_clients_bring_it(locked, tmp_path, capsys, monkeypatch):
+    address = locked.process.address
+    path = tmp_path / "token"
+    path.write_text(f"{locked.tokens.infer}\n")
+    path.chmod(0o600)
+    for arguments in (
+        {"token": locked.tokens.infer},
+        {"token_file": path},
+        {"token_file": str(path), "hedge_after": 5.0},
+    ):
+        with Client(address, **arguments) as client:
+            assert client.infer(SIMPLE, INPUTS)
+            assert client.predict(SIMPLE, [[[0.0, 0.0]] * 3])
+            with client.session(SIMPLE) as session:
+                assert session.step([0.0, 0.0])
+    with Client(address) as client, pytest.raises(ClientError) as refused:
+        client.infer(SIMPLE, INPUTS)
+    assert refused.value.status.name == "UNAUTHENTICATED"
+
+    async def ask():
+        async with AsyncClient(address, token_file=path) as client:
+            return await client.infer(SIMPLE, INPUTS)
+
+    import asyncio
+
+    assert asyncio.run(ask())
+
+    token_file = f"--token-file={path}"
+    rows = tmp_path / "rows.json"
+    rows.write_text("[[[0, 0], [1, 1]]]")
+    assert main(["infer", SIMPLE, str(rows), "--url", address, token_file]) == 0
+    assert main(["health", address, token_file, "--model", SIMPLE]) == 0
+    assert main(["health", f"http://{locked.address}", token_file, "--model", SIMPLE]) == 0
+    monkeypatch.setenv("RNNSERVE_TOKEN_FILE", str(path))
+    assert main(["health", address, "--model", SIMPLE]) == 0
+    monkeypatch.delenv("RNNSERVE_TOKEN_FILE")
+    assert main(["health", address, "--model", SIMPLE]) == 1
+    assert locked.tokens.infer not in "".join(capsys.readouterr())
+
+
+def test_a_front_elsewhere(locked, tmp_path):
+    path = tmp_path / "token"
+    path.write_text(f"{locked.tokens.infer}\n")
+    environment = {name: value for name, value in os.environ.items() if name != "RNNSERVE_TOKEN_FILE"}
+    for more, without in (([], 401), ([f"--token-file={path}"], 200)):
+        command = [str(RNNSERVE), "web", "--upstream", locked.process.address, "--http-port", "0", *more]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            try:
+                address = process.stdout.readline().removeprefix("HTTP on ").strip()
+                for route in ("/docs", "/page/models", f"/v2/models/{SIMPLE}"):
+                    assert locked.ask(route, "", address=address)[0] == without
+                    assert locked.ask(route, locked.tokens.unknown, address=address)[0] == 401
+                    assert locked.ask(route, locked.tokens.infer, address=address)[0] == 200
+                asked = f"/v2/models/{SIMPLE}/infer"
+                assert locked.ask(asked, "", "POST", BODY, address=address)[0] == without
+                assert locked.ask(asked, locked.tokens.infer, "POST", BODY, address=address)[0] == 200
+                assert locked.ask(asked, locked.tokens.elsewhere, "POST", BODY, address=address)[0] == 403
+                assert locked.ask("/v2/repository/models/x/load", "", "POST", b"{}", address=address)[0] in (401, 403)
+                assert locked.tokens.infer not in Path(f"/proc/{process.pid}/cmdline").read_text()
+            finally:
+                process.terminate()
+
+
+def test_what_is_printed_names_the_file_only(locked, capsys):
+    arguments = ["serve", str(locked.process.repository), f"--tokens={locked.tokens.path}", "--print-config"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert f'tokens = "{locked.tokens.path}"' in printed
+    assert locked.tokens.infer not in printed
+
+
+def test_a_file_that_all_can_read_stops_the_start(repository, tmp_path):
+    tokens = tokens_in(tmp_path)
+    tokens.path.chmod(0o644)
+    for more in ([], ["--workers", "2"]):
+        command = [str(RNNSERVE), "serve", str(repository), "--grpc-port", "0", "--no-http", *more]
+        done = subprocess.run([*command, "--tokens", str(tokens.path)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 or done.returncode == 1
+        assert "is open to every user of this machine: chmod o-rw" in done.stderr
