@@ -29,7 +29,8 @@ def everything():
     """The text of a server that has all that there can be."""
     process = Total()
     process.counts[places.TLS_NOT_AFTER] = 1.0
-    return exposition({("a", "1"): Total({"graph": "native"}), ("", ""): process}, {}, "1").decode()
+    told = {("a", "1"): Total({"graph": "native"}), places.row_of_token("t"): Total(), ("", ""): process}
+    return exposition(told, {}, "1").decode()
 
 
 def test_the_documentation_has_each_family_and_no_other():

@@ -29,7 +29,7 @@ class Call:
 
     def __init__(self, payload, deadline=math.inf, connection="ipv4:127.0.0.1:1"):
         self.payload, self.deadline, self.connection = payload, deadline, connection
-        self.stream = None
+        self.stream = self.grant = None
         self.held = []
         self.answers = queue.Queue()
         self.is_watched = False

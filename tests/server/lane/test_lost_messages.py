@@ -14,7 +14,7 @@ def test_the_lane_goes_on_where_there_was_no_memory_for_a_message(monkeypatch):
         raise MemoryError
 
     with running(held) as (_, lane, infer):
-        monkeypatch.setattr(lane, "_take_large", fail)
+        monkeypatch.setattr(lane._arrivals, "take", fail)
         large = infer.future(b"x" * (LARGE + 1))
         until(lambda: lost)
         response = infer.future(b"small")

@@ -135,6 +135,19 @@ def test_without_the_question_nothing_is_asked():
     assert not questions(upstream)
 
 
+def test_without_a_server_there_is_nothing_to_keep():
+    gone = RestError(503, "no server answers")
+    upstream, application = front(gone)
+    upstream.answers["RepositoryIndex"] = gone
+    for path in ("/openapi.json", "/docs", "/", "/static/page.js"):
+        reply = ask_application(application, path)
+        assert reply.status == 200
+        assert b'"m"' not in reply.body
+    for path in ("/metrics", "/page/models", "/page/live", "/v2", "/v2/models"):
+        assert ask_application(application, path).status == 503
+    assert ask_application(application, INFER, b"{}").status == 503
+
+
 def test_two_tokens_are_none():
     upstream, application = front(ASKS)
     scope = {

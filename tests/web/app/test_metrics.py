@@ -1,6 +1,7 @@
 """`/metrics` passes on what the server says, whole, and says so where it says nothing."""
 
 import asyncio
+import types
 
 import pytest
 
@@ -12,7 +13,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-L
 
 
 async def ask(socket):
-    return await metrics_of(socket)(None)
+    return await metrics_of(socket)(types.SimpleNamespace(headers={}))
 
 
 def answer(socket, said):
@@ -42,6 +43,13 @@ def test_half_an_answer_is_none(tmp_path, said):
     with pytest.raises(RestError) as caught:
         answer(tmp_path / "metrics", said)
     assert caught.value.status == 503
+
+
+@pytest.mark.parametrize(("status", "headers"), [(401, {"www-authenticate": "Bearer"}), (403, {})])
+def test_a_refusal_is_passed_on(tmp_path, status, headers):
+    with pytest.raises(RestError, match="no scraper of ours") as caught:
+        answer(tmp_path / "metrics", (HEAD % 18 + b"no scraper of ours").replace(b"200 OK", b"%d No" % status))
+    assert (caught.value.status, caught.value.headers) == (status, headers)
 
 
 def test_without_a_server_it_says_so(tmp_path):

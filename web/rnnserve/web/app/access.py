@@ -11,7 +11,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL, TOKENS
 from rnnserve.web.app.exchange import Exchange
-from rnnserve.web.errors import bad_request
+from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.upstream.upstream import CallContext
 
 __all__ = ["FrontAccess"]
@@ -23,6 +23,9 @@ _OPEN_SECONDS = 5.0
 """Seconds for which nothing is asked of a server that asks for no tokens."""
 
 _MOST_KEPT = 4096
+
+_WITHOUT_SERVER = ("document", "reference", "page", "static")
+"""Routes that are answered where no server can be asked, too: what they tell of one, they have to ask it for."""
 
 
 class FrontAccess:
@@ -57,7 +60,7 @@ class FrontAccess:
             exchange: The request.
 
         Raises:
-            RestError: If the client may not ask for it, in the server's words; or if no server answers.
+            RestError: If the client may not ask for it, in the server's words; or if no server answers that has to.
         """
         if ROUTES[route] is Need.HEALTH:
             return  # its only question is put to the server, which decides
@@ -72,9 +75,14 @@ class FrontAccess:
         if model.isascii() and model.isprintable() and model:  # no other is a model's name
             asked.append((ROUTE_MODEL, model))
         context = CallContext((*context.metadata, *asked), context.timeout, context.has_headers, context.client)
-        said = await exchange.upstream.call(
-            "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, context
-        )
+        try:
+            said = await exchange.upstream.call(
+                "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, context
+            )
+        except RestError as error:
+            if route in _WITHOUT_SERVER and not error.is_of_server:
+                return
+            raise
         if TOKENS not in said.extensions:
             self._open_until = self._clock() + _OPEN_SECONDS
             return
