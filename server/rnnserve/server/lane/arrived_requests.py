@@ -96,9 +96,9 @@ class ArrivedRequest(abc.ABC):
 
         Raises:
             TokenLimitReached: If these are as many as may be.
-            Unauthenticated: If the token is no more.
         """
-        if grant.valid_token().models is not None:
+        token = grant.token
+        if token is None or token.models is not None:  # it is asked again
             self.grant = grant
         if grant.usage.begin():
             self.usage = grant.usage
