@@ -22,6 +22,7 @@ from rnnserve.cli.exit_statuses import EVERY, OF_COMMAND
 from rnnserve.cli.parser import CommandParser
 from rnnserve.client import errors as client_errors
 from rnnserve.server import errors
+from rnnserve.server.access import refusals
 from rnnserve.server.commands.options import OPTIONS, DeclaredOption
 from rnnserve.web.upstream.statuses import error_of_status
 
@@ -51,6 +52,9 @@ REMEDIES = MappingProxyType(
         "Cancelled": "Nothing: the caller did not want the answer any more.",
         "Unsupported": "Leave that part of the protocol out; [protocol.md](protocol.md) says what there is.",
         "SessionEnded": "Begin a new session, and send its points from the first.",
+        "Unauthenticated": "Send a token that the server has, and that has not expired: [access.md](../access.md).",
+        "PermissionDenied": "Use a token with that role, and for that model.",
+        "TokenLimitReached": "Slow down; or raise the limits of the token.",
         "InternalError": "Look for the id in the server's log, and report the traceback that is there.",
     }
 )
@@ -142,7 +146,7 @@ def _choices(declared: DeclaredOption) -> str:
 
 def errors_of_server() -> Iterator[str]:
     """The page of the errors, line by line."""
-    kinds = [kind for kind in vars(errors).values() if _is_told(kind)]
+    kinds = [kind for kind in (*vars(errors).values(), *vars(refusals).values()) if _is_told(kind)]
     missing = {kind.__name__ for kind in kinds} ^ set(REMEDIES)
     if missing:
         raise SystemExit(f"docs/write_reference.py: remedies and errors differ by {', '.join(sorted(missing))}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import types
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-L
 
 
 async def ask(socket):
-    return await metrics_of(socket)(types.SimpleNamespace(headers={}))
+    exchange: Any = types.SimpleNamespace(headers={})
+    return await metrics_of(socket)(exchange)
 
 
 def answer(socket, said):

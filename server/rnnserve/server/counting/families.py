@@ -232,7 +232,7 @@ OF_PROCESS = (
         "Times that a process found new files for TLS on its gRPC port.",
         [('{outcome="ready"}', places.TLS_RELOADED), ('{outcome="refused"}', places.TLS_NOT_RELOADED)],
     ),
-    Family(
+    _of_process(
         "rnnserve_tokens_reload_total",
         "counter",
         "Times that a process has read a changed file of tokens; one that is refused changes nothing.",
