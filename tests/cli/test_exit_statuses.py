@@ -27,6 +27,7 @@ FAILURES = {
     "load": ["--compare", "none.json", "none.json"],
     "completion": None,
     "size": ["none.json", "--target-rate", "1"],
+    "token": ["list", "--tokens", "none.toml"],
 }
 """Of each command, a command line that is right and cannot be done."""
 
