@@ -17,6 +17,7 @@ SIMULATE_FLAGS ?=
 ZOO_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
+DIST_FLAGS ?=
 GPU_FLAGS ?=
 GPU_VENV ?= .venv-gpu
 IMAGE ?= localhost/rnnserve:latest
@@ -58,7 +59,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs docs-serve export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
-	conformance format picture protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
+	conformance format picture dist protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
 	image-test clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -193,6 +194,9 @@ docs-serve: setup ## build the site, and show it at http://127.0.0.1:8080/
 picture: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## take the pictures of the page again; needs Debian's chromium
 	$(BIN)/python -m pip install --quiet playwright
 	$(BIN)/python docs/picture.py $(REPOSITORY)
+
+dist: setup ## build wheel and sdist of the last commit twice, compare, and try them in fresh environments: dist/
+	$(BIN)/python deploy/dist.py $(DIST_FLAGS)
 
 demo-model: setup ## make the model of `rnnserve demo` again, which is part of the package
 	$(BIN)/python load/make_demo_model.py

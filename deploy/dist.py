@@ -1,0 +1,180 @@
+"""Build the wheel and the sdist of the last commit, and try them as a user would install them: `make dist`.
+
+What is committed is built twice, in different folders, and both builds must have the same bytes; so must a wheel that is
+built from the sdist. Then the wheel is installed into fresh environments outside the source tree, an extra at a time.
+"""
+
+import argparse
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import venv
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+__all__ = ["differences", "members", "mistakes", "own_module_example", "sums"]
+
+ROOT = Path(__file__).parents[1]
+# Lists of extras that one environment gets, one after the other: torch, a gigabyte, is installed once.
+ENVIRONMENTS = (("server",), ("client",), ("web",), ("train", "export", "all"))
+WITH_DEMO = {"all"}
+NOT_SHIPPED = ("tests/", "benchmarks/", "docs/", "site/", "examples/", "deploy/", ".bench/", ".venv/")
+
+
+def members(archive: Path) -> set[str]:
+    """Give the names of the files in a wheel, or in an sdist without its top folder."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return set(wheel.namelist())
+    with tarfile.open(archive) as sdist:
+        return {entry.name.partition("/")[2] for entry in sdist.getmembers() if entry.isfile()}
+
+
+def mistakes(names: Iterable[str], package_files: Iterable[str]) -> list[str]:
+    """Say what files lack or have too much, a line for each.
+
+    Args:
+        names: Names of files in a wheel or an sdist.
+        package_files: Names, as they are in it, of all files that it must have.
+    """
+    found = set(names)
+    wrong = [f"{name} is missing" for name in sorted(set(package_files) - found)]
+    if not any(name.rpartition("/")[2] == "LICENSE" for name in found):
+        wrong.append("LICENSE is missing")
+    return wrong + [f"{name} does not belong in it" for name in sorted(found) if name.startswith(NOT_SHIPPED)]
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Name the files that two folders do not have alike, byte for byte."""
+    first, second = sums(one), sums(other)
+    return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Give the SHA-256 of each wheel and sdist of a folder by name."""
+    built = [path for path in sorted(folder.iterdir()) if path.name.endswith((".whl", ".tar.gz"))]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in built}
+
+
+def own_module_example(readme: str) -> str:
+    """Give the Python block of README that publishes a module of one's own.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for block in re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL):
+        if "publish(" in block:
+            return str(block)
+    raise ValueError("README.md has no Python block that calls publish()")
+
+
+def _run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
+    """Run a command away from the source tree; give what it prints.
+
+    Raises:
+        ValueError: If it fails; the message has its last line.
+    """
+    # No path and no settings of the caller's Python lead back to the source tree.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    line = [str(part) for part in command]
+    done = subprocess.run(  # noqa: S603 - no shell
+        line, cwd=folder, env=kept | environment, capture_output=True, text=True, check=False, timeout=1800
+    )
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
+        raise ValueError(f"{' '.join(line)!r} ended with {done.returncode}: {said}")
+    return done.stdout
+
+
+def _build(folder: Path, out: Path, *kinds: str, epoch: str) -> None:
+    _run([sys.executable, "-m", "build", *kinds, "--outdir", out, folder], folder, SOURCE_DATE_EPOCH=epoch)
+
+
+def _unpack_commit(folder: Path) -> None:
+    command = ["git", "archive", "--format=tar", "HEAD"]
+    packed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout  # noqa: S603
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+
+
+def _make(out: Path, scratch: Path) -> Path:
+    """Build twice, compare, and check what is in it; give the wheel."""
+    epoch = _run(["git", "log", "-1", "--format=%ct"], ROOT).strip()
+    for name in ("one", "another/folder"):
+        _unpack_commit(scratch / name)
+        _build(scratch / name, scratch / name / "dist", "--sdist", "--wheel", epoch=epoch)
+    built = scratch / "one/dist"
+    if unlike := differences(built, scratch / "another/folder/dist"):
+        raise ValueError(f"two builds of one commit differ: {', '.join(unlike)}")
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+
+    with tarfile.open(sdist) as archive:
+        archive.extractall(scratch / "sdist", filter="data")
+    (unpacked,) = (scratch / "sdist").iterdir()
+    _build(unpacked, scratch / "from_sdist", "--wheel", epoch=epoch)
+    if sums(scratch / "from_sdist").get(wheel.name) != sums(built)[wheel.name]:
+        raise ValueError(f"the wheel that is built from {sdist.name} is not {wheel.name}")
+
+    tracked = _run(["git", "ls-files", "*/rnnserve/**"], ROOT).splitlines()
+    areas = [name for name in tracked if re.match(r"\w+/rnnserve/", name)]
+    for path, expected in ((wheel, [name.partition("/")[2] for name in areas]), (sdist, areas)):
+        if wrong := mistakes(members(path), expected):
+            raise ValueError(f"{path.name}: {'; '.join(wrong)}")
+    out.mkdir(parents=True, exist_ok=True)
+    for path in (wheel, sdist):
+        shutil.copyfile(path, out / path.name)
+    lines = [f"{digest}  {name}\n" for name, digest in sums(built).items()]
+    (out / "SHA256SUMS").write_text("".join(lines))
+    print("".join(lines), end="")
+    return out / wheel.name
+
+
+def _try_extras(wheel: Path, extras: Sequence[str], scratch: Path) -> None:
+    """Install extras into one fresh environment, one after the other, and run what each is for."""
+    place = scratch / extras[0]
+    venv.create(place, with_pip=True)
+    commands = place / "bin"
+    for extra in extras:
+        begun = time.monotonic()
+        print(f"dist: {extra}: installing", file=sys.stderr, flush=True)
+        _run([commands / "pip", "install", "--quiet", f"{wheel}[{extra}]"], place)
+        _run([commands / "pip", "check"], place)
+        said = _run([commands / "rnnserve", "--version"], place).strip()
+        if extra in WITH_DEMO:
+            _run([commands / "rnnserve", "demo"], place)
+            program = place / "own_module.py"
+            program.write_text(own_module_example((ROOT / "README.md").read_text()))
+            _run([commands / "python", program], place)
+        print(f"{extra}: {said}, {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, check and try; print hashes, and a line for each extra."""
+    parser = argparse.ArgumentParser(prog="deploy/dist.py", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for wheel, sdist and SHA256SUMS")
+    parser.add_argument("--build-only", action="store_true", help="build, compare and check; install nothing")
+    known = [extra for extras in ENVIRONMENTS for extra in extras]
+    parser.add_argument("--extras", nargs="+", choices=known, default=known, help="extras to try (all of these)")
+    chosen = parser.parse_args(arguments)
+    try:
+        with tempfile.TemporaryDirectory(prefix="rnnserve-dist-") as scratch:
+            wheel = _make(chosen.out.resolve(), Path(scratch, "build"))
+            for extras in [] if chosen.build_only else ENVIRONMENTS:
+                if wanted := [extra for extra in extras if extra in chosen.extras]:
+                    _try_extras(wheel, wanted, Path(scratch))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        print(f"dist: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
