@@ -1,7 +1,7 @@
 """Build the wheel and the sdist of the last commit, and try them as a user would install them: `make dist`.
 
 What is committed is built twice, in different folders, and both builds must have the same bytes; so must a wheel that
-is built from the sdist. Then the wheel is installed into fresh environments outside the source tree, an extra at a time.
+is built from the sdist. Then the wheel is installed into fresh environments outside the source tree, extra by extra.
 """
 
 import argparse

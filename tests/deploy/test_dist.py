@@ -75,4 +75,5 @@ def test_a_build_that_fails_says_so_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, script, "--build-only"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("dist: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("dist: ")
+    assert done.stderr.count("\n") == 1
