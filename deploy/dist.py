@@ -98,8 +98,8 @@ def _build(folder: Path, out: Path, *kinds: str, epoch: str) -> None:
     _run([sys.executable, "-m", "build", *kinds, "--outdir", out, folder], folder, SOURCE_DATE_EPOCH=epoch)
 
 
-def _unpack_commit(folder: Path) -> None:
-    command = ["git", "archive", "--format=tar", "HEAD"]
+def _unpack_commit(commit: str, folder: Path) -> None:
+    command = ["git", "archive", "--format=tar", commit]
     packed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout  # noqa: S603
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter="data")
@@ -107,9 +107,10 @@ def _unpack_commit(folder: Path) -> None:
 
 def _make(out: Path, scratch: Path) -> Path:
     """Build twice, compare, and check what is in it; give the wheel."""
-    epoch = _run(["git", "log", "-1", "--format=%ct"], ROOT).strip()
+    # Named once: somebody may commit meanwhile.
+    commit, epoch = _run(["git", "log", "-1", "--format=%H %ct"], ROOT).split()
     for name in ("one", "another/folder"):
-        _unpack_commit(scratch / name)
+        _unpack_commit(commit, scratch / name)
         _build(scratch / name, scratch / name / "dist", "--sdist", "--wheel", epoch=epoch)
     built = scratch / "one/dist"
     if unlike := differences(built, scratch / "another/folder/dist"):
@@ -123,7 +124,7 @@ def _make(out: Path, scratch: Path) -> Path:
     if sums(scratch / "from_sdist").get(wheel.name) != sums(built)[wheel.name]:
         raise ValueError(f"the wheel that is built from {sdist.name} is not {wheel.name}")
 
-    tracked = _run(["git", "ls-files", "*/rnnserve/**"], ROOT).splitlines()
+    tracked = _run(["git", "ls-tree", "-r", "--name-only", commit], ROOT).splitlines()
     areas = [name for name in tracked if re.match(r"\w+/rnnserve/", name)]
     for path, expected in ((wheel, [name.partition("/")[2] for name in areas]), (sdist, areas)):
         if wrong := mistakes(members(path), expected):
