@@ -266,6 +266,8 @@ class Server:
         """
         self.live.stop()
         self._trials.stop()
+        if self._loading.ident is None:  # it was never started: else the load ends with the processes of its trials
+            self._trials.close()
         self._note_end()
         seconds = self._settings.grace if grace is None else grace
         started = time.monotonic()

@@ -177,6 +177,14 @@ def test_a_look_at_memory_waits_until_nothing_is_in_hand(repository, monkeypatch
         assert budget.limit > bounded
 
 
+def test_a_server_that_was_never_started_leaves_no_process(repository):
+    server = Server(Settings(repository, grpc_port=0, provider="cpu"))
+    processes = list(server._trials._processes)
+    server.stop(0)
+    assert processes
+    assert [process._process for process in processes] == [None] * len(processes)
+
+
 def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
     monkeypatch.setattr(grpc_server, "missing_parts", lambda _: "grpcio 9.9 lacks CompletionQueue")
     with pytest.raises(StartError, match=r"transport lane: cannot run here: grpcio 9\.9 lacks CompletionQueue"):
