@@ -1,13 +1,13 @@
 """A client's token, and where it may be sent: over TLS, or to this machine."""
 
 import contextlib
-import ipaddress
 import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from rnnserve.client.errors import InvalidRequest
+from rnnserve.common.hosts import is_loopback
 from rnnserve.common.regular_files import read_regular
 from rnnserve.protos.protocol_words import AUTHORIZATION
 
@@ -81,18 +81,11 @@ def check_way(addresses: Iterable[str]) -> None:
         InvalidRequest: If one is of another machine.
     """
     for address in addresses:
-        if not _is_here(address.rpartition(":")[0].strip("[]")):
+        if not is_loopback(address.rpartition(":")[0].strip("[]")):
             raise InvalidRequest(
                 f"the token would be sent to {address} in plain text: use TLS (grpcs://{address}), or say that the way "
                 "is safe (insecure=True, --insecure)"
             )
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _headers(token: str, where: str) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,8 @@ of the file (`tokens_file`), and the need of the method in the one table, of the
 what is done for the call asks again, for a model's name or after the file has changed; or one of `refusals`. `usage`
 bounds what the calls of one token may take. `token_writing` writes the file, for `rnnserve token`.
 
-Imports `errors`, `clock`, and `rnnserve.protos`; no gRPC: the transports ask it, and so does what answers scrapes.
+Imports `errors`, `clock`, `rnnserve.common`, and `rnnserve.protos`; no gRPC: the transports ask it, and so does what
+answers scrapes.
 
 Door: `gate`, `refusals`, `token_writing`, `tokens_file`, `usage`.
 """

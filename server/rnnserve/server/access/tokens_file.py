@@ -20,11 +20,11 @@ import datetime as dt
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rnnserve.common.toml_files import parse_toml
 from rnnserve.protos.access_table import ROLES
 from rnnserve.protos.names import is_model_name
 
@@ -118,13 +118,10 @@ def read_tokens(content: bytes, path: Path) -> dict[bytes, Token]:
         TokensError: If anything in it is wrong.
     """
     try:
-        text = content.decode()
-        tables = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise TokensError(f"{path}:{line}: not text in UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise TokensError(f"{path}: not TOML: {error}") from error
+        tables = parse_toml(content, path)
+    except ValueError as error:
+        raise TokensError(str(error)) from error
+    text = content.decode()
     tokens: dict[bytes, Token] = {}
     for name, table in tables.items():
         try:

@@ -13,10 +13,10 @@ import importlib.metadata
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from rnnserve.common.toml_files import parse_toml
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.options import OPTIONS, DeclaredOption
 from rnnserve.server.errors import StartError
@@ -149,13 +149,10 @@ def _read_file(path: Path) -> Layer:
     if len(content) > _MOST_BYTES:
         raise StartError(f"the configuration {path} has more than {_MOST_BYTES:,} bytes")
     try:
-        text = content.decode()
-        table = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise StartError(f"{path}:{line}: not text in UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise StartError(f"{path}: not TOML: {error}") from error
+        table = parse_toml(content, path)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+    text = content.decode()
     by_name = {declared.name: declared for declared in OPTIONS}
     layer: Layer = {}
     for key, value in table.items():

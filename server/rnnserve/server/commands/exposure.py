@@ -1,7 +1,6 @@
 """The warning of a server that others than this machine can reach, without TLS or without asking who they are."""
 
-import ipaddress
-
+from rnnserve.common.hosts import is_loopback
 from rnnserve.server.settings import Settings
 
 __all__ = ["exposure"]
@@ -9,7 +8,7 @@ __all__ = ["exposure"]
 
 def exposure(settings: Settings) -> str:
     """Say what a server lacks that listens beyond this machine, and the way out; nothing where it lacks nothing."""
-    if _is_loopback(settings.host):
+    if is_loopback(settings.host):
         return ""
     lacks, ways = [], []
     if settings.tls_certificate is None:
@@ -24,10 +23,3 @@ def exposure(settings: Settings) -> str:
         f"listens beyond this machine, on {settings.host}, {' and '.join(lacks)}: give it {'; and '.join(ways)}; or "
         "--host 127.0.0.1 (docs/access.md)"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
