@@ -40,9 +40,11 @@ class Client(ClientBase[grpc.Channel]):
     other does not, or a certificate is not accepted, every method raises `InvalidRequest`.
 
     Example:
+        from rnnserve.client import Client
+
         with Client("127.0.0.1:8001") as client:
-            for result in client.classify("direction_simple", [[(0, 0), (0, 1), (1, 1)], [(0, 0), (1, 0)]]):
-                print(result.label, result.probabilities)
+            results = client.classify("direction_simple", [[(-1, -1), (-1, 1), (1, 1)], [(1, 1), (-1, 1)]])
+            print([result.label for result in results])  # ['clockwise', 'counter-clockwise']
     """
 
     def __enter__(self) -> Self:

@@ -154,6 +154,21 @@ def publish(
         ExportError: If it cannot be published.
         ArtifactError: If the repository's config.pbtxt of the model has other tensors.
         OSError: If the repository cannot be written.
+
+    Example:
+        import torch
+        from rnnserve.export import Floats, publish
+
+        result = publish(
+            torch.nn.GRU(3, 8, batch_first=True).eval(),  # with your weights
+            "gru",
+            repository="own_models",
+            inputs={"input": Floats("batch", "sequence", 3), "hx": Floats(("layers", 1), "batch", ("hidden", 8))},
+            outputs=["output", "h_n"],
+            states={"h_n": "hx"},
+            progress=False,
+        )
+        print(result.name, result.published.folder)  # gru own_models/gru/1
     """
     if isinstance(module, Publication):
         return _publish(module, Path(repository), progress=progress, seal=seal)

@@ -54,6 +54,14 @@ class Server:
         port: Where it listens for gRPC.
         address: Host and port, for clients.
         live: What changes what serves. With `model_control` "none", no client can, and the folder alone cannot.
+
+    Example:
+        from pathlib import Path
+        from rnnserve.client import Client
+        from rnnserve.server import Server, Settings
+
+        with Server(Settings(Path("repository"), grpc_port=0)) as server, Client(server.address) as client:
+            print(client.is_ready("direction_simple"))  # True
     """
 
     def __init__(

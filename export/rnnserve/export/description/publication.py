@@ -65,6 +65,18 @@ class Publication:
             may not be cut into parts is refused then.
         further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
+
+    Example:
+        import torch
+        from rnnserve.export import Floats, Publication, publish
+
+        adder = Publication(
+            torch.nn.RNN(2, 4, batch_first=True).eval(),  # with your weights
+            "adder",
+            inputs={"input": Floats("batch", "sequence", 2)},
+            outputs=["output", "h_n"],
+        )
+        print(publish(adder, repository="own_models", progress=False).name)  # adder
     """
 
     module: nn.Module
