@@ -313,8 +313,7 @@ class Server:
         self._descriptors.look()
         self._announce()
         self._ticks += 1
-        if not self._ticks % _TICKS_A_LOOK:
-            self._transport.look_at_memory()
+        self._transport.look_at_memory(is_due=not self._ticks % _TICKS_A_LOOK)
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _announce(self) -> None:

@@ -153,7 +153,7 @@ def test_memory_is_given_back_when_other_models_serve_and_not_at_each_tick(repos
     noted, looked = [], []
     with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
         monkeypatch.setattr(server._transport, "note_new_models", lambda: noted.append(server._repository.generation))
-        monkeypatch.setattr(server._transport, "look_at_memory", lambda: looked.append(len(noted)))
+        monkeypatch.setattr(server._transport, "_fit_into_memory", lambda: looked.append(len(noted)))
         for _ in range(30):
             server._tick()
         assert noted == []
@@ -163,18 +163,23 @@ def test_memory_is_given_back_when_other_models_serve_and_not_at_each_tick(repos
         assert noted == [server._repository.generation]
 
 
-def test_a_look_at_memory_waits_until_nothing_is_in_hand(repository, monkeypatch):
-    monkeypatch.setattr(grpc_server, "memory_left", lambda _: Room(50 << 20, "it"))
+def test_a_look_at_memory_waits_until_nothing_is_in_hand_unless_little_was_left(repository, monkeypatch):
     with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
-        budget = server._transport._budget
-        bounded = budget.limit
+        transport, budget = server._transport, server._transport._budget
+        usual = budget.limit
+        monkeypatch.setattr(grpc_server, "memory_left", lambda _: Room(50 << 20, "it"))
+        transport.look_at_memory(is_due=False)
+        budget.take("ipv4:127.0.0.1:1", 1000)
+        transport.look_at_memory(is_due=True)
+        assert budget.limit == usual
+        budget.give_back("ipv4:127.0.0.1:1", 1000)
+        transport.look_at_memory(is_due=True)
+        assert budget.limit < usual
         monkeypatch.setattr(grpc_server, "memory_left", lambda _: None)
         budget.take("ipv4:127.0.0.1:1", 1000)
-        server._transport.look_at_memory()
-        assert budget.limit == bounded
+        transport.look_at_memory(is_due=False)
+        assert budget.limit == usual
         budget.give_back("ipv4:127.0.0.1:1", 1000)
-        server._transport.look_at_memory()
-        assert budget.limit > bounded
 
 
 def test_a_server_that_was_never_started_leaves_no_process(repository):
@@ -217,5 +222,5 @@ def test_what_little_memory_bounds_is_as_before_when_there_is_more_of_it(reposit
         for left in (100 << 20, 1 << 50, 50 << 20, None):
             room = None if left is None else Room(left, "it")
             monkeypatch.setattr(grpc_server, limited, lambda *_, room=room: room)
-            serving.look_at_memory()
+            serving.look_at_memory(is_due=True)
             assert (bounds() == usual) == (left not in (100 << 20, 50 << 20))

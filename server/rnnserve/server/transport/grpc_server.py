@@ -116,6 +116,7 @@ class GrpcServer:
         for name in REFLECTION_SERVICES:
             self._add_service(name, {"ServerReflectionInfo": reflection})
         self._is_started = self._has_told_of_memory = False
+        self._is_bounded = False  # little memory is left
         self._transport = self._new_transport(service, schedulers)
         self._tls = ServedTls.of(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
@@ -160,10 +161,18 @@ class GrpcServer:
         self._memory_guard.take_models_into_account()
         self._fit_into_memory()
 
-    def look_at_memory(self) -> None:
-        """Hold requests to what is left of memory now, if none is in hand, whose bytes would count as taken."""
-        activity = self._activity()
-        if not any(activity):
+    def look_at_memory(self, *, is_due: bool) -> None:
+        """Hold requests to what is left of memory now. To be called each second or so.
+
+        Where it is little, each time, and what is free is given back; else only when that is due, and if nothing is in
+        hand, whose bytes would count as taken.
+
+        Args:
+            is_due: Whether to look though there was enough.
+        """
+        if self._is_bounded:
+            self.note_new_models()
+        elif is_due and not any(self._activity()):
             self._fit_into_memory()
 
     def _fit_into_memory(self) -> None:
@@ -178,6 +187,7 @@ class GrpcServer:
                 most, told = bytes_for_requests(settings.max_held_bytes, uncounted, found)
                 if told is not None and (said is None or most < self._budget.limit):
                     self._budget.limit, said, room = most, told, found
+        self._is_bounded = room is not None
         if room is None:
             self._service.response_room = None
             self._memory_guard.most_bytes = settings.max_held_bytes + UNCOUNTED_BYTES
