@@ -66,6 +66,7 @@ def locked_server(repository, folder, transport, **settings):
     tokens = tokens_in(folder)
     asked = {"provider": "cpu", "transport": transport, "tokens": tokens.path, "private_sockets": folder} | settings
     with Server(Settings(repository, grpc_port=0, **asked)) as server:
+        until(server._repository.is_ready)  # on a slow machine models are loaded beside those that serve
         path = folder / f"{os.getpid()}.sock"
         with (
             grpc.insecure_channel(f"127.0.0.1:{server.port}") as port,
