@@ -14,9 +14,13 @@ MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
 """Resident memory meanwhile, and some seconds later."""
 
 LARGE = request(MODEL, {"input": points(450, 4096)}, ["logits"]).SerializeToString()  # 14.7 MB
+REFUSED = request(MODEL, {"inputs": points(450, 4096)}, ["logits"]).SerializeToString()  # as large, and soon answered
 SMALL = request(MODEL, {"input": points(8, 8)}, ["logits"]).SerializeToString()
 
 CLIENTS, SMALL_ONES = 12, 1024
+LEFT_OPEN, LEFT_OPEN_BYTES = 60, 250 << 20
+"""Connections that stay open, and resident memory beside them: some 2 MB for each at the most."""
+
 SECONDS, PATIENCE = 4.0, 120.0
 PAUSE = 0.2
 """Seconds until a client sends again what was refused."""
@@ -80,3 +84,14 @@ def test_large_requests_of_many_clients_beside_a_thousand_small_ones(repository,
         assert all(status == "RESOURCE_EXHAUSTED" and "slow down" in words for status, words in others), others
         assert server.peak < MOST_BYTES, server.peak
         assert server.settles_below(AFTERWARDS_BYTES)
+
+
+@pytest.mark.parametrize("transport", ["lane", "public"])
+def test_connections_that_have_sent_large_requests_and_stay(repository, transport):
+    """gRPC's core keeps what a connection has filled at once as room to read into: 4 MB for each on the lane, once."""
+    with drilled(repository, "--transport", transport) as server:
+        clients = [Infer(server.port) for _ in range(LEFT_OPEN)]
+        for client in clients:
+            for _ in range(2):  # the core takes what it has measured for the next reading
+                assert client.call.future(REFUSED, timeout=PATIENCE).exception().code().name == "INVALID_ARGUMENT"
+        assert server.settles_below(LEFT_OPEN_BYTES)

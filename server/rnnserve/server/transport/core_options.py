@@ -20,6 +20,11 @@ the lane where there is little address space. By default the core measures what 
 received at once, took 600 MB that are not counted. A message that is received has a window of its size. Small calls of
 a client 0.1 s away may have 2.5 MB a second."""
 
+_AHEAD_OF_LANE = 1 << 20
+"""The same on the lane. The core keeps as much room to read into, up to 4 MB, as a connection has filled at once, for
+as long as it stays: after large messages on 60 connections 220 MB by default, 100 MB with this, 60 MB with `AHEAD`,
+which costs a sixth of the rate of messages of 15 MB."""
+
 
 def message_bytes(settings: Settings) -> int:
     """Bytes of a message, as sent, that the core takes: a quarter above `max_message_bytes`.
@@ -38,7 +43,7 @@ def core_options(settings: Settings, *, is_narrow: bool) -> list[tuple[str, int]
         settings: Settings of the server.
         is_narrow: Whether there is little address space, so that on the lane, too, little is read ahead.
     """
-    ahead = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", AHEAD)]
+    ahead = AHEAD if settings.transport == "public" or is_narrow else _AHEAD_OF_LANE
     age, age_grace = settings.connection_age, settings.max_connection_age_grace
     return [
         ("grpc.max_receive_message_length", message_bytes(settings)),
@@ -57,7 +62,8 @@ def core_options(settings: Settings, *, is_narrow: bool) -> list[tuple[str, int]
         ("grpc.server.max_pending_requests", _PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", _PENDING_CALLS),
         ("grpc.so_reuseport", int(settings.share_port)),
-        *(ahead if settings.transport == "public" or is_narrow else []),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", ahead),
         *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
         *([("grpc.max_connection_age_grace_ms", max(1, round(1e3 * age_grace)))] if age_grace else []),
     ]
