@@ -5,6 +5,7 @@
 
 import argparse
 import ast
+import dataclasses
 import importlib
 import inspect
 import re
@@ -219,6 +220,7 @@ def _described(name: str, what: Any, level: str) -> Iterator[str]:  # noqa: ANN4
         yield f"```text\n{_wrapped(name.rsplit('.', 1)[-1] + signature)}\n```\n"
     yield _docstring(what)
     if isinstance(what, type) and not issubclass(what, BaseException):
+        yield from (_docstring(base) for base in _with_fields(what) if base is not what)
         for member, value in vars(what).items():
             if not member.startswith("_") and callable(getattr(value, "__func__", value)) and _docstring(value):
                 yield from _described(f"{name}.{member}", getattr(value, "__func__", value), level + "#")
@@ -231,13 +233,44 @@ def _signature(what: Any) -> str:  # noqa: ANN401
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(what))).body
     if isinstance(node, ast.ClassDef):
         made = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+        if made is None and dataclasses.is_dataclass(what):
+            return f"({', '.join(_fields(what))})"
         if made is None:
-            fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
-            return f"({', '.join(map(ast.unparse, fields))})"  # a dataclass
+            return f"({', '.join(ast.unparse(one) for one in node.body if isinstance(one, ast.AnnAssign))})"
         node = made
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)  # noqa: S101 - public names are one or the other
     returned = f" -> {ast.unparse(node.returns)}" if node.returns is not None and node.name != "__init__" else ""
     return re.sub(r"(?<=: )'([^']+)'", r"\1", f"({ast.unparse(node.args)}){returned}").replace("=", " = ")
+
+
+def _fields(what: Any) -> Iterator[str]:  # noqa: ANN401 - the class of a dataclass
+    """The fields of a dataclass and of its bases as arguments of a call, as the sources have them."""
+    written: dict[str, ast.AnnAssign] = {}
+    for kind in _with_fields(what):
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(node, ast.ClassDef)  # noqa: S101 - the source of a class
+        written |= {ast.unparse(one.target): one for one in node.body if isinstance(one, ast.AnnAssign)}
+    by_place: list[str] = []
+    by_name: list[str] = []
+    for field in dataclasses.fields(what):
+        said = written[field.name]
+        argument = f"{field.name}: {ast.unparse(said.annotation)}{_default_in(said.value)}"
+        (by_name if field.kw_only else by_place).append(argument)
+    yield from (*by_place, *(["*", *by_name] if by_name else []))
+
+
+def _default_in(value: ast.expr | None) -> str:
+    """A field's default: its own, or the one that `dataclasses.field` is given."""
+    given = {one.arg: one.value for one in value.keywords} if isinstance(value, ast.Call) else {}
+    if "default_factory" in given:
+        return f" = {ast.unparse(given['default_factory'])}()"
+    value = given.get("default", value)
+    return "" if value is None else f" = {ast.unparse(value)}"
+
+
+def _with_fields(what: type) -> list[type]:
+    """A dataclass and those of its bases that have fields of their own, in the order of the fields."""
+    return [kind for kind in reversed(what.__mro__) if dataclasses.is_dataclass(kind) and inspect.get_annotations(kind)]
 
 
 def _wrapped(call: str) -> str:

@@ -32,10 +32,7 @@ room                     what it does
 `signing/`               which signatures let a version serve
 `observing/`             what is told of single requests: lines of the log, and spans
 `counting/`              counts that outlive their process, and the text that Prometheus reads
-`settings.py`            every option, declared once
-`access_settings.py`     those that say whose calls are answered
-`signature_settings.py`  those of signed versions
-`option.py`              how a field of the settings is an option of the command line
+`settings/`              every option, declared once, a file for each subject
 `errors.py`              what can go wrong, and the gRPC status of each
 `error_texts.py`         what libraries and callers said, made fit for a message
 `clock.py`               the one clock of deadlines and durations

@@ -3,7 +3,7 @@
 import dataclasses
 
 from rnnserve.common.log_format import LOG_FORMATS
-from rnnserve.server.option import option, read_count, read_port
+from rnnserve.server.settings.option import option, read_count, read_port
 from rnnserve.server.workers.supervisor import worker_count
 
 __all__ = ["HTTP_PORT", "CommandSettings"]

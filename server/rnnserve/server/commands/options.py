@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rnnserve.server.commands.command_settings import CommandSettings
-from rnnserve.server.option import Option
 from rnnserve.server.settings import Settings
+from rnnserve.server.settings.option import Option
 
 __all__ = ["OPTIONS", "DeclaredOption", "add_options", "given_options", "write_options"]
 

@@ -4,7 +4,7 @@
 model, shared by workers and kept over restarts where there is a file for it. What a signature is, and reading one, is
 in `rnnserve.protos.signing`.
 
-Imports `errors`, `signature_settings`, `rnnserve.protos` and `rnnserve.common`; no gRPC.
+Imports `errors`, `settings`, `rnnserve.protos` and `rnnserve.common`; no gRPC.
 
 Door: `gate`.
 """

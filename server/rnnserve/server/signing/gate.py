@@ -7,7 +7,7 @@ from pathlib import Path
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.signing.signed_version import SignatureError, Signed, check_release, read_signed
 from rnnserve.server.errors import StartError
-from rnnserve.server.signature_settings import SignatureSettings
+from rnnserve.server.settings.signatures import SignatureSettings
 from rnnserve.server.signing.highest_releases import HighestReleases, Order
 from rnnserve.server.signing.refused_signatures import RefusedSignatures
 

@@ -1,15 +1,16 @@
-"""The options of signed versions: a part of `Settings`, declared as its fields are."""
+"""The options of signed versions."""
 
 import dataclasses
 from pathlib import Path
 
-from rnnserve.server.option import option
+from rnnserve.server.settings.option import option
+from rnnserve.server.settings.part import SettingsPart
 
 __all__ = ["SignatureSettings"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SignatureSettings:
+class SignatureSettings(SettingsPart):
     """Which versions have to be signed, and by whom.
 
     Attributes:

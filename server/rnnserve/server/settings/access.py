@@ -1,21 +1,25 @@
-"""The options of whose calls are answered: part of `Settings`."""
+"""The options of whose calls are answered."""
 
 import dataclasses
 from pathlib import Path
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.option import option
+from rnnserve.server.settings.option import option
+from rnnserve.server.settings.part import SettingsPart
 
 __all__ = ["AccessSettings"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AccessSettings:
+class AccessSettings(SettingsPart):
     """Whose calls are answered.
 
     Attributes:
         tokens: File of the tokens that calls may bring (`access.tokens_file`); None where none is asked for.
         closed_health: Ask for a token of those, too, who ask for the server's health.
+
+    Raises:
+        StartError: If health is closed, and no token is asked for.
     """
 
     tokens: Path | None = dataclasses.field(
@@ -31,11 +35,7 @@ class AccessSettings:
         default=False, metadata=option("with --tokens: ask those for a token, too, who ask for the server's health")
     )
 
-    def check_access(self) -> None:
-        """Check that these options fit together.
-
-        Raises:
-            StartError: If they do not.
-        """
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.closed_health and self.tokens is None:
             raise StartError("--closed-health needs --tokens: without, nobody is asked for one")

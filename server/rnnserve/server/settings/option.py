@@ -1,4 +1,4 @@
-"""How a field of `Settings` is an option of `rnnserve serve`: its help, and how its text is read."""
+"""How a field of the settings is an option of `rnnserve serve`: its help, and how its text is read."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ __all__ = ["Option", "option", "read_count", "read_model_name", "read_period", "
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """How a field of `Settings` appears on the command line: as `--max-queue` for `max_queue`.
+    """How a field appears on the command line: as `--max-queue` for `max_queue`.
 
     Attributes:
         help: What the option does, for `--help`.
