@@ -158,8 +158,8 @@ lint: setup ## style, types, import contracts, stub drift, manifests
 	$(BIN)/mypy $(MYPY_TESTS) --cache-dir .mypy_cache/tests tests || status=$$?; wait $$sources && exit $$status
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
-	$(BIN)/python docs/list_files.py --check
-	$(BIN)/python docs/write_reference.py --check
+	$(BIN)/python docs/tools/list_files.py --check
+	$(BIN)/python docs/tools/write_reference.py --check
 	$(BIN)/hadolint deploy/Containerfile
 	$(BIN)/python deploy/check.py
 
@@ -184,16 +184,16 @@ format: setup ## format the code
 	$(BIN)/ruff format .
 
 docs: setup ## write what is generated in docs/ again, and build the site in site/
-	$(BIN)/python docs/list_files.py
-	$(BIN)/python docs/write_reference.py
-	$(BIN)/python docs/build_site.py
+	$(BIN)/python docs/tools/list_files.py
+	$(BIN)/python docs/tools/write_reference.py
+	$(BIN)/python docs/tools/build_site.py
 
 docs-serve: setup ## build the site, and show it at http://127.0.0.1:8080/
-	$(BIN)/python docs/build_site.py --serve
+	$(BIN)/python docs/tools/build_site.py --serve
 
 picture: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## take the pictures of the page again; needs Debian's chromium
 	$(BIN)/python -m pip install --quiet playwright
-	$(BIN)/python docs/picture.py $(REPOSITORY)
+	$(BIN)/python docs/tools/picture.py $(REPOSITORY)
 
 dist: setup ## build wheel and sdist of the last commit twice, compare, and try them in fresh environments: dist/
 	$(BIN)/python deploy/dist.py $(DIST_FLAGS)

@@ -1,6 +1,6 @@
 """Write the pages of docs/reference/ that say what the code says: commands, options, errors, public names.
 
-`python docs/write_reference.py` writes them, and `--check` fails where one differs from the code.
+`python docs/tools/write_reference.py` writes them, and `--check` fails where one differs from the code.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from rnnserve.server.access import refusals
 from rnnserve.server.commands.options import OPTIONS, DeclaredOption
 from rnnserve.web.upstream.statuses import error_of_status
 
-FOLDER = Path(__file__).parent / "reference"
+FOLDER = Path(__file__).parents[1] / "reference"
 
 _COLUMNS = 100
 """Width of signatures, in characters."""
@@ -150,7 +150,7 @@ def errors_of_server() -> Iterator[str]:
     kinds = [kind for kind in (*vars(errors).values(), *vars(refusals).values()) if _is_told(kind)]
     missing = {kind.__name__ for kind in kinds} ^ set(REMEDIES)
     if missing:
-        raise SystemExit(f"docs/write_reference.py: remedies and errors differ by {', '.join(sorted(missing))}")
+        raise SystemExit(f"docs/tools/write_reference.py: remedies and errors differ by {', '.join(sorted(missing))}")
     yield "# Errors\n"
     yield (
         "What a server tells a caller, and what to do about it. The reason is the label of `rnnserve_refusals_total` "

@@ -1,4 +1,4 @@
-"""Build the documentation as a site: `python docs/build_site.py`, and `--serve` to read it on 127.0.0.1.
+"""Build the documentation as a site: `python docs/tools/build_site.py`, and `--serve` to read it on 127.0.0.1.
 
 The pages in docs/ are plain Markdown whose links hold in a clone. Here they are copied, with the pages of the root
 beside them, links to them are turned to the copies, and links to sources become their paths, since a site has none of
@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "zensical.toml"
 STAGE = ROOT / ".docs"
 SITE = ROOT / "site"
@@ -32,7 +32,7 @@ OF_ROOT = {
 """Pages that have another place in the site, by their path in the repository."""
 
 SHIM_FROM, SHIM = "https://unpkg.com/iframe-worker/shim", "iframe-worker-shim.js"
-"""The package iframe-worker 1.0.4 of npm (MIT, Martin Donath), as zensical fetches it: a copy lies in docs/."""
+"""The package iframe-worker 1.0.4 of npm (MIT, Martin Donath), as zensical fetches it: a copy lies beside this file."""
 
 _FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="(?:https?:)?//')
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()\s]+)\)")
@@ -108,7 +108,7 @@ def stage() -> None:
 
 def keep_to_itself() -> None:
     """Have the pages fetch nothing from elsewhere: the script that lets a page on a disk search lies beside them."""
-    shutil.copy(ROOT / "docs" / SHIM, SITE / "assets" / "javascripts" / SHIM)
+    shutil.copy(Path(__file__).with_name(SHIM), SITE / "assets" / "javascripts" / SHIM)
     for page in SITE.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         to = os.path.relpath(SITE / "assets" / "javascripts" / SHIM, page.parent)

@@ -2,7 +2,7 @@
 
 Of each folder the page has what its door names, too: the paragraph "Door:" in the docstring of its `__init__`.
 
-`python docs/list_files.py` writes the page, and `--check` fails if it differs from what the sources say.
+`python docs/tools/list_files.py` writes the page, and `--check` fails if it differs from what the sources say.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "files.md"
 AREAS = ("models", "export", "protos", "common", "server", "client", "load", "web", "cluster", "cli")
 
