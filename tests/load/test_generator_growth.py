@@ -1,8 +1,8 @@
 import pytest
 
+from rnnserve.common.cgroup import usable_cores
 from rnnserve.load.generator_growth import GrowingGenerators, most_generators
 from rnnserve.load.load_level import LoadLevel, Measurement
-from rnnserve.load.machine import usable_cores
 
 
 class Generators:

@@ -8,14 +8,14 @@ error. `log_format`, `log_limits` and `unblocked_output` are how processes that 
 `tls_identity` reads and checks the files for TLS, `tls_watch` follows them while they are served, and `kept_identity`
 is what processes pass on of them; `certificate_end` is when one ends. `telemetry` exports traces. `lasting_imports`
 pauses the garbage collector of a command while torch is imported. `allocation` has the C library give memory back, and
-`resident_memory` says how much the process has. `hosts` says which names mean this machine, and `toml_files` reads
-TOML.
+`resident_memory` says how much the process has; `cgroup` says what a container or a unit may take: cores and memory.
+`hosts` says which names mean this machine, and `toml_files` reads TOML.
 
 Imports no area.
 
 Threads: `guarded_work`, `parent_death`, `telemetry`, `tls_watch`, `unblocked_output`.
 
-Door: `allocation`, `array_archives`, `front_counts`, `guarded_process`, `guarded_work`, `hosts`, `kept_identity`,
-`lasting_imports`, `log_format`, `log_limits`, `parent_death`, `refusing_nodes`, `regular_files`, `request_lines`,
-`resident_memory`, `telemetry`, `tls_identity`, `tls_watch`, `toml_files`, `unblocked_output`.
+Door: `allocation`, `array_archives`, `cgroup`, `front_counts`, `guarded_process`, `guarded_work`, `hosts`,
+`kept_identity`, `lasting_imports`, `log_format`, `log_limits`, `parent_death`, `refusing_nodes`, `regular_files`,
+`request_lines`, `resident_memory`, `telemetry`, `tls_identity`, `tls_watch`, `toml_files`, `unblocked_output`.
 """

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from rnnserve.common.cgroup import usable_cores
 from rnnserve.load.generator_limit import is_busy
 from rnnserve.load.generator_processes import GeneratorProcesses, ProgressCallback
 from rnnserve.load.load_level import LoadLevel, Measurement
-from rnnserve.load.machine import usable_cores
 
 __all__ = ["GrowingGenerators", "most_generators"]
 

@@ -6,14 +6,17 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["describe_machine", "usable_cores"]
+from rnnserve.common.cgroup import usable_cores
+
+__all__ = ["describe_machine"]
 
 
 def describe_machine() -> dict[str, str]:
     """Return facts about this machine, as text by name; facts that cannot be determined are left out."""
+    usable, all_cores = usable_cores(), os.cpu_count()
     found = {
         "processor": _processor(),
-        "cores": f"{usable_cores()} of {os.cpu_count()}" if os.cpu_count() != usable_cores() else str(os.cpu_count()),
+        "cores": str(usable) if usable == all_cores else f"{usable} of {all_cores}",
         "memory": _memory(),
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -29,11 +32,6 @@ def _processor() -> str:
         if model:
             return model[1].strip()
     return platform.processor()
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, 1 if it cannot be determined."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory() -> str:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from concurrent import futures
 from typing import Self
 
+from rnnserve.common.cgroup import usable_cores
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
-from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rnnserve.common.cgroup import Cgroups, usable_cores
 from rnnserve.server.examining.finding import OK, PROBLEM, WARNING, Finding
-from rnnserve.server.process.cgroup import Cgroups, usable_cores
 from rnnserve.server.process.memory_limits import (
     UNCOUNTED_BYTES,
     Room,

@@ -1,13 +1,12 @@
 """The process: what the system gives it, and what it says where that is too little.
 
 `start_check`: threads and memory before they are needed; `memory_limits`: the limits on addresses and memory, and what
-they leave for requests; `cgroup`: what a container may take; `descriptors`: a line where no descriptor is left;
-`resources`: which limit an error comes from; `tls_files`: what TLS is served with, kept for workers.
+they leave for requests; `descriptors`: a line where no descriptor is left; `resources`: which limit an error comes
+from; `tls_files`: what TLS is served with, kept for workers.
 
 Imports `settings`, `errors` and `rnnserve.common`; no gRPC.
 
 Threads: `start_check`.
 
-Door: `cgroup`, `descriptors`, `memory_limits`, `resources`, `start_check`, `thread_frames`,
-`tls_files`.
+Door: `descriptors`, `memory_limits`, `resources`, `start_check`, `thread_frames`, `tls_files`.
 """

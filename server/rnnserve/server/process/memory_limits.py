@@ -11,7 +11,7 @@ import resource
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnserve.server.process.cgroup import Cgroups
+from rnnserve.common.cgroup import Cgroups
 
 __all__ = ["UNCOUNTED_BYTES", "Room", "address_space_left", "bytes_for_requests", "memory_left", "stack_bytes"]
 

@@ -16,11 +16,11 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
+from rnnserve.common.cgroup import usable_cores
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import ANSWERED
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import InvalidRequest
-from rnnserve.server.process.cgroup import usable_cores
 
 __all__ = ["LOAD_REPORT_SERVICE", "LoadReports"]
 

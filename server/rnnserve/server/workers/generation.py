@@ -12,9 +12,9 @@ import logging
 import signal
 from collections.abc import Callable, Sequence
 
+from rnnserve.common.cgroup import usable_cores
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
-from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.repository.pins import Pins, differing, replace_pins, serving
 from rnnserve.server.workers.joint_loading import Change, Coordinator

@@ -20,11 +20,11 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
+from rnnserve.common.cgroup import usable_cores
 from rnnserve.server.counting.places import NOT_RELOADED, RELOADED
 from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
-from rnnserve.server.process.cgroup import usable_cores
 from rnnserve.server.workers.generation import Generation, exit_text
 from rnnserve.server.workers.messages import Counts, Failed, Sum, Want
 from rnnserve.server.workers.signals import SAME_SECONDS, SignalPipe

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnserve.server.process import cgroup
-from rnnserve.server.process.cgroup import Cgroups, usable_cores
+from rnnserve.common import cgroup
+from rnnserve.common.cgroup import Cgroups, usable_cores
 
 MB = 1 << 20
 NONE_IN_1 = str((1 << 63) - 4096)
@@ -132,7 +132,7 @@ def test_cores_by_affinity_and_quota(monkeypatch, quota, cores):
     assert usable_cores() == cores
 
 
-ASKED = "from rnnserve.server.process.cgroup import *; c = Cgroups(); print(usable_cores(), c.cores(), c.memory_left())"
+ASKED = "from rnnserve.common.cgroup import *; c = Cgroups(); print(usable_cores(), c.cores(), c.memory_left())"
 
 
 @contextlib.contextmanager
