@@ -134,6 +134,7 @@ def test_what_is_exported_with_a_key_is_signed_and_verifies(checkpoint, tmp_path
     repository, password = tmp_path / "repository", tmp_path / "ours.password"
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(repository)]
     assert main([*words, "--sign-key", str(key.private), "--sign-key-password-file", str(password)]) == 0
+    assert f"signed with the key {key.key.id}, sequence 1\n" in capsys.readouterr().out
     version = repository / checkpoint.name / "1"
     signed = read_signed(version, [key.key.public])
     check_release(signed.release, checkpoint.name, 1, (version.parent / CONFIG).read_bytes())

@@ -64,6 +64,21 @@ def test_where_the_number_is_taken_it_is_signed_for_the_next(tmp_path, key):
     assert read_signed(published.folder, [key.key.public]).release.version == published.version == 2
 
 
+def test_what_another_export_publishes_meanwhile_is_signed(tmp_path, key):
+    """Both have the same bytes, so that the version of the other is the one that is wanted."""
+    model = tmp_path / "repository" / "model"
+    seal = seal_with(key.private)
+
+    def late(folder, number):
+        if not (model / "1").exists():
+            publish_version(model, files(), CONFIG_TEXT)
+        seal(folder, number)
+
+    published = publish_version(model, files(), CONFIG_TEXT, seal=late)
+    assert (published.version, published.new) == (1, False)
+    assert read_signed(published.folder, [key.key.public]).release.version == 1
+
+
 def test_what_is_published_already_is_signed_once(tmp_path, key):
     model = tmp_path / "repository" / "model"
     publish_version(model, files(), CONFIG_TEXT)
@@ -91,6 +106,11 @@ def test_what_cannot_be_signed_is_not_published(tmp_path, key):
 def test_a_key_that_is_none(tmp_path, key):
     with pytest.raises(ArtifactError, match="holds no private key in PEM"):
         seal_with(key.public)
+
+
+def test_a_password_without_a_key_signs_nothing(tmp_path):
+    with pytest.raises(ExportError, match="no key"):
+        seal_with(None, tmp_path / "password")
 
 
 def test_without_a_key_nothing_is_signed(tmp_path):

@@ -188,7 +188,21 @@ TAMPERINGS = {
     ),
     "key id null": Tampering(
         _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": None})),
-        "the hint of publicKey is no text",
+        "the hint of publicKey is no SHA-256",
+    ),
+    "key id that writes into the log": Tampering(
+        _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": "x\n\x1b[2JERROR"})),
+        "the hint of publicKey is no SHA-256",
+    ),
+    "key id as long as a book": Tampering(
+        _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": "0" * 900_000})),
+        "the hint of publicKey is no SHA-256",
+    ),
+    "field as long as a book": Tampering(
+        _with_bundle(lambda bundle: bundle.update({"x" * 900_000: 0})), "which it may not have"
+    ),
+    "field that writes into the log": Tampering(
+        _with_bundle(lambda bundle: bundle.update({"\r\n": 0})), "which it may not have"
     ),
     "certificate in place of a key": Tampering(
         _with_bundle(lambda bundle: bundle.update(verificationMaterial={"certificate": {"rawBytes": ""}})),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from rnnserve.export.pipeline import ExportResult, publish
     from rnnserve.export.recurrence import export_onnx, scan
+    from rnnserve.export.sealing import seal_with
     from rnnserve.export.torchscript import script, script_bytes
 
 for _package in ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "tqdm", "tabulate"):
@@ -61,6 +62,7 @@ __all__ = [
     "scan",
     "script",
     "script_bytes",
+    "seal_with",
 ]
 
 _MODULES = {
@@ -74,6 +76,7 @@ _MODULES = {
     "StateTree": "description.state_trees",
     **dict.fromkeys(("export_onnx", "scan"), "recurrence"),
     **dict.fromkeys(("script", "script_bytes"), "torchscript"),
+    "seal_with": "sealing",
 }
 """The module of each public name."""
 

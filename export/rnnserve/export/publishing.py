@@ -84,6 +84,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
     for _ in range(_ATTEMPTS):
         newest = _newest(model)
         if newest is not None and _holds(model / str(newest), files):
+            seal(model / str(newest), newest)
             return Published(model / str(newest), newest, new=False)
         number = (newest or 0) + 1
         seal(temporary, number)

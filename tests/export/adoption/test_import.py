@@ -16,7 +16,9 @@ from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.golden import load_cases, replay
+from rnnserve.protos.signing.signed_version import read_signed_in_place
 from support.adopted_files import SIZES, Mean, mean, with_lengths, words
+from support.signed_versions import make_key
 
 
 def test_roles_are_found(tmp_path):
@@ -143,3 +145,15 @@ def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
     assert [tensor.name for tensor in done.manifest.inputs] == ["x", "len"]
     assert main(["inspect", str(tmp_path / "repository"), "by_hand"]) == 0
     assert line in capsys.readouterr().out
+
+
+def test_an_adopted_version_is_signed(tmp_path, capsys):
+    key = make_key(tmp_path, "ours")
+    words_file, repository = tmp_path / "words.onnx", tmp_path / "repository"
+    words(tmp_path)
+    command = ["import", str(words_file), "--name", "words", "--size", "time=1:24", "--repository", str(repository)]
+    assert main([*command, "--sign-key", str(key.private)]) == 0
+    version = repository / "words" / "1"
+    signed = read_signed_in_place(version, [key.key.public])
+    read_version(version, signed=signed.files)
+    assert f"signed with the key {key.key.id}, sequence 1\n" in capsys.readouterr().out

@@ -96,6 +96,8 @@ def test_what_was_tampered_with_is_refused(folder, key, stranger, name):
         admit(folder, key)
     assert TAMPERINGS[name].said in str(refused.value)
     assert str(folder) not in str(refused.value)
+    assert str(refused.value).isprintable()  # it is a line of the log, and clients are told it
+    assert len(str(refused.value)) < 500
 
 
 def test_nothing_is_parsed_before_its_digest_holds(folder, key):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from rnnserve.protos.artifact import ArtifactError, read_version
-from rnnserve.protos.signing.keys import read_private_key
+from rnnserve.protos.signing.keys import KeyFileError, read_private_key
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE, sign_version, write_release
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
@@ -61,6 +61,8 @@ def _sequence(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Sign one version after another; none whose files are not as published."""
+    if args.key is None and args.key_password_file is not None:
+        raise KeyFileError("a password is given for a key, and --release-only signs with none")
     key = None if args.key is None else read_private_key(args.key, args.key_password_file)
     for folder in args.versions:
         read_version(folder, keep=())

@@ -6,14 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.protos.artifact import ArtifactError, read_version
-from rnnserve.protos.signing.signed_version import (
-    BUNDLE,
-    Signed,
-    check_release,
-    read_claim,
-    read_signed,
-)
-from rnnserve.protos.triton_config import CONFIG
+from rnnserve.protos.signing.signed_version import BUNDLE, Signed, read_claim, read_signed_in_place
 
 if TYPE_CHECKING:
     from rnnserve.protos.signing.keys import PublicKey
@@ -61,13 +54,10 @@ def read_signature(folder: Path, keys: "Sequence[PublicKey]") -> SignatureRecord
     if not keys:
         return SignatureRecord(claim)
     try:
-        signed = read_signed(folder, keys)
-        check_release(signed.release, folder.parent.name, int(folder.name), (folder.parent / CONFIG).read_bytes())
+        signed = read_signed_in_place(folder, keys)
         read_version(folder, keep=(), signed=signed.files)
     except ArtifactError as error:
         return SignatureRecord(claim, False, str(error))
-    except OSError as error:
-        return SignatureRecord(claim, False, f"{CONFIG}: cannot be read: {error.strerror}")
     return SignatureRecord(signed, True)
 
 

@@ -49,6 +49,7 @@ from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.onnx_truth import OnnxTruth
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult
+from rnnserve.export.sealing import Seal
 from rnnserve.export.server_trial import publish_tried
 from rnnserve.export.tensor_shapes import mask_before_lengths
 from rnnserve.export.triton_config_writing import render_config
@@ -71,6 +72,7 @@ def adopt(
     roles: Roles | None = None,
     samples: Sequence[Sample] = (),
     timeout: float = RUN_SECONDS,
+    seal: Seal = lambda *_: None,
 ) -> ExportResult:
     """Publish an ONNX file as a model's next version, marked as adopted.
 
@@ -81,6 +83,7 @@ def adopt(
         roles: Roles of its tensors that the file does not tell.
         samples: Real inputs; where they have outputs, the file has to give these, and servers replay them.
         timeout: Seconds that onnxruntime may take to load the file, and for each run of it.
+        seal: Function that may sign the version before it is published, as of `publish`.
 
     Raises:
         WrongArguments: If the file and the roles do not say enough, or do not fit; the message says what to do.
@@ -111,7 +114,7 @@ def adopt(
                 description, data = exposed_graph(description, MODEL, {MODEL: data}, load, guarded=False)
             truth = _truth(path, data, process)
             parts = find_parts(description, MODEL, {MODEL: data}, load)
-            return _publish(description, truth, data, repository, samples, constants, parts, prepared)
+            return _publish(description, truth, data, repository, samples, constants, parts, prepared, seal)
         except RuntimeError as error:  # what `OnnxRunner` raises
             raise ExportError(
                 f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
@@ -180,6 +183,7 @@ def _publish(
     constants: str,
     parts: PartsFile,
     prepared: Prepared,
+    seal: Seal,
 ) -> ExportResult:
     with contextlib.suppress(MissingConfigError):  # publishing writes it
         check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
@@ -202,7 +206,7 @@ def _publish(
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
-    published, untried = publish_tried(repository / model.name, files, config, is_adopted=True)
+    published, untried = publish_tried(repository / model.name, files, config, is_adopted=True, seal=seal)
     return ExportResult(model.name, published, manifest, untried=untried)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
+from rnnserve.export.commands.sign_arguments import add_sign_arguments, read_seal, signed_lines
 from rnnserve.export.description.target_names import check_target, is_target
 from rnnserve.export.errors import ExportError
-from rnnserve.export.sealing import seal_with
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.batching_modes import BATCHING_MODES
@@ -67,16 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make states that are found in the graph inputs and outputs, as Publication's expose_states does",
     )
-    parser.add_argument(
-        "--sign-key",
-        type=Path,
-        metavar="FILE",
-        help="sign what is published, as `rnnserve sign` does: private key in PEM, of the elliptic curve P-256 or "
-        "P-384",
-    )
-    parser.add_argument(
-        "--sign-key-password-file", type=Path, metavar="FILE", help="file with that key's password in its first line"
-    )
+    add_sign_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             check_checkpoint(args.checkpoints / name)
     check_repository(args.repository)
-    seal = seal_with(args.sign_key, args.sign_key_password_file)
+    seal = read_seal(args)
 
     with lasting_imports():  # of torch, after the mistakes that can be seen without it
         from rnnserve.export.pipeline import publish
@@ -97,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         if args.expose_states:
             publication = dataclasses.replace(publication, expose_states=True)
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty(), seal=seal)
-        print("\n".join(_lines(done)), flush=True)
+        print("\n".join([*_lines(done), *signed_lines(args, done.published.folder), ""]), flush=True)
     return 0
 
 
@@ -143,4 +134,4 @@ def _lines(done: "ExportResult") -> Iterator[str]:
         yield done.untried
     yield from (f'input "{t.name}" has to be sent: {t.required_because}' for t in _required(done))
     state = "published as" if done.published.new else "unchanged:"
-    yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}\n"
+    yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_file, check_repository
 from rnnserve.export.commands.run_timeout import add_run_timeout
+from rnnserve.export.commands.sign_arguments import add_sign_arguments, read_seal, signed_lines
 from rnnserve.export.description.model_names import check_model_name
 from rnnserve.export.errors import ExportError
 from rnnserve.protos import manifest_pb2
@@ -117,6 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to publish, as DIR/<model>/<version> (default %(default)s)",
     )
+    add_sign_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
     if args.samples:
         check_file(args.samples)
     check_repository(args.repository)
+    seal = read_seal(args)
 
     with lasting_imports():  # of torch, after the mistakes that can be seen without it
         from rnnserve.export.adoption import Roles, adopt
@@ -144,7 +147,8 @@ def run(args: argparse.Namespace) -> int:
         expose_states=args.expose_states,
     )
     samples = read_samples(args.samples) if args.samples else ()
-    print("\n".join(_lines(adopt(args.file, args.name, args.repository, roles, samples, args.timeout))))
+    done = adopt(args.file, args.name, args.repository, roles, samples, args.timeout, seal)
+    print("\n".join([*_lines(done), *signed_lines(args, done.published.folder)]))
     return 0
 
 

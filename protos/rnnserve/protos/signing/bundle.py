@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import Protocol
 
-from rnnserve.protos.signing.strict_json import fields_of, load_strictly, text_of
+from rnnserve.protos.signing.statement import is_digest
+from rnnserve.protos.signing.strict_json import fields_of, load_strictly
 
 __all__ = ["Signer", "SigningKey", "TrustedKey", "dump_bundle", "open_bundle", "signer_of"]
 
@@ -87,7 +88,9 @@ def _parts(data: bytes) -> tuple[str, bytes, bytes]:
     material = fields_of(bundle["verificationMaterial"], "verificationMaterial", ("publicKey",), ("tlogEntries",))
     if material.get("tlogEntries", []) != []:
         raise ValueError("has entries of a transparency log, which are not verified here")
-    signer = text_of(fields_of(material["publicKey"], "publicKey", ("hint",))["hint"], "the hint of publicKey")
+    signer = fields_of(material["publicKey"], "publicKey", ("hint",))["hint"]
+    if not is_digest(signer):  # messages have it, and whoever wrote the bundle may have written anything there
+        raise ValueError("the hint of publicKey is no SHA-256 in lower-case hexadecimal")
     envelope = fields_of(bundle["dsseEnvelope"], "dsseEnvelope", ("payload", "payloadType", "signatures"))
     if envelope["payloadType"] != _PAYLOAD_TYPE:
         raise ValueError("payloadType is not that of an in-toto statement")

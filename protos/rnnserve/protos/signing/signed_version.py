@@ -35,6 +35,7 @@ __all__ = [
     "is_digest",
     "read_claim",
     "read_signed",
+    "read_signed_in_place",
     "sign_version",
     "write_release",
 ]
@@ -97,8 +98,7 @@ def write_release(
     number = version_number(folder.name) if number is None else number
     if number is None or not (folder / MANIFEST).is_file():
         raise SignatureError(f"{folder}: is no folder of a version, such as repository/sentiment/1")
-    with _said_of(CONFIG):
-        config = read_regular(folder.parent / CONFIG, _MOST_CONFIG_BYTES)
+    config = _config_beside(folder)
     release = Release(
         folder.parent.name,
         number,
@@ -151,6 +151,25 @@ def read_signed(folder: Path, keys: Iterable[TrustedKey], inside: Path | None = 
     return signed
 
 
+def read_signed_in_place(folder: Path, keys: Iterable[TrustedKey], number: int | None = None) -> Signed:
+    """Read what is signed of a version as `read_signed` does, if it is released for the place where it lies.
+
+    Args:
+        folder: `<repository>/<model>/<version>`.
+        keys: Keys, of which one has to have signed it.
+        number: Number of the version; None for the name of its folder.
+
+    Raises:
+        SignatureError: If it is not signed by any, or not this, or not for this place.
+    """
+    folder = folder.absolute()
+    signed = read_signed(folder, keys)
+    check_release(
+        signed.release, folder.parent.name, int(folder.name) if number is None else number, _config_beside(folder)
+    )
+    return signed
+
+
 def read_claim(folder: Path) -> Signed:
     """Read what a version's signature says, whether it holds or not.
 
@@ -181,6 +200,12 @@ def check_release(release: Release, model: str, version: int, config: bytes) -> 
         raise SignatureError(
             f"{CONFIG}: is not the one with which version {version} was signed; `rnnserve sign` signs it with this one"
         )
+
+
+def _config_beside(folder: Path) -> bytes:
+    """The bytes of the config in the folder of a version's model."""
+    with _said_of(CONFIG):
+        return read_regular(folder.parent / CONFIG, _MOST_CONFIG_BYTES)
 
 
 def _read(folder: Path, open_: Callable[[bytes], bytes], inside: Path | None) -> Signed:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 from rnnserve.protos.signing.strict_json import fields_of, load_strictly, text_of
@@ -78,7 +79,7 @@ def read_statement(data: bytes) -> dict[str, str]:
     files: dict[str, str] = {}
     for name, digest in _resources(resources):
         if name in files:
-            raise ValueError(f"resources have {name!r} twice")
+            raise ValueError(f"resources have {shortened(name)} twice")
         files[name] = digest
     if _subject_digest(statement["subject"]) != _root(files):
         raise ValueError("the digest of the subject is not that of the resources")
@@ -90,7 +91,7 @@ def _check_serialization(value: object) -> None:
     serialization = fields_of(value, "serialization", needed, ("ignore_paths",))
     found = tuple(serialization[name] for name in needed)
     if found != ("files", "sha256", False) or found[2] is not False:
-        raise ValueError(f"serialization is of {found}, expected files, sha256, and no links")
+        raise ValueError(f"serialization is of {shortened(found)}, expected files, sha256, and no links")
     ignored = serialization.get("ignore_paths", [])
     if not isinstance(ignored, list) or not all(isinstance(path, str) for path in ignored):
         raise ValueError("ignore_paths is no list of texts")
@@ -101,11 +102,11 @@ def _resources(resources: list[Any]) -> Iterator[tuple[str, str]]:
         fields = fields_of(resource, "a resource", ("name", "algorithm", "digest"))
         name = fields["name"]
         if not isinstance(name, str) or not name or Path(name).name != name or name in ("..", BUNDLE) or "\0" in name:
-            raise ValueError(f"a resource is named {name!r}, which is no plain name of a file")
+            raise ValueError(f"a resource is named {shortened(name)}, which is no plain name of a file")
         if fields["algorithm"] != "sha256":
-            raise ValueError(f"the digest of {name!r} is of {fields['algorithm']!r}, expected sha256")
+            raise ValueError(f"the digest of {shortened(name)} is of {shortened(fields['algorithm'])}, expected sha256")
         if not is_digest(fields["digest"]):
-            raise ValueError(f"the digest of {name!r} is no SHA-256 in lower-case hexadecimal")
+            raise ValueError(f"the digest of {shortened(name)} is no SHA-256 in lower-case hexadecimal")
         yield name, fields["digest"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from reprlib import repr as shortened
 from typing import Any, NoReturn
 
 __all__ = ["fields_of", "load_strictly", "text_of"]
@@ -37,7 +38,7 @@ def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterabl
             for name in sorted(needed - set(fields)):
                 raise ValueError(f"{what} has no {name}")
             for name in sorted(set(fields) - needed - set(optional)):
-                raise ValueError(f"{what} has {name!r}, which it may not have")
+                raise ValueError(f"{what} has {shortened(name)}, which it may not have")
             return fields
     raise ValueError(f"{what} is no object")
 
