@@ -7,6 +7,8 @@ from typing import NamedTuple
 from rnnserve.server.examining import installed, listening, machine
 from rnnserve.server.examining.finding import PROBLEM, Finding, as_finding
 from rnnserve.server.examining.models import models
+from rnnserve.server.examining.signatures import signatures
+from rnnserve.server.examining.tokens import tokens
 from rnnserve.server.settings import Settings
 
 __all__ = ["Processes", "findings"]
@@ -51,13 +53,23 @@ def findings(settings: Settings, processes: Processes) -> Iterator[Finding]:
         yield from _of_machine(settings, processes)
         yield from _of_ports(settings, processes)
         yield from as_finding("certificates", lambda: listening.certificates(settings))
+        yield from as_finding("tokens", lambda: tokens(settings))
         if has_all:
             yield from as_finding("session key", lambda: listening.session_key(settings))
-            yield from as_finding("repository", lambda: models(settings))
+            yield from _of_repository(settings)
         else:
             yield Finding(PROBLEM, "repository", "is not looked at without the packages that are missing")
     finally:
         log.setLevel(level)
+
+
+def _of_repository(settings: Settings) -> Iterator[Finding]:
+    of_signatures = as_finding("signatures", lambda: signatures(settings))
+    yield from of_signatures
+    if any(found.level == PROBLEM for found in of_signatures):
+        yield Finding(PROBLEM, "repository", "is not looked at before that is mended: all of it would be refused")
+    else:
+        yield from as_finding("repository", lambda: models(settings))
 
 
 def _of_machine(settings: Settings, processes: Processes) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ class Finding:
 
 
 def as_finding(about: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Look at something; what keeps a server from starting is a problem.
+    """Look at something; what keeps a server from starting is a problem, and so is what cannot be looked at.
 
     Args:
         about: Subject, in a word.
@@ -42,5 +42,5 @@ def as_finding(about: str, look: Callable[[], Iterable[Finding]]) -> list[Findin
     """
     try:
         return list(look())
-    except StartError as error:
+    except (StartError, OSError) as error:
         return [Finding(PROBLEM, about, str(error))]

@@ -2,11 +2,12 @@
 
 import datetime as dt
 import importlib.util
-import ipaddress
 import stat
 import time
 from collections.abc import Iterator
 
+from rnnserve.common.certificate_end import certificate_end
+from rnnserve.common.hosts import is_loopback
 from rnnserve.common.tls_identity import IdentityError, read_identity
 from rnnserve.common.tls_watch import SOON_SECONDS
 from rnnserve.server.errors import StartError
@@ -64,7 +65,7 @@ def certificates(settings: Settings) -> Iterator[Finding]:
     """Whether the files for TLS are good, and for how long."""
     files = tls_files(settings)
     if files is None:
-        if _is_beyond(settings.host):
+        if not is_loopback(settings.host):
             said = f"{settings.host} may be reached from other machines, without TLS: all that is sent can be read"
             yield Finding(WARNING, "certificates", said, "give --tls-certificate and --tls-key")
         else:
@@ -82,15 +83,20 @@ def certificates(settings: Settings) -> Iterator[Finding]:
     if flaw:
         yield Finding(PROBLEM, "certificates", flaw, "clients refuse it; write a new certificate and its key")
     elif identity.end:
-        left = identity.end - time.time()
-        said = f"the certificate ends at {_date(identity.end)}, in {left / 86400:.0f} days"
-        if left < SOON_SECONDS:
-            yield Finding(WARNING, "certificates", said, "write a new one and its key over the files")
-        else:
-            yield Finding(OK, "certificates", said)
+        yield _end("the certificate", identity.end, "write a new one and its key over the files")
+    if identity.client_ca is not None and (end := certificate_end(identity.client_ca)):
+        yield _end("an authority of clients (--tls-client-ca)", end, "write its new certificate into the file")
     if files.key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         said = f"every user of this machine may read or write {files.key}"
         yield Finding(WARNING, "certificates", said, f"chmod o= {files.key}")
+
+
+def _end(what: str, end: float, remedy: str) -> Finding:
+    left = end - time.time()
+    if left <= 0:
+        return Finding(WARNING, "certificates", f"{what} has ended at {_date(end)}", remedy)
+    said = f"{what} ends at {_date(end)}, in {left / 86400:.0f} days"
+    return Finding(WARNING, "certificates", said, remedy) if left < SOON_SECONDS else Finding(OK, "certificates", said)
 
 
 def session_key(settings: Settings) -> Iterator[Finding]:
@@ -103,14 +109,6 @@ def session_key(settings: Settings) -> Iterator[Finding]:
 
     if open_sealed_states(settings) is not None:
         yield Finding(OK, "session key", "states of sessions can be sealed")
-
-
-def _is_beyond(host: str) -> bool:
-    """Whether other machines can reach an address; of a name that is no address, unless it is this machine's own."""
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host != "localhost"
 
 
 def _date(end: float) -> str:

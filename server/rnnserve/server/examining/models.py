@@ -23,7 +23,7 @@ def models(settings: Settings) -> Iterator[Finding]:
         only=settings.model_name,
         wanted=settings.wanted_models,
         control=settings.model_control,
-        gate=open_gate(settings),
+        gate=open_gate(settings, will_serve=False),
     )
 
     def findings(model: ExaminedModel) -> Iterator[Finding]:
@@ -37,6 +37,11 @@ def models(settings: Settings) -> Iterator[Finding]:
             served, others = ", ".join(map(str, model.serves)), len(model.found) - len(model.serves)
             said = f"{model.name}: would serve version {served}" + (f", and not {others} others" if others else "")
             yield Finding(OK, "repository", f"{said}; the server tries it before it serves")
+        refused = {number: reason for number, reason in model.refused.items() if number not in model.faults}
+        if refused and 0 not in model.faults:
+            numbers, reason = ", ".join(map(str, refused)), refused[max(refused)]
+            said = f"{model.name}: would refuse version {numbers}, should it be wanted: {reason}"
+            yield Finding(WARNING, "signatures", said, "sign it to keep a way back (docs/signing.md)")
 
     examined = examine(repository, allow_unproven=settings.allow_unproven)
     wanted = settings.wanted_models

@@ -24,12 +24,14 @@ class ExaminedModel:
         serves: Versions that would be loaded, newest first.
         found: All versions that its folder has, oldest first.
         faults: What keeps a version out, by its number; by 0 what keeps out the whole model.
+        refused: Why a version is not signed as it has to be, by its number, whether it is wanted or not.
     """
 
     name: str
     serves: tuple[int, ...]
     found: tuple[int, ...]
     faults: dict[int, str]
+    refused: dict[int, str]
 
 
 def examine(models: Draft, *, allow_unproven: bool) -> list[ExaminedModel]:
@@ -52,7 +54,7 @@ def _examined(models: Draft, name: str, *, allow_unproven: bool) -> ExaminedMode
         config = models.config(name)
         chosen, wanted = models.chosen(name, config)
     except Exception as error:  # noqa: BLE001 - whatever one model's folder holds, the others are looked at
-        return ExaminedModel(name, (), found, {0: reason_of(error)})
+        return ExaminedModel(name, (), found, {0: reason_of(error)}, _refused(models, name, found))
     for number in chosen:
         if len(serves) == wanted:
             break
@@ -64,7 +66,11 @@ def _examined(models: Draft, name: str, *, allow_unproven: bool) -> ExaminedMode
             faults[number] = fault
         else:
             serves.append(number)
-    return ExaminedModel(name, tuple(serves), found, faults)
+    return ExaminedModel(name, tuple(serves), found, faults, _refused(models, name, found))
+
+
+def _refused(models: Draft, name: str, found: tuple[int, ...]) -> dict[int, str]:
+    return {number: reason for number in found if (reason := models.signed.refusal(name, number))}
 
 
 def _fault(models: Draft, name: str, number: int, config: model_config_pb2.ModelConfig, *, allow_unproven: bool) -> str:

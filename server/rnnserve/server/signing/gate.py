@@ -53,6 +53,11 @@ class SignatureGate:
         self._allow_rollback = allow_rollback
         self._refused_before = frozenset[str]() if refused is None else refused.version
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of the keys that are trusted, in their order."""
+        return tuple(key.id for key in self._keys)
+
     def check(self, folder: Path, name: str, number: int, config: bytes, inside: Path | None) -> Signed:
         """Check that a version is signed as the one that it is to serve as.
 
@@ -108,8 +113,13 @@ class SignatureGate:
             _log.error("what serves of %s is noted by this process alone: %s", name, error)
 
 
-def open_gate(settings: SignatureSettings) -> SignatureGate | None:
+def open_gate(settings: SignatureSettings, *, will_serve: bool = True) -> SignatureGate | None:
     """Make the gate of a server; None where versions need not be signed.
+
+    Args:
+        settings: Settings of the server.
+        will_serve: Whether versions come to serve, so that the record has to be such that it can be written; where they
+            do not, nothing is written.
 
     Raises:
         StartError: If a file cannot be read, or an option is given that is of no use without another.
@@ -121,7 +131,7 @@ def open_gate(settings: SignatureSettings) -> SignatureGate | None:
         return None
     highest = HighestReleases(settings.signature_record)
     try:
-        highest.check()
+        highest.check(is_written=will_serve)
     except OSError as error:
         raise StartError(f"--signature-record {settings.signature_record}: cannot be written: {error}") from error
     except SignatureError as error:

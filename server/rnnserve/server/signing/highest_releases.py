@@ -69,16 +69,18 @@ class HighestReleases:
                     return
                 self._write(self._path, {**found, name: order})
 
-    def check(self) -> None:
-        """Check that the file can be read, and written.
+    def check(self, *, is_written: bool) -> None:
+        """Check that the file can be read, and written where it is to be: it is written as it is.
 
         Raises:
             SignatureError: If it cannot be read.
             OSError: If it cannot be written.
         """
-        if self._path is not None:
-            with self._locked(self._path):
-                self._write(self._path, self._read())
+        if self._path is None or not is_written:
+            self._read()
+            return
+        with self._locked(self._path):
+            self._write(self._path, self._read())
 
     def _read(self) -> dict[str, Order]:
         if self._path is None:
@@ -95,11 +97,14 @@ class HighestReleases:
 
     def _write(self, path: Path, releases: Mapping[str, Order]) -> None:
         written = path.with_name(f".{path.name}-{os.getpid()}")
-        with written.open("w") as file:
-            json.dump({"models": dict(sorted(releases.items()))}, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        written.replace(path)
+        try:
+            with written.open("w") as file:
+                json.dump({"models": dict(sorted(releases.items()))}, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(path)
+        finally:
+            written.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _locked(self, path: Path) -> Iterator[None]:

@@ -1,18 +1,13 @@
 """What `rnnserve doctor` finds: of each thing that may be wrong, the line, its level and the exit status."""
 
 import dataclasses
-import datetime as dt
 import importlib.util
-import json
-import os
 import resource
 import shutil
 import socket
 import time
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from rnnserve.cli import main
 from rnnserve.server.examining import machine
@@ -20,32 +15,8 @@ from rnnserve.server.examining.finding import WARNING, Finding
 from rnnserve.server.process import memory_limits
 from rnnserve.server.process.memory_limits import Room
 from support.factors import publish_factor
-from support.rotated_files import RotatedFiles
 
 PORTS = ["--no-http", "--grpc-port", "0", "--provider", "cpu"]
-
-
-@pytest.fixture
-def root(tmp_path):
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
-    return tmp_path / "repository"
-
-
-@pytest.fixture
-def examined(capsys):
-    """Runs the command; gives its status, and level and text of each finding by what it is about."""
-
-    def examine(*words):
-        status = main(["doctor", *map(str, words), "--json"])
-        told = json.loads(capsys.readouterr().out)
-        for level in ("problem", "warning"):
-            assert told[f"{level}s"] == sum(finding["level"] == level for finding in told["findings"])
-        found = {}
-        for finding in told["findings"]:
-            found.setdefault(finding["about"], []).append((finding["level"], f"{finding['said']}: {finding['remedy']}"))
-        return status, found
-
-    return examine
 
 
 def test_where_nothing_is_wrong_each_line_says_what_was_found(root, capsys):
@@ -105,52 +76,6 @@ def test_an_address_of_another_machine(root, examined):
     assert found["ports"][0][0] == "problem"
 
 
-def test_beyond_this_machine_without_tls(root, examined):
-    status, found = examined(root, *PORTS, "--host", "0.0.0.0")
-    assert status == 0
-    assert found["certificates"] == [
-        (
-            "warning",
-            "0.0.0.0 may be reached from other machines, without TLS: all that is sent can be read: give "
-            "--tls-certificate and --tls-key",
-        )
-    ]
-
-
-def test_certificates(root, tmp_path, examined):
-    rotated = RotatedFiles(tmp_path / "tls", mutual=True)
-    words = [root, *PORTS, *rotated.options()]
-    rotated.files.key.chmod(0o600)
-    status, found = examined(*words)
-    assert (status, [level for level, _ in found["certificates"]]) == (0, ["ok"])
-    rotated.files.key.chmod(0o644)
-    status, found = examined(*words)
-    assert (status, [level for level, _ in found["certificates"]]) == (0, ["ok", "warning"])
-    rotated.files.key.chmod(0o600)
-    now = dt.datetime.now(dt.UTC)
-    rotated.replace(*rotated.issued(not_before=now - dt.timedelta(1), not_after=now + dt.timedelta(13)))
-    status, found = examined(*words)
-    assert (status, found["certificates"][0][0]) == (0, "warning")
-    rotated.replace(*rotated.issued(not_before=now - dt.timedelta(9), not_after=now - dt.timedelta(1)))
-    status, found = examined(*words)
-    assert (status, found["certificates"][0][0]) == (1, "problem")
-    assert "certificate has expired" in found["certificates"][0][1]
-    rotated.replace(key=rotated.issued()[1])
-    status, found = examined(*words)
-    assert status == 1
-    assert "KEY_VALUES_MISMATCH" in found["certificates"][0][1]
-
-
-def test_a_session_key_that_is_none(root, tmp_path, examined):
-    (tmp_path / "key").write_bytes(os.urandom(32))
-    (tmp_path / "key").chmod(0o600)
-    status, found = examined(root, *PORTS, "--session-key", tmp_path / "key")
-    assert (status, found["session key"][0][0]) == (0, "ok")
-    (tmp_path / "key").write_bytes(b"short")
-    status, found = examined(root, *PORTS, "--session-key", tmp_path / "key")
-    assert (status, found["session key"][0][0]) == (1, "problem")
-
-
 def test_what_would_serve(root, tmp_path, examined):
     publish_factor(root, "scale", 2, 2.0)
     publish_factor(root, "other", 1, 2.0)
@@ -170,16 +95,6 @@ def test_what_would_serve(root, tmp_path, examined):
     status, found = examined(root, *PORTS)
     assert status == 1
     assert ("problem", "scale version 2") in [(level, said.partition(":")[0]) for level, said in found["repository"]]
-
-
-def test_versions_that_have_to_be_signed(root, tmp_path, examined):
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    forms = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    (tmp_path / "public.pem").write_bytes(key.public_bytes(*forms))
-    status, found = examined(root, *PORTS, "--require-signature", tmp_path / "public.pem")
-    assert status == 1
-    (said,) = [said for level, said in found["repository"] if said.startswith("scale")]
-    assert "sign" in said
 
 
 @pytest.mark.parametrize("folder", ["none", "empty"])
