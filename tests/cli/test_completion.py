@@ -98,3 +98,13 @@ def test_torch_is_not_imported():
     told = "import sys; from rnnserve.cli import main; main(['completion', 'bash']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("defect", [ImportError("cannot import name"), ModuleNotFoundError("x", name="rnnserve.x")])
+def test_a_command_that_is_defective_is_not_left_out(monkeypatch, defect):
+    def import_module(name):
+        raise defect
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(type(defect)):
+        every_parser()

@@ -19,7 +19,9 @@ def every_parser() -> CommandParser:
     for name, entry in COMMANDS.items():
         try:
             module = importlib.import_module(entry.module)
-        except ImportError:
+        except ModuleNotFoundError as missing:
+            if missing.name is None or missing.name.startswith("rnnserve"):
+                raise  # a defect, as in `import_command`
             continue
         command: argparse.ArgumentParser = commands.add_parser(name, help=entry.help)
         module.add_arguments(command)
