@@ -274,5 +274,15 @@ def test_what_is_kept_is_read_whole_or_not_at_all(tmp_path, kept):
     assert kept.read() is None
 
 
+def test_what_is_kept_may_be_as_large_as_the_files(tmp_path, kept):
+    """Of files at their limit, every byte beyond ASCII is six of what is kept."""
+    rotated = RotatedFiles(tmp_path, mutual=True)
+    large = b"\xe9" * ((1 << 20) - 5000) + b"\n"
+    rotated.replace(*(large + path.read_bytes() for path in rotated.files))
+    identity = read_identity(rotated.files)
+    kept.keep(identity)
+    assert kept.read() == identity
+
+
 def test_a_key_is_in_no_message(tmp_path):
     assert b"PRIVATE" not in repr(read_identity(RotatedFiles(tmp_path).files)).encode()

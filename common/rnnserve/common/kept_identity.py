@@ -17,7 +17,6 @@ __all__ = ["KeptIdentity", "first_identity", "use_kept_identity", "used_kept_ide
 _log = logging.getLogger(__name__)
 
 _DIGEST = hashlib.sha256().digest_size
-_MOST_BYTES = 8 << 20
 _TRIES = 10
 _WAIT_SECONDS = 0.01
 
@@ -50,7 +49,7 @@ class KeptIdentity:
     def read(self) -> TlsIdentity | None:
         """What is kept; None where there is nothing yet."""
         for _ in range(_TRIES):
-            found = os.pread(self.descriptor, _MOST_BYTES, 0)
+            found = os.pread(self.descriptor, os.fstat(self.descriptor).st_size, 0)
             digest, text = found[:_DIGEST], found[_DIGEST:]
             if not found:
                 return None
