@@ -1,10 +1,12 @@
 """Build the wheel and the sdist of the last commit, and try them as a user would install them: `make dist`.
 
 What is committed is built twice, in different folders, and both builds must have the same bytes; so must a wheel that
-is built from the sdist. Then the wheel is installed into fresh environments outside the source tree, extra by extra.
+is built from the sdist. twine reads their metadata as a package index does. Then the wheel is installed into fresh
+environments outside the source tree, extra by extra.
 """
 
 import argparse
+import email
 import hashlib
 import io
 import os
@@ -20,12 +22,14 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["differences", "members", "mistakes", "own_module_example", "sums"]
+__all__ = ["differences", "members", "metadata_mistakes", "mistakes", "own_module_example", "sums"]
 
 ROOT = Path(__file__).parents[1]
 # Lists of extras that one environment gets, one after the other: torch, a gigabyte, is installed once.
 ENVIRONMENTS = (("server",), ("client",), ("web",), ("train", "export", "all"))
 WITH_DEMO = {"all"}
+TWINE = ("twine>=6", "readme-renderer[md]>=44")
+"""What a package index checks of metadata, and renders a README with."""
 NOT_SHIPPED = ("tests/", "benchmarks/", "docs/", "site/", "examples/", "deploy/", ".bench/", ".venv/")
 
 
@@ -50,6 +54,33 @@ def mistakes(names: Iterable[str], package_files: Iterable[str]) -> list[str]:
     if not any(name.rpartition("/")[2] == "LICENSE" for name in found):
         wrong.append("LICENSE is missing")
     return wrong + [f"{name} does not belong in it" for name in sorted(found) if name.startswith(NOT_SHIPPED)]
+
+
+def metadata_mistakes(wheel: Path, sdist: Path) -> list[str]:
+    """Say what the metadata of a wheel and its sdist lack, a line for each: twine looks at the rest."""
+    of_wheel = _text_in(wheel, r"[^/]+\.dist-info/METADATA")
+    wrong = [] if of_wheel == _text_in(sdist, "PKG-INFO") else ["the metadata of wheel and sdist differ"]
+    said = email.message_from_string(of_wheel)
+    needed = ("License-Expression", "License-File", "Requires-Python", "Description-Content-Type", "Summary")
+    wrong += [f"the metadata have no {field}" for field in needed if said[field] is None]
+    if not str(said.get_payload()).strip():
+        wrong.append("the metadata have no description")
+    for name in said.get_all("License-File", []):
+        in_wheel = f"{wheel.name.rsplit('-py3', 1)[0]}.dist-info/licenses/{name}"
+        wrong += [f"{name} is missing in {path.name}" for path, file in ((wheel, in_wheel), (sdist, name))
+                  if file not in members(path)]  # fmt: skip
+    return wrong
+
+
+def _text_in(archive: Path, name: str) -> str:
+    """The text of a file, named by a regular expression; of an sdist without its top folder."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return wheel.read(next(one for one in wheel.namelist() if re.fullmatch(name, one))).decode()
+    with tarfile.open(archive) as sdist:
+        entry = next(one for one in sdist.getmembers() if re.fullmatch(name, one.name.partition("/")[2]))
+        file = sdist.extractfile(entry)
+        return "" if file is None else file.read().decode()
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -129,13 +160,25 @@ def _make(out: Path, scratch: Path) -> Path:
     for path, expected in ((wheel, [name.partition("/")[2] for name in areas]), (sdist, areas)):
         if wrong := mistakes(members(path), expected):
             raise ValueError(f"{path.name}: {'; '.join(wrong)}")
+    if wrong := metadata_mistakes(wheel, sdist):
+        raise ValueError("; ".join(wrong))
+    _check_with_twine((wheel, sdist), scratch / "twine")
     out.mkdir(parents=True, exist_ok=True)
+    for old in (*out.glob("rnnserve-*.whl"), *out.glob("rnnserve-*.tar.gz")):
+        old.unlink()  # of another version: what lies here is published together
     for path in (wheel, sdist):
         shutil.copyfile(path, out / path.name)
     lines = [f"{digest}  {name}\n" for name, digest in sums(built).items()]
     (out / "SHA256SUMS").write_text("".join(lines))
     print("".join(lines), end="")
     return out / wheel.name
+
+
+def _check_with_twine(paths: Sequence[Path], place: Path) -> None:
+    """Check metadata, and that the README renders; a warning counts."""
+    venv.create(place, with_pip=True)
+    _run([place / "bin/pip", "install", "--quiet", *TWINE], place)
+    _run([place / "bin/twine", "--no-color", "check", "--strict", *paths], place)
 
 
 def _try_extras(wheel: Path, extras: Sequence[str], scratch: Path) -> None:
@@ -152,7 +195,7 @@ def _try_extras(wheel: Path, extras: Sequence[str], scratch: Path) -> None:
         if extra in WITH_DEMO:
             _run([commands / "rnnserve", "demo"], place)
             program = place / "own_module.py"
-            program.write_text(own_module_example((ROOT / "README.md").read_text()))
+            program.write_text(own_module_example(_text_in(wheel, r"[^/]+\.dist-info/METADATA")))
             _run([commands / "python", program], place)
         print(f"{extra}: {said}, {time.monotonic() - begun:.0f} s", flush=True)
 

@@ -14,17 +14,19 @@ from deploy import dist
 ROOT = Path(__file__).parents[2]
 
 
-def archive(path, names):
+def archive(path, names, texts=None):
+    """A wheel or an sdist with files, whose texts are their names where none is given."""
+    contents = {name: (texts or {}).get(name, name).encode() for name in names}
     if path.suffix == ".whl":
         with zipfile.ZipFile(path, "w") as wheel:
-            for name in names:
-                wheel.writestr(name, name)
+            for name, content in contents.items():
+                wheel.writestr(name, content)
     else:
         with tarfile.open(path, "w:gz") as sdist:
-            for name in names:
+            for name, content in contents.items():
                 entry = tarfile.TarInfo(f"rnnserve-1/{name}")
-                entry.size = len(name)
-                sdist.addfile(entry, io.BytesIO(name.encode()))
+                entry.size = len(content)
+                sdist.addfile(entry, io.BytesIO(content))
     return path
 
 
@@ -41,6 +43,43 @@ def test_whole_contents_have_no_mistakes():
 def test_each_missing_file_and_the_license_are_named():
     wrong = dist.mistakes({"rnnserve/a.py"}, ["rnnserve/a.py", "rnnserve/py.typed"])
     assert wrong == ["rnnserve/py.typed is missing", "LICENSE is missing"]
+
+
+IN_WHEEL = "rnnserve-1.dist-info/licenses/LICENSE"
+METADATA = """\
+Metadata-Version: 2.4
+Name: rnnserve
+Version: 1
+Summary: serves
+License-Expression: Apache-2.0
+License-File: LICENSE
+Requires-Python: >=3.11
+Description-Content-Type: text/markdown
+
+# rnnserve
+"""
+
+
+@pytest.mark.parametrize(
+    ("in_wheel", "in_sdist", "left_out", "wrong"),
+    [
+        (METADATA, METADATA, (), []),
+        (METADATA, METADATA.replace("serves", "is"), (), ["the metadata of wheel and sdist differ"]),
+        *[
+            (text, text, (), [f"the metadata have no {field}"])
+            for field in ("License-Expression", "Requires-Python", "Description-Content-Type", "Summary")
+            for text in ["".join(line for line in METADATA.splitlines(True) if not line.startswith(field))]
+        ],
+        (METADATA[:-11], METADATA[:-11], (), ["the metadata have no description"]),
+        (METADATA, METADATA, ("LICENSE",), ["LICENSE is missing in rnnserve-1.tar.gz"]),
+        (METADATA, METADATA, (IN_WHEEL,), ["LICENSE is missing in rnnserve-1-py3-none-any.whl"]),
+    ],
+)
+def test_what_metadata_lack_is_named(tmp_path, in_wheel, in_sdist, left_out, wrong):
+    names = {"rnnserve-1.dist-info/METADATA", IN_WHEEL} - {*left_out}
+    wheel = archive(tmp_path / "rnnserve-1-py3-none-any.whl", names, {"rnnserve-1.dist-info/METADATA": in_wheel})
+    sdist = archive(tmp_path / "rnnserve-1.tar.gz", {"PKG-INFO", "LICENSE"} - {*left_out}, {"PKG-INFO": in_sdist})
+    assert dist.metadata_mistakes(wheel, sdist) == wrong
 
 
 @pytest.mark.parametrize("folder", dist.NOT_SHIPPED)
