@@ -51,6 +51,8 @@ def commands(lines: Iterator[str]) -> Iterator[tuple[str, ...]]:
             if not set(word) <= set("|&;<>"):
                 command.append(word)
                 continue
+            if word.startswith(">") and command and command[-1].isdigit():
+                command.pop()  # 2> of standard error
             if command and command[0] in COMMANDS:
                 yield tuple(command)
             command = []

@@ -1,7 +1,8 @@
 """Run every Python block of README.md and docs/.
 
 A block runs by itself, unless its first line says that it goes on from the block above. A block of the language `text`
-right after a Python block is what that block prints.
+right after a Python block is what that block prints. A block that is a file of a how-to runs with the commands of the
+page: `test_how_tos.py`.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 ADDRESS = "127.0.0.1:8001"  # where the documentation's server listens
 GOES_ON = "# goes on from the block above"
+A_FILE = re.compile(r"# [\w-]+\.py\n")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ def python_blocks(path: Path) -> list[Block]:
     fenced = list(document.examples())
     found = []
     for block, after in itertools.pairwise([*fenced, None]):
-        if document.text.startswith("```python", block.start):
+        if document.text.startswith("```python", block.start) and not A_FILE.match(block.parsed):
             is_output = after is not None and not document.text[block.end : after.start].strip("`\n")
             found.append(Block(block.line, block.parsed, after.parsed if is_output else None))
     return found
@@ -110,6 +112,10 @@ print("no Python")
 ```
 ```python
 a
+```
+```python
+# name.py
+with_a_server()
 ```
 """
 
