@@ -129,7 +129,12 @@ def _further(
         by_name_only and not _takes(known, inspect.Parameter.VAR_KEYWORD)
     ):
         name = (by_name_only or further)[0]
-        raise WrongArguments(_unknown(module, "constants" if name in constants else "inputs", name, named))
+        if name in constants:
+            raise WrongArguments(_unknown(module, "constants", name, named))
+        raise WrongArguments(
+            _unknown(module, "inputs", name, named)
+            + _several_in_one(further, [one for one in named if one not in inputs])
+        )
     expected = [*named, *(name for name in further if name in inputs)]
     if list(inputs) != [name for name in expected if name in inputs]:
         raise WrongArguments(f"inputs has the order {list(inputs)}; expected that of forward: {', '.join(expected)}")
@@ -141,13 +146,27 @@ def _takes(known: Mapping[str, inspect.Parameter], *kinds: Any) -> bool:  # noqa
 
 
 def _unknown(module: nn.Module, where: str, name: str, known: Sequence[str]) -> str:
-    said = (
+    return (
         f'{where} names "{name}", which is no parameter of {type(module).__name__}.forward; it has '
         f"{', '.join(known) or 'none'}"
     )
-    if known[-1:] == ["hx"]:
-        said += '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'
-    return said
+
+
+def _several_in_one(further: Sequence[str], left: Sequence[str]) -> str:
+    """Say how one parameter takes several tensors, where that seems to be meant: more are described than there are.
+
+    Args:
+        further: Names of what is described, and is no parameter.
+        left: Names of the parameters that are not described.
+    """
+    if left[-1:] == ["hx"]:
+        return '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'
+    if len(further) < 2 or not left:
+        return ""
+    tensors = ", ".join(f'"{name}": Floats(…)' for name in further[:2])
+    return (
+        f'. One that takes several tensors, as a tuple or a dict, is described by a dict: "{left[-1]}": {{{tensors}}}'
+    )
 
 
 def _describe(
