@@ -54,6 +54,14 @@ def test_what_would_not_serve_is_not_signed(tmp_path, folder, change, said, caps
     assert not (folder / BUNDLE).exists()
 
 
+@pytest.mark.parametrize("at", ["..", "../..", "nothing"])
+def test_a_folder_that_is_none_of_a_version(tmp_path, folder, at, capsys):
+    """The model's, the repository's, or none: the message says what is wanted, and not that a file is missing."""
+    key = make_key(tmp_path, "ours")
+    assert main(["sign", str((folder / at).resolve()), "--key", str(key.private)]) == 1
+    assert "is no folder of a version, such as repository/sentiment/1" in capsys.readouterr().err
+
+
 def test_a_number_that_is_none(folder, capsys):
     with pytest.raises(SystemExit):
         main(["sign", str(folder), "--release-only", "--sequence", "-1"])

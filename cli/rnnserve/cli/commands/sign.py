@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.signing.keys import KeyFileError, read_private_key
-from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE, sign_version, write_release
+from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE, check_folder, sign_version, write_release
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         raise KeyFileError("a password is given for a key, and --release-only signs with none")
     key = None if args.key is None else read_private_key(args.key, args.key_password_file)
     for folder in args.versions:
+        check_folder(folder)
         read_version(folder, keep=())
         release = write_release(folder, sequence=args.sequence)
         what = f"{release.model} version {release.version}, sequence {release.sequence}"

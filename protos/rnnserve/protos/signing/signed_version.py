@@ -31,6 +31,7 @@ __all__ = [
     "Release",
     "SignatureError",
     "Signed",
+    "check_folder",
     "check_release",
     "is_digest",
     "read_claim",
@@ -75,6 +76,22 @@ class Signed:
         return {"key_id": self.key_id, **vars(self.release), **digests}
 
 
+def check_folder(folder: Path, number: int | None = None) -> int:
+    """Give the number of the version whose folder it is.
+
+    Args:
+        folder: `<repository>/<model>/<version>`.
+        number: Number of the version; None for the name of its folder.
+
+    Raises:
+        SignatureError: If it is none of a version.
+    """
+    number = version_number(folder.absolute().name) if number is None else number
+    if number is None or not (folder / MANIFEST).is_file():
+        raise SignatureError(f"{folder}: is no folder of a version, such as repository/sentiment/1")
+    return number
+
+
 def write_release(
     folder: Path,
     *,
@@ -94,10 +111,8 @@ def write_release(
         SignatureError: If the folder is none of a version, or its config is missing.
         OSError: If it cannot be written.
     """
+    number = check_folder(folder, number)
     folder = folder.absolute()
-    number = version_number(folder.name) if number is None else number
-    if number is None or not (folder / MANIFEST).is_file():
-        raise SignatureError(f"{folder}: is no folder of a version, such as repository/sentiment/1")
     config = _config_beside(folder)
     release = Release(
         folder.parent.name,
