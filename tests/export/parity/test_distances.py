@@ -13,8 +13,10 @@ LIMITS = dataclasses.replace(limits_for("cpu"), sequence_rms_factor=3.0, sequenc
 
 def test_a_spread_over_batches():
     spread = Spread()
-    spread.add(np.array([3.0, -4.0, 0.0]), 2)
-    spread.add(np.array([[1.0], [1.0]]), 2)
+    mask = np.array([True, True, False])
+    spread.add(Spread.between(np.array([3.0, -4.0, 9.0], np.float32), np.zeros(3, np.float32), mask))
+    spread.add(Spread.between(np.array([[2.0], [1.0]]), np.array([[1.0], [2.0]])))
+    spread.add(Spread.between(np.zeros((0, 2)), np.zeros((0, 2))))
     assert spread.largest == 4
     assert spread.rms == pytest.approx(np.sqrt((9 + 16 + 1 + 1) / 4))
 
@@ -33,8 +35,8 @@ def test_a_spread_over_batches():
 )
 def test_the_distance_from_float64_is_judged_by_eagers(found, eager, scale, passes):
     row = DistanceRow(scale=scale)
-    row.found_exact.add(np.array([found]), 1)
-    row.eager_exact.add(np.array([eager]), 1)
+    row.found_exact.add(Spread.between(np.array([found]), np.zeros(1)))
+    row.eager_exact.add(Spread.between(np.array([eager]), np.zeros(1)))
     failure = row.failure(LIMITS)
     assert (failure is None) == passes
     if failure is not None:
@@ -47,9 +49,9 @@ def test_the_distance_from_float64_is_judged_by_eagers(found, eager, scale, pass
 
 def test_moved_runs_of_eager_take_the_place_of_the_first():
     row = DistanceRow()
-    row.eager_exact.add(np.array([1.0]), 1)
+    row.eager_exact.add(Spread(1.0, 1.0, 1))
     assert row.rounding is row.eager_exact
-    row.moved_exact.add(np.array([2.0]), 1)
+    row.moved_exact.add(Spread(2.0, 4.0, 1))
     assert row.rounding is row.moved_exact
 
 
@@ -109,7 +111,7 @@ def test_it_is_told_where_rounding_alone_moves_eager_far():
     ]:
         moved = exact + distance
         distances.add(kind, name, length, found=exact, eager=moved, exact=exact)
-    distances.add_near("long", "y", 1000, found=exact, eager=exact)
+    distances.add_near("long", "y", 1000, Spread.between(exact, exact))
     distances.add("large", "y", 8, found=exact, eager=exact + 1.5, exact=exact + 1600)
     distances.rows["large", "y", 8].eager_exact = Spread(largest=0.9)  # of values of 1,600
     assert distances.amplified() == [

@@ -24,16 +24,27 @@ class Spread:
     squares: float = 0.0
     count: int = 0
 
-    def add(self, differences: Array, count: int) -> None:
-        """Take a batch in.
+    @classmethod
+    def between(cls, found: Array, expected: Array, mask: Array | None = None) -> "Spread":
+        """Measure the differences of one batch, in float64.
 
         Args:
-            differences: Any shape, float64.
-            count: Number of values that count; the others are zeros.
+            found: Floats of any shape.
+            expected: Floats of the same shape.
+            mask: Values that count, broadcast to that shape; None for all.
         """
-        self.largest = max(self.largest, float(np.abs(differences).max()))
-        self.squares += float(np.square(differences).sum())
-        self.count += count
+        count = _count(mask, expected)
+        if not count:
+            return cls()
+        differences = np.asarray(_masked(np.subtract(found, expected, dtype=np.float64), mask))
+        largest = max(float(differences.max()), -float(differences.min()))
+        return cls(largest, float(np.square(differences, out=differences).sum()), count)
+
+    def add(self, other: "Spread") -> None:
+        """Take in what was measured of another batch."""
+        self.largest = max(self.largest, other.largest)
+        self.squares += other.squares
+        self.count += other.count
 
     @property
     def rms(self) -> float:
@@ -104,29 +115,22 @@ class Distances:
             exact: Values of the same shape, in float64.
             mask: Values that count, broadcast to that shape; None for all.
         """
-        count = _count(mask, exact)
-        if not count:
+        if not _count(mask, exact):
             return
-        self.add_near(kind, name, length, found=found, eager=eager, mask=mask)
+        self.add_near(kind, name, length, Spread.between(found, eager, mask))
         self.add_exact(kind, name, length, found=found, eager=eager, exact=exact, mask=mask)
 
-    def add_near(
-        self, kind: str, name: str, length: int, *, found: Array, eager: Array, mask: Array | None = None
-    ) -> None:
+    def add_near(self, kind: str, name: str, length: int, found_eager: Spread) -> None:
         """Take in one tensor of a batch of which float64 is not computed: its distance from eager.
 
         Args:
             kind: Kind of input, as for `add`.
             name: Name of the tensor, as for `add`.
             length: Length of the sequence axis, as for `add`.
-            found: Floats as computed by what is judged.
-            eager: Eager's floats, of the same shape.
-            mask: Values that count, as for `add`.
+            found_eager: Distance of the found values from eager's.
         """
-        count = _count(mask, eager)
-        if count:
-            row = self.rows.setdefault((kind, name, length), DistanceRow())
-            row.found_eager.add(_masked(found.astype(np.float64) - eager, mask), count)
+        if found_eager.count:
+            self.rows.setdefault((kind, name, length), DistanceRow()).found_eager.add(found_eager)
 
     def add_exact(
         self, kind: str, name: str, length: int, *, found: Array, eager: Array, exact: Array, mask: Array | None = None
@@ -142,12 +146,11 @@ class Distances:
             exact: Values of the same shape, in float64.
             mask: Values that count, as for `add`.
         """
-        count = _count(mask, exact)
-        if not count:
+        if not _count(mask, exact):
             return
         row = self.rows[kind, name, length]
-        row.eager_exact.add(_masked(eager - exact, mask), count)
-        row.found_exact.add(_masked(found - exact, mask), count)
+        row.eager_exact.add(Spread.between(eager, exact, mask))
+        row.found_exact.add(Spread.between(found, exact, mask))
         row.scale = max(row.scale, scale(_masked(exact, mask)) * LARGE_SUMS.get(kind, 1.0))
 
     def add_moved(
@@ -163,7 +166,7 @@ class Distances:
             exact: Float64's values of the same shape, for the inputs that were not moved.
             mask: Values that count, as for `add`.
         """
-        self.rows[kind, name, length].moved_exact.add(_masked(moved - exact, mask), _count(mask, exact))
+        self.rows[kind, name, length].moved_exact.add(Spread.between(moved, exact, mask))
 
     def record(self, kinds: Collection[str] | None = None) -> list[manifest_pb2.Distance]:
         """Give the manifest's rows, of some kinds or of all, in the order in which they first came."""

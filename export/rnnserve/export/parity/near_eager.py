@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.export.parity.distances import Spread
 from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.protos.differences import scale
 
-__all__ = ["MEASURED_ROWS", "is_near_eager"]
+__all__ = ["MEASURED_ROWS", "near_eager"]
 
 _Array = npt.NDArray[Any]
 
@@ -25,22 +26,27 @@ MEASURED_ROWS = 8
 """Rows of each kind and length that are compared with float64 in any case: the record says how far it is."""
 
 
-def is_near_eager(limits: ParityLimits, found: _Array, eager: _Array, mask: npt.NDArray[np.bool_] | None) -> bool:
-    """Whether values of whole sequences pass, whatever they are in float64.
+def near_eager(limits: ParityLimits, found: _Array, eager: _Array, mask: npt.NDArray[np.bool_] | None) -> Spread | None:
+    """Tell whether values of whole sequences pass, whatever they are in float64.
 
     Args:
         limits: Limits for the device.
         found: Values of ONNX, any shape.
         eager: Values of eager, of the same shape and dtype.
         mask: Values that count, broadcast to that shape; None for all.
+
+    Returns:
+        How far they are from eager's where they pass, nothing for integers and booleans; None where they may not.
     """
-    if mask is not None:
-        found, eager = np.where(mask, found, 0), np.where(mask, eager, 0)
     if eager.dtype.kind != "f":
-        return np.array_equal(found, eager)
-    if not (np.isfinite(found).all() and np.isfinite(eager).all()) or limits.sequence_rms_factor < 1:
-        return False
-    count = eager.size if mask is None else int(np.broadcast_to(mask, eager.shape).sum())
-    squares = float(np.square(found.astype(np.float64) - eager).sum())
-    floor = limits.sequence_rms_floor * max(1.0, scale(eager) / 2)
-    return squares <= count * floor**2
+        counted = (found, eager) if mask is None else (np.where(mask, found, 0), np.where(mask, eager, 0))
+        return Spread() if np.array_equal(*counted) else None
+    if limits.sequence_rms_factor < 1:
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):  # where values are not finite, neither are the squares
+        away = Spread.between(found, eager, mask)
+    allowed = away.count * limits.sequence_rms_floor**2
+    if away.squares <= allowed:  # the floor is no lower than that
+        return away
+    largest = scale(eager if mask is None else np.where(mask, eager, 0)) / 2
+    return away if away.squares <= allowed * max(1.0, largest) ** 2 else None

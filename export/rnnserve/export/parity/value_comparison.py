@@ -24,7 +24,7 @@ from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.label_comparison import Labelled, judge_labels, rows_of
-from rnnserve.export.parity.near_eager import MEASURED_ROWS, is_near_eager
+from rnnserve.export.parity.near_eager import MEASURED_ROWS, near_eager
 from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
@@ -172,12 +172,12 @@ class ValueComparison:
         if found.shape != eager.shape or found.dtype != eager.dtype:
             return False
         mask = self._mask(tensor, eager, batch.inputs)
-        if not is_near_eager(self._limits, found, eager, mask):
+        away = near_eager(self._limits, found, eager, mask)
+        if away is None:
             return False
         if mask is not None:
             self._compare_after_lengths(batch, tensor.name, found, eager, mask)
-        if eager.dtype.kind == "f":
-            self.distances.add_near(batch.kind, tensor.name, batch.length, found=found, eager=eager, mask=mask)
+        self.distances.add_near(batch.kind, tensor.name, batch.length, away)
         return True
 
     def judge(self) -> None:
