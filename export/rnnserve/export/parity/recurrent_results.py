@@ -27,6 +27,8 @@ _OPERATORS = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 _TRAINS = 3
 """Place of "train" among the options of every recurrent operator: then dropout draws random numbers."""
 
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 _LEAST_PRODUCTS, _OF_A_STEP = 1 << 24, 1 << 19
 """Products of a call from which on its results are kept; and what a step takes beside its products."""
 
@@ -157,13 +159,14 @@ def is_same(found: Arrays, eager: Arrays) -> bool:
     """Whether arrays have the same names, shapes, dtypes and bits."""
     return found.keys() == eager.keys() and all(
         (array.dtype, array.shape) == (eager[name].dtype, eager[name].shape)
-        and np.array_equal(_bytes_of(array), _bytes_of(eager[name]))
+        and np.array_equal(_bits_of(array), _bits_of(eager[name]))
         for name, array in found.items()
     )
 
 
-def _bytes_of(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+def _bits_of(array: npt.NDArray[Any]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    size = array.itemsize
+    return np.ascontiguousarray(array).reshape(-1).view(f"u{size}" if size <= 8 else "u1")
 
 
 def _parts(arguments: object) -> tuple[list[Tensor], list[object]]:
@@ -200,7 +203,5 @@ def _same(tensor: Tensor, kept: Tensor, version: int) -> bool:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """Give a tensor's bytes: 0 is no -0, and a NaN is itself."""
-    return (
-        tensor.detach().contiguous().view(torch.uint8) if tensor.dim() else tensor.detach().reshape(1).view(torch.uint8)
-    )
+    """Give a tensor's bits as whole numbers of its values' size: 0 is no -0, and a NaN is itself."""
+    return tensor.detach().view(_WHOLE[tensor.element_size()])
