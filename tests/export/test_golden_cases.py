@@ -191,6 +191,38 @@ def test_extreme_values_are_among_the_cases_where_results_are_usual(lstm):
     assert any((points == 0).any() and points.any() for points in extremes)  # silence
 
 
+class Choosy:
+    """A classifier's results, but for values beyond a number it raises, as a table may."""
+
+    def __init__(self, reference, most):
+        self._reference, self._most = reference, most
+        self.exact_by = reference.exact_by
+
+    def _checked(self, inputs):
+        if np.abs(inputs["input"]).max() > self._most:
+            raise ValueError
+        return inputs
+
+    def eager(self, inputs):
+        return self._reference.eager(self._checked(inputs))
+
+    def exact(self, inputs):
+        return self._reference.exact(self._checked(inputs))
+
+
+@pytest.mark.parametrize("rows_apart", [False, True])
+def test_values_for_which_the_module_raises_leave_the_others(rows_apart):
+    model = describe_architecture(Architecture(cell="lstm", num_layers=2, features=3, hidden=5))
+    with one_thread():
+        reference = reference_of(model)
+        every = make_cases(model, reference, reference.eager, rows_apart=rows_apart).cases
+        some = make_cases(model, Choosy(reference, 900), reference.eager, rows_apart=rows_apart).cases
+    sizes = [case.inputs["input"].shape[:2] for case in (*usual(every), *usual(some))]
+    assert sizes[: len(sizes) // 2] == sizes[len(sizes) // 2 :]
+    assert len(some) == len(every) - 1  # the louder ones
+    assert max(np.abs(case.inputs["input"]).max() for case in some) <= 900
+
+
 class Logarithm(torch.nn.Module):
     """Not finite for zeros; large for no value."""
 

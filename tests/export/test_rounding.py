@@ -5,7 +5,7 @@ import pytest
 
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.reference import FLOAT64, MOVED
-from rnnserve.export.rounding import Rounding
+from rnnserve.export.rounding import Moved, Rounding
 from support.descriptions import tensors_described
 
 MODEL = tensors_described(
@@ -82,7 +82,8 @@ def test_results_that_are_known_are_not_computed_again():
     known, eager = outputs(INPUTS["x"].astype(np.float64)), Told(eager=0.125).eager(INPUTS)
     told = Once()
     rounding = rounding_of(told, rows_apart=True)
-    found = rounding.distances(INPUTS, with_model=False, eager=eager, exact=known)
+    batch = Moved(INPUTS, rounding.moved_copies(INPUTS), eager=eager, exact=known)
+    (found,) = rounding.distances_each([batch], with_model=False)
     assert found.tolist() == measure(Told(eager=0.125), with_model=False).tolist()
     assert [len(x) for x in told.seen] == [2 * 4]
 
@@ -110,6 +111,42 @@ def test_only_as_many_rows_are_measured_as_are_needed():
         known = rounding_of(told, rows_apart=True).until_calm(rows, count, 1e-6, exact=exact)
         assert known.tolist() == found.tolist()
         assert [len(x) for x in told.seen] == [run - run // 5 for run in runs]
+
+
+def batch_of(rows, steps, value=0.5):
+    return {"x": np.full((rows, steps), value, np.float32), "lengths": np.full(rows, steps)}
+
+
+def test_batches_of_equal_sizes_are_one_run_where_rows_may_share_it():
+    every = [batch_of(3, 4, 1.0), batch_of(2, 5, 2.0), batch_of(40, 4, 3.0), batch_of(1, 5, 4.0), batch_of(30, 4, 5.0)]
+    every.append(batch_of(70, 6, 6.0))
+    told, alone = Told(), Told()
+    shared = rounding_of(told, rows_apart=True).exact_of(every)
+    assert [x.shape for x in told.seen] == [(43, 4), (3, 5), (30, 4), (70, 6)]  # 64 rows at most, but for what comes so
+    assert [found["y"].tolist() for found in shared] == [
+        found["y"].tolist() for found in rounding_of(alone).exact_of(every)
+    ]
+    assert [x.shape for x in alone.seen] == [batch["x"].shape for batch in every]
+
+
+def test_eager_that_stands_for_float64_runs_each_batch_alone():
+    told = Told(exact_by=MOVED)
+    rounding_of(told, rows_apart=True).exact_of([batch_of(2, 4), batch_of(2, 4)])
+    assert [len(x) for x in told.seen] == [2, 2]
+
+
+@pytest.mark.parametrize("rows_apart", [False, True])
+def test_several_batches_are_measured_as_each_alone(rows_apart):
+    every = [batch_of(5, 3, value) for value in (0.5, 1.0, 0.25)]
+    every[2]["x"][1] = 1
+    told = Marked()
+    rounding = rounding_of(told, rows_apart=rows_apart)
+    found = rounding.until_calm_each([Moved(batch, rounding.moved_copies(batch)) for batch in every], 2, 1e-6)
+    alone = rounding_of(Marked(), rows_apart=rows_apart)
+    assert [each.tolist() for each in found] == [alone.until_calm(batch, 2, 1e-6).tolist() for batch in every]
+    assert [len(each) for each in found] == [2 if rows_apart else 5, 5, 5]
+    # Two rows of each batch with their moved copies; then the other three of two batches.
+    assert [len(x) for x in told.seen] == ([30, 30] if rows_apart else [5] * 15)
 
 
 def test_eager_and_the_model_are_samples_by_row():

@@ -7,8 +7,8 @@ values there are rows of extreme ones, such as zeros, constants and silence.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.reference import Truth
 from rnnserve.export.parity.tolerances import CALM, limits_for, replay_limits
-from rnnserve.export.rounding import Rounding
+from rnnserve.export.rounding import Moved, Rounding
 from rnnserve.export.tensor_shapes import sizes_of, stack_rows, take_row
 from rnnserve.protos.differences import scale
 from rnnserve.protos.golden import Case, Inference, replay
@@ -29,6 +29,8 @@ from rnnserve.protos.recorded_defaults import fill_left_out
 __all__ = ["GoldenCases", "make_cases"]
 
 _Array = npt.NDArray[Any]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _STEPS = (1, 2, 5, 8)
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
@@ -91,22 +93,22 @@ def make_cases(
         *(("random", inputs) for inputs in _sequences(model, rounding, random)),
     ]
     # They are judged as drawn sequences are, so that servers of before read them.
-    sequences += [("random", inputs) for inputs in _extremes(model, rounding, reference, random)]
+    sequences += [("random", inputs) for inputs in _extremes(model, rounding, random)]
 
     every = [Case(kind, i, eager=reference.eager(i), float64=reference.exact(i)) for kind, i in (*steps, *sequences)]
 
     def furthest(cases: Sequence[Case]) -> float:
-        measured = (
-            rounding.distances(case.inputs, with_model=False, eager=case.eager, exact=case.float64) for case in cases
-        )
+        moved = [
+            Moved(case.inputs, rounding.moved_copies(case.inputs), eager=case.eager, exact=case.float64)
+            for case in cases
+        ]
+        measured = rounding.distances_each(moved, with_model=False)
         return max((float(distances.max()) for distances in measured), default=0.0)
 
     return GoldenCases(every, step=furthest(every[: len(steps)]), sequence=furthest(every[len(steps) :]))
 
 
-def _extremes(
-    model: ModelDescription, rounding: Rounding, reference: Truth, random: np.random.Generator
-) -> Iterator[Arrays]:
+def _extremes(model: ModelDescription, rounding: Rounding, random: np.random.Generator) -> Iterator[Arrays]:
     """Give two calm rows of each kind of extreme values, where there are such and results are finite.
 
     Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
@@ -115,23 +117,43 @@ def _extremes(
     sizes = {axis: int(np.clip(_EXTREME_STEPS + 3 * at, *model.sizes[axis])) for at, axis in enumerate(axes)}
     rows = int(np.clip(_EXTREME_ROWS, *model.sizes[BATCH]))
     count = max(2, model.sizes[BATCH][0])
+    drawn = []
     for extreme in EXTREMES.values():
         usual = draw_inputs(model.inputs, random, {**sizes, BATCH: rows}, bounded_states=True)
-        if not axes or not extreme.applies(model.inputs):
-            continue
-        inputs = extreme.of(model.inputs, usual, random)
-        try:
-            exact = reference.exact(inputs)
-            floats = [array for array in exact.values() if array.dtype.kind == "f"]
-            if not all(np.isfinite(array).all() and scale(array) == 1 for array in floats):
-                continue
-            furthest = rounding.until_calm(inputs, count, _limit(), exact=exact)
-        except Exception:  # noqa: BLE001, S112 - a module may raise anything for such values; the proof has told of it
-            continue
-        calm = np.flatnonzero(furthest <= _limit())[:count]
+        if axes and extreme.applies(model.inputs):
+            inputs = extreme.of(model.inputs, usual, random)
+            drawn.append(Moved(inputs, rounding.moved_copies(inputs)))
+    exacts = _as_one(rounding.exact_of, [batch.inputs for batch in drawn])
+    every = [
+        dataclasses.replace(batch, exact=exact)
+        for batch, exact in zip(drawn, exacts, strict=True)
+        if exact is not None and _is_usual(exact)
+    ]
+    measured = _as_one(lambda some: rounding.until_calm_each(some, count, _limit()), every)
+    for batch, furthest in zip(every, measured, strict=True):
+        calm = np.flatnonzero(furthest <= _limit())[:count] if furthest is not None else np.zeros(0, int)
         if calm.size:
             chosen = np.resize(calm, max(calm.size, model.sizes[BATCH][0]))
-            yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in chosen], sizes)
+            yield stack_rows(model.inputs, [take_row(model.inputs, batch.inputs, int(row)) for row in chosen], sizes)
+
+
+def _is_usual(exact: Mapping[str, _Array]) -> bool:
+    """Whether results are finite, and no larger than usual ones."""
+    floats = [array for array in exact.values() if array.dtype.kind == "f"]
+    return all(np.isfinite(array).all() and scale(array) == 1 for array in floats)
+
+
+def _as_one(run: Callable[[Sequence[_Item]], Sequence[_Result]], every: Sequence[_Item]) -> list[_Result | None]:
+    """Run for all at once; where that raises, for one after the other, with None for those that raise.
+
+    A module may raise anything for extreme values; the proof has told of it.
+    """
+    if not every:
+        return []
+    try:
+        return list(run(every))
+    except Exception:  # noqa: BLE001 - see above
+        return [None] if len(every) == 1 else [result for each in every for result in _as_one(run, [each])]
 
 
 def _steps(model: ModelDescription, random: np.random.Generator) -> Iterator[Arrays]:

@@ -1,5 +1,7 @@
 """How far rounding moves the results of each row: golden cases are chosen by it, and their limits follow from it."""
 
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +12,13 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.parity.tolerances import ULP
-from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
+from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import coarseness, equally_non_finite, scale
 from rnnserve.protos.golden import Inference
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["Rounding"]
+__all__ = ["Moved", "Rounding"]
 
 _Array = npt.NDArray[Any]
 _Inputs = Mapping[str, _Array]
@@ -26,6 +28,23 @@ _MOVES = 4
 
 _MOST_ROWS = 64
 """Rows that are run as one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """A batch, and copies of it that are moved by as much as float32 rounds.
+
+    Attributes:
+        inputs: Every input by name, as in a golden case.
+        copies: The same, moved, in float64.
+        eager: Eager's results of the inputs; None where they are not known.
+        exact: Results of the inputs in float64; likewise.
+    """
+
+    inputs: _Inputs
+    copies: Sequence[_Inputs]
+    eager: _Inputs | None = None
+    exact: _Inputs | None = None
 
 
 class Rounding:
@@ -78,60 +97,68 @@ class Rounding:
         Returns:
             (rows,) float64: distances of the rows that were measured, from the first on.
         """
-        moved = self._moved_inputs(inputs)
-        rows = self._row_count(inputs)
+        return self.until_calm_each([Moved(inputs, self.moved_copies(inputs), exact=exact)], count, limit)[0]
+
+    def until_calm_each(self, every: Sequence["Moved"], count: int, limit: float) -> list[npt.NDArray[np.float64]]:
+        """Measure several batches, of the same sizes, as `until_calm` does one.
+
+        Args:
+            every: The batches.
+            count: Rows that are looked for in each.
+            limit: Distance, in the unit of limits.
+
+        Returns:
+            For each batch (rows,) float64: distances of the rows that were measured, from the first on.
+        """
+        rows = self._row_count(every[0].inputs)
         first = min(count, rows) if self._rows_apart else rows
+        furthest = self.distances_each([self._cut(each, 0, first) for each in every])
+        few = [at for at, found in enumerate(furthest) if np.count_nonzero(found <= limit) < count]
+        if first < rows and few:
+            others = self.distances_each([self._cut(every[at], first, rows) for at in few])
+            for at, more in zip(few, others, strict=True):
+                furthest[at] = np.concatenate([furthest[at], more])
+        return furthest
 
-        def measured(start: int, end: int) -> npt.NDArray[np.float64]:
-            if (start, end) == (0, rows):
-                return self._distances(inputs, moved, exact=exact)
-            known = None if exact is None else _cut(self._outputs, exact, start, end)
-            some, *of_moved = (_cut(self._inputs, each, start, end) for each in (inputs, *moved))
-            return self._distances(some, of_moved, exact=known)
-
-        furthest = measured(0, first)
-        if first == rows or np.count_nonzero(furthest <= limit) >= count:
-            return furthest
-        return np.concatenate([furthest, measured(first, rows)])
-
-    def distances(
-        self,
-        inputs: _Inputs,
-        *,
-        with_model: bool = True,
-        eager: _Inputs | None = None,
-        exact: _Inputs | None = None,
-    ) -> npt.NDArray[np.float64]:
+    def distances(self, inputs: _Inputs, *, with_model: bool = True) -> npt.NDArray[np.float64]:
         """Measure how far the results of each row move.
 
         Args:
             inputs: Every input by name, as in a golden case.
-            with_model: Whether the ONNX model's results are one of the samples. They are not where limits are made:
-                what is judged by a limit must not widen it. Where rows are chosen, those whose integers differ are
-                infinitely far: a place among values that are equal but for rounding is no golden result.
-            eager: Eager's results of these inputs; None where they are not known.
-            exact: Results of these inputs in float64; likewise.
+            with_model: As for `distances_each`.
 
         Returns:
             (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
         """
-        return self._distances(inputs, self._moved_inputs(inputs), with_model=with_model, eager=eager, exact=exact)
+        return self.distances_each([Moved(inputs, self.moved_copies(inputs))], with_model=with_model)[0]
+
+    def distances_each(self, every: Sequence["Moved"], *, with_model: bool = True) -> list[npt.NDArray[np.float64]]:
+        """Measure how far the results of each row of several batches move.
+
+        Args:
+            every: The batches.
+            with_model: Whether the ONNX model's results are one of the samples. They are not where limits are made:
+                what is judged by a limit must not widen it. Where rows are chosen, those whose integers differ are
+                infinitely far: a place among values that are equal but for rounding is no golden result.
+
+        Returns:
+            For each batch (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
+        """
+        runs = [run for each in every for run in (*([each.inputs] if each.exact is None else []), *each.copies)]
+        results = iter(self.exact_of(runs))
+        furthest = []
+        for each in every:
+            exact = next(results) if each.exact is None else each.exact
+            of_copies = [next(results) for _ in each.copies]
+            furthest.append(self._distances(each, exact, of_copies, with_model=with_model))
+        return furthest
 
     def _distances(
-        self,
-        inputs: _Inputs,
-        moved: Sequence[_Inputs],
-        *,
-        with_model: bool = True,
-        eager: _Inputs | None = None,
-        exact: _Inputs | None = None,
+        self, batch: "Moved", exact: _Inputs, of_copies: Sequence[_Inputs], *, with_model: bool
     ) -> npt.NDArray[np.float64]:
-        if exact is None:
-            exact, *of_moved = self._exact_of([inputs, *moved])
-        else:
-            of_moved = self._exact_of(moved)
-        eager = self.reference.eager(inputs) if eager is None else eager
-        samples = [eager, *([self._compute(inputs)] if with_model else []), *of_moved]
+        inputs = batch.inputs
+        eager = self.reference.eager(inputs) if batch.eager is None else batch.eager
+        samples = [eager, *([self._compute(inputs)] if with_model else []), *of_copies]
         if self.reference.exact_by == MOVED:
             samples += self.reference.moved(inputs)
         rows = next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in self._outputs)
@@ -155,19 +182,49 @@ class Rounding:
                 furthest = np.maximum(furthest, by_row.max(axis=1) / unit)
         return furthest
 
-    def _exact_of(self, every: Sequence[_Inputs]) -> list[_Inputs]:
-        """Compute batches of equal sizes in float64, as one where rows may share a run: weights are read once then."""
-        rows = self._row_count(every[0]) if every else 0
-        if not self._rows_apart or not 0 < rows * len(every) <= _MOST_ROWS:
+    def exact_of(self, every: Sequence[_Inputs]) -> list[_Inputs]:
+        """Compute batches in float64; those of equal sizes as one where rows may share a run: weights are read once.
+
+        Args:
+            every: Inputs of each batch.
+        """
+        if not self._rows_apart or self.reference.exact_by == MOVED:
             return [self.reference.exact(inputs) for inputs in every]
+        results: list[_Inputs] = [{}] * len(every)
+        for places in self._sharing(every):
+            some = [every[at] for at in places]
+            for at, result in zip(places, self._exact_as_one(some), strict=True):
+                results[at] = result
+        return results
+
+    def _sharing(self, every: Sequence[_Inputs]) -> list[list[int]]:
+        """Give the places of the batches that are one run: of equal sizes but for the rows, and not too many rows."""
+        found: list[list[int]] = []
+        open_by_sizes: dict[object, tuple[list[int], int]] = {}
+        for at, inputs in enumerate(every):
+            rows, sizes = self._row_count(inputs), sizes_of(self._inputs, inputs)
+            key = tuple(sorted((axis, size) for axis, size in sizes.items() if axis != BATCH))
+            places, before = open_by_sizes.get(key, ([], 0))
+            if not places or before + rows > _MOST_ROWS:
+                places, before = [], 0
+                found.append(places)
+            places.append(at)
+            open_by_sizes[key] = places, before + rows
+        return found
+
+    def _exact_as_one(self, every: Sequence[_Inputs]) -> list[_Inputs]:
+        if len(every) == 1:
+            return [self.reference.exact(every[0])]
         joined = {
             tensor.name: np.concatenate([inputs[tensor.name] for inputs in every], axis_of(tensor, BATCH) or 0)
             for tensor in self._inputs
         }
         results = self.reference.exact(joined)
-        return [_cut(self._outputs, results, at * rows, (at + 1) * rows) for at in range(len(every))]
+        ends = np.cumsum([self._row_count(inputs) for inputs in every])
+        return [_cut(self._outputs, results, *ends_of) for ends_of in itertools.pairwise([0, *ends.tolist()])]
 
-    def _moved_inputs(self, inputs: _Inputs) -> list[Arrays]:
+    def moved_copies(self, inputs: _Inputs) -> list[Arrays]:
+        """Move a batch several times, where there is float64 to run it in."""
         if self.reference.exact_by == MOVED:
             return []
         return [{name: self._moved(array) for name, array in inputs.items()} for _ in range(_MOVES)]
@@ -178,6 +235,15 @@ class Rounding:
             return array
         moved: _Array = array + ULP * self._random.uniform(-1, 1, array.shape)
         return moved
+
+    def _cut(self, batch: "Moved", first: int, after: int) -> "Moved":
+        """Give some rows of a batch of which eager's results are not known; the batch itself where these are all."""
+        if (first, after) == (0, self._row_count(batch.inputs)):
+            return batch
+        inputs, *copies = (_cut(self._inputs, each, first, after) for each in (batch.inputs, *batch.copies))
+        return Moved(
+            inputs, copies, exact=None if batch.exact is None else _cut(self._outputs, batch.exact, first, after)
+        )
 
     def _row_count(self, inputs: _Inputs) -> int:
         return int(inputs[self._inputs[0].name].shape[axis_of(self._inputs[0], BATCH) or 0])
