@@ -109,11 +109,13 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         UnsupportedModule: If the second call reads what the first has written.
     """
     read: set[str] = set()
+    sets_buffers = True
     # An error here says nothing of carried state: the module is called without values, and the capture, with symbols
     # in place of values, has succeeded.
     with contextlib.suppress(Exception), fake_arguments(module, args) as fakes:
-        before = held_values(module)
+        before, buffers = held_values(module), dict(module.named_buffers())
         module(*fakes)
+        sets_buffers = any(buffer is not buffers.get(name) for name, buffer in module.named_buffers())
         after = held_values(module)  # kept for the second call, so that no new tensor has the `id` of one of these
         written = {
             id(leaf): name
@@ -129,7 +131,8 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             read = reads.read
     if read:
         read -= _put_back(module, args)
-    read |= _read_buffers(module, args)
+    if sets_buffers:
+        read |= _read_buffers(module, args)
     read |= _written_in_place(module, args)
     if read:
         raise keeps_state(read)
