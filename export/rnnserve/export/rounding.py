@@ -125,7 +125,7 @@ class Rounding:
 
         Args:
             inputs: Every input by name, as in a golden case.
-            with_model: As for `distances_each`.
+            with_model: Whether the ONNX model's results are one of the samples, as for `distances_each`.
 
         Returns:
             (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
