@@ -88,10 +88,6 @@ def test_fixed_axes_have_any_name_but_batch(name):
     [
         ({"y": X}, r'^inputs names "y", which is no parameter of Model.forward; it has x, lengths, h_0, extra$'),
         (
-            {"x": X, "lengths": Lengths(), "h": INPUTS["h_0"], "c": INPUTS["h_0"]},
-            r'^inputs names "h", .* is described by a dict: "extra": {"h": Floats\(…\), "c": Floats\(…\)}$',
-        ),
-        (
             {"lengths": Lengths(), "x": X, "h_0": INPUTS["h_0"]},
             r"^inputs has the order \['lengths', 'x', 'h_0'\]; expected that of forward: x, lengths, h_0, extra$",
         ),
