@@ -18,7 +18,7 @@ CLASSES = {
     "DEADLINE_EXCEEDED": "DeadlineExceeded",
     "NOT_FOUND": "ModelNotFound",
     "ALREADY_EXISTS": "ClientError",
-    "PERMISSION_DENIED": "ClientError",
+    "PERMISSION_DENIED": "PermissionDenied",
     "RESOURCE_EXHAUSTED": "ResourceExhausted",
     "FAILED_PRECONDITION": "FailedPrecondition",
     "ABORTED": "ClientError",
@@ -27,7 +27,7 @@ CLASSES = {
     "INTERNAL": "InternalError",
     "UNAVAILABLE": "Unavailable",
     "DATA_LOSS": "ClientError",
-    "UNAUTHENTICATED": "ClientError",
+    "UNAUTHENTICATED": "Unauthenticated",
 }
 
 DEFINED = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]

@@ -4,10 +4,13 @@
     ├── InvalidRequest        INVALID_ARGUMENT: the request is wrong; this library or the server found the mistake
     │   └── UnreadableInput   a file, or standard input, does not hold sequences
     ├── FailedPrecondition    FAILED_PRECONDITION: valid, but not now; a session of this server has ended: begin anew
+    ├── Unauthenticated       UNAUTHENTICATED: the server asks for a token, and was sent none that is valid
+    ├── PermissionDenied      PERMISSION_DENIED: the token is for something else: of another role, or for another model
     ├── ModelNotFound         NOT_FOUND: the server has no such model, or not that version of it
     ├── Unavailable           UNAVAILABLE: no server answers at the address, or the model exists but is not ready
     ├── DeadlineExceeded      DEADLINE_EXCEEDED: no answer within `timeout`
-    ├── ResourceExhausted     RESOURCE_EXHAUSTED: the server is full, or a message is larger than a side allows
+    ├── ResourceExhausted     RESOURCE_EXHAUSTED: the server is full, a limit of the token is reached, or a message is
+    │                         larger than a side allows
     ├── Unimplemented         UNIMPLEMENTED: the server does not implement this part of the protocol
     ├── Cancelled             CANCELLED: the client was closed, or the server cancelled the call
     └── InternalError         INTERNAL: the server failed; its log holds the details
@@ -24,7 +27,8 @@ from typing import ClassVar
 
 import grpc
 
-from rnnserve.protos.protocol_words import REQUEST_ID
+from rnnserve.client.retry_delay import retry_delay
+from rnnserve.protos.protocol_words import REQUEST_ID, STATUS_DETAILS
 
 __all__ = [
     "Cancelled",
@@ -35,7 +39,9 @@ __all__ = [
     "InvalidAnswer",
     "InvalidRequest",
     "ModelNotFound",
+    "PermissionDenied",
     "ResourceExhausted",
+    "Unauthenticated",
     "Unavailable",
     "Unimplemented",
     "UnreadableInput",
@@ -54,6 +60,9 @@ class ClientError(Exception):
 
     request_id: str = ""
     """Id by which the server's log and traces have the request; empty where the server has told none."""
+
+    retry_after: float | None = None
+    """Seconds after which the server asks that the request be sent again; None where it says nothing of that."""
 
     def __init__(self, message: str, status: grpc.StatusCode | None = None) -> None:
         super().__init__(message)
@@ -80,6 +89,25 @@ class FailedPrecondition(ClientError):
     STATUS = grpc.StatusCode.FAILED_PRECONDITION
 
 
+class Unauthenticated(ClientError):
+    """The server asks for a token, or for a certificate that it has a role for, and was sent none that is valid.
+
+    None, an unknown, a revoked and an expired one are refused in the same words. The same call is refused again: give
+    the client another (`token`, `token_file`).
+    """
+
+    STATUS = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(ClientError):
+    """The token, or certificate, is valid, but of a role that does not include the call, or for another model.
+
+    It says nothing of whether there is such a model.
+    """
+
+    STATUS = grpc.StatusCode.PERMISSION_DENIED
+
+
 class ModelNotFound(ClientError):
     """The server has no model of that name, or not that version of it."""
 
@@ -99,7 +127,10 @@ class DeadlineExceeded(ClientError):
 
 
 class ResourceExhausted(ClientError):
-    """The server's queue is full (try again later, with less load), or a message is larger than one side allows."""
+    """The server is full, or a limit of the client's token is reached, or a message is larger than one side allows.
+
+    Try again later, with less load; `retry_after` says when, where the server does.
+    """
 
     STATUS = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -131,6 +162,8 @@ _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
     for kind in (
         InvalidRequest,
         FailedPrecondition,
+        Unauthenticated,
+        PermissionDenied,
         ModelNotFound,
         Unavailable,
         DeadlineExceeded,
@@ -158,4 +191,6 @@ def from_rpc_error(error: grpc.RpcError) -> ClientError:
     for key, value in error.trailing_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str):
             raised.request_id = value
+        elif key == STATUS_DETAILS and isinstance(value, bytes):
+            raised.retry_after = retry_delay(value)
     return raised

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from rnnserve.client.errors import Cancelled, DeadlineExceeded, Unavailable
+from rnnserve.client.errors import Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable
 from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall, answer_calls
 
 __all__ = ["repeat_calls"]
@@ -19,6 +19,9 @@ _FIRST_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
 def repeat_calls(steps: OperationSteps[T]) -> OperationSteps[T]:
     """Send each call of an operation again after UNAVAILABLE, or CANCELLED by the server, as long as time allows.
 
+    Likewise after RESOURCE_EXHAUSTED where the server says after how long (google.rpc.RetryInfo), as it does at a
+    limit of the client's token: not before that. Without such a word, more of the same would only fill it more.
+
     For operations that may be sent twice, since what they ask does not depend on what the server keeps. gRPC connects
     to another address, if there are several, before the next call.
     """
@@ -28,7 +31,7 @@ def repeat_calls(steps: OperationSteps[T]) -> OperationSteps[T]:
 def _repeat(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
     if isinstance(call, Pause):
         return (yield call)
-    lost: Unavailable | Cancelled | None = None
+    lost: Unavailable | Cancelled | ResourceExhausted | None = None
     for seconds in _pauses():
         try:
             return (yield call)
@@ -38,6 +41,11 @@ def _repeat(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
             if lost is None:
                 raise
             raise lost from error
+        except ResourceExhausted as error:
+            if error.retry_after is None:
+                raise
+            lost = error
+            seconds = max(seconds, error.retry_after)
         yield Pause(seconds, lost)
     raise AssertionError("the pauses do not end")
 

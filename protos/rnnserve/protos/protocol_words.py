@@ -4,6 +4,7 @@ __all__ = [
     "ALONE",
     "AUTHORIZATION",
     "BATCH",
+    "CERTIFICATE",
     "FRONT_EXCHANGE",
     "JOINED",
     "PADDED",
@@ -16,6 +17,7 @@ __all__ = [
     "SESSION",
     "SESSION_BEGIN",
     "SESSION_STEPS",
+    "STATUS_DETAILS",
     "TOKENS",
 ]
 
@@ -24,6 +26,10 @@ AUTHORIZATION = "authorization"
 
 BATCH = "batch"
 """Name of the axis that holds the rows of a request."""
+
+CERTIFICATE = "rnnserve-certificate"
+"""Metadata with the certificate that a client has shown to an HTTP front, in DER and base64, of a call that the front
+makes for it. A server believes it from its private socket alone."""
 
 PADDED, JOINED, ALONE = "padded", "joined", "alone"
 """Which rows may share a request: of any lengths; of equal sizes; none."""
@@ -51,10 +57,13 @@ SEALED_SESSIONS = "sealed_sessions"
 """Extension that a server's metadata name where it seals the states of sessions."""
 
 TOKENS = "tokens"
-"""Extension that a server's metadata name where it asks for tokens."""
+"""Extension that a server's metadata name where it asks for tokens, or for certificates that it has roles for."""
 
 SESSION, SESSION_STEPS = "session", "session_steps"
 """Parameters: of requests and responses, the token of a session; of responses, the steps of the session so far."""
+
+STATUS_DETAILS = "grpc-status-details-bin"
+"""Trailing metadata of a call that is refused: a google.rpc.Status, with what there is to tell beside the message."""
 
 SESSION_BEGIN = "sealed"
 """Value of the parameter `SESSION` in the first request of a session, which has no token yet."""
