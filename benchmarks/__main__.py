@@ -29,6 +29,7 @@ from benchmarks.run_description import describe_run, is_machine_busy
 from benchmarks.scenarios import ALL_SERVERS, LANE, SCENARIOS, SOAK
 from benchmarks.server_processes import interrupt_on_signal
 from benchmarks.source_trees import unpack_commit, working_tree
+from benchmarks.token_cost import measure_token_cost
 
 __all__ = ["main"]
 
@@ -97,6 +98,8 @@ def _measure(
     seconds = scenario.load.quick if args.quick else scenario.load.seconds
     names = [server for server in scenario.servers if server not in args.without]
     rounds = args.rounds if args.quick else args.rounds * scenario.turns
+    if scenario.name == "tokens":
+        return measure_token_cost(scenario, rounds, seconds, args.work)
     if scenario.load.generator in ("json", "binary"):
         return measure_http_scenario(scenario, names, rounds, seconds, args.work)
     if earlier is None:

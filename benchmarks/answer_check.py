@@ -1,6 +1,6 @@
 """Check of a server's answers against eager PyTorch's, before the server is measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 import numpy as np
@@ -23,7 +23,13 @@ _TIMEOUT_S = 30.0
 
 
 def check_answers(
-    server: str, port: int, model: str, requests: Sequence[BenchmarkRequest], *, in_steps: bool = False
+    server: str,
+    port: int,
+    model: str,
+    requests: Sequence[BenchmarkRequest],
+    *,
+    in_steps: bool = False,
+    headers: Mapping[str, str] | None = None,
 ) -> int:
     """Send all requests several times at once, so that they share batches, and compare with eager PyTorch.
 
@@ -33,6 +39,7 @@ def check_answers(
         model: Name of the model.
         requests: The requests with eager's logits.
         in_steps: Whether to send each as a sequence of requests of one point, and compare the last answer.
+        headers: Metadata of each call, where they are not in steps; None for none.
 
     Returns:
         The size of a response in bytes, with which the load generators' responses are compared.
@@ -46,7 +53,11 @@ def check_answers(
             return _check_steps(server, channel, model, requests)
         infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(INFER_METHOD)
         repeated = [request for _ in range(_REPETITIONS) for request in requests]
-        calls = [(request, infer.future(encode_request(model, request), timeout=_TIMEOUT_S)) for request in repeated]
+        metadata = tuple((headers or {}).items())
+        calls = [
+            (request, infer.future(encode_request(model, request), timeout=_TIMEOUT_S, metadata=metadata))
+            for request in repeated
+        ]
         for request, call in calls:
             try:
                 payload = call.result()

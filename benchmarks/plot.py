@@ -21,14 +21,15 @@ from benchmarks.scenarios import (
     SCENARIOS,
     SESSION_RUN,
     TWO_WORKERS,
+    UNASKED_TOKENS,
+    WITH_TOKENS,
 )
 
 __all__ = ["draw_plot"]
 
 _RNNSERVE, _OTHERS, _UPPER_LIMIT = "#1f6f8b", "#b8b8b8", "#e3c16f"
-_COLOURS = dict.fromkeys((LANE, PUBLIC, TWO_WORKERS, BESIDE_HTTP, HTTP, HTTP_TWO), _RNNSERVE) | dict.fromkeys(
-    (CONSTANT, SESSION_RUN, EAGER), _UPPER_LIMIT
-)
+_OWN = (LANE, PUBLIC, TWO_WORKERS, BESIDE_HTTP, WITH_TOKENS, UNASKED_TOKENS, HTTP, HTTP_TWO)
+_COLOURS = dict.fromkeys(_OWN, _RNNSERVE) | dict.fromkeys((CONSTANT, SESSION_RUN, EAGER), _UPPER_LIMIT)
 _COLUMNS = 2
 
 

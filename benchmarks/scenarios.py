@@ -31,6 +31,8 @@ __all__ = [
     "TRITON_RAGGED",
     "TRITON_SEQUENCES",
     "TWO_WORKERS",
+    "UNASKED_TOKENS",
+    "WITH_TOKENS",
     "LoadSettings",
     "PerformanceGoal",
     "Scenario",
@@ -45,6 +47,7 @@ GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
 
 HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 fronts", "rnnserve (lane), HTTP idle"
 TRITON_HTTP, MOSEC, LITSERVE, MLSERVER, BENTOML = "Triton (HTTP)", "mosec", "LitServe", "MLServer", "BentoML"
+WITH_TOKENS, UNASKED_TOKENS = "rnnserve (lane), --tokens", "rnnserve (lane), the same header"
 ALONE, BESIDE_JSON = "gRPC alone", "gRPC beside 16 MiB JSON"
 
 SESSION_RUN, EAGER = "session.run", "eager PyTorch"
@@ -64,6 +67,7 @@ ALL_SERVERS = (
     TWO_WORKERS,
     TRITON_SEQUENCES,
     *MODEL_LIMITS,
+    *(WITH_TOKENS, UNASKED_TOKENS),
     *(BESIDE_HTTP, *_HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
 )
 
@@ -262,6 +266,16 @@ SCENARIOS = (
         ("requests/s", "p99 ms"),
         LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
         (LANE, BESIDE_HTTP),
+        turns=3,
+    ),
+    Scenario(
+        "tokens",
+        "a token with each call, asked for or not, and none, 4 connections x 16 streams, h2load",
+        "hidden_16",
+        (4, 4),
+        ("requests/s", "p50 ms", "p99 ms", "CPU µs"),
+        LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
+        (WITH_TOKENS, UNASKED_TOKENS, LANE),
         turns=3,
     ),
 )

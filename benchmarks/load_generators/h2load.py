@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.answer_check import INFER_METHOD
 from benchmarks.environments import find_h2load
@@ -17,6 +18,8 @@ from benchmarks.requests import add_grpc_frame
 from benchmarks.scenarios import LoadSettings
 
 __all__ = ["parse_log", "parse_output", "run_h2load", "run_h2load_over_http", "send_requests"]
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _MISSING_BYTES_LIMIT = 0.01
 """Share of the expected bytes that may be missing: responses under way when the time ends."""
@@ -30,6 +33,7 @@ def run_h2load(
     response_bytes: int,
     work: Path,
     host: str = "127.0.0.1",
+    headers: Mapping[str, str] = _NO_HEADERS,
 ) -> dict[str, float]:
     """Send requests for some time and measure.
 
@@ -41,6 +45,7 @@ def run_h2load(
         response_bytes: Size of the response to it.
         work: A folder for h2load's files.
         host: Address of the server.
+        headers: Metadata of each call.
 
     Returns:
         "requests/s", "requests", "mean ms", "p50 ms", "p99 ms" and "max ms".
@@ -56,6 +61,7 @@ def run_h2load(
         f"--log-file={log}",
     ]
     streams = load.in_flight // load.connections
+    timing += [f"--header={name}: {value}" for name, value in headers.items()]
     output = _run(timing, load.connections, streams, f"{host}:{port}", message, work, load.warm_up + seconds + 30)
     return parse_output(output, response_bytes) | _read_times(log)
 
