@@ -4,8 +4,8 @@ All servers are on one core and the load generator on another, so that neither t
 a core have less of it each, and the simulated ones share one likewise.
 
 1. One server is asked one request at a time, of many sizes: the mean seconds of its runs, and of its core's time.
-2. One server is asked for a third of what it can do: what a request spends elsewhere. A core that sleeps most of the time
-   takes a millisecond and more to wake, which no server under load does.
+2. One server is asked for a third of what it can do: what a request spends elsewhere. A core that sleeps most of the
+   time takes a millisecond and more to wake, which no server under load does.
 3. Two servers share the core under load: how much more of it a request takes then, and how long one server runs before
    the other has its turn.
 4. Loads that nothing was fitted to: measured, and simulated.

@@ -54,8 +54,10 @@ REMEDIES = MappingProxyType(
         "Unsupported": "Leave that part of the protocol out; [protocol.md](protocol.md) says what there is.",
         "SessionEnded": "Begin a new session, and send its points from the first.",
         "Unauthenticated": "Send a token that the server has, and that has not expired: [access.md](../access.md).",
+        "UnknownCertificate": "Show a certificate that `--client-roles` has a row for: [access.md](../access.md).",
         "PermissionDenied": "Use a token with that role, and for that model.",
-        "TokenLimitReached": "Slow down; or raise the limits of the token.",
+        "TokenLimitReached": "Wait as long as the error says (`retry_after`), or raise the token's limits.",
+        "TooManyAttempts": "Send a valid token: it is let in at once. Others wait as long as the error says.",
         "InternalError": "Look for the id in the server's log, and report the traceback that is there.",
     }
 )

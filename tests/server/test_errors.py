@@ -36,6 +36,7 @@ STATUSES = {
     "Unauthenticated": "UNAUTHENTICATED",
     "PermissionDenied": "PERMISSION_DENIED",
     "TokenLimitReached": "RESOURCE_EXHAUSTED",
+    "TooManyAttempts": "RESOURCE_EXHAUSTED",
 }
 
 

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -14,35 +15,23 @@ import numpy as np
 import pytest
 
 from rnnserve.cli import main
-from rnnserve.client import AsyncClient, Client, ClientError
+from rnnserve.client import (
+    AsyncClient,
+    Client,
+    ClientError,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+)
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.server.access.token_writing import add_token, revoke_token
-from rnnserve.web.app.site import site_routes
+from support.http_ways import BODIES, BODY, SIMPLE, WAYS
 from support.served_process import serve_repository
 from support.serving import RNNSERVE
 from support.tokens import add_limited, tokens_in
 from support.waiting import PATIENCE, until
 
-SIMPLE = "direction_simple"
 INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
-BODY = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3, 2], "data": [0.0] * 6}]}).encode()
-STEPS = json.dumps({"input": [[0.0, 0.0], [1.0, 1.0]]}).encode()
-BODIES = {"infer": BODY, "generate": STEPS}
-WAYS = [
-    (
-        entry.name,
-        method,
-        entry.path.format(
-            model="no_such" if entry.name == "control" else SIMPLE,
-            version="1",
-            region="r",
-            repository="r",
-            file="page.js",
-        ),
-    )
-    for entry in site_routes()
-    for method in (*entry.handlers, "OPTIONS", *(["HEAD"] if "GET" in entry.handlers else []))
-]
 
 
 class LockedFront:
@@ -66,6 +55,7 @@ def locked(repository, tmp_path_factory, request):
     options = ["--http-port", "0", "--metrics-port", "0", "--provider", "cpu", "--model-control", "explicit"]
     options += ["--load-model", "*", "--tokens", str(tokens.path), "--transport", request.param]
     options += ["--log-requests", "all", "--log-level", "debug"]
+    options += ["--max-wrong-tokens", "1000000"]  # all tests here come from one address
     with serve_repository(repository, folder / "log", *options) as process:
         address = process.http_address()
         metrics = re.fullmatch(r"Metrics on (.*)\n", process._popen.stdout.readline())[1]
@@ -86,7 +76,7 @@ def test_no_route_answers_who_may_not(locked, name, method, path):
     said = set()
     for token in ("", tokens.unknown, tokens.expired):
         status, headers, text = locked.ask(path, token, method, body)
-        if need is Need.HEALTH:
+        if need in (Need.HEALTH, Need.OPEN):
             assert status in (200, 204)
             continue
         assert status == 401, (name, token, status, text)
@@ -219,6 +209,92 @@ def test_revoked_while_events_come(locked):
     assert locked.ask("/page/live", token)[0] == 401
 
 
+def test_the_page_and_its_files_are_open_and_tell_nothing(locked):
+    for path in ("/", "/static/page.js", "/static/page.css", "/static/icon.svg"):
+        for token in ("", locked.tokens.unknown, locked.tokens.metrics):
+            status, _, text = locked.ask(path, token)
+            assert status == 200
+            assert SIMPLE.encode() not in text
+    assert locked.ask("/static/no_such.js")[0] == 404
+    for path in ("/page/models", "/page/live", "/docs", "/openapi.json", "/v2"):
+        assert locked.ask(path)[0] == 401
+    status, _, text = locked.ask("/page/models", locked.tokens.metrics)
+    assert (status, json.loads(text)["error"]) == (403, "another role is needed for that: infer or admin")
+
+
+def test_wrong_tokens_are_told_to_wait_and_make_few_lines_in_the_log(repository, tmp_path):
+    tokens = tokens_in(tmp_path)
+    options = ["--http-port", "0", "--metrics-port", "0", "--provider", "cpu", "--tokens", str(tokens.path)]
+    with serve_repository(repository, tmp_path / "log", *options, "--max-wrong-tokens", "5") as process:
+        address = process.http_address()
+        metrics = re.fullmatch(r"Metrics on (.*)\n", process._popen.stdout.readline())[1]
+        front = LockedFront(process, address, metrics, tokens)
+        infer = f"/v2/models/{SIMPLE}/infer"
+        for path, method, body in ((infer, "POST", BODY), ("/v2", "GET", None), ("/page/models", "GET", None)):
+            replies = [front.ask(path, tokens.unknown, method, body) for _ in range(40)]
+            status, headers, text = replies[-1]
+            assert status == 429
+            assert 1 <= int(headers["retry-after"]) <= 60
+            assert b"bring no valid token" in text
+            assert front.ask(path, "", method, body)[0] == 401
+            assert front.ask(path, tokens.infer, method, body)[0] == 200
+        for where in (metrics, address):
+            replies = [front.ask("/metrics", tokens.unknown, address=where) for _ in range(40)]
+            assert replies[-1][0] == 429
+            assert 1 <= int(replies[-1][1]["retry-after"]) <= 60
+            assert front.ask("/metrics", tokens.metrics, address=where)[0] == 200
+        with Client(process.address, token=tokens.unknown) as client:
+            for _ in range(300):
+                with pytest.raises((Unauthenticated, ResourceExhausted)):
+                    client.infer(SIMPLE, INPUTS)
+        with Client(process.address, token=tokens.infer) as client:
+            assert client.infer(SIMPLE, INPUTS)
+        assert len(process.log().splitlines()) < 100
+        assert tokens.unknown[4:] not in process.log()
+
+
+@pytest.mark.parametrize("limit", ["rate = 0.001", "bytes_per_second = 1"])
+def test_workers_share_the_limits_of_a_token(repository, tmp_path, limit):
+    tokens = tokens_in(tmp_path)
+    token = add_limited(tokens.path, "slow", limit)
+    options = ["--provider", "cpu", "--workers", "2", "--tokens", str(tokens.path), "--http-port", "0"]
+    with serve_repository(repository, tmp_path / "log", *options) as process:
+        front = LockedFront(process, process.http_address(), "", tokens)
+        outcomes = []
+        for _ in range(20):  # each on a connection of its own: the kernel gives some to either worker
+            with Client(process.address, token=token, timeout=PATIENCE) as client:
+                try:
+                    client.infer(SIMPLE, INPUTS)
+                except ResourceExhausted:
+                    outcomes.append(429)
+                else:
+                    outcomes.append(200)
+        outcomes += [front.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY)[0] for _ in range(10)]
+        assert outcomes == [200] + [429] * 29
+        with Client(process.address, token=tokens.infer) as client:
+            assert client.infer(SIMPLE, INPUTS)
+        for worker in process.children():
+            if b"--report-fd" in Path(f"/proc/{worker}/cmdline").read_bytes():
+                os.kill(worker, signal.SIGKILL)
+        until(lambda: front.ask(f"/v2/models/{SIMPLE}/infer", tokens.infer, "POST", BODY)[0] == 200)
+        assert front.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY)[0] == 429  # those that came after know it
+
+
+def test_a_session_waits_for_its_token(locked, tmp_path):
+    token = add_limited(locked.tokens.path, "steps", "rate = 4.0")
+    until(lambda: locked.ask("/v2", token)[0] == 200)
+    with Client(locked.process.address, token=token) as client, client.session(SIMPLE) as session:
+        for _ in range(8):
+            assert session.step([0.0, 0.0])
+    token = add_limited(locked.tokens.path, "one-step", "rate = 0.001")
+    until(lambda: locked.ask("/v2", token)[0] == 200)
+    with Client(locked.process.address, token=token) as client, client.session(SIMPLE) as session:
+        assert session.step([0.0, 0.0])
+        with pytest.raises(ResourceExhausted) as refused:  # at once: the step's time does not suffice
+            session.step([0.0, 0.0], timeout=PATIENCE)
+        assert refused.value.retry_after > PATIENCE
+
+
 def test_our_clients_bring_it(locked, tmp_path, capsys, monkeypatch):
     address = locked.process.address
     path = tmp_path / "token"
@@ -237,6 +313,9 @@ def test_our_clients_bring_it(locked, tmp_path, capsys, monkeypatch):
     with Client(address) as client, pytest.raises(ClientError) as refused:
         client.infer(SIMPLE, INPUTS)
     assert refused.value.status.name == "UNAUTHENTICATED"
+    assert type(refused.value) is Unauthenticated
+    with Client(address, token=locked.tokens.elsewhere) as client, pytest.raises(PermissionDenied):
+        client.infer(SIMPLE, INPUTS)
 
     async def ask():
         async with AsyncClient(address, token_file=path) as client:

@@ -18,8 +18,12 @@ import pytest
 
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.web.upstream.statuses import error_of_status
 from support.fronts import FakeUpstream, metadata_of, running_front
+from support.served_process import serve_repository
+from support.tokens import tokens_in
+from support.waiting import until
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -275,3 +279,75 @@ def test_a_token_stays_in_the_tab(opened):
         page.get_by_text("it does not serve now").wait_for()  # the fake counts nothing: but it has answered
         assert "secret-word" not in page.url + page.content()
         assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+
+
+@pytest.fixture(scope="module")
+def locked(repository, tmp_path_factory):
+    """A server that asks for tokens, where it speaks HTTP, and its tokens."""
+    folder = tmp_path_factory.mktemp("locked")
+    tokens = tokens_in(folder)
+    options = ["--http-port", "0", "--provider", "cpu", "--tokens", str(tokens.path), "--max-wrong-tokens", "1000"]
+    with serve_repository(repository, folder / "log", *options) as process:
+        yield process.http_address(), tokens
+
+
+def give(page, token):
+    page.get_by_label("This server asks for a token").fill(token)
+    page.get_by_role("button", name="Use it").click()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")])
+def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked, opened, size, scheme):
+    host, tokens = locked
+    page = opened(host, size=size, scheme=scheme, fails=True)  # the browser's console tells of each 401
+    field, problem = page.get_by_label("This server asks for a token"), page.locator("#problem")
+    playwright.expect(field).to_be_visible()
+    playwright.expect(problem).to_have_text("")
+    assert not page.locator("#further").is_visible()  # to where a browser sends no token
+    assert "direction" not in page.content()
+    give(page, "two words")
+    playwright.expect(problem).to_contain_text("no token")
+    give(page, tokens.unknown)
+    playwright.expect(problem).to_contain_text("not known to the server")
+    playwright.expect(field).to_be_visible()
+    give(page, tokens.metrics)
+    playwright.expect(problem).to_have_text("This token is not enough: another role is needed for that: infer or admin")
+    give(page, tokens.infer)
+    page.wait_for_selector("h2:has-text('direction')")
+    playwright.expect(problem).to_have_text("")
+    playwright.expect(field).to_be_hidden()
+    page.goto(f"http://{host}/#direction_simple")
+    page.get_by_role("button", name="Clockwise", exact=True).click()
+    page.wait_for_selector("[data-points='4']")
+    for token in (tokens.infer, tokens.metrics, tokens.unknown):
+        assert token not in page.url + page.content()
+    assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+    assert page.context.cookies() == []
+
+
+def test_a_token_that_is_revoked_while_the_page_looks_is_asked_for_again(locked, opened):
+    host, tokens = locked
+    page = opened(host, fails=True)
+    token = add_token(tokens.path, "brief", "infer")
+    playwright.expect(page.get_by_label("This server asks for a token")).to_be_visible()
+
+    def is_in():
+        give(page, token)
+        page.locator("h2, #token:not([hidden])").first.wait_for()
+        return page.locator("h2").count() > 0
+
+    until(is_in)  # once the server has read the file again
+    revoke_token(tokens.path, "brief")
+    playwright.expect(page.get_by_label("This server asks for a token")).to_be_visible()
+    playwright.expect(page.locator("#problem")).to_contain_text("revoked")
+
+
+def test_readers_of_screens_hear_the_field_and_the_refusal(locked, opened):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    host, tokens = locked
+    for size, scheme in ((DESK, "light"), (PHONE, "dark")):
+        page = opened(host, size=size, scheme=scheme, fails=True)
+        give(page, tokens.unknown)
+        playwright.expect(page.get_by_role("alert")).to_contain_text("not known to the server")
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()

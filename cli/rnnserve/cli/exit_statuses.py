@@ -33,8 +33,15 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
             0: "ended after SIGTERM or SIGINT",
             1: "it could not start, or took more memory than --max-memory-bytes",
         },
-        "infer": {0: "answered", 1: "not answered, or with --follow a line was no point or was refused"},
-        "health": {0: "ready, or with --live it answers", 1: "not ready, or it does not answer"},
+        "infer": {
+            0: "answered",
+            1: "not answered, also for want of a token or of its role; or with --follow a line was no point, or was "
+            "refused",
+        },
+        "health": {
+            0: "ready, or with --live it answers",
+            1: "not ready, or it does not answer, or not without another token",
+        },
         "load": {
             0: "every request was answered and every answer that was checked was right; with --slo, some load holds it "
             "and every such answer was right; with --compare, the files compare, whatever differs",

@@ -26,9 +26,11 @@ class Need(enum.Enum):
 
     HEALTH = ROLES
     """Nothing, or any token where health is closed (--closed-health)."""
+    OPEN = (*ROLES, "open")  # its own value, so that it is no other name of HEALTH
+    """Nothing, though health be closed: it is the same for everybody, whatever this server holds."""
     INSIDE = None
     """Nothing by itself: it is for the private socket alone, and what comes inside has needs of its own."""
-    ANY_TOKEN = (*ROLES, "")  # its own value, so that it is no other name of HEALTH
+    ANY_TOKEN = (*ROLES, "")  # likewise
     """A token of any role."""
     INFER = ("infer", "admin")
     INFER_OR_METRICS = ("infer", "metrics", "admin")
@@ -92,10 +94,10 @@ ROUTES = MappingProxyType(
         METRICS_ROUTE: Need.METRICS,
         "document": Need.ANY_TOKEN,
         "reference": Need.ANY_TOKEN,
-        "page": Need.ANY_TOKEN,
+        "page": Need.OPEN,  # a file of the package, without a word of this server: where a browser is asked for a token
         "page_models": Need.INFER,
         "page_live": Need.INFER_OR_METRICS,
-        "static": Need.ANY_TOKEN,
+        "static": Need.OPEN,  # likewise: files by names that are fixed when the front starts
     }
 )
 """What each route of HTTP needs, by its name: of the front, and of the port of metrics."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.POOL.AddSerializedFile(b'\n\x1brnnserve/protos/front.proto\x12\x0ernnserve.front\"\xa9\x02\n\rFrontRequests\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.rnnserve.front.FrontRequests.Entry\x12\x11\n\tcancelled\x18\x02 \x03(\x04\x1a\xce\x01\n\x05\x45ntry\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x0c\n\x04peer\x18\x03 \x01(\t\x12\x0f\n\x07timeout\x18\x04 \x01(\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x41\n\x07headers\x18\x06 \x03(\x0b\x32\x30.rnnserve.front.FrontRequests.Entry.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa2\x01\n\x0c\x46rontAnswers\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".rnnserve.front.FrontAnswers.Entry\x12\x11\n\tis_ending\x18\x02 \x01(\x08\x1aJ\n\x05\x45ntry\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.POOL.AddSerializedFile(b'\n\x1brnnserve/protos/front.proto\x12\x0ernnserve.front\"\xa9\x02\n\rFrontRequests\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.rnnserve.front.FrontRequests.Entry\x12\x11\n\tcancelled\x18\x02 \x03(\x04\x1a\xce\x01\n\x05\x45ntry\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0f\n\x07request\x18\x02 \x01(\x0c\x12\x0c\n\x04peer\x18\x03 \x01(\t\x12\x0f\n\x07timeout\x18\x04 \x01(\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x41\n\x07headers\x18\x06 \x03(\x0b\x32\x30.rnnserve.front.FrontRequests.Entry.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\x0c\x46rontAnswers\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".rnnserve.front.FrontAnswers.Entry\x12\x11\n\tis_ending\x18\x02 \x01(\x08\x1a_\n\x05\x45ntry\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x10\n\x08response\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x13\n\x0bretry_after\x18\x05 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FRONTREQUESTS_ENTRY_HEADERSENTRY']._serialized_start=299
   _globals['_FRONTREQUESTS_ENTRY_HEADERSENTRY']._serialized_end=345
   _globals['_FRONTANSWERS']._serialized_start=348
-  _globals['_FRONTANSWERS']._serialized_end=510
+  _globals['_FRONTANSWERS']._serialized_end=531
   _globals['_FRONTANSWERS_ENTRY']._serialized_start=436
-  _globals['_FRONTANSWERS_ENTRY']._serialized_end=510
+  _globals['_FRONTANSWERS_ENTRY']._serialized_end=531
 # @@protoc_insertion_point(module_scope)

@@ -69,7 +69,7 @@ class FrontRequests(_message.Message):
         @_builtins.property
         def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
             """What else the server is to see of the client's headers, by name in lower case: "authorization", "traceparent".
-            Most requests have none.
+            And "rnnserve-certificate", which no client can send: the one that it has shown. Most requests have none.
             """
 
         def __init__(
@@ -124,6 +124,7 @@ class FrontAnswers(_message.Message):
         RESPONSE_FIELD_NUMBER: _builtins.int
         STATUS_FIELD_NUMBER: _builtins.int
         MESSAGE_FIELD_NUMBER: _builtins.int
+        RETRY_AFTER_FIELD_NUMBER: _builtins.int
         number: _builtins.int
         response: _builtins.bytes
         """A ModelInferResponse, where the status is 0."""
@@ -131,6 +132,8 @@ class FrontAnswers(_message.Message):
         """The number of a gRPC status."""
         message: _builtins.str
         """For the client, where the status is not 0."""
+        retry_after: _builtins.float
+        """Seconds after which the same request may be sent again; 0 where that is not known."""
         def __init__(
             self,
             *,
@@ -138,10 +141,11 @@ class FrontAnswers(_message.Message):
             response: _builtins.bytes = ...,
             status: _builtins.int = ...,
             message: _builtins.str = ...,
+            retry_after: _builtins.float = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "number", b"number", "response", b"response", "status", b"status"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "number", b"number", "response", b"response", "retry_after", b"retry_after", "status", b"status"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,8 +23,10 @@
     ├── Unsupported         UNIMPLEMENTED        the protocol has it, this server does not
     ├── SessionEnded        FAILED_PRECONDITION  the session could be continued, and cannot any more: begin a new one
     ├── Unauthenticated     UNAUTHENTICATED      the call brings no token that is valid (`access.refusals`)
+    │   └── UnknownCertificate  UNAUTHENTICATED  its client has shown no certificate that has a role (likewise)
     ├── PermissionDenied    PERMISSION_DENIED    its token is not for that (likewise)
     ├── TokenLimitReached   RESOURCE_EXHAUSTED   the calls of its token take as much as they may (likewise)
+    ├── TooManyAttempts     RESOURCE_EXHAUSTED   its address has sent too many wrong tokens (likewise)
     └── InternalError       INTERNAL             a defect of the server; the log has the detail, under the message's id
 
     StartError                                   the server cannot start as asked; never sent to a client
@@ -73,6 +75,7 @@ class ServeError(Exception):
     Attributes:
         status: Name of a `grpc.StatusCode`. A name, so that the rooms below the transports do without grpc.
         field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
+        retry_after: Seconds after which the same request may be sent again; 0 where that is not known.
         counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
         is_after_run: Whether the request was run, and counted as answered, before it was refused.
         rows: Rows of the request; 0 where they are not known.
@@ -82,6 +85,7 @@ class ServeError(Exception):
     """
 
     status: ClassVar[str] = "INTERNAL"
+    retry_after = 0.0
     counts: "memoryview[float] | None" = None
     is_after_run = False
     rows = 0

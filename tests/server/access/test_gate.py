@@ -8,11 +8,12 @@ import pytest
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, ROUTES, SERVER_METADATA, Need, rows_missing
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
 from rnnserve.server.access.gate import Gate, open_gate
-from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, Unauthenticated
+from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, TooManyAttempts, Unauthenticated
 from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.access.tokens_file import Limits, TokensError
 from rnnserve.server.access.usage import Usage
 from rnnserve.server.errors import StartError
+from rnnserve.server.settings.access import AccessSettings
 from support.tokens import LONG_AGO, bearer, tokens_in
 
 INFER = f"{INFERENCE}ModelInfer"
@@ -71,7 +72,7 @@ def test_what_has_no_row_is_for_nobody(gate, tokens):
 def test_admin_may_do_all():
     for need in (*METHODS.values(), *ROUTES.values()):
         assert need.value is None or "admin" in need.value
-        assert need.value is None or set(need.value) <= {*ROLES, ""}
+        assert need.value is None or set(need.value) <= {*ROLES, "", "open"}
 
 
 def test_a_header_in_another_form_is_none(gate, tokens):
@@ -166,7 +167,7 @@ def test_a_broken_file_keeps_what_held(gate, tokens, told, caplog, broken):
     assert told == [False]
     (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert str(tokens.path) in line.getMessage()
-    assert "hold on" in line.getMessage()
+    assert "what it said before holds on" in line.getMessage()
     assert gate.admit(INFER, bearer(tokens.infer)) is not None
     tokens.path.write_bytes(before)
     tokens.path.chmod(0o600)
@@ -203,13 +204,48 @@ def test_it_does_not_look_all_the_time(gate, tokens):
     assert gate.admit(INFER, bearer(tokens.infer)) is not None
 
 
+def test_the_page_is_open_and_what_it_asks_is_not(tokens):
+    gate = Gate(tokens.path, closed_health=True)
+    for route, need in ROUTES.items():
+        if need is Need.OPEN:
+            gate.admit_route([(ROUTE, route)])
+        else:
+            with pytest.raises(Unauthenticated):
+                gate.admit_route([(ROUTE, route)])
+    assert [route for route, need in ROUTES.items() if need is Need.OPEN] == ["page", "static"]
+
+
+def test_a_refusal_says_which_role_is_needed_and_names_no_model(gate, tokens):
+    assert str(refused(gate, bearer(tokens.metrics))) == "another role is needed for that: infer or admin"
+    assert "no role" in str(refused(gate, bearer(tokens.admin), "/a.B/C"))
+    with pytest.raises(PermissionDenied, match=r"^not that model: the token or certificate is for another model$"):
+        gate.admit(INFER, bearer(tokens.elsewhere)).check_model("m")
+
+
+def test_many_wrong_tokens_of_an_address_are_told_to_wait_and_valid_ones_go_on(tokens):
+    gate = Gate(tokens.path, max_wrong_tokens=3)
+    wrong, nothing = refused(gate, bearer(tokens.unknown)), refused(gate, [])
+    assert (wrong.is_wrong, nothing.is_wrong) == (True, False)
+    assert str(wrong) == str(nothing)
+    for _ in range(20):
+        assert gate.slowed(nothing, "ipv4:10.0.0.1:1") is nothing
+    assert [type(gate.slowed(wrong, f"ipv4:10.0.0.1:{port}")) for port in range(5)] == [
+        Unauthenticated, Unauthenticated, Unauthenticated, TooManyAttempts, TooManyAttempts,
+    ]  # fmt: skip
+    assert gate.slowed(nothing, "ipv4:10.0.0.1:1") is nothing
+    assert gate.slowed(wrong, "ipv4:10.0.0.2:1") is wrong
+    denied = refused(gate, bearer(tokens.metrics))
+    assert gate.slowed(denied, "ipv4:10.0.0.1:1") is denied
+    assert gate.admit(INFER, bearer(tokens.infer)) is not None
+
+
 def test_it_does_not_start_with_a_file_that_cannot_be_used(tokens):
     tokens.path.chmod(0o644)
     with pytest.raises(TokensError):
         Gate(tokens.path)
     with pytest.raises(StartError, match="open to every user"):
-        open_gate(tokens.path)
-    assert open_gate(None) is None
+        open_gate(AccessSettings(tokens=tokens.path))
+    assert open_gate(AccessSettings()) is None
 
 
 def test_a_rotated_token_has_the_limits_of_its_name(gate, tokens):
@@ -236,8 +272,9 @@ def test_a_rate_is_a_bucket_of_a_second():
     usage = Usage(Limits(rate=2.0), clock)
     for _ in range(2):
         usage.begin()
-    with pytest.raises(TokenLimitReached, match="rate = 2"):
+    with pytest.raises(TokenLimitReached, match="rate = 2") as refused:
         usage.begin()
+    assert refused.value.retry_after == pytest.approx(0.5)
     clock.now += 0.5
     usage.begin()
     with pytest.raises(TokenLimitReached):
@@ -276,8 +313,9 @@ def test_bytes_are_paid_for_later():
     assert usage.begin()
     usage.count_bytes(250)
     clock.now += 1.0
-    with pytest.raises(TokenLimitReached, match="bytes_per_second = 100"):
+    with pytest.raises(TokenLimitReached, match="bytes_per_second = 100") as refused:
         usage.begin()
+    assert 0.0 < refused.value.retry_after <= 0.5 + 1e-9
     clock.now += 1.0
     usage.begin()
 

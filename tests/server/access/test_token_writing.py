@@ -28,7 +28,7 @@ def test_a_token_is_printed_alone_and_is_not_in_the_file(path, capsys):
     assert token[4:] not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     (found,) = listed_tokens(path)
-    assert found.digest == hashlib.sha256(token.encode()).digest()
+    assert found.key == hashlib.sha256(token.encode()).digest()
     assert (found.name, found.role, found.models) == ("a", "infer", frozenset("mn"))
     assert found.not_after == dt.datetime(2031, 2, 3, tzinfo=dt.UTC).timestamp()
     assert main(["token", "list", f"--tokens={path}"]) == 0

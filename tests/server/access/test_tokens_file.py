@@ -20,7 +20,7 @@ def test_all_that_may_be_said():
         f'[team-a]\nsha256 = "{DIGEST}"\nrole = "admin"\nmodels = ["m", "n"]\nnot_after = 1970-01-01T00:01:00Z\n'
         "rate = 2.5\nin_flight = 3\nbytes_per_second = 4_000\n"
     ).values()
-    assert (token.name, token.digest, token.role) == ("team-a", bytes.fromhex(DIGEST), "admin")
+    assert (token.name, token.key, token.role) == ("team-a", bytes.fromhex(DIGEST), "admin")
     assert (token.models, token.not_after, token.limits) == (frozenset("mn"), 60.0, Limits(2.5, 3, 4000))
 
 

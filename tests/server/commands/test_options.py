@@ -16,7 +16,7 @@ OTHER = Settings(
     repository=Path("-models"), model_name="it", host="::1", grpc_port=0, provider="cpu", graph="scan", threads=3,
     transport="public",
     tls_certificate=Path("a b.pem"), tls_key=Path("-k.pem"), tls_client_ca=Path("c.pem"),
-    tokens=Path("t.toml"), closed_health=True,
+    tokens=Path("t.toml"), closed_health=True, max_wrong_tokens=4,
     session_key=Path("s.key"), session_age=90.0, max_queue=7,
     max_message_bytes=8, max_response_bytes=11, max_held_bytes=3 << 20, max_wait=2.5, max_batch=9, max_sequence=10,
     max_sequences=13, max_sequence_bytes=14, sequence_idle=3.5, max_streams=15, share_sequences=True,
@@ -27,6 +27,8 @@ OTHER = Settings(
     signature_record=Path("record.json"), allow_rollback=True,
 )  # fmt: skip
 
+OF_CERTIFICATES = dataclasses.replace(OTHER, tokens=None, client_roles=Path("r.toml"))  # which tokens exclude
+
 
 def parse(*words: str) -> Settings:
     return configured(*words).settings
@@ -35,10 +37,13 @@ def parse(*words: str) -> Settings:
 def test_the_other_settings_differ_in_every_option():
     for field in dataclasses.fields(Settings):
         if "option" in field.metadata:
-            assert getattr(OTHER, field.name) != field.default, field.name
+            settings = OF_CERTIFICATES if field.name == "client_roles" else OTHER
+            assert getattr(settings, field.name) != field.default, field.name
 
 
-@pytest.mark.parametrize("settings", [Settings(Path("models")), OTHER], ids=["defaults", "others"])
+@pytest.mark.parametrize(
+    "settings", [Settings(Path("models")), OTHER, OF_CERTIFICATES], ids=["defaults", "others", "certificates"]
+)
 def test_settings_that_are_written_as_arguments_are_read_again(settings):
     assert parse(*write_options(settings)) == settings
 
@@ -63,7 +68,9 @@ def test_the_defaults():
         "tls_key": None,
         "tls_client_ca": None,
         "tokens": None,
+        "client_roles": None,
         "closed_health": False,
+        "max_wrong_tokens": 32,
         "session_key": None,
         "session_age": 86400.0,
         "max_queue": 4096,

@@ -97,14 +97,14 @@ def tokens(tmp_path):
 
 def test_without_tokens(root, tmp_path, examined):
     status, found = examined(root, *PORTS)
-    assert (status, found["tokens"][0][0]) == (0, "ok")
-    assert "every user of this machine is answered" in found["tokens"][0][1]
+    assert (status, found["access"][0][0]) == (0, "ok")
+    assert "every user of this machine may do all" in found["access"][0][1]
     status, found = examined(root, *PORTS, "--host", "0.0.0.0")
-    assert (status, found["tokens"][0][0]) == (0, "warning")
-    assert "everybody who reaches it is answered: give --tokens" in found["tokens"][0][1]
+    assert (status, found["access"][0][0]) == (0, "warning")
+    assert "may do all that the server does: give --tokens" in found["access"][0][1]
     rotated = RotatedFiles(tmp_path / "tls", mutual=True)
     status, found = examined(root, *PORTS, "--host", "0.0.0.0", *rotated.options())
-    assert (status, found["tokens"][0][0]) == (0, "ok")
+    assert (status, found["access"][0][0]) == (0, "ok")
 
 
 def test_tokens_that_hold_are_counted_by_role(root, tokens, examined):
@@ -113,7 +113,7 @@ def test_tokens_that_hold_are_counted_by_role(root, tokens, examined):
     add_token(tokens, "e", "admin", not_after=in_days(15))
     status, found = examined(root, *PORTS, "--tokens", tokens)
     assert status == 0
-    assert found["tokens"] == [
+    assert found["access"] == [
         ("ok", f"{tokens} admits 2 of the role admin, 2 of the role infer, 1 of the role metrics: ")
     ]
 
@@ -131,7 +131,7 @@ def test_tokens_by_which_nobody_may_ask(root, tokens, examined, roles, said):
         add_token(tokens, f"token-{at}", role, not_after=in_days(days))
     status, found = examined(root, *PORTS, "--tokens", tokens)
     assert status == 1
-    (told,) = [text for level, text in found["tokens"] if level == "problem"]
+    (told,) = [text for level, text in found["access"] if level == "problem"]
     assert said in told
     assert f"rnnserve token new --tokens {tokens}" in told
 
@@ -142,35 +142,59 @@ def test_tokens_that_have_ended_or_end_soon(root, tokens, examined):
     add_token(tokens, "soon", "infer", not_after=in_days(13.5))
     status, found = examined(root, *PORTS, "--tokens", tokens)
     assert status == 0
-    assert [(level, text.split()[0]) for level, text in found["tokens"]] == [
+    assert [(level, text.split()[0]) for level, text in found["access"]] == [
         ("warning", "[ended]"),
         ("warning", "[soon]"),
         ("ok", str(tokens)),
     ]
-    assert f"rnnserve token revoke --tokens {tokens} --name ended" in found["tokens"][0][1]
-    assert "in 13 days" in found["tokens"][1][1]
+    assert f"rnnserve token revoke --tokens {tokens} --name ended" in found["access"][0][1]
+    assert "in 13 days" in found["access"][1][1]
+
+
+def test_client_roles_that_hold_have_ended_or_are_wrong(root, tmp_path, examined):
+    options = [
+        *PORTS,
+        *RotatedFiles(tmp_path / "tls", mutual=True).options(),
+        "--client-roles",
+        tmp_path / "roles.toml",
+    ]
+    roles = options[-1]
+    roles.write_text('[a]\nsubject = "CN=a"\nrole = "infer"\n[b]\nsubject = "dns:b"\nrole = "metrics"\n')
+    status, found = examined(root, *options)
+    assert (status, found["access"]) == (0, [("ok", f"{roles} admits 1 of the role infer, 1 of the role metrics: ")])
+    roles.write_text(f'[a]\nsubject = "CN=a"\nrole = "infer"\nnot_after = {in_days(-1).isoformat()}\n')
+    status, found = examined(root, *options)
+    assert (status, [level for level, _ in found["access"]]) == (1, ["warning", "problem"])
+    assert found["access"][0][1].endswith(": take it out")
+    assert found["access"][1][1].endswith("lets nobody in: it has no row that holds: add a row")
+    roles.write_text('[a]\nsubject = ""\nrole = "infer"\n')
+    status, found = examined(root, *options)
+    assert (status, found["access"][0][0]) == (1, "problem")
+    status, found = examined(root, *options, "--metrics-port", "0")
+    assert (status, found["access"][0][0]) == (1, "problem")
+    assert "--metrics-port is without TLS" in found["access"][0][1]
 
 
 def test_the_file_of_tokens_and_who_may_change_it(root, tokens, examined):
     add_token(tokens, "a", "infer")
     tokens.chmod(0o660)
     status, found = examined(root, *PORTS, "--tokens", tokens)
-    assert (status, found["tokens"][0]) == (
+    assert (status, found["access"][0]) == (
         0,
         ("warning", f"all of its group may write {tokens}, and so let themselves in: chmod g-w {tokens}"),
     )
     tokens.chmod(0o644)
     status, found = examined(root, *PORTS, "--tokens", tokens)
-    assert (status, [level for level, _ in found["tokens"]]) == (1, ["problem"])
-    assert "chmod o-rw" in found["tokens"][0][1]
+    assert (status, [level for level, _ in found["access"]]) == (1, ["problem"])
+    assert "chmod o-rw" in found["access"][0][1]
     tokens.chmod(0o600)
     tokens.write_text("[a]\nrole = 3\n")
     status, found = examined(root, *PORTS, "--tokens", tokens)
     assert status == 1
-    assert f"{tokens}:1: [a] sha256 is missing" in found["tokens"][0][1]
+    assert f"{tokens}:1: [a] sha256 is missing" in found["access"][0][1]
     tokens.unlink()
     status, found = examined(root, *PORTS, "--tokens", tokens)
-    assert (status, found["tokens"][0][0]) == (1, "problem")
+    assert (status, found["access"][0][0]) == (1, "problem")
 
 
 def test_a_session_key_that_is_none(root, tmp_path, examined):

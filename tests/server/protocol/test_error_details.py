@@ -3,10 +3,13 @@
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from rnnserve.client.retry_delay import retry_delay
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.access.refusals import TokenLimitReached
 from rnnserve.server.errors import InvalidRequest, NotFound, Unsupported
 from rnnserve.server.protocol.error_details import details_metadata
 from support.inference_requests import request
@@ -87,3 +90,28 @@ def test_a_refusal_without_a_field_has_a_message_alone(stub):
     with pytest.raises(grpc.RpcError) as refused:
         stub.ModelMetadata(pb.ModelMetadataRequest(name="x"))
     assert status_of(refused.value) is None
+
+
+def test_an_error_that_says_when_to_try_again_has_that():
+    ((key, details),) = details_metadata(TokenLimitReached("rate = 1", 0.0301))
+    status = status_pb2.Status.FromString(details)
+    (packed,) = status.details
+    info = error_details_pb2.RetryInfo()
+    assert key == "grpc-status-details-bin"
+    assert packed.Unpack(info)
+    assert info.retry_delay.ToMilliseconds() == 31  # never too early
+    assert (status.code, status.message) == (8, str(TokenLimitReached("rate = 1", 1.0)))
+    assert retry_delay(details) == pytest.approx(0.031)
+
+
+def test_details_are_read_within_bounds():
+    ((_, named),) = details_metadata(InvalidRequest("no", field="id"))
+    ((_, timed),) = details_metadata(TokenLimitReached("rate = 1", 2.5))
+    assert retry_delay(named) is None
+    assert retry_delay(timed) == 2.5
+    for damaged in (b"", b"\xff", timed[:-1], timed + b"\xff", timed + bytes(20_000)):
+        assert retry_delay(damaged) in (None, 2.5)
+    status = status_pb2.Status()
+    delay = Duration(seconds=-5)
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    assert retry_delay(status.SerializeToString()) == 0.0

@@ -39,6 +39,7 @@ class Reply:
     """Keeps what is answered."""
 
     client = ("127.0.0.1", 50000)
+    certificate = ""
 
     def __init__(self):
         self.replies = []

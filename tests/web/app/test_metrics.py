@@ -8,20 +8,23 @@ import pytest
 
 from rnnserve.web.app.metrics import metrics_of
 from rnnserve.web.errors import RestError
+from rnnserve.web.upstream.upstream import CallContext
 
 TEXT = b"a 1\n" * 300_000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n\r\n"
 
 
 async def ask(socket):
-    exchange: Any = types.SimpleNamespace(headers={})
+    told = (("x-request-id", "1"), ("authorization", "Bearer a"), ("rnnserve-peer", "ipv4:10.0.0.1:5"))
+    exchange: Any = types.SimpleNamespace(context=lambda: CallContext(told))
     return await metrics_of(socket)(exchange)
 
 
 def answer(socket, said):
     async def run():
         async def serve(reader, writer):
-            await reader.readuntil(b"\r\n\r\n")
+            asked = await reader.readuntil(b"\r\n\r\n")
+            assert b"\r\nauthorization: Bearer a\r\nrnnserve-peer: ipv4:10.0.0.1:5\r\n\r\n" in asked
             writer.write(said)
             await writer.drain()
             writer.close()
@@ -52,6 +55,13 @@ def test_a_refusal_is_passed_on(tmp_path, status, headers):
     with pytest.raises(RestError, match="no scraper of ours") as caught:
         answer(tmp_path / "metrics", (HEAD % 18 + b"no scraper of ours").replace(b"200 OK", b"%d No" % status))
     assert (caught.value.status, caught.value.headers) == (status, headers)
+
+
+def test_how_long_to_wait_is_passed_on(tmp_path):
+    said = (HEAD % 4 + b"wait").replace(b"200 OK", b"429 No").replace(b"\r\n\r\n", b"\r\nRetry-After: 7\r\n\r\n")
+    with pytest.raises(RestError, match="wait") as caught:
+        answer(tmp_path / "metrics", said)
+    assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "7"})
 
 
 def test_without_a_server_it_says_so(tmp_path):

@@ -1,21 +1,26 @@
-"""The gate: whether a call may be answered, by the token that it brings and the method that it has matched."""
+"""The gate: whether a call may be answered, by its token or certificate and the method that it has matched."""
 
-import hashlib
+import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rnnserve.protos.access_table import METHODS, ROUTES, Need
-from rnnserve.protos.protocol_words import AUTHORIZATION, ROUTE, ROUTE_MODEL
-from rnnserve.server.access.refusals import PermissionDenied, Unauthenticated
+from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
+from rnnserve.server.access.credentials import BearerTokens, ClientCertificates, Credentials, no_certificate
+from rnnserve.server.access.failures import FailedAttempts
+from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.refusals import TooManyAttempts, Unauthenticated
+from rnnserve.server.access.shared_usage import SharedNumbers, used_usage_memory
 from rnnserve.server.access.tokens_file import Token, TokensError, read_content, read_tokens
 from rnnserve.server.access.usage import Usage
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import ServeError, StartError
+from rnnserve.server.settings.access import AccessSettings
 
-__all__ = ["Gate", "Grant", "open_gate"]
+__all__ = ["Gate", "open_gate"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,91 +31,29 @@ _SETTLED_SECONDS = 2.0
 """Seconds for which a file that has changed is read again at each look: within one tick of the kernel's clock it may
 have changed twice, and look the same."""
 
-_SCHEME = "bearer "
-
 _MOST_KNOWN = 4096
+"""Tokens and certificates, as calls bring them, that are found without a digest."""
+
+_MOST_WRONG = 32
 
 _Stamp = tuple[int, int, int, int, int]
 
 
-class Grant:
-    """What a token admits to, now: it is asked again, since the file may say something else by then. Any thread may.
-
-    Attributes:
-        token: What the file says of it; None where that has it no more.
-        usage: What its requests take.
-    """
-
-    __slots__ = ("_clock", "token", "usage")
-
-    def __init__(self, token: Token, clock: Callable[[], float], usage: Usage | None = None) -> None:
-        self.token: Token | None = token
-        self.usage = usage or Usage(token.limits)
-        self._clock = clock
-
-    def valid_token(self) -> Token:
-        """Give what the file says of it.
-
-        Raises:
-            Unauthenticated: If it is no more, or has expired.
-        """
-        token = self.token
-        if token is None or (token.not_after is not None and token.not_after <= self._clock()):
-            raise Unauthenticated
-        return token
-
-    def check(self, need: Need) -> Token:
-        """Check that it has a role that is needed, and give what the file says of it.
-
-        Raises:
-            PermissionDenied: If it does not.
-            Unauthenticated: If it is no more, or has expired.
-        """
-        token = self.valid_token()
-        if need.value is None or token.role not in need.value:
-            raise PermissionDenied
-        return token
-
-    def check_model(self, name: str) -> None:
-        """Check that it is for a model, whether or not there is one of that name.
-
-        Raises:
-            PermissionDenied: If it is not.
-            Unauthenticated: If it is no more, or has expired.
-        """
-        models = self.valid_token().models
-        if models is not None and name not in models:
-            raise PermissionDenied
-
-    def admits(self, need: Need) -> bool:
-        """Tell whether `check` would raise nothing."""
-        try:
-            self.check(need)
-        except (PermissionDenied, Unauthenticated):
-            return False
-        return True
-
-    def is_for(self, name: str) -> bool:
-        """Tell whether `check_model` would raise nothing."""
-        try:
-            self.check_model(name)
-        except (PermissionDenied, Unauthenticated):
-            return False
-        return True
-
-
 class Gate:
-    """Decides by the tokens of a file, which is read again where it changes. Any thread may ask it.
+    """Decides by what a file says, which is read again where it changes. Any thread may ask it.
 
     Attributes:
         closed_health: Whether health needs a token, too.
+        credentials: By what callers are known.
     """
 
     def __init__(
         self,
         path: Path,
         *,
+        credentials: Credentials | None = None,
         closed_health: bool = False,
+        max_wrong_tokens: int = _MOST_WRONG,
         on_reload: Callable[[bool], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -118,7 +61,9 @@ class Gate:
 
         Args:
             path: Path of the file.
+            credentials: Value of the attribute of the same name; None for tokens.
             closed_health: Value of the attribute of the same name.
+            max_wrong_tokens: Wrong tokens of one address, after which further ones are told to wait.
             on_reload: Function that is told, after the file has changed, whether what it says now holds.
             wall_clock: Clock, in seconds since the epoch.
 
@@ -126,94 +71,115 @@ class Gate:
             TokensError: If it cannot be used.
         """
         self.closed_health = closed_health
+        self.credentials = credentials or BearerTokens()
+        self._failures = FailedAttempts(max_wrong_tokens)
         self._path = path
         self._on_reload = on_reload
         self._clock = wall_clock
         self._stamp = self._stamp_of_file()
         self._read_at = wall_clock()
-        self._content: bytes | None = read_content(path)
-        self._grants: dict[bytes, Grant] = {}
-        self._known: dict[object, Grant] = {}  # by the header, as it comes
-        self._use(read_tokens(self._content, path))
+        self._content: bytes | None = read_content(path, self.credentials.kind)
+        self._grants: dict[bytes | str, Grant] = {}
+        self._known: dict[str, Grant] = {}  # by what calls bring, as it comes
+        self._use(read_tokens(self._content, path, self.credentials.kind))
         self._look_at = 0.0
         self._told = ""  # what is wrong with the file now
 
-    def admit(self, method: str, metadata: Iterable[Any]) -> Grant | None:
+    def admit(
+        self, method: str, metadata: Iterable[Any], certificate: Callable[[], str] = no_certificate
+    ) -> Grant | None:
         """Let a call of a method in, or refuse it.
 
         Args:
             method: Full name of the method.
             metadata: Metadata of the call, each entry a key and a value.
+            certificate: Function that gives the certificate that the client has shown; empty for none.
 
         Returns:
-            What its token admits to; None where the method needs none.
+            What its caller may do; None where the method needs nothing.
 
         Raises:
-            PermissionDenied: If its token does not admit to it.
-            Unauthenticated: If it brings no token that is valid.
+            PermissionDenied: If its caller may not.
+            Unauthenticated: If it brings nothing that is valid.
         """
-        return self.admit_to(METHODS.get(method, Need.NONE_MAY), metadata)
+        return self.admit_to(METHODS.get(method, Need.NONE_MAY), metadata, certificate)
 
-    def admit_to(self, need: Need, metadata: Iterable[Any]) -> Grant | None:
+    def admit_to(
+        self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = no_certificate
+    ) -> Grant | None:
         """Let what needs this in, or refuse it, as `admit` does."""
-        if need is Need.INSIDE or (need is Need.HEALTH and not self.closed_health):
+        if need in (Need.INSIDE, Need.OPEN) or (need is Need.HEALTH and not self.closed_health):
             return None
-        grant = self.grant_of(metadata)
+        grant = self.grant_of(metadata, certificate)
         grant.check(need)
         return grant
 
-    def admit_route(self, metadata: Iterable[Any]) -> None:
+    def admit_route(self, metadata: Iterable[Any], certificate: Callable[[], str] = no_certificate) -> None:
         """Check the route, and its model, that a front asks about in the metadata, where it does.
 
         Raises:
-            PermissionDenied: If the token does not admit to it.
-            Unauthenticated: If there is no valid token, and the route needs one.
+            PermissionDenied: If the caller may not ask for it.
+            Unauthenticated: If nothing is brought that is valid, and the route needs that.
         """
         said = {entry[0]: entry[1] for entry in metadata if entry[0] in (ROUTE, ROUTE_MODEL)}
         if ROUTE in said:
-            grant = self.admit_to(ROUTES.get(said[ROUTE], Need.NONE_MAY), metadata)
+            grant = self.admit_to(ROUTES.get(said[ROUTE], Need.NONE_MAY), metadata, certificate)
             if grant is not None and ROUTE_MODEL in said:
                 grant.check_model(said[ROUTE_MODEL])
 
-    def grant_of(self, metadata: Iterable[Any]) -> Grant:
-        """Give what the token admits to that a call brings.
+    def grant_of(self, metadata: Iterable[Any], certificate: Callable[[], str] = no_certificate) -> Grant:
+        """Give what the caller may do.
+
+        Args:
+            metadata: Metadata of the call, each entry a key and a value.
+            certificate: Function that gives the certificate that the client has shown; empty for none.
 
         Raises:
-            Unauthenticated: If it brings none that is valid.
+            Unauthenticated: If nothing is brought that is valid.
         """
-        value = None
-        for key, said in metadata:
-            if key == AUTHORIZATION:
-                if value is not None:
-                    raise Unauthenticated
-                value = said
-        grant = self._known.get(value)
+        shown = self.credentials.shown(metadata, certificate)
+        grant = self._known.get(shown)
         if grant is None:
-            grant = self._found(value)
+            grant = self._found(shown)
         grant.valid_token()
         return grant
 
-    def _found(self, value: object) -> Grant:
-        """Look up the token of a header, and keep what is found: its digest takes longer than all else here.
+    def slowed(self, error: ServeError, peer: str) -> ServeError:
+        """Give what a caller is told that is refused: to wait, where its address has sent many wrong tokens.
+
+        To be asked once for each refusal, and for no call that was let in: those with a valid token are never slowed.
+
+        Args:
+            error: Reason for which it is refused.
+            peer: Name of its connection.
+        """
+        if isinstance(error, Unauthenticated) and error.is_wrong:
+            seconds = self._failures.note(peer)
+            if seconds > 0.0:
+                return TooManyAttempts(seconds)
+        return error
+
+    def _found(self, shown: str) -> Grant:
+        """Look up what is shown, and keep what is found: a digest takes longer than all else here.
 
         Raises:
             Unauthenticated: If it is in no such form, or not known.
         """
-        if not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
-            raise Unauthenticated
-        known = self._known
-        grant = self._grants.get(hashlib.sha256(value[len(_SCHEME) :].encode(errors="replace")).digest())
-        if grant is None:
-            raise Unauthenticated
+        known, grants = self._known, self._grants
+        found = [grants[key] for key in self.credentials.keys(shown) if key in grants]
+        if not found:
+            raise self.credentials.refusal(is_wrong=bool(shown))
+        # Of several names in a certificate, the one whose row stands first: that does not depend on its issuer.
+        grant = found[0] if len(found) == 1 else next(each for each in grants.values() if each in found)
         if len(known) < _MOST_KNOWN:
-            known[value] = grant
+            known[shown] = grant
         return grant
 
-    def grants(self) -> Iterator[tuple[str, Usage]]:
-        """The names of the tokens, each with what its requests take."""
+    def grants(self) -> Iterator[tuple[str, Grant]]:
+        """The names of the rows, each with what its holder may do."""
         for grant in list(self._grants.values()):
             if grant.token is not None:
-                yield grant.token.name, grant.usage
+                yield grant.token.name, grant
 
     def look(self, at: float) -> bool:
         """Read the file again where it has changed. To be called again and again, by one thread.
@@ -236,17 +202,17 @@ class Gate:
             if stamp == self._stamp and self._read_at - stamp[0] / 1e9 > _SETTLED_SECONDS:
                 return
             self._stamp, self._read_at = stamp, self._clock()
-            content = read_content(self._path)
+            content = read_content(self._path, self.credentials.kind)
             if content == self._content:
                 return
-            tokens = read_tokens(content, self._path)
+            tokens = read_tokens(content, self._path, self.credentials.kind)
         except TokensError as error:
             self._keep(error)
             return
         self._content = content
         self._told = ""
         self._use(tokens)
-        _log.info("the file of tokens %s has changed: %d tokens", self._path, len(tokens))
+        _log.info("%s %s has changed: %d rows", self.credentials.kind.title, self._path, len(tokens))
         self._on_reload(True)
 
     def _keep(self, error: TokensError) -> None:
@@ -254,50 +220,62 @@ class Gate:
         self._content = None  # so that the same content as before counts as a change that holds
         if str(error) != self._told:
             self._told = str(error)
-            _log.error("%s: the tokens that it had before hold on", error)
+            _log.error("%s: what it said before holds on", error)
             self._on_reload(False)
 
-    def _use(self, tokens: dict[bytes, Token]) -> None:
+    def _use(self, tokens: Mapping[bytes | str, Token]) -> None:
         """Let these tokens hold, and no others. A grant that calls have stays, and says from now on what holds."""
         before = self._grants
         usages = {grant.token.name: grant.usage for grant in before.values() if grant.token is not None}
-        grants: dict[bytes, Grant] = {}
-        for digest, token in tokens.items():
-            grant = before.get(digest)
+        grants: dict[bytes | str, Grant] = {}
+        for key, token in tokens.items():
+            grant = before.get(key)
             if grant is None:
-                grant = Grant(token, self._clock, usages.get(token.name))
+                usage = usages.get(token.name) or Usage(token.limits, share=functools.partial(_numbers_of, token.name))
+                grant = Grant(token, self._clock, usage, self.credentials.refusal)
             grant.usage.limit(token.limits)
-            grant.token = token
-            grants[digest] = grant
+            grant.set(token)
+            grants[key] = grant
         self._grants, self._known = grants, {}
-        for digest, grant in before.items():
-            if digest not in grants:
-                grant.token = None
+        for key, grant in before.items():
+            if key not in grants:
+                grant.set(None)
 
     def _stamp_of_file(self) -> _Stamp:
         try:
             found = os.stat(self._path)  # noqa: PTH116 - the same, and read by more
         except OSError as error:
-            raise TokensError(f"the file of tokens {self._path} cannot be read: {error.strerror or error}") from error
+            title = self.credentials.kind.title
+            raise TokensError(f"{title} {self._path} cannot be read: {error.strerror or error}") from error
         return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
 
 
-def open_gate(
-    path: Path | None, *, closed_health: bool = False, on_reload: Callable[[bool], None] = lambda _: None
-) -> Gate | None:
-    """Make the gate of a server; None where it asks for no tokens.
+def _numbers_of(name: str) -> SharedNumbers:
+    """Give the numbers of a token that workers share; those of this process alone, where there is one."""
+    memory = used_usage_memory()
+    return (None if memory is None else memory.numbers_of(name)) or SharedNumbers.alone()
+
+
+def open_gate(settings: AccessSettings, on_reload: Callable[[bool], None] = lambda _: None) -> Gate | None:
+    """Make the gate of a server; None where it asks for neither tokens nor certificates.
 
     Args:
-        path: Path of the file of tokens; None where none are asked for.
-        closed_health: Whether health needs a token, too.
+        settings: Settings of whose calls are answered.
         on_reload: Function that is told, after the file has changed, whether what it says now holds.
 
     Raises:
         StartError: If the file cannot be used.
     """
+    path = settings.access_file
     if path is None:
         return None
     try:
-        return Gate(path, closed_health=closed_health, on_reload=on_reload)
+        return Gate(
+            path,
+            credentials=BearerTokens() if settings.client_roles is None else ClientCertificates(),
+            closed_health=settings.closed_health,
+            max_wrong_tokens=settings.max_wrong_tokens,
+            on_reload=on_reload,
+        )
     except TokensError as error:
         raise StartError(str(error)) from error

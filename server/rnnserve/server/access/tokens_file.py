@@ -20,15 +20,15 @@ import datetime as dt
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rnnserve.common.toml_files import parse_toml
-from rnnserve.protos.access_table import ROLES
+from rnnserve.protos.access_table import ROLES, Need
 from rnnserve.protos.names import is_model_name
 
-__all__ = ["Limits", "Token", "TokensError", "is_token_name", "read_content", "read_tokens"]
+__all__ = ["TOKENS", "FileKind", "Limits", "Token", "TokensError", "is_token_name", "read_content", "read_tokens"]
 
 _MOST_BYTES = 4 << 20
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -65,7 +65,7 @@ class Token:
 
     Attributes:
         name: Its name, in metrics and for `rnnserve token`.
-        digest: SHA-256 of the token.
+        key: What it is found by: SHA-256 of the token, or a name in the client's certificate (`client_roles_file`).
         role: One of `ROLES`.
         models: Names of the models that it is for; None for all.
         not_after: When it ends, in seconds since the epoch; None for never.
@@ -73,11 +73,19 @@ class Token:
     """
 
     name: str
-    digest: bytes
+    key: bytes | str
     role: str
     models: frozenset[str] | None = None
     not_after: float | None = None
     limits: Limits = Limits()
+
+    def has_role(self, need: Need) -> bool:
+        """Whether its role is one that is needed."""
+        return need.value is not None and self.role in need.value
+
+    def is_for(self, name: str) -> bool:
+        """Whether it is for a model, if there is one of that name."""
+        return self.models is None or name in self.models
 
 
 def is_token_name(text: str) -> bool:
@@ -85,34 +93,66 @@ def is_token_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def read_content(path: Path) -> bytes:
+@dataclasses.dataclass(frozen=True)
+class FileKind:
+    """What a file says, and of whom.
+
+    Attributes:
+        title: What it is called in messages.
+        key: Key of a table that says by what its holder is found.
+        read_key: Function that reads the value of that; raises ValueError.
+        is_secret: Whether no other user may read it.
+    """
+
+    title: str
+    key: str
+    read_key: Callable[[object], bytes | str]
+    is_secret: bool
+
+
+def _digest(value: object) -> bytes:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError("expected 64 hexadecimal digits, the SHA-256 of a token (rnnserve token new)")
+    return bytes.fromhex(value)
+
+
+TOKENS = FileKind("the file of tokens", "sha256", _digest, is_secret=True)
+
+
+def read_content(path: Path, kind: FileKind = TOKENS) -> bytes:
     """Read the file.
+
+    Args:
+        path: Path of the file.
+        kind: Kind of the file.
 
     Raises:
         TokensError: If it cannot be read, any user may read or write it, or it is too large.
     """
+    title = f"{kind.title} {path}"
     try:
         # Without waiting for a writer, should it be a pipe.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
-                raise TokensError(f"the file of tokens {path} is no regular file")
-            if mode & (stat.S_IROTH | stat.S_IWOTH):
-                raise TokensError(f"the file of tokens {path} is open to every user of this machine: chmod o-rw {path}")
+                raise TokensError(f"{title} is no regular file")
+            if mode & (stat.S_IWOTH | (stat.S_IROTH if kind.is_secret else 0)):
+                raise TokensError(f"{title} is open to every user of this machine: chmod o-rw {path}")
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise TokensError(f"the file of tokens {path} cannot be read: {error.strerror or error}") from error
+        raise TokensError(f"{title} cannot be read: {error.strerror or error}") from error
     if len(content) > _MOST_BYTES:
-        raise TokensError(f"the file of tokens {path} has more than {_MOST_BYTES:,} bytes")
+        raise TokensError(f"{title} has more than {_MOST_BYTES:,} bytes")
     return content
 
 
-def read_tokens(content: bytes, path: Path) -> dict[bytes, Token]:
-    """Give the tokens by their digests; none of an empty file.
+def read_tokens(content: bytes, path: Path, kind: FileKind = TOKENS) -> dict[bytes | str, Token]:
+    """Give the tokens by their keys, in the order of the file; none of an empty file.
 
     Args:
         content: Content of the file.
         path: Path of the file, for messages.
+        kind: Kind of the file.
 
     Raises:
         TokensError: If anything in it is wrong.
@@ -122,14 +162,14 @@ def read_tokens(content: bytes, path: Path) -> dict[bytes, Token]:
     except ValueError as error:
         raise TokensError(str(error)) from error
     text = content.decode()
-    tokens: dict[bytes, Token] = {}
+    tokens: dict[bytes | str, Token] = {}
     for name, table in tables.items():
         try:
-            token = _token(name, table, tokens)
+            token = _token(name, table, tokens, kind)
         except _Wrong as wrong:
             place = f"{path}:{_line_of(name, wrong.key, text)}"
             raise TokensError(f"{place}: [{name}] {wrong.key}{': ' if wrong.key else ''}{wrong}") from wrong
-        tokens[token.digest] = token
+        tokens[token.key] = token
     return tokens
 
 
@@ -141,33 +181,28 @@ class _Wrong(Exception):
         self.key = key
 
 
-def _token(name: str, table: object, others: Mapping[bytes, Token]) -> Token:
+def _token(name: str, table: object, others: Mapping[bytes | str, Token], kind: FileKind) -> Token:
     if not isinstance(table, dict):
-        raise _Wrong("", "a table is expected for each token: [name]")
+        raise _Wrong("", "a table is expected for each: [name]")
     if not is_token_name(name):
         raise _Wrong("", "a name has 1 to 64 letters, digits, _ and -")
+    readers = {kind.key: kind.read_key, **_READERS}
     for key in table:
-        if key not in _READERS:
-            raise _Wrong(key, f"there is no such key; there are {', '.join(_READERS)}")
-    for key in ("sha256", "role"):
+        if key not in readers:
+            raise _Wrong(key, f"there is no such key; there are {', '.join(readers)}")
+    for key in (kind.key, "role"):
         if key not in table:
             raise _Wrong("", f"{key} is missing")
     said: dict[str, Any] = {}
     for key, value in table.items():
         try:
-            said[key] = _READERS[key](value)
+            said[key] = readers[key](value)
         except ValueError as error:
             raise _Wrong(key, str(error)) from error
-    if said["sha256"] in others:
-        raise _Wrong("sha256", f"that of {others[said['sha256']].name}, too")
+    if said[kind.key] in others:
+        raise _Wrong(kind.key, f"that of {others[said[kind.key]].name}, too")
     limits = Limits(said.get("rate"), said.get("in_flight"), said.get("bytes_per_second"))
-    return Token(name, said["sha256"], said["role"], said.get("models"), said.get("not_after"), limits)
-
-
-def _digest(value: object) -> bytes:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise ValueError("expected 64 hexadecimal digits, the SHA-256 of a token (rnnserve token new)")
-    return bytes.fromhex(value)
+    return Token(name, said[kind.key], said["role"], said.get("models"), said.get("not_after"), limits)
 
 
 def _role(value: object) -> str:
@@ -201,7 +236,6 @@ def _count(value: object) -> int:
 
 
 _READERS: Mapping[str, Any] = {
-    "sha256": _digest,
     "role": _role,
     "models": _models,
     "not_after": _not_after,

@@ -4,42 +4,61 @@ import threading
 from collections.abc import Callable
 
 from rnnserve.server.access.refusals import TokenLimitReached
+from rnnserve.server.access.shared_usage import SharedNumbers
 from rnnserve.server.access.tokens_file import Limits
 from rnnserve.server.clock import now
 
 __all__ = ["Usage"]
 
+_BURST_SECONDS = 1.0
+"""Seconds' worth of a rate that may come at once; of a rate below one a second, one request."""
+
+_SOON_SECONDS = 1.0
+"""Seconds after which a request is to be sent again that found too many others in flight: how long they take is not
+known."""
+
+_ROUNDING = 1e-9
+
 
 class Usage:
-    """Counts of one token's requests. Any thread may use it.
+    """Counts of one token's requests. Any thread may use it, and workers share what it counts (`shared_usage`).
 
-    A rate is a bucket that holds one second's worth. That of bytes may be overdrawn by what has arrived: the size of a
-    message is known when it is there, and further ones are refused until the bucket has filled up again.
+    A rate is kept as the time until which what was let in has paid for itself: each request moves it on by its share of
+    a second, and none is let in that moves it further than a second ahead (GCRA, the leaky bucket of ATM). So one
+    number says all, and of several workers' numbers the latest one holds. That of bytes may be ahead by what has
+    arrived: the size of a message is known when it is there, and further ones are refused until it is paid for.
 
     Attributes:
         requests: How many were let in.
         limited: How many were refused.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = now) -> None:
-        """Start with full buckets.
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Callable[[], float] = now,
+        share: Callable[[], SharedNumbers] = SharedNumbers.alone,
+    ) -> None:
+        """Start with nothing used.
 
         Args:
             limits: Limits of what they may take.
-            clock: Clock, in seconds.
+            clock: Clock, in seconds, that is the same in all workers.
+            share: Function that gives the numbers that workers share: called where there are limits.
         """
-        self._limits = limits if limits.is_any else None
         self.requests = self.limited = 0
         self._clock = clock
+        self._share = share
         self._lock = threading.Lock()
-        self._in_flight = 0
-        self._at = clock()
-        self._left = max(limits.rate or 0.0, 1.0)  # requests
-        self._bytes_left = float(limits.bytes_per_second or 0)
+        self._limits: Limits | None = None
+        self._numbers: SharedNumbers | None = None  # where there are limits, or have been
+        self.limit(limits)
 
     def limit(self, limits: Limits) -> None:
         """Have other limits from now on."""
         with self._lock:
+            if limits.is_any and self._numbers is None:
+                self._numbers = self._share()
             self._limits = limits if limits.is_any else None
 
     def begin(self) -> bool:
@@ -52,39 +71,43 @@ class Usage:
             TokenLimitReached: If it may not come in now.
         """
         with self._lock:
-            if self._limits is not None:
-                reached = self._reached(self._limits)
-                if reached:
+            if self._limits is not None and self._numbers is not None:
+                try:
+                    self._let_in(self._limits, self._numbers)
+                except TokenLimitReached:
                     self.limited += 1
-                    raise TokenLimitReached(reached)
-                self._left -= 1.0
-                self._in_flight += 1
+                    raise
             self.requests += 1
             return self._limits is not None
 
     def count_bytes(self, size: int) -> None:
         """Count bytes of a request for which `begin` has said so."""
         with self._lock:
-            self._bytes_left -= size
+            most, numbers = None if self._limits is None else self._limits.bytes_per_second, self._numbers
+            if most is not None and numbers is not None:
+                numbers.bytes_until = max(numbers.latest_bytes_until(), self._clock()) + size / most
 
     def end(self) -> None:
         """Note that a request was answered for which `begin` has said so."""
         with self._lock:
-            self._in_flight -= 1
+            if self._numbers is not None:
+                self._numbers.in_flight -= 1
 
-    def _reached(self, limits: Limits) -> str:
-        """Name the limit that is reached; empty for none. With the lock."""
-        at = self._clock()
-        passed, self._at = max(at - self._at, 0.0), at
+    def _let_in(self, limits: Limits, numbers: SharedNumbers) -> None:
+        """Count a request, unless a limit is reached. With the lock."""
+        at, until = self._clock(), 0.0
         if limits.rate is not None:
-            self._left = min(self._left + passed * limits.rate, max(limits.rate, 1.0))
-            if self._left < 1.0:
-                return f"rate = {limits.rate:g}"
+            share = 1.0 / limits.rate
+            until = max(numbers.latest_until(), at) + share
+            ahead = until - at - max(_BURST_SECONDS, share)
+            if ahead > _ROUNDING:
+                raise TokenLimitReached(f"rate = {limits.rate:g}", ahead)
         if limits.bytes_per_second is not None:
-            most = float(limits.bytes_per_second)
-            self._bytes_left = min(self._bytes_left + passed * most, most)
-            if self._bytes_left <= 0.0:
-                return f"bytes_per_second = {limits.bytes_per_second}"
-        if limits.in_flight is not None and self._in_flight >= limits.in_flight:
-            return f"in_flight = {limits.in_flight}"
-        return ""
+            ahead = numbers.latest_bytes_until() - at - _BURST_SECONDS
+            if ahead >= 0.0:
+                raise TokenLimitReached(f"bytes_per_second = {limits.bytes_per_second}", max(ahead, _ROUNDING))
+        if limits.in_flight is not None and numbers.all_in_flight() >= limits.in_flight:
+            raise TokenLimitReached(f"in_flight = {limits.in_flight}", _SOON_SECONDS)
+        if limits.rate is not None:
+            numbers.until = until
+        numbers.in_flight += 1

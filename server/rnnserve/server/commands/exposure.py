@@ -14,9 +14,9 @@ def exposure(settings: Settings) -> str:
     if settings.tls_certificate is None:
         lacks.append("without TLS")
         ways.append("--tls-certificate and --tls-key")
-    if settings.tokens is None and settings.tls_client_ca is None:
+    if settings.access_file is None and settings.tls_client_ca is None:
         lacks.append("for everybody who reaches it")
-        ways.append("--tokens, or --tls-client-ca")
+        ways.append("--tokens, or --tls-client-ca and --client-roles")
     if not lacks:
         return ""
     return (

@@ -236,8 +236,10 @@ def _command_line(options: CommandSettings, settings: Settings, folder: Path) ->
     command += [f"--log-requests={settings.log_requests}", *(["--traces"] if settings.traces else [])]
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
     command += [f"--allow-host={name}" for name in options.http_allow_host]
-    if settings.tokens is not None:
+    if settings.access_file is not None:
         command.append("--asks-for-tokens")
+    if settings.client_roles is not None:
+        command.append("--tells-certificates")
     for name in ("tls_certificate", "tls_key", "tls_client_ca"):
         value = getattr(settings, name)
         if value is not None:

@@ -4,7 +4,6 @@ import contextlib
 import importlib.metadata
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server.access.gate import open_gate
@@ -16,6 +15,7 @@ from rnnserve.server.counting.table import used_table
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
+from rnnserve.server.settings.access import AccessSettings
 
 __all__ = ["Metrics", "metrics_served"]
 
@@ -35,14 +35,14 @@ class Metrics:
         port: Where they are served; None where they have no port of their own.
     """
 
-    def __init__(self, *, has_triton_names: bool, tokens: Path | None = None) -> None:
+    def __init__(self, *, has_triton_names: bool, access: AccessSettings | None = None) -> None:
         """Start with no counts.
 
         Args:
             has_triton_names: Whether Triton's names are told, too.
-            tokens: File of the tokens that scrapers have to bring one of; None where they need none.
+            access: Settings of whose scrapes are answered; None for all.
         """
-        self._tokens = tokens
+        self._access = access or AccessSettings()
         self.totals = Totals()
         self.count_gauges: Callable[[], None] = lambda: None
         self.port: int | None = None
@@ -59,8 +59,10 @@ class Metrics:
         options = [f"--server-version={self._version}"]
         if not self._has_triton_names:
             options.append("--no-triton-metrics")
-        if self._tokens is not None:
-            options.append(f"--tokens={self._tokens}")
+        if self._access.access_file is not None:
+            options.append(f"--max-wrong-tokens={self._access.max_wrong_tokens}")
+            name = "--client-roles" if self._access.tokens is None else "--tokens"
+            options.append(f"{name}={self._access.access_file}")
         return options
 
 
@@ -76,9 +78,10 @@ def metrics_served(
         fronts: Numbers of the HTTP fronts.
 
     Raises:
-        StartError: If the port cannot be had.
+        StartError: If the port cannot be had, or no scraper could be let in there.
     """
-    metrics = Metrics(has_triton_names=not command.no_triton_metrics, tokens=settings.tokens)
+    settings.check_metrics_port(command.metrics_port)
+    metrics = Metrics(has_triton_names=not command.no_triton_metrics, access=settings)
     metrics.totals.fronts += fronts
     listeners: list[socket.socket] = []
     if settings.private_sockets is not None:
@@ -93,7 +96,7 @@ def metrics_served(
     endpoint: MetricsEndpoint | ScrapeProcess
     if command.workers > 1:
         metrics.totals.add(used_table())  # what the supervisor counts itself
-        endpoint = MetricsEndpoint(listeners, metrics.text, open_gate(settings.tokens))
+        endpoint = MetricsEndpoint(listeners, metrics.text, open_gate(settings))
     else:  # the lane is in this process: a scrape would take its interpreter for milliseconds
         endpoint = ScrapeProcess(listeners, metrics.options(), fronts, lambda: metrics.count_gauges())
     endpoint.start()

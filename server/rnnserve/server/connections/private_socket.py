@@ -5,13 +5,24 @@ fairness, budgets, and the ids of sequences go by that, as they go by the connec
 the same metadata mean nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnserve.protos.protocol_words import PEER
+from rnnserve.protos.protocol_words import CERTIFICATE, PEER
 
-__all__ = ["address_of_socket", "believed_peer", "is_of_http", "is_private", "of_http", "said_of_peer"]
+__all__ = [
+    "address_of_socket",
+    "believed_peer",
+    "is_of_http",
+    "is_private",
+    "of_http",
+    "said_of_peer",
+    "shown_certificate",
+]
+
+_PEM = b"x509_pem_cert"
+"""Property of gRPC's context of authentication: the certificate that the other end has shown, in PEM."""
 
 _PRIVATE = "unix:"
 """How gRPC names the other end of any connection over a Unix socket, since that has no name."""
@@ -38,6 +49,24 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
             if entry[0] == PEER:
                 return of_http(entry[1])
     return connection
+
+
+def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Callable[[], Mapping[Any, Any]]) -> str:
+    """Give the certificate that a client has shown: to gRPC, or to the front whose call came over the private socket.
+
+    Args:
+        connection: Name that gRPC has for the connection.
+        metadata: Metadata of the call, each entry a key and a value.
+        auth_context: Function that gives gRPC's context of authentication: values, by names as bytes or text.
+
+    Returns:
+        The certificate, in PEM or in DER and base64; empty where none was shown.
+    """
+    if is_private(connection):
+        return next((entry[1] for entry in metadata if entry[0] == CERTIFICATE), "")
+    found = auth_context()
+    shown = found.get(_PEM) or found.get(_PEM.decode())
+    return shown[0].decode("ascii", "replace") if shown else ""
 
 
 def said_of_peer(metadata: Sequence[Any]) -> Sequence[Any]:

@@ -5,7 +5,7 @@ worker, and reads it at any time, after a kill, too; it keeps what the dead have
 all of it (`families`) as Prometheus reads it, and `endpoint` answers scrapes: for a server without workers in a process
 of its own (`scraper`).
 
-Imports `access`, `errors`, `rnnserve.common` and `rnnserve.protos`; no gRPC.
+Imports `access`, `settings`, `errors`, `rnnserve.common` and `rnnserve.protos`; no gRPC.
 
 Threads: `endpoint`.
 

@@ -6,17 +6,19 @@ its own (`scraper`).
 """
 
 import logging
+import math
 import selectors
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 
 from rnnserve.protos.access_table import METRICS_ROUTE, ROUTES
-from rnnserve.protos.protocol_words import AUTHORIZATION
+from rnnserve.protos.protocol_words import CERTIFICATE, PEER
 from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.refusals import PermissionDenied, Unauthenticated
 from rnnserve.server.counting.exposition import CONTENT_TYPE
+from rnnserve.server.errors import ServeError
 
 __all__ = ["MetricsEndpoint"]
 
@@ -27,6 +29,15 @@ _SECONDS = 1.0
 
 _MOST_BYTES = 8192
 _PATHS = ("/metrics", "/")
+
+_REFUSALS = MappingProxyType(
+    {
+        "UNAUTHENTICATED": ("401 Unauthorized", "WWW-Authenticate: Bearer\r\n"),
+        "PERMISSION_DENIED": ("403 Forbidden", ""),
+        "RESOURCE_EXHAUSTED": ("429 Too Many Requests", "Retry-After: {seconds}\r\n"),
+    }
+)
+"""How the gate's refusals are written, by their status of gRPC: the status of HTTP, and further fields of the head."""
 
 
 class MetricsEndpoint:
@@ -103,26 +114,45 @@ class MetricsEndpoint:
             status, kind, body = "404 Not Found", "text/plain", b"the metrics are at /metrics\n"
         else:
             try:
-                self._let_in(asked)
+                self._let_in(asked, connection)
                 body = self._scrape()
-            except Unauthenticated as error:
-                status, kind, body = "401 Unauthorized", "text/plain", f"{error}\n".encode()
-                more = "WWW-Authenticate: Bearer\r\n"
-            except PermissionDenied as error:
-                status, kind, body = "403 Forbidden", "text/plain", f"{error}\n".encode()
+            except ServeError as error:
+                status, more = _REFUSALS.get(error.status, ("500 Internal Server Error", ""))
+                kind, body, more = (
+                    "text/plain",
+                    f"{error}\n".encode(),
+                    more.format(seconds=math.ceil(error.retry_after)),
+                )
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
         connection.settimeout(_SECONDS)
         connection.sendall(f"{head}{more}\r\n".encode() + (b"" if method == b"HEAD" else body))
 
-    def _let_in(self, asked: bytes) -> None:
+    def _let_in(self, asked: bytes, connection: socket.socket) -> None:
         """Have the gate look at a request.
 
         Raises:
             PermissionDenied: If its token is not for metrics.
-            Unauthenticated: If it brings no token that is valid.
+            TooManyAttempts: If it brings a wrong one, after many others of its address.
+            Unauthenticated: If it brings none that is valid.
         """
-        if self._gate is not None:
-            self._gate.look(time.monotonic())
-            lines = [line.partition(":") for line in asked.decode("latin-1").split("\r\n")[1:]]
-            said = [(AUTHORIZATION, value.strip()) for name, _, value in lines if name.lower() == AUTHORIZATION]
-            self._gate.admit_to(ROUTES[METRICS_ROUTE], said)
+        gate = self._gate
+        if gate is None:
+            return
+        gate.look(time.monotonic())
+        is_front = (
+            connection.family == socket.AF_UNIX
+        )  # which says whose certificate it has seen, and whose scrape it is
+        lines = [line.partition(":") for line in asked.decode("latin-1").split("\r\n")[1:]]
+        said = [(name.lower(), value.strip()) for name, _, value in lines]
+        certificate = next((value for name, value in said if name == CERTIFICATE and is_front), "")
+        try:
+            gate.admit_to(ROUTES[METRICS_ROUTE], said, lambda: certificate)
+        except ServeError as error:
+            peer = next((value for name, value in said if name == PEER), "") if is_front else _name_of(connection)
+            raise gate.slowed(error, peer) from None
+
+
+def _name_of(connection: socket.socket) -> str:
+    """Name the other end of a connection as gRPC does."""
+    host, port, *_ = connection.getpeername()
+    return f"ipv6:[{host}]:{port}" if connection.family == socket.AF_INET6 else f"ipv4:{host}:{port}"

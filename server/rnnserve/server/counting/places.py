@@ -8,7 +8,13 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, Unauthenticated
+from rnnserve.server.access.refusals import (
+    PermissionDenied,
+    TokenLimitReached,
+    TooManyAttempts,
+    Unauthenticated,
+    UnknownCertificate,
+)
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
@@ -140,6 +146,8 @@ _REASONS: tuple[type[ServeError], ...] = (
     Unauthenticated,
     PermissionDenied,
     TokenLimitReached,
+    TooManyAttempts,
+    UnknownCertificate,
 )
 
 REFUSALS = tuple((kind.status, re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()) for kind in _REASONS)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.parent_death import die_with_parent
-from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.gate import open_gate
 from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition
 from rnnserve.server.counting.table import CountTable
 from rnnserve.server.counting.totals import Totals
+from rnnserve.server.settings.access import AccessSettings
 
 __all__ = ["main"]
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--server-version", required=True)
     parser.add_argument("--no-triton-metrics", action="store_true")
     parser.add_argument("--tokens", type=Path)
+    parser.add_argument("--client-roles", type=Path)
+    parser.add_argument("--max-wrong-tokens", type=int, default=1)
     args = parser.parse_args(arguments)
     die_with_parent(args.lifeline_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
@@ -38,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     totals.fronts += [FrontCounts(fd) for fd in args.front_fd]
     exposition = Exposition(args.server_version, has_triton_names=not args.no_triton_metrics)
     listeners = [socket.socket(fileno=fd) for fd in args.listen_fd]
-    gate = None if args.tokens is None else Gate(args.tokens)
+    gate = open_gate(
+        AccessSettings(tokens=args.tokens, client_roles=args.client_roles, max_wrong_tokens=args.max_wrong_tokens)
+    )
     MetricsEndpoint(
         listeners, lambda: exposition.text(totals.sums(), totals.restarts, totals.of_fronts()), gate
     ).serve()

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rnnserve.server.examining import installed, listening, machine
+from rnnserve.server.examining.access import access
 from rnnserve.server.examining.finding import PROBLEM, Finding, as_finding
 from rnnserve.server.examining.models import models
 from rnnserve.server.examining.signatures import signatures
-from rnnserve.server.examining.tokens import tokens
 from rnnserve.server.settings import Settings
 
 __all__ = ["Processes", "findings"]
@@ -53,7 +53,7 @@ def findings(settings: Settings, processes: Processes) -> Iterator[Finding]:
         yield from _of_machine(settings, processes)
         yield from _of_ports(settings, processes)
         yield from as_finding("certificates", lambda: listening.certificates(settings))
-        yield from as_finding("tokens", lambda: tokens(settings))
+        yield from as_finding("access", lambda: access(settings, processes.metrics_port))
         if has_all:
             yield from as_finding("session key", lambda: listening.session_key(settings))
             yield from _of_repository(settings)

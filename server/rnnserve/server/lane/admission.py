@@ -37,7 +37,7 @@ class Admission:
         self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
         self._of_sequences: dict[RequestPrefix, RequestPrefix | None] = {}
         self._generation = service.repository.generation
-        self._asks_for_tokens = service.settings.tokens is not None
+        self._asks_for_tokens = service.settings.access_file is not None
 
     def models_have_changed(self) -> bool:
         """Drop the prefixes where what serves has changed since the last call; return whether it has."""
@@ -58,7 +58,7 @@ class Admission:
         prefix = self._prefixes.shared(calls)
         if prefix is not None and self._asks_for_tokens:
             name = prefix.served.model.name
-            if not all(call.grant is None or call.grant.is_for(name) for call in calls):
+            if not all(call.grant is None or call.grant.is_for_all or call.grant.is_for(name) for call in calls):
                 return None  # those that are for it are admitted one by one
         return prefix
 
@@ -94,7 +94,7 @@ class Admission:
             call.payload = payload
             found = self._prefixes.recognise(payload)
         if found is not None:
-            if call.grant is not None:
+            if call.grant is not None and not call.grant.is_for_all:
                 call.grant.check_model(found.prefix.served.model.name)
             recognised = RecognisedCall(call, found, arrived, service)
             if found.sequence is None:

@@ -3,9 +3,7 @@
 from typing import Any
 
 from rnnserve.protos.access_table import METHODS, Need
-from rnnserve.protos.protocol_words import AUTHORIZATION
 from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.refusals import PermissionDenied
 from rnnserve.server.connections.byte_budget import LARGE, SMALL
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, LaneCall
@@ -27,18 +25,17 @@ class Arrivals:
         """
         self._handler = handler
         self._gate = gate
-        self._roles: tuple[str, ...] = METHODS.get(method, Need.NONE_MAY).value or ()
+        self._need = METHODS.get(method, Need.NONE_MAY)
 
     def lets_in(self, call: LaneCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
         """Let a call in whose message has not been received, or refuse it."""
         assert self._gate is not None  # noqa: S101 - for the type checker
         try:
-            grant = self._gate.grant_of(metadata)
-            if grant.valid_token().role not in self._roles:
-                raise PermissionDenied
+            grant = self._gate.grant_of(metadata, call.certificate)
+            grant.check(self._need)
             call.let_in(grant)
         except ServeError as error:
-            call.refuse(error)
+            call.refuse(self._gate.slowed(error, call.peer()))
             return False
         return True
 
@@ -63,7 +60,7 @@ class Arrivals:
                 return [request]
             self._handler.take_large(request)
         except ServeError as error:
-            request.refuse(error)
+            request.refuse(error if self._gate is None else self._gate.slowed(error, request.peer()))
         except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
             request.refuse(InternalError.hiding(error))
         return []
@@ -77,9 +74,7 @@ class Arrivals:
                 grant.check(Need.INFER)
                 request.let_in(grant)
         elif type(request) is FrontRequest:
-            grant = self._gate.grant_of(
-                [(AUTHORIZATION, value) for name, value in request.headers.items() if name == AUTHORIZATION]
-            )
+            grant = self._gate.grant_of(request.headers.items(), request.certificate)
             grant.check(Need.INFER)
             request.let_in(grant)
         if request.usage is not None:

@@ -4,7 +4,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from rnnserve.server.access.gate import Grant
+from rnnserve.server.access.grant import Grant
 from rnnserve.server.access.usage import Usage
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http
@@ -36,6 +36,14 @@ class CallServices(Protocol):
     def identity_of(self, call: Any, /) -> str:  # noqa: ANN401 - grpcio's own
         """Give the names in the certificate that the client of a call has shown; empty where it has shown none."""
 
+    def certificate_of(self, call: Any, metadata: Sequence[Any], /) -> str:  # noqa: ANN401 - grpcio's own
+        """Give the certificate that the client of a call, or of its front, has shown; empty for none.
+
+        Args:
+            call: The call.
+            metadata: Metadata of the call, which a front's say whose it is.
+        """
+
 
 class ArrivedRequest(abc.ABC):
     """A request that has arrived, to be answered exactly once, from any thread.
@@ -45,7 +53,7 @@ class ArrivedRequest(abc.ABC):
         deadline: In seconds on the clock of `clock`; far in the future where the caller set none.
         is_answered: Whether it has been answered or refused.
         held_bytes: What it holds of the lane's budget.
-        grant: What its token admits to; None where it was let in for all models.
+        grant: What its token admits to; None where none was asked for.
         usage: What its token's requests take, where that is limited; until it is answered.
         stream: The stream that it came on; None for a call of its own.
     """
@@ -97,9 +105,7 @@ class ArrivedRequest(abc.ABC):
         Raises:
             TokenLimitReached: If these are as many as may be.
         """
-        token = grant.token
-        if token is None or token.models is not None:  # it is asked again
-            self.grant = grant
+        self.grant = grant
         if grant.usage.begin():
             self.usage = grant.usage
 
@@ -219,6 +225,10 @@ class LaneCall(ArrivedRequest):
     def identity(self) -> str:
         """Give the names in the client's certificate; empty where it has shown none."""
         return self._lane.identity_of(self.call)
+
+    def certificate(self) -> str:
+        """Give the certificate that its client has shown; empty for none."""
+        return self._lane.certificate_of(self.call, self._told)
 
     def _is_of_http(self) -> bool:
         """Whether it is of a client of the HTTP front."""

@@ -16,7 +16,7 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -26,7 +26,7 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, from_wall_clock, now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget
 from rnnserve.server.connections.held_answers import HeldAnswers
-from rnnserve.server.connections.private_socket import said_of_peer
+from rnnserve.server.connections.private_socket import said_of_peer, shown_certificate
 from rnnserve.server.errors import InternalError, ServeError, Unsupported
 from rnnserve.server.grpcio_private.lasting import run_lasting
 from rnnserve.server.grpcio_private.operations import Operations
@@ -179,6 +179,10 @@ class Lane(HeldAnswers):
         """Give the names in the certificate that the client of a call has shown; empty where it has shown none."""
         names = self._cygrpc.peer_identities(call)
         return b" ".join(names).decode(errors="replace") if names else ""
+
+    def certificate_of(self, call: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - grpcio's own
+        """Give the certificate that the client of a call, or of its front, has shown; empty for none."""
+        return shown_certificate(call.peer().decode(), metadata, lambda: self._cygrpc.auth_context(call))
 
     def call_is_over(self) -> None:
         """Note that the last event of a call has come. For the lane's thread."""

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import front_pb2
-from rnnserve.protos.protocol_words import REQUEST_ID
+from rnnserve.protos.protocol_words import CERTIFICATE, REQUEST_ID
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.connections.private_socket import of_http
@@ -96,6 +96,10 @@ class FrontRequest(ArrivedRequest):
         """Nothing: the front's clients show their certificates to the front."""
         return ""
 
+    def certificate(self) -> str:
+        """Give the certificate that its client has shown to the front; empty for none."""
+        return self.headers.get(CERTIFICATE, "")
+
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the lane's thread, if the client goes before the request is answered."""
         self.on_cancel = on_cancel
@@ -120,9 +124,9 @@ class FrontRequest(ArrivedRequest):
             self.let_go()
             count_refusal(error, is_http=True)
             tell_refusal(self, error)
-            self._finish(_CODES[error.status], b"", str(error))
+            self._finish(_CODES[error.status], b"", str(error), error.retry_after)
 
-    def _finish(self, status: int, response: bytes, message: str) -> None:
+    def _finish(self, status: int, response: bytes, message: str, retry_after: float = 0.0) -> None:
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
@@ -130,7 +134,7 @@ class FrontRequest(ArrivedRequest):
             self.usage.end()
         self.payload = b""
         self.on_cancel = None
-        self._front.answered(self, status, response, message)
+        self._front.answered(self, status, response, message, retry_after)
 
 
 class FrontBatch:
@@ -189,7 +193,7 @@ class FrontStream:
         self._lock = threading.Lock()
         self._in_hand: dict[int, FrontRequest] = {}  # not answered
         self._count = 0  # of these, and of those whose answers have not been sent
-        self._answers: list[tuple[FrontRequest, int, bytes, str]] = []
+        self._answers: list[tuple[FrontRequest, int, bytes, str, float]] = []
         self._sent_requests: list[FrontRequest] = []
         self._is_open = True
         self._is_ending = self._is_receiving = self._is_sending = self._has_begun_to_send = self._has_status = False
@@ -217,14 +221,14 @@ class FrontStream:
         """Whether a request is in hand, and its client is there, as far as is known."""
         return number in self._in_hand
 
-    def answered(self, request: FrontRequest, status: int, response: bytes, message: str) -> None:
+    def answered(self, request: FrontRequest, status: int, response: bytes, message: str, retry_after: float) -> None:
         """Send an answer, with others that have come while one was being sent."""
         with self._lock:
             self._in_hand.pop(request.number, None)
             if not self._is_open:
                 request.let_go()
                 return
-            self._answers.append((request, status, response, message))
+            self._answers.append((request, status, response, message, retry_after))
             if self._lane.handing_on != threading.get_ident():
                 self._send()
 
@@ -313,8 +317,8 @@ class FrontStream:
             message = front_pb2.FrontAnswers(is_ending=self._must_tell)
             self._must_tell = False
             add = message.entries.add
-            for request, status, response, said in self._answers:
-                add(number=request.number, response=response, status=status, message=said)
+            for request, status, response, said, seconds in self._answers:
+                add(number=request.number, response=response, status=status, message=said, retry_after=seconds)
                 self._sent_requests.append(request)
             self._answers.clear()
             self._is_sending = True

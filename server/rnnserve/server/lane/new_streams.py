@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.grant import Grant
 from rnnserve.server.clock import from_wall_clock
-from rnnserve.server.connections.private_socket import is_private
+from rnnserve.server.connections.private_socket import believed_peer, is_private
 from rnnserve.server.errors import ServeError, Unsupported
 from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.front_stream import FrontServices, FrontStream
@@ -79,10 +80,12 @@ class NewStreams:
         name = event.call.peer().decode()
         metadata = self.few_fields(event) if len(event.invocation_metadata) > MANY_FIELDS else event.invocation_metadata
         try:
-            grant = None if self._gate is None else self._gate.admit(method, event.invocation_metadata)
+            grant = None if self._gate is None else self._admit(self._gate, method, event)
             displaced = self._streams.make_room(name)
         except ServeError as error:
-            LaneCall(self._lane, event.call, deadline, (), metadata).refuse(error)
+            call = LaneCall(self._lane, event.call, deadline, (), metadata)
+            # Without a name for it: a frame that has an error as a variable, and is in its traceback, would stay.
+            call.refuse(error if self._gate is None else self._gate.slowed(error, believed_peer(name, metadata)))
             return
         if displaced is not None:
             displaced.cancel(self._exhausted, GAVE_WAY)
@@ -91,6 +94,10 @@ class NewStreams:
         stream.grant = grant
         self._streams.add(stream)
         stream.begin()
+
+    def _admit(self, gate: Gate, method: str, event: Any) -> Grant | None:  # noqa: ANN401 - grpcio's own
+        metadata = event.invocation_metadata
+        return gate.admit(method, metadata, lambda: self._lane.certificate_of(event.call, metadata))
 
     def few_fields(self, event: Any) -> tuple[Any, ...]:  # noqa: ANN401 - grpcio's own
         """Give the header fields that are looked at, of a call with many; of one with a flood, end the connection."""

@@ -1,38 +1,44 @@
-"""The details of an error beside its message: a google.rpc.Status with a BadRequest that names the request's field.
+"""The details of an error beside its message: a google.rpc.Status with a BadRequest or a RetryInfo.
 
-They are trailing metadata of a call that is refused, as clients' libraries for gRPC's richer error model read them
-(AIP-193, grpc_status.rpc_status).
+The one names the request's field, the other says when the same request may be sent again. They are trailing metadata of
+a call that is refused, as clients' libraries for gRPC's richer error model read them (AIP-193, grpc_status.rpc_status).
 """
 
+import math
+
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from rnnserve.protos.protocol_words import REQUEST_ID
+from rnnserve.protos.protocol_words import REQUEST_ID, STATUS_DETAILS
 from rnnserve.server.errors import ServeError
 
 __all__ = ["details_metadata", "trailing_metadata"]
-
-_KEY = "grpc-status-details-bin"
 
 _MAX_BYTES = 2048
 """Bytes of the details. With the message, of 4 kB, they take 7 kB in base64: clients let 8 kB of metadata through."""
 
 
 def details_metadata(error: ServeError) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata with an error's details; none for an error that names no field, or is too long.
+    """The trailing metadata with an error's details; none for an error that has none, or is too long.
 
     A long message is not repeated as the description of the field, and a longer one has no details: in them it has to
     be whole, or libraries refuse to read them.
     """
-    if not error.field:
+    if not (error.field or error.retry_after):
         return ()
     message = str(error)
     for description in (message, ""):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
         status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=message)
-        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        if error.field:
+            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
+            status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        if error.retry_after:
+            delay = Duration()
+            delay.FromMilliseconds(math.ceil(1e3 * error.retry_after))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
         details = status.SerializeToString()
         if len(details) <= _MAX_BYTES:
-            return ((_KEY, details),)
+            return ((STATUS_DETAILS, details),)
     return ()
 
 

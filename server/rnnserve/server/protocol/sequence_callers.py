@@ -8,7 +8,7 @@ all connections share their ids, as in Triton.
 
 from typing import Protocol
 
-from rnnserve.server.access.gate import Grant
+from rnnserve.server.access.grant import Grant
 from rnnserve.server.connections.private_socket import is_of_http
 
 __all__ = ["ANY_CONNECTION", "Caller", "StreamOwner", "origin_of", "scope_of_key"]
@@ -54,8 +54,12 @@ def scope_of_key(key: str) -> str:
 def origin_of(caller: Caller) -> str:
     """Name where a caller's connections come from: the names in its certificate, or else its address without the port.
 
+    With the name of its token, where those are asked for: of two tokens on one host, neither has what the other began.
     A client that connects anew has the same one. Empty for a client of the HTTP front: whether its connection is
     closed, so that another one may have what it began, cannot be told here.
     """
     peer = caller.peer()
-    return "" if is_of_http(peer) else caller.identity() or peer.rpartition(":")[0]
+    if is_of_http(peer):
+        return ""
+    place = caller.identity() or peer.rpartition(":")[0]
+    return place if caller.grant is None else f"{caller.grant.holder} {place}"

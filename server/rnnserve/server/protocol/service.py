@@ -93,7 +93,7 @@ class Service:
         self.sequences = Sequences(settings)
         self.is_draining = False
         self._sealed_states = open_sealed_states(settings)
-        of_settings = {SEALED_SESSIONS: self._sealed_states is not None, TOKENS: settings.tokens is not None}
+        of_settings = {SEALED_SESSIONS: self._sealed_states is not None, TOKENS: settings.access_file is not None}
         self._extensions = [*_EXTENSIONS, *[name for name, is_spoken in of_settings.items() if is_spoken]]
         self._control = ModelControl(live, settings.model_control)
         self._counts_of_others = counts_of_others

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Self
 
+from rnnserve.server.errors import StartError
 from rnnserve.server.settings.access import AccessSettings
 from rnnserve.server.settings.endings import EndingSettings
 from rnnserve.server.settings.limits import LimitSettings
@@ -54,6 +55,13 @@ class Settings(
     sharers: int = 1
     http_port: int | None = None
     private_sockets: Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.client_roles is not None and self.tls_client_ca is None:
+            raise StartError(
+                "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody signed"
+            )
 
     def beside_http(self, port: int, folder: Path) -> Self:
         """The same, of a server with an HTTP front on a port, which reaches it over a socket in a folder."""

@@ -1,6 +1,12 @@
-"""The gate before the methods of the public transport: a call that it refuses comes to no handler, nor its message."""
+"""The gate before the methods of the public transport: a call that it refuses comes to no handler, nor its message.
+
+What a call's metadata say is known before a handler is chosen; what its client has shown to the connection, and where
+that comes from, only to a handler. So certificates are looked at on the thread of the method, before its message is
+received.
+"""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import Any
@@ -10,8 +16,11 @@ from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import METHODS, SERVER_METADATA, Need, rows_missing
-from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.access.credentials import no_certificate
+from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.grant import Grant
 from rnnserve.server.access.refusals import Unauthenticated
+from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.errors import ServeError, StartError
 from rnnserve.server.transport.error_statuses import ErrorsAsStatuses
 from rnnserve.server.transport.late_messages import end_call
@@ -69,14 +78,22 @@ class CallAccess:
             handlers: Handlers by the names of its methods.
         """
         followed = {name: self._followed(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        if self._gate.credentials.is_of_connection:
+            checked = {name: self._checked(f"/{service}/{name}", handler) for name, handler in followed.items()}
+            return grpc.method_handlers_generic_handler(service, checked)
         return _GuardedHandlers(self, grpc.method_handlers_generic_handler(service, followed))
 
-    def refusal(self, method: str, metadata: Any) -> ServeError | None:  # noqa: ANN401 - grpcio's own
+    def refusal(
+        self,
+        method: str,
+        metadata: Any,  # noqa: ANN401 - grpcio's own
+        certificate: Callable[[], str] = no_certificate,
+    ) -> ServeError | None:
         """Say why a call is not let in; None where it is."""
         try:
-            self._gate.admit(method, metadata)
+            self._gate.admit(method, metadata, certificate)
             if method == SERVER_METADATA:
-                self._gate.admit_route(metadata)
+                self._gate.admit_route(metadata, certificate)
         except ServeError as error:
             return error
         return None
@@ -86,7 +103,7 @@ class CallAccess:
 
         def refuse(_: Any, context: grpc.ServicerContext) -> bytes:  # noqa: ANN401 - messages that it does not take
             with ErrorsAsStatuses(context, method.rpartition("/")[2]):
-                raise error
+                raise self._gate.slowed(error, _peer_of(context))
 
         refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]
         return grpc.stream_unary_rpc_method_handler(refuse)
@@ -95,7 +112,23 @@ class CallAccess:
         """End the calls that last, whose tokens do not admit to them any more. For any thread."""
         for context, (grant, need) in list(self._lasting.items()):
             if not grant.admits(need):
-                end_call(context, str(Unauthenticated()), grpc.StatusCode.UNAUTHENTICATED)
+                end_call(context, str(grant.refusal()), grpc.StatusCode.UNAUTHENTICATED)
+
+    def _checked(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+        """The same handler, after the gate: every method here takes its messages one by one, and none before that."""
+        answer: Any = handler.stream_stream or handler.stream_unary
+        make = grpc.stream_stream_rpc_method_handler if handler.stream_stream else grpc.stream_unary_rpc_method_handler
+
+        def check(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - as `answer`
+            certificate = functools.partial(_certificate_of, context)
+            error = self.refusal(method, context.invocation_metadata(), certificate)
+            if error is not None:
+                with ErrorsAsStatuses(context, method.rpartition("/")[2]):
+                    raise self._gate.slowed(error, _peer_of(context))
+            return answer(messages, context)
+
+        check.experimental_thread_pool = answer.experimental_thread_pool  # type: ignore[attr-defined]
+        return make(check)
 
     def _followed(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
         """The same handler, of which calls that last are known while they do."""
@@ -110,7 +143,7 @@ class CallAccess:
             if grant is not None:
                 lasting[context] = grant, need
             elif must_have_token:  # it is no more, since the call was let in
-                end_call(context, str(Unauthenticated()), grpc.StatusCode.UNAUTHENTICATED)
+                end_call(context, str(self._gate.credentials.refusal()), grpc.StatusCode.UNAUTHENTICATED)
                 return
             try:
                 yield from answer(messages, context)
@@ -122,7 +155,7 @@ class CallAccess:
 
     def _grant_of(self, context: grpc.ServicerContext) -> Grant | None:
         try:
-            return self._gate.grant_of(context.invocation_metadata())
+            return grant_of(self._gate, context)
         except Unauthenticated:
             return None
 
@@ -145,12 +178,22 @@ class _GuardedHandlers(grpc.GenericRpcHandler):
 
 
 def grant_of(gate: Gate | None, context: grpc.ServicerContext) -> Grant | None:
-    """Give what the token of a call admits to that was let in; None without a gate.
+    """Give what the caller may do of a call that was let in; None without a gate.
 
     Raises:
         Unauthenticated: If it is no more.
     """
-    return None if gate is None else gate.grant_of(context.invocation_metadata())
+    if gate is None:
+        return None
+    return gate.grant_of(context.invocation_metadata(), functools.partial(_certificate_of, context))
+
+
+def _certificate_of(context: grpc.ServicerContext) -> str:
+    return shown_certificate(context.peer(), context.invocation_metadata(), context.auth_context)
+
+
+def _peer_of(context: grpc.ServicerContext) -> str:
+    return believed_peer(context.peer(), context.invocation_metadata())
 
 
 @contextlib.contextmanager

@@ -88,9 +88,7 @@ class GrpcServer:
         self._pools = pools = Pools.of(settings)
         self._hostile = HostileConnections(self._end_connection)
         self._gate = open_gate(
-            settings.tokens,
-            closed_health=settings.closed_health,
-            on_reload=lambda holds: count_in_process(places.TOKENS_READ if holds else places.TOKENS_NOT_READ),
+            settings, lambda holds: count_in_process(places.TOKENS_READ if holds else places.TOKENS_NOT_READ)
         )
         self._access = None if self._gate is None else CallAccess(self._gate, self._hostile.thread)
         make_serving_lasting()
@@ -267,8 +265,8 @@ class GrpcServer:
         access.end_revoked()
         self._transport.end_revoked()
         table = used_table()
-        for name, usage in gate.grants():
-            counts = table.row(*places.row_of_token(name))
+        for name, grant in gate.grants():
+            counts, usage = table.row(*places.row_of_token(name)), grant.usage
             counts[places.TOKEN_REQUESTS], counts[places.TOKEN_LIMITED] = usage.requests, usage.limited
 
     def _activity(self) -> Activity:

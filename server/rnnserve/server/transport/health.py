@@ -20,6 +20,7 @@ from rnnserve.server.access.gate import Gate
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, NotFound
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.transport.call_access import grant_of
 
 __all__ = ["HEALTH_SERVICE", "HealthService"]
 
@@ -105,7 +106,7 @@ class HealthService:
         except DecodeError:
             raise InvalidRequest("not a grpc.health.v1.HealthListRequest") from None
         response = health_pb2.HealthListResponse()
-        grant = None if self._gate is None else self._gate.grant_of(context.invocation_metadata())
+        grant = grant_of(self._gate, context)
         for name in (*self._names, *[name for name in self._models() if grant is None or grant.is_for(name)]):
             response.statuses[name].status = self._status(name)
         return response.SerializeToString()
@@ -140,8 +141,7 @@ class HealthService:
 
     def _check_access(self, name: str, context: grpc.ServicerContext) -> None:
         """Check that a caller may ask for a service: for others than the server's own, as for inference."""
-        if self._gate is not None and name not in self._names:
-            grant = self._gate.grant_of(context.invocation_metadata())
+        if name not in self._names and (grant := grant_of(self._gate, context)) is not None:
             grant.check(Need.INFER)
             grant.check_model(name)
 

@@ -7,7 +7,6 @@ import grpc
 from rnnserve.protos.access_table import Need
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE
 from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.refusals import Unauthenticated
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.flood_guard import (
@@ -116,7 +115,7 @@ class LaneTransport(Lane):
         """End the streams whose tokens do not admit to them any more."""
         for stream in list(self._streams):
             if stream.grant is not None and not stream.grant.admits(Need.INFER):
-                stream.end(Unauthenticated())
+                stream.end(stream.grant.refusal())
 
     def end(self, deadline: float, /) -> list[str]:
         """Wait for the lane's last answer, and for the last large request."""

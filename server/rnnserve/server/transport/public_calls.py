@@ -9,7 +9,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos.access_table import INFERENCE, METHODS, Need
-from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.grant import Grant
 from rnnserve.server.batching.lateness import cancelled, check_unread
 from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed

@@ -6,7 +6,8 @@ ended. `supervisor_link` is a worker's end of the pipes, `messages` is what both
 sockets by which workers ask each other for kept states; `signals` receives those of the process; `pulse` says whether
 requests make progress.
 
-Imports `protocol`, `repository`, `process`, `counting`, `errors`, `error_texts` and `rnnserve.common`; no gRPC.
+Imports `protocol`, `repository`, `process`, `counting`, `access`, `errors`, `error_texts` and `rnnserve.common`;
+no gRPC.
 
 Threads: `peers`, `signals`, `supervisor_link`.
 

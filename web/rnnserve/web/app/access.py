@@ -24,7 +24,7 @@ _OPEN_SECONDS = 5.0
 
 _MOST_KEPT = 4096
 
-_WITHOUT_SERVER = ("document", "reference", "page", "static")
+_WITHOUT_SERVER = ("document", "reference")
 """Routes that are answered where no server can be asked, too: what they tell of one, they have to ask it for."""
 
 
@@ -38,19 +38,19 @@ class FrontAccess:
             clock: Clock, in seconds.
         """
         self._clock = clock
-        self._kept: dict[tuple[str, str, str], float] = {}  # until when, by route, model and the header
+        self._kept: dict[tuple[str, str, tuple[bytes, str]], float] = {}  # until when, by route, model and credentials
         self._open_until = 0.0
 
-    def has_let_in(self, route: str, model: str, authorization: str) -> bool:
+    def has_let_in(self, route: str, model: str, credentials: tuple[bytes, str]) -> bool:
         """Whether the server has let in a moment ago what asked for the same.
 
         Args:
             route: Name of the route.
             model: Name of the model; empty for none.
-            authorization: The header; empty for none.
+            credentials: Token and certificate of the client (`Exchange.credentials`).
         """
         at = self._clock()
-        return at < self._open_until or at < self._kept.get((route, model, authorization), 0.0)
+        return at < self._open_until or at < self._kept.get((route, model, credentials), 0.0)
 
     async def check(self, route: str, exchange: Exchange) -> None:
         """Ask the server about a request that has found its route.
@@ -62,13 +62,13 @@ class FrontAccess:
         Raises:
             RestError: If the client may not ask for it, in the server's words; or if no server answers that has to.
         """
-        if ROUTES[route] is Need.HEALTH:
-            return  # its only question is put to the server, which decides
+        if ROUTES[route] in (Need.OPEN, Need.HEALTH):
+            return  # it asks the server nothing, or one question, which the server decides
         if sum(name == b"authorization" for name, _ in exchange.scope["headers"]) > 1:
             raise bad_request("the header authorization comes twice")
         model = exchange.parameter("model")
-        authorization = exchange.headers.get(b"authorization", b"").decode("latin-1")
-        if self.has_let_in(route, model, authorization):
+        credentials = exchange.credentials
+        if self.has_let_in(route, model, credentials):
             return
         context = exchange.context()
         asked = [(ROUTE, route)]
@@ -88,4 +88,4 @@ class FrontAccess:
             return
         if len(self._kept) >= _MOST_KEPT:
             self._kept.clear()
-        self._kept[route, model, authorization] = self._clock() + _KEPT_SECONDS
+        self._kept[route, model, credentials] = self._clock() + _KEPT_SECONDS

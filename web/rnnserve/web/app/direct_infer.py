@@ -10,11 +10,11 @@ import re
 from collections.abc import Collection, Mapping
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import AUTHORIZATION, PEER, REQUEST_ID
+from rnnserve.protos.protocol_words import AUTHORIZATION, REQUEST_ID
 from rnnserve.web.app.access import FrontAccess
 from rnnserve.web.app.bodies import BodyReader, read_header_length
 from rnnserve.web.app.edge import check_host, defect_of, error_answer, request_id_of
-from rnnserve.web.app.exchange import Answer, forwarded_headers, name_of_peer
+from rnnserve.web.app.exchange import Answer, forwarded_headers, name_of_peer, said_of_client
 from rnnserve.web.app.infer import ANSWERED, written_answer
 from rnnserve.web.app.large_answers import LARGE_ANSWER
 from rnnserve.web.app.request_log import RequestLog, RequestWords
@@ -119,7 +119,7 @@ class DirectInfer:
     def begin(self, plan: InferPlan, body: bytes, reply: DirectReply) -> "_Call | None":
         """Begin to answer; None where the request is to go the general way."""
         if self._access is not None and not self._access.has_let_in(
-            "infer", plan.model, dict(plan.forwarded).get(AUTHORIZATION, "")
+            "infer", plan.model, (dict(plan.forwarded).get(AUTHORIZATION, "").encode(), reply.certificate)
         ):
             return None
         try:
@@ -129,8 +129,8 @@ class DirectInfer:
         request_id = plan.request_id or request_id_of({})
         metadata = [(REQUEST_ID, request_id), *plan.forwarded]
         if self._upstream.trusts_peer and reply.client is not None:
-            metadata.append((PEER, name_of_peer(reply.client)))
-        context = CallContext(tuple(metadata), self._timeout, bool(plan.forwarded))
+            metadata += said_of_client(name_of_peer(reply.client), reply.certificate)
+        context = CallContext(tuple(metadata), self._timeout, bool(plan.forwarded or reply.certificate))
         stream = self._upstream.stream_for(context, len(payload))
         if stream is None or not self._bodies.take(len(body)):
             return None

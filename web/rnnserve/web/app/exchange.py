@@ -10,14 +10,16 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import protocol_words as words
 from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.web.app.bodies import BodyReader
 from rnnserve.web.app.large_bodies import read_beside_loop
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.rest.json_text import dump, parse_object
+from rnnserve.web.scope_keys import CERTIFICATE
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
-__all__ = ["Answer", "Exchange", "forwarded_headers", "json_answer", "name_of_peer"]
+__all__ = ["Answer", "Exchange", "forwarded_headers", "json_answer", "name_of_peer", "said_of_client"]
 
 _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
 """Headers that the server sees."""
@@ -93,6 +95,11 @@ class Exchange:
         self._timeout = timeout
 
     @property
+    def credentials(self) -> tuple[bytes, str]:
+        """What the client has shown of who it is: the header authorization, and its certificate; each may be empty."""
+        return self.headers.get(b"authorization", b""), self.scope.get(CERTIFICATE, "")
+
+    @property
     def ending(self) -> asyncio.Event:
         """Set when the front ends: an answer without an end ends then."""
         ending: asyncio.Event = self.scope["rnnserve.ending"]
@@ -142,11 +149,11 @@ class Exchange:
             RestError: If a header cannot be passed on, or is too large.
         """
         metadata = [(REQUEST_ID, self.request_id), *forwarded_headers(self.headers)]
-        has_headers = len(metadata) > 1
         client = self.scope.get("client")
         name = "" if client is None else name_of_peer(client)
-        if name and self.upstream.trusts_peer:
-            metadata.append((PEER, name))
+        believed = said_of_client(name, self.scope.get(CERTIFICATE, "")) if self.upstream.trusts_peer else ()
+        has_headers = len(metadata) > 1 or len(believed) > 1
+        metadata += believed
         return CallContext(tuple(metadata), self._timeout if timeout is None else timeout, has_headers, name)
 
     async def metadata(self) -> pb.ModelMetadataResponse:
@@ -169,6 +176,19 @@ def forwarded_headers(headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
         RestError: If one cannot be passed on.
     """
     return [(name.decode(), _text(name, headers[name])) for name in _FORWARDED if name in headers]
+
+
+def said_of_client(name: str, certificate: str) -> tuple[tuple[str, str], ...]:
+    """Give what a server that believes this front is told of a client.
+
+    Args:
+        name: Name of its connection; empty where it is not known: then nothing else is said of it, either.
+        certificate: Certificate that it has shown, in DER and base64; empty for none.
+    """
+    if not name:
+        return ()
+    peer = (PEER, name)  # the last: that is where a server looks for it
+    return ((words.CERTIFICATE, certificate), peer) if certificate else (peer,)
 
 
 @functools.lru_cache(_CACHED)

@@ -26,7 +26,7 @@ class LiveNumbers:
     """Samples the server, and tells every tab."""
 
     def __init__(self) -> None:
-        self._samplers: dict[bytes, _Sampler] = {}
+        self._samplers: dict[tuple[bytes, str], _Sampler] = {}
 
     async def stream(self, exchange: Exchange) -> Answer:
         """Give events without an end, one a sample.
@@ -46,7 +46,7 @@ class LiveNumbers:
         )
 
     async def _events(self, exchange: Exchange, first: bytes) -> AsyncGenerator[bytes, None]:
-        who = exchange.headers.get(b"authorization", b"")
+        who = exchange.credentials
         sampler = self._samplers.get(who)
         if sampler is None:
             sampler = self._samplers[who] = _Sampler(exchange)

@@ -2,13 +2,18 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
+from rnnserve.protos.protocol_words import AUTHORIZATION, CERTIFICATE, PEER
 from rnnserve.web.app.exchange import Answer, Exchange
 from rnnserve.web.app.routes import Handler
 from rnnserve.web.errors import RestError
 
 __all__ = ["metrics_of"]
+
+_TOLD = (AUTHORIZATION, CERTIFICATE, PEER)
+"""What the server is told of who asks."""
 
 _SECONDS = 5.0
 _MOST_BYTES = 64 << 20
@@ -27,25 +32,24 @@ def metrics_of(socket: Path | None) -> Handler:
             raise RestError(404, "this front has no metrics: ask its servers (rnnserve serve --metrics-port)")
         try:
             async with asyncio.timeout(_SECONDS):
-                status, kind, body = await _ask(socket, exchange.headers.get(b"authorization", b""))
+                status, headers, body = await _ask(socket, exchange.context().metadata)
         except (OSError, TimeoutError, ValueError):
             raise RestError(503, "the server does not say its metrics: it starts, or has ended") from None
         if status != 200:
-            raise RestError(
-                status,
-                body.decode("utf-8", "replace").strip(),
-                headers={"www-authenticate": "Bearer"} if status == 401 else {},
-            )
-        return Answer(body, content_type=kind)
+            kept = {"www-authenticate": "Bearer"} if status == 401 else {}
+            if "retry-after" in headers:
+                kept["retry-after"] = headers["retry-after"]
+            raise RestError(status, body.decode("utf-8", "replace").strip(), headers=kept)
+        return Answer(body, content_type=headers["content-type"])
 
     return metrics
 
 
-async def _ask(socket: Path, authorization: bytes) -> tuple[int, str, bytes]:
+async def _ask(socket: Path, metadata: Sequence[tuple[str, str]]) -> tuple[int, dict[str, str], bytes]:
     reader, writer = await asyncio.open_unix_connection(str(socket), limit=_MOST_BYTES)
     try:
-        said = b"Authorization: %s\r\n" % authorization if authorization else b""
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n%s\r\n" % said)
+        said = "".join(f"{name}: {value}\r\n" for name, value in metadata if name in _TOLD)
+        writer.write(f"GET /metrics HTTP/1.1\r\nHost: metrics\r\n{said}\r\n".encode("latin-1"))
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
     finally:
         writer.close()
@@ -54,6 +58,6 @@ async def _ask(socket: Path, authorization: bytes) -> tuple[int, str, bytes]:
     status, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     code = int(status.split(" ")[1]) if status.startswith("HTTP/1.1 ") else 0
-    if code not in (200, 401, 403) or len(body) != int(headers.get("content-length", -1)):
+    if code not in (200, 401, 403, 429) or len(body) != int(headers.get("content-length", -1)):
         raise ValueError("no whole answer")
-    return code, headers["content-type"], body
+    return code, headers, body

@@ -33,7 +33,7 @@ class Reference:
 
     def __init__(self, routes: Sequence[RouteEntry]) -> None:
         self._routes = routes
-        self._kept: dict[tuple[bool, bytes], tuple[float, asyncio.Task[Answer]]] = {}
+        self._kept: dict[tuple[bool, tuple[bytes, str]], tuple[float, asyncio.Task[Answer]]] = {}
 
     async def document(self, exchange: Exchange) -> Answer:
         """Describe every route, with an example of each model that serves."""
@@ -45,7 +45,7 @@ class Reference:
 
     async def _fresh(self, exchange: Exchange, *, is_page: bool) -> Answer:
         """What was made a moment ago, or is being made, for the same credentials; else make it."""
-        who = is_page, exchange.headers.get(b"authorization", b"")
+        who = is_page, exchange.credentials
         now = asyncio.get_running_loop().time()
         found = self._kept.get(who)
         if found is None or now >= found[0]:

@@ -142,7 +142,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # What `rnnserve serve` tells the fronts that it starts.
     for name in ("--listen-fd", "--lifeline-fd", "--counts-fd", "--tls-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--asks-for-tokens", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--asks-for-tokens", "--tells-certificates"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -283,9 +284,15 @@ async def _serve(
         spans=None if traces is None else HttpSpans(traces),
         access=FrontAccess() if args.asks_for_tokens or args.listen_fd is None else None,
     )
+    connection = functools.partial(
+        DirectProtocol,
+        table=ConnectionTable(limits),
+        way=DirectWay(application.direct),
+        tells_certificates=args.tells_certificates,
+    )
     config = uvicorn.Config(
         application,
-        http=functools.partial(DirectProtocol, table=ConnectionTable(limits), way=DirectWay(application.direct)),  # type: ignore[arg-type]
+        http=connection,  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         interface="asgi3",

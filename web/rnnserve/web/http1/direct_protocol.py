@@ -18,6 +18,8 @@ from uvicorn.server import ServerState
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.known_heads import HeadPlanner, KnownHeads
 from rnnserve.web.http1.protocol import FrontProtocol
+from rnnserve.web.http1.tls_handshakes import shown_certificate
+from rnnserve.web.scope_keys import CERTIFICATE
 
 __all__ = ["DirectCall", "DirectProtocol", "DirectReply", "DirectRoute", "DirectWay"]
 
@@ -33,6 +35,10 @@ class DirectReply(Protocol):
     @property
     def client(self) -> tuple[str, int] | None:
         """Address and port of the client."""
+
+    @property
+    def certificate(self) -> str:
+        """The certificate that it has shown, in DER and base64; empty for none."""
 
     def reply(self, status: int, fields: bytes, body: bytes, /) -> None:
         """Write the answer.
@@ -122,14 +128,29 @@ class DirectProtocol(FrontProtocol):
         *,
         table: ConnectionTable,
         way: DirectWay,
+        tells_certificates: bool = False,
     ) -> None:
-        """As uvicorn does; `table` has all connections, and their bounds."""
+        """As uvicorn does; `table` has all connections, and their bounds. Certificates are told where that is asked."""
         super().__init__(config, server_state, app_state, _loop, table=table)
+        self._tells_certificates = tells_certificates
+        self.certificate = ""  # that the client has shown
         self._way = way
         self._start = way.route.method + b" "
         self._direct: _DirectCycle | None = None
         self._known_head = b""  # a head whose body has not come
         self._later = b""  # what came after the request in hand
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, unless there are too many."""
+        if self._tells_certificates:
+            self.certificate = shown_certificate(transport)
+        super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        if self.certificate:
+            self.scope[CERTIFICATE] = self.certificate  # type: ignore[literal-required]  # for the application
 
     def data_received(self, data: bytes) -> None:
         """Answer at once what can be; parse all else."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from rnnserve.client.errors import from_rpc_error
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.statuses import NO_SERVER_HEADERS, NOT_CONNECTED, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
@@ -60,7 +61,7 @@ class Answers:
         said = error.details() or ""
         if error.code() is not grpc.StatusCode.UNAVAILABLE or not said.startswith(NOT_CONNECTED):
             self._is_lost = False
-            return error_of_status(error.code(), said)
+            return error_of_status(error.code(), said, from_rpc_error(error).retry_after)
         if not self._is_lost:
             self._is_lost = True  # a line for each request would say no more
             _log.warning("no server answers: %s", said)

@@ -181,7 +181,7 @@ class ExchangeStream:
                 if found is None:
                     continue
                 if entry.status:
-                    found[0].failed(error_of_status(_CODES[entry.status], entry.message))
+                    found[0].failed(error_of_status(_CODES[entry.status], entry.message, entry.retry_after))
                 else:
                     found[0].answered(entry.response)
 

@@ -2,9 +2,10 @@
 
 NOT_FOUND 404, UNIMPLEMENTED 501, INTERNAL 500 and, for what has no better one, 400 are Triton's choices. Not Triton's:
 429 for RESOURCE_EXHAUSTED and 504 for DEADLINE_EXCEEDED, which clients and proxies act upon; 401 and 403. With 429 and
-503 goes Retry-After: the same request may succeed a little later.
+503 goes Retry-After: the same request may succeed a little later, or after as long as the server says.
 """
 
+import math
 from types import MappingProxyType
 
 import grpc
@@ -43,17 +44,18 @@ _STATUSES = MappingProxyType(
 )
 
 
-def error_of_status(code: grpc.StatusCode, message: str) -> RestError:
+def error_of_status(code: grpc.StatusCode, message: str, retry_after: float | None = None) -> RestError:
     """Make the error that a client of HTTP is told, of a request that the server has refused.
 
     Args:
         code: The call's status; not OK.
         message: Message of the server, passed on as it is.
+        retry_after: Seconds after which the server asks for another attempt; 0 or None where it says nothing of that.
     """
     status = _STATUSES.get(code, 400)
     headers: dict[str, str] = {}
     if status in (429, 503):
-        headers["retry-after"] = str(RETRY_SECONDS)
+        headers["retry-after"] = str(math.ceil(retry_after or RETRY_SECONDS))
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
     return RestError(status, message or code.name, headers=headers, is_of_server=True)

@@ -1,6 +1,7 @@
 // Asks the server. A token is kept in this variable alone: not in the address, not in storage.
 
 let token = "";
+let onRefused = () => {};
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -9,19 +10,32 @@ export class Refused extends Error {
   }
 }
 
+export function isToken(text) {
+  return /^[!-~]+$/.test(text);
+}
+
 export function useToken(text) {
-  token = text.trim();
+  token = text;
+}
+
+// Has a function told of each request that is refused for its token: with the error, and whether there was one.
+export function whenRefused(tell) {
+  onRefused = tell;
 }
 
 export async function ask(path, options = {}) {
   const headers = { ...options.headers };
-  if (token) headers.Authorization = `Bearer ${token}`;
+  const hadToken = token !== "";
+  if (hadToken) headers.Authorization = `Bearer ${token}`;
   const reply = await fetch(path, { ...options, headers });
   if (!reply.ok) {
     const text = await reply.text();
     let said = text;
     try { said = JSON.parse(text).error ?? text; } catch { /* it is no JSON: it is shown as it is */ }
-    throw new Refused(reply.status, said || `HTTP ${reply.status}`);
+    const error = new Refused(reply.status, said || `HTTP ${reply.status}`);
+    error.isOfToken = reply.status === 401 || (reply.status === 403 && hadToken);
+    if (error.isOfToken) onRefused(error, hadToken);
+    throw error;
   }
   return reply;
 }

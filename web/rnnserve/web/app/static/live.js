@@ -32,6 +32,7 @@ async function follow(onSample, onError, signal) {
     } catch (error) {
       if (signal.aborted) return;
       onError(error.message);
+      if (error.isOfToken) return; // another one is asked for, with which it begins again
     }
     await new Promise((go) => setTimeout(go, AGAIN_MILLISECONDS));
   }

@@ -1,12 +1,13 @@
 // The page: asks what serves, shows one model at a time, and keeps its numbers alive.
 
-import { askJson, useToken } from "./api.js";
+import { askJson, isToken, useToken, whenRefused } from "./api.js";
 import { element } from "./dom.js";
 import { watch } from "./live.js";
 import { showModel } from "./model.js";
 
 const problem = document.getElementById("problem");
 const tokenForm = document.getElementById("token");
+const tokenText = document.getElementById("token-text");
 const list = document.getElementById("models");
 const place = document.getElementById("model");
 
@@ -15,9 +16,25 @@ let shown = null;
 
 tokenForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  useToken(document.getElementById("token-text").value);
+  const text = tokenText.value.trim();
+  if (!isToken(text)) {
+    problem.textContent = "That is no token: one is a single word of letters, digits and signs.";
+    return;
+  }
+  tokenText.value = "";
   tokenForm.hidden = true;
+  problem.textContent = "";
+  useToken(text);
   start();
+});
+whenRefused((error, hadToken) => {
+  if (error.status === 401) {
+    problem.textContent = hadToken ? "This token is not known to the server: it is mistyped, revoked, or has ended." : "";
+  } else {
+    problem.textContent = `This token is not enough: ${error.message}`;
+  }
+  document.getElementById("further").hidden = true; // a browser sends no token with a link
+  tokenForm.hidden = false;
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the part after "#" names a model
@@ -35,9 +52,10 @@ async function start() {
     show(false);
     watch((sample) => shown?.live(sample), (error) => shown?.silent(error));
   } catch (error) {
-    problem.textContent = error.message;
+    if (tokenForm.hidden) problem.textContent = error.message;
+    if (error.status === 429) tokenForm.hidden = false; // too many wrong tokens: a right one is let in
+    list.replaceChildren();
     place.replaceChildren();
-    tokenForm.hidden = error.status !== 401;
   }
 }
 

@@ -1,0 +1,94 @@
+"""What a caller may do, by the row of the file that is its own."""
+
+from collections.abc import Callable
+
+from rnnserve.protos.access_table import Need
+from rnnserve.server.access.refusals import PermissionDenied, Unauthenticated
+from rnnserve.server.access.tokens_file import Token
+from rnnserve.server.access.usage import Usage
+
+__all__ = ["Grant"]
+
+
+class Grant:
+    """What a token, or a certificate, admits to, now: it is asked again, since the file may say something else by then.
+
+    Any thread may ask it.
+
+    Attributes:
+        token: What the file says of it; None where that has it no more.
+        is_for_all: Whether the file has it, for all models: then no request's model needs a look.
+        usage: What its requests take.
+        refusal: The error of who is not known.
+    """
+
+    __slots__ = ("_clock", "is_for_all", "refusal", "token", "usage")
+
+    def __init__(self, token: Token, clock: Callable[[], float], usage: Usage, refusal: type[Unauthenticated]) -> None:
+        self.token: Token | None
+        self.set(token)
+        self.usage = usage
+        self._clock = clock
+        self.refusal = refusal
+
+    def set(self, token: Token | None) -> None:
+        """Say from now on what the file says of it; None where that has it no more."""
+        self.token = token
+        self.is_for_all = token is not None and token.models is None
+
+    @property
+    def holder(self) -> str:
+        """Name of its row; empty where the file has it no more."""
+        return "" if self.token is None else self.token.name
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the file has it, and it has not expired."""
+        return self._valid() is not None
+
+    def valid_token(self) -> Token:
+        """Give what the file says of it.
+
+        Raises:
+            Unauthenticated: If it is no more, or has expired.
+        """
+        token = self._valid()
+        if token is None:
+            raise self.refusal(is_wrong=True)
+        return token
+
+    def check(self, need: Need) -> None:
+        """Check that it has a role that is needed.
+
+        Raises:
+            PermissionDenied: If it does not.
+            Unauthenticated: If it is no more, or has expired.
+        """
+        if not self.valid_token().has_role(need):
+            raise PermissionDenied.of_role(need)
+
+    def check_model(self, name: str) -> None:
+        """Check that it is for a model, whether or not there is one of that name.
+
+        Raises:
+            PermissionDenied: If it is not.
+            Unauthenticated: If it is no more, or has expired.
+        """
+        if not self.valid_token().is_for(name):
+            raise PermissionDenied.of_model()
+
+    def admits(self, need: Need) -> bool:
+        """Tell whether it is valid, and has a role that is needed."""
+        token = self._valid()
+        return token is not None and token.has_role(need)
+
+    def is_for(self, name: str) -> bool:
+        """Tell whether it is valid, and for a model."""
+        token = self._valid()
+        return token is not None and token.is_for(name)
+
+    def _valid(self) -> Token | None:
+        token = self.token
+        if token is None or (token.not_after is not None and token.not_after <= self._clock()):
+            return None
+        return token

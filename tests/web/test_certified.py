@@ -1,0 +1,191 @@
+"""`rnnserve serve --client-roles` as people run it: HTTP, metrics, our own clients, workers."""
+
+import contextlib
+import http.client
+import json
+import re
+import ssl
+import subprocess
+
+import numpy as np
+import pytest
+
+from rnnserve.cli import main
+from rnnserve.client import Client, PermissionDenied, Unauthenticated
+from rnnserve.protos.access_table import ROUTES, Need
+from support.certificates import write_certificates
+from support.client_certificates import ClientAuthority, role_row
+from support.http_ways import BODIES, BODY, SIMPLE, WAYS
+from support.served_process import serve_repository
+from support.serving import RNNSERVE
+from support.waiting import PATIENCE, until
+
+INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
+KINDS = ("infer", "metrics", "admin")
+
+
+class CertifiedFront:
+    def __init__(self, process, address, folder, roles, options):
+        self.process, self.address, self.folder, self.roles, self.options = process, address, folder, roles, options
+
+    def context(self, kind):
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        context.load_cert_chain(self.folder / f"{kind}.pem", self.folder / f"{kind}.key")
+        return context
+
+    def connect(self, kind):
+        host, _, port = self.address.partition(":")
+        return contextlib.closing(
+            http.client.HTTPSConnection(host, int(port), timeout=PATIENCE, context=self.context(kind))
+        )
+
+    def ask(self, kind, path, method="GET", body=None, headers=None):
+        with self.connect(kind) as connection:
+            return self.ask_on(connection, path, method, body, headers)
+
+    def ask_on(self, connection, path, method="GET", body=None, headers=None):
+        connection.request(method, path, body, headers or {})
+        reply = connection.getresponse()
+        endless = reply.getheader("content-type") == "text/event-stream"
+        return reply.status, (reply.read1(1 << 16) if endless else reply.read())
+
+    def client(self, kind):
+        return Client(
+            f"grpcs://{self.process.address}",
+            tls_ca=self.folder / "ca.pem",
+            tls_certificate=self.folder / f"{kind}.pem",
+            tls_key=self.folder / f"{kind}.key",
+        )
+
+
+@contextlib.contextmanager
+def certified_process(repository, folder, *more):
+    authority, files = ClientAuthority(), write_certificates(folder)
+    (folder / "clients.pem").write_bytes(authority.pem)
+    roles = folder / "roles.toml"
+    roles.write_text(
+        "".join(role_row(kind, f"CN={kind}", kind) for kind in KINDS)
+        + role_row("elsewhere", "uri:urn:elsewhere", "infer", 'models = ["another_model"]')
+    )
+    for kind in (*KINDS, "stranger"):
+        authority.issue(f"CN={kind}").write(folder, kind)
+    authority.issue("CN=x", ["urn:elsewhere"]).write(folder, "elsewhere")
+    options = ["--tls-certificate", files.server, "--tls-key", files.key(files.server)]
+    options += ["--tls-client-ca", folder / "clients.pem", "--client-roles", roles, "--provider", "cpu"]
+    words = [str(word) for word in options]
+    with serve_repository(repository, folder / "log", "--http-port", "0", *words, *more) as process:
+        yield CertifiedFront(process, process.http_address(), folder, roles, words)
+        assert "Traceback" not in process.log()
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def certified(repository, tmp_path_factory, request):
+    options = ["--model-control", "explicit", "--load-model", "*", "--transport", request.param]
+    options += ["--max-wrong-tokens", "1000000"]
+    with certified_process(repository, tmp_path_factory.mktemp("certified"), *options) as certified:
+        yield certified
+
+
+@pytest.mark.parametrize(("name", "method", "path"), WAYS)
+def test_no_route_answers_who_may_not(certified, name, method, path):
+    need = ROUTES[name]
+    body = BODIES.get(name, b"{}") if method == "POST" else None
+    status, text = certified.ask("stranger", path, method, body)
+    if need in (Need.HEALTH, Need.OPEN):
+        assert status in (200, 204)
+        return
+    assert status == 401
+    assert SIMPLE.encode() not in text
+    for kind in KINDS:
+        status, text = certified.ask(kind, path, method, body)
+        if kind in need.value:
+            assert status not in (401, 403), (name, kind, status, text)
+        else:
+            assert status == 403, (name, kind, status, text)
+    if SIMPLE in path or "no_such" in path:
+        assert certified.ask("elsewhere", path, method, body)[0] == 403
+
+
+def test_what_one_connection_may_is_not_kept_for_another(certified):
+    """The front keeps for a moment what the server has said, and knows heads by their bytes."""
+    path = f"/v2/models/{SIMPLE}/infer"
+    with contextlib.ExitStack() as stack:
+        connections = {
+            kind: stack.enter_context(certified.connect(kind)) for kind in ("infer", "stranger", "metrics", "elsewhere")
+        }
+        expected = {"infer": 200, "stranger": 401, "metrics": 403, "elsewhere": 403}
+        for _ in range(10):
+            for kind, connection in connections.items():
+                assert certified.ask_on(connection, path, "POST", BODY)[0] == expected[kind]
+        for path in ("/docs", "/openapi.json", "/page/live"):
+            assert certified.ask("infer", path)[0] == 200
+            assert certified.ask("stranger", path)[0] == 401
+        docs = {kind: certified.ask(kind, "/openapi.json")[1] for kind in ("infer", "elsewhere")}
+        assert b"direction_simple" in docs["infer"]
+        assert b"direction_simple" not in docs["elsewhere"]
+
+
+def test_what_a_client_says_of_itself_means_nothing(certified):
+    text = re.sub(r"-----[^-]+-----|\s", "", (certified.folder / "admin.pem").read_text())
+    for name in ("rnnserve-certificate", "X-SSL-Client-Cert", "X-Forwarded-Client-Cert", "Authorization"):
+        for path in ("/metrics", "/v2", f"/v2/models/{SIMPLE}"):
+            assert certified.ask("stranger", path, headers={name: text.replace("\n", "")})[0] == 401
+
+
+def test_metrics_count_by_the_row(certified):
+    def count():
+        found = re.search(
+            rb'rnnserve_token_requests_total\{token="infer"\} (\d+)', certified.ask("metrics", "/metrics")[1]
+        )
+        return int(found[1]) if found else -1
+
+    until(lambda: count() >= 0)
+    before = count()
+    for _ in range(3):
+        assert certified.ask("infer", f"/v2/models/{SIMPLE}/infer", "POST", BODY)[0] == 200
+    until(lambda: count() >= before + 3)
+
+
+def test_our_clients(certified):
+    with certified.client("infer") as client:
+        assert client.infer(SIMPLE, INPUTS)
+        with client.session(SIMPLE) as session:
+            assert session.step([0.0, 0.0])
+    with certified.client("stranger") as client, pytest.raises(Unauthenticated, match="client certificate is needed"):
+        client.infer(SIMPLE, INPUTS)
+    with certified.client("elsewhere") as client, pytest.raises(PermissionDenied):
+        client.infer(SIMPLE, INPUTS)
+
+
+def test_the_file_is_read_again(repository, tmp_path):
+    with certified_process(repository, tmp_path, "--workers", "2") as certified:
+        assert certified.ask("infer", "/v2")[0] == 200
+        assert certified.ask("stranger", "/v2")[0] == 401
+        certified.roles.write_text(role_row("a", "CN=stranger", "metrics"))
+        until(lambda: certified.ask("stranger", "/metrics")[0] == 200)
+        until(lambda: certified.ask("infer", "/v2")[0] == 401)
+
+
+def test_doctor_and_the_printed_configuration_know_it(certified, capsys):
+    command = [str(certified.process.repository), *certified.options, "--no-http", "--grpc-port", "0"]
+    assert main(["serve", *command, "--print-config"]) == 0
+    assert f'client_roles = "{certified.roles}"' in capsys.readouterr().out
+    assert main(["doctor", *command, "--json"]) == 0
+    found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["access"]["level"] == "ok"
+    assert "the file of client roles" in found["access"]["said"]
+    assert main(["doctor", *command, "--metrics-port", "0", "--json"]) == 1
+    found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert (found["access"]["level"], "--tokens" in found["access"]["said"]) == ("problem", True)
+
+
+def test_a_combination_that_cannot_work_stops_the_start(certified):
+    command = [str(RNNSERVE), "serve", str(certified.process.repository), "--grpc-port", "0", "--no-http"]
+    for options, said in (
+        ([*certified.options, "--metrics-port", "0"], "--metrics-port is without TLS"),
+        (["--client-roles", str(certified.roles)], "--client-roles needs --tls-client-ca"),
+        ([*certified.options, "--tokens", str(certified.roles)], "exclude each other"),
+    ):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+        assert done.returncode in (1, 2)
+        assert said in done.stderr
