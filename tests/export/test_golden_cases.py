@@ -209,6 +209,9 @@ class Choosy:
     def exact(self, inputs):
         return self._reference.exact(self._checked(inputs))
 
+    def moved(self, inputs):
+        return self._reference.moved(self._checked(inputs))
+
 
 @pytest.mark.parametrize("rows_apart", [False, True])
 def test_values_for_which_the_module_raises_leave_the_others(rows_apart):

@@ -1,5 +1,7 @@
 """A parameter that takes several tensors, as the states of nn.LSTM, is described by a dict: the error says so."""
 
+from typing import Any
+
 import pytest
 from torch import nn
 
@@ -27,7 +29,7 @@ def test_states_that_are_one_parameter_are_described_by_a_dict(module, pair):
     said = rf'^inputs names "h_0", which is no .*: "{pair}": {{"h_0": Floats\(…\), "c_0": Floats\(…\)}}$'
     with pytest.raises(WrongArguments, match=said):
         describe_model(Publication(module.eval(), "model", {"x" if pair == "state" else "input": X, **states}, outputs))
-    described = {"x" if pair == "state" else "input": X, pair: states}
+    described: dict[str, Any] = {"x" if pair == "state" else "input": X, pair: states}
     assert [tensor.name for tensor in describe_model(Publication(module, "model", described, outputs)).inputs][1:] == [
         *states
     ]
