@@ -27,6 +27,7 @@ EXPORTED = {
         "scan",
         "script",
         "script_bytes",
+        "seal_with",
     ],
     "rnnserve.export.commands": None,
     "rnnserve.export.parity": [
