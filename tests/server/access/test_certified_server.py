@@ -19,6 +19,7 @@ from support.certificates import write_certificates
 from support.client_certificates import ClientAuthority, role_row
 from support.inference_requests import request
 from support.tokens import bearer, tokens_in, write_whole
+from support.unsent_messages import statuses_before_a_message
 from support.waiting import until
 
 SIMPLE = "direction_simple"
@@ -142,20 +143,8 @@ def test_a_token_means_nothing(certified, tmp_path):
 
 
 def test_refused_before_the_message_arrives(certified):
-    never = threading.Event()
-
-    def messages():
-        never.wait(20)
-        yield b""
-
-    try:
-        for method in (f"{INFERENCE}ModelInfer", f"{INFERENCE}ModelStreamInfer", f"{INFERENCE}RepositoryModelLoad"):
-            call = certified.channels["stranger"].stream_stream(method)(messages(), timeout=10)
-            with pytest.raises(grpc.RpcError) as refused:
-                next(call)
-            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    finally:
-        never.set()
+    methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "RepositoryModelLoad")]
+    assert statuses_before_a_message(certified.channels["stranger"], methods) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
 def test_models_of_a_certificate(certified):

@@ -6,18 +6,6 @@ from rnnserve.server.access import failures
 from rnnserve.server.access.failures import FailedAttempts
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 def test_the_wait_grows_up_to_its_most(clock):
     attempts = FailedAttempts(2, clock)
     waits = []

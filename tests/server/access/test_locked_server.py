@@ -26,6 +26,7 @@ from support.inference_requests import request
 from support.left_behind import NothingLeft
 from support.sequence_requests import eventually, raw, step, walk
 from support.tokens import add_limited, bearer, tokens_in, write_whole
+from support.unsent_messages import statuses_before_a_message
 from support.waiting import until
 
 SIMPLE = "direction_simple"
@@ -113,20 +114,8 @@ def test_no_method_answers_who_may_not(locked, method, way):
 
 
 def test_refused_before_the_message_arrives(locked):
-    never = threading.Event()
-
-    def messages():
-        never.wait(20)
-        yield b""
-
-    try:
-        for method in (f"{INFERENCE}ModelInfer", f"{INFERENCE}ModelStreamInfer", f"{INFERENCE}RepositoryModelLoad"):
-            call = locked.channels["port"].stream_stream(method)(messages(), timeout=10)
-            with pytest.raises(grpc.RpcError) as refused:
-                next(call)
-            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    finally:
-        never.set()
+    methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "RepositoryModelLoad")]
+    assert statuses_before_a_message(locked.channels["port"], methods) == {grpc.StatusCode.UNAUTHENTICATED}
 
 
 @pytest.mark.parametrize(

@@ -16,18 +16,6 @@ from rnnserve.server.access.usage import Usage
 from support.tokens import add_limited, bearer, tokens_in
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def memories():
     """The same memory as three processes see it."""
