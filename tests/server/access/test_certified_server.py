@@ -15,11 +15,11 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, METHODS, Need
 from rnnserve.protos.protocol_words import CERTIFICATE, FRONT_EXCHANGE, PEER, TOKENS
 from rnnserve.server import Server, Settings
+from support.any_method import ask_any, statuses_before_a_message
 from support.certificates import write_certificates
 from support.client_certificates import ClientAuthority, role_row
 from support.inference_requests import request
 from support.tokens import bearer, tokens_in, write_whole
-from support.unsent_messages import statuses_before_a_message
 from support.waiting import until
 
 SIMPLE = "direction_simple"
@@ -42,17 +42,6 @@ class Certified:
         credentials = grpc.ssl_channel_credentials(self._server_ca, identity.key, identity.certificate)
         options = [("grpc.use_local_subchannel_pool", 1)]
         return grpc.secure_channel(f"localhost:{self.server.port}", credentials, options)
-
-    def ask(self, channel, method, body=b"", metadata=()):
-        calls = channel.stream_stream(method)(iter([body]), metadata=metadata, timeout=5)
-        try:
-            first = next(iter(calls), None)
-            if first is not None:
-                calls.cancel()
-                return grpc.StatusCode.OK, "", first
-            return calls.code(), calls.details(), None
-        except grpc.RpcError as error:
-            return error.code(), error.details(), None
 
 
 @contextlib.contextmanager
@@ -115,9 +104,9 @@ def test_no_method_answers_who_may_not(certified, method, way):
     need, body = METHODS[method], body_of(method)
     for kind in (*KINDS, "stranger"):
         if way == "port":
-            code, said, _ = certified.ask(certified.channels[kind], method, body)
+            code, said, _ = ask_any(certified.channels[kind], method, body)
         else:
-            code, said, _ = certified.ask(certified.socket, method, body, told(certified.identities[kind]))
+            code, said, _ = ask_any(certified.socket, method, body, told(certified.identities[kind]))
         if need is Need.HEALTH or (kind in need.value):
             assert code not in DENIED, (method, kind, code, said)
         else:
@@ -125,20 +114,20 @@ def test_no_method_answers_who_may_not(certified, method, way):
             assert code.name == expected, (method, kind, code, said)
             assert SIMPLE not in said
     if way == "socket" and need is not Need.HEALTH:
-        assert certified.ask(certified.socket, method, body)[0] is grpc.StatusCode.UNAUTHENTICATED
+        assert ask_any(certified.socket, method, body)[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_what_a_client_says_of_a_certificate_means_nothing_on_the_port(certified):
     for method in (f"{INFERENCE}ModelInfer", f"{INFERENCE}ModelStreamInfer", f"{INFERENCE}ModelConfig"):
         metadata = told(certified.identities["admin"])
-        code, _, _ = certified.ask(certified.channels["stranger"], method, body_of(method), metadata)
+        code, _, _ = ask_any(certified.channels["stranger"], method, body_of(method), metadata)
         assert code is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_token_means_nothing(certified, tmp_path):
     metadata = bearer(tokens_in(tmp_path).admin)
     for kind, expected in (("stranger", grpc.StatusCode.UNAUTHENTICATED), ("infer", grpc.StatusCode.OK)):
-        code, _, _ = certified.ask(certified.channels[kind], f"{INFERENCE}ModelInfer", body_of("/ModelInfer"), metadata)
+        code, _, _ = ask_any(certified.channels[kind], f"{INFERENCE}ModelInfer", body_of("/ModelInfer"), metadata)
         assert code is expected
 
 
@@ -157,7 +146,7 @@ def test_models_of_a_certificate(certified):
         assert "another model" in answer.error_message
     assert not stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
     service = health_pb2.HealthCheckRequest(service=SIMPLE).SerializeToString()
-    code, _, _ = certified.ask(certified.channels["elsewhere"], "/grpc.health.v1.Health/Check", service)
+    code, _, _ = ask_any(certified.channels["elsewhere"], "/grpc.health.v1.Health/Check", service)
     assert code is grpc.StatusCode.PERMISSION_DENIED
     answered = rpc.GRPCInferenceServiceStub(certified.channels["infer"]).ModelInfer(LARGE)
     assert answered.model_name == SIMPLE
@@ -226,5 +215,5 @@ def test_streams_of_a_row_that_is_taken_out_end(repository, tmp_path, transport)
             assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
         assert stays.is_active()
         over.set()
-        code, _, _ = certified.ask(certified.channels["infer"], f"{INFERENCE}ModelInfer", body_of("/ModelInfer"))
+        code, _, _ = ask_any(certified.channels["infer"], f"{INFERENCE}ModelInfer", body_of("/ModelInfer"))
         assert code is grpc.StatusCode.UNAUTHENTICATED

@@ -22,11 +22,11 @@ from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import grpc_server
 from rnnserve.server.transport.call_access import check_rows
+from support.any_method import ask_any, statuses_before_a_message
 from support.inference_requests import request
 from support.left_behind import NothingLeft
 from support.sequence_requests import eventually, raw, step, walk
 from support.tokens import add_limited, bearer, tokens_in, write_whole
-from support.unsent_messages import statuses_before_a_message
 from support.waiting import until
 
 SIMPLE = "direction_simple"
@@ -52,15 +52,7 @@ class Locked:
         """Ask a method of any kind; the status, its words, and the first message."""
         if body is None:
             body = BODIES.get(method.rpartition("/")[2], b"")
-        calls = self.channels[way].stream_stream(method)(iter([body]), metadata=metadata, timeout=timeout)
-        try:
-            first = next(iter(calls), None)
-            if first is not None:
-                calls.cancel()
-                return grpc.StatusCode.OK, "", first
-            return calls.code(), calls.details(), None
-        except grpc.RpcError as error:
-            return error.code(), error.details(), None
+        return ask_any(self.channels[way], method, body, metadata, timeout)
 
     def stub(self, way="port"):
         return rpc.GRPCInferenceServiceStub(self.channels[way])

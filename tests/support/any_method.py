@@ -1,4 +1,4 @@
-"""Calls whose message does not come: what a server says of them before that."""
+"""Calls of a method of any kind, by its name."""
 
 import threading
 
@@ -23,3 +23,16 @@ def statuses_before_a_message(channel, methods):
     finally:
         never.set()
     return statuses
+
+
+def ask_any(channel, method, body=b"", metadata=(), timeout=5.0):
+    """Ask a method of any kind; the status, its words, and the first message, None where there is none."""
+    calls = channel.stream_stream(method)(iter([body]), metadata=metadata, timeout=timeout)
+    try:
+        first = next(iter(calls), None)
+        if first is not None:
+            calls.cancel()
+            return grpc.StatusCode.OK, "", first
+        return calls.code(), calls.details(), None
+    except grpc.RpcError as error:
+        return error.code(), error.details(), None
