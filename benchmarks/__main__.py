@@ -26,7 +26,8 @@ from benchmarks.preparation import (
 )
 from benchmarks.report import render_report
 from benchmarks.run_description import describe_run, is_machine_busy
-from benchmarks.scenarios import ALL_SERVERS, LANE, SCENARIOS, SOAK
+from benchmarks.scenarios import SCENARIOS, SOAK
+from benchmarks.server_names import ALL_SERVERS, LANE
 from benchmarks.server_processes import interrupt_on_signal
 from benchmarks.source_trees import unpack_commit, working_tree
 from benchmarks.token_cost import measure_token_cost

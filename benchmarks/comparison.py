@@ -22,7 +22,8 @@ from benchmarks.metrics import (
 )
 from benchmarks.report import describe_lines, format_metric
 from benchmarks.requests import BenchmarkRequest
-from benchmarks.scenarios import LANE, SCENARIOS, Scenario
+from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.server_names import LANE
 from benchmarks.server_processes import ServerProcess
 from benchmarks.source_trees import SourceTree
 from rnnserve.client.aligned_table import format_aligned_table

@@ -13,7 +13,8 @@ from benchmarks import servers
 from benchmarks.environments import Environment
 from benchmarks.preparation import make_models_of_tree
 from benchmarks.requests import BenchmarkRequest
-from benchmarks.scenarios import LANE, Scenario, server_of_commit
+from benchmarks.scenarios import Scenario
+from benchmarks.server_names import LANE, server_of_commit
 from benchmarks.server_processes import ServerProcess
 from benchmarks.source_trees import SourceTree, unpack_commit
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import scenarios, servers
+from benchmarks import scenarios, server_names, servers
 from benchmarks.answer_check import LOGIT_LIMIT, check_answers
 from benchmarks.errors import LoadGeneratorFailed, WrongAnswer
 from benchmarks.http_requests import HttpRequest, http_request
@@ -91,16 +91,16 @@ def measure_beside_json(rounds: int, seconds: float, work: Path) -> dict[str, li
     requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
     message = encode_request(scenario.model, requests[0])
     repository = work / "models" / "all_outputs"
-    found: dict[str, list[Metrics]] = {scenarios.ALONE: [], scenarios.BESIDE_JSON: []}
-    log = servers.folder_of_server(work, scenarios.BESIDE_JSON, scenario.model).with_suffix(".log")
+    found: dict[str, list[Metrics]] = {server_names.ALONE: [], server_names.BESIDE_JSON: []}
+    log = servers.folder_of_server(work, server_names.BESIDE_JSON, scenario.model).with_suffix(".log")
     command = [servers.CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", "--http-port", "0"]
-    with servers.running_rnnserve(scenarios.BESIDE_JSON, command, log) as process:
-        response_bytes = check_answers(scenarios.BESIDE_JSON, process.port, scenario.model, requests)
+    with servers.running_rnnserve(server_names.BESIDE_JSON, command, log) as process:
+        response_bytes = check_answers(server_names.BESIDE_JSON, process.port, scenario.model, requests)
         http_port = process.port_after(r"HTTP on 127\.0\.0\.1:(\d+)")
         for number in range(1, rounds + 1):
             for name in found:
                 with ExitStack() as stack:
-                    if name == scenarios.BESIDE_JSON:
+                    if name == server_names.BESIDE_JSON:
                         stack.enter_context(_posting(http_port, scenario.model))
                     metrics = run_h2load(_GRPC, seconds, process.port, message, response_bytes, work)
                 found[name].append(metrics)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import scenarios
+from benchmarks import server_names
 from benchmarks.errors import WrongAnswer
 from benchmarks.requests import BenchmarkRequest
 
@@ -54,13 +54,13 @@ def http_request(server: str, form: str, model: str, request: BenchmarkRequest) 
         ValueError: If the server is not measured with this form.
     """
     points = request.input.astype("<f4")  # (batch 1, sequence, features)
-    if server in (scenarios.HTTP, scenarios.HTTP_TWO, scenarios.TRITON_HTTP, scenarios.MLSERVER):
+    if server in (server_names.HTTP, server_names.HTTP_TWO, server_names.TRITON_HTTP, server_names.MLSERVER):
         path = f"/v2/models/{model}/infer"
         tensor = {"name": "input", "datatype": "FP32", "shape": list(points.shape)}
         if form == "json":
             asked = {"inputs": [{**tensor, "data": points.tolist()}], "outputs": [{"name": "logits"}]}
             return HttpRequest(path, {"content-type": _JSON}, json.dumps(asked).encode(), _read_protocol)
-        if server == scenarios.MLSERVER:
+        if server == server_names.MLSERVER:
             raise ValueError(f"{server} is not measured with {form}")
         asked = {
             "inputs": [{**tensor, "parameters": {"binary_data_size": points.nbytes}}],
@@ -69,11 +69,11 @@ def http_request(server: str, form: str, model: str, request: BenchmarkRequest) 
         text = json.dumps(asked).encode()
         fields = {"content-type": _BYTES, _LENGTH: str(len(text))}
         return HttpRequest(path, fields, text + points.tobytes(), _read_protocol)
-    path = "/inference" if server == scenarios.MOSEC else "/predict"
+    path = "/inference" if server == server_names.MOSEC else "/predict"
     if form == "json":
-        read = _read_bare_list if server == scenarios.BENTOML else _read_logits
+        read = _read_bare_list if server == server_names.BENTOML else _read_logits
         return HttpRequest(path, {"content-type": _JSON}, json.dumps({"input": points.tolist()}).encode(), read)
-    if server != scenarios.MOSEC:
+    if server != server_names.MOSEC:
         raise ValueError(f"{server} is not measured with {form}")
     return HttpRequest(path, {"content-type": _BYTES}, points.tobytes(), _read_bytes)
 

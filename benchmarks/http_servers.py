@@ -4,7 +4,7 @@ import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks import environments, scenarios
+from benchmarks import environments, server_names
 from benchmarks.environments import Environment
 from benchmarks.peers import triton
 from benchmarks.server_processes import ServerProcess, free_port, running_server
@@ -15,17 +15,17 @@ __all__ = ["ENVIRONMENTS", "start_http_server"]
 _ROOT = Path(__file__).parents[1]
 
 ENVIRONMENTS: dict[str, Environment] = {
-    scenarios.TRITON_HTTP: environments.TRITON,
-    scenarios.MOSEC: environments.MOSEC,
-    scenarios.LITSERVE: environments.LITSERVE,
-    scenarios.MLSERVER: environments.MLSERVER,
-    scenarios.BENTOML: environments.BENTOML,
+    server_names.TRITON_HTTP: environments.TRITON,
+    server_names.MOSEC: environments.MOSEC,
+    server_names.LITSERVE: environments.LITSERVE,
+    server_names.MLSERVER: environments.MLSERVER,
+    server_names.BENTOML: environments.BENTOML,
 }
 """By the peer that needs it."""
 
 _READY = r"HTTP on 127\.0\.0\.1:(\d+)"
 _PEER_READY = r"127\.0\.0\.1:(\d+)"
-_FRONTS = {scenarios.HTTP: "1", scenarios.HTTP_TWO: "2"}
+_FRONTS = {server_names.HTTP: "1", server_names.HTTP_TWO: "2"}
 
 
 def start_http_server(
@@ -53,17 +53,17 @@ def start_http_server(
     environment = ENVIRONMENTS[server]
     environment.ensure()
     python, port = str(environment.python), str(free_port())
-    if server == scenarios.TRITON_HTTP:
+    if server == server_names.TRITON_HTTP:
         ready = triton.prepare_triton(environment, folder, model, onnx, free_port(), http_port=int(port))
         return running_server(
             server, ready.command, triton.HTTP_READY_PATTERN, log, ready.environment, folder=ready.folder
         )
     variables = {"BENCH_MODEL": str(onnx), "BENCH_FORM": form, "PYTHONPATH": str(_ROOT)}
-    if server == scenarios.MOSEC:
+    if server == server_names.MOSEC:
         command = [python, "-m", "benchmarks.peers.mosec_server", "--port", port, "--address", "127.0.0.1"]
-    elif server == scenarios.LITSERVE:
+    elif server == server_names.LITSERVE:
         command = [python, "-m", "benchmarks.peers.litserve_server", port]
-    elif server == scenarios.BENTOML:
+    elif server == server_names.BENTOML:
         service = "benchmarks.peers.bentoml_service:WalkService"
         command = [python, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", port]
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks import scenarios, servers
+from benchmarks import scenarios, server_names, servers
 from benchmarks.answer_check import check_answers
 from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
 from benchmarks.load_generators.h2load import run_h2load, send_requests
@@ -87,7 +87,7 @@ def measure_scenario(
 
     Args:
         scenario: The scenario.
-        names: Names of the servers, and of `scenarios.MODEL_LIMITS`.
+        names: Names of the servers, and of `server_names.MODEL_LIMITS`.
         rounds: Number of rounds; in each round every server has one turn, and each round begins with another server.
         seconds: Duration of the measurement in a turn.
         work: Folder with the models, and for logs.
@@ -108,14 +108,14 @@ def measure_scenario(
         running: dict[str, tuple[ServerProcess, int]] = {}
         loops: dict[str, ModelLoop] = {}
         for name in names:
-            if name in scenarios.MODEL_LIMITS:
+            if name in server_names.MODEL_LIMITS:
                 loops[name] = stack.enter_context(running_model_loop(work / f"loop-{scenario.model}.log"))
                 continue
             print_progress(f"{scenario.name}: starting and checking {name}")
             process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
             steps = bool(scenario.load.steps)
             running[name] = process, check_answers(name, process.port, scenario.model, requests, in_steps=steps)
-            if name == scenarios.TRITON:
+            if name == server_names.TRITON:
                 versions["Triton"] = _read_server_version(process.port)
         for number, name in turns(names, rounds):
             prefix = f"{scenario.name}, round {number} of {rounds}: {name}"
@@ -190,7 +190,7 @@ def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
         found.append(metrics)
         values = ", ".join(f"{value:.4g} {name}" for name, value in metrics.items())
         print_progress(f"start, round {number} of {rounds}: {values}")
-    return {scenarios.LANE: found}
+    return {server_names.LANE: found}
 
 
 def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]:
@@ -199,8 +199,8 @@ def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]
     requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
     message = encode_request(scenario.model, requests[0])
     repository = work / "models" / "all_outputs"
-    with servers.start_server(scenarios.LANE, repository, scenario.model, work, requests[0]) as process:
-        response_bytes = check_answers(scenarios.LANE, process.port, scenario.model, requests)
+    with servers.start_server(server_names.LANE, repository, scenario.model, work, requests[0]) as process:
+        response_bytes = check_answers(server_names.LANE, process.port, scenario.model, requests)
         send_requests(settings.settle, process.port, message, response_bytes, work)
         settled = largest = resident_bytes(process.pids)
         sent = settings.settle
@@ -213,7 +213,7 @@ def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]
             growth = (resident - settled) / _MB
             print_progress(f"soak: {sent:,} requests, {resident / _MB:.1f} MB, {growth:+.2f} MB")
     metrics = {"growth MB": (largest - settled) / _MB, "resident MB": resident / _MB, "requests": float(sent)}
-    return {scenarios.LANE: [metrics]}
+    return {server_names.LANE: [metrics]}
 
 
 def _outputs_of(scenario: Scenario) -> str:
@@ -243,9 +243,9 @@ def _run_load_generator(
         message = encode_request(scenario.model, requests[0])
         return run_h2load(scenario.load, seconds, process.port, message, response_bytes, work)
     if scenario.load.steps:
-        data = perf_analyzer_steps(requests[0], scenario.load.steps, with_batch=server != scenarios.TRITON_SEQUENCES)
+        data = perf_analyzer_steps(requests[0], scenario.load.steps, with_batch=server != server_names.TRITON_SEQUENCES)
     else:
-        with_batch = server not in (scenarios.TRITON, scenarios.TRITON_RAGGED)
+        with_batch = server not in (server_names.TRITON, server_names.TRITON_RAGGED)
         data = perf_analyzer_input(requests, with_batch=with_batch)
     check = process.check_alive
     return run_perf_analyzer(scenario.load, seconds, process.port, scenario.model, data, work, check)
@@ -255,7 +255,7 @@ def _run_model_loop(
     scenario: Scenario, name: str, loop: ModelLoop, requests: Sequence[BenchmarkRequest], seconds: float, work: Path
 ) -> Metrics:
     repository = work / "models" / _outputs_of(scenario)
-    if name == scenarios.EAGER:
+    if name == server_names.EAGER:
         what = eager_of(*scenarios.MODELS[scenario.model])
     else:
         what = graphs_of(repository / scenario.model / "1")

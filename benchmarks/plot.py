@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.metrics import Rounds
 from benchmarks.peers.triton import NOT_MEASURED
-from benchmarks.scenarios import (
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.server_names import (
     BESIDE_HTTP,
     CONSTANT,
     EAGER,
@@ -18,7 +19,6 @@ from benchmarks.scenarios import (
     HTTP_TWO,
     LANE,
     PUBLIC,
-    SCENARIOS,
     SESSION_RUN,
     TWO_WORKERS,
     UNASKED_TOKENS,

@@ -10,7 +10,8 @@ from benchmarks import environments
 from benchmarks.environments import PERF_ANALYZER, find_h2load
 from benchmarks.errors import BenchmarkError, MissingDependency
 from benchmarks.http_servers import ENVIRONMENTS
-from benchmarks.scenarios import SCENARIOS, TRITON, TRITON_RAGGED, TRITON_SEQUENCES
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.server_names import TRITON, TRITON_RAGGED, TRITON_SEQUENCES
 from benchmarks.source_trees import SourceTree
 
 __all__ = ["find_load_generators", "install_http_peers", "install_triton", "make_models", "make_models_of_tree"]

@@ -6,19 +6,16 @@ from collections.abc import Mapping, Sequence
 from benchmarks.http_measurement import FRONT_CPU_METRIC
 from benchmarks.metrics import Rounds, median_of_rounds, median_ratio
 from benchmarks.peers.triton import NOT_MEASURED
-from benchmarks.scenarios import (
+from benchmarks.scenarios import GOALS, SCENARIOS, SOAK, PerformanceGoal
+from benchmarks.server_names import (
     CONSTANT,
-    GOALS,
     HTTP,
     LANE,
     MODEL_LIMITS,
     MOSEC,
-    SCENARIOS,
-    SOAK,
     TRITON,
     TRITON_HTTP,
     TRITON_RAGGED,
-    PerformanceGoal,
     is_of_commit,
 )
 from rnnserve.client.aligned_table import format_aligned_table

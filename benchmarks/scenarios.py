@@ -2,87 +2,41 @@
 
 import dataclasses
 
+from benchmarks.server_names import (
+    ALONE,
+    BENTOML,
+    BESIDE_HTTP,
+    BESIDE_JSON,
+    CONSTANT,
+    HTTP,
+    HTTP_SERVERS,
+    HTTP_TWO,
+    INFERENCE_SERVERS,
+    LANE,
+    LITSERVE,
+    MLSERVER,
+    MODEL_LIMITS,
+    MOSEC,
+    TRITON,
+    TRITON_HTTP,
+    TRITON_RAGGED,
+    TRITON_SEQUENCES,
+    TWO_WORKERS,
+    UNASKED_TOKENS,
+    WITH_TOKENS,
+)
+
 __all__ = [
-    "ALL_SERVERS",
-    "ALONE",
-    "BENTOML",
-    "BESIDE_HTTP",
-    "BESIDE_JSON",
-    "CONSTANT",
-    "EAGER",
     "GOALS",
-    "GRPC_AIO",
-    "GRPC_SERVER",
-    "HTTP",
-    "HTTP_TWO",
-    "LANE",
-    "LITSERVE",
-    "MLSERVER",
     "MODELS",
-    "MODEL_LIMITS",
-    "MOSEC",
-    "PUBLIC",
     "SCENARIOS",
-    "SESSION_RUN",
     "SOAK",
     "STARTED_ANEW",
-    "TRITON",
-    "TRITON_HTTP",
-    "TRITON_RAGGED",
-    "TRITON_SEQUENCES",
-    "TWO_WORKERS",
-    "UNASKED_TOKENS",
-    "WITH_TOKENS",
     "LoadSettings",
     "PerformanceGoal",
     "Scenario",
     "SoakSettings",
-    "is_of_commit",
-    "server_of_commit",
 ]
-
-LANE, PUBLIC, TWO_WORKERS = "rnnserve (lane)", "rnnserve (public)", "rnnserve (lane), 2 workers"
-TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
-GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
-
-HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 fronts", "rnnserve (lane), HTTP idle"
-TRITON_HTTP, MOSEC, LITSERVE, MLSERVER, BENTOML = "Triton (HTTP)", "mosec", "LitServe", "MLServer", "BentoML"
-WITH_TOKENS, UNASKED_TOKENS = "rnnserve (lane), --tokens", "rnnserve (lane), the same header"
-ALONE, BESIDE_JSON = "gRPC alone", "gRPC beside 16 MiB JSON"
-
-SESSION_RUN, EAGER = "session.run", "eager PyTorch"
-
-MODEL_LIMITS = (SESSION_RUN, EAGER)
-"""No servers: the batches of a scenario in a bare loop, as large as its requests in flight allow. It is what a server
-could reach if receiving, batching and answering cost nothing."""
-
-_INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
-"""The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
-
-_HTTP_SERVERS = (HTTP, MOSEC, TRITON_HTTP)
-
-ALL_SERVERS = (
-    CONSTANT,
-    *_INFERENCE_SERVERS,
-    TWO_WORKERS,
-    TRITON_SEQUENCES,
-    *MODEL_LIMITS,
-    *(WITH_TOKENS, UNASKED_TOKENS),
-    *(BESIDE_HTTP, *_HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
-)
-
-_OF_COMMIT = "rnnserve at "
-
-
-def server_of_commit(commit: str) -> str:
-    """Return the name of this server as another commit has it, with `--peer`."""
-    return f"{_OF_COMMIT}{commit}"
-
-
-def is_of_commit(server: str) -> bool:
-    """Return whether a name is one of `server_of_commit`."""
-    return server.startswith(_OF_COMMIT)
-
 
 STARTED_ANEW = (TRITON_SEQUENCES,)
 """Servers that are started again before each turn: Triton's sequence batcher dies of signal 11 with a second client."""
@@ -159,7 +113,7 @@ SCENARIOS = (
         (4, 4),
         ("requests/s",),
         LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
-        (CONSTANT, *_INFERENCE_SERVERS, *MODEL_LIMITS),
+        (CONSTANT, *INFERENCE_SERVERS, *MODEL_LIMITS),
         turns=3,
     ),
     Scenario(
@@ -169,7 +123,7 @@ SCENARIOS = (
         (4, 4),
         ("p50 ms", "p99 ms"),
         LoadSettings("h2load", in_flight=1, warm_up=0.5, seconds=2.5, quick=1.0),
-        (CONSTANT, *_INFERENCE_SERVERS, *MODEL_LIMITS),
+        (CONSTANT, *INFERENCE_SERVERS, *MODEL_LIMITS),
     ),
     Scenario(
         "lengths",
@@ -178,7 +132,7 @@ SCENARIOS = (
         (1, 64),
         ("inferences/s", "p50 ms", "p99 ms"),
         LoadSettings("perf_analyzer", in_flight=32, seconds=4.5),
-        (TWO_WORKERS, *_INFERENCE_SERVERS, *MODEL_LIMITS),
+        (TWO_WORKERS, *INFERENCE_SERVERS, *MODEL_LIMITS),
     ),
     *(
         Scenario(
@@ -200,7 +154,7 @@ SCENARIOS = (
         (1, 64),
         ("p99 ms", "p50 ms", "inferences/s"),
         LoadSettings("perf_analyzer", in_flight=0, rate=4000, seconds=4.5),
-        _INFERENCE_SERVERS,
+        INFERENCE_SERVERS,
     ),
     Scenario(
         "steps",
@@ -236,7 +190,7 @@ SCENARIOS = (
         (4, 4),
         _HTTP_METRICS,
         LoadSettings("json", in_flight=32, connections=32, warm_up=0.0, seconds=1.5),
-        (*_HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
+        (*HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
         turns=2,
     ),
     Scenario(
@@ -246,7 +200,7 @@ SCENARIOS = (
         (4, 4),
         _HTTP_METRICS,
         LoadSettings("binary", in_flight=32, connections=32, warm_up=0.0, seconds=1.5),
-        (*_HTTP_SERVERS, HTTP_TWO),
+        (*HTTP_SERVERS, HTTP_TWO),
         turns=2,
     ),
     Scenario(
@@ -256,7 +210,7 @@ SCENARIOS = (
         (4, 4),
         ("p50 ms", "p99 ms", *_HTTP_METRICS[2:]),
         LoadSettings("json", in_flight=1, warm_up=0.0, seconds=2.0, quick=1.0),
-        _HTTP_SERVERS,
+        HTTP_SERVERS,
     ),
     Scenario(
         "http_idle",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks import environments, scenarios
+from benchmarks import environments, server_names
 from benchmarks.peers import triton
 from benchmarks.requests import BenchmarkRequest
 from benchmarks.server_processes import ServerProcess, free_port, running_server
@@ -33,12 +33,12 @@ StartServer = Callable[[str, Path, str, Path, BenchmarkRequest], AbstractContext
 """A function with the arguments of `start_server`."""
 
 _RNNSERVE_OPTIONS = {
-    scenarios.LANE: ("--transport", "lane", "--no-http"),
-    scenarios.PUBLIC: ("--transport", "public", "--no-http"),
-    scenarios.TWO_WORKERS: ("--transport", "lane", "--workers", "2", "--no-http"),
-    scenarios.BESIDE_HTTP: ("--transport", "lane", "--http-port", "0"),
+    server_names.LANE: ("--transport", "lane", "--no-http"),
+    server_names.PUBLIC: ("--transport", "public", "--no-http"),
+    server_names.TWO_WORKERS: ("--transport", "lane", "--workers", "2", "--no-http"),
+    server_names.BESIDE_HTTP: ("--transport", "lane", "--http-port", "0"),
 }
-_PLAIN_KINDS = {scenarios.GRPC_AIO: "aio", scenarios.GRPC_SERVER: "threads"}
+_PLAIN_KINDS = {server_names.GRPC_AIO: "aio", server_names.GRPC_SERVER: "threads"}
 
 
 def start_server(
@@ -47,11 +47,11 @@ def start_server(
     """Start a server, which ends with the returned context.
 
     Args:
-        server: Name of the server, one of `scenarios.ALL_SERVERS`.
+        server: Name of the server, one of `server_names.ALL_SERVERS`.
         repository: Repository with the model, from `rnnserve export`; every server runs its model.onnx.
         model: Name of the model.
         work: Folder for logs and other files of the server.
-        request: The request whose answer `scenarios.CONSTANT` returns.
+        request: The request whose answer `server_names.CONSTANT` returns.
 
     Raises:
         ServerFailed: If the server does not become ready.
@@ -73,7 +73,7 @@ def start_server(
     if server in _PLAIN_KINDS:
         command = [sys.executable, "-m", "benchmarks.peers.plain", _PLAIN_KINDS[server], model, str(onnx)]
         return running_server(server, command, READY_PATTERN, log)
-    if server == scenarios.CONSTANT:
+    if server == server_names.CONSTANT:
         response = folder / "response"
         response.write_bytes(_encode_response(model, request))
         return running_server(
@@ -86,8 +86,8 @@ def start_server(
         model,
         onnx,
         free_port(),
-        ragged=server == scenarios.TRITON_RAGGED,
-        sequences=server == scenarios.TRITON_SEQUENCES,
+        ragged=server == server_names.TRITON_RAGGED,
+        sequences=server == server_names.TRITON_SEQUENCES,
     )
     return running_server(server, ready.command, triton.READY_PATTERN, log, ready.environment, folder=ready.folder)
 

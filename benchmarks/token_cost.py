@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import scenarios, servers
+from benchmarks import server_names, servers
 from benchmarks.answer_check import check_answers
 from benchmarks.errors import LoadGeneratorFailed
 from benchmarks.load_generators.h2load import run_h2load
@@ -39,15 +39,15 @@ def measure_token_cost(scenario: Scenario, rounds: int, seconds: float, work: Pa
     repository = work / "models" / "all_outputs"
     requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
     message = encode_request(scenario.model, requests[0])
-    folder = servers.folder_of_server(work, scenarios.WITH_TOKENS, scenario.model)
+    folder = servers.folder_of_server(work, server_names.WITH_TOKENS, scenario.model)
     tokens = folder / "tokens.toml"
     tokens.unlink(missing_ok=True)
     headers = {AUTHORIZATION: f"Bearer {add_token(tokens, 'benchmark', 'infer')}"}
-    options = {scenarios.WITH_TOKENS: ("--tokens", str(tokens)), scenarios.LANE: ()}
+    options = {server_names.WITH_TOKENS: ("--tokens", str(tokens)), server_names.LANE: ()}
     kinds = {
-        scenarios.WITH_TOKENS: (scenarios.WITH_TOKENS, headers),
-        scenarios.UNASKED_TOKENS: (scenarios.LANE, headers),
-        scenarios.LANE: (scenarios.LANE, {}),
+        server_names.WITH_TOKENS: (server_names.WITH_TOKENS, headers),
+        server_names.UNASKED_TOKENS: (server_names.LANE, headers),
+        server_names.LANE: (server_names.LANE, {}),
     }
     found: dict[str, list[Metrics]] = {name: [] for name in kinds}
     with ExitStack() as stack:

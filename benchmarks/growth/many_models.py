@@ -20,7 +20,7 @@ from benchmarks.growth.turns import OUT_OF_TIME, make_request, serve_lane, turn_
 from benchmarks.measurement import read_work_done
 from benchmarks.metrics import Metrics
 from benchmarks.requests import encode_request
-from benchmarks.scenarios import LANE
+from benchmarks.server_names import LANE
 from benchmarks.server_processes import ServerProcess, resident_bytes, running_server
 
 __all__ = ["measure_models", "send_to_all"]

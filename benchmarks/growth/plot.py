@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator
 
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import Metric
-from benchmarks.scenarios import LANE
+from benchmarks.server_names import LANE
 
 __all__ = ["draw_growth"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.growth.results import Growth
 from benchmarks.growth.slopes import describe_slope
 from benchmarks.report import describe_lines, format_metric
-from benchmarks.scenarios import LANE
+from benchmarks.server_names import LANE
 from rnnserve.client.aligned_table import format_aligned_table
 
 __all__ = ["failure_lines", "render_growth", "slope_lines"]

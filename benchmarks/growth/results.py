@@ -5,7 +5,7 @@ import statistics
 
 from benchmarks.growth.sizes import Size
 from benchmarks.metrics import Metrics, Rounds, median_of_rounds
-from benchmarks.scenarios import LANE
+from benchmarks.server_names import LANE
 
 __all__ = ["Growth"]
 

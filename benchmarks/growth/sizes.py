@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from benchmarks.scenarios import CONSTANT, SESSION_RUN
+from benchmarks.server_names import CONSTANT, SESSION_RUN
 
 __all__ = [
     "COST",
@@ -87,7 +87,7 @@ class Size:
         points: Its values.
         quick: Its values with `--quick`.
         load: The load at a value; None for the number of models, which is measured in its own way.
-        bound: What bounds the cost: `scenarios.CONSTANT`, at the same load, or `scenarios.SESSION_RUN`, with all rows
+        bound: What bounds the cost: `CONSTANT` of `server_names`, at the same load, or `SESSION_RUN`, with all rows
             in flight as one batch, and the median of its runs; for the number of models, bare onnxruntime sessions.
         metrics: What is shown.
     """

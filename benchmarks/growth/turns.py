@@ -25,7 +25,8 @@ from benchmarks.measurement import read_work_done
 from benchmarks.metrics import Metrics
 from benchmarks.model_limits import graphs_of, running_model_loop, write_batches
 from benchmarks.requests import BenchmarkRequest, encode_request
-from benchmarks.scenarios import CONSTANT, LANE, LoadSettings
+from benchmarks.scenarios import LoadSettings
+from benchmarks.server_names import CONSTANT, LANE
 from benchmarks.server_processes import ServerProcess
 from rnnserve.protos import inference_pb2 as pb
 

@@ -5,7 +5,8 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.earlier_commit import EarlierCommit
 from benchmarks.report import render_report
-from benchmarks.scenarios import LANE, SCENARIOS, SESSION_RUN, TRITON, is_of_commit, server_of_commit
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.server_names import LANE, SESSION_RUN, TRITON, is_of_commit, server_of_commit
 from benchmarks.source_trees import SourceTree
 
 ABOUT = {"hardware": {"processor": "a processor"}, "versions": {"grpcio": "1.85.3"}}

@@ -16,7 +16,8 @@ from benchmarks.http_requests import http_request
 from benchmarks.http_servers import ENVIRONMENTS
 from benchmarks.load_generators.large_json import large_body
 from benchmarks.requests import BenchmarkRequest
-from benchmarks.scenarios import BENTOML, HTTP, LITSERVE, MLSERVER, MOSEC, SCENARIOS, TRITON_HTTP
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.server_names import BENTOML, HTTP, LITSERVE, MLSERVER, MOSEC, TRITON_HTTP
 from benchmarks.server_processes import cpu_seconds
 from rnnserve.web.rest.infer_request import read_infer_request
 

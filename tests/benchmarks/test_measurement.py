@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import measurement, scenarios
+from benchmarks import measurement, scenarios, server_names
 from benchmarks.errors import LoadGeneratorFailed, ServerFailed
 
 STEPS = next(scenario for scenario in scenarios.SCENARIOS if scenario.name == "steps")
@@ -42,13 +42,13 @@ def measure(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("error", [ServerFailed("status -11"), LoadGeneratorFailed("no end within 64 s")])
 def test_a_server_that_is_started_for_each_turn_has_several_lives(measure, capsys, error):
-    assert measure(scenarios.TRITON_SEQUENCES, *[error] * 7) == ([METRICS], 9)  # one to check its answers
+    assert measure(server_names.TRITON_SEQUENCES, *[error] * 7) == ([METRICS], 9)  # one to check its answers
     assert capsys.readouterr().err.count("once more") == 7
     with pytest.raises(type(error), match=str(error)):
-        measure(scenarios.TRITON_SEQUENCES, *[error] * 8)
+        measure(server_names.TRITON_SEQUENCES, *[error] * 8)
 
 
 def test_another_server_has_one(measure):
-    assert measure(scenarios.LANE) == ([METRICS], 1)
+    assert measure(server_names.LANE) == ([METRICS], 1)
     with pytest.raises(LoadGeneratorFailed, match=r"^rnnserve \(lane\): no end within 64 s$"):
-        measure(scenarios.LANE, LoadGeneratorFailed("no end within 64 s"))
+        measure(server_names.LANE, LoadGeneratorFailed("no end within 64 s"))

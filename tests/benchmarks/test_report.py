@@ -5,19 +5,8 @@ from typing import Any
 import pytest
 
 from benchmarks.report import evaluate_goals, render_report
-from benchmarks.scenarios import (
-    ALONE,
-    BESIDE_JSON,
-    CONSTANT,
-    GOALS,
-    HTTP,
-    LANE,
-    LITSERVE,
-    SCENARIOS,
-    TRITON,
-    TRITON_RAGGED,
-    PerformanceGoal,
-)
+from benchmarks.scenarios import GOALS, SCENARIOS, PerformanceGoal
+from benchmarks.server_names import ALONE, BESIDE_JSON, CONSTANT, HTTP, LANE, LITSERVE, TRITON, TRITON_RAGGED
 
 ABOUT = {"hardware": {"processor": "a processor", "cores": "2"}, "versions": {"grpcio": "1.85.3"}}
 

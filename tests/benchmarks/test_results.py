@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.comparison import server_name
 from benchmarks.plot import draw_plot
 from benchmarks.results import write_comparison, write_report
-from benchmarks.scenarios import CONSTANT, LANE, TRITON
+from benchmarks.server_names import CONSTANT, LANE, TRITON
 from benchmarks.source_trees import SourceTree
 
 DESCRIPTION = {"hardware": {"processor": "a processor"}, "versions": {"grpcio": "1.85.3"}}

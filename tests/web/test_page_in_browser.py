@@ -65,6 +65,11 @@ def opened(browser):
     assert wrong == []
 
 
+def assert_readable(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
+    assert (found := axe.run(page)).violations_count == 0, found.generate_report()
+
+
 def logits_of(page, points):
     page.wait_for_selector(f"[data-points='{points}']")
     return np.array(json.loads(page.locator("[data-logits]").get_attribute("data-logits")), "f4")
@@ -136,14 +141,12 @@ def test_a_walk_is_drawn_by_mouse_and_by_keys(served, opened):
     ],
 )
 def test_nothing_stands_in_the_way_of_readers_of_screens_nor_of_phones(served, opened, name, size, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     page = opened(served[1], f"/#{name}", size, scheme)
     page.get_by_role("button", name="Clockwise", exact=True).click()
     logits_of(page, 4)
     for summary in page.locator("summary").all():
         summary.click()
-    found = axe.Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    assert_readable(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
@@ -210,7 +213,6 @@ class Counting(FakeUpstream):
 
 
 def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     upstream = Counting()
     with running_front(upstream) as (port, _):
         page = opened(f"127.0.0.1:{port}", size=PHONE)
@@ -232,8 +234,7 @@ def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
             if method == "ModelInfer" and len(request.inputs) == 2
         ]
         assert states == [[1, 1], [2, 2]]
-        found = axe.Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+        assert_readable(page)
         session.get_by_role("button", name="Start over").click()
         session.get_by_role("button", name="Step", exact=True).click()
         page.wait_for_selector("text=Step 1 answered")
@@ -283,7 +284,6 @@ def test_a_token_stays_in_the_tab(opened):
 
 @pytest.fixture(scope="module")
 def locked(repository, tmp_path_factory):
-    """A server that asks for tokens, where it speaks HTTP, and its tokens."""
     folder = tmp_path_factory.mktemp("locked")
     tokens = tokens_in(folder)
     options = ["--http-port", "0", "--provider", "cpu", "--tokens", str(tokens.path), "--max-wrong-tokens", "1000"]
@@ -321,13 +321,12 @@ def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked
     page.wait_for_selector("[data-points='4']")
     for token in (tokens.infer, tokens.metrics, tokens.unknown):
         assert token not in page.url + page.content()
-    assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
-    assert page.context.cookies() == []
+    kept = page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length")
+    assert (kept, page.context.cookies()) == (0, [])
 
 
 def test_a_token_that_is_revoked_while_the_page_looks_is_asked_for_again(locked, opened):
-    host, tokens = locked
-    page = opened(host, fails=True)
+    tokens, page = locked[1], opened(locked[0], fails=True)
     token = add_token(tokens.path, "brief", "infer")
     playwright.expect(page.get_by_label("This server asks for a token")).to_be_visible()
 
@@ -343,11 +342,9 @@ def test_a_token_that_is_revoked_while_the_page_looks_is_asked_for_again(locked,
 
 
 def test_readers_of_screens_hear_the_field_and_the_refusal(locked, opened):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     host, tokens = locked
     for size, scheme in ((DESK, "light"), (PHONE, "dark")):
         page = opened(host, size=size, scheme=scheme, fails=True)
         give(page, tokens.unknown)
         playwright.expect(page.get_by_role("alert")).to_contain_text("not known to the server")
-        found = axe.Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+        assert_readable(page)

@@ -31,8 +31,7 @@
 
     StartError                                   the server cannot start as asked; never sent to a client
 
-Each transport turns a `ServeError` into its status in one place. The message of each is written for the caller; nothing
-else is ever sent to a caller.
+Each transport turns a `ServeError` into its status in one place. Its message is all that is ever sent to a caller.
 """
 
 import logging

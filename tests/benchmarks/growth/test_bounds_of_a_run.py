@@ -12,7 +12,7 @@ from benchmarks.growth import many_models, turns
 from benchmarks.growth.__main__ import main
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import SIZES
-from benchmarks.scenarios import LANE
+from benchmarks.server_names import LANE
 
 LENGTH = next(size for size in SIZES if size.name == "length")
 MODELS = next(size for size in SIZES if size.load is None)

@@ -6,7 +6,7 @@ from benchmarks.growth.plot import draw_growth
 from benchmarks.growth.report import render_growth
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import COST, SIZES
-from benchmarks.scenarios import LANE
+from benchmarks.server_names import LANE
 
 ABOUT = {"hardware": {"processor": "a processor"}, "versions": {"grpcio": "1.85.3"}}
 LENGTH = next(size for size in SIZES if size.name == "length")

@@ -1,0 +1,75 @@
+"""The names of the servers that are measured, and of what stands beside them, as the tables have them."""
+
+__all__ = [
+    "ALL_SERVERS",
+    "ALONE",
+    "BENTOML",
+    "BESIDE_HTTP",
+    "BESIDE_JSON",
+    "CONSTANT",
+    "EAGER",
+    "GRPC_AIO",
+    "GRPC_SERVER",
+    "HTTP",
+    "HTTP_SERVERS",
+    "HTTP_TWO",
+    "INFERENCE_SERVERS",
+    "LANE",
+    "LITSERVE",
+    "MLSERVER",
+    "MODEL_LIMITS",
+    "MOSEC",
+    "PUBLIC",
+    "SESSION_RUN",
+    "TRITON",
+    "TRITON_HTTP",
+    "TRITON_RAGGED",
+    "TRITON_SEQUENCES",
+    "TWO_WORKERS",
+    "UNASKED_TOKENS",
+    "WITH_TOKENS",
+    "is_of_commit",
+    "server_of_commit",
+]
+
+LANE, PUBLIC, TWO_WORKERS = "rnnserve (lane)", "rnnserve (public)", "rnnserve (lane), 2 workers"
+TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
+GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
+
+HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 fronts", "rnnserve (lane), HTTP idle"
+TRITON_HTTP, MOSEC, LITSERVE, MLSERVER, BENTOML = "Triton (HTTP)", "mosec", "LitServe", "MLServer", "BentoML"
+WITH_TOKENS, UNASKED_TOKENS = "rnnserve (lane), --tokens", "rnnserve (lane), the same header"
+ALONE, BESIDE_JSON = "gRPC alone", "gRPC beside 16 MiB JSON"
+
+SESSION_RUN, EAGER = "session.run", "eager PyTorch"
+
+MODEL_LIMITS = (SESSION_RUN, EAGER)
+"""No servers: the batches of a scenario in a bare loop, as large as its requests in flight allow. It is what a server
+could reach if receiving, batching and answering cost nothing."""
+
+INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
+"""The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
+
+HTTP_SERVERS = (HTTP, MOSEC, TRITON_HTTP)
+
+ALL_SERVERS = (
+    CONSTANT,
+    *INFERENCE_SERVERS,
+    TWO_WORKERS,
+    TRITON_SEQUENCES,
+    *MODEL_LIMITS,
+    *(WITH_TOKENS, UNASKED_TOKENS),
+    *(BESIDE_HTTP, *HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
+)
+
+_OF_COMMIT = "rnnserve at "
+
+
+def server_of_commit(commit: str) -> str:
+    """Return the name of this server as another commit has it, with `--peer`."""
+    return f"{_OF_COMMIT}{commit}"
+
+
+def is_of_commit(server: str) -> bool:
+    """Return whether a name is one of `server_of_commit`."""
+    return server.startswith(_OF_COMMIT)
