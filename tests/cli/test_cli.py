@@ -77,7 +77,8 @@ def test_serving_and_asking_never_import_torch_or_onnx(command):
 
 def test_a_missing_extra_is_named():
     probe = (
-        "import sys; sys.modules['onnxruntime'] = None\nfrom rnnserve.cli import main; sys.exit(main(['serve', '.', '--no-http']))"
+        "import sys; sys.modules['onnxruntime'] = None\nfrom rnnserve.cli import main\n"
+        "sys.exit(main(['serve', '.', '--no-http']))"
     )
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert run.returncode == 1
