@@ -28,8 +28,8 @@ COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
-# `make test` runs parts side by side, the longest first: what runs without its coverage being measured; what is around
-# the server; what proves and publishes modules; the server; graphs of operators and of recurrences; all else. What is not
+# `make test` runs parts side by side, the longest first: what is around the server; what runs without its coverage being
+# measured; what proves and publishes modules; the server; graphs of operators and of recurrences; all else. What is not
 # measured executes again what other tests have executed: of 81,000 ways through the code 100 were its own (the contexts
 # of one run), and measuring it would take a fifth of its time.
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators)
@@ -44,8 +44,8 @@ UNMEASURED_TESTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid
 	parity/test_planted_families.py parity/test_planted_faults_own_modules.py test_held_objects.py test_interfaces.py \
 	test_left_as_they_were.py test_own_modules.py test_own_modules_bytes.py test_pipeline.py test_random_modules.py) \
 	$(addprefix tests/end_to_end/,test_any_module.py test_states_not_declared.py test_whole_way.py) \
-	tests/docs/test_how_tos.py tests/examples tests/fuzzing tests/server/test_differential.py tests/web/test_locked.py
-TEST_PARTS := $(addprefix test-,unmeasured around exports server graphs recurrence others)
+	tests/examples tests/fuzzing tests/server/test_differential.py
+TEST_PARTS := $(addprefix test-,around unmeasured exports server graphs recurrence others)
 # Tests that run make are to find no other make's jobs. Tests start a thousand processes: byte code is kept, so that each
 # of them, and each part, does not compile the sources anew, nor pytest rewrite the tests.
 TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHONDONTWRITEBYTECODE

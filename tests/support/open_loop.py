@@ -47,8 +47,15 @@ def open_loop(
         return pool.submit(_send, port, payloads, rate, seconds, deadline).result()
 
 
-def answers_per_second(port: int, payload: bytes, seconds: float, in_flight: int = 8) -> float:
-    """How many answers a second a server gives to one payload, with some requests always in flight."""
+def answers_per_second(port: int, payload: bytes, seconds: float, in_flight: int = 8, times: int = 3) -> float:
+    """How many answers a second a server gives to one payload, with some requests always in flight.
+
+    The best of several times counts, each of so many seconds: in one of them the machine may have stood still.
+    """
+    return max(_answers_per_second(port, payload, seconds, in_flight) for _ in range(times))
+
+
+def _answers_per_second(port: int, payload: bytes, seconds: float, in_flight: int) -> float:
     client, answered, ends = Infer(port), 0, time.monotonic() + seconds
     waiting = [client.call.future(payload, timeout=_PATIENCE) for _ in range(in_flight)]
     started = time.monotonic()
