@@ -3,7 +3,7 @@
 import math
 from typing import Self
 
-from rnnserve.protos.access_table import ROLES, Need
+from rnnserve.protos.access_table import Need
 from rnnserve.server.errors import ServeError
 
 __all__ = ["PermissionDenied", "TokenLimitReached", "TooManyAttempts", "Unauthenticated", "UnknownCertificate"]
@@ -43,7 +43,7 @@ class PermissionDenied(ServeError):
     @classmethod
     def of_role(cls, need: Need) -> Self:
         """Say which roles are needed: that stands in the documentation, and tells nothing of models."""
-        roles = " or ".join(role for role in ROLES if role in (need.value or ()))
+        roles = " or ".join(need.roles)
         return cls(f"another role is needed for that: {roles}" if roles else "no role may do that")
 
     @classmethod

@@ -81,7 +81,7 @@ class Token:
 
     def has_role(self, need: Need) -> bool:
         """Whether its role is one that is needed."""
-        return need.value is not None and self.role in need.value
+        return self.role in need.roles
 
     def is_for(self, name: str) -> bool:
         """Whether it is for a model, if there is one of that name."""
