@@ -13,6 +13,7 @@ from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.access.tokens_file import Limits, TokensError
 from rnnserve.server.access.usage import Usage
 from rnnserve.server.errors import StartError
+from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.settings.access import AccessSettings
 from support.tokens import LONG_AGO, bearer, tokens_in
 
@@ -325,3 +326,22 @@ def test_without_limits_requests_are_counted():
     for _ in range(100):
         assert not usage.begin()
     assert (usage.requests, usage.limited) == (100, 0)
+
+
+def test_the_lane_counts_with_limits_and_without(gate, tokens):
+    grant = gate.grant_with(Need.INFER, bearer(tokens.infer))
+    for limits in (Limits(), Limits(in_flight=2), Limits()):
+        grant.usage.limit(limits)
+        calls = [LaneCall(None, None, 0.0) for _ in range(3)]
+        for call in calls[:2]:
+            call.let_in(grant)
+        if limits.is_any:
+            with pytest.raises(TokenLimitReached):
+                calls[2].let_in(grant)
+        else:
+            calls[2].let_in(grant)
+        assert [call.usage is grant.usage for call in calls] == [limits.is_any, limits.is_any, False]
+        for call in calls:
+            if call.usage is not None:
+                call.usage.end()
+    assert (grant.usage.requests, grant.usage.limited) == (3 + 2 + 3, 1)

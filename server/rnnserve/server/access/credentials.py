@@ -56,11 +56,11 @@ class BearerTokens:
     def shown(self, metadata: Iterable[Any], _: Callable[[], str], /) -> str:
         """Give the header; of several, none is one."""
         found: Any = None
-        for key, value in metadata:
-            if key == AUTHORIZATION:
+        for entry in metadata:  # by its places: to unpack gRPC's named tuples takes half as long again
+            if entry[0] == AUTHORIZATION:
                 if found is not None:
                     raise Unauthenticated(is_wrong=True)
-                found = value
+                found = entry[1]
         if isinstance(found, str):
             return found
         return "" if found is None else "not text"

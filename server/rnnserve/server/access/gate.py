@@ -72,6 +72,7 @@ class Gate:
         """
         self.closed_health = closed_health
         self.credentials = credentials or BearerTokens()
+        self._shown = self.credentials.shown
         self._failures = FailedAttempts(max_wrong_tokens)
         self._path = path
         self._on_reload = on_reload
@@ -110,9 +111,7 @@ class Gate:
         """Let what needs this in, or refuse it, as `admit` does."""
         if need in (Need.INSIDE, Need.OPEN) or (need is Need.HEALTH and not self.closed_health):
             return None
-        grant = self.grant_of(metadata, certificate)
-        grant.check(need)
-        return grant
+        return self.grant_with(need, metadata, certificate)
 
     def admit_route(self, metadata: Iterable[Any], certificate: Callable[[], str] = no_certificate) -> None:
         """Check the route, and its model, that a front asks about in the metadata, where it does.
@@ -137,11 +136,24 @@ class Gate:
         Raises:
             Unauthenticated: If nothing is brought that is valid.
         """
-        shown = self.credentials.shown(metadata, certificate)
-        grant = self._known.get(shown)
-        if grant is None:
-            grant = self._found(shown)
+        grant = self._grant_of(metadata, certificate)
         grant.valid_token()
+        return grant
+
+    def grant_with(self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = no_certificate) -> Grant:
+        """Give what the caller may do, where it has a role that is needed.
+
+        Args:
+            need: What is needed: a role.
+            metadata: Metadata of the call, each entry a key and a value.
+            certificate: Function that gives the certificate that the client has shown; empty for none.
+
+        Raises:
+            PermissionDenied: If it has no such role.
+            Unauthenticated: If nothing is brought that is valid.
+        """
+        grant = self._grant_of(metadata, certificate)
+        grant.check(need)
         return grant
 
     def slowed(self, error: ServeError, peer: str) -> ServeError:
@@ -158,6 +170,12 @@ class Gate:
             if seconds > 0.0:
                 return TooManyAttempts(seconds)
         return error
+
+    def _grant_of(self, metadata: Iterable[Any], certificate: Callable[[], str]) -> Grant:
+        """Give what belongs to what the caller brings, whether it holds now or not."""
+        shown = self._shown(metadata, certificate)
+        grant = self._known.get(shown)
+        return self._found(shown) if grant is None else grant
 
     def _found(self, shown: str) -> Grant:
         """Look up what is shown, and keep what is found: a digest takes longer than all else here.

@@ -29,7 +29,8 @@ class Usage:
     arrived: the size of a message is known when it is there, and further ones are refused until it is paid for.
 
     Attributes:
-        requests: How many were let in.
+        is_limited: Whether there are limits.
+        unlimited_on_lane: How many the lane's thread, which alone writes it, has let in where there were none.
         limited: How many were refused.
     """
 
@@ -46,7 +47,8 @@ class Usage:
             clock: Clock, in seconds, that is the same in all workers.
             share: Function that gives the numbers that workers share: called where there are limits.
         """
-        self.requests = self.limited = 0
+        self.is_limited = False
+        self.unlimited_on_lane = self._requests = self.limited = 0
         self._clock = clock
         self._share = share
         self._lock = threading.Lock()
@@ -60,6 +62,12 @@ class Usage:
             if limits.is_any and self._numbers is None:
                 self._numbers = self._share()
             self._limits = limits if limits.is_any else None
+            self.is_limited = limits.is_any
+
+    @property
+    def requests(self) -> int:
+        """How many were let in."""
+        return self._requests + self.unlimited_on_lane
 
     def begin(self) -> bool:
         """Let a request in.
@@ -77,7 +85,7 @@ class Usage:
                 except TokenLimitReached:
                     self.limited += 1
                     raise
-            self.requests += 1
+            self._requests += 1
             return self._limits is not None
 
     def count_bytes(self, size: int) -> None:

@@ -57,9 +57,10 @@ class Admission:
         """The prefix of all of these where it is one, known, and none has varying fields; None otherwise."""
         prefix = self._prefixes.shared(calls)
         if prefix is not None and self._asks_for_tokens:
-            name = prefix.served.model.name
-            if not all(call.grant is None or call.grant.is_for_all or call.grant.is_for(name) for call in calls):
-                return None  # those that are for it are admitted one by one
+            for call in calls:
+                grant = call.grant
+                if grant is not None and not grant.is_for_all and not grant.is_for(prefix.served.model.name):
+                    return None  # those that are for it are admitted one by one
         return prefix
 
     def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:

@@ -31,9 +31,7 @@ class Arrivals:
         """Let a call in whose message has not been received, or refuse it."""
         assert self._gate is not None  # noqa: S101 - for the type checker
         try:
-            grant = self._gate.grant_of(metadata, call.certificate)
-            grant.check(self._need)
-            call.let_in(grant)
+            call.let_in(self._gate.grant_with(self._need, metadata, call.certificate))
         except ServeError as error:
             call.refuse(self._gate.slowed(error, call.peer()))
             return False
@@ -74,8 +72,6 @@ class Arrivals:
                 grant.check(Need.INFER)
                 request.let_in(grant)
         elif type(request) is FrontRequest:
-            grant = self._gate.grant_of(request.headers.items(), request.certificate)
-            grant.check(Need.INFER)
-            request.let_in(grant)
+            request.let_in(self._gate.grant_with(Need.INFER, request.headers.items(), request.certificate))
         if request.usage is not None:
             request.usage.count_bytes(len(request.payload))

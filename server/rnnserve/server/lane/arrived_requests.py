@@ -100,14 +100,17 @@ class ArrivedRequest(abc.ABC):
         """Send an error."""
 
     def let_in(self, grant: Grant) -> None:
-        """Count it among the requests of its token.
+        """Count it among the requests of its token. For the lane's thread.
 
         Raises:
             TokenLimitReached: If these are as many as may be.
         """
         self.grant = grant
-        if grant.usage.begin():
-            self.usage = grant.usage
+        usage = grant.usage
+        if not usage.is_limited:
+            usage.unlimited_on_lane += 1  # without a lock, which takes longer than all else here
+        elif usage.begin():
+            self.usage = usage
 
     def hold(self, size: int) -> None:
         """Take bytes from the lane's budget, in the place of those that it holds.
