@@ -76,3 +76,20 @@ def test_one_core_is_too_few(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == (
         "simulation: needs two cores: one for the servers, one for the load"
     )
+
+
+def test_of_several_runs_the_one_with_the_least_p99_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    bench = calibration._Bench(tmp_path, "one", tmp_path)
+    milliseconds = iter([12, 9, 30])
+    monkeypatch.setattr(
+        bench, "load", lambda *_: {"latency": {"percentiles": {"50": 2e6, "99": next(milliseconds) * 1e6}}}
+    )
+    answered, used = iter([0, 100, 100, 300, 300, 400]), iter([0.0, 0.1, 0.1, 0.5, 0.5, 0.6])
+    monkeypatch.setattr(bench, "_answered", lambda _: next(answered))
+    monkeypatch.setattr(calibration, "cpu_seconds", lambda _: next(used))
+    server = type("Server", (), {"pids": []})()
+    found = bench.loads_at([server], (16, 1, 64), calibration.Seconds(runs=3), 100.0)
+    assert [run.p99 for run in found] == [9e-3, 12e-3, 30e-3]
+    assert found[0].of_core == pytest.approx(0.4 / 200)
+    assert found[0].p50 == 2e-3
