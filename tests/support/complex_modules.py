@@ -34,6 +34,11 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "made": lambda z, _: torch.zeros_like(z) + torch.ones_like(z) + torch.full((3,), 1 + 2j) + z.new_zeros(3),
     "in parts": lambda z, _: z.unbind(-1)[0] + z.split(1, -1)[2].squeeze(-1),
     "a transform": lambda z, w: torch.fft.ifft(torch.fft.fft(z, n=8) * torch.fft.fft(w, n=8))[..., :3],
+    "a spectrogram": lambda z, _: (
+        torch.stft(z.real.repeat(1, 1, 3).flatten(0, 1), 4, 2, window=torch.ones(4), center=False, return_complex=True)
+        * 1j
+    ),
+    "a transform of two axes": lambda z, _: torch.fft.ifft2(torch.fft.fft2(z[..., None].repeat(1, 1, 1, 4)) * 2j),
     "real transforms": lambda z, _: torch.fft.irfft(torch.fft.rfft(z.real, n=8) * 1j, n=8),
 }
 

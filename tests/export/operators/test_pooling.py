@@ -18,6 +18,7 @@ _POOLS = {
     "adaptive_max_pool1d(7)": lambda z: F.adaptive_max_pool1d(z, 7),
     "adaptive_avg_pool2d((3, 5))": lambda z: F.adaptive_avg_pool2d(z[:, None].repeat(1, 1, 2, 1), (3, 5)),
     "adaptive_max_pool2d((2, 5))": lambda z: F.adaptive_max_pool2d(z[:, None], (2, 5)),
+    "adaptive_avg_pool2d((None, 2))": lambda z: F.adaptive_avg_pool2d(z.mT[:, None].repeat(1, 1, 1, 5), (None, 2)),
     "interpolate(area)": lambda z: F.interpolate(z, size=10, mode="area"),
     "AdaptiveAvgPool1d": nn.AdaptiveAvgPool1d(5),
     "max_pool1d(2)": lambda z: F.max_pool1d(z, 2),

@@ -29,16 +29,17 @@ _BY_REASON = {
     "moves or makes elements, and computes nothing": (
         "as_strided atleast_1d atleast_2d atleast_3d broadcast_to detach empty empty_like "
         "empty_strided expand_as fill mH new_empty new_empty_strided new_full new_ones new_zeros "
-        "pixel_shuffle pixel_unshuffle resolve_conj resolve_neg scalar_tensor "
+        "resolve_conj resolve_neg scalar_tensor "
         "sym_storage_offset type_as linspace"
     ),
-    "of images, spectra and complex numbers, which no recurrent module of the examples has": (
-        "_conj _fft_c2c _fft_c2r _fft_r2c _upsample_bicubic2d_aa _upsample_bilinear2d_aa avg_pool2d avg_pool3d "
-        "blackman_window col2im complex conj conv2d conv3d grid_sampler grid_sampler_2d hamming_window hann_window "
-        "im2col max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices reflection_pad2d "
-        "reflection_pad3d replication_pad2d replication_pad3d stft upsample_bicubic2d upsample_bilinear2d "
-        "upsample_nearest2d upsample_nearest3d upsample_trilinear3d view_as_complex view_as_complex_copy view_as_real "
-        "view_as_real_copy"
+    "another name, or an inner form, of what is tried of images and spectra": (
+        "_conj _fft_c2c _fft_c2r _fft_r2c _upsample_bicubic2d_aa _upsample_bilinear2d_aa blackman_window col2im "
+        "complex conj grid_sampler grid_sampler_2d hamming_window im2col max_pool2d_with_indices "
+        "max_pool3d_with_indices reflection_pad2d replication_pad2d upsample_bicubic2d upsample_bilinear2d "
+        "upsample_nearest2d view_as_complex_copy view_as_real_copy"
+    ),
+    "of volumes, with three axes of space": (
+        "reflection_pad3d replication_pad3d upsample_nearest3d upsample_trilinear3d"
     ),
     "recurrent: translated by rnnserve.export.recurrence": "gru lstm",
     "another name, or an inner form, of a rare operator that is tried": (

@@ -27,6 +27,18 @@ DIFFERS_OF_NOTHING: Mapping[tuple[str, str], str] = {
     ("Rows and indices", "repeat_interleave"): _AN_ERROR,
     ("Rows and indices", "pad(circular)"): _AN_ERROR,
     ("Linear algebra and rare operators, of finite rows", "nanquantile"): _NO_ERROR,
+    ("Images of any number of steps", "local_response_norm"): _AN_ERROR,
+    ("Images of any number of steps", "upsample(nearest)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(nearest-exact)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bilinear)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bilinear, align_corners)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bicubic)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bilinear, antialias)"): _NO_ERROR,
+    ("Images of any number of steps", "unfold(2)"): _NO_ERROR,
+    ("Images of any number of steps", "rfft"): _NO_ERROR,
+    ("Images of any number of steps", "rfft.real, imag"): _NO_ERROR,
+    ("Images of any number of steps", "fft"): _NO_ERROR,
+    ("Images of any number of steps", "irfft"): _NO_ERROR,
 }
 """By family and operator, what is another result than eager's where there are no values, in words for the page."""
 

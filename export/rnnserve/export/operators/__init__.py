@@ -16,6 +16,7 @@ from typing import Any
 from rnnserve.export.operators import (
     adaptive_pooling,
     clamping,
+    convolutions,
     diagonals,
     divisions,
     extrema,
@@ -64,6 +65,7 @@ __all__ = [
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **adaptive_pooling.TRANSLATIONS,
     **clamping.TRANSLATIONS,
+    **convolutions.TRANSLATIONS,
     **diagonals.TRANSLATIONS,
     **divisions.TRANSLATIONS,
     **extrema.TRANSLATIONS,

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.values import Value, op
 
 __all__ = ["TRANSLATIONS"]
@@ -22,21 +21,21 @@ def _whole(number: int) -> Value:
     return op.Constant(value_int=number)
 
 
-def _windows(size: Value, results: int) -> tuple[Value, Value, Value]:
+def _windows(size: Value, count: Value) -> tuple[Value, Value, Value]:
     """Give the windows of an axis.
 
     Args:
         size: Number of its steps, a scalar.
-        results: Number of windows.
+        count: Number of windows, likewise.
 
     Returns:
         Steps (results, longest), beyond a window's end any; where they are of the window, likewise; and how many each
         window has, (results,).
     """
-    count, one, last_axis = _whole(results), _whole(1), op.Constant(value_ints=[-1])
+    one, last_axis = _whole(1), op.Constant(value_ints=[-1])
     number = op.Range(_whole(0), count, one)
     start = op.Div(op.Mul(number, size), count)
-    end = op.Div(op.Add(op.Mul(op.Add(number, one), size), _whole(results - 1)), count)
+    end = op.Div(op.Add(op.Mul(op.Add(number, one), size), op.Sub(count, one)), count)
     length = op.Sub(end, start)
     # Windows differ by one step in their length; of the lengths the longest is that of some window.
     offsets = op.Range(_whole(0), op.ReduceMax(length, keepdims=0), one)
@@ -54,9 +53,7 @@ def _pool(x: Value, output_size: Sequence[Any], *, largest: bool) -> Value:
     """Pool the last axes, one after the other."""
     rank = len(x.shape)
     for axis, results in zip(range(rank - len(output_size), rank), output_size, strict=True):
-        if not isinstance(results, int):
-            raise UnsupportedModule("adaptive pooling to a number of results that is a size has no form here: fix it")
-        if results == 1:
+        if isinstance(results, int) and results == 1:
             reduce = op.ReduceMax if largest else op.ReduceMean
             x = reduce(x, op.Constant(value_ints=[axis]), keepdims=1)
         else:
@@ -64,9 +61,10 @@ def _pool(x: Value, output_size: Sequence[Any], *, largest: bool) -> Value:
     return x
 
 
-def _pool_axis(x: Value, rank: int, axis: int, results: int, *, largest: bool) -> Value:
+def _pool_axis(x: Value, rank: int, axis: int, results: int | Value, *, largest: bool) -> Value:
+    """Pool one axis to a number of results, which may be a size: in PyTorch None stands for the axis's own."""
     size = op.Gather(op.Shape(x), _whole(axis), axis=0)
-    steps, inside, length = _windows(size, results)
+    steps, inside, length = _windows(size, _whole(results) if isinstance(results, int) else results)
     taken = op.Gather(x, steps, axis=axis)  # (…, results, longest, …)
     outside = op.CastLike(-math.inf if largest else 0.0, x)
     kept = op.Where(_behind(inside, rank - axis - 1), taken, outside)

@@ -22,7 +22,7 @@ def keep_nan(model: ir.Model) -> None:
             source = node.inputs[0]
             if source is not None and source.dtype is not None and source.dtype.is_floating_point():
                 _guard(graph, node, source, source.dtype)
-        for node in [node for node in graph if node.op_type == "MaxPool" and len(node.outputs) == 1]:
+        for node in [node for node in graph if node.op_type == "MaxPool"]:
             _guard_pool(graph, node)
 
 
@@ -64,13 +64,28 @@ def _guard(graph: ir.Graph, node: ir.Node, source: ir.Value, dtype: ir.DataType)
 
 
 def _guard_pool(graph: ir.Graph, node: ir.Node) -> None:
-    """Give nan where a window holds one, and -inf where it holds nothing else."""
+    """Give nan where a window holds one, and -inf where it holds nothing else; its indices are searched without either.
+
+    A nan is infinite there, infinity the largest number, and -inf one that is larger than the lowest, with which
+    onnxruntime begins: so that each of them has a place. Of several nan in a window, eager has the last one's.
+    """
     source, result = node.inputs[0], node.outputs[0]
     dtype = None if source is None else source.dtype
     if source is None or dtype is None or not dtype.is_floating_point():
         return
     maker = NodesBefore(graph, node, f"{result.name or node.op_type}/nan")
     attributes = dict(node.attributes)
+    if len(node.outputs) > 1:
+        limits = np.finfo(dtype.numpy())
+        ends = [
+            maker.constant(np.array(end), dtype) for end in (np.nextafter(limits.min, limits.dtype.type(0)), limits.max)
+        ]
+        infinite = maker.constant(np.array(np.inf), dtype)
+        searched = maker.make("Where", maker.make("IsNaN", source), infinite, maker.make("Clip", source, *ends))
+        node.replace_input_with(0, searched)
+        searched.type, searched.shape = ir.TensorType(dtype), source.shape
+        if not result.uses() and not result.is_graph_output():
+            return
     is_nan = maker.make("Cast", maker.make("IsNaN", source), to=ir.DataType.FLOAT.value)
     held = maker.add(ir.node("MaxPool", [is_nan], attributes))
     plain = maker.add(ir.node("MaxPool", [source], attributes))
@@ -81,4 +96,7 @@ def _guard_pool(graph: ir.Graph, node: ir.Node) -> None:
     kept = ir.Value(name=result.name, type=result.type, shape=result.shape)
     maker.add(ir.node("Where", [has_nan, maker.constant(np.array(np.nan), dtype), with_inf], outputs=[kept]))
     result.replace_all_uses_with(kept, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+    if len(node.outputs) == 1:
+        graph.remove(node, safe=True)
+    else:
+        result.name = f"{result.name}/searched"

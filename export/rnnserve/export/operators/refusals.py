@@ -47,6 +47,16 @@ def _adaptive_max_pool(node: torch.fx.Node) -> str:
     return "its indices have no form in ONNX. Use the values alone, without return_indices=True."
 
 
+def _avg_pool(node: torch.fx.Node) -> str:
+    names = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+    if {**dict(zip(names, node.args, strict=False)), **node.kwargs}.get("divisor_override") is None:
+        return ""
+    return (
+        "ONNX has no divisor_override, and torch leaves it out. Leave it out, too, and multiply the result by the "
+        "number of values in a window over the divisor."
+    )
+
+
 def _rank(node: torch.fx.Node) -> int:
     source = node.args[0]
     return source.meta["val"].dim() if isinstance(source, torch.fx.Node) else 0
@@ -103,6 +113,8 @@ _CHECKS: dict[object, Callable[[torch.fx.Node], str]] = {
     _ATEN.adaptive_max_pool2d.default: _adaptive_max_pool,
     _ATEN.adaptive_max_pool3d.default: _adaptive_max_pool,
     _ATEN.argsort.default: _sort,
+    _ATEN.avg_pool2d.default: _avg_pool,
+    _ATEN.avg_pool3d.default: _avg_pool,
     _ATEN.kthvalue.default: _median,
     _ATEN.median.dim: _median,
     _ATEN.mode.default: _mode,

@@ -2,6 +2,7 @@
 
 from support.operator_grid.families.activations import ACTIVATIONS
 from support.operator_grid.families.binary import BINARY
+from support.operator_grid.families.images import IMAGES, IMAGES_OF_STEPS
 from support.operator_grid.families.indexing import INDEXING
 from support.operator_grid.families.integer_types import BOOLEANS, INT8, INT16, INT32, UINT8
 from support.operator_grid.families.integers import INTEGER_PAIRS
@@ -31,6 +32,8 @@ FAMILIES = (
     LOSSES,
     INDEXING,
     SHAPES,
+    IMAGES,
+    IMAGES_OF_STEPS,
     LINEAR_ALGEBRA,
     BOOLEANS,
     INT32,

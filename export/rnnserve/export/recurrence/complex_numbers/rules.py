@@ -37,7 +37,7 @@ _FILLS = {"where": (1, 2), "masked_fill": (2,), "constant_pad_nd": (2,)}
 
 TRANSFORMS = {
     *("fft_rfft", "fft_irfft", "fft_fft", "fft_ifft", "fft_rfft2", "fft_irfft2", "fft_hfft", "fft_ihfft"),
-    *("_fft_r2c", "_fft_c2r", "_fft_c2c"),
+    *("_fft_r2c", "_fft_c2r", "_fft_c2c", "fft_fft2", "fft_ifft2", "stft"),
 }
 """Operators that stay as they are, with complex numbers made for them."""
 
