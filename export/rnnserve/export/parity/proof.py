@@ -11,12 +11,13 @@ from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.compared_values import ComparedValues
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
 from rnnserve.export.parity.failure_collector import FailureCollector
+from rnnserve.export.parity.front_ends import front_end_of
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
 from rnnserve.export.parity.kept_results import KeptResults
@@ -140,6 +141,7 @@ def _prove(
     ]
     failures.raise_if_any()
     accepted = places.accepted if places else ()
+    loaded = onnx.load_model_from_string(onnx_model)
     parity = manifest_pb2.Parity(
         checks=[
             *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
@@ -155,15 +157,21 @@ def _prove(
         not_drawn=[
             *extremes.not_drawn,
             *(f"{kind}: forward raises for {what}" for kind, what in comparison.unanswered.items()),
+            *_samples_to_give(model, loaded),
         ],
         non_finite=non_finite,
         amplified=comparison.distances.amplified(),
     )
-    graph = walk_graph(
-        onnx.load_model_from_string(onnx_model), model.inputs, model.outputs, finite_inputs=model.finite_inputs
-    )
+    graph = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
     batching = find_batching(model, reference, limits, seed, graph)
     return Proof(parity, batching, comparison.zeros_after_lengths, graph.recorded_causality())
+
+
+def _samples_to_give(model: DescribedModel, onnx_model: onnx.ModelProto) -> list[str]:
+    """Ask for samples where the graph has a front end, and none were given."""
+    floats = [tensor.name for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
+    front_end = "" if model.samples else front_end_of(onnx_model, floats)
+    return [f"samples: the model begins with {front_end}: give real recordings, samples=[…]"] if front_end else []
 
 
 def _checks(
