@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from rnnserve.server.access.access_file import AccessFileError, read_content, read_rows
 from rnnserve.server.access.client_certificates import CLIENT_ROLES, names_in
 from rnnserve.server.access.credentials import ClientCertificates
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.access.refusals import PermissionDenied, Unauthenticated, UnknownCertificate
-from rnnserve.server.access.tokens_file import TokensError, read_content, read_tokens
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
 from rnnserve.server.settings.access import AccessSettings
@@ -58,7 +58,7 @@ def test_a_certificate_that_is_too_large_has_none(authority):
 
 
 def read(text):
-    return read_tokens(text.encode(), Path("r.toml"), CLIENT_ROLES)
+    return read_rows(text.encode(), Path("r.toml"), CLIENT_ROLES)
 
 
 def test_a_row_has_the_fields_of_a_token():
@@ -87,7 +87,7 @@ def test_a_row_has_the_fields_of_a_token():
     ],
 )
 def test_what_is_wrong_is_told_by_its_line(text, said):
-    with pytest.raises(TokensError, match=re.escape(said)):
+    with pytest.raises(AccessFileError, match=re.escape(said)):
         read(text)
 
 
@@ -98,7 +98,7 @@ def test_others_may_read_the_file_and_not_write_it(tmp_path):
     assert read_content(path, CLIENT_ROLES) == b""
     for mode in (0o646, 0o666):
         path.chmod(mode)
-        with pytest.raises(TokensError, match=r"the file of client roles .* is open to every user"):
+        with pytest.raises(AccessFileError, match=r"the file of client roles .* is open to every user"):
             read_content(path, CLIENT_ROLES)
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, ROUTES, SERVER_METADATA, Need, rows_missing
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
+from rnnserve.server.access.access_file import AccessFileError, Limits
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, TooManyAttempts, Unauthenticated
 from rnnserve.server.access.token_writing import add_token, revoke_token
-from rnnserve.server.access.tokens_file import Limits, TokensError
 from rnnserve.server.access.usage import Usage
 from rnnserve.server.errors import StartError
 from rnnserve.server.lane.arrived_requests import LaneCall
@@ -242,7 +242,7 @@ def test_many_wrong_tokens_of_an_address_are_told_to_wait_and_valid_ones_go_on(t
 
 def test_it_does_not_start_with_a_file_that_cannot_be_used(tokens):
     tokens.path.chmod(0o644)
-    with pytest.raises(TokensError):
+    with pytest.raises(AccessFileError):
         Gate(tokens.path)
     with pytest.raises(StartError, match="open to every user"):
         open_gate(AccessSettings(tokens=tokens.path))

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from rnnserve.server.access import shared_usage
+from rnnserve.server.access.access_file import Limits
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.access.refusals import TokenLimitReached
 from rnnserve.server.access.shared_usage import UsageMemory, use_usage_memory
-from rnnserve.server.access.tokens_file import Limits
 from rnnserve.server.access.usage import Usage
 from support.tokens import add_limited, bearer, tokens_in
 

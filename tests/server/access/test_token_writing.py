@@ -8,8 +8,8 @@ import stat
 import pytest
 
 from rnnserve.cli import main
+from rnnserve.server.access.access_file import AccessFileError
 from rnnserve.server.access.token_writing import add_token, listed_tokens, revoke_token
-from rnnserve.server.access.tokens_file import TokensError
 
 
 @pytest.fixture
@@ -63,12 +63,12 @@ def test_what_stands_there_stays(path):
     text = path.read_text()
     assert "# of ours" in text
     assert "rate = 5 # slowly" in text
-    with pytest.raises(TokensError, match="has a token b already"):
+    with pytest.raises(AccessFileError, match="has a token b already"):
         add_token(path, "b", "admin")
     assert path.read_text() == text
     revoke_token(path, "b")
     assert path.read_text() == text[: text.index("[b]")]
-    with pytest.raises(TokensError, match="has no token b"):
+    with pytest.raises(AccessFileError, match="has no token b"):
         revoke_token(path, "b")
     revoke_token(path, "a")
     assert listed_tokens(path) == []
@@ -77,7 +77,7 @@ def test_what_stands_there_stays(path):
 def test_a_table_of_another_form_is_left_to_its_writer(path):
     path.touch(0o600)
     path.write_text(f"a = {{sha256 = '{'ab' * 32}', role = 'infer'}}\n")
-    with pytest.raises(TokensError, match="by hand"):
+    with pytest.raises(AccessFileError, match="by hand"):
         revoke_token(path, "a")
     assert [token.name for token in listed_tokens(path)] == ["a"]
 
@@ -94,8 +94,8 @@ def test_nothing_is_written_into_a_file_that_cannot_be_used(path):
     path.touch(0o600)
     path.write_text("[a]\nrole = 'infer'\n")
     for change in (lambda: add_token(path, "b", "infer"), lambda: revoke_token(path, "a")):
-        with pytest.raises(TokensError, match="sha256 is missing"):
+        with pytest.raises(AccessFileError, match="sha256 is missing"):
             change()
     assert path.read_text() == "[a]\nrole = 'infer'\n"
-    with pytest.raises(TokensError, match="cannot be written"):
+    with pytest.raises(AccessFileError, match="cannot be written"):
         add_token(path.parent / "none" / "t.toml", "b", "infer")

@@ -17,7 +17,7 @@ nothing that is secret, and decides who may do what: other users may read it, an
 import base64
 import functools
 
-from rnnserve.server.access.tokens_file import FileKind
+from rnnserve.server.access.access_file import FileKind
 
 __all__ = ["CLIENT_ROLES", "names_in"]
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from rnnserve.protos.protocol_words import AUTHORIZATION
+from rnnserve.server.access.access_file import TOKENS, FileKind
 from rnnserve.server.access.client_certificates import CLIENT_ROLES, names_in
 from rnnserve.server.access.refusals import Unauthenticated, UnknownCertificate
-from rnnserve.server.access.tokens_file import TOKENS, FileKind
 
 __all__ = ["BearerTokens", "ClientCertificates", "Credentials", "no_certificate"]
 

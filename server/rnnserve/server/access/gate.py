@@ -10,12 +10,12 @@ from typing import Any
 
 from rnnserve.protos.access_table import METHODS, ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
+from rnnserve.server.access.access_file import AccessFileError, AccessRow, read_content, read_rows
 from rnnserve.server.access.credentials import BearerTokens, ClientCertificates, Credentials, no_certificate
 from rnnserve.server.access.failures import FailedAttempts
 from rnnserve.server.access.grant import Grant
 from rnnserve.server.access.refusals import TooManyAttempts, Unauthenticated
 from rnnserve.server.access.shared_usage import SharedNumbers, used_usage_memory
-from rnnserve.server.access.tokens_file import Token, TokensError, read_content, read_tokens
 from rnnserve.server.access.usage import Usage
 from rnnserve.server.errors import ServeError, StartError
 from rnnserve.server.settings.access import AccessSettings
@@ -68,7 +68,7 @@ class Gate:
             wall_clock: Clock, in seconds since the epoch.
 
         Raises:
-            TokensError: If it cannot be used.
+            AccessFileError: If it cannot be used.
         """
         self.closed_health = closed_health
         self.credentials = credentials or BearerTokens()
@@ -82,7 +82,7 @@ class Gate:
         self._content: bytes | None = read_content(path, self.credentials.kind)
         self._grants: dict[bytes | str, Grant] = {}
         self._known: dict[str, Grant] = {}  # by what calls bring, as it comes
-        self._use(read_tokens(self._content, path, self.credentials.kind))
+        self._use(read_rows(self._content, path, self.credentials.kind))
         self._look_at = 0.0
         self._told = ""  # what is wrong with the file now
 
@@ -223,8 +223,8 @@ class Gate:
             content = read_content(self._path, self.credentials.kind)
             if content == self._content:
                 return
-            tokens = read_tokens(content, self._path, self.credentials.kind)
-        except TokensError as error:
+            tokens = read_rows(content, self._path, self.credentials.kind)
+        except AccessFileError as error:
             self._keep(error)
             return
         self._content = content
@@ -233,7 +233,7 @@ class Gate:
         _log.info("%s %s has changed: %d rows", self.credentials.kind.title, self._path, len(tokens))
         self._on_reload(True)
 
-    def _keep(self, error: TokensError) -> None:
+    def _keep(self, error: AccessFileError) -> None:
         """Go on with the tokens that there were, and say so: once of each mistake."""
         self._content = None  # so that the same content as before counts as a change that holds
         if str(error) != self._told:
@@ -241,7 +241,7 @@ class Gate:
             _log.error("%s: what it said before holds on", error)
             self._on_reload(False)
 
-    def _use(self, tokens: Mapping[bytes | str, Token]) -> None:
+    def _use(self, tokens: Mapping[bytes | str, AccessRow]) -> None:
         """Let these tokens hold, and no others. A grant that calls have stays, and says from now on what holds."""
         before = self._grants
         usages = {grant.token.name: grant.usage for grant in before.values() if grant.token is not None}
@@ -264,7 +264,7 @@ class Gate:
             found = os.stat(self._path)  # noqa: PTH116 - the same, and read by more
         except OSError as error:
             title = self.credentials.kind.title
-            raise TokensError(f"{title} {self._path} cannot be read: {error.strerror or error}") from error
+            raise AccessFileError(f"{title} {self._path} cannot be read: {error.strerror or error}") from error
         return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
 
 
@@ -295,5 +295,5 @@ def open_gate(settings: AccessSettings, on_reload: Callable[[bool], None] = lamb
             max_wrong_tokens=settings.max_wrong_tokens,
             on_reload=on_reload,
         )
-    except TokensError as error:
+    except AccessFileError as error:
         raise StartError(str(error)) from error

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from rnnserve.protos.access_table import Need
+from rnnserve.server.access.access_file import AccessRow
 from rnnserve.server.access.refusals import PermissionDenied, Unauthenticated
-from rnnserve.server.access.tokens_file import Token
 from rnnserve.server.access.usage import Usage
 
 __all__ = ["Grant"]
@@ -24,14 +24,16 @@ class Grant:
 
     __slots__ = ("_clock", "_lasting", "is_for_all", "refusal", "token", "usage")
 
-    def __init__(self, token: Token, clock: Callable[[], float], usage: Usage, refusal: type[Unauthenticated]) -> None:
-        self.token: Token | None
+    def __init__(
+        self, token: AccessRow, clock: Callable[[], float], usage: Usage, refusal: type[Unauthenticated]
+    ) -> None:
+        self.token: AccessRow | None
         self.set(token)
         self.usage = usage
         self._clock = clock
         self.refusal = refusal
 
-    def set(self, token: Token | None) -> None:
+    def set(self, token: AccessRow | None) -> None:
         """Say from now on what the file says of it; None where that has it no more."""
         self.token = token
         self.is_for_all = token is not None and token.models is None
@@ -48,7 +50,7 @@ class Grant:
         """Whether the file has it, and it has not expired."""
         return self._valid() is not None
 
-    def valid_token(self) -> Token:
+    def valid_token(self) -> AccessRow:
         """Give what the file says of it.
 
         Raises:
@@ -90,7 +92,7 @@ class Grant:
         token = self._valid()
         return token is not None and token.is_for(name)
 
-    def _valid(self) -> Token | None:
+    def _valid(self) -> AccessRow | None:
         token = self.token
         if token is None or (token.not_after is not None and token.not_after <= self._clock()):
             return None

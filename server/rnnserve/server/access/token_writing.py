@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rnnserve.server.access.tokens_file import Token, TokensError, is_token_name, read_content, read_tokens
+from rnnserve.server.access.access_file import AccessFileError, AccessRow, is_row_name, read_content, read_rows
 
 __all__ = ["add_token", "listed_tokens", "revoke_token"]
 
@@ -35,10 +35,10 @@ def add_token(
         not_after: Time of its end; None for never.
 
     Raises:
-        TokensError: If the file cannot be used, or has a token of this name.
+        AccessFileError: If the file cannot be used, or has a token of this name.
     """
-    if not is_token_name(name):
-        raise TokensError(f"{name!r} is no name of a token: 1 to 64 letters, digits, _ and -")
+    if not is_row_name(name):
+        raise AccessFileError(f"{name!r} is no name of a token: 1 to 64 letters, digits, _ and -")
     token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"', f'role = "{role}"']
     if models is not None:
@@ -47,8 +47,8 @@ def add_token(
         lines.append(f"not_after = {not_after.isoformat()}")
     with _locked(path):
         text = _text_of(path)
-        if any(each.name == name for each in read_tokens(text.encode(), path).values()):
-            raise TokensError(f"{path} has a token {name} already: revoke it first, or choose another name")
+        if any(each.name == name for each in read_rows(text.encode(), path).values()):
+            raise AccessFileError(f"{path} has a token {name} already: revoke it first, or choose another name")
         separator = "" if not text else "\n" if text.endswith("\n") else "\n\n"
         _write(path, text + separator + "\n".join(lines) + "\n")
     return token
@@ -58,13 +58,13 @@ def revoke_token(path: Path, name: str) -> None:
     """Take a token out of the file; what else stands there stays as it is.
 
     Raises:
-        TokensError: If the file cannot be used, or has no token of this name.
+        AccessFileError: If the file cannot be used, or has no token of this name.
     """
     with _locked(path):
         text = _text_of(path)
-        tokens = read_tokens(text.encode(), path)
+        tokens = read_rows(text.encode(), path)
         if all(token.name != name for token in tokens.values()):
-            raise TokensError(f"{path} has no token {name}")
+            raise AccessFileError(f"{path} has no token {name}")
         head = re.compile(rf"""^[ \t]*\[[ \t]*["']?{re.escape(name)}["']?[ \t]*\][^\n]*\n?""", re.MULTILINE)
         found = head.search(text)
         left = text
@@ -73,25 +73,25 @@ def revoke_token(path: Path, name: str) -> None:
             end = following.start() if following else len(text)
             left = text[: found.start()] + _comments_at_end(text[found.start() : end]) + text[end:]
         expected = {digest: token for digest, token in tokens.items() if token.name != name}
-        if read_tokens(left.encode(), path) != expected:  # written by hand, in another form
-            raise TokensError(f"{path}: cannot take [{name}] out of what stands there: take it out by hand")
+        if read_rows(left.encode(), path) != expected:  # written by hand, in another form
+            raise AccessFileError(f"{path}: cannot take [{name}] out of what stands there: take it out by hand")
         _write(path, left)
 
 
-def listed_tokens(path: Path) -> list[Token]:
+def listed_tokens(path: Path) -> list[AccessRow]:
     """Give the tokens of the file, by name.
 
     Raises:
-        TokensError: If the file cannot be used.
+        AccessFileError: If the file cannot be used.
     """
-    return sorted(read_tokens(read_content(path), path).values(), key=lambda token: token.name)
+    return sorted(read_rows(read_content(path), path).values(), key=lambda token: token.name)
 
 
 def _text_of(path: Path) -> str:
     try:
         return read_content(path).decode() if path.exists() else ""
     except UnicodeDecodeError as error:
-        raise TokensError(f"{path}: not text in UTF-8") from error
+        raise AccessFileError(f"{path}: not text in UTF-8") from error
 
 
 def _comments_at_end(table: str) -> str:
@@ -111,7 +111,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise TokensError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error
+        raise AccessFileError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
@@ -136,4 +136,4 @@ def _write(path: Path, text: str) -> None:
             written.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise TokensError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error
+        raise AccessFileError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error

@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Callable
 
+from rnnserve.server.access.access_file import Limits
 from rnnserve.server.access.refusals import TokenLimitReached
 from rnnserve.server.access.shared_usage import SharedNumbers
-from rnnserve.server.access.tokens_file import Limits
 from rnnserve.server.clock import now
 
 __all__ = ["Usage"]

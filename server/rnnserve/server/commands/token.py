@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rnnserve.protos.access_table import ROLES
 from rnnserve.protos.names import is_model_name
+from rnnserve.server.access.access_file import AccessFileError, AccessRow
 from rnnserve.server.access.token_writing import add_token, listed_tokens, revoke_token
-from rnnserve.server.access.tokens_file import Token, TokensError
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
-MISTAKES = (TokensError,)
+MISTAKES = (AccessFileError,)
 
 _EPILOG = """
 A token is printed once, by `new`, alone on standard output; the file has its SHA-256 only. A server reads the file
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _line(token: Token) -> str:
+def _line(token: AccessRow) -> str:
     said = [token.name, token.role]
     if token.models is not None:
         said.append(f"models {','.join(sorted(token.models)) or 'none'}")

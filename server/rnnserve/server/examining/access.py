@@ -10,8 +10,8 @@ from pathlib import Path
 from rnnserve.common.hosts import is_loopback
 from rnnserve.common.tls_watch import SOON_SECONDS
 from rnnserve.protos.access_table import ROLES, Need
+from rnnserve.server.access.access_file import AccessFileError, AccessRow, read_content, read_rows
 from rnnserve.server.access.credentials import BearerTokens, ClientCertificates
-from rnnserve.server.access.tokens_file import Token, TokensError, read_content, read_tokens
 from rnnserve.server.examining.finding import OK, PROBLEM, WARNING, Finding
 from rnnserve.server.settings import Settings
 
@@ -38,8 +38,8 @@ def access(settings: Settings, metrics_port: int | None) -> Iterator[Finding]:
     is_of_tokens = settings.client_roles is None
     kind = (BearerTokens if is_of_tokens else ClientCertificates).kind
     try:
-        found = sorted(read_tokens(read_content(path, kind), path, kind).values(), key=lambda one: one.name)
-    except TokensError as error:
+        found = sorted(read_rows(read_content(path, kind), path, kind).values(), key=lambda one: one.name)
+    except AccessFileError as error:
         reads = "; `rnnserve token list` reads the file" if is_of_tokens else ""
         yield Finding(PROBLEM, _ABOUT, str(error), f"the server would not start{reads}")
         return
@@ -75,7 +75,7 @@ def _mode(path: Path) -> Iterator[Finding]:
         yield Finding(WARNING, _ABOUT, said, f"chmod g-w {path}")
 
 
-def _ends(found: Sequence[Token], path: Path, now: float, *, is_of_tokens: bool) -> Iterator[Finding]:
+def _ends(found: Sequence[AccessRow], path: Path, now: float, *, is_of_tokens: bool) -> Iterator[Finding]:
     for token in found:
         if token.not_after is not None and token.not_after - now < SOON_SECONDS:
             when = dt.datetime.fromtimestamp(token.not_after, dt.UTC).isoformat(timespec="seconds")
@@ -89,5 +89,5 @@ def _ends(found: Sequence[Token], path: Path, now: float, *, is_of_tokens: bool)
             yield Finding(WARNING, _ABOUT, said, remedy)
 
 
-def _has_ended(token: Token, now: float) -> bool:
+def _has_ended(token: AccessRow, now: float) -> bool:
     return token.not_after is not None and token.not_after <= now

@@ -15,7 +15,7 @@ class AccessSettings(SettingsPart):
     """Whose calls are answered.
 
     Attributes:
-        tokens: File of the tokens that calls may bring (`access.tokens_file`); None where none is asked for.
+        tokens: File of the tokens that calls may bring (`access.access_file`); None where none is asked for.
         client_roles: File of the roles of client certificates (`access.client_certificates`), in the place of tokens.
         closed_health: Ask those for a token, or a certificate that has a role, who ask for the server's health.
         max_wrong_tokens: Wrong tokens of one address, after which further ones are told to wait.

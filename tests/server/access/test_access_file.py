@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from rnnserve.server.access.tokens_file import Limits, TokensError, read_content, read_tokens
+from rnnserve.server.access.access_file import AccessFileError, Limits, read_content, read_rows
 
 DIGEST = "ab" * 32
 PLAIN = f'sha256 = "{DIGEST}"\nrole = "infer"\n'
 
 
 def read(text, path="t.toml"):
-    return read_tokens(text.encode(), path)
+    return read_rows(text.encode(), path)
 
 
 def test_all_that_may_be_said():
@@ -51,15 +51,15 @@ def test_an_empty_file_has_none():
     ],
 )
 def test_what_is_wrong_is_told_by_its_line(text, line, said):
-    with pytest.raises(TokensError, match=rf"^t\.toml:{line}: ") as refused:
+    with pytest.raises(AccessFileError, match=rf"^t\.toml:{line}: ") as refused:
         read(text)
     assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("content", [b"[a", b"[a]\n[a]\n", b"\xff"])
 def test_what_is_no_toml(content):
-    with pytest.raises(TokensError, match=r"t\.toml"):
-        read_tokens(content, Path("t.toml"))
+    with pytest.raises(AccessFileError, match=r"t\.toml"):
+        read_rows(content, Path("t.toml"))
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o666, 0o777])
@@ -67,7 +67,7 @@ def test_a_file_that_is_open_to_all_is_refused(tmp_path, mode):
     path = tmp_path / "t.toml"
     path.write_text("")
     path.chmod(mode)
-    with pytest.raises(TokensError, match=r"is open to every user of this machine: chmod o-rw"):
+    with pytest.raises(AccessFileError, match=r"is open to every user of this machine: chmod o-rw"):
         read_content(path)
     path.chmod(0o640)
     assert read_content(path) == b""
@@ -76,5 +76,5 @@ def test_a_file_that_is_open_to_all_is_refused(tmp_path, mode):
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o600)
     for path in (tmp_path / "none", tmp_path, tmp_path / "pipe"):
-        with pytest.raises(TokensError, match="the file of tokens"):
+        with pytest.raises(AccessFileError, match="the file of tokens"):
             read_content(path)

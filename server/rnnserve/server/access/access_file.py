@@ -1,6 +1,6 @@
-"""The file of tokens: TOML, a table for each token, which has its digest and never the token itself.
+"""The file that says who may do what: of tokens, or of client roles. TOML, with a table for each.
 
-::
+Of tokens, each table has the digest, and never the token itself::
 
     [team-a]
     sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -11,8 +11,9 @@
     in_flight = 64                        # requests at once
     bytes_per_second = 50_000_000         # of requests
 
-A token has 256 random bits, so that a plain digest of it is enough: there is nothing to guess. What the file says wrong
-is refused as a whole, by its line: a misspelled limit would else be none.
+A token has 256 random bits, so that a plain digest of it is enough: there is nothing to guess. The file of client roles
+has names of certificates in the place of digests (`client_certificates`). A file in which anything is wrong is refused
+as a whole, by its line: a misspelled limit would else be none.
 """
 
 import dataclasses
@@ -28,20 +29,20 @@ from rnnserve.common.toml_files import parse_toml
 from rnnserve.protos.access_table import ROLES, Need
 from rnnserve.protos.names import is_model_name
 
-__all__ = ["TOKENS", "FileKind", "Limits", "Token", "TokensError", "is_token_name", "read_content", "read_tokens"]
+__all__ = ["TOKENS", "AccessFileError", "AccessRow", "FileKind", "Limits", "is_row_name", "read_content", "read_rows"]
 
 _MOST_BYTES = 4 << 20
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-class TokensError(Exception):
+class AccessFileError(Exception):
     """The file cannot be used; the message says why, and where."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """What the requests of a token may take; None for no limit.
+    """What the requests of a row's holder may take; None for no limit.
 
     Attributes:
         rate: Requests a second.
@@ -60,16 +61,16 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Token:
-    """What the file says of a token.
+class AccessRow:
+    """What a table of the file says of its holder: a token, or clients with a certificate.
 
     Attributes:
         name: Its name, in metrics and for `rnnserve token`.
-        key: What it is found by: SHA-256 of the token, or a name in the client's certificate (`client_roles_file`).
+        key: What it is found by: SHA-256 of the token, or a name in the client's certificate (`client_certificates`).
         role: One of `ROLES`.
         models: Names of the models that it is for; None for all.
         not_after: When it ends, in seconds since the epoch; None for never.
-        limits: What its requests may take.
+        limits: What its holder's requests may take.
     """
 
     name: str
@@ -88,8 +89,8 @@ class Token:
         return self.models is None or name in self.models
 
 
-def is_token_name(text: str) -> bool:
-    """Whether a token may have this name."""
+def is_row_name(text: str) -> bool:
+    """Whether a row may have this name."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -127,7 +128,7 @@ def read_content(path: Path, kind: FileKind = TOKENS) -> bytes:
         kind: Kind of the file.
 
     Raises:
-        TokensError: If it cannot be read, any user may read or write it, or it is too large.
+        AccessFileError: If it cannot be read, any user may read or write it, or it is too large.
     """
     title = f"{kind.title} {path}"
     try:
@@ -135,19 +136,19 @@ def read_content(path: Path, kind: FileKind = TOKENS) -> bytes:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
-                raise TokensError(f"{title} is no regular file")
+                raise AccessFileError(f"{title} is no regular file")
             if mode & (stat.S_IWOTH | (stat.S_IROTH if kind.is_secret else 0)):
-                raise TokensError(f"{title} is open to every user of this machine: chmod o-rw {path}")
+                raise AccessFileError(f"{title} is open to every user of this machine: chmod o-rw {path}")
             content = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise TokensError(f"{title} cannot be read: {error.strerror or error}") from error
+        raise AccessFileError(f"{title} cannot be read: {error.strerror or error}") from error
     if len(content) > _MOST_BYTES:
-        raise TokensError(f"{title} has more than {_MOST_BYTES:,} bytes")
+        raise AccessFileError(f"{title} has more than {_MOST_BYTES:,} bytes")
     return content
 
 
-def read_tokens(content: bytes, path: Path, kind: FileKind = TOKENS) -> dict[bytes | str, Token]:
-    """Give the tokens by their keys, in the order of the file; none of an empty file.
+def read_rows(content: bytes, path: Path, kind: FileKind = TOKENS) -> dict[bytes | str, AccessRow]:
+    """Give the rows by their keys, in the order of the file; none of an empty file.
 
     Args:
         content: Content of the file.
@@ -155,22 +156,22 @@ def read_tokens(content: bytes, path: Path, kind: FileKind = TOKENS) -> dict[byt
         kind: Kind of the file.
 
     Raises:
-        TokensError: If anything in it is wrong.
+        AccessFileError: If anything in it is wrong.
     """
     try:
         tables = parse_toml(content, path)
     except ValueError as error:
-        raise TokensError(str(error)) from error
+        raise AccessFileError(str(error)) from error
     text = content.decode()
-    tokens: dict[bytes | str, Token] = {}
+    rows: dict[bytes | str, AccessRow] = {}
     for name, table in tables.items():
         try:
-            token = _token(name, table, tokens, kind)
+            row = _row(name, table, rows, kind)
         except _Wrong as wrong:
             place = f"{path}:{_line_of(name, wrong.key, text)}"
-            raise TokensError(f"{place}: [{name}] {wrong.key}{': ' if wrong.key else ''}{wrong}") from wrong
-        tokens[token.key] = token
-    return tokens
+            raise AccessFileError(f"{place}: [{name}] {wrong.key}{': ' if wrong.key else ''}{wrong}") from wrong
+        rows[row.key] = row
+    return rows
 
 
 class _Wrong(Exception):
@@ -181,10 +182,10 @@ class _Wrong(Exception):
         self.key = key
 
 
-def _token(name: str, table: object, others: Mapping[bytes | str, Token], kind: FileKind) -> Token:
+def _row(name: str, table: object, others: Mapping[bytes | str, AccessRow], kind: FileKind) -> AccessRow:
     if not isinstance(table, dict):
         raise _Wrong("", "a table is expected for each: [name]")
-    if not is_token_name(name):
+    if not is_row_name(name):
         raise _Wrong("", "a name has 1 to 64 letters, digits, _ and -")
     readers = {kind.key: kind.read_key, **_READERS}
     for key in table:
@@ -202,7 +203,7 @@ def _token(name: str, table: object, others: Mapping[bytes | str, Token], kind: 
     if said[kind.key] in others:
         raise _Wrong(kind.key, f"that of {others[said[kind.key]].name}, too")
     limits = Limits(said.get("rate"), said.get("in_flight"), said.get("bytes_per_second"))
-    return Token(name, said[kind.key], said["role"], said.get("models"), said.get("not_after"), limits)
+    return AccessRow(name, said[kind.key], said["role"], said.get("models"), said.get("not_after"), limits)
 
 
 def _role(value: object) -> str:
@@ -246,7 +247,7 @@ _READERS: Mapping[str, Any] = {
 
 
 def _line_of(name: str, key: str, text: str) -> int:
-    """The line of a token's key, or where its table begins."""
+    """The line of a row's key, or where its table begins."""
     head = re.search(rf"""^[ \t]*\[?[ \t]*["']?{re.escape(name)}["']?[ \t]*[\].=]""", text, re.MULTILINE)
     if head is None:
         return 1
