@@ -46,8 +46,36 @@ def test_a_status_becomes_its_error_with_the_servers_words(client, service, stat
     assert raised.value.status is grpc.StatusCode[status]
     assert str(raised.value) == "input: axis 2\nhas 3, not 2 ✓"
     assert isinstance(raised.value.__cause__, grpc.RpcError)
+    assert bool(getattr(raised.value, "__notes__", [])) == (status == "UNAUTHENTICATED")
     tries = 4 if status in ("UNAVAILABLE", "CANCELLED") else 1
     assert service.calls == ["ModelInfer"] * tries
+
+
+@pytest.mark.parametrize(
+    ("said", "sent_with"),
+    [
+        ("a valid token is needed: send it as authorization: Bearer TOKEN", ("--token-file", "token_file=")),
+        ("no words of this server", ("--token-file", "RNNSERVE_TOKEN_FILE")),
+        ("a client certificate is needed that this server has a role for", ("--tls-key", "tls_certificate=")),
+    ],
+)
+def test_a_note_says_how_we_send_what_a_server_asks_for(client, service, said, sent_with):
+    service.failure = (grpc.StatusCode.UNAUTHENTICATED, said)
+    with pytest.raises(errors.Unauthenticated) as raised:
+        client.infer("echo", {"input": [1.0]})
+    assert str(raised.value) == said
+    (note,) = raised.value.__notes__
+    for words in sent_with:
+        assert words in note
+
+
+def test_other_words_of_an_error_keep_the_rest():
+    error = errors.from_status(grpc.StatusCode.UNAUTHENTICATED, "no")
+    error.request_id, error.retry_after = "r1", 2.5
+    again = errors.reworded(error, "line 3: no")
+    assert (type(again), str(again)) == (errors.Unauthenticated, "line 3: no")
+    assert vars(again) == vars(error)
+    assert again.__notes__
 
 
 def test_the_docstring_draws_the_tree_as_it_is():

@@ -266,6 +266,37 @@ def test_our_clients_bring_it(locked, tmp_path, capsys, monkeypatch):
     assert locked.tokens.infer not in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["infer", SIMPLE, "ROWS", "--url", "GRPC"],
+        ["infer", SIMPLE, "POINTS", "--follow", "--url", "GRPC"],
+        ["load", "--url", "GRPC", "--rate", "1", "--duration", "1"],
+        ["load", "--url", "GRPC", "--rate", "1", "--duration", "1", "--sessions", "1"],
+        ["health", "GRPC", "--model", SIMPLE],
+        ["health", "http://HTTP", "--model", SIMPLE],
+    ],
+)
+def test_our_commands_say_how_a_token_is_sent(locked, tmp_path, capsys, monkeypatch, words):
+    monkeypatch.delenv("RNNSERVE_TOKEN_FILE", raising=False)
+    (tmp_path / "rows").write_text("[[[0, 0], [1, 1]]]")
+    (tmp_path / "points").write_text("0,0\n")
+    places = {"GRPC": locked.process.address, "http://HTTP": f"http://{locked.address}"}
+    places |= {"ROWS": str(tmp_path / "rows"), "POINTS": str(tmp_path / "points")}
+    assert main([places.get(word, word) for word in words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a valid token is needed" in line
+    assert "--token-file FILE or RNNSERVE_TOKEN_FILE" in line
+
+
+def test_load_says_which_role_is_missing(locked, tmp_path, capsys):
+    path = tmp_path / "token"
+    path.write_text(locked.tokens.metrics)
+    words = ["load", "--url", locked.process.address, "--rate", "1", "--duration", "1", f"--token-file={path}"]
+    assert main(words) == 1
+    assert "another role is needed for that: infer or admin" in capsys.readouterr().err
+
+
 def test_a_front_elsewhere(locked, tmp_path):
     path = tmp_path / "token"
     path.write_text(f"{locked.tokens.infer}\n")

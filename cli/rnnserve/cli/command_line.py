@@ -117,7 +117,7 @@ class _Runner:
             if isinstance(error, OSError) and not type(error).__module__.startswith("rnnserve"):
                 said = describe_os_error(error)
             else:
-                said = str(error)
+                said = "; ".join([str(error), *getattr(error, "__notes__", ())])
         else:
             said = explain(error) or self._undecodable(error)
         return f"{self.program}: {said}" if said else ""

@@ -19,14 +19,15 @@
 gRPC uses one status, UNAVAILABLE, both for a failed connection and for a server that answers UNAVAILABLE; only the
 message differs. `is_live()` tells them apart with one more call.
 
-The message is the server's, unchanged; `request_id` is the id by which its log has the request. If one call was sent as
-several requests, a note (`__notes__`) says which sequences the failing request held.
+The message is the server's, unchanged; `request_id` is the id by which its log has the request. Notes (`__notes__`) say
+what this library adds: of several requests of one call, which sequences the failing one held; how a token is sent.
 """
 
 from typing import ClassVar
 
 import grpc
 
+from rnnserve.client.credentials_hint import credentials_hint
 from rnnserve.client.retry_delay import retry_delay
 from rnnserve.protos.protocol_words import REQUEST_ID, STATUS_DETAILS
 
@@ -47,6 +48,7 @@ __all__ = [
     "UnreadableInput",
     "from_rpc_error",
     "from_status",
+    "reworded",
 ]
 
 
@@ -177,7 +179,17 @@ _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
 
 def from_status(status: grpc.StatusCode, message: str) -> ClientError:
     """Return the error for a status, with the message unchanged."""
-    return _CLASSES.get(status, ClientError)(message, status)
+    error = _CLASSES.get(status, ClientError)(message, status)
+    if isinstance(error, Unauthenticated):
+        error.add_note(credentials_hint(message))
+    return error
+
+
+def reworded(error: ClientError, message: str) -> ClientError:
+    """Return the same error with other words: of its class, with all else that it says, its notes included."""
+    again = type(error)(message, error.status)
+    vars(again).update(vars(error))
+    return again
 
 
 def from_rpc_error(error: grpc.RpcError) -> ClientError:

@@ -44,7 +44,7 @@ def ask_over_grpc(endpoint: Endpoint, model: str, timeout: float, *, is_live_eno
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return f"no answer within {timeout:g} s"
             said = explain_connection_failure(endpoint, from_rpc_error(error))
-            return f"{error.code().name}: {said}"
+            return f"{error.code().name}: {'; '.join([str(said), *getattr(said, '__notes__', ())])}"
     value = answer[1] if len(answer) == 2 and answer[0] == 1 << 3 else 0  # the field is 1, and of one byte
     if value == _SERVING:
         return ""

@@ -6,6 +6,8 @@ import ssl
 import urllib.parse
 from collections.abc import Iterable
 
+from rnnserve.client.credentials_hint import credentials_hint
+
 __all__ = ["ask_over_http"]
 
 _MOST_BYTES = 1 << 16
@@ -60,7 +62,9 @@ def ask_over_http(
         connection.close()
     if reply.status == http.HTTPStatus.OK:
         return ""
-    return f"status {reply.status}: {_said(body) or reply.reason}"
+    said = _said(body) or reply.reason
+    hint = f"; {credentials_hint(said)}" if reply.status == http.HTTPStatus.UNAUTHORIZED else ""
+    return f"status {reply.status}: {said}{hint}"
 
 
 def _said(body: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import grpc
 
-from rnnserve.client import InvalidRequest, ModelMetadata, Unavailable
+from rnnserve.client import InvalidRequest, ModelMetadata, PermissionDenied, Unauthenticated, Unavailable
 from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import from_rpc_error
@@ -78,10 +78,15 @@ class ServerInspector:
 
         Raises:
             InvalidRequest: No model is ready, or the server does not list its models.
+            PermissionDenied: The token is not for asking models.
+            Unauthenticated: The server asks for a token, and was sent none that is valid.
         """
         try:
             answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(ready=True))
         except grpc.RpcError as error:
+            raised = from_rpc_error(error)
+            if isinstance(raised, Unauthenticated | PermissionDenied):
+                raise raised from error
             raise InvalidRequest(f"{self.address} does not list its models: give their names") from error
         names = list(dict.fromkeys(model.name for model in answer.models))
         if not names:

@@ -71,6 +71,21 @@ def test_requests_go_to_each_in_turn_and_are_sent_again(run, fakes):
     run(go)
 
 
+def test_it_says_once_how_the_front_sends_a_token(run, fakes, caplog):
+    async def go(upstream):
+        for metadata in ((("authorization", "Bearer x"),), (), ()):
+            for fake in fakes:
+                fake.failures = [(grpc.StatusCode.UNAUTHENTICATED, False)]
+            with pytest.raises(RestError) as refused:
+                await upstream.infer(step(), CallContext(metadata))
+            assert refused.value.status == 401
+            assert "--token-file" not in str(refused.value)
+            told = [record.getMessage() for record in caplog.records if "--token-file FILE" in record.getMessage()]
+            assert len(told) == (not metadata)
+
+    run(go)
+
+
 def test_requests_of_a_sequence_go_to_one_server_once(run, fakes):
     async def go(upstream):
         for sequence in range(60):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rnnserve.client.classification import read_classification
 from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
-from rnnserve.client.errors import ClientError, InvalidRequest, UnreadableInput
+from rnnserve.client.errors import ClientError, InvalidRequest, UnreadableInput, reworded
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.reading.point_lines import PointLines
@@ -61,7 +61,7 @@ def follow_points(
             status = 1
             continue
         except ClientError as error:
-            raise type(error)(f"{source}, line {number} was not answered: {error}", error.status) from error
+            raise reworded(error, f"{source}, line {number} was not answered: {error}") from error
         if output_format == "json":
             print(json.dumps({"line": number, "step": session.steps, **fields}, ensure_ascii=False), flush=True)
         else:

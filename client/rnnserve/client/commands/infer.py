@@ -21,7 +21,7 @@ from rnnserve.client.commands.connection_options import (
 )
 from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
 from rnnserve.client.commands.following import follow_points
-from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput
+from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput, reworded
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.reading import FORMATS, NamedRows, read_rows
 from rnnserve.client.sync_client import Client
@@ -224,17 +224,10 @@ def _explained(client: Client) -> Iterator[None]:
     except Unavailable as error:
         if client.is_live():
             raise
-        raise Unavailable(
-            f"no server answers at {client.url}: start one with `make serve`, or give its address with --url ({error})"
-        ) from error
+        said = f"no server answers at {client.url}: start one with `make serve`, or give its address with --url"
+        raise reworded(error, f"{said} ({error})") from error
     except DeadlineExceeded as error:
-        raise DeadlineExceeded(f"no answer from {client.url} in time: --timeout sets the limit ({error})") from error
-    except ClientError as error:
-        # The command prints one line, which does not include notes.
-        notes = getattr(error, "__notes__", [])
-        raised = type(error)("; ".join([str(error), *notes]), error.status)
-        raised.request_id = error.request_id
-        raise raised from error
+        raise reworded(error, f"no answer from {client.url} in time: --timeout sets the limit ({error})") from error
 
 
 def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:

@@ -1,6 +1,8 @@
 """Servers elsewhere, at their ports, by the client's own way among several (`rnnserve web --upstream`)."""
 
 import asyncio
+import logging
+from http import HTTPStatus
 from typing import TypeVar, cast
 
 import grpc
@@ -12,12 +14,15 @@ from rnnserve.client.remote_calls import Place
 from rnnserve.client.server_channels import ServerChannels
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import AUTHORIZATION
+from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.answers import Answers, not_connected
 from rnnserve.web.upstream.sequence_ids import keep_ids_apart
 from rnnserve.web.upstream.sequence_places import SequencePlaces
 from rnnserve.web.upstream.upstream import CallContext
 
 __all__ = ["ListedServers"]
+
+_log = logging.getLogger(__name__)
 
 Answered = TypeVar("Answered", bound=Message)
 
@@ -50,6 +55,7 @@ class ListedServers:
         self._share_sequences = share_sequences
         self._places = SequencePlaces()
         self._answers = Answers()
+        self._has_told_of_token = False
         self._closing: set[asyncio.Task[None]] = set()
         self._channels: ServerChannels[grpc.aio.Channel] = ServerChannels(
             endpoint.resolve, self._open, self._close_left, look_up_seconds=endpoint.look_up_seconds
@@ -95,10 +101,26 @@ class ListedServers:
             raise not_connected()
         with self._channels.lease(place) as stub:
             headers = () if place is None else tuple(place.headers)  # by which a proxy finds the server, too
-            if self._endpoint.token is not None and not any(key == AUTHORIZATION for key, _ in context.metadata):
+            brings_token = any(key == AUTHORIZATION for key, _ in context.metadata)
+            if not brings_token:
                 headers += self._endpoint.headers
-            answered: Message = await self._answers.of(getattr(stub, method), request, context, headers)
+            try:
+                answered: Message = await self._answers.of(getattr(stub, method), request, context, headers)
+            except RestError as error:
+                if error.status == HTTPStatus.UNAUTHORIZED and not brings_token:
+                    self._tell_of_token(error)
+                raise
             return answered
+
+    def _tell_of_token(self, error: RestError) -> None:
+        """Log, once, how this front sends a token, or a certificate, of its own for clients that bring none."""
+        if not self._has_told_of_token:
+            self._has_told_of_token = True
+            _log.warning(
+                "a client that brought no token was refused: %s; this front sends its own for them with --token-file "
+                "FILE or RNNSERVE_TOKEN_FILE, and a certificate with --upstream-tls-certificate and --upstream-tls-key",
+                error,
+            )
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.aio.Channel:
         return self._endpoint.open_async_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
