@@ -233,7 +233,7 @@ def _serve(
             if supervised is None:
                 server.start()
                 ending.is_loading = False  # before anybody is told that it serves: whoever is may send a signal
-                _log_start(settings, options)
+                _log_start(settings, options, metrics)
                 _print_ready(settings.host, server.port, settings.http_port, metrics)
             else:
                 server.load()
@@ -303,7 +303,7 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
         )
 
         def tell() -> None:
-            _log_start(settings, changed)
+            _log_start(settings, changed, metrics)
             _print_ready(settings.host, port, settings.http_port, metrics)
 
         status = supervisor.run(tell)
@@ -311,11 +311,11 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
         return status
 
 
-def _log_start(settings: Settings, options: str) -> None:
+def _log_start(settings: Settings, options: str, metrics: Metrics | None) -> None:
     """Log what serves from now on, and the options that differ from their defaults."""
     version = importlib.metadata.version("rnnserve")
     _log.info("rnnserve %s serves %s, process %d: %s", version, settings.repository, os.getpid(), options or "defaults")
-    if warning := exposure(settings):
+    if warning := exposure(settings, None if metrics is None else metrics.port):
         _log.warning("%s", warning)
     if settings.http_port is not None:
         _log.info("a page of what serves: %s", page_address(settings))

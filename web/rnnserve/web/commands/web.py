@@ -32,6 +32,7 @@ from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.http_spans import HttpSpans
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.site import site_routes
+from rnnserve.web.commands.exposure import exposure
 from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
@@ -153,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     with _listening(args) as listener:
         _prepare_process(args)
         if args.listen_fd is None:
-            print(f"HTTP on {args.host}:{listener.getsockname()[1]}", flush=True)
+            _tell_of_start(args, listener.getsockname()[1])
         traces = _traces(args)
         _keep_from_garbage_collection()
         try:
@@ -162,6 +163,19 @@ def run(args: argparse.Namespace) -> int:
             if traces is not None:
                 traces.close()
     return 0
+
+
+def _tell_of_start(args: argparse.Namespace, port: int) -> None:
+    """Say where a front of its own listens, and what it lacks for others than this machine."""
+    warning = exposure(
+        args.host,
+        has_tls=args.tls_certificate is not None,
+        asks_for_certificates=args.tls_client_ca is not None,
+        sends_token=args.token_file is not None,
+    )
+    if warning:
+        logging.getLogger(__name__).warning("%s", warning)
+    print(f"HTTP on {args.host}:{port}", flush=True)
 
 
 def _prepare_process(args: argparse.Namespace) -> None:
