@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference/ that say what the code says: commands, options, errors, public names.
+"""Write the pages of docs/reference/ that say what the code says: commands, options, errors, public names, the artifact.
 
 `python docs/tools/write_reference.py` writes them, and `--check` fails where one differs from the code.
 """
@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
+from artifact_reference import artifact
 
 from rnnserve.cli.command_table import COMMANDS, import_command
 from rnnserve.cli.exit_statuses import EVERY, OF_COMMAND
@@ -317,6 +318,7 @@ PAGES: MappingProxyType[str, Callable[[], Iterator[str]]] = MappingProxyType(
         "errors.md": errors_of_server,
         "exit-statuses.md": exit_statuses,
         "python.md": public_names,
+        "artifact.md": artifact,
     }
 )
 

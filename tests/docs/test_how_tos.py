@@ -1,7 +1,9 @@
-"""Every command of a how-to runs, in order, and prints what the page says; every file in it is used."""
+"""Every command of a how-to, and of the tutorial, runs, in order, and prints what the page says; every file is used."""
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from support.page_sessions import FENCED, SHELL, Command, File, PageSession, ste
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 NEED_MORE = {"cuda": "a GPU"}
 """Pages whose commands are parsed only (`test_commands.py`): they have no `$ `."""
 
@@ -25,6 +28,18 @@ def test_what_a_page_says_works(page, checkpoints, repository, tmp_path):
             program = step.line.split()[0] if isinstance(step, Command) else "true"
             if not program.startswith("rnnserve") and shutil.which(program) is None:
                 pytest.skip(f"there is no {program} here")
+            session.do(step)
+
+
+def test_what_the_tutorial_says_works(tmp_path):
+    """Its cells first, as its reader has run them before the first command; what they print: `test_python_examples`."""
+    cells = [block["text"] for block in FENCED.finditer(TUTORIAL) if block["language"] == "python"]
+    (tmp_path / "cells.py").write_text("\n".join(cells))
+    subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, check=True, capture_output=True)
+    commands = list(steps(TUTORIAL))
+    assert {step.line.split()[1] for step in commands} >= {"serve", "load", "health"}
+    with held_port() as grpc, held_port() as http, PageSession(tmp_path, {"8001": grpc, "8000": http}) as session:
+        for step in commands:
             session.do(step)
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from rnnserve.protos import manifest_pb2
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "tools"))
-build_site, write_reference = (importlib.import_module(name) for name in ("build_site", "write_reference"))
+build_site, write_reference, artifact_reference = (
+    importlib.import_module(name) for name in ("build_site", "write_reference", "artifact_reference")
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,17 @@ def test_the_generated_pages_are_those_of_the_code():
     for name, lines in write_reference.PAGES.items():
         page = (write_reference.FOLDER / name).read_text(encoding="utf-8")
         assert page == "\n".join(lines()).rstrip() + "\n", f"{name}: run `make docs`"
+
+
+def test_the_page_of_the_artifact_has_every_field_of_the_manifest():
+    source = artifact_reference.PROTO.read_text()
+    found = {one.name: [name for name, _, _ in one.rows] for one in artifact_reference.described(source)}
+    described = manifest_pb2.DESCRIPTOR
+    messages = {kind.name: [field.name for field in kind.fields] for kind in described.message_types_by_name.values()}
+    enums = {kind.name: [value.name for value in kind.values] for kind in described.enum_types_by_name.values()}
+    assert found == messages | enums
+    with pytest.raises(ValueError, match="is no message's line"):
+        list(artifact_reference.described("message A {\n  oneof b {\n"))
 
 
 def test_an_error_without_a_remedy_is_named(monkeypatch):
