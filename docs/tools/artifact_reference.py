@@ -1,4 +1,4 @@
-"""The page of the artifact's format: the files of a version, and each field of its manifest, as manifest.proto says it."""
+"""The page of the artifact's format: a version's files, and each field of its manifest, as manifest.proto says it."""
 
 import dataclasses
 import importlib
@@ -70,7 +70,7 @@ def artifact() -> Iterator[str]:
         yield f"### `{one.name}`\n"
         if one.comment:
             yield f"{_cell(one.comment)}\n"
-        yield f"| {'field' if one.kind == 'message' else 'value'} | {'type' if one.kind == 'message' else 'number'} | means |"
+        yield "| field | type | means |" if one.kind == "message" else "| value | number | means |"
         yield "| --- | --- | --- |"
         yield from (f"| `{name}` | `{kind}` | {_cell(said) or '-'} |" for name, kind, said in one.rows)
         yield ""

@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference/ that say what the code says: commands, options, errors, public names, the artifact.
+"""Write the pages of docs/reference/ that say what the code says: commands, options, errors, public names, artifacts.
 
 `python docs/tools/write_reference.py` writes them, and `--check` fails where one differs from the code.
 """

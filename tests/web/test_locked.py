@@ -272,7 +272,7 @@ def test_our_clients_bring_it(locked, tmp_path, capsys, monkeypatch):
         ["infer", SIMPLE, "ROWS", "--url", "GRPC"],
         ["infer", SIMPLE, "POINTS", "--follow", "--url", "GRPC"],
         ["load", "--url", "GRPC", "--rate", "1", "--duration", "1"],
-        ["load", "--url", "GRPC", "--rate", "1", "--duration", "1", "--sessions", "1"],
+        ["load", "--url", "GRPC", "--sessions", "1", "--duration", "1"],
         ["health", "GRPC", "--model", SIMPLE],
         ["health", "http://HTTP", "--model", SIMPLE],
     ],

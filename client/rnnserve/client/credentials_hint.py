@@ -1,11 +1,9 @@
-"""How our client and commands send what a server asks for that says UNAUTHENTICATED, whose words are for all clients."""
+"""How our client and commands send what a server asks for with UNAUTHENTICATED: its words are for all clients."""
 
 __all__ = ["credentials_hint"]
 
-_OF_TOKEN = "it is sent with --token-file FILE or RNNSERVE_TOKEN_FILE, and in Python with token_file="
-_OF_CERTIFICATE = (
-    "it is shown with --tls-certificate and --tls-key, and in Python with tls_certificate= and tls_key="
-)
+_TO_SEND = "it is sent with --token-file FILE or RNNSERVE_TOKEN_FILE, and in Python with token_file="
+_TO_SHOW = "it is shown with --tls-certificate and --tls-key, and in Python with tls_certificate= and tls_key="
 
 
 def credentials_hint(said: str) -> str:
@@ -14,4 +12,4 @@ def credentials_hint(said: str) -> str:
     Args:
         said: The server's words.
     """
-    return _OF_CERTIFICATE if "client certificate" in said else _OF_TOKEN
+    return _TO_SHOW if "client certificate" in said else _TO_SEND
