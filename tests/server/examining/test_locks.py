@@ -28,6 +28,18 @@ def test_beyond_this_machine_without_tls(root, examined):
     ]
 
 
+@pytest.mark.parametrize(
+    ("host", "has_tls", "warned"), [("0.0.0.0", True, 1), ("0.0.0.0", False, 0), ("127.0.0.1", True, 0)]
+)
+def test_metrics_beyond_this_machine_beside_tls(root, tmp_path, examined, host, has_tls, warned):
+    options = RotatedFiles(tmp_path / "tls").options() if has_tls else []
+    status, found = examined(root, *PORTS, "--host", host, "--metrics-port", "0", *options)
+    assert status == 0
+    told = [said for level, said in found["ports"] if level == "warning"]
+    assert len(told) == warned
+    assert all("--metrics-port is without TLS: scrape /metrics on the port of HTTP" in said for said in told)
+
+
 def test_certificates(root, tmp_path, examined):
     rotated = RotatedFiles(tmp_path / "tls", mutual=True)
     words = [root, *PORTS, *rotated.options()]

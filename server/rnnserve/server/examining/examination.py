@@ -86,6 +86,7 @@ def _of_ports(settings: Settings, processes: Processes) -> Iterator[Finding]:
         yield from listening.http(settings, processes.http_port, processes.usual_http_port, processes.http_packages)
     if processes.metrics_port is not None:
         yield from listening.port(settings, processes.metrics_port, "metrics", "--metrics-port")
+        yield from listening.plain_metrics(settings)
     http = processes.usual_http_port if processes.http_port is None else processes.http_port
     chosen = [settings.grpc_port, *([] if processes.is_without_http else [http])]
     chosen += [] if processes.metrics_port is None else [processes.metrics_port]

@@ -16,7 +16,7 @@ from rnnserve.server.process.tls_files import tls_files
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.ports import probe_port
 
-__all__ = ["certificates", "http", "port", "session_key"]
+__all__ = ["certificates", "http", "plain_metrics", "port", "session_key"]
 
 _TAKEN = "if that is this server, which runs already, all is well; else end what listens there, or choose another with"
 
@@ -59,6 +59,13 @@ def http(settings: Settings, number: int | None, usual: int, packages: tuple[str
             yield Finding(WARNING, "ports", f"{found.said}, so that HTTP is not served", found.remedy)
         else:
             yield found
+
+
+def plain_metrics(settings: Settings) -> Iterator[Finding]:
+    """Whether the port of metrics, which has no TLS, is one for other machines of a server that has it."""
+    if settings.tls_certificate is not None and not is_loopback(settings.host):
+        said = f"metrics: {settings.host} may be reached from other machines, and --metrics-port is without TLS"
+        yield Finding(WARNING, "ports", said, "scrape /metrics on the port of HTTP instead")
 
 
 def certificates(settings: Settings) -> Iterator[Finding]:
