@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
-from artifact_reference import artifact
 
+from artifact_reference import artifact
 from rnnserve.cli.command_table import COMMANDS, import_command
 from rnnserve.cli.exit_statuses import EVERY, OF_COMMAND
 from rnnserve.cli.parser import CommandParser
