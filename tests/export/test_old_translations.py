@@ -1,6 +1,7 @@
 """`rnnserve verify` finds versions whose graph was made by torch's optimizer, or by its unstable translations."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import nn
 from rnnserve.export import Floats, export_onnx, publish, script
 from rnnserve.export.old_translations import old_translations
 from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
+from rnnserve.export.recurrence.exporter_metadata import TRANSLATED_BY
 from rnnserve.export.recurrence.passes import ON_GRAPH
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.verify import verify_version
@@ -64,6 +66,11 @@ def _exported_before(module, monkeypatch):
     return program.model_proto.SerializeToString()
 
 
+def _attention(x, seen):
+    """Of x (batch, 4): two queries, keys and values of two features."""
+    return F.scaled_dot_product_attention(*[x.view(-1, 1, 2, 2)] * 3, attn_mask=seen.view(-1, 1, 2, 2)).flatten(1)
+
+
 _WRONG = {
     "CumSum": lambda x: x.logcumsumexp(1),
     "Sigmoid": F.logsigmoid,
@@ -73,6 +80,7 @@ _WRONG = {
     "Resize": lambda x: F.interpolate(x[:, None], size=3),
     "divides by a Sqrt": lambda x: x / (x.std(1, keepdim=True) + 1e-9),
     "divides by a ReduceL2": lambda x: x / (x.norm(dim=1, keepdim=True) + 1e-8),
+    "a mask hides all": lambda x: _attention(x, x > 0),
 }
 
 
@@ -86,7 +94,16 @@ def test_the_graph_alone_shows_it(words, compute):
     assert not list(old_translations(today.model_proto.SerializeToString(), None))
 
 
+def test_attention_that_sees_nothing_is_found_in_graphs_with_a_mark():
+    model = onnx.load_model_from_string(by_torch(Small(_WRONG["a mask hides all"]), torch.randn(3, 4)))
+    model.metadata_props.add(key=TRANSLATED_BY, value="x")
+    (found,) = old_translations(model.SerializeToString(), None)
+    assert "a mask hides all" in found
+
+
 _RIGHT = [
+    lambda x: _attention(x, (x > 0).float() * -1e9),
+    lambda x: torch.softmax(x + torch.where(x > 0, 0.0, torch.finfo(torch.float32).min), -1),
     lambda x: x / (x.norm(dim=1, keepdim=True) + 1e-3),
     lambda x: F.normalize(x, dim=1),
     lambda x: torch.log(F.softplus(x) + 1e-5),

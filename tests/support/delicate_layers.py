@@ -28,6 +28,7 @@ __all__ = [
     "StartOfZeros",
     "Strided",
     "Tokens",
+    "attended",
     "clocked",
     "convolved",
 ]
@@ -265,6 +266,12 @@ class Pointers(nn.Module):
 
         used = torch.zeros(x.size(0), x.size(1), dtype=torch.bool)
         return scan(step, (h[0], c[0], x[:, 0], used), torch.arange(x.size(1)), dim=0)[1].transpose(0, 1)
+
+
+def attended(x, mask):
+    """Let each step look at those of its row that a mask (batch, sequence) shows: there may be none."""
+    heads = x.unsqueeze(1)
+    return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask[:, None, None]).squeeze(1)
 
 
 def convolved(x):

@@ -34,6 +34,7 @@ from support.delicate_layers import (
     StartOfZeros,
     Strided,
     Tokens,
+    attended,
     clocked,
     convolved,
 )
@@ -98,8 +99,9 @@ def _long(random: np.random.Generator, steps: int) -> list[Arrays]:
 def _tokens(random: np.random.Generator, ids: int, *rare: int) -> list[Arrays]:
     usual = random.integers(0, ids, (3, 1, 7))
     with_rare = [np.array([[1, at, 2, 3]]) for at in (0, ids - 1, *rare)]
+    alone = [np.full((1, steps), at) for at in rare for steps in (1, 5)]
     padding = np.zeros((1, 5))
-    return [{"tokens": value.astype(np.int64)} for value in (*usual, *with_rare, padding)]
+    return [{"tokens": value.astype(np.int64)} for value in (*usual, *with_rare, *alone, padding)]
 
 
 def _front(
@@ -204,6 +206,13 @@ DELICATE: dict[str, Delicate] = {
     "silence after an id": _ids(
         lambda: Tokens(lambda tokens, x: x * (torch.cumsum((tokens == 577).int(), 1) == 0).unsqueeze(-1), 1000)
     ),
+    "attention that an id is hidden from": _ids(lambda: Tokens(lambda tokens, x: attended(x, tokens != 577), 1000)),
+    "attention under a mask of floats": _ids(
+        lambda: Tokens(
+            lambda tokens, x: attended(x, torch.zeros(tokens.shape).masked_fill(tokens == 577, float("-inf"))), 1000
+        )
+    ),
+    "attention to loud steps": _front(lambda x: x + attended(x, x[..., 0].abs() > 5), nn.GRU),
     "a mean without padding": _ids(lambda: PaddedMean(1)),
     "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"come from div .*divisor.*Integers\("),
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),

@@ -2,7 +2,8 @@
 
 They lost constants of 1e-8 and less, and hold translations that are wrong far from 0 (docs/reference/operators.md).
 With model.pt its constants are compared with those of the graph, and its values in the proof that `verify` repeats.
-Without it, the graph alone shows what cannot be right. Graphs that were exported since have a mark.
+Without it, the graph alone shows what cannot be right. Graphs that were exported since have a mark. One translation was
+found wrong later, attention that sees nothing: it is looked for in marked graphs, too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ _WRONG_WHEREVER = {
 }
 _LARGEST_ERASED = 1e-8  # what torch's optimizer takes for 0, as onnxscript's pattern matcher has it
 _NEAR_ONE = 1e-5  # and for 1
+_LOWEST = -65504.0  # of float16, that of float32 is lower
 
 
 def old_translations(model: bytes, script: torch.nn.Module | None) -> Iterator[str]:
@@ -35,10 +37,31 @@ def old_translations(model: bytes, script: torch.nn.Module | None) -> Iterator[s
         script: Module that the version's model.pt holds, if it has one.
     """
     graph = ir.from_proto(onnx.load_model_from_string(model))
-    if TRANSLATED_BY in graph.metadata_props:
-        return
-    for finding in dict.fromkeys((*_erased(graph, script), *_unstable(graph, script))):
+    is_old = TRANSLATED_BY not in graph.metadata_props
+    of_old = (*_erased(graph, script), *_unstable(graph, script)) if is_old else ()
+    for finding in dict.fromkeys((*of_old, *_of_attention(graph))):
         yield f"{finding}: {_AGAIN}"
+
+
+def _of_attention(model: ir.Model) -> Iterator[str]:
+    """Find attention under booleans as torch translates it, where nothing gives zeros for a query that sees no key."""
+    for node in model.graph.all_nodes():
+        if node.op_type != "Softmax" or not any(user.op_type == "IsNaN" for user, _ in node.outputs[0].uses()):
+            continue
+        added = _producer(node, 0)
+        masks = [] if added is None or added.op_type != "Add" else [_producer(added, at) for at in (0, 1)]
+        if any(mask is not None and mask.op_type == "Where" and _hides(mask) for mask in masks):
+            weighed = [user for user, _ in node.outputs[0].uses() if user.op_type == "Where"]
+            products = [user for kept in weighed for user, _ in kept.outputs[0].uses() if user.op_type == "MatMul"]
+            if not all(user.op_type == "Where" for product in products for user, _ in product.outputs[0].uses()):
+                yield f"{_title(node)} is of attention as torch translated it: a mean where a mask hides all"
+
+
+def _hides(where: ir.Node) -> bool:
+    """Whether a choice gives the lowest number of its type."""
+    number = where.inputs[2]
+    tensor = None if number is None else number.const_value
+    return tensor is not None and tensor.size == 1 and float(tensor.numpy().reshape(())) <= _LOWEST
 
 
 def _erased(model: ir.Model, script: torch.nn.Module | None) -> Iterator[str]:

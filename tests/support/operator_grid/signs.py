@@ -1,8 +1,8 @@
 """The operators whose zeros have another sign than eager's: onnxruntime's Where adds up, and Max and Min compare.
 
 Where(c, x, y) is x * c + y * (1 - c) there, in effect, and -0.0 + 0.0 is 0.0. Of two equal numbers Max and Min take
-either. CumSum begins with the first value, to which eager adds 0.0. Nothing is lost but the sign of an infinity, where
-the result is divided by.
+either. CumSum begins with the first value, to which eager adds 0.0, as it does in attention. Nothing is lost but the
+sign of an infinity, where the result is divided by.
 """
 
 __all__ = ["SIGNS_LOST"]
@@ -32,6 +32,11 @@ _BY_FAMILY = {
     ),
     "Steps (batch, steps, features), of which there may be none": (
         "cumsum(1)|cummax(1)|cummin(1)|topk(1).values|kthvalue(1, 1).values"
+    ),
+    "Shapes and products, of finite rows": (
+        "scaled_dot_product_attention(is_causal=True)|scaled_dot_product_attention, booleans|"
+        "scaled_dot_product_attention, booleans of keys|scaled_dot_product_attention, floats|"
+        "scaled_dot_product_attention, low floats"
     ),
     "Rows": "msort|topk(2).values|topk(2, largest=False).values|kthvalue(2, 1)",
 }

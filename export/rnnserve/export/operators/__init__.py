@@ -15,6 +15,7 @@ from typing import Any
 
 from rnnserve.export.operators import (
     adaptive_pooling,
+    attention,
     clamping,
     convolutions,
     diagonals,
@@ -64,6 +65,7 @@ __all__ = [
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **adaptive_pooling.TRANSLATIONS,
+    **attention.TRANSLATIONS,
     **clamping.TRANSLATIONS,
     **convolutions.TRANSLATIONS,
     **diagonals.TRANSLATIONS,

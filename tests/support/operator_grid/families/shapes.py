@@ -10,6 +10,17 @@ __all__ = ["SHAPES"]
 
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
 
+
+def _attention(x, **masked):
+    """Of rows (batch, 6): two queries and keys of three features."""
+    return F.scaled_dot_product_attention(*[x.view(-1, 1, 2, 3) / 1e4] * 3, **masked)
+
+
+def _pairs(x):
+    """A number for each query and key, (batch, 1, 2, 2): some rows have none above 0, for one query or for both."""
+    return x[:, :4].view(-1, 1, 2, 2)
+
+
 SHAPES = Family(
     "Shapes and products, of finite rows",
     [_FINITE],
@@ -58,8 +69,24 @@ SHAPES = Family(
             lambda x: F.bilinear(x, x, torch.full((2, 6, 6), 0.5)),
             terms=lambda x: x.abs().sum(1, keepdim=True) ** 2,
         ),
+        Operator("scaled_dot_product_attention", lambda x: _attention(x)),
+        Operator("scaled_dot_product_attention(is_causal=True)", lambda x: _attention(x, is_causal=True)),
+        Operator("scaled_dot_product_attention, booleans", lambda x: _attention(x, attn_mask=_pairs(x) > 0)),
         Operator(
-            "scaled_dot_product_attention", lambda x: F.scaled_dot_product_attention(*[x.view(-1, 1, 2, 3) / 1e4] * 3)
+            "scaled_dot_product_attention, booleans of keys",
+            lambda x: _attention(x, attn_mask=_pairs(x)[..., :1, :] > 0),
+        ),
+        Operator(
+            "scaled_dot_product_attention, booleans of queries",
+            lambda x: _attention(x, attn_mask=_pairs(x)[..., :1] > 0),
+        ),
+        Operator(
+            "scaled_dot_product_attention, floats",
+            lambda x: _attention(x, attn_mask=_pairs(x).masked_fill(_pairs(x) <= 0, float("-inf"))),
+        ),
+        Operator(
+            "scaled_dot_product_attention, low floats",
+            lambda x: _attention(x, attn_mask=_pairs(x).masked_fill(_pairs(x) <= 0, -1e9)),
         ),
     ],
 )
