@@ -77,4 +77,5 @@ def artifact() -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    """A text for a table; of modules it has the files, since they are no public names."""
+    return re.sub(r"\brnnserve\.protos\.(\w+)", r"protos/\1.py", text).replace("|", "\\|").replace("<", "&lt;")
