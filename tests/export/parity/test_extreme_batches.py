@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Flags, Floats, Integers, Lengths, Publication
+from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, export_onnx
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity import extreme_batches
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.named_integers import named_integers
 
 
 class Everything(nn.Module):
@@ -34,8 +35,8 @@ def described(**more):
     return describe_model(publication)
 
 
-def drawn(model, seed=0):
-    batches = ExtremeBatches(model, seed)
+def drawn(model, seed=0, **more):
+    batches = ExtremeBatches(model, seed, **more)
     by_kind: dict[str, list] = {}
     for batch in batches:
         by_kind.setdefault(batch.kind, []).append(batch)
@@ -158,3 +159,40 @@ def test_floats_with_bounds_are_not_made_loud_and_the_record_says_so():
     assert "loud" not in by_kind
     assert batches.not_drawn == [f"{kind}: the description bounds the floats" for kind in ("loud", "louder")]
     assert all(batch.length == 1 for of_kind in by_kind.values() for batch in of_kind)
+
+
+def test_ids_that_the_graph_names_have_rows_of_their_own():
+    batches, by_kind = drawn(described(), named=[-1, 8, 577, 3999, 4000])
+    (batch,) = by_kind["ids alone"]
+    rows = batch.inputs["ids"]
+    assert (rows == rows[:, :1]).all()
+    assert rows[:, 0].tolist() == [7, 8, 9, 576, 577, 578, 3998, 3999]
+    assert batches.drawn["ids alone"] == "rows of one id, of those that the graph names"
+    assert "ids alone" not in drawn(described(), named=[-1, 5000])[1]
+
+
+def test_many_named_ids_are_bounded_and_have_several_batches():
+    batches = drawn(described(), named=list(range(100, 400, 3)))[1]["ids alone"]
+    assert sum(batch.rows for batch in batches) == 64
+    assert max(batch.rows for batch in batches) == described().sizes["batch"][1]
+
+
+class Hidden(nn.Module):
+    """A loop over steps that leaves out one id; and a table, which names none."""
+
+    def forward(self, ids):
+        return torch.where(ids == 577, 0, ids) + torch.arange(100)[ids % 100]
+
+
+def test_the_numbers_that_a_graph_names():
+    program = export_onnx(
+        Hidden().eval(),
+        (torch.zeros(2, 3, dtype=torch.int64),),
+        input_names=["ids"],
+        output_names=["y"],
+        dynamic_shapes=({0: "batch"},),
+    )
+    found = named_integers(program.model_proto.SerializeToString())
+    assert 577 in found
+    assert found == sorted(set(found))
+    assert 57 not in found

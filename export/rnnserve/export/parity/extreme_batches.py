@@ -5,7 +5,7 @@ A few rows of each: what goes wrong there goes wrong in every row.
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -19,11 +19,22 @@ from rnnserve.export.tensor_shapes import shape_of
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["BEGINNING", "IDS", "LENGTHS", "LONG", "LONG_AND_LOUD", "NOT_FINITE", "UNEVEN", "ExtremeBatches"]
+__all__ = [
+    "BEGINNING",
+    "IDS",
+    "IDS_ALONE",
+    "LENGTHS",
+    "LONG",
+    "LONG_AND_LOUD",
+    "NOT_FINITE",
+    "UNEVEN",
+    "ExtremeBatches",
+]
 
-BEGINNING, IDS, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
+BEGINNING, IDS, IDS_ALONE, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
     "beginning",
     "ids",
+    "ids alone",
     "lengths",
     "long",
     "long and loud",
@@ -41,6 +52,9 @@ _LONG_AND_LOUD = min(_LONG)
 _UNEVEN = range(35, 1000, 23)
 """Lengths that are nothing special: a place that is computed from a size is another one at one length in ten."""
 
+_MOST_ALONE = 64
+"""Rows of one id each: of the ids that a graph names, and their neighbours."""
+
 _ALL_IDS, _MOST_BATCHES = 1 << 18, 2048
 """Up to how many ids each is drawn, in how many batches; of more ids as many are drawn as that."""
 
@@ -53,18 +67,23 @@ class ExtremeBatches:
         not_drawn: What is not drawn, and why, a sentence each.
     """
 
-    def __init__(self, model: DescribedModel, seed: int, *, computes_with_sizes: bool = False) -> None:
+    def __init__(
+        self, model: DescribedModel, seed: int, *, computes_with_sizes: bool = False, named: Sequence[int] = ()
+    ) -> None:
         """Look at what the model takes; the same model and seed give the same batches.
 
         Args:
             model: Model, described.
             seed: Seed of what is drawn.
             computes_with_sizes: Whether its graph does, so that lengths are drawn that are nothing special.
+            named: Whole numbers that its graph names, in order: a row of such an id alone, and of those beside it, is
+                what a mask may hide.
         """
         self.drawn: dict[str, str] = {}
         self.not_drawn: list[str] = []
         self._model = model
         self._uneven = _UNEVEN if computes_with_sizes else range(0)
+        self._named = named
         self._inputs = model.inputs
         self._random = np.random.default_rng(seed)
         self._axes = model.sequence_axes
@@ -86,6 +105,7 @@ class ExtremeBatches:
         yield from self._beginning(sizes)
         yield from self._both_lengths(sizes)
         yield from self._ids()
+        yield from self._ids_alone()
         yield from self._long()
         yield from self._long_and_loud()
         yield from self._uneven_lengths()
@@ -159,6 +179,24 @@ class ExtremeBatches:
                 ids = np.take(wanted[tensor.name], at, mode="wrap")
                 arrays[tensor.name] = ids.reshape(array.shape).astype(array.dtype)
             yield self._batch(IDS, arrays, sizes)
+
+    def _ids_alone(self) -> Iterator[InputBatch]:
+        """Draw rows that hold one id each, of those that the graph names and those beside them."""
+        tensors = [t for t in self._inputs if t.HasField("integers") and not t.lengths_of]
+        beside = sorted({number + step for number in self._named for step in (-1, 0, 1)})
+        most = self._model.sizes[BATCH][1]
+        for tensor in tensors:
+            low, high = tensor.integers.low, tensor.integers.high
+            ids = [number for number in beside if low <= number < high][:_MOST_ALONE]
+            for start in range(0, len(ids), most):
+                of_rows = np.resize(ids[start : start + most], max(len(ids[start : start + most]), self._rows(1)))
+                sizes = self._sizes(_STEPS) | {BATCH: len(of_rows)}
+                arrays = draw_inputs(self._inputs, self._random, sizes)
+                array = arrays[tensor.name]
+                by_row = [len(of_rows) if axis.name == BATCH else 1 for axis in tensor.axes]
+                arrays[tensor.name] = np.broadcast_to(of_rows.reshape(by_row), array.shape).astype(array.dtype)
+                self.drawn[IDS_ALONE] = "rows of one id, of those that the graph names"
+                yield self._batch(IDS_ALONE, arrays, sizes)
 
     def _long(self) -> Iterator[InputBatch]:
         for axis in self._axes:

@@ -21,6 +21,7 @@ from rnnserve.export.parity.front_ends import front_end_of
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
 from rnnserve.export.parity.kept_results import KeptResults
+from rnnserve.export.parity.named_integers import named_integers
 from rnnserve.export.parity.non_finite_record import say_non_finite
 from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
@@ -126,7 +127,12 @@ def _prove(
         places = PlaceComparison(reference, values, limits, failures)
     comparison = ValueComparison(model, reference, limits, failures, places)
     batches = list(input_batches(model, seed))
-    extremes = ExtremeBatches(model, seed, computes_with_sizes=runner is not None and computes_with_sizes(onnx_model))
+    extremes = ExtremeBatches(
+        model,
+        seed,
+        computes_with_sizes=runner is not None and computes_with_sizes(onnx_model),
+        named=() if runner is None else named_integers(onnx_model),
+    )
     every = [*batches, *extremes]
     bar = tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress)
     for batch in bar:
