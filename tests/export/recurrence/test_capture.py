@@ -5,7 +5,10 @@ import torch
 from torch import nn
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.recurrence.capture import frozen, parameters_of, prepared
+from rnnserve.export.recurrence.capture import capture, frozen, parameters_of, prepared
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
+from rnnserve.export.recurrence.refusals import FixedSize
 
 
 class Module(nn.Module):
@@ -59,3 +62,36 @@ def test_a_forward_that_takes_no_such_arguments():
         "the module's forward(x, *rest, scale=1.0, **more) cannot be called with 0 arguments: missing a required "
         "argument: 'x'"
     )
+
+
+class Fixing(nn.Module):
+    """Fixes the size of an axis, goes on after any error, and says that it has come to its end."""
+
+    def __init__(self, axis, number_of):
+        super().__init__()
+        self.axis, self.number_of = axis, number_of
+
+    def forward(self, x):
+        number = 0
+        try:
+            for _ in range(self.number_of(x.size(self.axis))):
+                number += 1
+        except Exception:  # noqa: BLE001 - as some code is
+            pass
+        print("ended")
+        return x * number
+
+
+@pytest.mark.parametrize(
+    ("axis", "number_of", "error", "ended"),
+    [(1, lambda n: n, SizeIsFixed, 0), (0, lambda n: n, FixedSize, 2), (1, int, FixedSize, 1)],
+)
+def test_it_may_end_where_a_size_is_fixed_but_for_the_batch_and_plain_numbers(axis, number_of, error, ended, capsys):
+    module, args = Fixing(axis, number_of).eval(), (torch.randn(3, 4),)
+    axes = DynamicAxes.of(["x"], args, ({0: "batch", 1: "sequence"},), ["x"])
+    with pytest.raises(error):
+        capture(module, args, axes, ends_early=True)
+    assert capsys.readouterr().out.split() == ["ended"] * ended
+    with pytest.raises(FixedSize):
+        capture(module, args, axes)
+    assert "ended" in capsys.readouterr().out

@@ -59,6 +59,7 @@ def capture(
     loops: Sequence[tuple[FunctionType, CodeType]] = (),
     *,
     more_rows: int = 0,
+    ends_early: bool = False,
     inside: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer.
@@ -70,19 +71,23 @@ def capture(
         limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
         loops: Functions with the code to run in the place of theirs, whose loops over steps become scans.
         more_rows: Rows beside those of the sample.
+        ends_early: Whether to end where the module's code fixes the size of an axis other than the batch.
         inside: Context that the module runs in, within that of the capture.
 
     Raises:
         UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
+        SizeIsFixed: If it ended early.
     """
     # A sample of one row or one step would be captured as a special case.
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
     larger |= {BATCH: larger.get(BATCH, axes.sizes[BATCH]) + more_rows} if more_rows else {}
     larger = {name: min(size, limits.get(name, (1, None))[1] or size) for name, size in larger.items()}
+    captured = {**axes.sizes, **larger}
+    ending = {size for size in captured.values() if size != captured.get(BATCH)} if ends_early else ()
     refuse_scripts(module)
     in_scans = loops_captured(loops) if loops else contextlib.nullcontext()
     refused: ExportError | None = None
-    with prepared(module), backed_sizes_of_any_value(), in_scans, inside(), fixed_sizes_noted() as fixed:
+    with prepared(module), backed_sizes_of_any_value(), in_scans, inside(), fixed_sizes_noted(ending) as fixed:
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each

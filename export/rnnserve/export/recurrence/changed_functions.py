@@ -35,12 +35,14 @@ class Changed:
         chosen: Files and lines of branches on values of which both sides run.
         written: Places of functions with a loop that is written anew as a scan.
         paths: Sizes at which values of the exported module are compared, for a size that code makes a plain number.
+        is_stateless: Whether it has been found that the module, with these changes, carries no state from call to call.
     """
 
     unchecked: list[_Place] = dataclasses.field(default_factory=list)
     chosen: list[_Place] = dataclasses.field(default_factory=list)
     written: list[str] = dataclasses.field(default_factory=list)
     paths: list[OtherPath] = dataclasses.field(default_factory=list)
+    is_stateless: bool = False
 
     def functions(self, module: nn.Module, *, loops: bool = False) -> list[tuple[types.FunctionType, types.CodeType]]:
         """Give the functions that are changed, with the code to run; with `loops`, those that have a loop, too."""
@@ -59,6 +61,7 @@ class Changed:
 
         Both sides of a branch may run where the module, with that change alone, gives the same results.
         """
+        self.is_stateless = False  # what raises is not found to carry one
         check = self.check_in(module, refused)
         if check is not None:
             self.unchecked.append(check)

@@ -16,6 +16,7 @@ from rnnserve.export.recurrence.changed_functions import Changed
 from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
+from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.loops.functions import functions_exchanged
 from rnnserve.export.recurrence.other_paths import OtherPath
@@ -98,6 +99,7 @@ def export_onnx(
             output_names=output_names,
             program=_capture_changed(module, args, axes, sizes, changed),
             paths=changed.paths,
+            is_stateless=changed.is_stateless,
         )
         with functions_exchanged(changed.functions(module)):
             for on_program in ON_PROGRAM:
@@ -125,15 +127,15 @@ def _capture_changed(
 def _capture(
     module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed
 ) -> torch.export.ExportedProgram:
+    first: UnsupportedModule | None = None
+    of_loops: UnsupportedModule | None = None
     try:
-        program = capture(module, args, axes, sizes, changed.functions(module))
-        return _of_any_size(program, module, args, axes, sizes, changed) if fixes_sizes(program) else program
+        return _capture_as_it_is(module, args, axes, sizes, changed, ends_early=True)
+    except SizeIsFixed:  # most often by a loop, which is captured otherwise; if not, the refusal is made below
+        _refuse_for_good(module, args, changed)
     except UnsupportedModule as refused:
-        # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
-        refuse_carried_state(module, args)
-        if changed.check_in(module, refused) is not None:
-            raise
-        first = last = refused
+        _refuse_for_good(module, args, changed, refused)
+        first = refused
     loops = changed.functions(module, loops=True)
     if loops:
         try:
@@ -141,15 +143,21 @@ def _capture(
         except UnsupportedModule as refused:
             if changed.check_in(module, refused) is not None:
                 raise
-            last = refused
-    numbered = next((each for each in (last, first) if isinstance(each, FixedSize) and each.by_number), None)
+            of_loops = refused
+    if first is None:
+        try:
+            return _capture_as_it_is(module, args, axes, sizes, changed)
+        except UnsupportedModule as refused:
+            _refuse_for_good(module, args, changed, refused)
+            first = refused
+    numbered = next((each for each in (of_loops, first) if isinstance(each, FixedSize) and each.by_number), None)
     if numbered is not None:
         found_again = capture_of_plain_sizes(module, args, axes, sizes, loops)
         if found_again is not None:
             changed.paths += [OtherPath(each, numbered) for each in compared_sizes(axes, sizes)]
             return found_again
     # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
-    shown = last if isinstance(first, FixedSize) else first
+    shown = of_loops if of_loops is not None and isinstance(first, FixedSize) else first
     proposal = as_scan(shown, module, args, axes, sizes, loops) if loops else None
     if proposal is None:
         raise shown from shown.__cause__
@@ -158,6 +166,25 @@ def _capture(
         raise shown from shown.__cause__
     changed.written.extend(proposal.places)
     return proposal.program
+
+
+def _capture_as_it_is(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed, *, ends_early: bool = False
+) -> torch.export.ExportedProgram:
+    program = capture(module, args, axes, sizes, changed.functions(module), ends_early=ends_early)
+    return _of_any_size(program, module, args, axes, sizes, changed) if fixes_sizes(program) else program
+
+
+def _refuse_for_good(
+    module: nn.Module, args: Arguments, changed: Changed, refused: UnsupportedModule | None = None
+) -> None:
+    """Raise what a capture was refused for, unless another way of capturing may help."""
+    # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
+    if not changed.is_stateless:
+        refuse_carried_state(module, args)
+        changed.is_stateless = True
+    if refused is not None and changed.check_in(module, refused) is not None:
+        raise refused
 
 
 def _of_any_size(

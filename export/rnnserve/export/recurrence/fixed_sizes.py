@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
@@ -11,7 +11,11 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = ["Fixed", "fixed_sizes_noted"]
+__all__ = ["Fixed", "SizeIsFixed", "fixed_sizes_noted"]
+
+
+class SizeIsFixed(BaseException):
+    """A capture has ended at the line that fixes a size. No `except Exception` of the user's or torch's takes it."""
 
 
 class Fixed(NamedTuple):
@@ -36,10 +40,16 @@ class Fixed(NamedTuple):
 
 
 @contextlib.contextmanager
-def fixed_sizes_noted() -> Iterator[dict[int, Fixed]]:
+def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]]:
     """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
 
     torch has no public way to ask for it: its error says which size is fixed, and a log of torch's where.
+
+    Args:
+        ending: Sizes at which a capture ends, unless the line makes a plain number of one.
+
+    Raises:
+        SizeIsFixed: If one of these is fixed.
     """
     noted: dict[int, Fixed] = {}
     before, thread = ShapeEnv._set_replacement, threading.get_ident()  # noqa: SLF001
@@ -59,6 +69,8 @@ def fixed_sizes_noted() -> Iterator[dict[int, Fixed]]:
                     line.name,
                     by_number=called.name == "__int__",
                 )
+                if int(target) in ending and not noted[int(target)].by_number:
+                    raise SizeIsFixed
         before(self, symbol, target, *rest, **named)
 
     ShapeEnv._set_replacement = replaces  # type: ignore[assignment, method-assign]  # noqa: SLF001

@@ -68,6 +68,7 @@ class Captured:
         output_names: One name a tensor among the results.
         program: What was captured.
         paths: Sizes at which the module may take another path; `check_other_sizes` looks for more.
+        is_stateless: Whether the capture has found already that no call reads what the one before has written.
     """
 
     module: nn.Module
@@ -78,6 +79,7 @@ class Captured:
     output_names: Sequence[str]
     program: torch.export.ExportedProgram
     paths: list[OtherPath] = dataclasses.field(default_factory=list)
+    is_stateless: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,6 +123,12 @@ def _check_outputs(captured: Captured) -> None:
             f"output_names has {len(set(names))} different names, {list(names)}, for the module's "
             f"{len(results)} results; give one name a tensor, nested ones in order (h_n and c_n are two)"
         )
+
+
+def _refuse_carried_state(it: Translated) -> None:
+    captured = it.captured
+    if not captured.is_stateless:
+        refuse_carried_state(captured.module, captured.args)
 
 
 def _check_other_sizes(it: Translated) -> None:
@@ -190,7 +198,7 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     GraphPass(
         "refuse_carried_state",
         "No call of the module reads what the call before it has written.",
-        lambda it: refuse_carried_state(it.captured.module, it.captured.args),
+        _refuse_carried_state,
     ),
     GraphPass(
         "check_other_sizes",
