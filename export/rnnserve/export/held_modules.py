@@ -17,6 +17,11 @@ __all__ = ["containers_in", "held_modules", "held_objects", "is_object", "owner_
 
 _REGISTERED = {"_modules", "_parameters", "_buffers"}
 
+_PLAIN = frozenset({bool, float, int, str, types.NoneType})
+"""Types of most attributes, whose values hold nothing."""
+
+_NO_OBJECTS = (nn.Module, Tensor, type, types.FunctionType, types.ModuleType, dict, list, tuple, set)
+
 
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:
     """Give all modules by their paths, as "cells.0.linear": the module itself, registered ones, and then others."""
@@ -25,7 +30,9 @@ def held_modules(module: nn.Module) -> dict[str, nn.Module]:
     waiting = list(named.items())
     for path, each in waiting:  # it grows
         for key, value in each.__dict__.items():
-            for inner, found in _modules_in(f"{path}.{key}".lstrip("."), value) if key not in _REGISTERED else ():
+            if key in _REGISTERED or type(value) in _PLAIN:
+                continue
+            for inner, found in _modules_in(f"{path}.{key}".lstrip("."), value):
                 if id(found) not in seen:
                     seen.add(id(found))
                     named[inner] = found
@@ -40,7 +47,7 @@ def held_objects(module: nn.Module) -> dict[str, Any]:
     for path, each in list(found.items()):
         waiting = [(f"{path}.{key}".lstrip("."), value) for key, value in vars(each).items() if key not in _REGISTERED]
         for at, value in waiting:  # it grows
-            if id(value) not in seen and not isinstance(value, nn.Module):
+            if type(value) not in _PLAIN and id(value) not in seen and not isinstance(value, nn.Module):
                 seen.add(id(value))
                 waiting += [(f"{at}.{key}", entry) for key, entry in _entries(value)]
                 if is_object(value):
@@ -119,15 +126,19 @@ def _modules_in(path: str, value: Any) -> Iterator[tuple[str, nn.Module]]:  # no
 
 def is_object(value: Any) -> bool:  # noqa: ANN401
     """Whether a value is an object of a class of the user's, or of a package that the user chose."""
+    if type(value) in _PLAIN:
+        return False
     if isinstance(value, types.SimpleNamespace):
         return True
-    if isinstance(value, nn.Module | Tensor | type | types.FunctionType | types.ModuleType | dict | list | tuple | set):
+    if isinstance(value, _NO_OBJECTS):
         return False
     return hasattr(value, "__dict__") and is_users_class(type(value))
 
 
 def _entries(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
     """Give what is in a container or an object, with its keys, positions or names."""
+    if type(value) in _PLAIN:
+        return []
     if is_object(value):
         value = vars(value)
     if isinstance(value, dict):
