@@ -29,7 +29,7 @@ FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
 # `make test` runs parts side by side, the longest first: what is around the server; what runs without its coverage being
-# measured; what proves and publishes modules; the server; graphs of operators and of recurrences; all else. What is not
+# measured; what proves and publishes modules; the server; graphs of recurrences and of operators; all else. What is not
 # measured executes again what other tests have executed: of 81,000 ways through the code 100 were its own (the contexts
 # of one run), and measuring it would take a fifth of its time.
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators)
@@ -47,7 +47,7 @@ UNMEASURED_TESTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid
 	$(addprefix tests/server/,batching/test_batch_arrays.py repository/test_telemetry.py test_bits.py test_differential.py \
 	test_graphs.py test_malformed.py transport/test_half_open_calls.py transport/test_tls_reload.py) \
 	tests/examples tests/fuzzing
-TEST_PARTS := $(addprefix test-,around unmeasured exports server graphs recurrence others)
+TEST_PARTS := $(addprefix test-,around unmeasured exports server recurrence graphs others)
 # Tests that run make are to find no other make's jobs. Tests start a thousand processes: byte code is kept, so that each
 # of them, and each part, does not compile the sources anew, nor pytest rewrite the tests.
 TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHONDONTWRITEBYTECODE
