@@ -56,12 +56,12 @@ def served(tmp_path):
     """Plants bad versions beside the good one, and serves all."""
     stack = []
 
-    def served(bad: dict, *options: str) -> ServedProcess:
+    def served(bad: dict, *options: str, is_watched: bool = False) -> ServedProcess:
         root = tmp_path / "repository"
         publish_good(root, "good")
         for name, (plant, _) in bad.items():
             plant(root, name)
-        context = serve_repository(root, tmp_path / "log", *options)
+        context = serve_repository(root, tmp_path / "log", *options, is_watched=is_watched)
         stack.append(context)
         return context.__enter__()
 
@@ -71,7 +71,7 @@ def served(tmp_path):
 
 
 def test_files_that_are_anything(served):
-    process = served(BAD_FILES)
+    process = served(BAD_FILES, is_watched=True)
     with process.channel() as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)
         states = all_tried(stub)
@@ -92,7 +92,7 @@ def test_files_that_are_anything(served):
 
 
 def test_graphs_that_end_block_or_fill_a_process(served):
-    process = served(BAD_GRAPHS, "--load-timeout", "6", "--ready", "all")
+    process = served(BAD_GRAPHS, "--load-timeout", "6", "--ready", "all", is_watched=True)
     with process.channel() as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)
         asked(stub)

@@ -25,7 +25,16 @@ class ServedProcess:
         repository: What it serves.
     """
 
-    def __init__(self, repository: Path, log: Path, *options: str):
+    def __init__(self, repository: Path, log: Path, *options: str, is_watched: bool = False) -> None:
+        """Start it.
+
+        Args:
+            repository: Folder to serve.
+            log: File for its log.
+            options: Options of `rnnserve serve`.
+            is_watched: Whether `most_megabytes` is asked for. A look reads some 40 files of the system, and a hundred a
+                second are a quarter of a core.
+        """
         self.repository = repository
         self._log = log
         self._port = 0
@@ -34,8 +43,9 @@ class ServedProcess:
         with log.open("wb") as file:
             self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
         self._most = 0.0
-        self._is_watched = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._is_over = threading.Event()
+        if is_watched:
+            threading.Thread(target=self._watch, daemon=True).start()
 
     def first_line(self) -> str:
         """What it prints when it serves; empty where it ends before."""
@@ -70,7 +80,7 @@ class ServedProcess:
         return sum(_resident(pid) for pid in (self._popen.pid, *self.children()))
 
     def most_megabytes(self) -> float:
-        """The most that `megabytes` has been, looked at every 10 ms."""
+        """The most that `megabytes` has been, looked at every 10 ms; of one that is watched."""
         return self._most
 
     def signal_to_stop(self) -> None:
@@ -87,7 +97,7 @@ class ServedProcess:
     def wait(self, seconds: float) -> int:
         """Wait for its end; gives the exit status."""
         status = self._popen.wait(seconds)
-        self._is_watched.set()
+        self._is_over.set()
         self._popen.stdout.close()
         return status
 
@@ -100,15 +110,17 @@ class ServedProcess:
         self.wait(_END_SECONDS)
 
     def _watch(self) -> None:
-        while not self._is_watched.wait(0.01):
+        while not self._is_over.wait(0.01):
             with contextlib.suppress(OSError):
                 self._most = max(self._most, self.megabytes())
 
 
 @contextlib.contextmanager
-def serve_repository(repository: Path, log: Path, *options: str) -> Iterator[ServedProcess]:
+def serve_repository(
+    repository: Path, log: Path, *options: str, is_watched: bool = False
+) -> Iterator[ServedProcess]:
     """Serve until the block ends; in it the server has printed that it serves."""
-    process = ServedProcess(repository, log, *options)
+    process = ServedProcess(repository, log, *options, is_watched=is_watched)
     try:
         line = process.first_line()
         assert line, process.log()
