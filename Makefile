@@ -31,7 +31,7 @@ FUZZ_REQUESTS ?= 1000000
 # `make test` runs parts side by side, the longest first: what is around the server; what runs without its coverage being
 # measured; what proves and publishes modules; the server; graphs of recurrences and of operators; all else. What is not
 # measured executes again what other tests have executed: of 81,000 ways through the code 100 were its own (the contexts
-# of one run), and measuring it would take a fifth of its time.
+# of one run), and measuring it would take a fifth of its time; of the simulation, which is no source, two thirds.
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators)
 RECURRENCE_TESTS := tests/export/recurrence
 EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
@@ -46,7 +46,7 @@ UNMEASURED_TESTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid
 	$(addprefix tests/end_to_end/,test_any_module.py test_states_not_declared.py test_whole_way.py) \
 	$(addprefix tests/server/,batching/test_batch_arrays.py repository/test_telemetry.py test_bits.py test_differential.py \
 	test_graphs.py test_malformed.py transport/test_half_open_calls.py transport/test_tls_reload.py) \
-	tests/examples tests/fuzzing
+	tests/benchmarks/simulation tests/examples tests/fuzzing
 TEST_PARTS := $(addprefix test-,around unmeasured exports server recurrence graphs others)
 # Tests that run make are to find no other make's jobs. Tests start a thousand processes: byte code is kept, so that each
 # of them, and each part, does not compile the sources anew, nor pytest rewrite the tests.
