@@ -15,7 +15,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.server import choose_polling
-from support import measured_processes, torch_unmeasured, unmeasured_imports
+from support import measured_processes, torch_unmeasured, unmeasured_imports, unmeasured_pytest
 from support.kept_artifacts import KeptArtifacts, digest_of
 from support.test_costs import MARKS, marks_of_file, marks_of_fixtures
 
@@ -29,6 +29,7 @@ gc.disable()  # until `pytest_collection_finish`: see rnnserve.common.lasting_im
 
 if coverage.Coverage.current() is not None:
     unmeasured_imports.leave_out()
+    unmeasured_pytest.leave_out()
     measured_processes.note_executed_only()
 
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
@@ -107,6 +108,11 @@ def pytest_sessionfinish():
 
 def pytest_runtest_setup(item):
     torch_unmeasured.follow(item.nodeid.startswith(torch_unmeasured.FOLLOWED))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    unmeasured_pytest.go_on_in(pyfuncitem)
 
 
 @pytest.fixture(scope="session")

@@ -116,9 +116,7 @@ class ServedProcess:
 
 
 @contextlib.contextmanager
-def serve_repository(
-    repository: Path, log: Path, *options: str, is_watched: bool = False
-) -> Iterator[ServedProcess]:
+def serve_repository(repository: Path, log: Path, *options: str, is_watched: bool = False) -> Iterator[ServedProcess]:
     """Serve until the block ends; in it the server has printed that it serves."""
     process = ServedProcess(repository, log, *options, is_watched=is_watched)
     try:

@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["FOLLOWED", "follow", "leave_out", "paused"]
+__all__ = ["FOLLOWED", "follow", "leave_out", "paused", "resumed"]
 
 FOLLOWED = tuple(
     f"tests/export/recurrence/test_{name}.py"
@@ -85,10 +85,10 @@ def leave_out() -> None:
     room = "rnnserve.export.recurrence"
     for module, name in _MODES:
         mode = getattr(importlib.import_module(f"{room}.{module}"), name)
-        mode.__torch_function__ = _resumed(mode.__torch_function__)
+        mode.__torch_function__ = resumed(mode.__torch_function__)
     for module, name in _SHAPES:
         operator = getattr(importlib.import_module(f"{room}.{module}"), name)
-        operator._abstract_fn = _resumed(operator._abstract_fn)
+        operator._abstract_fn = resumed(operator._abstract_fn)
     torch.onnx.export = paused(_with_measured_translations(torch.onnx.export))
     modules.call_module = _with_measured_forwards(modules.call_module)
 
@@ -107,7 +107,7 @@ def _with_measured_translations(export: Callable[..., Any]) -> Callable[..., Any
 
 @functools.cache  # torch reads the signature of each once
 def _measured_translation(translation: Callable[..., Any]) -> Callable[..., Any]:
-    return _resumed(translation)
+    return resumed(translation)
 
 
 def _with_measured_forwards(call_module: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,7 +115,7 @@ def _with_measured_forwards(call_module: Callable[..., Any]) -> Callable[..., An
 
     @functools.wraps(call_module)
     def calling(self: Any, module: Any, forward: Any, *args: Any) -> Any:
-        return call_module(self, module, forward if isinstance(module, GraphModule) else _resumed(forward), *args)
+        return call_module(self, module, forward if isinstance(module, GraphModule) else resumed(forward), *args)
 
     return calling
 
@@ -141,9 +141,11 @@ def paused(function: Callable[..., Any]) -> Callable[..., Any]:
     return _of_torch(pausing)
 
 
-def _resumed(function: Callable[..., Any]) -> Callable[..., Any]:
+def resumed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have the tracer go on in a function, where it pauses in what calls it."""
+
     @functools.wraps(function)
-    def resumed(*args: Any, **options: Any) -> Any:
+    def resuming(*args: Any, **options: Any) -> Any:
         tracer = _thread.paused
         if tracer is None or sys.gettrace() is not None:
             return function(*args, **options)
@@ -155,7 +157,7 @@ def _resumed(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.settrace(None)
             _thread.paused = tracer
 
-    return _of_torch(resumed)
+    return _of_torch(resuming)
 
 
 def _of_torch(function: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Coverage that does not follow imports of installed packages, nor pytest's rewriting of tests and looks at loggers.
+"""Coverage that does not follow imports of installed packages.
 
 Collecting the tests of an area takes a fifth less with it. What is installed imports nothing of this project, so that
 nothing of it is missed.
@@ -8,9 +8,6 @@ import importlib.machinery
 import sysconfig
 from typing import Any
 
-import _pytest.assertion.rewrite
-import _pytest.logging
-
 from support.torch_unmeasured import paused
 
 __all__ = ["leave_out"]
@@ -19,7 +16,7 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", 
 
 
 def leave_out() -> None:
-    """Exchange what executes modules, and what rewrites tests, for the rest of the process."""
+    """Exchange what executes modules for the rest of the process."""
     loader: Any = importlib.machinery.SourceFileLoader
     execute = loader.exec_module
     unmeasured = paused(execute)
@@ -28,8 +25,3 @@ def leave_out() -> None:
         (unmeasured if self.path.startswith(_INSTALLED) else execute)(self, module)
 
     loader.exec_module = exec_module
-    rewriting = _pytest.assertion.rewrite
-    rewriting._rewrite_test = paused(rewriting._rewrite_test)
-    # It goes through all loggers, of which torch has 300, twelve times a test.
-    catching: Any = _pytest.logging.catching_logs
-    catching.__enter__ = paused(catching.__enter__)
