@@ -17,6 +17,9 @@ from support.waiting import PATIENCE, until
 __all__ = ["MODEL", "WALK", "Asking", "kill_drain_and_bring_back", "requests_at", "started_servers"]
 
 MODEL = "direction_simple"
+_PAUSE = 0.004
+"""Seconds between an answer and the next request of a thread: else four of them take a core while servers start."""
+
 WALK = np.random.default_rng(0).standard_normal((1, 9, 2)).astype(np.float32)
 
 
@@ -57,7 +60,7 @@ class Asking:
         until(lambda: self.answered >= before + count)
 
     def _ask(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.wait(_PAUSE):
             try:
                 answer = self._ask_one()
                 assert all(np.array_equal(answer[name], values) for name, values in self._expected.items())
