@@ -104,6 +104,8 @@ def pytest_sessionfinish():
     for name in ("support.kept_trials", "support.kept_publishing_trials", "support.kept_onnx_processes"):
         if kept := sys.modules.get(name):
             kept.end_kept()
+    if tracker := sys.modules.get("multiprocessing.resource_tracker"):  # it would end after this process, and measure
+        tracker._resource_tracker._stop()
 
 
 def pytest_runtest_setup(item):

@@ -5,6 +5,7 @@ import json
 import selectors
 import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
+from rnnserve.load import generator_processes
 from rnnserve.load.latency_counts import count_latencies
 from rnnserve.load.latency_objective import parse_objective
 from rnnserve.load.load_level import LoadLevel, LoadResult
@@ -24,6 +26,7 @@ from rnnserve.load.workload import WorkloadSpec
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 from support.fakes import serving
+from support.forked_generators import forked_context
 
 WALK_LABELS = ("counter-clockwise", "clockwise")
 
@@ -240,8 +243,20 @@ def run():
     )
 
 
+@pytest.fixture(scope="session")
+def _forked():
+    with forked_context() as context:
+        yield context
+
+
 @pytest.fixture
-def load(address, capsys):
+def generators(_forked, monkeypatch):
+    """Has generators be forks of one process."""
+    monkeypatch.setattr(generator_processes, "multiprocessing", SimpleNamespace(get_context=lambda _: _forked))
+
+
+@pytest.fixture
+def load(address, capsys, generators):
     """Runs `rnnserve load`; returns exit status, output and errors."""
 
     def run(*words, url=address):

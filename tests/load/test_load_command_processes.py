@@ -17,6 +17,11 @@ from rnnserve.load.local_server import serve_repository
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
 
 
+@pytest.fixture
+def generators():
+    """As they are: processes of their own."""
+
+
 def test_a_generator_that_dies_is_no_result(address, spec):
     with ExitStack() as stack:
         fleet = stack.enter_context(GeneratorProcesses(LoadTarget(Endpoint(address)), spec()))
