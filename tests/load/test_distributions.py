@@ -58,3 +58,11 @@ def test_the_binomial_distribution(count, trials, probability, at_most, at_least
 )
 def test_students_t_distribution(probability, degrees, expected):
     assert student_quantile(probability, degrees) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("degrees", [0.5, 1, 2.5, 30, 1e6])
+@pytest.mark.parametrize("probability", [0.51, 0.6, 0.9, 0.995, 0.999999])
+def test_a_quantile_is_what_is_not_exceeded_with_its_probability(probability, degrees):
+    value = student_quantile(probability, degrees)
+    exceeded = beta_regularized(degrees / (degrees + value * value), degrees / 2, 0.5) / 2
+    assert exceeded == pytest.approx(1 - probability, rel=1e-7)

@@ -9,6 +9,8 @@ __all__ = ["beta_regularized", "binomial_at_least", "binomial_at_most", "student
 
 _TINY = 1e-300
 _PRECISION = 1e-14
+_STEP = 1e-12
+"""Of a quantile: the part of it by which the last step towards it changes it, at most."""
 
 
 def beta_regularized(x: float, a: float, b: float) -> float:
@@ -28,7 +30,8 @@ def beta_regularized(x: float, a: float, b: float) -> float:
 
 def _beta_fraction(x: float, a: float, b: float) -> float:
     """Evaluate 1 / (1 + d_1 / (1 + d_2 / (1 + ...))), with the coefficients of https://dlmf.nist.gov/8.17.E23."""
-    numerator, denominator = 1.0, 1 / _nonzero(1 - (a + b) * x / (a + 1))
+    # A sum of 1 and another number is 0 or far from it, where `_TINY` stands for it.
+    numerator, denominator = 1.0, 1 / (1 - (a + b) * x / (a + 1) or _TINY)
     result = denominator
     step, change = 1, 0.0
     while abs(change - 1) > _PRECISION:
@@ -36,16 +39,12 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
             step * (b - step) * x / ((a + 2 * step - 1) * (a + 2 * step)),
             -(a + step) * (a + b + step) * x / ((a + 2 * step) * (a + 2 * step + 1)),
         ):
-            denominator = 1 / _nonzero(1 + coefficient * denominator)
-            numerator = _nonzero(1 + coefficient / numerator)
+            denominator = 1 / (1 + coefficient * denominator or _TINY)
+            numerator = 1 + coefficient / numerator or _TINY
             change = numerator * denominator
             result *= change
         step += 1
     return result
-
-
-def _nonzero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY
 
 
 def binomial_at_most(count: int, trials: int, probability: float) -> float:
@@ -72,14 +71,22 @@ def student_quantile(probability: float, degrees: float) -> float:
     low, high = 0.0, 1.0
     while _student_at_most(high, degrees) < probability:
         low, high = high, high * 2
-    while high - low > 1e-12 * high:
-        middle = (low + high) / 2
-        if _student_at_most(middle, degrees) < probability:
-            low = middle
-        else:
-            high = middle
-    return high
+    value = (low + high) / 2
+    while True:
+        over = _student_at_most(value, degrees) - probability
+        low, high = (value, high) if over < 0 else (low, value)
+        before, value = value, value - over / _student_density(value, degrees)  # Newton's step
+        if not low < value < high:
+            value = (low + high) / 2
+        if abs(value - before) <= _STEP * value:
+            return value
 
 
 def _student_at_most(value: float, degrees: float) -> float:
     return 1 - beta_regularized(degrees / (degrees + value * value), degrees / 2, 0.5) / 2
+
+
+def _student_density(value: float, degrees: float) -> float:
+    logarithm = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)
+    logarithm -= (degrees + 1) / 2 * math.log1p(value * value / degrees)
+    return math.exp(logarithm) / math.sqrt(degrees * math.pi)
