@@ -2,6 +2,7 @@
 
 import pytest
 
+from rnnserve.web.app import large_bodies
 from support.served_process import serve_repository
 
 OPTIONS = ("--http-port", "0", "--provider", "cpu", "--model-control", "explicit", "--load-model", "*")
@@ -14,3 +15,10 @@ def served(repository, tmp_path_factory):
     with serve_repository(repository, log, *OPTIONS) as process:
         yield process, process.http_address()
         assert "Traceback" not in process.log()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left():
+    """A front that ends within seconds of a large body leaves the process that has read it to the end of its own."""
+    yield
+    large_bodies._PROCESS_THREAD.submit(large_bodies._READER._end).result()
