@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import threading
+from typing import Any
 
 import grpc
 import numpy as np
@@ -230,3 +231,17 @@ def test_lines_that_are_no_points(names, format_, line, complaint):
 def test_lines_that_are_no_text():
     with pytest.raises(UnreadableInput, match="file, line 1, byte 0: expected UTF-8 text"):
         lines_of("points").read(b"\xff\xfe1", 1)
+
+
+def test_a_model_of_single_steps(follow):
+    pair = ("FP32", ("batch", ("features", 2)))
+
+    def added(tensors):
+        memory = tensors["memory"] + tensors["observation"]
+        return {"action": memory.sum(axis=1, keepdims=True), "next": memory}
+
+    outputs = {"action": ("FP32", ("batch", ("actions", 1))), "next": (*pair, {"continues_as": "memory"})}
+    service: Any = FakeModels({"adds": FakeModel({"observation": pair, "memory": pair}, outputs, added)})  # type: ignore[abstract]
+    with serving(service) as address:
+        said = follow("adds", "--outputs", "action", stdin="1,0\n0,3\n", address=address)
+    assert said == (0, "step  action\n1     1\n2     4\n", "")
