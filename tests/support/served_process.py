@@ -1,6 +1,7 @@
 """`rnnserve serve` as a process whose log and memory are looked at."""
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -25,7 +26,9 @@ class ServedProcess:
         repository: What it serves.
     """
 
-    def __init__(self, repository: Path, log: Path, *options: str, is_watched: bool = False) -> None:
+    def __init__(
+        self, repository: Path, log: Path, *options: str, is_watched: bool = False, is_measured: bool = True
+    ) -> None:
         """Start it.
 
         Args:
@@ -34,14 +37,16 @@ class ServedProcess:
             options: Options of `rnnserve serve`.
             is_watched: Whether `most_megabytes` is asked for. A look reads some 40 files of the system, and a hundred a
                 second are a quarter of a core.
+            is_measured: Whether its coverage is measured, where that of the tests is.
         """
         self.repository = repository
         self._log = log
         self._port = 0
         command = [sys.executable, "-m", "rnnserve.cli", "serve", str(repository), "--grpc-port", "0"]
         command += [*([] if "--http-port" in options else ["--no-http"]), *options]
+        environment = {name: os.environ[name] for name in os.environ if is_measured or not name.startswith("COVERAGE_")}
         with log.open("wb") as file:
-            self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
+            self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True, env=environment)
         self._most = 0.0
         self._is_over = threading.Event()
         if is_watched:
