@@ -21,6 +21,13 @@ from support.waiting import until
 REPOSITORY = Path(__file__).parents[2] / "load/rnnserve/load/demo_models"
 
 
+@pytest.fixture(autouse=True)
+def _unmeasured(monkeypatch):
+    """Coverage of the servers is not measured: most are killed, and what they do is measured of others."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def spec():
     with held_port() as port:
