@@ -1,7 +1,9 @@
 """`rnnserve token` writes the file whole, for its user alone, and leaves what else stands there as it is."""
 
 import datetime as dt
+import errno
 import hashlib
+import os
 import re
 import stat
 
@@ -99,3 +101,40 @@ def test_nothing_is_written_into_a_file_that_cannot_be_used(path):
     assert path.read_text() == "[a]\nrole = 'infer'\n"
     with pytest.raises(AccessFileError, match="cannot be written"):
         add_token(path.parent / "none" / "t.toml", "b", "infer")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o660, 0o400])
+def test_who_may_read_the_file_stays(tmp_path, mode):
+    path = tmp_path / "tokens.toml"
+    add_token(path, "one", "infer")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(mode)
+    add_token(path, "two", "infer")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    revoke_token(path, "one")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_whose_the_file_is_stays(tmp_path):
+    path = tmp_path / "tokens.toml"
+    add_token(path, "one", "infer")
+    os.chown(path, 65534, 65534)
+    path.chmod(0o640)
+    add_token(path, "two", "infer")
+    assert (path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (65534, 65534, 0o640)
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "tokens.toml"
+    add_token(path, "one", "infer")
+    before = path.read_text()
+
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    with pytest.raises(AccessFileError, match="cannot be written: Operation not permitted"):
+        add_token(path, "two", "infer")
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""Writes the file of tokens, for `rnnserve token`: whole, at once, and for its user alone."""
+"""Writes the file of tokens, for `rnnserve token`: whole, at once; a new one for its user alone."""
 
 import contextlib
 import datetime as dt
@@ -19,7 +19,8 @@ _PREFIX = "rnn_"
 """By which tools that look for secrets know a token."""
 
 _RANDOM_BYTES = 32
-_OWNER_ONLY = 0o600
+_OWNER_AND_GROUP = 0o660
+"""Bits of an existing file's mode that are kept: a server reads it by its group, say."""
 
 
 def add_token(
@@ -120,14 +121,20 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file whole: who reads it has the one before, or this one. A link stays, and leads to the new file."""
+    """Write the file whole: who reads it has the one before, or this one. A link stays, and leads to the new file.
+
+    Owner, group and mode stay: the server may be another user.
+    """
     path = path.resolve()
     try:
+        before = path.stat() if path.exists() else None
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
         written = Path(name)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), _OWNER_ONLY)
+                if before is not None:
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                    os.fchmod(file.fileno(), before.st_mode & _OWNER_AND_GROUP)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
