@@ -28,27 +28,28 @@ COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
-# `make test` runs parts side by side, the longest first: what is around the server; what runs without its coverage being
-# measured; what proves and publishes modules; the server; graphs of recurrences and of operators; all else. What is not
-# measured executes again what other tests have executed: of 81,000 ways through the code 100 were its own (the contexts
+# `make test` runs parts side by side, the longest first: what proves and publishes modules; the server; what is around it;
+# what runs without its coverage being measured; graphs of recurrences and of operators; all else. What is not measured
+# executes again what other tests have executed: of 81,000 ways through the code 100 were its own (the contexts
 # of one run), and measuring it would take a fifth of its time; of the simulation, which is no source, two thirds.
 GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators)
 RECURRENCE_TESTS := tests/export/recurrence
 EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
 AROUND_TESTS := $(addprefix tests/,benchmarks cli client cluster deploy docs load web)
 SERVER_TESTS := tests/server
-UNMEASURED_TESTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py \
+UNMEASURED_EXPORTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py \
 	test_projections.py test_scan.py test_scan_refusals.py test_shape_probing.py test_undecomposed.py \
 	test_written_scans.py) $(addprefix tests/export/,dataflow/test_project_graphs.py diagnosis/test_faults_of_files.py \
 	lowering/test_modules.py operators/test_constants.py operators/test_pooling.py operators/test_wide_reductions.py \
 	parity/test_planted_families.py parity/test_planted_faults_own_modules.py test_held_objects.py test_interfaces.py \
-	test_left_as_they_were.py test_own_modules.py test_own_modules_bytes.py test_pipeline.py test_random_modules.py) \
-	$(addprefix tests/end_to_end/,test_any_module.py test_states_not_declared.py test_whole_way.py) \
+	test_left_as_they_were.py test_own_modules.py test_own_modules_bytes.py test_pipeline.py test_random_modules.py)
+UNMEASURED_OTHERS := $(addprefix tests/end_to_end/,test_any_module.py test_states_not_declared.py test_whole_way.py) \
 	$(addprefix tests/docs/,test_argument_docs.py test_how_tos.py test_links.py test_prose.py) \
 	$(addprefix tests/server/,batching/test_batch_arrays.py repository/test_telemetry.py test_bits.py test_differential.py \
 	test_graphs.py test_malformed.py transport/test_half_open_calls.py transport/test_tls_reload.py) \
 	tests/benchmarks/simulation tests/examples tests/fuzzing
-TEST_PARTS := $(addprefix test-,around unmeasured exports server recurrence graphs others)
+UNMEASURED_TESTS := $(UNMEASURED_EXPORTS) $(UNMEASURED_OTHERS)
+TEST_PARTS := $(addprefix test-,exports server around unmeasured-exports unmeasured-others recurrence graphs others)
 # Tests that run make are to find no other make's jobs. Tests start a thousand processes: byte code is kept, so that each
 # of them, and each part, does not compile the sources anew, nor pytest rewrite the tests.
 TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHONDONTWRITEBYTECODE
@@ -139,8 +140,11 @@ test-server:
 test-others:
 	$(MEASURED) $(patsubst %,--ignore %,$(AROUND_TESTS) $(EXPORT_TESTS) $(SERVER_TESTS) $(UNMEASURED_TESTS) tests/drills)
 
-test-unmeasured:
-	$(TEST) $(BIN)/python -m pytest $(UNMEASURED_TESTS)
+test-unmeasured-exports:
+	$(TEST) $(BIN)/python -m pytest $(UNMEASURED_EXPORTS)
+
+test-unmeasured-others:
+	$(TEST) $(BIN)/python -m pytest $(UNMEASURED_OTHERS)
 
 drills: setup ## try to break servers, beside a bystander that must notice little of it
 	$(BIN)/python -m pytest tests/drills

@@ -20,8 +20,9 @@ aten = torch.ops.aten
 _OF_POINTS = (aten.fft_fft.default, aten.fft_ifft.default)
 
 
-_TRANSLATED = TRANSFORMS | {"real", "imag", "view_as_real"}
-"""Operators on complex numbers that torch.onnx translates right: not abs, whose squares overflow."""
+_TRANSLATED = TRANSFORMS | {"abs", "real", "imag", "view_as_real"}
+"""Operators on complex numbers that torch.onnx translates: transforms, and what is read of them. Squares of its abs
+overflow from 1e19 on; written out it would fix sizes that are computed, such as a number of frames."""
 
 
 def _name(node: fx.Node) -> str:
