@@ -144,7 +144,7 @@ class Gate:
         """Give what the caller may do, where it has a role that is needed.
 
         Args:
-            need: What is needed: a role.
+            need: Need of the method, a role.
             metadata: Metadata of the call, each entry a key and a value.
             certificate: Function that gives the certificate that the client has shown; empty for none.
 
