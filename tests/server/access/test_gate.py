@@ -7,13 +7,11 @@ import pytest
 
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, ROUTES, SERVER_METADATA, Need, rows_missing
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
-from rnnserve.server.access.access_file import AccessFileError, Limits
+from rnnserve.server.access.access_file import AccessFileError
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, TooManyAttempts, Unauthenticated
 from rnnserve.server.access.token_writing import add_token, revoke_token
-from rnnserve.server.access.usage import Usage
 from rnnserve.server.errors import StartError
-from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.settings.access import AccessSettings
 from support.tokens import LONG_AGO, bearer, tokens_in
 
@@ -259,89 +257,3 @@ def test_a_rotated_token_has_the_limits_of_its_name(gate, tokens):
     usage.begin()
     with pytest.raises(TokenLimitReached, match="in_flight = 1"):
         usage.begin()
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-def test_a_rate_is_a_bucket_of_a_second():
-    clock = Clock()
-    usage = Usage(Limits(rate=2.0), clock)
-    for _ in range(2):
-        usage.begin()
-    with pytest.raises(TokenLimitReached, match="rate = 2") as refused:
-        usage.begin()
-    assert refused.value.retry_after == pytest.approx(0.5)
-    clock.now += 0.5
-    usage.begin()
-    with pytest.raises(TokenLimitReached):
-        usage.begin()
-    clock.now += 1000.0
-    for _ in range(2):
-        usage.begin()
-    with pytest.raises(TokenLimitReached):
-        usage.begin()
-    assert (usage.requests, usage.limited) == (5, 3)
-
-
-def test_a_slow_rate_lets_one_in():
-    clock = Clock()
-    usage = Usage(Limits(rate=0.5), clock)
-    usage.begin()
-    with pytest.raises(TokenLimitReached):
-        usage.begin()
-    clock.now += 2.0
-    usage.begin()
-
-
-def test_requests_in_flight():
-    usage = Usage(Limits(in_flight=2))
-    usage.begin()
-    usage.begin()
-    with pytest.raises(TokenLimitReached, match="in_flight = 2"):
-        usage.begin()
-    usage.end()
-    usage.begin()
-
-
-def test_bytes_are_paid_for_later():
-    clock = Clock()
-    usage = Usage(Limits(bytes_per_second=100), clock)
-    assert usage.begin()
-    usage.count_bytes(250)
-    clock.now += 1.0
-    with pytest.raises(TokenLimitReached, match="bytes_per_second = 100") as refused:
-        usage.begin()
-    assert 0.0 < refused.value.retry_after <= 0.5 + 1e-9
-    clock.now += 1.0
-    usage.begin()
-
-
-def test_without_limits_requests_are_counted():
-    usage = Usage(Limits())
-    for _ in range(100):
-        assert not usage.begin()
-    assert (usage.requests, usage.limited) == (100, 0)
-
-
-def test_the_lane_counts_with_limits_and_without(gate, tokens):
-    grant = gate.grant_with(Need.INFER, bearer(tokens.infer))
-    for limits in (Limits(), Limits(in_flight=2), Limits()):
-        grant.usage.limit(limits)
-        calls = [LaneCall(None, None, 0.0) for _ in range(3)]
-        for call in calls[:2]:
-            call.let_in(grant)
-        if limits.is_any:
-            with pytest.raises(TokenLimitReached):
-                calls[2].let_in(grant)
-        else:
-            calls[2].let_in(grant)
-        assert [call.usage is grant.usage for call in calls] == [limits.is_any, limits.is_any, False]
-        for call in calls:
-            if call.usage is not None:
-                call.usage.end()
-    assert (grant.usage.requests, grant.usage.limited) == (3 + 2 + 3, 1)

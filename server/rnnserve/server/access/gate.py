@@ -45,6 +45,9 @@ class Gate:
     Attributes:
         closed_health: Whether health needs a token, too.
         credentials: By what callers are known.
+        at_once: What callers may do, by the header as it comes, whose token does not end, has no limits, and is of a
+            role that the lane's method needs: the lane looks here first, and adds what it has let in otherwise. It is
+            another one after each change of the file: what was found before goes into the one before.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Gate:
         self._content: bytes | None = read_content(path, self.credentials.kind)
         self._grants: dict[bytes | str, Grant] = {}
         self._known: dict[str, Grant] = {}  # by what calls bring, as it comes
+        self.at_once: dict[str, Grant] = {}
         self._use(read_rows(self._content, path, self.credentials.kind))
         self._look_at = 0.0
         self._told = ""  # what is wrong with the file now
@@ -258,6 +262,7 @@ class Gate:
         for key, grant in before.items():
             if key not in grants:
                 grant.set(None)
+        self.at_once = {}
 
     def _stamp_of_file(self) -> _Stamp:
         try:

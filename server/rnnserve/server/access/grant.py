@@ -82,6 +82,10 @@ class Grant:
         if not self.valid_token().is_for(name):
             raise PermissionDenied.of_model()
 
+    def admits_at_once(self, need: Need) -> bool:
+        """Tell whether it admits to what is needed until the file changes, and has no limits."""
+        return self._lasting is not None and self._lasting.has_role(need) and not self.usage.is_limited
+
     def admits(self, need: Need) -> bool:
         """Tell whether it is valid, and has a role that is needed."""
         token = self._valid()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rnnserve.protos.access_table import METHODS, Need
+from rnnserve.protos.protocol_words import AUTHORIZATION
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.connections.byte_budget import LARGE, SMALL
 from rnnserve.server.errors import InternalError, ServeError
@@ -10,6 +11,9 @@ from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallHandler, L
 from rnnserve.server.lane.front_stream import FrontBatch, FrontRequest
 
 __all__ = ["Arrivals"]
+
+_MOST_AT_ONCE = 4096
+"""Headers by which calls are let in at once."""
 
 
 class Arrivals:
@@ -29,12 +33,31 @@ class Arrivals:
 
     def lets_in(self, call: LaneCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
         """Let a call in whose message has not been received, or refuse it."""
-        assert self._gate is not None  # noqa: S101 - for the type checker
+        gate = self._gate
+        assert gate is not None  # noqa: S101 - for the type checker
+        at_once = gate.at_once
+        shown: Any = None
+        for entry in metadata:
+            if entry[0] == AUTHORIZATION:
+                if shown is not None:
+                    shown = None
+                    break
+                shown = entry[1]
+        grant = at_once.get(shown)
+        if grant is not None:
+            call.grant = grant
+            grant.usage.unlimited_on_lane += 1
+            return True
         try:
-            call.let_in(self._gate.grant_with(self._need, metadata, call.certificate))
+            grant = gate.grant_with(self._need, metadata, call.certificate)
+            call.let_in(grant)
         except ServeError as error:
-            call.refuse(self._gate.slowed(error, call.peer()))
+            call.refuse(gate.slowed(error, call.peer()))
             return False
+        if shown is not None and not gate.credentials.is_of_connection and grant.admits_at_once(self._need):
+            if len(at_once) >= _MOST_AT_ONCE:
+                at_once.clear()
+            at_once[shown] = grant
         return True
 
     def take(self, message: Any) -> list[ArrivedRequest]:  # noqa: ANN401 - a request, or many
