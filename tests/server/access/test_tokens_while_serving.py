@@ -151,7 +151,8 @@ def test_cancelled_requests_are_in_flight_no_more(repository, tmp_path, transpor
             for call in (*calls, *streams):
                 call.cancel()
         until(lambda: locked.usage(token)._numbers.all_in_flight() == 0)
-        assert locked.stub().ModelInfer(ASKED["ModelInfer"], metadata=bearer(token)).outputs
+        # A cancelled call may arrive later still, and be in flight for a moment.
+        assert eventually(lambda: locked.stub().ModelInfer(ASKED["ModelInfer"], metadata=bearer(token))).outputs
 
 
 @pytest.mark.parametrize("transport", ["lane", "public"])

@@ -189,7 +189,8 @@ class ExtremeBatches:
             low, high = tensor.integers.low, tensor.integers.high
             ids = [number for number in beside if low <= number < high][:_MOST_ALONE]
             for start in range(0, len(ids), most):
-                of_rows = np.resize(ids[start : start + most], max(len(ids[start : start + most]), self._rows(1)))
+                some = ids[start : start + most]
+                of_rows = np.resize(some, max(len(some), self._rows(1)))
                 sizes = self._sizes(_STEPS) | {BATCH: len(of_rows)}
                 arrays = draw_inputs(self._inputs, self._random, sizes)
                 array = arrays[tensor.name]

@@ -45,8 +45,9 @@ class Gate:
     Attributes:
         closed_health: Whether health needs a token, too.
         credentials: By what callers are known.
-        at_once: What callers may do, by the header as it comes, whose token does not end, has no limits, and is of a
-            role that the lane's method needs: the lane looks here first, and adds what it has let in otherwise. It is
+        shown: What a call brings, as it comes (`Credentials.shown`).
+        at_once: What callers may do, by that, whose token does not end, has no limits, and is of a role that the
+            lane's method needs: the lane looks here first, and adds what it has let in otherwise. It is
             another one after each change of the file: what was found before goes into the one before.
     """
 
@@ -75,7 +76,7 @@ class Gate:
         """
         self.closed_health = closed_health
         self.credentials = credentials or BearerTokens()
-        self._shown = self.credentials.shown
+        self.shown = self.credentials.shown
         self._failures = FailedAttempts(max_wrong_tokens)
         self._path = path
         self._on_reload = on_reload
@@ -177,7 +178,7 @@ class Gate:
 
     def _grant_of(self, metadata: Iterable[Any], certificate: Callable[[], str]) -> Grant:
         """Give what belongs to what the caller brings, whether it holds now or not."""
-        shown = self._shown(metadata, certificate)
+        shown = self.shown(metadata, certificate)
         grant = self._known.get(shown)
         return self._found(shown) if grant is None else grant
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from rnnserve.protos.access_table import METHODS, Need
-from rnnserve.protos.protocol_words import AUTHORIZATION
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.connections.byte_budget import LARGE, SMALL
 from rnnserve.server.errors import InternalError, ServeError
@@ -13,7 +12,7 @@ from rnnserve.server.lane.front_stream import FrontBatch, FrontRequest
 __all__ = ["Arrivals"]
 
 _MOST_AT_ONCE = 4096
-"""Headers by which calls are let in at once."""
+"""Headers, or certificates, by which calls are let in at once."""
 
 
 class Arrivals:
@@ -36,25 +35,19 @@ class Arrivals:
         gate = self._gate
         assert gate is not None  # noqa: S101 - for the type checker
         at_once = gate.at_once
-        shown: Any = None
-        for entry in metadata:
-            if entry[0] == AUTHORIZATION:
-                if shown is not None:
-                    shown = None
-                    break
-                shown = entry[1]
-        grant = at_once.get(shown)
-        if grant is not None:
-            call.grant = grant
-            grant.usage.unlimited_on_lane += 1
-            return True
         try:
+            shown = gate.shown(metadata, call.certificate)
+            grant = at_once.get(shown)
+            if grant is not None:
+                call.grant = grant
+                grant.usage.unlimited_on_lane += 1
+                return True
             grant = gate.grant_with(self._need, metadata, call.certificate)
             call.let_in(grant)
         except ServeError as error:
             call.refuse(gate.slowed(error, call.peer()))
             return False
-        if shown is not None and not gate.credentials.is_of_connection and grant.admits_at_once(self._need):
+        if grant.admits_at_once(self._need):
             if len(at_once) >= _MOST_AT_ONCE:
                 at_once.clear()
             at_once[shown] = grant
