@@ -9,7 +9,7 @@ answered; `away` is what it spends elsewhere: in the client and in the kernel.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +110,12 @@ class CostModel:
         one = MeasuredRun(rows, shortest, longest, 0.0, 0.0)
         most = one.expected_longest
         return self.run_seconds(rows, most, one.expected_points) + self.beside_seconds(rows, most)
+
+    def at_pace(self, pace: float) -> "CostModel":
+        """Costs of a core on which everything takes `pace` times as long."""
+        run, step, point, padding = (pace * term for term in (self.run, self.step, self.point, self.padding))
+        beside = pace * self.request, pace * self.copy
+        return replace(self, run=run, step=step, point=point, padding=padding, request=beside[0], copy=beside[1])
 
     @property
     def worst_error(self) -> float:

@@ -44,6 +44,16 @@ def test_the_slice_is_the_one_that_gives_what_two_servers_had(slice_s):
     assert calibration._simulated(dataclasses.replace(COSTS, slice=found), 2, size, rate)[1] == pytest.approx(p99)
 
 
+@pytest.mark.parametrize("load", [0.3, 0.8])
+@pytest.mark.parametrize("pace", [0.8, 1.5])
+def test_the_pace_of_a_core_is_found_from_what_a_request_takes_of_it(load, pace):
+    size, slower = (16, 1, 64), COSTS.at_pace(pace)
+    rate = calibration.rate_of(slower, size, load)
+    of_core = calibration._core_seconds(slower, 1, size, rate)
+    assert calibration._pace(COSTS, 1, size, rate, of_core) == pytest.approx(pace, rel=0.02)
+    assert slower.mean_seconds(*size) == pytest.approx(pace * COSTS.mean_seconds(*size))
+
+
 def test_the_error_is_how_far_the_simulated_p99_is_off():
     one = Check(
         3,
@@ -54,6 +64,7 @@ def test_the_error_is_how_far_the_simulated_p99_is_off():
         spread=(9e-3, 12e-3),
         simulated=(2e-3, 8.5e-3),
         requests=2000,
+        pace=1.0,
     )
     assert one.error == pytest.approx(-0.15)
 
