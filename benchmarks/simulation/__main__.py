@@ -80,14 +80,14 @@ def _table_of(found: Sequence[Check]) -> Table:
     rows = [
         [
             f"{one.servers}", f"{one.size[0]} x {one.size[1]}:{one.size[2]}", f"{one.load:.0%}", f"{one.rate:,.0f}",
-            f"{one.pace:.2f}", f"{one.requests:,}", *map(_plain_ms, one.measured), " to ".join(map(_plain_ms, one.spread)),
-            *map(_plain_ms, one.simulated), f"{one.error:+.0%}",
+            f"{one.pace:.2f}", f"{one.requests:,}", *map(_plain_ms, one.measured),
+            " to ".join(map(_plain_ms, one.spread)), *map(_plain_ms, one.simulated), f"{one.error:+.0%}",
         ]
         for one in found
     ]  # fmt: skip
     head = [
-        "servers", "rows x steps", "load", "requests/s", "pace", "measured", "p50 ms", "p99 ms", "of runs", "simulated: p50",
-        "p99", "error",
+        "servers", "rows x steps", "load", "requests/s", "pace", "measured", "p50 ms", "p99 ms", "of runs",
+        "simulated: p50", "p99", "error",
     ]  # fmt: skip
     return Table("real servers that share a core, and simulated ones: loads that nothing was fitted to", head, rows)
 

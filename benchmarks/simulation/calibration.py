@@ -10,8 +10,8 @@ a core have less of it each, and the simulated ones share one likewise.
    the other has its turn.
 4. Loads that nothing was fitted to: measured, and simulated at the pace that the core had meanwhile. Where a core is
    shared with machines that nobody here sees, the same work takes 1.5 times as much of it a minute later, and 60 % of
-   what it could do becomes 90 %. So the pace is measured before, which decides the rate, and in the run itself: from the
-   seconds of the core that a request took, and from no latency.
+   what it could do becomes 90 %. So the pace is measured before, which decides the rate, and in the run itself: from
+   the seconds of the core that a request took, and from no latency.
 
 Each load is run several times, and the run with the least p99 counts: whatever else the machine does can only add to
 it, and what it adds is not the servers'.

@@ -95,6 +95,15 @@ def test_its_memory_is_watched_until_then():
     assert least_memory_bytes(32 << 20) == 512 << 20
 
 
+def test_it_looks_seldom_while_it_does_nothing():
+    process = WatchedProcess()
+    watch = process.watch(1 << 30)
+    busy = watch.pause()
+    assert busy < watch.pause()
+    process.worked += 1.0
+    assert watch.pause() == busy
+
+
 def test_what_is_free_is_given_back_now_and_then():
     """Not by a process that holds as much as at first, nor by one that has done nothing since the last time."""
     process = WatchedProcess()

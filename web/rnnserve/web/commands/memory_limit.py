@@ -17,7 +17,11 @@ __all__ = ["MemoryWatch", "end_beyond", "least_memory_bytes"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS, _IDLE_SECONDS = 0.1, 0.25
+"""Seconds between two looks, and where nothing was done since the last: each wakes the process, beside a server that
+answers a request in as many microseconds."""
+
+_IDLE_WORK_SECONDS = 2e-3
 _STATUS = 1
 _WORTH_BYTES = 16 << 20
 """Bytes beyond the least that this process has held, from which what is free among them is given back."""
@@ -90,13 +94,18 @@ class MemoryWatch:
         self._least = held() or 0
         self._looks = self._looks_since_search = 0
         self._between_searches = _LOOKS_BETWEEN
-        self._worked = 0.0
+        self._worked = self._worked_until = 0.0
 
     def run(self) -> None:
         """Look until it holds more than it may."""
         pause = threading.Event()
         while self.look():
-            pause.wait(_LOOK_SECONDS)
+            pause.wait(self.pause())
+
+    def pause(self) -> float:
+        """Give the seconds until the next look: more where this process has done nothing since it was asked."""
+        before, self._worked_until = self._worked_until, self._work()
+        return _IDLE_SECONDS if self._worked_until - before < _IDLE_WORK_SECONDS else _LOOK_SECONDS
 
     def look(self) -> bool:
         """Look once: whether it holds no more than it may."""
