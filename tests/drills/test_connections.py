@@ -32,6 +32,9 @@ UNANSWERED = {
 
 FLOOD_SECONDS = 3.0
 
+IDLE_CONNECTIONS, IDLE_BYTES = 400, (64 + 144 + 16) << 20
+"""Connections, and resident memory beside them: what requests may hold, what is not counted, and a little."""
+
 
 def flood(port, frames):
     """Send frames on one connection for some seconds, as fast as they are taken."""
@@ -82,6 +85,25 @@ def test_no_worker_is_killed_for_them(repository, kind):
         assert bystander.failures == []
         assert bystander.longest < HOSTILE_SECONDS
         assert "no turns" not in server.log.read_text()
+
+
+def test_connections_that_lie_idle_after_large_messages(repository):
+    """A thousand kept more than a gigabyte: what gRPC had read into. Sequences, and what is asked, go on."""
+    refused = request(MODEL, {"inputs": points(256, 4096)}, ["logits"]).SerializeToString()  # 8 MB
+    options = "--max-held-bytes", str(64 << 20), "--max-response-bytes", str(8 << 20), "--max-wait", "1"
+    with drilled(repository, *options) as server, Bystander(server.port) as bystander:
+        at_first = server.resident
+        clients = [Infer(server.port) for _ in range(IDLE_CONNECTIONS)]
+        for client in clients:
+            assert client.said(refused).startswith("INVALID_ARGUMENT")
+        assert server.peak > at_first + IDLE_BYTES
+        assert server.settles_below(at_first + IDLE_BYTES, 30)
+        for client in clients[::16]:  # they connect anew, and notice nothing
+            assert client.said(refused).startswith("INVALID_ARGUMENT")
+        for client in clients:
+            client.channel.close()
+        assert bystander.failures == []
+        assert "that had sent much and lay idle" in server.log.read_text()
 
 
 def test_much_ordinary_traffic_is_never_cut_off(server, bystander):

@@ -168,6 +168,53 @@ def test_what_is_there_in_an_idle_moment_or_was_loaded_is_no_shortage(memory, fi
     guard.looks()
 
 
+class Connections:
+    """Connections that keep memory, some of which lie idle."""
+
+    def __init__(self, memory, kept, idle):
+        self.memory, self.kept, self.idle, self.counted = memory, kept, idle, 0
+
+    def kept_bytes(self):
+        self.counted += 1
+        return self.kept
+
+    def end(self, count):
+        ended, each = min(count, self.idle), 1 << 20
+        self.idle, self.kept = self.idle - ended, self.kept - ended * each
+        self.memory.resident -= ended * each
+        return ended
+
+
+@pytest.mark.parametrize("activity", [IDLE, STREAMS, BUSY])
+def test_connections_that_lie_idle_are_ended_where_they_keep_much(memory, activity, caplog):
+    """What they kept was taken for what the models need: a gigabyte of a thousand."""
+    connections = Connections(memory, 900 << 20, 800)
+    guard = Looking(500 << 20, lambda: activity, lambda _: 0, idle=connections)
+    memory.resident = 1000 << 20
+    guard.looks(3.0)
+    assert memory.resident == 584 << 20, "as few as are enough: 13 times 32"
+    assert connections.idle == 800 - 416
+    (line,) = caplog.messages
+    assert line == "ended 416 connections that had sent much and lay idle: memory was short"
+
+
+def test_what_connections_cannot_have_taken_is_no_shortage(memory):
+    connections = Connections(memory, 400 << 20, 400)
+    guard = Looking(500 << 20, lambda: IDLE, lambda _: pytest.fail("it ends calls"), idle=connections)
+    memory.resident = 1500 << 20
+    guard.looks(3.0)
+    assert (connections.idle, memory.resident) == (400, 1500 << 20)
+    assert connections.counted == 3, "once a second, not at each look"
+
+
+def test_connections_are_not_counted_while_little_is_resident(memory):
+    connections = Connections(memory, 900 << 20, 800)
+    guard = Looking(500 << 20, lambda: IDLE, lambda _: 0, idle=connections)
+    memory.resident = 590 << 20
+    guard.looks(3.0)
+    assert connections.counted == 0
+
+
 def test_free_memory_is_given_back_in_an_idle_moment(memory):
     activity = [BUSY]
     guard = Looking(500 << 20, lambda: activity[0], lambda _: 0)

@@ -47,6 +47,11 @@ class ByteBudget:
         """Bytes that are held now."""
         return self._total
 
+    def connections(self) -> list[str]:
+        """Names of the connections that hold some."""
+        with self._lock:
+            return list(self._held)
+
     def take(self, connection: str, size: int) -> None:
         """Hold bytes for a connection.
 

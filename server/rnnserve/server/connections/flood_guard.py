@@ -25,7 +25,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from rnnserve.server.sockets.listening import connections
+from rnnserve.server.sockets.listening import connections, peer_of
 
 __all__ = ["Arrived", "FloodGuard", "Progress", "address_of", "arrived_by_connection", "bound_window"]
 
@@ -173,7 +173,7 @@ def arrived_by_connection(port: int) -> dict[str, Arrived]:
             info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCPI_BYTES_RECEIVED + 8)
             received = int.from_bytes(info[_TCPI_BYTES_RECEIVED:], sys.byteorder)
             (unread,) = struct.unpack("=i", fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))
-            found[_peer_of(connection)] = Arrived(received - unread, unread)
+            found[peer_of(connection)] = Arrived(received - unread, unread)
     return found
 
 
@@ -187,10 +187,5 @@ def bound_window(port: int, peer: str, size: int) -> None:
     """Bound the receive window of a connection, named as `arrived_by_connection` names it, to `size` bytes."""
     for connection in connections(port):
         with connection, contextlib.suppress(OSError):
-            if _peer_of(connection) == peer:
+            if peer_of(connection) == peer:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, size)
-
-
-def _peer_of(connection: socket.socket) -> str:
-    host, number, *_ = connection.getpeername()
-    return f"{host.removeprefix('::ffff:')}:{number}"

@@ -2,7 +2,8 @@
 
 What has arrived of messages that do not end is in gRPC's memory. A client may send all but the last byte of many
 messages to the lane, by calls or on streams. The resident memory tells, and the calls that have been without a message
-the longest are ended until it is small again.
+the longest are ended until it is small again. And gRPC keeps for each connection some room that large messages have
+taken: where it is not calls, connections that lie idle are ended (`idle_connections`).
 
 And what gRPC took for them in small blocks stays free in the C library's arena: 200 MB after sixty messages of 14 MB.
 It is given back before any call is ended, since it is no shortage, and when nothing is in hand. What was in use at one
@@ -16,6 +17,7 @@ from typing import NamedTuple
 
 from rnnserve.common.allocation import give_back_free_memory
 from rnnserve.common.resident_memory import resident_bytes
+from rnnserve.server.connections.idle_connections import IdleConnections
 
 __all__ = ["Activity", "MemoryGuard"]
 
@@ -24,6 +26,12 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 8
 """Calls that are ended between two looks: what they held is given back meanwhile. Some of 15 MB arrive in the time that
 it takes to find those that do not."""
+
+_IDLE_AT_ONCE = 32
+"""Connections that are ended between two looks."""
+
+_COUNT_SECONDS = 1.0
+"""Seconds until connections are counted again, or looked for that lie idle: to look at a thousand takes 5 ms."""
 
 _WORTH = 32 << 20
 """Bytes more than there were once for which free memory is given back: that takes some milliseconds."""
@@ -62,6 +70,7 @@ class MemoryGuard:
         look: Callable[[], Activity],
         end_late: Callable[[int], int],
         note_short: Callable[[bool], None] = lambda _: None,
+        idle: IdleConnections | None = None,
         *,
         soonest: float = _SOONEST,
     ) -> None:
@@ -73,12 +82,17 @@ class MemoryGuard:
             look: A function that says what the server has in hand.
             end_late: A function that ends up to as many calls whose message is late as it is told, and says how many.
             note_short: A function that is told at each look whether memory is short.
+            idle: Connections that may lie idle; None for none.
             soonest: Seconds between two times that free memory is given back, while much comes of it.
         """
         self.most_bytes = most_bytes
         self._look = look
         self._end_late = end_late
         self._note_short = note_short
+        self._idle = idle
+        self._kept = 0  # bytes that connections may keep, of what is resident
+        self._ended = 0  # idle connections, since memory is short
+        self._count_due = self._idle_due = 0.0  # when that is counted again, and when idle ones are looked for
         self._soonest = soonest
         self._has_new_models = False
         self._pause, self._due = soonest, 0.0  # of giving back
@@ -101,8 +115,10 @@ class MemoryGuard:
         if not activity.has_requests:
             resident = self._give_back(resident, activity, at)
             self._lowest = min(self._lowest or resident, resident)
-        if self._usual is None or activity.is_loading or not (activity.has_requests or activity.has_streams):
+        if self._usual is None or activity.is_loading:
             self._usual = resident
+        elif not (activity.has_requests or activity.has_streams):
+            self._note_at_rest(resident, at)
         most = self._usual + self.most_bytes
         is_short = resident > most and _is_in_use(most)
         self._note_short(is_short)
@@ -110,6 +126,30 @@ class MemoryGuard:
             ended = self._end_late(_AT_ONCE)
             if ended:
                 _log.warning("ended %d calls whose messages took memory and did not end", ended)
+            else:
+                self._end_idle(at)
+        elif self._ended:
+            _log.warning("ended %d connections that had sent much and lay idle: memory was short", self._ended)
+            self._ended = 0
+
+    def _note_at_rest(self, resident: int, at: float) -> None:
+        """Take what is resident now for usual, without what connections may keep where it is much."""
+        lowest = resident if self._lowest is None or self._has_new_models else self._lowest
+        if resident <= lowest + self.most_bytes:
+            self._usual, self._kept = resident, 0
+            return
+        if self._idle is not None and at >= self._count_due:
+            self._kept, self._count_due = self._idle.kept_bytes(), at + _COUNT_SECONDS
+        self._usual = max(lowest, resident - self._kept)
+
+    def _end_idle(self, at: float) -> None:
+        """End some connections that lie idle."""
+        if self._idle is None or at < self._idle_due:
+            return
+        ended = self._idle.end(_IDLE_AT_ONCE)
+        self._ended += ended
+        if not ended:
+            self._idle_due = at + _COUNT_SECONDS
 
     def _give_back(self, resident: int, activity: Activity, at: float) -> int:
         """Give back what is free, where much may be, and it is time; return what is resident then, in bytes."""

@@ -88,6 +88,11 @@ class Sequences:
         """How many are kept."""
         return self._store.count
 
+    def connections(self) -> set[str]:
+        """Names of the connections that sequences began on, and of those that have taken some over."""
+        with self._store.lock:
+            return {name for sequence in self._store.all() for name in (sequence.connection, sequence.key[0])}
+
     def find(self, model: str, control: SequenceControl, caller: Caller) -> ServedVersion | None:
         """The version that a request's sequence began on; None where it begins one, or there is none."""
         if control.starts:

@@ -18,12 +18,20 @@ import sys
 
 from rnnserve.server.sockets.listening import connections
 
-__all__ = ["GOAWAY", "say_goodbye"]
+__all__ = ["GOAWAY", "NOTHING_TAKEN", "dismiss", "say_goodbye"]
 
 _TYPE, _LAST_STREAM, _NO_ERROR = 7, (1 << 31) - 1, 0
 
-GOAWAY = struct.pack("!I", 8)[1:] + struct.pack("!BBIII", _TYPE, 0, 0, _LAST_STREAM, _NO_ERROR)
+
+def _goaway(last_stream: int) -> bytes:
+    return struct.pack("!I", 8)[1:] + struct.pack("!BBIII", _TYPE, 0, 0, last_stream, _NO_ERROR)
+
+
+GOAWAY = _goaway(_LAST_STREAM)
 """No call is refused: which is the last that is taken will be said by a second one."""
+
+NOTHING_TAKEN = _goaway(0)
+"""No call is taken: a client that has made one sends it again, on another connection."""
 
 _SIOCOUTQNSD = 0x894B
 """linux/sockios.h: how many bytes wait to be sent."""
@@ -46,6 +54,23 @@ def say_goodbye(port: int) -> int:
             if _has_greeted(connection) and not _unsent(connection):
                 count += connection.send(GOAWAY, socket.MSG_DONTWAIT) == len(GOAWAY)
     return count
+
+
+def dismiss(connection: socket.socket, *, can_tell: bool) -> None:
+    """End a connection on which nothing is in hand.
+
+    A client that sees the end only as it makes its next call, as gRPC's in Python may, makes that call on another one.
+
+    Args:
+        connection: The connection, a duplicate.
+        can_tell: Whether it is without TLS.
+
+    Raises:
+        OSError: If it has ended.
+    """
+    if can_tell and _has_greeted(connection) and not _unsent(connection):
+        connection.send(NOTHING_TAKEN, socket.MSG_DONTWAIT)
+    connection.shutdown(socket.SHUT_RDWR)
 
 
 def _has_greeted(connection: socket.socket) -> bool:

@@ -24,7 +24,7 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 
-__all__ = ["connections", "count_connections", "end_connection", "stop_listening"]
+__all__ = ["connections", "count_connections", "end_connection", "peer_of", "stop_listening"]
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +115,16 @@ def connections(port: int) -> Iterator[socket.socket]:
             found.close()
         else:
             yield found
+
+
+def peer_of(connection: socket.socket) -> str:
+    """Give the address of a connection's client, "127.0.0.1:50000" or "::1:50000".
+
+    Raises:
+        OSError: If it has ended.
+    """
+    host, number, *_ = connection.getpeername()
+    return f"{host.removeprefix('::ffff:')}:{number}"
 
 
 @contextlib.contextmanager

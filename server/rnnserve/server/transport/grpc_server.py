@@ -18,6 +18,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, ByteBudget
 from rnnserve.server.connections.guard_thread import GuardThread
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
+from rnnserve.server.connections.idle_connections import IdleConnections
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.counting import places
@@ -59,6 +60,10 @@ _log = logging.getLogger(__name__)
 _ARRIVAL_COPIES, _FEWEST = 4, 2
 """Where memory is short: how often a message may be there while it is received, read and refused; and how many
 are received at once in any case, so that one that does not arrive does not keep the others waiting."""
+
+
+_ANSWER_SECONDS = 10.0
+"""Seconds beside those of its wait in which a request that has arrived is answered: until then it is in hand."""
 
 
 class GrpcServer:
@@ -126,6 +131,12 @@ class GrpcServer:
             self._activity,
             self._transport.end_late,
             self._transport.note_short,
+            IdleConnections(
+                self._port,
+                self._connections_with_state,
+                idle_seconds=settings.max_wait + _ANSWER_SECONDS,
+                can_tell=self._tls is None,
+            ),
         )
         self._guards = GuardThread()
         self._guards.add(self._memory_guard.look)
@@ -237,6 +248,10 @@ class GrpcServer:
 
     def _port(self) -> int:
         return self.port  # it is known at `start` only, where it is shared
+
+    def _connections_with_state(self) -> set[str]:
+        """Names of the connections whose end would cost their clients something: sequences, or what is in hand."""
+        return {*self._service.sequences.connections(), *self._budget.connections()}
 
     def _end_connection(self, peer: str) -> None:
         """End a connection that harms. Among thousands it takes some milliseconds to find."""
