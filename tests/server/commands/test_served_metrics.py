@@ -16,6 +16,7 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server.counting.families import MODEL_INFO
 from support.inference_requests import request
 from support.running_processes import children_of, is_running
 from support.waiting import PATIENCE, until
@@ -179,6 +180,7 @@ def test_counts_outlive_a_restart_of_all_workers(served):
     assert after["rnnserve_requests_in_flight"] == 0
     (said,) = [name for name in after if name.startswith("rnnserve_model_info") and f'"{SIMPLE}"' in name]
     assert re.search(r'digest8="[0-9a-f]{8}",opset="\d\d",parity="proven",origin="exported"', said)
+    assert tuple(re.findall(r'(\w+)="', said)) == ("model", "version", *MODEL_INFO.labels)
 
 
 def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, tmp_path):

@@ -10,15 +10,26 @@ from itertools import chain
 
 from rnnserve.common.front_counts import NUMBERS
 from rnnserve.server.counting import places
-from rnnserve.server.counting.families import OF_FRONTS, OF_OTHER, OF_PROCESS, OF_TOKENS, OF_VERSIONS, TRITON, Family
+from rnnserve.server.counting.families import (
+    BUILD_INFO,
+    CERTIFICATE_END,
+    MODEL_INFO,
+    OF_FRONTS,
+    OF_OTHER,
+    OF_PROCESS,
+    OF_TOKENS,
+    OF_VERSIONS,
+    RESTART_REASONS,
+    RESTARTS,
+    TRITON,
+)
+from rnnserve.server.counting.family import Family
 from rnnserve.server.counting.table import OTHER
 from rnnserve.server.counting.totals import Total
 
 __all__ = ["CONTENT_TYPE", "Exposition", "exposition"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-_RESTARTS = ("died", "hung", "stopped")
 
 _Names = list[tuple[str, str, dict[str, str]]]
 """Model, version, and what else there is to tell of it."""
@@ -67,8 +78,8 @@ class Exposition:
             _numbers(OF_PROCESS, [process]),
             _numbers(OF_TOKENS, tokens),
             _numbers(OF_FRONTS, [of_fronts]),
-            [certificate] if certificate else [],
-            [restarts.get(reason, 0) for reason in _RESTARTS],
+            _numbers([CERTIFICATE_END], [process] if certificate else []),
+            _numbers([RESTARTS], [[restarts.get(reason, 0) for reason in RESTART_REASONS]]),
         )
         return (self._text % tuple(numbers)).encode()
 
@@ -84,21 +95,11 @@ class Exposition:
         made += [_family(family, [""]) for family in OF_PROCESS]
         made += [_family(family, tokens) for family in OF_TOKENS]
         made += [_family(family, [""]) for family in OF_FRONTS]
-        if self._has_certificate:
-            made.append(_head("rnnserve_tls_not_after_timestamp_seconds", "gauge", "When the certificate ends."))
-            made.append("rnnserve_tls_not_after_timestamp_seconds %d\n")
-        made.append(_head("rnnserve_worker_restarts_total", "counter", "Workers that were replaced."))
-        made += [f'rnnserve_worker_restarts_total{{reason="{reason}"}} %d\n' for reason in _RESTARTS]
-        known = [
-            f"rnnserve_model_info{{{_labels({'model': model, 'version': version, **about})}}} 1\n"
-            for model, version, about in names
-            if about
-        ]
-        if known:
-            made.append(_head("rnnserve_model_info", "gauge", "What serves, and how."))
-            made += [line.replace("%", "%%") for line in known]
-        made.append(_head("rnnserve_build_info", "gauge", "The server."))
-        made.append(f"rnnserve_build_info{{{_labels({'version': self._version})}}} 1\n")
+        made.append(_family(CERTIFICATE_END, [""] if self._has_certificate else []))
+        made.append(_family(RESTARTS, [""]))
+        known = [_labels({"model": model, "version": version, **about}) for model, version, about in names if about]
+        made.append(_family(MODEL_INFO, known))
+        made.append(_family(BUILD_INFO, [_labels({"version": self._version})]))
         return "".join(made)
 
 
@@ -142,10 +143,6 @@ def _numbers(
         if family.name in _OF_OTHER:
             for row in others:
                 yield from _OF_OTHER[family.name].numbers(row)
-
-
-def _head(name: str, kind: str, about: str) -> str:
-    return f"# HELP {name} {about}\n# TYPE {name} {kind}\n"
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -1,22 +1,29 @@
-"""The families of metrics: of each its samples, as text with places for the numbers, and the numbers from a row.
+"""The families of metrics: of each its samples, as text with places for the numbers, and the numbers from a row."""
 
-A sample's text has `LABELS` where those of a version stand, and the form of its number, as `%` takes it: `%d`, or `%r`
-for seconds, all digits of which are told.
-"""
-
-import dataclasses
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from operator import itemgetter
 
 from rnnserve.common import front_counts
 from rnnserve.server.counting import places
+from rnnserve.server.counting.family import LABELS, Family, Numbers, histogram, info, of_process, one
 
-__all__ = ["LABELS", "OF_FRONTS", "OF_OTHER", "OF_PROCESS", "OF_TOKENS", "OF_VERSIONS", "TRITON", "Family"]
+__all__ = [
+    "ALL",
+    "BUILD_INFO",
+    "CERTIFICATE_END",
+    "MODEL_INFO",
+    "OF_FRONTS",
+    "OF_OTHER",
+    "OF_PROCESS",
+    "OF_TOKENS",
+    "OF_VERSIONS",
+    "RESTARTS",
+    "RESTART_REASONS",
+    "TRITON",
+]
 
-LABELS = "LABELS"
-
-Numbers = Sequence[float]
+RESTART_REASONS = ("died", "hung", "stopped")
+"""Why workers are replaced."""
 
 _TRITON_REASONS = {
     "CANCELLED": "CANCELED",
@@ -25,45 +32,6 @@ _TRITON_REASONS = {
     "INTERNAL": "BACKEND",
 }
 """Triton's reason of a failure by its status; OTHER for all others."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """A family of metrics.
-
-    Attributes:
-        name: Its name.
-        kind: counter, gauge, histogram or summary.
-        about: What it counts.
-        samples: What follows the name in each sample, and the form of its number.
-        numbers: A function from a row's numbers to those of the samples, in their order.
-    """
-
-    name: str
-    kind: str
-    about: str
-    samples: tuple[str, ...]
-    numbers: Callable[[Numbers], Sequence[float]]
-
-    def head(self) -> str:
-        """The lines before its samples."""
-        return f"# HELP {self.name} {self.about}\n# TYPE {self.name} {self.kind}\n"
-
-    def lines(self, labels: str = "") -> str:
-        """Its samples, for a row with these labels, with the forms of their numbers."""
-        escaped = labels.replace("%", "%%")
-        return "".join([f"{self.name}{sample}\n" for sample in self.samples]).replace(LABELS, escaped)
-
-
-def _one(name: str, kind: str, about: str, *summed: int, factor: float = 1.0, form: str = "%d") -> Family:
-    """A family of one sample a version, the sum of some of its numbers."""
-    return Family(
-        name,
-        kind,
-        about,
-        (f"{{{LABELS}}} {form}",),
-        lambda counts: (factor * sum([counts[place] for place in summed]),),
-    )
 
 
 def _requests(answers: Sequence[str]) -> Family:
@@ -90,19 +58,8 @@ def _requests(answers: Sequence[str]) -> Family:
         for protocol in ("grpc", "http")
         for code in (*answers, *by_code)
     ]
-    about = "Inference requests that were answered, by protocol and status."
+    about = "Inference requests that were answered, by protocol and gRPC status."
     return Family("rnnserve_requests_total", "counter", about, tuple(samples), numbers)
-
-
-def _histogram(name: str, about: str, first: int, bounds: Sequence[float], *sums: int, form: str = "%r") -> Family:
-    edges = [*[repr(bound) if bound % 1 else str(int(bound)) for bound in bounds], "+Inf"]
-    buckets = [f'_bucket{{{LABELS},le="{edge}"}} %d' for edge in edges]
-
-    def numbers(counts: Numbers) -> list[float]:
-        cumulative = list(accumulate(counts[first : first + len(edges)]))
-        return [*cumulative, sum([counts[place] for place in sums]), cumulative[-1]]
-
-    return Family(name, "histogram", about, (*buckets, f"_sum{{{LABELS}}} {form}", f"_count{{{LABELS}}} %d"), numbers)
 
 
 def _triton_failures() -> Family:
@@ -117,13 +74,13 @@ def _triton_failures() -> Family:
         return [sum([refusals[place] for place in chosen]) for chosen in of_reason]
 
     samples = tuple(f'{{{LABELS},reason="{reason}"}} %d' for reason in reasons)
-    return Family("nv_inference_request_failure", "counter", "Refused requests.", samples, numbers)
+    return Family("nv_inference_request_failure", "counter", "Refused requests, by Triton's reasons.", samples, numbers)
 
 
 _REFUSALS = Family(
     "rnnserve_refusals_total",
     "counter",
-    "Those that were refused, by status and reason.",
+    "Inference requests that were not answered well, by gRPC status and reason: the name of the server's error.",
     tuple(f'{{{LABELS},code="{code}",reason="{reason}"}} %d' for code, reason in places.REFUSALS),
     places.refusals,
 )
@@ -133,7 +90,7 @@ OF_OTHER = (_requests(()), _REFUSALS)
 OF_VERSIONS = (
     _requests(("OK",)),
     _REFUSALS,
-    _histogram(
+    histogram(
         "rnnserve_request_duration_seconds",
         "Seconds from the arrival of an answered request to the end of its run.",
         places.ANSWER_BUCKETS,
@@ -141,21 +98,21 @@ OF_VERSIONS = (
         places.WAIT_SECONDS,
         places.REQUEST_RUN_SECONDS,
     ),
-    _histogram(
+    histogram(
         "rnnserve_queue_duration_seconds",
         "Seconds that an answered request has waited for its run.",
         places.WAIT_BUCKETS,
         places.SECONDS_BOUNDS,
         places.WAIT_SECONDS,
     ),
-    _histogram(
+    histogram(
         "rnnserve_run_duration_seconds",
-        "Seconds of a run, of which requests may share one.",
+        "Seconds of a run, which requests may share.",
         places.RUN_BUCKETS,
         places.SECONDS_BOUNDS,
         places.RUN_SECONDS,
     ),
-    _histogram(
+    histogram(
         "rnnserve_batch_rows",
         "Rows of a run, without padding.",
         places.ROW_BUCKETS,
@@ -163,95 +120,122 @@ OF_VERSIONS = (
         places.ROWS,
         form="%d",
     ),
-    _one("rnnserve_steps_total", "counter", "Steps of the rows of all runs, without padding.", places.STEPS),
-    _one("rnnserve_padded_steps_total", "counter", "Steps of padding of all runs.", places.PADDED_STEPS),
-    _one("rnnserve_requests_queued", "gauge", "Requests that wait for their run.", places.QUEUED),
+    one("rnnserve_steps_total", "counter", "Steps of the rows of all runs, without padding.", places.STEPS),
+    one("rnnserve_padded_steps_total", "counter", "Steps of padding of all runs.", places.PADDED_STEPS),
+    one("rnnserve_requests_queued", "gauge", "Requests that wait for their run.", places.QUEUED),
     Family(
         "rnnserve_model_ready",
         "gauge",
-        "Whether a process serves this version.",
+        "1 where a process serves this version, else 0.",
         (f"{{{LABELS}}} %d",),
         lambda counts: (float(counts[places.READY] > 0),),
     ),
 )
 
 
-def _of_process(name: str, kind: str, about: str, samples: Sequence[tuple[str, int]], form: str = "%d") -> Family:
-    """A family of the process: of each sample what follows the name, and its place."""
-    chosen = tuple(place for _, place in samples)
-    return Family(
-        name,
-        kind,
-        about,
-        tuple(f"{labels} {form}" for labels, _ in samples),
-        lambda counts: [counts[place] for place in chosen],
-    )
-
-
 OF_PROCESS = (
-    _of_process(
+    of_process(
         "rnnserve_requests_in_flight",
         "gauge",
-        "Inference requests that have arrived, and whose answers have not been sent.",
+        "Inference requests that have arrived, and whose answers have not been sent; on the public transport without "
+        "those of streams.",
         [("", places.IN_FLIGHT)],
     ),
-    _of_process(
+    of_process(
         "rnnserve_held_bytes",
         "gauge",
         "Bytes that requests and responses in hand hold.",
         [("", places.HELD_BYTES)],
     ),
-    _of_process("rnnserve_sequences_live", "gauge", "Sequences whose states are kept.", [("", places.SEQUENCES)]),
-    _of_process(
+    of_process("rnnserve_sequences_live", "gauge", "Sequences whose states are kept.", [("", places.SEQUENCES)]),
+    of_process(
         "rnnserve_sequence_evictions_total",
         "counter",
-        "Sequences that were dropped.",
+        "Sequences that were dropped, by reason.",
         [('{reason="idle"}', places.EVICTED)],
     ),
-    _of_process(
+    of_process(
         "rnnserve_model_loads_total",
         "counter",
-        "Versions that were tried, in each process.",
+        "Versions that were tried, in each process: those whose golden results hold, and those that stay out.",
         [('{outcome="ready"}', places.LOADED), ('{outcome="refused"}', places.NOT_LOADED)],
     ),
-    _of_process(
+    of_process(
         "rnnserve_connections_ended_total",
         "counter",
         "Connections of gRPC clients that were ended because they do harm.",
         [('{reason="header_fields"}', places.HOSTILE)],
     ),
-    _of_process(
+    of_process(
         "rnnserve_config_reload_total",
         "counter",
-        "Times that SIGHUP has had the repository loaded again.",
+        "Times that SIGHUP has had the repository loaded again; one that is refused changes nothing.",
         [('{outcome="ready"}', places.RELOADED), ('{outcome="refused"}', places.NOT_RELOADED)],
     ),
-    _of_process(
+    of_process(
         "rnnserve_tls_reloads_total",
         "counter",
-        "Times that a process found new files for TLS on its gRPC port.",
+        "Times that a process found new files for TLS on its gRPC port; those that are refused change nothing.",
         [('{outcome="ready"}', places.TLS_RELOADED), ('{outcome="refused"}', places.TLS_NOT_RELOADED)],
     ),
-    _of_process(
+    of_process(
         "rnnserve_tokens_reload_total",
         "counter",
-        "Times that a process has read a changed file of tokens; one that is refused changes nothing.",
+        "Times that a process has read a changed file of tokens, or of client roles; one that is refused changes "
+        "nothing.",
         [('{outcome="ready"}', places.TOKENS_READ), ('{outcome="refused"}', places.TOKENS_NOT_READ)],
     ),
-    _of_process(
+    of_process(
         "rnnserve_drain_duration_seconds",
         "summary",
-        "Seconds from the order to leave or to end until a process had answered all that it had in hand.",
+        "Seconds from the order to leave or to end until a process had answered all that it had in hand; seen of "
+        "workers that were replaced.",
         [("_sum", places.DRAIN_SECONDS), ("_count", places.DRAINS)],
         form="%r",
     ),
 )
 
 OF_TOKENS = (
-    _one("rnnserve_token_requests_total", "counter", "Inference requests let in, by token.", places.TOKEN_REQUESTS),
-    _one("rnnserve_token_limited_total", "counter", "Requests that a token's limits refused.", places.TOKEN_LIMITED),
+    one(
+        "rnnserve_token_requests_total",
+        "counter",
+        "Inference requests let in, by the name of their token.",
+        places.TOKEN_REQUESTS,
+    ),
+    one(
+        "rnnserve_token_limited_total",
+        "counter",
+        "Inference requests that the limits of their token refused, by its name.",
+        places.TOKEN_LIMITED,
+    ),
 )
 """What there is of each token (--tokens)."""
+
+CERTIFICATE_END = of_process(
+    "rnnserve_tls_not_after_timestamp_seconds",
+    "gauge",
+    "When the certificate that is served ends, in seconds since the epoch; only with TLS.",
+    [("", places.TLS_NOT_AFTER)],
+)
+
+RESTARTS = Family(
+    "rnnserve_worker_restarts_total",
+    "counter",
+    "Workers that were replaced, by reason.",
+    tuple(f'{{reason="{reason}"}} %d' for reason in RESTART_REASONS),
+    lambda numbers: numbers,
+)
+"""What a supervisor counts; its row is that of `RESTART_REASONS`."""
+
+
+MODEL_INFO = info(
+    "rnnserve_model_info",
+    "What serves, and how: the first digits of the SHA-256 of its graph, the version of its operators, whether it was "
+    "compared (proven) or not (none), exported or adopted, where it runs, which graph, and which rows share a run.",
+    *("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
+)
+
+BUILD_INFO = info("rnnserve_build_info", "The version of the server.", "version")
 
 _STATUSES = len(front_counts.STATUSES) + 1
 _TLS_RELOADS = _STATUSES + len(front_counts.ENDED)
@@ -260,21 +244,23 @@ OF_FRONTS = (
     Family(
         "rnnserve_http_refusals_total",
         "counter",
-        "Requests that the HTTP front has refused itself, without the server, by HTTP status.",
+        "Requests that the HTTP front has refused itself, without the server, by HTTP status: no JSON, no such route, "
+        "too large.",
         tuple(f'{{status="{status}"}} %d' for status in (*front_counts.STATUSES, "other")),
         lambda numbers: numbers[:_STATUSES],
     ),
     Family(
         "rnnserve_http_connections_ended_total",
         "counter",
-        "Connections that the HTTP front has ended.",
+        "Connections that the HTTP front has ended: their client was waited for too long (late), another one needed "
+        "the place (gave_way), there was no place (too_many), or they have not become connections of TLS.",
         tuple(f'{{reason="{reason}"}} %d' for reason in front_counts.ENDED),
         lambda numbers: numbers[_STATUSES:_TLS_RELOADS],
     ),
     Family(
         "rnnserve_http_tls_reloads_total",
         "counter",
-        "Times that a process of the HTTP front found new files for TLS.",
+        "Times that a process of the HTTP front found new files for TLS; those that are refused change nothing.",
         tuple(f'{{outcome="{outcome}"}} %d' for outcome in front_counts.TLS_RELOADS),
         lambda numbers: numbers[_TLS_RELOADS:],
     ),
@@ -290,22 +276,29 @@ TRITON = (
         lambda counts: (counts[places.ANSWERED] - counts[places.REFUSED_AFTER_RUN],),
     ),
     _triton_failures(),
-    _one("nv_inference_count", "counter", "Answered rows.", places.ROWS),
+    one("nv_inference_count", "counter", "Rows of runs.", places.ROWS),
     Family("nv_inference_exec_count", "counter", "Runs.", (f"{{{LABELS}}} %d",), lambda counts: (places.runs(counts),)),
-    _one("nv_inference_pending_request_count", "gauge", "Requests that wait.", places.QUEUED),
-    _one("nv_inference_queue_duration_us", "counter", "Of waiting.", places.WAIT_SECONDS, factor=1e6, form="%r"),
-    _one(
+    one("nv_inference_pending_request_count", "gauge", "Requests that wait for their run.", places.QUEUED),
+    one(
+        "nv_inference_queue_duration_us",
+        "counter",
+        "Microseconds of waiting.",
+        places.WAIT_SECONDS,
+        factor=1e6,
+        form="%r",
+    ),
+    one(
         "nv_inference_compute_infer_duration_us",
         "counter",
-        "Of runs.",
+        "Microseconds of runs, the whole of one for each request in it.",
         places.REQUEST_RUN_SECONDS,
         factor=1e6,
         form="%r",
     ),
-    _one(
+    one(
         "nv_inference_request_duration_us",
         "counter",
-        "Of waiting and runs.",
+        "Microseconds of waiting and runs.",
         places.WAIT_SECONDS,
         places.REQUEST_RUN_SECONDS,
         factor=1e6,
@@ -313,3 +306,6 @@ TRITON = (
     ),
 )
 """The same numbers under Triton's names: durations in microseconds."""
+
+ALL = (*OF_VERSIONS, *OF_PROCESS, *OF_TOKENS, *OF_FRONTS, CERTIFICATE_END, RESTARTS, MODEL_INFO, BUILD_INFO, *TRITON)
+"""Every family that there can be."""
