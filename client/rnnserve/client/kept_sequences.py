@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from rnnserve.client.errors import ClientError, FailedPrecondition
 from rnnserve.client.remote_calls import OperationSteps, Pause, Place, RemoteCall, answer_calls
 from rnnserve.protos.inference_pb2 import ModelInferRequest
+from rnnserve.protos.protocol_words import SEQUENCE_ID, SEQUENCE_START
 
 __all__ = ["KeptSequence"]
 
@@ -65,8 +66,8 @@ class KeptSequence:
 
     def _named(self, call: RemoteCall | Pause) -> OperationSteps[Message | None]:
         if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
-            call.request.parameters["sequence_id"].int64_param = self._identity
+            call.request.parameters[SEQUENCE_ID].int64_param = self._identity
             if not self._has_begun:
-                call.request.parameters["sequence_start"].bool_param = True
+                call.request.parameters[SEQUENCE_START].bool_param = True
             call = dataclasses.replace(call, place=self._place)
         return (yield call)

@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol
 
 from rnnserve.client import InvalidAnswer
 from rnnserve.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from rnnserve.protos.protocol_words import SEQUENCE_END, SEQUENCE_ID, SEQUENCE_START
 
 __all__ = ["CarriedScript", "KeptScript", "SessionScript", "state_fields"]
 
@@ -114,11 +115,11 @@ class KeptScript:
 
     def _fields(self, session: str, step: int) -> bytes:
         request = ModelInferRequest()
-        request.parameters["sequence_id"].string_param = session
+        request.parameters[SEQUENCE_ID].string_param = session
         if step == 0:
-            request.parameters["sequence_start"].bool_param = True
+            request.parameters[SEQUENCE_START].bool_param = True
         if step == self.steps - 1:
-            request.parameters["sequence_end"].bool_param = True
+            request.parameters[SEQUENCE_END].bool_param = True
         return request.SerializeToString()
 
 

@@ -29,19 +29,23 @@ class Need(enum.Enum):
     """
 
     HEALTH = ROLES
-    """Nothing, or any token where health is closed (--closed-health)."""
+    """Nothing; a token of any role where health is closed (--closed-health)."""
     OPEN = (*ROLES, "open")  # its own value, so that it is no other name of HEALTH
-    """Nothing, though health be closed: it is the same for everybody, whatever this server holds."""
+    """Nothing: it is the same for everybody, whatever this server holds."""
     INSIDE = None
-    """Nothing by itself: it is for the private socket alone, and what comes inside has needs of its own."""
+    """Nothing by itself: it is for the private socket alone. What comes inside has needs of its own."""
     ANY_TOKEN = (*ROLES, "")  # likewise
     """A token of any role."""
     INFER = ("infer", "admin")
+    """A token of the role `infer`, or `admin`."""
     INFER_OR_METRICS = ("infer", "metrics", "admin")
+    """A token of any role."""
     METRICS = ("metrics", "admin")
+    """A token of the role `metrics`, or `admin`."""
     ADMIN = ("admin",)
+    """A token of the role `admin`."""
     NONE_MAY = ()
-    """Of what has no row."""
+    """What no token has: of what has no row."""
 
     def __init__(self, *value: str | None) -> None:
         self.roles = tuple(role for role in ROLES if role in value)

@@ -59,14 +59,18 @@ FORMAT_OF_DEFAULTS = 3
 _FORMATS = (1, FORMAT, FORMAT_OF_DEFAULTS)  # that it reads
 
 _MOST_MANIFEST_BYTES = 4 << 20
+"""Bytes of manifest.json. Beyond it: UNAVAILABLE."""
+
 _MOST_BYTES = {MODEL: 2 << 30, SCAN: 2 << 30, PARTS: 2 << 30, GOLDEN: 1 << 30, DEFAULTS: 1 << 28}
-"""How large files may be. protobuf, and so ONNX without external data, has no messages of more than 2 GiB."""
+"""Bytes of the files of a version. protobuf, and so ONNX without external data, has no messages of more than 2 GiB.
+Beyond it: UNAVAILABLE."""
 
 _MOST_OTHER_BYTES = 16 << 30
 _MOST_GROWN_BYTES = 64 << 20
 """How many bytes more than the manifest says a file may have, to be read at all: then both digests are told."""
 
 _MOST_FILES = 16
+"""Files of a version, beside its manifest. Beyond it: UNAVAILABLE."""
 
 _PARITY = ("parity", "scan_parity")
 """Fields of manifest.json that take 2 ms to parse, of 2.3, and most of the memory of a loaded version's manifest."""

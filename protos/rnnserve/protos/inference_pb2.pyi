@@ -99,7 +99,7 @@ class ModelReadyRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
-    """Empty: whichever version the server prefers."""
+    """A number: "01" is 1. Empty: the newest one that serves."""
     def __init__(
         self,
         *,
@@ -158,7 +158,9 @@ class ServerMetadataResponse(_message.Message):
     name: _builtins.str
     version: _builtins.str
     @_builtins.property
-    def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def extensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Triton's names of extensions, and this server's own: `sealed_sessions`, `tokens`."""
+
     def __init__(
         self,
         *,
@@ -238,7 +240,13 @@ class ModelMetadataResponse(_message.Message):
 
         @_builtins.property
         def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]:
-            """An extension that other protos skip: "axes", the names of the axes in order, "optional", and more."""
+            """This server's own, which other protos skip. `axes`: names of the axes, in order. `optional`: whether it may be left
+            out. `default`: "recorded" where the module's own default stands for it then, and not zeros. `required`: true for
+            states and lengths that may not be left out. `lengths_of`: axis whose lengths it holds. `low`, `high`, `limits`:
+            values that it may have. `derived`, of an output, JSON: for each axis whose size follows from that of an axis of the
+            inputs, [of, multiply, add, divide]: the size is (multiply * size + add) // divide. `continues_as`, of a final
+            state: the initial state of the next request.
+            """
 
         def __init__(
             self,
@@ -290,8 +298,16 @@ class ModelMetadataResponse(_message.Message):
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelMetadataResponse.TensorMetadata]: ...
     @_builtins.property
     def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The labels, how requests share a run, the provider asked for and the one got, and which nodes run where. As in the
-        Open Inference Protocol's own proto; Triton's has no such field.
+        """As in the Open Inference Protocol's own proto; Triton's has no such field, and MLServer's has another type there.
+        `batching`: which rows share a run (padded, joined, alone). `batch_invariant`: whether the bits of an answer do not
+        depend on what shares its run. `continuable`: whether its states can be carried. `sequences`: "kept", or why the
+        server does not keep its states. `found_states`: JSON, states that were found and not declared. `labels`: JSON, names
+        of the classes. `origin`: exported or adopted. `provider_requested`, `provider`: where it was to run, and where it
+        runs. `threads`: of a run. `nodes`: JSON, which nodes run where. `graph`, `graph_reason`: native or scan, and why.
+        `parity`: JSON, what the graph was compared with when it was published: `exact`, `samples`, `checks`, and
+        `distances`, of each length the steps and the largest distances of graph from module, graph from float64, and module
+        from float64; empty for adopted files. `signed`: JSON, who has signed the version, as which release; empty where the
+        server does not ask for signatures.
         """
 
     def __init__(
@@ -433,13 +449,14 @@ class ModelInferRequest(_message.Message):
         CONTENTS_FIELD_NUMBER: _builtins.int
         name: _builtins.str
         datatype: _builtins.str
+        """"FP32", "INT64", …"""
         @_builtins.property
         def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
         @_builtins.property
         def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]: ...
         @_builtins.property
         def contents(self) -> Global___InferTensorContents:
-            """Leave this out where raw_input_contents is used."""
+            """Elements, where raw_input_contents has none."""
 
         def __init__(
             self,
@@ -528,15 +545,20 @@ class ModelInferRequest(_message.Message):
     RAW_INPUT_CONTENTS_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
     model_version: _builtins.str
+    """Empty: the newest one that serves."""
     id: _builtins.str
-    """Echoed in the response."""
+    """Comes back in the response."""
     @_builtins.property
     def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]: ...
     @_builtins.property
-    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInferRequest.InferInputTensor]: ...
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInferRequest.InferInputTensor]:
+        """Those that the model's metadata call optional may be left out: lengths are those of the sequence axis then, states
+        are zeros, or what the module's own forward takes without them.
+        """
+
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInferRequest.InferRequestedOutputTensor]:
-        """The outputs wanted; all of them where none is named."""
+        """Those that are wanted, in the order wanted; all of them where none is named."""
 
     @_builtins.property
     def raw_input_contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -602,7 +624,9 @@ class ModelInferResponse(_message.Message):
         @_builtins.property
         def parameters(self) -> _containers.MessageMap[_builtins.str, Global___InferParameter]: ...
         @_builtins.property
-        def contents(self) -> Global___InferTensorContents: ...
+        def contents(self) -> Global___InferTensorContents:
+            """Empty: answers are raw."""
+
         def __init__(
             self,
             *,
@@ -764,6 +788,8 @@ Global___ModelStatisticsRequest: _TypeAlias = ModelStatisticsRequest  # noqa: Y0
 
 @_typing.final
 class StatisticDuration(_message.Message):
+    """How many, and nanoseconds in all."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
@@ -797,21 +823,37 @@ class InferStatistics(_message.Message):
     CACHE_HIT_FIELD_NUMBER: _builtins.int
     CACHE_MISS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def success(self) -> Global___StatisticDuration: ...
+    def success(self) -> Global___StatisticDuration:
+        """Requests answered, with the time from their arrival to the end of their run."""
+
     @_builtins.property
-    def fail(self) -> Global___StatisticDuration: ...
+    def fail(self) -> Global___StatisticDuration:
+        """Requests whose run failed, and those dropped before it since they were cancelled or late, with the time until then."""
+
     @_builtins.property
-    def queue(self) -> Global___StatisticDuration: ...
+    def queue(self) -> Global___StatisticDuration:
+        """Their wait."""
+
     @_builtins.property
-    def compute_input(self) -> Global___StatisticDuration: ...
+    def compute_input(self) -> Global___StatisticDuration:
+        """The same requests, and no time: joining is in compute_infer."""
+
     @_builtins.property
-    def compute_infer(self) -> Global___StatisticDuration: ...
+    def compute_infer(self) -> Global___StatisticDuration:
+        """Their runs: the whole time of a run counts for each request in it."""
+
     @_builtins.property
-    def compute_output(self) -> Global___StatisticDuration: ...
+    def compute_output(self) -> Global___StatisticDuration:
+        """The same requests, and no time: splitting is in compute_infer."""
+
     @_builtins.property
-    def cache_hit(self) -> Global___StatisticDuration: ...
+    def cache_hit(self) -> Global___StatisticDuration:
+        """Nothing: responses are not cached."""
+
     @_builtins.property
-    def cache_miss(self) -> Global___StatisticDuration: ...
+    def cache_miss(self) -> Global___StatisticDuration:
+        """Nothing, likewise."""
+
     def __init__(
         self,
         *,
@@ -834,6 +876,8 @@ Global___InferStatistics: _TypeAlias = InferStatistics  # noqa: Y015
 
 @_typing.final
 class InferResponseStatistics(_message.Message):
+    """Triton's, of models with many responses to a request; not used here."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPUTE_INFER_FIELD_NUMBER: _builtins.int
@@ -874,6 +918,8 @@ Global___InferResponseStatistics: _TypeAlias = InferResponseStatistics  # noqa: 
 
 @_typing.final
 class InferBatchStatistics(_message.Message):
+    """Runs of as many rows, and their time, each counted once."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
@@ -905,6 +951,8 @@ Global___InferBatchStatistics: _TypeAlias = InferBatchStatistics  # noqa: Y015
 
 @_typing.final
 class MemoryUsage(_message.Message):
+    """Triton's; not used here."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPE_FIELD_NUMBER: _builtins.int
@@ -967,22 +1015,33 @@ class ModelStatistics(_message.Message):
     name: _builtins.str
     version: _builtins.str
     last_inference: _builtins.int
+    """Milliseconds since the epoch."""
     inference_count: _builtins.int
+    """Rows: a request of batch 3 counts 3."""
     execution_count: _builtins.int
+    """Runs."""
     @_builtins.property
-    def inference_stats(self) -> Global___InferStatistics: ...
+    def inference_stats(self) -> Global___InferStatistics:
+        """Requests that the boundary or a full queue refuses are in none of them."""
+
     @_builtins.property
     def batch_stats(self) -> _containers.RepeatedCompositeFieldContainer[Global___InferBatchStatistics]: ...
     @_builtins.property
-    def memory_usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemoryUsage]: ...
-    @_builtins.property
-    def response_stats(self) -> _containers.MessageMap[_builtins.str, Global___InferResponseStatistics]: ...
-    @_builtins.property
-    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalStatistics]:
-        """This server's own: why requests were refused, and how long answered ones took. Other clients do not read them."""
+    def memory_usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemoryUsage]:
+        """Empty."""
 
     @_builtins.property
-    def duration_buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DurationBucket]: ...
+    def response_stats(self) -> _containers.MessageMap[_builtins.str, Global___InferResponseStatistics]:
+        """Empty."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalStatistics]:
+        """This server's own: why requests were refused. Other clients do not read it."""
+
+    @_builtins.property
+    def duration_buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___DurationBucket]:
+        """This server's own: how long answered requests took."""
+
     def __init__(
         self,
         *,
@@ -1148,7 +1207,9 @@ class RepositoryIndexResponse(_message.Message):
         name: _builtins.str
         version: _builtins.str
         state: _builtins.str
+        """READY, LOADING or UNAVAILABLE."""
         reason: _builtins.str
+        """Why it does not serve."""
         def __init__(
             self,
             *,

@@ -38,31 +38,47 @@ class GRPCInferenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GRPCInferenceServiceAsyncStub: ...
     ServerLive: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ServerLiveRequest, _inference_pb2.ServerLiveResponse]
-    """Is the process up?"""
+    """Whether the process is up: true."""
     ServerReady: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ServerReadyRequest, _inference_pb2.ServerReadyResponse]
-    """Is every model that should be served ready?"""
+    """Whether every model of the repository serves (`--ready`), and no version is still to be loaded."""
     ModelReady: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelReadyRequest, _inference_pb2.ModelReadyResponse]
-    """Is this model, or this version of it, ready?"""
+    """Whether a version of the model, or the version named, serves; false for what is not known."""
     ServerMetadata: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ServerMetadataRequest, _inference_pb2.ServerMetadataResponse]
+    """`rnnserve`, its version, and the extensions that it has."""
     ModelMetadata: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelMetadataRequest, _inference_pb2.ModelMetadataResponse]
-    """What a model takes and gives."""
+    """What a model takes and gives, the versions that serve, and how it is served."""
     ModelInfer: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelInferResponse]
     """One request, one answer."""
     ModelStreamInfer: _grpc.StreamStreamMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelStreamInferResponse]
-    """Many requests and answers on one stream: stateful sequences."""
+    """Many requests on one stream, and a response to each, in their order."""
     ModelConfig: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]
+    """The model's config.pbtxt."""
     ModelStatistics: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]
+    """Counts and times, of all workers together: of a version, of all versions of a model, or of all models."""
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]
+    """Every version with its state, and why it does not serve."""
     RepositoryModelLoad: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]
+    """With `--model-control explicit`: load a model, as Triton's and as KServe's method of that name. Otherwise UNAVAILABLE;
+    files and configs in the request are UNIMPLEMENTED.
+    """
     RepositoryModelUnload: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelUnloadRequest, _inference_pb2.RepositoryModelUnloadResponse]
+    """With `--model-control explicit`: unload a model. Otherwise UNAVAILABLE."""
     SystemSharedMemoryStatus: _grpc.UnaryUnaryMultiCallable[_inference_pb2.SystemSharedMemoryStatusRequest, _inference_pb2.SystemSharedMemoryStatusResponse]
+    """No region is registered."""
     SystemSharedMemoryRegister: _grpc.UnaryUnaryMultiCallable[_inference_pb2.SystemSharedMemoryRegisterRequest, _inference_pb2.SystemSharedMemoryRegisterResponse]
+    """UNIMPLEMENTED: clients send their tensors."""
     SystemSharedMemoryUnregister: _grpc.UnaryUnaryMultiCallable[_inference_pb2.SystemSharedMemoryUnregisterRequest, _inference_pb2.SystemSharedMemoryUnregisterResponse]
+    """Nothing is to be done, so that clients which begin with it go on."""
     CudaSharedMemoryStatus: _grpc.UnaryUnaryMultiCallable[_inference_pb2.CudaSharedMemoryStatusRequest, _inference_pb2.CudaSharedMemoryStatusResponse]
+    """No region is registered."""
     CudaSharedMemoryRegister: _grpc.UnaryUnaryMultiCallable[_inference_pb2.CudaSharedMemoryRegisterRequest, _inference_pb2.CudaSharedMemoryRegisterResponse]
+    """UNIMPLEMENTED: clients send their tensors."""
     CudaSharedMemoryUnregister: _grpc.UnaryUnaryMultiCallable[_inference_pb2.CudaSharedMemoryUnregisterRequest, _inference_pb2.CudaSharedMemoryUnregisterResponse]
+    """Nothing is to be done, so that clients which begin with it go on."""
     TraceSetting: _grpc.UnaryUnaryMultiCallable[_inference_pb2.TraceSettingRequest, _inference_pb2.TraceSettingResponse]
+    """Triton's settings where tracing is off; to change one is UNIMPLEMENTED."""
     LogSettings: _grpc.UnaryUnaryMultiCallable[_inference_pb2.LogSettingsRequest, _inference_pb2.LogSettingsResponse]
+    """What is logged; to change a setting is UNIMPLEMENTED: `--log-level` chooses where the server is started."""
 
 @_typing.type_check_only
 class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
@@ -70,31 +86,47 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ServerLive: _aio.UnaryUnaryMultiCallable[_inference_pb2.ServerLiveRequest, _inference_pb2.ServerLiveResponse]  # type: ignore[assignment]
-    """Is the process up?"""
+    """Whether the process is up: true."""
     ServerReady: _aio.UnaryUnaryMultiCallable[_inference_pb2.ServerReadyRequest, _inference_pb2.ServerReadyResponse]  # type: ignore[assignment]
-    """Is every model that should be served ready?"""
+    """Whether every model of the repository serves (`--ready`), and no version is still to be loaded."""
     ModelReady: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelReadyRequest, _inference_pb2.ModelReadyResponse]  # type: ignore[assignment]
-    """Is this model, or this version of it, ready?"""
+    """Whether a version of the model, or the version named, serves; false for what is not known."""
     ServerMetadata: _aio.UnaryUnaryMultiCallable[_inference_pb2.ServerMetadataRequest, _inference_pb2.ServerMetadataResponse]  # type: ignore[assignment]
+    """`rnnserve`, its version, and the extensions that it has."""
     ModelMetadata: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelMetadataRequest, _inference_pb2.ModelMetadataResponse]  # type: ignore[assignment]
-    """What a model takes and gives."""
+    """What a model takes and gives, the versions that serve, and how it is served."""
     ModelInfer: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelInferResponse]  # type: ignore[assignment]
     """One request, one answer."""
     ModelStreamInfer: _aio.StreamStreamMultiCallable[_inference_pb2.ModelInferRequest, _inference_pb2.ModelStreamInferResponse]  # type: ignore[assignment]
-    """Many requests and answers on one stream: stateful sequences."""
+    """Many requests on one stream, and a response to each, in their order."""
     ModelConfig: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
+    """The model's config.pbtxt."""
     ModelStatistics: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
+    """Counts and times, of all workers together: of a version, of all versions of a model, or of all models."""
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
+    """Every version with its state, and why it does not serve."""
     RepositoryModelLoad: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]  # type: ignore[assignment]
+    """With `--model-control explicit`: load a model, as Triton's and as KServe's method of that name. Otherwise UNAVAILABLE;
+    files and configs in the request are UNIMPLEMENTED.
+    """
     RepositoryModelUnload: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelUnloadRequest, _inference_pb2.RepositoryModelUnloadResponse]  # type: ignore[assignment]
+    """With `--model-control explicit`: unload a model. Otherwise UNAVAILABLE."""
     SystemSharedMemoryStatus: _aio.UnaryUnaryMultiCallable[_inference_pb2.SystemSharedMemoryStatusRequest, _inference_pb2.SystemSharedMemoryStatusResponse]  # type: ignore[assignment]
+    """No region is registered."""
     SystemSharedMemoryRegister: _aio.UnaryUnaryMultiCallable[_inference_pb2.SystemSharedMemoryRegisterRequest, _inference_pb2.SystemSharedMemoryRegisterResponse]  # type: ignore[assignment]
+    """UNIMPLEMENTED: clients send their tensors."""
     SystemSharedMemoryUnregister: _aio.UnaryUnaryMultiCallable[_inference_pb2.SystemSharedMemoryUnregisterRequest, _inference_pb2.SystemSharedMemoryUnregisterResponse]  # type: ignore[assignment]
+    """Nothing is to be done, so that clients which begin with it go on."""
     CudaSharedMemoryStatus: _aio.UnaryUnaryMultiCallable[_inference_pb2.CudaSharedMemoryStatusRequest, _inference_pb2.CudaSharedMemoryStatusResponse]  # type: ignore[assignment]
+    """No region is registered."""
     CudaSharedMemoryRegister: _aio.UnaryUnaryMultiCallable[_inference_pb2.CudaSharedMemoryRegisterRequest, _inference_pb2.CudaSharedMemoryRegisterResponse]  # type: ignore[assignment]
+    """UNIMPLEMENTED: clients send their tensors."""
     CudaSharedMemoryUnregister: _aio.UnaryUnaryMultiCallable[_inference_pb2.CudaSharedMemoryUnregisterRequest, _inference_pb2.CudaSharedMemoryUnregisterResponse]  # type: ignore[assignment]
+    """Nothing is to be done, so that clients which begin with it go on."""
     TraceSetting: _aio.UnaryUnaryMultiCallable[_inference_pb2.TraceSettingRequest, _inference_pb2.TraceSettingResponse]  # type: ignore[assignment]
+    """Triton's settings where tracing is off; to change one is UNIMPLEMENTED."""
     LogSettings: _aio.UnaryUnaryMultiCallable[_inference_pb2.LogSettingsRequest, _inference_pb2.LogSettingsResponse]  # type: ignore[assignment]
+    """What is logged; to change a setting is UNIMPLEMENTED: `--log-level` chooses where the server is started."""
 
 class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """The Open Inference Protocol (KServe's "v2") with the extensions of NVIDIA Triton."""
@@ -105,7 +137,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ServerLiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ServerLiveResponse, _abc.Awaitable[_inference_pb2.ServerLiveResponse]]:
-        """Is the process up?"""
+        """Whether the process is up: true."""
 
     @_abc_1.abstractmethod
     def ServerReady(
@@ -113,7 +145,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ServerReadyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ServerReadyResponse, _abc.Awaitable[_inference_pb2.ServerReadyResponse]]:
-        """Is every model that should be served ready?"""
+        """Whether every model of the repository serves (`--ready`), and no version is still to be loaded."""
 
     @_abc_1.abstractmethod
     def ModelReady(
@@ -121,14 +153,15 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ModelReadyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelReadyResponse, _abc.Awaitable[_inference_pb2.ModelReadyResponse]]:
-        """Is this model, or this version of it, ready?"""
+        """Whether a version of the model, or the version named, serves; false for what is not known."""
 
     @_abc_1.abstractmethod
     def ServerMetadata(
         self,
         request: _inference_pb2.ServerMetadataRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.ServerMetadataResponse, _abc.Awaitable[_inference_pb2.ServerMetadataResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.ServerMetadataResponse, _abc.Awaitable[_inference_pb2.ServerMetadataResponse]]:
+        """`rnnserve`, its version, and the extensions that it has."""
 
     @_abc_1.abstractmethod
     def ModelMetadata(
@@ -136,7 +169,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ModelMetadataRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelMetadataResponse, _abc.Awaitable[_inference_pb2.ModelMetadataResponse]]:
-        """What a model takes and gives."""
+        """What a model takes and gives, the versions that serve, and how it is served."""
 
     @_abc_1.abstractmethod
     def ModelInfer(
@@ -152,97 +185,112 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_inference_pb2.ModelInferRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.ModelStreamInferResponse], _abc.AsyncIterator[_inference_pb2.ModelStreamInferResponse]]:
-        """Many requests and answers on one stream: stateful sequences."""
+        """Many requests on one stream, and a response to each, in their order."""
 
     @_abc_1.abstractmethod
     def ModelConfig(
         self,
         request: _inference_pb2.ModelConfigRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.ModelConfigResponse, _abc.Awaitable[_inference_pb2.ModelConfigResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.ModelConfigResponse, _abc.Awaitable[_inference_pb2.ModelConfigResponse]]:
+        """The model's config.pbtxt."""
 
     @_abc_1.abstractmethod
     def ModelStatistics(
         self,
         request: _inference_pb2.ModelStatisticsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.ModelStatisticsResponse, _abc.Awaitable[_inference_pb2.ModelStatisticsResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.ModelStatisticsResponse, _abc.Awaitable[_inference_pb2.ModelStatisticsResponse]]:
+        """Counts and times, of all workers together: of a version, of all versions of a model, or of all models."""
 
     @_abc_1.abstractmethod
     def RepositoryIndex(
         self,
         request: _inference_pb2.RepositoryIndexRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.RepositoryIndexResponse, _abc.Awaitable[_inference_pb2.RepositoryIndexResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.RepositoryIndexResponse, _abc.Awaitable[_inference_pb2.RepositoryIndexResponse]]:
+        """Every version with its state, and why it does not serve."""
 
     @_abc_1.abstractmethod
     def RepositoryModelLoad(
         self,
         request: _inference_pb2.RepositoryModelLoadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.RepositoryModelLoadResponse, _abc.Awaitable[_inference_pb2.RepositoryModelLoadResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.RepositoryModelLoadResponse, _abc.Awaitable[_inference_pb2.RepositoryModelLoadResponse]]:
+        """With `--model-control explicit`: load a model, as Triton's and as KServe's method of that name. Otherwise UNAVAILABLE;
+        files and configs in the request are UNIMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def RepositoryModelUnload(
         self,
         request: _inference_pb2.RepositoryModelUnloadRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.RepositoryModelUnloadResponse, _abc.Awaitable[_inference_pb2.RepositoryModelUnloadResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.RepositoryModelUnloadResponse, _abc.Awaitable[_inference_pb2.RepositoryModelUnloadResponse]]:
+        """With `--model-control explicit`: unload a model. Otherwise UNAVAILABLE."""
 
     @_abc_1.abstractmethod
     def SystemSharedMemoryStatus(
         self,
         request: _inference_pb2.SystemSharedMemoryStatusRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.SystemSharedMemoryStatusResponse, _abc.Awaitable[_inference_pb2.SystemSharedMemoryStatusResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.SystemSharedMemoryStatusResponse, _abc.Awaitable[_inference_pb2.SystemSharedMemoryStatusResponse]]:
+        """No region is registered."""
 
     @_abc_1.abstractmethod
     def SystemSharedMemoryRegister(
         self,
         request: _inference_pb2.SystemSharedMemoryRegisterRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.SystemSharedMemoryRegisterResponse, _abc.Awaitable[_inference_pb2.SystemSharedMemoryRegisterResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.SystemSharedMemoryRegisterResponse, _abc.Awaitable[_inference_pb2.SystemSharedMemoryRegisterResponse]]:
+        """UNIMPLEMENTED: clients send their tensors."""
 
     @_abc_1.abstractmethod
     def SystemSharedMemoryUnregister(
         self,
         request: _inference_pb2.SystemSharedMemoryUnregisterRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.SystemSharedMemoryUnregisterResponse, _abc.Awaitable[_inference_pb2.SystemSharedMemoryUnregisterResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.SystemSharedMemoryUnregisterResponse, _abc.Awaitable[_inference_pb2.SystemSharedMemoryUnregisterResponse]]:
+        """Nothing is to be done, so that clients which begin with it go on."""
 
     @_abc_1.abstractmethod
     def CudaSharedMemoryStatus(
         self,
         request: _inference_pb2.CudaSharedMemoryStatusRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.CudaSharedMemoryStatusResponse, _abc.Awaitable[_inference_pb2.CudaSharedMemoryStatusResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.CudaSharedMemoryStatusResponse, _abc.Awaitable[_inference_pb2.CudaSharedMemoryStatusResponse]]:
+        """No region is registered."""
 
     @_abc_1.abstractmethod
     def CudaSharedMemoryRegister(
         self,
         request: _inference_pb2.CudaSharedMemoryRegisterRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.CudaSharedMemoryRegisterResponse, _abc.Awaitable[_inference_pb2.CudaSharedMemoryRegisterResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.CudaSharedMemoryRegisterResponse, _abc.Awaitable[_inference_pb2.CudaSharedMemoryRegisterResponse]]:
+        """UNIMPLEMENTED: clients send their tensors."""
 
     @_abc_1.abstractmethod
     def CudaSharedMemoryUnregister(
         self,
         request: _inference_pb2.CudaSharedMemoryUnregisterRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.CudaSharedMemoryUnregisterResponse, _abc.Awaitable[_inference_pb2.CudaSharedMemoryUnregisterResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.CudaSharedMemoryUnregisterResponse, _abc.Awaitable[_inference_pb2.CudaSharedMemoryUnregisterResponse]]:
+        """Nothing is to be done, so that clients which begin with it go on."""
 
     @_abc_1.abstractmethod
     def TraceSetting(
         self,
         request: _inference_pb2.TraceSettingRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.TraceSettingResponse, _abc.Awaitable[_inference_pb2.TraceSettingResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.TraceSettingResponse, _abc.Awaitable[_inference_pb2.TraceSettingResponse]]:
+        """Triton's settings where tracing is off; to change one is UNIMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def LogSettings(
         self,
         request: _inference_pb2.LogSettingsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.LogSettingsResponse, _abc.Awaitable[_inference_pb2.LogSettingsResponse]]: ...
+    ) -> _typing.Union[_inference_pb2.LogSettingsResponse, _abc.Awaitable[_inference_pb2.LogSettingsResponse]]:
+        """What is logged; to change a setting is UNIMPLEMENTED: `--log-level` chooses where the server is started."""
 
 def add_GRPCInferenceServiceServicer_to_server(servicer: GRPCInferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

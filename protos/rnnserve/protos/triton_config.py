@@ -17,7 +17,7 @@ __all__ = ["CONFIG", "ConfigError", "MissingConfigError", "check_tensors", "read
 CONFIG = "config.pbtxt"
 
 _MOST_BYTES = 1 << 20
-"""How large the file may be; parsing takes 2 seconds a mebibyte."""
+"""Bytes of config.pbtxt. Beyond it: UNAVAILABLE."""
 
 _Declared = tuple[str, str, tuple[int, ...]]  # name, datatype as in the Open Inference Protocol, sizes of the axes
 

@@ -8,22 +8,24 @@ import math
 from collections.abc import Mapping
 
 from rnnserve.protos.inference_pb2 import InferParameter, ModelInferRequest
-from rnnserve.protos.protocol_words import BATCH
+from rnnserve.protos.protocol_words import (
+    BATCH,
+    CLASSIFICATION,
+    EMPTY_FINAL_RESPONSE,
+    PRIORITY,
+    RESERVED_PREFIX,
+    SHARED_MEMORY,
+    TIMEOUT,
+)
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, Unsupported
 
 __all__ = ["read_classes", "read_timeout", "refuse_shared_memory", "refuse_too_many_classes"]
 
-_SHARED_MEMORY = "shared_memory_region"
-_CLASSIFICATION = "classification"
-
-_RESERVED = "triton_"
-_KNOWN_RESERVED = ("triton_enable_empty_final_response",)
-
 _MAX_RANKED, _MAX_CLASSES = 1 << 17, 1 << 14
-"""Elements of an output that are ranked, and classes that are written: each takes 10 ms, on the thread that serves all
-requests."""
+"""Values of outputs that are ranked for classes, and classes that are written: each takes 10 ms, on the thread that
+serves all requests. Beyond it: INVALID_ARGUMENT."""
 
 
 def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
@@ -36,14 +38,14 @@ def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
         InvalidRequest: If one has a value that it may not have, or a reserved name.
     """
     for name in parameters:
-        if name.startswith(_RESERVED) and name not in _KNOWN_RESERVED:
-            known = ", ".join(_KNOWN_RESERVED)
+        if name.startswith(RESERVED_PREFIX) and name != EMPTY_FINAL_RESPONSE:
             raise InvalidRequest(
-                f"parameter {quoted(name)}: names that begin with {_RESERVED} are reserved; there is {known}",
+                f"parameter {quoted(name)}: names that begin with {RESERVED_PREFIX} are reserved; there is "
+                f"{EMPTY_FINAL_RESPONSE}",
                 field="parameters",
             )
-    _read_number(parameters, "priority")
-    return _read_number(parameters, "timeout") * 1e-6 or math.inf
+    _read_number(parameters, PRIORITY)
+    return _read_number(parameters, TIMEOUT) * 1e-6 or math.inf
 
 
 def refuse_shared_memory(request: ModelInferRequest) -> None:
@@ -53,10 +55,10 @@ def refuse_shared_memory(request: ModelInferRequest) -> None:
         Unsupported: If one is in shared memory.
     """
     for index, input in enumerate(request.inputs):
-        if _SHARED_MEMORY in input.parameters:
+        if SHARED_MEMORY in input.parameters:
             raise _in_shared_memory("input", index, input.name)
     for index, output in enumerate(request.outputs):
-        if _SHARED_MEMORY in output.parameters:
+        if SHARED_MEMORY in output.parameters:
             raise _in_shared_memory("output", index, output.name)
 
 
@@ -72,21 +74,21 @@ def read_classes(request: ModelInferRequest, signature: Signature) -> dict[str, 
     """
     classes: dict[str, int] = {}
     for index, output in enumerate(request.outputs):
-        parameter = output.parameters.get(_CLASSIFICATION)
+        parameter = output.parameters.get(CLASSIFICATION)
         if parameter is None:
             continue
-        spec, field = signature.outputs[output.name], f'outputs[{index}].parameters["{_CLASSIFICATION}"]'
+        spec, field = signature.outputs[output.name], f'outputs[{index}].parameters["{CLASSIFICATION}"]'
         count = _number(parameter)
         if count is None or count < 1:
             raise InvalidRequest(
-                f'output "{spec.name}": parameter {_CLASSIFICATION} is the number of classes, an int64_param of 1 or '
+                f'output "{spec.name}": parameter {CLASSIFICATION} is the number of classes, an int64_param of 1 or '
                 "more",
                 field=field,
             )
         if spec.axes[-1] == BATCH or spec.sizes[-1] < 1 or spec.datatype == "BOOL":
             raise InvalidRequest(
                 f"output {spec} has no classes: its last axis has to be of a fixed size, and its values numbers; ask "
-                f"for the tensor, without the parameter {_CLASSIFICATION}",
+                f"for the tensor, without the parameter {CLASSIFICATION}",
                 field=field,
             )
         classes[spec.name] = min(count, spec.sizes[-1])
@@ -123,7 +125,7 @@ def refuse_too_many_classes(
 def _in_shared_memory(kind: str, index: int, name: str) -> Unsupported:
     return Unsupported(
         f"{kind} {quoted(name)}: shared memory is not supported; send the bytes",
-        field=f'{kind}s[{index}].parameters["{_SHARED_MEMORY}"]',
+        field=f'{kind}s[{index}].parameters["{SHARED_MEMORY}"]',
     )
 
 

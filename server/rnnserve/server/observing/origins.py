@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from rnnserve.common.request_lines import new_request_id, usable_id
-from rnnserve.protos.protocol_words import PEER, REQUEST_ID
+from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, PEER, REQUEST_ID
 
 __all__ = ["MANY_FIELDS", "Asked", "Origin", "kept_metadata", "origin_of"]
 
@@ -12,7 +12,7 @@ MANY_FIELDS = 32
 """Fields of a call's metadata above which only those that are looked at are kept while it is in hand: as texts of
 Python, 500 take 100 kB. Usual calls have five."""
 
-_KEPT = frozenset((PEER, REQUEST_ID, "traceparent", "tracestate", "triton_grpc_error"))
+_KEPT = frozenset((PEER, REQUEST_ID, "traceparent", "tracestate", ERRORS_AS_STATUSES))
 
 
 class Origin(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, FINAL_RESPONSE, STATUS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import ServeError
@@ -30,15 +31,7 @@ __all__ = [
 _ID, _RAW_OUTPUT = b"\x1a", b"\x32"
 _ERROR_MESSAGE, _INFER_RESPONSE = b"\x0a", b"\x12"
 
-_ERRORS_AS_STATUSES = "triton_grpc_error"
-"""Metadata of a stream whose client asks that the first error end it, with its status, as in Triton: "true"."""
-
-_STATUS = "status"
-"""Parameter of the response to a request on a stream that was refused: the name of its gRPC status."""
-
-_FINAL_MARK = pb.ModelInferResponse(
-    parameters={"triton_final_response": pb.InferParameter(bool_param=True)}
-).SerializeToString()
+_FINAL_MARK = pb.ModelInferResponse(parameters={FINAL_RESPONSE: pb.InferParameter(bool_param=True)}).SerializeToString()
 """The field of a response that says that it is the last one to its request: on streams Triton's have it, too."""
 
 
@@ -156,14 +149,14 @@ def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
         id_field: The request's id, tag and size included, which is the same field of the response; empty for none.
     """
     message = str(error).encode()
-    refused = pb.ModelInferResponse(parameters={_STATUS: pb.InferParameter(string_param=error.status)})
+    refused = pb.ModelInferResponse(parameters={STATUS: pb.InferParameter(string_param=error.status)})
     inner = encode_stream_response(id_field + refused.SerializeToString())
     return _ERROR_MESSAGE + encode_varint(len(message)) + message + inner
 
 
 def errors_end_stream(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
     """Whether a stream's metadata ask that the first error end it."""
-    return (_ERRORS_AS_STATUSES, "true") in metadata
+    return (ERRORS_AS_STATUSES, "true") in metadata
 
 
 def _parameters_of(values: Mapping[str, str | int]) -> pb.ModelInferResponse:

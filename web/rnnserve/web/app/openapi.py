@@ -6,6 +6,7 @@ from typing import Any
 
 from rnnserve.web.app.openapi_schemas import ANSWERS, BODIES, SCHEMAS, said_of
 from rnnserve.web.app.routes import RouteEntry
+from rnnserve.web.errors import BEFORE_ROUTES, STATUSES
 
 __all__ = ["openapi_document"]
 
@@ -14,20 +15,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _NAME = r"^(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+$"
 """What a part of a path may be, decoded: `edge.check_path` refuses the others."""
 
-_ERRORS = {
-    400: "The request is wrong: the message says what came, what was expected, and what to do",
-    401: "The request needs credentials",
-    403: "The credentials, or the page that the request comes from, are not admitted",
-    404: "There is no such path, model or version",
-    405: "The path has other methods",
-    413: "The body is larger than is read",
-    415: "The body is compressed in a way that is not known",
-    429: "The server is full: ask again after Retry-After seconds",
-    500: "A defect: the log has the detail, under the message's id",
-    501: "The protocol has it, the server does not",
-    503: "Not ready, or no server answers: ask again after Retry-After seconds",
-    504: "No answer in time",
-}
+_ERRORS = {status: said for status, said in STATUSES.items() if status not in BEFORE_ROUTES}
 
 _LENGTH = "Inference-Header-Content-Length"
 _BINARY = {"type": "string", "contentMediaType": "application/octet-stream"}

@@ -23,9 +23,9 @@ def site_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
     reference, live = Reference(routes), LiveNumbers()
     whole = functools.partial(RouteEntry, is_compressed=True)
     routes += [
-        whole("/openapi.json", "document", {"GET": reference.document}, "This document"),
+        whole("/openapi.json", "document", {"GET": reference.document}, "Every route, for programs (OpenAPI 3.1)"),
         whole("/metrics", "metrics", {"GET": metrics_of(metrics_socket)}, "What the server has counted"),
-        whole("/docs", "reference", {"GET": reference.page}, "A page of it, to read and to try"),
+        whole("/docs", "reference", {"GET": reference.page}, "Every route, for people, with requests to try"),
         whole("/", "page", {"GET": front_page}, "A page of what serves, to look at and to try"),
         whole("/page/models", "page_models", {"GET": overview}, "What the page shows of each model"),
         RouteEntry("/page/live", "page_live", {"GET": live.stream}, "What models do now, as server-sent events"),

@@ -17,6 +17,7 @@ import numpy as np
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import CONTENTS, DTYPES
+from rnnserve.protos.protocol_words import BINARY_DATA, BINARY_DATA_OUTPUT, BINARY_DATA_SIZE, SHARED_MEMORY
 from rnnserve.web.errors import bad_request, quoted
 from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, read_elements, read_strings
 from rnnserve.web.rest.json_text import parse_object
@@ -24,11 +25,11 @@ from rnnserve.web.rest.parameters import parameters_of, read_parameters
 
 __all__ = ["AnswerForm", "read_infer_request", "read_parsed_request", "split_body"]
 
-_BINARY_OUTPUTS, _BINARY_OUTPUT, _BINARY_SIZE = "binary_data_output", "binary_data", "binary_data_size"
-_FOR_THE_FRONT = frozenset((_BINARY_OUTPUTS,))
-_OF_TENSORS = frozenset((_BINARY_SIZE, _BINARY_OUTPUT))
-_SHARED_MEMORY = "shared_memory_region"
+_FOR_THE_FRONT = frozenset((BINARY_DATA_OUTPUT,))
+_OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
 _MOST_TENSORS = 1024
+"""Inputs, and outputs that are asked for. Beyond it: 400."""
+
 _INT64 = 1 << 63
 _INT = {int}
 
@@ -140,7 +141,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
                 )
             data: bytes = binary[at : at + size].tobytes()
             at += size
-        elif _SHARED_MEMORY in parameters:
+        elif SHARED_MEMORY in parameters:
             raw = None  # the server says what it thinks of that
             continue
         else:
@@ -204,9 +205,9 @@ def _elements(data: bytes, datatype: str) -> list[Any]:
 def _read_outputs(
     parsed: Mapping[str, Any], parameters: Mapping[str, Any], request: pb.ModelInferRequest
 ) -> AnswerForm:
-    others = parameters.get(_BINARY_OUTPUTS, False)
+    others = parameters.get(BINARY_DATA_OUTPUT, False)
     if not isinstance(others, bool):
-        raise bad_request(f"parameters: {_BINARY_OUTPUTS} is true or false")
+        raise bad_request(f"parameters: {BINARY_DATA_OUTPUT} is true or false")
     outputs = _list_of(parsed, "outputs")
     if not outputs:
         return AnswerForm(others_are_binary=others)
@@ -218,9 +219,9 @@ def _read_outputs(
         own = parameters_of(tensor, where)
         if own:
             read_parameters(own, added.parameters, where, without=_OF_TENSORS)
-            is_binary = own.get(_BINARY_OUTPUT, False)
+            is_binary = own.get(BINARY_DATA, False)
             if not isinstance(is_binary, bool):
-                raise bad_request(f"{where}parameters: {_BINARY_OUTPUT} is true or false")
+                raise bad_request(f"{where}parameters: {BINARY_DATA} is true or false")
             if is_binary:
                 binary.append(name)
     return AnswerForm(frozenset(binary))
@@ -267,11 +268,11 @@ def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:
 
 
 def _binary_size(parameters: Mapping[str, Any], tensor: Mapping[str, Any], where: str) -> int | None:
-    size = parameters.get(_BINARY_SIZE)
+    size = parameters.get(BINARY_DATA_SIZE)
     if size is None:
         return None
     if type(size) is not int or size < 0:
-        raise bad_request(f"{where}parameters: {_BINARY_SIZE} is the number of the input's bytes, 0 or more")
+        raise bad_request(f"{where}parameters: {BINARY_DATA_SIZE} is the number of the input's bytes, 0 or more")
     if "data" in tensor:
         raise bad_request(f"{where}data and parameters.binary_data_size exclude each other: send one of them")
     return size

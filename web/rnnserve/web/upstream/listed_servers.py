@@ -13,7 +13,7 @@ from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.remote_calls import Place
 from rnnserve.client.server_channels import ServerChannels
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import AUTHORIZATION
+from rnnserve.protos.protocol_words import AUTHORIZATION, SEQUENCE_ID
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.answers import Answers, not_connected
 from rnnserve.web.upstream.sequence_ids import keep_ids_apart
@@ -68,7 +68,7 @@ class ListedServers:
         Raises:
             RestError: With the server's message.
         """
-        if "sequence_id" not in request.parameters:
+        if SEQUENCE_ID not in request.parameters:
             return cast(pb.ModelInferResponse, await self._call("ModelInfer", request, context, None))
         if not self._share_sequences:
             keep_ids_apart(request, context.client)

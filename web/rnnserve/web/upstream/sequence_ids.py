@@ -10,10 +10,10 @@ import secrets
 import zlib
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import SEQUENCE_ID, SEQUENCE_KEY
 
 __all__ = ["keep_ids_apart", "place_of_sequence"]
 
-_ID, _KEY = "sequence_id", "sequence_key"
 _SECRET = secrets.token_bytes(32)
 
 
@@ -24,12 +24,12 @@ def keep_ids_apart(request: pb.ModelInferRequest, client: str) -> None:
         request: Message to the server.
         client: Name of the client's connection.
     """
-    if client and _ID in request.parameters and _KEY not in request.parameters:
+    if client and SEQUENCE_ID in request.parameters and SEQUENCE_KEY not in request.parameters:
         digest = hashlib.blake2b(client.encode(), key=_SECRET, digest_size=24)
-        request.parameters[_KEY].string_param = digest.hexdigest()
+        request.parameters[SEQUENCE_KEY].string_param = digest.hexdigest()
 
 
 def place_of_sequence(request: pb.ModelInferRequest) -> int:
     """Give a number by which a request's sequence finds its server among several: the same for all its requests."""
-    words = [str(request.parameters[name]) for name in (_ID, _KEY) if name in request.parameters]
+    words = [str(request.parameters[name]) for name in (SEQUENCE_ID, SEQUENCE_KEY) if name in request.parameters]
     return zlib.crc32("\0".join((request.model_name, *words)).encode())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rnnserve.client.remote_calls import Place
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import SEQUENCE_END, SEQUENCE_START
 from rnnserve.web.upstream.sequence_ids import place_of_sequence
 
 __all__ = ["SequencePlaces"]
@@ -29,10 +30,10 @@ class SequencePlaces:
         """
         number = place_of_sequence(request)
         place = self._places.pop(number, None)
-        if place is None or _is_told(request, "sequence_start"):
+        if place is None or _is_told(request, SEQUENCE_START):
             # By rendezvous: another front with the same servers, or this one started again, chooses the same.
             place = Place(number, max(addresses, key=lambda address: _rank(number, address)))
-        if not _is_told(request, "sequence_end"):
+        if not _is_told(request, SEQUENCE_END):
             self._places[number] = place
             if len(self._places) > _MOST:
                 self._places.popitem(last=False)
