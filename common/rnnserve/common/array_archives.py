@@ -17,7 +17,8 @@ import numpy.typing as npt
 __all__ = ["MOST_ADDED_BYTES", "read_arrays"]
 
 MOST_ADDED_BYTES = 64 << 20
-"""How many more bytes than the file itself its arrays may have, since they may be compressed."""
+"""Bytes that the arrays of golden.npz may have more than the file itself, since they may be compressed. Beyond it:
+UNAVAILABLE."""
 
 _MOST_ARRAYS = 100_000
 

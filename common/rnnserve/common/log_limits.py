@@ -9,7 +9,8 @@ from rnnserve.common.request_lines import REQUESTS_LOGGER
 __all__ = ["LogLimits"]
 
 _BURST = 20
-"""Lines of one kind in a row, after which there is one a second."""
+"""Lines in a row of the log, from one place of the program. Beyond it: one a second, which says how many were left
+out."""
 
 _MOST_KINDS = 1000
 

@@ -30,10 +30,10 @@ LOG_REQUESTS = ("errors", "none", "all")
 REQUESTS_LOGGER = "rnnserve.requests"
 
 _BURST = 10
-"""Lines of one kind in a row, after which there is one a second."""
+"""Lines in a row about single requests, of one reason. Beyond it: one a second."""
 
 _MOST_A_SECOND = 50
-"""Lines of all kinds."""
+"""Lines a second about single requests, of all reasons. Beyond it: they are counted in the next line."""
 
 _log = logging.getLogger(REQUESTS_LOGGER)
 

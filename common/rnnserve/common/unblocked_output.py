@@ -26,7 +26,7 @@ from typing import IO, cast
 __all__ = ["UnblockedStream", "finish_output", "unblock_output"]
 
 _MOST_BYTES = 1 << 20
-"""Bytes that wait to be written, at most: ten thousand lines of the log."""
+"""Bytes of the log that wait to be written: ten thousand lines. Beyond it: they are left out."""
 
 _END_SECONDS = 0.5
 """Seconds that what waits has at the end of the process."""

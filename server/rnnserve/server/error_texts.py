@@ -8,10 +8,11 @@ _MAX_FOREIGN = 300
 """Characters of another library's message that are passed on."""
 
 _MAX_QUOTED = 100
-"""Characters of a caller's own text, such as a name, that are repeated to it."""
+"""Characters of a caller's own text, such as a name, that a message repeats. Beyond it: the rest is cut."""
 
 _MAX_MESSAGE = 4096
-"""Bytes of a message as HTTP/2 carries it. gRPC lets no more than 8 kB of metadata through."""
+"""Bytes of a message of an error, as HTTP/2 carries it. gRPC lets no more than 8 kB of metadata through. Beyond it: the
+rest is cut."""
 
 _OF_MEMORY = re.compile(r"bad_alloc|Failed to allocate|out of memory|cannot allocate", re.IGNORECASE)
 

@@ -32,6 +32,8 @@ from rnnserve.protos.names import is_model_name
 __all__ = ["TOKENS", "AccessFileError", "AccessRow", "FileKind", "Limits", "is_row_name", "read_content", "read_rows"]
 
 _MOST_BYTES = 4 << 20
+"""Bytes of the file of tokens, or of client roles. Beyond it: the file is refused, and what held before holds."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -22,17 +22,19 @@ from rnnserve.server.errors import ServeError, ShuttingDown
 __all__ = ["Scheduler", "Schedulers"]
 
 _HANG_SECONDS = 60.0
-"""Seconds that a batch may take, whatever its cost, before its run can be taken for hung."""
+"""Seconds that a batch may take, whatever its cost, before its run can be taken for hung. Beyond it: with ten times its
+cost, too, the worker is replaced."""
 
 _HANG_FACTOR = 10.0
 """How many times as long as its cost says a batch may take: costs are measured on an idle machine, and a batch
 that fails is run again in halves."""
 
 _BATCH_SECONDS = 0.1
-"""Seconds of work of a batch, unless one request takes more. With more than that waiting, connections take turns, so
-that one with many heavy requests delays another by one batch and not by all of them. A request that takes more by
-itself is run on another thread than the others: eight for the largest answers, which arrived first, made a small one
-wait for 1.1 s."""
+"""Seconds of work of a batch that waits for a model, unless one request takes more. With more than that waiting,
+connections take turns, so that one with many heavy requests delays another by one batch and not by all of them. A
+request that takes more by itself is run on another thread than the others: eight for the largest answers, which arrived
+first, made a small one wait for 1.1 s. Beyond it: connections take turns; a request that takes more by itself is run
+beside the others."""
 
 _WAKE_SECONDS = 50e-6
 """Seconds that it takes to wake a thread, and another one with the answer. A run that takes less is made on the thread

@@ -26,7 +26,8 @@ from rnnserve.server.errors import InternalError, ServeError
 __all__ = ["CHUNK_SECONDS", "MOST_ROWS", "StepRun", "chunk_steps"]
 
 MOST_ROWS = 128
-"""Rows of a run at the most: with more, a step takes longer, and all of them wait for it."""
+"""Rows of a run of steps: with more, a step takes longer, and all of them wait for it. Beyond it: they wait for a
+place."""
 
 _MOST_BYTES = 64 << 20
 """Bytes of outputs of requests that have places, unless one alone has more."""

@@ -37,7 +37,7 @@ _MAX_AXES = 16
 """Axes that are repeated in a message; no model has as many."""
 
 _MAX_ID = 4096
-"""Characters of an id."""
+"""Characters of a request's id. Beyond it: INVALID_ARGUMENT."""
 
 _LONGEST_MISTYPED = 100
 """Characters of a name that is compared with the known ones."""

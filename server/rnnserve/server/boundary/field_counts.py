@@ -12,8 +12,10 @@ _SMALL = 4096
 """Bytes that hold too few fields to matter."""
 
 _MAX_FIELDS = 2048
-"""Fields of a request, of its inputs and outputs and of the inputs' contents: 250 inputs with name, datatype, shape,
-parameters and data. Contents have one field for all numbers, as every implementation of proto3 writes them."""
+"""Fields of a request, of its inputs and outputs and of their contents, where packed numbers are one, but each ten
+bytes of a shape; they are counted before anything is parsed. 250 inputs with name, datatype, shape, parameters and data
+have as many. Contents have one field for all numbers, as every implementation of proto3 writes them. Beyond it:
+INVALID_ARGUMENT."""
 
 _VARINT, _FIXED64, _DELIMITED, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 _INPUTS, _OUTPUTS = 5, 6

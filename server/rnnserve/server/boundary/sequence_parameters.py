@@ -4,24 +4,27 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import (
+    EMPTY_FINAL_RESPONSE,
+    SEQUENCE_END,
+    SEQUENCE_ID,
+    SEQUENCE_KEY,
+    SEQUENCE_START,
+)
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest
 
 __all__ = ["VARYING_PARAMETERS", "SequenceControl", "check_final_response", "read_sequence_control"]
 
-# Names as Triton's protocol has them.
-_ID, _START, _END = "sequence_id", "sequence_start", "sequence_end"
-_KEY = "sequence_key"  # this server's own
-_FINAL = "triton_enable_empty_final_response"
-
-VARYING_PARAMETERS = frozenset((_ID, _START, _END, _KEY, _FINAL))
+VARYING_PARAMETERS = frozenset((SEQUENCE_ID, SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY, EMPTY_FINAL_RESPONSE))
 """The parameters with which requests of sequences differ from each other."""
 
 _MAX_ID = 128
-"""Characters of an id that is text, as in Triton."""
+"""Characters of a sequence's id that is text, as in Triton. Beyond it: INVALID_ARGUMENT."""
 
 _KEY_LEAST, _KEY_MOST = 16, 128
-"""Characters of a key: 16 random ones of base64 are 96 bits."""
+"""Characters of a `sequence_key`, at least and at most: 16 random ones of base64 are 96 bits. Beyond it:
+INVALID_ARGUMENT."""
 
 
 class SequenceControl(NamedTuple):
@@ -47,27 +50,30 @@ def read_sequence_control(parameters: Mapping[str, pb.InferParameter]) -> Sequen
         InvalidRequest: If a parameter has another type than it may have, the id is too long, or the key is too short or
             too long.
     """
-    if _ID not in parameters:
+    if SEQUENCE_ID not in parameters:
         return None
-    parameter = parameters[_ID]
+    parameter = parameters[SEQUENCE_ID]
     kind = parameter.WhichOneof("parameter_choice")
     if kind == "string_param":
         identity: int | str = parameter.string_param
         if len(parameter.string_param) > _MAX_ID:
             raise InvalidRequest(
-                f"parameter {_ID} has {len(parameter.string_param):,} characters; it may have {_MAX_ID}: "
+                f"parameter {SEQUENCE_ID} has {len(parameter.string_param):,} characters; it may have {_MAX_ID}: "
                 f"{quoted(parameter.string_param)}",
-                field=_field(_ID),
+                field=_field(SEQUENCE_ID),
             )
     elif kind in ("int64_param", "uint64_param"):
         identity = parameter.int64_param or parameter.uint64_param
     else:
         raise InvalidRequest(
-            f"parameter {_ID} is an integer (int64_param, uint64_param) or text (string_param)", field=_field(_ID)
+            f"parameter {SEQUENCE_ID} is an integer (int64_param, uint64_param) or text (string_param)",
+            field=_field(SEQUENCE_ID),
         )
     if not identity:
         return None
-    return SequenceControl(identity, _flag(parameters, _START), _flag(parameters, _END), _read_key(parameters))
+    return SequenceControl(
+        identity, _flag(parameters, SEQUENCE_START), _flag(parameters, SEQUENCE_END), _read_key(parameters)
+    )
 
 
 def check_final_response(parameters: Mapping[str, pb.InferParameter]) -> None:
@@ -76,18 +82,19 @@ def check_final_response(parameters: Mapping[str, pb.InferParameter]) -> None:
     Raises:
         InvalidRequest: If the parameter is not true or false.
     """
-    _flag(parameters, _FINAL)
+    _flag(parameters, EMPTY_FINAL_RESPONSE)
 
 
 def _read_key(parameters: Mapping[str, pb.InferParameter]) -> str:
-    if _KEY not in parameters:
+    if SEQUENCE_KEY not in parameters:
         return ""
-    key = parameters[_KEY].string_param
+    key = parameters[SEQUENCE_KEY].string_param
     if not _KEY_LEAST <= len(key) <= _KEY_MOST:  # it is not repeated: it is a secret
         raise InvalidRequest(
-            f"parameter {_KEY} has {len(key):,} characters; it is text (string_param) of {_KEY_LEAST} to {_KEY_MOST}, "
-            "and whoever has it can continue the sequence: make it at random, such as secrets.token_urlsafe()",
-            field=_field(_KEY),
+            f"parameter {SEQUENCE_KEY} has {len(key):,} characters; it is text (string_param) of {_KEY_LEAST} to "
+            f"{_KEY_MOST}, and whoever has it can continue the sequence: make it at random, such as "
+            "secrets.token_urlsafe()",
+            field=_field(SEQUENCE_KEY),
         )
     return key
 

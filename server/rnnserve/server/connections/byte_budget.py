@@ -15,7 +15,8 @@ from rnnserve.server.errors import TooMuchHeld
 __all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget", "HeldBytes", "OfConnection"]
 
 SMALL = 16 << 10
-"""Bytes of a message that is not counted: the queues' lengths and the number of streams bound how many there are."""
+"""Bytes of a message that is not counted among those in hand: the queues' lengths and the number of streams bound how
+many there are. Beyond it: it is counted."""
 
 LARGE = 128 << 10
 """Bytes of a request above which the lane leaves it to other threads: to parse 16 MB kept the lane for a second."""

@@ -19,8 +19,9 @@ from rnnserve.server.connections.receive_window import ReceiveWindow
 __all__ = ["CallQueue"]
 
 _AT_ONCE, _AT_ONCE_AFTER_LARGE = 8, 2
-"""Messages that are received at once, and after a large one. grpcio makes Python's bytes of all messages on one thread,
-which has no time for calls that arrive meanwhile: 30 ms for 16 MB."""
+"""Messages that the public transport receives at once, and after a large one. grpcio makes Python's bytes of all
+messages on one thread, which has no time for calls that arrive meanwhile: 30 ms for 16 MB. Beyond it: the next wait,
+connections in turn, and are received beside those that do not arrive, unless memory is short."""
 
 _LATE_SECONDS = 0.15
 """Seconds in which no message arrives, after which more are received beside those that do not arrive."""

@@ -28,13 +28,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_HEADER_BYTES = 16 << 10
-"""As the core announces it: bytes of names and values, and 32 a field (RFC 9113, 6.5.2)."""
+"""Bytes of the header fields of a call, as the core announces it: of names and values, and 32 a field (RFC 9113,
+6.5.2). Beyond it: RESOURCE_EXHAUSTED, each time."""
 
 _FIELD_BYTES = 32
 
 _HOSTILE_BYTES = 64 << 10
-"""Above which the connection is ended, so that nothing more of it is read: with 0.7 microseconds for a field of one
-byte, each call of 100 kB would stop everyone for 70 ms. No client that acknowledges settings comes as far."""
+"""Bytes of header fields of a client that acknowledges no settings: nothing more of its connection is read. With 0.7
+microseconds for a field of one byte, each call of 100 kB would stop everyone for 70 ms. No client that acknowledges
+settings comes as far. Beyond it: the connection is ended."""
 
 
 _LONGEST_SECONDS = 0.05

@@ -15,7 +15,8 @@ MEMORY_IS_SHORT = "the server's memory is short: slow down"
 """What the callers are told, with RESOURCE_EXHAUSTED."""
 
 SILENT_SECONDS = 0.1
-"""Seconds that a message may take to arrive while the server's memory is short."""
+"""Seconds that a message may take to arrive while the server's memory is short. Beyond it: RESOURCE_EXHAUSTED, for a
+call whose message has not arrived."""
 
 
 def crowded_first(silent: Iterable[tuple[T, str, float]]) -> list[T]:

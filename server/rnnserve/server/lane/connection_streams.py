@@ -7,8 +7,8 @@ from typing import Protocol
 __all__ = ["ConnectionStreams"]
 
 _IN_HAND_OF_CONNECTION = 1024
-"""Requests of all streams of one connection that are in hand at once; as many more as it has streams may be received
-at that moment."""
+"""Requests of all streams of one connection that are in hand; as many more as it has streams may be received at that
+moment. Beyond it: the next wait at the client."""
 
 
 class PausedStream(Protocol):

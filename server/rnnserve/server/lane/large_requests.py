@@ -17,8 +17,9 @@ from rnnserve.server.repository.model import Model
 __all__ = ["LargeRequests"]
 
 _WAITING, _WAITING_OF_CONNECTION = 256, 64
-"""How many may wait. The bytes that calls may hold bound them, too, but for compressed ones, which take up to 50 ms
-each: connections take turns."""
+"""Large or compressed requests that wait to be parsed, of all connections and of one. The bytes that calls may hold
+bound them, too, but for compressed ones, which take up to 50 ms each: connections take turns. Beyond it:
+RESOURCE_EXHAUSTED at once; connections take turns."""
 _HANG_SECONDS = 60.0
 """Seconds after which a request that is parsed and checked can be taken for hung: 16 MB take one, alone."""
 

@@ -12,9 +12,9 @@ from rnnserve.server.lane.open_streams import OpenStreams
 __all__ = ["LATE_SECONDS", "LateCalls", "receive_window"]
 
 _RECEIVING, _RECEIVING_AFTER_LARGE = 12, 2
-"""Messages that are received at once, and after a large one. Usual ones have arrived with their calls, so that
+"""Messages that the lane receives at once, and after a large one. Usual ones have arrived with their calls, so that
 receiving one takes a turn of the loop, whatever this number. A large one blocks the loop: before the next, the sockets
-are looked at."""
+are looked at. Beyond it: the next wait, connections in turn, and are received beside those that do not arrive."""
 
 LATE_SECONDS = 50e-3
 """Seconds without any event after which others are received beside those whose messages do not arrive."""

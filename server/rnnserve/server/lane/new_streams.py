@@ -17,8 +17,9 @@ from rnnserve.server.observing.origins import MANY_FIELDS, kept_metadata
 __all__ = ["HOSTILE_FIELDS", "Acceptance", "NewStreams"]
 
 HOSTILE_FIELDS = 512
-"""Header fields of a call above which its connection is ended. gRPC's core lets half a million through until a client
-acknowledges the limit of 16 kB, less than 500 fields; and grpcio makes texts of each, on the lane's thread."""
+"""Header fields of a call on the lane, of a client that acknowledges no settings. gRPC's core lets half a million
+through until a client acknowledges the limit of 16 kB, less than 500 fields; and grpcio makes texts of each, on the
+lane's thread. Beyond it: the connection is ended."""
 
 
 class Acceptance(NamedTuple):

@@ -26,7 +26,8 @@ from rnnserve.server.protocol.responses import errors_end_stream
 __all__ = ["LaneStream"]
 
 _IN_HAND = 256
-"""Requests of one stream that are in hand at once, with those whose responses have not been sent."""
+"""Requests of one stream that are in hand, with those whose responses have not been sent. Beyond it: the next wait at
+the client."""
 
 _ALONE = 4
 """Messages in a row that were answered before the next one came. From then on the client is taken to wait for each

@@ -26,7 +26,7 @@ __all__ = ["RequestObserver", "requests_observed"]
 _log = logging.getLogger(__name__)
 
 _MOST_WAITING = 4096
-"""Refusals and runs that wait to be told; each has some kB at most."""
+"""Refusals and runs that wait to be told; each has some kB at most. Beyond it: they are counted in the next line."""
 
 _END_SECONDS = 1.0
 """Seconds that what waits has at the end."""

@@ -16,7 +16,8 @@ from rnnserve.common.cgroup import Cgroups
 __all__ = ["UNCOUNTED_BYTES", "Room", "address_space_left", "bytes_for_requests", "memory_left", "stack_bytes"]
 
 UNCOUNTED_BYTES = 144 << 20
-"""Bytes of memory, beside those that are counted, that the largest requests take while they are read and run."""
+"""Bytes that a process may have resident at work, beside `--max-held-bytes`: what the largest requests take while they
+are read and run. Beyond it: RESOURCE_EXHAUSTED, for calls whose messages have not arrived."""
 
 _STATM = Path("/proc/self/statm")
 _PAGE = resource.getpagesize()

@@ -15,7 +15,8 @@ from rnnserve.server.errors import ServeError
 __all__ = ["details_metadata", "trailing_metadata"]
 
 _MAX_BYTES = 2048
-"""Bytes of the details. With the message, of 4 kB, they take 7 kB in base64: clients let 8 kB of metadata through."""
+"""Bytes of the details of an error, beside its message. With the message, of 4 kB, they take 7 kB in base64: clients
+let 8 kB of metadata through. Beyond it: a shorter description, or no details."""
 
 
 def details_metadata(error: ServeError) -> tuple[tuple[str, bytes], ...]:

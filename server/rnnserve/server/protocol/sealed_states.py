@@ -35,7 +35,8 @@ NO_KEY = (
 """Why a request of a session is refused where there is no key."""
 
 _MAX_STATE_BYTES = 1 << 20
-"""Bytes of the states in one token, which take 2.4 ms to seal; one row with hidden 128 has 512."""
+"""Bytes of the states in a token of a sealed session, which take 2.4 ms to seal; one row with hidden 128 has 512.
+Beyond it: INVALID_ARGUMENT."""
 
 _HEAD = struct.Struct("<32sQdIH")
 """The version's digest, steps so far, seconds since the epoch, rows, bytes of the model's name. The name follows, then

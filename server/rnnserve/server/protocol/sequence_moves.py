@@ -66,7 +66,7 @@ class MoveBounds:
 
     Attributes:
         wait_seconds: For which a sequence that is in use, or whose connection is not closed yet, is waited for.
-        most_asked: Sequences that are asked for, or wait to be, at most.
+        most_asked: Sequences that are asked for at other workers, or wait to be. Beyond it: RESOURCE_EXHAUSTED.
     """
 
     wait_seconds: float = 2.0

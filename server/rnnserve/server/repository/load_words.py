@@ -9,7 +9,8 @@ from rnnserve.server.repository.graph_choice import NATIVE, SCANNED, GraphChoice
 __all__ = ["MAX_REASON", "reason_of", "tell_graph"]
 
 MAX_REASON = 1000
-"""Characters of a reason: it is sent to clients, in a list with those of all other versions."""
+"""Characters of a reason why a version does not serve, without paths: it is sent to clients, in a list with those of
+all other versions. Beyond it: the rest is cut."""
 
 
 def reason_of(error: Exception) -> str:

@@ -31,8 +31,8 @@ __all__ = ["LOOK_SECONDS", "Loader"]
 _log = logging.getLogger(__name__)
 
 _SMALL_BYTES = 64 << 20
-"""Memory that a version may take in a trial beside one that may take all, beyond eight times its files: small models
-take 5 MB."""
+"""Bytes of memory that a version may take in a trial beside one that may take all, beyond eight times its files: small
+models take 5 MB. Beyond it: it is tried again when its turn comes."""
 
 _BLOCKED = 10
 """How many seconds a trial may take for each that it may compute: files are read, and the machine may be busy."""
@@ -41,7 +41,8 @@ _VERSIONS_EACH = 8
 """Versions for which a further process is worth its start, which computes as long as the trials of so many do."""
 
 _LOST_SECONDS = 3.0
-"""Seconds that versions which do not come to serve may delay the start; then it waits for no further version."""
+"""Seconds that versions which do not come to serve may delay the start. Beyond it: they are tried on in the
+background."""
 
 LOOK_SECONDS = 0.1
 """Seconds between two looks at how long the start has been delayed."""

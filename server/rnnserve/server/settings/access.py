@@ -18,7 +18,8 @@ class AccessSettings(SettingsPart):
         tokens: File of the tokens that calls may bring (`access.access_file`); None where none is asked for.
         client_roles: File of the roles of client certificates (`access.client_certificates`), in the place of tokens.
         closed_health: Ask those for a token, or a certificate that has a role, who ask for the server's health.
-        max_wrong_tokens: Wrong tokens of one address, after which further ones are told to wait.
+        max_wrong_tokens: Wrong tokens of one address, after which further ones are told to wait. Beyond it:
+            RESOURCE_EXHAUSTED, with the seconds to wait.
 
     Raises:
         StartError: If tokens and client roles are both given, or health is closed and neither is.

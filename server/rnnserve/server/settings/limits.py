@@ -17,14 +17,19 @@ class LimitSettings(SettingsPart):
     """What is accepted of clients.
 
     Attributes:
-        max_queue: Number of requests that may wait for each model; as many more of its sequences may wait for their
-            turn, and on the public transport as many calls of all models for a thread that reads them.
-        max_wait: Seconds that what waits for a model may take, as estimated from measured costs.
-        max_message_bytes: Largest request, in bytes as sent.
-        max_response_bytes: Largest response, in bytes of its outputs.
-        max_held_bytes: Bytes of requests in hand and, twice, of responses not yet sent; of one connection, half.
-        max_batch: Most rows (sequences) in one request.
-        max_sequence: Most steps of one sequence.
+        max_queue: Requests that may wait for a model; as many more of its sequences may wait for their turn, and on the
+            public transport as many calls of all models for a thread that reads them. Beyond it: RESOURCE_EXHAUSTED at
+            once, for the newest of the connection that has most.
+        max_wait: Seconds that what waits for a model may take, by its measured costs; on the public transport also
+            seconds that a call may wait for a thread. Beyond it: RESOURCE_EXHAUSTED at once.
+        max_message_bytes: Bytes of a request, as sent and decompressed. Beyond it: INVALID_ARGUMENT; as sent a quarter
+            more, and gRPC itself says RESOURCE_EXHAUSTED.
+        max_response_bytes: Bytes of the outputs of a response. Beyond it: INVALID_ARGUMENT: name the outputs that you
+            need.
+        max_held_bytes: Bytes of requests in hand and, twice, of responses not yet sent; of one connection, half. Beyond
+            it: RESOURCE_EXHAUSTED at once.
+        max_batch: Rows (sequences) of a request. Beyond it: INVALID_ARGUMENT.
+        max_sequence: Steps of a sequence of a request. Beyond it: INVALID_ARGUMENT.
         allow_non_finite: Let NaN and infinity through to the models.
 
     Raises:

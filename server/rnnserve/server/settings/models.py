@@ -27,8 +27,10 @@ class ModelSettings(SettingsPart):
         load_model: With `model_control` "explicit", the names of the models to load at the start, separated by commas;
             "*" for all.
         ready: When the server as a whole is ready: "any" while one of its models serves, "all" only while all do.
-        load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves.
-        max_load_bytes: Memory that a version may take in that process, in bytes, beyond eight times its files.
+        load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves. Beyond it:
+            UNAVAILABLE with one line; all others serve.
+        max_load_bytes: Bytes of memory that a version may take in that process, beyond eight times its files and 16 MiB
+            for each thread of `threads` after the first. Beyond it: UNAVAILABLE with one line.
 
     Raises:
         StartError: If models to load are named, and none are loaded by name.

@@ -15,12 +15,17 @@ class SequenceSettings(SettingsPart):
 
     Attributes:
         session_key: File with keys that seal the states of sessions, 32 random bytes each: the first seals, all open.
-        session_age: Seconds after which a sealed state is too old to be continued.
-        max_sequences: Sequences whose states are kept; of one connection, half.
-        max_sequence_bytes: Bytes of these states; of one connection, half.
-        sequence_idle: Seconds without a request after which a sequence is dropped.
+        session_age: Seconds after which a sealed state is too old to be continued. Beyond it: FAILED_PRECONDITION.
+        max_sequences: Sequences whose states are kept; of one connection, half. Beyond it: RESOURCE_EXHAUSTED at the
+            start; no other is dropped for it.
+        max_sequence_bytes: Bytes of the states of sequences that are kept; of one connection, half. Beyond it:
+            RESOURCE_EXHAUSTED.
+        sequence_idle: Seconds without a request after which a sequence is dropped. Beyond it: the next request is
+            NOT_FOUND, and says so.
         share_sequences: Let any connection continue any sequence whose id it names, as in Triton.
-        max_streams: Open calls of ModelStreamInfer.
+        max_streams: Streams (calls of ModelStreamInfer) that are open; of one connection, half. Beyond it:
+            RESOURCE_EXHAUSTED; one of a connection with fewer takes the place of one that waits for its client, of the
+            connection with most.
     """
 
     session_key: Path | None = dataclasses.field(

@@ -14,8 +14,9 @@ from rnnserve.server.connections.flood_guard import Arrived, address_of
 __all__ = ["Arriving"]
 
 _ORDINARY = 256 << 10
-"""Bytes a second for each message that may be arriving on a connection: a message of 15 MB takes a minute. With as many
-messages under way as a busy machine had, each came at 400 kB a second."""
+"""Bytes a second that arrive on a connection for each message that may be under way: a message of 15 MB takes a minute.
+With as many messages under way as a busy machine had, each came at 400 kB a second. Beyond it: the call counts as one
+whose message does not arrive."""
 
 _SHORTEST, _LONGEST = 0.2, 1.0
 """Seconds over which the bytes of a connection are counted."""

@@ -6,7 +6,7 @@ from rnnserve.server.settings import Settings
 __all__ = ["AHEAD", "core_options", "message_bytes"]
 
 _CALLS_OF_CONNECTION = 1024
-"""Calls in hand of one connection; a client's further calls wait at the client."""
+"""Calls in hand of one connection, streams included. Beyond it: they wait at the client."""
 
 _PENDING_CALLS = 1 << 24
 """gRPC's core drops calls, with CANCELLED and no message, of which more than this wait for a thread to take them: more
@@ -14,16 +14,17 @@ than can be, since this server refuses what is too much itself, and says so. The
 
 
 AHEAD = 256 << 10
-"""Bytes that a connection, and each call of it, may send before a message is received, on the public transport, and on
+"""Bytes that a connection, and each call of it, may send before a message is received: on the public transport, and on
 the lane where there is little address space. By default the core measures what a connection would take, on one machine
 8 MB and more, and takes as much of each call that still waits for a thread: 48 calls of 15 MB, of which two are
 received at once, took 600 MB that are not counted. A message that is received has a window of its size. Small calls of
-a client 0.1 s away may have 2.5 MB a second."""
+a client 0.1 s away may have 2.5 MB a second. Beyond it: they wait at the client."""
 
 _AHEAD_OF_LANE = 1 << 20
-"""The same on the lane. The core keeps as much room to read into, up to 4 MB, as a connection has filled at once, for
-as long as it stays: after large messages on 60 connections 220 MB by default, 100 MB with this, 60 MB with `AHEAD`,
-which costs a sixth of the rate of messages of 15 MB."""
+"""Bytes that a connection may send so on the lane. The core keeps as much room to read into, up to 4 MB, as a
+connection has filled at once, for as long as it stays: after large messages on 60 connections 220 MB by default, 100 MB
+with this, 60 MB with `AHEAD`, which costs a sixth of the rate of messages of 15 MB. Beyond it: they wait at the
+client."""
 
 
 def message_bytes(settings: Settings) -> int:

@@ -33,7 +33,7 @@ _LOOK_SECONDS = 1.0
 told it."""
 
 _MAX_NAME = 1000
-"""Characters of a name that is watched before there is a service of that name."""
+"""Characters of a name that is watched before there is a service of that name. Beyond it: NOT_FOUND."""
 
 
 class HealthService:

@@ -17,7 +17,8 @@ INFERENCE_THREADS = MAX_REQUESTS
 """As many ModelInfer requests can be in one batch on the public way, since each waits on a thread of its own."""
 
 _CONTROL_CALLS = 1024
-"""Calls of all other methods that may be in hand. They answer at once."""
+"""Calls of methods other than ModelInfer and ModelStreamInfer that may be in hand. They answer at once. Beyond it:
+RESOURCE_EXHAUSTED at once, for a call of the connection with the most."""
 
 _CONTROL_THREADS, _CONTROL_OF_CONNECTION, _CONTROL_AT_WORK = 64, 32, 16
 """Threads for these; how many of them calls of one connection may have, so that calls whose messages do not arrive keep
@@ -27,19 +28,23 @@ _CONTROL_HOPELESS = 0.25
 """Seconds after which a call without a message, which is small, is ended where others wait for its thread."""
 
 _LOADING_THREADS, _LOADING_CALLS = 4, 64
-"""The same for methods that load models: changes are made one after another, so that most threads wait."""
+"""Threads for methods that load models, and calls of these in hand: changes are made one after another, so that most
+threads wait. Beyond it: RESOURCE_EXHAUSTED."""
 
 _WATCHES = 256
-"""Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client."""
+"""Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client. Beyond it:
+UNIMPLEMENTED, so that clients which balance take the server for healthy and go by what their calls say."""
 
 _REPORTS = 256
-"""Streams of load reports: each keeps a thread, too. A client that gets none takes turns without them."""
+"""Streams of load reports: each keeps a thread, too. A client that gets none takes turns without them. Beyond it:
+RESOURCE_EXHAUSTED."""
 
 _STREAM_THREADS = 256
-"""Streams on the public way: each keeps a thread. The lane needs none."""
+"""Streams (calls of ModelStreamInfer) on the public transport: each keeps a thread. The lane needs none. Beyond it:
+RESOURCE_EXHAUSTED."""
 
 _REFLECTIONS = 16
-"""Streams of server reflection: each keeps a thread."""
+"""Streams of server reflection: each keeps a thread. Beyond it: RESOURCE_EXHAUSTED."""
 
 _STREAM_HOPELESS = 1.0
 """Seconds after which one of these whose next message has not arrived is ended, where others were refused."""

@@ -38,7 +38,7 @@ from rnnserve.server.transport.waiting_calls import WaitingCall, WaitingStep
 __all__ = ["PublicCalls", "conversing", "streaming", "unary", "watching"]
 
 _MAX_CONTROL_BYTES = 4 << 20
-"""Bytes of a request of a method that answers at once, decompressed."""
+"""Bytes of a request of a method that answers at once, decompressed. Beyond it: INVALID_ARGUMENT."""
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]

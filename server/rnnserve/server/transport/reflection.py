@@ -22,7 +22,8 @@ _ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
 REFLECTION_SERVICES = (SERVICE_NAME, SERVICE_NAME.replace(_ALPHA, _V1))
 
 _MAX_BYTES = 4096
-"""Bytes of a request, which its response repeats; names of symbols and files have some dozens."""
+"""Bytes of a request of server reflection, which its response repeats; names of symbols and files have some dozens.
+Beyond it: RESOURCE_EXHAUSTED."""
 
 
 class ReflectionService:

@@ -34,7 +34,7 @@ _REFUSING_THREADS = 2
 
 _HOPELESS_SECONDS = 0.5
 """Seconds after which a call whose message has not arrived is ended, where others wait for a thread: a call of the
-connection with the most of these on which no bytes arrive."""
+connection with the most of these on which no bytes arrive. Beyond it: RESOURCE_EXHAUSTED, on the public transport."""
 
 
 class CallPool(futures.ThreadPoolExecutor, CallQueue, HeldAnswers):

@@ -25,12 +25,12 @@ __all__ = ["Generation", "exit_text"]
 _log = logging.getLogger(__name__)
 
 _SILENT_SECONDS = 10.0
-"""Seconds of silence after which a worker is taken for hung. Beats come every second; what may delay one is the lane's
-longest step (a request of 16 MB, 1 to 2 s) and a machine with more to do than it can."""
+"""Seconds of silence of a worker. Beats come every second; what may delay one is the lane's longest step (a request of
+16 MB, 1 to 2 s) and a machine with more to do than it can. Beyond it: the worker is replaced."""
 
 _STOPPED_SECONDS = 2.0
-"""Seconds of silence after which a worker whose process is stopped (SIGSTOP) is replaced: the kernel says that it is,
-so there is nothing to be in doubt about."""
+"""Seconds of silence of a worker whose process is stopped (SIGSTOP): the kernel says that it is, so there is nothing to
+be in doubt about. Beyond it: the worker is replaced."""
 
 
 def _starts_at_once() -> int:

@@ -35,9 +35,11 @@ class FrontLimits:
     """Bounds of the front.
 
     Attributes:
-        max_body_bytes: Of a body, as sent and decompressed.
-        max_held_bytes: Of all bodies in hand.
-        timeout: Seconds that a request may take at the server.
+        max_body_bytes: Bytes of a body, as sent and decompressed (`rnnserve web --max-body-bytes`; with `rnnserve
+            serve` twice `--max-message-bytes` where that is more). Beyond it: 413.
+        max_held_bytes: Bytes of all bodies and large answers in hand, a sixth of it for small bodies. Beyond it: 429;
+            bodies that arrive slowly give way (408).
+        timeout: Seconds that a request may take at the server (`rnnserve web --timeout`). Beyond it: 504.
         hosts: Names in the header Host, lower case, that are the front's own on a loopback address, beside localhost.
     """
 

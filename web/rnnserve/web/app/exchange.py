@@ -25,7 +25,8 @@ _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
 """Headers that the server sees."""
 
 _FORWARDED_BYTES = 7 << 10
-"""Of one of them: gRPC refuses calls with more than 8 KiB of metadata now and then, and as if the server were full."""
+"""Bytes of one of the headers that the server sees: gRPC refuses calls with more than 8 KiB of metadata now and then,
+and as if the server were full. Beyond it: 431."""
 
 _CACHED = 256
 """Clients whose names are kept, which each of their requests needs."""

@@ -34,7 +34,7 @@ VERY_LARGE = 256 << 10
 """Bytes from which on a body is read by the other process: to hand it over and back takes a ms, and some ms a MiB."""
 
 _MEMORY_BYTES = 128 << 20
-"""Bytes that the objects of one body may take in the other process: lists, numbers, and the tensors made of them."""
+"""Bytes that the objects of one body may take: lists, numbers, and the tensors made of them. Beyond it: 413."""
 
 _ORJSON_TIMES = 12
 """Times the size of a text that orjson allocates beside it, and does not write to but for 16 bytes a value."""

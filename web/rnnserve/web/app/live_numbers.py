@@ -18,6 +18,8 @@ from rnnserve.web.rest.json_text import dump
 __all__ = ["MOST_TABS", "LiveNumbers"]
 
 MOST_TABS = 32
+"""Tabs of the page that one process of the front keeps up to date. Beyond it: 503."""
+
 _SECONDS = 1.0
 """Between samples."""
 

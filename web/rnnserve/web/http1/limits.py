@@ -10,22 +10,26 @@ class HttpLimits:
     """What a client may take, and for how long.
 
     Attributes:
-        header_seconds: From the first byte of a request, or the opening of a connection, to the end of the head.
-        header_bytes: Of a head, with the request line; and of what comes beside a body, between two of its bytes.
-        header_fields: Of a head, and of what follows a body.
-        url_bytes: Of the request line's target.
-        body_seconds: For a body, beside the time that its bytes may take.
+        header_seconds: Seconds from the first byte of a request, or the opening of a connection, to the end of the
+            head. Beyond it: 408.
+        header_bytes: Bytes of a head, with the request line; and of what comes beside a body, between two of its bytes.
+            Beyond it: 431.
+        header_fields: Fields of a head, and of what follows a body. Beyond it: 431.
+        url_bytes: Bytes of the request line's target. Beyond it: 414.
+        body_seconds: Seconds for a body, beside the time that its bytes may take. Beyond it: 408.
         body_rate: Bytes a second that a body brings at least, after `body_seconds`.
-        write_seconds: In which a client takes something of what is written; and for all of it, beside the time that
-            its bytes may take.
+        write_seconds: Seconds in which a client takes something of what is written; and for all of it, beside the time
+            that its bytes may take. Beyond it: the connection is closed.
         write_rate: Bytes a second that a client takes at least, after `write_seconds`.
-        keep_alive_seconds: Between two requests.
+        keep_alive_seconds: Seconds between two requests. Beyond it: the connection is closed.
         linger_seconds: For which what a refused request still sends is read and dropped, so that the client reads why.
         linger_bytes: As much as is read then.
         half_closed_seconds: For which a client that sends no more is still answered: it may have gone.
-        max_connections: Open at a time.
-        max_held_bytes: Of all connections together, of what has arrived and is in no request that is answered: heads
-            that are not whole, and requests that wait for those before them on their connection.
+        max_connections: Connections that are open (`rnnserve web --max-connections`). Beyond it: the one that has been
+            silent for longest gives way; 503 where none is.
+        max_held_bytes: Bytes, of all connections together, of what has arrived and is in no request that is answered:
+            heads that are not whole, and requests that wait for those before them on their connection. Beyond it: those
+            that hold some for longest are closed.
     """
 
     header_seconds: float = 10.0

@@ -28,7 +28,7 @@ BINARY_ONLY = frozenset(("FP16", "BF16"))
 """Datatypes without a form in JSON, as in Triton and KServe."""
 
 MAX_AXES = 16
-"""Lists in one another; no tensor has as many axes."""
+"""Lists in one another, of a tensor; none has as many axes. Beyond it: 400."""
 
 _FORMATS = {
     "BOOL": "?", "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "UINT8": "B", "UINT16": "H", "UINT32": "I",
