@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference/ that say what the code says: commands, options, errors, public names, artifacts.
+"""Write the pages of docs/reference/ that say what the code says; `PAGES` has them.
 
 `python docs/tools/write_reference.py` writes them, and `--check` fails where one differs from the code.
 """
@@ -19,6 +19,11 @@ from typing import Any
 import grpc
 
 from artifact_reference import artifact
+from limits_reference import limits
+from metrics_reference import metrics
+from protocol_reference import protocol
+from reference_text import cell
+from rest_reference import rest
 from rnnserve.cli.command_table import COMMANDS, import_command
 from rnnserve.cli.exit_statuses import EVERY, OF_COMMAND
 from rnnserve.cli.parser import CommandParser
@@ -84,18 +89,18 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     places = [_named(action) for action in parser._actions if not action.option_strings]  # noqa: SLF001
     yield f"\n## `{parser.prog}`\n\n```text\n{' '.join([parser.prog, '[options]', *places])}\n```\n"
     said = (parser.description or "").strip()
-    yield f"```text\n{said}\n```\n" if "\n" in said else f"{_cell(said)}\n"
+    yield f"```text\n{said}\n```\n" if "\n" in said else f"{cell(said)}\n"
     for group in parser._action_groups:  # noqa: SLF001
         actions = [one for one in group._group_actions if one.help and one.help is not argparse.SUPPRESS]  # noqa: SLF001
         if not actions or [one.dest for one in actions] == ["help"]:
             continue
         if group.title not in ("positional arguments", "options"):
-            yield f"{_cell(' '.join((group.description or f'{group.title}:').split()))}\n"
+            yield f"{cell(' '.join((group.description or f'{group.title}:').split()))}\n"
         yield "| argument | what it does |\n| --- | --- |"
         for one in actions:
             if one.dest != "help":
                 said = " ".join(formatter._expand_help(one).split())  # noqa: SLF001
-                yield f"| {', '.join(f'`{flag}`' for flag in _flags(one))} | {_cell(said)} |"
+                yield f"| {', '.join(f'`{flag}`' for flag in _flags(one))} | {cell(said)} |"
         yield ""
     if parser.epilog:
         yield f"```text\n{parser.epilog.strip()}\n```"
@@ -134,7 +139,7 @@ def options() -> Iterator[str]:
         variable = f"RNNSERVE_{declared.name.upper()}"
         yield (
             f"| `{declared.flag}` | `{variable}` | `{declared.name}` | {_default(declared)} "
-            f"| {_cell(declared.option.help)}{_choices(declared)} |"
+            f"| {cell(declared.option.help)}{_choices(declared)} |"
         )
 
 
@@ -157,7 +162,7 @@ def errors_of_server() -> Iterator[str]:
     yield "# Errors\n"
     yield (
         "What a server tells a caller, and what to do about it. The reason is the label of `rnnserve_refusals_total` "
-        "([metrics.md](../metrics.md)) and stands in the line of the log; the exception is what our client raises "
+        "([metrics.md](metrics.md)) and stands in the line of the log; the exception is what our client raises "
         "(`rnnserve.client`).\n"
     )
     yield "| error | reason | gRPC | HTTP | exception | what it means | what to do |"
@@ -167,12 +172,12 @@ def errors_of_server() -> Iterator[str]:
         raised = next((one for one in _client_errors() if code is one.STATUS), client_errors.ClientError)
         yield (
             f"| {kind.__name__} | `{_reason(kind)}` | {kind.status} | {error_of_status(code, 'x').status} "
-            f"| `{raised.__name__}` | {_cell(_first_paragraph(kind))} | {REMEDIES[kind.__name__]} |"
+            f"| `{raised.__name__}` | {cell(_first_paragraph(kind))} | {REMEDIES[kind.__name__]} |"
         )
     yield "\n## What a client raises by itself\n\n| exception | what it means |\n| --- | --- |"
     for one in _client_errors():
         if one.STATUS is grpc.StatusCode.UNKNOWN:
-            yield f"| `{one.__name__}` | {_cell(_first_paragraph(one))} |"
+            yield f"| `{one.__name__}` | {cell(_first_paragraph(one))} |"
 
 
 def _is_told(kind: object) -> bool:
@@ -197,11 +202,11 @@ def exit_statuses() -> Iterator[str]:
     yield "What the exit status of each command means. The help of each (`--help`) ends with the same.\n"
     yield "| status | means |\n| --- | --- |"
     for status, said in EVERY.items():
-        yield f"| {status} | {_cell(said)} |"
+        yield f"| {status} | {cell(said)} |"
     yield "\nA defect of rnnserve shows a traceback, with status 1.\n\n## Where 0 and 1 say more\n"
     yield "| command | 0 | 1 |\n| --- | --- | --- |"
     for command, statuses in OF_COMMAND.items():
-        yield f"| `{command}` | {_cell(statuses[0])} | {_cell(statuses[1])} |"
+        yield f"| `{command}` | {cell(statuses[0])} | {cell(statuses[1])} |"
 
 
 def public_names() -> Iterator[str]:
@@ -307,10 +312,6 @@ def _first_paragraph(what: Any) -> str:  # noqa: ANN401
     return " ".join(inspect.cleandoc(what.__doc__).split("\n\n")[0].split())
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("%%", "%").replace("\n", " ").replace("<", "&lt;")
-
-
 PAGES: MappingProxyType[str, Callable[[], Iterator[str]]] = MappingProxyType(
     {
         "commands.md": commands,
@@ -319,6 +320,10 @@ PAGES: MappingProxyType[str, Callable[[], Iterator[str]]] = MappingProxyType(
         "exit-statuses.md": exit_statuses,
         "python.md": public_names,
         "artifact.md": artifact,
+        "limits.md": limits,
+        "metrics.md": metrics,
+        "protocol.md": protocol,
+        "rest.md": rest,
     }
 )
 

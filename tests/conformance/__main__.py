@@ -123,7 +123,7 @@ def _parse_arguments() -> argparse.Namespace:
         "--client", action="append", choices=names, metavar="NAME", help="only this one; may be repeated"
     )
     parser.add_argument("--transport", action="append", choices=_TRANSPORTS, help="only this one (default: both)")
-    parser.add_argument("--markdown", action="store_true", help="print the table for docs/reference/protocol.md")
+    parser.add_argument("--markdown", action="store_true", help="print the table for docs/reference/grpc-clients.md")
     parser.add_argument(
         "--examples",
         type=Path,

@@ -162,7 +162,7 @@ def test_each_client_has_a_program_of_its_own():
 
 @pytest.mark.parametrize(
     ("clients", "features", "document"),
-    [(CLIENTS, FEATURES, "protocol.md"), (HTTP_CLIENTS, HTTP_FEATURES, "http-clients.md")],
+    [(CLIENTS, FEATURES, "grpc-clients.md"), (HTTP_CLIENTS, HTTP_FEATURES, "http-clients.md")],
 )
 def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_client(clients, features, document):
     """`make conformance CONFORMANCE_FLAGS=--markdown` prints the tables."""

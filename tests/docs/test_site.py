@@ -4,17 +4,21 @@ import importlib
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import grpc
 import pytest
 
-from rnnserve.protos import manifest_pb2
+from rnnserve.protos import health_pb2, inference_pb2, manifest_pb2
+from rnnserve.protos import inference_pb2_grpc as rpc
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "tools"))
-build_site, write_reference, artifact_reference = (
-    importlib.import_module(name) for name in ("build_site", "write_reference", "artifact_reference")
+build_site, write_reference, proto_reference, limits_reference = (
+    importlib.import_module(name) for name in ("build_site", "write_reference", "proto_reference", "limits_reference")
 )
+SIMPLE, TENSOR = "direction_simple", ".TensorMetadata"
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +91,76 @@ def test_the_generated_pages_are_those_of_the_code():
         assert page == "\n".join(lines()).rstrip() + "\n", f"{name}: run `make docs`"
 
 
-def test_the_page_of_the_artifact_has_every_field_of_the_manifest():
-    source = artifact_reference.PROTO.read_text()
-    found = {one.name: [name for name, _, _ in one.rows] for one in artifact_reference.described(source)}
-    described = manifest_pb2.DESCRIPTOR
-    messages = {kind.name: [field.name for field in kind.fields] for kind in described.message_types_by_name.values()}
-    enums = {kind.name: [value.name for value in kind.values] for kind in described.enum_types_by_name.values()}
-    assert found == messages | enums
-    with pytest.raises(ValueError, match="is no message's line"):
-        list(artifact_reference.described("message A {\n  oneof b {\n"))
+@pytest.mark.parametrize("stub", [manifest_pb2, inference_pb2, health_pb2], ids=lambda stub: stub.__name__)
+def test_what_is_read_of_a_proto_file_is_what_its_stub_has(stub):
+    def parts(message, before=""):
+        yield before + message.name, [field.name for field in message.fields]
+        for nested in message.nested_types:
+            if not nested.GetOptions().map_entry:
+                yield from parts(nested, f"{before}{message.name}.")
+        for enum in message.enum_types:
+            yield f"{before}{message.name}.{enum.name}", [value.name for value in enum.values]
+
+    described = stub.DESCRIPTOR
+    expected = dict(part for message in described.message_types_by_name.values() for part in parts(message))
+    expected |= {name: [value.name for value in of.values] for name, of in described.enum_types_by_name.items()}
+    proto = proto_reference.Proto(Path(described.name).name)
+    assert {one.name: [name for name, _, _ in one.rows] for one in proto.described()} == expected
+    services = {one.full_name: list(one.methods_by_name) for one in described.services_by_name.values()}
+    assert {one.name: [name for name, _, _ in one.rows] for one in proto.services()} == services
+
+
+def test_every_property_of_a_model_is_told(port):
+    """As the comment of the field says them: `name`: what it is."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        served = rpc.GRPCInferenceServiceStub(channel).ModelMetadata(inference_pb2.ModelMetadataRequest(name=SIMPLE))
+    told = {name: said for name, _, said in next(metadata_message()).rows}
+    assert set(served.properties) <= set(re.findall(r"`(\w+)`", told["properties"]))
+    (tensor,) = [one for one in proto_reference.Proto("inference.proto").described() if one.name.endswith(TENSOR)]
+    said = next(said for name, _, said in tensor.rows if name == "parameters")
+    for one in (*served.inputs, *served.outputs):
+        assert set(one.parameters) <= set(re.findall(r"`(\w+)`", said))
+
+
+def metadata_message():
+    return (one for one in proto_reference.Proto("inference.proto").described() if one.name == "ModelMetadataResponse")
+
+
+def test_limits_are_found_in_docstrings_and_attributes(monkeypatch):
+    module = types.ModuleType("planted")
+    source = '''
+import dataclasses
+SMALL, LARGE = 3, 5 << 20
+"""Bytes of one, and of all. They are few.
+Beyond it: 413."""
+OTHER = 1
+"""Seconds of no limit."""
+@dataclasses.dataclass
+class Limits:
+    """Some.
+
+    Attributes:
+        wait: Seconds that it waits. Beyond it:
+            504.
+        most: Calls.
+    """
+
+    wait: float = 1.5
+    most: int = 3
+'''
+    monkeypatch.setitem(sys.modules, "planted", module)
+    exec(source, module.__dict__)
+    found = [*limits_reference.of_module("web.planted", module, source)]
+    assert [(one.name, one.what, one.value, one.beyond) for one in found] == [
+        ("web.planted.SMALL", "Bytes of one, and of all", "3 bytes; 5 MiB", "413"),
+        ("web.planted.wait", "Seconds that it waits", "1.5 s", "504"),
+    ]
+
+
+def test_a_limit_without_a_section_is_named(monkeypatch):
+    monkeypatch.setattr(limits_reference, "_SECTIONS", {"HTTP": ("web",)})
+    with pytest.raises(SystemExit, match=r"no section is for protos\.artifact\._MOST_MANIFEST_BYTES"):
+        list(limits_reference.limits())
 
 
 def test_an_error_without_a_remedy_is_named(monkeypatch):

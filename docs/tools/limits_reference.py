@@ -1,0 +1,188 @@
+"""The page of the limits: of options, constants and fields, each whose text says what is beyond it, with its value.
+
+A limit is told by its own docstring, or its line among the attributes of a class: "Bytes of … Beyond it: …". The first
+sentence says what is counted, and the last what happens where there is more.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from reference_text import cell, first_sentence, said_of_names, table
+from rnnserve.export.parity.tolerances import ULP, ParityLimits, limits_for
+from rnnserve.server.commands.options import OPTIONS
+
+_ROOT = Path(__file__).parents[2]
+_MARK = "Beyond it: "
+
+_SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "What one request may be": ("server.boundary", "server.error_texts", "server.settings.limits", "server.protocol"),
+    "What may be in hand": (
+        "server.batching",
+        "server.connections",
+        "server.lane",
+        "server.process",
+        "server.transport",
+    ),
+    "Sequences and sessions": ("server.settings.sequences",),
+    "Who may ask": ("server.access", "server.settings.access"),
+    "Versions": ("server.settings.models", "server.repository", "protos", "common.array_archives"),
+    "Workers": ("server.workers",),
+    "The log": ("server.observing", "common"),
+    "HTTP": ("web",),
+}
+"""A heading, and the parts of the code whose limits stand below it: those of the longest name that fits."""
+
+_ELSEWHERE: Mapping[str, str] = {
+    "server.boundary.sequence_parameters": "Sequences and sessions",
+    "server.protocol.sealed_states": "Sequences and sessions",
+    "server.protocol.sequence_moves": "Sequences and sessions",
+    "server.settings.limits.max_held_bytes": "What may be in hand",
+    "server.settings.limits.max_queue": "What may be in hand",
+    "server.settings.limits.max_wait": "What may be in hand",
+    "server.batching.scheduler._HANG_SECONDS": "Workers",
+}
+"""Limits, and modules, whose limits stand elsewhere."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """A limit.
+
+    Attributes:
+        name: Its full name, without `rnnserve.`.
+        what: What is counted.
+        value: How much of it there may be, in words.
+        beyond: What happens where there is more.
+    """
+
+    name: str
+    what: str
+    value: str
+    beyond: str
+
+
+def limits() -> Iterator[str]:
+    """The page, line by line."""
+    yield "# Limits\n"
+    yield (
+        "What is counted, how much of it there may be, and what happens beyond, as the code says each; values of "
+        "options are their defaults. [limits.md](../limits.md) says how they work together, and what a client beside "
+        "notices.\n"
+    )
+    found = [*all_limits()]
+    for heading in _SECTIONS:
+        yield f"## {heading}\n"
+        rows = [(cell(one.what), one.value, cell(one.beyond)) for one in found if _section(one.name) == heading]
+        yield from table(("what", "limit", "beyond it"), rows)
+    yield from _values()
+
+
+def all_limits() -> Iterator[Limit]:
+    """Every limit that the sources tell, in the order of their files."""
+    for area in ("protos", "common", "server", "web"):
+        for path in sorted((_ROOT / area / "rnnserve" / area).rglob("*.py")):
+            source = path.read_text(encoding="utf-8")
+            if re.search(r"Beyond\s+it:\s", source):
+                name = ".".join(path.relative_to(_ROOT / area / "rnnserve").with_suffix("").parts)
+                module = importlib.import_module(f"rnnserve.{name}")
+                yield from of_module(name, module, source)
+
+
+def of_module(name: str, module: object, source: str) -> Iterator[Limit]:
+    """The limits of a module.
+
+    Args:
+        name: Its name, without `rnnserve.`.
+        module: The module.
+        source: Its text.
+    """
+    yield from _of_names(name, module, source)
+    yield from _of_classes(name, module)
+
+
+def _section(name: str) -> str:
+    for elsewhere, heading in _ELSEWHERE.items():
+        if f"{name}.".startswith(f"{elsewhere}."):
+            return heading
+    fits = [
+        (len(part), heading)
+        for heading, parts in _SECTIONS.items()
+        for part in parts
+        if f"{name}.".startswith(f"{part}.")
+    ]
+    if not fits:
+        raise SystemExit(f"docs/tools/limits_reference.py: no section is for {name}")
+    return max(fits)[1]
+
+
+def _of_names(name: str, module: object, source: str) -> Iterator[Limit]:
+    for names, said in said_of_names(source).items():
+        if told := _told(said):
+            values = "; ".join(_written(getattr(module, one), told[0]) for one in names)
+            yield Limit(f"{name}.{names[0]}", told[0], values, told[1])
+
+
+def _of_classes(name: str, module: Any) -> Iterator[Limit]:  # noqa: ANN401 - a module
+    for kind in vars(module).values():
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__:
+            _, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
+            said = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE))
+            for field in dataclasses.fields(kind):
+                if told := _told(said.get(field.name, "")):
+                    value = _written(field.default, told[0])
+                    flag = _flag_of(kind, field.name)
+                    yield Limit(f"{name}.{field.name}", told[0], f"`{flag}` {value}" if flag else value, told[1])
+
+
+def _flag_of(kind: type, name: str) -> str:
+    """The option that a field of a class is; empty where it is none."""
+    return next((one.flag for one in OPTIONS if one.name == name and issubclass(one.owner, kind)), "")
+
+
+def _told(said: str) -> tuple[str, str] | None:
+    """What is counted, and what is beyond; None for a text that tells no limit."""
+    what, mark, beyond = " ".join(said.split()).partition(_MARK)
+    return (first_sentence(what), beyond.rstrip(".")) if mark else None
+
+
+def _written(value: Any, what: str) -> str:  # noqa: ANN401 - a number, or one for each of several
+    """A value in the unit that the text begins with."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_written(of, what)}" for name, of in value.items())
+    unit = what.split()[0].rstrip(",")
+    if unit == "Seconds":
+        return f"{value:,g} s"
+    if unit == "Bytes":
+        for size, of_size in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+            if value >= size and value % size == 0:
+                return f"{value // size:,} {of_size}"
+        return f"{value:,} bytes"
+    return f"{value:,}"
+
+
+def _values() -> Iterator[str]:
+    """How far values may lie apart, by device."""
+    yield "## Values, by device\n"
+    yield (
+        "How far another runtime's float32 values may lie from eager PyTorch's, or from the same module in float64, in "
+        "the proof and in the replay of golden results; 1 ulp is 2⁻²³. The limits of wide layers are larger, and are "
+        "in the version's manifest. Beyond them a version is not published, or does not serve. Those of CUDA are "
+        "reasoned, and not measured: `make gpu` measures what they have to be ([cuda.md](../cuda.md)).\n"
+    )
+    cpu, cuda = limits_for("cpu"), limits_for("cuda")
+    of_ulps: Callable[[float], str] = lambda value: f"{value / ULP:g} ulp"  # noqa: E731 - beside the next one
+    rows: list[tuple[str, Callable[[ParityLimits], str]]] = [
+        ("one step, from eager", lambda of: of_ulps(of.step)),
+        ("given samples, from eager", lambda of: f"{of.sample:g}"),
+        (
+            "whole sequences, from float64, root mean square",
+            lambda of: f"{of.sequence_rms_factor:g} times eager's own and {of_ulps(of.sequence_rms_floor)}",
+        ),
+        ("golden sequences, each value from float64", lambda of: f"{of.sequence_largest:g}"),
+    ]
+    yield from table(("what", "CPU", "CUDA"), [(what, said(cpu), said(cuda)) for what, said in rows])
