@@ -1,8 +1,9 @@
 """Build the wheel and the sdist of the last commit, and try them as a user would install them: `make dist`.
 
 What is committed is built twice, in different folders, and both builds must have the same bytes; so must a wheel that
-is built from the sdist. twine reads their metadata as a package index does. Then the wheel is installed into fresh
-environments outside the source tree, extra by extra.
+is built from the sdist. twine reads their metadata as a package index does. Then the wheel is installed outside the source tree,
+each extra into a fresh environment of its own. README's example of a module of one's own runs with `all`; and in parts:
+with `export` it is published, with `server` served, with `client` asked.
 """
 
 import argparse
@@ -22,12 +23,18 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["differences", "members", "metadata_mistakes", "mistakes", "own_module_example", "sums"]
+__all__ = [
+    "differences",
+    "members",
+    "metadata_mistakes",
+    "mistakes",
+    "own_module_example",
+    "publishing_part",
+    "sums",
+]
 
 ROOT = Path(__file__).parents[1]
-# Lists of extras that one environment gets, one after the other: torch, a gigabyte, is installed once.
-ENVIRONMENTS = (("server",), ("client",), ("web",), ("train", "export", "all"))
-WITH_DEMO = {"all"}
+EXTRAS = ("server", "client", "web", "train", "export", "all")
 TWINE = ("twine>=6", "readme-renderer[md]>=44")
 """What a package index checks of metadata, and renders a README with."""
 NOT_SHIPPED = ("tests/", "benchmarks/", "docs/", "site/", "examples/", "deploy/", ".bench/", ".venv/")
@@ -107,17 +114,32 @@ def own_module_example(readme: str) -> str:
     raise ValueError("README.md has no Python block that calls publish()")
 
 
+def publishing_part(example: str) -> str:
+    """Give what of that block publishes: without what serves and asks, and what that imports.
+
+    Raises:
+        ValueError: If it does not serve what it publishes.
+    """
+    published, served, _ = example.partition("\nwith serve(")
+    if not served:
+        raise ValueError("README.md does not serve what it publishes")
+    return re.sub(r"^from rnnserve\.(client|server)\b.*\n", "", published, flags=re.MULTILINE) + "\n"
+
+
+def _surroundings(**added: str) -> dict[str, str]:
+    """The variables of a command: no path and no settings of the caller's Python lead back to the source tree."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | added
+
+
 def _run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
     """Run a command away from the source tree; give what it prints.
 
     Raises:
         ValueError: If it fails; the message has its last line.
     """
-    # No path and no settings of the caller's Python lead back to the source tree.
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     line = [str(part) for part in command]
     done = subprocess.run(  # noqa: S603 - no shell
-        line, cwd=folder, env=kept | environment, capture_output=True, text=True, check=False, timeout=1800
+        line, cwd=folder, env=_surroundings(**environment), capture_output=True, text=True, check=False, timeout=1800
     )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
@@ -181,23 +203,40 @@ def _check_with_twine(paths: Sequence[Path], place: Path) -> None:
     _run([place / "bin/twine", "--no-color", "check", "--strict", *paths], place)
 
 
-def _try_extras(wheel: Path, extras: Sequence[str], scratch: Path) -> None:
-    """Install extras into one fresh environment, one after the other, and run what each is for."""
-    place = scratch / extras[0]
+def _try(wheel: Path, extra: str, scratch: Path) -> None:
+    """Install an extra into a fresh environment, and run what it is for."""
+    begun = time.monotonic()
+    print(f"dist: {extra}: installing", file=sys.stderr, flush=True)
+    place = scratch / extra
     venv.create(place, with_pip=True)
     commands = place / "bin"
-    for extra in extras:
-        begun = time.monotonic()
-        print(f"dist: {extra}: installing", file=sys.stderr, flush=True)
-        _run([commands / "pip", "install", "--quiet", f"{wheel}[{extra}]"], place)
-        _run([commands / "pip", "check"], place)
-        said = _run([commands / "rnnserve", "--version"], place).strip()
-        if extra in WITH_DEMO:
-            _run([commands / "rnnserve", "demo"], place)
-            program = place / "own_module.py"
-            program.write_text(own_module_example(_text_in(wheel, r"[^/]+\.dist-info/METADATA")))
-            _run([commands / "python", program], place)
-        print(f"{extra}: {said}, {time.monotonic() - begun:.0f} s", flush=True)
+    _run([commands / "pip", "install", "--quiet", f"{wheel}[{extra}]"], place)
+    _run([commands / "pip", "check"], place)
+    said = _run([commands / "rnnserve", "--version"], place).strip()
+    example = own_module_example(_text_in(wheel, r"[^/]+\.dist-info/METADATA"))
+    if extra in ("all", "export"):
+        program = place / "own_module.py"
+        program.write_text(example if extra == "all" else publishing_part(example))
+        _run([commands / "python", program], place)
+    if extra == "all":
+        _run([commands / "rnnserve", "demo"], place)
+    print(f"{extra}: {said}, {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def _ask_across(scratch: Path) -> None:
+    """Serve with the extra `server` what the one of `export` has published, and ask with that of `client`."""
+    command = [scratch / "server/bin/rnnserve", "serve", scratch / "export/own_models", "--grpc-port", "0", "--no-http"]
+    with subprocess.Popen(  # noqa: S603 - no shell
+        [str(part) for part in command], env=_surroundings(), stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            address = server.stdout.readline().split()[-1] if server.stdout is not None else ""
+            rows = scratch / "rows.json"
+            rows.write_text("[[3, 1, 4, 1, 5], [9, 2]]")
+            _run([scratch / "client/bin/rnnserve", "infer", "tagger", rows, "--url", address], scratch)
+        finally:
+            server.terminate()
+    print("export, server, client: what one has published, another serves, and a third asks", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -205,15 +244,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="deploy/dist.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for wheel, sdist and SHA256SUMS")
     parser.add_argument("--build-only", action="store_true", help="build, compare and check; install nothing")
-    known = [extra for extras in ENVIRONMENTS for extra in extras]
-    parser.add_argument("--extras", nargs="+", choices=known, default=known, help="extras to try (all of these)")
+    parser.add_argument("--extras", nargs="+", choices=EXTRAS, default=EXTRAS, help="extras to try (all of these)")
     chosen = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="rnnserve-dist-") as scratch:
             wheel = _make(chosen.out.resolve(), Path(scratch, "build"))
-            for extras in [] if chosen.build_only else ENVIRONMENTS:
-                if wanted := [extra for extra in extras if extra in chosen.extras]:
-                    _try_extras(wheel, wanted, Path(scratch))
+            extras = [] if chosen.build_only else [extra for extra in EXTRAS if extra in chosen.extras]
+            for extra in extras:
+                _try(wheel, extra, Path(scratch))
+            if {"export", "server", "client"} <= {*extras}:
+                _ask_across(Path(scratch))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         print(f"dist: {error}", file=sys.stderr)
         return 1

@@ -1,9 +1,12 @@
 """What `make dist` compares and checks, without building or installing anything."""
 
+import ast
 import io
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -104,6 +107,27 @@ def test_the_example_of_the_readme_is_the_block_that_publishes():
     compile(dist.own_module_example((ROOT / "README.md").read_text()), "README.md", "exec")
     with pytest.raises(ValueError, match="no Python block"):
         dist.own_module_example("publish()")
+
+
+def test_what_publishes_is_the_example_without_what_asks():
+    example = dist.own_module_example((ROOT / "README.md").read_text())
+    published = dist.publishing_part(example)
+    assert "publish(" in published
+    compile(published, "README.md", "exec")
+    names = {node.module.split(".")[1] for node in ast.walk(ast.parse(published))
+             if isinstance(node, ast.ImportFrom) and node.module.startswith("rnnserve.")}  # fmt: skip
+    assert names == {"export"}
+    assert "serve(" not in published
+    with pytest.raises(ValueError, match="does not serve"):
+        dist.publishing_part("publish()\n")
+
+
+def test_every_extra_is_tried_but_those_that_say_why_not():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    within_all = {"otel", "report", "sbom", "sign"}
+    assert {*dist.EXTRAS, *within_all, "dev", "mutants", "ray"} == extras.keys()
+    (named,) = re.findall(r"rnnserve\[(.+)\]", "".join(extras["all"]))
+    assert within_all < {*named.split(",")}
 
 
 def test_a_build_that_fails_says_so_in_one_line(tmp_path):
