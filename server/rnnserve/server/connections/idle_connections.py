@@ -20,7 +20,9 @@ _MUCH = 128 << 10
 """Bytes that a connection has brought since it began, from which it may keep what is worth ending it for."""
 
 _MOST_KEPT = 1 << 20
-"""Bytes that are kept for a connection (`transport.core_options`, which says how far the core reads ahead)."""
+"""Bytes that the core keeps for an open connection that has sent much. Beyond it: where all of them together have more
+than `--max-held-bytes` and 144 MiB, those are ended that have brought nothing for `--max-wait` and 10 s, but for such
+with kept sequences; their clients connect anew with the next call."""
 
 _LAST_DATA_RECEIVED = 52
 _BYTES_RECEIVED = 128
