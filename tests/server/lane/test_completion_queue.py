@@ -31,6 +31,7 @@ from rnnserve.server.lane import completion_queue
 class Idle:
     def take(self, arrived): pass
     def work(self): return False
+    def nap_seconds(self, calls): return 0.0
 
 completion_queue._OUTSTANDING = 2000
 for _ in range(60):
@@ -171,6 +172,39 @@ def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
         assert max(counting.sizes) <= MAX_REQUESTS
 
 
+def test_what_arrives_while_the_lane_sleeps_is_handed_on_together():
+    """Where its handler has it sleep: each event that wakes it takes from the models that run elsewhere."""
+
+    class Sleeping(Held):
+        def __init__(self):
+            super().__init__()
+            self.sizes, self.in_hand = [], []
+
+        def nap_seconds(self, calls):
+            self.in_hand.append(calls)
+            return 1.0 if calls >= 3 else 0.0
+
+        def take(self, arrived):
+            self.sizes += [len(arrived)] if arrived else []
+            super().take(arrived)
+
+    sleeping = Sleeping()
+    with running(sleeping) as (_, _, infer):
+        first = [infer.future(b"first") for _ in range(3)]
+        calls = [sleeping.calls.get(timeout=PATIENCE) for _ in first]
+        sleeping.sizes.clear()
+        responses = []
+        for _ in range(5):
+            responses.append(infer.future(b"question"))
+            time.sleep(0.01)
+        calls += [sleeping.calls.get(timeout=PATIENCE) for _ in responses]
+        assert max(sleeping.in_hand) >= 3
+        assert len(sleeping.sizes) <= 2, "the first may have come in another nap"
+        for call in calls:
+            call.answer(b"answer")
+        assert {response.result(PATIENCE) for response in [*first, *responses]} == {b"answer"}
+
+
 def open_calls(channel, count):
     """Calls that send no message for now: each has a queue, from which its message comes."""
     messages = [queue.Queue() for _ in range(count)]
@@ -268,14 +302,11 @@ def test_an_idle_lane_makes_turns_and_a_held_up_one_does_not():
     """What a supervisor takes for the pulse of a worker."""
     may_go = threading.Event()
 
-    class Blocks:
+    class Blocks(Held):
         def take(self, arrived):
             for call in arrived:
                 assert may_go.wait(PATIENCE)
                 call.answer(b"answer")
-
-        def work(self):
-            return False
 
     with running(Blocks()) as (_, lane, infer):
         at = lane.turns

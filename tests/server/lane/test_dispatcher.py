@@ -13,6 +13,7 @@ from rnnserve.server.repository.model import Model
 from support.inference_requests import request
 from support.lane_calls import asks
 from support.served_here import serving
+from support.waiting import until
 
 
 def test_a_late_call_does_not_overtake_a_crowd(dispatcher):
@@ -101,6 +102,25 @@ def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeyp
     may_go.set()
     assert ended.wait(20)
     assert isinstance(large.answers[0], bytes)
+
+
+def test_the_lane_may_sleep_while_many_calls_are_all_on_the_models_threads(dispatcher, monkeypatch):
+    def takes(call):
+        dispatcher.take([call])
+        until(lambda: call.answers)
+
+    takes(asks())
+    assert dispatcher.nap_seconds(100) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
+        takes(asks())
+        assert dispatcher.nap_seconds(100) == 0, "one has just run on the lane"
+        patched.setattr("rnnserve.server.lane.dispatcher._APART_SECONDS", 0.0)
+        takes(asks())
+        assert dispatcher.nap_seconds(8) > 0
+        assert dispatcher.nap_seconds(7) == 0
+    takes(asks())
+    assert dispatcher.nap_seconds(100) == 0
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])
