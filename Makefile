@@ -44,7 +44,7 @@ UNMEASURED_EXPORTS := $(addprefix tests/export/recurrence/,test_bytes.py test_gr
 	parity/test_planted_families.py parity/test_planted_faults_own_modules.py test_held_objects.py test_interfaces.py \
 	test_left_as_they_were.py test_own_modules.py test_own_modules_bytes.py test_pipeline.py test_random_modules.py)
 UNMEASURED_OTHERS := $(addprefix tests/end_to_end/,test_any_module.py test_states_not_declared.py test_whole_way.py) \
-	$(addprefix tests/docs/,test_argument_docs.py test_how_tos.py test_links.py test_prose.py) \
+	$(addprefix tests/docs/,test_argument_docs.py test_pages.py test_links.py test_prose.py) \
 	$(addprefix tests/server/,batching/test_batch_arrays.py repository/test_telemetry.py test_bits.py test_differential.py \
 	test_graphs.py test_malformed.py transport/test_half_open_calls.py transport/test_tls_reload.py) \
 	tests/benchmarks/simulation tests/examples tests/fuzzing

@@ -1,9 +1,9 @@
 """Build the wheel and the sdist of the last commit, and try them as a user would install them: `make dist`.
 
 What is committed is built twice, in different folders, and both builds must have the same bytes; so must a wheel that
-is built from the sdist. twine reads their metadata as a package index does. Then the wheel is installed outside the source tree,
-each extra into a fresh environment of its own. README's example of a module of one's own runs with `all`; and in parts:
-with `export` it is published, with `server` served, with `client` asked.
+is built from the sdist. twine reads their metadata as a package index does. Then the wheel is installed outside the
+source tree, each extra into a fresh environment of its own. README's example of a module of one's own runs with `all`,
+and in parts: with `export` it is published, with `server` served, with `client` asked.
 """
 
 import argparse
@@ -226,11 +226,17 @@ def _try(wheel: Path, extra: str, scratch: Path) -> None:
 def _ask_across(scratch: Path) -> None:
     """Serve with the extra `server` what the one of `export` has published, and ask with that of `client`."""
     command = [scratch / "server/bin/rnnserve", "serve", scratch / "export/own_models", "--grpc-port", "0", "--no-http"]
-    with subprocess.Popen(  # noqa: S603 - no shell
-        [str(part) for part in command], env=_surroundings(), stdout=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        Path(scratch, "server.log").open("w+") as log,
+        subprocess.Popen(  # noqa: S603 - no shell
+            [str(part) for part in command], env=_surroundings(), stdout=subprocess.PIPE, stderr=log, text=True
+        ) as server,
+    ):
         try:
-            address = server.stdout.readline().split()[-1] if server.stdout is not None else ""
+            address = server.stdout.readline().rpartition(" ")[2].strip() if server.stdout is not None else ""
+            if not address:
+                log.seek(0)
+                raise ValueError(f"the server with the extra server does not start: {log.read().strip()[-1000:]}")
             rows = scratch / "rows.json"
             rows.write_text("[[3, 1, 4, 1, 5], [9, 2]]")
             _run([scratch / "client/bin/rnnserve", "infer", "tagger", rows, "--url", address], scratch)

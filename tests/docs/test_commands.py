@@ -10,14 +10,13 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.cli.parser import CommandParser
+from support.page_sessions import blocks, without_blocks
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-FENCED = re.compile(r"^(?P<fence>`{3,}|~{3,})(?P<language>.*)\n(?P<text>(?s:.*?))^(?P=fence)\s*$", re.MULTILINE)
-SHELL = {"", "sh", "bash", "shell", "console"}
 COMMANDS = {"make", "rnnserve", ".venv/bin/rnnserve", "pip", ".venv/bin/pip"}
 
 
@@ -27,14 +26,14 @@ class Parsed(Exception):
 
 def in_blocks(text: str) -> Iterator[str]:
     """The lines of shell blocks that may be commands: those after `$ ` where a block has any, all of them elsewhere."""
-    for block in FENCED.finditer(text):
-        if block["language"].strip() in SHELL:
-            lines = re.sub(r"\\\n\s*", " ", block["text"]).splitlines()
+    for block in blocks(text):
+        if block.is_of_shell:
+            lines = re.sub(r"\\\n\s*", " ", block.text).splitlines()
             yield from [line.removeprefix("$ ") for line in lines if line.startswith("$ ")] or lines
 
 
 def in_prose(text: str) -> Iterator[str]:
-    yield from re.findall(r"`((?:\.venv/bin/)?(?:make|rnnserve|pip) [^`\n]+)`", FENCED.sub("", text))
+    yield from re.findall(r"`((?:\.venv/bin/)?(?:make|rnnserve|pip) [^`\n]+)`", without_blocks(text))
 
 
 def commands(lines: Iterator[str]) -> Iterator[tuple[str, ...]]:

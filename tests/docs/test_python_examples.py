@@ -2,7 +2,7 @@
 
 A block runs by itself, unless its first line says that it goes on from the block above. A block of the language `text`
 right after a Python block is what that block prints. A block that is a file of a how-to runs with the commands of the
-page: `test_how_tos.py`.
+page: `test_pages.py`.
 """
 
 import dataclasses

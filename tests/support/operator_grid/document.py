@@ -30,7 +30,7 @@ largest of no values, so does the run, and the server's answer says why. **of no
 values; `tests/export/operators/` tries every line. This page is written by
 
 ```
-PYTHONPATH=tests .venv/bin/python -m support.operator_grid > docs/reference/operators.md
+$ PYTHONPATH=tests .venv/bin/python -m support.operator_grid > docs/reference/operators.md
 ```
 """
 
