@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -96,7 +97,8 @@ def with_what_pages_have(folder: Path, repository: Path) -> None:
     graph = onnx.helper.make_graph(nodes, "foreign", described[:1], described[1:], [axis])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), folder / "foreign.onnx")
     x = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
-    np.savez(folder / "samples.npz", x=x, **{"output:y": x.cumsum(1)})
+    samples: dict[str, Any] = {"x": x, "output:y": x.cumsum(1)}
+    np.savez(folder / "samples.npz", **samples)
 
 
 def do_all(session: PageSession, page: str) -> None:

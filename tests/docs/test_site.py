@@ -15,8 +15,9 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "tools"))
-build_site, write_reference, proto_reference, limits_reference = (
-    importlib.import_module(name) for name in ("build_site", "write_reference", "proto_reference", "limits_reference")
+build_site, write_reference, errors_reference, proto_reference, limits_reference = (
+    importlib.import_module(name)
+    for name in ("build_site", "write_reference", "errors_reference", "proto_reference", "limits_reference")
 )
 SIMPLE, TENSOR = "direction_simple", ".TensorMetadata"
 
@@ -163,7 +164,18 @@ def test_a_limit_without_a_section_is_named(monkeypatch):
         list(limits_reference.limits())
 
 
+def test_what_has_no_default_is_not_said_to_have_one():
+    page = (write_reference.FOLDER / "commands.md").read_text()
+    assert re.findall(r"\(default: (?:None|\[\]|\(\)|False|)\)", page) == []
+
+
+def test_every_variable_of_a_command_is_told():
+    told = (write_reference.FOLDER / "environment.md").read_text()
+    for variable in ("RNNSERVE_TOKEN_FILE", "RNNSERVE_CONFIG", "RNNSERVE_MAX_QUEUE"):
+        assert f"| `{variable}` |" in told
+
+
 def test_an_error_without_a_remedy_is_named(monkeypatch):
-    monkeypatch.setattr(write_reference, "REMEDIES", {"InvalidRequest": "x"})
+    monkeypatch.setattr(errors_reference, "REMEDIES", {"InvalidRequest": "x"})
     with pytest.raises(SystemExit, match="NotFound"):
-        list(write_reference.errors_of_server())
+        list(errors_reference.errors_of_server())

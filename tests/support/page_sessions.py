@@ -210,7 +210,7 @@ class PageSession:
             try:
                 status = main(shlex.split(line, comments=True)[1:])
             except SystemExit as ended:
-                status = ended.code
+                status = ended.code if isinstance(ended.code, int) else 1
         return status, said.getvalue().strip()
 
     def _serve(self, line: str) -> None:

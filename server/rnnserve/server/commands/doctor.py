@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnserve.server.commands.command_settings import HTTP_PORT
-from rnnserve.server.commands.configuration import Configuration, MissingOption, read_configuration
+from rnnserve.server.commands.configuration import CONFIG_VARIABLE, Configuration, MissingOption, read_configuration
 from rnnserve.server.commands.http_front import HTTP_PACKAGES
 from rnnserve.server.commands.options import add_options, given_options
 from rnnserve.server.errors import StartError
@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     add_options(parser)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="file in TOML with options, as of `rnnserve serve`")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"file in TOML with options, as of `rnnserve serve` (default: that of {CONFIG_VARIABLE})",
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(refuse=parser.error)
 

@@ -20,7 +20,7 @@ from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.server.access.shared_usage import UsageMemory, usage_places, use_usage_memory
 from rnnserve.server.commands.command_settings import CommandSettings
-from rnnserve.server.commands.configuration import MissingOption, read_configuration
+from rnnserve.server.commands.configuration import CONFIG_VARIABLE, MissingOption, read_configuration
 from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.exposure import exposure
 from rnnserve.server.commands.http_front import http_front, page_address
@@ -91,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="file in TOML with options, such as max_queue = 100, for what the command line does not give",
+        help="file in TOML with options, such as max_queue = 100, for what the command line does not give (default: "
+        f"that of {CONFIG_VARIABLE})",
     )
     parser.add_argument(
         "--print-config",

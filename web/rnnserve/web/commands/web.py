@@ -68,9 +68,16 @@ _DESCRIPTORS_BESIDE = 64
 """Descriptors that a process needs beside its connections."""
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but of what has none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.formatter_class = _Formatter
     parser.add_argument(
         "--upstream",
         required=True,
@@ -125,10 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line"
     )
     parser.add_argument(
-        "--log-requests",
-        choices=LOG_REQUESTS,
-        default=LOG_REQUESTS[0],
-        help="which requests have a line in the log: those that are refused, none, or all",
+        "--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="which requests have a line in the log"
     )
     parser.add_argument(
         "--traces",
