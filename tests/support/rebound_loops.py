@@ -1,6 +1,7 @@
-"""More `LOOPS`: lists and dicts of states that a step changes in place and then makes anew."""
+"""More `LOOPS`: lists, dicts, deques and records of states that a step changes in place, or makes anew."""
 
 import collections
+import dataclasses
 from typing import Any
 
 import torch
@@ -61,3 +62,70 @@ def _(self, x):
         state = (dict(state[0]), state[1] * 0.5 + state[0]["h"])
         outputs.append(state[1])
     return torch.stack(outputs, 1), state[0]["h"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    h: torch.Tensor
+    count: torch.Tensor
+
+
+@loop("a frozen dataclass, replaced")
+def _(self, x):
+    state, outputs = Frozen(x.new_zeros(x.size(0), 4), torch.zeros(x.size(0), dtype=torch.int64)), []
+    for x_t in x.unbind(1):
+        h = self.cell(x_t, state.h) * (state.count % 2 == 0).unsqueeze(1)
+        state = dataclasses.replace(state, h=h, count=state.count + 1)
+        outputs.append(state)
+    return torch.stack([each.h for each in outputs], 1), state.h, state.count
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    h: torch.Tensor
+    pair: tuple[torch.Tensor, torch.Tensor]
+
+
+class Plain:
+    def __init__(self, h):
+        self.h, self.name = h, "plain"
+
+
+@loop("a dataclass with slots, and an object, made anew in a tuple")
+def _(self, x):
+    zeros, outputs = x.new_zeros(x.size(0), 4), []
+    state = Slotted(zeros, (zeros, zeros)), Plain(zeros)
+    for t in range(x.size(1)):
+        slotted, plain = state
+        pair = self.pair(x[:, t], slotted.pair)
+        state = Slotted(pair[0] + slotted.h / 2, pair), Plain(self.cell(x[:, t], plain.h))
+        outputs.append(state[0].h + state[1].h)
+    return torch.stack(outputs, 1), state[0].pair[1]
+
+
+@loop("an object whose attribute is set, and that is made anew")
+def _(self, x):
+    state = Plain(x.new_zeros(x.size(0), 4))
+    for x_t in x.unbind(1):
+        state.h = self.cell(x_t, state.h)
+        state = Plain(state.h * 0.9)
+    return state.h
+
+
+@loop("a deque of the last three steps")
+def _(self, x):
+    last, outputs = collections.deque([torch.zeros_like(x[:, 0])] * 3, maxlen=3), []
+    for t in range(x.size(1)):
+        last.append(x[:, t])
+        outputs.append(torch.stack(list(last), 1).sum(1) * last[0])
+    return torch.stack(outputs, 1), last[-1]
+
+
+@loop("a deque of states before, the latest first")
+def _(self, x):
+    h = x.new_zeros(x.size(0), 4)
+    before = collections.deque([h, h], maxlen=2)
+    for x_t in x.unbind(1):
+        h = self.cell(x_t, (h + before[-1]) / 3)
+        before.appendleft(h)
+    return h, before[0] + before[1]

@@ -10,6 +10,7 @@ from torch.utils import _pytree
 
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.memory import MISSING, Place
+from rnnserve.export.recurrence.loops.records import is_record, opened, rebuilt
 from rnnserve.export.recurrence.loops.step_index import StepCondition, StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList
 from rnnserve.export.recurrence.loops.step_number import OnTensors, StepNumber, StepsOwner, exactly, number_of
@@ -102,7 +103,7 @@ class Carried:
 
 
 def flattened(value: Argument) -> tuple[list[Any], _pytree.TreeSpec]:
-    """Flatten nested tuples, lists and dicts; our lists are lists of Python."""
+    """Flatten nested tuples, lists, dicts and records; our lists are lists of Python."""
     return _pytree.tree_flatten(_without_step_lists(value))
 
 
@@ -113,7 +114,7 @@ def _without_step_lists(value: Argument) -> Argument:
         return type(value)(_without_step_lists(item) for item in value)
     if type(value) is dict:
         return {key: _without_step_lists(item) for key, item in value.items()}
-    return value
+    return opened(value, _without_step_lists) if is_record(value) else value
 
 
 def _with_step_lists(value: Argument) -> Argument:
@@ -121,7 +122,7 @@ def _with_step_lists(value: Argument) -> Argument:
         return StepList(_with_step_lists(item) for item in value)
     if type(value) is tuple:
         return tuple(_with_step_lists(item) for item in value)
-    return value
+    return rebuilt(value, _with_step_lists) if is_record(value) else value
 
 
 def _of_state(leaf: Argument, states: Iterator[Tensor]) -> Argument:

@@ -1,4 +1,4 @@
-"""What the body of a loop may change besides tensors: variables, lists, dicts, dataclasses, attributes of modules.
+"""What the body of a loop may change besides tensors: variables, lists, deques, dicts, dataclasses, attributes.
 
 A `Memory` is what they hold before a run of the body. It tells what the run has changed, and restores it.
 """
@@ -16,6 +16,7 @@ from rnnserve.export.held_modules import is_object
 from rnnserve.export.outer_variables import OuterVariable
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.loops.item_changes import ItemChanges
+from rnnserve.export.recurrence.loops.records import is_record, rebuilt
 from rnnserve.export.recurrence.loops.refused import LoopRefused, Site
 from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList
@@ -57,7 +58,7 @@ class Place:
 
     def put(self, value: Argument) -> None:
         """Give it a value."""
-        if isinstance(self.container, list):
+        if isinstance(self.container, list):  # as Python has it, in a list of ours, too
             list.__setitem__(self.container, self.key, value)
         else:
             self.container[self.key] = value
@@ -142,6 +143,9 @@ class Memory:
                 for key, value in saved.items():
                     if container.get(key, MISSING) is not value:
                         container[key] = value
+            elif isinstance(container, collections.deque):
+                container.clear()
+                container.extend(saved)
             if isinstance(container, StepList):
                 container.inserted, container.changes, container.read_last = self._before[id(container)]
 
@@ -180,6 +184,15 @@ class Memory:
                             self._before_now(saved.get(key, MISSING), now),
                             now,
                         )
+            elif isinstance(container, collections.deque) and len(container) == len(saved):
+                for position, (value, now) in enumerate(zip(saved, container, strict=True)):
+                    yield Place(container, position, f"{label}[{position}]"), self._before_now(value, now), now
+            elif isinstance(container, collections.deque):
+                raise LoopRefused(
+                    self.site,
+                    f"a step changes how many items the deque `{label}` has. Fill it before the loop, to its maxlen: "
+                    f"{label} = deque([x.new_zeros(x.size(0), …)] * n, maxlen=n)",
+                )
             elif list(map(id, container)) != list(map(id, saved)):
                 raise LoopRefused(self.site, f"a step changes `{label}`, a {type(container).__name__}")
 
@@ -190,7 +203,12 @@ class Memory:
     def _with_items(self, value: Argument) -> Argument:
         if type(value) is tuple:
             return tuple(self._with_items(each) for each in value)
-        saved = next((saved for _, container, saved in self._containers if container is value), None)
+        held = value.__dict__ if is_record(value) and hasattr(value, "__dict__") else value
+        saved = next((saved for _, container, saved in self._containers if container is held), None)
+        if isinstance(saved, dict) and held is not value:
+            made = rebuilt(value, lambda entry: entry)
+            made.__dict__.update((key, self._with_items(each)) for key, each in saved.items())
+            return made
         if isinstance(saved, dict):
             made = copy.copy(value)  # of its class
             made.clear()
@@ -216,7 +234,7 @@ class Memory:
         for name, value in self.variables.items():
             yield Place(self.variables, name, name, is_variable=True), value
         for label, container, saved in self._containers:
-            if isinstance(container, list | dict):
+            if isinstance(container, list | dict | collections.deque):
                 for key, value in saved.items() if isinstance(saved, dict) else enumerate(saved):
                     yield Place(container, key, f"{label}[{key!r}]"), value
 
