@@ -24,7 +24,7 @@ def eager(delicate: Delicate, module: nn.Module, given: dict) -> list[np.ndarray
     """What the module gives, in its own dtype; what the request leaves out is left out."""
     names = [name for name in delicate.inputs if name in given]
     dtype = next(module.parameters()).dtype
-    tensors = [torch.from_numpy(given[name]) for name in names]
+    tensors = [torch.tensor(given[name]) for name in names]  # of their own: some modules write to them
     tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
     with torch.no_grad():
         found = module(*tensors)

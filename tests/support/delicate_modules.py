@@ -144,6 +144,8 @@ DELICATE: dict[str, Delicate] = {
     "a root mean square": _front(lambda x: x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-8), nn.GRU),
     "a cosine": _front(lambda x: x * F.cosine_similarity(x, x.flip(-1), dim=-1, eps=1e-8).unsqueeze(-1), nn.RNN),
     "a unit vector": _front(lambda x: F.normalize(x, dim=-1, eps=1e-12), nn.RNN),
+    "a clamp of its own input": _front(lambda x: x.clamp_(-1, 1), nn.GRU),
+    "a scale of its own input": _front(lambda x: x.mul_(2), nn.GRU),
     "log of softplus": _front(lambda x: torch.log(F.softplus(x) + 1e-10), nn.GRU),
     "logsigmoid": _front(F.logsigmoid, nn.RNN),
     "logaddexp": _front(lambda x: torch.logaddexp(x, -x), nn.GRU),

@@ -110,7 +110,7 @@ class ModuleInterface:
         """
 
         def tensor(name: str) -> Tensor:
-            made = torch.from_numpy(np.ascontiguousarray(arrays[name]))
+            made = torch.from_numpy(np.array(arrays[name], order="C"))  # a copy: a forward may write to its input
             return made.double() if double and made.is_floating_point() else made
 
         def argument(parameter: Parameter) -> Any:  # noqa: ANN401 - what the user's forward takes

@@ -50,6 +50,10 @@ def pointers(self, x):
             lambda _, x: x * torch.linspace(2, -1, x.size(1), dtype=x.dtype, device=x.device)[:, None], id="falling"
         ),
         pytest.param(lambda _, x: x - torch.log(torch.tensor(x.size(1))), id="log of a size"),
+        pytest.param(lambda _, x: torch.take_along_dim(x, x.argmax(1, keepdim=True), dim=1), id="take_along_dim"),
+        pytest.param(lambda _, x: x.take_along_dim(x.argmax(1)[:, :1, None], -2), id="take_along_dim, one for all"),
+        pytest.param(lambda _, x: x[:, :1].take_along_dim((x > 0).long(), 2), id="take_along_dim of one"),
+        pytest.param(lambda _, x: torch.take_along_dim(x, (x > 0).long()), id="take_along_dim of all"),
     ],
 )
 def test_a_function_of_a_size(plain, function):

@@ -226,6 +226,10 @@ PLAIN = {
         of(lambda _, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
         r"torch\.lstm.*PackedSequence",
     ),
+    "quantised layer": (
+        of(plain, lambda: torch.ao.nn.quantized.Linear(3, 4)),
+        r"`encoder\.rnn` is a quantised module \(torch\.ao\.nn\.quantized\..*before quantisation",
+    ),
     "scripted layer": (
         of(plain, lambda: scripted(nn.LSTM(3, 4, batch_first=True))),
         r"`encoder\.rnn` is a TorchScript",

@@ -55,3 +55,32 @@ def test_what_does_more_than_raise_is_refused(exported, how):
         UnsupportedModule, match=r"depends on the values of a tensor \(at .*\), '(el)?if y.sum\(\) > 0:'"
     ):
         exported(module, (torch.randn(2, 4, 3), torch.tensor([4, 2])), SHAPES)
+
+
+class Policy(nn.Module):
+    """Makes distributions of what it computes; torch checks their arguments where nothing else is said."""
+
+    def __init__(self, validate_args=None):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.validate_args = validate_args
+
+    def forward(self, x):
+        y = self.gru(x)[0]
+        choice = torch.distributions.Categorical(logits=y, validate_args=self.validate_args)
+        action = torch.distributions.Independent(torch.distributions.Normal(y, y.exp()), 1)
+        return choice.probs, choice.entropy(), action.mean, action.log_prob(y * 2)
+
+
+def test_checks_of_distributions_are_left_out_and_told(plain):
+    with pytest.warns(
+        UserWarning, match=r"not check the arguments of distributions \(Categorical, Independent, Normal\)"
+    ):
+        plain(Policy().eval())
+    with pytest.raises(ValueError, match="Expected parameter logits"):  # in eager, as before
+        Policy()(torch.full((1, 3, 3), torch.nan))
+
+
+def test_checks_that_a_distribution_is_told_to_make_are_refused(plain):
+    with pytest.raises(UnsupportedModule, match=r"a distribution of torch\.distributions.*validate_args=False"):
+        plain(Policy(validate_args=True).eval())

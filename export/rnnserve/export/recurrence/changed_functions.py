@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import warnings
+from collections.abc import Collection
 
 from torch import nn
 
@@ -78,8 +79,13 @@ class Changed:
         self.chosen = chosen
         return True
 
-    def warn(self) -> None:
-        """Tell the user."""
+    def warn(self, unchecked: Collection[str] = ()) -> None:
+        """Tell the user; of the distributions, too, that make no checks of their arguments."""
+        if unchecked:
+            warnings.warn(
+                f"the exported module does not check the arguments of distributions ({', '.join(sorted(unchecked))})",
+                stacklevel=3,
+            )
         for file, line in self.unchecked:
             warnings.warn(f"the exported module makes no check of values at {source_line(file, line)}", stacklevel=3)
         for file, line in self.chosen:

@@ -26,6 +26,7 @@ from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
+from rnnserve.export.recurrence.unchecked_distributions import unchecked
 from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated
 from rnnserve.export.recurrence.written_scans.proposal import as_scan
@@ -89,7 +90,7 @@ def export_onnx(
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     changed = Changed()
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
-    with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module):
+    with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module), unchecked() as distributions:
         captured = Captured(
             module=module,
             args=args,
@@ -108,7 +109,7 @@ def export_onnx(
             translated = Translated(captured=captured, program=program)
             for on_graph in ON_GRAPH:
                 on_graph(translated)
-    changed.warn()
+    changed.warn(distributions)
     return program
 
 

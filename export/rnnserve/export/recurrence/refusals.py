@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\].*?constant \((?P<size>\d+)\)")
 
 
@@ -61,10 +62,10 @@ class DependsOnValues(UnsupportedModule):
 
 
 def refuse_scripts(module: nn.Module) -> None:
-    """Refuse scripted modules, which have no Python code to capture.
+    """Refuse scripted modules, which have no Python code to capture, and quantised ones.
 
     Raises:
-        UnsupportedModule: If the module or one in it is scripted.
+        UnsupportedModule: If the module or one in it is scripted or quantised.
     """
     for name, submodule in module.named_modules():
         if isinstance(submodule, torch.jit.ScriptModule):
@@ -72,6 +73,12 @@ def refuse_scripts(module: nn.Module) -> None:
             raise UnsupportedModule(
                 f"{what} is a TorchScript module: it has no Python code and cannot be captured. Export the "
                 "module that it was scripted from."
+            )
+        if type(submodule).__module__.startswith(_QUANTIZED):
+            raise UnsupportedModule(
+                f"`{name}` is a quantised module ({type(submodule).__module__}.{type(submodule).__name__}), whose "
+                "weights and kernels ONNX has no form for. Publish the module that it was made of, before "
+                "quantisation."
             )
 
 

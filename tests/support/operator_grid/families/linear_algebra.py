@@ -72,7 +72,7 @@ LINEAR_ALGEBRA = Family(
         Operator("rot90, fliplr, movedim", lambda x: (x.rot90(), x.fliplr(), x.unsqueeze(1).movedim(0, 1))),
         Operator("embedding(max_norm=1)", lambda x: F.embedding(torch.tensor([0, 1]), x[:3].clone(), max_norm=1.0)),
         Operator("isin", lambda x: torch.isin(x, torch.tensor([0.0, 1.0, 5.0])), refused=_NO_FORM),
-        Operator("take_along_dim", lambda x: x.take_along_dim((x > 0).long(), 1), refused="cannot be dynamic"),
+        Operator("take_along_dim", lambda x: x.take_along_dim((x > 0).long(), 1)),
         Operator(
             "hstack, vstack, dstack", lambda x: (torch.hstack([x, x]), torch.vstack([x, x]), torch.dstack([x, x]))
         ),

@@ -47,7 +47,7 @@ def opened(value: Argument, each: Callable[[Any], Any]) -> Argument:
 
 
 def rebuilt(value: Argument, each: Callable[[Any], Any]) -> Argument:
-    """Make a record like another, each of its entries changed by a function; what its class does to make one is not run."""
+    """Make a record like another, each of its entries changed by a function, without a call of its class."""
     return _made([each(entry) for entry in entries_of(value).values()], (type(value), tuple(entries_of(value))))
 
 
