@@ -1,6 +1,7 @@
 """Loops over steps in the user's own code become scans: in many spellings, against eager at sizes unlike the sample."""
 
 import ast
+import collections
 import copy
 import types
 from typing import Any
@@ -162,6 +163,21 @@ def reads_all_within(self, x):
     return h
 
 
+def maps(self, x):
+    h = x[:, :1].expand(-1, 2, -1)
+    for x_t in x.unbind(1):
+        h = torch.vmap(lambda w, each: each * w, in_dims=(0, 1), out_dims=1)(self.weights, h) + x_t.unsqueeze(1)
+    return h
+
+
+def grows_a_deque(self, x):
+    last, outputs = collections.deque(maxlen=3), []
+    for x_t in x.unbind(1):
+        last.append(x_t)
+        outputs.append(sum(last))
+    return torch.stack(outputs, 1)
+
+
 def of_another_function(self, x):
     outputs = made_elsewhere()
     for x_t in x.unbind(1):
@@ -207,11 +223,13 @@ REFUSED = {
         grows,
         r"`h` is a tensor .* before a step, and a tensor .* keeps its size .* keep a window",
     ),
+    "a deque that grows": (grows_a_deque, r"how many items the deque `last` has.*deque\(\[x\.new_zeros.*maxlen=n\)"),
     "one tensor in a list": (one_tensor, r"`outputs` that the next step writes to"),
     "a count of calls": (counts, r"computes something else when it is run again"),
     "an item that was set": (reads_what_was_set, r"reads one that a step before it has set.* h_before = h"),
     "all items while they are set": (reads_all_and_sets, r"reads the list as a whole, too"),
     "all items in a loop in a loop": (reads_all_within, r"reads the list as a whole, too"),
+    "vmap": (maps, r"torch\.vmap within a loop over steps .*einsum"),
     "some items of a list": (sets_only_some, r"set in another way than one in each step"),
 }
 
@@ -219,7 +237,9 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_the_line(case):
     forward, message = REFUSED[case]
-    module = module_of(forward, layers=nn.ModuleList([nn.Linear(3, 3) for _ in range(9)]))
+    module = module_of(
+        forward, layers=nn.ModuleList([nn.Linear(3, 3) for _ in range(9)]), weights=nn.Parameter(torch.randn(2, 3))
+    )
     before = forward.__code__
     with pytest.raises(UnsupportedModule, match=message) as refused:
         export_onnx(

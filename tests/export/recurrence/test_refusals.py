@@ -133,6 +133,12 @@ def of_its_batch(self, input):
     return output
 
 
+def quantised_linear():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.nn.quantized.Linear(3, 4)
+
+
 def scripted(module):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -227,7 +233,7 @@ PLAIN = {
         r"torch\.lstm.*PackedSequence",
     ),
     "quantised layer": (
-        of(plain, lambda: torch.ao.nn.quantized.Linear(3, 4)),
+        of(plain, quantised_linear),
         r"`encoder\.rnn` is a quantised module \(torch\.ao\.nn\.quantized\..*before quantisation",
     ),
     "scripted layer": (

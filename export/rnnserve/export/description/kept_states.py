@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
@@ -19,6 +19,9 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["naming_kept_states"]
 
 _ROWS = (2, 3)
+
+_MOST_HELD = 8
+"""Rows that a state may have when a module is published: one, or those of the last batch that it was tried with."""
 
 
 @contextlib.contextmanager
@@ -38,7 +41,7 @@ def naming_kept_states(
 
     Raises:
         UnsupportedModule: If it takes some rows after a call with others only if that call is undone; with the names
-            of what the call has changed.
+            of what the call has changed. Likewise if it takes only as many rows as it holds a state of.
     """
     as_now = restoring(module)
     try:
@@ -76,12 +79,36 @@ def _changed_by_rows(
     again()
     takes_alone = takes(more)
     again()
-    before = held_values(module)
+    before = _held(module)
     takes(few)
-    after = held_values(module)
-    if not takes_alone or takes(more):
+    after = _held(module)
+    if takes_alone and not takes(more):
+        return {name for name, leaves in after.items() if not _are_same(before.get(name, []), leaves)}
+    if takes_alone:
         return set()
-    return {name for name, leaves in after.items() if not _are_same(before.get(name, []), leaves)}
+    for rows in range(max(1, sizes[BATCH][0]), min(_MOST_HELD, sizes[BATCH][1]) + 1):
+        again()
+        before = _held(module)
+        if takes(rows):
+            return {name for name, leaves in _held(module).items() if _is_of_rows(before.get(name, []), leaves, rows)}
+    return set()
+
+
+def _held(module: nn.Module) -> dict[str, list[Any]]:
+    return held_values(module) | {name: [buffer] for name, buffer in module.named_buffers()}
+
+
+def _is_of_rows(before: Sequence[Any], after: Sequence[Any], rows: int) -> bool:
+    """Whether a call has put other tensors of the same sizes, with so many rows, in the place of tensors."""
+    pairs = list(zip(before, after, strict=False))
+    return len(before) == len(after) and any(
+        isinstance(one, Tensor)
+        and isinstance(other, Tensor)
+        and one is not other
+        and one.shape == other.shape
+        and rows in one.shape
+        for one, other in pairs
+    )
 
 
 def _are_same(some: Sequence[Any], others: Sequence[Any]) -> bool:

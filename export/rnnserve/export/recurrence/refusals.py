@@ -207,6 +207,11 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
             "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its "
             f"formula. torch says: {first_line(text)}"
         )
+    if "BatchedTensor" in text:
+        return UnsupportedModule(
+            f"the module calls torch.vmap within a loop over steps{at}, which cannot be captured. Write what it does "
+            "with one axis more: torch.einsum, torch.bmm or broadcasting."
+        )
     if type(error).__name__ == "GuardOnDataDependentSymNode" or "data-dependent" in text:
         return DependsOnValues(
             _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]

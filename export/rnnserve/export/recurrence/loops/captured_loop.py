@@ -213,6 +213,6 @@ class CapturedLoop:
         passes.stack.pop()
         if self._pass.views_written:
             self.refuse(
-                "a step writes to a part of a tensor that it has not made, as x_t += 1 does where x_t is a step of x. "
-                "Write x_t = x_t + 1."
+                "a step writes to a part of a tensor that it has not made, as x_t += 1 does where x_t is a step of x, "
+                "and y[:, t].copy_(h). Write x_t = x_t + 1, and y[:, t] = h."
             )
