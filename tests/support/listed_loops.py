@@ -94,3 +94,13 @@ def _(self, x):
             total = total * 0.5 + other[:, 0] * step[:, 1]
         outputs.append(torch.tanh(outputs[-1] * 0.5 + step + total[:, None]))
     return torch.stack(outputs, 1)
+
+
+@loop("an item that is set, read and set again in a step")
+def _(self, x):
+    h, outputs = x.new_zeros(x.size(0), 4), [None] * x.size(1)
+    for t in range(x.size(1)):
+        outputs[t], h = h * 2, self.cell(x[:, t], h)
+        for _ in range(2):
+            outputs[t] = torch.cat([outputs[t], h[:, :1]], 1)
+    return torch.stack(outputs, 1), h

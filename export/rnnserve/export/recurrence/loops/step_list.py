@@ -78,6 +78,8 @@ class StepList(list[Any]):
             self.append(value)
         elif isinstance(key, StepIndex) and self._is_before_all(key):
             self.insert(0, value)
+        elif isinstance(key, StepIndex) and self._is_of_this_step(key):
+            super().__setitem__(-1, value)
         elif isinstance(key, int) and key == list.__len__(self) and not self.has_steps:
             self.append(value)  # in a first step that runs apart
         else:
@@ -185,16 +187,24 @@ class StepList(list[Any]):
 
     def _at_step(self, key: StepIndex) -> Argument:
         """Give the item that this step has added, or the one that the step before it has."""
-        before = list.__len__(self) if self.read_last is None else self.read_last[0]
-        number = difference(key.at(key.loop.first), before) if key.scale == 1 and self.read_last is not None else None
-        if number == -1 and self.read_last is not None and before:
+        if self.read_last is not None and self.read_last[0] and self._number(key) == -1:
             return self.read_last[1]()
-        if number == 0 and list.__len__(self) == before + 1:
+        if self._is_of_this_step(key):
             return super().__getitem__(-1)
         raise UnsupportedModule(
             "a list is read at the number of a step, or from its end, while a loop over steps fills it. What a step "
             "needs of the step before it has to be a variable: h_before = h."
         )
+
+    def _number(self, key: StepIndex) -> int | None:
+        """Give how many items lie between those before the step and one; None where that is not certain."""
+        if self.read_last is None or key.scale != 1:
+            return None
+        return difference(key.at(key.loop.first), self.read_last[0])
+
+    def _is_of_this_step(self, key: StepIndex) -> bool:
+        """Whether this step has added the item."""
+        return self.read_last is not None and self._number(key) == 0 and list.__len__(self) == self.read_last[0] + 1
 
     def _backwards(self) -> list[Any]:
         return list(list.__reversed__(self))
