@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import UnsupportedModule
+from rnnserve.export.recurrence import plain_sizes
 from support.served_modules import Served, nasty, publication_of
 
 
@@ -120,6 +121,27 @@ def test_sizes_are_found_again_where_they_are_used(way, exported):
 def test_other_uses_are_refused(way, exported):
     with pytest.raises(UnsupportedModule, match=r"cannot be dynamic.*test_plain_sizes\.py:\d+, '.*int\(size\).*'\)"):
         exported(Of(way), (torch.randn(3, 4, 3),), ({0: "batch", 1: "sequence"},))
+
+
+@pytest.fixture
+def captured(monkeypatch):
+    """Lengths at which modules were captured whose code had made a number of them."""
+    lengths = []
+    capture = plain_sizes.capture
+
+    def noting(module, args, *rest, **options):
+        lengths.append(args[0].shape[1])
+        return capture(module, args, *rest, **options)
+
+    monkeypatch.setattr(plain_sizes, "capture", noting)
+    return lengths
+
+
+@pytest.mark.parametrize(("way", "lengths"), [(counted, [67]), (halved, [67, 223])])
+def test_there_is_no_second_capture_after_one_that_fails(way, lengths, exported, captured):
+    with pytest.raises(UnsupportedModule):
+        exported(Of(way), (torch.randn(3, 4, 3),), ({0: "batch", 1: "sequence"},))
+    assert captured == lengths
 
 
 def test_such_a_module_is_served_with_its_own_values(tmp_path):

@@ -62,12 +62,13 @@ def capture_of_plain_sizes(
             return None
         resized = resize(args, axes, sizes)
         own = DynamicAxes(axes.names, sizes, axes.labels, axes.shapes)
-        with contextlib.suppress(UnsupportedModule), _numbers_given(set(sizes.values())) as given:
-            program = capture(module, resized, own, limits, loops, inside=lambda: _FoundAgain(given))
-            programs.append(program)
-    if len(programs) < len(_SMALLEST) or len({program.graph_module.code for program in programs}) > 1:
-        return None
-    return programs[0]
+        try:
+            with _numbers_given(set(sizes.values())) as given:
+                program = capture(module, resized, own, limits, loops, inside=lambda: _FoundAgain(given))
+        except UnsupportedModule:  # at the smaller sizes: the larger ones, where a loop has as many steps, cost more
+            return None
+        programs.append(program)
+    return programs[0] if len({program.graph_module.code for program in programs}) == 1 else None
 
 
 def compared_sizes(axes: DynamicAxes, limits: Limits) -> list[dict[str, int]]:
