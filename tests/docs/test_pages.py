@@ -29,6 +29,7 @@ HOW_TOS = {name: text for name, text in PAGES.items() if name.startswith("docs/h
 
 NOT_RUN = {
     "make ": "takes minutes or a network; test_commands.py holds that target and variables are there",
+    ". .venv/bin/activate": "has a shell find the programs of an environment; here they are found first already",
     "python3 -m venv ": "makes an environment; `make dist` does, for each extra",
     "pip ": "needs a package index; `make dist` installs each extra",
     "git checkout v": "a release of this repository, which a clone need not have",
