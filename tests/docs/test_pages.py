@@ -194,7 +194,8 @@ $ first \\
   --goes-on
 it prints …
 and more
-$ second
+$ X=1 .venv/bin/second | .venv/bin/third
+$ . .venv/bin/activate
 ```
 
 ```python
@@ -224,7 +225,8 @@ neither = "a command"
 def test_steps_are_found():
     assert list(steps(PLANTED)) == [
         Command("first   --goes-on", "it prints …\nand more"),
-        Command("second", ""),
+        Command("X=1 second | third", ""),
+        Command(". .venv/bin/activate", ""),
         File("name.py", "# name.py\n1\n"),
         Command("third 'that goes\non' |\n  fourth", "it prints"),
     ]

@@ -107,7 +107,7 @@ def _commands(block: str) -> Iterator[Command]:
     _, *typed = re.split(r"^\$ ", block, flags=re.MULTILINE)
     for text in typed:
         line, _, printed = _whole(re.sub(r"\\\n", "", text)).partition("\0")
-        yield Command(re.sub(r"^\.venv/bin/", "", line).replace(" .venv/bin/", " "), printed.strip())
+        yield Command(re.sub(r"(^|\| |^\w+=\S+ )\.venv/bin/", r"\1", line), printed.strip())
 
 
 def _whole(text: str) -> str:
