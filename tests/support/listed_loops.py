@@ -1,5 +1,7 @@
 """More `LOOPS`: lists that hold all steps and of which steps set items, and values with an axis of one too many."""
 
+from typing import Any
+
 import torch
 
 from support.looped_modules import loop
@@ -98,7 +100,8 @@ def _(self, x):
 
 @loop("an item that is set, read and set again in a step")
 def _(self, x):
-    h, outputs = x.new_zeros(x.size(0), 4), [None] * x.size(1)
+    outputs: list[Any] = [None] * x.size(1)
+    h = x.new_zeros(x.size(0), 4)
     for t in range(x.size(1)):
         outputs[t], h = h * 2, self.cell(x[:, t], h)
         for _ in range(2):

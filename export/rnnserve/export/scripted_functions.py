@@ -4,7 +4,7 @@ What is compiled unrolls its loops in a capture, for the number of steps of the 
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,16 +18,16 @@ def python_of(value: Any) -> Any:  # noqa: ANN401 - whatever a class or a module
 
 
 @contextlib.contextmanager
-def run_as_python(active: Callable[[], bool]) -> Iterator[None]:
+def run_as_python(active: Any) -> Iterator[None]:  # noqa: ANN401 - a function without arguments
     """Run scripted functions as Python in the context.
 
     Args:
-        active: Function that says whether this thread is to; in others they run as they are.
+        active: Whether this thread is to; in others they run as they are.
     """
     kind: Any = torch.jit.ScriptFunction
     compiled = kind.__call__
 
-    def call(self: Any, *args: object, **kwargs: object) -> object:  # noqa: ANN401 - torch's
+    def call(self: Any, *args: object, **kwargs: object) -> object:  # noqa: ANN401 - a generic class of torch
         function = python_of(self)
         if function is self or not active():
             return compiled(self, *args, **kwargs)

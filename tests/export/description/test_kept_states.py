@@ -22,6 +22,8 @@ class Keeps(nn.Module):
 
 
 class KeepsBuffer(nn.Module):
+    h: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.cell = nn.GRUCell(3, 4)

@@ -53,7 +53,7 @@ def rebuilt(value: Argument, each: Callable[[Any], Any]) -> Argument:
 
 def _made(entries: Any, context: tuple[type, tuple[str, ...]]) -> Any:  # noqa: ANN401 - as pytree has them
     kind, names = context
-    made = object.__new__(kind)
+    made: Any = object.__new__(kind)
     for name, entry in zip(names, entries, strict=True):
         object.__setattr__(made, name, entry)  # of a frozen one, too
     return made
