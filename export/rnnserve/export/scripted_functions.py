@@ -13,8 +13,14 @@ __all__ = ["python_of", "run_as_python"]
 
 
 def python_of(value: Any) -> Any:  # noqa: ANN401 - whatever a class or a module holds
-    """Give the Python function that a scripted one was made of; anything else as it is, and what was traced."""
-    return getattr(value, "_torchdynamo_inline", value) if isinstance(value, torch.jit.ScriptFunction) else value
+    """Give the Python function that a scripted one was made of.
+
+    Anything else stays as it is; so does what was traced, and what asks whether it is scripted.
+    """
+    if not isinstance(value, torch.jit.ScriptFunction):
+        return value
+    function = getattr(value, "_torchdynamo_inline", None)
+    return value if function is None or "is_scripting" in function.__code__.co_names else function
 
 
 @contextlib.contextmanager
