@@ -5,10 +5,10 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from rnnserve.export.held_modules import held_objects, is_object
-from rnnserve.export.scripted_functions import python_of
 from rnnserve.export.source_lines import is_users_code
 
 __all__ = ["functions_of", "names_in"]
@@ -42,7 +42,8 @@ def _of_class(kind: type) -> list[Any]:
 
 def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - whatever a class or a module holds
     """Give the functions in a method, a property, a partial, a decorated or scripted function, and a table of them."""
-    value = python_of(value)
+    if isinstance(value, torch.jit.ScriptFunction):  # of which torch.export runs the Python function
+        value = getattr(value, "_torchdynamo_inline", None)
     if isinstance(value, staticmethod | classmethod | types.MethodType):
         yield from _unwrapped(value.__func__)
     elif isinstance(value, property):

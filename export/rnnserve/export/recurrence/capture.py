@@ -24,7 +24,6 @@ from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.size_functions import SizeFunctionMode
 from rnnserve.export.recurrence.sparse_weights import dense_weights
 from rnnserve.export.recurrence.zero_states import remove_zero_states
-from rnnserve.export.scripted_functions import run_as_python
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["capture", "frozen", "parameters_of", "prepared"]
@@ -138,7 +137,6 @@ def prepared(module: nn.Module) -> Iterator[None]:
     refill += putting_back(outer_variables(module))
     with (
         intercepted(),
-        run_as_python(capture_session.active),
         capture_session.opened(module),
         torch.no_grad(),
         RecurrentFunctionMode(),
