@@ -7,6 +7,8 @@
     pip install --no-deps --target FOLDER denoiser ur-lstm-torch torchrecurrent neuralfields
     pip install --no-deps --target FOLDER light-recurrent-unit-pytorch einx frozendict torch-einops-utils
     pip install --no-deps --target FOLDER networkx scipy openunmix torchaudio einops loguru hyperpyyaml PyYAML
+    pip install --no-deps --target FOLDER additive-recurrent-unit gsmc-torch pytorch-cqrn torch-dimensions
+    pip install --no-deps --target FOLDER rnn-classifiers resdag pytorch-symbolic
     python -m benchmarks.package_modules FOLDER [NAME …]
 
 prints rows as those of docs/reference/modules.md. Each module is asked with normal values and with zeros,
