@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import UnsupportedModule
-from rnnserve.export.recurrence import plain_sizes
+from rnnserve.export.recurrence.capture import capture
 from support.served_modules import Served, nasty, publication_of
 
 
@@ -127,13 +127,12 @@ def test_other_uses_are_refused(way, exported):
 def captured(monkeypatch):
     """Lengths at which modules were captured whose code had made a number of them."""
     lengths = []
-    capture = plain_sizes.capture
 
     def noting(module, args, *rest, **options):
         lengths.append(args[0].shape[1])
         return capture(module, args, *rest, **options)
 
-    monkeypatch.setattr(plain_sizes, "capture", noting)
+    monkeypatch.setattr("rnnserve.export.recurrence.plain_sizes.capture", noting)
     return lengths
 
 

@@ -13,11 +13,10 @@ most every quarter of a second, and every 8 s where little comes of it.
 
 import logging
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rnnserve.common.allocation import give_back_free_memory
 from rnnserve.common.resident_memory import resident_bytes
-from rnnserve.server.connections.idle_connections import IdleConnections
 
 __all__ = ["Activity", "MemoryGuard"]
 
@@ -57,6 +56,16 @@ class Activity(NamedTuple):
     is_loading: bool
 
 
+class _Idle(Protocol):
+    """Connections that may lie idle (`idle_connections`)."""
+
+    def kept_bytes(self) -> int:
+        """Give the bytes that may be kept for those that are open."""
+
+    def end(self, count: int, /) -> int:
+        """End up to so many of those that lie idle; give their number."""
+
+
 class MemoryGuard:
     """Bounds the memory of the process while it serves.
 
@@ -70,7 +79,7 @@ class MemoryGuard:
         look: Callable[[], Activity],
         end_late: Callable[[int], int],
         note_short: Callable[[bool], None] = lambda _: None,
-        idle: IdleConnections | None = None,
+        idle: _Idle | None = None,
         *,
         soonest: float = _SOONEST,
     ) -> None:

@@ -161,7 +161,7 @@ class ArrivedRequest(abc.ABC):
 class CallHandler(Protocol):
     """What answers the requests, on the lane's thread."""
 
-    def nap_seconds(self, calls: int) -> float:
+    def nap_seconds(self, calls: int, /) -> float:
         """Give the seconds for which the lane's thread, woken, sleeps before it looks for more; 0 for none.
 
         Args:
