@@ -133,6 +133,12 @@ def of_its_batch(self, input):
     return output
 
 
+def drops_weights(self, x):
+    """Weight dropout as AWD-LSTM has it; in evaluation mode it drops nothing."""
+    self.rnn.weight_hh_l0.data = nn.functional.dropout(self.raw, 0.5, self.training).data
+    return self.rnn(x)[0]
+
+
 def quantised_linear():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -231,6 +237,10 @@ PLAIN = {
     "functional, packed": (
         of(lambda _, x: torch.lstm(x[0], torch.tensor([1] * 4), (x, x), [], True, 1, 0.0, False, False)[0]),
         r"torch\.lstm.*PackedSequence",
+    ),
+    "a weight set in the forward": (
+        of(drops_weights, raw=nn.Parameter(torch.randn(16, 4))),
+        r"puts what it computes in the place of a parameter, as weight\.data = … does.*functional_call",
     ),
     "quantised layer": (
         of(plain, quantised_linear),

@@ -207,6 +207,12 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
             "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its "
             f"formula. torch says: {first_line(text)}"
         )
+    if "fake tensor in the exported program constant's list" in text:
+        return UnsupportedModule(
+            f"the module's forward{at} puts what it computes in the place of a parameter, as weight.data = … does, or "
+            "computes within torch.vmap. A capture cannot follow that: compute the weight once, before publishing, or "
+            "pass it to torch.func.functional_call."
+        )
     if "BatchedTensor" in text:
         return UnsupportedModule(
             f"the module calls torch.vmap within a loop over steps{at}, which cannot be captured. Write what it does "
