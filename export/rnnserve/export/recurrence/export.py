@@ -22,7 +22,6 @@ from rnnserve.export.recurrence.loops.functions import functions_exchanged
 from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.plain_sizes import capture_of_plain_sizes, compared_sizes
-from rnnserve.export.recurrence.promoted_types import values_kept_in_promotion
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
@@ -210,7 +209,6 @@ def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str
             registry_kept(),
             decompositions_kept(captured),
             copied_where_undecomposed(),
-            values_kept_in_promotion(),
             divided_by_constants_of(captured),
         ):
             program = torch.onnx.export(
