@@ -72,7 +72,7 @@ def test_the_same_lines_are_measured(tmp_path):
     everything, found = measured(tmp_path, "all", "paused")
     # The program takes another way through its own `if`. torch calls what keeps its tables, its results and its
     # registry, whose own tests are files of `FOLLOWED`.
-    kept = ("decomposition_tables.py", "promoted_types.py", "translation_registry.py", "undecomposed.py")
+    kept = ("decomposition_tables.py", "translation_registry.py", "undecomposed.py")
     for file in ("program.py", *kept):
         del everything[file], found[file]
     assert found == everything
