@@ -98,7 +98,7 @@ def test_new_connections_are_of_the_new_certificate_and_open_ones_go_on(tmp_path
             until(functools.partial(shows, port, certificate))
             taken, refused = counts()
             assert taken == count
-            assert not refused or way == "written"  # one file after the other: on a busy machine that is seen twice
+            assert not refused or way != "linked"  # else one file after the other: a busy machine sees that twice
             with connected(port, trusting) as connection:
                 assert said_back(connection) == said_back(open_before) == b"word"
 
