@@ -72,6 +72,13 @@ class Policy(nn.Module):
         return choice.probs, choice.entropy(), action.mean, action.log_prob(y * 2)
 
 
+@pytest.fixture
+def checking(monkeypatch):
+    """Distributions check by default: torch._dynamo turns that off for the process, where it is asked first."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
+
+
+@pytest.mark.usefixtures("checking")
 def test_checks_of_distributions_are_left_out_and_told(plain):
     with pytest.warns(
         UserWarning, match=r"not check the arguments of distributions \(Categorical, Independent, Normal\)"

@@ -35,7 +35,8 @@ def quick(monkeypatch):
 @contextlib.contextmanager
 def served(repository, rotated, kind):
     files = dict(zip(("tls_certificate", "tls_key", "tls_client_ca"), rotated.files, strict=True))
-    with Server(Settings(repository, "localhost", 0, "cpu", kind, **files)) as server:
+    # One address: of two that "localhost" has, a port that is free at one may be taken at the other.
+    with Server(Settings(repository, "127.0.0.1", 0, "cpu", kind, **files)) as server:
         yield server.port
 
 
