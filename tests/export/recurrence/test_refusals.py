@@ -328,8 +328,7 @@ def test_batch_norm_in_training_mode_is_refused():
         def forward(self, input):
             return self.rnn(self.norm(input.transpose(1, 2)).transpose(1, 2))[0]
 
-    module = Normalised()
-    before = module.norm.running_mean.clone()
+    before = (module := Normalised()).norm.running_mean.clone()
     with pytest.raises(UnsupportedModule, match=r"buffers.*\.eval\(\)"):
         export(module, (torch.randn(3, 4, 3),), (AXES,))
     assert torch.equal(module.norm.running_mean, before)
@@ -347,5 +346,5 @@ def test_what_eager_refuses_at_other_sizes_is_no_reason_to_refuse():
                 raise ValueError("too short")
             return self.rnn(self.convolution(input.transpose(1, 2)).transpose(1, 2))[0]
 
-    program = export(Long().eval(), (torch.randn(3, 6, 3),), (AXES,))
-    assert str(program.model.graph.outputs[0].shape[1]) == "sequence - 2"
+    outputs = export(Long().eval(), (torch.randn(3, 6, 3),), (AXES,)).model.graph.outputs
+    assert str(outputs[0].shape[1]) == "sequence - 2"

@@ -14,7 +14,11 @@ from rnnserve.server.connections.flood_guard import address_of
 from rnnserve.server.sockets.goaway import dismiss
 from rnnserve.server.sockets.listening import connections, peer_of
 
-__all__ = ["IdleConnections"]
+__all__ = ["ANSWER_SECONDS", "IdleConnections"]
+
+ANSWER_SECONDS = 10.0
+"""Seconds beside those of its wait in which a request that has arrived is answered: until then it is in hand, and its
+connection not idle."""
 
 _MUCH = 128 << 10
 """Bytes that a connection has brought since it began, from which it may keep what is worth ending it for."""

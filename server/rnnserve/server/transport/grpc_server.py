@@ -18,7 +18,7 @@ from rnnserve.server.batching.scheduler import Schedulers
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, ByteBudget
 from rnnserve.server.connections.guard_thread import GuardThread
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
-from rnnserve.server.connections.idle_connections import IdleConnections
+from rnnserve.server.connections.idle_connections import ANSWER_SECONDS, IdleConnections
 from rnnserve.server.connections.memory_guard import Activity, MemoryGuard
 from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.counting import places
@@ -60,10 +60,6 @@ _log = logging.getLogger(__name__)
 _ARRIVAL_COPIES, _FEWEST = 4, 2
 """Where memory is short: how often a message may be there while it is received, read and refused; and how many
 are received at once in any case, so that one that does not arrive does not keep the others waiting."""
-
-
-_ANSWER_SECONDS = 10.0
-"""Seconds beside those of its wait in which a request that has arrived is answered: until then it is in hand."""
 
 
 class GrpcServer:
@@ -134,7 +130,7 @@ class GrpcServer:
             IdleConnections(
                 self._port,
                 self._connections_with_state,
-                idle_seconds=settings.max_wait + _ANSWER_SECONDS,
+                idle_seconds=settings.max_wait + ANSWER_SECONDS,
                 can_tell=self._tls is None,
             ),
         )
