@@ -11,7 +11,7 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import Refusal, WaitingLimits
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import QueueFull, ShuttingDown, TooManySequences, TooMuchHeld

@@ -9,7 +9,7 @@ from typing import Self
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table

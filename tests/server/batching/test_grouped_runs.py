@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import Cancelled
 from support.running_sums import Caller, Sums, any_request, assert_as_whole

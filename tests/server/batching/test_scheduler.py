@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.scheduler import Scheduler, Schedulers
+from rnnserve.server.batching.scheduler import Scheduler
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown

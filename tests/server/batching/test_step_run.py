@@ -8,7 +8,7 @@ import pytest
 
 from rnnserve.server.batching import step_run
 from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.boundary.signature import TensorSpec

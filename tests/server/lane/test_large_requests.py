@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, TooManyCalls

@@ -2,24 +2,20 @@
 
 A scheduler has one thread and one model. Requests come from any thread and are answered on the scheduler's own; a slow
 model therefore delays no other. Where a model's requests can be run by steps, they are: one that takes long delays
-others by a few steps. A second scheduler runs those whole that take long and cannot, or have many rows: others wait for
-no run of these.
+others by a few steps.
 """
 
 import threading
-import time
-from collections import Counter
-from collections.abc import Collection
 
 from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun
+from rnnserve.server.batching.step_run import CHUNK_SECONDS, StepRun
 from rnnserve.server.batching.waiting_limits import Refusal, WaitingLimits
 from rnnserve.server.clock import now
-from rnnserve.server.errors import ServeError, ShuttingDown
+from rnnserve.server.errors import ShuttingDown
 
-__all__ = ["Scheduler", "Schedulers"]
+__all__ = ["BATCH_SECONDS", "Scheduler"]
 
 _HANG_SECONDS = 60.0
 """Seconds that a batch may take, whatever its cost, before its run can be taken for hung. Beyond it: with ten times its
@@ -29,7 +25,7 @@ _HANG_FACTOR = 10.0
 """How many times as long as its cost says a batch may take: costs are measured on an idle machine, and a batch
 that fails is run again in halves."""
 
-_BATCH_SECONDS = 0.1
+BATCH_SECONDS = 0.1
 """Seconds of work of a batch that waits for a model, unless one request takes more. With more than that waiting,
 connections take turns, so that one with many heavy requests delays another by one batch and not by all of them. A
 request that takes more by itself is run on another thread than the others: eight for the largest answers, which arrived
@@ -115,7 +111,7 @@ class Scheduler:
                 raise refused.error
             finally:
                 del refused  # the error's traceback has this frame: they would keep each other, and the request
-        if queue.is_crowded or queue.points > cost.points_taking(_BATCH_SECONDS):
+        if queue.is_crowded or queue.points > cost.points_taking(BATCH_SECONDS):
             queue.add_from(pending.connection, pending)
         else:
             queue.add(pending)
@@ -177,7 +173,7 @@ class Scheduler:
                     self._running = [*steps.pending, *batch], now()
                 else:
                     cost, is_padded = self._model.cost, self._model.signature.is_padded
-                    batch = self._queue.take(cost, cost.points_taking(_BATCH_SECONDS), is_padded=is_padded)
+                    batch = self._queue.take(cost, cost.points_taking(BATCH_SECONDS), is_padded=is_padded)
                     self._running, is_whole = (batch, now()), True
             self._run(batch, is_whole=is_whole)
             del batch  # it may hold 16 MB until the next one comes
@@ -206,102 +202,3 @@ class Scheduler:
                 self._running = None
                 if self._queue or self._is_closed:
                     self._changed.notify()
-
-
-class Schedulers:
-    """The schedulers of all models, each made at the first request for it. Any thread may submit.
-
-    A model has up to two: of requests that take long and are run whole, and of the others.
-    """
-
-    def __init__(self, limits: WaitingLimits) -> None:
-        """Start without any.
-
-        Args:
-            limits: Limits of what may wait for each of them.
-        """
-        self._limits = limits
-        self._by_model: dict[tuple[BatchModel, bool], Scheduler] = {}  # and by whether it runs long requests whole
-        self._leaving: list[Scheduler] = []  # of models that serve no more
-        self._lock = threading.Lock()
-        self._is_closed = False
-
-    def submit(self, model: BatchModel, pending: PendingRequest, *, may_run_now: bool = False) -> None:
-        """Put a request into its model's queue.
-
-        Args:
-            model: The model that is asked; compared by identity.
-            pending: The request.
-            may_run_now: Whether it may be run before this returns.
-
-        Raises:
-            QueueFull: If as many requests wait for the model as may.
-            WaitTooLong: If what waits takes longer than it may, or than until the request's deadline.
-            ShuttingDown: If the schedulers have been closed.
-        """
-        is_long, in_steps = model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS, model.in_steps
-        runs_whole = is_long and (in_steps is None or pending.rows > MOST_ROWS)
-        model = model if in_steps is None or runs_whole else in_steps  # with steps of its sequences in the same runs
-        key = model, runs_whole
-        while True:
-            scheduler = self._by_model.get(key)
-            if scheduler is None:
-                with self._lock:
-                    if self._is_closed:
-                        raise ShuttingDown(f"{model.name}: the server is shutting down")
-                    scheduler = self._by_model.get(key)
-                    if scheduler is None:
-                        scheduler = self._by_model[key] = Scheduler(model, self._limits, runs_whole=runs_whole)
-            try:
-                scheduler.submit(pending, may_run_now=may_run_now)
-            except ShuttingDown:
-                if self._by_model.get(key) is scheduler:
-                    raise
-            else:
-                return
-
-    def queued(self) -> Counter[BatchModel]:
-        """How many requests wait, by model."""
-        queued: Counter[BatchModel] = Counter()
-        for (model, _), scheduler in list(self._by_model.items()):
-            queued[model] += scheduler.queued
-        return queued
-
-    def submit_or_refuse(self, model: BatchModel, pending: PendingRequest) -> None:
-        """Put a request into its model's queue, or answer it with what `submit` raises."""
-        try:
-            self.submit(model, pending)
-        except ServeError as error:
-            pending.refuse(error)
-
-    def keep(self, models: Collection[BatchModel]) -> None:
-        """End the threads of all other models, each when it has run what waits for it.
-
-        A request that began with such a model, and is submitted after that, has a thread made for it anew: so this is
-        to be called now and then.
-        """
-        with self._lock:
-            gone = [self._by_model.pop(key) for key in list(self._by_model) if key[0] not in models]
-        self._leaving = [scheduler for scheduler in [*self._leaving, *gone] if not scheduler.close(timeout=0.0)]
-
-    def hung(self) -> list[str]:
-        """Name the models of which a run takes much longer than its cost says."""
-        return [scheduler.name for scheduler in [*self._by_model.values(), *self._leaving] if scheduler.is_hung()]
-
-    def close(self, timeout: float | None = None) -> list[str]:
-        """Accept no more requests, answer those that wait, and end the threads.
-
-        Args:
-            timeout: Seconds that this may take.
-
-        Returns:
-            The names of the models whose threads have not ended.
-        """
-        with self._lock:
-            self._is_closed = True
-        deadline = None if timeout is None else time.monotonic() + timeout
-        return [
-            scheduler.name
-            for scheduler in self._by_model.values()
-            if not scheduler.close(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        ]

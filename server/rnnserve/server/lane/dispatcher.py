@@ -15,7 +15,7 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.lateness import all_in_time
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError

@@ -3,7 +3,7 @@
 import threading
 
 from rnnserve.server.batching.lateness import check_unread
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.connection_turns import ConnectionTurns

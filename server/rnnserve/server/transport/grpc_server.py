@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from rnnserve.server.access.gate import open_gate
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, ByteBudget
 from rnnserve.server.connections.guard_thread import GuardThread
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections

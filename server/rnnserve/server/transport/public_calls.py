@@ -12,7 +12,7 @@ from rnnserve.protos.access_table import INFERENCE, METHODS, Need
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.access.grant import Grant
 from rnnserve.server.batching.lateness import cancelled, check_unread
-from rnnserve.server.batching.scheduler import Schedulers
+from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget, HeldBytes
