@@ -11,8 +11,10 @@ from pathlib import Path
 from benchmarks.errors import BenchmarkError
 from benchmarks.options import names_among
 from benchmarks.run_description import is_machine_busy
-from benchmarks.simulation.calibration import Check, Seconds, calibrate, check
+from benchmarks.simulation.calibration import calibrate
+from benchmarks.simulation.checks import Check, check
 from benchmarks.simulation.cost_model import CostModel, read_cost_model, write_cost_model
+from benchmarks.simulation.servers_on_a_core import Seconds
 from benchmarks.simulation.studies import STUDIES, Setting, Table
 from rnnserve.client.aligned_table import format_aligned_table
 
@@ -80,13 +82,13 @@ def _table_of(found: Sequence[Check]) -> Table:
     rows = [
         [
             f"{one.servers}", f"{one.size[0]} x {one.size[1]}:{one.size[2]}", f"{one.load:.0%}", f"{one.rate:,.0f}",
-            f"{one.pace:.2f}", f"{one.requests:,}", *map(_plain_ms, one.measured),
+            "{:.2f} {:.2f}".format(*one.paces), f"{one.tried}", f"{one.requests:,}", *map(_plain_ms, one.measured),
             " to ".join(map(_plain_ms, one.spread)), *map(_plain_ms, one.simulated), f"{one.error:+.0%}",
         ]
         for one in found
     ]  # fmt: skip
     head = [
-        "servers", "rows x steps", "load", "requests/s", "pace", "measured", "p50 ms", "p99 ms", "of runs",
+        "servers", "rows x steps", "load", "requests/s", "paces", "tries", "measured", "p50 ms", "p99 ms", "of runs",
         "simulated: p50", "p99", "error",
     ]  # fmt: skip
     return Table("real servers that share a core, and simulated ones: loads that nothing was fitted to", head, rows)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.simulation.bottleneck import first_bottleneck
-from benchmarks.simulation.calibration import Size, rate_of, requests_of
 from benchmarks.simulation.cost_model import CostModel
 from benchmarks.simulation.fleet import Fleet, FleetResult, Outage, rollout, simulate
+from benchmarks.simulation.servers_on_a_core import Size
+from benchmarks.simulation.shared_core import rate_of, requests_of
 
 __all__ = ["STUDIES", "Setting", "Table"]
 

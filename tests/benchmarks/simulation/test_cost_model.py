@@ -3,9 +3,10 @@ import pytest
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.simulation.__main__ import main
-from benchmarks.simulation.calibration import _SIZES, rate_of, requests_of
+from benchmarks.simulation.calibration import _SIZES
 from benchmarks.simulation.cost_model import CostModel, MeasuredRun, fit_costs, read_cost_model, write_cost_model
 from benchmarks.simulation.fleet import Fleet, simulate
+from benchmarks.simulation.shared_core import rate_of, requests_of
 
 TRUE = CostModel(80e-6, 2e-6, 0.6e-6, 0.2e-6, 120e-6, 0.01e-6, rows=16, facts={"model": "one"})
 
