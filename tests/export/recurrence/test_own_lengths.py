@@ -129,14 +129,6 @@ class Of(nn.Module):
         return self.way(self, x, lengths)
 
 
-def longest(self, x, lengths):
-    h, outputs = x[:, 0], []
-    for _ in range(int(lengths.max())):
-        h = self.cell(h, h)
-        outputs.append(h)
-    return torch.stack(outputs, 1)
-
-
 def until_all_have_ended(self, x, lengths):
     h, outputs = x[:, 0] * lengths[:, None], []
     while len(outputs) < 8:
@@ -150,7 +142,6 @@ def until_all_have_ended(self, x, lengths):
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        (longest, r"as many steps as the longest row, and needs those of the input: let a loop run over all of them"),
         (until_all_have_ended, r"Values decide its size: give as many steps for all values, and the number"),
     ],
 )

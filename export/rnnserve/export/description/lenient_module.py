@@ -1,5 +1,6 @@
-"""Modules that pack rows in one order only, or cut results to the longest row: run leniently, where that is right."""
+"""Modules that pack rows in one order only, or ask how long the longest row is: run leniently, where that is right."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from rnnserve.export.description.forward_trials import unsorted_lengths
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.lenient_packing import lenient
+from rnnserve.export.recurrence.longest_rows import LongestRowMode
 from rnnserve.export.tensor_shapes import lengths_inputs
 from rnnserve.protos import manifest_pb2
 
@@ -19,17 +21,33 @@ _ROUNDING = 1e-5
 
 
 class LenientModule(nn.Module):
-    """A module whose packing functions take rows in any order, and give the steps of their input."""
+    """A module whose packing functions take rows in any order, and for which the longest row has the input's steps.
 
-    def __init__(self, module: nn.Module) -> None:
+    Args:
+        module: Module in evaluation mode.
+        lengths: Positions of its arguments that are lengths, (batch,), each with that of an argument that has the
+            sequence axis, and the axis's position in it.
+    """
+
+    def __init__(self, module: nn.Module, lengths: Sequence[tuple[int, int, int]]) -> None:
         super().__init__()
         self.module = module
+        self._lengths = tuple(lengths)
         self.eval()
 
     def forward(self, *args: Any) -> Any:  # noqa: ANN401 - what the module takes and gives
         """Run the module."""
-        with intercepted(), lenient():
+        with intercepted(), lenient(), self._longest_rows(args):
             return self.module(*args)
+
+    def asks_in(self, args: Sequence[Any]) -> bool:
+        """Whether the module's code makes a number or a list of lengths, in a call."""
+        with intercepted(), self._longest_rows(args) as mode, contextlib.suppress(Exception):
+            self.module(*args)
+        return mode.asked
+
+    def _longest_rows(self, args: Sequence[Any]) -> LongestRowMode:
+        return LongestRowMode([(args[at], args[like].shape[axis]) for at, like, axis in self._lengths])
 
 
 def made_lenient(
@@ -47,8 +65,8 @@ def made_lenient(
         sizes: The smallest and the largest size of each dynamic axis.
 
     Returns:
-        The module itself, where it takes such rows, or where it gives other results when it is lenient. Results are
-        compared on sorted rows, which the module takes as it is.
+        The module itself, where it takes such rows and asks for no row's length as a number, or where it gives other
+        results when it is lenient. Results are compared on sorted rows, which the module takes as it is, too.
     """
     names = list(lengths_inputs(inputs).values())
     if not names:
@@ -56,17 +74,33 @@ def made_lenient(
     arrays = unsorted_lengths(inputs, sizes)
     full = {**arrays, **{name: np.full_like(arrays[name], arrays[name].max() + 1) for name in names}}
     shapes = _shapes(_results(module, interface, full))
-    if shapes is None or _shapes(_results(module, interface, arrays)) == shapes:
+    if shapes is None:
         return module
-    wrapped = LenientModule(module)
+    wrapped = LenientModule(module, _positions(interface, inputs))
+    is_plain = _shapes(_results(module, interface, arrays)) == shapes
+    if is_plain and not wrapped.asks_in(interface.arguments(arrays)):
+        return module
     if _shapes(_results(wrapped, interface, arrays)) != shapes:
         return module
     ordered = {**arrays, **{name: arrays[name][::-1].copy() for name in names}}
-    for each in (full, ordered):
+    for each in (full, ordered, arrays):
         plain, found = _results(module, interface, each), _results(wrapped, interface, each)
         if plain is not None and (found is None or not all(_agree(plain[name], found[name]) for name in plain)):
             return module
     return wrapped
+
+
+def _positions(interface: ModuleInterface, inputs: Sequence[manifest_pb2.Tensor]) -> list[tuple[int, int, int]]:
+    """Give the lengths among a forward's parameters, each with a parameter that has its axis, and where."""
+    described = {tensor.name: tensor for tensor in inputs}
+    places = {
+        axis.name: (at, number)
+        for at, name in enumerate(interface.parameters)
+        if isinstance(name, str)
+        for number, axis in enumerate(described[name].axes)
+    }
+    lengths = lengths_inputs(inputs)
+    return [(interface.parameters.index(name), *places[axis]) for axis, name in lengths.items() if axis in places]
 
 
 def _results(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> Arrays | None:

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.lenient_packing import is_lenient
+from rnnserve.export.recurrence.longest_rows import RowLengths
 from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = [
@@ -123,6 +124,8 @@ def pack_padded_sequence(
         )
     steps = input.transpose(0, 1) if batch_first else input
     rows = steps.shape[1]
+    if isinstance(lengths, RowLengths):
+        lengths = lengths.tensor
     if not isinstance(lengths, Tensor):
         if not (isinstance(rows, int) and all(isinstance(length, int) for length in lengths)):
             raise UnsupportedModule(

@@ -11,6 +11,7 @@ from rnnserve.export.held_modules import held_modules
 from rnnserve.export.outer_variables import outer_variables
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.longest_rows import longest_row
 from rnnserve.export.recurrence.loops.captured_loop import CapturedLoop
 from rnnserve.export.recurrence.loops.refused import Site
 from rnnserve.export.recurrence.loops.step_index import StepCondition, StepIndex
@@ -82,6 +83,7 @@ def returned(value: Argument) -> Argument:
 
 
 def _range(*bounds: Argument) -> Argument:
+    bounds = tuple(map(_as_size, bounds))
     if not any(isinstance(bound, torch.SymInt | StepIndex) for bound in bounds):
         return range(*bounds)
     start, stop, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
@@ -129,7 +131,14 @@ def _tuple(*items: Argument) -> Argument:
     return StepList([given]) if isinstance(given, Steps) else tuple(given)
 
 
+def _as_size(value: Argument) -> Argument:
+    """Give the number of steps for what stands for the longest row's."""
+    steps = longest_row(value)
+    return value if steps is None else steps
+
+
 def _int(*value: Argument, **named: Argument) -> Argument:
+    value = tuple(map(_as_size, value))
     if value and isinstance(value[0], torch.SymInt):
         return capture_session.number_of(value[0])
     if len(value) == 1 and isinstance(value[0], StepIndex):

@@ -1,0 +1,235 @@
+"""The number of steps of the longest row, `int(lengths.max())`, taken for the number of steps of the input.
+
+Many modules ask for it: to cut their input to it, to make a mask of as many steps, to run as many steps of a loop. It
+depends on values, so that no exported program can have it as a size. In the context of a `LongestRowMode` such code
+gets the size of the sequence axis instead, which is the same wherever one row is as long as the axis. A request may
+have more steps than its longest row: then results have its steps, as with `lenient_packing`.
+
+What is computed of lengths and masks, by operators that keep the longest row the longest, is followed.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, Self
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence import capture_session
+from rnnserve.export.recurrence.argument_types import Argument, Arguments
+
+__all__ = ["LongestRowMode", "RowLengths", "longest_row"]
+
+_KEEPING: Final = {
+    *(Tensor.to, Tensor.type, Tensor.long, Tensor.int, Tensor.float, Tensor.cpu, Tensor.clone, Tensor.detach),
+    *(Tensor.contiguous, Tensor.reshape, Tensor.view, Tensor.flatten, Tensor.squeeze, Tensor.unsqueeze),
+    *(Tensor.type_as, Tensor.index_select, Tensor.expand, Tensor.clamp, Tensor.t, Tensor.transpose, Tensor.bool),
+    *(Tensor.sum, Tensor.count_nonzero, Tensor.logical_not, Tensor.__invert__),
+    *(torch.clone, torch.detach, torch.reshape, torch.flatten, torch.squeeze, torch.unsqueeze, torch.index_select),
+    *(torch.clamp, torch.sum, torch.count_nonzero, torch.logical_not, torch.as_tensor, torch.transpose),
+}
+"""What gives lengths of lengths, masks of masks, and lengths of masks, of the same number of steps."""
+
+_COMPARING: Final = {
+    *(Tensor.lt, Tensor.le, Tensor.gt, Tensor.ge, Tensor.ne, Tensor.eq, Tensor.masked_fill, Tensor.where),
+    *(torch.lt, torch.le, torch.gt, torch.ge, torch.ne, torch.eq, torch.masked_fill, torch.where),
+}
+"""What gives masks of lengths, or of ids that a mask has made, whichever argument these are."""
+
+_SORTING: Final = {torch.sort, Tensor.sort, torch.topk, Tensor.topk}
+_LARGEST: Final = {torch.max, Tensor.max, torch.amax, Tensor.amax}
+_NUMBERS: Final = {Tensor.__int__, Tensor.__index__}
+_LISTS: Final = {Tensor.tolist, Tensor.numpy}
+_TOLIST: Final = FakeTensor.tolist
+_FACTORIES: Final = {torch.arange, torch.zeros, torch.ones, torch.full, torch.empty, torch.linspace}
+
+_ARITHMETIC: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
+    **dict.fromkeys((Tensor.add, torch.add, Tensor.__radd__), operator.add),
+    **dict.fromkeys((Tensor.sub, torch.sub), operator.sub),
+    **dict.fromkeys((Tensor.mul, torch.mul, Tensor.__rmul__), operator.mul),
+    **dict.fromkeys((Tensor.floor_divide, torch.floor_divide, Tensor.__floordiv__), operator.floordiv),
+    Tensor.__rsub__: lambda one, other: other - one,
+}
+"""Arithmetic with a number, which is done with the number of steps, too."""
+
+_COMPARISONS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
+    Tensor.lt: operator.lt,
+    Tensor.le: operator.le,
+    Tensor.gt: operator.gt,
+    Tensor.ge: operator.ge,
+    Tensor.eq: operator.eq,
+    Tensor.ne: operator.ne,
+}
+
+
+class RowLengths:
+    """What `lengths.tolist()` gives in a capture: to be handed to functions that take lengths, not to be read.
+
+    Attributes:
+        tensor: (batch,) of integers.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise UnsupportedModule(
+            "the module's code reads the lengths of rows as numbers, one by one, from a list or an array of them "
+            "(.tolist(), .numpy()): an exported program would have those of the sample, for as many rows. Compute with "
+            "the tensor: a mask, torch.arange(x.size(1)) < lengths.unsqueeze(1), or pack_padded_sequence."
+        )
+
+    __iter__ = __getitem__ = __len__ = __array__ = _refuse
+
+
+class LongestRowMode(TorchFunctionMode):
+    """Gives the number of steps where code of this thread asks for that of the longest row.
+
+    Args:
+        lengths: Tensors (batch,), each with the number of steps of its sequence axis.
+
+    Attributes:
+        asked: Whether code has asked for one.
+    """
+
+    def __init__(self, lengths: Sequence[tuple[Tensor, int | torch.SymInt]]) -> None:
+        super().__init__()
+        self.asked = False
+        self._steps = {id(tensor): (tensor, steps) for tensor, steps in lengths}  # they stay, so that ids are theirs
+        self._longest: dict[int, tuple[Tensor, int | torch.SymInt]] = {}
+
+    def __enter__(self) -> Self:
+        """Begin; a capture's tensors have a `tolist` of their own, which reads each value."""
+        FakeTensor.tolist = _tolist  # type: ignore[method-assign,assignment]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:  # noqa: ANN401 - as Python calls it
+        """End."""
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        if _innermost() is None:
+            FakeTensor.tolist = _TOLIST  # type: ignore[method-assign]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
+    ) -> Argument:
+        """Run `func`, with the number of steps in the place of the longest row's."""
+        del types
+        kwargs = kwargs or {}
+        first = args[0] if args and isinstance(args[0], Tensor) else None
+        longest = self._longest.get(id(first))
+        if longest is not None and func not in _FACTORIES:
+            found = self._of_longest(func, longest[1], args, kwargs)
+            if found is not NotImplemented:
+                return found
+            return func(first, *self._replaced(args[1:]), **self._replaced(kwargs))
+        args, kwargs = (self._replaced(args), self._replaced(kwargs)) if self._longest else (args, kwargs)
+        # An index, or what is added to something else, does not make it lengths.
+        given = args[:3] if func in _COMPARING else args[:1]
+        steps = next((self._steps[id(each)][1] for each in given if id(each) in self._steps), None)
+        return func(*args, **kwargs) if steps is None else self._of_lengths(func, steps, args, kwargs)
+
+    def steps_of(self, longest: Tensor) -> int | torch.SymInt | None:
+        """Give the number of steps that a tensor made here stands for; None for any other tensor."""
+        return self._longest.get(id(longest), (longest, None))[1]
+
+    def listed(self, tensor: FakeTensor) -> Any:  # noqa: ANN401
+        """Give what stands for the list of a tensor's values, if it is of lengths."""
+        return RowLengths(tensor) if tensor.dim() == 1 and id(tensor) in self._steps else _TOLIST(tensor)
+
+    def _of_longest(
+        self, func: Callable[..., Any], steps: Argument, args: Arguments, kwargs: Mapping[str, Any]
+    ) -> Argument:
+        """Compute with the longest row's number of steps; NotImplemented where that is no arithmetic."""
+        if func is Tensor.item:
+            return steps
+        if func in _NUMBERS:
+            if isinstance(steps, torch.SymInt):  # Python takes no symbol here; where it can, `int` is rewritten
+                raise UnsupportedModule(
+                    "the module's code makes a plain number of the longest row's length, int(lengths.max()), in a "
+                    "function whose source cannot be read: write lengths.max().item(), or x.size(1)"
+                )
+            return steps
+        others = [self.steps_of(each) if isinstance(each, Tensor) else each for each in args[1:]]
+        if len(others) == 1 and isinstance(others[0], int | torch.SymInt):
+            if func in _COMPARISONS:
+                return _COMPARISONS[func](steps, others[0])
+            if (compute := _arithmetic(func, kwargs)) is not None:
+                return self._standing_for(args[0], compute(steps, others[0]))
+        if func in _KEEPING and isinstance(kept := func(*args, **kwargs), Tensor):
+            self._longest[id(kept)] = kept, steps
+            return kept
+        return NotImplemented
+
+    def _of_lengths(
+        self, func: Callable[..., Any], steps: Argument, args: Arguments, kwargs: Mapping[str, Any]
+    ) -> Argument:
+        """Run a function on lengths, or on a mask."""
+        of = args[0]
+        if func in _LARGEST and (len(args) == 1 or of.dim() == 1) and not isinstance(of, bool):
+            found = func(*args, **kwargs)
+            self.asked = True
+            if isinstance(found, Tensor):
+                return self._standing_for(of, steps)
+            return torch.return_types.max((self._standing_for(of, steps), found[1]))
+        if func is Tensor.__getitem__ and of.dim() == 1 and type(args[1]) is int and args[1] == 0:
+            self.asked = True  # of rows that are sorted by their lengths
+            return self._standing_for(of, steps)
+        if func in _LISTS and of.dim() == 1:
+            self.asked = True
+            return RowLengths(of) if capture_session.active() else func(*args, **kwargs)
+        found = func(*args, **kwargs)
+        if func in _SORTING:
+            self._steps[id(found[0])] = found[0], steps
+        elif isinstance(found, Tensor) and found.dim():
+            if func in _KEEPING or func in _COMPARING or func is Tensor.__getitem__:
+                self._steps[id(found)] = found, steps
+            elif len(args) == 2 and isinstance(args[1], int) and (compute := _arithmetic(func, kwargs)) is not None:
+                self._steps[id(found)] = found, compute(steps, args[1])
+        return found
+
+    def _standing_for(self, lengths: Tensor, steps: Argument) -> Tensor:
+        """Make the tensor () that stands for a number of steps."""
+        made = torch.full((), steps, dtype=lengths.dtype, device=lengths.device)
+        self._longest[id(made)] = made, steps
+        return made
+
+    def _replaced(self, arguments: Argument) -> Argument:
+        return tree_map(self._number, arguments)
+
+    def _number(self, value: Argument) -> Argument:
+        if isinstance(value, slice):
+            return slice(*map(self._number, (value.start, value.stop, value.step)))
+        steps = self._longest.get(id(value))
+        return value if steps is None else steps[1]
+
+
+def _arithmetic(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[[Any, Any], Any] | None:
+    """Give what a function does with a number; None where that is no arithmetic of integers."""
+    if func in (torch.div, Tensor.div):
+        return operator.floordiv if kwargs == {"rounding_mode": "floor"} else None
+    return None if kwargs else _ARITHMETIC.get(func)
+
+
+def _innermost() -> LongestRowMode | None:
+    """Give this thread's innermost mode."""
+    modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # noqa: SLF001
+    return next((each for each in reversed(modes) if isinstance(each, LongestRowMode)), None)
+
+
+def _tolist(tensor: FakeTensor) -> Any:  # noqa: ANN401 - a list, or what stands for one
+    """Do what `tolist` does, in the thread that captures as its mode says."""
+    mode = _innermost()
+    return _TOLIST(tensor) if mode is None else mode.listed(tensor)
+
+
+def longest_row(value: Argument) -> int | torch.SymInt | None:
+    """Give the number of steps that a tensor stands for in this thread's innermost mode; None for anything else."""
+    if not isinstance(value, Tensor):
+        return None
+    mode = _innermost()
+    return None if mode is None else mode.steps_of(value)
