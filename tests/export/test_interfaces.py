@@ -14,7 +14,10 @@ from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.server.testing import serve
 from support.interface_modules import ARGUMENTS, PACKED
 
-NAMES = ("mask", "mask_of_padding", "padded_ids", "relative", "constants", "dict", "sorted", "sorted_and_trimmed")
+NAMES = (
+    *("mask", "mask_of_padding", "padded_ids", "relative", "constants", "dict", "highway"),
+    *("sorted", "sorted_and_trimmed", "sorted_and_rebuilt"),
+)
 """One of each way; the rest differ in what `MadeArguments` is called with."""
 
 SERVED = {name: (ARGUMENTS | PACKED)[name] for name in NAMES}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Integers, Lengths, Mask, Publication
 
@@ -143,6 +143,21 @@ class GivesNone(Layer):
         return {"loss": labels, "last": self.last(x, lengths)}
 
 
+class Highway(Layer):
+    """Layers that are stacked by hand, each with a way around it, computed on the values of packed sequences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second, self.gate, self.around = nn.GRU(4, 4), nn.Linear(3, 4), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        steps = self.gru(packed)[0].data
+        steps = steps + torch.sigmoid(self.gate(packed.data)) * self.around(packed.data)
+        packed = PackedSequence(steps, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+        return self.second(packed)[1][0]
+
+
 class Sorted(Layer):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         return self.gru(pack_padded_sequence(x, lengths, batch_first=True))[1][0]
@@ -160,6 +175,19 @@ class SortedAndTrimmed(Layer):
         steps, again = pad_packed_sequence(self.second(packed)[0], batch_first=True)
         last = (again - 1)[:, None, None].expand(-1, 1, steps.shape[2])
         return steps.gather(1, last)[:, 0]
+
+
+class SortedAndRebuilt(Layer):
+    """Computes on the values of packed rows, and loses the order of rows, since they are sorted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map, self.second = nn.Linear(4, 4), nn.GRU(4, 4)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = self.gru(pack_padded_sequence(x, lengths, batch_first=True))[0]
+        packed = PackedSequence(torch.tanh(self.map(packed.data)), packed.batch_sizes)
+        return self.second(packed)[1][0]
 
 
 class Trimmed(Layer):
@@ -226,6 +254,7 @@ ARGUMENTS: dict[str, Interface] = {
         TakesTypedDict, described(batch={"x": X, "mask": Mask()}), lambda m, x, n: m({"x": x, "mask": inside(x, n)})
     ),
     "named_tuple": Interface(TakesNamedTuple, described(batch={"x": X, "lengths": L}), lambda m, x, n: m(Named(x, n))),
+    "highway": Interface(Highway, described(x=X, lengths=L), lambda m, x, n: m(x, n)),
     "none_among_outputs": Interface(GivesNone, described(x=X, lengths=L), lambda m, x, n: m(x, n)["last"]),
 }
 
@@ -239,5 +268,6 @@ def by_row(module: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
 PACKED: dict[str, Interface] = {
     "sorted": Interface(Sorted, described(x=X, lengths=L), by_row),
     "sorted_and_trimmed": Interface(SortedAndTrimmed, described(x=X, lengths=L), by_row),
+    "sorted_and_rebuilt": Interface(SortedAndRebuilt, described(x=X, lengths=L), by_row),
 }
 """Modules that pack rows in one order only, or cut them."""

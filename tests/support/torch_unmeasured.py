@@ -49,6 +49,8 @@ _SHAPES = (
     ("layer_operators", "_rnn"),
     ("layer_operators", "_gru"),
     ("layer_operators", "_lstm"),
+    ("packed_values", "_data"),
+    ("packed_values", "_fill"),
     ("trim_operator", "_trim"),
 )
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 from torch.nn.utils.rnn import (
-    PackedSequence,
     pack_padded_sequence,
     pack_sequence,
     pad_packed_sequence,
@@ -64,18 +63,6 @@ def cell_in_a_loop(self, input):
 
 def of_one_batch(self, input):
     return self.rnn(input)[0] + self.offsets
-
-
-def refilled(self, input, lengths):
-    packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
-    packed = PackedSequence(packed.data * 2, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-    return self.rnn(packed)[1][0]
-
-
-def unpacked(self, input, lengths):
-    packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
-    data, *_ = packed
-    return data
 
 
 def remembers(self, input):
@@ -269,8 +256,6 @@ LENGTHS = {
     ),
     "lengths of floats": (with_lengths(lambda x, n: pack_padded_sequence(x, n.float(), True)), r"dtype torch\.float32"),
     "pack_sequence": (with_lengths(lambda x, _: pack_sequence([x[0], x[1]])), r"pack_sequence.*constants of the file"),
-    "fields rebuilt": (refilled, r"`data` of a PackedSequence"),
-    "fields unpacked": (unpacked, r"`fields` of a PackedSequence"),
     "unpack_sequence": (
         lambda self, x, n: unpack_sequence(self.rnn(pack_padded_sequence(x, n, True, False))[0]),
         r"unpack_sequence",

@@ -10,6 +10,7 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from rnnserve.export.operators import MayBeEmpty
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.packed_values import DATA
 from rnnserve.export.recurrence.size_probing import Limits, symbols_of
 from rnnserve.export.recurrence.trim_operator import TRIM
 
@@ -22,7 +23,8 @@ def sizes_that_may_be_empty(
     """Look at every size of a program.
 
     That an axis has values is for torch a condition, as `x.amax(1)` makes one, which no graph checks. So only this is
-    taken for granted: an axis of a request is as long as the module takes, and rows are trimmed to one step or more.
+    taken for granted: an axis of a request is as long as the module takes, and rows are trimmed to one step or more,
+    so that packed ones have values.
 
     Args:
         captured: The program.
@@ -41,7 +43,7 @@ def sizes_that_may_be_empty(
             if isinstance(tensor, torch.Tensor):
                 sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # SymInt
                 expressions |= {str(size.node): size.node.expr for size in sizes}
-                if node.target is TRIM:
+                if node.target in (TRIM, DATA):
                     least.setdefault(str(sizes[0].node), 1)
     known = {name: _least(expression, least) for name, expression in expressions.items()}
     if all(size > 0 for size in known.values()):

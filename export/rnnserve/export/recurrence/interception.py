@@ -21,6 +21,7 @@ from torch.nn.utils import rnn
 
 from rnnserve.export.recurrence import capture_session, embedding_bags, lenient_packing, packing, recurrent_modules
 from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.padded_sequence import packed_fields
 
 __all__ = ["LOCK", "intercepted", "route"]
 
@@ -60,6 +61,14 @@ def _pad(
     from rnnserve.export.recurrence.interception import route
 
     return route("pad_packed_sequence", sequence, batch_first, padding_value, total_length)
+
+
+def _fields(
+    data: Argument, batch_sizes: Argument = None, sorted_indices: Argument = None, unsorted_indices: Argument = None
+) -> Argument:
+    from rnnserve.export.recurrence.interception import route
+
+    return route("packed_fields", data, batch_sizes, sorted_indices, unsorted_indices)
 
 
 def _pack_list(sequences: Argument, enforce_sorted: bool = True) -> Argument:
@@ -137,6 +146,12 @@ _EXCHANGES = {
         rnn.pack_padded_sequence, _pack, packing.pack_padded_sequence, lenient_packing.pack
     ),
     "pad_packed_sequence": _Exchange(rnn.pad_packed_sequence, _pad, packing.pad_packed_sequence, lenient_packing.pad),
+    "packed_fields": _Exchange(
+        rnn._packed_sequence_init_args,  # noqa: SLF001 - what the constructor of PackedSequence calls
+        _fields,
+        packed_fields,
+        lenient_packing.fields,
+    ),
     "pack_sequence": _Exchange(rnn.pack_sequence, _pack_list, packing.pack_sequence),
     "unpack_sequence": _Exchange(rnn.unpack_sequence, _unpack_list, packing.unpack_sequence),
     "embedding_bag": _Exchange(nn.functional.embedding_bag, _bag, embedding_bags.embedding_bag),

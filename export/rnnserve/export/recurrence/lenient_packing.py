@@ -3,7 +3,8 @@
 `pack_padded_sequence` refuses rows that are not sorted by length, unless it is told to sort them; the rows of a request
 come in any order. `pad_packed_sequence` cuts its result to the longest row, unless it is told the number of steps; a
 request may have more steps than its longest row. In a lenient context rows are sorted, and results have the steps of
-what was packed: both as if the module had said so.
+what was packed: both as if the module had said so. A `PackedSequence` that such a module makes of other values and the
+same `batch_sizes` has rows in the same order.
 """
 
 import contextlib
@@ -16,10 +17,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.recurrence.argument_types import Argument
 
-__all__ = ["is_lenient", "lenient", "pack", "pad"]
+__all__ = ["fields", "is_lenient", "lenient", "pack", "pad"]
 
 _STEPS = "_rnnserve_steps"
 """The attribute of `batch_sizes` that holds the number of steps; recurrent layers pass that tensor on."""
+
+_INDICES = "_rnnserve_indices"
+"""The attribute of `batch_sizes` that holds how rows were sorted, where the module says that they are sorted."""
 
 _thread = threading.local()
 
@@ -41,10 +45,25 @@ def lenient() -> Iterator[None]:
 
 def pack(original: Any, input: Tensor, lengths: Argument, batch_first: bool, enforce_sorted: bool) -> PackedSequence:  # noqa: ANN401
     """Pack rows in any order, by torch's own function."""
-    del enforce_sorted
     packed: PackedSequence = original(input, lengths, batch_first, False)
     setattr(packed.batch_sizes, _STEPS, input.shape[1 if batch_first else 0])
+    if enforce_sorted:
+        setattr(packed.batch_sizes, _INDICES, (packed.sorted_indices, packed.unsorted_indices))
     return packed
+
+
+def fields(
+    original: Any,  # noqa: ANN401 - torch's function
+    data: Any,  # noqa: ANN401 - as torch has it
+    batch_sizes: Tensor | None,
+    sorted_indices: Tensor | None,
+    unsorted_indices: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Give the fields of a `PackedSequence`, by torch's own function; rows that were sorted here keep their order."""
+    data, sizes, *indices = original(data, batch_sizes, sorted_indices, unsorted_indices)
+    if all(each is None for each in indices):
+        indices = getattr(sizes, _INDICES, indices)
+    return data, sizes, *indices
 
 
 def pad(

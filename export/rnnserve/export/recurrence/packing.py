@@ -5,8 +5,7 @@ the padded tensor and the lengths instead, and give zeros after each row's lengt
 and `pad_packed_sequence` returns what eager returns: trimmed to the longest row, or padded to `total_length`.
 """
 
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -17,87 +16,16 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument
 from rnnserve.export.recurrence.lenient_packing import is_lenient
 from rnnserve.export.recurrence.longest_rows import RowLengths
+from rnnserve.export.recurrence.padded_sequence import PaddedSequence, set_after_lengths
 from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = [
-    "PaddedSequence",
     "pack_padded_sequence",
     "pack_sequence",
     "pad_packed_sequence",
     "unpack_sequence",
     "unpad_sequence",
 ]
-
-
-class PaddedSequence(PackedSequence):
-    """Stands for a `PackedSequence` in a captured module.
-
-    Attributes:
-        steps: (sequence, batch, …), padded; rows in the order of the input.
-        row_lengths: (batch,) int64.
-        zero_padded: Whether `steps` is known to be zero after each row's length, as ONNX's results are.
-    """
-
-    steps: Tensor
-    row_lengths: Tensor
-    zero_padded: bool
-
-    def __new__(cls, steps: Tensor, row_lengths: Tensor, *, zero_padded: bool) -> "PaddedSequence":
-        """Hold the padded values and the lengths; the four fields of a `PackedSequence` are refused."""
-        packed = tuple.__new__(cls, (None, None, None, None))
-        packed.steps, packed.row_lengths, packed.zero_padded = steps, row_lengths, zero_padded
-        return packed
-
-    def to(self, *args: Argument, **kwargs: Argument) -> "PaddedSequence":
-        """Convert the values, as `PackedSequence.to` does."""
-        return PaddedSequence(self.steps.to(*args, **kwargs), self.row_lengths, zero_padded=self.zero_padded)
-
-    def cpu(self, *args: Argument, **kwargs: Argument) -> "PaddedSequence":
-        """Move the values, as `PackedSequence.cpu` does."""
-        return PaddedSequence(self.steps.cpu(*args, **kwargs), self.row_lengths, zero_padded=self.zero_padded)
-
-    @property
-    def is_cuda(self) -> bool:
-        """Whether the values are on a CUDA device."""
-        return self.steps.is_cuda
-
-    @property
-    def data(self) -> NoReturn:
-        """Refuse: see `_refuse_fields`."""
-        _refuse_fields("data")
-
-    @property
-    def batch_sizes(self) -> NoReturn:
-        """Refuse: see `_refuse_fields`."""
-        _refuse_fields("batch_sizes")
-
-    @property
-    def sorted_indices(self) -> NoReturn:
-        """Refuse: see `_refuse_fields`."""
-        _refuse_fields("sorted_indices")
-
-    @property
-    def unsorted_indices(self) -> NoReturn:
-        """Refuse: see `_refuse_fields`."""
-        _refuse_fields("unsorted_indices")
-
-    def __iter__(self) -> Iterator[Any]:
-        _refuse_fields("fields")
-
-    def __getitem__(self, key: Argument) -> NoReturn:
-        _refuse_fields(f"[{key!r}]")
-
-    def _replace(self, **kwargs: Argument) -> NoReturn:
-        _refuse_fields(", ".join(kwargs))
-
-
-def _refuse_fields(name: str) -> NoReturn:
-    raise UnsupportedModule(
-        f"the module reads `{name}` of a PackedSequence. Packed values are sorted and ragged, which ONNX has no form "
-        "for; an exported module may only hand a packed sequence to recurrent modules and to pad_packed_sequence. "
-        "Work on the padded tensor instead: (batch, sequence, features) before pack_padded_sequence or after "
-        "pad_packed_sequence."
-    )
 
 
 def pack_padded_sequence(
@@ -111,12 +39,12 @@ def pack_padded_sequence(
             file, which is only right where the batch has a fixed size.
         batch_first: Order of the axes, as in PyTorch.
         enforce_sorted: Eager refuses unsorted lengths where it is True. An export has no values to check, and rows keep
-            their order in either case, so the exported module takes any order.
+            their order in either case, so the exported module takes any order. Where it is True, a `PackedSequence` of
+            other values needs no indices, as in eager.
 
     Raises:
         UnsupportedModule: If lengths are constants although the batch is dynamic, or have the wrong rank or dtype.
     """
-    del enforce_sorted
     if input.dim() < 2:
         raise UnsupportedModule(
             f"pack_padded_sequence got an input of {input.dim()} axes; expected (batch, sequence, ...) or, without "
@@ -154,7 +82,7 @@ def pack_padded_sequence(
         )
     # A cast to the same type would be an operator of the captured program.
     lengths = lengths if lengths.dtype == torch.int64 else lengths.to(torch.int64)
-    return PaddedSequence(steps, lengths, zero_padded=False)
+    return PaddedSequence(steps, lengths, zero_padded=False, is_sorted=enforce_sorted)
 
 
 def pad_packed_sequence(
@@ -163,7 +91,7 @@ def pad_packed_sequence(
     """Return the padded tensor and its lengths, of the size and with the padding of eager.
 
     Args:
-        sequence: Result of `pack_padded_sequence` or of a recurrent module.
+        sequence: Result of `pack_padded_sequence` or of a recurrent module, or made of values computed of such a one's.
         batch_first: Order of the axes, as in PyTorch.
         padding_value: The value after each row's length.
         total_length: The size of the sequence axis; None is the longest length, known at run time only, and in a
@@ -174,23 +102,21 @@ def pad_packed_sequence(
         (batch, sequence, …) where `batch_first`, else (sequence, batch, …); and the lengths, (batch,) int64.
 
     Raises:
-        UnsupportedModule: If the sequence was packed outside the module's forward.
+        UnsupportedModule: If the sequence was packed outside the module's forward, or its indices are lost.
     """
-    if not isinstance(sequence, PaddedSequence):
+    packed = PaddedSequence.of(sequence)
+    if packed is None:
         raise UnsupportedModule(
             f"pad_packed_sequence got a {type(sequence).__name__} that was not made by pack_padded_sequence within the "
             "module's forward; build it there, from the padded tensor and its lengths"
         )
-    steps, lengths = sequence.steps, sequence.row_lengths
+    steps, lengths = packed.steps, packed.row_lengths
     if total_length is not None and not statically_known_true(total_length == steps.shape[0]):
         # Pad by total_length, then cut to it: right whether it is longer or shorter than the steps.
         padding = [0, 0] * (steps.dim() - 1) + [0, total_length]
         steps = torch.nn.functional.pad(steps, padding)[:total_length]
-    if padding_value != 0 or not sequence.zero_padded:
-        steps_so_far = torch.arange(steps.shape[0], device=steps.device)
-        inside = steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
-        inside = inside.reshape(inside.shape + (1,) * (steps.dim() - 2))
-        steps = torch.where(inside, steps, torch.full((), padding_value, dtype=steps.dtype, device=steps.device))
+    if padding_value != 0 or not packed.zero_padded:
+        steps = set_after_lengths(steps, lengths, padding_value)
     if total_length is None and not is_lenient():
         steps = TRIM(steps, lengths)
     return (steps.transpose(0, 1) if batch_first else steps), lengths

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session, layer_operators
 from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.packing import PaddedSequence
+from rnnserve.export.recurrence.padded_sequence import PaddedSequence
 from rnnserve.export.recurrence.projections import projected_lstm
 
 __all__ = ["LayerStack", "forward", "refuse_dtype", "run"]
@@ -109,9 +109,9 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
     """
     name = capture_session.current().name(module)
     _refuse_settings(module, name)
-    lengths: Tensor | None = None
-    if isinstance(input, PaddedSequence):
-        steps, lengths = input.steps, input.row_lengths
+    packed = PaddedSequence.of(input) if isinstance(input, PackedSequence) else None
+    if packed is not None:
+        steps = packed.steps
     elif isinstance(input, PackedSequence):
         raise UnsupportedModule(
             f"{name} got a PackedSequence that was not made by pack_padded_sequence within the module's forward. Let "
@@ -125,9 +125,10 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
     stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional, module.proj_size > 0)
     # getattr instead of _flat_weights: parametrisations compute the weight when it is read, as in eager.
     weights = [getattr(module, weight) for weight in module._flat_weights_names]  # noqa: SLF001
+    lengths = None if packed is None else packed.row_lengths
     output, *finals = run(stack, steps, lengths, h_0, c_0, weights)
-    if lengths is not None:
-        result: Any = PaddedSequence(output, lengths, zero_padded=True)
+    if packed is not None:
+        result: Any = packed.with_steps(output, zero_padded=True)
     else:
         result = output.transpose(0, 1) if module.batch_first else output
     return result, tuple(finals) if module.mode == "LSTM" else finals[0]

@@ -14,6 +14,7 @@ from torch.export.graph_signature import InputKind
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.outer_variables import OuterLabel
+from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
@@ -217,6 +218,16 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
         return UnsupportedModule(
             f"the module calls torch.vmap within a loop over steps{at}, which cannot be captured. Write what it does "
             "with one axis more: torch.einsum, torch.bmm or broadcasting."
+        )
+    if "PackedOrder'> in output" in text:
+        return UnsupportedModule(
+            "forward returns a PackedSequence, or a field of one; return pad_packed_sequence of it instead"
+        )
+    if capture_session.counts_packed() & getattr(getattr(error, "cond", None), "free_symbols", set()):
+        return UnsupportedModule(
+            f"the module's code depends on the number of values in `data` of a PackedSequence{at}. An exported module "
+            "has another number of them, those of all steps with padding. Work on the padded tensor instead, (batch, "
+            "sequence, features), and on its lengths."
         )
     if type(error).__name__ == "GuardOnDataDependentSymNode" or "data-dependent" in text:
         return DependsOnValues(

@@ -16,6 +16,7 @@ import onnx
 from onnxscript import opset20 as op
 
 from rnnserve.export.recurrence import layer_operators
+from rnnserve.export.recurrence.packed_values import DATA, FILL, translate_data, translate_fill
 from rnnserve.export.recurrence.trim_operator import TRIM, translate_trim
 
 __all__ = ["TRANSLATIONS"]
@@ -119,4 +120,6 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     layer_operators.GRU: _gru,
     layer_operators.LSTM: _lstm,
     TRIM: translate_trim,
+    DATA: translate_data,
+    FILL: translate_fill,
 }

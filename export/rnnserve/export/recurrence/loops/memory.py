@@ -285,7 +285,7 @@ class Memory:
         is_record = (dataclasses.is_dataclass(value) and not isinstance(value, type)) or is_object(value)
         if not is_record and not isinstance(value, list | tuple | dict | set | collections.deque):
             return
-        if id(value) in self._seen or isinstance(value, PackedSequence):  # a tuple that is never read in a capture
+        if id(value) in self._seen or isinstance(value, PackedSequence):  # to read its fields is an operation
             return
         self._seen.add(id(value))
         if is_record:

@@ -1,0 +1,558 @@
+"""What modules do with the values of packed sequences: exported where each is computed with by itself, else refused."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from rnnserve.export import UnsupportedModule, export_onnx
+
+AXES = ({0: "batch", 1: "sequence"}, {0: "batch"})
+SAMPLE = (torch.randn(3, 4, 3), torch.tensor([4, 2, 1]))
+SORTED = ([1], [6], [9, 9, 5, 2, 1], [3, 3, 3], [13, 1])
+
+RIGHT, OF_SORTED, REFUSED = {}, {}, {}
+
+
+def right(way):
+    RIGHT[way.__name__] = way
+    return way
+
+
+def of_sorted(way):
+    OF_SORTED[way.__name__] = way
+    return way
+
+
+def refused(message):
+    def add(way):
+        REFUSED[way.__name__] = way, message
+        return way
+
+    return add
+
+
+class Packs(nn.Module):
+    def __init__(self, way, enforce_sorted=False):
+        super().__init__()
+        self.way, self.enforce_sorted = way, enforce_sorted
+        self.rnn, self.lstm = nn.GRU(3, 4), nn.LSTM(4, 4, bidirectional=True)
+        self.linear, self.gate, self.head = nn.Linear(3, 3), nn.Linear(3, 4), nn.Linear(4, 5)
+        self.embedding, self.norm, self.layer = nn.Embedding(7, 3), nn.BatchNorm1d(3), nn.LayerNorm(4)
+        self.convolution, self.prelu, self.dropout = nn.Conv1d(1, 2, 2), nn.PReLU(3), nn.Dropout(0.5)
+        with torch.no_grad():
+            self.norm.running_mean.uniform_()
+            self.norm.running_var.uniform_(0.5, 2.0)
+
+    def forward(self, x, lengths):
+        return self.way(self, x, lengths)
+
+    def pack(self, x, lengths):
+        return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=self.enforce_sorted)
+
+
+def pad(packed, **options):
+    return pad_packed_sequence(packed, batch_first=True, **options)[0]
+
+
+def of(packed, data):
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+
+
+@right
+def linear_before_the_layer(self, x, n):
+    packed = self.pack(x, n)
+    output, h_n = self.rnn(of(packed, self.linear(packed.data)))
+    return pad(output), h_n
+
+
+@right
+def linear_after_the_layer(self, x, n):
+    output, h_n = self.rnn(self.pack(x, n))
+    return pad(of(output, self.head(output.data)), padding_value=-7.0), h_n
+
+
+@right
+def replaced(self, x, n):
+    packed = self.pack(x, n)
+    return pad(self.rnn(packed._replace(data=torch.tanh(packed.data)))[0], total_length=x.size(1))
+
+
+@right
+def unpacked(self, x, n):
+    data, batch_sizes, order, _ = self.pack(x, n)
+    return self.rnn(PackedSequence(F.relu(self.linear(data)), batch_sizes, order))[1]
+
+
+@right
+def by_place(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(PackedSequence(packed[0] * 2, *packed[1:]))[1]
+
+
+@right
+def dropout_between_layers(self, x, n):
+    packed = self.rnn(self.pack(x, n))[0]
+    output, (h_n, c_n) = self.lstm(of(packed, self.dropout(packed.data)))
+    return pad(output), h_n, c_n
+
+
+@right
+def two_joined(self, x, n):
+    one, other = self.pack(x, n), self.rnn(self.pack(x * 2, n))[0]
+    return pad(of(one, torch.cat([one.data, other.data, one.data], 1)))
+
+
+@right
+def ids_embedded(self, x, n):
+    packed = self.pack((x[..., 0].abs() * 3).long().clamp(max=6), n)
+    return self.rnn(of(packed, self.embedding(packed.data)))[1]
+
+
+@right
+def ids_that_no_embedding_has_in_the_padding(self, x, n):
+    inside = torch.arange(x.size(1)) < n[:, None]
+    packed = self.pack(torch.where(inside, (x[..., 0].abs() * 3).long().clamp(max=6), -100), n)
+    table = self.embedding.weight[packed.data]
+    return pad(of(packed, table)), pad(packed), pad(of(packed, F.one_hot(packed.data, 7)))
+
+
+@right
+def values_without_a_logarithm_in_the_padding(self, x, n):
+    inside = torch.arange(x.size(1)) < n[:, None]
+    packed = self.pack((x.abs() + 1) * inside[..., None], n)
+    packed = of(packed, torch.log(packed.data))
+    return pad(packed), self.rnn(packed)[1]
+
+
+@right
+def normalised(self, x, n):
+    packed = self.pack(x, n)
+    data = self.prelu(self.norm(packed.data))
+    data = F.layer_norm(data, (3,)) + F.normalize(data, dim=1) + F.softmax(data, -1) + data.cumsum(1).flip(1)
+    return pad(self.rnn(of(packed, data))[0])
+
+
+@right
+def gates_between_two(self, x, n):
+    packed = self.pack(x, n)
+    for _ in range(2):
+        output = self.rnn(packed)[0]
+        gate = torch.sigmoid(self.gate(packed.data))
+        mixed = output.data * gate + (1 - gate) * torch.cat([packed.data, gate[:, :1]], 1)
+        packed = of(packed, self.layer(mixed)[:, :3])
+    return pad(packed)
+
+
+@right
+def packed_again_and_again(self, x, n):
+    packed = self.pack(x, n)
+    padded = pad(of(packed, self.linear(packed.data)), total_length=x.size(1))
+    packed = self.pack(padded, n)
+    padded = pad(of(packed, self.linear(packed.data)))
+    packed = self.pack(padded, n)
+    return self.rnn(of(packed, packed.data + 1))[1]
+
+
+@right
+def one_for_several(self, x, n):
+    packed = self.pack(x, n)
+    changed = of(packed, self.linear(packed.data))
+    return self.rnn(packed)[1], self.rnn(changed)[1], pad(changed), pad(of(changed, changed.data.abs())), pad(packed)
+
+
+@right
+def divided_and_moved(self, x, n):
+    packed = self.pack(x, n)
+    data = packed.data
+    parts = data.view(-1, 3, 1).transpose(1, 2).reshape(data.size(0), 3)
+    one, other = torch.cat([data, data * 2], -1).chunk(2, dim=1)
+    chosen = torch.stack([data, one, other], 1)[:, [2, 0]].sum(1) + data[:, :1] - data.amax(-1, keepdim=True)
+    return pad(of(packed, parts)), pad(of(packed, chosen)), pad(of(packed, data.argmax(1)))
+
+
+@right
+def convolved(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, self.convolution(packed.data.unsqueeze(1)).amax(2)))
+
+
+@right
+def multiplied(self, x, n):
+    packed = self.pack(x, n)
+    weight = self.linear.weight
+    outer = torch.bmm(packed.data.unsqueeze(2), packed.data.unsqueeze(1)).flatten(1)
+    sums = packed.data @ weight + torch.mm(packed.data, weight) + torch.addmm(self.linear.bias, packed.data, weight)
+    return pad(of(packed, outer)), pad(of(packed, sums))
+
+
+@right
+def made_of_their_number(self, x, n):
+    packed = self.pack(x, n)
+    ones, zeros = torch.ones(packed.data.size(0), 1), packed.data.new_zeros(packed.data.size(0), 1)
+    bias = self.linear.bias.unsqueeze(0).expand(packed.data.size(0), -1)
+    h_0 = packed.data.new_zeros(1, x.size(0), 4)
+    data = torch.cat([packed.data, ones, zeros, bias, torch.zeros_like(packed.data)], 1)
+    return pad(of(packed, data)), self.rnn(packed, h_0)[1]
+
+
+@right
+def written_into_what_is_computed(self, x, n):
+    packed = self.pack(x, n)
+    data = self.linear(packed.data)
+    data += self.linear.bias
+    data[:, 0] = packed.data[:, 1]
+    data[:, 1:2].mul_(3)
+    return pad(of(packed, F.relu(data, inplace=True)))
+
+
+@right
+def of_another_dtype(self, x, n):
+    packed = self.pack(x, n)
+    packed = of(packed, packed.data.double()).to(torch.float32)
+    return self.rnn(packed)[1], pad(of(packed, packed.data > 0).to(torch.int32))
+
+
+@right
+def states_in_the_order_of_rows(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(of(packed, packed.data), x[:, :1, :1].transpose(0, 1).repeat(1, 1, 4))[1]
+
+
+@of_sorted
+def elementwise_apply(self, x, n):
+    packed = self.pack(x, n)
+    return pad(PackedSequence(self.linear(packed.data), packed.batch_sizes))
+
+
+@of_sorted
+def features_joined(self, x, n):
+    packed = [self.pack(each, n) for each in (x, x * 2)]
+    joined = PackedSequence(torch.cat([each.data for each in packed], 1)[:, 1:4], packed[0].batch_sizes)
+    output = self.rnn(joined)[0]
+    return pad(PackedSequence(self.head(self.dropout(output.data)), packed[1].batch_sizes))
+
+
+@of_sorted
+def with_no_indices(self, x, n):
+    packed = self.pack(x, n)
+    assert packed.sorted_indices is None
+    return self.rnn(of(packed, packed.data * 2))[1]
+
+
+@pytest.mark.parametrize("way", RIGHT)
+def test_values_are_those_of_eager(way, ragged):
+    torch.manual_seed(0)
+    result = ragged(Packs(RIGHT[way]), beyond=2)
+    assert not any("packed" in operator for operator in result.operators)
+
+
+@pytest.mark.parametrize("way", OF_SORTED)
+def test_values_of_sorted_rows_are_those_of_eager(way, ragged):
+    torch.manual_seed(0)
+    ragged(Packs(OF_SORTED[way], enforce_sorted=True), lengths=SORTED)
+
+
+@pytest.mark.parametrize("way", ["two_joined", "packed_again_and_again", "ids_embedded"])
+def test_lengths_of_int32(way, ragged):
+    ragged(Packs(RIGHT[way]), dtype=torch.int32)
+
+
+def test_lengths_that_are_moved_each_time(ragged):
+    def way(self, x, n):
+        one, other = self.pack(x, n.cpu()), self.pack(x + 1, n.to("cpu").to(torch.int64))
+        return pad(of(one, one.data * other.data))
+
+    ragged(Packs(way))
+
+
+@refused(r"aten\.mean\.dim")
+def mean(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data - packed.data.mean(0)))
+
+
+@refused(r"aten\.sum\.default")
+def sum_of_all(self, x, n):
+    return self.rnn(self.pack(x, n))[0].data.sum()
+
+
+@refused(r"aten\.cumsum\.default")
+def cumulated(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data.cumsum(0)))
+
+
+@refused(r"aten\.select\.int")
+def first(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data + packed.data[0]))
+
+
+@refused(r"aten\.slice\.Tensor")
+def differences(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, F.pad(packed.data[1:] - packed.data[:-1], (0, 0, 1, 0))))
+
+
+@refused(r"aten\.flip\.default")
+def flipped(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data.flip(0)))
+
+
+@refused(r"aten\.roll\.default")
+def rolled(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data.roll(1)))
+
+
+@refused(r"aten\.sort\.stable")
+def sorted_values(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, torch.sort(packed.data, dim=0, stable=True).values))
+
+
+@refused(r"aten\.(t|numpy_T|permute|transpose)")
+def all_pairs(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, torch.softmax(packed.data @ packed.data.T, 1) @ packed.data))
+
+
+@refused(r"aten\.softmax\.int")
+def softmax_over_all(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, torch.softmax(packed.data, 0)))
+
+
+@refused(r"aten\.softmax\.int")
+def softmax_of_scores(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data * torch.softmax(packed.data[:, 0], -1).unsqueeze(1)))
+
+
+@refused(r"^the module's code depends on the number of values in `data` of a PackedSequence \(at test_packed_values")
+def batch_statistics(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, F.batch_norm(packed.data, None, None, training=True)))
+
+
+@refused(r"aten\.cat\.default")
+def joined_along_the_values(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, torch.cat([packed.data, packed.data])[: packed.data.size(0)]))
+
+
+@refused(r"aten\.(view|reshape)\.default")
+def pairs_of_values(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, (packed.data.reshape(-1, 1) * 2).reshape(-1, 3)))
+
+
+@refused(r"aten\.index\.Tensor")
+def chosen(self, x, n):
+    packed = self.pack(x, n)
+    return packed.data[packed.data[:, 0] > 0].amax(0)
+
+
+@refused(r"aten\.arange\.default.* computes with the number of values")
+def numbered(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data + torch.arange(packed.data.size(0)).unsqueeze(1)))
+
+
+@refused(r"aten\.(mul|div)\.(Tensor|Scalar).* computes with the number of values")
+def by_their_number(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data / packed.data.size(0)))
+
+
+@refused(r"aten\.div\.Tensor.* computes with the number of values")
+def mean_of_others(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(packed)[1] / packed.data.shape[0]
+
+
+@refused(r"aten\.full\.default.* computes with the number of values")
+def their_number(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(packed)[1] + torch.full((1, 1, 4), packed.data.numel())
+
+
+@refused(r"^the module's code depends on the number of values in `data` of a PackedSequence \(at test_packed_values")
+def by_their_number_in_python(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(packed)[1] * (2 if packed.data.size(0) > 5 else 1)
+
+
+@refused(r"computes with the number of values")
+def one_after_the_other(self, x, n):
+    packed = self.pack(x, n)
+    return torch.stack([packed.data[at].tanh() for at in range(packed.data.size(0))])
+
+
+@refused(r"^forward returns a PackedSequence, or a field of one")
+def packed_returned(self, x, n):
+    return self.rnn(self.pack(x, n))
+
+
+@refused(r"^forward returns a PackedSequence, or a field of one")
+def batch_sizes_returned(self, x, n):
+    return self.pack(x, n).batch_sizes
+
+
+@refused(r"aten\.pad\.default")
+def shifted(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, F.pad(packed.data, (0, 0, 1, -1))))
+
+
+@refused(r"aten\.linear\.default")
+def weights_of_values(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, F.linear(self.embedding.weight, packed.data).sum(0).unsqueeze(1)))
+
+
+@refused(r"returns `data` of a PackedSequence")
+def returned(self, x, n):
+    return self.pack(x, n).data
+
+
+@refused(r"returns `data` of a PackedSequence \(at test_packed_values\.py:\d+\), or what it computes")
+def computed_and_returned(self, x, n):
+    return self.head(self.rnn(self.pack(x, n))[0].data)
+
+
+@refused(r"aten\.mul_\.Tensor.* writes into `data`")
+def written_into(self, x, n):
+    packed = self.pack(x, n)
+    packed.data.mul_(2)
+    return self.rnn(packed)[1]
+
+
+@refused(r"aten\.(fill_|copy_|zero_).* writes into `data`")
+def written_into_a_part(self, x, n):
+    packed = self.pack(x, n)
+    packed.data[:, 0] = 0
+    return self.rnn(packed)[1]
+
+
+@refused(r"aten\.add_\.Tensor.* writes into `data`")
+def written_into_after_dropout(self, x, n):
+    packed = self.pack(x, n)
+    data = self.dropout(packed.data)
+    data += 1
+    return self.rnn(packed)[1], pad(of(packed, data))
+
+
+@refused(r"aten\.copy_\.default")
+def written_elsewhere(self, x, n):
+    steps = x.new_zeros(x.size(0) * x.size(1), 3)
+    steps.copy_(self.pack(x, n).data)
+    return steps.view(x.shape)
+
+
+@refused(r"with other lengths or numbers of steps")
+def of_other_lengths(self, x, n):
+    one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
+    return pad(of(one, one.data + other.data))
+
+
+@refused(r"of other values than those of one with the same lengths")
+def filled_into_other_lengths(self, x, n):
+    one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
+    return pad(of(one, other.data))
+
+
+@refused(r"of other values than those of one with the same lengths")
+def filled_with_steps(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, x.transpose(0, 1).reshape(-1, 3)))
+
+
+@refused(r"aten\.add\.Tensor.* mixes|another size")
+def joined_with_steps(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, packed.data + x.transpose(0, 1).reshape(-1, 3)))
+
+
+@refused(r"takes the number of values of a PackedSequence for another size")
+def asserted_number(self, x, n):
+    packed = self.pack(x, n)
+    torch._check(packed.data.size(0) == x.size(0))
+    return pad(of(packed, packed.data * 2))
+
+
+@refused(r"aten\.one_hot\.default|unbacked symbols")
+def as_many_classes_as_the_largest(self, x, n):
+    packed = self.pack((x[..., 0].abs() * 3).long().clamp(max=6), n)
+    return pad(of(packed, F.one_hot(packed.data)[:, :1]))
+
+
+@refused(r"packs `data` of a PackedSequence again|mixes")
+def packed_anew(self, x, n):
+    packed = self.pack(x, n)
+    return pad(self.pack(packed.data.unsqueeze(0).expand(x.size(0), -1, -1), n))
+
+
+@refused(r"`batch_sizes` of a PackedSequence, \[0\]")
+def rows_read(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(packed, packed.data.new_zeros(1, int(packed.batch_sizes[0]), 4))[1]
+
+
+@refused(r"`batch_sizes` of a PackedSequence, each of it")
+def steps_in_turn(self, x, n):
+    packed = self.pack(x, n)
+    return torch.stack([packed.data[:size].sum(0) for size in packed.batch_sizes])
+
+
+@refused(r"`unsorted_indices` of a PackedSequence, in index_select")
+def states_sorted(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(packed)[1].index_select(1, packed.unsorted_indices)
+
+
+@refused(r"`unsorted_indices` of a PackedSequence")
+def states_indexed(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(packed)[1][:, packed.unsorted_indices]
+
+
+@refused(r"PackedSequence that was not made by pack_padded_sequence within")
+def of_other_batch_sizes(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(PackedSequence(packed.data, torch.tensor([3, 2, 1, 1])))[1]
+
+
+@refused(r"without the sorted_indices and unsorted_indices")
+def indices_lost(self, x, n):
+    packed = self.pack(x, n)
+    return pad(PackedSequence(self.linear(packed.data), packed.batch_sizes))
+
+
+@refused(r"without the sorted_indices and unsorted_indices")
+def indices_replaced(self, x, n):
+    packed = self.pack(x, n)
+    return pad(packed._replace(unsorted_indices=None))
+
+
+@pytest.mark.parametrize("way", REFUSED)
+def test_what_would_be_wrong_is_refused(way):
+    forward, message = REFUSED[way]
+    with pytest.raises(UnsupportedModule, match=re.compile(message, re.DOTALL)) as raised:
+        export_onnx(Packs(forward).eval(), SAMPLE, input_names=["x", "n"], output_names=["y"], dynamic_shapes=AXES)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_refusal_names_the_line_and_says_what_to_do():
+    with pytest.raises(UnsupportedModule) as raised:
+        export_onnx(Packs(mean).eval(), SAMPLE, input_names=["x", "n"], output_names=["y"], dynamic_shapes=AXES)
+    assert re.match(
+        r"aten\.mean\.dim \(at test_packed_values\.py:\d+\) mixes the values in `data` of a PackedSequence, .*"
+        r"Work on the padded tensor instead",
+        str(raised.value),
+    )
