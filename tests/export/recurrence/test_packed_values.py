@@ -222,6 +222,24 @@ def states_in_the_order_of_rows(self, x, n):
     return self.rnn(of(packed, packed.data), x[:, :1, :1].transpose(0, 1).repeat(1, 1, 4))[1]
 
 
+@right
+def loop_beside(self, x, n):
+    packed = self.pack(x, n)
+    h, states = x.new_zeros(x.size(0), 3), []
+    for at in range(x.size(1)):
+        h = torch.tanh(h + x[:, at])
+        states.append(h)
+    return pad(of(packed, self.linear(packed.data))), torch.stack(states, 1)
+
+
+@right
+def checked(self, x, n):
+    packed = self.pack(x, n)
+    assert packed.data.dim() == 2
+    assert packed.data.size(0) > 0
+    return self.rnn(packed, torch.zeros(1, x.size(0), 4, device=packed.data.device, dtype=packed.data.dtype))[1]
+
+
 @of_sorted
 def elementwise_apply(self, x, n):
     packed = self.pack(x, n)
@@ -459,6 +477,27 @@ def written_elsewhere(self, x, n):
 def of_other_lengths(self, x, n):
     one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
     return pad(of(one, one.data + other.data))
+
+
+@refused(r"^aten\.add\.Tensor.* with other lengths or numbers of steps")
+def of_more_steps(self, x, n):
+    one, other = self.pack(x, n), self.pack(torch.cat([x, x], 1), n)
+    return pad(of(one, one.data + other.data))
+
+
+@refused(r"^a loop over steps \(at test_packed_values\.py:\d+\)")
+def carried_by_a_loop(self, x, n):
+    packed = self.pack(x, n)
+    data = packed.data
+    for at in range(x.size(1)):
+        data = torch.tanh(data) * x[0, at]
+    return pad(of(packed, data))
+
+
+@refused(r"cond.* mixes")
+def of_a_branch(self, x, n):
+    packed = self.pack(x, n)
+    return pad(of(packed, torch.cond(x.sum() > 0, lambda data: data * 2, lambda data: data * 3, (packed.data,))))
 
 
 @refused(r"of other values than those of one with the same lengths")

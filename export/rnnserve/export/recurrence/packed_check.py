@@ -28,6 +28,7 @@ from rnnserve.export.recurrence.packed_operators import (
 )
 from rnnserve.export.recurrence.packed_values import DATA, FILL
 from rnnserve.export.recurrence.padded_sequence import WORK_ON_PADDED
+from rnnserve.export.recurrence.scan_markers import MARKER
 from rnnserve.export.recurrence.scan_writes import viewed, written_by
 from rnnserve.export.source_lines import line_of
 
@@ -102,17 +103,17 @@ class _Walk:
         holding = [each for each in node.all_input_nodes if each in self._known]
         given = [self._known[each] for each in holding]
         tensors = [each for each in holding if _has_tensors(each)]
-        does = f"{node.target}{line_of(node)}"
+        does = f"{'a loop over steps' if node.target is MARKER else node.target}{line_of(node)}"
         if node.op == "output":
             _refuse(f"the module returns `data` of a PackedSequence{line_of(holding[0])}, or what it computes of it")
-        if len({each.order for each in given}) > 1:
-            _refuse(f"{does} joins `data` of PackedSequences with other lengths or numbers of steps")
         if any(not self._known[each].is_own for each in written_by(node) if each in self._known):
             _refuse(f"{does} writes into `data` of a PackedSequence, and so into the sequence itself")
         if kind_of(node) in SIZES or (_is_of_numbers(node) and not tensors):
-            if _depends(node, given[0].count):
+            if any(_depends(node, each.count) for each in self._known.values()):
                 self._known[node] = given[0]
             return
+        if len({each.order for each in given}) > 1:
+            _refuse(f"{does} joins `data` of PackedSequences with other lengths or numbers of steps")
         if len(tensors) < len(holding) and not _takes_sizes(node, [each for each in holding if each not in tensors]):
             _refuse(f"{does} computes with the number of values in `data` of a PackedSequence")
         if kind_of(node) in CONSTANT and not _depends(node, given[0].count):
