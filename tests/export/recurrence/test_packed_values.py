@@ -240,6 +240,18 @@ def checked(self, x, n):
     return self.rnn(packed, torch.zeros(1, x.size(0), 4, device=packed.data.device, dtype=packed.data.dtype))[1]
 
 
+@right
+def steps_written_into_before(self, x, n):
+    x = x * 2
+    x[:, 0] = 0
+    packed = self.pack(x, n)
+    padded = pad(self.rnn(packed)[0], total_length=x.size(1))
+    padded.mul_(2)
+    x = x.clone()
+    x.add_(1)
+    return padded, x, pad(of(packed, packed.data * 2))
+
+
 @of_sorted
 def elementwise_apply(self, x, n):
     packed = self.pack(x, n)
@@ -471,6 +483,41 @@ def written_elsewhere(self, x, n):
     steps = x.new_zeros(x.size(0) * x.size(1), 3)
     steps.copy_(self.pack(x, n).data)
     return steps.view(x.shape)
+
+
+WRITTEN = r"^the module writes into a tensor after pack_padded_sequence has taken it, .* x = x\.clone\(\) before"
+
+
+@refused(WRITTEN)
+def steps_written_into(self, x, n):
+    x = x * 1
+    packed = self.pack(x, n)
+    x.mul_(2)
+    return self.rnn(packed)[1]
+
+
+@refused(WRITTEN)
+def a_part_of_the_steps_written_into(self, x, n):
+    x = x * 1
+    packed = self.pack(x, n)
+    x[:, 0] = 0
+    return pad(of(packed, packed.data * 2))
+
+
+@refused(WRITTEN)
+def lengths_written_into(self, x, n):
+    n = n.clone()
+    packed = self.pack(x, n)
+    n.clamp_(max=1)
+    return self.rnn(packed)[1]
+
+
+@refused(WRITTEN)
+def results_written_into(self, x, n):
+    packed = self.rnn(self.pack(x, n))[0]
+    padded = pad(packed, total_length=x.size(1))
+    padded.mul_(2)
+    return padded, self.lstm(packed)[1][0]
 
 
 @refused(r"with other lengths or numbers of steps")

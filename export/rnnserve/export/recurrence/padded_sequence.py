@@ -28,25 +28,47 @@ class PaddedSequence(PackedSequence):
     """Stands for a `PackedSequence` in a captured module.
 
     Attributes:
-        steps: (sequence, batch, …), padded; rows in the order of the input.
-        row_lengths: (batch,) int64.
         zero_padded: Whether `steps` is known to be zero after each row's length, as ONNX's results are.
         is_sorted: Whether rows were said to be sorted by length: eager has no `sorted_indices` then.
     """
 
-    steps: Tensor
-    row_lengths: Tensor
-    zero_padded: bool
-    is_sorted: bool
+    def __new__(cls, *args: Argument, **kwargs: Argument) -> "PaddedSequence":
+        """Make it without the four fields of a `PackedSequence`, which are made when they are read."""
+        del args, kwargs
+        return tuple.__new__(cls, (None, None, None, None))
 
-    def __new__(
-        cls, steps: Tensor, row_lengths: Tensor, *, zero_padded: bool, is_sorted: bool = False
-    ) -> "PaddedSequence":
-        """Hold the padded values and the lengths; the four fields of a `PackedSequence` are made when they are read."""
-        packed = tuple.__new__(cls, (None, None, None, None))
-        packed.steps, packed.row_lengths = steps, row_lengths
-        packed.zero_padded, packed.is_sorted = zero_padded, is_sorted
-        return packed
+    def __init__(self, steps: Tensor, row_lengths: Tensor, *, zero_padded: bool, is_sorted: bool = False) -> None:
+        self._held = (steps, row_lengths)
+        self._versions = tuple(map(_version, self._held))
+        self.zero_padded, self.is_sorted = zero_padded, is_sorted
+
+    @property
+    def steps(self) -> Tensor:
+        """Values, (sequence, batch, …), padded; rows in the order of the input.
+
+        Raises:
+            UnsupportedModule: If they have been written to since, as those of eager's sequence, a copy, have not.
+        """
+        return self._unwritten()[0]
+
+    @property
+    def row_lengths(self) -> Tensor:
+        """Lengths, (batch,) int64.
+
+        Raises:
+            UnsupportedModule: As for `steps`.
+        """
+        return self._unwritten()[1]
+
+    def _unwritten(self) -> tuple[Tensor, Tensor]:
+        if tuple(map(_version, self._held)) != self._versions:
+            raise UnsupportedModule(
+                "the module writes into a tensor after pack_padded_sequence has taken it, or into what "
+                "pad_packed_sequence has given, and then uses the packed sequence. Eager has a copy in it, an exported "
+                "module the tensor itself. Write into another tensor: x = x * 2 instead of x.mul_(2), or x = x.clone() "
+                "before."
+            )
+        return self._held
 
     @classmethod
     def of(cls, sequence: PackedSequence) -> "PaddedSequence | None":
@@ -211,6 +233,11 @@ def packed_fields(
     if unsorted_indices is None and isinstance(sorted_indices, PackedOrder):
         unsorted_indices = sorted_indices.inverse()
     return data, batch_sizes, sorted_indices, unsorted_indices
+
+
+def _version(tensor: Tensor) -> int | None:
+    """Count the writes to a tensor, and to those that it is a view of; None in inference mode, which does not."""
+    return None if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch's own
 
 
 def set_after_lengths(steps: Tensor, lengths: Tensor, value: float) -> Tensor:
