@@ -109,10 +109,10 @@ def test_of_several_runs_the_one_with_the_least_p99_comes_first(tmp_path, monkey
     assert found[0].p50 == 2e-3
 
 
-class ServersAtPaces:
+class ServersAtPaces(ServersOnACore):
     """Servers on a core whose pace changes between one load and the next."""
 
-    def __init__(self, paces):
+    def __init__(self, paces):  # nothing is started
         self.paces, self.rates = list(paces), []
 
     def loads_at(self, servers, size, seconds, rate):

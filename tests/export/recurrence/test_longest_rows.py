@@ -1,5 +1,7 @@
 """Modules that ask how long the longest row is, `int(lengths.max())`, as most code for padded sequences does."""
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,7 +17,7 @@ from rnnserve.export.recurrence.longest_rows import LongestRowMode, longest_row
 from rnnserve.protos import manifest_pb2
 
 X = Floats("batch", "sequence", ("features", 3))
-LENGTHED = {"inputs": {"x": X, "lengths": Lengths()}, "outputs": ["y"]}
+LENGTHED: dict[str, Any] = {"inputs": {"x": X, "lengths": Lengths()}, "outputs": ["y"]}
 
 
 class Layers(nn.Module):
@@ -248,9 +250,9 @@ def test_only_what_a_mode_has_made_stands_for_a_number():
     with LongestRowMode([(lengths, 7)]) as mode:
         longest = lengths.max()
         assert (longest_row(longest), longest.item(), int(longest + 1), int(longest // 2)) == (7, 7, 8, 3)
-        assert (longest < 8, longest >= 8, 9 - longest.item()) == (True, False, 2)
+        assert [longest < 8, longest >= 8, 9 - longest.item()] == [True, False, 2]
         assert int((lengths - 1).max()) == 6
-        assert torch.arange(longest).shape == (7,)
+        assert torch.arange(longest).shape == (7,)  # type: ignore[call-overload]  # eager takes it
         assert torch.zeros(2, 9)[:, :longest].shape == (2, 7)
         assert longest_row(lengths) is None
         assert longest_row(7) is None
