@@ -38,6 +38,9 @@ class _Constant:
     def work(self) -> bool:
         return False
 
+    def nap_seconds(self, _: int) -> float:
+        return 0.0
+
 
 def main(path: str) -> None:
     """Serve until the process is terminated.

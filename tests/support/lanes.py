@@ -32,6 +32,9 @@ class Held:
     def work(self):
         return False
 
+    def nap_seconds(self, _):
+        return 0.0
+
 
 @contextlib.contextmanager
 def connected(handler, budget=None):

@@ -31,6 +31,7 @@ from rnnserve.server.lane import completion_queue
 class Idle:
     def take(self, arrived): pass
     def work(self): return False
+    def nap_seconds(self, calls): return 0.0
 
 completion_queue._OUTSTANDING = 2000
 for _ in range(60):
@@ -169,6 +170,39 @@ def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
         assert [response.result(PATIENCE) for response in responses] == [str(n).encode() for n in range(1000)]
         assert sum(counting.sizes) == 1000
         assert max(counting.sizes) <= MAX_REQUESTS
+
+
+def test_what_arrives_while_the_lane_sleeps_is_handed_on_together():
+    """Where its handler has it sleep: each event that wakes it takes from the models that run elsewhere."""
+
+    class Sleeping(Held):
+        def __init__(self):
+            super().__init__()
+            self.sizes, self.in_hand = [], []
+
+        def nap_seconds(self, calls):
+            self.in_hand.append(calls)
+            return 1.0 if calls >= 3 else 0.0
+
+        def take(self, arrived):
+            self.sizes += [len(arrived)] if arrived else []
+            super().take(arrived)
+
+    sleeping = Sleeping()
+    with running(sleeping) as (_, _, infer):
+        first = [infer.future(b"first") for _ in range(3)]
+        calls = [sleeping.calls.get(timeout=PATIENCE) for _ in first]
+        sleeping.sizes.clear()
+        responses = []
+        for _ in range(5):
+            responses.append(infer.future(b"question"))
+            time.sleep(0.01)
+        calls += [sleeping.calls.get(timeout=PATIENCE) for _ in responses]
+        assert max(sleeping.in_hand) >= 3
+        assert len(sleeping.sizes) <= 2, "the first may have come in another nap"
+        for call in calls:
+            call.answer(b"answer")
+        assert {response.result(PATIENCE) for response in [*first, *responses]} == {b"answer"}
 
 
 def open_calls(channel, count):

@@ -160,6 +160,28 @@ def test_a_model_that_is_not_run_by_steps_is_run_on_its_own_thread(dispatcher, l
     assert call.thread.name == "scheduler direction_bidirectional"
 
 
+def test_the_lane_may_sleep_while_many_calls_are_all_on_the_models_threads(dispatcher, monkeypatch):
+    def takes(call):
+        dispatcher.take([call])
+        until(lambda: call.answers)
+
+    takes(asks())
+    assert dispatcher.nap_seconds(100) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
+        takes(asks())
+        assert dispatcher.nap_seconds(100) == 0, "one has just run on the lane"
+        patched.setattr("rnnserve.server.lane.dispatcher._APART_SECONDS", 0.0)
+        takes(asks("direction_bidirectional"))
+        assert dispatcher.nap_seconds(8) > 0
+        assert dispatcher.nap_seconds(7) == 0
+        dispatcher.take([asks()])
+        assert dispatcher.nap_seconds(8) == 0, "the lane makes the runs itself"
+        finish(dispatcher)
+    takes(asks())
+    assert dispatcher.nap_seconds(100) == 0
+
+
 @pytest.mark.parametrize("kind", ["lane", "public"])
 def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monkeypatch, kind):
     started, may_go = held

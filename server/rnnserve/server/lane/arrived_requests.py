@@ -161,6 +161,13 @@ class ArrivedRequest(abc.ABC):
 class CallHandler(Protocol):
     """What answers the requests, on the lane's thread."""
 
+    def nap_seconds(self, calls: int, /) -> float:
+        """Give the seconds for which the lane's thread, woken, sleeps before it looks for more; 0 for none.
+
+        Args:
+            calls: Number of calls in hand.
+        """
+
     def take(self, arrived: list[ArrivedRequest]) -> None:
         """Take requests that have arrived together; each is to be answered, now or later. None where all is idle."""
 

@@ -228,16 +228,21 @@ class Lane(HeldAnswers):
         call: LaneCall | None = None  # whose message is to be received
         message: ArrivedRequest | None = None
         turn_at = time.time() + _IDLE_SECONDS
+        has_slept = False
         if not self._ident:  # else it goes on after something was lost
             self._begin()
         while True:
             if not (self._accepting or self._open_calls or arrived):
                 self._accepting = -1
                 queue.shutdown()  # no operation may be started after this
-            if arrived or self._has_work or pace.look_until or (window.waiting and window.taken < window.limit):
+            is_busy = arrived or self._has_work or pace.look_until or has_slept
+            if is_busy or (window.waiting and window.taken < window.limit):
                 event = poll(LONG_AGO)
             else:
                 event = poll(time.time() + LATE_SECONDS if window.waiting else turn_at)
+                if nap := self._handler.nap_seconds(self._open_calls - len(self._streams)):
+                    time.sleep(nap)
+                    has_slept = True
             tag = event.tag
             if type(tag) is LaneCall:
                 if tag.is_answered:
@@ -287,6 +292,7 @@ class Lane(HeldAnswers):
                 if event.completion_type == shut_down:
                     return
                 self.turns += 1
+                has_slept = False
                 is_idle = not (arrived or self._has_work)
                 if window.waiting and (window.taken < window.limit or (is_idle and not pace.look_until)):
                     self._receive_waiting()
