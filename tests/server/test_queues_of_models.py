@@ -1,6 +1,5 @@
 """`--max-queue` has one meaning: each model has a queue of its own on both transports, and so have its sequences."""
 
-import math
 import threading
 
 import grpc
@@ -21,7 +20,6 @@ PATIENCE = 20.0
 def held(monkeypatch):
     """Models that stand still in a run of so many steps until they are told to go on."""
     monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
-    monkeypatch.setattr("rnnserve.server.lane.dispatcher._APART_SECONDS", math.inf)
 
     def is_held(_, requests):
         return any(r.sizes.get("sequence") == HELD_STEPS for r in requests)  # not while loading

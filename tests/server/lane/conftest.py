@@ -28,8 +28,7 @@ def dispatcher(service, schedulers):
 
 @pytest.fixture
 def held(monkeypatch):
-    """Models that stand still in a run of 77 steps, on a thread of their own, until they are told to go on."""
-    monkeypatch.setattr("rnnserve.server.lane.dispatcher._APART_SECONDS", math.inf)
+    """Models that stand still in a run of 77 steps until they are told to go on."""
 
     def is_held(_, requests):
         return any(r.sizes.get("sequence") == 77 for r in requests)  # not while loading

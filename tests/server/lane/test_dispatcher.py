@@ -11,7 +11,7 @@ from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed
 from rnnserve.server.repository.model import Model
 from support.inference_requests import request
-from support.lane_calls import FakeCall, asks
+from support.lane_calls import asks
 from support.served_here import serving
 from support.waiting import until
 
@@ -104,62 +104,6 @@ def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeyp
     assert isinstance(large.answers[0], bytes)
 
 
-@pytest.fixture
-def large(monkeypatch):
-    """All models are taken for large ones."""
-    monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
-
-
-def finish(dispatcher):
-    while dispatcher.work():
-        pass
-
-
-class Placed(FakeCall):
-    """A call that says on which thread it was answered."""
-
-    def answer(self, payload):
-        self.thread = threading.current_thread()
-        super().answer(payload)
-
-    refuse = answer
-
-
-def placed(name="direction_simple", sequence=9):
-    return Placed(asks(name, sequence).payload)
-
-
-def test_the_lane_makes_the_runs_of_the_only_large_model_that_is_asked(dispatcher, large):
-    calls = [placed(sequence=steps) for steps in (2, 60, 1)]
-    dispatcher.take(calls)
-    assert not any(call.answers for call in calls)
-    finish(dispatcher)
-    assert {call.thread for call in calls} == {threading.current_thread()}
-    assert all(isinstance(call.answers[0], bytes) for call in calls)
-
-
-@pytest.mark.parametrize("other", ["small", "large", "not by steps"])
-def test_the_thread_of_a_large_model_makes_its_runs_where_another_is_asked(dispatcher, large, monkeypatch, other):
-    first, more = placed(), placed("direction_bidirectional" if other == "not by steps" else "direction_stacked")
-    dispatcher.take([first])
-    with monkeypatch.context() as patched:
-        if other == "small":
-            patched.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 10e-3)
-        dispatcher.take([more])
-        finish(dispatcher)
-    until(lambda: first.answers and more.answers)
-    assert first.thread.name == "scheduler direction_simple"
-    assert (more.thread is threading.current_thread()) == (other == "small")
-
-
-def test_a_model_that_is_not_run_by_steps_is_run_on_its_own_thread(dispatcher, large):
-    call = placed("direction_bidirectional")
-    dispatcher.take([call])
-    finish(dispatcher)
-    until(lambda: call.answers)
-    assert call.thread.name == "scheduler direction_bidirectional"
-
-
 def test_the_lane_may_sleep_while_many_calls_are_all_on_the_models_threads(dispatcher, monkeypatch):
     def takes(call):
         dispatcher.take([call])
@@ -172,12 +116,9 @@ def test_the_lane_may_sleep_while_many_calls_are_all_on_the_models_threads(dispa
         takes(asks())
         assert dispatcher.nap_seconds(100) == 0, "one has just run on the lane"
         patched.setattr("rnnserve.server.lane.dispatcher._APART_SECONDS", 0.0)
-        takes(asks("direction_bidirectional"))
+        takes(asks())
         assert dispatcher.nap_seconds(8) > 0
         assert dispatcher.nap_seconds(7) == 0
-        dispatcher.take([asks()])
-        assert dispatcher.nap_seconds(8) == 0, "the lane makes the runs itself"
-        finish(dispatcher)
     takes(asks())
     assert dispatcher.nap_seconds(100) == 0
 

@@ -12,7 +12,7 @@ Imports `boundary`, `connections`, `counting`, `observing`, `errors` and `clock`
 
 Threads: `scheduler`.
 
-Door: `__all__`, `batch_arrays`, `cost`, `execution`, `fair_queue`, `lateness`, `pending`, `scheduler`,
+Door: `__all__`, `batch_arrays`, `cost`, `execution`, `fair_queue`, `lateness`, `pending`,
 `schedulers`, `statistics`, `step_run`, `waiting_limits`.
 """
 

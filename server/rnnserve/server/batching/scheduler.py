@@ -2,17 +2,15 @@
 
 A scheduler has one thread and one model. Requests come from any thread and are answered on the scheduler's own; a slow
 model therefore delays no other. Where a model's requests can be run by steps, they are: one that takes long delays
-others by a few steps. Such runs are short enough for a thread that has nothing else to do, which may borrow the
-scheduler: it saves waking a second one for each batch, and to wait for its turn with Python's lock.
+others by a few steps.
 """
 
 import threading
-from collections import deque
 
 from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun
+from rnnserve.server.batching.step_run import CHUNK_SECONDS, StepRun
 from rnnserve.server.batching.waiting_limits import Refusal, WaitingLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import ShuttingDown
@@ -33,9 +31,6 @@ connections take turns, so that one with many heavy requests delays another by o
 request that takes more by itself is run on another thread than the others: eight for the largest answers, which arrived
 first, made a small one wait for 1.1 s. Beyond it: connections take turns; a request that takes more by itself is run
 beside the others."""
-
-_BORROWED_SECONDS = 10e-3
-"""Seconds that a step of a full run may take for the runs to be made on a thread that has borrowed the scheduler."""
 
 _WAKE_SECONDS = 50e-6
 """Seconds that it takes to wake a thread, and another one with the answer. A run that takes less is made on the thread
@@ -63,8 +58,6 @@ class Scheduler:
         self._running: tuple[list[PendingRequest], float] | None = None  # the batch that runs, and since when
         in_steps = None if runs_whole else model.in_steps
         self._step_run = None if in_steps is None else StepRun(in_steps)
-        self._is_borrowed = False  # by another thread, which makes the runs
-        self._whole: deque[PendingRequest] = deque()  # may not be cut, and are left to the scheduler's own thread
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
         self._thread.start()
 
@@ -100,7 +93,7 @@ class Scheduler:
 
     def _is_idle_for(self, pending: PendingRequest) -> bool:
         """Whether nothing runs or waits, and a run of this alone takes no longer than others may wait for it."""
-        if self._is_borrowed or self._running is not None or self._queue or self._whole:
+        if self._running is not None or self._queue:
             return False
         is_short = self._model.cost.of(pending.rows, pending.steps) < CHUNK_SECONDS
         return self._step_run is None or (is_short and not self._step_run.is_busy)
@@ -122,36 +115,9 @@ class Scheduler:
             queue.add_from(pending.connection, pending)
         else:
             queue.add(pending)
-        if self._running is None and not self._is_borrowed:
+        if self._running is None:
             self._changed.notify()
         return refused
-
-    def borrow(self) -> bool:
-        """Let the caller's thread make the runs, by `work`, until `give_back`; return whether it may.
-
-        It may where requests are run by steps, none of which takes long, and nothing runs now.
-        """
-        cost = self._model.cost
-        if self._step_run is None or cost.step + MOST_ROWS * cost.point > _BORROWED_SECONDS:
-            return False
-        with self._changed:
-            self._is_borrowed = self._running is None and not (self._is_closed or self._whole)
-            return self._is_borrowed
-
-    def work(self) -> bool:
-        """Make a run on the caller's thread, which has borrowed the scheduler; False where nothing is left to it."""
-        with self._changed:
-            if not (self._is_borrowed and self._has_work()):
-                return False
-            batch, is_whole = self._next()
-        self._run(batch, is_whole=is_whole)
-        return True
-
-    def give_back(self) -> None:
-        """Let the scheduler's own thread make the runs again."""
-        with self._changed:
-            self._is_borrowed = False
-            self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
         """Accept no more requests, answer those that wait, and end the thread.
@@ -163,7 +129,7 @@ class Scheduler:
             Whether the thread has ended.
         """
         with self._changed:
-            self._is_closed, self._is_borrowed = True, False
+            self._is_closed = True
             self._changed.notify()
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -171,12 +137,7 @@ class Scheduler:
     @property
     def queued(self) -> int:
         """How many requests wait."""
-        return len(self._queue) + len(self._whole)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether something runs or waits."""
-        return self._running is not None or self._has_work()
+        return len(self._queue)
 
     @property
     def name(self) -> str:
@@ -200,34 +161,22 @@ class Scheduler:
         return took > factor * sum(cost.of(pending.rows, pending.steps) for pending in batch)
 
     def _loop(self) -> None:
+        steps = self._step_run
         while True:
             with self._changed:
-                while self._is_borrowed or self._running is not None or not (self._is_closed or self._has_work()):
+                while self._running is not None or not (self._queue or self._is_closed or self._goes_on()):
                     self._changed.wait()
-                if not self._has_work():
+                if not self._queue and not self._goes_on():
                     return
-                batch, is_whole = self._next()
+                if steps is not None and (steps.is_busy or not self._is_short()):
+                    batch, is_whole = self._queue.take_rows(steps.room), False
+                    self._running = [*steps.pending, *batch], now()
+                else:
+                    cost, is_padded = self._model.cost, self._model.signature.is_padded
+                    batch = self._queue.take(cost, cost.points_taking(BATCH_SECONDS), is_padded=is_padded)
+                    self._running, is_whole = (batch, now()), True
             self._run(batch, is_whole=is_whole)
             del batch  # it may hold 16 MB until the next one comes
-
-    def _next(self) -> tuple[list[PendingRequest], bool]:
-        """Take what is run next, and say that it runs; and whether it is run whole."""
-        steps, is_whole = self._step_run, True
-        if self._whole:
-            batch = [self._whole.popleft()]
-            self._running = batch, now()
-        elif steps is not None and (steps.is_busy or not self._is_short()):
-            batch, is_whole = self._queue.take_rows(steps.room), False
-            self._running = [*steps.pending, *batch], now()
-        else:
-            cost, is_padded = self._model.cost, self._model.signature.is_padded
-            batch = self._queue.take(cost, cost.points_taking(BATCH_SECONDS), is_padded=is_padded)
-            self._running = batch, now()
-        return batch, is_whole
-
-    def _has_work(self) -> bool:
-        """Whether requests wait, or are in hand of which steps are to be run."""
-        return bool(self._queue or self._whole) or (self._step_run is not None and self._step_run.is_busy)
 
     def _is_short(self) -> bool:
         """Whether a run of all that waits takes no longer than a chunk of steps: then it is made whole."""
@@ -237,16 +186,19 @@ class Scheduler:
         longest = max([pending.steps for pending in queue], default=0)
         return cost.of(sum([pending.rows for pending in queue]), longest) < CHUNK_SECONDS
 
+    def _goes_on(self) -> bool:
+        """Whether requests are in hand of which steps are to be run."""
+        return self._step_run is not None and self._step_run.is_busy
+
     def _run(self, batch: list[PendingRequest], *, is_whole: bool) -> None:
         """Run a batch that `_running` names already, or some steps of it, and let the thread take the next."""
         try:
             if self._step_run is None or is_whole:
                 run_pending(self._model, batch)
             else:
-                self._step_run.go_on(batch, self._whole.append)
+                self._step_run.go_on(batch)
         finally:
             with self._changed:
                 self._running = None
-                self._is_borrowed = self._is_borrowed and not self._whole
-                if not self._is_borrowed and (self._has_work() or self._is_closed):
+                if self._queue or self._is_closed:
                     self._changed.notify()

@@ -50,63 +50,26 @@ class Schedulers:
             WaitTooLong: If what waits takes longer than it may, or than until the request's deadline.
             ShuttingDown: If the schedulers have been closed.
         """
+        is_long, in_steps = model.cost.of(pending.rows, pending.steps) > BATCH_SECONDS, model.in_steps
+        runs_whole = is_long and (in_steps is None or pending.rows > MOST_ROWS)
+        model = model if in_steps is None or runs_whole else in_steps  # with steps of its sequences in the same runs
+        key = model, runs_whole
         while True:
-            scheduler = self._of(model, pending)
+            scheduler = self._by_model.get(key)
+            if scheduler is None:
+                with self._lock:
+                    if self._is_closed:
+                        raise ShuttingDown(f"{model.name}: the server is shutting down")
+                    scheduler = self._by_model.get(key)
+                    if scheduler is None:
+                        scheduler = self._by_model[key] = Scheduler(model, self._limits, runs_whole=runs_whole)
             try:
                 scheduler.submit(pending, may_run_now=may_run_now)
             except ShuttingDown:
-                if scheduler in list(self._by_model.values()):
+                if self._by_model.get(key) is scheduler:
                     raise
             else:
                 return
-
-    def borrow(self, model: BatchModel, pending: PendingRequest) -> Scheduler | None:
-        """Let the caller's thread make the runs of the scheduler that a request is about to wait at.
-
-        Args:
-            model: The model that is asked.
-            pending: The request.
-
-        Returns:
-            The scheduler, until it is given back; None where its own thread makes them: where one run may take long, or
-            another scheduler has something to do, which two threads do at the same time.
-        """
-        try:
-            scheduler = self._of(model, pending)
-        except ShuttingDown:
-            return None
-        is_alone = not any(each.is_busy for each in list(self._by_model.values()) if each is not scheduler)
-        return scheduler if is_alone and scheduler.borrow() else None
-
-    def is_of(self, scheduler: Scheduler, model: BatchModel, pending: PendingRequest) -> bool:
-        """Tell whether a request waits at this scheduler."""
-        return self._by_model.get(self._key(model, pending)) is scheduler
-
-    def _of(self, model: BatchModel, pending: PendingRequest) -> Scheduler:
-        """Give the scheduler that a request waits at.
-
-        Raises:
-            ShuttingDown: If the schedulers have been closed.
-        """
-        key = self._key(model, pending)
-        scheduler = self._by_model.get(key)
-        if scheduler is None:
-            with self._lock:
-                if self._is_closed:
-                    raise ShuttingDown(f"{model.name}: the server is shutting down")
-                scheduler = self._by_model.get(key)
-                if scheduler is None:
-                    model, runs_whole = key
-                    scheduler = self._by_model[key] = Scheduler(model, self._limits, runs_whole=runs_whole)
-        return scheduler
-
-    @staticmethod
-    def _key(model: BatchModel, pending: PendingRequest) -> tuple[BatchModel, bool]:
-        """Give the model whose runs a request shares, and whether it is run whole."""
-        is_long, in_steps = model.cost.of(pending.rows, pending.steps) > BATCH_SECONDS, model.in_steps
-        runs_whole = is_long and (in_steps is None or pending.rows > MOST_ROWS)
-        # With steps of its sequences in the same runs.
-        return (model if in_steps is None or runs_whole else in_steps), runs_whole
 
     def queued(self) -> Counter[BatchModel]:
         """How many requests wait, by model."""

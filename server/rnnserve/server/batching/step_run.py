@@ -9,7 +9,7 @@ Source: Gao et al., "Low latency RNN inference with cellular batching", EuroSys 
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.cost import Cost
@@ -112,21 +112,11 @@ class StepRun:
         free = MOST_ROWS - len(self._rows)
         return free - sum([min(request.rows_waiting, self._most_of(request)) for request in self._waiting])
 
-    def go_on(
-        self, waiting: Iterable[PendingRequest], run_whole: Callable[[PendingRequest], None] | None = None
-    ) -> None:
-        """Take requests in hand, and make a chunk of steps of all that are.
-
-        Args:
-            waiting: The requests.
-            run_whole: Function that takes those that may not be cut; where None, they are run at once.
-        """
+    def go_on(self, waiting: Iterable[PendingRequest]) -> None:
+        """Take requests in hand, and make a chunk of steps of all that are; those that may not be cut are run whole."""
         try:
             for pending in self.admit(waiting):
-                if run_whole is None:
-                    run_pending(self._model, [pending])
-                else:
-                    run_whole(pending)
+                run_pending(self._model, [pending])
             self.advance()
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
             self.abandon(error)

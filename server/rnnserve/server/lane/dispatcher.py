@@ -3,7 +3,6 @@
 What takes little runs on the lane's own thread, a batch of one model at a time: what arrives meanwhile is in the next.
 Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
 itself, runs on the model's own thread, so that it delays no other; a request of many bytes is parsed on another, too.
-While nothing but one large model is asked for, the lane's thread makes its runs, which go on by steps, itself.
 
 What a request costs, step by step: docs/lab/findings.md, "What a request costs".
 """
@@ -16,7 +15,6 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.execution import run_batch, run_pending
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.lateness import all_in_time
-from rnnserve.server.batching.scheduler import Scheduler
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
@@ -51,7 +49,7 @@ milliseconds with seven waits for longer. Closed loop of 32 (RNN 512, a busy mac
 a request."""
 
 _APART_SECONDS = 1.0
-"""Seconds without a request that ran on the lane as its own, after which all are taken for such of large models."""
+"""Seconds without a request that ran on the lane's own thread, after which all are taken for such of large models."""
 
 
 class Dispatcher:
@@ -74,15 +72,13 @@ class Dispatcher:
         self._turns: deque[Model] = deque()
         self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
         self._leaving: set[Model] = set()  # models that serve no more, and for which requests wait
-        self._borrowed: Scheduler | None = None  # of the only large model that is asked
         self._thread = 0
         self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
 
     def nap_seconds(self, calls: int) -> float:
         """Give the seconds that may be slept: where many calls are in hand, all on the models' own threads."""
-        if calls < _MANY_CALLS or self._borrowed is not None:
-            return 0.0
-        return _NAP_SECONDS if self._is_apart(self._ran_elsewhere_at) else 0.0
+        is_apart = self._ran_elsewhere_at > self._ran_here_at + _APART_SECONDS
+        return _NAP_SECONDS if is_apart and calls >= _MANY_CALLS else 0.0
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
         """Run calls, or put them into their models' queues; refuse at once those that cannot be served.
@@ -124,9 +120,8 @@ class Dispatcher:
         """Run a batch of the model whose turn it is; return whether more waits."""
         if self._next_steps:
             self._enqueue_all([])
-        self._work_borrowed()
         if not self._turns:
-            return bool(self._next_steps or self._borrowed)
+            return bool(self._next_steps)
         model = self._turns.popleft()
         queue = self._queues[model]
         taken = queue.take(model.cost, model.cost.points_within(_LANE_SECONDS), is_padded=model.signature.is_padded)
@@ -138,18 +133,7 @@ class Dispatcher:
             self._turns.append(model)
         elif model in self._leaving:
             self._forget_models()
-        return bool(self._turns or self._next_steps or self._borrowed)
-
-    def _work_borrowed(self) -> None:
-        """Make a run of the large model whose scheduler is borrowed, or give it back."""
-        scheduler = self._borrowed
-        if scheduler is not None and not (self._is_apart(now()) and scheduler.work()):
-            self._borrowed = None
-            scheduler.give_back()
-
-    def _is_apart(self, at: float) -> bool:
-        """Whether all that has been asked for lately is run apart from the lane."""
-        return at > self._ran_here_at + _APART_SECONDS
+        return bool(self._turns or self._next_steps)
 
     def _forget_models(self) -> None:
         """Drop models that serve no more, as soon as nothing waits for them."""
@@ -222,7 +206,6 @@ class Dispatcher:
             small: list[PendingCall] = []
             for pending in calls:
                 if is_large or cost.of(pending.rows, pending.steps) > _LANE_SECONDS:
-                    self._borrow(model, pending)
                     self._submit(model, pending)
                 else:
                     small.append(pending)
@@ -254,15 +237,6 @@ class Dispatcher:
                 queue.add_from(pending.connection, pending)
             else:
                 queue.add(pending)
-
-    def _borrow(self, model: Model, pending: PendingCall) -> None:
-        """See to it that a model's own thread makes its runs, unless it is the only one that is asked."""
-        if self._borrowed is None:
-            if self._is_apart(pending.arrived):
-                self._borrowed = self._schedulers.borrow(model, pending)
-        elif not self._schedulers.is_of(self._borrowed, model, pending):
-            scheduler, self._borrowed = self._borrowed, None
-            scheduler.give_back()
 
     def _submit(self, model: Model, pending: PendingCall) -> None:
         pending.watch()
