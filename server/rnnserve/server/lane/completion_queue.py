@@ -131,7 +131,7 @@ class Lane(HeldAnswers):
         self._arrived: list[ArrivedRequest] = []  # and not handed on
         self._held: list[ArrivedRequest] = []  # while answers are held back
         self.turns = self.taken = self.handing_on = self._ident = 0
-        self._pace = ArrivalPace()
+        self._nap, self._pace = 0.0, ArrivalPace()  # nap: seconds of sleep when woken, asked for once a turn
         self._queue: Any = use_serving_queue(server, self._cygrpc, self._pace)
         self._thread = threading.Thread(None, run_lasting, "lane", (self._loop, self.late.end_unfinished), daemon=True)
 
@@ -240,9 +240,8 @@ class Lane(HeldAnswers):
                 event = poll(LONG_AGO)
             else:
                 event = poll(time.time() + LATE_SECONDS if window.waiting else turn_at)
-                if nap := self._handler.nap_seconds(self._open_calls - len(self._streams)):
-                    time.sleep(nap)
-                    has_slept = True
+                if has_slept := self._nap > 0:
+                    time.sleep(self._nap)
             tag = event.tag
             if type(tag) is LaneCall:
                 if tag.is_answered:
@@ -339,6 +338,7 @@ class Lane(HeldAnswers):
         try:
             self._handler.take(arrived)
             self._has_work = self._handler.work()
+            self._nap = self._handler.nap_seconds(self._open_calls - len(self._streams))
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the lane
             hidden = InternalError.hiding(error)
             for request in arrived:
