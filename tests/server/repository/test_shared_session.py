@@ -82,3 +82,14 @@ def test_a_beginning_has_the_rows_of_the_run():
         assert {name: array.shape for name, array in feeds.items()} == dict.fromkeys(feeds, (1, rows))
         assert (feeds["h"] == 0).all()
         assert (feeds["c"] == 7).all()
+
+
+def test_a_graph_of_parts_whose_bits_depend_on_its_neighbours_is_loaded_with_what_was_found(folder, monkeypatch):
+    """What it then draws anew begins with its states, as its golden cases do."""
+    monkeypatch.setattr(load_version, "is_batch_invariant", lambda *_: False)
+    findings = try_version(folder, "graph", "1", "cpu", allow_unproven=True)
+    assert not findings.batch_invariant
+    assert not findings.parts.batch_invariant
+    model = loaded(folder, findings)
+    assert not model.batch_invariant
+    assert set(model.parts.signature.inputs) > {"x"}

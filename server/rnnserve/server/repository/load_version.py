@@ -196,7 +196,7 @@ def _try(
     # What a graph does with some inputs it need not do with others.
     with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {place.device}"):
         clock = clock_of_runs(place.device, place.threads)
-        found = _findings(artifact.digest, model, cases, trials, clock, rounds)
+        found = _findings(artifact.digest, model, trials, clock, rounds)
     reason = artifact.manifest.parts.reason  # it names the operator
     if found.why_not_in_parts and reason:
         said = f"{reason}: {found.why_not_in_parts}" if model.signature.states else reason
@@ -208,7 +208,7 @@ def _try(
         return model, dataclasses.replace(found, why_not_in_parts=reason)
     parts, trials = _proven_parts(artifact, cases, name, version, place, choice)
     with _said_as(f"{PARTS}: does not run on inputs like those of its golden cases on {place.device}"):
-        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, cases, trials, clock, rounds))
+        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, trials, clock, rounds))
     if place.device == "cpu" and len(artifact.files[PARTS]) >= LEAST_BYTES:
         shared, trials = _proven(artifact, cases, name, version, place, choice, parts)
         if gives_the_same_bits(model.run, shared.run, model.signature, cases, trials):
@@ -279,7 +279,6 @@ def _proven_graph(
 def _findings(
     digest: str,
     model: Model,
-    cases: Sequence[Case],
     trials: TrialRequests,
     clock: Callable[[], float],
     rounds: int,
@@ -289,7 +288,7 @@ def _findings(
     if not invariant:
         # Zeros after each row's length may be -0 where the model multiplies by a mask: then no step is left out.
         whole = model.signature.without_cuts()
-        model, trials = dataclasses.replace(model, signature=whole), TrialRequests(whole, cases)
+        model, trials = dataclasses.replace(model, signature=whole), trials.of(whole)
         invariant = is_batch_invariant(model.run, whole, trials)
     trims = _trims_outputs(model, trials)
     parts = try_parts(model.run, model.signature, trials)

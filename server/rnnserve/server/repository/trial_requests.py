@@ -52,7 +52,7 @@ class TrialRequests:
         """
         for number, case in enumerate(cases):
             _check_inputs(f"{GOLDEN}: case {number}", signature, case.inputs)
-        self._signature = signature
+        self._signature, self._cases, self._seed = signature, cases, seed
         self._numbers = np.random.default_rng(seed)
         sizes = [signature.sizes_of({name: a.shape for name, a in case.inputs.items()}) for case in cases]
         self._range = {
@@ -67,6 +67,10 @@ class TrialRequests:
             spec.name: np.concatenate([case.inputs[spec.name].ravel() for case in cases if spec.name in case.inputs])
             for spec in signature.inputs.values()
         }
+
+    def of(self, signature: Signature) -> "TrialRequests":
+        """Draw anew, by the same cases, for another signature of the same tensors."""
+        return TrialRequests(signature, self._cases, self._seed)
 
     def sizes(self, steps: int) -> dict[str, int]:
         """Sizes of the sequence axes: as many steps, or as near to it as a golden case has been."""
