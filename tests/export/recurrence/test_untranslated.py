@@ -25,15 +25,14 @@ class _After(nn.Module):
     ("compute", "name", "advice"),
     [
         (lambda y: torch.hypot(y, y), "hypot", "torch.sqrt(x * x + y * y)"),
-        (lambda y: torch.cdist(y, y), "cdist", "(x[:, :, None] - y[:, None])"),
         (lambda y: torch.searchsorted(torch.arange(3.0), y), "searchsorted", "(x[..., None] > boundaries).sum(-1)"),
         (lambda y: F.scaled_dot_product_attention(y, y, y), "scaled_dot_product_attention", "x.unsqueeze(1)"),
         (lambda y: torch.special.i0(y), "i0", "docs/reference/operators.md"),
-        (lambda y: y @ torch.linalg.inv(y.mT @ y + torch.eye(3)), "linalg_inv", "for a matrix of few rows"),
-        (lambda y: torch.linalg.solve(y.mT @ y + torch.eye(3), y.mT), "linalg_solve", "for a matrix of few rows"),
-        (lambda y: torch.linalg.cholesky(y.mT @ y + torch.eye(3)), "linalg_cholesky", "for a matrix of few rows"),
+        (lambda y: torch.linalg.svd(y.mT @ y)[1], "svd", "compute it once, in a buffer"),
+        (lambda y: torch.linalg.eigh(y.mT @ y)[0], "eigh", "compute it once, in a buffer"),
+        (lambda y: y @ torch.matrix_exp(y.mT @ y), "matrix_exp", "compute it once, in a buffer"),
     ],
-    ids=["hypot", "cdist", "searchsorted", "attention", "without advice of its own", "inv", "solve", "cholesky"],
+    ids=["hypot", "searchsorted", "attention", "without advice of its own", "svd", "eigh", "matrix_exp"],
 )
 def test_the_operator_its_line_and_the_way_out_are_named(compute, name, advice):
     names: Any = {"input_names": ["x"], "output_names": ["y"], "dynamic_shapes": ({0: "batch", 1: "sequence"},)}

@@ -1,7 +1,7 @@
 """The operators whose zeros have another sign than eager's: onnxruntime's Where adds up, and Max and Min compare.
 
 Where(c, x, y) is x * c + y * (1 - c) there, in effect, and -0.0 + 0.0 is 0.0. Of two equal numbers Max and Min take
-either. CumSum begins with the first value, to which eager adds 0.0, as it does in attention. Nothing is lost but the
+either. CumSum begins with the first value, to which eager adds 0.0, as it does in attention, and LAPACK where it solves. Nothing is lost but the
 sign of an infinity, where the result is divided by.
 """
 
@@ -25,7 +25,13 @@ _BY_FAMILY = {
         "max_pool2d(2)|max_pool2d((1, 2))|max_pool2d(3, 2, 1)|max_pool2d(2, return_indices=True)|max_pool3d(2)|"
         "upsample(bilinear, antialias)|rfft.real, imag|fft|irfft"
     ),
-    "Linear algebra and rare operators, of finite rows": "diag_embed|matrix_power",
+    "Linear algebra and rare operators, of finite rows": (
+        "diag_embed|matrix_power|linalg.solve|linalg.solve of vectors|linalg.solve(left=False)|linalg.solve_ex|"
+        "cholesky_solve(upper=False)|cholesky_inverse(upper=False)|triangular_solve(upper=False)|"
+        "linalg.solve_triangular(upper=False)|linalg.solve_triangular, left=False(upper=False)|"
+        "cholesky_solve(upper=True)|cholesky_inverse(upper=True)|triangular_solve(upper=True)|"
+        "linalg.solve_triangular(upper=True)|linalg.solve_triangular, left=False(upper=True)"
+    ),
     "Rows and indices": (
         "max_pool1d|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"
         "adaptive_max_pool1d"

@@ -29,10 +29,6 @@ _INSTEAD = {
         ),
         _BAGS,
     ),
-    _ATEN.logdet.default: (
-        "its translation is the logarithm of the determinant, which is -inf where that underflows, and inf where it "
-        "overflows. Compute it before the model, or use torch.log(torch.det(x)) where neither can be"
-    ),
     _ATEN.hardtanh_backward.default: "it belongs to training, and its translation has other values at the bounds",
     _ATEN.special_erfcx.default: (
         "its translation is exp(x * x) * (1 - erf(x)), which is nan from 10 on and wrong from 3 on; "

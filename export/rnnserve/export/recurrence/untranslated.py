@@ -11,7 +11,6 @@ __all__ = ["untranslated"]
 
 _WRITE = {
     "hypot": "write torch.sqrt(x * x + y * y); where squares overflow, of both divided by the larger one",
-    "cdist": "write (x[:, :, None] - y[:, None]).square().sum(-1).sqrt()",
     "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
@@ -19,8 +18,8 @@ _WRITE = {
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
     "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
 } | dict.fromkeys(
-    ("linalg_inv", "linalg_solve", "linalg_cholesky", "linalg_det", "linalg_slogdet"),
-    "write the formula for a matrix of few rows; or, if it is one of weights alone, compute it once, in a buffer",
+    ("svd", "qr", "eigh", "eig", "pinv", "matrix_exp", "lu", "lu_factor"),
+    "if it is one of weights alone, compute it once, in a buffer; torch.linalg.inv, solve and cholesky are exported",
 )
 """By operator, what to write instead."""
 
@@ -59,6 +58,6 @@ def _line(name: str, program: torch.export.ExportedProgram) -> str:
 
 
 def _name(overload: str) -> str:
-    """Name an operator as users do: `_cdist_forward.default` is cdist, `special_i0` i0, `linalg_inv_ex` linalg_inv."""
+    """Name an operator as users do: `_pdist_forward.default` is pdist, `special_i0` i0, `linalg_lu_factor_ex` lu_factor."""
     name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
-    return name.removeprefix("special_").removeprefix("bessel_")
+    return name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")

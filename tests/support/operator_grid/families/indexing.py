@@ -89,7 +89,10 @@ INDEXING = Family(
         Operator("pad(replicate)", lambda x, i: F.pad(x[:, None], (2, 1), mode="replicate")),
         Operator("pad(circular)", lambda x, i: F.pad(x[:, None], (2, 1), mode="circular")),
         Operator("pad(-1, 2)", lambda x, i: F.pad(x, (-1, 2), value=3.0)),
-        Operator("cdist", lambda x, i: torch.cdist(x[:, None], x.flip(1)[:, None]), refused=_NO_FORM),
+        *(
+            Operator(f"cdist(p={p:g})", lambda x, i, p=p: torch.cdist(x.view(-1, 3, 2), x.flip(1).view(-1, 3, 2), p))
+            for p in (0.0, 1.0, 2.0, 2.5, float("inf"))
+        ),
         Operator("einsum('bs,bt->bst')", lambda x, i: torch.einsum("bs,bt->bst", x, x)),
         Operator("conv1d", lambda x, i: F.conv1d(x[:, None], torch.ones(2, 1, 3), padding=1), terms=_windows),
         Operator("cross", lambda x, i: torch.linalg.cross(x[:, :3], x[:, 3:]), terms=_products),
