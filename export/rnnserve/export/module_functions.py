@@ -13,6 +13,7 @@ from rnnserve.export.source_lines import is_users_code
 
 __all__ = ["functions_of", "names_in"]
 
+_CACHED = type(functools.lru_cache(lambda: None))
 _KEPT_CODES = 4096
 """How many functions' names are kept: each publication asks for them some dozens of times."""
 
@@ -50,6 +51,8 @@ def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - wh
         yield from _unwrapped(value.fget)
     elif isinstance(value, functools.partial):
         yield from _unwrapped(value.func)
+    elif isinstance(value, _CACHED):
+        yield from _unwrapped(value.__wrapped__)
     elif isinstance(value, dict | list | tuple):
         for entry in value.values() if isinstance(value, dict) else value:
             if isinstance(entry, types.FunctionType | types.MethodType | functools.partial):

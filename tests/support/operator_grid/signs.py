@@ -1,8 +1,8 @@
 """The operators whose zeros have another sign than eager's: onnxruntime's Where adds up, and Max and Min compare.
 
 Where(c, x, y) is x * c + y * (1 - c) there, in effect, and -0.0 + 0.0 is 0.0. Of two equal numbers Max and Min take
-either. CumSum begins with the first value, to which eager adds 0.0, as it does in attention, and LAPACK where it solves. Nothing is lost but the
-sign of an infinity, where the result is divided by.
+either. CumSum begins with the first value, to which eager adds 0.0, as it does in attention, and LAPACK where it
+solves. Nothing is lost but the sign of an infinity, where the result is divided by.
 """
 
 __all__ = ["SIGNS_LOST"]

@@ -41,8 +41,8 @@ class _Matrices:
         if not isinstance(size, int) or not isinstance(x.shape[-2], int) or size > _MOST_ROWS:
             found = size if isinstance(size, int) else "a number of rows that differs between requests"
             raise UnsupportedModule(
-                f"{name} has no form in ONNX. It is written out for matrices of up to {_MOST_ROWS} rows, and here it is "
-                f"given {found}. If the matrix is one of weights alone, compute it once, in a buffer."
+                f"{name} has no form in ONNX. It is written out for matrices of up to {_MOST_ROWS} rows, and here "
+                f"it is given {found}. If the matrix is one of weights alone, compute it once, in a buffer."
             )
         self.size = size
         self.rank = len(x.shape)
@@ -103,7 +103,8 @@ def _eliminated(matrices: _Matrices, wide: Value, above: bool) -> tuple[Value, l
         largest = op.ArgMax(op.Abs(_cut(_cut(wide, at, at + 1, -1), at, matrices.size, -2)), axis=-2, keepdims=1)
         chosen = op.Add(largest, _constant(np.array(at)))
         exchanged = op.Add(exchanged, op.Cast(op.Greater(largest, _constant(np.array(0))), to=ir.DataType.DOUBLE.value))
-        places = op.Where(here, chosen, op.Where(op.Equal(matrices.numbers, chosen), _constant(np.array(at)), matrices.numbers))
+        others = op.Where(op.Equal(matrices.numbers, chosen), _constant(np.array(at)), matrices.numbers)
+        places = op.Where(here, chosen, others)
         wide = op.GatherElements(wide, op.Expand(places, op.Shape(wide)), axis=-2)
         column, row = _cut(wide, at, at + 1, -1), _cut(wide, at, at + 1, -2)
         pivots.append(_cut(row, at, at + 1, -1))
@@ -142,7 +143,7 @@ def _solved(matrices: _Matrices, right: Value) -> tuple[Value, Value]:
     return _marked(_cut(wide, matrices.size, 2**31, -1), info), info
 
 
-def _inverse_and_info(a: Value, check_errors: bool = False) -> tuple[Value, Value]:
+def _inverse_and_info(a: Value, check_errors: bool = False) -> tuple[Value, Value]:  # noqa: ARG001 - of the operator
     matrices = _Matrices("the inverse", a)
     solved, info = _solved(matrices, matrices.eye())
     return _as(solved, a), _short(info)
@@ -166,13 +167,18 @@ def _is_vector(a: Value, b: Value) -> bool:
     if any(one != other for one, other in pairs):
         raise UnsupportedModule(
             f"solve takes the right side {tuple(map(str, b.shape))} for vectors where there are as many matrices, and "
-            "for a matrix elsewhere: for some requests its results would be others. Give it as many axes as the matrices "
-            "have: right.unsqueeze(0) for a matrix, right.unsqueeze(-1) for vectors."
+            "for a matrix elsewhere: for some requests its results would be others. Give it as many axes as the "
+            "matrices have: right.unsqueeze(0) for a matrix, right.unsqueeze(-1) for vectors."
         )
     return True
 
 
-def _solve_and_info(a: Value, b: Value, left: bool = True, check_errors: bool = False) -> tuple[Value, Value]:
+def _solve_and_info(
+    a: Value,
+    b: Value,
+    left: bool = True,
+    check_errors: bool = False,  # noqa: ARG001 - of the operator
+) -> tuple[Value, Value]:
     vector = _is_vector(a, b)
     matrices = _Matrices("solving", a, transposed=not left)
     last: Value = _constant(np.array([-1]))
@@ -196,7 +202,11 @@ def _solve(a: Value, b: Value, left: bool = True) -> Value:
     return _solve_and_info(a, b, left)[0]
 
 
-def _cholesky_and_info(a: Value, upper: bool = False, check_errors: bool = False) -> tuple[Value, Value]:
+def _cholesky_and_info(
+    a: Value,
+    upper: bool = False,
+    check_errors: bool = False,  # noqa: ARG001 - of the operator
+) -> tuple[Value, Value]:
     """Factor from one triangle, as LAPACK's potrf; the other is not read."""
     matrices = _Matrices("the Cholesky factor", a, transposed=upper)
     rest, columns, bad = matrices.x, [], []
@@ -279,7 +289,7 @@ def _logdet(a: Value) -> Value:
     return _as(op.Where(op.Less(sign, _number(0.0)), _number(math.nan), logarithm), a)
 
 
-def _cdist(x: Value, y: Value, p: float = 2.0, compute_mode: int | None = None) -> Value:
+def _cdist(x: Value, y: Value, p: float = 2.0, compute_mode: int | None = None) -> Value:  # noqa: ARG001 - of the operator
     """Compute the distances of all pairs from differences, whatever the number of points.
 
     From 26 points on, torch computes them from products, where those of near points lose their digits.

@@ -14,6 +14,7 @@ from rnnserve.export.held_modules import containers_in, held_modules, refilling
 from rnnserve.export.outer_variables import outer_variables, putting_back
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Arguments
+from rnnserve.export.recurrence.cached_functions import uncached
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
 from rnnserve.export.recurrence.interception import intercepted
@@ -142,6 +143,7 @@ def prepared(module: nn.Module) -> Iterator[None]:
         RecurrentFunctionMode(),
         SizeFunctionMode(),
         dense_weights(held),
+        uncached(module),
     ):
         try:
             yield

@@ -58,6 +58,6 @@ def _line(name: str, program: torch.export.ExportedProgram) -> str:
 
 
 def _name(overload: str) -> str:
-    """Name an operator as users do: `_pdist_forward.default` is pdist, `special_i0` i0, `linalg_lu_factor_ex` lu_factor."""
+    """Name an operator as users do: `_pdist_forward.default` is pdist, `special_i0` i0, `linalg_inv_ex` inv."""
     name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
     return name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")

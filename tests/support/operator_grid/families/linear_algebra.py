@@ -132,7 +132,10 @@ LINEAR_ALGEBRA = Family(
             for name, solve in (
                 ("cholesky_solve", lambda x, upper: torch.cholesky_solve(_right(x), _definite(x), upper)),
                 ("cholesky_inverse", lambda x, upper: torch.cholesky_inverse(_definite(x), upper)),
-                ("triangular_solve", lambda x, upper: torch.ops.aten.triangular_solve(_right(x), _definite(x), upper)[0]),
+                (
+                    "triangular_solve",
+                    lambda x, upper: torch.ops.aten.triangular_solve(_right(x), _definite(x), upper)[0],
+                ),
                 (
                     "linalg.solve_triangular",
                     lambda x, upper: torch.linalg.solve_triangular(_definite(x), _right(x), upper=upper),
