@@ -30,7 +30,7 @@ class _Matrices:
         """Take matrices that are square.
 
         Args:
-            name: What is computed of them, for a refusal.
+            name: Name of what is computed of them, for a refusal.
             x: The matrices (..., rows, rows).
             transposed: Whether to take them transposed.
 
