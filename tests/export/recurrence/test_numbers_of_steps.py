@@ -84,6 +84,26 @@ class AsTensor(Scaled):
         return 0.9 ** torch.tensor(float(t)) + torch.tensor(0.1 * t, dtype=torch.float64).float()
 
 
+class AsList(Scaled):
+    def number(self, t, _):
+        return torch.tensor([t, 2, 5]).sum() * 0.01 + torch.tensor([[0.999**t, 3], [t + 1, 0.5]]).prod()
+
+
+class AsTyped(Scaled):
+    def number(self, t, _):
+        whole = torch.as_tensor([0.3 * t, t], dtype=torch.int64)
+        return (whole[0] + torch.tensor([1 - 0.999 ** (t + 1)], dtype=torch.float64)).float()
+
+
+class Embedded(Scaled):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(3000, 3)
+
+    def number(self, t, _):
+        return self.table(torch.tensor([t], device="cpu")) + self.table(torch.as_tensor(t))
+
+
 class Total(nn.Module):
     """Carries floats of Python."""
 
@@ -110,8 +130,8 @@ class Moments(nn.Module):
 
 
 FAMILY = [
-    Power, Correction, Root, Squared, Exponential, Cosine, Logarithm, Share, Threshold, Condition, AsTensor, Total,
-    Moments,
+    Power, Correction, Root, Squared, Exponential, Cosine, Logarithm, Share, Threshold, Condition, AsTensor, AsList,
+    AsTyped, Embedded, Total, Moments,
 ]  # fmt: skip
 
 
@@ -130,7 +150,7 @@ def test_numbers_have_the_bits_of_pythons(kind):
     for sizes in ((1, 1), (2, 2), (3, 33), (2, 100), (1, 3000)):
         x = torch.randn(*sizes, 3)
         # A few ulps: double precision that is cut to float32 first is off by thousands, as 1 - 0.999 ** (t + 1) is.
-        np.testing.assert_allclose(run({"x": x.numpy()})["y"], module(x).numpy(), rtol=2e-6, atol=2e-6)
+        np.testing.assert_allclose(run({"x": x.numpy()})["y"], module(x).detach().numpy(), rtol=2e-6, atol=2e-6)
 
 
 class ByNumpy(Scaled):

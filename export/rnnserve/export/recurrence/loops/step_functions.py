@@ -1,5 +1,6 @@
 """Functions of torch on steps: taking a sequence apart, putting a list together, indexing by the number of a step."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.loops.step_index import StepIndex
 from rnnserve.export.recurrence.loops.step_list import StepList, joined
-from rnnserve.export.recurrence.loops.step_number import OnTensors, as_tensors
+from rnnserve.export.recurrence.loops.step_number import OnTensors, StepNumber, as_tensors
 from rnnserve.export.recurrence.loops.step_pass import AssignedStep, StepPass, as_written, passes, reads, written_by
 from rnnserve.export.recurrence.loops.steps import Steps, TensorSteps, step_of
 from rnnserve.export.recurrence.loops.symbolic_sizes import is_symbol, same_size
@@ -64,9 +65,8 @@ def _of_steps(func: Callable[..., Any], args: Arguments, kwargs: dict[str, Any])
     name = getattr(func, "__name__", "")
     if func is Tensor.__getitem__ and _step_indices(args[1]):
         return _item(args[0], args[1])
-    if func is torch.tensor and isinstance(args[0], OnTensors):
-        made: Tensor = as_tensors(args[0])
-        return made.to(kwargs.get("dtype") or made.dtype)
+    if func in (torch.tensor, torch.as_tensor) and args and _has_numbers_of_steps(args[0]):
+        return _made(*args, **kwargs)
     if func in _TAKING_APART:
         return _TAKING_APART[func](*args, **kwargs)
     if name in _TOGETHER and args and _is_list_of_steps(args[0]):
@@ -74,6 +74,26 @@ def _of_steps(func: Callable[..., Any], args: Arguments, kwargs: dict[str, Any])
             args[0].changes.read_whole()
         return _TOGETHER[name](list(list.__iter__(args[0])), *args[1:], **kwargs)
     return None
+
+
+def _has_numbers_of_steps(data: Argument) -> bool:
+    if isinstance(data, list | tuple):
+        return any(map(_has_numbers_of_steps, list.__iter__(data) if isinstance(data, list) else data))
+    return isinstance(data, OnTensors)
+
+
+def _made(data: Argument, dtype: torch.dtype | None = None, device: Argument = None, **more: Argument) -> Tensor:
+    """Do what `torch.tensor` does with numbers, or lists of numbers, among which are those of steps."""
+    del more  # requires_grad and pin_memory, which change no value
+    if isinstance(data, list | tuple):
+        items = [_made(each, dtype) for each in (list.__iter__(data) if isinstance(data, list) else data)]
+        common = functools.reduce(torch.promote_types, [each.dtype for each in items])
+        made = torch.stack([each.to(common) for each in items])
+    elif isinstance(data, StepNumber):
+        made = data.of_type(dtype)
+    else:
+        made = data.tensor() if isinstance(data, OnTensors) else torch.as_tensor(data, dtype=dtype)
+    return made.to(device=device, dtype=dtype or made.dtype)
 
 
 def _is_list_of_steps(value: Argument) -> bool:
