@@ -79,7 +79,10 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
     if isinstance(model.module, MadeArguments):
         return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
     if isinstance(model.module, LenientModule):
-        return None, "TorchScript packs sorted rows only, or cuts results to the longest row, as the module says"
+        return (
+            None,
+            "TorchScript packs sorted rows only, or has the longest row's length for a size, as the module says",
+        )
     try:
         scripted = script(model.module)
         interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)

@@ -229,13 +229,18 @@ def one_row_of_several(self, x, lengths):
     return self.gru(x)[0].sum(1) * lengths[0]
 
 
+def compared(self, x, lengths):
+    assert lengths.max() <= x.size(1)
+    return self.gru(x)[0]
+
+
 def rows_by_their_numbers(self, x, lengths):
     return torch.stack([self.gru(x[row : row + 1, :n])[1][0, 0] for row, n in enumerate(lengths.tolist())])
 
 
-@pytest.mark.parametrize("way", [a_share_of_the_longest, one_row_of_several], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("way", [a_share_of_the_longest, one_row_of_several, compared], ids=lambda way: way.__name__)
 def test_a_module_that_computes_with_it_stays_as_it_is(way):
-    """Its values depend on the longest row's length, or on the first one's, and not its results' size alone."""
+    """Its values depend on the longest row's length, or on the first one's, or nothing does: no size is made of it."""
     module = Layers(way).eval()
     assert describe_model(Publication(module, "m", **LENGTHED)).module is module
 

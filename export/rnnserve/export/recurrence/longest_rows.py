@@ -93,7 +93,7 @@ class LongestRowMode(TorchFunctionMode):
         lengths: Tensors (batch,), each with the number of steps of its sequence axis.
 
     Attributes:
-        asked: Whether code has asked for one.
+        asked: Whether code has made a number, a size or a list of one: a comparison alone asks for none.
     """
 
     def __init__(self, lengths: Sequence[tuple[Tensor, int | torch.SymInt]]) -> None:
@@ -146,8 +146,10 @@ class LongestRowMode(TorchFunctionMode):
     ) -> Argument:
         """Compute with the longest row's number of steps; NotImplemented where that is no arithmetic."""
         if func is Tensor.item:
+            self.asked = True
             return steps
         if func in _NUMBERS:
+            self.asked = True
             if isinstance(steps, torch.SymInt):  # Python takes no symbol here; where it can, `int` is rewritten
                 raise UnsupportedModule(
                     "the module's code makes a plain number of the longest row's length, int(lengths.max()), in a "
@@ -172,13 +174,11 @@ class LongestRowMode(TorchFunctionMode):
         of = args[0]
         if func in _LARGEST and (len(args) == 1 or of.dim() == 1) and not isinstance(of, bool):
             found = func(*args, **kwargs)
-            self.asked = True
             if isinstance(found, Tensor):
                 return self._standing_for(of, steps)
             return torch.return_types.max((self._standing_for(of, steps), found[1]))
         if func is Tensor.__getitem__ and of.dim() == 1 and type(args[1]) is int and args[1] == 0:
-            self.asked = True  # of rows that are sorted by their lengths
-            return self._standing_for(of, steps)
+            return self._standing_for(of, steps)  # of rows that are sorted by their lengths
         if func in _LISTS and of.dim() == 1:
             self.asked = True
             return RowLengths(of) if capture_session.active() else func(*args, **kwargs)
@@ -205,6 +205,7 @@ class LongestRowMode(TorchFunctionMode):
         if isinstance(value, slice):
             return slice(*map(self._number, (value.start, value.stop, value.step)))
         steps = self._longest.get(id(value))
+        self.asked = self.asked or steps is not None
         return value if steps is None else steps[1]
 
 
