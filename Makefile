@@ -38,8 +38,8 @@ EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
 AROUND_TESTS := $(addprefix tests/,benchmarks cli client cluster deploy docs load web)
 SERVER_TESTS := tests/server
 UNMEASURED_EXPORTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py \
-	test_projections.py test_scan.py test_scan_refusals.py test_shape_probing.py test_undecomposed.py \
-	test_written_scans.py) $(addprefix tests/export/,dataflow/test_project_graphs.py diagnosis/test_faults_of_files.py \
+	test_packed_branches.py test_projections.py test_scan.py test_scan_refusals.py test_shape_probing.py \
+	test_undecomposed.py test_written_scans.py) $(addprefix tests/export/,dataflow/test_project_graphs.py diagnosis/test_faults_of_files.py \
 	lowering/test_modules.py operators/test_constants.py operators/test_pooling.py operators/test_wide_reductions.py \
 	parity/test_planted_families.py parity/test_planted_faults_own_modules.py test_held_objects.py test_interfaces.py \
 	test_left_as_they_were.py test_own_modules.py test_own_modules_bytes.py test_pipeline.py test_random_modules.py)

@@ -59,7 +59,8 @@ class Refusals(dict):
     def check(self, name):
         """Export the module with a function of this name, and compare the message."""
         forward, message = self[name]
-        assert re.search(message, refusal_of(forward), re.DOTALL)
+        told = refusal_of(forward)
+        assert re.search(message, told, re.DOTALL), told
 
 
 def refusal_of(forward):

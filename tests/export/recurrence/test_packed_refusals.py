@@ -253,12 +253,6 @@ def carried_by_a_loop(self, x, n):
     return pad(of(packed, data))
 
 
-@refused(r"cond.* mixes")
-def of_a_branch(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, torch.cond(x.sum() > 0, lambda data: data * 2, lambda data: data * 3, (packed.data,))))
-
-
 @refused(r"of other values than those of one with the same lengths")
 def filled_into_other_lengths(self, x, n):
     one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
