@@ -11,9 +11,11 @@ from torch import nn
 from rnnserve.export.held_modules import held_objects, is_object
 from rnnserve.export.source_lines import is_users_code
 
-__all__ = ["functions_of", "names_in"]
+__all__ = ["CACHED", "functions_of", "names_in"]
 
-_CACHED = type(functools.lru_cache(lambda: None))
+CACHED = type(functools.lru_cache(lambda: None))
+"""The type of a function with a cache."""
+
 _KEPT_CODES = 4096
 """How many functions' names are kept: each publication asks for them some dozens of times."""
 
@@ -51,7 +53,7 @@ def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - wh
         yield from _unwrapped(value.fget)
     elif isinstance(value, functools.partial):
         yield from _unwrapped(value.func)
-    elif isinstance(value, _CACHED):
+    elif isinstance(value, CACHED):
         yield from _unwrapped(value.__wrapped__)
     elif isinstance(value, dict | list | tuple):
         for entry in value.values() if isinstance(value, dict) else value:

@@ -26,7 +26,6 @@ class Layers(nn.Module):
         self.way = way
         self.gru = nn.GRU(3, 4, batch_first=True)
         self.cell = nn.GRUCell(3, 4)
-        self.embedding = nn.Embedding(9, 3)
         self.positions = nn.Embedding(4000, 3)
 
     def forward(self, x, lengths):
@@ -93,7 +92,7 @@ def sorted_rows(self, x, lengths):
     lengths, order = lengths.sort(descending=True)
     steps = int(lengths[0])
     packed = pack_padded_sequence(x[order, :steps], lengths, batch_first=True)
-    padded, _ = pad_packed_sequence(packed if False else self.gru(packed)[0], batch_first=True)
+    padded, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
     mask = torch.arange(steps) < lengths[:, None]
     return (padded * mask.unsqueeze(-1))[torch.argsort(order)]
 
@@ -219,6 +218,50 @@ def test_lengths_that_a_module_makes_of_padded_ids():
         several,
         lambda ids, lengths: module(ids.masked_fill(torch.arange(ids.size(1)) >= lengths[:, None], 0)),
     )
+
+
+class OfPair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, pair):
+        x, lengths = pair
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.gru(packed)[1][0]
+
+
+class Optional(nn.Module):
+    """What tells the steps, and the lengths, may be left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x, lengths: torch.Tensor | None = None, more: torch.Tensor | None = None):
+        steps = x.size(1) if lengths is None else int(lengths.max())
+        x = x[:, :steps] if more is None else x[:, :steps] + more[:, :steps]
+        return self.gru(x)[0].cumsum(1)
+
+
+def test_lengths_that_are_part_of_an_argument_are_packed_as_they_are():
+    torch.manual_seed(0)
+    module = OfPair().eval()
+    inputs = {"pair": {"x": X, "lengths": Lengths()}}
+    model = describe_model(Publication(module, "m", inputs=inputs, outputs=["y"]))
+    agrees(to_onnx(model), calls(), lambda x, lengths: module((x, lengths)))
+
+
+def test_arguments_that_are_left_out_have_no_steps():
+    torch.manual_seed(0)
+    module = Optional().eval()
+    inputs = {"x": X, "lengths": Lengths(), "more": X}
+    model = describe_model(Publication(module, "m", inputs=inputs, outputs=["y"]))
+    x = torch.randn(2, 5, 3)
+    found = model.interface.call(model.module, {"x": x.numpy()})["y"]
+    np.testing.assert_array_equal(found, module(x).detach().numpy())
+    found = model.interface.call(model.module, {"x": x.numpy(), "lengths": np.array([2, 3])})["y"]
+    np.testing.assert_array_equal(found, module(x).detach().numpy())
 
 
 def a_share_of_the_longest(self, x, lengths):

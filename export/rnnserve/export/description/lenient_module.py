@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from rnnserve.export.description.forward_trials import unsorted_lengths
 from rnnserve.export.module_interface import Arrays, ModuleInterface
@@ -47,7 +47,9 @@ class LenientModule(nn.Module):
         return mode.asked
 
     def _longest_rows(self, args: Sequence[Any]) -> LongestRowMode:
-        return LongestRowMode([(args[at], args[like].shape[axis]) for at, like, axis in self._lengths])
+        given = [(args[at], args[like], axis) for at, like, axis in self._lengths]
+        both = [(lengths, of, axis) for lengths, of, axis in given if isinstance(lengths, Tensor) and of is not None]
+        return LongestRowMode([(lengths, of.shape[axis]) for lengths, of, axis in both])
 
 
 def made_lenient(
@@ -73,34 +75,34 @@ def made_lenient(
         return module
     arrays = unsorted_lengths(inputs, sizes)
     full = {**arrays, **{name: np.full_like(arrays[name], arrays[name].max() + 1) for name in names}}
-    shapes = _shapes(_results(module, interface, full))
+    ordered = {**arrays, **{name: arrays[name][::-1].copy() for name in names}}
+    of_full, of_arrays = (_results(module, interface, each) for each in (full, arrays))
+    shapes = _shapes(of_full)
     if shapes is None:
         return module
     wrapped = LenientModule(module, _positions(interface, inputs))
-    is_plain = _shapes(_results(module, interface, arrays)) == shapes
-    if is_plain and not wrapped.asks_in(interface.arguments(arrays)):
+    if _shapes(of_arrays) == shapes and not wrapped.asks_in(interface.arguments(arrays)):
         return module
-    if _shapes(_results(wrapped, interface, arrays)) != shapes:
+    found = _results(wrapped, interface, arrays)
+    if _shapes(found) != shapes:
         return module
-    ordered = {**arrays, **{name: arrays[name][::-1].copy() for name in names}}
-    for each in (full, ordered, arrays):
-        plain, found = _results(module, interface, each), _results(wrapped, interface, each)
-        if plain is not None and (found is None or not all(_agree(plain[name], found[name]) for name in plain)):
-            return module
-    return wrapped
+    pairs = (
+        (of_full, _results(wrapped, interface, full)),
+        (of_arrays, found),
+        (_results(module, interface, ordered), _results(wrapped, interface, ordered)),
+    )
+    return wrapped if all(_agree_as_far(*pair) for pair in pairs) else module
 
 
 def _positions(interface: ModuleInterface, inputs: Sequence[manifest_pb2.Tensor]) -> list[tuple[int, int, int]]:
-    """Give the lengths among a forward's parameters, each with a parameter that has its axis, and where."""
+    """Give the lengths that are parameters by themselves, each with another one that has its axis, and where."""
     described = {tensor.name: tensor for tensor in inputs}
-    places = {
-        axis.name: (at, number)
-        for at, name in enumerate(interface.parameters)
-        if isinstance(name, str)
-        for number, axis in enumerate(described[name].axes)
-    }
-    lengths = lengths_inputs(inputs)
-    return [(interface.parameters.index(name), *places[axis]) for axis, name in lengths.items() if axis in places]
+    at = {name: number for number, name in enumerate(interface.parameters) if isinstance(name, str)}
+    places: dict[str, tuple[int, int]] = {}
+    for name in sorted(at, key=lambda each: each in interface.defaults):  # what may be left out comes last
+        for number, axis in enumerate(described[name].axes):
+            places.setdefault(axis.name, (at[name], number))
+    return [(at[name], *places[axis]) for axis, name in lengths_inputs(inputs).items() if name in at and axis in places]
 
 
 def _results(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> Arrays | None:
@@ -112,6 +114,11 @@ def _results(module: nn.Module, interface: ModuleInterface, arrays: Arrays) -> A
 
 def _shapes(results: Arrays | None) -> dict[str, tuple[int, ...]] | None:
     return None if results is None else {name: array.shape for name, array in results.items()}
+
+
+def _agree_as_far(plain: Arrays | None, found: Arrays | None) -> bool:
+    """Whether a lenient module gives what the module itself gives, where that takes the rows."""
+    return plain is None or (found is not None and all(_agree(plain[name], found[name]) for name in plain))
 
 
 def _agree(plain: Any, found: Any) -> bool:  # noqa: ANN401 - arrays

@@ -13,12 +13,10 @@ from typing import Any
 from torch import nn
 
 from rnnserve.export.held_modules import held_objects
-from rnnserve.export.module_functions import functions_of, names_in
+from rnnserve.export.module_functions import CACHED, functions_of, names_in
 from rnnserve.export.source_lines import is_users_code
 
 __all__ = ["uncached"]
-
-_CACHED = type(functools.lru_cache(lambda: None))
 
 
 @contextlib.contextmanager
@@ -27,7 +25,7 @@ def uncached(module: nn.Module) -> Iterator[None]:
     changed: list[tuple[Callable[[Any], None], Any]] = []
     try:
         for put, value in list(_places(module)):
-            if isinstance(value, _CACHED) and _is_users(value.__wrapped__):
+            if isinstance(value, CACHED) and _is_users(value.__wrapped__):
                 changed.append((put, value))
                 put(_passing(value))
         yield

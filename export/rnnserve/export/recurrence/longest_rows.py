@@ -172,7 +172,7 @@ class LongestRowMode(TorchFunctionMode):
     ) -> Argument:
         """Run a function on lengths, or on a mask."""
         of = args[0]
-        if func in _LARGEST and (len(args) == 1 or of.dim() == 1) and not isinstance(of, bool):
+        if func in _LARGEST and (of.dim() == 1 or (len(args) == 1 and not kwargs)):
             found = func(*args, **kwargs)
             if isinstance(found, Tensor):
                 return self._standing_for(of, steps)

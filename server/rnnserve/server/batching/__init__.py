@@ -12,8 +12,8 @@ Imports `boundary`, `connections`, `counting`, `observing`, `errors` and `clock`
 
 Threads: `scheduler`.
 
-Door: `__all__`, `batch_arrays`, `cost`, `execution`, `fair_queue`, `lateness`, `pending`,
-`schedulers`, `statistics`, `step_run`, `waiting_limits`.
+Door: `__all__`, `batch_arrays`, `cost`, `execution`, `fair_queue`, `lateness`, `pending`, `schedulers`,
+`statistics`, `step_run`, `waiting_limits`.
 """
 
 __all__ = ["MAX_REQUESTS"]
