@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -82,7 +83,7 @@ def podman():
         "image",
         "IMAGE_BASE=localhost/base",
         "IMAGE=localhost/tried",
-        f"IMAGE_BUILD={' '.join(build)}",
+        f"IMAGE_BUILD={shlex.join(build)}",
         cwd=ROOT,
     )
     yield podman
