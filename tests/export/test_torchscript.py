@@ -9,7 +9,7 @@ import types
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -87,6 +87,23 @@ def test_what_torchscript_cannot_compile_is_refused():
 
     with pytest.raises(UnsupportedModule, match="TorchScript cannot compile Odd"):
         script(Odd())
+
+
+def test_a_type_that_torchscript_asserts_against_is_refused_with_words():
+    """Its compiler raises an AssertionError for an annotation of an attribute that it does not take."""
+
+    class Kind(nn.Module):
+        kind: Literal["fixed", "learned"] | None
+
+        def __init__(self):
+            super().__init__()
+            self.kind = None
+
+        def forward(self, input):
+            return input if self.kind is None else -input
+
+    with pytest.raises(UnsupportedModule, match="TorchScript cannot compile Kind: Unsupported annotation"):
+        script(Kind())
 
 
 def test_warnings_of_the_user_are_not_swallowed():

@@ -38,15 +38,7 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     with LOCK, _without_deprecations(), _torchs_classes_read_once():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
-        except (
-            torch.jit.frontend.FrontendError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            OSError,
-            SyntaxError,  # of source that was edited after it was imported: TorchScript reads the file as it is now
-        ) as error:
+        except Exception as error:  # its compiler asserts what it takes, and reads sources that were edited since
             raise UnsupportedModule(f"TorchScript cannot compile {type(module).__name__}: {error}") from error
         finally:
             for submodule, flag in training:
