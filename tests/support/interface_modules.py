@@ -118,6 +118,14 @@ class TakesDict(Layer):
         return self.last(batch["x"], batch["lengths"])
 
 
+class TakesDictOfDicts(Layer):
+    """The same tensors for each of two directions, as imputers of series take them, and one beside them."""
+
+    def forward(self, data):
+        both = [self.last(data[way]["x"], data[way]["mask"].sum(1)) for way in ("forward", "backward")]
+        return both[0] + both[1] * data["weight"].unsqueeze(1) if len(data["forward"]) == 2 else both[0]
+
+
 class Batch(TypedDict):
     x: Tensor
     mask: Tensor
@@ -250,6 +258,23 @@ ARGUMENTS: dict[str, Interface] = {
         lambda m, x, n: m(x, 2.0, n, mode="last", scale=torch.full((3,), 2.0)),
     ),
     "dict": Interface(TakesDict, described(batch={"x": X, "lengths": L}), lambda m, x, n: m({"x": x, "lengths": n})),
+    "dict_of_dicts": Interface(
+        TakesDictOfDicts,
+        described(
+            data={
+                "forward": {"x": X, "mask": Mask()},
+                "backward": {"x": X, "mask": Mask()},
+                "weight": Floats("batch"),
+            }
+        ),
+        lambda m, x, n: m(
+            {
+                "forward": {"x": x, "mask": inside(x, n)},
+                "backward": {"x": x, "mask": inside(x, n)},
+                "weight": x[:, 0, 0],
+            }
+        ),
+    ),
     "typed_dict": Interface(
         TakesTypedDict, described(batch={"x": X, "mask": Mask()}), lambda m, x, n: m({"x": x, "mask": inside(x, n)})
     ),

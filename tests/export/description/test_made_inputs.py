@@ -16,8 +16,10 @@ LENGTHS = np.array([5, 2, 4])
 
 def rows_of(model: Any) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
+    x = random.normal(size=(3, 5, 3)).astype(np.float32)
     values: dict[str, Any] = {
-        "x": random.normal(size=(3, 5, 3)).astype(np.float32),
+        **dict.fromkeys(("x", "forward.x", "backward.x"), x),
+        "weight": x[:, 0, 0],
         "tokens": random.integers(1, 19, (3, 5)),
     }
     return {tensor.name: values.get(tensor.name, LENGTHS) for tensor in model.inputs}
@@ -53,6 +55,7 @@ def test_forward_gets_what_its_users_give_it(name, double):
         ("relative", ["x", "lens"]),
         ("constants", ["x", "lengths"]),
         ("typed_dict", ["x", "lengths"]),
+        ("dict_of_dicts", ["forward.x", "backward.x", "weight", "lengths"]),
     ],
 )
 def test_requests_have_lengths_and_may_leave_them_out(name, inputs):

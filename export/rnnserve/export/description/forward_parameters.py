@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.nested_groups import NestedDict, leaves_of
 from rnnserve.export.description.publication import InputDescriptions
-from rnnserve.export.description.state_trees import StateTree
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Constant, Parameter
 
@@ -33,6 +33,7 @@ class ForwardParameters:
         described: The description of every tensor among them, by name, in order.
         defaults: The default value of each parameter that is passed and has one.
         names: Forward's own names of the parameters, in order; of those that it has none for, empty.
+        nested: What makes the dicts within dicts that forward takes for a parameter, for those that are described so.
     """
 
     module: nn.Module
@@ -40,6 +41,7 @@ class ForwardParameters:
     described: dict[str, InputDescription]
     defaults: dict[Parameter, Any]
     names: tuple[str, ...] = ()
+    nested: Mapping[Parameter, NestedDict] = dataclasses.field(default_factory=dict)
 
 
 def read_parameters(
@@ -97,7 +99,8 @@ def read_parameters(
     if not described:
         raise WrongArguments("inputs describes no tensor; a model takes one at least")
     called = _by_position(module, passed_by_position, passed_by_keyword)
-    return ForwardParameters(called, tuple(parameters.values()), described, defaults, tuple(parameters))
+    nested = {parameters[name]: made for name, what in inputs.items() if (made := _nested(what)) is not None}
+    return ForwardParameters(called, tuple(parameters.values()), described, defaults, tuple(parameters), nested)
 
 
 def _further(
@@ -169,13 +172,9 @@ def _several_in_one(further: Sequence[str], left: Sequence[str]) -> str:
     )
 
 
-def _describe(
-    name: str,
-    what: InputDescription | StateTree | Mapping[str, InputDescription],
-    described: dict[str, InputDescription],
-) -> Parameter:
+def _describe(name: str, what: object, described: dict[str, InputDescription]) -> Parameter:
     """Add the tensors of a parameter to `described`, and give the parameter."""
-    entries: dict[str, object] = dict(what) if isinstance(what, Mapping) else {name: what}
+    entries = {".".join(path): leaf for path, leaf in leaves_of(what if isinstance(what, Mapping) else {name: what})}
     for tensor, description in entries.items():
         if not isinstance(description, InputDescription):
             raise WrongArguments(
@@ -187,6 +186,13 @@ def _describe(
             raise WrongArguments(f'inputs describes "{tensor}" twice')
         described[tensor] = description
     return tuple(entries) if isinstance(what, Mapping) else name
+
+
+def _nested(what: object) -> NestedDict | None:
+    """Give what makes the dicts in a dict that describes a parameter; None where there is none."""
+    if not isinstance(what, Mapping) or not any(isinstance(each, Mapping) for each in what.values()):
+        return None
+    return NestedDict(tuple(path for path, _ in leaves_of(what)))
 
 
 def _by_position(module: nn.Module, count: int, keywords: Sequence[str]) -> nn.Module:

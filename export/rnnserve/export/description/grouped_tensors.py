@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,17 +17,21 @@ from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import Arrays, Constant, Parameter
 from rnnserve.export.tensor_shapes import size_limits
 
-__all__ = ["kinds_of_groups"]
+__all__ = ["Kind", "kinds_of_groups"]
+
+Kind = Callable[..., Any]
+"""What makes of tensors, given by name, what forward takes: a class, or `NestedDict`."""
 
 _LARGEST = 64  # of the sizes tried, where nothing is said
 
 
 def kinds_of_groups(
     module: nn.Module, forward: ForwardParameters, sizes: Mapping[str, tuple[int, int]]
-) -> dict[Parameter, type]:
+) -> dict[Parameter, Kind]:
     """Find which parameters of several tensors forward takes as something else than a tuple, and as what.
 
-    An annotation says it; else tuples are tried, and dicts where forward does not run with them.
+    Dicts within a dict are as they are described. Of others an annotation says it; else tuples are tried, and dicts
+    where forward does not run with them.
 
     Args:
         module: Module of the user.
@@ -37,12 +41,13 @@ def kinds_of_groups(
     groups: dict[Parameter, str] = {
         parameter: name
         for parameter, name in zip(forward.parameters, forward.names, strict=True)
-        if isinstance(parameter, tuple)
+        if isinstance(parameter, tuple) and parameter not in forward.nested
     }
     annotated = _annotations(module)
     kinds = {parameter: kind for parameter, name in groups.items() if (kind := _kind(annotated.get(name))) is not None}
     unknown = [parameter for parameter in groups if parameter not in kinds]
-    found = {parameter: kind for parameter, kind in kinds.items() if kind is not tuple}
+    found: dict[Parameter, Kind] = {parameter: kind for parameter, kind in kinds.items() if kind is not tuple}
+    found.update(forward.nested)
     if unknown and not _runs(forward, found, sizes):
         as_dicts = {**found, **dict.fromkeys(unknown, dict)}
         if _runs(forward, as_dicts, sizes):
@@ -71,7 +76,7 @@ def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - any annotation
     return tuple if issubclass(origin, tuple) else None
 
 
-def _runs(forward: ForwardParameters, kinds: Mapping[Parameter, type], sizes: Mapping[str, tuple[int, int]]) -> bool:
+def _runs(forward: ForwardParameters, kinds: Mapping[Parameter, Kind], sizes: Mapping[str, tuple[int, int]]) -> bool:
     """Whether forward runs with tensors that fit their descriptions."""
     described = {
         name: dataclasses.replace(what, lengths_of="") if isinstance(what, MaskDescription) else what
@@ -88,7 +93,7 @@ def _runs(forward: ForwardParameters, kinds: Mapping[Parameter, type], sizes: Ma
     return True
 
 
-def _argument(parameter: Parameter, arrays: Arrays, kinds: Mapping[Parameter, type]) -> Any:  # noqa: ANN401
+def _argument(parameter: Parameter, arrays: Arrays, kinds: Mapping[Parameter, Kind]) -> Any:  # noqa: ANN401
     if isinstance(parameter, Constant):
         return parameter.value
     if isinstance(parameter, str):

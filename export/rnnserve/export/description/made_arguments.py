@@ -5,7 +5,7 @@ operators, so that the graph holds them, and servers see inputs of the usual kin
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -65,11 +65,11 @@ class Grouped:
     """Tensors that forward takes in one parameter.
 
     Attributes:
-        kind: What makes it of the tensors by name: `dict`, a class, or `tuple`, which has no names.
+        kind: What makes it of the tensors by name: `dict`, a class, a `NestedDict`, or `tuple`, which has no names.
         parts: Tensors by name.
     """
 
-    kind: type
+    kind: Callable[..., Any]
     parts: tuple[tuple[str, Argument], ...]
 
     def of(self, given: Sequence[Any], floating: torch.dtype) -> Any:  # noqa: ANN401

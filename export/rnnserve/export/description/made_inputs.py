@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rnnserve.export.description.forward_parameters import ForwardParameters
+from rnnserve.export.description.grouped_tensors import Kind
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription, Lengths, MaskDescription
 from rnnserve.export.description.made_arguments import (
     Argument,
@@ -31,7 +32,7 @@ __all__ = ["with_made_inputs"]
 
 
 def with_made_inputs(
-    forward: ForwardParameters, constants: Mapping[str, Any], kinds: Mapping[Parameter, type]
+    forward: ForwardParameters, constants: Mapping[str, Any], kinds: Mapping[Parameter, Kind]
 ) -> ForwardParameters:
     """Give a module that takes a model's inputs in the place of one that takes masks, padded ids, dicts and constants.
 
@@ -75,7 +76,7 @@ def _is_made(what: InputDescription) -> bool:
 
 
 def _is_whole(
-    parameter: tuple[str, ...], described: Mapping[str, InputDescription], kinds: Mapping[Parameter, type]
+    parameter: tuple[str, ...], described: Mapping[str, InputDescription], kinds: Mapping[Parameter, Kind]
 ) -> bool:
     """Whether a tuple is passed on as it is."""
     return parameter not in kinds and not any(_is_made(described[name]) for name in parameter)
@@ -125,7 +126,7 @@ class _Makes:
         described: Mapping[str, InputDescription],
         inputs: Mapping[str, InputDescription],
         kept: Sequence[Parameter],
-        kinds: Mapping[Parameter, type],
+        kinds: Mapping[Parameter, Kind],
     ) -> None:
         self._described = described
         self._inputs = inputs

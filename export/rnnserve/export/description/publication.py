@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FurtherCheck", "InputDescriptions", "Publication"]
 
-InputDescriptions = Mapping[str, InputDescription | StateTree | Mapping[str, InputDescription]]
+InputDescriptions = Mapping[str, InputDescription | StateTree | Mapping[str, Any]]
+"""By parameter of forward; of one that takes several tensors a dict, whose values are descriptions or such dicts."""
 
 FurtherCheck = Callable[
     ["DescribedModel", "Reference", "OnnxRunner | None", "ParityLimits", "FailureCollector", int], Sequence[str]
@@ -37,8 +38,9 @@ class Publication:
         module: Any nn.Module that `export_onnx` takes, float32, on the CPU.
         name: The model's.
         inputs: Descriptions by the names of forward's parameters, in its order; parameters with a default may be left
-            out. For a parameter that is a tuple of tensors, a dict of the tensors' names and descriptions; for a nested
-            state a `StateTree`.
+            out. For a parameter that is a tuple or a dict of tensors, a dict of the tensors' names and descriptions,
+            with dicts in it as forward takes them: "x_d": {"rain": Floats(…)} in it has the tensor "x_d.rain". For a
+            nested state a `StateTree`.
         outputs: Names of what forward returns, in its order, nested ones flattened; or a dict of names and
             descriptions, which names fixed axes, too.
         states: Which output continues as which input: {"h_n": "h_0"}. Such inputs are zeros where a request leaves them
