@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import support.grown_loops
 import support.listed_loops
 import support.numbered_loops
 import support.rebound_loops  # noqa: F401 - which add loops
@@ -106,7 +107,7 @@ def last_step(self, x):
 def grows(self, x):
     h = x[:, :1]
     for t in range(x.size(1)):
-        h = torch.cat([h, x[:, t : t + 1]], 1)
+        h = torch.cat([h, x[:, t : t + 1] + h.mean(1, keepdim=True)], 1)
     return h
 
 

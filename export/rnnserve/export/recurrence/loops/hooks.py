@@ -21,7 +21,18 @@ from rnnserve.export.recurrence.loops.step_pass import passes
 from rnnserve.export.recurrence.loops.steps import RangeSteps, Steps, TensorSteps, ZippedSteps, reversed_steps
 from rnnserve.export.recurrence.loops.symbolic_sizes import is_symbol
 
-__all__ = ["HOOKED", "comprehension", "counts", "is_symbolic", "loop", "made", "returned", "stepped", "unzipped"]
+__all__ = [
+    "HOOKED",
+    "comprehension",
+    "counts",
+    "grown",
+    "is_symbolic",
+    "loop",
+    "made",
+    "returned",
+    "stepped",
+    "unzipped",
+]
 
 
 def stepped(items: Argument) -> Argument:
@@ -75,6 +86,34 @@ def unzipped(items: Argument) -> Argument:
 def made(items: list[Any]) -> StepList:
     """Give a list that a loop may fill."""
     return StepList(items)
+
+
+def grown(
+    cat: Callable[..., Tensor],
+    before: Tensor | None,
+    items: StepList,
+    at_front: bool,
+    *rest: Argument,
+    **named: Argument,
+) -> Tensor | None:
+    """Give what a variable has become that grew by `cat` in each step of a loop.
+
+    Args:
+        cat: `torch.cat`, under the name that the user's code has for it.
+        before: Value of the variable before the loop; None where it began with its first item.
+        items: What the steps have added, in order.
+        at_front: Whether they have added it before the rest.
+        rest: Further arguments of `cat`.
+        named: Further arguments of `cat`, by name.
+    """
+    if not items:
+        return before
+    whole = cat(items, *rest, **named)
+    if before is None:
+        return whole
+    if before.dim() == 1 and before.shape[0] == 0 and whole.dim() > 1:  # as torch.tensor([]), which `cat` leaves out
+        return whole.to(torch.promote_types(before.dtype, whole.dtype))
+    return cat([whole, before] if at_front else [before, whole], *rest, **named)
 
 
 def returned(value: Argument) -> Argument:

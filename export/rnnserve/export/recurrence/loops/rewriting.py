@@ -15,7 +15,6 @@ Nothing is rewritten whose source does not give the code that runs.
 """
 
 import ast
-import builtins
 import copy
 import inspect
 import types
@@ -23,13 +22,14 @@ from collections.abc import Sequence
 
 from rnnserve.export.recurrence.loops.code_objects import codes_by_place, same_code
 from rnnserve.export.recurrence.loops.counted import counted_loop
-from rnnserve.export.recurrence.loops.hooks import HOOKED
+from rnnserve.export.recurrence.loops.expressions import Expressions
+from rnnserve.export.recurrence.loops.growing import grown_in
 from rnnserve.export.recurrence.loops.leaving import Leaving
 from rnnserve.export.recurrence.loops.names import loaded, read_before_written, stored
+from rnnserve.export.recurrence.loops.scope import HOOKS, Scope, hook_call
 
 __all__ = ["SourceFile", "has_loop"]
 
-_HOOKS = "__rnnserve_hooks"
 _SUSPENDED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _Comprehension = ast.ListComp | ast.GeneratorExp
 
@@ -112,10 +112,7 @@ class _Rewriter:
     """Rewrites one function, and those within it."""
 
     def __init__(self, function: types.FunctionType) -> None:
-        self.file = function.__code__.co_filename
-        self.free = set(function.__code__.co_freevars)
-        self.known = set(function.__globals__)
-        self.names: list[set[str]] = []
+        self.scope = Scope(function)
         self.loops = 0
 
     def function(self, node: ast.FunctionDef) -> ast.FunctionDef:
@@ -124,12 +121,12 @@ class _Rewriter:
             return node
         node.is_rewritten = True  # type: ignore[attr-defined]
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
-        self.names.append(stored(node.body) | {argument.arg for argument in arguments if argument is not None})
-        begin = ast.parse(f"from rnnserve.export.recurrence.loops import hooks as {_HOOKS}").body[0]
+        self.scope.enter(stored(node.body) | {argument.arg for argument in arguments if argument is not None})
+        begin = ast.parse(f"from rnnserve.export.recurrence.loops import hooks as {HOOKS}").body[0]
         for each in ast.walk(begin):
             ast.copy_location(each, node.body[0])
         node.body = [begin, *self.block(node.body, set())]
-        self.names.pop()
+        self.scope.leave()
         return node
 
     def block(self, statements: Sequence[ast.stmt], after: set[str]) -> list[ast.stmt]:
@@ -155,7 +152,7 @@ class _Rewriter:
             case ast.ClassDef() | ast.AsyncFunctionDef():
                 return [node]
             case ast.Return() if node.value is not None:
-                node.value = self.call("returned", self.expression(node.value))
+                node.value = hook_call("returned", self.expression(node.value))
                 return [node]
             case ast.While():
                 return self.while_loop(node, after)
@@ -180,7 +177,7 @@ class _Rewriter:
 
     def expression(self, node: ast.expr) -> ast.expr:
         """Rewrite an expression."""
-        changed: ast.expr = _Expressions(self).visit(node)
+        changed: ast.expr = Expressions(self.scope).visit(node)
         return changed
 
     def while_loop(self, node: ast.While, after: set[str]) -> list[ast.stmt]:
@@ -189,8 +186,8 @@ class _Rewriter:
         counted: list[ast.stmt] = []
         if found is not None:
             counter, bound, loop = found
-            self.names[-1] |= stored([loop.target])
-            chosen = self.call("counts", ast.Name(counter, ast.Load()), self.expression(copy.deepcopy(bound)))
+            self.scope.own.update(stored([loop.target]))
+            chosen = hook_call("counts", ast.Name(counter, ast.Load()), self.expression(copy.deepcopy(bound)))
             counted = [ast.If(chosen, self.loop(loop, after), [])]
         node.test = self.expression(node.test)
         again = after | read_before_written([node])
@@ -208,22 +205,24 @@ class _Rewriter:
         """Rewrite a loop; `after` are names that may be read after it."""
         self.loops += 1
         steps, loop = f"__rnnserve_steps_{self.loops}", f"__rnnserve_loop_{self.loops}"
-        again = read_before_written([ast.For(node.target, _EMPTY, node.body, [])])
-        written = stored([node.target, *node.body])
-        mine = self.names[-1]
+        body, grown = grown_in(node, self.scope)
+        again = read_before_written([ast.For(node.target, _EMPTY, body, [])])
+        written = stored([node.target, *body])
+        self.scope.own.update(each.items for each in grown)
         carried, last = sorted(again & written), sorted((after & written) - again)
-        assignable = sorted((loaded(node.body) | written) & mine)
+        assignable = sorted((loaded(body) | written) & self.scope.own)
         before = [*ast.parse(f"{steps} = None").body]
-        before[0].value = self.call("stepped", self.expression(node.iter))  # type: ignore[attr-defined]
+        before[0].value = hook_call("stepped", self.expression(node.iter))  # type: ignore[attr-defined]
         taken = [
             f"if {loop}.gives({name!r}): {name} = {loop}.take({name!r})"
             for name in sorted({*assignable, *carried, *last})
         ]
-        site = f"{self.file!r}, {node.lineno}, {carried!r}, {last!r}, {assignable!r}"
+        site = f"{self.scope.file!r}, {node.lineno}, {carried!r}, {last!r}, {assignable!r}"
+        lists = ast.parse("\n".join(f"{each.items} = {HOOKS}.made([])" for each in grown)).body
         captured = ast.parse(
             "\n".join(
                 [
-                    f"{loop} = {_HOOKS}.loop({steps}, {site})",
+                    f"{loop} = {HOOKS}.loop({steps}, {site})",
                     "try:",
                     f"    while {loop}.again(locals()):",
                     *(f"        {line}" for line in taken),
@@ -241,110 +240,19 @@ class _Rewriter:
         target = runs.body[-1]
         assert isinstance(target, ast.Assign)  # noqa: S101
         target.targets = [copy.deepcopy(node.target)]
-        through = after | again
-        leaving = Leaving(loop).changed(copy.deepcopy(node.body))
-        runs.body.extend(self.block(leaving, through))
+        runs.body.extend(self.block(Leaving(loop).changed(body), after | again))
+        captured = [*lists, *captured, *(each.joining(HOOKS) for each in grown)]
         orelse = self.block(copy.deepcopy(node.orelse), after)
+        through = after | read_before_written([ast.For(node.target, _EMPTY, node.body, [])])
         plain = ast.For(
             node.target, ast.Name(steps, ast.Load()), self.block(node.body, through), self.block(node.orelse, after)
         )
-        chosen = ast.If(ast.parse(f"{_HOOKS}.is_symbolic({steps})", mode="eval").body, [*captured, *orelse], [plain])
+        chosen = ast.If(ast.parse(f"{HOOKS}.is_symbolic({steps})", mode="eval").body, [*captured, *orelse], [plain])
         for made in (*before, chosen):
             for each in ast.walk(made):
                 if not hasattr(each, "lineno") or each.lineno < node.lineno or (made is not chosen and each is made):
                     ast.copy_location(each, node)
         return [*before, chosen]
 
-    def is_hooked(self, name: str) -> bool:
-        """Whether a name is a function of Python here that has a hook."""
-        shadowed = name in self.free or name in self.known or any(name in names for names in self.names)
-        return name in HOOKED and hasattr(builtins, name) and not shadowed
-
-    def call(self, name: str, *arguments: ast.expr) -> ast.Call:
-        """Call a function of `hooks`."""
-        function = ast.Attribute(ast.Name(_HOOKS, ast.Load()), name, ast.Load())
-        call = ast.Call(function, list(arguments), [])
-        return ast.copy_location(call, arguments[0]) if hasattr(arguments[0], "lineno") else call
-
 
 _EMPTY = ast.Tuple([], ast.Load())
-
-
-class _Expressions(ast.NodeTransformer):
-    """Puts hooks in the place of Python's functions, lists and comprehensions."""
-
-    def __init__(self, rewriter: _Rewriter) -> None:
-        self.rewriter = rewriter
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        # A class that is named, not called, may be for isinstance: `tuple | list`, `kinds = (list, tuple)`.
-        is_class = isinstance(getattr(builtins, node.id, None), type)
-        return node if is_class or not isinstance(node.ctx, ast.Load) else self._hooked(node)
-
-    def _hooked(self, node: ast.Name) -> ast.expr:
-        if not self.rewriter.is_hooked(node.id):
-            return node
-        hooked = ast.Attribute(ast.Name(_HOOKS, ast.Load()), "HOOKED", ast.Load())
-        return ast.copy_location(ast.Subscript(hooked, ast.Constant(node.id), ast.Load()), node)
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        one = node.args[0] if len(node.args) == 1 else None
-        if isinstance(node.func, ast.Name) and node.func.id == "zip" and isinstance(one, ast.Starred):
-            if self.rewriter.is_hooked("zip"):
-                return self.rewriter.call("unzipped", self._argument(one.value))
-            return node
-        node.func = self._hooked(node.func) if isinstance(node.func, ast.Name) else self.visit(node.func)
-        node.args = [self._argument(each) for each in node.args]
-        node.keywords = [ast.keyword(each.arg, self._argument(each.value)) for each in node.keywords]
-        return node
-
-    def _argument(self, node: ast.expr) -> ast.expr:
-        if isinstance(node, ast.Name):
-            return node
-        if isinstance(node, ast.Tuple) and all(isinstance(each, ast.Name | ast.Attribute) for each in node.elts):
-            return node  # as in isinstance(x, (list, tuple))
-        changed: ast.expr = self.visit(node)
-        return changed
-
-    def visit_List(self, node: ast.List) -> ast.expr:
-        self.generic_visit(node)
-        return self.rewriter.call("made", node) if isinstance(node.ctx, ast.Load) else node
-
-    def visit_ListComp(self, node: ast.ListComp) -> ast.expr:
-        return self._comprehension(node)
-
-    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
-        return self._comprehension(node)
-
-    def _is_range(self, node: ast.ListComp) -> bool:
-        called = node.generators[0].iter
-        function = called.func if isinstance(called, ast.Call) else None
-        return isinstance(function, ast.Name) and function.id == "range" and self.rewriter.is_hooked("len")
-
-    def _comprehension(self, node: _Comprehension) -> ast.expr:
-        plain = len(node.generators) == 1 and not node.generators[0].ifs and not node.generators[0].is_async
-        plain = plain and not any(isinstance(each, ast.NamedExpr | ast.Await) for each in ast.walk(node))
-        if plain and isinstance(node, ast.ListComp) and isinstance(node.elt, ast.Constant) and self._is_range(node):
-            # As many times the same as there are steps: `[None] * n`.
-            one, items = ast.List([node.elt], ast.Load()), node.generators[0].iter
-            count = ast.Call(ast.Name("len", ast.Load()), [items], [])
-            product = ast.BinOp(one, ast.Mult(), count)
-            for each in (one, count.func, count, product):
-                ast.copy_location(each, node)
-            repeated: ast.expr = self.visit(product)
-            return repeated
-        self.generic_visit(node)
-        if not plain:
-            return node
-        items = node.generators[0].iter
-        node.generators[0].iter = ast.copy_location(ast.Name("__rnnserve_items", ast.Load()), node)
-        arguments = ast.arguments(
-            posonlyargs=[], args=[ast.arg("__rnnserve_items")], kwonlyargs=[], kw_defaults=[], defaults=[]
-        )
-        of = ast.copy_location(ast.Lambda(arguments, node), node)
-        place = (ast.Constant(self.rewriter.file), ast.Constant(node.lineno))
-        return self.rewriter.call("comprehension", items, of, *place)
-
-    def visit_Lambda(self, node: ast.Lambda) -> ast.expr:
-        node.body = self.visit(node.body)
-        return node
