@@ -16,8 +16,8 @@ __all__ = ["CACHED", "functions_of", "names_in"]
 CACHED = type(functools.lru_cache(lambda: None))
 """The type of a function with a cache."""
 
-_KEPT_CODES = 4096
-"""How many functions' names are kept: each publication asks for them some dozens of times."""
+_KEPT_CODES = 65_536
+"""How many functions' names are kept: each publication asks for them some dozens of times, and pandas has thousands."""
 
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
@@ -30,11 +30,12 @@ def functions_of(module: nn.Module) -> list[types.FunctionType]:
     waiting = [value for each in held for value in _of_class(type(each))]
     waiting += [value for each in held for value in vars(each).values()]
     found: dict[int, types.FunctionType] = {}
+    classes: dict[int, type] = {}
     while waiting:
         for function in _unwrapped(waiting.pop()):
             if id(function) not in found and is_users_code(function.__code__.co_filename):
                 found[id(function)] = function
-                waiting.extend(_named_in(function))
+                waiting.extend(_named_in(function, classes))
     return list(found.values())
 
 
@@ -65,18 +66,18 @@ def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - wh
             yield from _unwrapped(value.__dict__["__wrapped__"])
 
 
-def _named_in(function: types.FunctionType) -> list[Any]:
-    """Give what the code of a function names: functions, classes, and functions of modules."""
+def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[Any]:
+    """Give what the code of a function names: functions, those of classes that are new, and functions of modules."""
     found: list[Any] = []
     cells = [cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)]
     named = [function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__]
     for value in [*cells, *named]:
         if isinstance(value, types.ModuleType):
             found += [vars(value)[name] for name in names_in(function.__code__) if name in vars(value)]
-        elif isinstance(value, type):
-            found += _of_class(value)
-        elif isinstance(value, nn.Module) or is_object(value):
-            found += _of_class(type(value))
+        elif isinstance(value, type | nn.Module) or is_object(value):
+            kind = value if isinstance(value, type) else type(value)
+            found += [] if id(kind) in classes else _of_class(kind)
+            classes[id(kind)] = kind
         else:
             found.append(value)
     return found

@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import dis
 import functools
+import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -33,7 +34,7 @@ __all__ = [
 _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 """PyTorch's own attributes, which change whenever parameters are replaced."""
 
-_KEPT_CODES = 8192
+_KEPT_CODES = 65_536
 """How many functions' instructions are kept that set variables: each publication asks for them some dozens of times."""
 
 _MOST_ENTRIES = 10_000
@@ -203,10 +204,26 @@ def _stored_globals(code: types.CodeType) -> frozenset[str]:
 
 
 def _stored_attributes(code: types.CodeType) -> frozenset[str]:
+    """Name the attributes that code sets of what may be a class: of anything but a method's own `self`.
+
+    Large packages set hundreds of attributes so, which would be looked for in each of their hundreds of classes.
+    """
     return _named_by(code, "STORE_ATTR")
 
 
 @functools.lru_cache(_KEPT_CODES)
 def _named_by(code: types.CodeType, operation: str) -> frozenset[str]:
-    instructions = (each for inner in _codes(code) for each in dis.get_instructions(inner))
-    return frozenset(str(each.argval) for each in instructions if each.opname == operation)
+    return frozenset(
+        str(each.argval)
+        for inner in _codes(code)
+        if dis.opmap[operation] in inner.co_code[::2]  # an instruction is two bytes; most code sets nothing so
+        for before, each in itertools.pairwise(dis.get_instructions(inner))
+        if each.opname == operation and not (operation == "STORE_ATTR" and _loads_self(inner, before))
+    )
+
+
+def _loads_self(code: types.CodeType, instruction: dis.Instruction) -> bool:
+    """Whether an instruction of a method loads the object that it is called on; Python may load two at once."""
+    last = instruction.argval[-1] if isinstance(instruction.argval, tuple) else instruction.argval
+    is_method = bool(code.co_argcount) and code.co_varnames[0] == "self"
+    return is_method and last == "self" and instruction.opname.startswith("LOAD_FAST")
