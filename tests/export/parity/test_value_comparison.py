@@ -308,6 +308,25 @@ def test_eager_that_is_exact_by_luck_is_run_again_on_moved_inputs():
     ]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [(["long"], True), (["long", "long and loud"], True), (["long", "random"], False), (["zeros"], False)],
+)
+def test_what_differs_in_long_rows_only_is_said_to(kinds, said):
+    told = Told(sums([0, 0, 0]))
+    failures = FailureCollector()
+    comparison = ValueComparison(dataclasses.replace(described(), labels=[], labelled=""), told, LIMITS, failures)
+    inputs = {"x": np.zeros((1, 1, 3), np.float32), "lengths": np.ones(1, np.int64)}
+    runner: Any = lambda _: shifted(told, "sums", 5e-2)  # noqa: E731 - typed as a runner
+    for number, kind in enumerate(kinds):
+        comparison.compare(InputBatch(kind, inputs, 1, 1000 + number), None, runner)
+    comparison.judge()
+    with pytest.raises(ParityError) as caught:
+        failures.raise_if_any()
+    assert len(caught.value.failures) == len(kinds) + said
+    assert caught.value.failures[-1].startswith("Only long rows differ, from 1,000 steps on") == said
+
+
 def test_eager_is_not_run_again_where_it_agrees_or_where_something_is_wrong_already():
     exact = sums([1, 0, 0])
     told = Told(exact, moved=[rounded(exact | {"sums": exact["sums"] + 5e-3})])

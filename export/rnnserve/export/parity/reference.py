@@ -79,7 +79,7 @@ class Reference:
         """Compute every output eight times, with each float of the inputs moved by one ulp or none.
 
         What these differ by is what rounding alone may do. Where no result changes by it, as of zeros, of integers and
-        beside larger biases, each float of the module's parameters and buffers is moved.
+        beside larger biases, each float of the module's parameters and buffers is moved; unless it cannot be copied.
         """
         eager, moved = self.eager(inputs), list(map(self.eager, moved_inputs(inputs)))
         if any(
@@ -87,7 +87,14 @@ class Reference:
         ):
             yield from moved
         else:
-            yield from self._of_moved_parameters(inputs)
+            yield from self._of_moved_parameters(inputs) if self._can_be_copied() else moved
+
+    def _can_be_copied(self) -> bool:
+        try:
+            copy.deepcopy(self.module)
+        except Exception:  # noqa: BLE001 - whatever a user's module raises
+            return False
+        return True
 
     def _of_moved_parameters(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
         module = copy.deepcopy(self.module)
