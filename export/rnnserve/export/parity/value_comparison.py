@@ -52,8 +52,8 @@ _PLACES = (
 )
 _LONG_ONLY = (
     "Only long rows differ, from {:,} steps on, by the rounding that so many steps add up: a sum of all steps does, "
-    "where a mean does not. If no row of yours is as long, say so, and it is not compared: the name of the axis, and the "
-    'most steps, as sizes={{"sequence": (1, 500)}}'
+    "where a mean does not. If no row of yours is as long, say so, and it is not compared: name the axis, and the most "
+    'steps, as sizes={{"sequence": (1, 500)}}'
 )
 _LONGEST_ERROR = 200  # characters
 
