@@ -124,7 +124,7 @@ def _check_axes(inputs: Tensors) -> None:
         if tensor.lengths_of and tensor.lengths_of not in axes:
             raise WrongArguments(
                 f'input "{tensor.name}" holds lengths of "{tensor.lengths_of}", which is no dynamic axis; there are '
-                f"{', '.join(axes) or 'none'}"
+                f"{', '.join(axes) or 'none'}" + (f'. Write Lengths("{axes[0]}")' if len(axes) == 1 else "")
             )
     twice = [axis for axis in axes if axis in fixed]
     if twice:

@@ -48,7 +48,8 @@ _LOST = (
 )
 _PLACES = (
     "Is it a place, of argmax, max or sort? Of values that are equal but for rounding, as a recurrent layer gives for "
-    "a constant input, no two implementations choose the same one: return the values, or round before choosing"
+    "a constant input, no two implementations choose the same one: return the values, round before choosing, or, where "
+    "only louder values than those of users differ, say what these are: Floats(…, low=, high=)"
 )
 _LONG_ONLY = (
     "Only long rows differ, from {:,} steps on, by the rounding that so many steps add up: a sum of all steps does, "

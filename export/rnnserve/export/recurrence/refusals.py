@@ -18,6 +18,7 @@ from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
+from rnnserve.export.recurrence.row_advice import advice_on_rows
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH
 
@@ -34,6 +35,7 @@ __all__ = [
 
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+_COMPILED = re.compile(r"^(\w+::\w+)\(\) Expected a value of type .* but instead found type 'SymInt'")
 _SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\].*?constant \((?P<size>\d+)\)")
 
 
@@ -233,6 +235,12 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
         return DependsOnValues(
             _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]
         )
+    if compiled := _COMPILED.match(text):
+        return UnsupportedModule(
+            f"the module calls {compiled[1]}{at}, an operator that is compiled and takes sizes as plain numbers: it "
+            "has no Python code to capture, and no form in ONNX. Where the module has the same in operators of torch, let "
+            "it call that."
+        )
     return UnsupportedModule(
         f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {first_line(text)}"
     )
@@ -252,6 +260,7 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
             " Here it ends a loop, so that the values decide how many outputs there are: leave it out, so that there "
             "are always as many, and return the number of steps of each row, (batch,), as another output."
         )
+    said += advice_on_rows(line)
     if any("len" in label or "mask" in label for label in axes.labels):
         said += (
             " Keep lengths and masks as tensors, too. A loop up to the longest length becomes rnnserve.export.scan "
