@@ -342,6 +342,10 @@ def set_in(kind):
 
 
 class Setting(nn.Module):
+    of_type: ClassVar[int]
+    of_class: ClassVar[int]
+    of_method: ClassVar[int]
+
     def __init__(self):
         super().__init__()
         self.own = 0

@@ -56,7 +56,7 @@ def _(self, x):
     for x_t in x.unbind(1):
         h = torch.tanh(h * 0.5 + x_t)
         outputs = torch.cat([outputs, h[:, None]], dim=1)
-        numbers = torch.cat([numbers, x_t[:, None] * 2], axis=1)
+        numbers = torch.cat([numbers, x_t[:, None] * 2], axis=1)  # type: ignore[call-arg]  # torch takes it
     return outputs, h, numbers
 
 

@@ -49,7 +49,7 @@ def kinds_of_groups(
     found: dict[Parameter, Kind] = {parameter: kind for parameter, kind in kinds.items() if kind is not tuple}
     found.update(forward.nested)
     if unknown and not _runs(forward, found, sizes):
-        as_dicts = {**found, **dict.fromkeys(unknown, dict)}
+        as_dicts: dict[Parameter, Kind] = {**found, **dict.fromkeys(unknown, dict)}
         if _runs(forward, as_dicts, sizes):
             return as_dicts
     return found

@@ -238,8 +238,8 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
     if compiled := _COMPILED.match(text):
         return UnsupportedModule(
             f"the module calls {compiled[1]}{at}, an operator that is compiled and takes sizes as plain numbers: it "
-            "has no Python code to capture, and no form in ONNX. Where the module has the same in operators of torch, let "
-            "it call that."
+            "has no Python code to capture, and no form in ONNX. Where the module has the same in operators of torch, "
+            "let it call that."
         )
     return UnsupportedModule(
         f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {first_line(text)}"

@@ -100,8 +100,8 @@ def _growth(statement: ast.stmt, loop: ast.For, scope: Scope) -> Grown | None:
     if first is None:
         return None
     is_where_true, begins_anew = first
-    beginning, call = (one, two) if is_where_true else (two, one)
-    grown = _joined(name, call, scope) if isinstance(call, ast.Call) else None
+    beginning, joining = (one, two) if is_where_true else (two, one)
+    grown = _joined(name, joining, scope) if isinstance(joining, ast.Call) else None
     if grown is None or ast.dump(grown.item) != ast.dump(beginning):
         return None
     return dataclasses.replace(grown, begins_anew=begins_anew)
