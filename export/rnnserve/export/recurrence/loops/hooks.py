@@ -101,10 +101,10 @@ def grown(
     Args:
         cat: `torch.cat`, under the name that the user's code has for it.
         before: Value of the variable before the loop; None where it began with its first item.
-        items: What the steps have added, in order.
+        items: Tensors that the steps have added, in order.
         at_front: Whether they have added it before the rest.
-        rest: Further arguments of `cat`.
-        named: Further arguments of `cat`, by name.
+        rest: Other arguments of `cat`.
+        named: Arguments of `cat`, by name.
     """
     if not items:
         return before
