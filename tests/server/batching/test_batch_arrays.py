@@ -138,3 +138,28 @@ def test_a_request_with_few_points_stays_as_it_is():
     request = checked_request(4, 6, {"input": np.zeros((4, 6, 2), np.float32)})
     assert split_rows(request, SIGNATURE, 24) == [request]
     assert [part.batch for part in split_rows(request, SIGNATURE, 23)] == [2, 2]
+
+
+def test_axes_within_one_input_multiply_and_those_of_several_add_up():
+    """A run of 64 documents of 64 sentences of 64 words has 262,144 points, and is made in parts, not of 8,192."""
+    within = TensorSpec("words", "INT64", ("batch", "sentences", "words"), (-1, -1, -1))
+    apart = (
+        TensorSpec("source", "INT64", ("batch", "source"), (-1, -1)),
+        TensorSpec("target", "INT64", ("batch", "target"), (-1, -1)),
+    )
+    outputs = {"y": TensorSpec("y", "FP32", ("batch", "classes"), (-1, 2))}
+    documents = Signature({within.name: within}, outputs)
+    pairs = Signature({spec.name: spec for spec in apart}, outputs)
+    assert [documents.steps_of({"sentences": s, "words": w}) for s, w in ((1, 1), (1, 7), (5, 1), (5, 7))] == [
+        2,
+        8,
+        6,
+        35,
+    ]
+    assert pairs.steps_of({"source": 5, "target": 7}) == 12
+    assert SIGNATURE.steps_of({"sequence": 7}) == 7
+    assert Signature({"x": TensorSpec("x", "FP32", ("batch", "features"), (-1, 2))}, outputs).steps_of({}) == 1
+    sizes = {"sentences": 64, "words": 64}
+    words = np.zeros((64, 64, 64), np.int64)
+    request = CheckedRequest(64, sizes, sizes, documents.steps_of(sizes), {"words": words}, ("y",))
+    assert [part.batch for part in split_rows(request, documents, 1 << 16)] == [16, 16, 16, 16]

@@ -7,6 +7,7 @@ another; every other dynamic axis is a sequence axis, along which rows are padde
 import dataclasses
 import enum
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -332,9 +333,22 @@ class Signature:
             for axis in (spec.sized_by if not spec.zeros_after_lengths else [d.of for d in spec.derived.values()])
         }
 
+    @functools.cached_property
+    def _axes_within_axes(self) -> tuple[tuple[str, ...], ...]:
+        """The sequence axes of each input that has several, as of words in sentences."""
+        several = [tuple(spec.sequence_axes) for spec in self.inputs.values() if len(spec.sequence_axes) > 1]
+        return tuple(dict.fromkeys(several))
+
     def steps_of(self, sizes: Mapping[str, int]) -> int:
-        """Steps of a row with these sizes of the sequence axes: their sum; 1 for a model without sequence axes."""
-        return sum(sizes.values()) or 1
+        """Steps of a row with these sizes of the sequence axes; 1 for a model without.
+
+        Axes of inputs of their own add up, as of a source and a target; within one input they multiply, as of
+        words in sentences.
+        """
+        steps = sum(sizes.values()) or 1
+        for axes in self._axes_within_axes:
+            steps = max(steps, math.prod([sizes[axis] for axis in axes]))
+        return steps
 
     def __str__(self) -> str:
         required = [str(spec) for spec in self.inputs.values() if not spec.optional]
