@@ -1,5 +1,7 @@
 """Trials have sizes and values that the golden cases have; golden cases that no request could be are refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,19 @@ def test_sizes_and_values_are_such_as_the_golden_cases_have():
         assert array.dtype == SIGNATURE.inputs[name].dtype
     assert "ends" not in trials.draw(2, {"sequence": 4}).inputs
     assert trials.draw(2, {"sequence": 6}, lengths=1).longest == {"sequence": 3}
+
+
+@pytest.mark.parametrize(
+    ("most", "compared", "tried"), [(None, 0, [1, 1]), (None, 128, [33, 64]), (None, 40, [33, 40]), (20, 128, [20, 20])]
+)
+def test_sequences_are_as_long_as_the_proof_compared_where_golden_cases_are_short(most, compared, tried):
+    limits = {} if most is None else {"sequence": (1, most)}
+    tokens = dataclasses.replace(SIGNATURE.inputs["tokens"], limits=limits)
+    signature = Signature({**SIGNATURE.inputs, "tokens": tokens}, SIGNATURE.outputs)
+    short = case(1, ends=np.ones(2, np.int32))
+    for trials in (first := TrialRequests(signature, [short], compared_steps=compared), first.of(signature)):
+        assert [trials.sizes(steps)["sequence"] for steps in (33, 64)] == tried
+        assert trials.sizes(1) == {"sequence": 1}
 
 
 @pytest.mark.parametrize(

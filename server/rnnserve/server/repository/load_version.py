@@ -265,7 +265,7 @@ def _proven_graph(
         for values in (session.get_inputs(), session.get_outputs())
     )
     signature = read_signature(inputs, outputs, manifest, file, defaults)
-    trials = TrialRequests(signature, cases)
+    trials = TrialRequests(signature, cases, compared_steps=max(artifact.manifest.parity.lengths, default=0))
     signature = signature.with_shortest(trials.shortest)
     nodes = nodes_by_provider(session)
     model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session, begin=begin)

@@ -33,32 +33,33 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
 
 
 class TrialRequests:
-    """Draws requests that a model takes, since its golden cases have as large sizes and values of the same kind.
+    """Draws requests that a model takes: its golden cases, or its proof, have as large sizes, and values of the kind.
 
     Attributes:
         shortest: By input that holds lengths, the shortest of the golden cases.
     """
 
-    def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0) -> None:
+    def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0, *, compared_steps: int = 0) -> None:
         """Look at the golden cases.
 
         Args:
             signature: Signature of the model.
-            cases: Golden cases of the version.
+            cases: Golden cases of the version. A model that amplifies rounding has short ones only.
             seed: Seed of the values.
+            compared_steps: Steps of the longest sequences that its proof compared with eager; 0 for none.
 
         Raises:
             ArtifactError: If a case's inputs are not those of the signature.
         """
         for number, case in enumerate(cases):
             _check_inputs(f"{GOLDEN}: case {number}", signature, case.inputs)
-        self._signature, self._cases, self._seed = signature, cases, seed
+        self._signature, self._cases, self._seed, self._compared_steps = signature, cases, seed, compared_steps
         self._numbers = np.random.default_rng(seed)
         sizes = [signature.sizes_of({name: a.shape for name, a in case.inputs.items()}) for case in cases]
-        self._range = {
-            axis: (min(size[axis] for size in sizes), max(size[axis] for size in sizes))
-            for axis in signature.sequence_axes
-        }
+        self._range = {}
+        for axis, spec in signature.sequence_axes.items():
+            compared = min(compared_steps, spec.limits.get(axis, (1, compared_steps))[1])
+            self._range[axis] = min(size[axis] for size in sizes), max(compared, *(size[axis] for size in sizes))
         self.shortest = {
             spec.name: min(int(case.inputs[spec.name].min()) for case in cases if spec.name in case.inputs)
             for spec in signature.lengths.values()
@@ -70,10 +71,10 @@ class TrialRequests:
 
     def of(self, signature: Signature) -> "TrialRequests":
         """Draw anew, by the same cases, for another signature of the same tensors."""
-        return TrialRequests(signature, self._cases, self._seed)
+        return TrialRequests(signature, self._cases, self._seed, compared_steps=self._compared_steps)
 
     def sizes(self, steps: int) -> dict[str, int]:
-        """Sizes of the sequence axes: as many steps, or as near to it as a golden case has been."""
+        """Sizes of the sequence axes: as many steps, or as near to it as a golden case, or the proof, has been."""
         return {axis: min(max(steps, low), high) for axis, (low, high) in self._range.items()}
 
     def rows(self, count: int) -> int:
