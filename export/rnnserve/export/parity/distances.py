@@ -75,14 +75,17 @@ class DistanceRow:
         """How far rounding takes eager from float64: over several runs where there were several, else over one."""
         return self.moved_exact if self.moved_exact.count else self.eager_exact
 
+    def allowed(self, limits: ParityLimits) -> float:
+        """Give the root mean square distance from float64 that the found values may have."""
+        return limits.sequence_rms_factor * self.rounding.rms + limits.sequence_rms_floor * self.scale
+
     def failure(self, limits: ParityLimits) -> str | None:
         """Judge the distance from float64 by eager's own.
 
         Returns:
             What is wrong with it, in words; None if nothing is.
         """
-        found, eager = self.found_exact.rms, self.rounding.rms
-        allowed = limits.sequence_rms_factor * eager + limits.sequence_rms_floor * self.scale
+        found, eager, allowed = self.found_exact.rms, self.rounding.rms, self.allowed(limits)
         if found <= allowed:  # False for NaN
             return None
         return (

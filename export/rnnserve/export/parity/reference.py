@@ -87,17 +87,17 @@ class Reference:
         ):
             yield from moved
         else:
-            yield from self._of_moved_parameters(inputs) if self._can_be_copied() else moved
+            yield from list(self.moved_weights(inputs)) or moved
 
-    def _can_be_copied(self) -> bool:
+    def moved_weights(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
+        """Compute every output eight times, with each float of parameters and buffers moved by one ulp or none.
+
+        Nothing for a module that cannot be copied.
+        """
         try:
-            copy.deepcopy(self.module)
+            module = copy.deepcopy(self.module)
         except Exception:  # noqa: BLE001 - whatever a user's module raises
-            return False
-        return True
-
-    def _of_moved_parameters(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
-        module = copy.deepcopy(self.module)
+            return
         values = [each for each in (*module.parameters(), *module.buffers()) if each.dtype == torch.float32]
         before = [each.detach() for each in values]
         for seed in range(_MOVES):
