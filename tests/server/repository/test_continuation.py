@@ -56,6 +56,20 @@ def test_what_a_signature_tells(tried):
     )
 
 
+@pytest.mark.parametrize(("limits", "runs"), [((1, 1), False), ((5, 9), False), ((5, 10), True), ((1, 2), True)])
+def test_a_request_is_a_part_where_no_sequence_is_long_enough_to_be_cut(models, tried, limits, runs):
+    """A step of a policy, sizes={"time": (1, 1)}: what it continues from is declared, and there is no whole."""
+    model, ran = next(model for model in models if model.name == "gru"), []
+
+    def run(requests):
+        ran.append(requests)
+        return model.run(requests)
+
+    change = {"limits": {"sequence": limits}}
+    assert tried(lambda signature: with_input(signature, "input", **change), run=run) == ""
+    assert bool(ran) == runs
+
+
 @pytest.mark.parametrize("name", ["logits", "output", "h_n"])
 def test_a_difference_in_the_last_bit_is_found(tried, models, name):
     model = next(model for model in models if model.name == "gru")

@@ -62,7 +62,9 @@ def try_parts(run: _Run, signature: Signature, trials: TrialRequests) -> Parts:
         return Parts("", True)  # a step at a time, and no other way
     if len(signature.sequence_axes) > 1:
         return Parts(f"it has more than one sequence axis: {', '.join(signature.sequence_axes)}", False)
-    (axis,) = signature.sequence_axes
+    ((axis, spec),) = signature.sequence_axes.items()
+    if axis in spec.limits and spec.limits[axis][1] < 2 * spec.limits[axis][0]:
+        return Parts("", True)  # no sequence that it takes can be cut: a request is a part, and there is no whole
     smallest = trials.sizes(1)[axis]
     reason, was_cut = "", False
     for rows in _ROWS:
