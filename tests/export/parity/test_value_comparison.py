@@ -331,10 +331,10 @@ def test_of_extreme_values_weights_are_moved_where_moved_inputs_are_not_enough(k
     ],
 )
 def test_what_differs_by_rounding_in_long_rows_only_is_said_to(kinds, away, said):
-    told = Told(sums([0, 0, 0]))
+    told: Any = Told(sums([0, 0, 0]))  # typed as a reference
     failures = FailureCollector()
     comparison = ValueComparison(dataclasses.replace(described(), labels=[], labelled=""), told, LIMITS, failures)
-    inputs = {"x": np.zeros((1, 1, 3), np.float32), "lengths": np.ones(1, np.int64)}
+    inputs: dict[str, Any] = {"x": np.zeros((1, 1, 3), np.float32), "lengths": np.ones(1, np.int64)}
     runner: Any = lambda _: shifted(told, "sums", away)  # noqa: E731 - typed as a runner
     for number, kind in enumerate(kinds):
         comparison.compare(InputBatch(kind, inputs, 1, 1000 + number), None, runner)
