@@ -10,8 +10,8 @@ import pytest
 from rnnserve.protos.golden import Case
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.signature import Batching
-from rnnserve.server.repository.cost_measurement import clock_of_runs, many_rows, measure_cost
+from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
+from rnnserve.server.repository.cost_measurement import clock_of_runs, large_sizes, many_rows, measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
 from support.checked_requests import signature
 
@@ -157,3 +157,26 @@ def test_rows_that_are_large_by_themselves_are_run_in_smaller_numbers(values, ro
     fixed = dataclasses.replace(SIGNATURE, inputs={"sound": Fixed(values)})  # type: ignore[dict-item]
     assert many_rows(fixed, {}) == rows
     assert many_rows(SIGNATURE, {"sequence": 64}) == 64
+
+
+@pytest.mark.parametrize(
+    ("axes", "sizes"),
+    [
+        ([["sequence"]], {"sequence": 64}),
+        ([["source"], ["target"]], {"source": 64, "target": 64}),
+        ([["sentences", "words"]], {"sentences": 16, "words": 16}),
+        ([["books", "sentences", "words"]], {"books": 4, "sentences": 4, "words": 4}),
+    ],
+)
+def test_a_large_run_has_few_sentences_of_few_words(axes, sizes):
+    """64 sentences of 64 words of 14 documents took more memory than a version may take while it is tried."""
+    inputs = {
+        within[0]: TensorSpec(within[0], "FP32", ("batch", *within), (-1, *(-1 for _ in within))) for within in axes
+    }
+    signature = Signature(inputs, OUTPUTS)
+    arrays = [
+        {name: np.ones((1, *([size] * (len(spec.axes) - 1))), np.float32) for name, spec in inputs.items()}
+        for size in (1, 128)
+    ]
+    trials = TrialRequests(signature, [Case("random", each, {}, {}) for each in arrays])
+    assert large_sizes(signature, trials) == sizes

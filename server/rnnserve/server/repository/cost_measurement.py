@@ -10,12 +10,16 @@ from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.repository.trial_requests import TrialRequests
 
-__all__ = ["ROUNDS", "clock_of_runs", "many_rows", "measure_cost"]
+__all__ = ["ROUNDS", "clock_of_runs", "large_sizes", "many_rows", "measure_cost"]
 
 ROUNDS = 9
 """How often each run is made."""
 
-_ROWS = 64
+_ROWS = _STEPS = 64
+_MOST_STEPS = 4 * _STEPS
+"""Steps of a row of a large run, which may have several axes: 64 sentences of 64 words are 4,096, and a run of 14 such
+documents took more memory than a version may."""
+
 _MOST_VALUES = 1 << 20
 """Values of a run of many rows, of a model without sequences: 64 rows of 9 seconds of sound took 600 MB."""
 
@@ -48,7 +52,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], f
         rounds: Number of times that each run is made.
     """
     signature = model.signature
-    least, most = trials.sizes(1), trials.sizes(64)
+    least, most = trials.sizes(1), large_sizes(signature, trials)
     short, long = signature.steps_of(least), signature.steps_of(most)
     more = long - short
     few, many = trials.rows(2), trials.rows(many_rows(signature, most))
@@ -70,6 +74,19 @@ def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], f
     step = max(slim - small - few * more * point, 0.0) / more if more else 0.0
     padding = max(point - (large - seconds["padded"]) / ((many - 1) * more), 0.0) if "padded" in seconds else 0.0
     return Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
+
+
+def large_sizes(signature: Signature, trials: TrialRequests) -> dict[str, int]:
+    """Choose the sizes of a large run: fewer along axes within one input, whose steps multiply.
+
+    Args:
+        signature: Tensors of the model.
+        trials: The source of its requests.
+    """
+    steps = _STEPS
+    while steps > 1 and signature.steps_of(trials.sizes(steps)) > _MOST_STEPS:
+        steps //= 2
+    return trials.sizes(steps)
 
 
 def many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
