@@ -17,10 +17,14 @@ def parts_in_words(manifest: manifest_pb2.Manifest) -> Iterator[str]:
     if not manifest.HasField("parts"):
         return
     parts = manifest.parts
+    declared = [f'"{tensor.continues_as}"' for tensor in manifest.outputs if tensor.continues_as]
+    if parts.reason and declared:
+        yield f"a server cuts no sequence by itself: {parts.reason}"
+        yield f"whether a request may continue from {', '.join(declared)} is found by the server's trial"
+        return
     if parts.reason:
         yield f"sequences are served whole: {parts.reason}"
         return
-    declared = [f'"{tensor.continues_as}"' for tensor in manifest.outputs if tensor.continues_as]
     found = [f'"{tensor.name}"' for tensor in parts.inputs]
     kept = [f"{', '.join(names)}, {how}" for names, how in ((declared, "declared"), (found, "found")) if names]
     yield f"sequences may be sent in parts; what is kept between them: {'; '.join(kept) or 'nothing'}"
