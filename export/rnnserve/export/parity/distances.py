@@ -75,6 +75,11 @@ class DistanceRow:
         """How far rounding takes eager from float64: over several runs where there were several, else over one."""
         return self.moved_exact if self.moved_exact.count else self.eager_exact
 
+    @property
+    def is_unmoved(self) -> bool:
+        """Whether moved inputs have changed nothing, as of ids."""
+        return self.moved_exact.largest == self.eager_exact.largest and self.moved_exact.rms == self.eager_exact.rms
+
     def allowed(self, limits: ParityLimits) -> float:
         """Give the root mean square distance from float64 that the found values may have."""
         return limits.sequence_rms_factor * self.rounding.rms + limits.sequence_rms_floor * self.scale

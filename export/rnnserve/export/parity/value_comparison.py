@@ -193,9 +193,9 @@ class ValueComparison:
 
         Few rows amplify rounding far more than the others, and in these a single run of eager may be close to float64
         by luck. So where ONNX is further from float64 than eager, eager is run again on moved inputs; unless ONNX is
-        already known to be wrong. Where there is no float64, moved inputs are all there is to judge by. Beside the
-        state that tiny inputs grow to in some steps, moves of these are nothing, as another runtime's rounding in each
-        step is not: of extreme values, where that is not enough, it is run with moved weights, too.
+        already known to be wrong. Where there is no float64, moved inputs are all there is to judge by. Of ids and
+        zeros nothing moves, and beside the state that tiny inputs grow to in some steps, moves of these are nothing, as
+        another runtime's rounding in each step is not: there, and of extreme values, weights are moved, too.
         """
         rows = self.distances.rows
         for key in [key for key, row in rows.items() if row.failure(self._limits)]:
@@ -208,12 +208,12 @@ class ValueComparison:
             }
             for kind, length in judged:
                 self._run_eager_again(kind, length, self._reference.moved)
-            extreme = [
+            untold = [
                 (kind, length)
                 for (kind, _, length), row in rows.items()
-                if kind not in USUAL and row.failure(self._limits)
+                if row.failure(self._limits) and (kind not in USUAL or row.is_unmoved)
             ]
-            for kind, length in dict.fromkeys(extreme):
+            for kind, length in dict.fromkeys(untold):
                 self._run_eager_again(kind, length, self._reference.moved_weights)
         differs_otherwise, failed = bool(len(self._failures)), []  # failed: kind, length, whether it may be rounding
         for (kind, name, length), row in rows.items():
