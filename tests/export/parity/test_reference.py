@@ -50,3 +50,22 @@ def test_a_module_that_cannot_be_copied_has_no_moved_weights():
     module = Zeros()
     module.plain = next(module.parameters()) * 2  # torch copies no result of what requires gradients
     assert not list(reference(module).moved_weights({"x": X}))
+
+
+class OwnWeightsOnly(Zeros):
+    """Raises where its weights are not its own, as a distribution does whose probabilities do not add up to 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.sum = float(next(self.parameters()).detach().sum())
+
+    def forward(self, x):
+        if float(next(self.parameters()).detach().sum()) != self.sum:
+            raise ValueError("other weights")
+        return super().forward(x)
+
+
+def test_a_module_that_raises_with_other_weights_has_no_moved_ones():
+    found = reference(OwnWeightsOnly())
+    assert found.eager({"x": X})["y"].size
+    assert not list(found.moved_weights({"x": X}))

@@ -1,5 +1,6 @@
 """What ONNX is compared with: the eager module as it is, and the same module in float64."""
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -83,12 +84,12 @@ class Reference:
     def moved_weights(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
         """Compute every output eight times, with each float of parameters and buffers moved by one ulp or none.
 
-        Nothing for a module that cannot be copied.
+        Nothing for a module that cannot be copied, or raises with other weights than its own.
         """
-        try:
-            module = copy.deepcopy(self.module)
-        except Exception:  # noqa: BLE001 - whatever a user's module raises
-            return
+        with contextlib.suppress(Exception):  # whatever a user's module raises
+            yield from list(self._of_moved_weights(copy.deepcopy(self.module), inputs))
+
+    def _of_moved_weights(self, module: nn.Module, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
         values = [each for each in (*module.parameters(), *module.buffers()) if each.dtype == torch.float32]
         before = [each.detach() for each in values]
         for seed in range(_MOVES):

@@ -215,22 +215,24 @@ class ValueComparison:
             ]
             for kind, length in dict.fromkeys(untold):
                 self._run_eager_again(kind, length, self._reference.moved_weights)
-        differs_otherwise, failed = bool(len(self._failures)), []  # failed: kind, length, whether it may be rounding
-        for (kind, name, length), row in rows.items():
-            failure = row.failure(self._limits)
-            if failure:
-                failed.append((kind, length, row.found_exact.rms < _ROUNDING * row.allowed(self._limits)))
-                self._failures.add(f'onnx, {kind}: "{name}" at sequence {length}: {failure}')
-        if (
-            failed
-            and not differs_otherwise
-            and all(small and kind in (LONG, LONG_AND_LOUD) for kind, _, small in failed)
-        ):
-            self._failures.add(_LONG_ONLY.format(min(length for _, length, _ in failed)))
+        self._fail_rows()
         for labelled in self._labelled:
             judge_labels(labelled, rows, self._limits, self._failures)
         if self._places:
             self._places.judge()
+
+    def _fail_rows(self) -> None:
+        """Say which rows are too far from float64; of long ones, by what may be rounding, what to do."""
+        may_be_long = not len(self._failures)
+        failed = {key: row for key, row in self.distances.rows.items() if row.failure(self._limits)}
+        for (kind, name, length), row in failed.items():
+            self._failures.add(f'onnx, {kind}: "{name}" at sequence {length}: {row.failure(self._limits)}')
+        are_rounding = [
+            kind in (LONG, LONG_AND_LOUD) and row.found_exact.rms < _ROUNDING * row.allowed(self._limits)
+            for (kind, _, _), row in failed.items()
+        ]
+        if failed and may_be_long and all(are_rounding):
+            self._failures.add(_LONG_ONLY.format(min(length for _, _, length in failed)))
 
     def _measure_all(self, kind: str, name: str, length: int) -> None:
         """Compare with float64 what was not: few rows may lie further from it than all do."""

@@ -18,8 +18,9 @@ from rnnserve.protos import protocol_words
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array
+from rnnserve.server.boundary.derived_size import DerivedSize
 
-__all__ = ["Batching", "DerivedSize", "Signature", "TensorSpec"]
+__all__ = ["Batching", "Signature", "TensorSpec"]
 
 
 class Batching(enum.Enum):
@@ -31,27 +32,6 @@ class Batching(enum.Enum):
     """Requests with equal sizes of all sequence axes."""
     ALONE = protocol_words.ALONE
     """None: each is run as it was sent, without a row that makes their number even."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DerivedSize:
-    """The size of an axis of an output: (multiply * size + add) // divide of an axis of the inputs.
-
-    Attributes:
-        of: The axis of the inputs.
-        multiply: How many steps the output has for a step of the input, before it is divided.
-        add: What edges add.
-        divide: The product of strides.
-    """
-
-    of: str
-    multiply: int
-    add: int
-    divide: int
-
-    def size(self, sizes: Mapping[str, int]) -> int:
-        """The size, from those of the inputs' axes."""
-        return (self.multiply * sizes[self.of] + self.add) // self.divide
 
 
 @dataclasses.dataclass(frozen=True)

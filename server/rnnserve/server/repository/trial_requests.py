@@ -33,7 +33,7 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
 
 
 class TrialRequests:
-    """Draws requests that a model takes: its golden cases, or its proof, have as large sizes, and values of the kind.
+    """Draws requests that a model takes: of sizes of its golden cases or of its proof, and of values of these cases.
 
     Attributes:
         shortest: By input that holds lengths, the shortest of the golden cases.
