@@ -1,11 +1,14 @@
 """Which batches are compared: kinds, sizes and rows."""
 
 import dataclasses
+import itertools
 from collections import defaultdict
 
 import numpy as np
 import pytest
+import torch
 
+from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.models import Architecture
@@ -30,6 +33,45 @@ def test_what_every_proof_compares(classifier):
         assert sorted(together) == [*range(1, 34)]
     assert min(sum(rows["random", length]) for length in lengths) == 176
     assert {kind for kind, _ in rows} == {"step", "random", "sample"}
+
+
+class Wide(torch.nn.Module):
+    """More than 2**20 parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(16, 512, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+@pytest.fixture(scope="module")
+def wide():
+    return describe_model(Publication(Wide(), "wide", {"x": Floats("batch", "sequence", 16)}, ["y"]))
+
+
+def test_a_large_module_is_compared_at_fewer_rows(wide):
+    rows = defaultdict(list)
+    for batch in input_batches(wide, 0):
+        rows[batch.kind, batch.length].append(batch.rows)
+    assert rows.pop(("step", 1)) == [*range(1, 34)]
+    assert [length for _, length in rows] == [2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128]
+    by_length = list(rows.values())
+    for twelve in (by_length[:12], by_length[1:]):
+        assert sorted(itertools.chain(*twelve)) == [*range(1, 34)]
+    assert min(map(sum, by_length)) == 32
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 33])
+@pytest.mark.parametrize("lengths", [(1, 4), (2, 9), (1, 500)])
+def test_no_batch_size_of_a_large_module_is_left_out(wide, most, lengths):
+    rows = defaultdict(set)
+    bounded = dataclasses.replace(wide, sizes={"batch": (1, most), "sequence": lengths})
+    for batch in input_batches(bounded, 0):
+        if batch.kind == "random":
+            rows[batch.length].add(batch.rows)
+    assert set().union(*rows.values()) == {*range(1, most + 1)}
 
 
 def test_two_of_three_batches_are_ragged(classifier):

@@ -18,6 +18,11 @@ USUAL = ("step", "random", "sample")
 
 LENGTHS = (2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128)
 
+_TOGETHER, _TOGETHER_OF_LARGE = 3, 12
+"""Lengths that have all batch sizes together; the second for modules of many parameters."""
+_LARGE = 1 << 20
+"""Parameters of the smallest of these."""
+
 
 @dataclasses.dataclass(frozen=True)
 class InputBatch:
@@ -47,8 +52,10 @@ class InputBatch:
 def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
     """Give every batch that is compared.
 
-    Single steps of all batch sizes; sequences of each length, 176 rows and more of each, full and, where there are
-    lengths, ragged; the given samples. All within the sizes that the model takes.
+    Single steps of all batch sizes; sequences of each length, full and, where there are lengths, ragged; the given
+    samples. All within the sizes that the model takes. Three lengths have all batch sizes together: 176 rows and more
+    of each. Modules of 2**20 parameters and more compute as much in fewer rows: of these it is twelve lengths, two or
+    three batches of each (docs/lab/findings.md, "What publishing costs").
     """
     random = np.random.default_rng(seed)
     axes = model.sequence_axes
@@ -61,16 +68,24 @@ def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
     if axes:
         has_lengths = bool(model.lengths)
         by_axis = {axis: _lengths(*model.sizes[axis]) for axis in axes}
-        for number in range(max(map(len, by_axis.values()))):
+        lengths = max(map(len, by_axis.values()))
+        together = _lengths_together(model, min(lengths, len(batches)))
+        for number in range(lengths):
             # Several axes have lengths unlike each other.
             sizes = {axis: by_axis[axis][(number + 3 * at) % len(by_axis[axis])] for at, axis in enumerate(axes)}
-            for position, batch in enumerate(batches[number % 3 :: 3]):  # three lengths have all batch sizes
+            for position, batch in enumerate(batches[number % together :: together]):
                 ragged = has_lengths and position % 3 > 0
                 inputs = draw_inputs(model.inputs, random, sizes | {BATCH: batch}, ragged=ragged)
                 yield InputBatch("random", inputs, batch, sizes[axes[0]])
     for sample in model.samples:
         sizes = sizes_of(model.inputs, sample)
         yield InputBatch("sample", sample, sizes[BATCH], sizes[axes[0]] if axes else 1)
+
+
+def _lengths_together(model: DescribedModel, most: int) -> int:
+    """Give the number of lengths that have all batch sizes together; of a large model at most so many, or three."""
+    is_large = sum(each.numel() for each in model.module.parameters()) >= _LARGE
+    return max(_TOGETHER, min(_TOGETHER_OF_LARGE, most)) if is_large else _TOGETHER
 
 
 def _lengths(least: int, most: int) -> list[int]:

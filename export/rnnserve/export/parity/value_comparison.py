@@ -23,7 +23,7 @@ from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
 from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.input_batches import USUAL, InputBatch
+from rnnserve.export.parity.input_batches import LENGTHS, USUAL, InputBatch
 from rnnserve.export.parity.label_comparison import Labelled, judge_labels, rows_of
 from rnnserve.export.parity.near_eager import MEASURED_ROWS, near_eager
 from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
@@ -101,7 +101,7 @@ class ValueComparison:
         self._batches: list[InputBatch] = []
         self._measured: collections.Counter[tuple[str, int]] = collections.Counter()  # rows by kind and length
         self._unmeasured: dict[tuple[str, str, int], list[tuple[InputBatch, OnnxRunner]]] = {}
-        self._scripted: set[tuple[str, int]] = set()  # kinds and lengths that were compared
+        self._scripted: set[int] = set()  # lengths that it has computed itself
         self._labelled: list[Labelled] = []
         self.zeros_after_lengths = {
             tensor.name for tensor in model.outputs if any(axis.name in self._lengths for axis in tensor.axes)
@@ -157,9 +157,9 @@ class ValueComparison:
     def _shares(self, batch: InputBatch) -> bool:
         """Whether the script takes results of eager's recurrent operators.
 
-        It computes the first batch of each length itself, and the first one of each kind of extreme values.
+        It computes the first batch of each length itself, and of all that are longer than usual sequences the first.
         """
-        key = batch.kind, batch.length if batch.is_usual else 0
+        key = min(batch.length, LENGTHS[-1] + 1)
         is_first = key not in self._scripted
         self._scripted.add(key)
         return not is_first
