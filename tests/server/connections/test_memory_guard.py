@@ -198,6 +198,20 @@ def test_connections_that_lie_idle_are_ended_where_they_keep_much(memory, activi
     assert line == "ended 416 connections that had sent much and lay idle: memory was short"
 
 
+@pytest.mark.parametrize("then", [IDLE, STREAMS, BUSY])
+def test_what_connections_keep_is_not_usual_because_little_of_it_was_there_at_rest(memory, then):
+    """Up to twice the memory was kept for good, where the server was at rest while connections came one by one."""
+    connections, activity = Connections(memory, 490 << 20, 490), [IDLE]
+    guard = Looking(500 << 20, lambda: activity[0], lambda _: 0, idle=connections)
+    memory.resident = 590 << 20
+    guard.looks()
+    assert (connections.counted, connections.idle) == (0, 490)
+    activity[0] = then
+    connections.kept, memory.resident = 900 << 20, 1000 << 20
+    guard.looks(3.0)
+    assert memory.resident <= 600 << 20
+
+
 def test_what_connections_cannot_have_taken_is_no_shortage(memory):
     connections = Connections(memory, 400 << 20, 400)
     guard = Looking(500 << 20, lambda: IDLE, lambda _: pytest.fail("it ends calls"), idle=connections)
@@ -248,6 +262,20 @@ def test_what_models_need_is_taken_into_account_in_the_first_idle_moment(memory)
     assert given_back
     guard.looks()
     assert memory.given_back == given_back, "nothing is left to give back of what the models need"
+
+
+def test_what_came_between_loading_and_the_first_idle_moment_is_not_of_the_models(memory):
+    """A server that was asked as soon as it had begun took 27 MB of its connections for what its models need."""
+    connections, activity = Connections(memory, 900 << 20, 800), [BUSY]
+    guard = Looking(500 << 20, lambda: activity[0], lambda _: 0, idle=connections)
+    guard.take_models_into_account()
+    memory.resident = 400 << 20
+    guard.looks()
+    activity[0] = IDLE
+    guard.looks()
+    memory.resident = 1000 << 20
+    guard.looks(3.0)
+    assert memory.resident <= 600 << 20
 
 
 def test_memory_that_grows_little_by_little_is_given_back(memory):

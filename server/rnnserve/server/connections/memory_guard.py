@@ -104,11 +104,13 @@ class MemoryGuard:
         self._count_due = self._idle_due = 0.0  # when that is counted again, and when idle ones are looked for
         self._soonest = soonest
         self._has_new_models = False
+        self._after_loading = 0  # bytes that were resident then
         self._pause, self._due = soonest, 0.0  # of giving back
-        self._lowest = self._usual = resident_bytes()  # None where the operating system does not say
+        self._lowest = self._at_rest = resident_bytes()  # None where the operating system does not say
 
     def take_models_into_account(self) -> None:
-        """Take what is resident in the next idle moment, free memory apart, for what the models need."""
+        """Take what is resident now, or in the next idle moment where that is less, for what the models need."""
+        self._after_loading = resident_bytes() or 0
         self._has_new_models = True
 
     def look(self, at: float) -> None:
@@ -124,11 +126,13 @@ class MemoryGuard:
         if not activity.has_requests:
             resident = self._give_back(resident, activity, at)
             self._lowest = min(self._lowest or resident, resident)
-        if self._usual is None or activity.is_loading:
-            self._usual = resident
-        elif not (activity.has_requests or activity.has_streams):
-            self._note_at_rest(resident, at)
-        most = self._usual + self.most_bytes
+        if not (activity.has_requests or activity.has_streams):
+            self._at_rest = resident
+        if self._at_rest is None or activity.is_loading:
+            usual = self._at_rest = resident
+        else:
+            usual = self._usual(resident, self._at_rest, at)
+        most = usual + self.most_bytes
         is_short = resident > most and _is_in_use(most)
         self._note_short(is_short)
         if is_short:
@@ -141,15 +145,14 @@ class MemoryGuard:
             _log.warning("ended %d connections that had sent much and lay idle: memory was short", self._ended)
             self._ended = 0
 
-    def _note_at_rest(self, resident: int, at: float) -> None:
-        """Take what is resident now for usual, without what connections may keep where it is much."""
+    def _usual(self, resident: int, at_rest: int, at: float) -> int:
+        """Take what was resident at rest for usual, without what connections may keep where much is resident."""
         lowest = resident if self._lowest is None or self._has_new_models else self._lowest
-        if resident <= lowest + self.most_bytes:
-            self._usual, self._kept = resident, 0
-            return
-        if self._idle is not None and at >= self._count_due:
+        if self._idle is None or resident <= lowest + self.most_bytes:
+            return at_rest
+        if at >= self._count_due:
             self._kept, self._count_due = self._idle.kept_bytes(), at + _COUNT_SECONDS
-        self._usual = max(lowest, resident - self._kept)
+        return max(lowest, at_rest - self._kept)
 
     def _end_idle(self, at: float) -> None:
         """End some connections that lie idle."""
@@ -172,7 +175,8 @@ class MemoryGuard:
         self._pause = self._soonest if resident - left > _FRUITFUL else min(2 * self._pause, _LATEST)
         self._due = at + self._pause
         if has_new_models:
-            self._has_new_models, self._lowest = False, left
+            # Where requests came at once, an idle moment came late, and with what their connections keep.
+            self._has_new_models, self._lowest = False, min(left, self._after_loading or left)
         return left
 
 
