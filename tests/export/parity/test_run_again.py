@@ -11,7 +11,7 @@ from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.reference import MOVED
 from rnnserve.export.parity.value_comparison import ValueComparison
-from support.told_results import LIMITS, Told, described, judged, rounded, shifted, sums
+from support.told_results import LIMITS, Told, described, judged, many, rounded, shifted, sums
 
 
 def test_eager_that_is_exact_by_luck_is_run_again_on_moved_inputs():
@@ -86,3 +86,23 @@ def test_without_float64_moved_inputs_are_all_there_is_to_judge_by():
     told = Told(exact, moved=[rounded(exact | {"sums": exact["sums"] + 5e-3})], exact_by=MOVED)
     assert judged(told, told.eager(None))[0] == []
     assert told.runs == 1
+
+
+@pytest.mark.parametrize(("large_from", "runs"), [(0, 1), (1, 1), (2, 2), (7, 2)])
+def test_it_is_moved_twice_and_more_often_where_that_does_not_tell(large_from, runs):
+    exact = sums([0, 0, 0])
+    little, much = (rounded(exact | {"sums": exact["sums"] + by}) for by in (1e-6, 2e-2))
+    told = Told(exact, moved=[much if number == large_from else little for number in range(8)])
+    assert judged(told, shifted(told, "sums", 1e-2))[0] == []
+    assert told.runs == runs
+    told = Told(exact, moved=[little] * 8)
+    assert judged(told, shifted(told, "sums", 1e-2))[0]
+    assert told.runs == 2
+
+
+@pytest.mark.parametrize(("away", "runs"), [(0.0, 1), (1e-2, 3)])
+def test_without_float64_some_rows_are_moved_of_what_passes_and_all_of_what_may_not(away, runs):
+    exact = sums(*[[0, 0, 0]] * 8)
+    told = Told(exact, moved=[rounded(exact | {"sums": exact["sums"] + 2e-2})] * 2, exact_by=MOVED)
+    assert many(told, lambda _: shifted(told, "sums", away), 3)[0] == []
+    assert told.runs == runs

@@ -11,7 +11,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import sizes_of
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["LENGTHS", "USUAL", "InputBatch", "input_batches"]
+__all__ = ["LENGTHS", "USUAL", "InputBatch", "input_batches", "with_rows"]
 
 USUAL = ("step", "random", "sample")
 """The kinds that `input_batches` gives."""
@@ -80,6 +80,11 @@ def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
     for sample in model.samples:
         sizes = sizes_of(model.inputs, sample)
         yield InputBatch("sample", sample, sizes[BATCH], sizes[axes[0]] if axes else 1)
+
+
+def with_rows(batches: list[InputBatch], rows: int) -> list[InputBatch]:
+    """Give the first batch that has so many rows; all batches where none has."""
+    return next(([batch] for batch in batches if batch.rows >= rows), batches)
 
 
 def _lengths_together(model: DescribedModel, most: int) -> int:

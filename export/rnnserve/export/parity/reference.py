@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,12 +13,13 @@ from torch import nn
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.tolerances import ULP
 
-__all__ = ["FLOAT64", "MOVED", "Reference", "Truth", "moved_inputs"]
+__all__ = ["FLOAT64", "MOVED", "MOVES", "Reference", "Truth", "moved_inputs"]
 
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """What whole sequences are compared with, as a manifest's parity record says it."""
 
-_MOVES = 8
+MOVES = range(8)
+"""Seeds by which inputs or weights are moved."""
 
 
 class Truth(Protocol):
@@ -74,12 +75,16 @@ class Reference:
             return self.interface.call(self.double, inputs, double=True)
         return {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in self.eager(inputs).items()}
 
-    def moved(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
+    def moved(self, inputs: Mapping[str, npt.NDArray[Any]], seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
         """Compute every output eight times, with each float of the inputs moved by one ulp or none.
 
         What these differ by is what rounding alone may do.
+
+        Args:
+            inputs: Every input by name.
+            seeds: Seeds of the moves, one for each time.
         """
-        yield from map(self.eager, moved_inputs(inputs))
+        yield from map(self.eager, moved_inputs(inputs, seeds))
 
     def moved_weights(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
         """Compute every output eight times, with each float of parameters and buffers moved by one ulp or none.
@@ -92,16 +97,16 @@ class Reference:
     def _of_moved_weights(self, module: nn.Module, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
         values = [each for each in (*module.parameters(), *module.buffers()) if each.dtype == torch.float32]
         before = [each.detach() for each in values]
-        for seed in range(_MOVES):
+        for seed in MOVES:
             random = np.random.default_rng(seed)
             for each, was in zip(values, before, strict=True):
                 each.data = torch.from_numpy(_moved(was.numpy(), random))  # `was` may be expanded, and not be written
             yield self.interface.call(module, inputs)
 
 
-def moved_inputs(inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
-    """Give inputs eight times, with each float moved by one ulp or none."""
-    for seed in range(_MOVES):
+def moved_inputs(inputs: Mapping[str, npt.NDArray[Any]], seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
+    """Give inputs once for each seed, with each float moved by one ulp or none."""
+    for seed in seeds:
         random = np.random.default_rng(seed)
         yield {name: _moved(array, random) for name, array in inputs.items()}
 

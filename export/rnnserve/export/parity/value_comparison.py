@@ -21,6 +21,7 @@ import torch
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.distances import Distances
+from rnnserve.export.parity.eager_again import EagerAgain
 from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import LENGTHS, USUAL, InputBatch
@@ -201,20 +202,12 @@ class ValueComparison:
         for key in [key for key, row in rows.items() if row.failure(self._limits)]:
             self._measure_all(*key)
         if not len(self._failures):
-            judged = {
-                (kind, length): None
-                for (kind, _, length), row in rows.items()
-                if self._reference.exact_by == MOVED or row.failure(self._limits)
-            }
-            for kind, length in judged:
-                self._run_eager_again(kind, length, self._reference.moved)
-            untold = [
-                (kind, length)
-                for (kind, _, length), row in rows.items()
-                if row.failure(self._limits) and (kind not in USUAL or row.is_unmoved)
-            ]
-            for kind, length in dict.fromkeys(untold):
-                self._run_eager_again(kind, length, self._reference.moved_weights)
+            again = EagerAgain(self._model, self._reference, self._limits, self.distances)
+            for (kind, length), batches in self._batches_by_length().items():
+                again.move_inputs(batches)
+                failing = [row for key, row in rows.items() if key[::2] == (kind, length) and row.failure(self._limits)]
+                if any(kind not in USUAL or row.is_unmoved for row in failing):
+                    again.move_weights(batches)
         self._fail_rows()
         for labelled in self._labelled:
             judge_labels(labelled, rows, self._limits, self._failures)
@@ -251,18 +244,13 @@ class ValueComparison:
             )
             self.distances.add_exact(kind, name, length, found=found, eager=eager, exact=exact, mask=mask)
 
-    def _run_eager_again(self, kind: str, length: int, moved_runs: Callable[[Arrays], Iterator[Arrays]]) -> None:
+    def _batches_by_length(self) -> dict[tuple[str, int], list[InputBatch]]:
+        """Give the batches by their kind and length, of those whose distances are judged."""
+        judged = {(kind, length): list[InputBatch]() for kind, _, length in self.distances.rows}
         for batch in self._batches:
-            if (batch.kind, batch.length) != (kind, length):
-                continue
-            exact = self._reference.exact(batch.inputs)
-            for outputs in moved_runs(batch.inputs):
-                for tensor in self._model.outputs:
-                    moved = outputs[tensor.name]
-                    if (kind, tensor.name, length) in self.distances.rows:
-                        mask = self._mask(tensor, moved, batch.inputs)
-                        mask, (moved, expected) = without_non_finite(mask, moved, exact[tensor.name])
-                        self.distances.add_moved(kind, tensor.name, length, moved=moved, exact=expected, mask=mask)
+            if (batch.kind, batch.length) in judged:
+                judged[batch.kind, batch.length].append(batch)
+        return judged
 
     def _mask(self, tensor: manifest_pb2.Tensor, values: _Array, inputs: Arrays) -> npt.NDArray[np.bool_] | None:
         return mask_before_lengths(tensor, values.shape, inputs, self._lengths)
