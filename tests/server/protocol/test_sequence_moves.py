@@ -282,6 +282,22 @@ def test_a_worker_that_leaves_gives_all_that_it_has(workers):
     assert three.states(OLD, key=KEY) == (b"with a key",)
 
 
+@pytest.mark.parametrize("taker", [1, 2])
+def test_one_that_is_given_away_while_all_are_asked_is_found(workers, monkeypatch, taker):
+    """The one that took it had been asked before, the one that gave it was asked after: nobody had it."""
+    one, two, three = workers
+    one.begin(OLD)
+    one.others = [workers[taker]]
+
+    def ask_all(message):
+        answers = [three.moves.answer(message)]
+        one.moves.give_all()
+        return [answer for answer in (*answers, one.moves.answer(message)) if answer]
+
+    monkeypatch.setattr(two, "ask_all", ask_all)
+    assert two.states(NEW) == (b"first",)
+
+
 def test_a_connection_from_the_same_port_has_no_part_in_what_was_given(workers, open_connections):
     one, two, _ = workers
     one.begin(OLD)

@@ -195,9 +195,13 @@ class SequenceMoves:
             pass_turn(self._store, sequence)
 
     def _find(self, wanted: WantedSequence) -> tuple[tuple[dict[str, Any], list[list[bytes]]] | None, str]:
-        """Ask until the only sequence that fits may move; or None, and why there is none."""
+        """Ask until the only sequence that fits may move; or None, and why there is none.
+
+        One that a worker gave away meanwhile was not yet with the one that was asked first, and no longer with the one
+        that was asked last: so there is none where nobody has it twice in turn.
+        """
         message = {"wanted": dataclasses.asdict(wanted)}
-        deadline = time.monotonic() + self._bounds.wait_seconds
+        deadline, was_there = time.monotonic() + self._bounds.wait_seconds, True
         while True:
             is_late = time.monotonic() > deadline
             counts = [self._count(wanted), *map(json.loads, self._others.ask_all(_write({"op": "count", **message})))]
@@ -208,9 +212,12 @@ class SequenceMoves:
                 answer = self._give(wanted) or self._others.ask_one(_write({"op": "take", **message}))
                 if answer:
                     return _read(answer), ""
-            if is_late or not (free or busy):
+            is_there = free + busy > 0
+            if is_late or not (is_there or was_there):
                 return None, "it began on another version of the model" if of_other_versions else ""
-            time.sleep(_LOOK_SECONDS)
+            was_there = is_there
+            if is_there:
+                time.sleep(_LOOK_SECONDS)
 
     def _count(self, wanted: WantedSequence) -> tuple[int, int, int]:
         """How many sequences fit and may move, fit and are in use, and would fit but for their version."""
