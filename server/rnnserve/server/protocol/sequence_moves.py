@@ -198,7 +198,7 @@ class SequenceMoves:
         """Ask until the only sequence that fits may move; or None, and why there is none.
 
         One that a worker gave away meanwhile was not yet with the one that was asked first, and no longer with the one
-        that was asked last: so there is none where nobody has it twice in turn.
+        that was asked last: so there is none where it is missing twice in turn.
         """
         message = {"wanted": dataclasses.asdict(wanted)}
         deadline, was_there = time.monotonic() + self._bounds.wait_seconds, True
