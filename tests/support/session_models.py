@@ -73,7 +73,9 @@ MODELS = {
         {"batching": "joined"},
     ),
     "stateless": FakeModel(POLICY.inputs, {"action": POLICY.outputs["action"]}, act),
-    "both_ways": FakeModel(SUMS.inputs, SUMS.outputs, add_up, {"continuable": "false"}),
+    "both_ways": FakeModel(
+        SUMS.inputs, SUMS.outputs, add_up, {"continuable": "false", "sequences": "it reads from the end"}
+    ),
     "two_axes": FakeModel(
         {
             "source": ("FP32", ("batch", "source")),

@@ -245,16 +245,15 @@ def require_sessions(metadata: ModelMetadata) -> None:
     Raises:
         InvalidRequest: They cannot; the message says why.
     """
+    why = metadata.properties.get("sequences", "")
     if not (metadata.states or metadata.found_states):
-        why = metadata.properties.get("sequences", "")
         raise InvalidRequest(
             f"model {metadata.name} has no states, so that it has no sessions: predict() asks it about whole sequences"
             + (f". The server takes none of its sequences a part at a time: {why}" if why not in ("", "kept") else "")
         )
     if not metadata.found_states and metadata.properties.get("continuable") == "false":
         raise InvalidRequest(
-            f"model {metadata.name} has no sessions: the parts of a sequence, each continued from the one before, do "
-            "not get the answers of the whole. A bidirectional layer, or a mean over all steps, needs the whole of it"
+            f"model {metadata.name} has no sessions: its sequences may not be sent a part at a time, since {why}"
         )
     sequence_axis(metadata)
 

@@ -10,7 +10,7 @@ from rnnserve.client import InvalidAnswer, InvalidRequest
     ("model", "complaint"),
     [
         ("stateless", "model stateless has no states, so that it has no sessions: predict"),
-        ("both_ways", "model both_ways has no sessions: the parts of a sequence.*A bidirectional layer"),
+        ("both_ways", "model both_ways has no sessions: .* a part at a time, since it reads from the end"),
         ("two_axes", r"model two_axes has several sequence axes \(source, target\)"),
     ],
 )

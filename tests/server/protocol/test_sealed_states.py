@@ -119,8 +119,10 @@ def test_model_metadata_say_what_can_be_continued(stub):
 def test_a_bidirectional_model_is_refused(stub):
     status, said = refusal(stub, step(walks(), model="direction_bidirectional"))
     assert status == "INVALID_ARGUMENT"
-    assert said.startswith('model "direction_bidirectional" has no sessions: the parts of a sequence')
-    assert "bidirectional layer" in said
+    assert said.startswith('model "direction_bidirectional" has no sessions: its sequences may not be sent a part at')
+    reason = stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_bidirectional")).properties["sequences"]
+    assert "bidirectional layer" in reason
+    assert said.endswith(f"since {reason}")
 
 
 def test_altered_and_foreign_tokens_are_refused(stub):

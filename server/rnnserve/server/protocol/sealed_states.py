@@ -232,8 +232,8 @@ def _refuse_uncontinuable(model: Model) -> None:
         )
     if not model.continues:
         raise InvalidRequest(
-            f'model "{model.name}" has no sessions: the parts of a sequence, each continued from the one before, do '
-            "not get the answers of the whole. A bidirectional layer, or a mean over all steps, needs the whole of it"
+            f'model "{model.name}" has no sessions: its sequences may not be sent a part at a time, since '
+            f"{model.why_not_in_parts}"
         )
     required = next((name for name in signature.states if not signature.inputs[name].optional), None)
     if required is not None:
