@@ -17,13 +17,21 @@ from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.cached_functions import uncached
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
+from rnnserve.export.recurrence.held_values import HeldValueMode
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.loops.functions import loops_captured
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
-from rnnserve.export.recurrence.refusals import FixedSize, explain, refuse_random_numbers, refuse_scripts
+from rnnserve.export.recurrence.refusals import (
+    FixedSize,
+    explain,
+    keeps_state,
+    refuse_random_numbers,
+    refuse_scripts,
+)
 from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.size_functions import SizeFunctionMode
 from rnnserve.export.recurrence.sparse_weights import dense_weights
+from rnnserve.export.recurrence.stored_buffers import written_buffers
 from rnnserve.export.recurrence.zero_states import remove_zero_states
 from rnnserve.protos.protocol_words import BATCH
 
@@ -88,7 +96,7 @@ def capture(
     refuse_scripts(module)
     in_scans = loops_captured(loops) if loops else contextlib.nullcontext()
     refused: ExportError | None = None
-    with prepared(module), backed_sizes_of_any_value(), in_scans, inside(), fixed_sizes_noted(ending) as fixed:
+    with prepared(module) as held, backed_sizes_of_any_value(), in_scans, inside(), fixed_sizes_noted(ending) as fixed:
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
@@ -102,6 +110,8 @@ def capture(
             return capture(module, args, axes, limits, loops, more_rows=_MORE_ROWS, inside=inside)
         raise refused from refused.__cause__
     refuse_random_numbers(program, module)
+    if written := held.asked & held.replaced.union(written_buffers(program).values()):
+        raise keeps_state(written)  # the next call takes another way
     refuse_writes(program)
     remove_zero_states(program.graph)
     program.graph_module.recompile()
@@ -130,8 +140,11 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def prepared(module: nn.Module) -> Iterator[None]:
-    """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes."""
+def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
+    """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes.
+
+    Gives what tells which of the module's own values its code has asked for.
+    """
     held = list(held_modules(module).values())
     attributes = [(each, dict(each.__dict__), dict(each._buffers)) for each in held]  # noqa: SLF001
     refill = [refilling(each) for own in held for value in own.__dict__.values() for each in containers_in(value)]
@@ -142,11 +155,12 @@ def prepared(module: nn.Module) -> Iterator[None]:
         torch.no_grad(),
         RecurrentFunctionMode(),
         SizeFunctionMode(),
+        HeldValueMode(module).of_calls() as held_values,
         dense_weights(held),
         uncached(module),
     ):
         try:
-            yield
+            yield held_values
         finally:
             for submodule, before, buffers in attributes:
                 now = submodule.__dict__

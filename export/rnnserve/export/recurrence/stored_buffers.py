@@ -4,6 +4,7 @@ A buffer that a result depends on carries a state from call to call, which is re
 stay unwritten: the exported model gives the same results.
 """
 
+import functools
 import operator
 from collections.abc import Iterable
 
@@ -15,9 +16,18 @@ from rnnserve.export.recurrence.refusals import keeps_state
 from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbers_of
 from rnnserve.export.recurrence.scan_writes import viewed, written_by
 
-__all__ = ["leave_stored_buffers"]
+__all__ = ["leave_stored_buffers", "written_buffers"]
 
 _OVERWRITING = ("copy_", "zero_", "fill_")  # whatever was in the tensor before
+
+
+def written_buffers(program: torch.export.ExportedProgram) -> dict[fx.Node, str]:
+    """Give the buffers that a program writes to, with their names in the module."""
+    specs = program.graph_signature.input_specs
+    names = {spec.arg.name: str(spec.target) for spec in specs if spec.kind is InputKind.BUFFER}
+    written = {_origin(each) for node in program.graph.nodes for each in written_by(node)}
+    inputs = (node for node in program.graph.nodes if node.op == "placeholder")
+    return {node: names[node.name] for node in inputs if node.name in names and node in written}
 
 
 def leave_stored_buffers(program: torch.export.ExportedProgram) -> None:
@@ -26,23 +36,17 @@ def leave_stored_buffers(program: torch.export.ExportedProgram) -> None:
     Raises:
         UnsupportedModule: If a result depends on what is in one that is written to, before a call.
     """
-    names = {
-        spec.arg.name: spec.target for spec in program.graph_signature.input_specs if spec.kind is InputKind.BUFFER
-    }
-    written = {_origin(each) for node in program.graph.nodes for each in written_by(node)}
-    stored = [
-        node for node in program.graph.nodes if node.op == "placeholder" and node.name in names and node in written
-    ]
-    carried = [names[node.name] for node in stored if _Dependence(program.graph, [node]).reaches_results()]
+    stored = written_buffers(program)
+    carried = [name for node, name in stored.items() if _Dependence(program.graph, [node]).reaches_results()]
     if carried:
         raise keeps_state(carried)
-    _erase_last_writes(program.graph, stored)
+    _erase_last_writes(program.graph, list(stored))
     for buffer in stored:
         if buffer.users:
             with program.graph.inserting_after(buffer):
                 copied = program.graph.call_function(torch.ops.aten.clone.default, (buffer,))
             copied.meta["val"] = buffer.meta["val"].clone()
-            buffer.replace_all_uses_with(copied, delete_user_cb=lambda user, own=copied: user is not own)
+            buffer.replace_all_uses_with(copied, delete_user_cb=functools.partial(operator.is_not, copied))
     program.graph_module.recompile()
 
 
