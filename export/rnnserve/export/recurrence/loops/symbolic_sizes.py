@@ -1,8 +1,11 @@
 """What is certain of sizes that are symbols during a capture, without a condition on them that would fix them."""
 
+from typing import Final
+
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
-from torch.utils._sympy.functions import FloorDiv
+from torch.utils._sympy.numbers import int_oo
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from rnnserve.export.recurrence.argument_types import Argument
 
@@ -10,6 +13,8 @@ __all__ = ["Size", "at_least_one", "difference", "is_symbol", "same_shape", "sam
 
 Size = int | torch.SymInt
 """A size that is known, or a symbol."""
+
+_OF_AN_AXIS: Final = ValueRanges(1, int_oo)
 
 
 def is_symbol(size: Argument) -> bool:
@@ -35,19 +40,9 @@ def same_shape(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def at_least_one(size: Size) -> bool:
     """Whether a size is certainly 1 or more, if every dynamic axis is."""
-    return _is_positive(_expression(size))
-
-
-def _is_positive(expression: sympy.Expr) -> bool:
-    if isinstance(expression, FloorDiv):
-        size, divisor = expression.args
-        return bool(divisor.is_Integer and divisor > 0) and _is_positive(size - divisor + 1)
-    smallest = expression.subs(dict.fromkeys(expression.free_symbols, 1))
-    if not expression.is_polynomial(*expression.free_symbols):
-        return False
-    grows = all(expression.coeff(symbol) > 0 for symbol in expression.free_symbols)
-    is_sum = sympy.Poly(expression, *expression.free_symbols).is_linear if expression.free_symbols else True
-    return bool(is_sum and grows and smallest.is_Integer and smallest >= 1)
+    expression = _expression(size)
+    smallest = bound_sympy(expression, dict.fromkeys(expression.free_symbols, _OF_AN_AXIS)).lower
+    return bool(smallest >= 1)
 
 
 def _expression(size: Size) -> sympy.Expr:
