@@ -61,15 +61,16 @@ def test_conditions_that_are_not_broken(guard):
 
 
 @pytest.mark.parametrize(
-    ("breaking", "advice"),
+    ("breaking", "guard", "advice"),
     [
-        ({"a": 33}, 'at most so many: sizes={"a": (1, 32)}'),
-        ({"a": 2}, 'requests have more: sizes={"a": (3, None)}'),
-        ({"a": 33, "b": 2}, ""),
+        ({"a": 33}, A <= 32, 'at most so many: sizes={"a": (1, 32)}'),
+        ({"a": 2}, A > 2, 'requests have more: sizes={"a": (3, None)}'),
+        ({"a": 33, "b": 2}, A + B < 35, ""),
+        ({"a": 4}, sympy.Ne(A % 4, 0), ""),  # so do 8 and 12
     ],
 )
-def test_advice_keeps_out_what_breaks_a_condition(breaking, advice):
+def test_advice_keeps_out_what_breaks_a_condition(breaking, guard, advice):
     sample = dict.fromkeys(NAMES, 9)
-    said = _kept_out(sample | breaking, axes(**sample))
+    said = _kept_out(sample | breaking, axes(**sample), guard, SYMBOLS)
     assert advice in said
     assert bool(said) == bool(advice)

@@ -89,16 +89,17 @@ def check_other_sizes(
             if other:
                 raise UnsupportedModule(
                     f"at {_listed(sizes)} {other}: the operator treats some sizes as special cases, and an exported "
-                    "program has one path for all. Name the axis (squeeze(0)), or compute the sizes of parts from "
-                    ".size() (x[:, : x.size(1) // 2])."
+                    "program has one path for all. Name an axis that is always 1, squeeze(-1), or index one that is "
+                    "not, x[0]; compute the sizes of parts from .size() (x[:, : x.size(1) // 2])."
                 )
     for guard, at in _guards(program):
         breaking = _breaking(guard, symbols, axes, limits)
         if breaking is not None and _run(module, args, axes, breaking) is not None:
+            kept_out = _kept_out(breaking, axes, guard, symbols)
             refusal = UnsupportedModule(
                 f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
                 "than at the sample's sizes. An exported program has one path for all sizes. Make "
-                f"the axis static, or write the forward without the condition{_kept_out(breaking, axes)}."
+                f"the axis static, or write the forward without the condition{kept_out}."
             )
             if not _holds_but_at_one(guard):
                 raise refusal  # a path that many sizes take may have conditions of its own
@@ -106,14 +107,18 @@ def check_other_sizes(
     return paths
 
 
-def _kept_out(breaking: Mapping[str, int], axes: DynamicAxes) -> str:
+def _kept_out(
+    breaking: Mapping[str, int], axes: DynamicAxes, guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str]
+) -> str:
     """Say how to keep out sizes that are special to the module, where they are the smallest or the largest."""
     (name, size), *more = [each for each in breaking.items() if each[1] != axes.sizes[each[0]]] or [("", 0)]
     if more or not name:
         return ""
-    if size > axes.sizes[name]:
-        return f', or say that requests have at most so many: sizes={{"{name}": (1, {size - 1})}}'
-    return f', or say that requests have more: sizes={{"{name}": ({size + 1}, None)}}'
+    low, high = (1, size - 1) if size > axes.sizes[name] else (size + 1, None)
+    if _breaking(guard, symbols, axes, {name: (low, high)}) is not None:
+        return ""  # others break it, too, as every fourth size breaks `n % 4 != 0`
+    said = "more" if high is None else "at most so many"
+    return f', or say that requests have {said}: sizes={{"{name}": ({low}, {high})}}'
 
 
 def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
@@ -156,7 +161,7 @@ def _breaking(
         return None
     names = sorted({symbols[symbol] for symbol in asked})
     constants = {int(number) for number in guard.atoms(sympy.Integer)}
-    near = {1, 2, 3, 4, 5, *(constant + d for constant in constants for d in (-1, 0, 1))}
+    near = {1, 2, 3, 4, 5, *(constant + d for constant in constants for d in (-1, 0, 1, constant))}
     near |= {bound for name in names for bound in limits.get(name, ()) if bound is not None}
     candidates = [
         sorted(size for size in near if 1 <= size <= 1 << 20 and within(size, name, limits) == size) for name in names
