@@ -190,6 +190,10 @@ PLAIN = {
     "a way for one row": (of(one_row), r'takes another path at "batch" 1'),
     "squeeze": (of(squeezes), r"squeeze\(0\)"),
     "noise": (of(noisy), r"random numbers: aten::randn"),
+    "an array of values": (
+        of(lambda self, x: self.rnn(x)[0] * float(x.sum().numpy())),
+        r"depends on the values.*test_refusals\.py:\d+",
+    ),
     "branch on value": (of(by_value), r"depends on the values.*test_refusals\.py:\d+"),
     "a length of its own": (
         of(until_done),

@@ -22,7 +22,7 @@ from rnnserve.export.recurrence.loops.functions import functions_exchanged
 from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.plain_sizes import capture_of_plain_sizes, compared_sizes
-from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize
+from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
@@ -159,7 +159,7 @@ def _capture(
             changed.paths += [OtherPath(each, numbered) for each in compared_sizes(axes, sizes)]
             return found_again
     # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
-    shown = of_loops if of_loops is not None and isinstance(first, FixedSize) else first
+    shown = of_loops if of_loops is not None and isinstance(first, FixedSize | RaisedInCapture) else first
     proposal = as_scan(shown, module, args, axes, sizes, loops) if loops else None
     if proposal is None:
         raise shown from shown.__cause__

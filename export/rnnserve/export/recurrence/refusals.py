@@ -25,6 +25,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = [
     "DependsOnValues",
     "FixedSize",
+    "RaisedInCapture",
     "counts_calls",
     "explain",
     "keeps_state",
@@ -33,6 +34,7 @@ __all__ = [
     "refuse_state",
 ]
 
+_OF_VALUES = ("data-dependent", "is not supported for tensor subclasses")  # .numpy(), .tolist()
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 _COMPILED = re.compile(r"^(\w+::\w+)\(\) Expected a value of type .* but instead found type 'SymInt'")
@@ -62,6 +64,10 @@ class DependsOnValues(UnsupportedModule):
     def __init__(self, message: str, places: Sequence[tuple[str, int]]) -> None:
         super().__init__(message)
         self.places = tuple(places)
+
+
+class RaisedInCapture(UnsupportedModule):
+    """The module raises where it is captured, as a loop does over steps whose number it does not know."""
 
 
 def refuse_scripts(module: nn.Module) -> None:
@@ -231,7 +237,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
             "has another number of them, those of all steps with padding. Work on the padded tensor instead, (batch, "
             "sequence, features), and on its lengths."
         )
-    if type(error).__name__ == "GuardOnDataDependentSymNode" or "data-dependent" in text:
+    if type(error).__name__ == "GuardOnDataDependentSymNode" or any(each in text for each in _OF_VALUES):
         return DependsOnValues(
             _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]
         )
@@ -241,7 +247,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
             "has no Python code to capture, and no form in ONNX. Where the module has the same in operators of torch, "
             "let it call that."
         )
-    return UnsupportedModule(
+    return RaisedInCapture(
         f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {first_line(text)}"
     )
 
