@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch import nn
 
 from rnnserve.export import Floats, Publication, UnsupportedModule, export_onnx
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.held_modules import held_modules
+from rnnserve.export.held_modules import held_modules, path_of_the_users
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.recurrence.capture_session import CaptureSession
 from rnnserve.export.surroundings import left_as_they_were
 
 
@@ -159,3 +162,22 @@ def test_their_tensors_and_containers_are_left_as_they_were():
     assert module.tree == [{"seen": inner}]
     assert len(inner) == 1
     assert inner[0].tolist() == [0.0, 0.0]
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, batch):
+        return self.encoder(batch["x"])[0]
+
+
+def test_paths_begin_within_what_is_wrapped_around_the_users_module():
+    inputs = {"batch": {"x": Floats("batch", "sequence", 3)}}
+    model = describe_model(Publication(Named().eval(), "named", inputs, ["y"]))
+    assert path_of_the_users(model.module) != ""
+    (layer,) = (node for node in onnx.load_from_string(to_onnx(model)).graph.node if node.op_type == "GRU")
+    assert layer.name.startswith("encoder/")
+    session = CaptureSession.of(model.module)
+    assert session.name(model.module.get_submodule(path_of_the_users(model.module)).encoder) == "`encoder` (GRU)"

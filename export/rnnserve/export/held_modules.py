@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from rnnserve.export.source_lines import is_users_class
 
-__all__ = ["containers_in", "held_modules", "held_objects", "is_object", "owner_of", "refilling"]
+__all__ = [
+    "Wrapper",
+    "containers_in",
+    "held_modules",
+    "held_objects",
+    "is_object",
+    "owner_of",
+    "path_of_the_users",
+    "refilling",
+]
 
 _REGISTERED = {"_modules", "_parameters", "_buffers"}
 
@@ -21,6 +30,21 @@ _PLAIN = frozenset({bool, float, int, str, types.NoneType})
 """Types of most attributes, whose values hold nothing."""
 
 _NO_OBJECTS = (nn.Module, Tensor, type, types.FunctionType, types.ModuleType, dict, list, tuple, set)
+
+
+class Wrapper(nn.Module):
+    """A module of the export's own around another one, `module`: paths that users see begin within it."""
+
+    module: nn.Module
+
+
+def path_of_the_users(module: nn.Module) -> str:
+    """Give the path of the user's own module, "module.module", in those that are wrapped around it; else empty."""
+    path = []
+    while isinstance(module, Wrapper):
+        path.append("module")
+        module = module.module
+    return ".".join(path)
 
 
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:

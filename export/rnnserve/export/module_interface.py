@@ -14,9 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.held_modules import Wrapper
 from rnnserve.export.returned_numbers import NoTensor, made_of_a_tensor
 
-__all__ = ["Arrays", "Constant", "FlatOutputs", "ModuleInterface", "Parameter", "flatten_results", "is_flat"]
+__all__ = [
+    "Arrays",
+    "Constant",
+    "FlatOutputs",
+    "ModuleInterface",
+    "Parameter",
+    "flatten_results",
+    "is_flat",
+    "items_of",
+]
 
 Arrays = dict[str, npt.NDArray[Any]]
 """Arrays by the names of a model's tensors, in the order of its forward."""
@@ -153,7 +163,7 @@ class ModuleInterface:
         return {name: result.detach().numpy() for name, result in zip(self.outputs, results, strict=True)}
 
 
-class FlatOutputs(nn.Module):
+class FlatOutputs(Wrapper):
     """A module whose forward gives a plain tuple, for tools that take no dicts and dataclasses."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -174,6 +184,16 @@ def flatten_results(result: object) -> list[Tensor]:
     return list(_flattened(result))
 
 
+def items_of(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - whatever a forward takes or returns
+    """Give the items of a dict, or of what has keys and items as one: tianshou's Batch, a TensorDict; else None."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, Tensor | nn.Module | type) or not hasattr(value, "__getitem__"):
+        return None
+    keys = getattr(value, "keys", None)
+    return {key: value[key] for key in keys()} if callable(keys) else None
+
+
 def is_flat(result: object) -> bool:
     """Whether what a forward returned is a tensor, or a tuple of tensors and tuples."""
     if isinstance(result, tuple) and not hasattr(result, "_fields"):
@@ -188,8 +208,8 @@ def _flattened(result: object) -> Iterator[Tensor]:
         raise WrongArguments("forward returns a PackedSequence; return pad_packed_sequence of it instead")
     elif result is None:
         return
-    elif isinstance(result, Mapping):
-        for part in result.values():
+    elif (items := items_of(result)) is not None:
+        for part in items.values():
             yield from _flattened(part)
     elif isinstance(result, tuple | list):
         for part in result:

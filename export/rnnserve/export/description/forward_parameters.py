@@ -16,6 +16,7 @@ from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.nested_groups import NestedDict, leaves_of
 from rnnserve.export.description.publication import InputDescriptions
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.held_modules import Wrapper
 from rnnserve.export.module_interface import Constant, Parameter
 
 __all__ = ["ForwardParameters", "read_parameters"]
@@ -207,7 +208,7 @@ def _by_position(module: nn.Module, count: int, keywords: Sequence[str]) -> nn.M
     return module
 
 
-class _WithKeywords(nn.Module):
+class _WithKeywords(Wrapper):
     """A module that takes its arguments by position, and passes the last ones on by keyword."""
 
     def __init__(self, module: nn.Module, count: int, keywords: Sequence[str]) -> None:

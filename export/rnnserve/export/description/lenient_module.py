@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from rnnserve.export.description.forward_trials import unsorted_lengths
+from rnnserve.export.held_modules import Wrapper
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.lenient_packing import lenient
@@ -20,7 +21,7 @@ __all__ = ["LenientModule", "made_lenient"]
 _ROUNDING = 1e-5
 
 
-class LenientModule(nn.Module):
+class LenientModule(Wrapper):
     """A module whose packing functions take rows in any order, and for which the longest row has the input's steps.
 
     Args:

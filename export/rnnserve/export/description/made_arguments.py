@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from rnnserve.export.held_modules import Wrapper
+
 __all__ = ["Argument", "Fixed", "Given", "Grouped", "MadeArguments", "Masked", "PaddedIds", "Shares", "Steps"]
 
 
@@ -178,7 +180,7 @@ class PaddedIds:
         return torch.where(self.steps.inside(given, self.axes), ids, torch.tensor(self.padding, dtype=ids.dtype))
 
 
-class MadeArguments(nn.Module):
+class MadeArguments(Wrapper):
     """A module that is called with the inputs of a model, and makes of them what the user's module takes.
 
     Args:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rnnserve.export.description.forward_parameters import ForwardParameters
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.held_modules import Wrapper
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Constant, ModuleInterface, flatten_results
 from rnnserve.export.recurrence import scan
@@ -54,7 +55,7 @@ def row_by_row(
     return dataclasses.replace(forward, module=SingleRows(forward.module, rows, results), described=described)
 
 
-class SingleRows(nn.Module):
+class SingleRows(Wrapper):
     """Calls a module for each row of a batch.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rnnserve.export.description.state_trees import Empty, Path, check_constants, filled, parts_of, picked, tensors_of
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.held_modules import owner_of
+from rnnserve.export.held_modules import Wrapper, owner_of
 from rnnserve.export.returned_numbers import NoTensor
 
 __all__ = ["MISSING", "AttributeState", "TreeInput", "TreeOutput", "WithStates", "attribute", "set_attribute", "taken"]
@@ -59,7 +59,7 @@ class AttributeState:
     rows: int
 
 
-class WithStates(nn.Module):
+class WithStates(Wrapper):
     """Takes the tensors of each nested state as one tuple, and those of attributes after all arguments.
 
     An argument that is None is left out: the module begins as it does by itself. The module is as it was after a call.

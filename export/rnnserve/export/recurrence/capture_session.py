@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnnserve.export.held_modules import path_of_the_users
+
 __all__ = ["CaptureSession", "active", "counts_packed", "current", "number_of", "numbers_made", "opened"]
 
 
@@ -32,7 +34,8 @@ class CaptureSession:
     @classmethod
     def of(cls, root: nn.Module) -> "CaptureSession":
         """Make a session for `root`; a module registered under several names has the first."""
-        names = {id(module): f"`{name}`" if name else "the module itself" for name, module in root.named_modules()}
+        own = root.get_submodule(path_of_the_users(root))
+        names = {id(module): f"`{name}`" if name else "the module itself" for name, module in own.named_modules()}
         return cls(root, names)
 
     def name(self, module: nn.Module) -> str:

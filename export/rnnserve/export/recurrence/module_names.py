@@ -3,6 +3,9 @@
 import ast
 
 import onnx_ir as ir
+from torch import nn
+
+from rnnserve.export.held_modules import path_of_the_users
 
 __all__ = ["name_after_modules"]
 
@@ -11,10 +14,18 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 """Where the exporter writes the paths of the modules around a node, outermost first, and then the node's own name."""
 
 
-def name_after_modules(model: ir.Model) -> None:
-    """Write the path of their module before the names of such nodes, in place: "encoder.0/node_gru__1"."""
+def name_after_modules(model: ir.Model, module: nn.Module) -> None:
+    """Write the path of their module before the names of such nodes, in place: "encoder.0/node_gru__1".
+
+    Args:
+        model: The graph.
+        module: Module that was captured: what is wrapped around the user's is left out of paths.
+    """
+    wrapped = path_of_the_users(module)
     for node in model.graph:
         path = _module(node.metadata_props.get(_SCOPES, ""))
+        if wrapped and f"{path}.".startswith(f"{wrapped}."):
+            path = path[len(wrapped) + 1 :]
         if node.op_type in _CARRYING and path and node.name and not node.name.startswith(f"{path}/"):
             node.name = f"{path}/{node.name}"
 

@@ -246,9 +246,10 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     _of_model(compute_float16_in_float32, "Every operator computes in float32 or float64; float16 is at the edges."),
     # Casts of the pass before it are among those that are exchanged.
     _of_model(cast_before_transposing, "No Cast comes after a Transpose, which ends onnxruntime's process."),
-    _of_model(
-        name_after_modules,
+    GraphPass(
+        "name_after_modules",
         "Nodes that may carry something from step to step have the path of their module before their names.",
+        lambda it: name_after_modules(it.model, it.captured.module),
     ),
     _of_model(remove_metadata, "Nothing in the model tells of the exporting machine."),
     _of_model(mark_translations, "The model says that these translations made it."),
