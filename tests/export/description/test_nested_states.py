@@ -25,6 +25,22 @@ class Held:
     c: torch.Tensor
 
 
+class Batch:
+    """Keys and items as a dict has, without being one."""
+
+    def __init__(self, **items):
+        self.__dict__.update(items)
+
+    def keys(self):
+        return self.__dict__.keys()
+
+    def __getitem__(self, key):
+        return self.__dict__[key]
+
+    def __setitem__(self, key, value):
+        self.__dict__[key] = value
+
+
 def described(module, *, inputs=None, outputs=("y", "state_n"), states=None, **more):
     inputs = {"x": X, "state": StateTree()} if inputs is None else inputs
     states = {"state_n": "state"} if states is None else states
@@ -51,7 +67,7 @@ class Stepped(nn.Module):
     def parts(self, state):
         if isinstance(state, dict):
             state = list(state.values()) if "c" not in state else [state["h"], state["c"]]
-        if isinstance(state, Held):
+        if isinstance(state, Held | Batch):
             state = [state.h, state.c]
         return state
 
@@ -70,6 +86,7 @@ KINDS = {
     "dict with numbers": (lambda h, c: {0: h, 1: c}, ("0", "1")),
     "ordered dict": (lambda h, c: collections.OrderedDict(h=h, c=c), ("h", "c")),
     "dataclass": (Held, ("h", "c")),
+    "what has keys and items": (lambda h, c: Batch(h=h, c=c), ("h", "c")),
 }
 
 
@@ -207,7 +224,7 @@ REFUSED = {
     "elsewhere": (
         lambda x, state: (x, [state["h"]]),
         lambda rows: {"h": torch.zeros(rows, 3)},
-        r"0 parts of its structure",
+        r"returns, \(Tensor, \(Tensor\)\), has 0 parts of its structure, \{h: Tensor\}",
     ),
     "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], r"has no number of rows"),
 }

@@ -22,6 +22,7 @@ from rnnserve.export.description.state_trees import (
     merged,
     parts_of,
     picked,
+    shown,
 )
 from rnnserve.export.description.state_wrapper import attribute, set_attribute
 from rnnserve.export.errors import WrongArguments
@@ -214,8 +215,8 @@ def _found(probe: Probe, name: str, before: Tree, result: Any) -> Tree:  # noqa:
     fitting = [part for part in _containers(result) if before is not None and picked(before, part) is not None]
     if len(fitting) != 1:
         raise WrongArguments(
-            f'"{output}" is to continue "{name}", but what forward returns has {len(fitting)} parts of its structure: '
-            "return it beside the other outputs, in their order"
+            f'"{output}" is to continue "{name}", but what forward returns, {shown(result)}, has {len(fitting)} parts '
+            f"of its structure, {shown(before)}: return it beside the other outputs, in their order"
         )
     return fitting[0]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.module_interface import items_of
 
 __all__ = [
     "Empty",
@@ -26,6 +27,7 @@ __all__ = [
     "merged",
     "parts_of",
     "picked",
+    "shown",
     "tensors_of",
 ]
 
@@ -140,6 +142,16 @@ def picked(tree: Tree, result: Tree, path: Path = ()) -> list[tuple[Path, Any]] 
     return found
 
 
+def shown(tree: Tree) -> str:
+    """Show the containers of a tree, and what is in them by its type, for messages: `(Tensor, {h: Tensor})`."""
+    parts = parts_of(tree)
+    if parts is None:
+        return type(tree).__name__
+    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+        return f"({', '.join(map(shown, parts.values()))})"
+    return f"{{{', '.join(f'{key}: {shown(part)}' for key, part in parts.items())}}}"
+
+
 def check_constants(tree: Tree, result: Tree, name: str) -> None:
     """Check that what is no tensor has come back as it was.
 
@@ -159,8 +171,9 @@ def check_constants(tree: Tree, result: Tree, name: str) -> None:
 
 def parts_of(tree: Tree) -> dict[str, Tree] | None:
     """Give the parts of a container by key; None for anything else."""
-    if isinstance(tree, Mapping):
-        return {str(key): part for key, part in tree.items()}
+    items = items_of(tree)
+    if items is not None:
+        return {str(key): part for key, part in items.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return dict(zip(tree._fields, tree, strict=True))
     if isinstance(tree, list | tuple):
@@ -172,9 +185,11 @@ def parts_of(tree: Tree) -> dict[str, Tree] | None:
 
 def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
     """Give a container of the same kind with other parts."""
-    if isinstance(tree, Mapping):
+    items = items_of(tree)
+    if items is not None:
         made: Any = copy.copy(tree)
-        made.update(zip(tree, parts, strict=True))
+        for key, part in zip(items, parts, strict=True):
+            made[key] = part
         return made
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return type(tree)(*parts)
