@@ -17,9 +17,9 @@ MASK = [
 LONGEST = [("ReduceMax", "lengths zero", "longest", {"keepdims": 1}), ("Slice", "x zero longest one", "trimmed", {})]
 
 
-def state_at(lengths):
+def state_at(lengths, more=("Add", "lengths one")):
     return [
-        ("Add", "lengths one", "more", {}),
+        (*more, "more", {}),
         ("Cast", lengths, "int32", {"to": TensorProto.INT32}),
         ("Transpose", "x", "t", {"perm": [1, 0, 2]}),
         ("RNN", "t W W bias int32", "r end", {"hidden_size": 3}),
@@ -47,6 +47,8 @@ CASES = {
     ),
     "the state at the lengths": ("+++", state_at("lengths"), ROW),
     "the state a step after the lengths": ("+-+", state_at("more"), ROW),
+    "the state at lengths of 1 at least, as all are": ("+++", state_at("more", ("Max", "lengths one")), ROW),
+    "the state at lengths of 2 at least": ("+??", state_at("more", ("Max", "two lengths")), ROW),
     "a product with the mask": (
         "++-",
         [

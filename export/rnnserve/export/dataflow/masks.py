@@ -38,6 +38,8 @@ def moved_pattern(node: Node, result: Value) -> Pattern | None:
             return pattern if node.operator == "Identity" or _keeps_integers(node, pattern) else None
         if not others and node.operator == "Not" and isinstance(pattern, Inside):
             return dataclasses.replace(pattern, inverted=not pattern.inverted)
+        if isinstance(pattern, Ends) and _bounds_below(node, pattern, others):
+            return pattern
         added = _added(node, number, others)
         if added is not None and isinstance(pattern, Steps | Ends):
             return dataclasses.replace(pattern, offset=pattern.offset + added)
@@ -47,6 +49,12 @@ def moved_pattern(node: Node, result: Value) -> Pattern | None:
 def _keeps_integers(node: Node, pattern: Pattern) -> bool:
     """Whether a cast leaves numbers of steps as they are: small integers and half floats do not."""
     return isinstance(pattern, Inside) or node.attribute("to") in _WIDE
+
+
+def _bounds_below(node: Node, lengths: Ends, others: list[Value]) -> bool:
+    """Whether it is `lengths.clamp(min=1)`: no request has a length of less."""
+    number = others[0].fill if len(others) == 1 else None
+    return node.operator == "Max" and lengths.offset == 0 and number is not None and number <= 1
 
 
 def _added(node: Node, number: int, others: list[Value]) -> int | None:
