@@ -14,6 +14,7 @@ from rnnserve.export.description.described_model import DescribedModel, describe
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
+from rnnserve.export.description.required_attributes import warn_of_required_attributes
 from rnnserve.export.description.state_trees import StateTree
 from rnnserve.export.diagnosis.first_operator import differing_operator
 from rnnserve.export.errors import ExportError, ParityError
@@ -204,6 +205,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
 
         advance(0)
         model = describe_model(publication)
+        warn_of_required_attributes(model.inputs, publication.state_attributes)
         keeps_states = triton_keeps_states(publication, model.inputs, model.sizes)
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")
