@@ -112,6 +112,16 @@ CASES = {
         ],
         WHOLE,
     ),
+    "features rolled round": (
+        "+++",
+        [
+            ("Mod", "minus three", "at", {}),
+            ("Slice", "x at three two", "end", {}),
+            ("Slice", "x zero at two", "begin", {}),
+            ("Concat", "end begin", "y", {"axis": 2}),
+        ],
+        WHOLE,
+    ),
     "a step later": ("+++", [("Slice", "x zero minus one", "s", {}), ("Pad", "s head", "y", {})], WHOLE),
     "a step earlier": ("+??", [("Slice", "x one far one", "s", {}), ("Pad", "s tail", "y", {})], WHOLE),
     "rows and steps joined and divided": (

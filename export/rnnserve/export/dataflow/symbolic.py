@@ -96,6 +96,8 @@ def _function(node: Node, known: list[Content], *, is_symbolic: bool) -> Callabl
         return _EXACT[operator] if kinds <= set("iO") else None
     if operator == "Div" and kinds <= set("iuO"):
         return np.frompyfunc(_divided, 2, 1)
+    if operator == "Mod" and kinds <= set("iu") and not node.attributes.get("fmod"):
+        return np.frompyfunc(_remainder, 2, 1)
     if operator in ("Max", "Min") and kinds <= set("iuO") and len(known) == 2:
         return np.frompyfunc(_larger if operator == "Max" else _smaller, 2, 1)
     if operator == "Where" and known[0].dtype.kind == "b" and kinds <= set("iubO"):
@@ -115,6 +117,11 @@ def _divided(number: int | Size, by: int | Size) -> int | Size | None:
         return exact
     lowest = first.lowest is not None and first.lowest >= 0 and second.lowest is not None and second.lowest >= 1
     return computed("floor", first, second, lowest=0) if lowest else None
+
+
+def _remainder(number: int, by: int) -> int | None:
+    """Give the remainder, of the sign of the divisor, as ONNX does of integers; torch.roll cuts an axis there."""
+    return number % by if by else None
 
 
 def _larger(number: int | Size, other: int | Size) -> Size:
