@@ -5,7 +5,7 @@ The module is run a few times, at sizes unlike each other, which tells the axes 
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -34,6 +34,7 @@ from rnnserve.export.description.nested_states import read_forward
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.padding_ids import refuse_padding_alone
 from rnnserve.export.description.publication import FurtherCheck, Publication
+from rnnserve.export.description.related_axes import advice_on_axes
 from rnnserve.export.description.single_rows import row_by_row
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice
@@ -87,7 +88,13 @@ def describe_model(publication: Publication) -> DescribedModel:
     with evaluating(module), naming_kept_states(module, calling, inputs, sizes):
         refuse_padding_alone(calling, described, inputs, sizes)
         module = made_lenient(module, interface, inputs, sizes)
-        compute = partial(_compute, module, interface, allow_non_finite=publication.allow_non_finite)
+        compute = partial(
+            _compute,
+            module,
+            interface,
+            allow_non_finite=publication.allow_non_finite,
+            advice=partial(advice_on_axes, partial(interface.call, module), inputs),
+        )
         outputs = describe_outputs(compute, inputs, given, sizes)
         longest = try_forward(partial(interface.call, module), inputs, outputs, sizes)
         defaults = find_defaults(module, interface, inputs, sizes, initial)
@@ -155,15 +162,22 @@ def _check_numbers(module: nn.Module) -> None:
             raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
 
 
-def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, allow_non_finite: bool) -> Arrays:
+def _compute(
+    module: nn.Module,
+    interface: ModuleInterface,
+    arrays: Arrays,
+    *,
+    allow_non_finite: bool,
+    advice: Callable[[], str],
+) -> Arrays:
     try:
         results = interface.call(module, arrays)
     except WrongArguments:
         raise
     except Exception as error:  # whatever the user's module raises
         raise WrongArguments(
-            f"forward does not take inputs as described, {describe_arrays(arrays)}: {type(error).__name__}: {error}"
-            f"{bounds_in_words(arrays) if isinstance(error, IndexError) else ''}"
+            f"forward does not take inputs as described, {describe_arrays(arrays)}: {type(error).__name__}: "
+            f"{str(error).rstrip('.')}{bounds_in_words(arrays) if isinstance(error, IndexError) else advice()}"
         ) from error
     for name, array in results.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all() and not allow_non_finite:

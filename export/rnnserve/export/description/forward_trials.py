@@ -210,7 +210,8 @@ def _raised(error: Exception, inputs: Tensors, sizes: Mapping[str, int], advice:
     if isinstance(error, IndexError) and list(sizes) == [BATCH]:  # no table has an entry for each row
         advice = bounds_in_words(arrays).removeprefix("; ")
     return WrongArguments(
-        f"forward raises for the sizes {shown}: {type(error).__name__}: {error}. It got {describe_arrays(arrays)}. "
+        f"forward raises for the sizes {shown}: {type(error).__name__}: {str(error).rstrip('.')}. It got "
+        f"{describe_arrays(arrays)}. "
         f"{advice}"
     )
 
