@@ -179,5 +179,5 @@ def test_paths_begin_within_what_is_wrapped_around_the_users_module():
     assert path_of_the_users(model.module) != ""
     (layer,) = (node for node in onnx.load_from_string(to_onnx(model)).graph.node if node.op_type == "GRU")
     assert layer.name.startswith("encoder/")
-    session = CaptureSession.of(model.module)
-    assert session.name(model.module.get_submodule(path_of_the_users(model.module)).encoder) == "`encoder` (GRU)"
+    encoder = model.module.get_submodule(f"{path_of_the_users(model.module)}.encoder")
+    assert CaptureSession.of(model.module).name(encoder) == "`encoder` (GRU)"

@@ -1,5 +1,7 @@
 """Modules that keep a state of some rows, or one that begins with what is computed: told, with what to write."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -93,9 +95,9 @@ def test_an_attribute_that_no_server_can_begin_is_told(tmp_path):
     smooth = Publication(Smooth(), "smooth", x, ["y"], state_attributes=["mem"])
     with pytest.warns(UserWarning, match=r'has to send "mem".*torch\.where\(self\.steps == 0'):
         publish(smooth, repository=tmp_path, progress=False)
-    steps = {"mem": StateTree(), "steps": Integers("batch", high=2)}
-    publish(Publication(Counted(), "counted", x, ["y"], state_attributes=steps), repository=tmp_path, progress=False)
-    points = np.float32([[1, 2, 3], [3, 2, 1], [0, 0, 5]])
+    held: dict[str, Any] = {"mem": StateTree(), "steps": Integers("batch", high=2)}
+    publish(Publication(Counted(), "counted", x, ["y"], state_attributes=held), repository=tmp_path, progress=False)
+    points = np.array([[1, 2, 3], [3, 2, 1], [0, 0, 5]], np.float32)
     with serve(tmp_path) as server, Client(server.address) as client, client.session("counted") as session:
         found = [session.step(point)["y"] for point in points]
     module = Smooth()

@@ -67,8 +67,10 @@ class Stepped(nn.Module):
     def parts(self, state):
         if isinstance(state, dict):
             state = list(state.values()) if "c" not in state else [state["h"], state["c"]]
-        if isinstance(state, Held | Batch):
+        if isinstance(state, Held):
             state = [state.h, state.c]
+        if isinstance(state, Batch):
+            state = [state["h"], state["c"]]
         return state
 
     def forward(self, x, state):
