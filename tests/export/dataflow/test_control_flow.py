@@ -3,7 +3,9 @@
 import pytest
 from onnx import TensorProto, helper
 
-from support.operator_verdicts import WHOLE, verdicts
+from rnnserve.export.dataflow import Property, Verdict, decide
+from support.operator_verdicts import WHOLE, described, model_of, verdicts
+from support.proven_graphs import INPUTS
 
 
 def branch(operator, name):
@@ -106,3 +108,27 @@ def test_a_scan_over_rows_with_a_state_is_not_decided():
     )
     nodes = [("Gather", "x scalar_0", "first", {}), ("Scan", "first x", "end y", {"body": body, "num_scan_inputs": 1})]
     assert verdicts(nodes, WHOLE)[0] != "+"
+
+
+def test_what_no_rule_covers_is_named_in_the_body_in_which_it_is():
+    body = loop_over(
+        [
+            helper.make_node("Add", ["state", "step"], ["sum"]),
+            helper.make_node("NonZero", ["sum"], ["next"], name="places"),
+            helper.make_node("Identity", ["sum"], ["out"]),
+        ],
+        2,
+    )
+    nodes = [
+        ("ReduceSum", "x one", "begin", {"keepdims": 0}),
+        (
+            "Scan",
+            "begin x",
+            "end y",
+            {"body": body, "num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]},
+        ),
+    ]
+    found = decide(model_of(nodes), INPUTS, [described(WHOLE)])[Property.ROWS]["y"]
+    assert found.verdict is Verdict.NOT_DECIDED
+    assert [name for name in found.nodes if "Scan" in name] == []
+    assert any(name.startswith('NonZero "') and name.endswith('/places"') for name in found.nodes)

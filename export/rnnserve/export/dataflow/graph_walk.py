@@ -38,6 +38,7 @@ class GraphWalk:
             keys: Properties that are decided of each tensor.
         """
         self.keys = keys
+        self._uncovered: dict[str, str] = {}  # by the path of a body, its first node that no rule covers
         self._functions = {function.name for function in model.functions}
         self._opset = max((each.version for each in model.opset_import if each.domain in _ONNX_DOMAINS), default=0)
 
@@ -80,7 +81,9 @@ class GraphWalk:
         try:
             found = self._by_rule(proto, node, values, path)
         except (NotCovered, ArithmeticError, IndexError, TypeError, ValueError):
-            return [node.undecided()] * len(proto.output)
+            inner = self._uncovered.get(f"{path}{proto.name or next(filter(None, proto.output), '')}/", node.title)
+            self._uncovered.setdefault(path, inner)
+            return [dataclasses.replace(node, title=inner).undecided()] * len(proto.output)
         return found[: len(proto.output)] if len(found) >= len(proto.output) else [node.undecided()] * len(proto.output)
 
     def _by_rule(self, proto: onnx.NodeProto, node: Node, values: Mapping[str, Value], path: str) -> list[Value]:

@@ -91,6 +91,8 @@ class KnownGraph:
         """
         value = self.values[name]
         track = value.track(rows_key)
+        if track.undecided:
+            raise Obstacle(f"where its rows lie is not known, since no rule covers {track.undecided[0].node}")
         if value.shape is None or track.is_lost or len(track.places) != 1:
             raise Obstacle("it carries something that does not lie along the batch")
         ((at, number),) = track.places
