@@ -8,6 +8,7 @@ from torch import nn
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.found_states.reasons import UNSEEN
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
@@ -59,6 +60,7 @@ class Causal(nn.Module):
         y = F.avg_pool1d(F.pad(y, (2, 0)), 3, 1)
         y = F.max_pool1d(F.pad(y, (2, 0), value=float("-inf")), 3, 1)
         y = self.plane(F.pad(y.transpose(1, 2).unsqueeze(1), (1, 1, 2, 0))).squeeze(1)
+        y = y + y.cummax(1).values  # whose places, which count the steps, nothing reads
         return torch.cumsum(y, 1) / torch.cumsum(torch.ones_like(y), 1)
 
 
@@ -106,3 +108,53 @@ WHOLE = {
 def test_what_stands_in_the_way_is_named(name):
     make, said = WHOLE[name]
     assert record_of(make()).reason.startswith(said)
+
+
+SELDOM = {  # what other steps do shows only for values, or lengths, that are seldom drawn
+    "a flip": (lambda x: x.flip(1) > 60, 'Slice "node_flip" reverses the sequence'),
+    "a sum from the end": (lambda x: x.flip(1).cumsum(1).flip(1) > 3000, 'Slice "node_flip" reverses the sequence'),
+    "sorting": (lambda x: x.sort(1).values > 60, 'TopK "node_sort__1" sorts the steps of a request'),
+    "the first step": (lambda x: x[:, :1] > 60, 'Slice "node_slice_2" reads other steps'),
+    "a turn": (lambda x: x.roll(1, 1) > 60, "Slice"),
+    "steps by their number": (lambda x: x[:, torch.arange(x.size(1) - 1, -1, -1)] > 60, "Range"),
+    "windows": (lambda x: F.pad(x, (0, 0, 3, 0)).unfold(1, 4, 1).mean(-1) > 60, "Gather"),
+    "scores": (lambda x: torch.einsum("bti,bsi->bts", x, x).amax(-1, keepdim=True) > 1e5, "ReduceMax"),
+    "a position": (lambda x: torch.arange(x.size(1)).view(1, -1, 1) < 600, 'Range "node_arange" counts the steps'),
+}
+
+
+@pytest.mark.parametrize("name", SELDOM)
+def test_steps_that_are_read_stand_in_the_way_though_no_drawn_value_shows_it(name):
+    reads, said = SELDOM[name]
+    reason = record_of(Computed(lambda _, x: 0.5 * x + reads(x))).reason
+    assert reason.startswith(said)
+    assert reason.endswith(UNSEEN)
+
+
+class OneRow(nn.Module):
+    """A layer on one row, and what a function makes of its input (sequence, 3)."""
+
+    def __init__(self, compute):
+        super().__init__()
+        self.gru = nn.GRU(D, D, batch_first=True)
+        self.compute = compute
+
+    def forward(self, x):
+        return self.gru(x.unsqueeze(0))[0].squeeze(0) + self.compute(x)
+
+
+@pytest.mark.parametrize(
+    ("reads", "said"),
+    [
+        (lambda _: 0, ""),
+        (lambda x: x[:1] > 60, f'scan_0: Slice "node_slice_1" reads other steps: {UNSEEN}'),
+        (
+            lambda x: (torch.arange(x.size(0)) > 600).unsqueeze(1),
+            "scan_0: each of its rows reads what is computed of the steps, or of their number, before it",
+        ),
+    ],
+    ids=["none", "the first step", "a position"],
+)
+def test_steps_that_are_read_row_by_row_stand_in_the_way_too(reads, said):
+    described = describe_model(Publication(OneRow(reads).eval(), "m", {"x": Floats("sequence", D)}, ["y"]))
+    assert find_parts(described, MODEL, {MODEL: to_onnx(described)}, OnnxRunner).record.reason == said

@@ -113,7 +113,7 @@ def numbered(node: Node, result: Value, size: Size, kept: Collection[str] = ()) 
     for key in node.keys:
         beyond = (size - named(key[1])).lowest
         if key[1] in size.tainted and key[1] not in kept and not (beyond is not None and beyond >= 0):
-            tracks[key] = join([result.track(key), not_decided(node.title)])
+            tracks[key] = join([result.track(key), not_decided(node.title, "numbers them")])
     return dataclasses.replace(result, tracks=tracks)
 
 
@@ -129,7 +129,7 @@ def guarded(node: Node, key: Key, track: Track, shape: Shape) -> Track:
             if key[1] in size.made_of and (at, number) not in track.places:
                 return join([track, not_decided(node.title)])
             if key[0] is Property.ROWS and (at, number) in track.places and str(size) != key[1]:
-                return join([track, not_decided(node.title)])
+                return join([track, not_decided(node.title, "takes others than all of")])
     return track
 
 
@@ -165,10 +165,11 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
             beside = "rows beside each row" if key[1] == BATCH else "steps beside each step"
             return Track(mixing=(Reason(node.title, f"reads the {beside}"),))
         if joined or kind is Property.ROWS:  # rows that are moved may be moved back
-            return not_decided(node.title)
+            return not_decided(node.title, "moves them")
         return read.axis, reach.then(dataclasses.replace(read.reach, by=node.title))
     if isinstance(read, First):
-        return FREE if kind is not Property.ROWS and not joined and reach.offset <= 0 else not_decided(node.title)
+        is_free = kind is not Property.ROWS and not joined and reach.offset <= 0
+        return FREE if is_free else not_decided(node.title, "reads the first of")
     if isinstance(read, Last):
         if joined:
             return not_decided(node.title)
@@ -184,7 +185,7 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
         return not_decided(node.title)  # a mask, perhaps one that is as good as neutral
     # Where one value has two indices of the axis, a mask may make the one depend on the other: a causal mask does.
     surely = read.surely and len(track.places) == 1
-    return _mixing(node, key, read.does) if surely else not_decided(node.title)
+    return _mixing(node, key, read.does) if surely else not_decided(node.title, read.does)
 
 
 def _mixing(node: Node, key: Key, does: str) -> Track:

@@ -9,6 +9,11 @@ from rnnserve.export.dataflow.values import NotCovered, Value
 
 __all__ = ["Node"]
 
+_INDEXING = (  # operators that exist to read, write or count at other indices
+    *("Compress", "Gather", "GatherElements", "GatherND", "NonZero", "Range", "ReverseSequence"),
+    *("Scatter", "ScatterElements", "ScatterND", "Slice", "TopK", "Unique"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Node:
@@ -68,5 +73,6 @@ class Node:
         tracks = {}
         for key in self.keys:
             before = join(value.track(key) for value in self.given if value.shape is None)
-            tracks[key] = Track(undecided=before.undecided or (Reason(self.title),))
+            said = "reads at indices that are not known" if self.operator in _INDEXING else ""
+            tracks[key] = Track(undecided=before.undecided or (Reason(self.title, said),))
         return Value(shape=None, tracks=tracks)

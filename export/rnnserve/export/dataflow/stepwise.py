@@ -15,7 +15,7 @@ from rnnserve.export.dataflow.node import Node
 from rnnserve.export.dataflow.sizes import named
 from rnnserve.export.dataflow.tracks import LAST, Key, Property, Reach, Track, join
 from rnnserve.export.dataflow.values import Value, size_of
-from rnnserve.export.dataflow.verdicts import Decision, Verdict, described_inputs
+from rnnserve.export.dataflow.verdicts import Decision, Verdict, described_inputs, not_decided_by
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
@@ -63,7 +63,7 @@ def decide_steps(
     outputs: Tensors,
     axis: str,
     values: Mapping[str, Value],
-    carrying: Collection[str],
+    carrying: Mapping[str, Collection[str]],
 ) -> dict[str, Decision]:
     """Decide of each output whether its steps depend on others only by what some nodes carry.
 
@@ -76,7 +76,8 @@ def decide_steps(
         outputs: Outputs of the graph, described.
         axis: The sequence axis.
         values: Result of `tensor_values`.
-        carrying: The nodes that carry something, each by the name of a result: of these, any step may be read.
+        carrying: The nodes that carry something, each by the name of a result: of these, any step may be read. With
+            each, those of its inputs that do not count.
 
     Returns:
         The decisions by output. One without steps is what there is after the last step.
@@ -90,7 +91,11 @@ class _StepWalk(GraphWalk):
     """A walk along the sequence, where some nodes are known to carry what they read of other steps."""
 
     def __init__(
-        self, model: onnx.ModelProto, axis: str, values: Mapping[str, Value], carrying: Collection[str]
+        self,
+        model: onnx.ModelProto,
+        axis: str,
+        values: Mapping[str, Value],
+        carrying: Mapping[str, Collection[str]],
     ) -> None:
         self.key: Key = (Property.ROWS, axis)
         self._causal = causal_key(axis)
@@ -102,8 +107,11 @@ class _StepWalk(GraphWalk):
         """Give what is known of each result of a node: of one that carries, from the other walk."""
         if path:
             return super().of_node(proto, node, values, path)
-        if any(name in self._carrying for name in proto.output if name):
-            lost = join(_lost(value.track(self.key)) for value in node.given)
+        carries = next((name for name in proto.output if name in self._carrying), "")
+        if carries:
+            given = zip(proto.input, node.inputs, strict=True)
+            count = [value for name, value in given if value is not None and name not in self._carrying[carries]]
+            lost = join(_lost(value.track(self.key)) for value in count)
             return [self._carried(name, lost) if name else Value(None) for name in proto.output]
         wide = self._wide.get(proto.input[0]) if proto.input else None
         if wide is not None and proto.op_type in (*_WINDOWS, *_ELEMENTWISE) and self._is_within(proto.output[0]):
@@ -152,7 +160,7 @@ def _decision(tensor: manifest_pb2.Tensor, track: Track, axis: str) -> Decision:
     if track.mixing:
         return Decision(Verdict.REFUTED, tuple(f"{reason.node} {reason.sentence}" for reason in track.mixing))
     if track.undecided:
-        return Decision(Verdict.NOT_DECIDED, nodes=tuple(reason.node for reason in track.undecided))
+        return not_decided_by(track.undecided)
     at = axis_of(tensor, axis)
     if dict(track.places) == ({} if at is None else {(at, 0): Reach()}):
         return Decision(Verdict.PROVEN)

@@ -78,7 +78,8 @@ class Reason:
 
     Attributes:
         node: The operator, and the node's name or first result.
-        sentence: What a mixing node does; empty for a node that no rule covers.
+        sentence: What a mixing node does; of one that is not decided, what it does with other indices, though what it
+            reads of them may count for nothing. Empty for a node that no rule covers.
     """
 
     node: str
@@ -118,9 +119,9 @@ def mixed(node: str, sentence: str) -> Track:
     return Track(mixing=(Reason(node, sentence),))
 
 
-def not_decided(node: str) -> Track:
-    """Give the track of values of which nothing is known."""
-    return Track(undecided=(Reason(node),))
+def not_decided(node: str, sentence: str = "") -> Track:
+    """Give the track of values of which nothing is known, or only what a node does with other indices."""
+    return Track(undecided=(Reason(node, sentence),))
 
 
 def join(tracks: Iterable[Track]) -> Track:

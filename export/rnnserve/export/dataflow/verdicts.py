@@ -8,14 +8,14 @@ import onnx
 
 from rnnserve.export.dataflow.graph_walk import GraphWalk
 from rnnserve.export.dataflow.sizes import named
-from rnnserve.export.dataflow.tracks import LAST, Key, Property, Reach, Track
+from rnnserve.export.dataflow.tracks import LAST, Key, Property, Reach, Reason, Track
 from rnnserve.export.dataflow.values import Ends, Shape, Value, plain
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["Decision", "Verdict", "decide", "described_inputs", "worst"]
+__all__ = ["Decision", "Verdict", "decide", "described_inputs", "not_decided_by", "worst"]
 
 
 class Verdict(StrEnum):
@@ -34,11 +34,14 @@ class Decision:
         verdict: Whether it holds.
         reasons: Where it is refuted, a sentence for each node that is to blame.
         nodes: Where it is not decided, the nodes that no rule covers.
+        readers: Those of the nodes of which a rule says that they read other indices, or number them: whether that
+            counts for a result may depend on values, so that drawn ones do not tell.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
 
     @property
     def proven(self) -> bool:
@@ -94,8 +97,16 @@ def worst(decisions: Iterable[Decision]) -> Decision:
                 verdict,
                 tuple(dict.fromkeys(reason for decision in those for reason in decision.reasons)),
                 tuple(dict.fromkeys(node for decision in those for node in decision.nodes)),
+                tuple(dict.fromkeys(node for decision in those for node in decision.readers)),
             )
     return Decision(Verdict.PROVEN)
+
+
+def not_decided_by(undecided: Sequence[Reason]) -> Decision:
+    """Give the decision that there is none, with the nodes that are to blame."""
+    nodes = dict.fromkeys(reason.node for reason in undecided)
+    readers = dict.fromkeys(reason.node for reason in undecided if reason.sentence)
+    return Decision(Verdict.NOT_DECIDED, nodes=tuple(nodes), readers=tuple(readers))
 
 
 def described_inputs(inputs: Tensors, keys: Sequence[Key], *, finite: bool = True) -> dict[str, Value]:
@@ -120,7 +131,7 @@ def _output(tensor: manifest_pb2.Tensor, value: Value, key: Key) -> Decision:
         reasons = tuple(f'"{tensor.name}": {reason.node} {reason.sentence}' for reason in track.mixing)
         return Decision(Verdict.REFUTED, reasons)
     if track.undecided:
-        return Decision(Verdict.NOT_DECIDED, nodes=tuple(reason.node for reason in track.undecided))
+        return not_decided_by(track.undecided)
     if key[0] is Property.ROWS:
         return _rows(tensor, value, track)
     ahead = [reach for reach in track.places.values() if reach.offset > 0]

@@ -90,7 +90,9 @@ def find_states(
         places = _places(graph)
     except Obstacle as obstacle:
         return FoundStates(reason=str(obstacle))
-    carrying = [name for place in places for name in (*copy.graph.node[place.node].output, *place.before) if name]
+    carrying = {
+        name: place.unread for place in places for name in (*copy.graph.node[place.node].output, *place.before) if name
+    }
     steps = decide_steps(copy, inputs, outputs, axis, values, carrying)
     decision = worst([causal, *steps.values()])
     if decision.verdict is Verdict.REFUTED:

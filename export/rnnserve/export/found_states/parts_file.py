@@ -11,7 +11,7 @@ import onnx
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run
 from rnnserve.export.found_states.finding import FoundStates, find_states
-from rnnserve.export.found_states.reasons import undecided_in_words
+from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity.graph_findings import finding
@@ -133,8 +133,8 @@ def _tried(
         samples=model.samples,
     )
     differs = trial.reason()
-    if differs:
-        record.reason = undecided_in_words(found.decision.nodes) + differs
+    if differs or found.decision.readers:
+        record.reason = undecided_in_words(found.decision) + (differs or UNSEEN)
         return PartsFile(record)
     if cut is not None:
         record.file, record.made_of = PARTS, file

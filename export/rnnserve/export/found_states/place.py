@@ -46,6 +46,7 @@ class Place:
         initializers: Constants of these.
         states: What it carries; without those that the model declares.
         before: The results of nodes that only prepare what it reads.
+        unread: The names of its inputs of which no result is made that the graph reads.
     """
 
     node: int
@@ -53,6 +54,7 @@ class Place:
     initializers: Sequence[onnx.TensorProto]
     states: Sequence[FoundState]
     before: Sequence[str] = ()
+    unread: Sequence[str] = ()
 
 
 def datatype_of(element_type: int) -> str:

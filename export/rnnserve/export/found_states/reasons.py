@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-__all__ = ["in_words", "undecided_in_words"]
+from rnnserve.export.dataflow import Decision
+
+__all__ = ["UNSEEN", "in_words", "undecided_in_words"]
+
+UNSEEN = "whether a cut changes a result depends on values, of which drawn ones say too little"
+"""What is said of steps that are read without that the trial's values showed it."""
 
 _NODE = re.compile(r'(?:"[^"]*": )?(?P<title>\w+ "(?P<name>[^"]*)") (?P<sentence>.*)', re.DOTALL)
 _OVER = {
@@ -57,13 +62,18 @@ def in_words(reasons: Sequence[str], model: onnx.ModelProto, axis: str) -> str:
     return "; ".join(said[:_MOST]) + more
 
 
-def undecided_in_words(nodes: Sequence[str]) -> str:
-    """Name the first node of which no rule says that it reads each step alone, before what a trial has found of it."""
-    if not nodes:
+def undecided_in_words(decision: Decision) -> str:
+    """Name a node of which no rule says that it reads each step alone, before what a trial has found of it.
+
+    Args:
+        decision: That there is none, with the nodes to blame. One that is known to read other steps is named first.
+    """
+    node = next(iter((*decision.readers, *decision.nodes)), "")
+    if not node:
         return ""
-    operator = nodes[0].partition(" ")[0]
-    reads = _REVERSES if _FLIP.match(nodes[0]) else _READS.get(operator, "reads other steps")
-    return f"{nodes[0]} {reads}: "
+    operator = node.partition(" ")[0]
+    reads = _REVERSES if _FLIP.match(node) else _READS.get(operator, "reads other steps")
+    return f"{node} {reads}: "
 
 
 def _sentence(reason: str, nodes: dict[str, onnx.NodeProto], axis: str) -> str:

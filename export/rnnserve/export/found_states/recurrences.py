@@ -1,13 +1,13 @@
 """Recurrent operators and scans: their states have inputs and outputs already, which are given names."""
 
-from collections.abc import Iterator
+import dataclasses
 
 import onnx
 
 from rnnserve.export.dataflow.stepwise import padding_key
 from rnnserve.export.found_states.initial_values import Beginning, initial_of
 from rnnserve.export.found_states.known_graph import KnownGraph
-from rnnserve.export.found_states.needed_states import names_behind, needed_states
+from rnnserve.export.found_states.needed_states import captured_names, names_behind, needed_inputs, needed_states
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
@@ -71,7 +71,7 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
     over_steps = any(_runs_over_steps(graph, name, axis) for name, axis in zip(every, axes, strict=True))
     if not over_steps and not _continues_declared(graph, node, attributes["body"].g):
         return None  # a Scan over rows, whose body keeps its states to itself
-    for name in _captured(attributes["body"].g):
+    for name in captured_names(attributes["body"].g):
         if graph.depends_on_steps(name):
             raise Obstacle("each of its steps reads what is computed of other steps")
     states = []
@@ -80,7 +80,10 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
         final = node.output[at]
         datatype = datatype_of(graph.element_types.get(final, 0) or graph.element_types.get(node.input[at], 0))
         states.append((at, f"{prefix}.state" + (f"_{at}" if len(needed) > 1 else ""), graph.axes_of(final), datatype))
-    return _exposed(graph, number, node, 0, 0, states)
+    place = _exposed(graph, number, node, 0, 0, states)
+    read = needed_inputs(graph.model.graph, node, attributes["body"].g, count)
+    unread = [name for at, name in enumerate(node.input) if at not in read]
+    return dataclasses.replace(place, unread=[name for name in unread if name not in [node.input[at] for at in read]])
 
 
 def _runs_over_steps(graph: KnownGraph, name: str, axis: int) -> bool:
@@ -132,14 +135,3 @@ def _exposed(
             )
         )
     return Place(number, {number: nodes}, [], found)
-
-
-def _captured(body: onnx.GraphProto) -> Iterator[str]:
-    """Name the tensors of outer graphs that a body reads."""
-    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-    own |= {name for node in body.node for name in node.output}
-    for node in body.node:
-        yield from (name for name in node.input if name and name not in own)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from (name for name in _captured(attribute.g) if name not in own)

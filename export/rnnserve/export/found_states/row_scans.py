@@ -9,9 +9,12 @@ from typing import Protocol
 
 import onnx
 
+from rnnserve.export.dataflow import Decision
 from rnnserve.export.dataflow.values import size_of
 from rnnserve.export.found_states.known_graph import KnownGraph
+from rnnserve.export.found_states.needed_states import captured_names
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of
+from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
 from rnnserve.export.subgraphs import rename
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
@@ -29,6 +32,8 @@ class _Found(Protocol):
     def model(self) -> onnx.ModelProto | None: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def decision(self) -> Decision: ...
 
 
 class _Find(Protocol):
@@ -64,9 +69,13 @@ def find_in_rows(graph: KnownGraph, number: int, node: onnx.NodeProto, find: _Fi
     ]
     if not any(axis.size < 0 for tensor in inputs for axis in tensor.axes):
         return None
+    if any(graph.depends_on_steps(name) for name in captured_names(body)):
+        raise Obstacle("each of its rows reads what is computed of the steps, or of their number, before it")
     found = find(_as_model(graph.model, body), inputs, outputs)
     if found.reason:
         raise Obstacle(found.reason)
+    if found.decision.readers:
+        raise Obstacle(undecided_in_words(found.decision) + UNSEEN)
     if found.model is None:
         return None
     return _place(number, node, graph.model.graph, found.states, found.model)

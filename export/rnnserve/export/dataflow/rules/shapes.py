@@ -38,7 +38,7 @@ def of_sizes(node: Node, sizes: list[Size], shape: Shape) -> Value:
             said = "reads the number of rows" if axis == BATCH else f'reads the number of steps of "{axis}"'
             tracks[kind, axis] = mixed(node.title, said)
         elif any(axis in size.tainted for size in sizes):
-            tracks[kind, axis] = not_decided(node.title)
+            tracks[kind, axis] = not_decided(node.title, "reads a size")
     content = symbolic(sizes).reshape([size_of(axis).number or 0 for axis in shape])
     return Value(shape, tracks, content=content, fill=fill_of(content), finite=True)
 
@@ -104,7 +104,8 @@ def counted(node: Node, first: int, limit: Size) -> Value:
     tracks = dict(result.tracks)
     for key, track in tracks.items():
         if key[0] is Property.ROWS and track.places:
-            tracks[key] = not_decided(node.title)  # rows that are sorted, and put back, are where they were
+            # Rows that are sorted, and put back, are where they were.
+            tracks[key] = not_decided(node.title, "numbers them")
     number = size.number
     content = np.arange(first, first + number) if number is not None and number <= MOST_CONTENT else None
     return Value(result.shape, tracks, content, Steps(0, first), fill=fill_of(content), finite=True)
