@@ -134,8 +134,11 @@ def flattened(folder: Path) -> Path:
     return save(folder, nodes, [value("ids", (1, "steps"), INT64)], [value("scores", ("steps",))], weights)
 
 
-def quantised(folder: Path, axes: Sequence[int | str | None] = (1, "time", IN)) -> Path:
-    """A product in int8 whose scale is that of all rows, and onnxruntime's quantised LSTM, of x (1, time, 2)."""
+def quantised(folder: Path, axes: Sequence[int | str | None] = (1, "time", IN), *, loud: bool = False) -> Path:
+    """A product in int8 whose scale is that of all rows, and onnxruntime's quantised LSTM, of x (1, time, 2).
+
+    With `loud`, the result says where it is more than 0.99, which it seldom is.
+    """
     random = np.random.default_rng(2)
     weights = [
         numpy_helper.from_array(random.integers(-120, 120, (1, IN, 4 * HIDDEN)).astype(np.int8), "W"),
@@ -156,7 +159,12 @@ def quantised(folder: Path, axes: Sequence[int | str | None] = (1, "time", IN)) 
         helper.make_node("Squeeze", ["yt", "directions"], ["ys"]),
         helper.make_node("Transpose", ["ys"], ["y"], perm=[1, 0, 2]),
     ]
-    return save(folder, nodes, [value("x", axes)], [value("y", (None, None, None))], weights, domain="com.microsoft")
+    result = value("y", (None, None, None))
+    if loud:
+        nodes += [helper.make_node("Greater", ["y", "limit"], ["is_loud"])]
+        weights.append(numpy_helper.from_array(np.float32(0.99), "limit"))
+        result = value("is_loud", (None, None, None), TensorProto.BOOL)
+    return save(folder, nodes, [value("x", axes)], [result], weights, domain="com.microsoft")
 
 
 def one_row_loop(folder: Path) -> Path:

@@ -129,6 +129,13 @@ def test_int8_of_one_scale_for_all_rows_is_served_alone(axes, tmp_path):
     assert found.tobytes() == file({"x": x})["y"].tobytes()
 
 
+def test_int8_of_one_scale_is_served_alone_and_whole_though_no_drawn_value_shows_it(tmp_path):
+    done = adopt(quantised(tmp_path, ("N", "T", 2), loud=True), "m", tmp_path / "repository")
+    why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
+    assert (done.manifest.batching.mode, list(done.manifest.batching.reasons)) == (ALONE, [why])
+    assert "scales by all steps" in done.manifest.parts.reason
+
+
 @pytest.mark.parametrize("axes", [(None, None, 2), ("n", "t", 2), (-1, -1, 2), ("unk__1", "unk__2", 2)])
 def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
     """Steps first: the first axis is the one over which the GRU runs."""

@@ -91,6 +91,20 @@ def test_what_is_said_of_a_dependence(compute, mode, reason):
     assert found(compute)[:2] == (mode, [reason])
 
 
+SELDOM = {
+    "a turn of the rows": (lambda inputs: np.flip(inputs["x"], 0)[:, :1] > 60, "ALONE"),
+    "rows in order": (lambda inputs: np.sort(inputs["x"], 0)[:, :1] > 60, "ALONE"),
+    "the row before": (lambda inputs: np.roll(inputs["x"], 1, 0)[:, :1] > 60, "ALONE"),
+    "padding": (lambda inputs: (inputs["x"] - steps_before(inputs)).max(1, keepdims=True) > 60, "JOINED"),
+}
+
+
+@pytest.mark.parametrize("name", SELDOM)
+def test_what_only_loud_values_show_is_seen(name):
+    reads, mode = SELDOM[name]
+    assert found(lambda inputs: {"y": right(inputs)["y"] + reads(inputs)})[0] == f"BATCHING_{mode}"
+
+
 @pytest.mark.parametrize(
     ("exact_by", "change", "mode"),
     [

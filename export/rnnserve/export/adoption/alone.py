@@ -21,8 +21,12 @@ def explain_alone(batching: manifest_pb2.Batching, *, one_row: bool, is_quantise
             del batching.reasons[:]
             batching.ClearField("padding")
         batching.reasons.insert(0, "the file takes one row at a time, so sharing a run would save nothing")
-    elif is_quantised and batching.mode == manifest_pb2.BATCHING_ALONE:
-        seen = [reason.partition(_FOR_MODULES)[0] for reason in batching.reasons]
+    elif is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
+        # Where a result is a choice, such as an id, few values show that rows move each other.
+        is_seen = batching.mode == manifest_pb2.BATCHING_ALONE
+        seen = [reason.partition(_FOR_MODULES)[0] for reason in batching.reasons] if is_seen else []
+        batching.mode = manifest_pb2.BATCHING_ALONE
+        batching.ClearField("padding")
         del batching.reasons[:]
         why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
         batching.reasons.extend([why, *seen])

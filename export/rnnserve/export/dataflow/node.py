@@ -13,6 +13,7 @@ _INDEXING = (  # operators that exist to read, write or count at other indices
     *("Compress", "Gather", "GatherElements", "GatherND", "NonZero", "Range", "ReverseSequence"),
     *("Scatter", "ScatterElements", "ScatterND", "Slice", "TopK", "Unique"),
 )
+_SCALING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul")  # by the largest of all numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +74,6 @@ class Node:
         tracks = {}
         for key in self.keys:
             before = join(value.track(key) for value in self.given if value.shape is None)
-            said = "reads at indices that are not known" if self.operator in _INDEXING else ""
+            said = "reads at indices that are not known" if self.operator in (*_INDEXING, *_SCALING) else ""
             tracks[key] = Track(undecided=before.undecided or (Reason(self.title, said),))
         return Value(shape=None, tracks=tracks)

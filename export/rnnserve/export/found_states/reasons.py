@@ -35,6 +35,7 @@ _READS = {
     "GroupNormalization": "normalises over the steps of a request",
     "TopK": "sorts the steps of a request",
     "Gather": "takes steps by their number",
+    **dict.fromkeys(("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"), "scales by all steps"),
 }
 _FLIP = re.compile(r'Slice "[^"]*flip')
 _REVERSES = "reverses the sequence"

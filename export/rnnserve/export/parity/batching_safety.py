@@ -19,7 +19,7 @@ from rnnserve.export.dataflow import Decision, Verdict
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import ParityError
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.graph_findings import UNDECIDED, GraphFindings, finding
 from rnnserve.export.parity.reference import FLOAT64, Truth
@@ -39,6 +39,8 @@ _ROWS = 5
 _LENGTHS = (1, 2, 3, 7, 12)
 _CHECKED = (1, 3)  # of the lengths, where it is proven what they would show
 _MORE = 9  # steps of padding that are added, as far as the model takes them
+_LOUD = 1000.0  # times the usual: what other rows, or padding, do may show behind a threshold only
+_LOUD_PADDING = 100.0  # masks that add -1e4 to scores are to be stronger
 
 _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 
@@ -164,9 +166,13 @@ class _BatchingTries:
             for tensor in self._model.inputs:
                 if tensor.HasField("integers") and tensor.integers.low > 0:
                     zeros[tensor.name] = np.full_like(rows[0][tensor.name], tensor.integers.low)
-            for company in (rows, [rows[0], zeros]):
+            companies = [(rows, range(_ROWS)), ([rows[0], zeros], [0])]
+            if not self._check_only:
+                loud = [self._louder(row, _LOUD) for row in rows[1:]]
+                companies += [([rows[0], *loud], [0]), ([*loud, rows[0]], [len(loud)])]
+            for company, compared in companies:
                 together = self._compute(stack_rows(self._model.inputs, company, sizes))
-                for number, row in enumerate(company[: len(rows) if company is rows else 1]):
+                for number, row in ((number, company[number]) for number in compared):
                     self._compare(worst, row, take_row(self._model.outputs, together, number), self._compute(row))
         return [
             f'"{name}" of a row changes by {change} when other rows are in its batch: does the module normalise, '
@@ -182,12 +188,13 @@ class _BatchingTries:
             row = self._row(sizes)
             padded = self._padded(row, sizes)
             noise = draw_inputs(self._model.inputs, self._random, self._longer(sizes) | {BATCH: 1})
-            noisy = dict(padded)
-            for tensor in self._model.inputs:
-                mask = mask_before_lengths(tensor, padded[tensor.name].shape, padded, self._lengths)
-                if mask is not None:
-                    noisy[tensor.name] = np.where(mask, padded[tensor.name], noise[tensor.name])
-            self._compare(worst, padded, self._compute(noisy), self._compute(padded))
+            for times in (1.0,) if self._check_only else (1.0, _LOUD_PADDING):
+                noisy, louder = dict(padded), self._louder(noise, times)
+                for tensor in self._model.inputs:
+                    mask = mask_before_lengths(tensor, padded[tensor.name].shape, padded, self._lengths)
+                    if mask is not None:
+                        noisy[tensor.name] = np.where(mask, padded[tensor.name], louder[tensor.name])
+                self._compare(worst, padded, self._compute(noisy), self._compute(padded))
         return [
             f'"{name}" of a row changes by {change} when the values after its length change: is something '
             "computed over "
@@ -226,6 +233,14 @@ class _BatchingTries:
 
     def _row(self, sizes: Mapping[str, int]) -> Arrays:
         return draw_inputs(self._model.inputs, self._random, {**sizes, BATCH: 1}, bounded_states=True)
+
+    def _louder(self, row: Arrays, times: float) -> Arrays:
+        """Multiply the floats of a row that have no bounds; states stay as they are."""
+        free = {tensor.name for tensor in self._model.inputs if not (tensor.HasField("floats") or is_state(tensor))}
+        return {
+            name: (array * times).astype(array.dtype) if name in free and array.dtype.kind == "f" else array
+            for name, array in row.items()
+        }
 
     def _padded(self, row: Arrays, sizes: Mapping[str, int]) -> Arrays:
         return stack_rows(self._model.inputs, [row], self._longer(sizes))
