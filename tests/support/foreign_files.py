@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 __all__ = [
+    "cached",
     "chunks",
     "flattened",
     "framed",
@@ -132,6 +133,23 @@ def flattened(folder: Path) -> Path:
         numbers("flat", -1),
     ]
     return save(folder, nodes, [value("ids", (1, "steps"), INT64)], [value("scores", ("steps",))], weights)
+
+
+def cached(folder: Path, before: str = "cache", after: str = "cache_out") -> Path:
+    """Half of two caches (2, 1, 4, 1) and of a step x (1, 4), of which a Reshape makes one row; y (1, 4, 1) is its sum."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "one"], ["step"]),
+        helper.make_node("Add", [before, "step"], ["sums"]),
+        helper.make_node("Mul", ["sums", "half"], [after]),
+        helper.make_node("ReduceSum", [after, "first"], ["y"], keepdims=0),
+    ]
+    weights = [
+        numbers("one", 1, 1, 4, 1),
+        numbers("first", 0),
+        numpy_helper.from_array(np.float32(0.5), "half"),
+    ]
+    given, made = [value("x", (1, 4))], [value("y", (1, 4, 1))]
+    return save(folder, nodes, [*given, value(before, (2, 1, 4, 1))], [*made, value(after, (2, 1, 4, 1))], weights)
 
 
 def quantised(folder: Path, axes: Sequence[int | str | None] = (1, "time", IN), *, loud: bool = False) -> Path:

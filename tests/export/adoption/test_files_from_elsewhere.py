@@ -9,7 +9,17 @@ from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
-from support.foreign_files import chunks, flattened, framed, one_row_loop, quantised, squeezed, strided, unbatched
+from support.foreign_files import (
+    cached,
+    chunks,
+    flattened,
+    framed,
+    one_row_loop,
+    quantised,
+    squeezed,
+    strided,
+    unbatched,
+)
 
 ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
 
@@ -101,6 +111,36 @@ def test_rows_that_a_file_would_join_are_run_one_by_one(tmp_path):
     found, file = published(done)({"ids": ids})["scores"], OnnxRunner(path.read_bytes())
     for row in range(3):
         assert found[row].tobytes() == file({"ids": ids[[row]]})["scores"].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "roles"),
+    [
+        (("cache", "cache_out"), Roles()),
+        (("a", "b"), Roles(states={"b": "a"})),
+        (("a", "b"), Roles(axes={("b", 1): "batch"}, states={"b": "a"})),
+    ],
+    ids=["by name", "as the user says", "by an axis"],
+)
+def test_states_of_a_file_of_one_row_have_their_rows_where_they_were(names, roles, tmp_path):
+    before, after = names
+    path = cached(tmp_path, before, after)
+    done = adopt(path, "m", tmp_path / "repository", roles)
+    assert done.manifest.batching.mode == ALONE
+    assert axes_of(done.manifest.inputs)[before] == axes_of(done.manifest.outputs)[after] == [2, "batch", 4, 1]
+    assert done.manifest.outputs[1].continues_as == before
+    x, cache = floats(3, 4), floats(2, 3, 4, 1, seed=1)
+    found, file = published(done)({"x": x, before: cache}), OnnxRunner(path.read_bytes())
+    for row in range(3):
+        expected = file({"x": x[[row]], before: cache[:, [row]]})
+        assert found["y"][row].tobytes() == expected["y"][0].tobytes()
+        assert found[after][:, row].tobytes() == expected[after][:, 0].tobytes()
+
+
+def test_the_user_says_which_axis_of_a_result_of_one_row_is_the_batch(tmp_path):
+    roles = Roles(axes={("b", 1): "batch"})
+    done = adopt(cached(tmp_path, "a", "b"), "m", tmp_path / "repository", roles)
+    assert axes_of(done.manifest.outputs)["b"] == [2, "batch", 4, 1]
 
 
 def test_a_batch_of_one_is_made_dynamic(tmp_path):

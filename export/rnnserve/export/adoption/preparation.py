@@ -14,6 +14,7 @@ from rnnserve.export.adoption.open_axes import Batches, OpenInput, open_input
 from rnnserve.export.adoption.questions import Question, ask
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.row_by_row import run_row_by_row
+from rnnserve.export.adoption.state_pairs import name_stem
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
@@ -114,6 +115,7 @@ def _prepare(
     if before is not None:
         notes = [*notes, check_converted(before, inputs, found.batches, found.sizes, alone, process)]
     integers = {each.name: each.integers for each in inputs if each.integers is not None and not each.is_lengths}
+    given = roles
     roles = dataclasses.replace(
         roles,
         integers={**integers, **roles.integers},
@@ -126,7 +128,7 @@ def _prepare(
     else:
         shapes = trial.result_shapes(found)
         ranks = {name: len(shape) for name, shape in shapes.items()}
-        by_row = run_row_by_row(model, found.batches, _output_batches(shapes, roles), ranks)
+        by_row = run_row_by_row(model, found.batches, _output_batches(shapes, given, inputs, found.batches), ranks)
         made, changed = _named(by_row, inputs, found.batches), True
     if changed:
         served = OnnxRunner(made.SerializeToString(), process=process)
@@ -299,8 +301,14 @@ def _fix_sizes(model: onnx.ModelProto, fixed: Mapping[str, int]) -> dict[tuple[s
     return named
 
 
-def _output_batches(shapes: Mapping[str, tuple[int, ...]], roles: Roles) -> dict[str, int | None]:
-    """Choose the axis of each result of one row that becomes the batch: of size 1, where the batch usually is."""
+def _output_batches(
+    shapes: Mapping[str, tuple[int, ...]], roles: Roles, inputs: Sequence[OpenInput], batches: Batches
+) -> dict[str, int | None]:
+    """Choose the axis of each result of one row that becomes the batch.
+
+    It is of size 1, and where the user says; where it is in the input that the result continues as; or where the batch
+    usually is.
+    """
     chosen: dict[str, int | None] = {}
     for name, shape in shapes.items():
         by_user = [at for at in range(len(shape)) if roles.axes.get((name, at)) == BATCH]
@@ -308,7 +316,18 @@ def _output_batches(shapes: Mapping[str, tuple[int, ...]], roles: Roles) -> dict
             raise WrongArguments(
                 f"--axis {name}.{by_user[0]}={BATCH}: for one row this axis is {shape[by_user[0]]}, not 1"
             )
+        before = [each for each in inputs if each.dims == shape and _continues(name, each.name, roles)]
+        if not by_user and len(before) == 1:
+            chosen[name] = batches[before[0].name]
+            continue
         usual = [at for at in ((1, 0) if len(shape) == 3 and shape[0] != 1 else (0,)) if at < len(shape)]
         ones = [*by_user, *(at for at in usual if shape[at] == 1)]
         chosen[name] = ones[0] if ones else None
     return chosen
+
+
+def _continues(output: str, name: str, roles: Roles) -> bool:
+    """Whether an output is what an input is in the next step: as the user says, or as their names do."""
+    if output in roles.states:
+        return roles.states[output] == name
+    return bool(name_stem(name)) and name_stem(name) == name_stem(output)

@@ -8,7 +8,7 @@ from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["describe_states", "possible_states"]
+__all__ = ["describe_states", "name_stem", "possible_states"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -66,8 +66,8 @@ def possible_states(inputs: _Tensors, outputs: _Tensors) -> list[str]:
 
 
 def _named_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    words = _stem(before.name)
-    return bool(words) and words == _stem(after.name) and bool(_STATES & set(words)) and _is_alike(before, after)
+    words = name_stem(before.name)
+    return bool(words) and words == name_stem(after.name) and bool(_STATES & set(words)) and _is_alike(before, after)
 
 
 def _is_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
@@ -87,7 +87,7 @@ def _may_be_state(tensor: manifest_pb2.Tensor) -> bool:
     return tensor.datatype.startswith("FP") and all(axis.name == BATCH for axis in tensor.axes if axis.size == DYNAMIC)
 
 
-def _stem(name: str) -> tuple[str, ...]:
+def name_stem(name: str) -> tuple[str, ...]:
     """Give a name's words without those that say whether it is before or after: hN, h0 and h_in are h."""
     words = [word.lower() for word in _WORDS.findall(name)]
     words = [word[:-1] if len(word) > 1 and word[:-1] in _STATES and word[-1] == "n" else word for word in words]
