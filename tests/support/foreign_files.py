@@ -136,7 +136,7 @@ def flattened(folder: Path) -> Path:
 
 
 def cached(folder: Path, before: str = "cache", after: str = "cache_out") -> Path:
-    """Half of two caches (2, 1, 4, 1) and of a step x (1, 4), of which a Reshape makes one row; y (1, 4, 1) is its sum."""
+    """Half of two caches (2, 1, 4, 1) and of x (1, 4), of which a Reshape makes one row; y (1, 4, 1) is the sum."""
     nodes = [
         helper.make_node("Reshape", ["x", "one"], ["step"]),
         helper.make_node("Add", [before, "step"], ["sums"]),
