@@ -60,6 +60,12 @@ def test_sequences_are_as_long_as_the_proof_compared_where_golden_cases_are_shor
         assert trials.sizes(1) == {"sequence": 1}
 
 
+def test_sequences_are_as_short_as_the_model_says_that_it_takes_them():
+    tokens = dataclasses.replace(SIGNATURE.inputs["tokens"], limits={"sequence": (2, 512)})
+    trials = TrialRequests(Signature({**SIGNATURE.inputs, "tokens": tokens}, SIGNATURE.outputs), [case(16)])
+    assert [trials.sizes(steps)["sequence"] for steps in (1, 7, 64)] == [2, 7, 16]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
