@@ -53,21 +53,22 @@ CONSTANTS = {
 }
 
 
-def verdicts(nodes, axes, functions=()):
+def verdicts(nodes, axes, functions=(), opset=20):
     """Decide rows, padding and causality of a graph: for each "+" for proven, "-" for refuted, "?" for not decided.
 
     Args:
         nodes: For each node its operator, its inputs and its outputs, as words, and its attributes.
         axes: Name and size of each axis of the output y.
         functions: Functions of the file.
+        opset: Its operator set.
     """
-    found = decide(model_of(nodes, functions), INPUTS, [described(axes)])
+    found = decide(model_of(nodes, functions, opset), INPUTS, [described(axes)])
     return "".join(
         {"proven": "+", "refuted": "-", "not decided": "?"}[worst(found[kind].values()).verdict] for kind in Property
     )
 
 
-def model_of(nodes, functions=()):
+def model_of(nodes, functions=(), opset=20):
     """Make the model, which onnxruntime runs."""
     bodies = any(isinstance(value, onnx.GraphProto) for *_, more in nodes for value in more.values())
     read = set(CONSTANTS) if bodies else {name for _, given, _, _ in nodes for name in given.split()}
@@ -81,7 +82,7 @@ def model_of(nodes, functions=()):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in CONSTANTS.items() if name in read],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], functions=functions, ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], functions=functions, ir_version=10)
 
 
 def described(axes):

@@ -202,8 +202,19 @@ CASES = {
 
 @pytest.mark.parametrize(("expected", "nodes", "axes"), CASES.values(), ids=CASES)
 def test_what_is_decided_holds(expected, nodes, axes):
-    assert verdicts(nodes, axes) == expected
-    session = onnxruntime.InferenceSession(model_of(nodes).SerializeToString(), providers=["CPUExecutionProvider"])
+    check_decided(expected, nodes, axes, 20)
+
+
+@pytest.mark.parametrize(("axis", "expected"), [({"axis": 2}, "+++"), ({}, "+--"), ({"axis": 0}, "---")])
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_softmax_of_operator_sets_before_13_is_over_all_axes_from_its_own_on(operator, axis, expected):
+    check_decided(expected, [(operator, "x", "y", axis)], WHOLE, 11)
+
+
+def check_decided(expected, nodes, axes, opset):
+    assert verdicts(nodes, axes, opset=opset) == expected
+    model = model_of(nodes, opset=opset).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     for kind, verdict in zip(Property, expected, strict=True):
         if verdict == "?":
             continue

@@ -269,6 +269,17 @@ IN_THE_WAY = {
         ),
         'gru: it begins with what is computed of "x"',
     ),
+    "a layer that runs backward, before what no rule covers": (
+        CutGraph(
+            [
+                TURNED,
+                *layer("t", "gru", direction="reverse"),
+                ("MeanVarianceNormalization", "gru", "s", {"axes": [2]}),
+                turned_back("s"),
+            ]
+        ),
+        "gru: it reads the sequence from its end",
+    ),
     "a layer that goes on after the lengths": (
         CutGraph([TURNED, *layer("t", "gru"), turned_back("gru")], inputs=("lengths",)),
         "gru: it runs past the lengths of rows",

@@ -44,6 +44,8 @@ def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix
     """
     if graph.steps_at(node.input[0]) != 0:
         return None
+    if next((each.s for each in node.attribute if each.name == "direction"), b"forward") != b"forward":
+        raise Obstacle("it reads the sequence from its end")
     hidden = next(each.i for each in node.attribute if each.name == "hidden_size")
     axes = [
         manifest_pb2.Axis(name="directions", size=1),

@@ -92,16 +92,17 @@ def computed_over(node: Node, value: Value, axes: list[int], over: Over, more: l
 
 @rule("Softmax LogSoftmax Hardmax")
 def _softmax(node: Node) -> Value:
-    if node.opset < 13:  # it computes over all axes from `axis` on
-        raise NotCovered
     value = node.input(0)
-    at = node.axis(value.rank, -1)
+    is_old = node.opset < 13  # it computes over all axes from `axis` on
+    at = node.axis(value.rank, 1 if is_old else -1)
+    axes = list(range(at, value.rank)) if is_old else [at]
 
     def neutral(axis: str) -> bool:
         # A row has at least one step, so that the largest value is finite and exp(-inf) is zero.
-        return node.operator != "Hardmax" and value.after.get(axis) == -math.inf and along(value, axis) == at
+        is_hidden = node.operator != "Hardmax" and value.after.get(axis) == -math.inf
+        return is_hidden and along(value, axis) == at and len(axes) == 1
 
-    result = computed_over(node, value, [at], Over("computes softmax over", neutral=neutral), [])
+    result = computed_over(node, value, axes, Over("computes softmax over", neutral=neutral), [])
     zeros = {axis: 0.0 for axis in value.after if neutral(axis) and value.finite and along(result, axis) == at}
     is_softmax = node.operator == "Softmax"
     return dataclasses.replace(
