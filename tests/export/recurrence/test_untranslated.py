@@ -26,7 +26,11 @@ class _After(nn.Module):
     [
         (lambda y: torch.hypot(y, y), "hypot", "torch.sqrt(x * x + y * y)"),
         (lambda y: torch.searchsorted(torch.arange(3.0), y), "searchsorted", "(x[..., None] > boundaries).sum(-1)"),
-        (lambda y: F.scaled_dot_product_attention(y, y, y), "scaled_dot_product_attention", "x.unsqueeze(1)"),
+        (
+            lambda y: F.scaled_dot_product_attention(*[y[None, None]] * 3),
+            "scaled_dot_product_attention",
+            "x.flatten(0, 1)",
+        ),
         (lambda y: torch.special.i0(y), "i0", "docs/reference/operators.md"),
         (lambda y: torch.linalg.svd(y.mT @ y)[1], "svd", "compute it once, in a buffer"),
         (lambda y: torch.linalg.eigh(y.mT @ y)[0], "eigh", "compute it once, in a buffer"),

@@ -14,7 +14,7 @@ _WRITE = {
     "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
-    "scaled_dot_product_attention": "give it four axes, with one for heads: x.unsqueeze(1), and result.squeeze(1)",
+    "scaled_dot_product_attention": "give it three or four axes: join those before them, x.flatten(0, 1)",
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
     "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
 } | dict.fromkeys(

@@ -11,9 +11,9 @@ __all__ = ["SHAPES"]
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
 
 
-def _attention(x, **masked):
-    """Of rows (batch, 6): two queries and keys of three features."""
-    return F.scaled_dot_product_attention(*[x.view(-1, 1, 2, 3) / 1e4] * 3, **masked)
+def _attention(x, *heads, **masked):
+    """Of rows (batch, 6): two queries and keys of three features, without heads or with."""
+    return F.scaled_dot_product_attention(*[x.view(-1, *heads, 2, 3) / 1e4] * 3, **masked)
 
 
 def _pairs(x):
@@ -69,24 +69,37 @@ SHAPES = Family(
             lambda x: F.bilinear(x, x, torch.full((2, 6, 6), 0.5)),
             terms=lambda x: x.abs().sum(1, keepdim=True) ** 2,
         ),
-        Operator("scaled_dot_product_attention", lambda x: _attention(x)),
-        Operator("scaled_dot_product_attention(is_causal=True)", lambda x: _attention(x, is_causal=True)),
-        Operator("scaled_dot_product_attention, booleans", lambda x: _attention(x, attn_mask=_pairs(x) > 0)),
+        Operator("scaled_dot_product_attention", lambda x: _attention(x, 1)),
+        Operator("scaled_dot_product_attention(is_causal=True)", lambda x: _attention(x, 1, is_causal=True)),
+        Operator("scaled_dot_product_attention, booleans", lambda x: _attention(x, 1, attn_mask=_pairs(x) > 0)),
         Operator(
             "scaled_dot_product_attention, booleans of keys",
-            lambda x: _attention(x, attn_mask=_pairs(x)[..., :1, :] > 0),
+            lambda x: _attention(x, 1, attn_mask=_pairs(x)[..., :1, :] > 0),
         ),
         Operator(
             "scaled_dot_product_attention, booleans of queries",
-            lambda x: _attention(x, attn_mask=_pairs(x)[..., :1] > 0),
+            lambda x: _attention(x, 1, attn_mask=_pairs(x)[..., :1] > 0),
         ),
         Operator(
             "scaled_dot_product_attention, floats",
-            lambda x: _attention(x, attn_mask=_pairs(x).masked_fill(_pairs(x) <= 0, float("-inf"))),
+            lambda x: _attention(x, 1, attn_mask=_pairs(x).masked_fill(_pairs(x) <= 0, float("-inf"))),
         ),
         Operator(
             "scaled_dot_product_attention, low floats",
-            lambda x: _attention(x, attn_mask=_pairs(x).masked_fill(_pairs(x) <= 0, -1e9)),
+            lambda x: _attention(x, 1, attn_mask=_pairs(x).masked_fill(_pairs(x) <= 0, -1e9)),
+        ),
+        Operator("scaled_dot_product_attention, without heads", lambda x: _attention(x, is_causal=True)),
+        Operator(
+            "scaled_dot_product_attention, without heads, booleans",
+            lambda x: _attention(x, attn_mask=_pairs(x).squeeze(1) > 0),
+        ),
+        Operator(
+            "scaled_dot_product_attention, without heads, booleans for all rows",
+            lambda x: _attention(x, attn_mask=torch.tensor([[True, False], [False, False]])),
+        ),
+        Operator(
+            "scaled_dot_product_attention, of one row",
+            lambda x: F.scaled_dot_product_attention(*[x.view(-1, 3) / 1e4] * 3),
         ),
     ],
 )
