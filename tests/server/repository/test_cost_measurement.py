@@ -67,6 +67,29 @@ def test_a_model_of_any_lengths():
     assert model.ran == 9 * [(2, 1, 1, first), (64, 64, 64, first), (2, 64, 64, first), (64, 64, 1, first)]
 
 
+def test_a_model_whose_large_run_needs_more_memory_than_there_is_has_smaller_ones():
+    class Large(Model):
+        def run(self, requests):
+            if requests[0].batch * requests[0].longest["sequence"] > 1100:
+                raise RuntimeError("Failed to allocate memory for requested buffer of size 4096")
+            return super().run(requests)
+
+    model = Large(COST)
+    assert measured(model, 1, 200) == dataclasses.replace(COST, max_points=16 * 64)
+    assert {ran[:2] for ran in model.ran} == {(2, 1), (16, 64), (2, 64)}
+
+
+def test_a_model_that_needs_more_memory_for_a_few_rows_is_not_measured():
+    class Huge(Model):
+        def run(self, requests):
+            if requests[0].longest["sequence"] > 1:
+                raise MemoryError
+            return super().run(requests)
+
+    with pytest.raises(MemoryError):
+        measured(Huge(COST), 1, 200)
+
+
 def test_each_run_is_made_as_often_as_asked():
     model = Model(COST)
     measured(model, 1, 200, rounds=2)

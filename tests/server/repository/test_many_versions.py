@@ -16,7 +16,7 @@ from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, R
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
 from support.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good
-from support.fake_trials import FakeTrials
+from support.fake_trials import FOUND, FakeTrials
 
 PATIENCE = 30.0
 
@@ -84,10 +84,14 @@ def test_no_two_versions_of_a_model_are_tried_at_the_same_time(tmp_path):
     }
 
 
-class Little(FakeTrials):
-    """No version passes with little memory; says which had little, and which all there is for one."""
+SMALL_RUNS = dataclasses.replace(FOUND, cost=dataclasses.replace(FOUND.cost, max_points=1024))
+"""What is found of a version whose large runs take more memory than it may have."""
 
-    def __init__(self, outcome: Exception):
+
+class Little(FakeTrials):
+    """No version passes with little memory as it should; says which had little, and which all there is for one."""
+
+    def __init__(self, outcome: Exception | Findings):
         super().__init__()
         self._early = outcome
         self.small, self.all = [], []
@@ -95,8 +99,10 @@ class Little(FakeTrials):
 
     def outcome(self, version, seconds, *, is_small):
         (self.small if is_small else self.all).append(version)
-        if is_small:
+        if is_small and isinstance(self._early, Exception):
             raise self._early
+        if is_small:
+            return self._early
         self._now_all += 1
         self.most_all = max(self.most_all, self._now_all)
         time.sleep(0.01)
@@ -105,7 +111,7 @@ class Little(FakeTrials):
 
 
 @pytest.mark.usefixtures("fake_loading")
-@pytest.mark.parametrize("outcome", [Refused("needs more memory"), TooSlow(), StartError("cannot start")])
+@pytest.mark.parametrize("outcome", [Refused("needs more memory"), TooSlow(), StartError("cannot start"), SMALL_RUNS])
 def test_what_does_not_pass_with_little_memory_has_its_turn_again_with_all(tmp_path, outcome):
     trials = Little(outcome)
     trials.give("m15/1", Refused("golden.npz: no good"))

@@ -11,6 +11,8 @@ _ROWS_TO_FIXED = 6
 the most inferences a second, an eighth more than any number did, and p99 was lower by a fifth (32 in flight,
 perf_analyzer, A B A B)."""
 
+_MAX_POINTS = 1 << 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -32,7 +34,12 @@ class Cost:
     step: float
     point: float
     padding: float
-    max_points: int = 1 << 16
+    max_points: int = _MAX_POINTS
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether larger runs took more memory than they may."""
+        return self.max_points < _MAX_POINTS
 
     def of(self, rows: float, steps: int) -> float:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""

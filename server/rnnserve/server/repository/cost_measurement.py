@@ -1,5 +1,6 @@
 """What a run of a model costs on this machine, measured when the model is loaded."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import BatchModel
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature
+from rnnserve.server.error_texts import is_of_memory
 from rnnserve.server.repository.trial_requests import TrialRequests
 
 __all__ = ["ROUNDS", "clock_of_runs", "large_sizes", "many_rows", "measure_cost"]
@@ -45,6 +47,9 @@ def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], f
     moment in which the machine is slow is one for all of them, and their times fit together (docs/lab/findings.md,
     "Batch size and grouping").
 
+    Where a large run takes more memory than this process may have, as attention with a hidden layer for each pair of
+    steps does, one of half as many rows takes its place, and the model's runs have no more points than that.
+
     Args:
         model: A model.
         trials: The source of its requests.
@@ -56,24 +61,33 @@ def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], f
     short, long = signature.steps_of(least), signature.steps_of(most)
     more = long - short
     few, many = trials.rows(2), trials.rows(many_rows(signature, most))
+    is_bounded = False
 
     def request(rows: int, sizes: Mapping[str, int], *, lengths: str = "") -> CheckedRequest:
         drawn = trials.draw(rows, sizes, lengths=lengths, outputs=tuple(signature.outputs)[:1])
         drawn.longest = sizes  # all steps are run
         return drawn
 
-    requests = {"small": request(few, least), "large": request(many, most)}
-    if more:
-        requests["slim"] = request(few, most)
-        if signature.is_padded and many > 1:
-            requests["padded"] = request(many, most, lengths="one long")  # kernels make no step that no row has
-    seconds = _shortest_seconds(model, requests, clock, rounds)
+    while True:
+        requests = {"small": request(few, least), "large": request(many, most)}
+        if more:
+            requests["slim"] = request(few, most)
+            if signature.is_padded and many > 1:
+                requests["padded"] = request(many, most, lengths="one long")  # kernels make no step that no row has
+        try:
+            seconds = _shortest_seconds(model, requests, clock, rounds)
+            break
+        except Exception as error:
+            if not is_of_memory(error) or many // 2 <= few:
+                raise
+            many, is_bounded = many // 2, True
     small, large = seconds["small"], seconds["large"]
     slim = seconds.get("slim", small)
     point = max(large - slim, 0.0) / ((many - few) * long) if many > few else 0.0
     step = max(slim - small - few * more * point, 0.0) / more if more else 0.0
     padding = max(point - (large - seconds["padded"]) / ((many - 1) * more), 0.0) if "padded" in seconds else 0.0
-    return Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
+    cost = Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
+    return dataclasses.replace(cost, max_points=many * long) if is_bounded else cost
 
 
 def large_sizes(signature: Signature, trials: TrialRequests) -> dict[str, int]:

@@ -178,7 +178,7 @@ class Loader:
         self._begin_trials()
         while self._trials.running or passed:
             for candidate, outcome in self._trials.take(wait=not passed):
-                if isinstance(outcome, Findings):
+                if isinstance(outcome, Findings) and not (candidate.is_small and outcome.cost.is_bounded):
                     self._order.passed(candidate)
                     passed.append((candidate, outcome))
                 else:
@@ -265,17 +265,17 @@ class Loader:
             self._let_serve(candidate, model)
         return True
 
-    def _keep_out(self, candidate: Candidate, outcome: Exception) -> None:
+    def _keep_out(self, candidate: Candidate, outcome: Exception | Findings) -> None:
         """Let a version that has not passed be tried again, or refuse it."""
         if isinstance(outcome, Stopped):
             raise outcome
-        if candidate.is_small:  # it might pass with more memory
+        if candidate.is_small:  # it might pass with more memory, or with larger runs
             self._order.put_back(candidate, needs_all=True)
         elif isinstance(outcome, Refused):
             self._refuse(candidate, str(outcome))
             if outcome.traceback:
                 _log.debug("%s version %d: %s", candidate.name, candidate.version, outcome.traceback)
-        elif not isinstance(outcome, TooSlow):
+        elif isinstance(outcome, Exception) and not isinstance(outcome, TooSlow):
             raise outcome
         elif self._order.too_slow(candidate):
             _log.info(
