@@ -11,9 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 __all__ = [
     "cached",
     "chunks",
+    "ending_early",
     "flattened",
     "framed",
     "gru_weights",
+    "narrow",
     "one_row_loop",
     "quantised",
     "save",
@@ -232,6 +234,49 @@ def framed(folder: Path) -> Path:
         helper.make_node("Squeeze", ["pooled", "one"], ["y"]),
     ]
     return save(folder, nodes, [value("x", (1, "samples"))], [value("y", (1, "frames"))], [numbers("one", 1)])
+
+
+def narrow(folder: Path) -> Path:
+    """A number for each step of a GRU of 7 features, squeezed: x (steps, width) to y (steps,), of one step to y ()."""
+    random = np.random.default_rng(0)
+    shapes = {"W": (1, 3 * HIDDEN, 7), "R": (1, 3 * HIDDEN, HIDDEN), "head": (HIDDEN, 1)}
+    weights = [
+        numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "one"], ["xt"]),
+        helper.make_node("GRU", ["xt", "W", "R"], ["all"], hidden_size=HIDDEN),
+        helper.make_node("Squeeze", ["all", "rows"], ["steps"]),
+        helper.make_node("MatMul", ["steps", "head"], ["column"]),
+        helper.make_node("Squeeze", ["column"], ["y"]),
+    ]
+    weights += [numbers("one", 1), numbers("rows", 1, 2)]
+    return save(folder, nodes, [value("x", ("steps", "width"))], [value("y", ("steps",))], weights)
+
+
+def ending_early(folder: Path) -> Path:
+    """Halves of the sum of x (1, 4) until they are below 0.1: y (1, steps), of which there are as many as it takes."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Mul", ["sum", "half"], ["next"]),
+            helper.make_node("Abs", ["next"], ["size"]),
+            helper.make_node("Greater", ["size", "limit"], ["on"]),
+            helper.make_node("Identity", ["next"], ["step"]),
+        ],
+        "body",
+        [value("i", (), INT64), value("go", (), TensorProto.BOOL), value("sum", ())],
+        [value("on", (), TensorProto.BOOL), value("next", ()), value("step", ())],
+    )
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["begin"], keepdims=0),
+        helper.make_node("Loop", ["most", "yes", "begin"], ["end", "steps"], body=body),
+        helper.make_node("Unsqueeze", ["steps", "zero"], ["y"]),
+    ]
+    weights = [numbers("zero", 0)]
+    weights += [numpy_helper.from_array(np.float32(number), name) for name, number in (("half", 0.5), ("limit", 0.1))]
+    weights += [numpy_helper.from_array(np.array(20), "most"), numpy_helper.from_array(np.array(True), "yes")]
+    return save(folder, nodes, [value("x", (1, 4))], [value("y", (1, None))], weights)
 
 
 def squeezed(folder: Path) -> Path:

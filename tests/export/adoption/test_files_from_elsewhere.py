@@ -12,8 +12,10 @@ from rnnserve.protos import manifest_pb2
 from support.foreign_files import (
     cached,
     chunks,
+    ending_early,
     flattened,
     framed,
+    narrow,
     one_row_loop,
     quantised,
     squeezed,
@@ -141,6 +143,21 @@ def test_the_user_says_which_axis_of_a_result_of_one_row_is_the_batch(tmp_path):
     roles = Roles(axes={("b", 1): "batch"})
     done = adopt(cached(tmp_path, "a", "b"), "m", tmp_path / "repository", roles)
     assert axes_of(done.manifest.outputs)["b"] == [2, "batch", 4, 1]
+
+
+def test_a_width_that_the_weights_show_is_asked_for_and_the_steps_that_run_are_found(tmp_path, capsys):
+    words = ["import", str(narrow(tmp_path)), "--name", "m", "--repository", str(tmp_path / "repository")]
+    assert main(words) == 1
+    assert "say which it takes: --size width=7" in capsys.readouterr().err
+    assert main([*words, "--size", "width=7"]) == 0
+    said = capsys.readouterr().out
+    assert "input   x FP32 (batch, steps: 2 to 16384, width: 7)" in said
+    assert "output  y FP32 (batch, steps)" in said
+
+
+def test_a_result_whose_size_values_decide_is_refused_in_words(tmp_path):
+    with pytest.raises(UnsupportedModule, match=r'sizes of "y" are others for other values .* a Loop ends early'):
+        adopt(ending_early(tmp_path), "m", tmp_path / "repository")
 
 
 def test_a_batch_of_one_is_made_dynamic(tmp_path):

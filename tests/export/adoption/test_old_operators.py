@@ -91,6 +91,31 @@ def test_a_conversion_that_changes_results_is_refused(opset):
             check_converted(model, opened(model), {"x": 1}, {"sequence": 4}, runner, process)
 
 
+def test_a_conversion_that_onnxruntime_does_not_run_is_refused_with_the_way_out(tmp_path):
+    """Scan of set 8 has an axis of rows, and an input for lengths: onnx's converter leaves it as it is."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("h", "step", "next", "out")]
+    nodes = [helper.make_node("Add", ["h", "step"], ["next"]), helper.make_node("Identity", ["next"], ["out"])]
+    body = helper.make_graph(nodes, "body", values[:2], values[2:])
+    graph = helper.make_graph(
+        [helper.make_node("Scan", ["", "h0", "x"], ["hn", "y"], body=body, num_scan_inputs=1)],
+        "old",
+        [
+            helper.make_tensor_value_info("h0", TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", "T", 3]),
+        ],
+        [
+            helper.make_tensor_value_info("hn", TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", "T", 3]),
+        ],
+    )
+    path = tmp_path / "old.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=4), path)
+    with pytest.raises(
+        ExportError, match="its operator set is 8, and onnxruntime does not run what onnx converts it to"
+    ):
+        adopt(path, "m", tmp_path / "repository")
+
+
 def test_what_nothing_runs_as_it_was_is_refused():
     model = old_file(6)
     made = converted(model)

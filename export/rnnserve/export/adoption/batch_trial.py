@@ -19,6 +19,7 @@ _LONG = (1024, 1280, 1600, 4000, 16000)  # of files with one such axis: windows 
 _PAIRED = (32, 48, 64, 100, 160, 224, 320)
 """Sizes of the other axes that are tried: equal ones, and where there are two, unlike ones."""
 
+_DRAWN = 4  # drawn values of one size
 _MOST = 48  # assignments of batches that are tried
 _LARGEST = 16384
 
@@ -46,6 +47,7 @@ class BatchTrial:
         alone: File as it is.
         together: File with each axis that may be the batch dynamic.
         limits: The smallest and the largest size of axes of which the user says it.
+        widths: Sizes of its weights, one of which an axis of any size may have to have.
         is_quantised: Whether it scales to int8 by the values that it meets: then rows move each other a little.
 
     Attributes:
@@ -59,10 +61,11 @@ class BatchTrial:
         together: OnnxRunner,
         limits: Mapping[str, tuple[int, int]],
         *,
+        widths: Sequence[int] = (),
         is_quantised: bool,
     ) -> None:
         self._inputs, self._alone, self._together, self._limits = inputs, alone, together, limits
-        self._is_quantised = is_quantised
+        self._is_quantised, self._widths = is_quantised, widths
         self.refused = ""
 
     def find(self) -> Found | None:
@@ -100,9 +103,18 @@ class BatchTrial:
             for name in runs[0]
         }
 
+    def size_of_values(self, found: Found) -> str:
+        """Name a result whose sizes are others for other values, as where a Loop ends early; empty for none."""
+        drawn = [self._run(found.batches, found.sizes, seed) for seed in range(_DRAWN)]
+        runs = [results for results in drawn if results is not None]
+        return next((name for name in runs[0] if len({results[name].shape for results in runs}) > 1), "")
+
     def runs(self, found: Found, sizes: Mapping[str, int]) -> bool:
-        """Whether the file runs with one row of other sizes."""
-        return self._run(found.batches, {**found.sizes, **sizes}) is not None
+        """Whether the file runs with one row of other sizes, and its results have as many axes: a Squeeze may not."""
+        usual, results = (self._run(found.batches, {**found.sizes, **each}) for each in ({}, sizes))
+        if usual is None or results is None:
+            return False
+        return all(results[name].ndim == array.ndim for name, array in usual.items())
 
     def range_of(self, found: Found, axis: str) -> tuple[int, int] | None:
         """Give the smallest and the largest size of an axis with which the file runs.
@@ -160,6 +172,9 @@ class BatchTrial:
             tried = itertools.chain(tried, [(size,) for size in _LONG])
         if len(names) == 2:
             tried = itertools.chain(tried, itertools.permutations(_PAIRED, 2))
+            of_weights = ((other, size) for size in self._widths for other in (_SIZES[0], size))
+            tried = itertools.chain(tried, (pair for each in of_weights for pair in (each, each[::-1])))
+        tried = itertools.chain(tried, [(size,) * len(names) for size in self._widths])
         done = set()
         for each in tried:
             sizes = {name: self._within(name, size) for name, size in zip(names, each, strict=True)}
@@ -182,9 +197,9 @@ class BatchTrial:
         low, high = self._limits.get(name, (size, size))
         return min(max(size, low), high)
 
-    def _run(self, batches: Batches, sizes: Mapping[str, int]) -> Arrays | None:
+    def _run(self, batches: Batches, sizes: Mapping[str, int], seed: int = 0) -> Arrays | None:
         try:
-            return self._alone(draw(self._inputs, batches, 1, sizes, np.random.default_rng(0)))
+            return self._alone(draw(self._inputs, batches, 1, sizes, np.random.default_rng(seed)))
         except RuntimeError as error:
             self.refused = self.refused or str(error)
             return None

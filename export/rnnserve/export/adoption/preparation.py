@@ -1,6 +1,7 @@
 """A foreign file made ready to be described: constants put in, axes named, a batch where there was none or one row."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
@@ -9,13 +10,12 @@ from rnnserve.export.adoption.batch_trial import BatchTrial, Found
 from rnnserve.export.adoption.constants import numbers_by_row, put_constants, scalar_questions
 from rnnserve.export.adoption.file_comparison import QUANTISED, check_rows
 from rnnserve.export.adoption.integer_ranges import LENGTHS, integer_range, range_question
-from rnnserve.export.adoption.old_operators import check_converted, converted
+from rnnserve.export.adoption.old_operators import OLDEST, check_converted, converted, operator_set
 from rnnserve.export.adoption.open_axes import Batches, OpenInput, open_input
 from rnnserve.export.adoption.questions import Question, ask
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.adoption.row_by_row import run_row_by_row
-from rnnserve.export.adoption.state_pairs import name_stem
-from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.adoption.row_by_row import output_batches, run_row_by_row
+from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
 from rnnserve.export.subgraphs import all_nodes
@@ -24,6 +24,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["Prepared", "prepare"]
 
 _REFUSED = 200  # characters of onnxruntime's reason
+_WIDTHS = 24  # sizes of weights that are tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,11 @@ def prepare(model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepa
         return _prepare(model, roles, process, notes)
     try:
         return _prepare(new, roles, process, notes, before=model)
+    except RuntimeError as error:
+        raise ExportError(
+            f"its operator set is {operator_set(model)}, and onnxruntime does not run what onnx converts it to: export "
+            f"it again with operator set {OLDEST} or later ({error})"
+        ) from error
     except ExportError as error:
         try:
             return _prepare(model, roles, process, notes)
@@ -102,7 +108,7 @@ def _prepare(
     alone = OnnxRunner(trial_model.SerializeToString(), process=process)
     together = OnnxRunner(_with_open_batch(trial_model, inputs).SerializeToString(), process=process)
     is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in all_nodes(model.graph))
-    trial = BatchTrial(inputs, alone, together, roles.limits, is_quantised=is_quantised)
+    trial = BatchTrial(inputs, alone, together, roles.limits, widths=_widths(model), is_quantised=is_quantised)
     found = trial.find()
     if found is None:
         if any(each.settled is None or "" in each.dims for each in inputs) or questions:
@@ -126,9 +132,15 @@ def _prepare(
     if found.together:
         made, changed = _named(model, inputs, found.batches), _is_changed(inputs, found)
     else:
+        changing = trial.size_of_values(found)
+        if changing:
+            raise UnsupportedModule(
+                f'the sizes of "{changing}" are others for other values of inputs of the same sizes, as where a Loop '
+                "ends early: rows of a request have results of one size. Export it with a fixed number of steps"
+            )
         shapes = trial.result_shapes(found)
         ranks = {name: len(shape) for name, shape in shapes.items()}
-        by_row = run_row_by_row(model, found.batches, _output_batches(shapes, given, inputs, found.batches), ranks)
+        by_row = run_row_by_row(model, found.batches, output_batches(shapes, given, inputs, found.batches), ranks)
         made, changed = _named(by_row, inputs, found.batches), True
     if changed:
         served = OnnxRunner(made.SerializeToString(), process=process)
@@ -174,6 +186,12 @@ def _with_open_batch(model: onnx.ModelProto, inputs: Sequence[OpenInput]) -> onn
                 dim.Clear()
     _forget_shapes(opened)
     return opened
+
+
+def _widths(model: onnx.ModelProto) -> list[int]:
+    """Give the sizes of weights, largest tensors first: an axis without a size may have to have one of them."""
+    weights = sorted((tensor.dims for tensor in model.graph.initializer if len(tensor.dims) > 1), key=math.prod)
+    return list(dict.fromkeys(size for dims in reversed(weights) for size in dims if size > 1))[:_WIDTHS]
 
 
 def _forget_shapes(model: onnx.ModelProto) -> None:
@@ -299,35 +317,3 @@ def _fix_sizes(model: onnx.ModelProto, fixed: Mapping[str, int]) -> dict[tuple[s
         if dim.dim_param in fixed:
             dim.dim_value = fixed[dim.dim_param]
     return named
-
-
-def _output_batches(
-    shapes: Mapping[str, tuple[int, ...]], roles: Roles, inputs: Sequence[OpenInput], batches: Batches
-) -> dict[str, int | None]:
-    """Choose the axis of each result of one row that becomes the batch.
-
-    It is of size 1, and where the user says; where it is in the input that the result continues as; or where the batch
-    usually is.
-    """
-    chosen: dict[str, int | None] = {}
-    for name, shape in shapes.items():
-        by_user = [at for at in range(len(shape)) if roles.axes.get((name, at)) == BATCH]
-        if by_user and shape[by_user[0]] != 1:
-            raise WrongArguments(
-                f"--axis {name}.{by_user[0]}={BATCH}: for one row this axis is {shape[by_user[0]]}, not 1"
-            )
-        before = [each for each in inputs if each.dims == shape and _continues(name, each.name, roles)]
-        if not by_user and len(before) == 1:
-            chosen[name] = batches[before[0].name]
-            continue
-        usual = [at for at in ((1, 0) if len(shape) == 3 and shape[0] != 1 else (0,)) if at < len(shape)]
-        ones = [*by_user, *(at for at in usual if shape[at] == 1)]
-        chosen[name] = ones[0] if ones else None
-    return chosen
-
-
-def _continues(output: str, name: str, roles: Roles) -> bool:
-    """Whether an output is what an input is in the next step: as the user says, or as their names do."""
-    if output in roles.states:
-        return roles.states[output] == name
-    return bool(name_stem(name)) and name_stem(name) == name_stem(output)

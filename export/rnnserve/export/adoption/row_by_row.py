@@ -4,17 +4,20 @@ Some files are exported for a batch of 1, and fail with more rows or mix them; o
 such a Scan have the results that the file gives for each of them alone: no row can reach another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import helper
 
+from rnnserve.export.adoption.open_axes import Batches, OpenInput
+from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.state_pairs import name_stem
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import model_inputs
 from rnnserve.export.subgraphs import rename
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["run_row_by_row"]
+__all__ = ["output_batches", "run_row_by_row"]
 
 _DOMAINS = ("", "ai.onnx")
 _SCAN = 9  # the operator set in which Scan got its present form
@@ -90,6 +93,47 @@ def run_row_by_row(
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")
     return result
+
+
+def output_batches(
+    shapes: Mapping[str, tuple[int, ...]], roles: Roles, inputs: Sequence[OpenInput], batches: Batches
+) -> dict[str, int | None]:
+    """Choose the axis of each result of one row that becomes the batch.
+
+    It is of size 1, and where the user says; where it is in the input that the result continues as; or where the batch
+    usually is.
+
+    Args:
+        shapes: Shapes of the results for one row.
+        roles: Roles that the user gives.
+        inputs: Inputs of the file.
+        batches: Axis of each input that is the batch.
+
+    Raises:
+        WrongArguments: If the user names an axis that has another size.
+    """
+    chosen: dict[str, int | None] = {}
+    for name, shape in shapes.items():
+        by_user = [at for at in range(len(shape)) if roles.axes.get((name, at)) == BATCH]
+        if by_user and shape[by_user[0]] != 1:
+            raise WrongArguments(
+                f"--axis {name}.{by_user[0]}={BATCH}: for one row this axis is {shape[by_user[0]]}, not 1"
+            )
+        before = [each for each in inputs if each.dims == shape and _continues(name, each.name, roles)]
+        if not by_user and len(before) == 1:
+            chosen[name] = batches[before[0].name]
+            continue
+        usual = [at for at in ((1, 0) if len(shape) == 3 and shape[0] != 1 else (0,)) if at < len(shape)]
+        ones = [*by_user, *(at for at in usual if shape[at] == 1)]
+        chosen[name] = ones[0] if ones else None
+    return chosen
+
+
+def _continues(output: str, name: str, roles: Roles) -> bool:
+    """Whether an output is what an input is in the next step: as the user says, or as their names do."""
+    if output in roles.states:
+        return roles.states[output] == name
+    return bool(name_stem(name)) and name_stem(name) == name_stem(output)
 
 
 def _with_batch(value: onnx.ValueInfoProto, axis: int | None) -> onnx.ValueInfoProto:
