@@ -148,7 +148,7 @@ def cached(folder: Path, before: str = "cache", after: str = "cache_out") -> Pat
     weights = [
         numbers("one", 1, 1, 4, 1),
         numbers("first", 0),
-        numpy_helper.from_array(np.float32(0.5), "half"),
+        numpy_helper.from_array(np.array(0.5, np.float32), "half"),
     ]
     given, made = [value("x", (1, 4))], [value("y", (1, 4, 1))]
     return save(folder, nodes, [*given, value(before, (2, 1, 4, 1))], [*made, value(after, (2, 1, 4, 1))], weights)
@@ -182,7 +182,7 @@ def quantised(folder: Path, axes: Sequence[int | str | None] = (1, "time", IN), 
     result = value("y", (None, None, None))
     if loud:
         nodes += [helper.make_node("Greater", ["y", "limit"], ["is_loud"])]
-        weights.append(numpy_helper.from_array(np.float32(0.99), "limit"))
+        weights.append(numpy_helper.from_array(np.array(0.99, np.float32), "limit"))
         result = value("is_loud", (None, None, None), TensorProto.BOOL)
     return save(folder, nodes, [value("x", axes)], [result], weights, domain="com.microsoft")
 
@@ -274,7 +274,9 @@ def ending_early(folder: Path) -> Path:
         helper.make_node("Unsqueeze", ["steps", "zero"], ["y"]),
     ]
     weights = [numbers("zero", 0)]
-    weights += [numpy_helper.from_array(np.float32(number), name) for name, number in (("half", 0.5), ("limit", 0.1))]
+    weights += [
+        numpy_helper.from_array(np.array(number, np.float32), name) for name, number in (("half", 0.5), ("limit", 0.1))
+    ]
     weights += [numpy_helper.from_array(np.array(20), "most"), numpy_helper.from_array(np.array(True), "yes")]
     return save(folder, nodes, [value("x", (1, 4))], [value("y", (1, None))], weights)
 

@@ -1,7 +1,7 @@
 """Finding what a graph carries from step to step, and whether a sequence may be cut into parts there."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
@@ -81,7 +81,8 @@ def find_states(
     copy = onnx.ModelProto()
     copy.CopyFrom(unfold(model, inputs, outputs, axis, finite_inputs=finite_inputs))
     name_results(copy)
-    causal = worst(decide(copy, inputs, outputs, finite_inputs=finite_inputs)[Property.CAUSALITY].values())
+    causality = decide(copy, inputs, outputs, finite_inputs=finite_inputs)[Property.CAUSALITY]
+    causal = worst(causality.values())
     if causal.verdict is Verdict.REFUTED:
         return FoundStates(reason=in_words(causal.reasons, copy, axis), decision=causal)
     values = tensor_values(copy, inputs, finite_inputs=finite_inputs)
@@ -94,11 +95,17 @@ def find_states(
         name: place.unread for place in places for name in (*copy.graph.node[place.node].output, *place.before) if name
     }
     steps = decide_steps(copy, inputs, outputs, axis, values, carrying)
-    decision = worst([causal, *steps.values()])
+    decision = dataclasses.replace(worst([causal, *steps.values()]), readers=_readers(outputs, causality, steps))
     if decision.verdict is Verdict.REFUTED:
         return FoundStates(reason=in_words(decision.reasons, copy, axis), decision=decision)
     states = [state for place in places for state in place.states]
     return FoundStates(states, _cut(copy, places) if states else None, decision=decision)
+
+
+def _readers(outputs: Tensors, *decisions: Mapping[str, Decision]) -> tuple[str, ...]:
+    """Name what is known to read other steps for an output; a state that is declared, such as a window, is for that."""
+    names = [tensor.name for tensor in outputs if not tensor.continues_as]
+    return tuple(dict.fromkeys(reader for each in decisions for name in names for reader in each[name].readers))
 
 
 def _find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
