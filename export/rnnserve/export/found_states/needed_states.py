@@ -11,10 +11,10 @@ def needed_inputs(graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.Graph
     """Give the numbers of the inputs, states and steps, of which the results are made that the graph reads.
 
     Args:
-        graph: As of `needed_states`, like those that follow.
-        node: See there.
-        body: See there.
-        count: See there.
+        graph: Graph in which the Scan is.
+        node: Scan of which each result has a name.
+        body: Body of the Scan.
+        count: Number of states, which are the first inputs and outputs of the body.
     """
     behind: set[str] = set()
     for at in _read_results(graph, node, needed_states(graph, node, body, count)):

@@ -67,7 +67,7 @@ def undecided_in_words(decision: Decision) -> str:
     """Name a node of which no rule says that it reads each step alone, before what a trial has found of it.
 
     Args:
-        decision: That there is none, with the nodes to blame. One that is known to read other steps is named first.
+        decision: Decision with the nodes to blame. One that is known to read other steps is named first.
     """
     node = next(iter((*decision.readers, *decision.nodes)), "")
     if not node:
