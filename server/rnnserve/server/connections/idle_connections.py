@@ -24,9 +24,9 @@ _MUCH = 128 << 10
 """Bytes that a connection has brought since it began, from which it may keep what is worth ending it for."""
 
 _MOST_KEPT = 3 << 19
-"""Bytes that an open connection keeps that has sent much: a mebibyte to read into, and what lies beside. Beyond it: where all of them together have more
-than `--max-held-bytes` and 144 MiB, those are ended that have brought nothing for `--max-wait` and 10 s, but for such
-with kept sequences; their clients connect anew with the next call."""
+"""Bytes that an open connection keeps that has sent much: a mebibyte to read into, and what lies beside. Beyond it:
+where all of them together have more than `--max-held-bytes` and 144 MiB, those are ended that have brought nothing for
+`--max-wait` and 10 s, but for such with kept sequences; their clients connect anew with the next call."""
 
 _LAST_DATA_RECEIVED = 52
 _BYTES_RECEIVED = 128
