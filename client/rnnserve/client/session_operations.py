@@ -253,7 +253,8 @@ def require_sessions(metadata: ModelMetadata) -> None:
         )
     if not metadata.found_states and metadata.properties.get("continuable") == "false":
         raise InvalidRequest(
-            f"model {metadata.name} has no sessions: its sequences may not be sent a part at a time, since {why}"
+            f"model {metadata.name} has no sessions: its sequences may not be sent a part at a time"
+            + (f", since {why}" if why else "")
         )
     sequence_axis(metadata)
 
