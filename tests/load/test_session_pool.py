@@ -100,5 +100,8 @@ def test_a_pool_of_requests_of_their_own_has_no_scripts(spec):
 def test_models_without_sessions_are_refused(spec, metadata):
     with pytest.raises(InvalidRequest, match="model walks has no states, so that it has no sessions"):
         build_pool(spec(metadata(), sessions=1, steps=1))
-    with pytest.raises(InvalidRequest, match="A bidirectional layer"):
+    whole = model(continuable="false", sequences="gru (bidirectional) reads the sequence from its end")
+    with pytest.raises(InvalidRequest, match=r"a part at a time, since gru \(bidirectional\) reads the sequence"):
+        build_pool(spec(whole, sessions=1, steps=1))
+    with pytest.raises(InvalidRequest, match="model gru has no sessions: .* a part at a time$"):
         build_pool(spec(model(continuable="false"), sessions=1, steps=1))
