@@ -40,6 +40,7 @@ _PAUSING = (
 """Modules of torch, and functions in which the tracer pauses."""
 
 _MODES = (
+    ("held_values", "HeldValueMode"),
     ("loops.step_functions", "StepFunctionMode"),
     ("operation_recorder", "OperationRecorder"),
     ("recurrent_functions", "RecurrentFunctionMode"),
