@@ -103,5 +103,5 @@ def test_models_without_sessions_are_refused(spec, metadata):
     whole = model(continuable="false", sequences="gru (bidirectional) reads the sequence from its end")
     with pytest.raises(InvalidRequest, match=r"a part at a time, since gru \(bidirectional\) reads the sequence"):
         build_pool(spec(whole, sessions=1, steps=1))
-    with pytest.raises(InvalidRequest, match="model gru has no sessions: .* a part at a time$"):
+    with pytest.raises(InvalidRequest, match=r"model gru has no sessions: .* a part at a time$"):
         build_pool(spec(model(continuable="false"), sessions=1, steps=1))
