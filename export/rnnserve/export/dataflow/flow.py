@@ -113,7 +113,7 @@ def numbered(node: Node, result: Value, size: Size, kept: Collection[str] = ()) 
     for key in node.keys:
         beyond = (size - named(key[1])).lowest
         if key[1] in size.tainted and key[1] not in kept and not (beyond is not None and beyond >= 0):
-            tracks[key] = join([result.track(key), not_decided(node.title, "numbers them")])
+            tracks[key] = join([result.track(key), not_decided(node.title, "treats them by their number")])
     return dataclasses.replace(result, tracks=tracks)
 
 

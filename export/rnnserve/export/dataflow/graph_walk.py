@@ -10,6 +10,7 @@ import rnnserve.export.dataflow.rules  # noqa: F401 - registers the rules
 from rnnserve.export.dataflow.branches import either, taken
 from rnnserve.export.dataflow.known_sizes import entry_by_entry
 from rnnserve.export.dataflow.node import Node
+from rnnserve.export.dataflow.numbering import with_numbers
 from rnnserve.export.dataflow.registry import RULES
 from rnnserve.export.dataflow.repeated_loop import RepeatedLoop
 from rnnserve.export.dataflow.scan_loop import ScanLoop
@@ -67,7 +68,7 @@ class GraphWalk:
         title = f'{proto.op_type} "{path}{proto.name or next(filter(None, proto.output), "")}"'
         node = Node(proto.op_type, title, (), tuple(proto.output), attributes, self.keys, self._opset)
         inputs = [values[name] if name in values else node.undecided() if name else None for name in proto.input]
-        return dataclasses.replace(node, inputs=inputs)
+        return with_numbers(dataclasses.replace(node, inputs=inputs))
 
     def of_node(self, proto: onnx.NodeProto, node: Node, values: Mapping[str, Value], path: str) -> list[Value]:
         """Give what is known of each result of a node.

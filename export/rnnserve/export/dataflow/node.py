@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnserve.export.dataflow.tracks import Key, Reason, Track, join
+from rnnserve.export.dataflow.tracks import COMPUTES, NUMBERS, Key, Reason, Track, join
 from rnnserve.export.dataflow.values import NotCovered, Value
 
 __all__ = ["Node"]
@@ -75,5 +75,14 @@ class Node:
         for key in self.keys:
             before = join(value.track(key) for value in self.given if value.shape is None)
             said = "reads at indices that are not known" if self.operator in (*_INDEXING, *_SCALING) else ""
-            tracks[key] = Track(undecided=before.undecided or (Reason(self.title, said),))
+            if self.operator == "NonZero" and not all(value.track(key).is_free for value in self.given):
+                said = NUMBERS
+            told = [reason for value in self.given for reason in value.track(key).undecided if _counts(reason)]
+            reasons = before.undecided or (Reason(self.title, said),)
+            tracks[key] = Track(undecided=tuple(dict.fromkeys((*reasons, *told))))
         return Value(shape=None, tracks=tracks)
+
+
+def _counts(reason: Reason) -> bool:
+    """Whether it is said of numbers, which count for whatever is computed of them."""
+    return reason.sentence in (NUMBERS, COMPUTES)

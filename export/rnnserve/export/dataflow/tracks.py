@@ -5,8 +5,12 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 __all__ = [
+    "BY_NUMBER",
+    "COMPUTES",
+    "CUTS",
     "FREE",
     "LAST",
+    "NUMBERS",
     "SAME",
     "Key",
     "Place",
@@ -70,6 +74,12 @@ class Reach:
 
 
 SAME = Reach()
+
+NUMBERS = "numbers them"
+"""What is said of a node that gives each index its number; it is computed with, or read by, further on."""
+COMPUTES = "numbers them, and their results are computed of that"
+BY_NUMBER = "numbers them, and they are read by that"
+CUTS = "takes some by their number"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import onnx
 
 from rnnserve.export.dataflow.graph_walk import GraphWalk
 from rnnserve.export.dataflow.sizes import named
-from rnnserve.export.dataflow.tracks import LAST, Key, Property, Reach, Reason, Track
+from rnnserve.export.dataflow.tracks import COMPUTES, CUTS, LAST, NUMBERS, Key, Property, Reach, Reason, Track
 from rnnserve.export.dataflow.values import Ends, Shape, Value, plain
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes
@@ -36,12 +36,15 @@ class Decision:
         nodes: Where it is not decided, the nodes that no rule covers.
         readers: Those of the nodes of which a rule says that they read other indices, or number them: whether that
             counts for a result may depend on values, so that drawn ones do not tell.
+        counting: Those of the readers that compute with the numbers of rows, or of steps, or cut some of them off by
+            their number: whether that counts may depend on how many there are.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
+    counting: tuple[str, ...] = ()
 
     @property
     def proven(self) -> bool:
@@ -98,6 +101,7 @@ def worst(decisions: Iterable[Decision]) -> Decision:
                 tuple(dict.fromkeys(reason for decision in those for reason in decision.reasons)),
                 tuple(dict.fromkeys(node for decision in those for node in decision.nodes)),
                 tuple(dict.fromkeys(node for decision in those for node in decision.readers)),
+                tuple(dict.fromkeys(node for decision in those for node in decision.counting)),
             )
     return Decision(Verdict.PROVEN)
 
@@ -106,7 +110,8 @@ def not_decided_by(undecided: Sequence[Reason]) -> Decision:
     """Give the decision that there is none, with the nodes that are to blame."""
     nodes = dict.fromkeys(reason.node for reason in undecided)
     readers = dict.fromkeys(reason.node for reason in undecided if reason.sentence)
-    return Decision(Verdict.NOT_DECIDED, nodes=tuple(nodes), readers=tuple(readers))
+    counting = dict.fromkeys(reason.node for reason in undecided if reason.sentence in (NUMBERS, COMPUTES, CUTS))
+    return Decision(Verdict.NOT_DECIDED, nodes=tuple(nodes), readers=tuple(readers), counting=tuple(counting))
 
 
 def described_inputs(inputs: Tensors, keys: Sequence[Key], *, finite: bool = True) -> dict[str, Value]:

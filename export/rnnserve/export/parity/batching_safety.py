@@ -42,6 +42,10 @@ _MORE = 9  # steps of padding that are added, as far as the model takes them
 _LOUD = 1000.0  # times the usual: what other rows, or padding, do may show behind a threshold only
 _LOUD_PADDING = 100.0  # masks that add -1e4 to scores are to be stronger
 
+_COUNTS = (
+    "treats the rows of a run by their number: a row's answer may depend on how many are before it, of which a few "
+    "rows say too little"
+)
 _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 
 _Compute = Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]
@@ -78,6 +82,9 @@ def find_batching(
     found.reasons.extend(tries.neighbours())
     if found.reasons:
         _check_proof(rows, found.reasons, "keeps rows apart")
+        return found
+    if rows.counting:
+        found.reasons.extend(f"{node} {_COUNTS}" for node in rows.counting)
         return found
     found.mode = manifest_pb2.BATCHING_JOINED
     found.reasons.extend(_nothing_to_pad(model))

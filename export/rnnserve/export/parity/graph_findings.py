@@ -79,6 +79,10 @@ def contradictions(recorded: manifest_pb2.Manifest, found: GraphFindings, *, sca
     if found.rows.verdict is Verdict.REFUTED and batching.mode != manifest_pb2.BATCHING_ALONE:
         mode = manifest_pb2.BatchingMode.Name(batching.mode)
         failures.append(f"the manifest says {mode}, but rows depend on each other: {_why(found.rows)}")
+    elif found.rows.counting and batching.mode != manifest_pb2.BATCHING_ALONE:
+        mode = manifest_pb2.BatchingMode.Name(batching.mode)
+        counting = ", ".join(found.rows.counting)
+        failures.append(f"the manifest says {mode}, but {counting} treats rows by their number")
     return failures
 
 

@@ -10,7 +10,7 @@ from rnnserve.export.dataflow.node import Node
 from rnnserve.export.dataflow.registry import rule
 from rnnserve.export.dataflow.sizes import Size
 from rnnserve.export.dataflow.symbolic import symbolic
-from rnnserve.export.dataflow.tracks import Property, mixed, not_decided
+from rnnserve.export.dataflow.tracks import NUMBERS, Property, mixed, not_decided
 from rnnserve.export.dataflow.values import (
     MOST_CONTENT,
     NotCovered,
@@ -105,7 +105,7 @@ def counted(node: Node, first: int, limit: Size) -> Value:
     for key, track in tracks.items():
         if key[0] is Property.ROWS and track.places:
             # Rows that are sorted, and put back, are where they were.
-            tracks[key] = not_decided(node.title, "numbers them")
+            tracks[key] = not_decided(node.title, NUMBERS)
     number = size.number
     content = np.arange(first, first + number) if number is not None and number <= MOST_CONTENT else None
     return Value(result.shape, tracks, content, Steps(0, first), fill=fill_of(content), finite=True)

@@ -12,7 +12,7 @@ from rnnserve.export.dataflow.registry import rule
 from rnnserve.export.dataflow.rules.layout import axes_of
 from rnnserve.export.dataflow.sizes import Size, computed, maximum, minimum
 from rnnserve.export.dataflow.symbolic import content_of
-from rnnserve.export.dataflow.tracks import Property, Reach, join, not_decided
+from rnnserve.export.dataflow.tracks import COMPUTES, CUTS, Property, Reach, join, not_decided
 from rnnserve.export.dataflow.values import Axis, NotCovered, Value, size_of
 from rnnserve.protos.protocol_words import BATCH
 
@@ -25,7 +25,7 @@ _FAR = 2**31 - 1  # from here on an end means that of the axis
 def _slice(node: Node) -> Value:
     value = node.input(0)
     starts, ends = _given(node, "starts", 1), _given(node, "ends", 2)
-    copies = []
+    copies, cut = [], []
     axes = axes_of(node, value.rank, 3)
     steps = node.optional(4)
     numbers = [1] * len(starts) if steps is None else steps.numbers
@@ -39,7 +39,9 @@ def _slice(node: Node) -> Value:
             reads[at], size = _cut(at, size_of(shape[at]), start, end)
             if size_of(shape[at]).number is not None and size.number is None:
                 copies.append(at)
-            shape[at] = shape[at] if size == size_of(shape[at]) else (size,)
+            if size != size_of(shape[at]):
+                cut += [at] if _is_by_number(start, end) else []
+                shape[at] = (size,)
         else:
             does = "reverses" if step < 0 else "leaves out some of"
             shape[at] = (_stepped(size_of(shape[at]), start, end, step),)
@@ -52,13 +54,31 @@ def _slice(node: Node) -> Value:
     result = moved(node, tuple(shape), value, reads, content, copies)
     for at in copies:
         result = _row_numbers(node, result, at)
-    return result
+    return _cut_rows(node, result, value, cut)
+
+
+def _is_by_number(start: Size, end: Size) -> bool:
+    """Whether it is a certain number of rows, or of steps, that are taken or left out, from either end."""
+    return start.number not in (None, 0) or (end.number is not None and end.number < _FAR)
+
+
+def _cut_rows(node: Node, result: Value, value: Value, axes: list[int]) -> Value:
+    """Say that rows are taken by their number, where not all are left: a few rows do not show which are."""
+    tracks = {
+        key: join([track, not_decided(node.title, CUTS)])
+        if any(reason.node == node.title for reason in track.undecided)
+        and any(at in axes for at, _ in value.track(key).places)
+        else track
+        for key, track in result.tracks.items()
+    }
+    return dataclasses.replace(result, tracks=tracks)
 
 
 def _row_numbers(node: Node, result: Value, at: int) -> Value:
     """Say that a table of which there is an entry for each row gives each row one by its place in the batch."""
+    is_even = result.fill is not None  # all entries are one number
     tracks = {
-        key: join([track, not_decided(node.title)])
+        key: join([track, not_decided(node.title, "" if is_even else COMPUTES)])
         if key[0] is Property.ROWS and key[1] in size_of(result.axes[at]).tainted
         else track
         for key, track in result.tracks.items()
