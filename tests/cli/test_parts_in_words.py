@@ -26,6 +26,12 @@ def test_what_stands_in_the_way(outputs, said):
     assert list(parts_in_words(manifest_pb2.Manifest(parts=parts, outputs=outputs))) == said
 
 
+def test_no_server_continues_from_states_beside_which_steps_are_counted():
+    parts = manifest_pb2.Parts(reason="Range counts", not_continued="Range counts the steps")
+    said = "sequences are served whole, and go on from no declared state: Range counts the steps"
+    assert list(parts_in_words(manifest_pb2.Manifest(parts=parts, outputs=[DECLARED]))) == [said]
+
+
 def test_which_states_are_kept():
     parts = manifest_pb2.Parts(inputs=[manifest_pb2.Tensor(name="lstm.h")])
     first, second = parts_in_words(manifest_pb2.Manifest(parts=parts, outputs=[DECLARED]))

@@ -294,6 +294,7 @@ class Parts(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    NOT_CONTINUED_FIELD_NUMBER: _builtins.int
     file: _builtins.str
     """"model.parts.onnx": the graph that serves whole sequences, with states that were found in it as further inputs and
     outputs. Empty where none was found, or a sequence may not be cut.
@@ -302,6 +303,10 @@ class Parts(_message.Message):
     """The file that it was made of, and whose bits its answers have."""
     reason: _builtins.str
     """Why a sequence may not be cut, as the end of a sentence with "since"; empty where it may."""
+    not_continued: _builtins.str
+    """Why sequences may not go on from the states that are declared, whatever a server's short trial of them shows, as the
+    end of a sentence with "since": a result counts the steps of a request. Empty where they may, or none is declared.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
         """The further inputs: initial states. No part of the model's interface."""
@@ -323,10 +328,11 @@ class Parts(_message.Message):
         outputs: _abc.Iterable[Global___Tensor] | None = ...,
         reason: _builtins.str = ...,
         steps: Global___Finding | None = ...,
+        not_continued: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "inputs", b"inputs", "made_of", b"made_of", "outputs", b"outputs", "reason", b"reason", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "inputs", b"inputs", "made_of", b"made_of", "not_continued", b"not_continued", "outputs", b"outputs", "reason", b"reason", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

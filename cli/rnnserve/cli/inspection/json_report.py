@@ -88,6 +88,7 @@ def _parts(parts: manifest_pb2.Parts) -> dict[str, Any]:
         "made_of": parts.made_of or None,
         "states": [_input(tensor) for tensor in parts.inputs],
         "reason": parts.reason or None,
+        "not_continued": parts.not_continued or None,
         "steps": _finding(parts.steps),
     }
 

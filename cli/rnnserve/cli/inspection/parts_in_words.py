@@ -18,6 +18,9 @@ def parts_in_words(manifest: manifest_pb2.Manifest) -> Iterator[str]:
         return
     parts = manifest.parts
     declared = [f'"{tensor.continues_as}"' for tensor in manifest.outputs if tensor.continues_as]
+    if parts.not_continued:
+        yield f"sequences are served whole, and go on from no declared state: {parts.not_continued}"
+        return
     if parts.reason and declared:
         yield f"a server cuts no sequence by itself: {parts.reason}"
         yield f"whether a request may continue from {', '.join(declared)} is found by the server's trial"

@@ -12,7 +12,7 @@ these are never taken from the file: what it says of its own tensors may be wron
 
 The package imports onnx and protos, and of rnnserve.export what describes tensors. It never runs a model.
 
-Door: `__all__`, `branches`, `sizes`, `stepwise`, `values`.
+Door: `__all__`, `branches`, `counted_steps`, `sizes`, `stepwise`, `values`.
 """
 
 from rnnserve.export.dataflow.tracks import Property

@@ -7,6 +7,7 @@ from enum import StrEnum
 __all__ = [
     "BY_NUMBER",
     "COMPUTES",
+    "COUNTS",
     "CUTS",
     "FREE",
     "LAST",
@@ -80,6 +81,7 @@ NUMBERS = "numbers them"
 COMPUTES = "numbers them, and their results are computed of that"
 BY_NUMBER = "numbers them, and they are read by that"
 CUTS = "takes some by their number"
+COUNTS = "reads the number of"  # rows, or steps
 
 
 @dataclasses.dataclass(frozen=True)

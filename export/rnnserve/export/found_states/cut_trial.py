@@ -88,6 +88,11 @@ class CutTrial:
                     return f"cutting a sequence changes its {what}{_by(one, other)}"
         return ""
 
+    def halves(self, inputs: Arrays) -> Arrays:
+        """Run the two halves of sequences, the second from the states of the first."""
+        steps = sizes_of(self.inputs, inputs)[self.axis]
+        return self._in_parts(inputs, [steps // 2, steps - steps // 2])
+
     def _in_parts(self, inputs: Arrays, parts: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
         """Run parts one after the other, each from the states of the one before."""
         given = {**inputs, **self._begun(inputs)}

@@ -11,6 +11,7 @@ import onnx
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run
 from rnnserve.export.found_states.finding import FoundStates, find_states
+from rnnserve.export.found_states.long_trial import not_continued
 from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.lowering import lower_rnn
@@ -62,6 +63,26 @@ def find_parts(
     if not model.sequence_axes:
         return PartsFile()
     found, source = _find(model, served, files)
+    parts = _parts(model, served, files, found, source, load)
+    if parts.record is not None and parts.data is None and _goes_on(model):
+        graph, run = onnx.load_model_from_string(files[served]), load(files[served])
+        parts.record.not_continued = not_continued(model, graph, run, found.decision)
+    return parts
+
+
+def _goes_on(model: ModelDescription) -> bool:
+    return len(model.sequence_axes) == 1 and any(tensor.continues_as for tensor in model.outputs)
+
+
+def _parts(
+    model: ModelDescription,
+    served: str,
+    files: Mapping[str, bytes],
+    found: FoundStates,
+    source: str,
+    load: Callable[[bytes], Run],
+) -> PartsFile:
+    """Expose the states that were found, and try the result; the arguments are those of `find_parts` and `_find`."""
     record = manifest_pb2.Parts(reason=found.reason, steps=finding(found.decision, tried=not found.reason))
     if found.reason:
         return PartsFile(record)

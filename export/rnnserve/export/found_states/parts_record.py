@@ -31,6 +31,9 @@ def parts_failures(version: Version) -> list[str]:
     if bool(reason) != bool(manifest.parts.reason) or bool(found.data) != bool(manifest.parts.file):
         said, now = manifest.parts.reason or "may be cut", reason or "may be cut"
         return [f'{MANIFEST}: says "{said}" of its sequences, but found "{now}"']
+    counting = "" if found.record is None else found.record.not_continued
+    if counting and not manifest.parts.not_continued:
+        return [f'{MANIFEST}: says that sequences may go on from declared states, but found "{counting}"']
     if found.data is not None and found.data != version.files.get(PARTS):
         return [f"{PARTS}: is another graph than the one that is found in {served}"]
     return []

@@ -20,7 +20,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.error_texts import one_line
-from rnnserve.server.repository.continuation import try_parts
+from rnnserve.server.repository.continuation import Parts, try_parts
 from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.found_states import begun_cases, why_not_found, with_found_states
@@ -198,7 +198,7 @@ def _try(
         clock = clock_of_runs(place.device, place.threads)
         found = _findings(artifact.digest, model, trials, clock, rounds)
     reason = artifact.manifest.parts.reason  # it names the operator
-    if found.why_not_in_parts and reason:
+    if found.why_not_in_parts and reason and not artifact.manifest.parts.not_continued:
         said = f"{reason}: {found.why_not_in_parts}" if model.signature.states else reason
         found = dataclasses.replace(found, why_not_in_parts=said)
     if not artifact.manifest.parts.file:
@@ -291,7 +291,8 @@ def _findings(
         model, trials = dataclasses.replace(model, signature=whole), trials.of(whole)
         invariant = is_batch_invariant(model.run, whole, trials)
     trims = _trims_outputs(model, trials)
-    parts = try_parts(model.run, model.signature, trials)
+    reason = model.manifest.parts.not_continued  # of what a trial of few steps does not show
+    parts = Parts(reason, False) if reason else try_parts(model.run, model.signature, trials)
     cost = measure_cost(model, trials, clock, rounds)
     model = dataclasses.replace(model, cost=cost, batch_invariant=invariant, why_not_in_parts=parts.reason)
     by_steps = goes_by_steps(model, trials)

@@ -10,7 +10,7 @@ from rnnserve.export.dataflow.node import Node
 from rnnserve.export.dataflow.registry import rule
 from rnnserve.export.dataflow.sizes import Size
 from rnnserve.export.dataflow.symbolic import symbolic
-from rnnserve.export.dataflow.tracks import NUMBERS, Property, mixed, not_decided
+from rnnserve.export.dataflow.tracks import COUNTS, NUMBERS, Property, mixed, not_decided
 from rnnserve.export.dataflow.values import (
     MOST_CONTENT,
     NotCovered,
@@ -35,7 +35,7 @@ def of_sizes(node: Node, sizes: list[Size], shape: Shape) -> Value:
     tracks = {}
     for kind, axis in node.keys:
         if any((axis in size.made_of and kind is Property.ROWS) or size.tainted == {axis} for size in sizes):
-            said = "reads the number of rows" if axis == BATCH else f'reads the number of steps of "{axis}"'
+            said = f"{COUNTS} rows" if axis == BATCH else f'{COUNTS} steps of "{axis}"'
             tracks[kind, axis] = mixed(node.title, said)
         elif any(axis in size.tainted for size in sizes):
             tracks[kind, axis] = not_decided(node.title, "reads a size")
