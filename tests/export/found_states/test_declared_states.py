@@ -115,6 +115,11 @@ def met_by_numbers(module, x, h, position):
     return y * is_first[:, :, None], h_n, position + x.size(1)
 
 
+def number_of_the_last(_, x, position):
+    after = position + x.size(1)
+    return x * torch.tanh(after)[:, None, None], after
+
+
 def state_by_number(module, x, h):
     y, h_n = module.gru(x, h)
     return y, h_n * (torch.arange(x.size(1))[-1] < FIRST)
@@ -126,9 +131,10 @@ def state_by_number(module, x, h):
         (met_by_numbers, H | POSITION),
         (after_gru(lambda _, x, y: y * (x.flip(1) < 60)), H),
         (state_by_number, H),
+        (number_of_the_last, POSITION),
         (after_gru(lambda _, x, y: y * (x[:, :1] < 60)), H),
     ],
-    ids=["numbers that meet a state", "a flip", "a state only", "the first step"],
+    ids=["numbers that meet a state", "a flip", "a state only", "a number too many", "the first step"],
 )
 def test_a_trial_of_many_steps_and_loud_values_shows_what_a_short_one_does_not(compute, states):
     assert reason(compute, states).endswith("in one trial of many steps")
@@ -196,6 +202,19 @@ def all_of_them(x):
     return torch.full((x.size(0),), x.size(1))
 
 
+def since_loud(_, x, since):
+    steps = torch.arange(1, x.size(1) + 1)[None]
+    loud = torch.where(x[:, :, 0] > 0.5, steps, -since[:, None]).cummax(1).values
+    return (steps - loud)[:, :, None] * x, (steps - loud)[:, -1]
+
+
+def attended(_, seen):
+    steps, seen_steps = torch.arange(seen.size(1) - 2)[:, None], torch.arange(seen.size(1))
+    is_near = (seen_steps >= steps) & (seen_steps <= steps + 2)
+    scores = (seen[:, 2:] @ seen.transpose(1, 2)).masked_fill(~is_near, float("-inf"))
+    return torch.softmax(scores, -1) @ seen
+
+
 LAST = {"last": Floats("batch", ("window", 2), D)}
 RIGHT = {
     "nothing more": (after_gru(lambda _, __, y: y), H, {}),
@@ -207,6 +226,8 @@ RIGHT = {
     "means": (means, {"total": Floats("batch", D), "count": Integers("batch", high=999)}, {}),
     "a window that is convolved": (window(convolved), LAST, {}),
     "a window that is unfolded": (window(lambda _, seen: seen.unfold(1, 3, 1).mean(-1)), LAST, {}),
+    "a window that is attended to": (window(attended), LAST, {}),
+    "how long ago": (since_loud, {"since": Integers("batch", high=4000)}, {}),
     "a mask of lengths": (masked, H, {"lengths": True}),
     "packed sequences": (packed, H, {"lengths": True}),
     "lengths that are all steps": (

@@ -23,7 +23,7 @@ Tensors = Sequence[manifest_pb2.Tensor]
 
 _LENGTHS = {"RNN": 4, "GRU": 4, "LSTM": 4}  # the input that holds the number of steps of each row
 _INDICES = dict.fromkeys(("Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND"), 1)
-_COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+_RELATING = ("Sub", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class CountedSteps:
 
     Attributes:
         nodes: Nodes that number steps, or say how many there are, of which a result is computed.
-        is_unsure: Whether other numbers meet declared states, or are compared with how many steps there are: they may
-            be right.
+        is_unsure: Whether other numbers meet declared states, or are compared with one another, or with how many steps
+            there are: they may be right.
     """
 
     nodes: tuple[str, ...]
@@ -81,10 +81,10 @@ class _NumberWalk(GraphWalk):
         return [self._without(value) or value if self._is_within_rows(value) else value for value in found]
 
     def _may_be_right(self, proto: onnx.NodeProto, node: Node) -> bool:
-        said = {reason.sentence for value in node.given for reason in _reasons(value.track(self.key))}
-        # Lengths that are all of the steps, where none are given, are compared with numbers.
-        is_mask = node.operator in _COMPARISONS and any(each.startswith(COUNTS) for each in said)
-        return bool(said) and ((is_mask and not said.isdisjoint((NUMBERS, COMPUTES))) or self._meets_state(proto))
+        reasons = [_reasons(value.track(self.key)) for value in node.given]
+        if node.operator in _RELATING and all(reasons):
+            return True  # how far one step is from another, or from the last, does not depend on where they are
+        return any(reasons) and self._meets_state(proto)
 
     def _is_within_rows(self, value: Value) -> bool:
         """Whether it says which steps lie before their row's length: so they do of a part, and of its lengths."""

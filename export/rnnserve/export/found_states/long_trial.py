@@ -23,7 +23,7 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["not_continued"]
 
-_STEPS = (4096, 512, 64)  # of which the longest that the model takes are run
+_STEPS = (4096, 512, 64, 2)  # as far as the model takes them; counters that begin with 0 show most in few
 _ROWS = 2
 _LOUD = 100.0  # times the usual, in a second trial
 _TOLERANCE = 1e-3
@@ -35,7 +35,9 @@ _AMPLIFIED = 100.0
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision) -> str:
+def not_continued(
+    model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision, *, in_parts: bool
+) -> str:
     """Say why sequences may not go on from declared states; empty where they may, as far as it is known.
 
     Args:
@@ -43,13 +45,14 @@ def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, dec
         graph: The graph that serves.
         run: A function that runs it.
         decision: Decision on its steps when other states were looked for.
+        in_parts: Whether nothing was found in the way of a cut: then only what final states count is left open.
     """
     (axis,) = model.sequence_axes
     known = KnownGraph(graph, model.inputs, model.outputs, axis, {})
     counted = counted_steps(graph, model.inputs, model.outputs, axis, lambda node: _meets_state(known, node))
-    if counted.nodes:
+    if counted.nodes and not in_parts:
         return undecided_in_words(Decision(decision.verdict, readers=counted.nodes)) + UNSEEN
-    if not (counted.is_unsure or decision.readers):
+    if not (counted.nodes or counted.is_unsure or decision.readers):
         return ""
     return _tried(model, axis, run)
 
