@@ -93,13 +93,7 @@ def judged(told, found, *, kind="random", model=None, lengths=None, judge=True):
     }
     runner: Any = lambda _: found  # noqa: E731 - typed as a runner
     comparison.compare(InputBatch(kind, inputs, rows, steps), None, runner)
-    if judge:
-        comparison.judge()
-    try:
-        failures.raise_if_any()
-    except ParityError as error:
-        return list(error.failures), comparison
-    return [], comparison
+    return _outcome(comparison, failures, judge=judge)
 
 
 def shifted(told, name, change):
@@ -117,6 +111,10 @@ def many(told, found, batches, *, judge=True, most_rows=None):
     for number in range(batches):
         runner: Any = lambda _, number=number: found(number)  # noqa: E731 - typed as a runner
         comparison.compare(InputBatch("random", inputs, rows, 1), None, runner)
+    return _outcome(comparison, failures, judge=judge)
+
+
+def _outcome(comparison, failures, *, judge):
     if judge:
         comparison.judge()
     try:

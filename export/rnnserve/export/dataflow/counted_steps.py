@@ -12,7 +12,8 @@ import onnx
 
 from rnnserve.export.dataflow.graph_walk import GraphWalk
 from rnnserve.export.dataflow.node import Node
-from rnnserve.export.dataflow.tracks import COMPUTES, COUNTS, NUMBERS, Key, Property, Reason, Track
+from rnnserve.export.dataflow.numbering import INDICES, READING
+from rnnserve.export.dataflow.tracks import COUNTS, Key, Property, Reason, Track
 from rnnserve.export.dataflow.values import Columns, Inside, Value
 from rnnserve.export.dataflow.verdicts import described_inputs
 from rnnserve.protos import manifest_pb2
@@ -22,7 +23,7 @@ __all__ = ["CountedSteps", "counted_steps"]
 Tensors = Sequence[manifest_pb2.Tensor]
 
 _LENGTHS = {"RNN": 4, "GRU": 4, "LSTM": 4}  # the input that holds the number of steps of each row
-_INDICES = dict.fromkeys(("Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND"), 1)
+_NOT_COMPUTED_WITH = _LENGTHS | dict.fromkeys(READING, INDICES)
 _RELATING = ("Sub", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 
 
@@ -72,7 +73,7 @@ class _NumberWalk(GraphWalk):
 
     def of_node(self, proto: onnx.NodeProto, node: Node, values: Mapping[str, Value], path: str) -> list[Value]:
         """Give what is known of each result of a node."""
-        indices = (_INDICES | _LENGTHS).get(node.operator)
+        indices = _NOT_COMPUTED_WITH.get(node.operator)
         given = [self._without(value) if at == indices else value for at, value in enumerate(node.inputs)]
         found = super().of_node(proto, dataclasses.replace(node, inputs=given), values, path)
         if self._may_be_right(proto, node):
@@ -115,4 +116,4 @@ def _reasons(track: Track) -> list[Reason]:
 
 
 def _counts(reason: Reason) -> bool:
-    return reason.sentence in (NUMBERS, COMPUTES) or reason.sentence.startswith(COUNTS)
+    return reason.is_of_numbers or reason.sentence.startswith(COUNTS)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnserve.export.dataflow.tracks import COMPUTES, NUMBERS, Key, Reason, Track, join
+from rnnserve.export.dataflow.tracks import NUMBERS, Key, Reason, Track, join
 from rnnserve.export.dataflow.values import NotCovered, Value
 
 __all__ = ["Node"]
@@ -77,12 +77,7 @@ class Node:
             said = "reads at indices that are not known" if self.operator in (*_INDEXING, *_SCALING) else ""
             if self.operator == "NonZero" and not all(value.track(key).is_free for value in self.given):
                 said = NUMBERS
-            told = [reason for value in self.given for reason in value.track(key).undecided if _counts(reason)]
+            told = [reason for value in self.given for reason in value.track(key).undecided if reason.is_of_numbers]
             reasons = before.undecided or (Reason(self.title, said),)
             tracks[key] = Track(undecided=tuple(dict.fromkeys((*reasons, *told))))
         return Value(shape=None, tracks=tracks)
-
-
-def _counts(reason: Reason) -> bool:
-    """Whether it is said of numbers, which count for whatever is computed of them."""
-    return reason.sentence in (NUMBERS, COMPUTES)

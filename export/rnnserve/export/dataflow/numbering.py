@@ -6,10 +6,12 @@ from rnnserve.export.dataflow.node import Node
 from rnnserve.export.dataflow.tracks import BY_NUMBER, COMPUTES, NUMBERS, Key, Reason, Track
 from rnnserve.export.dataflow.values import Columns, Value
 
-__all__ = ["with_numbers"]
+__all__ = ["INDICES", "READING", "with_numbers"]
 
-_READING = ("Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND")
-_INDICES = 1  # the input of these that holds indices
+READING = ("Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND")
+"""Operators that read or write at indices."""
+INDICES = 1
+"""The number of the input of these that holds indices."""
 _KEEPING = (  # operators by which graphs make indices: of numbers, their results are numbers still
     *("Add", "Cast", "CastLike", "Concat", "Expand", "Flatten", "Identity", "Mul", "Neg", "Reshape", "Slice", "Split"),
     *("Squeeze", "Sub", "Tile", "TopK", "Transpose", "Unsqueeze", "If", "Loop", "Scan"),
@@ -39,9 +41,9 @@ def _read(node: Node, at: int, value: Value) -> Value:
 
 def _does(node: Node, at: int, key: Key) -> str:
     """Say what a node does with numbers that are one of its inputs."""
-    if node.operator in _READING:
+    if node.operator in READING:
         data = node.inputs[0]
-        if at != _INDICES:
+        if at != INDICES:
             return NUMBERS
         return COMPUTES if data is not None and data.track(key).is_free else BY_NUMBER
     if node.operator in ("Shape", "Size"):

@@ -97,6 +97,11 @@ class Reason:
     node: str
     sentence: str = ""
 
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether it is said of numbers, which count for whatever is computed of them."""
+        return self.sentence in (NUMBERS, COMPUTES)
+
 
 @dataclasses.dataclass(frozen=True)
 class Track:
