@@ -28,32 +28,13 @@ COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
 
-# `make test` runs parts side by side, the longest first: what proves and publishes modules; the server; what is around it;
-# what runs without its coverage being measured; graphs of recurrences and of operators; all else. What is not measured
-# executes again what other tests have executed: of 81,000 ways through the code 100 were its own (the contexts
-# of one run), and measuring it would take a fifth of its time; of the simulation, which is no source, two thirds.
-GRAPH_TESTS := $(addprefix tests/export/,adoption dataflow diagnosis finiteness found_states lowering operators)
-RECURRENCE_TESTS := tests/export/recurrence
-EXPORT_TESTS := tests/export tests/end_to_end/test_delicate_modules.py
-AROUND_TESTS := $(addprefix tests/,benchmarks cli client cluster deploy docs load web)
-SERVER_TESTS := tests/server
-UNMEASURED_EXPORTS := $(addprefix tests/export/recurrence/,test_bytes.py test_grid.py test_odd_modules.py \
-	test_packed_branches.py test_projections.py test_scan.py test_scan_refusals.py test_shape_probing.py \
-	test_undecomposed.py test_written_scans.py) $(addprefix tests/export/,dataflow/test_project_graphs.py diagnosis/test_faults_of_files.py \
-	lowering/test_modules.py operators/test_constants.py operators/test_pooling.py operators/test_wide_reductions.py \
-	parity/test_planted_families.py parity/test_planted_faults_own_modules.py test_held_objects.py test_interfaces.py \
-	test_left_as_they_were.py test_own_modules.py test_own_modules_bytes.py test_pipeline.py test_random_modules.py)
-UNMEASURED_OTHERS := $(addprefix tests/end_to_end/,test_any_module.py test_states_not_declared.py test_whole_way.py) \
-	$(addprefix tests/docs/,test_argument_docs.py test_pages.py test_links.py test_prose.py) \
-	$(addprefix tests/server/,batching/test_batch_arrays.py repository/test_telemetry.py test_bits.py test_differential.py \
-	test_graphs.py test_malformed.py transport/test_half_open_calls.py transport/test_tls_reload.py) \
-	tests/benchmarks/simulation tests/examples tests/fuzzing
-UNMEASURED_TESTS := $(UNMEASURED_EXPORTS) $(UNMEASURED_OTHERS)
-TEST_PARTS := $(addprefix test-,exports server around unmeasured-exports unmeasured-others recurrence graphs others)
-# Tests that run make are to find no other make's jobs. Tests start a thousand processes: byte code is kept, so that each
-# of them, and each part, does not compile the sources anew, nor pytest rewrite the tests.
-TEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHONDONTWRITEBYTECODE
-MEASURED := $(TEST) $(BIN)/coverage run -m pytest
+# Tests run side by side, one more at a time than there are cores, since tests also wait. Files stay together: their tests share
+# fixtures. Tests that run make must not find this make's jobs. Tests start hundreds of processes, which share byte code.
+TEST_JOBS ?= $(shell expr $$(nproc) + 1)
+TEST_FLAGS ?=
+PYTEST := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+PARALLEL := --numprocesses $(TEST_JOBS) --dist loadfile $(TEST_FLAGS)
+CAMPAIGN := PYTHONPATH=tests $(BIN)/python -m
 
 # What does not pay in tests: annotations of every test and fixture; None, since one in the place of a value fails the
 # test; unreachable code, since mypy believes an assert about a property even after the call that changes it.
@@ -62,8 +43,8 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 	--disable-error-code var-annotated --disable-error-code func-returns-value
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
-.PHONY: help setup docs docs-serve export verify serve test $(TEST_PARTS) test-fast drills drills-long check lint mutants fuzz \
-	conformance format picture dist protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
+.PHONY: help setup docs docs-serve export verify serve test test-full test-all coverage drills drills-long check mutants fuzz \
+	operators conformance format picture dist protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
 	image-test clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -109,55 +90,28 @@ serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verif
 load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of its own: load.html and load.json
 	$(BIN)/rnnserve load --serve $(REPOSITORY) --html load.html --json load.json $(LOAD_FLAGS)
 
-test-fast: setup ## run the tests that need no model, no torch and no process of their own, in about a minute
-	@# Three processes, since tests also wait. A shell's background jobs ignore Ctrl-C; tests/conftest.py ends that.
-	$(BIN)/python -m pytest --fast tests/load & load=$$!; \
-	$(BIN)/python -m pytest --fast tests/server & server=$$!; \
-	$(BIN)/python -m pytest --fast --ignore tests/load --ignore tests/server; \
-	status=$$?; wait $$load || status=$$?; wait $$server || status=$$?; exit $$status
+test: setup ## run the core tests: the first test of every promise, in five minutes
+	$(PYTEST) $(PARALLEL)
 
-test: setup ## run the tests, but for the drills, and measure their coverage
+test-full: setup ## run the tests of breadth in tests/full, in a quarter of an hour
+	$(PYTEST) $(PARALLEL) tests/full
+
+test-all: setup ## run the core tests and the full tests
+	$(PYTEST) $(PARALLEL) tests tests/full
+
+coverage: setup ## run all tests with their coverage measured, and print the report
 	$(BIN)/coverage erase
-	@# Four at a time on two cores, since tests also wait.
-	$(MAKE) --no-print-directory --keep-going --jobs 4 $(TEST_PARTS)
+	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(BIN)/coverage run -m pytest $(PARALLEL) tests tests/full
 	$(BIN)/coverage combine --quiet
-
-test-graphs:
-	$(MEASURED) $(GRAPH_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
-
-test-recurrence:
-	$(MEASURED) $(RECURRENCE_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
-
-test-exports:
-	$(MEASURED) $(EXPORT_TESTS) $(patsubst %,--ignore %,$(GRAPH_TESTS) $(RECURRENCE_TESTS) $(UNMEASURED_TESTS))
-
-test-around:
-	$(MEASURED) $(AROUND_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
-
-test-server:
-	$(MEASURED) $(SERVER_TESTS) $(UNMEASURED_TESTS:%=--ignore %)
-
-test-others:
-	$(MEASURED) $(patsubst %,--ignore %,$(AROUND_TESTS) $(EXPORT_TESTS) $(SERVER_TESTS) $(UNMEASURED_TESTS) tests/drills)
-
-test-unmeasured-exports:
-	$(TEST) $(BIN)/python -m pytest $(UNMEASURED_EXPORTS)
-
-test-unmeasured-others:
-	$(TEST) $(BIN)/python -m pytest $(UNMEASURED_OTHERS)
-
-drills: setup ## try to break servers, beside a bystander that must notice little of it
-	$(BIN)/python -m pytest tests/drills
-
-drills-long: setup ## the drills that take minutes
-	$(BIN)/python -m pytest tests/drills -m long
-
-check: lint ## all of lint, and the coverage that `make test` measured
-	@test -z "$$(find $(AREAS) -name '*.py' -newer .coverage 2>&1)" || \
-		{ echo "coverage: run \`make test\` first; .coverage is missing or older than the code"; exit 1; }
 	$(BIN)/coverage report
 
-lint: setup ## style, types, import contracts, stub drift, manifests
+drills: setup ## try to break servers, beside a bystander that must notice little of it
+	$(PYTEST) tests/campaigns/drills
+
+drills-long: setup ## the drills that take minutes
+	$(PYTEST) tests/campaigns/drills -m long
+
+check: setup ## style, types, import contracts, stub drift, prose, manifests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@# Side by side: the sources, and the tests with options and a cache of their own.
@@ -167,24 +121,26 @@ lint: setup ## style, types, import contracts, stub drift, manifests
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/tools/list_files.py --check
 	$(BIN)/python docs/tools/write_reference.py --check
+	$(BIN)/python docs/tools/prose.py --check
 	$(BIN)/hadolint deploy/Containerfile
 	$(BIN)/python deploy/check.py
 
 ray-test: setup ## install Ray, 200 MB, and test `rnnserve ray` on three nodes; as root, for network namespaces
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
-	$(BIN)/python -m pytest -m 'long or not long' tests/cluster
+	$(PYTEST) -m 'long or not long' tests/cluster tests/full/cluster
 
 mutants: setup ## change the code in one place at a time; print the changes that no test notices
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'
-	$(BIN)/python -m pytest tests/mutation
-	PYTHONPATH=tests $(BIN)/python -m mutation $(MUTANTS_FLAGS)
+	$(CAMPAIGN) campaigns.mutants judge $(MUTANTS_FLAGS)
 
 fuzz: setup ## read mutated inputs, and send mutated requests to both transports, for half an hour
-	PYTHONPATH=tests $(BIN)/python -m fuzzing read --inputs $(FUZZ_INPUTS)
-	PYTHONPATH=tests $(BIN)/python -m fuzzing differential --requests $(FUZZ_REQUESTS)
+	$(CAMPAIGN) campaigns.fuzzing read --inputs $(FUZZ_INPUTS)
+	$(CAMPAIGN) campaigns.fuzzing differential --requests $(FUZZ_REQUESTS)
+
+operators: setup ## try every operator of torch on the values where operators go wrong, in ten minutes
+	$(PYTEST) $(PARALLEL) tests/campaigns/operator_grid
 
 conformance: setup ## try the server with the clients that people have, from package registries; print what works
-	PYTHONPATH=tests $(BIN)/python -m conformance $(CONFORMANCE_FLAGS)
+	$(CAMPAIGN) campaigns.conformance $(CONFORMANCE_FLAGS)
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .
@@ -244,7 +200,7 @@ image: setup ## build the container image, with podman or what IMAGE_BUILD says;
 	$(IMAGE_BUILD) --file deploy/Containerfile --build-arg BASE=$(IMAGE_BASE) --tag $(IMAGE) .image/context
 
 image-test: setup ## build the image on a base of Debian's, and run it; needs root, buildah, podman, runc and debootstrap
-	$(BIN)/python -m pytest tests/deploy/test_image.py -m long
+	$(PYTEST) tests/full/deploy/test_image.py -m long
 
 SIMULATION_COSTS := .bench/simulation/costs.json
 

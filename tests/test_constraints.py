@@ -1,15 +1,16 @@
 """constraints.txt says what is installed, all of it, and nothing else."""
 
 import importlib.metadata
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from kit.paths import ROOT
+
 HELD = [
     Requirement(line)
-    for line in (Path(__file__).parents[1] / "constraints.txt").read_text().splitlines()
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line and not line.startswith("#")
 ]
 

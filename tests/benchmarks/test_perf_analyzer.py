@@ -9,8 +9,8 @@ from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
 from benchmarks.load_generators import perf_analyzer
 from benchmarks.load_generators.perf_analyzer import _run, parse_report
 from benchmarks.scenarios import LoadSettings
-from support.running_processes import is_running
-from support.waiting import until
+from kit.running_processes import is_running
+from kit.waiting import until
 
 HEAD = "Concurrency,Inferences/Second,Client Send,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency\n"
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.errors import ServerFailed
 from benchmarks.server_processes import ServerProcess, count_mapped_files, cpu_seconds, resident_bytes, running_server
-from support.bare_python import BARE_PYTHON
-from support.running_processes import is_running
+from kit.bare_python import BARE_PYTHON
+from kit.running_processes import is_running
 
 READY = r"gRPC on 127\.0\.0\.1:(\d+)"
 SERVER = """

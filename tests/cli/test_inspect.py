@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from kit.artifacts import build_model, publish_model, tensor
 from rnnserve.cli import main
 from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
-from support.artifacts import build_model, publish_model, tensor
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
+from kit.bad_versions import publish_good
+from kit.signature_tamperings import TAMPERINGS
+from kit.signed_versions import make_key, publish_signed
 from rnnserve.cli import main
-from support.bad_versions import publish_good
-from support.signature_tamperings import TAMPERINGS
-from support.signed_versions import make_key, publish_signed
 
 
 @pytest.fixture

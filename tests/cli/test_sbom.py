@@ -9,9 +9,9 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from kit.bad_versions import publish_good
+from kit.signed_versions import make_key, publish_signed
 from rnnserve.cli import main
-from support.bad_versions import publish_good
-from support.signed_versions import make_key, publish_signed
 
 
 @pytest.fixture

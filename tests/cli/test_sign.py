@@ -2,10 +2,10 @@
 
 import pytest
 
+from kit.bad_versions import publish_good
+from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE, read_signed
-from support.bad_versions import publish_good
-from support.signed_versions import make_key
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from kit.artifacts import build_model, publish_model, tensor
+from kit.narrowed import closed, limited
 from rnnserve.cli.command_table import COMMANDS
 from rnnserve.cli.limits import Needs, missing
-from support.artifacts import build_model, publish_model, tensor
-from support.narrowed import closed, limited
 
 COMMAND = [sys.executable, "-m", "rnnserve"]
 OTHERS = [name for name in COMMANDS if name != "serve"]

@@ -9,10 +9,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.fakes import serving
 from rnnserve.client import AsyncClient, Client
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
-from support.fakes import serving
 
 LABELS = ("left", "right", "level")
 DTYPES = {"FP32": "<f4", "INT64": "<i8", "FP64": "<f8"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from kit.waiting import until
 from rnnserve.protos.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from support.waiting import until
 
 from .conftest import FakeService
 

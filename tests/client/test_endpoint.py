@@ -5,10 +5,10 @@ import pickle
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from kit.certificates import write_certificates
 from rnnserve.client import Client, InvalidRequest
 from rnnserve.client.endpoint import Endpoint, parse_endpoint
 from rnnserve.client.tls import TlsFiles
-from support.certificates import write_certificates
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.fakes import FakeModel, FakeModels, serving
 from rnnserve.cli import main
 from rnnserve.client import ModelMetadata, TensorMetadata, UnreadableInput
 from rnnserve.client.reading.point_lines import PointLines
-from support.fakes import FakeModel, FakeModels, serving
 
 HEADING = "step  label  probability\n"
 

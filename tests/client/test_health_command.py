@@ -14,9 +14,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from kit.certificates import write_certificates
 from rnnserve.cli import main
 from rnnserve.protos import inference_pb2 as pb
-from support.certificates import write_certificates
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 

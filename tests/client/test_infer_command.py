@@ -11,11 +11,11 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.certificates import write_certificates
+from kit.fakes import FakeModel, FakeModels, serving
 from rnnserve.cli import main
 from rnnserve.client.commands import infer
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
-from support.certificates import write_certificates
-from support.fakes import FakeModel, FakeModels, serving
 
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
 

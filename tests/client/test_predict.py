@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from kit.fakes import FakeModel, FakeModels, serving
 from rnnserve.client import InvalidRequest
-from support.fakes import FakeModel, FakeModels, serving
 
 LENGTHS = {"lengths_of": "sequence", "optional": True}
 

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
+from kit.failing_writes import FailingWrites, everything
 from rnnserve.client.commands.result_files import check_writable, write_whole
 from rnnserve.client.errors import InvalidRequest
-from support.failing_writes import FailingWrites, everything
 
 
 def test_trying_changes_nothing(tmp_path):

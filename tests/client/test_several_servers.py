@@ -8,6 +8,9 @@ from concurrent import futures
 import grpc
 import pytest
 
+from kit.fakes import serving
+from kit.session_models import MODELS, FailingModels
+from kit.waiting import PATIENCE, until
 from rnnserve.client import (
     Client,
     ClientError,
@@ -17,9 +20,6 @@ from rnnserve.client import (
     addresses,
     endpoint,
 )
-from support.fakes import serving
-from support.session_models import MODELS, FailingModels
-from support.waiting import PATIENCE, until
 
 from .fleet import Served, ask, asked, listed, reach_all
 

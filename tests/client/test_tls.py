@@ -7,12 +7,12 @@ import threading
 import grpc
 import pytest
 
+from kit.certificates import write_certificates
+from kit.fakes import serving
 from rnnserve.client import Client, InvalidRequest, Unavailable
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.client.tls_diagnosis import explain_connection_failure, find_tls_fault
-from support.certificates import write_certificates
-from support.fakes import serving
 
 WALK = [[(0, 1)]]
 

@@ -4,21 +4,21 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from kit.held_ports import held_port
+from kit.paths import ROOT
+from kit.running_processes import children_of, is_running
+from kit.waiting import until
 from rnnserve.client import Client
 from rnnserve.cluster import kept_server
 from rnnserve.cluster.endpoint_file import write_endpoints
 from rnnserve.cluster.kept_server import KeptServer
 from rnnserve.cluster.server_process import ServerProcess, end_left_servers
 from rnnserve.cluster.servers import ServerSpec
-from support.held_ports import held_port
-from support.running_processes import children_of, is_running
-from support.waiting import until
 
-REPOSITORY = Path(__file__).parents[2] / "load/rnnserve/load/demo_models"
+REPOSITORY = ROOT / "load/rnnserve/load/demo_models"
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from kit.waiting import until
 from rnnserve.cluster import supervision
 from rnnserve.cluster.errors import ClusterError, RollFailed
 from rnnserve.cluster.servers import FleetPlan, ServerReport, ServerSpec
 from rnnserve.cluster.supervision import Supervision
-from support.waiting import until
 
 OLD, NEW = ServerSpec("/models/old"), ServerSpec("/models/new")
 

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from kit.asked_servers import Asking
+from kit.paths import ROOT
+from kit.waiting import until
 from rnnserve.client import Client
-from support.asked_servers import Asking
-from support.waiting import until
 
 from .three_nodes import machines, why_not
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_not()), reason=why_not() or "there are three machines")]
 
-REPOSITORY = Path(__file__).parents[2] / "load/rnnserve/load/demo_models"
+REPOSITORY = ROOT / "load/rnnserve/load/demo_models"
 MODEL, BITS = "odd_ones", [[1, 0, 1, 1]]
 PATIENCE = 120.0
 """Seconds that Ray may take to notice a loss, and to place a server anew, on two cores."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.waiting import PATIENCE, until
+from kit.waiting import PATIENCE, until
 
 __all__ = ["Machines", "machines", "why_not"]
 

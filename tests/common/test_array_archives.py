@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from kit.bad_versions import bomb
 from rnnserve.common.array_archives import MOST_ADDED_BYTES, read_arrays
-from support.bad_versions import bomb
 
 ARRAYS = {
     "plain": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from kit import guarded_tasks
+from kit.running_processes import is_running
 from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
-from support import guarded_tasks
-from support.running_processes import is_running
 
 PATIENCE = 60.0
 

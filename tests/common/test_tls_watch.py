@@ -8,12 +8,12 @@ import time
 import pytest
 import trustme
 
+from kit.logged import logged
+from kit.rotated_files import WAYS, RotatedFiles
+from kit.waiting import until
 from rnnserve.common.kept_identity import KeptIdentity, first_identity, use_kept_identity, used_kept_identity
 from rnnserve.common.tls_identity import IdentityError, read_identity
 from rnnserve.common.tls_watch import TlsWatch
-from support.logged import logged
-from support.rotated_files import WAYS, RotatedFiles
-from support.waiting import until
 
 DAY = 86400.0
 

@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
+from kit.narrowed import closed
 from rnnserve.common.unblocked_output import UnblockedStream
-from support.narrowed import closed
 
 PATIENCE = 20.0
 PIPE_BYTES = 4096

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from deploy.check import DEPLOY
+from kit.waiting import PATIENCE
 from rnnserve.client.commands import health
 from rnnserve.server.commands import serve
-from support.waiting import PATIENCE
 
 FILE = DEPLOY / "Containerfile"
 HADOLINT = Path(sys.executable).parent / "hadolint"

@@ -8,13 +8,11 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from deploy import dist
-
-ROOT = Path(__file__).parents[2]
+from kit.paths import ROOT
 
 
 def archive(path, names, texts=None):

@@ -13,13 +13,14 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.asked_servers import MODEL, WALK, kill_drain_and_bring_back, requests_at, started_servers
+from kit.inference_requests import arrays, request
+from kit.paths import ROOT
+from kit.waiting import PATIENCE, until
 from rnnserve.client import Client, ClientError
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from support.asked_servers import MODEL, WALK, kill_drain_and_bring_back, requests_at, started_servers
-from support.inference_requests import arrays, request
-from support.waiting import PATIENCE, until
 
-CONFIGURATION = Path(__file__).parents[2] / "deploy/envoy/envoy.yaml"
+CONFIGURATION = ROOT / "deploy/envoy/envoy.yaml"
 ENVOY = Path(sys.executable).parent / "envoy"
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from support.asked_servers import MODEL
-from support.confined import NONE_MAY
-from support.waiting import PATIENCE, until
+from kit.asked_servers import MODEL
+from kit.confined import NONE_MAY
+from kit.paths import ROOT
+from kit.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[2]
 KEPT = ROOT / ".image"
 TOOLS = ("buildah", "debootstrap", "podman", "runc")
 LIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=90000:90000"]

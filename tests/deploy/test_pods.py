@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from deploy.check import DEPLOY, build, folders
-from support.asked_servers import MODEL
-from support.confined import NONE_MAY, confined, need_namespaces
-from support.serve_options import configured
-from support.waiting import until
+from kit.asked_servers import MODEL
+from kit.confined import NONE_MAY, confined, need_namespaces
+from kit.serve_options import configured
+from kit.waiting import until
 
 BIN = Path(sys.executable).parent
 NAME = "a-name-of-its-own"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from support.waiting import PATIENCE
+from kit.paths import ROOT
+from kit.waiting import PATIENCE
 
-UNIT = Path(__file__).parents[2] / "deploy/systemd/rnnserve.service"
+UNIT = ROOT / "deploy/systemd/rnnserve.service"
 RNNSERVE = Path(sys.executable).parent / "rnnserve"
 PLACE = "/opt/rnnserve/bin/rnnserve"
 """The command, as the unit has it."""

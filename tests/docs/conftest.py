@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from support.serving import serve_in_process
+from kit.serving import serve_in_process
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from kit.page_sessions import blocks, without_blocks
+from kit.paths import ROOT
 from rnnserve.cli import main
 from rnnserve.cli.parser import CommandParser
-from support.page_sessions import blocks, without_blocks
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

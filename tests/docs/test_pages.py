@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 import pytest
 
-from support.certificates import write_certificates
-from support.held_ports import held_port
-from support.page_sessions import Block, Command, File, PageSession, blocks, steps
+from kit.certificates import write_certificates
+from kit.held_ports import held_port
+from kit.page_sessions import Block, Command, File, PageSession, blocks, steps
+from kit.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = {
     str(path.relative_to(ROOT).with_suffix("")): path.read_text()
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))

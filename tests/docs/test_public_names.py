@@ -2,11 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from kit.paths import ROOT
+
 AREAS = ("cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "web")
 MODULES_FOR_USERS = {
     "rnnserve.server.testing",  # not in `rnnserve.server`, since only tests need it

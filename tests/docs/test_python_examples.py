@@ -15,7 +15,8 @@ import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
-ROOT = Path(__file__).parents[2]
+from kit.paths import ROOT
+
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 ADDRESS = "127.0.0.1:8001"  # where the documentation's server listens
 GOES_ON = "# goes on from the block above"

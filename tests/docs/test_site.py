@@ -10,10 +10,10 @@ from pathlib import Path
 import grpc
 import pytest
 
+from kit.paths import ROOT
 from rnnserve.protos import health_pb2, inference_pb2, manifest_pb2
 from rnnserve.protos import inference_pb2_grpc as rpc
 
-ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "tools"))
 build_site, write_reference, errors_reference, proto_reference, limits_reference = (
     importlib.import_module(name)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from kit.delicate_modules import DELICATE, Delicate
+from kit.inference_requests import arrays, request
 from rnnserve.export import Publication, publish
 from rnnserve.export.errors import ExportError
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.testing import serve
-from support.delicate_modules import DELICATE, Delicate
-from support.inference_requests import arrays, request
 
 CLOSE = 1e-4
 """Largest difference from eager, relative to values above 1, where eager's own rounding is small."""

@@ -10,17 +10,17 @@ import subprocess
 import sys
 import tarfile
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kit.paths import ROOT, TESTS
+from kit.waiting import PATIENCE
 from rnnserve.client import Client
 from rnnserve.client.releases import compare_releases
 from rnnserve.server import Server, Settings
-from support.waiting import PATIENCE
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = TESTS / "data"
 LAST = "0.1.0"
 MODEL = "direction_small"
 WALKS = [[(0, 0), (0, 1), (1, 1)], [(0, 0), (1, 0)]]
@@ -137,5 +137,5 @@ def test_what_it_does_not_understand_is_what_the_upgrade_notes_say(told):
     """It reads no metadata of this release: docs/upgrades.md has this case, and clients are updated first."""
     assert told["refused"] == "InternalError: Exception deserializing response!"
     assert "labels" not in told
-    notes = (Path(__file__).parents[2] / "docs" / "upgrades.md").read_text()
+    notes = (ROOT / "docs" / "upgrades.md").read_text()
     assert "Exception deserializing response!" in notes

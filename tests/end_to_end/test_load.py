@@ -2,9 +2,9 @@
 
 import json
 
+from kit.certificates import write_certificates
 from rnnserve.cli import main
 from rnnserve.server.testing import serve
-from support.certificates import write_certificates
 
 
 def test_a_server_with_tls_for_the_time_of_the_test(repository, tmp_path, capsys):

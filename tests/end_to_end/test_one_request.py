@@ -12,12 +12,12 @@ from typing import Any
 import grpc
 import pytest
 
+from kit.inference_requests import request
+from kit.sequence_requests import walk
+from kit.served_process import serve_repository
+from kit.waiting import until
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.protocol_words import REQUEST_ID
-from support.inference_requests import request
-from support.sequence_requests import walk
-from support.served_process import serve_repository
-from support.waiting import until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 MODEL = "direction_simple"

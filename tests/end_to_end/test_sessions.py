@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
+from kit.asked_servers import started_servers
 from rnnserve.client import AsyncClient, Client
-from support.asked_servers import started_servers
 
 MODEL = "direction_stacked"
 POINTS = np.random.default_rng(3).normal(size=(1000, 2)).astype(np.float32)

@@ -1,7 +1,7 @@
 """Three servers and a client that has them all: one is killed, one drained, one comes back, and no request fails."""
 
+from kit.asked_servers import MODEL, WALK, kill_drain_and_bring_back, started_servers
 from rnnserve.client import Client
-from support.asked_servers import MODEL, WALK, kill_drain_and_bring_back, started_servers
 
 
 def test_no_request_fails_while_servers_end_and_come(repository, tmp_path):

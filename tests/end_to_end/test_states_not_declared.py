@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from kit.stateless_modules import FEATURES, STREAM, WHOLE
 from rnnserve.client import Client, InvalidRequest
 from rnnserve.export import Floats, publish
 from rnnserve.server.testing import serve
-from support.stateless_modules import FEATURES, STREAM, WHOLE
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from kit.serving import RNNSERVE, serve_in_process
+from kit.triton_peer import classify_with_tritonclient
 from rnnserve.cli import main
 from rnnserve.client import Client
 from rnnserve.models import ARCHITECTURES, LABELS, generate_walks, load_checkpoint, pad
-from support.serving import RNNSERVE, serve_in_process
-from support.triton_peer import classify_with_tritonclient
 
 
 @pytest.fixture(scope="module")

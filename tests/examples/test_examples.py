@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from kit.paths import ROOT, TESTS
 from rnnserve.cli import main
 
-FORKED = Path(__file__).parents[1] / "support" / "forked_programs.py"
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+FORKED = TESTS / "kit" / "forked_programs.py"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def test_examples_are_found():

@@ -3,11 +3,11 @@
 import re
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from kit.paths import ROOT
+
 ZOO = ROOT / "examples" / "zoo"
 FILES = sorted(path.stem for path in ZOO.glob("[a-z]*.py"))
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from kit.descriptions import describe_architecture
 from rnnserve.export import classifiers
 from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
 from rnnserve.export.tensor_shapes import axis_of, shape_of
 from rnnserve.models import LABELS, Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
-from support.descriptions import describe_architecture
 
 TORCH = {"FP32": torch.float32, "INT64": torch.int64}
 

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
+from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.export.commands.export import _names_in
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, read_version
 from rnnserve.protos.signing.signed_version import check_release, read_signed
 from rnnserve.protos.triton_config import CONFIG
-from support.signed_versions import make_key
 
 
 def test_a_published_version_verifies(exported, capsys):

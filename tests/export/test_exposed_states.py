@@ -7,6 +7,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from kit.cut_graphs import FEATURES, CutGraph
 from rnnserve.export import Floats, publish
 from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.errors import ExportError
@@ -19,7 +20,6 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, PARTS, SCRIPT, read_version
 from rnnserve.protos.golden import load_cases
 from rnnserve.protos.triton_config import read_config
-from support.cut_graphs import FEATURES, CutGraph
 
 TURNED = ("Transpose", "x", "t", {"perm": [1, 0, 2]})
 BACK = ("Transpose", "steps", "y", {"perm": [1, 0, 2]})

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
+from kit.failing_writes import FailingWrites, everything
 from rnnserve.export.errors import PublishingFailed
 from rnnserve.export.publishing import publish_version
 from rnnserve.protos.triton_config import CONFIG
-from support.failing_writes import FailingWrites, everything
 
 FILES = {"model.onnx": b"graph", "manifest.json": b"{}"}
 OLDER = {"model.onnx": b"older graph", "manifest.json": b"{1}"}

@@ -1,18 +1,18 @@
 """A version that an earlier rnnserve published, in manifests' first format: it is read, served and verified as ever."""
 
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kit.paths import TESTS
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT, read_version
 from rnnserve.protos.golden import load_cases
 from rnnserve.server.repository.load_version import load_model
 
-ARCHIVE = Path(__file__).parents[1] / "data" / "format_1" / "direction_small.tar.xz"
+ARCHIVE = TESTS / "data" / "format_1" / "direction_small.tar.xz"
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from kit.descriptions import describe_architecture, describe_classifier
+from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
@@ -12,8 +14,6 @@ from rnnserve.export.parity.tolerances import replay_limits
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos.golden import dump_cases, replay
-from support.descriptions import describe_architecture, describe_classifier
-from support.own_modules import PUBLICATIONS, own_module
 
 EXTREMES_OF_FLOATS = [("random", 2, 16)] * 9
 """Zeros, constants, level rows, silence, tiny, loud and louder values, ties, states."""

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from kit.served_modules import Served, nasty, publication_of
 from rnnserve.client import Client
 from rnnserve.export import Floats, UnsupportedModule, export_onnx, publish
 from rnnserve.export.held_modules import held_modules, held_objects
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.server.testing import serve
-from support.served_modules import Served, nasty, publication_of
 
 ROWS = ({0: "batch", 1: "sequence"},)
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from kit.interface_modules import ARGUMENTS, PACKED
 from rnnserve.client import Client
 from rnnserve.export import publish
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.server.testing import serve
-from support.interface_modules import ARGUMENTS, PACKED
 
 NAMES = (
     *("mask", "mask_of_padding", "padded_ids", "relative", "constants", "dict", "highway"),

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from kit.served_modules import publication_of
 from rnnserve.export import publish
 from rnnserve.export.parity import OnnxRunner
-from support.served_modules import publication_of
 
 
 class Named(nn.Module):

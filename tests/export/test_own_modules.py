@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 
+from kit.own_modules import PUBLICATIONS, DoubleRecurrent, own_module
 from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments
 from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
@@ -13,7 +14,6 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT, read_version
 from rnnserve.protos.golden import load_cases
 from rnnserve.protos.triton_config import read_config
-from support.own_modules import PUBLICATIONS, DoubleRecurrent, own_module
 
 PADDED, JOINED, ALONE = manifest_pb2.BATCHING_PADDED, manifest_pb2.BATCHING_JOINED, manifest_pb2.BATCHING_ALONE
 

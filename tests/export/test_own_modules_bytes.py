@@ -3,15 +3,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from kit.machine_words import machine_words
+from kit.own_modules import PUBLICATIONS, own_module
+from kit.paths import TESTS
 from rnnserve.export.pipeline import publish
-from support.machine_words import machine_words
-from support.own_modules import PUBLICATIONS, own_module
 
-TESTS = str(Path(__file__).parents[1])
+FOLDER = str(TESTS)
 NAMES = ["tagger", "forecaster", "alarm", "single_inside"]
 
 PUBLISH = """
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 import torch
 from rnnserve.export.pipeline import publish
-from support.own_modules import PUBLICATIONS, own_module
+from kit.own_modules import PUBLICATIONS, own_module
 torch.set_num_threads(3)
 torch.manual_seed(99)
 for name in sys.argv[2:]:
@@ -37,7 +37,7 @@ def elsewhere(tmp_path_factory):
         "PYTHONHASHSEED": "5",
         "HOME": str(folder),
         "TZ": "Asia/Tokyo",
-        "PYTHONPATH": TESTS,
+        "PYTHONPATH": FOLDER,
     }
     command = [sys.executable, "-c", PUBLISH, str(folder / "there"), *reversed(NAMES)]
     subprocess.run(command, check=True, cwd=folder, env=environment)
@@ -50,7 +50,7 @@ def test_another_process_gives_the_same_bytes(elsewhere, tmp_path, name):
     here = publish(describe(own_module(kind)), repository=tmp_path / "here", progress=False).published.folder
     there = elsewhere / "there" / name / "1"
     assert sorted(path.name for path in there.iterdir()) == sorted(path.name for path in here.iterdir())
-    secrets = machine_words(tmp_path, elsewhere, TESTS)
+    secrets = machine_words(tmp_path, elsewhere, FOLDER)
     for path in here.iterdir():
         data = path.read_bytes()
         assert (there / path.name).read_bytes() == data, f"{path.name} differs"

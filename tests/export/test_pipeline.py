@@ -20,6 +20,8 @@ import onnxruntime
 import pytest
 import torch
 
+from kit.descriptions import describe_classifier
+from kit.machine_words import machine_words
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import export_checkpoint
 from rnnserve.export.golden_cases import make_cases
@@ -34,8 +36,6 @@ from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, Arti
 from rnnserve.protos.golden import dump_cases, load_cases, replay
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server.repository.load_version import load_model
-from support.descriptions import describe_classifier
-from support.machine_words import machine_words
 
 FILES = [GOLDEN, MANIFEST, MODEL, SCRIPT, SCAN]
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from kit.descriptions import tensors_described
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.rounding import Moved, Rounding
-from support.descriptions import tensors_described
 
 MODEL = tensors_described(
     {"x": Floats("batch", "sequence"), "lengths": Lengths()},

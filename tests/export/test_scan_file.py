@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Lengths, Publication, publish, scan_file
 from rnnserve.export.commands.export import _lines
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity.proof import Proof
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, SCAN, read_version
-from support.own_modules import PUBLICATIONS, own_module
 
 
 class Last(nn.Module):

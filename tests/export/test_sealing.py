@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
+from kit.signed_versions import make_key
 from rnnserve.export.errors import ExportError
 from rnnserve.export.publishing import publish_version
 from rnnserve.export.sealing import seal_with
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE, read_signed
-from support.signed_versions import make_key
 
 CONFIG_TEXT = 'name: "model"\n'
 

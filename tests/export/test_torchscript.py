@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch import nn
 
+from kit.machine_words import machine_words
 from rnnserve.export import UnsupportedModule, script, script_bytes, torchscript
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.tensor_checks import check_script
 from rnnserve.protos import manifest_pb2
-from support.machine_words import machine_words
 
 
 class Stack(nn.Module):

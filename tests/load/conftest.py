@@ -11,6 +11,8 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.fakes import serving
+from kit.forked_generators import forked_context
 from rnnserve.cli import main
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.load import generator_processes
@@ -25,8 +27,6 @@ from rnnserve.load.size_distribution import parse_size_distribution
 from rnnserve.load.workload import WorkloadSpec
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
-from support.fakes import serving
-from support.forked_generators import forked_context
 
 WALK_LABELS = ("counter-clockwise", "clockwise")
 

@@ -2,14 +2,12 @@
 
 import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from kit.paths import ROOT
 from rnnserve.load.commands import demo
-
-ROOT = Path(__file__).parents[2]
 
 
 def source():

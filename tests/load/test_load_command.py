@@ -5,11 +5,11 @@ import json
 import grpc
 import pytest
 
+from kit.certificates import write_certificates
+from kit.failing_writes import FailingWrites, everything
+from kit.fakes import serving
 from rnnserve.cli import main
 from rnnserve.protos import inference_pb2 as pb
-from support.certificates import write_certificates
-from support.failing_writes import FailingWrites, everything
-from support.fakes import serving
 
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.fakes import FakeModel, FakeModels, serving
+from kit.fakes import FakeModel, FakeModels, serving
 
 QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
 

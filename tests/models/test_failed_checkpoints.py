@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
+from kit.failing_writes import FailingWrites, everything
 from rnnserve.models.errors import CheckpointError
 from rnnserve.models.folder_replacement import replace_folder
-from support.failing_writes import FailingWrites, everything
 
 ERRORS = {"full": None, "once": OSError(errno.EIO, "Input/output error"), "interrupted": KeyboardInterrupt()}
 

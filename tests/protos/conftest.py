@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.running_means import a_case
+from kit.running_means import a_case
 
 
 @pytest.fixture

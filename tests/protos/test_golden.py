@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from kit.running_means import a_case
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import KINDS, Case, dump_cases, load_cases
-from support.running_means import a_case
 
 
 def test_dumped_cases_are_loaded_as_they_were(cases):

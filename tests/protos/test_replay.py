@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from kit.running_means import LIMITS, rounded
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.golden import Case, replay
-from support.running_means import LIMITS, rounded
 
 
 def test_another_rounding_passes(cases):

@@ -6,11 +6,11 @@ from typing import Any
 import grpc
 import pytest
 
+from kit.loaded import load_repository
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.load_version import load_model
-from support.loaded import load_repository
 
 # torch and onnx are imported in the fixtures that need them, so that other tests do not wait for them.
 
@@ -44,7 +44,7 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory):
     """A repository with the examples of models of any tensors."""
-    from support.examples import publish_examples
+    from kit.examples import publish_examples
 
     root = tmp_path_factory.mktemp("zoo")
     publish_examples(root)

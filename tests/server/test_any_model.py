@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
+from kit.example_models import Arrays
+from kit.examples import EXAMPLES
+from kit.inference_requests import arrays, request
+from kit.served_here import asking
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
-from support.example_models import Arrays
-from support.examples import EXAMPLES
-from support.inference_requests import arrays, request
-from support.served_here import asking
 
 
 @pytest.fixture(scope="module", params=["lane", "public"])

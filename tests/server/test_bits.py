@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kit.checked_requests import checked_request
+from kit.inference_requests import request
 from rnnserve.server.boundary.checked_request import CheckedRequest
-from support.checked_requests import checked_request
-from support.inference_requests import request
 
 NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fuzzing.differential import Tally, compare, compare_streams
-from fuzzing.served_models import CLASSIFIERS, publish_models
-from fuzzing.traffic import Traffic, valid_requests, valid_steps
-from fuzzing.whole_reading import serve_reading_whole
+from campaigns.fuzzing.differential import Tally, compare, compare_streams
+from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models
+from campaigns.fuzzing.traffic import Traffic, valid_requests, valid_steps
+from campaigns.fuzzing.whole_reading import serve_reading_whole
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.lane import prefixes, same_prefix, varying_fields

@@ -6,6 +6,10 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from kit.cut_graphs import FEATURES, CutGraph
+from kit.inference_requests import request
+from kit.sequence_requests import PATIENCE, in_parts, raw, step
+from kit.served_here import asking
 from rnnserve.client import Client
 from rnnserve.client.errors import DeadlineExceeded, FailedPrecondition, InvalidRequest
 from rnnserve.export.adoption import Roles, adopt
@@ -13,10 +17,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.artifact import PARTS, read_version
 from rnnserve.server import Settings
 from rnnserve.server.testing import serve
-from support.cut_graphs import FEATURES, CutGraph
-from support.inference_requests import request
-from support.sequence_requests import PATIENCE, in_parts, raw, step
-from support.served_here import asking
 
 MODEL, BACKWARD = "found", "backward"
 

@@ -8,13 +8,13 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import arrays, request
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.artifact import MODEL, read_version
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository.graph_choice import NATIVE, SCANNED
-from support.inference_requests import arrays, request
 
 NAME, BOTH_WAYS = "direction_stacked", "direction_bidirectional"
 

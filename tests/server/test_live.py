@@ -10,16 +10,16 @@ import weakref
 import grpc
 import pytest
 
+from kit.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
+from kit.served_here import serving
+from kit.waiting import until
+from kit.workers import new_channel
+from kit.workers import serving as workers_of
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import app
 from rnnserve.server.repository import draft
 from rnnserve.server.repository.live import LiveRepository
-from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
-from support.served_here import serving
-from support.waiting import until
-from support.workers import new_channel
-from support.workers import serving as workers_of
 
 
 @pytest.fixture

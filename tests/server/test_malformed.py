@@ -10,8 +10,8 @@ from concurrent import futures
 import grpc
 import numpy as np
 
-from support.inference_requests import arrays, request
-from support.malformed import Malformed, malformed
+from kit.inference_requests import arrays, request
+from kit.malformed import Malformed, malformed
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from kit.stateful_service import stateful_service
 from rnnserve.cli.inspection.text_report import text_report
 from rnnserve.cli.inspection.version_record import read_record
 from rnnserve.export import Floats, StateTree, publish
-from support.stateful_service import stateful_service
 
 X = Floats("batch", "sequence", 3)
 

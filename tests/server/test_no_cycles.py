@@ -1,16 +1,16 @@
 """No request leaves a cycle, nor anything else, when it has been answered: each kind of call, on both transports.
 
-Each kind (`support.kinds_of_calls`) is tried after requests that make what stays: prefixes, schedulers, threads.
+Each kind (`kit.kinds_of_calls`) is tried after requests that make what stays: prefixes, schedulers, threads.
 """
 
 import grpc
 import pytest
 
+from kit import left_behind
+from kit.kinds_of_calls import KINDS, Client, small_middle_and_large
+from kit.left_behind import NothingLeft
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import QueueFull
-from support import left_behind
-from support.kinds_of_calls import KINDS, Client, small_middle_and_large
-from support.left_behind import NothingLeft
 
 
 @pytest.fixture(scope="module", params=["lane", "public"])

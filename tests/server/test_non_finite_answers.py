@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from kit.inference_requests import arrays, request
+from kit.served_here import asking
 from rnnserve.export import Floats, Lengths, publish
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Server, Settings
-from support.inference_requests import arrays, request
-from support.served_here import asking
 
 
 class Spectrogram(nn.Module):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from kit.artifacts import build_model, publish_model, tensor
+from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from support.artifacts import build_model, publish_model, tensor
-from support.inference_requests import arrays, request
 
 TOKENS = 10
 TABLE = np.random.default_rng(2).normal(size=(TOKENS, 3)).astype(np.float32)  # (tokens, classes)

@@ -8,15 +8,15 @@ import signal
 import grpc
 import pytest
 
+from kit.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
+from kit.served_here import asking, serving
+from kit.waiting import PATIENCE, until
+from kit.workers import serving as workers_of
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import app
 from rnnserve.server.errors import LoadFailed, StartError
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import Repository
-from support.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
-from support.served_here import asking, serving
-from support.waiting import PATIENCE, until
-from support.workers import serving as workers_of
 
 NAME = "speed-by-hour"
 """What it is served under: no folder and no config.pbtxt has this name."""

@@ -6,9 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from support.held_runs import hold_runs
-from support.inference_requests import request
-from support.served_here import asking
+from kit.held_runs import hold_runs
+from kit.inference_requests import request
+from kit.served_here import asking
 
 MODELS = ["direction_simple", "direction_stacked"]
 MAX_QUEUE, SENT = 8, 20

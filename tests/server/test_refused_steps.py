@@ -3,10 +3,10 @@
 import grpc
 import pytest
 
+from kit.sequence_requests import Stream, raw, refusal, step, walk
+from kit.served_here import asking
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import TooMuchHeld
-from support.sequence_requests import Stream, raw, refusal, step, walk
-from support.served_here import asking
 
 PARTS = [walk(3, seed=1), walk(4, seed=2)]
 TOO_MUCH = walk(4000, seed=3)

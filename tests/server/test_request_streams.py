@@ -7,11 +7,8 @@ import grpc
 import numpy as np
 import pytest
 
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
-from rnnserve.server.lane import connection_streams, streams
-from support.inference_requests import request
-from support.sequence_requests import (
+from kit.inference_requests import request
+from kit.sequence_requests import (
     PATIENCE,
     SIMPLE,
     Stream,
@@ -24,8 +21,11 @@ from support.sequence_requests import (
     stream_of,
     walk,
 )
-from support.served_here import asking
-from support.waiting import until
+from kit.served_here import asking
+from kit.waiting import until
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
+from rnnserve.server.lane import connection_streams, streams
 
 
 def test_requests_without_a_sequence_on_a_stream_are_answered_like_calls(stub):

@@ -7,10 +7,10 @@ from concurrent import futures
 import grpc
 import pytest
 
+from kit.inference_requests import request
+from kit.sequence_requests import SIMPLE, Calls, Stream, eventually, raw, refusal, step, walk
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from support.inference_requests import request
-from support.sequence_requests import SIMPLE, Calls, Stream, eventually, raw, refusal, step, walk
 
 OWN = [("grpc.use_local_subchannel_pool", 1)]
 

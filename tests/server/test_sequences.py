@@ -8,11 +8,8 @@ import grpc
 import numpy as np
 import pytest
 
-from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
-from support.inference_requests import request
-from support.sequence_requests import (
+from kit.inference_requests import request
+from kit.sequence_requests import (
     PATIENCE,
     SIMPLE,
     Stream,
@@ -24,7 +21,10 @@ from support.sequence_requests import (
     stream_of,
     walk,
 )
-from support.served_here import asking
+from kit.served_here import asking
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server import Server, Settings
 
 STACKED, BIDIRECTIONAL = "direction_stacked", "direction_bidirectional"
 

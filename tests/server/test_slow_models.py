@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from kit.held_runs import hold_runs
+from kit.inference_requests import request
+from kit.served_here import serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.cost import Cost
-from support.held_runs import hold_runs
-from support.inference_requests import request
-from support.served_here import serving
 
 PATIENCE = 20.0
 SLOW, FAST = "direction_stacked", "direction_simple"

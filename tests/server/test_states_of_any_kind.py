@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from kit.stateful_service import stateful_service
 from rnnserve.cli.inspection.json_report import json_report
 from rnnserve.cli.inspection.text_report import text_report
 from rnnserve.cli.inspection.version_record import read_record
@@ -16,7 +17,6 @@ from rnnserve.export import Flags, Floats, Integers, publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos.artifact import DEFAULTS, read_version
 from rnnserve.protos.recorded_defaults import load_defaults
-from support.stateful_service import stateful_service
 
 WINDOW, POSITIONS = 4, 40
 

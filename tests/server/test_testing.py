@@ -4,11 +4,11 @@ import socket
 
 import pytest
 
+from kit.waiting import PATIENCE
 from rnnserve.client import Client, InvalidRequest
 from rnnserve.server import Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.testing import serve
-from support.waiting import PATIENCE
 
 WALK = [(-1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)]
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from kit.artifacts import build_model, publish_model
+from kit.example_models import JOINED
+from kit.examples import EXAMPLES
+from kit.loaded import load_repository
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import manifest_pb2
 from rnnserve.server import Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.protocol.service import Service
-from support.artifacts import build_model, publish_model
-from support.example_models import JOINED
-from support.examples import EXAMPLES
-from support.loaded import load_repository
 
 
 @pytest.fixture(scope="module")

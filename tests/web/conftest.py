@@ -2,8 +2,8 @@
 
 import pytest
 
+from kit.served_process import serve_repository
 from rnnserve.web.app import large_bodies
-from support.served_process import serve_repository
 
 OPTIONS = ("--http-port", "0", "--provider", "cpu", "--model-control", "explicit", "--load-model", "*")
 

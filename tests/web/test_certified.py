@@ -10,15 +10,15 @@ import subprocess
 import numpy as np
 import pytest
 
+from kit.certificates import write_certificates
+from kit.client_certificates import ClientAuthority, role_row
+from kit.http_ways import BODIES, BODY, SIMPLE, WAYS
+from kit.served_process import serve_repository
+from kit.serving import RNNSERVE
+from kit.waiting import PATIENCE, until
 from rnnserve.cli import main
 from rnnserve.client import Client, PermissionDenied, Unauthenticated
 from rnnserve.protos.access_table import ROUTES, Need
-from support.certificates import write_certificates
-from support.client_certificates import ClientAuthority, role_row
-from support.http_ways import BODIES, BODY, SIMPLE, WAYS
-from support.served_process import serve_repository
-from support.serving import RNNSERVE
-from support.waiting import PATIENCE, until
 
 INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 KINDS = ("infer", "metrics", "admin")

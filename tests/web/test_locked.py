@@ -13,6 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kit.http_ways import BODIES, BODY, SIMPLE, WAYS
+from kit.locked_fronts import LockedFront
+from kit.served_process import serve_repository
+from kit.serving import RNNSERVE
+from kit.tokens import add_limited, tokens_in
+from kit.waiting import PATIENCE, until
 from rnnserve.cli import main
 from rnnserve.client import (
     AsyncClient,
@@ -24,12 +30,6 @@ from rnnserve.client import (
 )
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.server.access.token_writing import add_token, revoke_token
-from support.http_ways import BODIES, BODY, SIMPLE, WAYS
-from support.locked_fronts import LockedFront
-from support.served_process import serve_repository
-from support.serving import RNNSERVE
-from support.tokens import add_limited, tokens_in
-from support.waiting import PATIENCE, until
 
 INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 

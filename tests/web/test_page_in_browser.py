@@ -16,14 +16,14 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.fronts import FakeUpstream, metadata_of, running_front
+from kit.served_process import serve_repository
+from kit.tokens import tokens_in
+from kit.waiting import until
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, metadata_of, running_front
-from support.served_process import serve_repository
-from support.tokens import tokens_in
-from support.waiting import until
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")

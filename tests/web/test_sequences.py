@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.served_process import serve_repository
-from support.waiting import PATIENCE, until
+from kit.served_process import serve_repository
+from kit.waiting import PATIENCE, until
 
 SIMPLE = "direction_simple"
 WALK = np.random.default_rng(0).normal(size=(1, 6, 2)).astype("f4")

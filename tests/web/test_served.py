@@ -13,9 +13,9 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+from kit.waiting import until
 from rnnserve.cli import main
 from rnnserve.client import Client
-from support.waiting import until
 
 SIMPLE = "direction_simple"
 WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")

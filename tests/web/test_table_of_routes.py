@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from support.served_process import serve_repository
-from support.waiting import PATIENCE, until
+from kit.served_process import serve_repository
+from kit.waiting import PATIENCE, until
 
 SIMPLE = "direction_simple"
 M, V = f"/v2/models/{SIMPLE}", f"/v2/models/{SIMPLE}/versions/1"

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kit.http_ways import BODY, SIMPLE
+from kit.locked_fronts import LockedFront
+from kit.served_process import serve_repository
+from kit.tokens import add_limited, tokens_in
+from kit.waiting import PATIENCE, until
 from rnnserve.client import (
     Client,
     ResourceExhausted,
     Unauthenticated,
 )
-from support.http_ways import BODY, SIMPLE
-from support.locked_fronts import LockedFront
-from support.served_process import serve_repository
-from support.tokens import add_limited, tokens_in
-from support.waiting import PATIENCE, until
 
 INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 

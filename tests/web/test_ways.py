@@ -12,6 +12,8 @@ import struct
 import grpc
 import pytest
 
+from kit.fronts import LONGEST, FakeUpstream, exchange, rest_of, running_front
+from kit.waiting import until
 from rnnserve.common import request_lines
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
@@ -20,8 +22,6 @@ from rnnserve.web.app.application import FrontLimits
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.upstream.exchange_stream import NotTaken
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import LONGEST, FakeUpstream, exchange, rest_of, running_front
-from support.waiting import until
 
 TENSOR = {"name": "input", "datatype": "FP32", "shape": [1, 2, 2], "data": [[[1, 2], [3, 4.5]]]}
 WHOLE = {"inputs": [TENSOR], "outputs": [{"name": "y"}]}

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu.closeness import needed_by_batches, needed_by_cases
+from kit.descriptions import describe_architecture
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, input_batches
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.models import Architecture
 from rnnserve.protos.golden import Case
-from support.descriptions import describe_architecture
 
 ULP = 2.0**-23
 

@@ -1,12 +1,12 @@
-"""A server with the models of `support.session_models`, and both clients of it."""
+"""A server with the models of `kit.session_models`, and both clients of it."""
 
 import asyncio
 
 import pytest
 
+from kit.fakes import serving
+from kit.session_models import MODELS, Awaited, FailingModels
 from rnnserve.client import AsyncClient, Client
-from support.fakes import serving
-from support.session_models import MODELS, Awaited, FailingModels
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from concurrent import futures
 import grpc
 import pytest
 
+from kit.fakes import serving
+from kit.held_ports import held_port
+from kit.session_models import MODELS, FailingModels
+from kit.waiting import PATIENCE
 from rnnserve.client import Client, ClientError, DeadlineExceeded, FailedPrecondition, InvalidRequest, Unavailable
 from rnnserve.client.repeated_calls import _pauses
 from rnnserve.protos import inference_pb2_grpc as rpc
-from support.fakes import serving
-from support.held_ports import held_port
-from support.session_models import MODELS, FailingModels
-from support.waiting import PATIENCE
 
 UNAVAILABLE, CANCELLED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.descriptions import tensors_described
 from rnnserve.export.adoption.expected_results import expected_cases
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.parity.onnx_truth import OnnxTruth
-from support.descriptions import tensors_described
 
 DESCRIBED = {"x": Floats("sequence", "batch", 2), "lengths": Lengths()}
 OUTPUTS = {"y": Floats("sequence", "batch", 2), "tags": Integers("batch", high=9)}

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from kit.foreign_files import value
 from rnnserve.export import ExportError
 from rnnserve.export.adoption.file_comparison import QUANTISED, check_rows
 from rnnserve.export.adoption.open_axes import open_input
 from rnnserve.export.adoption.roles import Roles
-from support.foreign_files import value
 
 
 @pytest.fixture

@@ -4,12 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from rnnserve.cli import main
-from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.parity import OnnxRunner
-from rnnserve.protos import manifest_pb2
-from support.foreign_files import (
+from kit.foreign_files import (
     cached,
     chunks,
     ending_early,
@@ -22,6 +17,11 @@ from support.foreign_files import (
     strided,
     unbatched,
 )
+from rnnserve.cli import main
+from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.protos import manifest_pb2
 
 ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kit.bad_versions import ABORTING, ENDLESS, SAMPLE, TWICE
 from rnnserve.cli import main
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
-from support.bad_versions import ABORTING, ENDLESS, SAMPLE, TWICE
 
 SAID = {
     "aborting": (ABORTING, r"onnxruntime ended the process that ran the model, with SIG(ABRT|SEGV)"),

@@ -8,6 +8,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from kit.adopted_files import SIZES, Mean, mean, with_lengths, words
+from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.adoption.sample_file import Sample, read_samples
@@ -17,8 +19,6 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.golden import load_cases, replay
 from rnnserve.protos.signing.signed_version import read_signed_in_place
-from support.adopted_files import SIZES, Mean, mean, with_lengths, words
-from support.signed_versions import make_key
 
 
 def test_roles_are_found(tmp_path):

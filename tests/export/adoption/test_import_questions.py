@@ -5,11 +5,11 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from kit.adopted_files import SIZES, mean, one_node, with_lengths
 from rnnserve.cli import main
 from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.adoption.sample_file import Sample
 from rnnserve.export.errors import WrongArguments
-from support.adopted_files import SIZES, mean, one_node, with_lengths
 
 ASKED = {
     "a frozen batch": (

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.descriptions import tensors_described
 from rnnserve.export.adoption.adoption import _zeros
 from rnnserve.export.description.input_descriptions import Floats, Lengths
 from rnnserve.export.parity.onnx_truth import OnnxTruth
-from support.descriptions import tensors_described
 
 
 def zeros(run, *, inputs=None, sizes=None):

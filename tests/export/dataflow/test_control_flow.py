@@ -3,9 +3,9 @@
 import pytest
 from onnx import TensorProto, helper
 
+from kit.operator_verdicts import WHOLE, described, model_of, verdicts
+from kit.proven_graphs import INPUTS
 from rnnserve.export.dataflow import Property, Verdict, decide
-from support.operator_verdicts import WHOLE, described, model_of, verdicts
-from support.proven_graphs import INPUTS
 
 
 def branch(operator, name):

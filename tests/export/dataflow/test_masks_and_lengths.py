@@ -3,7 +3,7 @@
 import pytest
 from onnx import TensorProto
 
-from support.operator_verdicts import ROW, WHOLE, verdicts
+from kit.operator_verdicts import ROW, WHOLE, verdicts
 
 MASK = [
     ("Shape", "x", "steps", {"start": 1, "end": 2}),

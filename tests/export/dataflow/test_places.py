@@ -3,7 +3,7 @@
 import pytest
 from onnx import TensorProto
 
-from support.operator_verdicts import BATCH, ROW, WHOLE, verdicts
+from kit.operator_verdicts import BATCH, ROW, WHOLE, verdicts
 
 ROWS_NUMBERED = [
     ("Shape", "x", "rows", {"start": 0, "end": 1}),

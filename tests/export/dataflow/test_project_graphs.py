@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from kit.project_graphs import NAMES, project_graphs
 from rnnserve.export.dataflow import Property, Verdict, decide, worst
 from rnnserve.export.dataflow.graph_walk import GraphWalk
 from rnnserve.export.dataflow.tracks import Track
 from rnnserve.export.dataflow.verdicts import described_inputs
-from support.project_graphs import NAMES, project_graphs
 
 FAR = 2**31 - 1
 

@@ -5,7 +5,7 @@ import collections
 import onnxruntime
 import pytest
 
-from support.proven_graphs import try_graph
+from kit.proven_graphs import try_graph
 
 onnxruntime.set_default_logger_severity(4)  # most graphs do not run at all sizes
 

@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
+from kit.operator_verdicts import BATCH, ROW, SEQUENCE, WHOLE, described, model_of, verdicts
+from kit.proven_graphs import violations
 from rnnserve.export.dataflow import Property
-from support.operator_verdicts import BATCH, ROW, SEQUENCE, WHOLE, described, model_of, verdicts
-from support.proven_graphs import violations
 
 STEPS = [BATCH, SEQUENCE]
 STEPS_LAST = ("Transpose", "x", "t", {"perm": [0, 2, 1]})

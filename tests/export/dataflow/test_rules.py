@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from kit.operator_verdicts import ROW, WHOLE, verdicts
+from kit.proven_graphs import INPUTS
 from rnnserve.export.dataflow import Property, decide, worst
 from rnnserve.protos import manifest_pb2
-from support.operator_verdicts import ROW, WHOLE, verdicts
-from support.proven_graphs import INPUTS
 
 # For each: rows, padding, causality: + proven, - refuted, ? not decided.
 CASES = {

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, UnsupportedModule, WrongArguments
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.description.input_descriptions import InputDescription
-from support.own_modules import PUBLICATIONS, own_module
 
 X = Floats("batch", "sequence", 2)
 

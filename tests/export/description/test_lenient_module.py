@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from kit.interface_modules import ARGUMENTS, PACKED, MeanOfTrimmed, Trimmed, X
 from rnnserve.export import Lengths, Publication, WrongArguments
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.description.lenient_module import LenientModule
-from support.interface_modules import ARGUMENTS, PACKED, MeanOfTrimmed, Trimmed, X
 
 LENGTHS = np.array([2, 3, 1])
 INPUTS = {"x": X, "lengths": Lengths()}

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from kit.interface_modules import ARGUMENTS, MaskedMean, PaddedIds, X
 from rnnserve.export import Flags, Floats, Integers, Lengths, Mask, Publication, WrongArguments
 from rnnserve.export.description.described_model import describe_model
-from support.interface_modules import ARGUMENTS, MaskedMean, PaddedIds, X
 
 LENGTHS = np.array([5, 2, 4])
 

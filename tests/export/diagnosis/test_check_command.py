@@ -1,11 +1,11 @@
 """`rnnserve check`: what it prints, and how it exits."""
 
-from rnnserve.cli import main
-from rnnserve.export.description.publication_targets import load_publications
-from support.checked_files import (
+from kit.checked_files import (
     exported,
     wrong_reset,
 )
+from rnnserve.cli import main
+from rnnserve.export.description.publication_targets import load_publications
 
 
 def test_the_command(tmp_path, capsys):

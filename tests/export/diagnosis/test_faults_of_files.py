@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.model_onnx import to_onnx
-from support.checked_files import (
+from kit.checked_files import (
     change_head,
     change_weights,
     checked,
@@ -19,6 +17,8 @@ from support.checked_files import (
     tagger,
     wrong_reset,
 )
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.model_onnx import to_onnx
 
 
 def make_batch_first(model):

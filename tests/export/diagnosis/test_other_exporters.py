@@ -4,8 +4,7 @@ import onnx
 import torch
 from torch import nn
 
-from rnnserve.export import Floats, Publication
-from support.checked_files import (
+from kit.checked_files import (
     SIZES,
     checked,
     drop_lengths,
@@ -13,6 +12,7 @@ from support.checked_files import (
     forecaster,
     tagger,
 )
+from rnnserve.export import Floats, Publication
 
 
 def test_a_fault_after_a_trace_that_sorts_rows(tmp_path):

@@ -3,13 +3,13 @@
 import onnx
 import pytest
 
-from rnnserve.export.diagnosis import CheckedFile, check_file
-from support.checked_files import (
+from kit.checked_files import (
     checked,
     exported,
     forecaster,
     tagger,
 )
+from rnnserve.export.diagnosis import CheckedFile, check_file
 
 
 def rename_inputs_of_nodes(model, names):

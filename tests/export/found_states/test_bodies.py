@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from kit.cut_graphs import FEATURES, CutGraph
 from rnnserve.protos import manifest_pb2
-from support.cut_graphs import FEATURES, CutGraph
 
 TURNED, BACK = ("Transpose", "x", "t", {"perm": [1, 0, 2]}), ("Transpose", "s", "y", {"perm": [1, 0, 2]})
 TRUE = ("Greater", "scalar_1 scalar_0", "true", {})

@@ -4,12 +4,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from kit.cut_graphs import FEATURES, CutGraph
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, PARTS, SCAN
-from support.cut_graphs import FEATURES, CutGraph
 
 TURNED = ("Transpose", "x", "t", {"perm": [1, 0, 2]})
 

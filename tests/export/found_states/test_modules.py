@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+import torch.nn.functional as F
 from torch import nn
 
 from rnnserve.export import Floats, Publication

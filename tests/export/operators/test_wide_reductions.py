@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from support.operator_grid import Family, Operator, try_family
-from support.operator_grid.values import ROWS
+from campaigns.operator_grid import Family, Operator, try_family
+from campaigns.operator_grid.values import ROWS
 
 _FINITE = ROWS[ROWS.isfinite().all(1)]
 _SCALES = torch.cat([_FINITE * scale for scale in (1e-40, 1e-30, 1e-20, 1e-3)] + [_FINITE.clamp(-1e3, 1e3) * 1e30])
@@ -93,6 +93,6 @@ FAMILIES = [
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_operators_are_as_in_eager(family):
     found = try_family(family).items()
-    # Signs of zeros are the grid's (support/operator_grid/signs.py).
+    # Signs of zeros are the grid's (campaigns/operator_grid/signs.py).
     wrong = {name: other for name, lines in found if (other := [line for line in lines if "signs: " not in line])}
     assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)

@@ -7,13 +7,13 @@ import onnx
 import pytest
 import torch
 
+from kit.descriptions import describe_classifier
 from rnnserve.export import script
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import Reference, prove
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.models import Architecture, DirectionClassifier
-from support.descriptions import describe_classifier
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from kit.own_modules import own_module
 from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.protos import manifest_pb2
-from support.own_modules import own_module
 
 
 class Reversed(nn.Module):

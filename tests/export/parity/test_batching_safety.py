@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.descriptions import tensors_described
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.protos import manifest_pb2
-from support.descriptions import tensors_described
 
 DESCRIBED = {
     "x": Floats("batch", "sequence"),

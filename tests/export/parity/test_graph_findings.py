@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from kit.descriptions import tensors_described
+from kit.own_modules import own_module
 from rnnserve.export import Floats, Integers, Lengths, Publication, publish
 from rnnserve.export.dataflow import Decision, Verdict
 from rnnserve.export.description.described_model import describe_model
@@ -22,8 +24,6 @@ from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, describe_file, dump_manifest, read_version
-from support.descriptions import tensors_described
-from support.own_modules import own_module
 
 PROVEN = Decision(Verdict.PROVEN)
 REFUTED = Decision(Verdict.REFUTED, reasons=('"y": ReduceMean "m" averages over the rows of the batch',))

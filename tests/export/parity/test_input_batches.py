@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from kit.descriptions import describe_architecture
+from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.models import Architecture
-from support.descriptions import describe_architecture
-from support.own_modules import PUBLICATIONS, own_module
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
+from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export.description.described_model import DescribedModel, describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import ParityError, Reference, prove
 from rnnserve.export.parity.proof import reference_of
-from support.own_modules import PUBLICATIONS, own_module
 
 
 @dataclasses.dataclass(frozen=True)

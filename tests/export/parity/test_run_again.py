@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.told_results import LIMITS, Told, described, judged, many, rounded, shifted, sums
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.reference import MOVED
 from rnnserve.export.parity.value_comparison import ValueComparison
-from support.told_results import LIMITS, Told, described, judged, many, rounded, shifted, sums
 
 
 def test_eager_that_is_exact_by_luck_is_run_again_on_moved_inputs():

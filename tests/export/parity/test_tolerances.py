@@ -1,10 +1,10 @@
 """The limits that a manifest records: the table's, wider only where rounding was found to move values further."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
+from kit.paths import ROOT
 from rnnserve.export.parity.tolerances import limits_for, replay_limits
 
 ULP = 2.0**-23
@@ -43,7 +43,7 @@ def test_a_device_without_limits_is_an_error():
         limits_for("tpu")
 
 
-EXPORT = Path(__file__).parents[3] / "export" / "rnnserve" / "export"
+EXPORT = ROOT / "export" / "rnnserve" / "export"
 
 
 def is_small(node):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from kit.descriptions import describe_architecture
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.proof import reference_of
@@ -13,7 +14,6 @@ from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture
-from support.descriptions import describe_architecture
 
 ALL = [
     "tutorial: cells in a loop, layers stacked and directions composed by hand give the same",

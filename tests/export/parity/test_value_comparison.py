@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.told_results import LIMITS, Told, described, judged, many, rounded, shifted, sums
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
 from rnnserve.export.parity.value_comparison import ValueComparison
-from support.told_results import LIMITS, Told, described, judged, many, rounded, shifted, sums
 
 
 class Counted(Told):

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from kit.machine_words import machine_words
 from rnnserve.export import export_onnx, script, script_bytes
-from support.machine_words import machine_words
 
 
 class Classifier(nn.Module):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from kit.complex_modules import LRU, OPERATIONS, S4D, Operations
 from rnnserve.export import UnsupportedModule
-from support.complex_modules import LRU, OPERATIONS, S4D, Operations
 
 SHAPES = ({0: "batch", 1: "sequence"},)
 SIZES = ((1, 1), (3, 4), (2, 7))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
+import torch.nn.functional as F
 from torch import nn
 
 from rnnserve.export import UnsupportedModule, export_onnx, scan

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-import support.grown_loops
-import support.listed_loops
-import support.numbered_loops
-import support.rebound_loops  # noqa: F401 - which add loops
+import kit.grown_loops
+import kit.listed_loops
+import kit.numbered_loops
+import kit.rebound_loops  # noqa: F401 - which add loops
+from kit.looped_modules import LOOPS, Looped
+from kit.scanned_modules import module_of
 from rnnserve.export import UnsupportedModule, export_onnx
 from rnnserve.export.module_functions import functions_of
 from rnnserve.export.recurrence.loops.functions import loops_captured, rewritten_functions
 from rnnserve.export.recurrence.loops.names import read_before_written, stored
-from support.looped_modules import LOOPS, Looped
-from support.scanned_modules import module_of
 
 NAMES = list(LOOPS)
 SIZES = [(1, 1), (2, 2), (5, 3), (1, 7), (3, 40)]

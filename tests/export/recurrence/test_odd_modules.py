@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from support.odd_modules import PLAIN, RAGGED, SideBySide, Trimmed, WeightsFromTheInput, Words, ZeroStates
+from kit.odd_modules import PLAIN, RAGGED, SideBySide, Trimmed, WeightsFromTheInput, Words, ZeroStates
 
 
 @pytest.mark.parametrize("group", RAGGED)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from kit.served_modules import Served, nasty, publication_of
 from rnnserve.export import ExportError, Floats, Lengths, publish
-from support.served_modules import Served, nasty, publication_of
 
 
 class Decoder(nn.Module):

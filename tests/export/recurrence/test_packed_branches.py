@@ -2,7 +2,7 @@
 
 import torch
 
-from support.packing_modules import Refusals, of, pad
+from kit.packing_modules import Refusals, of, pad
 
 refused = Refusals()
 

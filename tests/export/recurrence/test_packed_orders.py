@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from support.packing_modules import Refusals, pad
+from kit.packing_modules import Refusals, pad
 
 refused = Refusals()
 

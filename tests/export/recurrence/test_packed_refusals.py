@@ -4,9 +4,9 @@ import re
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
+import torch.nn.functional as F
 
-from support.packing_modules import Refusals, of, pad, refusal_of
+from kit.packing_modules import Refusals, of, pad, refusal_of
 
 refused = Refusals()
 

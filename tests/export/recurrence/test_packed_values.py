@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
+import torch.nn.functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from support.packing_modules import Packs, of, pad
+from kit.packing_modules import Packs, of, pad
 
 SORTED = ([1], [6], [9, 9, 5, 2, 1], [3, 3, 3], [13, 1])
 

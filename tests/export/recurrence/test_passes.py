@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from kit.paths import ROOT
 from rnnserve.common.refusing_nodes import refusal_of_node
 from rnnserve.export import FailedPass, UnsupportedModule, export_onnx, scan
 from rnnserve.export.model_onnx import ON_FILE
@@ -23,7 +23,7 @@ from rnnserve.export.recurrence.graph_values import values_of
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.scan_markers import DOMAIN
 
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "passes.md"
+PAGE = ROOT / "docs" / "reference" / "passes.md"
 
 LISTED: tuple[GraphPass[Any], ...] = (*ON_PROGRAM, *ON_GRAPH)
 

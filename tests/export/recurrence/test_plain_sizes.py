@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from kit.served_modules import Served, nasty, publication_of
 from rnnserve.export import UnsupportedModule
 from rnnserve.export.recurrence.capture import capture
-from support.served_modules import Served, nasty, publication_of
 
 
 def library():

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch._higher_order_ops.scan import scan as prototype_scan
 
+from kit.scanned_modules import CELLS, TWO_STATES, module_of
 from rnnserve.export import export_onnx, scan
-from support.scanned_modules import CELLS, TWO_STATES, module_of
 
 AXES = {0: "batch", 1: "sequence"}
 EPSILON = torch.finfo(torch.float32).eps

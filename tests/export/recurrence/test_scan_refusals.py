@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from kit.scanned_modules import CELLS, TWO_STATES, module_of
 from rnnserve.export import UnsupportedModule, export_onnx, scan
-from support.scanned_modules import CELLS, TWO_STATES, module_of
 
 
 def stepping(step, init=lambda x: x[:, 0], xs=lambda x: x, **options):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from kit.served_modules import Served, nasty, publication_of
 from rnnserve.export import UnsupportedModule
-from support.served_modules import Served, nasty, publication_of
 
 STORED, CARRIED = {}, {}
 

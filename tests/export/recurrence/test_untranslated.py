@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - as users write it
+import torch.nn.functional as F
 from torch import nn
 
 from rnnserve.export import export_onnx

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from kit.checking_modules import Checking, CheckingInALoop
 from rnnserve.export import UnsupportedModule
 from rnnserve.export.module_functions import functions_of
-from support.checking_modules import Checking, CheckingInALoop
 
 SHAPES = ({0: "batch", 1: "sequence"}, {0: "batch"})
 

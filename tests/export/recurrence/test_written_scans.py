@@ -9,12 +9,12 @@ import importlib.util
 import pytest
 import torch
 
+from kit.looped_modules import LOOPS, Looped
+from kit.refused_loops import LONGER, WRITTEN
+from kit.scanned_modules import module_of
 from rnnserve.export import UnsupportedModule, export_onnx
 from rnnserve.export.recurrence import changed_functions, export
 from rnnserve.export.recurrence.written_scans.proposal import as_scan
-from support.looped_modules import LOOPS, Looped
-from support.refused_loops import LONGER, WRITTEN
-from support.scanned_modules import module_of
 
 SIZES = [(1, 1), (2, 2), (5, 3), (3, 40)]
 """(batch, sequence)"""

@@ -4,10 +4,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, signing, verifying
 
+from kit.bad_versions import publish_good
+from kit.signed_versions import make_key, publish_signed
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.signing.signed_version import BUNDLE, read_signed, write_release
-from support.bad_versions import publish_good
-from support.signed_versions import make_key, publish_signed
 
 
 @pytest.fixture(params=[ec.SECP256R1(), ec.SECP384R1()], ids=lambda curve: curve.name)

@@ -8,6 +8,9 @@ import random
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from kit.bad_versions import publish_good
+from kit.signature_tamperings import TAMPERINGS
+from kit.signed_versions import make_key, publish_signed, sign, sign_payload, statement_of
 from rnnserve.protos.artifact import ArtifactError, read_version
 from rnnserve.protos.signing.keys import KeyFileError, read_private_key, read_public_key
 from rnnserve.protos.signing.signed_version import (
@@ -19,9 +22,6 @@ from rnnserve.protos.signing.signed_version import (
     read_signed,
     write_release,
 )
-from support.bad_versions import publish_good
-from support.signature_tamperings import TAMPERINGS
-from support.signed_versions import make_key, publish_signed, sign, sign_payload, statement_of
 
 NOW = dt.datetime(2026, 11, 28, 14, 5, 9, tzinfo=dt.UTC)
 

@@ -9,18 +9,18 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.any_method import ask_any, statuses_before_a_message
+from kit.certificates import write_certificates
+from kit.client_certificates import ClientAuthority, role_row
+from kit.inference_requests import request
+from kit.tokens import bearer, tokens_in, write_whole
+from kit.waiting import until
 from rnnserve.protos import front_pb2, health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, METHODS, Need
 from rnnserve.protos.protocol_words import CERTIFICATE, FRONT_EXCHANGE, PEER, TOKENS
 from rnnserve.server import Server, Settings
-from support.any_method import ask_any, statuses_before_a_message
-from support.certificates import write_certificates
-from support.client_certificates import ClientAuthority, role_row
-from support.inference_requests import request
-from support.tokens import bearer, tokens_in, write_whole
-from support.waiting import until
 
 SIMPLE = "direction_simple"
 ASKED = request(SIMPLE, {"input": np.zeros((1, 3, 2), "f4")})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kit.client_certificates import ClientAuthority, role_row
+from kit.tokens import bearer, tokens_in
 from rnnserve.server.access.access_file import AccessFileError, read_content, read_rows
 from rnnserve.server.access.client_certificates import CLIENT_ROLES, names_in
 from rnnserve.server.access.credentials import ClientCertificates
@@ -14,8 +16,6 @@ from rnnserve.server.access.refusals import PermissionDenied, Unauthenticated, U
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
 from rnnserve.server.settings.access import AccessSettings
-from support.client_certificates import ClientAuthority, role_row
-from support.tokens import bearer, tokens_in
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from kit.tokens import LONG_AGO, bearer, tokens_in
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, ROUTES, SERVER_METADATA, Need, rows_missing
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
 from rnnserve.server.access.access_file import AccessFileError
@@ -13,7 +14,6 @@ from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached,
 from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings.access import AccessSettings
-from support.tokens import LONG_AGO, bearer, tokens_in
 
 INFER = f"{INFERENCE}ModelInfer"
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kit.tokens import add_limited, bearer, tokens_in
 from rnnserve.protos.access_table import INFERENCE, Need
 from rnnserve.server.access.access_file import Limits
 from rnnserve.server.access.gate import Gate
@@ -10,7 +11,6 @@ from rnnserve.server.access.token_writing import revoke_token
 from rnnserve.server.lane import arrivals
 from rnnserve.server.lane.arrivals import Arrivals
 from rnnserve.server.lane.arrived_requests import LaneCall
-from support.tokens import add_limited, bearer, tokens_in
 
 INFER = f"{INFERENCE}ModelInfer"
 

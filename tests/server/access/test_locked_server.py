@@ -6,6 +6,11 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.any_method import statuses_before_a_message
+from kit.inference_requests import request
+from kit.left_behind import NothingLeft
+from kit.locked_servers import ASKED, BODIES, DENIED, SIMPLE, locked_server
+from kit.tokens import bearer
 from rnnserve.protos import front_pb2, health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, Need
@@ -14,11 +19,6 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import grpc_server
 from rnnserve.server.transport.call_access import check_rows
-from support.any_method import statuses_before_a_message
-from support.inference_requests import request
-from support.left_behind import NothingLeft
-from support.locked_servers import ASKED, BODIES, DENIED, SIMPLE, locked_server
-from support.tokens import bearer
 
 
 @pytest.fixture(scope="module", params=["lane", "public"])

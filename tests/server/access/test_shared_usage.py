@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
+from kit.tokens import add_limited, bearer, tokens_in
 from rnnserve.server.access import shared_usage
 from rnnserve.server.access.access_file import Limits
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.access.refusals import TokenLimitReached
 from rnnserve.server.access.shared_usage import UsageMemory, use_usage_memory
 from rnnserve.server.access.usage import Usage
-from support.tokens import add_limited, bearer, tokens_in
 
 
 @pytest.fixture

@@ -9,17 +9,17 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from kit.inference_requests import request
+from kit.locked_servers import ASKED, BODIES, SIMPLE, locked_server
+from kit.sequence_requests import eventually, raw, step, walk
+from kit.tokens import add_limited, bearer, write_whole
+from kit.waiting import until
 from rnnserve.client import Client, ResourceExhausted
 from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE
 from rnnserve.server.access.token_writing import add_token, revoke_token
-from support.inference_requests import request
-from support.locked_servers import ASKED, BODIES, SIMPLE, locked_server
-from support.sequence_requests import eventually, raw, step, walk
-from support.tokens import add_limited, bearer, write_whole
-from support.waiting import until
 
 
 @pytest.mark.parametrize("transport", ["lane", "public"])

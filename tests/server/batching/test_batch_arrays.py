@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.checked_requests import checked_request
 from rnnserve.server.batching.batch_arrays import join, left_out, split, split_rows
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature, TensorSpec
-from support.checked_requests import checked_request
 
 STATE = ("layers * directions", "batch", "hidden")
 SIGNATURE = Signature(

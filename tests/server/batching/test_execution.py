@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from kit.checked_requests import checked_request, signature
 from rnnserve.server.batching import execution
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import run_batch, run_pending
@@ -12,7 +13,6 @@ from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
-from support.checked_requests import checked_request, signature
 
 
 class Member:

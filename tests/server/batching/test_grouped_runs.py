@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
+from kit.running_sums import Caller, Sums, any_request, assert_as_whole
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import Cancelled
-from support.running_sums import Caller, Sums, any_request, assert_as_whole
 
 
 @pytest.mark.parametrize("has_lengths", [True, False])

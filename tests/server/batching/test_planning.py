@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.checked_requests import checked_request, signature
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.planning import _WORTH as WORTH
 from rnnserve.server.batching.planning import plan, plan_lengths
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching
-from support.checked_requests import checked_request, signature
 
 
 class Request(NamedTuple):

@@ -5,12 +5,12 @@ import threading
 
 import pytest
 
+from kit.scheduled import Caller, Model
+from kit.waiting import PATIENCE, until
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.errors import QueueFull, ShuttingDown
-from support.scheduled import Caller, Model
-from support.waiting import PATIENCE, until
 
 
 @pytest.fixture

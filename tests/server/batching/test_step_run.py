@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 
+from kit.running_sums import POISON, Caller, Sums, any_request, assert_as_whole, request_of
 from rnnserve.server.batching import step_run
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.schedulers import Schedulers
@@ -14,7 +15,6 @@ from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
-from support.running_sums import POISON, Caller, Sums, any_request, assert_as_whole, request_of
 
 
 @pytest.mark.parametrize("has_lengths", [True, False])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server import Settings
@@ -11,7 +12,6 @@ from rnnserve.server.boundary.checking import check_request
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.boundary.values import validator
 from rnnserve.server.errors import InvalidRequest
-from support.inference_requests import request
 
 SETTINGS = Settings()
 LOGITS = {"logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 3))}

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.errors import InvalidRequest, NoMemory, ServeError, Unsupported
-from support.inference_requests import request
 
 
 def signature(layers: int = 2, hidden: int = 16, *, zeros_after_lengths: bool = True) -> Signature:

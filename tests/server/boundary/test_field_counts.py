@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.boundary.field_counts import refuse_crowded
 from rnnserve.server.errors import InvalidRequest
-from support.inference_requests import request
 
 MANY = 2048
 

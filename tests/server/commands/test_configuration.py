@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from kit.serve_options import configured
 from rnnserve.server import Settings
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.options import OPTIONS
 from rnnserve.server.errors import StartError
-from support.serve_options import configured
 
 # By option: a text for the command line and the environment, one for a file, and the value of both.
 OTHER = {

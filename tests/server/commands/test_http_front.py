@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from kit.bare_python import BARE_PYTHON
+from kit.serve_options import configured
+from kit.waiting import until
 from rnnserve.server import Settings
 from rnnserve.server.commands import http_front
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.http_front import HttpFront
 from rnnserve.server.errors import StartError
-from support.bare_python import BARE_PYTHON
-from support.serve_options import configured
-from support.waiting import until
 
 ECHO = """
 import os, signal, socket, sys

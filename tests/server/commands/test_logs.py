@@ -7,13 +7,13 @@ import os
 
 import pytest
 
+from kit.serve_options import configured
 from rnnserve.common.log_format import log_formatter
 from rnnserve.server.commands.refusal_log import RefusalLog
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import CountTable
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import InvalidRequest, QueueFull
-from support.serve_options import configured
 
 
 def record(message, *args, error=None):

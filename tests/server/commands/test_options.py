@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from kit.serve_options import configured
 from rnnserve.server import Settings
 from rnnserve.server.commands.options import write_options
 from rnnserve.server.errors import StartError
-from support.serve_options import configured
 
 OTHER = Settings(
     repository=Path("-models"), model_name="it", host="::1", grpc_port=0, provider="cpu", graph="scan", threads=3,

@@ -14,13 +14,13 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.running_processes import children_of, is_running
+from kit.waiting import PATIENCE, until
+from kit.workers import Load, ask, new_channel, serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.counting.families import MODEL_INFO
-from support.inference_requests import request
-from support.running_processes import children_of, is_running
-from support.waiting import PATIENCE, until
-from support.workers import Load, ask, new_channel, serving
 
 SIMPLE = "direction_simple"
 PAUSE = 0.02

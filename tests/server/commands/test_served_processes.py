@@ -21,13 +21,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from kit.factors import answers, is_answered_by, publish_factor
+from kit.held_ports import held_port
+from kit.narrowed import closed, limited
+from kit.running_processes import children_of, is_running
+from kit.waiting import until
+from kit.workers import serving
 from rnnserve.server.workers.signals import SAME_SECONDS
-from support.factors import answers, is_answered_by, publish_factor
-from support.held_ports import held_port
-from support.narrowed import closed, limited
-from support.running_processes import children_of, is_running
-from support.waiting import until
-from support.workers import serving
 
 PATIENCE = 30.0
 WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])

@@ -7,11 +7,11 @@ import urllib.request
 
 import pytest
 
-from support.factors import publish_factor
-from support.rotated_files import RotatedFiles, client_context, shown
-from support.running_processes import children_of
-from support.waiting import PATIENCE, until
-from support.workers import serving
+from kit.factors import publish_factor
+from kit.rotated_files import RotatedFiles, client_context, shown
+from kit.running_processes import children_of
+from kit.waiting import PATIENCE, until
+from kit.workers import serving
 
 
 @pytest.fixture

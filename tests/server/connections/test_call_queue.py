@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
+from kit.call_events import CallEvent
+from kit.pooled_messages import Clock
 from rnnserve.server.connections.call_queue import CallQueue
 from rnnserve.server.connections.pooled_call import PooledCall
-from support.call_events import CallEvent
-from support.pooled_messages import Clock
 
 LARGE = 1 << 20
 

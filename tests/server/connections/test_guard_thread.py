@@ -2,9 +2,9 @@
 
 import threading
 
+from kit.waiting import PATIENCE, until
 from rnnserve.server.clock import now
 from rnnserve.server.connections.guard_thread import GuardThread
-from support.waiting import PATIENCE, until
 
 
 def test_all_guards_look_until_it_is_closed(caplog):

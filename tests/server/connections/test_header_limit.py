@@ -8,9 +8,9 @@ from concurrent import futures
 import grpc
 import pytest
 
-from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
+from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
+from kit.call_events import CallEvent
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
-from support.call_events import CallEvent
 
 METHOD = "/service/Method"
 

@@ -4,16 +4,15 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from kit.paths import ROOT
 from rnnserve.server.counting import places
 from rnnserve.server.counting.exposition import exposition
 from rnnserve.server.counting.families import ALL
 from rnnserve.server.counting.totals import Total
 
-ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "monitoring"
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from kit.factors import publish_factor
 from rnnserve.cli import main
-from support.factors import publish_factor
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import time
 
 import pytest
 
+from kit.factors import publish_factor
 from rnnserve.cli import main
 from rnnserve.server.examining import machine
 from rnnserve.server.examining.finding import WARNING, Finding
 from rnnserve.server.process import memory_limits
 from rnnserve.server.process.memory_limits import Room
-from support.factors import publish_factor
 
 PORTS = ["--no-http", "--grpc-port", "0", "--provider", "cpu"]
 

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+from kit.rotated_files import RotatedFiles
+from kit.signed_versions import make_key, publish_signed, sign
 from rnnserve.common.tls_identity import TlsIdentity
 from rnnserve.server.access.token_writing import add_token
 from rnnserve.server.examining import listening
-from support.rotated_files import RotatedFiles
-from support.signed_versions import make_key, publish_signed, sign
 
 PORTS = ["--no-http", "--grpc-port", "0", "--provider", "cpu"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 import pytest
 
+from kit.waiting import PATIENCE
 from rnnserve.server.grpcio_private import lasting
-from support.waiting import PATIENCE
 
 
 def test_work_is_done_again_until_it_returns(caplog):

@@ -10,13 +10,13 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.grpcio_private import socket_reading
 from rnnserve.server.grpcio_private.socket_reading import ArrivalPace, use_serving_queue
-from support.inference_requests import request
-from support.waiting import until
 
 TIMEOUT, EVENT = SimpleNamespace(completion_type="time-out"), SimpleNamespace(completion_type="event")
 

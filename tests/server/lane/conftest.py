@@ -5,11 +5,11 @@ import math
 
 import pytest
 
+from kit.held_runs import hold_runs
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
-from support.held_runs import hold_runs
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from concurrent import futures
 import grpc
 import pytest
 
+from kit.lanes import Held, connected, running
+from kit.waiting import PATIENCE, until
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, now
 from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
 from rnnserve.server.lane import completion_queue, late_calls
-from support.lanes import Held, connected, running
-from support.waiting import PATIENCE, until
 
 STOP_AT_ONCE = """
 import random, time

@@ -6,14 +6,14 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.lane_calls import asks
+from kit.served_here import serving
+from kit.waiting import until
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed
 from rnnserve.server.repository.model import Model
-from support.inference_requests import request
-from support.lane_calls import asks
-from support.served_here import serving
-from support.waiting import until
 
 
 def test_a_late_call_does_not_overtake_a_crowd(dispatcher):

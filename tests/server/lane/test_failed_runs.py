@@ -3,10 +3,10 @@
 import numpy as np
 from onnxruntime import InferenceSession
 
+from kit.inference_requests import request
+from kit.lane_calls import FakeCall, asks
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
-from support.inference_requests import request
-from support.lane_calls import FakeCall, asks
 
 
 def test_one_that_is_not_finite_spoils_nothing_for_the_others(dispatcher):

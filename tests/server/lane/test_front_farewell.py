@@ -9,14 +9,14 @@ from typing import Any
 import grpc
 import pytest
 
+from kit.front_streams import MINE, exchange, fake_server, serving, socket_of, with_stream
+from kit.inference_requests import request
+from kit.sequence_requests import walk
+from kit.waiting import PATIENCE
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
-from support.front_streams import MINE, exchange, fake_server, serving, socket_of, with_stream
-from support.inference_requests import request
-from support.sequence_requests import walk
-from support.waiting import PATIENCE
 
 MODEL = "direction_simple"
 

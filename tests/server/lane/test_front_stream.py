@@ -8,6 +8,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.front_streams import MINE, exchange, fake_server, serving, socket_of, with_stream
+from kit.inference_requests import request
+from kit.sequence_requests import step, walk
+from kit.waiting import until
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.protocol_words import PEER, REQUEST_ID
@@ -17,10 +21,6 @@ from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.statuses import error_of_status
 from rnnserve.web.upstream.upstream import CallContext
-from support.front_streams import MINE, exchange, fake_server, serving, socket_of, with_stream
-from support.inference_requests import request
-from support.sequence_requests import step, walk
-from support.waiting import until
 
 MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
 OTHER = CallContext(((PEER, "ipv4:10.0.0.1:2222"),), 30.0)

@@ -6,10 +6,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.lane_calls import FakeCall, asks
+from kit.served_here import asking
 from rnnserve.server.errors import QueueFull
-from support.inference_requests import request
-from support.lane_calls import FakeCall, asks
-from support.served_here import asking
 
 
 @pytest.mark.parametrize("kind", ["lane", "public"])

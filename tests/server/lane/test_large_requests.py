@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import WaitingLimits
@@ -19,7 +20,6 @@ from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
 from rnnserve.server.lane.large_requests import LargeRequests
 from rnnserve.server.lane.varying_fields import HEAD_BYTES
 from rnnserve.server.protocol.service import Service
-from support.inference_requests import arrays, request
 
 PATIENCE = 20.0
 

@@ -1,8 +1,8 @@
 """The lane where there is no memory for a message that has arrived."""
 
+from kit.lanes import Held, running
+from kit.waiting import PATIENCE, until
 from rnnserve.server.connections.byte_budget import LARGE
-from support.lanes import Held, running
-from support.waiting import PATIENCE, until
 
 
 def test_the_lane_goes_on_where_there_was_no_memory_for_a_message(monkeypatch):

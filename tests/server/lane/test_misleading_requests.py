@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.inference_requests import request
+from kit.kept_prefixes import NAME, agrees, inputs, kept
 from rnnserve.protos import inference_pb2 as pb
-from support.inference_requests import request
-from support.kept_prefixes import NAME, agrees, inputs, kept
 
 
 def field(number: int, data: bytes) -> bytes:

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
+from kit.checked_requests import checked_request
 from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.errors import DeadlinePassed, TimeoutExpired
 from rnnserve.server.lane.pending_calls import ParsedCall
-from support.checked_requests import checked_request
 
 
 class Call:

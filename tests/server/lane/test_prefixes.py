@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.kept_prefixes import NAME, agrees, inputs, kept, parsed
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.prefixes import PrefixCache
 from rnnserve.server.lane.same_prefix import SamePrefixRun
-from support.inference_requests import request
-from support.kept_prefixes import NAME, agrees, inputs, kept, parsed
 
 
 @pytest.mark.parametrize("lengths", [True, False])

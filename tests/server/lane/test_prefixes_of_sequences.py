@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.kept_prefixes import NAME, agrees, inputs, kept
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import ServeError
-from support.inference_requests import request
-from support.kept_prefixes import NAME, agrees, inputs, kept
 
 
 def parameter(name: str, **value) -> bytes:

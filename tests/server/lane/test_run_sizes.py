@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 
+from kit.lane_calls import asks
+from kit.loaded import load_repository
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.lane.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
-from support.lane_calls import asks
-from support.loaded import load_repository
 
 
 def with_cost(service, schedulers, **cost):

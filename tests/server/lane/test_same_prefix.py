@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.inference_requests import request
+from kit.kept_prefixes import parsed
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
 from rnnserve.server.lane.same_prefix import _MAX_BYTES, _MAX_RUN_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
-from support.inference_requests import request
-from support.kept_prefixes import parsed
 
 NAME = "direction_bidirectional"
 STATE = (2, 16)  # layers * directions, hidden

@@ -9,6 +9,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.sequence_requests import walk
+from kit.served_here import serving
+from kit.waiting import PATIENCE, until
 from rnnserve.client import AsyncClient, Client
 from rnnserve.client.errors import ModelNotFound
 from rnnserve.protos import inference_pb2 as pb
@@ -21,10 +25,6 @@ from rnnserve.server.observing.origins import MANY_FIELDS, Origin, kept_metadata
 from rnnserve.server.observing.refusals import tell_refusal
 from rnnserve.server.observing.runs import observed
 from rnnserve.server.repository.model import Model
-from support.inference_requests import request
-from support.sequence_requests import walk
-from support.served_here import serving
-from support.waiting import PATIENCE, until
 
 MODEL = "direction_simple"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

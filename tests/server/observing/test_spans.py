@@ -7,14 +7,14 @@ import threading
 import grpc
 import pytest
 
+from kit.inference_requests import request
+from kit.sequence_requests import walk
+from kit.served_here import serving
+from kit.waiting import until
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces, traces_to
 from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.observing.observer import requests_observed
 from rnnserve.server.observing.spans import Spans
-from support.inference_requests import request
-from support.sequence_requests import walk
-from support.served_here import serving
-from support.waiting import until
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
 

@@ -7,12 +7,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from kit.inference_requests import request
 from rnnserve.client.retry_delay import retry_delay
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.access.refusals import TokenLimitReached
 from rnnserve.server.errors import InvalidRequest, NotFound, Unsupported
 from rnnserve.server.protocol.error_details import details_metadata
-from support.inference_requests import request
 
 
 def violation(status):

@@ -2,19 +2,19 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
+from kit.inference_requests import request
+from kit.paths import TESTS
 from rnnserve.client.metadata import read_metadata
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import manifest_pb2
-from support.inference_requests import request
 
-PROTO = Path(__file__).parents[2] / "support" / "open_inference.proto"
+PROTO = TESTS / "kit" / "open_inference.proto"
 
 
 @pytest.fixture(scope="module")

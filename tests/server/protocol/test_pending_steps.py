@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from kit.kept_sequences import FakeCaller, fake_served
 from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
@@ -21,7 +22,6 @@ from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.protocol.sequence_turns import Step
 from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.settings import Settings
-from support.kept_sequences import FakeCaller, fake_served
 
 SERVED = fake_served()
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor
 
+from kit.checked_requests import checked_request
+from kit.inference_requests import DATATYPES
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.protocol.responses import ResponseHead, encode_response, encode_varint, errors_end_stream
-from support.checked_requests import checked_request
-from support.inference_requests import DATATYPES
 
 NAME = "direction_stacked"
 

@@ -9,6 +9,8 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import arrays, request
+from kit.loaded import load_repository
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.batching.execution import CheckedBatch
@@ -17,8 +19,6 @@ from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.protocol.token_sealing import TokenSealing
 from rnnserve.server.repository.repository import ServedVersion
-from support.inference_requests import arrays, request
-from support.loaded import load_repository
 
 MODEL = "direction_stacked"
 

@@ -5,12 +5,12 @@ import types
 
 import pytest
 
+from kit.waiting import PATIENCE, until
 from rnnserve.server import Settings
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import NotFound, ServeError, TooManyCalls
 from rnnserve.server.protocol.sequence_moves import MoveBounds
 from rnnserve.server.protocol.sequences import Sequences
-from support.waiting import PATIENCE, until
 
 MODEL = "m"
 KEY = "a secret of 16 or more"

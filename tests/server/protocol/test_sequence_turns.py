@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kit.kept_sequences import FakeCaller, fake_served
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import DeadlinePassed, NotFound, QueueFull, ServeError, TooManySequences
 from rnnserve.server.protocol.sequence_store import SequenceStore
 from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.settings import Settings
-from support.kept_sequences import FakeCaller, fake_served
 
 SERVED = fake_served()
 

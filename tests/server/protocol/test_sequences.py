@@ -2,6 +2,7 @@
 
 import pytest
 
+from kit.kept_sequences import FakeCaller, fake_served
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import NotFound, SequenceInUse, TooManySequences, Unsupported
 from rnnserve.server.protocol import sequence_store
@@ -9,7 +10,6 @@ from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences
 from rnnserve.server.settings import Settings
-from support.kept_sequences import FakeCaller, fake_served
 
 SERVED = fake_served()
 OWNER, STRANGER = FakeCaller("ipv4:10.0.0.1:50000"), FakeCaller("ipv4:10.0.0.1:50001")

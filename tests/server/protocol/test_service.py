@@ -8,9 +8,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor
 
+from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest
-from support.inference_requests import arrays, request
 
 SHAPES = {
     "direction_simple": (1, 16),

@@ -2,9 +2,9 @@
 
 import pytest
 
+from kit.fake_trials import FakeTrials, fake_models, load_fake, serve_newest
+from kit.live_repositories import Published, read_fake
 from rnnserve.server.repository import draft, loader
-from support.fake_trials import FakeTrials, fake_models, load_fake, serve_newest
-from support.live_repositories import Published, read_fake
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from kit.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good
+from kit.loaded import load_repository
 from rnnserve.server.repository.repository import READY, UNAVAILABLE, Status
-from support.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good
-from support.loaded import load_repository
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from kit.checked_requests import signature
 from rnnserve.protos.golden import Case
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.repository.cost_measurement import clock_of_runs, large_sizes, many_rows, measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
-from support.checked_requests import signature
 
 SIGNATURE = signature()
 OUTPUTS = {**SIGNATURE.outputs, "more": dataclasses.replace(SIGNATURE.outputs["logits"], name="more")}

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
+from kit.fake_trials import NO_GOOD
+from kit.live_repositories import PATIENCE, Published
+from kit.waiting import until
 from rnnserve.server.errors import LoadFailed, NotFound, ShuttingDown, StartError, TooManyCalls
 from rnnserve.server.repository.repository import Repository
-from support.fake_trials import NO_GOOD
-from support.live_repositories import PATIENCE, Published
-from support.waiting import until
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from kit.artifacts import build_model, tensor
+from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, publish_good
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, dump_manifest, read_version
 from rnnserve.server import trial
@@ -16,8 +18,6 @@ from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
-from support.artifacts import build_model, tensor
-from support.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, publish_good
 
 TWO = {"two": np.array(2, np.float32)}
 MULTIPLIED = build_model([helper.make_node("Mul", ["input", "two"], ["output"])], INPUTS, OUTPUTS, TWO)

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
+from kit.fake_trials import NO_GOOD, serve_newest
+from kit.live_repositories import Published, tried
 from rnnserve.server.errors import NotFound, NotReady, StartError
 from rnnserve.server.repository import draft, entries
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Status
 from rnnserve.server.repository.trial_process import Refused
-from support.fake_trials import NO_GOOD, serve_newest
-from support.live_repositories import Published, tried
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 KEPT = Status(READY, f"was loaded before; what its folder holds now: {NO_GOOD}")

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from kit.fake_trials import FakeTrials, load_fake, serve_newest
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trial_process import Refused, TooSlow
-from support.fake_trials import FakeTrials, load_fake, serve_newest
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 NEVER = 1e9

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from kit.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good
+from kit.fake_trials import FOUND, FakeTrials
 from rnnserve.protos import model_config_pb2
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.findings import Findings
@@ -15,8 +17,6 @@ from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
-from support.bad_versions import BAD_FILES, BAD_GRAPHS, publish_good
-from support.fake_trials import FOUND, FakeTrials
 
 PATIENCE = 30.0
 

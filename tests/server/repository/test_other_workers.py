@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
+from kit.fake_trials import FOUND
+from kit.live_repositories import read_fake, tried
 from rnnserve.server.errors import LoadFailed
 from rnnserve.server.repository import pinned_loader
 from rnnserve.server.repository.repository import Repository
-from support.fake_trials import FOUND
-from support.live_repositories import read_fake, tried
 
 
 def test_what_another_server_serves_is_prepared_and_adopted_or_refused(published, tmp_path):

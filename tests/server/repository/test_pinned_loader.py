@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from kit.fake_trials import NO_GOOD, FakeTrials, load_fake, serve_newest
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import StartError
@@ -13,7 +14,6 @@ from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import PinnedLoader, find_versions
 from rnnserve.server.repository.pins import ModelPins, Pin, differing
 from rnnserve.server.repository.repository import Repository
-from support.fake_trials import NO_GOOD, FakeTrials, load_fake, serve_newest
 
 MODELS = ("a", "b")
 

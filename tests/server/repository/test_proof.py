@@ -6,11 +6,11 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
-from support.inference_requests import arrays, request
 
 NAME = "direction_simple"
 FILES = ["model.onnx", "model.scan.onnx", "model.pt", "golden.npz", "manifest.json"]

@@ -6,14 +6,14 @@ import pathlib
 
 import pytest
 
+from kit.fake_trials import NO_GOOD, FakeTrials, serve_newest
+from kit.loaded import load_repository
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
 from rnnserve.server.repository import draft
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-from support.fake_trials import NO_GOOD, FakeTrials, serve_newest
-from support.loaded import load_repository
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import numpy as np
 import onnx
 import pytest
 
+from kit.cut_graphs import FEATURES, CutGraph
 from rnnserve.export.adoption import Roles, adopt
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.repository import load_version
 from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.shared_session import Beginning
-from support.cut_graphs import FEATURES, CutGraph
 
 LAYER = [
     ("GRU", "t W R", "all last", {"hidden_size": FEATURES, "name": "gru/node"}),

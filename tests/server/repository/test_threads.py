@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.bad_versions import SAMPLE, publish_good
+from kit.fake_trials import FOUND
+from kit.inference_requests import arrays, request
+from kit.served_here import serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.repository import load_version as loading
 from rnnserve.server.repository import trial_process, trial_worker
 from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.trial_process import Trial, TrialProcess
-from support.bad_versions import SAMPLE, publish_good
-from support.fake_trials import FOUND
-from support.inference_requests import arrays, request
-from support.served_here import serving
 
 
 def threads_of(model) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from kit.bad_versions import BAD_GRAPHS, publish_good
 from rnnserve.protos.artifact import read_version
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial, TrialProcess
-from support.bad_versions import BAD_GRAPHS, publish_good
 
 PATIENCE = 60.0
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from kit.artifacts import build_model, publish_model, tensor
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.repository.load_version import load_model
-from support.artifacts import build_model, publish_model, tensor
 
 INPUTS = [
     tensor("input", "FP32", "batch", "sequence", ("features", 2)),

@@ -6,15 +6,15 @@ import onnx
 import pytest
 from onnx import helper
 
+from kit.artifacts import build_model, publish_model
+from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE
+from kit.inference_requests import arrays, request
+from kit.served_here import asking
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.server.repository.load_version import load_model
-from support.artifacts import build_model, publish_model
-from support.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE
-from support.inference_requests import arrays, request
-from support.served_here import asking
 
 
 def case(inputs, output) -> Case:

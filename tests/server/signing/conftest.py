@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.signed_versions import make_key
+from kit.signed_versions import make_key
 
 
 @pytest.fixture(scope="session")

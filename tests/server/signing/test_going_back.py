@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
+from kit.signed_serving import served, signed_serving
+from kit.signed_versions import publish_signed, sign
 from rnnserve.server.errors import LoadFailed, StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.trial_process import Trial
-from support.signed_serving import served, signed_serving
-from support.signed_versions import publish_signed, sign
 
 
 def serve_all(config):

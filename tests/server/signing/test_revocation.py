@@ -2,11 +2,11 @@
 
 import pytest
 
+from kit.signed_serving import served, signed_serving
+from kit.signed_versions import publish_signed, sign
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
 from rnnserve.server.errors import LoadFailed, StartError
-from support.signed_serving import served, signed_serving
-from support.signed_versions import publish_signed, sign
 
 
 @pytest.mark.parametrize("what", ["key", "bundle", "statement", "model.onnx", "manifest.json", RELEASE])

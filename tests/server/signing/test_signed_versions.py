@@ -9,6 +9,11 @@ import pytest
 from google.protobuf import text_format
 from onnx import TensorProto, helper
 
+from kit.bad_versions import publish_bytes, publish_good
+from kit.served_here import serving
+from kit.signature_tamperings import TAMPERINGS
+from kit.signed_serving import served, signed_serving
+from kit.signed_versions import publish_signed, sign
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
@@ -17,11 +22,6 @@ from rnnserve.server.errors import LoadFailed, StartError
 from rnnserve.server.repository import load_version, loader
 from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.signing.gate import SignatureGate
-from support.bad_versions import publish_bytes, publish_good
-from support.served_here import serving
-from support.signature_tamperings import TAMPERINGS
-from support.signed_serving import served, signed_serving
-from support.signed_versions import publish_signed, sign
 
 
 def statuses(server):

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kit.drilled import Infer, unread
+from kit.inference_requests import request
+from kit.waiting import until
+from kit.workers import new_channel
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.sockets.goaway import GOAWAY, say_goodbye
-from support.drilled import Infer, unread
-from support.inference_requests import request
-from support.waiting import until
-from support.workers import new_channel
 
 PATIENCE = 20.0
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

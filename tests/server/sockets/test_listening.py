@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from kit.bare_python import BARE_PYTHON
+from kit.waiting import PATIENCE, until
 from rnnserve.server.sockets import listening
 from rnnserve.server.sockets.listening import connections, count_connections, end_connection, stop_listening
-from support.bare_python import BARE_PYTHON
-from support.waiting import PATIENCE, until
 
 
 def listen(port: int = 0) -> socket.socket:

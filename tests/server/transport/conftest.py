@@ -2,9 +2,9 @@
 
 import pytest
 
+from kit.pooled_messages import Clock
 from rnnserve.server.errors import TooManyCalls
 from rnnserve.server.transport.thread_pool import CallPool
-from support.pooled_messages import Clock
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import grpc
 import numpy as np
 import pytest
 
-from drills.wire.http2 import ACK, GOAWAY, PING, Http2Connection, frame
+from campaigns.drills.wire.http2 import ACK, GOAWAY, PING, Http2Connection, frame
+from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
-from support.inference_requests import request
 
 ASKED = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)}, ["logits"])
 

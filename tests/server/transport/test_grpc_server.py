@@ -11,14 +11,14 @@ import grpc
 import numpy as np
 import pytest
 
-from drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
+from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
+from kit.inference_requests import request
+from kit.served_here import asking
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.memory_limits import Room
 from rnnserve.server.transport import grpc_server
-from support.inference_requests import request
-from support.served_here import asking
 
 FLOOD = b"\x40" + literal("x-key", "y" * 100)[1:] + b"\xbe" * 600
 """A header field of 100 bytes, and 600 references to it."""

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from kit.inference_requests import request
+from kit.waiting import PATIENCE, until
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.transport import load_reports
 from rnnserve.server.transport.load_reports import LoadReports
-from support.inference_requests import request
-from support.waiting import PATIENCE, until
 
 METHOD = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 

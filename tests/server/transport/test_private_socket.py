@@ -5,11 +5,11 @@ import os
 import grpc
 import pytest
 
+from kit.sequence_requests import step, walk
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.server import Server, Settings
 from rnnserve.server.connections.private_socket import believed_peer
-from support.sequence_requests import step, walk
 
 MINE, OTHER = "ipv4:10.1.1.1:1111", "ipv4:10.1.1.1:2222"
 

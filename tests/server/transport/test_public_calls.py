@@ -8,10 +8,10 @@ import weakref
 import numpy as np
 import pytest
 
+from kit.checked_requests import checked_request
 from rnnserve.server.connections.byte_budget import ByteBudget, HeldBytes
 from rnnserve.server.errors import Cancelled, TooMuchHeld
 from rnnserve.server.transport.waiting_calls import WaitingCall
-from support.checked_requests import checked_request
 
 
 class Call:

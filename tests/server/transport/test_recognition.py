@@ -5,11 +5,11 @@ import threading
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.kept_prefixes import NAME, inputs, parsed
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.transport.recognition import Recognition
-from support.inference_requests import request
-from support.kept_prefixes import NAME, inputs, parsed
 
 
 class Caller:

@@ -10,7 +10,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from drills.wire.http2 import DATA, END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
+from campaigns.drills.wire.http2 import DATA, END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
 from rnnserve.protos import inference_pb2
 from rnnserve.server.transport.reflection import ReflectionService
 

@@ -5,9 +5,9 @@ import time
 import grpc
 import pytest
 
+from kit.call_events import CallEvent
 from rnnserve.server.errors import Cancelled, TooManyStreams
 from rnnserve.server.transport.stream_pool import StreamPool
-from support.call_events import CallEvent
 
 PATIENCE = 20.0
 

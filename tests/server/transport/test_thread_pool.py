@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
+from kit.call_events import CallEvent
+from kit.pooled_messages import PATIENCE, Context, Messages, receiving, result_meanwhile
+from kit.waiting import until
 from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported, WaitTooLong
 from rnnserve.server.transport import thread_pool
 from rnnserve.server.transport.thread_pool import CallPool
-from support.call_events import CallEvent
-from support.pooled_messages import PATIENCE, Context, Messages, receiving, result_meanwhile
-from support.waiting import until
 
 
 def test_as_many_calls_as_may_are_in_hand_and_others_are_refused(pool):

@@ -2,10 +2,10 @@
 
 import pytest
 
+from kit.pooled_messages import PATIENCE, Context, Messages
+from kit.waiting import until
 from rnnserve.server.errors import Cancelled, TooManyCalls
 from rnnserve.server.transport.thread_pool import CallPool
-from support.pooled_messages import PATIENCE, Context, Messages
-from support.waiting import until
 
 
 def test_messages_of_a_stream_are_received_one_by_one(pool):

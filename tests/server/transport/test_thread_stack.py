@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from kit.waiting import until
 from rnnserve.server.transport.thread_stack import ThreadStack
-from support.waiting import until
 
 PATIENCE = 20.0
 

@@ -8,14 +8,14 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.certificates import write_certificates
+from kit.inference_requests import request
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.counting.places import TLS_NOT_AFTER
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport.tls import ServedTls
-from support.certificates import write_certificates
-from support.inference_requests import request
 
 PATIENCE = 20.0
 

@@ -12,6 +12,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.logged import logged
+from kit.rotated_files import WAYS, RotatedFiles, client_context, shown, shows
+from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
 from rnnserve.common.tls_identity import read_identity
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -19,10 +23,6 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.counting.exposition import exposition
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.counting.totals import Totals
-from support.inference_requests import request
-from support.logged import logged
-from support.rotated_files import WAYS, RotatedFiles, client_context, shown, shows
-from support.waiting import PATIENCE, until
 
 SENT = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
 

@@ -2,12 +2,12 @@
 
 import threading
 
+from kit.waiting import until
 from rnnserve.server.errors import TooManyCalls
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.pools import Pools
 from rnnserve.server.transport.thread_pool import CallPool
 from rnnserve.server.transport.watchdog import Watchdog
-from support.waiting import until
 
 
 class Watched:

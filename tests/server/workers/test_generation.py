@@ -9,12 +9,12 @@ import time
 
 import pytest
 
+from kit import waiting
+from kit.bare_python import BARE_PYTHON
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.workers import generation as generations
 from rnnserve.server.workers.generation import Generation
-from support import waiting
-from support.bare_python import BARE_PYTHON
 
 START = """
 import os, signal, sys, time

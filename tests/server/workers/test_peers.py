@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
+from kit.waiting import until
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers import peers
 from rnnserve.server.workers.peers import Peers
-from support.waiting import until
 
 OTHER = """
 import sys

@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
+from kit.bad_versions import SAMPLE
+from kit.signed_versions import make_key, publish_signed, sign
+from kit.waiting import PATIENCE, until
+from kit.workers import serving
 from rnnserve.client import Client
-from support.bad_versions import SAMPLE
-from support.signed_versions import make_key, publish_signed, sign
-from support.waiting import PATIENCE, until
-from support.workers import serving
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from kit.bare_python import BARE_PYTHON
+from kit.waiting import PATIENCE, until
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers import supervisor as supervision
 from rnnserve.server.workers.signals import SAME_SECONDS
 from rnnserve.server.workers.supervisor import Supervisor, worker_count
-from support.bare_python import BARE_PYTHON
-from support.waiting import PATIENCE, until
 
 START = """
 import os, signal, sys, time

@@ -4,10 +4,10 @@ import os
 import threading
 import time
 
+from kit.waiting import until
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.workers import supervisor_link as supervised
 from rnnserve.server.workers.supervisor_link import Supervised
-from support.waiting import until
 
 PATIENCE = 20.0
 

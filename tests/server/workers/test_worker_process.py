@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kit.bare_python import BARE_PYTHON
+from kit.waiting import until
 from rnnserve.server.repository.pins import ModelPins, Pin
 from rnnserve.server.workers.messages import Want
 from rnnserve.server.workers.worker_process import Backoff, Worker
-from support.bare_python import BARE_PYTHON
-from support.waiting import until
 
 # A worker that says that it has loaded, and ready when it may listen; it ends when its lifeline does.
 WORKER = """

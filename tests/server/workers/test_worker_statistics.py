@@ -6,14 +6,14 @@ from concurrent import futures
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.waiting import until
+from kit.workers import new_channel, serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers import worker_statistics as counting
 from rnnserve.server.workers.messages import Count, Counts, Sum
 from rnnserve.server.workers.worker_statistics import CountCollector, WorkerCounts
-from support.inference_requests import request
-from support.waiting import until
-from support.workers import new_channel, serving
 
 PATIENCE = 20.0
 

@@ -12,13 +12,13 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.inference_requests import request
+from kit.running_processes import is_running
+from kit.waiting import PATIENCE, until
+from kit.workers import new_channel, serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers.supervisor import worker_count
-from support.inference_requests import request
-from support.running_processes import is_running
-from support.waiting import PATIENCE, until
-from support.workers import new_channel, serving
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from kit.fronts import FakeUpstream, ask_application
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL, TOKENS
@@ -12,7 +13,6 @@ from rnnserve.web.app.application import Application
 from rnnserve.web.app.routes import RouteEntry
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.errors import RestError
-from support.fronts import FakeUpstream, ask_application
 
 WORDS = "a valid token is needed"
 REFUSED = RestError(401, WORDS, headers={"www-authenticate": "Bearer"}, is_of_server=True)

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from kit.fronts import FakeUpstream
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.infer import ANSWERED
@@ -14,7 +15,6 @@ from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.http1.known_heads import RequestHead
 from rnnserve.web.upstream.exchange_stream import NotTaken
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream
 
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}).encode()
 LENGTH = b"inference-header-content-length"

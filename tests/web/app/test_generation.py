@@ -6,9 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.fronts import FakeUpstream, ask, metadata_of
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, ask, metadata_of
 
 GENERATE, STREAM = "/v2/models/m/generate", "/v2/models/m/versions/1/generate_stream"
 

@@ -10,11 +10,11 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.fronts import FakeUpstream, ask, metadata_of
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app import infer
 from rnnserve.web.app.application import FrontLimits
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, ask, metadata_of
 
 PATH = "/v2/models/m/infer"
 WALK = np.array([[[1, 2], [3, 4]]], "<f4")

@@ -10,7 +10,11 @@ import zlib
 import numpy as np
 import pytest
 
-from drills.wire.resident_memory import resident_bytes
+from campaigns.drills.wire.resident_memory import resident_bytes
+from kit.body_functions import allocate, end_by, fill_and_refuse, process_of, refuse
+from kit.fronts import FakeUpstream, ask, metadata_of
+from kit.running_processes import is_running
+from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app import large_bodies
 from rnnserve.web.app.large_bodies import VERY_LARGE, read_beside_loop
@@ -19,10 +23,6 @@ from rnnserve.web.errors import RestError
 from rnnserve.web.rest.infer_request import AnswerForm
 from rnnserve.web.rest.infer_response import infer_response_pieces, write_infer_response
 from rnnserve.web.rest.json_text import parse_object
-from support.body_functions import allocate, end_by, fill_and_refuse, process_of, refuse
-from support.fronts import FakeUpstream, ask, metadata_of
-from support.running_processes import is_running
-from support.waiting import until
 
 PATH = "/v2/models/m/infer"
 MIB = 1 << 20

@@ -7,6 +7,7 @@ import re
 import grpc
 import pytest
 
+from kit.fronts import FakeUpstream, ask, metadata_of
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.bodies import BodyReader
@@ -16,7 +17,6 @@ from rnnserve.web.app.site import site_routes
 from rnnserve.web.app.static_files import CONTENT_SECURITY_POLICY
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, ask, metadata_of
 
 POLICY = {
     "default-src": "'none'",

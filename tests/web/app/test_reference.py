@@ -9,6 +9,7 @@ from urllib.parse import quote
 import grpc
 import pytest
 
+from kit.fronts import FakeUpstream, ask, metadata_of
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app import reference
 from rnnserve.web.app.bodies import BodyReader
@@ -18,7 +19,6 @@ from rnnserve.web.app.reference import Reference
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.app.static_files import CONTENT_SECURITY_POLICY
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, ask, metadata_of
 
 
 @pytest.fixture

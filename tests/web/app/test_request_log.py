@@ -5,6 +5,7 @@ import logging
 import grpc
 import pytest
 
+from kit.fronts import FakeUpstream, ask_application
 from rnnserve.common.telemetry import traces_to
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.http_spans import HttpSpans
@@ -13,7 +14,6 @@ from rnnserve.web.app.site import site_routes
 from rnnserve.web.errors import RestError
 from rnnserve.web.http1.refusals import refusal
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, ask_application
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PATH = "/v2/models/secret-name/infer"

@@ -3,10 +3,10 @@
 import grpc
 import pytest
 
+from kit.fronts import FakeUpstream, ask, metadata_of
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.routes import protocol_routes
 from rnnserve.web.upstream.statuses import error_of_status
-from support.fronts import FakeUpstream, ask, metadata_of
 
 
 @pytest.fixture

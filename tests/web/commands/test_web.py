@@ -15,11 +15,11 @@ import urllib.request
 
 import pytest
 
+from kit.certificates import write_certificates
+from kit.waiting import PATIENCE
 from rnnserve.cli import main
 from rnnserve.web.commands import web
 from rnnserve.web.commands.memory_limit import MemoryWatch, least_memory_bytes
-from support.certificates import write_certificates
-from support.waiting import PATIENCE
 
 COMMAND = [sys.executable, "-m", "rnnserve.cli", "web"]
 

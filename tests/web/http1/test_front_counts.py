@@ -7,6 +7,7 @@ import ssl
 import pytest
 import uvloop
 
+from kit.certificates import write_certificates
 from rnnserve.common.front_counts import (
     ENDED,
     STATUSES,
@@ -21,7 +22,6 @@ from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.http1.refusals import refusal
 from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
-from support.certificates import write_certificates
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
+from kit.fronts import LONGEST, FakeUpstream, answers_in, exchange, rest_of, running_front
+from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.http1.limits import HttpLimits
-from support.fronts import LONGEST, FakeUpstream, answers_in, exchange, rest_of, running_front
-from support.waiting import until
 
 BODY = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1], "data": [1]}]}).encode()
 LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n"

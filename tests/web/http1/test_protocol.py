@@ -8,11 +8,11 @@ import threading
 
 import pytest
 
+from kit.fronts import LONGEST, FakeUpstream, exchange, rest_of, running_front
+from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import FrontLimits
 from rnnserve.web.http1.limits import HttpLimits
-from support.fronts import LONGEST, FakeUpstream, exchange, rest_of, running_front
-from support.waiting import until
 
 TENSOR = {"name": "input", "datatype": "FP32", "shape": [1], "data": [1]}
 BODY = json.dumps({"inputs": [TENSOR]}).encode()

@@ -13,11 +13,11 @@ import threading
 import pytest
 import uvloop
 
+from kit.rotated_files import WAYS, RotatedFiles, client_context, shown, shows
+from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
 from rnnserve.common.front_counts import NUMBERS, FrontCounts, use_front_counts, used_front_counts
 from rnnserve.web.http1.served_tls import ServedContext
-from support.rotated_files import WAYS, RotatedFiles, client_context, shown, shows
-from support.waiting import PATIENCE, until
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 COMMAND = [sys.executable, "-m", "rnnserve.cli", "web", "--upstream", "127.0.0.1:1", "--http-port", "0"]

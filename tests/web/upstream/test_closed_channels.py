@@ -7,6 +7,10 @@ import asyncio
 
 import pytest
 
+from kit.front_streams import MINE, serving
+from kit.inference_requests import request
+from kit.sequence_requests import walk
+from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.upstream import private_sockets
 from rnnserve.web.upstream.answers import NotConnected
@@ -14,10 +18,6 @@ from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import CallContext
-from support.front_streams import MINE, serving
-from support.inference_requests import request
-from support.sequence_requests import walk
-from support.waiting import PATIENCE
 
 WAYS = {
     "infer, on the stream": lambda upstream: upstream.infer(pb.ModelInferRequest(), MINE),

@@ -7,6 +7,7 @@ import subprocess
 import grpc
 import pytest
 
+from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER
 from rnnserve.web.errors import RestError
@@ -16,7 +17,6 @@ from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.statuses import error_of_status
 from rnnserve.web.upstream.upstream import CallContext
-from support.waiting import PATIENCE
 
 
 class FakeWorker:

@@ -7,6 +7,8 @@ import socket
 import grpc
 import pytest
 
+from kit.fakes import serving
+from kit.session_models import MODELS, FailingModels
 from rnnserve.client import endpoint
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.protos import inference_pb2 as pb
@@ -15,8 +17,6 @@ from rnnserve.web.upstream import sequence_places
 from rnnserve.web.upstream.listed_servers import ListedServers
 from rnnserve.web.upstream.sequence_ids import place_of_sequence
 from rnnserve.web.upstream.upstream import CallContext
-from support.fakes import serving
-from support.session_models import MODELS, FailingModels
 
 
 def step(sequence=None, **parameters):

@@ -1,0 +1,121 @@
+"""HTTP by hand: what the server is, what it serves, what it has done, and what may be changed."""
+
+from campaigns.conformance.programs.http_by_hand import MODEL, TEXT, Session, asked, refused, walk
+from campaigns.conformance.programs.reporting import feature
+
+
+@feature("live")
+def live() -> None:
+    assert Session().get("/v2/health/live") == {"live": True}
+
+
+@feature("ready")
+def ready() -> None:
+    session = Session()
+    assert session.get("/v2/health/ready") == {"ready": True}
+    for path in (f"/v2/models/{MODEL}/ready", f"/v2/models/{MODEL}/versions/1/ready"):
+        assert session.get(path) == {"name": MODEL, "ready": True}
+    refused(lambda: session.get("/v2/models/unknown/ready"), "404", "unknown")
+
+
+@feature("server-metadata")
+def server_metadata() -> None:
+    said = Session().get("/v2")
+    assert said["name"] == "rnnserve"
+    assert said["extensions"]
+
+
+@feature("models")
+def models() -> None:
+    assert set(Session().get("/v2/models")["models"]) >= {MODEL, TEXT["model"]}
+
+
+@feature("model-metadata")
+def model_metadata() -> None:
+    first = Session().get(f"/v2/models/{MODEL}")["inputs"][0]
+    assert (first["name"], first["datatype"], first["shape"]) == ("input", "FP32", [-1, -1, 2]), first
+    refused(lambda: Session().get("/v2/models/unknown"), "404", "unknown")
+
+
+@feature("model-config")
+def model_config() -> None:
+    config = Session().get(f"/v2/models/{MODEL}/config")
+    assert (config["name"], config["max_batch_size"]) == (MODEL, 0)
+
+
+@feature("statistics")
+def statistics() -> None:
+    session = Session()
+    session.post(f"/v2/models/{MODEL}/infer", asked(walk()))
+    (found,) = session.get(f"/v2/models/{MODEL}/stats")["model_stats"]
+    assert found["inference_count"] > 0
+    assert {stats["name"] for stats in session.get("/v2/models/stats")["model_stats"]} >= {MODEL, TEXT["model"]}
+
+
+@feature("index")
+def index() -> None:
+    states = {model["name"]: model["state"] for model in Session().post("/v2/repository/index", {"ready": True})}
+    assert states[MODEL] == "READY"
+
+
+@feature("load")
+def load() -> None:
+    session, name = Session("explicit"), TEXT["model"]
+    refused(lambda: session.get(f"/v2/models/{name}/ready"), "503")
+    assert session.post(f"/v2/repository/models/{name}/load", {}) == {"name": name, "load": True}
+    assert session.get(f"/v2/models/{name}/ready")["ready"] is True
+    assert session.post(f"/v2/repository/models/{name}/unload", {}) == {"name": name, "unload": True}
+    refused(lambda: session.get(f"/v2/models/{name}/ready"), "503")
+    refused(lambda: session.post("/v2/repository/models/unknown/load", {}), "404", "unknown")
+
+
+@feature("load-closed")
+def load_closed() -> None:
+    Session().post(f"/v2/repository/models/{MODEL}/load", {})
+
+
+@feature("load-config")
+def load_config() -> None:
+    body = {"parameters": {"config": '{"backend": "onnxruntime"}'}}
+    Session("explicit").post(f"/v2/repository/models/{TEXT['model']}/load", body)
+
+
+@feature("memory-status")
+def memory_status() -> None:
+    session = Session()
+    for kind in ("system", "cuda"):
+        assert session.get(f"/v2/{kind}sharedmemory/status") == []
+        session.post(f"/v2/{kind}sharedmemory/unregister", {})
+
+
+@feature("memory-register")
+def memory_register() -> None:
+    Session().post("/v2/systemsharedmemory/region/mine/register", {"key": "/mine", "offset": 0, "byte_size": 64})
+
+
+@feature("trace-settings")
+def trace_settings() -> None:
+    for path in ("/v2/trace/setting", f"/v2/models/{MODEL}/trace/setting"):
+        assert Session().get(path)["trace_level"] == ["OFF"]
+
+
+@feature("trace-change")
+def trace_change() -> None:
+    Session().post("/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]})
+
+
+@feature("log-settings")
+def log_settings() -> None:
+    assert Session().get("/v2/logging")["log_error"] is True
+
+
+@feature("log-change")
+def log_change() -> None:
+    Session().post("/v2/logging", {"log_verbose_level": 3})
+
+
+@feature("metrics")
+def metrics() -> None:
+    sent = Session().send("GET", "/metrics")
+    assert sent.headers["content-type"].startswith("text/plain")
+    assert f'rnnserve_requests_total{{model="{MODEL}"' in sent.content.decode()

@@ -1,0 +1,213 @@
+"""What clients ask: models with random weights, servers of them, and the right answers."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from google.protobuf import descriptor_pb2
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from campaigns.conformance.drawn_walks import ask_by_grpc, publish_direction
+from kit.certificates import Certificates, write_certificates
+from kit.served_process import serve_repository
+from rnnserve.export import Floats, Integers, Lengths, publish
+from rnnserve.protos import health_pb2, inference_pb2, model_config_pb2
+
+__all__ = ["Answers", "publish_models", "serve_all"]
+
+_PROTOS = Path(health_pb2.__file__).parents[2]
+
+_WALK_LENGTHS = (3, 1, 5, 8, 2, 64, 17)
+_TOKENS = 50
+
+
+class Classifier(nn.Module):
+    """Walks in a plane to logits, packed; its hidden state comes and goes, so that the server can keep it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(2, 16, batch_first=True)
+        self.classify = nn.Linear(16, 2)
+
+    def forward(self, input: Tensor, lengths: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        _, h_n = self.rnn(packed, h_0)
+        return self.classify(h_n[-1]), h_n
+
+
+class Text(nn.Module):
+    """Tokens to logits by a GRU, packed, without a state that clients see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(_TOKENS, 6)
+        self.gru = nn.GRU(6, 8, batch_first=True)
+        self.classify = nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        _, h_n = self.gru(packed)
+        return self.classify(h_n[-1])
+
+
+class Simple(nn.Module):
+    """The sum and the difference of two rows: the model `simple` of Triton's examples."""
+
+    def forward(self, INPUT0: Tensor, INPUT1: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - the examples' names
+        return INPUT0 + INPUT1, INPUT0 - INPUT1
+
+
+class SimpleSequence(nn.Module):
+    """The input, and one more at the start of a sequence: the model `simple_sequence` of Triton's examples."""
+
+    def forward(self, INPUT: Tensor, started: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - the examples' name
+        return INPUT + 1 - started, started * 0 + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """Inputs and right answers, by eager PyTorch, as programs read them.
+
+    Attributes:
+        classifier: `model`, `labels`, `walks` (lists of points), `logits` (a list of two for each walk).
+        text: `model`, `labels`, `rows` (lists of tokens), `logits` (a list of three for each row).
+    """
+
+    classifier: dict[str, Any]
+    text: dict[str, Any]
+
+
+def publish_models(repository: Path, work: Path) -> Answers:
+    """Write all models, in some twenty seconds: one is trained, the weights of the others are random, from a seed.
+
+    Args:
+        repository: What is written.
+        work: A folder for a checkpoint.
+    """
+    publish_direction(repository, work)
+    torch.manual_seed(11)
+    classifier, text = Classifier().eval(), Text().eval()
+    labels = {"direction": ["clockwise", "counter-clockwise"], "text": ["negative", "neutral", "positive"]}
+    publish(
+        classifier,
+        "direction",
+        repository=repository,
+        inputs={
+            "input": Floats("batch", "sequence", ("features", 2)),
+            "lengths": Lengths(),
+            "h_0": Floats(("layers * directions", 1), "batch", ("hidden", 16)),
+        },
+        outputs=["logits", "h_n"],
+        states={"h_n": "h_0"},
+        labels=labels["direction"],
+        progress=False,
+    )
+    publish(
+        text,
+        "text",
+        repository=repository,
+        inputs={"tokens": Integers("batch", "sequence", high=_TOKENS), "lengths": Lengths()},
+        outputs=["logits"],
+        labels=labels["text"],
+        progress=False,
+    )
+    for name, dtype in (("simple", "int32"), ("simple_int8", "int8")):
+        element = Integers("batch", ("elements", 16), low=-50, high=50, dtype=dtype)
+        publish(
+            Simple(),
+            name,
+            repository=repository,
+            inputs={"INPUT0": element, "INPUT1": element},
+            outputs=["OUTPUT0", "OUTPUT1"],
+            progress=False,
+        )
+    publish(
+        SimpleSequence(),
+        "simple_sequence",
+        repository=repository,
+        inputs={
+            "INPUT": Integers("batch", ("elements", 1), low=-1000, high=1000, dtype="int32"),
+            "started": Integers("batch", ("elements", 1), low=0, high=2, dtype="int32"),
+        },
+        outputs=["OUTPUT", "started_n"],
+        states={"started_n": "started"},
+        progress=False,
+    )
+
+    walks = [torch.randn(length, 2) for length in _WALK_LENGTHS]
+    rows = [torch.randint(_TOKENS, (length,)) for length in _WALK_LENGTHS]
+    with torch.no_grad():
+        of_walks = [classifier(walk[None], torch.tensor([len(walk)]), torch.zeros(1, 1, 16))[0][0] for walk in walks]
+        of_rows = [text(row[None], torch.tensor([len(row)]))[0] for row in rows]
+    return Answers(
+        {
+            "model": "direction",
+            "labels": labels["direction"],
+            "walks": [walk.tolist() for walk in walks],
+            "logits": [logits.tolist() for logits in of_walks],
+        },
+        {
+            "model": "text",
+            "labels": labels["text"],
+            "rows": [row.tolist() for row in rows],
+            "logits": [logits.tolist() for logits in of_rows],
+        },
+    )
+
+
+@contextlib.contextmanager
+def serve_all(repository: Path, answers: Answers, transport: str, work: Path) -> Iterator[Path]:
+    """Serve the repository three times on free ports: plainly, with explicit model control, and over TLS.
+
+    Args:
+        repository: What `publish_models` has written.
+        answers: What it has returned.
+        transport: "lane" or "public".
+        work: A folder for logs and the programs' plan.
+
+    Yields:
+        The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls") and `http` (where the same ones
+        speak HTTP), `ca` (a PEM file), `protos` (the folder of the .proto files), `descriptors` (a file with a
+        FileDescriptorSet of them), `direction` (from `ask_by_grpc`), and all of `Answers`.
+    """
+    files: Certificates = write_certificates(work)
+    options = {
+        "plain": [],
+        "explicit": ["--model-control", "explicit", "--load-model", answers.classifier["model"]],
+        "tls": ["--tls-certificate", str(files.server), "--tls-key", str(files.key(files.server))],
+    }
+    with contextlib.ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(
+                serve_repository(repository, work / f"{name}.log", "--transport", transport, "--http-port", "0", *more)
+            )
+            for name, more in options.items()
+        }
+        servers = {name: process.address for name, process in processes.items()}
+        descriptors = work / "descriptors.binpb"
+        descriptors.write_bytes(_descriptor_set().SerializeToString())
+        plan = work / "plan.json"
+        content = {
+            "servers": servers,
+            "http": {name: process.http_address() for name, process in processes.items()},
+            "direction": ask_by_grpc(servers["plain"], work / "walks.json"),
+            "ca": str(files.ca),
+            "protos": str(_PROTOS),
+            "descriptors": str(descriptors),
+            **dataclasses.asdict(answers),
+        }
+        plan.write_text(json.dumps(content, indent=1))
+        yield plan
+
+
+def _descriptor_set() -> descriptor_pb2.FileDescriptorSet:
+    """The services' files, after those that they import."""
+    described = descriptor_pb2.FileDescriptorSet()
+    for module in (model_config_pb2, inference_pb2, health_pb2):
+        module.DESCRIPTOR.CopyToProto(described.file.add())
+    return described

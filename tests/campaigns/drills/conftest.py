@@ -1,0 +1,65 @@
+"""Drills: what tries to break a server, beside a bystander that must notice little of it (docs/limits.md).
+
+After the tests a table tells what each drill cost: the bystander's longest wait, and the server's memory.
+"""
+
+import pytest
+
+from kit.drilled import Bystander, drilled
+from rnnserve.client.aligned_table import format_aligned_table
+
+COSTS = pytest.StashKey[list[list[str]]]()
+HEAD = ["drill", "answers to the bystander", "its longest wait, ms", "server at most, MB", "at the end, MB"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--soak-minutes", type=float, default=30.0, help="how long the soak among the long drills takes")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    costs = config.stash.get(COSTS, [])
+    if costs:
+        terminalreporter.section("what the drills cost")
+        terminalreporter.write_line(format_aligned_table(HEAD, costs))
+
+
+@pytest.fixture(scope="module", params=["lane", "public"])
+def transport(request):
+    return request.param
+
+
+@pytest.fixture
+def server(repository, transport, request):
+    """A fresh server, since memory that an earlier drill took would be counted."""
+    with drilled(repository, "--transport", transport) as server:
+        yield server
+        _note(request, server, [])
+
+
+@pytest.fixture
+def bystander(server, request):
+    with Bystander(server.port) as bystander:
+        yield bystander
+    request.node.user_properties.append(("waits", bystander.waits))
+    assert bystander.failures == []
+
+
+def _note(request, server, waits):
+    waits = dict(request.node.user_properties).get("waits", waits)
+    note_cost(request, len(waits), max(waits, default=0.0), server.peak, server.resident)
+
+
+def note_cost(request, answers: int, longest: float, peak: int, resident: int, of: str = "") -> None:
+    """Add a drill to the table.
+
+    Args:
+        request: The drill's, as pytest gives it.
+        answers: How many the bystander had.
+        longest: Seconds of its longest wait.
+        peak: Bytes of the server's resident memory, at most.
+        resident: The same at the end.
+        of: Which bystander, where there are several.
+    """
+    waited = [str(answers), f"{longest * 1e3:.0f}"] if answers else ["", ""]
+    row = [f"{request.node.name} {of}".rstrip(), *waited, f"{peak >> 20}", f"{resident >> 20}"]
+    request.config.stash.setdefault(COSTS, []).append(row)

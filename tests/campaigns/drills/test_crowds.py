@@ -1,0 +1,92 @@
+"""Crowds of ordinary calls: what is promised of calls in flight holds, and who has much waits, not who has little."""
+
+import contextlib
+import itertools
+import multiprocessing
+import queue
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
+from kit.drilled import MODEL, Infer, points
+from kit.inference_requests import request
+
+BATCH = request(MODEL, {"input": points(64, 4)}, ["logits"]).SerializeToString()
+SMALL = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+PATIENCE = 60.0
+
+TURN_SECONDS = 2.0
+"""A polite client's longest wait: without turns it is that of 5,000 calls, 4 to 8 s."""
+
+
+def keep_in_flight(port: int, count: int, seconds: float) -> Counter[str]:
+    """Keep as many calls in flight on one connection, each reopened by the answer; give the statuses, by their name."""
+    client, said, are_done = Infer(port), Counter[str](), threading.Event()
+    ends, left = time.monotonic() + seconds, itertools.count(1)
+
+    def ask():
+        client.call.future(BATCH, timeout=PATIENCE).add_done_callback(take)
+
+    def take(call):
+        said[call.code().name] += 1
+        if time.monotonic() < ends:
+            ask()
+        elif next(left) == count:
+            are_done.set()
+
+    for _ in range(count):
+        ask()
+    assert are_done.wait(PATIENCE)
+    return said
+
+
+@pytest.mark.parametrize("count", [1000, 1024])
+def test_as_many_calls_as_one_connection_may_have_are_all_answered(server, count):
+    """gRPC's core refused those made in the place of calls that had just been answered, with a bare REFUSED_STREAM."""
+    said = keep_in_flight(server.port, count, 3.0)
+    assert set(said) == {"OK"}, said
+    assert said["OK"] > count
+
+
+def test_a_polite_client_beside_connections_with_all_the_calls_they_may_have(server, bystander):
+    """It is neither refused nor does it wait for what they have: its failures are asserted by the fixture."""
+    with multiprocessing.get_context("spawn").Pool(5) as crowd:
+        said = crowd.starmap(keep_in_flight, [(server.port, 1000, 4.0)] * 5)
+    assert all(one["OK"] > 0 for one in said)
+    assert set().union(*said) <= {"OK", "RESOURCE_EXHAUSTED"}
+    assert len(bystander.waits) > 10
+    assert max(bystander.waits) < TURN_SECONDS
+
+
+def hold_streams(port: int, count: int) -> Http2Connection:
+    """A connection with as many streams as told, each with a request, which stay open, or as may be."""
+    connection, ends = Http2Connection("127.0.0.1", port), time.monotonic() + PATIENCE
+    for number in range(1, 2 * count, 2):
+        connection.send(frame(HEADERS, END_HEADERS, number, call_headers(STREAM)), ends)
+        connection.send_data(number, grpc_message(SMALL), ends)
+    while [one for one in connection.read(time.monotonic() + 0.5) if one.kind == HEADERS]:
+        pass  # the answers
+    return connection
+
+
+def test_who_opens_all_streams_keeps_no_one_out(server, transport):
+    """Nine connections on the lane, one on the public transport: the others had none for as long as they kept them."""
+    connections, each = (9, 1000) if transport == "lane" else (3, 256)
+    with contextlib.ExitStack() as held:
+        for _ in range(connections):
+            held.enter_context(hold_streams(server.port, each))
+        for _ in range(3):
+            polite = Infer(server.port).channel
+            infer: Any = polite.stream_stream(STREAM)
+            messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+            answers = infer(iter(messages.get, None), timeout=PATIENCE)
+            for _ in range(3):
+                messages.put(SMALL)
+                assert next(answers)
+            messages.put(None)
+            assert list(answers) == []

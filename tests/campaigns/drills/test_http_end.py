@@ -1,0 +1,98 @@
+"""A server with HTTP that ends, and fronts that end: what is in hand is answered, and gRPC notices nothing."""
+
+import http.client
+import json
+import os
+import signal
+import threading
+from collections import Counter
+
+import pytest
+
+from kit.drilled import points
+from kit.drilled_front import SMALL, drilled_front
+from kit.waiting import PATIENCE, until
+
+MODEL = "direction_bidirectional"
+PATH = f"/v2/models/{MODEL}/infer"
+HEAVY = json.dumps(
+    {
+        "inputs": [{"name": "input", "datatype": "FP32", "shape": [64, 500, 2], "data": points(64, 500).tolist()}],
+        "outputs": [{"name": "logits"}],
+    }
+).encode()
+
+MOST_SECONDS = 30.0
+"""For which HTTP may be away when a front has been killed: it starts in a second or two."""
+
+
+class Clients:
+    """Clients with a connection of their own each, which ask until they are told otherwise.
+
+    Attributes:
+        said: Statuses, with "close" where the answer closes the connection, and "retry" where it says when to ask
+            again; or what happened to the connection.
+    """
+
+    def __init__(self, port: int, count: int) -> None:
+        self.said: Counter[tuple[object, ...]] = Counter()
+        self._port = port
+        self._ends = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask no more, and wait for what is in hand."""
+        self._ends.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _ask(self) -> None:
+        while not self._ends.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+            try:
+                while not self._ends.is_set():
+                    connection.request("POST", PATH, HEAVY)
+                    reply = connection.getresponse()
+                    reply.read()
+                    said = reply.status, reply.getheader("connection"), "retry" * bool(reply.getheader("retry-after"))
+                    self.said[tuple(filter(None, said))] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.said[(type(error).__name__,)] += 1
+            finally:
+                connection.close()
+
+
+def test_requests_in_hand_are_answered_when_the_server_ends(repository):
+    """Others are told to ask again elsewhere, or find no one; none is answered wrongly, and none hangs."""
+    with drilled_front(repository) as front:
+        clients = Clients(front.port, 8)
+        until(lambda: clients.said[(200,)] > 20)
+        before = clients.said.copy()
+        front.process.signal_to_stop()
+        assert front.process.wait(PATIENCE) == 0
+        clients.stop()
+        log = front.process.log()
+    after = clients.said - before
+    print(dict(after))
+    ended = {"ConnectionRefusedError", "RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}
+    assert {said[0] for said in after} <= {200, 503} | ended, after
+    assert all(set(said) == {503, "close", "retry"} for said in after if said[0] == 503), after
+    assert "Traceback" not in log, log
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_front_that_is_killed_is_replaced_and_grpc_notices_nothing(repository, workers):
+    with drilled_front(repository, *workers) as front:
+        first = front.front()
+        os.kill(first, signal.SIGKILL)
+        connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=MOST_SECONDS)
+        connection.request("POST", "/v2/models/direction_simple/infer", SMALL)  # it waits to be accepted
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert front.front() != first
+        seen = front.sightings()["gRPC"]
+        assert seen.failures == {}
+        assert seen.longest < 1.0
+        assert "a process for HTTP has ended by SIGKILL" in front.process.log()

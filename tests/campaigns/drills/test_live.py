@@ -1,0 +1,35 @@
+"""Workers that follow the repository's folder together, under load, and while one of them dies."""
+
+import os
+import signal
+
+from kit.factors import AskingForFactor, answers, publish_factor
+from kit.waiting import until
+from kit.workers import serving
+
+
+def test_workers_follow_the_folder_together(tmp_path):
+    root = tmp_path / "repository"
+    publish_factor(root, "scale", 1, 1.5)
+    with (
+        serving(root, tmp_path, "--workers", "2", "--model-control", "poll", "--poll", "0.2") as server,
+        AskingForFactor(server.port).running() as asking,
+    ):
+        assert answers(server.port) == {("1", 1.5)}
+        publish_factor(root, "scale", 2, 2.5)
+        asking.until_answered_by("2", 2.5)
+        assert answers(server.port) == {("2", 2.5)}
+        (publish_factor(root, "scale", 3, 3.5) / "model.onnx").write_bytes(b"nonsense")
+        until(lambda: "version 3 stays out" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)  # the one that looks at the folder
+        until(lambda: "is ready again" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        publish_factor(root, "scale", 4, 4.5)
+        asking.until_answered_by("4", 4.5)
+        assert answers(server.port) == {("4", 4.5)}
+        assert before[1] in server.workers()
+    assert all(said.startswith("UNAVAILABLE") for said in asking.failures)  # those that the dead one had in hand
+    assert len(asking.failures) <= 4 * 4
+    assert "Traceback" not in server.log

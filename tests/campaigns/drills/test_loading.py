@@ -1,0 +1,167 @@
+"""Bad versions beside a good one, before a real `rnnserve serve`: the good one serves, soon and always."""
+
+import re
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from kit.bad_versions import BAD_FILES, BAD_GRAPHS, SAMPLE, publish_good
+from kit.inference_requests import arrays, request
+from kit.running_processes import is_running
+from kit.served_process import ServedProcess, serve_repository
+from kit.waiting import until
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+
+PATIENCE = 60.0
+"""Seconds that anything may take before a drill fails; all of it takes a tenth of that on an idle machine."""
+
+MOST_MEGABYTES = 700
+
+
+def asked(stub) -> None:
+    answer = stub.ModelInfer(request("good", SAMPLE), timeout=PATIENCE)
+    np.testing.assert_array_equal(arrays(answer)["output"], 2 * SAMPLE["input"])
+
+
+def index(stub) -> dict[str, tuple[str, str]]:
+    models = stub.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=PATIENCE).models
+    return {model.name: (model.state, model.reason) for model in models}
+
+
+def all_tried(stub) -> dict[str, tuple[str, str]]:
+    """Ask the good model until all versions have been tried."""
+    deadline = time.monotonic() + 3 * PATIENCE
+    while "LOADING" in {state for state, _ in index(stub).values()}:
+        assert time.monotonic() < deadline
+        asked(stub)
+        time.sleep(0.02)
+    return index(stub)
+
+
+def check_log(served: ServedProcess, bad: set[str]) -> None:
+    """A line for each bad version, and nothing that is no line of the log."""
+    lines = served.log().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d .* (INFO|WARNING|ERROR) ", line) for line in lines), lines
+    errors = [line for line in lines if " ERROR " in line]
+    named = [re.search(r"loader: (\w+)(?: version 1 stays out)?: ", line) for line in errors]
+    assert sorted(found[1] for found in named if found) == sorted(bad), errors
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Plants bad versions beside the good one, and serves all."""
+    stack = []
+
+    def served(bad: dict, *options: str, is_watched: bool = False) -> ServedProcess:
+        root = tmp_path / "repository"
+        publish_good(root, "good")
+        for name, (plant, _) in bad.items():
+            plant(root, name)
+        context = serve_repository(root, tmp_path / "log", *options, is_watched=is_watched)
+        stack.append(context)
+        return context.__enter__()
+
+    yield served
+    for context in stack:
+        context.__exit__(None, None, None)
+
+
+def test_files_that_are_anything(served):
+    process = served(BAD_FILES, is_watched=True)
+    with process.channel() as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        states = all_tried(stub)
+        assert states.pop("good") == ("READY", "")
+        assert states.keys() == BAD_FILES.keys()
+        for name, (state, reason) in states.items():
+            assert state == "UNAVAILABLE", name
+            assert reason.startswith(BAD_FILES[name][1]), (name, reason)
+            assert str(process.repository) not in reason
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.ModelInfer(request(name, SAMPLE), timeout=PATIENCE)
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert str(process.repository) not in refused.value.details()
+        asked(stub)
+    assert process.most_megabytes() < MOST_MEGABYTES
+    assert process.megabytes() < 200
+    check_log(process, set(BAD_FILES))
+
+
+def test_graphs_that_end_block_or_fill_a_process(served):
+    process = served(BAD_GRAPHS, "--load-timeout", "6", "--ready", "all", is_watched=True)
+    with process.channel() as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        asked(stub)
+        states = all_tried(stub)
+        assert states.pop("good") == ("READY", "")
+        for name, (state, reason) in states.items():
+            assert state == "UNAVAILABLE", name
+            assert re.fullmatch(BAD_GRAPHS[name][1], reason), (name, reason)
+        assert not stub.ServerReady(pb.ServerReadyRequest(), timeout=PATIENCE).ready
+    assert process.most_megabytes() < MOST_MEGABYTES
+    assert process.megabytes() < 200
+    assert process.children() == []
+    check_log(process, set(BAD_GRAPHS))
+
+
+def test_a_version_that_never_loads_keeps_no_other_from_serving(served):
+    """Ten of them, tried before the good one by name; and the server is not ready as a whole while one is left."""
+    endless = {f"endless_{number}": BAD_GRAPHS["endless"] for number in range(10)}
+    process = served(endless)
+    with process.channel() as channel:
+        stub = rpc.GRPCInferenceServiceStub(channel)
+        longest, began = 0.0, time.monotonic()
+        while time.monotonic() - began < 3:
+            before = time.monotonic()
+            asked(stub)
+            longest = max(longest, time.monotonic() - before)
+        assert stub.ModelReady(pb.ModelReadyRequest(name="good"), timeout=PATIENCE).ready
+        assert not any(stub.ModelReady(pb.ModelReadyRequest(name=name), timeout=PATIENCE).ready for name in endless)
+        assert not stub.ServerReady(pb.ServerReadyRequest(), timeout=PATIENCE).ready
+        states = index(stub)
+        assert states["good"] == ("READY", "")
+        assert {state for name, (state, _) in states.items() if name != "good"} == {"LOADING"}
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(request("endless_3", SAMPLE), timeout=PATIENCE)
+        assert refused.value.details() == 'model "endless_3" does not serve: version 1: is loading'
+    assert longest < PATIENCE / 4
+    check_log(process, set())
+
+
+def test_a_server_that_is_told_to_stop_leaves_no_process(served):
+    process = served({"endless": BAD_GRAPHS["endless"]})
+    (tries,) = process.children()
+    process.terminate(PATIENCE)
+    assert not Path(f"/proc/{tries}").exists()
+
+
+def test_a_server_that_is_killed_leaves_no_process(served):
+    process = served({"endless": BAD_GRAPHS["endless"]})
+    (tries,) = process.children()
+    process.kill()
+    until(lambda: not is_running(tries))
+
+
+def test_a_signal_to_stop_is_heard_before_anything_serves(tmp_path):
+    BAD_GRAPHS["endless"][0](tmp_path / "repository", "endless")
+    process = ServedProcess(tmp_path / "repository", tmp_path / "log")
+    deadline = time.monotonic() + PATIENCE
+    while "took cpu" not in process.log():  # after which it loads
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.signal_to_stop()
+    assert process.first_line() == ""
+    assert process.wait(PATIENCE) == 0
+    assert "Traceback" not in process.log()
+
+
+def test_workers_serve_the_good_one_too(served):
+    process = served({"endless": BAD_GRAPHS["endless"], "aborting": BAD_GRAPHS["aborting"]}, "--workers", "2")
+    for _ in range(8):
+        with process.channel() as channel:
+            asked(rpc.GRPCInferenceServiceStub(channel))
+    assert "Traceback" not in process.log()

@@ -1,0 +1,280 @@
+"""Workers that die, stand still or are restarted, under load; signals; and the end of a server within its grace.
+
+With real processes and connections, so each takes seconds. What is promised is in docs/operations.md.
+"""
+
+import functools
+import os
+import shutil
+import signal
+import time
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from kit.inference_requests import request
+from kit.running_processes import is_running
+from kit.waiting import PATIENCE, until
+from kit.workers import Load, Serving, ask, new_channel, serving
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server.workers.signals import SAME_SECONDS
+
+TWO = ("--workers", "2")
+
+
+def are_ready_again(server: Serving, count: int) -> bool:
+    """Whether that many workers have been replaced so far."""
+    return server.log.count("is ready again") == count
+
+
+def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
+    """Clients that connect anew for each request, while one worker after the other is killed."""
+    with serving(repository, tmp_path, *TWO) as server, Load(server.port, 4, reconnect=True).running() as load:
+        for count in range(3):
+            os.kill(server.workers()[0], signal.SIGKILL)
+            until(functools.partial(are_ready_again, server, count + 1))
+    assert load.answered() > 100
+    # Requests in hand, and connections made before the kernel closes the dead process's sockets: it frees its memory
+    # first, which takes milliseconds, in which a client may meet it more than once.
+    assert sum(load.failed.values()) <= 3 * 4 * 4
+    assert all(said.startswith("UNAVAILABLE") for said in load.failed)
+    assert not [said for said in load.failed if "is loading" in said or "does not serve" in said]
+    assert "Traceback" not in server.log
+
+
+def test_a_stopped_worker_is_noticed_killed_and_replaced(repository, tmp_path):
+    with serving(repository, tmp_path, *TWO) as server:
+        stopped, other = server.workers()
+        time.sleep(1.5)  # it has beaten
+        os.kill(stopped, signal.SIGSTOP)
+        until(lambda: not is_running(stopped), patience=10)
+        until(lambda: "is ready again" in server.log)
+        assert other in server.workers()
+        assert len(server.workers()) == 2
+        for _ in range(20):
+            with new_channel(server.port) as channel:
+                assert ask(channel) == "OK"
+    assert "is stopped, for" in server.log
+
+
+@pytest.mark.parametrize("reconnect", [False, True])
+def test_a_restart_fails_no_request(repository, tmp_path, reconnect):
+    """SIGHUP under load, whether clients keep their connections or not."""
+    with (
+        serving(repository, tmp_path, *TWO, "--max-connection-age", "2") as server,
+        Load(server.port, 8, reconnect=reconnect).running() as load,
+    ):
+        before = server.workers()
+        until(lambda: load.answered() > 100)
+        server.send(signal.SIGHUP)
+        until(lambda: not any(is_running(pid) for pid in before))
+        at = load.answered()
+        until(lambda: load.answered() > at + 100)
+        assert len(server.workers()) == 2
+    assert load.failed == {}
+    assert "Traceback" not in server.log
+    assert "E0000" not in server.log  # gRPC's own errors
+
+
+def test_a_restart_serves_what_the_repository_holds_now(repository, tmp_path):
+    """A new version is ignored by a worker that replaces another, and served after SIGHUP."""
+    mine = tmp_path / "repository"
+    shutil.copytree(repository, mine)
+    with serving(mine, tmp_path, *TWO) as server:
+        shutil.copytree(mine / "direction_simple" / "1", mine / "direction_simple" / "2")
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log)
+        assert {served_versions(server.port) for _ in range(20)} == {("1",)}
+        server.send(signal.SIGHUP)
+        until(lambda: not any(is_running(pid) for pid in before))
+        until(lambda: {served_versions(server.port) for _ in range(20)} == {("2",)})
+
+
+def served_versions(port: int) -> tuple[str, ...]:
+    """The versions of a model that some worker serves."""
+    with new_channel(port) as channel:
+        asked = pb.ModelMetadataRequest(name="direction_simple")
+        return tuple(rpc.GRPCInferenceServiceStub(channel).ModelMetadata(asked, timeout=PATIENCE).versions)
+
+
+def test_a_replacement_does_not_serve_what_was_published_anew(repository, tmp_path):
+    """Other files under the same version: UNAVAILABLE in the worker that came later, and the log says why."""
+    mine = tmp_path / "repository"
+    shutil.copytree(repository, mine)
+    with serving(mine, tmp_path, *TWO) as server:
+        shutil.rmtree(mine / "direction_simple" / "1")
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: "is ready again" in server.log)
+        assert "direction_simple: no version, not version 1. It tries again" in server.log
+        said = set()
+        for _ in range(30):
+            with new_channel(server.port) as channel:
+                said.add(ask(channel).partition(":")[0])
+        assert said == {"OK", "UNAVAILABLE"}
+
+
+def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_path):
+    mine = tmp_path / "repository"
+    shutil.copytree(repository, mine)
+    with serving(mine, tmp_path, *TWO) as server:
+        before = server.workers()
+        for config in mine.glob("*/config.pbtxt"):
+            config.write_text("nonsense {")
+        with Load(server.port, 4, reconnect=True).running() as load:
+            server.send(signal.SIGHUP)
+            until(lambda: "the workers that there are serve on" in server.log)
+            at = load.answered()
+            until(lambda: load.answered() > at + 50)
+        assert load.failed == {}
+        until(lambda: server.workers() == before)
+
+
+HANG = """
+import time
+from typing import Any
+from rnnserve.server.batching import scheduler
+from rnnserve.server.lane import dispatcher
+
+def hang_on(steps, run):
+    def run_or_hang(model, batch):
+        if any(pending.steps == steps for pending in batch):
+            time.sleep(3600)
+        run(model, batch)
+    return run_or_hang
+
+scheduler.run_pending = hang_on(77, scheduler.run_pending)
+dispatcher.run_pending = hang_on(78, dispatcher.run_pending)
+dispatcher._shared_prefix = lambda calls: None
+is_hung = scheduler.Scheduler.is_hung
+scheduler.Scheduler.is_hung = lambda self: is_hung(self, seconds=1.0, factor=1.0)
+"""
+"""A run of 77 steps hangs on its model's own thread, and one of 78 on the lane's."""
+
+
+def hang(channel: grpc.Channel, steps: int) -> Any:
+    """Send a request that hangs."""
+    sent = request("direction_stacked", {"input": np.zeros((1, steps, 2), np.float32)})
+    return rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent, timeout=2 * PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("transport", "steps", "said"),
+    [
+        ("public", 77, "the run of direction_stacked takes much longer"),
+        ("lane", 78, "the lane's thread makes no turns"),
+    ],
+)
+def test_a_worker_that_hangs_is_killed_and_replaced(repository, tmp_path, transport, steps, said):
+    options = (*TWO, "--transport", transport)
+    with serving(repository, tmp_path, *options, patch=HANG) as server, new_channel(server.port) as channel:
+        before = server.workers()
+        assert ask(channel) == "OK"
+        answer = hang(channel, steps)
+        until(lambda: "is ready again" in server.log, patience=60)
+        assert answer.code() == grpc.StatusCode.UNAVAILABLE
+        assert len(set(server.workers()) & set(before)) == 1
+        assert ask(channel) == "OK"
+    assert said in server.log
+    assert "has made no progress for" in server.log
+
+
+ANY_KIND = pytest.mark.parametrize(
+    ("options", "steps"),
+    [((*TWO, "--transport", "public"), 77), (("--transport", "public"), 77), (("--transport", "lane"), 78)],
+)
+
+
+@ANY_KIND
+def test_a_second_signal_ends_at_once(repository, tmp_path, options, steps):
+    with (
+        serving(repository, tmp_path, *options, "--grace", "3600", patch=HANG) as server,
+        new_channel(server.port) as channel,
+    ):
+        workers = server.workers()
+        hung = hang(channel, steps)
+        assert ask(channel, 2.0) in ("OK", "DEADLINE_EXCEEDED: Deadline Exceeded")  # by now, the other has arrived
+        server.send(signal.SIGTERM)
+        until(lambda: "SIGTERM: " in server.log)
+        time.sleep(1.5 * SAME_SECONDS)  # an earlier one counts as the same signal
+        assert server.process.poll() is None
+        server.send(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert hung.code() == grpc.StatusCode.UNAVAILABLE
+        assert not any(is_running(pid) for pid in workers)
+
+
+@ANY_KIND
+def test_the_end_comes_with_the_grace(repository, tmp_path, options, steps):
+    """With a run in hand that never ends, and a call that was only opened."""
+    with (
+        serving(repository, tmp_path, *options, "--grace", "0.5", patch=HANG) as server,
+        new_channel(server.port) as channel,
+    ):
+        half_open = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer").future(endless())
+        hung = hang(channel, steps)
+        ask(channel, 2.0)
+        server.send(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+        assert hung.code() == half_open.code() == grpc.StatusCode.UNAVAILABLE  # and not CANCELLED
+    assert "did not end within the grace of 0.5 s, and is left: " in server.log
+    assert "is killed" not in server.log
+
+
+def endless():
+    """A stream of requests that neither sends one nor ends."""
+    time.sleep(PATIENCE)
+    yield b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_no_signal_is_lost(repository, tmp_path, number):
+    for _ in range(10):
+        with serving(repository, tmp_path, "--transport", "public") as server:
+            server.send(number)
+            assert server.process.wait(10) == 0
+
+
+def test_no_hang_up_is_lost(repository, tmp_path):
+    with serving(repository, tmp_path, "--transport", "public") as server:
+        for count in range(10):
+            server.send(signal.SIGHUP)
+            until(functools.partial(are_loaded_again, server, count + 1))
+
+
+def are_loaded_again(server, count):
+    return server.log.count("the repository has been loaded again") == count
+
+
+@pytest.mark.long
+def test_twenty_deaths_in_a_row(repository, tmp_path):
+    with serving(repository, tmp_path, *TWO) as server, Load(server.port, 8, reconnect=False).running() as load:
+        for count in range(20):
+            os.kill(server.workers()[count % 2], signal.SIGKILL)
+            until(functools.partial(are_ready_again, server, count + 1))
+    assert all(said.startswith("UNAVAILABLE") for said in load.failed)
+    # One request in the hand of each client. A client that connects anew in the moment in which the kernel closes the
+    # dead process's sockets is reset, and waits a second before it tries again: it sends nothing of what it is asked
+    # meanwhile.
+    sent = {said: count for said, count in load.failed.items() if "failed to connect to all addresses" not in said}
+    assert sum(sent.values()) <= 20 * 8
+    assert load.answered() > 1000
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.long
+def test_fifty_workers(repository, tmp_path):
+    with serving(repository, tmp_path, "--workers", "50") as server:
+        workers = server.workers()
+        assert len(workers) == 50
+        with Load(server.port, 8, reconnect=True).running() as load:
+            until(lambda: load.answered() > 500)
+        assert load.failed == {}
+        server.send(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        assert not any(is_running(pid) for pid in workers)
+    assert "did not end in time" not in server.log

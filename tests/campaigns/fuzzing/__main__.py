@@ -1,0 +1,98 @@
+"""The command for longer runs: `make fuzz`, or with `tests` on the path of modules
+
+::
+
+    python -m fuzzing differential --requests 1000000
+    python -m fuzzing read prefixes golden --inputs 1000000 --keep
+"""
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+
+import tqdm
+
+from campaigns.fuzzing.campaign import CORPUS, Finding, campaign, corpus_of, try_input
+from campaigns.fuzzing.differential import Tally, compare
+from campaigns.fuzzing.line_coverage import LineCoverage
+from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models
+from campaigns.fuzzing.target import FuzzTarget
+from campaigns.fuzzing.targets import NAMES, prepare_targets
+from campaigns.fuzzing.traffic import Traffic, valid_requests
+from campaigns.fuzzing.whole_reading import serve_reading_whole
+from rnnserve.server import Settings, choose_polling
+from rnnserve.server.testing import serve
+
+_MOST_FINDINGS = 10
+
+
+def main() -> int:
+    """Run the command; the status is 1 where something was found."""
+    parser = argparse.ArgumentParser(prog="python -m fuzzing", description="Send or read what no one would write.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    differential = commands.add_parser("differential", help="the same requests to both transports")
+    differential.add_argument("--requests", type=int, default=1_000_000)
+    reading = commands.add_parser("read", help="inputs to what reads bytes of others")
+    reading.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(NAMES)}; all where none is named")
+    reading.add_argument("--inputs", type=int, default=100_000, help="for each target")
+    reading.add_argument("--keep", action="store_true", help="add inputs that reach new lines to the corpus")
+    for command in (differential, reading):
+        command.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.command == "differential":
+            return _differential(Path(folder), args.requests, args.seed)
+        targets = prepare_targets(Path(folder))
+        unknown = set(args.targets) - set(targets)
+        if unknown:
+            parser.error(f"there is no target {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        found = [_read(targets[name], args.inputs, args.seed, keep=args.keep) for name in args.targets or NAMES]
+        return int(any(found))
+
+
+def _differential(folder: Path, requests: int, seed: int) -> int:
+    choose_polling()
+    publish_models(folder)
+    tally = Tally()
+    traffic = Traffic(valid_requests(CLASSIFIERS, seed), seed)
+    with contextlib.ExitStack() as stack:
+        settings = [Settings(provider="cpu", transport=transport) for transport in ("lane", "public")]
+        asked = [serve_reading_whole(folder), *(serve(folder, each) for each in settings)]
+        servers = [stack.enter_context(each) for each in asked]
+        progress = stack.enter_context(tqdm.tqdm(total=requests, unit="req"))
+        for tally in compare([server.address for server in servers], traffic.bursts(), most=_MOST_FINDINGS):
+            progress.update(tally.statuses.total() - progress.n)
+            if progress.n >= requests:
+                break
+    print(f"{tally.statuses.total():,} requests: {dict(tally.statuses)}")
+    for difference in tally.differences:
+        print(difference)
+    return int(bool(tally.differences))
+
+
+def _read(target: FuzzTarget, inputs: int, seed: int, *, keep: bool) -> int:
+    """Fuzz one target, and return how many findings there were."""
+    findings: dict[str, Finding] = {}
+    coverage = LineCoverage()
+    for data in corpus_of(target) if keep else ():
+        coverage.is_new(functools.partial(try_input, target, data))
+    many = tqdm.tqdm(itertools.islice(campaign(target, seed), inputs), desc=target.name, total=inputs)
+    for data, finding in many:
+        if finding is not None:
+            findings.setdefault(finding.said.splitlines()[-1], finding)
+            if len(findings) == _MOST_FINDINGS:
+                break
+        elif keep and coverage.is_new(functools.partial(try_input, target, data)):
+            (CORPUS / target.name / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
+    for finding in findings.values():
+        print(f"{target.name}: {finding}")
+    return len(findings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

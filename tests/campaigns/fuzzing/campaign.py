@@ -1,0 +1,109 @@
+"""Mutated inputs to a target, one after the other, and what it may not do with them: raise, hang, or take memory."""
+
+import contextlib
+import dataclasses
+import random
+import signal
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from campaigns.fuzzing.target import FuzzTarget
+
+__all__ = ["CORPUS", "Finding", "Hang", "campaign", "corpus_of", "try_input"]
+
+CORPUS = Path(__file__).parent / "corpus"
+
+_MOST_SECONDS = 5.0
+"""For an input; the slowest one takes some milliseconds on an idle machine."""
+
+_MOST_BYTES = 128 << 20
+"""By which an input may raise the most memory that the process ever had: the seeds have some kilobytes."""
+
+_MOST_INPUT = 1 << 14
+"""Bytes of an input: what is larger takes its time without saying more."""
+
+_KEPT = 512
+"""Inputs that mutations start from."""
+
+
+class Hang(Exception):
+    """An input took too long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """An input that the target may not treat as it does.
+
+    Attributes:
+        data: The input.
+        said: What happened, with the traceback where there is one.
+    """
+
+    data: bytes
+    said: str
+
+    def __str__(self) -> str:
+        shown = self.data.hex()
+        return f"{self.said}\ninput ({len(self.data)} bytes): {shown[:2000]}{'…' if len(shown) > 2000 else ''}"
+
+
+def corpus_of(target: FuzzTarget) -> list[bytes]:
+    """The target's inputs of the corpus, in the order of their names."""
+    return [path.read_bytes() for path in sorted((CORPUS / target.name).iterdir())]
+
+
+def campaign(target: FuzzTarget, seed: int) -> Iterator[tuple[bytes, Finding | None]]:
+    """Give inputs without end, each after it has been read, and what was found.
+
+    Args:
+        target: What reads them.
+        seed: Of everything that is drawn.
+    """
+    chance = random.Random(seed)
+    kept = [*target.seeds(), *corpus_of(target)]
+    while True:
+        data = target.mutate(chance.choice(kept), kept, chance)[:_MOST_INPUT]
+        yield data, try_input(target, data)
+        if len(kept) < _KEPT:
+            kept.append(data)
+        elif chance.random() < 0.1:
+            kept[chance.randrange(len(kept))] = data
+
+
+def try_input(target: FuzzTarget, data: bytes) -> Finding | None:
+    """Read an input; return what was found, or None."""
+    before = _peak_bytes()
+    try:
+        with _bounded(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, of odd headers
+            target.read(data)
+    except Exception:  # noqa: BLE001 - whatever it is, it is a finding
+        return Finding(data, traceback.format_exc())
+    grown = _peak_bytes() - before
+    return Finding(data, f"took {grown >> 20} MB") if grown > _MOST_BYTES else None
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    """Raise Hang after some seconds. For the main thread."""
+
+    def interrupt(*_: object) -> None:
+        raise Hang(f"took more than {_MOST_SECONDS} s")
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, _MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _peak_bytes() -> int:
+    """The most resident memory that this process ever had."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,123 @@
+"""Requests as a hostile crowd sends them: bursts in which valid requests and mutants of them share a prefix.
+
+The lane parses a prefix once and recognises it afterwards by its bytes. So each mutation is applied to several requests
+that differ in data and id alone: what the first one taught is used for those after it, in the same burst and later.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from campaigns.fuzzing.byte_mutations import mutate_bytes
+from campaigns.fuzzing.field_mutations import mutate_fields
+from campaigns.fuzzing.message_mutations import mutate_message, with_other_values
+from kit.example_models import Arrays
+from kit.examples import EXAMPLES
+from kit.inference_requests import request
+from rnnserve.protos import inference_pb2 as pb
+
+__all__ = ["Traffic", "valid_requests", "valid_steps"]
+
+_KEPT = 64
+"""Mutants that are sent again later."""
+
+
+def valid_requests(classifiers: Mapping[str, tuple[int, int]], seed: int) -> list[bytes]:
+    """A few valid requests for each model: several sizes, inputs left out, outputs named, with and without an id.
+
+    Args:
+        classifiers: By name, (layers * directions, hidden) of direction classifiers, beside the examples' models.
+        seed: Of the values.
+    """
+    numbers = np.random.default_rng(seed)
+    found: list[bytes] = []
+    for name, example in EXAMPLES.items():
+        for outputs in ((), tuple(output.name for output in example.outputs[-1:])):
+            messages = [request(name, example.draw(numbers), outputs, id=id_) for id_ in ("", "7")]
+            found += [message.SerializeToString() for message in messages]
+    for name, (layers, hidden) in classifiers.items():
+        for left_out in ((), ("h_0",), ("lengths", "h_0")):
+            for id_ in ("", "first"):
+                sent = _walks(numbers, layers, hidden, left_out)
+                found.append(request(name, sent, ("logits",) if id_ else (), id=id_).SerializeToString())
+    return found
+
+
+def valid_steps(classifiers: Mapping[str, tuple[int, int]], seed: int) -> list[bytes]:
+    """Requests of some sequences of each of the classifiers: their starts, steps in the middle, and ends.
+
+    Args:
+        classifiers: By name, (layers * directions, hidden).
+        seed: Of the values.
+    """
+    numbers = np.random.default_rng(seed)
+    found: list[bytes] = []
+    for name, (layers, hidden) in classifiers.items():
+        for identity in (pb.InferParameter(int64_param=3), pb.InferParameter(string_param="a")):
+            for starts, ends in ((True, False), (False, False), (False, False), (False, True)):
+                sent = _walks(numbers, layers, hidden, ("h_0",) if ends else ("lengths", "h_0"))
+                message = request(name, sent, ("logits",), id="step" if ends else "")
+                message.parameters["sequence_id"].CopyFrom(identity)
+                message.parameters["sequence_start"].bool_param = starts
+                message.parameters["sequence_end"].bool_param = ends
+                found.append(message.SerializeToString(deterministic=True))
+    return found
+
+
+def _walks(numbers: np.random.Generator, layers: int, hidden: int, left_out: Sequence[str]) -> Arrays:
+    batch, sequence = int(numbers.integers(1, 4)), int(numbers.integers(1, 7))
+    sent: Arrays = {
+        "input": numbers.normal(size=(batch, sequence, 2)).astype(np.float32),
+        "lengths": numbers.integers(1, sequence, batch, endpoint=True),
+        "h_0": numbers.normal(size=(layers, batch, hidden)).astype(np.float32),
+    }
+    return {name: array for name, array in sent.items() if name not in left_out}
+
+
+class Traffic:
+    """Bursts without end; the same seed gives the same ones."""
+
+    def __init__(self, seeds: Sequence[bytes], seed: int) -> None:
+        """Start with valid requests alone.
+
+        Args:
+            seeds: Valid requests.
+            seed: Of everything that is drawn.
+        """
+        self._seeds = seeds
+        self._chance = random.Random(seed)
+        self._kept: list[tuple[bytes, int]] = []  # a valid request, and the seed of a mutation of it
+
+    def bursts(self) -> Iterator[list[bytes]]:
+        """Give bursts of requests that are to be in flight together."""
+        while True:
+            base = self._chance.choice(self._seeds)
+            mutation = self._chance.getrandbits(32)
+            if self._kept and self._chance.random() < 0.25:
+                base, mutation = self._chance.choice(self._kept)
+            elif len(self._kept) < _KEPT:
+                self._kept.append((base, mutation))
+            else:
+                self._kept[self._chance.randrange(_KEPT)] = base, mutation
+            count = self._chance.choice((1, 2, 3, 4, 6, 12))
+            yield [self._one(base, mutation) for _ in range(count)]
+
+    def _one(self, base: bytes, mutation: int) -> bytes:
+        """A request with other values: as it is, with the burst's mutation, or with one of its own."""
+        sent = with_other_values(base, self._chance)
+        kind = self._chance.random()
+        if kind < 0.3:
+            return sent
+        return self.mutant(sent, random.Random(mutation) if kind < 0.75 else self._chance)
+
+    def mutant(self, data: bytes, chance: random.Random) -> bytes:
+        """Mutate a request on one of the three levels, or on two: what it says, its fields, its bytes."""
+        level = chance.random()
+        if level < 0.35:
+            return mutate_message(data, chance)
+        if level < 0.75:
+            return mutate_fields(data, self._seeds, chance)
+        if level < 0.85:
+            return mutate_fields(mutate_message(data, chance), self._seeds, chance)
+        return mutate_bytes(data, self._seeds, chance)

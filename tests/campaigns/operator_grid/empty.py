@@ -1,0 +1,107 @@
+"""Operators of nothing, no rows or no steps: onnxruntime runs them in a process of its own, which some have ended."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+import onnx
+import torch
+
+from campaigns.operator_grid.operators import Family
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.parity.onnx_process import OnnxProcess
+
+__all__ = ["DIFFERS_OF_NOTHING", "EmptyRuns"]
+
+_SECONDS = 120.0
+
+_AN_ERROR, _NO_ERROR = "an error of onnxruntime", "nothing, where eager raises an error"
+
+DIFFERS_OF_NOTHING: Mapping[tuple[str, str], str] = {
+    ("Two integers", "x // x.size(0)"): _AN_ERROR,
+    ("Rows", "quantile(0.5, 1)"): _NO_ERROR,
+    ("Normalisations", "group_norm"): _AN_ERROR,
+    ("Normalisations", "group_norm(eps=1e-12)"): _AN_ERROR,
+    ("Rows and indices", "repeat_interleave"): _AN_ERROR,
+    ("Rows and indices", "pad(circular)"): _AN_ERROR,
+    ("Linear algebra and rare operators, of finite rows", "nanquantile"): _NO_ERROR,
+    ("Images of any number of steps", "local_response_norm"): _AN_ERROR,
+    ("Images of any number of steps", "upsample(nearest)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(nearest-exact)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bilinear)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bilinear, align_corners)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bicubic)"): _NO_ERROR,
+    ("Images of any number of steps", "upsample(bilinear, antialias)"): _NO_ERROR,
+    ("Images of any number of steps", "unfold(2)"): _NO_ERROR,
+    ("Images of any number of steps", "rfft"): _NO_ERROR,
+    ("Images of any number of steps", "rfft.real, imag"): _NO_ERROR,
+    ("Images of any number of steps", "fft"): _NO_ERROR,
+    ("Images of any number of steps", "irfft"): _NO_ERROR,
+}
+"""By family and operator, what is another result than eager's where there are no values, in words for the page."""
+
+
+class EmptyRuns:
+    """Runs of a family's graph on inputs without values. A context manager."""
+
+    def __init__(self, family: Family, model: onnx.ModelProto) -> None:
+        """Prepare.
+
+        Args:
+            family: The operators.
+            model: All of them in one graph, exported for sizes of 0, too.
+        """
+        self.inputs = [tensor.narrow(family.axis, 0, 0) for tensor in family.inputs]
+        self._feeds = {f"x{at}": tensor.numpy() for at, tensor in enumerate(self.inputs)}
+        self._model = model
+        self._producers = {output: node for node in model.graph.node for output in node.output}
+        self._process = OnnxProcess(_SECONDS)
+
+    def __enter__(self) -> "EmptyRuns":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.__exit__(*exception)
+
+    def eager(self, compute: Callable[..., list[torch.Tensor]]) -> list[torch.Tensor] | None:
+        """Give eager's results; None where it raises an error."""
+        with warnings.catch_warnings(), contextlib.suppress(RuntimeError, IndexError):
+            warnings.simplefilter("ignore")  # that there are no degrees of freedom
+            return compute(self.inputs)
+        return None
+
+    def __call__(self, outputs: Sequence[str]) -> list[npt.NDArray[Any]] | str:
+        """Run what some outputs need; give them, or the message of an error."""
+        try:
+            return list(OnnxRunner(self._part(outputs), process=self._process)(self._feeds).values())
+        except RuntimeError as error:
+            if "ended the process" in str(error):
+                self._process.__exit__()
+                self._process = OnnxProcess(_SECONDS)
+            return str(error)
+
+    def _part(self, outputs: Sequence[str]) -> bytes:
+        """Cut the nodes that outputs need out of the graph."""
+        graph, needed, waiting = self._model.graph, set(), list(outputs)
+        while waiting:
+            node = self._producers.get(waiting.pop())
+            if node is not None and id(node) not in needed:
+                needed.add(id(node))
+                waiting.extend(_read(node))
+        part = onnx.ModelProto()
+        part.CopyFrom(self._model)
+        del part.graph.node[:], part.graph.output[:]
+        part.graph.node.extend(node for node in graph.node if id(node) in needed)
+        part.graph.output.extend(value for value in graph.output if value.name in outputs)
+        return part.SerializeToString()
+
+
+def _read(node: onnx.NodeProto) -> Iterable[str]:
+    """Give the names of what a node reads, also within its graphs."""
+    yield from node.input
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            for inner in attribute.g.node:
+                yield from _read(inner)

@@ -1,0 +1,175 @@
+"""Products of matrices with a sum, determinants, and what else few modules use; of finite rows."""
+
+import torch
+import torch.nn.functional as F
+
+from campaigns.operator_grid.operators import Family, Operator
+from campaigns.operator_grid.values import ROWS
+
+__all__ = ["LINEAR_ALGEBRA"]
+
+_FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
+_NO_FORM = "has no form in ONNX"
+_ON_VALUES = "depends on the values of a tensor"
+_RAISED = "its forward raised"
+
+
+def _parts(x):
+    return x.reshape(-1, 2, 3)
+
+
+def _squares(x):
+    return x[:, :4].reshape(-1, 2, 2)
+
+
+def _regular(x):
+    return _squares(x) + 9 * torch.eye(2, dtype=x.dtype)
+
+
+def _definite(x):
+    small = _squares(x).clamp(-3, 3)
+    return small @ small.mT + torch.eye(2, dtype=x.dtype)
+
+
+def _right(x):
+    return x[:, 2:].reshape(-1, 2, 2)
+
+
+def _products(x):
+    return _parts(x).abs() @ _parts(x).abs().mT
+
+
+LINEAR_ALGEBRA = Family(
+    "Linear algebra and rare operators, of finite rows",
+    [_FINITE],
+    [
+        Operator(
+            "addbmm",
+            lambda x: torch.addbmm(torch.ones(2, 2, dtype=x.dtype), _parts(x), _parts(x).mT),
+            terms=lambda x: _products(x).sum(0) + 1,
+        ),
+        Operator(
+            "baddbmm",
+            lambda x: torch.baddbmm(torch.ones(1, 2, 2, dtype=x.dtype), _parts(x), _parts(x).mT, beta=0.5),
+            terms=lambda x: _products(x) + 1,
+        ),
+        Operator(
+            "addmv",
+            lambda x: torch.addmv(x[:, 0], x, torch.ones(6, dtype=x.dtype), beta=0.5, alpha=2.0),
+            terms=lambda x: 3 * x.abs().sum(1),
+        ),
+        Operator("addr", lambda x: torch.addr(torch.ones(6, 6, dtype=x.dtype), x[0], x[1])),
+        Operator("outer", lambda x: torch.outer(x[:, 0], x[:, 1])),
+        Operator(
+            "tensordot",
+            lambda x: torch.tensordot(x, torch.ones(6, 2, dtype=x.dtype), 1),
+            terms=lambda x: x.abs().sum(1, keepdim=True),
+        ),
+        *(
+            Operator(
+                name,
+                lambda x, det=det: det(_squares(x)),
+                terms=lambda x: x[:, 0].abs() * x[:, 3].abs() + x[:, 1].abs() * x[:, 2].abs(),
+            )
+            for name, det in (("det", torch.det), ("linalg.det", torch.linalg.det))
+        ),
+        Operator(
+            "matrix_power",
+            lambda x: torch.matrix_power(_squares(x), 2),
+            terms=lambda x: _squares(x).abs() @ _squares(x).abs(),
+        ),
+        Operator("x * x[0, 0].item()", lambda x: x * x[0, 0].item()),
+        Operator("histc", lambda x: torch.histc(x, 5, -1.0, 1.0)),
+        Operator("diag_embed", torch.diag_embed),
+        Operator("meshgrid", lambda x: torch.meshgrid(x[0], x[1], indexing="ij")),
+        Operator("rot90, fliplr, movedim", lambda x: (x.rot90(), x.fliplr(), x.unsqueeze(1).movedim(0, 1))),
+        Operator("embedding(max_norm=1)", lambda x: F.embedding(torch.tensor([0, 1]), x[:3].clone(), max_norm=1.0)),
+        Operator("isin", lambda x: torch.isin(x, torch.tensor([0.0, 1.0, 5.0])), refused=_NO_FORM),
+        Operator("take_along_dim", lambda x: x.take_along_dim((x > 0).long(), 1)),
+        Operator(
+            "hstack, vstack, dstack", lambda x: (torch.hstack([x, x]), torch.vstack([x, x]), torch.dstack([x, x]))
+        ),
+        Operator("tril_indices", lambda x: torch.tril_indices(3, 3) + x[0, :1].long()),
+        Operator("triu_indices", lambda x: torch.triu_indices(3, 3) + x[0, :1].long()),
+        Operator("trace", lambda x: torch.trace(x[0].view(2, 3))),
+        Operator("diag, diagflat", lambda x: (torch.diag(x[0]), torch.diagflat(x[0]))),
+        Operator("argwhere", torch.argwhere),
+        Operator("eye, logspace", lambda x: (x[:, :2] @ torch.eye(2, dtype=x.dtype), x + torch.logspace(0, 1, 6))),
+        Operator("nanquantile", lambda x: x.nanquantile(0.3, 1)),
+        Operator("lp_pool1d", lambda x: F.lp_pool1d(x[:, None].abs(), 2, 2)),
+        Operator(
+            "conv_transpose1d",
+            lambda x: F.conv_transpose1d(x[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
+            terms=lambda x: F.conv_transpose1d(x.abs()[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
+        ),
+        Operator(
+            "conv1d(dilation=3)",
+            lambda x: F.conv1d(x[:, None], torch.ones(2, 1, 2, dtype=x.dtype), dilation=3),
+            terms=lambda x: F.conv1d(x.abs()[:, None], torch.ones(2, 1, 2, dtype=x.dtype), dilation=3),
+        ),
+        Operator("margin_ranking_loss", lambda x: F.margin_ranking_loss(x, x.flip(1), torch.ones_like(x))),
+        Operator("logdet", lambda x: torch.logdet(_regular(x))),
+        Operator("slogdet", lambda x: torch.slogdet(_squares(x))),
+        Operator("linalg.slogdet", lambda x: torch.linalg.slogdet(_regular(x))),
+        Operator("inverse", lambda x: torch.inverse(_regular(x))),
+        Operator("linalg.inv", lambda x: torch.linalg.inv(_regular(x))),
+        Operator("linalg.inv_ex", lambda x: torch.linalg.inv_ex(_regular(x))),
+        Operator(
+            "linalg.matrix_power(-2)",
+            lambda x: torch.linalg.matrix_power(_regular(x), -2),
+            terms=lambda x: _regular(x).inverse().abs() @ _regular(x).inverse().abs(),
+        ),
+        Operator("linalg.solve", lambda x: torch.linalg.solve(_regular(x), _right(x))),
+        Operator("linalg.solve of vectors", lambda x: torch.linalg.solve(_regular(x), x[:, :2])),
+        Operator("linalg.solve(left=False)", lambda x: torch.linalg.solve(_regular(x), _right(x), left=False)),
+        Operator("linalg.solve_ex", lambda x: torch.linalg.solve_ex(_regular(x), _right(x))),
+        Operator("cholesky(upper=True)", lambda x: torch.ops.aten.cholesky(_definite(x), True)),
+        Operator("linalg.cholesky", lambda x: torch.linalg.cholesky(_definite(x))),
+        Operator("linalg.cholesky_ex", lambda x: torch.linalg.cholesky_ex(_definite(x), upper=True)),
+        *(
+            Operator(f"{name}(upper={upper})", lambda x, solve=solve, upper=upper: solve(x, upper))
+            for upper in (False, True)
+            for name, solve in (
+                ("cholesky_solve", lambda x, upper: torch.cholesky_solve(_right(x), _definite(x), upper)),
+                ("cholesky_inverse", lambda x, upper: torch.cholesky_inverse(_definite(x), upper)),
+                (
+                    "triangular_solve",
+                    lambda x, upper: torch.ops.aten.triangular_solve(_right(x), _definite(x), upper)[0],
+                ),
+                (
+                    "linalg.solve_triangular",
+                    lambda x, upper: torch.linalg.solve_triangular(_definite(x), _right(x), upper=upper),
+                ),
+                (
+                    "linalg.solve_triangular, left=False",
+                    lambda x, upper: torch.linalg.solve_triangular(_definite(x), _right(x), upper=upper, left=False),
+                ),
+            )
+        ),
+        Operator("matrix_exp", lambda x: torch.matrix_exp(_squares(x)), refused=_NO_FORM),
+        Operator("unique of floats", lambda x: torch.unique(x[:, 0]), refused="Make integers of them"),
+        Operator("unique(dim=0) of floats", lambda x: torch.unique(x, dim=0), refused="Make integers of them"),
+        Operator("unique_consecutive", lambda x: torch.unique_consecutive(x[:, 0]), refused="Make integers of them"),
+        Operator("allclose", lambda x: x * float(torch.allclose(x, x)), refused=_RAISED),
+        Operator("equal", lambda x: x * float(torch.equal(x, x)), refused=_RAISED),
+        Operator("is_nonzero", lambda x: x * float(bool(x[0, 0])), refused=_ON_VALUES),
+        Operator("x[:, : int(x[0, 0])]", lambda x: x[:, : int(x[0, 0].clamp(1, 2))], refused=_ON_VALUES),
+        Operator(
+            "fake_quantize_per_tensor_affine",
+            lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127),
+            refused=_RAISED,
+        ),
+        Operator(
+            "fake_quantize_per_channel_affine",
+            lambda x: torch.fake_quantize_per_channel_affine(
+                x, torch.full((6,), 0.1), torch.zeros(6, dtype=torch.int32), 1, -128, 127
+            ),
+            refused=_RAISED,
+        ),
+        Operator(
+            "hardtanh_backward",
+            lambda x: torch.ops.aten.hardtanh_backward(x, x, -1.0, 1.0),
+            refused="it belongs to training",
+        ),
+    ],
+)

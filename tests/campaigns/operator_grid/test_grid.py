@@ -1,0 +1,80 @@
+"""The operator grid: what onnxruntime gives is what eager gives, on the values where translations go wrong."""
+
+import re
+
+import pytest
+
+from campaigns.operator_grid import FAMILIES
+from campaigns.operator_grid.completeness import UNTRIED, translated, tried
+from campaigns.operator_grid.decomposed import decomposed, not_tried_because
+from campaigns.operator_grid.document import document
+from campaigns.operator_grid.empty import DIFFERS_OF_NOTHING
+from campaigns.operator_grid.signs import SIGNS_LOST
+from campaigns.operator_grid.trial import refusal_of, try_family
+from kit.paths import ROOT
+
+_REFUSED = [
+    pytest.param(operator, family, id=operator.name)
+    for family in FAMILIES
+    for operator in family.operators
+    if operator.refused
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_operators_are_right_or_documented(family):
+    found = try_family(family)
+    signs = {name for name, lines in found.items() if any(line.startswith("signs") for line in lines)}
+    assert signs == {name for of, name in SIGNS_LOST if of == family.name}, "signs of zeros: see signs.py"
+    nothing = {name: [line for line in lines if line.startswith("of nothing")] for name, lines in found.items()}
+    unlike = {name for of, name in DIFFERS_OF_NOTHING if of == family.name}
+    assert {name for name, lines in nothing.items() if lines} == unlike, f"of nothing: see empty.py; {nothing}"
+    assert not [line for lines in nothing.values() for line in lines if "ended the process" in line]
+    found = {
+        name: [line for line in lines if not line.startswith(("signs", "of nothing"))] for name, lines in found.items()
+    }
+    documented = {operator.name for operator in family.operators if operator.differs}
+    wrong = {name: lines for name, lines in found.items() if lines and name not in documented}
+    assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)
+    healed = sorted(name for name in documented if not found[name])
+    assert not healed, f"these are right on all values now: remove `differs` of {healed}"
+
+
+@pytest.mark.parametrize(("operator", "family"), _REFUSED)
+def test_refusals_say_why(operator, family):
+    message = refusal_of(operator, family)
+    assert message, f"{operator.name} is exported: remove `refused`, and see whether it is right"
+    # The last one is the proof's: publishing ends with it.
+    assert re.match(
+        r"UnsupportedModule|RaisedInCapture|FixedSize|DependsOnValues|BrokenPostcondition|"
+        r"RuntimeError: onnxruntime does not take",
+        message,
+    )
+    assert operator.refused in message
+
+
+def test_names_are_unique():
+    for family in FAMILIES:
+        names = [operator.name for operator in family.operators]
+        assert len(set(names)) == len(names)
+
+
+def test_the_grid_is_complete():
+    missing = translated() - tried() - UNTRIED.keys()
+    assert not missing, f"torch translates {sorted(missing)}: add a line to a family, or a reason to completeness.py"
+
+
+def test_what_torch_takes_apart_is_tried_or_has_a_reason():
+    missing = {name for name in decomposed() - tried() - UNTRIED.keys() if not not_tried_because(name)}
+    assert not missing, f"torch takes {sorted(missing)} apart: add a line to a family, or a reason to decomposed.py"
+    assert not not_tried_because("an_operator_of_the_next_torch")
+
+
+def test_reasons_are_of_what_is_not_tried():
+    stale = sorted((UNTRIED.keys() & (translated() - tried())) ^ UNTRIED.keys())
+    assert not stale, f"torch does not translate {stale}, or the grid tries them: remove the reasons"
+
+
+def test_the_document_is_written_anew():
+    page = ROOT / "docs" / "reference" / "operators.md"
+    assert page.read_text() == document(), f"write {page.name} anew: the command is on the page"

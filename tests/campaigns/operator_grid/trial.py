@@ -1,0 +1,200 @@
+"""Exporting and comparing the operators of a family."""
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+from campaigns.operator_grid.empty import EmptyRuns
+from campaigns.operator_grid.operators import KERNELS, Family, Operator
+from rnnserve.export import export_onnx
+from rnnserve.export.parity import OnnxRunner
+
+__all__ = ["differences", "refusal_of", "try_family"]
+
+_SIGNS, _NOTHING = "signs", "of nothing"
+_DYNAMIC = "batch"
+_ULPS = 8  # onnxruntime's kernels are not correctly rounded, nor are eager's
+_EAGERS = 4  # as in export's proof: of two that round, chance decides which is nearer
+_TINY = 1.2e-38  # float32's smallest normal number: kernels may flush what is below it
+
+
+class _Operators(nn.Module):
+    """All operators of a family, each result a tensor of its own."""
+
+    def __init__(self, operators: Sequence[Operator]) -> None:
+        super().__init__()
+        self.operators = operators
+        self.layers = nn.ModuleList(one.compute for one in operators if isinstance(one.compute, nn.Module))
+
+    def forward(self, *inputs):
+        return tuple(leaf.clone() for one in self.operators for leaf in _pytree.tree_leaves(one.compute(*inputs)))
+
+
+def try_family(family: Family, *, sample: int = 3) -> dict[str, list[str]]:
+    """Export the operators that are not to be refused, in one module, and compare each with eager.
+
+    Args:
+        family: The operators.
+        sample: How many rows, or steps, the export sees; it runs with all.
+
+    Returns:
+        By name, what differs; empty where an operator is right.
+    """
+    operators = [operator for operator in family.operators if not operator.refused]
+    model, counts = _export(operators, family, sample)
+    found = iter(
+        OnnxRunner(model.SerializeToString())(
+            {f"x{at}": tensor.numpy() for at, tensor in enumerate(family.inputs)}
+        ).values()
+    )
+    doubles = [tensor.double() if tensor.dtype == torch.float32 else tensor for tensor in family.inputs]
+    result = {}
+    for operator in operators:
+        eager = _leaves(operator, family.inputs)
+        try:
+            exact = _leaves(operator, doubles)
+        except (RuntimeError, TypeError, ValueError):
+            exact = eager
+        terms = _terms(operator, doubles)
+        lines, results = [], [next(found) for _ in eager]
+        for one, other, reference in zip(eager, results, exact, strict=True):
+            lines += differences(one.numpy(), other, reference.numpy(), terms, KERNELS.get(operator.kernel, (0.0,))[0])
+        lost = _lost_signs(operator, family.inputs, eager, results)
+        result[operator.name] = lines + ([f"{_SIGNS}: {lost}"] if lost else [])
+    if family.tries_nothing:
+        for name, line in _of_nothing(family, operators, model, counts):
+            result[name].append(f"{_NOTHING}: {line}")
+    return result
+
+
+def _of_nothing(
+    family: Family, operators: Sequence[Operator], model: onnx.ModelProto, counts: Sequence[int]
+) -> Iterator[tuple[str, str]]:
+    """Compare with eager where there are no values: of those that eager computes all at once, if that runs."""
+    ends = list(itertools.accumulate(counts))
+    names = [[f"y{at}" for at in range(end - count, end)] for end, count in zip(ends, counts, strict=True)]
+    with EmptyRuns(family, model) as run:
+        eager = [run.eager(lambda inputs, one=one: _leaves(one, inputs)) for one in operators]
+        together = [name for some, of in zip(names, eager, strict=True) if of is not None for name in some]
+        results = run(together)
+        known = {} if isinstance(results, str) else dict(zip(together, results, strict=True))
+        for operator, some, expected in zip(operators, names, eager, strict=True):
+            found = [known[name] for name in some] if expected is not None and known else run(some)
+            if isinstance(found, str):
+                if expected is not None or "ended the process" in found:
+                    yield operator.name, f"onnxruntime has an error: {found}"
+            elif expected is None:
+                yield operator.name, f"eager raises an error, onnxruntime gives {[array.shape for array in found]}"
+            else:
+                for one, other in zip(expected, found, strict=True):
+                    yield from ((operator.name, line) for line in differences(one.numpy(), other, one.numpy()))
+
+
+def _terms(operator: Operator, doubles: Sequence[torch.Tensor]) -> npt.NDArray[Any] | None:
+    return None if operator.terms is None else operator.terms(*doubles).numpy()
+
+
+def _lost_signs(
+    operator: Operator, inputs: Sequence[torch.Tensor], eager: Sequence[torch.Tensor], found: Sequence[npt.NDArray[Any]]
+) -> str:
+    """Give examples of zeros with another sign, where eager gives the same one for any layout of its input."""
+    apart = [tensor.repeat_interleave(2, -1)[..., ::2] for tensor in inputs]  # read one by one, not as vectors
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that such a layout is slow
+            strided = _leaves(operator, apart)
+    except RuntimeError:
+        strided = list(eager)
+    for one, again, other in zip(eager, strided, found, strict=True):
+        if one.dtype.is_floating_point and one.shape == other.shape == again.shape:
+            signs = [np.signbit(array) for array in (one.numpy(), again.numpy(), other)]
+            wrong = (one.numpy() == 0) & (other == 0) & (signs[0] == signs[1]) & (signs[0] != signs[2])
+            for line in _examples("zeros", wrong, one.numpy(), other):
+                return line
+    return ""
+
+
+def refusal_of(operator: Operator, family: Family) -> str:
+    """Export one operator, and give the message that it is refused with; empty if it is not."""
+    try:
+        OnnxRunner(_export([operator], family, 3)[0].SerializeToString())
+    except Exception as error:  # noqa: BLE001 - the test looks at the class, too
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _export(operators: Sequence[Operator], family: Family, sample: int) -> tuple[onnx.ModelProto, list[int]]:
+    """Export operators as one module; give the graph, and how many results each has."""
+    counts = [len(_leaves(operator, family.inputs)) for operator in operators]
+    program = export_onnx(
+        _Operators(operators).eval(),
+        tuple(tensor.narrow(family.axis, 0, min(sample, tensor.size(family.axis))) for tensor in family.inputs),
+        input_names=[f"x{at}" for at in range(len(family.inputs))],
+        output_names=[f"y{at}" for at in range(sum(counts))],
+        dynamic_shapes=tuple({family.axis: _DYNAMIC} for _ in family.inputs),
+        sizes={_DYNAMIC: (0 if family.tries_nothing else 1, None)},
+    )
+    return program.model_proto, counts
+
+
+def _leaves(operator: Operator, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    with torch.no_grad():
+        return [leaf.detach().contiguous() for leaf in _pytree.tree_leaves(operator.compute(*inputs))]
+
+
+def differences(
+    eager: npt.NDArray[Any],
+    found: npt.NDArray[Any],
+    exact: npt.NDArray[Any],
+    terms: npt.NDArray[Any] | None = None,
+    allowed: float = 0.0,
+) -> Iterator[str]:
+    """Say where onnxruntime's result is neither eager's nor nearer to float64's: kinds of values, first examples.
+
+    One rule for all operators: onnxruntime may lie 4 times as far from the exact result as eager does, and 8 units in
+    the last place beside that, of the result or of the terms that cancel in it.
+
+    Args:
+        eager: In the module's own type.
+        found: onnxruntime's.
+        exact: Eager's in float64.
+        terms: Sums of the terms without their signs, of a shape that the result's broadcasts with; None for the result.
+        allowed: A further distance, of a kernel in `KERNELS`.
+    """
+    if (eager.shape, eager.dtype) != (found.shape, found.dtype):
+        yield f"expected {eager.dtype} {eager.shape}, found {found.dtype} {found.shape}"
+        return
+    if eager.dtype.kind != "f":
+        yield from _examples("values", eager != found, eager, found)
+        return
+    with np.errstate(all="ignore"):
+        exact = exact.astype(np.float64)
+        same = (eager == found) | (np.isnan(eager) & np.isnan(found))
+        # Where float32 overflows on the way in eager, and not in onnxruntime, float64 has the same as onnxruntime.
+        same |= (exact.astype(found.dtype) == found) | (np.isnan(exact) & np.isnan(found))
+        finite = np.isfinite(eager) & np.isfinite(found)
+        nearby = np.where(np.isfinite(exact), exact, eager.astype(np.float64))
+        of = np.abs(nearby) if terms is None else np.maximum(np.abs(nearby), np.nan_to_num(np.abs(terms)))
+        last = np.minimum(of, np.finfo(found.dtype).max).astype(found.dtype)
+        limit = _EAGERS * np.abs(eager - nearby) + _ULPS * np.spacing(last).astype(np.float64)
+        close = finite & (np.abs(found - nearby) <= limit + _TINY + allowed)
+    yield from _examples("nan or not", ~same & (np.isnan(eager) != np.isnan(found)), eager, found)
+    yield from _examples("infinite or not", ~same & ~finite & ~np.isnan(eager) & ~np.isnan(found), eager, found)
+    yield from _examples("values", ~same & ~close & finite, eager, found)
+
+
+def _examples(what: str, wrong: npt.NDArray[Any], eager: npt.NDArray[Any], found: npt.NDArray[Any]) -> Iterator[str]:
+    if wrong.any():
+        eager, found = np.atleast_1d(eager, found)
+        first = ", ".join(
+            f"{eager[at]} became {found[at]}" for at in list(zip(*np.nonzero(np.atleast_1d(wrong)), strict=True))[:3]
+        )
+        yield f"{what}: {int(wrong.sum())} of {wrong.size}: {first}"

@@ -1,0 +1,60 @@
+"""Repositories that are looked at while they serve: versions that are a word in a folder, and fake trials of them."""
+
+import types
+
+from kit.fake_trials import NO_GOOD
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.server.repository.live import LiveRepository
+from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.repository import Repository
+
+__all__ = ["PATIENCE", "Published", "read_fake", "tried"]
+
+PATIENCE = 20.0
+
+
+class Published:
+    """A repository whose versions are folders with one word in them, which stands for their digest."""
+
+    def __init__(self, root, trials, control="poll", wanted=None, ready="any", **bounds):
+        self.root, self.trials = root, trials
+        self.bounds = {"settled_seconds": 0.0, **bounds}
+        self.publish("a/1")
+        self.publish("b/1")
+        self.models = Repository(root, wanted=wanted, control=control, ready=ready)
+        self.live = self.follow(self.models)
+
+    def follow(self, models):
+        def new_loader(of):
+            return Loader(of, self.trials, "cpu", allow_unproven=False, timeout=60.0)
+
+        new_loader(models).load()
+        self.trials.begun.clear()
+        seen = models.folders.fingerprints()
+        return LiveRepository(models, new_loader, poll=None, seen=seen, on_tick=lambda: None, **self.bounds)
+
+    def publish(self, version, digest="first"):
+        folder = self.root / version
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").write_text(digest)
+
+    def look(self):
+        self.live._look()
+        return {name: dict(versions) for name, versions in self.models.statuses()}
+
+    def serving(self, name):
+        found = self.models.find(name).model
+        return found.version, found.manifest.self_sha256
+
+
+def read_fake(folder, keep, inside, signed):
+    """Read a version's word, in place of its files; "broken" is one whose digests do not hold."""
+    word = (folder / "manifest.json").read_text()
+    if word == "broken":
+        raise ArtifactError(NO_GOOD)
+    return types.SimpleNamespace(manifest=types.SimpleNamespace(self_sha256=word))
+
+
+def tried(published):
+    """The versions that were tried, in this order."""
+    return [version for version, _ in published.trials.begun]

@@ -1,0 +1,241 @@
+"""The shell sessions of a page, run as a reader would type them: in one folder, one after another.
+
+In a page, a line of a shell block that begins with ``$ `` is a command, and the lines after it are what it prints,
+where ``…`` stands for anything; a command without such lines has only to succeed. A block of another language whose
+first line is a comment with the name of a file is that file, which is written when the reader comes by. ``rnnserve
+serve`` goes on in a terminal of its own until the page starts another, or ends. Commands of rnnserve that are made of
+words alone run in this process: an interpreter of its own costs each 0.4 s of processor time, those with torch 4 s.
+
+Ports that a page names, and those that commands have by default, become ports that nobody else has. Load tests are
+short, objectives become such that every machine holds them, and one rate is measured in the place of a search: what is
+tested is the page, and not the speed of the machine.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+from kit.waiting import PATIENCE
+from rnnserve.cli import main
+
+__all__ = ["Block", "Command", "File", "PageSession", "blocks", "steps", "without_blocks"]
+
+_FENCED = re.compile(
+    r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>\w*)\n(?P<text>(?s:.*?))^(?P=indent)(?P=fence)\s*$",
+    re.MULTILINE,
+)
+_SHELL = {"", "sh", "bash", "shell", "console"}
+_FILE = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
+_ASKS_SERVER = re.compile(r"\brnnserve (infer|load|health|serve|doctor)\b(?P<rest>[^|;&]*)")
+_OBJECTIVE = re.compile(r"--slo [\w=,]+")
+_HELD_ANYWHERE = "--slo p50=5s --max-requests 100"
+_SEARCH = re.compile(r"rnnserve load (?=.*--slo)(?!.*--rate)")
+_LOAD = re.compile(r"rnnserve load (?!.*(?:--repeat|--compare|--slo|--duration))")
+_IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "sign", "size", "token"}
+_OF_SHELLS = re.compile(r"[|&;<>$`*?~(){}\\]")
+_OWN_PROGRAMS = Path(sys.executable).parent
+_CURL = f'curl() {{ command curl --fail-with-body --max-time {PATIENCE:.0f} "$@"; }}\n'
+_MAY_WAIT = re.compile(r"(rnnserve (infer|health)|curl) ")
+"""Commands that only ask: they are asked again while what they print is to come."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        language: Word after the fence; empty for none.
+        text: The lines in it, without the indentation of the fence.
+    """
+
+    language: str
+    text: str
+
+    @property
+    def is_of_shell(self) -> bool:
+        """Whether it is a shell session."""
+        return self.language in _SHELL
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """The blocks of a page, in order."""
+    for found in _FENCED.finditer(page):
+        yield Block(found["language"], re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE))
+
+
+def without_blocks(page: str) -> str:
+    """A page without its blocks."""
+    return _FENCED.sub("", page)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command of a page, and what the page says that it prints; empty where it says nothing."""
+
+    line: str
+    printed: str
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file that a page has its reader write."""
+
+    name: str
+    text: str
+
+
+def steps(page: str) -> Iterator[Command | File]:
+    """What a page has its reader do, in order."""
+    for block in blocks(page):
+        if block.is_of_shell:
+            yield from _commands(block.text)
+        elif found := _FILE.match(block.text):
+            yield File(found["name"], block.text)
+
+
+def _commands(block: str) -> Iterator[Command]:
+    _, *typed = re.split(r"^\$ ", block, flags=re.MULTILINE)
+    for text in typed:
+        line, _, printed = _whole(re.sub(r"\\\n", "", text)).partition("\0")
+        yield Command(re.sub(r"(^|\| |^\w+=\S+ )\.venv/bin/", r"\1", line), printed.strip())
+
+
+def _whole(text: str) -> str:
+    """A command, which goes on after a line with an open quote or a pipe at its end, a zero, and what it prints."""
+    lines = text.splitlines()
+    for count in range(1, len(lines) + 1):
+        command = "\n".join(lines[:count])
+        if command.count("'") % 2 == 0 and not command.endswith("|"):
+            return "\0".join((command, "\n".join(lines[count:])))
+    raise ValueError(f"a quote of this command is open: {text}")
+
+
+class PageSession:
+    """Does what a page says, in a folder."""
+
+    def __init__(self, folder: Path, ports: Mapping[str, int], programs: Path = _OWN_PROGRAMS) -> None:
+        """Prepare.
+
+        Args:
+            folder: Folder in which the reader is.
+            ports: Ports to be used in the place of those that the page, or a command by default, names.
+            programs: Folder of the programs that are found first.
+        """
+        self._folder = folder
+        self._ports = ports
+        self._programs = programs
+        self._server: subprocess.Popen[str] | None = None
+        self._environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_server()
+
+    def do(self, step: Command | File) -> None:
+        """Do one step."""
+        if isinstance(step, File):
+            (self._folder / step.name).write_text(self._with_ports(step.text))
+            return
+        line = _ASKS_SERVER.sub(self._with_address, self._with_ports(step.line))
+        line = _LOAD.sub("rnnserve load --duration 0.5 --warmup 0.1 ", _SEARCH.sub("rnnserve load --rate 100 ", line))
+        line = _OBJECTIVE.sub(_HELD_ANYWHERE, line)
+        if re.match(r"(\w+=\S+ )*rnnserve serve", line) and "--print-config" not in line:
+            self._serve(line)
+        else:
+            self._run(line, step.printed)
+
+    def _with_ports(self, text: str) -> str:
+        return re.sub(rf"\b({'|'.join(self._ports)})\b", lambda found: str(self._ports[found[0]]), text)
+
+    def _with_address(self, found: re.Match[str]) -> str:
+        command, rest = found[1], found["rest"]
+        address = f"127.0.0.1:{self._ports['8001']}"
+        if command in ("serve", "doctor"):
+            is_beside = command == "doctor" and self._server is not None
+            named = {"--grpc-port": self._ports["8001"], "--http-port": self._ports["8000"]}
+            named = dict.fromkeys(named, 0) if is_beside else named
+            given = "".join(f" {name} {port}" for name, port in named.items() if name not in rest)
+        elif command == "health":
+            given = "" if "://" in rest else f" {address}"
+        else:
+            given = "" if "--url" in rest or "--serve" in rest or "--compare" in rest else f" --url {address}"
+        return f"rnnserve {command}{given}{rest}"
+
+    def _run(self, line: str, printed: str) -> None:
+        pattern = re.escape(self._with_ports(printed)).replace("…", "(?s:.*)")
+        end = time.monotonic() + PATIENCE
+        while True:
+            status, said = self._run_here(line) if self._is_run_here(line) else self._run_in_shell(line, printed)
+            if status == 0 and (not printed or re.fullmatch(pattern, said)):
+                return
+            if not _MAY_WAIT.match(line) or time.monotonic() > end:
+                break
+            time.sleep(0.2)
+        raise AssertionError(f"$ {line}\n{said}\n(status {status}), and the page says:\n{printed or 'nothing'}")
+
+    def _run_in_shell(self, line: str, printed: str) -> tuple[int, str]:
+        functions = "" if printed else _CURL  # what says what it prints may be an error
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", functions + line],
+            cwd=self._folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout.strip()
+
+    def _is_run_here(self, line: str) -> bool:
+        """Whether it is a command that runs in this process: a shell would make nothing of any of its words."""
+        program, name, *_ = [*line.split(), "", ""]
+        is_of_words = not _OF_SHELLS.search(re.sub("'[^']*'", "", line))
+        return program == "rnnserve" and name in _IN_PROCESS and is_of_words and self._programs == _OWN_PROGRAMS
+
+    def _run_here(self, line: str) -> tuple[int, str]:
+        said = io.StringIO()
+        with contextlib.chdir(self._folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                status = main(shlex.split(line, comments=True)[1:])
+            except SystemExit as ended:
+                status = ended.code if isinstance(ended.code, int) else 1
+        return status, said.getvalue().strip()
+
+    def _serve(self, line: str) -> None:
+        """Start a server, and wait until it serves."""
+        self._end_server()
+        command, _, log_name = line.partition(" 2> ")
+        log = self._folder / (log_name or "log of the server.txt")
+        with log.open("w") as file:
+            self._server = subprocess.Popen(
+                ["bash", "-c", f"exec env {command}"],
+                cwd=self._folder,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+            )
+        assert self._server.stdout is not None
+        ready = self._server.stdout.readline()
+        assert ready.startswith("gRPC on "), f"$ {line}\n{ready}{log.read_text()}"
+
+    def _end_server(self) -> None:
+        if self._server is not None:
+            self._server.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._server.communicate(timeout=PATIENCE)
+            self._server.kill()
+            assert self._server.wait() == 0
+            self._server = None

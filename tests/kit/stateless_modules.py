@@ -1,0 +1,99 @@
+"""Modules whose `forward` neither takes nor returns states, and what is said of their sequences in parts."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["FEATURES", "STREAM", "WHOLE", "Stateless"]
+
+FEATURES = 3
+
+
+class Stateless(nn.Module):
+    """A layer, and what a function makes of the layer and the input."""
+
+    def __init__(self, compute: Callable[[Any, Tensor], Tensor], **layers: nn.Module) -> None:
+        super().__init__()
+        self.compute = compute
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(self, x)
+
+
+def _gru(**options: bool) -> nn.GRU:
+    return nn.GRU(FEATURES, FEATURES, batch_first=True, **options)
+
+
+def _smoothed(_module, x: Tensor) -> Tensor:
+    mean, means = torch.zeros_like(x[:, 0]), []
+    for t in range(x.size(1)):
+        mean = 0.9 * mean + 0.1 * x[:, t]
+        means.append(mean)
+    return torch.stack(means, 1)
+
+
+def _differences(module, x: Tensor) -> Tensor:
+    before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+    return module.gru(x - before)[0]
+
+
+def _convolved(module, x: Tensor) -> Tensor:
+    return module.gru(module.conv(F.pad(x.transpose(1, 2), (2, 0))).transpose(1, 2))[0]
+
+
+def _attended(module, x: Tensor) -> Tensor:
+    output = module.gru(x)[0]
+    return torch.softmax(output @ output.transpose(1, 2), -1) @ output
+
+
+STREAM: dict[str, tuple[Callable[[], nn.Module], Sequence[str]]] = {
+    "stacked": (
+        lambda: Stateless(lambda m, x: m.lstm(x)[0], lstm=nn.LSTM(FEATURES, 4, 2, batch_first=True)),
+        ["lstm.0.h", "lstm.0.c", "lstm.1.h", "lstm.1.c"],
+    ),
+    "last_state": (lambda: Stateless(lambda m, x: m.gru(x)[1][-1], gru=_gru()), ["gru.h"]),
+    "causal_conv": (
+        lambda: Stateless(_convolved, gru=_gru(), conv=nn.Conv1d(FEATURES, FEATURES, 3)),
+        ["conv.last", "gru.h"],
+    ),
+    "differences": (lambda: Stateless(_differences, gru=_gru()), ["concat.last", "gru.h"]),
+    "smoothed": (lambda: Stateless(_smoothed), ["scan.state"]),
+    "running_sum": (lambda: Stateless(lambda m, x: m.gru(x)[0].cumsum(1), gru=_gru()), ["gru.h", "cumsum.sum"]),
+    "running_max": (
+        lambda: Stateless(lambda m, x: m.gru(x)[0].cummax(1).values, gru=_gru()),
+        ["gru.h", "scan.state"],
+    ),
+}
+"""Those that may be sent in parts, each with the states that are found."""
+
+WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "bidirectional": (
+        lambda: Stateless(lambda m, x: m.gru(x)[0], gru=_gru(bidirectional=True)),
+        "gru (bidirectional) reads the sequence from its end",
+    ),
+    "centred_conv": (
+        lambda: Stateless(
+            lambda m, x: m.gru(m.conv(x.transpose(1, 2)).transpose(1, 2))[0],
+            gru=_gru(),
+            conv=nn.Conv1d(FEATURES, FEATURES, 3, padding=1),
+        ),
+        "conv (Conv) reads 1 step ahead",
+    ),
+    "pooled": (lambda: Stateless(lambda m, x: m.gru(x)[0].mean(1), gru=_gru()), "mean over the axis sequence"),
+    "running_mean": (
+        lambda: Stateless(
+            lambda m, x: m.gru(x)[0].cumsum(1) / torch.arange(1, x.size(1) + 1)[None, :, None], gru=_gru()
+        ),
+        'Range "node_arange" counts the steps from the first one of a request: cutting a sequence changes its output',
+    ),
+    "attention": (
+        lambda: Stateless(_attended, gru=_gru()),
+        'Softmax "node_softmax" weighs other steps, as attention does: cutting a sequence changes its output',
+    ),
+}
+"""Those that are served whole, each with the beginning of the reason, which names the operator."""
