@@ -58,9 +58,7 @@ def _judge_all(args: argparse.Namespace, mutants: list[Mutant], reach: Reach, wo
     def one(mutant: Mutant) -> dict[str, object]:
         started = now()
         code = (args.root / mutant.file).read_text() if (args.root / mutant.file).exists() else ""
-        tests = [
-            name for name in reach.plan(mutant.number, args.seconds) if not args.within or name.startswith(args.within)
-        ]
+        tests = [name for name in reach.plan(mutant, args.seconds) if not args.within or name.startswith(args.within)]
         if mutant.equivalent:
             verdict, by = "equivalent", mutant.equivalent
         elif mutant.line_in(code) is None:

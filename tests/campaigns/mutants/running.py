@@ -20,6 +20,9 @@ _HOOK = Path(__file__).with_name("hook")
 _ARTIFACT_AREAS = ("cli", "common", "export", "models", "protos")
 """A change in these may change the classifiers that the tests keep between runs, which are then made anew."""
 
+_FIRST = 12
+"""Tests that run first."""
+
 
 class Reach:
     """Which tests reach each mutant, and what each test takes.
@@ -45,16 +48,22 @@ class Reach:
         """Tests that fail without a mutant, and so can't notice one."""
         return sorted(name for name, test in self.tests.items() if test.get("failed"))
 
-    def plan(self, number: int, seconds: float) -> list[str]:
-        """Tests that reach the mutant, quickest files first, as many as fit in the time. Files stay together."""
-        names = self.by_mutant[number] - set(self.failing)
+    def plan(self, mutant: Mutant, seconds: float) -> list[str]:
+        """Tests that reach the mutant, as many as fit in the time: first those that mirror its folder, then quick ones."""
+        names = self.by_mutant[mutant.number] - set(self.failing)
         by_file: dict[str, list[str]] = defaultdict(list)
         for name in sorted(names, key=self._cost):
             by_file[name.partition("::")[0]].append(name)
+        folders = [part for part in Path(mutant.file).with_suffix("").parts if part != "rnnserve"]
+
+        def rank(file: str) -> tuple[int, float]:
+            words = set(Path(file).with_suffix("").parts) | set(Path(file).stem.split("_"))
+            return -len(words & {*folders, *folders[-1].split("_")}), sum(map(self._cost, by_file[file][:3]))
+
         planned: list[str] = []
-        # The quickest test of each file first: a mutant that many files reach is mostly killed at once.
-        rounds = sorted(by_file.values(), key=lambda group: self._cost(group[0]))
-        for name in [group[0] for group in rounds] + [name for group in rounds for name in group[1:]]:
+        # A few tests of each file first: a mutant that many files reach is mostly killed at once.
+        files = [by_file[file] for file in sorted(by_file, key=rank)]
+        for name in [name for group in files for name in group[:3]] + [name for group in files for name in group[3:]]:
             seconds -= self._cost(name)
             if seconds < 0 and planned:
                 break
@@ -62,7 +71,9 @@ class Reach:
         return planned
 
     def _cost(self, name: str) -> float:
-        return float(str(self.tests[name]["seconds"]))
+        # CPU time, since other work beside the recording makes tests longer. Some wait rather than compute.
+        cpu, seconds = (float(str(self.tests[name].get(key, 0.0))) for key in ("cpu", "seconds"))
+        return cpu + 0.05 + 0.1 * max(seconds - cpu, 0.0)
 
 
 def _environment(root: Path, **extra: str) -> dict[str, str]:
@@ -104,40 +115,48 @@ def read_reach(work: Path) -> Reach:
 def judge(root: Path, mutant: Mutant, tests: list[str], seconds: float, log: Path) -> tuple[str, str]:
     """Run these tests with the mutant: ("killed", the first test that fails), ("survived", ""), or ("slow", "").
 
-    The caller chooses the time: twice what the tests take without the mutant, so "slow" mostly means that it hangs.
+    The caller chooses the time: a multiple of what the tests take without the mutant, so "slow" mostly means a hang.
     """
-    if not tests:
-        return "unreached", ""
+    verdict, by = "unreached", ""
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        cache = Path(folder) / "cache"
-        kept = root / ".pytest_cache"
+        cache = root / ".pytest_cache"
         if mutant.file.startswith(_ARTIFACT_AREAS):
-            trained = kept / "d" / "artifacts" / "checkpoints"
+            trained = cache / "d" / "artifacts" / "checkpoints"
+            cache = Path(folder) / "cache"
             if trained.exists() and mutant.file.startswith(("export", "protos")):
                 shutil.copytree(trained, cache / "d" / "artifacts" / "checkpoints")
-            kept = cache
-        names = Path(folder) / "tests.txt"
-        names.write_text("\n".join(tests))
-        environment = _environment(root, MUTANT_NUMBER=str(mutant.number))
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "campaigns.mutants.recording"]
-        command += ["-o", f"cache_dir={kept}", f"--basetemp={folder}/tmp", "--no-header", "--tb=line", f"@{names}"]
-        with (
-            log.open("wb") as output,
-            subprocess.Popen(
-                command, cwd=root, env=environment, stdout=output, stderr=output, start_new_session=True
-            ) as process,
-        ):
-            try:
-                status = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                return "slow", ""
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-    text = log.read_text(errors="replace")
+        # Collecting hundreds of files takes longer than the first tests, which kill most mutants.
+        for some in filter(None, (tests[:_FIRST], tests[_FIRST:])):
+            verdict, by = _judge(root, mutant, some, seconds, log, Path(folder), cache)
+            if verdict != "survived":
+                break
+    return verdict, by
+
+
+def _judge(
+    root: Path, mutant: Mutant, tests: list[str], seconds: float, log: Path, folder: Path, cache: Path
+) -> tuple[str, str]:
+    names = folder / "tests.txt"
+    names.write_text("\n".join(tests))
+    environment = _environment(root, MUTANT_NUMBER=str(mutant.number))
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "campaigns.mutants.recording"]
+    command += ["-o", f"cache_dir={cache}", f"--basetemp={folder}/tmp", "--no-header", "--tb=line", f"@{names}"]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd=root, env=environment, stdout=output, stderr=output, start_new_session=True
+        ) as process,
+    ):
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return "slow", ""
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     if status == 0:
         return "survived", ""
-    failed = [line for line in text.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line for line in log.read_text(errors="replace").splitlines() if line.startswith(("FAILED ", "ERROR "))]
     return "killed", failed[0].split(" - ")[0] if failed else f"status {status}"
 
 
