@@ -83,8 +83,8 @@ def _settle(
     if not free or not symbols.keys() >= set(free):
         return before
     refusal = UnsupportedModule(
-        f'axis {at} of output "{tensor.name}" has the size {expression.xreplace(_named(symbols))}: neither fixed, nor as '
-        f"large as an axis of the inputs, nor a * ((b * size + c) // d) + e of one, between two bounds. {OTHER_SIZES}"
+        f'axis {at} of output "{tensor.name}" has the size {expression.xreplace(_named(symbols))}: neither fixed, nor '
+        f"as large as an axis of the inputs, nor a * ((b * size + c) // d) + e of one, between bounds. {OTHER_SIZES}"
     )
     low, high = model.size_limits[symbols[free[0]]]
     table = sizes_by(expression, free[0], low, high) if len(free) == 1 else None

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DerivedSize"]
 
-_LEAST_FIELDS = 4
-
 
 class DerivedSize(NamedTuple):
     """The size of an axis of an output: times * ((multiply * size + add) // divide) + plus, between two bounds.
@@ -50,14 +48,17 @@ class DerivedSize(NamedTuple):
     def sizes(self, sizes: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Compute the axis's size for each of several sizes of the input axis."""
         found = self.times * ((self.multiply * sizes + self.add) // self.divide) + self.plus
-        return np.maximum(np.minimum(found, self.largest) if self.largest else found, self.smallest)
+        bounded: npt.NDArray[Any] = np.clip(found, self.smallest, self.largest or None)
+        return bounded
 
     @property
     def fields(self) -> list[str | int]:
         """The fields as the protocol has them: the first four, and further ones as far as they are needed."""
-        fields, defaults = list(self), [*self[:_LEAST_FIELDS], *self._field_defaults.values()]
-        while len(fields) > _LEAST_FIELDS and fields[-1] == defaults[len(fields) - 1]:
+        fields: list[str | int] = list(self)
+        further = list(self._field_defaults.values())
+        while further and fields[-1] == further[-1]:
             fields.pop()
+            further.pop()
         return fields
 
     def __str__(self) -> str:
@@ -67,5 +68,6 @@ class DerivedSize(NamedTuple):
         text += f"/{self.divide}" if self.divide > 1 else ""
         if self.times > 1 or self.plus:
             text = f"{self.times}*({text})" + (f"{self.plus:+d}" if self.plus else "")
-        text = f"min({text}, {self.largest})" if self.largest else text
-        return f"max({text}, {self.smallest})" if self.smallest else text
+        if self.smallest or self.largest:  # no comma: names of axes are listed with commas
+            text += f" [{self.smallest or ''}..{self.largest or ''}]"
+        return text

@@ -7,7 +7,7 @@
     ├── NotFound            NOT_FOUND            the repository has no model or version of that name
     ├── NotReady            UNAVAILABLE          the repository has it, but it does not serve (now)
     ├── LoadFailed          FAILED_PRECONDITION  the model could not be loaded as its folder is now: correct that first
-    ├── WrongOutputSize     FAILED_PRECONDITION  an output has another size than the manifest says: publish the model again
+    ├── WrongOutputSize     FAILED_PRECONDITION  an output has another size than its manifest says: publish it again
     ├── ShuttingDown        UNAVAILABLE          this server is stopping; another may answer
     ├── TimeoutExpired      UNAVAILABLE          the request waited longer than its parameter `timeout`, as in Triton
     ├── QueueFull           RESOURCE_EXHAUSTED   as many requests wait as may: slow down
@@ -147,7 +147,7 @@ class LoadFailed(ServeError):
 
 
 class WrongOutputSize(ServeError):
-    """A run gave an output of another size than the manifest derives for it. No answer is cut or padded to that size."""
+    """A run gave an output of another size than the manifest derives. No answer is cut or padded to that size."""
 
     status = "FAILED_PRECONDITION"
 

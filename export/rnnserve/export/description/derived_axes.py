@@ -26,6 +26,7 @@ Sizes = npt.NDArray[np.int64]
 
 _DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
 _TRIED: Final = (*range(1, 33), 48, 61, 64, 97, 100, 127, 128)
+_FEW: Final = 64
 _FURTHER, _ROUNDS = 6, 32  # sizes a round; a round halves what a may be
 
 
@@ -122,7 +123,7 @@ def _between_steps(sizes: Sizes, found: Sizes) -> Iterator[int]:
 
 
 def _telling(fit: _Fit, first: int) -> Iterator[int]:
-    """Give a size for which the smaller half of what a may be gives less than the other, if there is one to be tried."""
+    """Give a size for which the smaller half of what a may be gives less than the other, if one can be tried."""
     _, multiply, least, divide, *_ = fit.rule
     if least < fit.most and math.gcd(multiply, divide) == 1:
         half = (least + fit.most + 1) // 2
@@ -160,11 +161,15 @@ def _fit_linear(sizes: Sizes, found: Sizes, divisors: range) -> tuple[int, int, 
     """Find m, the least and the most a, and d, the smallest, that make (m * size + a) // d right for every size."""
     span = int(sizes[-1] - sizes[0])
     slope, spread = int(found[-1] - found[0]) / span, 1 / span
+    few = slice(None, None, max(1, len(sizes) // _FEW))
     # No n sizes in a row need a divisor above n.
     for divide in range(divisors.start, min(divisors.stop, span + 2)):
         for multiply in range(max(1, math.ceil(divide * (slope - spread))), int(divide * (slope + spread)) + 1):
-            remaining = divide * found - multiply * sizes
-            least, most = int(remaining.max()), int(remaining.min()) + divide - 1
-            if least <= most:
+            for part in (few, slice(None)):  # most are wrong for a few sizes already
+                remaining = divide * found[part] - multiply * sizes[part]
+                least, most = int(remaining.max()), int(remaining.min()) + divide - 1
+                if least > most:
+                    break
+            else:
                 return multiply, least, most, divide
     return None

@@ -125,8 +125,8 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
         if rule.size(least) == 0:
             least = next((size for size in range(least, 2 * least + rule.divide) if rule.size(size)), least)
             raise UnsupportedModule(
-                f'output "{tensor.name}" has shape {list(shape)} for {steps}: none of its values is left. {OTHER_SIZES}; or '
-                f'say that requests have more, sizes={{"{derived.of}": ({least}, …)}}'
+                f'output "{tensor.name}" has shape {list(shape)} for {steps}: none of its values is left. '
+                f'{OTHER_SIZES}; or say that requests have more, sizes={{"{derived.of}": ({least}, …)}}'
             )
     if shape == expected:
         return

@@ -51,7 +51,7 @@ def sizes_by(
         high: The largest; None for no largest.
 
     Returns:
-        The values of the symbol, ascending, and those of the expression; None where it has a function that is not known.
+        The values of the symbol, ascending, and those of the expression; None where it has an unknown function.
     """
     far = np.unique(np.geomspace(_DENSE, _FARTHEST, _DENSE).astype(np.int64))
     sizes = low + np.concatenate([np.arange(_DENSE), far])

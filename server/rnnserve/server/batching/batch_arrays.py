@@ -157,9 +157,9 @@ def _wrong_size(
     steps = ", ".join(f'"{axis}" {size}' for axis, size in sizes.items())
     rules = "".join(f'; its axis "{axis}" is {derived}' for axis, derived in spec.derived.items())
     return WrongOutputSize(
-        f'output "{spec.name}" came out with shape {list(found)} for inputs of {steps}, expected {list(expected)} as the '
-        f"version's manifest says: {spec}{rules}. The answer is neither cut nor padded to that. Publish the model again, "
-        "with sizes that it is asked for, or ask for sizes at which the rule holds"
+        f'output "{spec.name}" came out with shape {list(found)} for inputs of {steps}, expected {list(expected)} as '
+        f"the version's manifest says: {spec}{rules}. The answer is neither cut nor padded to that. Publish the model "
+        "again; until then, this version serves the sizes at which its manifest is right"
     )
 
 

@@ -42,7 +42,7 @@ class BoundRun:
         outputs: Mapping[str, Array],
         options: ort.RunOptions = RUN_OPTIONS,
         *,
-        explain: Callable[[], object],
+        explain: Callable[[], object] = lambda: None,
     ) -> None:
         """Bind arrays.
 

@@ -35,8 +35,8 @@ class Status:
 
     Attributes:
         state: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
-        reason: Why it is unavailable, or why what its folder holds now does not serve in its place, or what its runs have
-            shown to be wrong with it; empty otherwise.
+        reason: Why it is unavailable, or why what its folder holds now does not serve in its place, or what its runs
+            have shown to be wrong with it; empty otherwise.
     """
 
     state: str
