@@ -172,10 +172,10 @@ class Pooled(nn.Module):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        (Strided(), ("sequence/8", 1, 8, 8)),
-        (Strided(3), ("sequence/3", 1, 3, 3)),
+        (Strided(), ("(sequence+8)/8", 1, 8, 8)),
+        (Strided(3), ("(sequence+3)/3", 1, 3, 3)),
         (Strided(1), ("sequence+1", 1, 1, 1)),
-        (Strided(2, transposed=True), ("2*sequence", 2, 6, 1)),
+        (Strided(2, transposed=True), ("2*sequence+6", 2, 6, 1)),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

@@ -227,7 +227,7 @@ def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, 
         for axis in sequence_axes(manifest.inputs)
     }
     fitted = [axis.tried_to for tensor in manifest.outputs for axis in tensor.derived_axes]
-    return {BATCH: (min(batches), max(batches)), **sizes}, max(*lengths, *fitted)
+    return {BATCH: (min(batches), max(batches)), **sizes}, max([*lengths, *fitted])
 
 
 def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
