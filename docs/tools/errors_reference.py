@@ -20,6 +20,7 @@ REMEDIES = MappingProxyType(
         "NotFound": "Ask for a name that `rnnserve inspect` or the repository index lists.",
         "NotReady": "Wait, and ask again: `ModelReady` says when. Where its proof failed, the log says why.",
         "LoadFailed": "Correct the model's folder; `rnnserve verify` says what is wrong. What served, serves on.",
+        "WrongOutputSize": "Publish the model again; `rnnserve verify` names the sizes that are wrong.",
         "ShuttingDown": "Ask another server, or this one's successor: clients that balance do so themselves.",
         "TimeoutExpired": "Slow down, or give a longer `timeout`.",
         "QueueFull": "Slow down; or raise `--max-queue`, if waiting longer is better than an error.",

@@ -15,6 +15,7 @@ from rnnserve.export import ExportError, Floats, Integers, Lengths, publish
 from rnnserve.export.server_trial import try_on_server
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.server import Settings
 from rnnserve.server.testing import serve
 
@@ -171,10 +172,10 @@ class Pooled(nn.Module):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        (Strided(), ("sequence/8", 1, 8, 8)),
-        (Strided(3), ("sequence/3", 1, 3, 3)),
+        (Strided(), ("(sequence+8)/8", 1, 8, 8)),
+        (Strided(3), ("(sequence+3)/3", 1, 3, 3)),
         (Strided(1), ("sequence+1", 1, 1, 1)),
-        (Strided(2, transposed=True), ("2*sequence", 2, 6, 1)),
+        (Strided(2, transposed=True), ("2*sequence+6", 2, 6, 1)),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -201,7 +202,7 @@ def test_frames_are_cut_at_each_rows_length(settings, published):
     assert done.manifest.outputs[0].axes[1].name == "frames"
     rows = [drawn(steps, 3) for steps in (6, 11, 12, 40, 13)]
     with serve(repository, settings) as server, Client(server.address) as client:
-        assert client.metadata("model").outputs["y"].derived == {"frames": ("sequence", 1, 0, 6)}
+        assert client.metadata("model").outputs["y"].derived == {"frames": DerivedSize("sequence", 1, 0, 6)}
         for _ in range(2):
             for row, answer in zip(rows, client.predict("model", rows), strict=True):
                 wanted = eager(module, row[None], np.array([len(row)]))[0][0]

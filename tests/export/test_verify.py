@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from rnnserve.export import script, script_bytes, verify
+from rnnserve.export import Floats, publish, script, script_bytes, verify
 from rnnserve.export.parity.proof import Proof
 from rnnserve.export.verify import verify_version
 from rnnserve.models import Architecture, DirectionClassifier
@@ -235,3 +235,28 @@ def test_a_version_without_a_script_says_what_is_not_repeated(version):
     assert not any(check.failures for check in checks)
     assert checks[-1].name == f"parity and batching: not repeated, since there is no {SCRIPT} to compare {MODEL} with"
     assert f"{GOLDEN}: {MODEL} gives its results" in {check.name for check in checks}
+
+
+def test_sizes_of_outputs_that_were_only_fitted_are_named(tmp_path):
+    """As versions have them that were published before rules were read from the program."""
+    module = torch.nn.AvgPool1d(2)
+    inputs = {"input": Floats("batch", 3, "sequence")}
+    done = publish(
+        module, "m", repository=tmp_path, inputs=inputs, outputs=["y"], sizes={"sequence": (2, 40)}, progress=False
+    )
+    version = done.published.folder
+    assert not failures(version)
+
+    def fitted(manifest):
+        manifest.outputs[0].derived_axes[0].means = manifest_pb2.MEANS_UNSPECIFIED
+
+    def wrong(manifest):
+        manifest.outputs[0].derived_axes[0].add = 1
+
+    forge(version, fitted)
+    (said,) = failures(version)[f"{MANIFEST}: sizes of outputs"]
+    assert re.search('"sequence/2" of "y" was fitted .* publish the model again', said)
+    forge(version, wrong)
+    assert re.search(
+        r"its shape is \[\d, 3, 1\] for .*; publish", failures(version)[f"{MANIFEST}: sizes of outputs"][1]
+    )

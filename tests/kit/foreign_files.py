@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 __all__ = [
+    "but_last",
     "cached",
     "chunks",
     "ending_early",
@@ -223,6 +224,13 @@ def strided(folder: Path) -> Path:
         helper.make_node("Squeeze", ["pooled", "one"], ["y"]),
     ]
     weights = [numbers("most", 9), numbers("none", 0), numbers("one", 1)]
+    return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], weights)
+
+
+def but_last(folder: Path) -> Path:
+    """All numbers but the last: of one number none is left."""
+    nodes = [helper.make_node("Slice", ["x", "none", "last", "one"], ["y"])]
+    weights = [numbers("none", 0), numbers("last", -1), numbers("one", 1)]
     return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], weights)
 
 

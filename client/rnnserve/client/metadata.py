@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.client.errors import InvalidAnswer
 from rnnserve.protos import inference_pb2
+from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import ALONE, BATCH, JOINED, PADDED
 
 __all__ = ["ModelMetadata", "TensorMetadata", "read_metadata"]
@@ -39,8 +40,7 @@ class TensorMetadata:
         optional: Whether a request may omit the input; False if the server does not report it.
         default: "recorded" where the model's own default stands for an input that is omitted; empty for zeros.
         required: Whether a request may not omit the input, though it is a state or lengths.
-        derived: For an output, by axis whose size follows from that of an axis of the inputs: that axis, multiply, add
-            and divide; the size is (multiply * size + add) // divide.
+        derived: For an output, by axis whose size follows from that of an axis of the inputs: how.
         lengths_of: For an input that tells where each row ends, the name of the axis whose steps it counts; else empty.
         low: The lowest value that an integer input may take, or that a float input usually takes; None if unknown.
         high: One more than the highest value of an integer input, or the highest usual value of a float input; None if
@@ -61,15 +61,11 @@ class TensorMetadata:
     high: float | None = None
     continues_as: str = ""
     limits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    derived: Mapping[str, tuple[str, int, int, int]] = field(default_factory=dict)
+    derived: Mapping[str, DerivedSize] = field(default_factory=dict)
 
     def derived_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """Return the sizes of derived axes, of those whose axis of the inputs is known."""
-        return {
-            axis: (multiply * sizes[of] + add) // divide
-            for axis, (of, multiply, add, divide) in self.derived.items()
-            if of in sizes
-        }
+        return {axis: derived.size(sizes[derived.of]) for axis, derived in self.derived.items() if derived.of in sizes}
 
     @functools.cached_property
     def axis_names(self) -> tuple[str, ...]:
@@ -202,11 +198,14 @@ def _limits(text: Parameter | None) -> dict[str, tuple[int, int]]:
         return {}
 
 
-def _derived(text: Parameter | None) -> dict[str, tuple[str, int, int, int]]:
+def _derived(text: Parameter | None) -> dict[str, DerivedSize]:
     """Read how sizes follow from others; nothing where the text is not of the form that rnnserve writes."""
     try:
         derived = json.loads(text) if isinstance(text, str) else {}
-        return {str(axis): (str(of), int(m), int(a), max(int(d), 1)) for axis, (of, m, a, d) in derived.items()}
+        return {
+            str(axis): DerivedSize(str(of), int(multiply), int(add), max(int(divide), 1), *map(int, more))
+            for axis, (of, multiply, add, divide, *more) in derived.items()
+        }
     except (AttributeError, TypeError, ValueError):
         return {}
 

@@ -12,6 +12,7 @@ from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import FlatOutputs, is_flat
+from rnnserve.export.output_sizes import settle_sizes
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.recurrence.graph_pass import GraphPass
 
@@ -49,6 +50,7 @@ def to_onnx(model: DescribedModel) -> bytes:
             dynamic_shapes=_dynamic_shapes(model),
             sizes=model.size_limits,
         )
+        settle_sizes(model, program.exported_program)
     exported = Exported(model, program.model_proto)
     for on_file in ON_FILE:
         on_file(exported)

@@ -1,7 +1,7 @@
 """Shapes of a model's tensors at given sizes, and which values of a tensor lie before its rows' lengths."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +9,11 @@ import numpy.typing as npt
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.module_interface import Arrays
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
     "axis_of",
-    "derived_size",
     "lengths_inputs",
     "mask_before_lengths",
     "sequence_axes",
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 Tensors = Sequence[manifest_pb2.Tensor]
-_Sizes = TypeVar("_Sizes", int, npt.NDArray[Any])
 
 
 def shape_of(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Give a tensor's shape, with the sizes of the inputs' dynamic axes by name."""
-    sizes = {**sizes, **{axis.name: derived_size(axis, sizes[axis.of]) for axis in tensor.derived_axes}}
+    derived = {axis.name: DerivedSize.of_axis(axis).size(sizes[axis.of]) for axis in tensor.derived_axes}
+    sizes = {**sizes, **derived}
     return tuple(sizes[axis.name] if axis.size == DYNAMIC else axis.size for axis in tensor.axes)
 
 
@@ -96,15 +96,10 @@ def mask_before_lengths(
         if name is None or batch is None or axis.size != DYNAMIC:
             continue
         steps = np.arange(shape[at]).reshape([-1 if i == at else 1 for i in range(len(shape))])
-        ends = arrays[name] if how is None else derived_size(how, arrays[name])
+        ends = arrays[name] if how is None else DerivedSize.of_axis(how).sizes(arrays[name])
         within = steps < ends.reshape([-1 if i == batch else 1 for i in range(len(shape))])  # a row's length each
         mask = within if mask is None else mask & within
     return mask
-
-
-def derived_size(how: manifest_pb2.DerivedAxis, size: _Sizes) -> _Sizes:
-    """Give the size of an output's axis, from that of the axis of the inputs that it follows from."""
-    return (how.multiply * size + how.add) // how.divide
 
 
 def take_row(tensors: Iterable[manifest_pb2.Tensor], arrays: Mapping[str, npt.NDArray[Any]], row: int) -> Arrays:

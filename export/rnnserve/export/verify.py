@@ -12,8 +12,9 @@ import torch
 from google.protobuf.message import DecodeError
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
+from rnnserve.export.description.described_outputs import check_sizes
 from rnnserve.export.description.omitted_inputs import wrong_defaults
-from rnnserve.export.errors import ParityError, WrongArguments
+from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.found_states.parts_record import parts_failures
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.old_translations import old_translations
@@ -92,6 +93,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         script = None if model is None else model.module
         checks.append(Check(f"{MODEL}: by today's translations", list(old_translations(version.files[MODEL], script))))
     with left_as_they_were(), one_thread():
+        checks.append(_check(f"{MANIFEST}: sizes of outputs", lambda: _sizes(version.manifest, graphs[MODEL][1])))
         checks += [
             _check(f"{GOLDEN}: {name} gives its results", partial(_golden, version, runner))
             for name, (_, runner) in graphs.items()
@@ -140,12 +142,6 @@ def _described(version: Version) -> DescribedModel:
         interface = ModuleInterface.of_script(script, *names)
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
-    batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
-    limits = size_limits(manifest.inputs)
-    sizes = {
-        axis: (limits[axis][0], limits[axis][1] or max(*lengths, limits[axis][0]))
-        for axis in sequence_axes(manifest.inputs)
-    }
     labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,
@@ -156,7 +152,7 @@ def _described(version: Version) -> DescribedModel:
         labels=manifest.labels,
         labelled=labelled,
         samples=(),
-        sizes={BATCH: (min(batches), max(batches))} | sizes,
+        sizes=_tried_sizes(manifest)[0],
         further_checks=(),
         checkpoint_sha256=manifest.checkpoint_sha256,
         allow_non_finite=manifest.finiteness.allowed,
@@ -197,6 +193,41 @@ def _is_state(tensor: manifest_pb2.Tensor) -> bool:
     return tensor.default in (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED) or bool(
         tensor.required_because and not tensor.lengths_of
     )
+
+
+def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]:
+    """Name the sizes of outputs that were only fitted when the version was published, or that runs contradict."""
+    outputs = [manifest_pb2.Tensor.FromString(tensor.SerializeToString()) for tensor in manifest.outputs]
+    for tensor in outputs:
+        for axis in tensor.derived_axes:
+            if axis.means == manifest_pb2.MEANS_UNSPECIFIED:
+                yield (
+                    f'{MANIFEST}: the size of the axis "{axis.name}" of "{tensor.name}" was fitted to runs of up to '
+                    "128 steps, and may be another one beyond; publish the model again"
+                )
+
+    def compute(arrays: Arrays) -> Arrays:
+        try:
+            return runner(arrays)
+        except RuntimeError as error:
+            raise WrongArguments(str(error)) from error  # a size that it does not take
+
+    try:
+        check_sizes(compute, manifest.inputs, outputs, *_tried_sizes(manifest))
+    except UnsupportedModule as error:
+        yield f"{MANIFEST}: {str(error).partition('. ')[0]}; publish the model again"
+
+
+def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, int]], int]:
+    """Give the smallest and the largest size of each dynamic axis of the proof, and the most steps that it had."""
+    batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
+    limits = size_limits(manifest.inputs)
+    sizes = {
+        axis: (limits[axis][0], limits[axis][1] or max(*lengths, limits[axis][0]))
+        for axis in sequence_axes(manifest.inputs)
+    }
+    fitted = [axis.tried_to for tensor in manifest.outputs for axis in tensor.derived_axes]
+    return {BATCH: (min(batches), max(batches)), **sizes}, max([*lengths, *fitted])
 
 
 def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:

@@ -9,13 +9,14 @@
 - `recorded_defaults`: what stands for inputs that a request leaves out.
 - `protocol_words`: words that clients and servers exchange beside the messages.
 - `access_table`: what each method and route needs, where a server asks for tokens.
+- `derived_size`: sizes of outputs that follow from those of inputs.
 - `batching_modes`, `tensors_in_words`: which requests may share a run, and what tensors are for, in words.
 - `signing/`: signed versions, and the keys; its `keys` alone imports cryptography.
 - `names`, `repository_folders`: names of models and versions in a repository, and their folders.
 
 The package imports protobuf, numpy and, for the service's stubs, grpc; it imports no other area but `common`.
 
-Door: `access_table`, `artifact`, `batching_modes`, `datatypes`, `differences`, `front_pb2`, `golden`, `health_pb2`,
-`inference_pb2`, `inference_pb2_grpc`, `manifest_pb2`, `model_config_pb2`, `names`, `protocol_words`,
+Door: `access_table`, `artifact`, `batching_modes`, `datatypes`, `derived_size`, `differences`, `front_pb2`, `golden`,
+`health_pb2`, `inference_pb2`, `inference_pb2_grpc`, `manifest_pb2`, `model_config_pb2`, `names`, `protocol_words`,
 `recorded_defaults`, `repository_folders`, `serving_graph`, `signing`, `tensors_in_words`, `triton_config`.
 """

@@ -244,8 +244,10 @@ class ModelMetadataResponse(_message.Message):
             out. `default`: "recorded" where the module's own default stands for it then, and not zeros. `required`: true for
             states and lengths that may not be left out. `lengths_of`: axis whose lengths it holds. `low`, `high`, `limits`:
             values that it may have. `derived`, of an output, JSON: for each axis whose size follows from that of an axis of the
-            inputs, [of, multiply, add, divide]: the size is (multiply * size + add) // divide. `continues_as`, of a final
-            state: the initial state of the next request.
+            inputs, [of, multiply, add, divide]: the size is (multiply * size + add) // divide. Up to four more numbers may
+            follow, [times, plus, smallest, largest]: the size is times * ((multiply * size + add) // divide) + plus, but no less
+            than smallest, and no more than largest unless that is 0. `continues_as`, of a final state: the initial state of the
+            next request.
             """
 
         def __init__(

@@ -610,7 +610,9 @@ Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class DerivedAxis(_message.Message):
-    """The size of an axis of an output, from that of an axis of the inputs: (multiply * size + add) / divide, rounded down."""
+    """The size of an axis of an output, from that of an axis of the inputs:
+    times * ((multiply * size + add) / divide, rounded down) + plus, but no less than smallest, and no more than largest.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -619,6 +621,12 @@ class DerivedAxis(_message.Message):
     MULTIPLY_FIELD_NUMBER: _builtins.int
     ADD_FIELD_NUMBER: _builtins.int
     DIVIDE_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    PLUS_FIELD_NUMBER: _builtins.int
+    SMALLEST_FIELD_NUMBER: _builtins.int
+    LARGEST_FIELD_NUMBER: _builtins.int
+    MEANS_FIELD_NUMBER: _builtins.int
+    TRIED_TO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The axis of the output, by its name."""
     of: _builtins.str
@@ -626,6 +634,19 @@ class DerivedAxis(_message.Message):
     multiply: _builtins.int
     add: _builtins.int
     divide: _builtins.int
+    times: _builtins.int
+    """0 for 1."""
+    plus: _builtins.int
+    smallest: _builtins.int
+    largest: _builtins.int
+    """0 for no limit."""
+    means: Global___Means.ValueType
+    """MEANS_PROVEN: read from the exported program, which gives the size for all sizes of the inputs. MEANS_TRIED: fitted to
+    runs. MEANS_UNSPECIFIED in versions that were published before this was recorded, whose sizes were fitted to runs of
+    up to 128 steps.
+    """
+    tried_to: _builtins.int
+    """The largest size of the axis of the inputs at which the formula was compared with a run."""
     def __init__(
         self,
         *,
@@ -634,10 +655,16 @@ class DerivedAxis(_message.Message):
         multiply: _builtins.int = ...,
         add: _builtins.int = ...,
         divide: _builtins.int = ...,
+        times: _builtins.int = ...,
+        plus: _builtins.int = ...,
+        smallest: _builtins.int = ...,
+        largest: _builtins.int = ...,
+        means: Global___Means.ValueType = ...,
+        tried_to: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "divide", b"divide", "multiply", b"multiply", "name", b"name", "of", b"of"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add", b"add", "divide", b"divide", "largest", b"largest", "means", b"means", "multiply", b"multiply", "name", b"name", "of", b"of", "plus", b"plus", "smallest", b"smallest", "times", b"times", "tried_to", b"tried_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@
     ├── NotFound            NOT_FOUND            the repository has no model or version of that name
     ├── NotReady            UNAVAILABLE          the repository has it, but it does not serve (now)
     ├── LoadFailed          FAILED_PRECONDITION  the model could not be loaded as its folder is now: correct that first
+    ├── WrongOutputSize     FAILED_PRECONDITION  an output has another size than its manifest says: publish it again
     ├── ShuttingDown        UNAVAILABLE          this server is stopping; another may answer
     ├── TimeoutExpired      UNAVAILABLE          the request waited longer than its parameter `timeout`, as in Triton
     ├── QueueFull           RESOURCE_EXHAUSTED   as many requests wait as may: slow down
@@ -63,6 +64,7 @@ __all__ = [
     "TooMuchHeld",
     "Unsupported",
     "WaitTooLong",
+    "WrongOutputSize",
 ]
 
 _log = logging.getLogger(__name__)
@@ -140,6 +142,12 @@ class NotReady(ServeError):
 
 class LoadFailed(ServeError):
     """A model could not be loaded, or not by every worker. What served before serves on."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class WrongOutputSize(ServeError):
+    """A run gave an output of another size than the manifest derives. No answer is cut or padded to that size."""
 
     status = "FAILED_PRECONDITION"
 

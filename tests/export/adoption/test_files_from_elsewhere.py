@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from kit.foreign_files import (
+    but_last,
     cached,
     chunks,
     ending_early,
@@ -243,13 +244,24 @@ def test_sizes_that_the_file_does_not_take(tmp_path):
 
 
 def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
-    path = strided(tmp_path)
+    path = but_last(tmp_path)
     with pytest.raises(UnsupportedModule) as raised:
         adopt(path, "m", tmp_path / "repository")
-    assert str(raised.value).endswith("one rule; say so, with the largest size: --size width=8:4096")
+    assert str(raised.value).endswith("one rule; say so, with the largest size: --size width=2:4096")
     assert "return the number of steps" not in str(raised.value)
-    done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (8, 4096)}))
-    assert axes_of(done.manifest.outputs) == {"y": ["batch", "width/4"]}
+    done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (2, 4096)}))
+    assert axes_of(done.manifest.outputs) == {"y": ["batch", "width-1"]}
+
+
+def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
+    """Short inputs are padded, so that the rule has a smallest size; the manifest says how far it was tried."""
+    path = strided(tmp_path)
+    done = adopt(path, "m", tmp_path / "repository")
+    (rule,) = done.manifest.outputs[0].derived_axes
+    assert (rule.name, rule.means, rule.tried_to) == ("width/4 [2..]", manifest_pb2.MEANS_TRIED, 1025)
+    for width in (1, 8, 13, 129, 200, 1027, 4095):
+        x = floats(1, width)
+        assert published(done)({"x": x})["y"].tobytes() == OnnxRunner(path.read_bytes())({"x": x})["y"].tobytes()
 
 
 def test_names_may_have_slashes(tmp_path):

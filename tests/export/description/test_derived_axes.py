@@ -1,11 +1,16 @@
 """Sizes of outputs that follow from those of inputs are found, whatever the stride, and right at every size."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from rnnserve.client import Client
 from rnnserve.export import Floats, UnsupportedModule, publish
-from rnnserve.export.description.derived_axes import derive_axis
+from rnnserve.export.description.derived_axes import derive_axis, fit_size
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.derived_size import DerivedSize
+from rnnserve.server.testing import serve
 
 
 def convolutions(*layers: tuple[int, int, int]):
@@ -22,40 +27,108 @@ def convolutions(*layers: tuple[int, int, int]):
 WAV2VEC = convolutions((10, 5, 0), *[(3, 2, 0)] * 4, *[(2, 2, 0)] * 2)
 
 
-@pytest.mark.parametrize(
-    ("steps", "limits", "divide"),
-    [
-        pytest.param(convolutions((32, 16, 0)), (32, 4000), 16, id="hop 16"),
-        pytest.param(convolutions((400, 160, 0)), (400, 4000), 160, id="hop 160"),
-        pytest.param(convolutions((400, 160, 200)), (400, 16000), 160, id="hop 160, centred"),
-        pytest.param(convolutions((400, 160, 0)), (400, 600), 160, id="hop 160, two frames at most"),
-        pytest.param(convolutions((1024, 256, 0)), (1024, 9000), 256, id="hop 256"),
-        pytest.param(convolutions((3000, 3000, 0)), (3000, 96000), 3000, id="hop 3000"),
-        pytest.param(WAV2VEC, (400, 16000), 320, id="wav2vec"),
-        pytest.param(convolutions((40, 20, 3), (32, 16, 5)), (700, 9000), 320, id="20 x 16, padded"),
-        pytest.param(lambda size: (3 * size + 4) // 7, (1, 128), 7, id="resampled by 3/7"),
-        pytest.param(lambda size: (147 * size + 159) // 160, (1, 16000), 160, id="resampled by 147/160"),
-        pytest.param(lambda size: 256 * size - 7, (1, 128), 1, id="256 for each"),
-    ],
-)
-def test_a_stride_is_found_and_right_at_every_size(steps, limits, divide):
-    derived = derive_axis(lambda sizes: steps(sizes["samples"]), {"samples": limits}, {"batch": 3})
-    assert derived is not None
-    assert (derived.of, derived.divide) == ("samples", divide)
-    for size in range(limits[0], limits[1] + 1):
-        assert (derived.multiply * size + derived.add) // derived.divide == steps(size), size
+RULES = [
+    pytest.param(convolutions((32, 16, 0)), (32, 4000), "(n-16)/16", id="hop 16"),
+    pytest.param(convolutions((400, 160, 0)), (400, 4000), "(n-240)/160", id="hop 160"),
+    pytest.param(convolutions((400, 160, 200)), (400, 16000), "(n+160)/160", id="hop 160, centered"),
+    pytest.param(convolutions((400, 160, 0)), (400, 600), "(n-240)/160", id="hop 160, two frames at most"),
+    pytest.param(convolutions((3000, 3000, 0)), (3000, 96000), "n/3000", id="hop 3000"),
+    pytest.param(WAV2VEC, (400, 16000), "(n-80)/320", id="wav2vec"),
+    pytest.param(convolutions((40, 20, 3), (32, 16, 5)), (700, 9000), "(n-134)/320", id="20 x 16, padded"),
+    pytest.param(lambda n: (147 * n + 159) // 160, (1, 16000), "(147*n+159)/160", id="resampled by 147/160"),
+    pytest.param(lambda n: 256 * n - 7, (1, 128), "256*n-7", id="256 for each"),
+    pytest.param(lambda n: max(1, n // 2), (1, 1025), "n/2 [1..]", id="half, at least one"),
+    pytest.param(lambda n: max(1, n - 1), (1, 1025), "n-1 [1..]", id="but one"),
+    pytest.param(lambda n: min(n, 127), (1, 1025), "n [..127]", id="a window"),
+    pytest.param(lambda n: min(max(n // 3, 2), 40), (1, 1025), "n/3 [2..40]", id="between two bounds"),
+    pytest.param(lambda n: min(n // 160, 50), (160, 16000), "n/160 [..50]", id="frames up to a bound"),
+    pytest.param(lambda n: -(-n // 8) * 8, (1, 1025), "8*((n+7)/8)", id="padded to a multiple"),
+    pytest.param(lambda n: n // 2 * 2 + 1, (1, 1025), "2*(n/2)+1", id="strides, transposed"),
+]
+
+
+@pytest.mark.parametrize(("steps", "limits", "rule"), RULES)
+def test_a_rule_is_found_and_right_at_every_size(steps, limits, rule):
+    low, high = limits
+    sizes = np.arange(low, high + 1)
+    expected = [steps(size) for size in sizes.tolist()]
+    by_runs = derive_axis(lambda at: steps(at["n"]), {"n": limits}, {"batch": 3})
+    by_sizes = fit_size("n", sizes[: 1 << 13], np.array(expected[: 1 << 13]))
+    for found in (DerivedSize.of_axis(by_runs), by_sizes):
+        assert str(found) == rule
+        assert found.sizes(sizes).tolist() == expected == [found.size(size) for size in sizes.tolist()]
+
+
+@pytest.mark.parametrize("steps", [lambda n: n * n, lambda n: int(n * 0.7), lambda n: n - n // 7 % 2])
+def test_what_follows_in_another_way_has_no_rule(steps):
+    sizes = np.arange(160, 4000)
+    assert fit_size("n", sizes, np.array([steps(size) for size in sizes.tolist()])) is None
+
+
+LENGTHS = (3, 126, 127, 128, 129, 200, 333, 1999, 4096)
+
+
+class Cut(nn.Module):
+    """Outputs of other lengths than their input, each of which was right at up to 128 steps only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x):
+        y, n = self.rnn(x)[0], x.size(1)
+        resampled = nn.functional.interpolate(y.transpose(1, 2), scale_factor=1.5).transpose(1, 2)
+        padded = nn.functional.pad(y, (0, 0, 0, max(0, 200 - n)))
+        return y[:, : max(1, n // 2)], y[:, -127:], y[:, : max(1, n - 1)], resampled, y[:, -200:], padded
+
+
+def test_outputs_have_their_own_lengths_at_sizes_that_nobody_tried(tmp_path):
+    torch.manual_seed(0)
+    module, outputs = Cut().eval(), ["half", "window", "but_one", "resampled", "longer_window", "padded"]
+    inputs = {"x": Floats("batch", "sequence", 3)}
+    done = publish(module, "m", repository=tmp_path, inputs=inputs, outputs=outputs, progress=False)
+    rules = [axis for tensor in done.manifest.outputs for axis in tensor.derived_axes]
+    names = ["sequence/2 [1..]", "sequence [..127]", "sequence-1 [1..]", "3*sequence/2", "sequence [..200]"]
+    assert [axis.name for axis in rules] == [*names, "sequence [200..]"]
+    assert {axis.means for axis in rules} == {manifest_pb2.MEANS_PROVEN}
+    with serve(tmp_path) as server, Client(server.address) as client:
+        rows = [np.random.default_rng(steps).normal(size=(steps, 3)).astype(np.float32) for steps in LENGTHS]
+        for row, answer in zip(rows, client.predict("m", rows), strict=True):
+            with torch.no_grad():
+                expected = module(torch.from_numpy(row[None]))
+            for name, wanted in zip(outputs, expected, strict=True):
+                assert answer[name].shape == wanted[0].shape, (len(row), name)
+                np.testing.assert_allclose(answer[name], wanted[0], atol=1e-5)
+
+
+class Resampled(nn.Module):
+    def forward(self, x):
+        return nn.functional.interpolate(x.transpose(1, 2), scale_factor=0.7).transpose(1, 2)
+
+
+class Third(nn.Module):
+    def forward(self, x):
+        return x[:, 2::3]
 
 
 @pytest.mark.parametrize(
-    "steps",
+    ("module", "low", "said"),
     [
-        pytest.param(lambda size: size // 2 * 2, id="pairs"),
-        pytest.param(lambda size: size * size, id="square"),
-        pytest.param(lambda size: min(size // 160, 50), id="frames up to a bound"),
+        (Resampled(), 2, r'axis 1 of output "y" .*: neither fixed, .* Pad the output'),
+        (Third(), 1, r'output "y" has shape \[\d, 0, 3\] .* sizes=\{"sequence": \(3, …\)\}'),
     ],
 )
-def test_what_follows_in_another_way_is_none(steps):
-    assert derive_axis(lambda sizes: steps(sizes["samples"]), {"samples": (160, 16000)}, {"batch": 3}) is None
+def test_a_size_that_no_server_can_know_is_refused_with_what_to_do(tmp_path, module, low, said):
+    with pytest.raises(UnsupportedModule, match=said):
+        publish(
+            module,
+            "m",
+            repository=tmp_path,
+            inputs={"x": Floats("batch", "sequence", 3)},
+            outputs=["y"],
+            sizes={"sequence": (low, 4000)},
+            progress=False,
+        )
 
 
 class Few(nn.Module):

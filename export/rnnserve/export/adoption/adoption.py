@@ -20,13 +20,13 @@ from rnnserve.export.adoption.file_tensors import (
     name_output_axes,
     write_axis_names,
 )
-from rnnserve.export.adoption.free_axes import FreeAxes, free_axes, longer_sizes, seem_fixed
+from rnnserve.export.adoption.free_axes import FAR, FARTHER, FreeAxes, free_axes, longer_sizes, seem_fixed
 from rnnserve.export.adoption.preparation import Prepared, prepare
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.sample_file import Sample
 from rnnserve.export.adoption.size_advice import advise_sizes
 from rnnserve.export.adoption.state_pairs import describe_states
-from rnnserve.export.description.described_outputs import describe_outputs
+from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
@@ -151,9 +151,12 @@ def _describe(
             ) from error
 
     def described(sizes: Mapping[str, tuple[int, int]]) -> list[manifest_pb2.Tensor]:
-        outputs = describe_outputs(compute, inputs, list(free), sizes)
+        far = FAR
+        outputs = describe_outputs(compute, inputs, list(free), longer_sizes(sizes, roles, far))
         if seem_fixed(outputs, free):
-            outputs = describe_outputs(compute, inputs, list(free), longer_sizes(sizes, roles))
+            far = FARTHER
+            outputs = describe_outputs(compute, inputs, list(free), longer_sizes(sizes, roles, far))
+        check_sizes(compute, inputs, outputs, sizes, far)
         return outputs
 
     try:

@@ -9,9 +9,10 @@ from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["FreeAxes", "free_axes", "longer_sizes", "seem_fixed"]
+__all__ = ["FAR", "FARTHER", "FreeAxes", "free_axes", "longer_sizes", "seem_fixed"]
 
-_LONG = 4096  # such frames of sound have hundreds of samples
+FAR, FARTHER = 1025, 4096
+"""Sizes up to which files are tried: the latter where frames of sound may have hundreds of samples."""
 
 FreeAxes = Mapping[str, Sequence[bool]]
 
@@ -38,14 +39,15 @@ def seem_fixed(outputs: Sequence[manifest_pb2.Tensor], free: FreeAxes) -> bool:
     )
 
 
-def longer_sizes(sizes: Mapping[str, tuple[int, int]], roles: Roles) -> dict[str, tuple[int, int]]:
+def longer_sizes(sizes: Mapping[str, tuple[int, int]], roles: Roles, far: int) -> dict[str, tuple[int, int]]:
     """Give larger sizes to try, of axes of which the user does not say them.
 
     Args:
         sizes: The smallest and the largest size of each axis, as they were tried.
         roles: Roles that the user gives.
+        far: The largest size to try.
     """
     return {
-        axis: (low, high if axis == BATCH or axis in roles.sizes else max(high, _LONG))
+        axis: (low, high if axis == BATCH or axis in roles.sizes else max(high, far))
         for axis, (low, high) in sizes.items()
     }

@@ -8,7 +8,7 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["advise_sizes"]
 
-_LEAST = (8, 16, 32, 64, 128, 256, 512, 1024)
+_LEAST = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Sizes from which a rule may hold: strides that are multiplied, frames of sound."""
 
 _MOST = 4096

@@ -1,33 +1,58 @@
-"""Axes of outputs whose sizes follow from that of an axis of the inputs: strides, edges, and steps that are repeated.
+"""Axes of outputs whose sizes follow from that of an axis of the inputs: strides, edges, windows, repeated steps.
 
 A convolution or a pooling of stride d gives (size + a) // d steps, and several of them in a row do so, too, with the
-product of their strides; a transposed one gives m * size + a. So the size is (m * size + a) // d, and m, a and d are
-found by running the module at many sizes. Frames of audio have strides of hundreds of samples: the sizes at which
-another frame begins are found by bisection.
+product of their strides; a transposed one gives m * size + a, or m steps for each that a stride has left. Slices have
+a largest size (`y[:, -127:]`), and a smallest one (`max(1, n // 2)`). So the size is times * ((m * size + a) // d) +
+plus between two bounds (`DerivedSize`), and these numbers are fitted to the sizes at many sizes of the inputs: to those
+that the exported program computes, or, where there is no program, to those that runs have.
 """
 
 import contextlib
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.derived_size import DerivedSize
 
-__all__ = ["derive_axis"]
+__all__ = ["derive_axis", "described_axis", "fit_size"]
 
-_LARGEST: Final = 4096  # of d
+Sizes = npt.NDArray[np.int64]
+
+_DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
 _TRIED: Final = (*range(1, 33), 48, 61, 64, 97, 100, 127, 128)
-_FURTHER, _ROUNDS = 8, 24  # sizes a round; a round halves what a may be
+_FEW: Final = 64
+_FURTHER, _ROUNDS = 6, 32  # sizes a round; a round halves what a may be
+
+
+class _Fit(NamedTuple):
+    """A rule that is right at all sizes that were tried.
+
+    Attributes:
+        rule: The rule, with the least a.
+        most: The most that a may be.
+        last: The largest size of the inputs that tells something of it: beyond are those of the largest size.
+    """
+
+    rule: DerivedSize
+    most: int
+    last: int
+
+
+def described_axis(rule: DerivedSize, **more: Any) -> manifest_pb2.DerivedAxis:  # noqa: ANN401 - fields of the message
+    """Describe an axis as a manifest does, named by its rule."""
+    return manifest_pb2.DerivedAxis(name=str(rule), **rule._asdict(), **more)
 
 
 def derive_axis(
     size_at: Callable[[Mapping[str, int]], int], limits: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]
 ) -> manifest_pb2.DerivedAxis | None:
-    """Find the axis of the inputs from which the size of an output's axis follows, and how.
+    """Find the axis of the inputs from which the size of an output's axis follows, and how, by runs.
 
     Args:
         size_at: Function that runs the module, and gives the size of the output's axis.
@@ -39,101 +64,112 @@ def derive_axis(
     """
     found = None
     for axis, (low, high) in limits.items():
-        measured = _Measured(partial(_at, size_at, sizes, axis))
-        measured.measure(size for size in (*(low + each - 1 for each in _TRIED), high) if low <= size <= high)
-        if len(set(measured.pairs.values())) < 2:
+        pairs: dict[int, int] = {}
+
+        def measure(wanted: Iterable[int], axis: str = axis, pairs: dict[int, int] = pairs) -> None:
+            for size in wanted:
+                if size not in pairs:
+                    with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes says so
+                        pairs[size] = size_at({**sizes, axis: size})
+
+        measure(size for size in (*(low + each - 1 for each in _TRIED), (low + high) // 2, high) if low <= size <= high)
+        if len(set(pairs.values())) < 2:
             continue
-        fit = _fit_everywhere(measured)
-        if fit is None or found is not None:
+        rule = _fit_runs(axis, pairs, measure)
+        if rule is None or found is not None:
             return None
-        multiply, add, divide = fit
-        name = f"{axis}/{divide}" if multiply == 1 else f"{multiply}*{axis}" + (f"/{divide}" if divide > 1 else "")
-        if divide == multiply:
-            name = f"{axis}{add // divide:+d}"
-        found = manifest_pb2.DerivedAxis(name=name, of=axis, multiply=multiply, add=add, divide=divide)
+        found = described_axis(rule, means=manifest_pb2.MEANS_TRIED, tried_to=max(pairs))
     return found
 
 
-def _at(size_at: Callable[[Mapping[str, int]], int], sizes: Mapping[str, int], axis: str, size: int) -> int:
-    return size_at({**sizes, axis: size})
-
-
-class _Measured:
-    """Sizes of an output's axis by those of an axis of the inputs.
+def fit_size(of: str, sizes: Sizes, found: Sizes) -> DerivedSize | None:
+    """Find the rule of the sizes of an output's axis.
 
     Args:
-        size_at: Function that runs the module.
+        of: The axis of the inputs.
+        sizes: Sizes of that axis, ascending.
+        found: For each of them the size of the output's axis; several.
 
-    Attributes:
-        pairs: What was found, by the size of the inputs' axis.
+    Returns:
+        The one with the smallest d that is right for all of them; None where there is none.
     """
-
-    def __init__(self, size_at: Callable[[int], int]) -> None:
-        self._size_at = size_at
-        self.pairs: dict[int, int] = {}
-
-    def measure(self, sizes: Iterable[int]) -> None:
-        """Run the module at sizes, where that was not done."""
-        for size in sizes:
-            if size not in self.pairs:
-                with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes says so
-                    self.pairs[size] = self._size_at(size)
-
-    def first_above(self, found: int) -> int | None:
-        """Give the smallest size of the inputs' axis for which the output's is larger than `found`; None for none."""
-        below, above = min(self.pairs), max(self.pairs)
-        if self.pairs[above] <= found:
-            return None
-        for size, other in self.pairs.items():
-            below = max(below, size) if other <= found else below
-            above = min(above, size) if other > found else above
-        while above - below > 1:
-            middle = (below + above) // 2
-            self.measure([middle])
-            if middle not in self.pairs:
-                return None
-            below, above = (middle, above) if self.pairs[middle] <= found else (below, middle)
-        return above
+    fit = _fit(of, sizes, found)
+    return None if fit is None else fit.rule
 
 
-def _fit_everywhere(measured: _Measured) -> tuple[int, int, int] | None:
-    """Find m, a and d that are right for all sizes measured, for those where the output changes, and for further."""
-    first, last = min(measured.pairs), max(measured.pairs)
-    second = measured.first_above(measured.pairs[first])
-    if second is not None:
-        measured.first_above(measured.pairs[second])
-    measured.first_above(measured.pairs[last] - 1)
+def _fit_runs(of: str, pairs: Mapping[int, int], measure: Callable[[Iterable[int]], None]) -> DerivedSize | None:
+    """Find the rule of what runs have given; more are made, where they tell most, until it is right for all of them."""
     random = np.random.default_rng(0)
     for _ in range(_ROUNDS):
-        fit = _fit(measured.pairs)
-        if fit is None:
+        sizes = np.array(sorted(pairs), np.int64)
+        found = np.array([pairs[size] for size in sizes.tolist()], np.int64)
+        fit = _fit(of, sizes, found)
+        telling = () if fit is None else _telling(fit, int(sizes[0]))
+        wanted = {*_between_steps(sizes, found), *telling} - pairs.keys()
+        if fit is None and not wanted:
             return None
-        multiply, least, most, divide = fit
-        tells = first + (_telling(fit) - first) % divide
-        further = [int(size) for size in random.integers(first, last + 1, _FURTHER)]
-        measured.measure([*further, min(tells, last)])
-        right = all((multiply * size + least) // divide == found for size, found in measured.pairs.items())
-        if right and (least == most or tells > last or math.gcd(multiply, divide) > 1):
-            return multiply, least, divide
+        measure([*wanted, *random.integers(sizes[0], sizes[-1] + 1, _FURTHER).tolist()])
+        if fit and wanted.isdisjoint(pairs) and all(fit.rule.size(size) == found for size, found in pairs.items()):
+            return fit.rule
     return None
 
 
-def _telling(fit: tuple[int, int, int, int]) -> int:
-    """Give a size, but for a multiple of d, for which the smaller half of what a may be gives less than the other."""
-    multiply, least, most, divide = fit
-    half = (least + most + 1) // 2
-    return -pow(multiply, -1, divide) * half if math.gcd(multiply, divide) == 1 else 0
+def _between_steps(sizes: Sizes, found: Sizes) -> Iterator[int]:
+    """Give sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
+    changes = np.flatnonzero(np.diff(found))
+    for at in {*changes[:2].tolist(), int(changes[-1])}:
+        if sizes[at + 1] - sizes[at] > 1:
+            yield int(sizes[at] + sizes[at + 1]) // 2
 
 
-def _fit(pairs: Mapping[int, int]) -> tuple[int, int, int, int] | None:
+def _telling(fit: _Fit, first: int) -> Iterator[int]:
+    """Give a size for which the smaller half of what a may be gives less than the other, if one can be tried."""
+    _, multiply, least, divide, *_ = fit.rule
+    if least < fit.most and math.gcd(multiply, divide) == 1:
+        half = (least + fit.most + 1) // 2
+        tells = first + (-pow(multiply, -1, divide) * half - first) % divide
+        if tells <= fit.last:
+            yield tells
+
+
+def _fit(of: str, sizes: Sizes, found: Sizes) -> _Fit | None:
+    bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
+    for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):
+        inner = (found > smallest) & ((found < largest) if largest else True)
+        if len(np.unique(found[inner])) < 2:
+            continue
+        for times, plus in _multiples(found[inner]):
+            linear = _fit_linear(sizes[inner], (found[inner] - plus) // times, divisors)
+            if linear is None:
+                continue
+            multiply, add, other, divide = linear
+            rule = DerivedSize(of, multiply, add, divide, times, plus, smallest, largest)
+            if np.array_equal(rule.sizes(sizes), found):
+                return _Fit(rule, other, int(sizes[inner][-1]))
+    return None
+
+
+def _multiples(found: Sizes) -> Iterator[tuple[int, int]]:
+    """Give what sizes may be multiples of, and what is added to these: 1 and 0 first."""
+    yield 1, 0
+    times = int(np.gcd.reduce(np.diff(found)))
+    if times > 1:
+        yield times, int(found[0]) % times
+
+
+def _fit_linear(sizes: Sizes, found: Sizes, divisors: range) -> tuple[int, int, int, int] | None:
     """Find m, the least and the most a, and d, the smallest, that make (m * size + a) // d right for every size."""
-    first, last = min(pairs), max(pairs)
-    slope, spread = (pairs[last] - pairs[first]) / (last - first), 1 / (last - first)
+    span = int(sizes[-1] - sizes[0])
+    slope, spread = int(found[-1] - found[0]) / span, 1 / span
+    few = slice(None, None, max(1, len(sizes) // _FEW))
     # No n sizes in a row need a divisor above n.
-    for divide in range(1, min(_LARGEST, last - first + 1) + 1):
+    for divide in range(divisors.start, min(divisors.stop, span + 2)):
         for multiply in range(max(1, math.ceil(divide * (slope - spread))), int(divide * (slope + spread)) + 1):
-            least = max(divide * found - multiply * size for size, found in pairs.items())
-            most = min(divide * (found + 1) - 1 - multiply * size for size, found in pairs.items())
-            if least <= most:
+            for part in (few, slice(None)):  # most are wrong for a few sizes already
+                remaining = divide * found[part] - multiply * sizes[part]
+                least, most = int(remaining.max()), int(remaining.min()) + divide - 1
+                if least > most:
+                    break
+            else:
                 return multiply, least, most, divide
     return None

@@ -12,16 +12,27 @@ from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescrip
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import axis_of
+from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["describe_outputs"]
+__all__ = ["OTHER_SIZES", "check_sizes", "describe_outputs"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
 _Sizes = dict[str, int]
+
+OTHER_SIZES = (
+    "Pad the output with zeros to the steps of the input, and return the number of steps of each row, (batch,), as "
+    "another output"
+)
+"""What to do about an axis whose size follows from those of the inputs in no known way."""
+
+_CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 255, 256, 257, 307, 400, 511, 512, 513)
+_CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
+"""Sizes, counted from the smallest, at which every output is to have the size that was found."""
 
 _DRAWS_OF_SMALLEST = 8
 """How often the smallest inputs are drawn: values that decide a size are told from sizes that do."""
@@ -73,6 +84,57 @@ def describe_outputs(
         outputs.append(tensor)
     _refuse_fewer(compute, inputs, outputs, sizes)
     return outputs
+
+
+def check_sizes(
+    compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]], longest: int
+) -> None:
+    """Run a model at many sizes, and compare those of its outputs with their description.
+
+    Args:
+        compute: The model.
+        inputs: Inputs, described.
+        outputs: Outputs, described; how far each rule was tried is noted in it.
+        sizes: The smallest and the largest size of each dynamic axis.
+        longest: The largest size that is tried of axes whose largest size is not described.
+
+    Raises:
+        UnsupportedModule: If an output has another size.
+    """
+    probe = _probing_sizes(sizes)[0]
+    for name in sequence_axes(inputs):
+        low, high = sizes[name]
+        high = max(longest, high) if size_limits(inputs)[name][1] is None else high
+        for size in sorted({min(low + each - 1, high) for each in (*_CHECKED, *_CHECKED_FAR, high)}):
+            tried = {**probe, name: size}
+            try:
+                results = compute(draw_inputs(inputs, np.random.default_rng(0), tried))
+            except WrongArguments:  # the trial of sizes says so where it is a module; a file is tried as far as it goes
+                continue
+            for tensor in outputs:
+                _check_shape(tensor, results[tensor.name].shape, tried)
+                for derived in tensor.derived_axes:
+                    derived.tried_to = max(derived.tried_to, size if derived.of == name else 0)
+
+
+def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Mapping[str, int]) -> None:
+    expected = shape_of(tensor, sizes)
+    steps = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
+    for derived in tensor.derived_axes if 0 in shape else ():
+        rule, least = DerivedSize.of_axis(derived), sizes[derived.of]
+        if rule.size(least) == 0:
+            least = next((size for size in range(least, 2 * least + rule.divide) if rule.size(size)), least)
+            raise UnsupportedModule(
+                f'output "{tensor.name}" has shape {list(shape)} for {steps}: none of its values is left. '
+                f'{OTHER_SIZES}; or say that requests have more, sizes={{"{derived.of}": ({least}, …)}}'
+            )
+    if shape == expected:
+        return
+    at = next((at for at, (one, other) in enumerate(zip(shape, expected, strict=False)) if one != other), 0)
+    raise UnsupportedModule(
+        f'axis {at} of output "{tensor.name}" is {tensor.axes[at].name} where other sizes were tried, but its shape is '
+        f"{list(shape)} for {steps}; expected {list(expected)}. {OTHER_SIZES}"
+    )
 
 
 def _run_at_probes(
@@ -174,10 +236,7 @@ def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:
                 f'It is as large as "{one}" and "{other}" together, as a cache is that grows with each request: give '
                 "it a fixed size, such as that of its last steps, or leave this output out"
             )
-    return (
-        "Pad the output with zeros to the steps of the input, and return the number of steps of each row, (batch,), as "
-        "another output"
-    )
+    return OTHER_SIZES
 
 
 def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:

@@ -97,6 +97,10 @@ def find_batching(
         _check_proof(padding, found.reasons, "reads nothing after the lengths")
         found.reasons.extend(f"in the graph, {reason}" for reason in padding.reasons)
         return found
+    windows = [tensor.name for tensor in model.outputs if any(axis.largest for axis in tensor.derived_axes)]
+    if windows and not padding.proven:
+        found.reasons.append(f'"{windows[0]}" is a window of its steps, which a trial of few steps does not move')
+        return found
     if padding.verdict is Verdict.REFUTED:
         # Values that are read may still count for nothing: a mask may take them out that no rule recognises.
         found.padding.means = manifest_pb2.MEANS_TRIED

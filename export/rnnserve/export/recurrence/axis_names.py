@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+import numpy as np
 import onnx_ir as ir
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
@@ -10,12 +11,11 @@ import torch
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.graph_values import values_of
+from rnnserve.export.recurrence.size_expressions import expression_of, sizes_by
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, outputs_of, symbols_of
 from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = ["name_axes"]
-
-_IN_A_ROW, _FURTHER = 1024, 7
 
 _SYMBOL = re.compile(r"\b[A-Za-z_]\w*")
 
@@ -64,25 +64,20 @@ def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], size
     """Give the axis whose size another way to write it always gives: a model pads to a length, and cuts to the input's.
 
     Or the number that it always gives: a loop of min(n, 5) steps, where there are five or more.
-
-    The expression has minima, maxima and quotients, whose kinds are those of many sizes in a row, and of large ones.
     """
-    expression = size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
+    expression = expression_of(size)
     free = expression.free_symbols
     if len(free) != 1 or expression in free or not free <= set(symbols):
         return None
     (symbol,) = free
-    name = symbols[symbol]
-    low, high = sizes.get(name, (1, None))
-    tried = (*range(low, low + _IN_A_ROW), *(low + _IN_A_ROW * 3**each + each for each in range(_FURTHER)))
-    constant = expression.subs(symbol, low)
-    is_size, is_constant = True, high != low
-    for each in tried if high is None else (each for each in tried if each <= high):
-        value = expression.subs(symbol, each)
-        is_size, is_constant = is_size and value == each, is_constant and value == constant
-        if not (is_size or is_constant):
-            return None
-    return name if is_size else int(constant)
+    low, high = sizes.get(symbols[symbol], (1, None))
+    table = sizes_by(expression, symbol, low, high)
+    if table is None:
+        return None
+    tried, found = table
+    if np.array_equal(tried, found):
+        return symbols[symbol]
+    return int(found[0]) if low != high and (found == found[0]).all() else None
 
 
 def _renamed(size: int | ir.SymbolicDim, names: dict[str, str]) -> int | ir.SymbolicDim:

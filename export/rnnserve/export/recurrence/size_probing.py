@@ -28,7 +28,7 @@ from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.shape_probing import first_other_shape
 from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "outputs_of", "symbols_of", "within"]
+__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "inputs_of", "outputs_of", "symbols_of", "within"]
 
 Limits = Mapping[str, tuple[int, int | None]]
 """The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
@@ -39,7 +39,7 @@ ANY_SIZES: Limits = MappingProxyType({})
 def symbols_of(program: torch.export.ExportedProgram, axes: DynamicAxes) -> dict[sympy.Symbol, str]:
     """Give the symbols of the captured sizes, each with the name of its axis (the first, where it has several)."""
     symbols: dict[sympy.Symbol, str] = {}
-    for value, names in zip(_inputs(program), axes.names, strict=True):
+    for value, names in zip(inputs_of(program), axes.names, strict=True):
         for axis, name in names.items():
             size = value.shape[axis]
             if isinstance(node := getattr(size, "node", None), torch.fx.experimental.sym_node.SymNode):
@@ -49,7 +49,8 @@ def symbols_of(program: torch.export.ExportedProgram, axes: DynamicAxes) -> dict
     return symbols
 
 
-def _inputs(program: torch.export.ExportedProgram) -> list[Tensor]:
+def inputs_of(program: torch.export.ExportedProgram) -> list[Tensor]:
+    """Give the inputs of a program, as tensors without values."""
     wanted = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
     values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
     return [values[name] for name in wanted if isinstance(values.get(name), Tensor)]
@@ -144,7 +145,7 @@ def within(size: int, name: str, limits: Limits) -> int:
 
 def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic, str]]:
     """Give the conditions on sizes in the user's own code, and where they are."""
-    values = _inputs(program)
+    values = inputs_of(program)
     environment = getattr(getattr(values[0], "fake_mode", None), "shape_env", None) if values else None
     for guard in environment.guards if environment is not None else ():
         frame = guard.sloc.framework_loc

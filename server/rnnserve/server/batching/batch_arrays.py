@@ -14,8 +14,9 @@ import numpy as np
 
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
+from rnnserve.server.errors import WrongOutputSize
 
-__all__ = ["full_lengths", "join", "left_out", "rows_of_run", "split", "split_rows"]
+__all__ = ["check_shapes", "full_lengths", "join", "left_out", "rows_of_run", "split", "split_rows"]
 
 
 def rows_of_run(signature: Signature, rows: int) -> int:
@@ -126,6 +127,42 @@ def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
     return lengths
 
 
+def check_shapes(results: Mapping[str, Array], feeds: Mapping[str, Array], signature: Signature) -> None:
+    """Check that the outputs of a run have the sizes by which its requests' parts are found in them.
+
+    Args:
+        results: Arrays of the run, by output name.
+        feeds: Every input of the run, by name.
+        signature: Signature of the model.
+
+    Raises:
+        WrongOutputSize: If an output has another shape. Along a sequence axis with lengths it may end with the longest.
+    """
+    sizes = {axis: feeds[spec.name].shape[spec.sequence_axes[axis]] for axis, spec in signature.sequence_axes.items()}
+    rows = feeds[signature.main.name].shape[signature.main.batch_axis]
+    for name, result in results.items():
+        spec = signature.outputs[name]
+        expected = spec.shape(rows, sizes)
+        if result.shape == expected:
+            continue
+        longest = {axis: int(feeds[each.name].max()) for axis, each in signature.lengths.items()}
+        trimmed = {at: longest[axis] for axis, at in spec.sequence_axes.items() if axis in longest}
+        if result.shape != tuple(trimmed.get(at, size) for at, size in enumerate(expected)):
+            raise _wrong_size(spec, result.shape, expected, sizes)
+
+
+def _wrong_size(
+    spec: TensorSpec, found: tuple[int, ...], expected: tuple[int, ...], sizes: Mapping[str, int]
+) -> WrongOutputSize:
+    steps = ", ".join(f'"{axis}" {size}' for axis, size in sizes.items())
+    rules = "".join(f'; its axis "{axis}" is {derived}' for axis, derived in spec.derived.items())
+    return WrongOutputSize(
+        f'output "{spec.name}" came out with shape {list(found)} for inputs of {steps}, expected {list(expected)} as '
+        f"the version's manifest says: {spec}{rules}. The answer is neither cut nor padded to that. Publish the model "
+        "again; until then, this version serves the sizes at which its manifest is right"
+    )
+
+
 def split(
     requests: Sequence[CheckedRequest], results: Mapping[str, Array], signature: Signature
 ) -> list[dict[str, Array]]:
@@ -191,5 +228,5 @@ def _rows_of(result: Array, spec: TensorSpec, at: int, request: CheckedRequest) 
     shape = spec.shape(request.batch, request.sizes)
     if part.shape == shape:
         return part
-    # The request's own padding is longer than the run was: after every length there are zeros.
+    # The request's own padding is longer than the run was, along a sequence axis: after every length there are zeros.
     return np.pad(part, [(0, want - have) for want, have in zip(shape, part.shape, strict=True)])

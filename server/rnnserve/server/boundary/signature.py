@@ -16,9 +16,9 @@ import numpy as np
 
 from rnnserve.protos import protocol_words
 from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.derived_size import DerivedSize
 
 __all__ = ["Batching", "Signature", "TensorSpec"]
 
@@ -151,7 +151,8 @@ class TensorSpec:
 
     def _size(self, name: str, sizes: Mapping[str, int]) -> int:
         """The size of an axis that a request chooses."""
-        return self.derived[name].size(sizes) if name in self.derived else sizes[name]
+        derived = self.derived.get(name)
+        return sizes[name] if derived is None else derived.size(sizes[derived.of])
 
     @functools.cached_property
     def has_plain_rows(self) -> bool:

@@ -8,10 +8,10 @@ from typing import Protocol
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, MANIFEST, MODEL, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import infinite_defaults
 from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.derived_size import DerivedSize
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 
 __all__ = ["read_signature"]
@@ -101,7 +101,9 @@ def read_signature(
 def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
     match manifest.batching.mode:
         case manifest_pb2.BATCHING_PADDED:
-            return Batching.PADDED
+            # A row shorter than its run is cut where the rule says, which nothing in the run checks.
+            fitted = any(a.means != manifest_pb2.MEANS_PROVEN for t in manifest.outputs for a in t.derived_axes)
+            return Batching.JOINED if fitted else Batching.PADDED
         case manifest_pb2.BATCHING_JOINED:
             return Batching.JOINED
         case manifest_pb2.BATCHING_ALONE:
@@ -189,9 +191,10 @@ def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
     for axis, (smallest, largest) in limits.items():
         if smallest > largest:
             raise ArtifactError(f'{MANIFEST}: the axis "{axis}" of "{tensor.name}" has {smallest} to {largest} steps')
-    derived = {axis.name: DerivedSize(axis.of, axis.multiply, axis.add, axis.divide) for axis in tensor.derived_axes}
+    derived = {axis.name: DerivedSize.of_axis(axis) for axis in tensor.derived_axes}
     for axis, size in derived.items():
-        if axis == BATCH or size.divide < 1 or size.multiply < 1 or axis not in [a.name for a in tensor.axes]:
+        valid = min(size.multiply, size.divide, size.times) > 0 and min(size.plus, size.smallest, size.largest) >= 0
+        if axis == BATCH or not valid or axis not in [a.name for a in tensor.axes]:
             raise ArtifactError(f'{MANIFEST}: the size of the axis "{axis}" of "{tensor.name}" cannot be {size}')
     return TensorSpec(
         derived=derived,

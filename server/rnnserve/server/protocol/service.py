@@ -322,8 +322,8 @@ def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     `lengths_of`, the axis whose lengths it holds; `low` and `high`, where the manifest has them: for integers the
     values that the model takes, `high` exclusive, for floats the usual ones; `limits`, a JSON object with the smallest
     and the largest size of each axis that the model takes, where it does not take any; `derived`, of outputs, a JSON
-    object with [of, multiply, add, divide] for each axis whose size is (multiply * size + add) // divide of the inputs'
-    axis `of`; `continues_as`, the input that continues from it.
+    object with the fields of `DerivedSize`, four or more, for each axis whose size follows from that of an axis of the
+    inputs; `continues_as`, the input that continues from it.
     """
     parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
     if spec.optional:
@@ -338,7 +338,7 @@ def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     if spec.limits:
         parameters["limits"] = pb.InferParameter(string_param=json.dumps(spec.limits))
     if spec.derived:
-        derived = {axis: dataclasses.astuple(size) for axis, size in spec.derived.items()}
+        derived = {axis: size.fields for axis, size in spec.derived.items()}
         parameters["derived"] = pb.InferParameter(string_param=json.dumps(derived))
     for name, bound in (("low", spec.low), ("high", spec.high)):
         if bound is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import NotFound, NotReady
-from rnnserve.server.repository.entries import LOADING, Entry, ServedVersion, Status
+from rnnserve.server.repository.entries import LOADING, READY, Entry, ServedVersion, Status
 from rnnserve.server.repository.pins import ModelPins, Pin, Pins, digests
 
 __all__ = ["Catalogue"]
@@ -119,7 +119,10 @@ class Catalogue:
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Give every model with the status of each of its versions."""
-        yield from ((name, dict(sorted(entry.versions.items()))) for name, entry in self._entries.items())
+        for name, entry in self._entries.items():
+            faults = {number: fault for number, served in entry.served.items() for fault in served.faults}
+            found = {number: Status(READY, faults[number]) for number in faults}
+            yield name, dict(sorted({**entry.versions, **found}.items()))
 
     def in_words(self, name: str) -> str:
         """Say which versions of a model serve."""

@@ -35,7 +35,8 @@ class Status:
 
     Attributes:
         state: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
-        reason: Why it is unavailable, or why what its folder holds now does not serve in its place; empty otherwise.
+        reason: Why it is unavailable, or why what its folder holds now does not serve in its place, or what its runs
+            have shown to be wrong with it; empty otherwise.
     """
 
     state: str
@@ -65,6 +66,11 @@ class ServedVersion:
     def models(self) -> list[Model]:
         """All that may run of it."""
         return [self.model] if self.model.parts is None else [self.model, self.model.parts]
+
+    @property
+    def faults(self) -> list[str]:
+        """What has shown while it served that its manifest is wrong."""
+        return [fault for model in self.models for fault in model.faults]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,25 +3,29 @@
 import dataclasses
 import functools
 import itertools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
 
 from rnnserve.protos import manifest_pb2
-from rnnserve.server.batching.batch_arrays import join, rows_of_run, split, split_rows
+from rnnserve.server.batching.batch_arrays import check_shapes, join, rows_of_run, split, split_rows
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.finite_outputs import refuse_non_finite
 from rnnserve.server.boundary.signature import Batching, Signature
 from rnnserve.server.counting.table import used_table
+from rnnserve.server.errors import WrongOutputSize
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
 from rnnserve.server.repository.shared_session import Beginning
 
 __all__ = ["Model"]
+
+_log = logging.getLogger(__name__)
 
 _MANY_POINTS = 1 << 14
 """Rows * steps of a run after which its memory is given back: that takes little of such a run's time."""
@@ -54,6 +58,7 @@ class Model:
         parts: The same on a graph with states that were found in it, which runs the parts of sequences; None where this
             one does, or none may be sent.
         begin: What adds the states of a beginning to the inputs, where it runs on the session of `parts`.
+        faults: What has shown while it served that its manifest is wrong: the first such error, for its status.
     """
 
     name: str
@@ -76,6 +81,7 @@ class Model:
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     parts: "Model | None" = None
     begin: Beginning | None = None
+    faults: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Count where `/metrics` are read: of a version that is loaded again, beside what was counted before."""
@@ -158,8 +164,7 @@ class Model:
         sizes = {a: max([request.longest[a] for request in requests]) for a in self.signature.sequence_axes}
         specs = [self.signature.outputs[name] for name in names]
         results = {spec.name: np.empty(spec.shape(rows, sizes), spec.dtype) for spec in specs}
-        feeds = feeds if self.begin is None else self.begin(feeds)
-        BoundRun(self.session, feeds, results, LARGE_RUN_OPTIONS).run()
+        self.bind(feeds, results, LARGE_RUN_OPTIONS)()
         return list(results.values())
 
     def run_arrays(
@@ -177,25 +182,37 @@ class Model:
 
         Raises:
             InvalidRequest: If onnxruntime refuses their values.
+            WrongOutputSize: If an output has another size than the signature says.
         """
-        if self.begin is not None:
-            feeds = self.begin(feeds)
+        begun = feeds if self.begin is None else self.begin(feeds)
         try:
-            results: list[Array] = self.session.run(names, feeds, options)
+            results: list[Array] = self.session.run(names, begun, options)
         except KERNEL_ERRORS as error:
             reraise(error)
+        try:
+            check_shapes(dict(zip(names, results, strict=True)), feeds, self.signature)
+        except WrongOutputSize as error:
+            if not self.faults:
+                self.faults.append(str(error))
+                _log.error("%s version %s: %s", self.name, self.version, error)
+            raise
         return results
 
-    def bind(self, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> Callable[[], None]:
+    def bind(
+        self, feeds: Mapping[str, Array], outputs: Mapping[str, Array], options: ort.RunOptions = RUN_OPTIONS
+    ) -> Callable[[], None]:
         """Make a run of arrays that stay: each call reads `feeds` and writes `outputs`.
 
         Args:
             feeds: Every input by name, contiguous, with as many rows as the signature
                 says for a run.
-            outputs: The outputs wanted by name, contiguous.
+            outputs: The outputs wanted by name, contiguous. A run that gives other shapes raises, as `run_arrays` does.
+            options: Options of the run.
         """
         if self.device == "cpu":
-            return BoundRun(self.session, feeds if self.begin is None else self.begin(feeds), outputs).run
+            begun = feeds if self.begin is None else self.begin(feeds)
+            explain = functools.partial(self.run_arrays, list(outputs), feeds)
+            return BoundRun(self.session, begun, outputs, options, explain=explain).run
 
         def run() -> None:
             for array, result in zip(outputs.values(), self.run_arrays(list(outputs), feeds), strict=True):
