@@ -17,15 +17,16 @@ def test_a_published_version_verifies(exported, capsys):
     repository, done = exported
     assert main(["verify", str(repository)]) == 0
     out = capsys.readouterr().out
-    assert re.match(rf"{done.name} version 1\n(  ok      \S.*\n)+\n1 version verified\n$", out), out
-    for part in (MODEL, SCAN, SCRIPT, GOLDEN, MANIFEST, CONFIG, "parity"):
-        assert f"  ok      {part}" in out
+    assert re.fullmatch(rf"{done.name} version 1: verified, \d+ checks\n", out), out
 
 
-def test_the_table_prints_on_demand(exported, capsys):
+def test_verify_prints_every_check_and_the_table_on_demand(exported, capsys):
     repository, done = exported
     assert main(["verify", str(repository), done.name, "--table"]) == 0
-    assert "onnx from" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    for part in (MODEL, SCAN, SCRIPT, GOLDEN, MANIFEST, CONFIG, "parity"):
+        assert f"  ok      {part}" in out
+    assert "onnx from" in out
 
 
 @pytest.mark.parametrize("name", [MODEL, SCAN, SCRIPT, GOLDEN, MANIFEST])
@@ -46,7 +47,11 @@ def test_every_version_is_verified_and_the_bad_one_named(repository, version, ca
     (version.parent / "2" / SCRIPT).unlink()
     assert main(["verify", str(repository)]) == 1
     out = capsys.readouterr().out
-    assert re.findall(r"^\S+ version (\d+)$", out, re.MULTILINE) == ["1", "2", "10"]
+    assert re.findall(r"^\S+ version (\d+)(: verified)?", out, re.MULTILINE) == [
+        ("1", ": verified"),
+        ("2", ""),
+        ("10", ": verified"),
+    ]
     assert f"{SCRIPT}: is missing" in out
     assert out.endswith(f"1 of 3 versions failed: {version.parent.name} version 2\n")
 
@@ -73,15 +78,18 @@ def test_a_model_without_versions_is_no_success(repository, capsys):
     assert "the model unfinished" in capsys.readouterr().err
 
 
-def test_export_prints_the_table_and_where_it_published(checkpoint, tmp_path, capsys):
+def test_export_summarizes_the_proof_and_prints_where_it_published(checkpoint, tmp_path, capsys):
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "onnx from" in out
     version = tmp_path / "repository" / checkpoint.name / "1"
-    assert f"{checkpoint.name}: published as version 1, {version}\n" in out
-    assert main([*words[:1], checkpoint.name, *words[1:]]) == 0
-    assert f"{checkpoint.name}: unchanged: version 1, {version}\n" in capsys.readouterr().out
+    assert re.match(rf"{checkpoint.name}: [\d,]+ sequences ", out), out
+    assert out.endswith(f"{checkpoint.name}: published as version 1, {version}\n")
+    assert len(out.splitlines()) < 5
+    assert main([*words[:1], checkpoint.name, *words[1:], "--table"]) == 0
+    out = capsys.readouterr().out
+    assert "onnx from" in out
+    assert f"{checkpoint.name}: unchanged: version 1, {version}\n" in out
 
 
 @pytest.mark.parametrize("exists", [True, False])

@@ -38,6 +38,7 @@ EXPORTED = {
         "ParityError",
         "Proof",
         "Reference",
+        "parity_summary",
         "parity_table",
         "prove",
     ],

@@ -120,5 +120,5 @@ def test_without_a_key_nothing_is_signed(tmp_path):
 
 def test_it_says_which_package_is_missing(key, monkeypatch):
     monkeypatch.setitem(sys.modules, "rnnserve.protos.signing.keys", None)
-    with pytest.raises(ExportError, match=r"pip install 'rnnserve\[sign\]'"):
+    with pytest.raises(ExportError, match=r"pip install '\.\[sign\]'"):
         seal_with(key.private)
