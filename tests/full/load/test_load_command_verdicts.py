@@ -1,0 +1,61 @@
+"""`rnnserve load`: loads that end early, a search, scenarios, and options that don't go together."""
+
+import json
+
+import grpc
+import pytest
+
+
+def test_load_ends_early_when_it_is_decided(load, tmp_path):
+    words = ["--rate", "200", "--duration", "8", "--warmup", "0", "--slo", "p50=1us"]
+    files = ["--html", str(tmp_path / "r.html"), "--json", str(tmp_path / "r.json")]
+    status, output, _ = load(*words, *files)
+    assert status == 1
+    assert "since the objective was decided by then" in output
+    found = json.loads((tmp_path / "r.json").read_text())
+    (point,) = found["points"]
+    objective = found["objective"]
+    assert (objective["text"], objective["confidence"], objective["holds_at"]) == ("p50=1us", 0.99, None)
+    assert objective["decision"] == point["verdict"]["decision"]
+    assert objective["decision"] in ("not held", "undecided"), "undecided if the machine made the generator late"
+    assert (point["decided_early"], point["cut_short"]) == (True, False)
+    assert point["seconds"] < 8
+    limit = point["verdict"]["limits"][0]
+    assert limit["decision"] == "not held"
+    assert 0 < limit["over"] <= limit["counted"] < point["sent"]
+    assert f"{objective['decision'].capitalize()}: p50=1us, 99% confidence" in (tmp_path / "r.html").read_text()
+
+
+def test_objective_without_rates_is_searched_for(load, walks):
+    walks.failure, walks.failing = (grpc.StatusCode.UNAVAILABLE, "no"), {"ModelInfer"}
+    status, output, errors = load("--slo", "p50=5s", "--duration", "0.05", "--warmup", "0")
+    assert status == 1
+    assert errors.count("requests/s") > 3
+    assert "not held: p50=5s, 99% confidence, not even at " in output
+
+
+def test_scenarios_are_loads_by_name(load, walks):
+    words = ["--duration", "60", "--warmup", "0", "--max-requests", "70"]
+    status, output, _ = load("--scenario", "multi-stream", *words)
+    assert status == 0
+    assert {request.inputs[0].shape[0] for request in walks.requests} == {8}
+    assert "multi-stream: 70 requests are too few for an estimate of the p99" in output
+    assert "single-stream: the p90 is " in load("--scenario", "single-stream", *words)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--compare a.json b.json --rate 5", "--compare reads two files and sends nothing: leave out --rate"),
+        ("--compare a.json b.json --json -", "sends nothing: leave out --json"),
+        ("--compare nowhere.json b.json", "nowhere.json: cannot be read (No such file or directory)"),
+        ("--repeat a.json walks --max-requests 5", "leave out MODEL, --max-requests"),
+        ("--repeat nowhere.json", "nowhere.json: cannot be read (No such file or directory)"),
+    ],
+)
+def test_option_that_does_not_go_with_a_file_is_refused_in_one_line(load, words, said):
+    status, output, errors = load(*words.split())
+    assert (status, output) == (1, "")
+    assert errors.startswith("rnnserve load: ")
+    assert said in errors
+    assert errors.count("\n") == 1
