@@ -65,13 +65,6 @@ def test_infer_reads_every_format_from_a_file_and_standard_input(infer, tmp_path
         assert [answer["label"] for answer in json.loads(output)["sequences"]] == ["right", "left"]
 
 
-def test_ids_of_a_csv_name_the_lines(infer):
-    status, output, _ = infer("sums", stdin="sequence,x,y\nhome,1,0\nto the shop,5,2\nhome,0,3\n")
-    assert status == 0
-    assert [line.split("  ")[0] for line in output.splitlines()] == ["sequence", "home", "to the shop"]
-    assert [line.split()[-3] for line in output.splitlines()] == ["points", "2", "1"]
-
-
 @pytest.mark.parametrize(
     ("words", "stdin", "complaint"),
     [

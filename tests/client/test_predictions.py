@@ -41,12 +41,6 @@ def test_each_row_gets_its_own_part():
     assert GOOD["h_n"].any(), "a state is a copy of its own"
 
 
-def test_batch_may_be_any_axis():
-    first, second = read({"output": GOOD["output"].swapaxes(0, 1)}, output_of("sequence", "batch", "hidden"))
-    assert first["output"].tolist() == GOOD["output"][0].tolist()
-    assert second["output"].tolist() == GOOD["output"][1, :2].tolist()
-
-
 def test_axis_that_no_input_has_is_left_whole():
     assert read(GOOD, output_of("batch", "frames", "hidden"))[1]["output"].tolist() == GOOD["output"][1].tolist()
 

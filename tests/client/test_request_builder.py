@@ -46,15 +46,6 @@ def test_requests_hold_every_row_once_and_are_as_large_as_allowed(lengths, max_r
         assert not any(fits([*part, following[0]]) for part, following in itertools.pairwise(parts))
 
 
-def test_rows_share_a_request_only_if_axes_without_lengths_are_equal():
-    source = TensorMetadata("source", "INT64", (-1, -1), ("batch", "source"))
-    lengths = TensorMetadata("source_lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="source")
-    target = TensorMetadata("target", "INT64", (-1, -1), ("batch", "target"))
-    metadata = model(source, lengths, target)
-    rows = check_rows(metadata, {"source": [[1], [1, 2], [1]], "target": [[1], [1, 2], [3]]})
-    assert list(group_rows(metadata, rows, ["logits"], max_rows=9, max_bytes=999)) == [[0, 2], [1]]
-
-
 def build(inputs, *tensors, batching="padded"):
     metadata = model(*tensors, batching=batching)
     rows = check_rows(metadata, inputs)
@@ -74,12 +65,6 @@ def test_shorter_sequences_are_padded_with_zeros_and_their_lengths_sent():
     assert raw(request, "<f4", 0).tolist() == [[[1, 2], [0, 0]], [[3, 4], [5, 6]]]
     assert raw(request, "<i8", 1).tolist() == [1, 2]
     assert [output.name for output in request.outputs] == ["logits"]
-
-
-def test_batch_axis_is_the_model_s():
-    time_first = TensorMetadata("input", "FP32", (-1, -1, 2), ("sequence", "batch", "features"))
-    request = build([[[1, 2]], [[3, 4], [5, 6]]], time_first, LENGTHS)
-    assert raw(request, "<f4", 0).tolist() == [[[1, 2], [3, 4]], [[0, 0], [5, 6]]]
 
 
 def test_equal_lengths_are_left_out_unless_the_model_requires_them():

@@ -77,16 +77,16 @@ def test_rows_come_as_lists_arrays_iterators_or_by_name(sequences):
     assert rows.ends == rows.sizes
 
 
-def test_batch_axis_of_one_array_is_the_model_s():
-    whole = np.arange(12).reshape(3, 2, 2)  # (sequence, batch, features)
-    assert lists(check_rows(time_first(), whole), "input") == whole.swapaxes(0, 1).tolist()
-
-
-def test_several_inputs_have_rows_of_their_own_sizes():
+def test_rows_of_several_inputs_have_their_own_sizes():
     rows = check_rows(pair(), {"source": [[1], [2, 3]], "target": [[4, 5], [6]], "weights": [None, [0.5]]})
     assert rows.sizes == [{"source": 1, "target": 2}, {"source": 2, "target": 1}]
     assert lists(rows, "weights") == [[0, 0], [0.5]]
     assert rows.tensors["target"][0].dtype == np.int32
+
+
+def test_batch_axis_of_one_array_is_the_model_s():
+    whole = np.arange(12).reshape(3, 2, 2)  # (sequence, batch, features)
+    assert lists(check_rows(time_first(), whole), "input") == whole.swapaxes(0, 1).tolist()
 
 
 def test_states_come_in_pytorch_s_order_as_one_array_or_one_for_each_row():

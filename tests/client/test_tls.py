@@ -4,7 +4,6 @@ import contextlib
 import socket
 import threading
 
-import grpc
 import pytest
 
 from kit.certificates import write_certificates
@@ -86,14 +85,6 @@ def test_client_that_does_not_fit_is_told_what_to_change(
         assert "\n" not in str(raised.value)
         assert ("tls_ca" in str(raised.value)) == ("local issuer" in lesson)
     assert service.calls == []
-
-
-def test_server_s_own_unavailable_is_not_examined(connect, service, addresses, arguments, monkeypatch):
-    monkeypatch.setattr("rnnserve.client.tls_diagnosis.find_tls_fault", lambda _: pytest.fail("it was examined"))
-    service.failure = (grpc.StatusCode.UNAVAILABLE, "sums/3: golden results differ")
-    for url, names in ((f"grpcs://{addresses['tls']}", "ca"), (addresses["plain"], "")):
-        with pytest.raises(Unavailable, match=r"^sums/3: golden results differ$"):
-            connect(url, **arguments(names)).classify("sums", WALK)
 
 
 def answer_once(answer):

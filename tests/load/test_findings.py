@@ -39,24 +39,12 @@ def test_verdict_names_the_rate_on_each_side(load_test, sweep):
         assert [found[: len(begin)] for found, begin in zip(findings, verdict, strict=True)] == verdict
 
 
-def test_verdict_names_the_undecided_load_with_the_most_requests(load_test, result):
-    test = load_test([result([1] * 4, rate=1), result([1] * 90, rate=9), result([1] * 5, rate=5)], "p99=5ms")
-    assert list_findings(test)[-1].startswith("undecided: p99=5ms, 99% confidence, at 9 requests/s (p99: 0 of 90 over")
-
-
 def test_pacing_is_that_of_the_worst_load_with_a_plan(load_test, result):
     test = load_test([result([9] * 1000, lags=[0.1]), result([9] * 1000, lags=[2, 3], rate=200)], "p99=10ms")
     assert "pacing: requests were sent up to 3.00 ms (p99) later than planned, 3.00 ms at most" in "\n".join(
         list_findings(test)
     )
     assert not any("pacing" in said for said in list_findings(load_test([result([1.0] * 1000, closed=4)], "p99=5ms")))
-
-
-def test_repeated_runs_have_intervals(load_test, result):
-    test = load_test([result([1.0] * 10), result([2.0] * 20)])
-    assert "100 requests/s: 2 runs, mean with its interval at 99% confidence: answers/s 15 ± 318" in "\n".join(
-        list_findings(test)
-    )
 
 
 def test_early_end_is_no_cut(load_test, result):

@@ -58,13 +58,6 @@ def test_rows_have_different_lengths_only_if_they_may_be_padded():
         assert lengths <= set(range(2, 10))
 
 
-def test_inputs_share_an_axis_of_one_name_wherever_it_is():
-    points = TensorMetadata("points", "FP32", (-1, -1, 2), ("sequence", "batch", "features"))
-    drawn = draw(model(TOKENS, points, LENGTHS))
-    assert [row.shape[0] for row in drawn["tokens"]] == [row.shape[0] for row in drawn["points"]]
-    assert all(row.shape[1:] == (2,) for row in drawn["points"])
-
-
 def test_states_lengths_and_what_is_optional_are_left_out():
     state = TensorMetadata("h", "FP32", (-1, 2), ("batch", "hidden"))
     weights = TensorMetadata("weights", "FP32", (-1, -1), ("batch", "sequence"), optional=True)

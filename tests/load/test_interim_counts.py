@@ -43,18 +43,6 @@ def test_look_counts_requests_that_were_due_before_it():
     assert (counts.over.sum(), counts.over_from_send.sum(), counts.failed) == (0, 0, 0)
 
 
-def test_look_waits_for_the_limit_the_lag_and_the_next_request():
-    samples = RequestSamples()
-    interim = counting(samples)
-    run(samples, [BEGIN], latency=100, lag=70)
-    interim.advance()
-    assert interim.take_look(BEGIN + EIGHTH + 10_000) is None, "the loop has not come to what was due before the look"
-    samples.begun.append(BEGIN + EIGHTH)
-    interim.advance()
-    assert interim.take_look(BEGIN + EIGHTH + LIMIT + 69) is None
-    assert interim.take_look(BEGIN + EIGHTH + LIMIT + 70) is not None
-
-
 def test_requests_in_flight_are_over_the_limit_and_each_look_comes_once():
     samples = RequestSamples()
     interim = counting(samples)

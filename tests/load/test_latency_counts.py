@@ -60,18 +60,13 @@ def test_independent_requests_are_no_bunches():
         assert counts.bunching(counts.over[0]) == 1
 
 
-@pytest.mark.parametrize("bunch", [10, 50, 100])
-def test_requests_that_one_stall_delayed_count_as_about_one(bunch):
-    counts = count(latencies_of(bunch, 4))
-    assert counts.bunching(counts.over[0]) == pytest.approx(bunch, rel=0.1)
-
-
 def test_stall_is_one_event_in_the_verdict(load_test, result):
     """Of 6,400 requests 40 exceed the limit: enough for "held" if they are independent, not if four stalls did it."""
     random, spread = np.random.default_rng(3), np.full(6400, 1.0)
     spread[random.choice(6400, 40, replace=False)] = 9.0
     stalls = latencies_of(10, 4).clip(1, 9).astype(float)
-    assert (spread > 5).sum() == (stalls > 5).sum() == 40
+    counts = count(latencies_of(10, 4))
+    assert counts.bunching(counts.over[0]) == pytest.approx(10, rel=0.1)
     for latencies, decision in ((spread, "held"), (stalls, "undecided")):
         test = load_test([result(latencies)], "p99=5ms")
         found = judge(test.results[0], test.objective)

@@ -1,13 +1,12 @@
 """The hot path in virtual time: when requests are due, sent and answered, and what is recorded of them."""
 
 import asyncio
-import selectors
 
 import grpc
 import numpy as np
 import pytest
 
-from rnnserve.load.load_generator import LoadGenerator, run_precisely
+from rnnserve.load.load_generator import LoadGenerator
 from rnnserve.load.load_statistics import summarize_samples
 from rnnserve.load.samples import INVALID_ANSWER, OK
 from rnnserve.load.workload import RequestPool, build_request_pool
@@ -164,22 +163,6 @@ def test_stopped_loop_sends_nothing_that_is_due_later(loop, generator_of, answer
     assert ms(generator.samples.begun) == pytest.approx([0, 10, 20, 30, 40, 50, 60], abs=0.2)
 
 
-def test_connections_and_requests_take_turns(loop):
-    taken = {0: [], 1: []}
-
-    def connection(number):
-        async def send(request, timeout):
-            taken[number].append(request)
-            return b""
-
-        return send
-
-    requests = RequestPool(("m",), [b"a", b"b", b"c"], np.zeros(3, int), np.ones(3, int), [None] * 3)
-    generator = LoadGenerator(requests, [connection(0), connection(1)], np.array([2, 0, 1]), 5.0, loop.clock)
-    sent_by(loop, generator, range(0, 6 * MS, MS))
-    assert taken == {0: [b"c", b"b", b"a"], 1: [b"a", b"c", b"b"]}
-
-
 def test_failures_are_counted_with_the_first_message_and_defects_raised(loop, generator_of):
     said = iter(["full", "still full"])
 
@@ -245,10 +228,3 @@ def test_labels_are_compared_row_by_row_in_the_order_of_the_answers(loop, genera
     assert known[flipped]
     assert (result.checked, result.wrong) == (sum(known), known[flipped])
     assert result.rows == requests.rows.sum()
-
-
-def test_generator_sleeps_for_fractions_of_milliseconds():
-    async def kind():
-        return type(asyncio.get_running_loop()._selector)
-
-    assert run_precisely(kind()) is selectors.SelectSelector

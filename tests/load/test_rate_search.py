@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -31,12 +30,8 @@ def test_search_gives_up_if_no_rate_holds():
     assert len(tried) <= 8
 
 
-@pytest.mark.parametrize("loads", [1, 2, 5])
-def test_search_tries_no_more_than_loads(loads):
+def test_search_tries_no_more_than_loads_and_ends_at_a_million():
     tried = []
-    find_highest_rate(lambda rate: tried.append(rate) or True, 100, loads=loads)
-    assert len(tried) == loads
-
-
-def test_search_ends_at_a_million_requests_per_second():
+    find_highest_rate(lambda rate: tried.append(rate) or True, 100, loads=5)
+    assert len(tried) == 5
     assert find_highest_rate(bool, 100, loads=1000) == 1_000_000

@@ -27,10 +27,6 @@ def test_several_models_have_indented_lines_of_their_own(load_test, result):
     assert not any(line.endswith(" ") for line in lines)
 
 
-def test_findings_follow_the_table(load_test, result):
-    assert format_results(load_test([result(checked=10)])).endswith("\n\nlabels: all 10 are as expected")
-
-
 def test_objective_has_a_column_of_verdicts(load_test, result):
     one = Histogram()
     one.record(np.array([7_000_000]))

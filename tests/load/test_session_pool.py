@@ -85,15 +85,6 @@ def test_answers_are_checked_unless_checks_are_off(spec):
     assert not build_pool(spec(model(), sessions=2, steps=3, check=False)).answers
 
 
-def test_many_sessions_share_scripts_and_generators_do_not(spec):
-    many = spec(model("a"), model("b"), sessions=1000, steps=1)
-    pools = [build_pool(many, part) for part in range(2)]
-    assert [len(pool.scripts) for pool in pools] == [32, 32]
-    assert set(pools[0].model.tolist()) == {0, 1}
-    assert not set(pools[0].payloads) & set(pools[1].payloads)
-    assert build_pool(many).payloads == pools[0].payloads
-
-
 def test_models_without_sessions_are_refused(spec):
     assert build_pool(spec()).scripts == ()
     with pytest.raises(InvalidRequest, match="model walks has no states, so that it has no sessions"):

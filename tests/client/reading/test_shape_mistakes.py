@@ -102,16 +102,3 @@ def test_columns_are_features_on_whichever_axis_the_model_has_them():
         (row,) = ask(FEATURES_FIRST, format_, [[[1, 2], [3, 4], [5, 6]]]).tensors["input"]
         assert row.tolist() == [[1, 3, 5], [2, 4, 6]]
         assert "has 3 columns" in refusal(FEATURES_FIRST, format_, [np.ones((2, 3))])
-
-
-def test_mixed_widths_and_wrong_headers_are_named_with_their_line():
-    for text, sentence in (
-        ("x,y\n1,2\n1,2,3\n", "file, line 3: has 3 columns. Expected 2, as in line 1 (x, y)"),
-        ("1,2\n1\n", "file, line 2: has 1 columns. Expected 2, as in line 1 (column 1, column 2)"),
-        ("id,x,y\na,1,2\n", "file, line 2, id: 'a' is not a number"),
-        ("x;y\n1;2\n", "file, line 2, x;y: '1;2' is not a number (columns are separated by commas)"),
-        ("x,y\n", "file: holds a header (x, y) and no line of numbers"),
-    ):
-        with pytest.raises(InvalidRequest) as refused:
-            read_rows(text.encode(), "file", POINTS, "csv")
-        assert str(refused.value) == sentence

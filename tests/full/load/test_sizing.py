@@ -1,51 +1,46 @@
-import re
+"""`rnnserve size`: how many servers carry a rate, by the document of a load test."""
+
+import json
 
 import pytest
 
+from rnnserve.cli import main
 from rnnserve.load.latency_objective import parse_objective
-from rnnserve.load.sizing import MeasuredRate, Sizing, find_capacity, size_line
+from rnnserve.load.results_document import build_results_document
+from rnnserve.load.sizing import MeasuredRate, find_capacity, size_line
 from rnnserve.load.verdict import Decision
 
 HELD, NOT_HELD, UNDECIDED = Decision.HELD, Decision.NOT_HELD, Decision.UNDECIDED
 
 
-def rate(number, decision, *milliseconds, failed=0):
-    return MeasuredRate(number, decision, tuple(1_000_000 * each for each in milliseconds), failed)
+def rate(number, decision, milliseconds, failed=0):
+    return MeasuredRate(number, decision, (1_000_000 * milliseconds,), failed)
 
 
 @pytest.mark.parametrize(
-    ("measured", "carries", "above"),
+    ("measured", "carries"),
     [
-        ([rate(100, HELD, 5), rate(200, HELD, 8)], 200, None),
-        ([rate(200, HELD, 10), rate(100, HELD, 5), rate(400, NOT_HELD, 30)], 300, 400),  # a straight line, 10 to 30 ms
-        ([rate(200, HELD, 10), rate(400, UNDECIDED, 30), rate(800, NOT_HELD, 900)], 300, 400),
-        ([rate(200, HELD, 10), rate(400, UNDECIDED, 19)], 200, 400),  # meets the limit, but wasn't shown to
-        ([rate(200, HELD, 10), rate(400, NOT_HELD, 30, failed=1)], 200, 400),  # failures aren't slowness
-        ([rate(100, NOT_HELD, 90), rate(200, HELD, 10), rate(400, NOT_HELD, 30)], 300, 400),
+        ([rate(100, HELD, 5), rate(200, HELD, 8)], 200),
+        ([rate(200, HELD, 10), rate(100, HELD, 5), rate(400, NOT_HELD, 30)], 300),  # a straight line, 10 to 30 ms
+        ([rate(200, HELD, 10), rate(400, UNDECIDED, 19)], 200),  # meets the limit, but wasn't shown to
+        ([rate(200, HELD, 10), rate(400, NOT_HELD, 30, failed=1)], 200),  # failures aren't slowness
     ],
 )
-def test_capacity_lies_between_rates_that_were_measured(measured, carries, above):
-    found = find_capacity(measured, parse_objective("p99=20ms"))
-    assert found.rate == pytest.approx(carries)
-    assert (found.above and found.above.rate) == above
-    assert found.is_interpolated == (carries not in [one.rate for one in measured])
+def test_capacity_lies_between_rates_that_were_measured(measured, carries):
+    assert find_capacity(measured, parse_objective("p99=20ms")).rate == pytest.approx(carries)
 
 
-def test_capacity_is_the_first_of_several_limits_that_is_met():
-    measured = [rate(100, HELD, 1, 10), rate(200, NOT_HELD, 5, 30)]  # p50 meets 2 ms at 125, p99 20 ms at 150
-    assert find_capacity(measured, parse_objective("p50=2ms,p99=20ms")).rate == pytest.approx(125)
-
-
-def test_servers_suffice_for_the_target_while_spare_ones_are_away():
-    for target, each, spare, carrying in ((5000, 896, 1, 6), (896, 896, 1, 1), (897, 896, 1, 2), (0.3, 0.1, 2, 3)):
-        sizing = Sizing(target, each, spare)
-        assert (sizing.carrying, sizing.servers) == (carrying, carrying + spare)
-
-
-def test_line_after_a_load_sizes_for_a_larger_round_rate(load_test, sweep):
-    line = size_line(load_test(sweep, "p50=4ms"))
-    holds, servers = re.match(r"sizing: this holds (\d+)/s at p50 4ms: 5,000/s need (\d+) \+ 1 ", line).groups()
-    assert 540 < int(holds) < 600  # medians of 2.8 ms at 400 and 5.5 ms at 800
-    assert int(servers) == -(-5000 // int(holds))
-    for slo in (None, "p99=1us"):  # nothing holds
-        assert size_line(load_test(sweep, slo)) is None
+def test_size_prints_the_servers_for_a_rate_or_what_the_file_lacks(load_test, sweep, run, tmp_path, capsys):
+    test = load_test(sweep, "p50=4ms")
+    document = json.loads(json.dumps(build_results_document(test, run)))
+    document["workload"] |= {"inputs": None, "batch": "1"}
+    words = ["size", str(tmp_path / "load.json"), "--target-rate", "5000"]
+    (tmp_path / "load.json").write_text(json.dumps(document))
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 400 < found["rate_of_one"] < 800
+    assert found["servers"] == found["carrying"] + 1 == -(-5000 // found["rate_of_one"]) + 1
+    assert size_line(test).endswith(f"5,000/s need {found['carrying']} + 1 (rnnserve size, from --json)")
+    (tmp_path / "load.json").write_text(json.dumps(document | {"objective": None}))
+    assert main(words) == 1
+    assert "has no objective: give one, --slo p99=20ms" in capsys.readouterr().err

@@ -20,13 +20,6 @@ def test_every_color_of_a_chart_is_in_both_themes(load_test, sweep, run):
     assert not re.findall(r"(?:fill|stroke): #[0-9a-f]+", charts)
 
 
-def test_page_of_a_test_without_answers_has_its_verdict(load_test, result, run):
-    for slo, verdict in ((None, "Failed"), ("p99=1us", "Not held")):
-        page = render_report(load_test([result([], errors={"UNAVAILABLE": 5}), result([], rate=200)], slo), run)
-        assert verdict in page
-        assert "UNAVAILABLE" in page
-
-
 def test_page_of_sessions_has_their_jitter(load_test, result, run):
     page = render_report(load_test([result([1, 2, 6], sessions=3), result([1, 2], sessions=8)]), run)
     for expected in ("deviation", "2.16 ms", "p99-p50", "4.00 ms", "p99.9", "Send lag", "3 sessions", "8 sessions"):
