@@ -22,23 +22,16 @@ def files(tmp_path_factory):
         ("127.0.0.1:8001", "127.0.0.1:8001"),
         ("grpc://127.0.0.1:8001", "127.0.0.1:8001"),
         ("inference.svc.cluster.local:80", "inference.svc.cluster.local:80"),
-        ("[::1]:8001", "[::1]:8001"),
-        ("localhost:65535", "localhost:65535"),
-        ("grpcs://127.0.0.1:8001", "127.0.0.1:8001"),
         ("grpcs://[::1]:8001", "[::1]:8001"),
-        ("10.0.0.1:8001,10.0.0.2:8002", "10.0.0.1:8001,10.0.0.2:8002"),
         ("grpcs://10.0.0.1:8001, 10.0.0.2:8001", "10.0.0.1:8001,10.0.0.2:8001"),
         ("[::1]:8001,[::2]:8001", "[::1]:8001,[::2]:8001"),
-        ("10.0.0.1:8001,host:8001", "10.0.0.1:8001,host:8001"),
         (["a:8001", "grpc://b:8001"], "a:8001,b:8001"),
         (["grpcs://a:8001", "grpcs://b:8001,c:8001"], "a:8001,b:8001,c:8001"),
-        ("dns:///inference:8001", "inference:8001"),
         (["dns:///inference:8001", "b:1"], "inference:8001,b:1"),
         ("file:///srv/endpoints", "file:///srv/endpoints"),
-        ("grpcs://file:///srv/endpoints", "file:///srv/endpoints"),
     ],
 )
-def test_urls_that_name_a_host_and_a_port(url, address):
+def test_url_names_hosts_and_ports(url, address):
     endpoint = parse_endpoint(url)
     assert endpoint.address == address
     assert (endpoint.tls is not None) == ("grpcs" in str(url))
@@ -50,29 +43,20 @@ def test_urls_that_name_a_host_and_a_port(url, address):
     [
         ("http://127.0.0.1:8000", "'http' is not supported.*8001"),
         ("https://127.0.0.1:8000", "'https' is not supported.*grpcs://host:port for TLS"),
-        ("://127.0.0.1:8000", "'' is not supported"),
-        ("grpcs://127.0.0.1", "no host and port"),
         ("127.0.0.1", "no host and port.*127.0.0.1:8001"),
-        (":8001", "no host and port"),
         ("", "no host and port"),
         ("host:8001/v2", "nothing after the port"),
         ("host:port", "no host and port"),
         ("::1:8001", r"\[::1\]:8001"),
-        ("unix:/tmp/socket", "no host and port"),
         ("host:0", "port 0 is outside"),
-        ("host:65536", "port 65536 is outside"),
+        ("10.0.0.1:8001,10.0.0.2:65536", "port 65536 is outside"),
         ("0.0.0.0:8001", r"a server listens.*127\.0\.0\.1:8001"),
-        ("10.0.0.1:8001,[::1]:8001", "several addresses are of one kind"),
         ("host:8001,[::1]:8001", "several addresses are of one kind"),
         ("a:1,b:1,a:1", "a:1 is listed twice"),
         (["a:1", "grpcs://b:1"], "some are with TLS .* and some without"),
         ([], "no server is given"),
-        ("10.0.0.1:8001,", "no host and port"),
         ("file://endpoints", "stands alone, by its whole path"),
         (["file:///srv/endpoints", "b:1"], "stands alone, by its whole path"),
-        ("file:///srv/a,b", "stands alone, by its whole path"),
-        ("10.0.0.1:8001,10.0.0.2:0", "port 0 is outside"),
-        ("grpc://[::]:8001", r"a server listens.*127\.0\.0\.1:8001"),
     ],
 )
 def test_other_urls_are_refused_with_a_lesson(url, lesson):
@@ -80,7 +64,7 @@ def test_other_urls_are_refused_with_a_lesson(url, lesson):
         Client(url)
 
 
-def test_an_endpoint_has_its_url_and_can_be_sent_to_other_processes(files):
+def test_endpoint_has_its_url_and_survives_pickling(files):
     endpoint = parse_endpoint("grpcs://localhost:8001", tls_ca=str(files.ca))
     assert endpoint == Endpoint("localhost:8001", TlsFiles(ca=files.ca))
     assert pickle.loads(pickle.dumps(endpoint)) == endpoint
@@ -88,34 +72,30 @@ def test_an_endpoint_has_its_url_and_can_be_sent_to_other_processes(files):
     assert parse_endpoint("localhost:8001").url == "grpc://localhost:8001"
 
 
-@pytest.mark.parametrize("name", ["tls_ca", "tls_certificate", "tls_key"])
-def test_files_for_tls_need_a_url_with_tls(files, name):
-    with pytest.raises(InvalidRequest, match=rf"without TLS, but {name} is given: use grpcs://localhost:8001"):
-        parse_endpoint("localhost:8001", **{name: files.ca})
+def test_files_for_tls_need_a_url_with_tls(files):
+    for name in ("tls_ca", "tls_certificate", "tls_key"):
+        with pytest.raises(InvalidRequest, match=rf"without TLS, but {name} is given: use grpcs://localhost:8001"):
+            parse_endpoint("localhost:8001", **{name: files.ca})
 
 
 @pytest.mark.parametrize(
     ("names", "lesson"),
     [
         ({"tls_ca": "none.pem"}, r"none\.pem: cannot be read \(No such file"),
-        ({"tls_ca": "."}, r"cannot be read \(Is a directory"),
         ({"tls_ca": "client.key"}, r"tls_ca .*client\.key: holds no certificates in PEM"),
-        ({"tls_ca": "binary"}, r"tls_ca .*binary: holds no certificates in PEM"),
         ({"tls_certificate": "client.pem"}, "needs both tls_certificate and tls_key"),
         ({"tls_key": "client.key"}, "needs both tls_certificate and tls_key"),
         ({"tls_certificate": "client.pem", "tls_key": "none"}, r"none: cannot be read"),
-        ({"tls_certificate": "none", "tls_key": "client.key"}, r"none: cannot be read"),
         (
             {"tls_certificate": "client.pem", "tls_key": "stranger.key"},
-            r"stranger\.key: expected .* \(KEY_VALUES_MISMATCH",
+            r"stranger\.key: expected .*KEY_VALUES_MISMATCH",
         ),
         ({"tls_certificate": "client.key", "tls_key": "client.key"}, r"client\.key: expected a certificate chain"),
         ({"tls_certificate": "client.pem", "tls_key": "encrypted.key"}, r"encrypted\.key: expected .* not encrypted"),
     ],
 )
-def test_files_that_cannot_be_used_are_refused_with_a_lesson(files, names, lesson):
+def test_unusable_files_are_refused_with_a_lesson(files, names, lesson):
     folder = files.ca.parent
-    (folder / "binary").write_bytes(b"\xff\x00")
     (folder / "encrypted.key").write_bytes(encrypt(files.key(files.client).read_bytes()))
     with pytest.raises(InvalidRequest, match=lesson) as raised:
         Client("grpcs://localhost:8001", **{name: folder / file for name, file in names.items()})
@@ -123,8 +103,7 @@ def test_files_that_cannot_be_used_are_refused_with_a_lesson(files, names, lesso
 
 
 def encrypt(key: bytes) -> bytes:
-    loaded = serialization.load_pem_private_key(key, None)
-    return loaded.private_bytes(
+    return serialization.load_pem_private_key(key, None).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,
         serialization.BestAvailableEncryption(b"secret"),

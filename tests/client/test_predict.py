@@ -1,49 +1,44 @@
-"""`predict` against a server whose models are arithmetic that a test can redo."""
+"""`predict` against models whose outputs a test can compute."""
 
 import numpy as np
 import pytest
 
 from kit.fakes import FakeModel, FakeModels, serving
+from kit.session_models import POLICY, SUMS
 from rnnserve.client import InvalidRequest
 
 LENGTHS = {"lengths_of": "sequence", "optional": True}
 
 
-def mask(array, lengths, axis):
-    """The steps of a row that count, (batch, size of the axis)."""
-    size = array.shape[axis]
+def inside(array, lengths):
+    """Which steps of each row (batch, sequence) are no padding."""
+    size = array.shape[1]
     return np.arange(size) < np.asarray(size if lengths is None else lengths).reshape(-1, 1)
 
 
 def count_tokens(tensors):
     tokens = tensors["tokens"]
-    inside = mask(tokens, tensors.get("lengths"), 1)
-    doubled = (tokens * 2).astype("<i8")  # also of padding: the client cuts it off
-    return {"sum": (tokens * inside).sum(axis=1, dtype="<i8")[:, None], "doubled": doubled}
-
-
-def add_up(tensors):
-    """Over (sequence, batch, features), with a state (1, batch, features)."""
-    points = tensors["x"]
-    inside = mask(points, tensors.get("steps"), 0).T[..., None]
-    state = tensors.get("start", np.zeros((1, *points.shape[1:]), "<f4"))
-    running = (np.cumsum(points * inside, axis=0) + state).astype("<f4")
-    return {"running": running, "end": running[-1:]}
+    total = (tokens * inside(tokens, tensors.get("lengths"))).sum(axis=1, dtype="<i8")[:, None]
+    return {"sum": total, "doubled": (tokens * 2).astype("<i8")}  # also of padding: the client cuts it off
 
 
 def translate(tensors):
     source, target = tensors["source"], tensors["target"]
-    inside = mask(source, tensors.get("source_lengths"), 1)
-    total = (source * inside).sum(axis=1, dtype="<i8")
+    total = (source * inside(source, tensors.get("source_lengths"))).sum(axis=1, dtype="<i8")
     return {"out": (target + total[:, None]).astype("<f4")}
 
 
-def step(tensors):
-    return {"action": tensors["observation"].sum(axis=1, keepdims=True), "next": tensors["memory"] + 1}
-
-
-def mean(tensors):
-    return {"mean": tensors["x"].mean(axis=1), "rows": np.full(len(tensors["x"]), len(tensors["x"]), "<i8")}
+def mean_of(batching):
+    """A model that returns the mean of each row, and the number of rows in the request."""
+    return FakeModel(
+        {"x": ("FP64", ("batch", "sequence", ("features", 1)))},
+        {"mean": ("FP64", ("batch", ("features", 1))), "rows": ("INT64", ("batch",))},
+        lambda tensors: {
+            "mean": tensors["x"].mean(axis=1),
+            "rows": np.full(len(tensors["x"]), len(tensors["x"]), "<i8"),
+        },
+        {"batching": batching},
+    )
 
 
 MODELS = {
@@ -53,18 +48,7 @@ MODELS = {
         count_tokens,
         {"batching": "padded"},
     ),
-    "time_first": FakeModel(
-        {
-            "x": ("FP32", ("sequence", "batch", ("features", 2))),
-            "steps": ("INT32", ("batch",), {"lengths_of": "sequence", "optional": True}),
-            "start": ("FP32", (("layers", 1), "batch", ("features", 2)), {"optional": True}),
-        },
-        {
-            "running": ("FP32", ("sequence", "batch", ("features", 2))),
-            "end": ("FP32", (("layers", 1), "batch", ("features", 2)), {"continues_as": "start"}),
-        },
-        add_up,
-    ),
+    "time_first": SUMS,
     "translator": FakeModel(
         {
             "source": ("INT64", ("batch", "source")),
@@ -74,39 +58,22 @@ MODELS = {
         {"out": ("FP32", ("batch", "target"))},
         translate,
     ),
-    "policy": FakeModel(
-        {"observation": ("FP32", ("batch", ("features", 3))), "memory": ("FP32", ("batch", ("hidden", 2)))},
-        {
-            "action": ("FP32", ("batch", ("actions", 1))),
-            "next": ("FP32", ("batch", ("hidden", 2)), {"continues_as": "memory"}),
-        },
-        step,
-    ),
-    "mean": FakeModel(
-        {"x": ("FP64", ("batch", "sequence", ("features", 1)))},
-        {"mean": ("FP64", ("batch", ("features", 1))), "rows": ("INT64", ("batch",))},
-        mean,
-        {"batching": "joined"},
-    ),
-    "lonely": FakeModel(
-        {"x": ("FP64", ("batch", "sequence", ("features", 1)))},
-        {"mean": ("FP64", ("batch", ("features", 1))), "rows": ("INT64", ("batch",))},
-        mean,
-        {"batching": "alone"},
-    ),
+    "policy": POLICY,
+    "joined": mean_of("joined"),
+    "alone": mean_of("alone"),
 }
 
 
 @pytest.fixture(scope="module")
 def _fake():
-    service = FakeModels(MODELS)  # type: ignore[abstract]
+    service = FakeModels(MODELS)
     with serving(service) as address:
         yield service, address
 
 
 @pytest.fixture
 def asked(_fake):
-    """What was asked in this test."""
+    """The tensors of each request of this test."""
     _fake[0].asked.clear()
     return _fake[0].asked
 
@@ -116,7 +83,7 @@ def url(_fake):
     return _fake[1]
 
 
-def test_token_ids_as_plain_lists(client, asked):
+def test_token_ids_are_plain_lists(client, asked):
     first, second = client.predict("tokens", [[1, 2, 3], [4]])
     assert (first["sum"].tolist(), second["sum"].tolist()) == ([6], [4])
     assert (first["doubled"].tolist(), second["doubled"].tolist()) == ([2, 4, 6], [8])
@@ -132,7 +99,7 @@ def test_only_outputs_that_are_named_are_requested(client):
         client.predict("tokens", [[1]], outputs=["total"])
 
 
-def test_the_batch_may_be_the_second_axis(client, asked):
+def test_batch_may_be_the_second_axis(client, asked):
     rows = [[[1, 2], [3, 4], [5, 6]], [[7, 8]]]
     first, second = client.predict("time_first", rows)
     assert first["running"].tolist() == np.cumsum(rows[0], axis=0).tolist()
@@ -143,7 +110,7 @@ def test_the_batch_may_be_the_second_axis(client, asked):
 
 
 @pytest.mark.parametrize("max_rows", [1, 256])
-def test_rows_continue_from_earlier_results(connect, max_rows):
+def test_rows_continue_from_earlier_predictions(connect, max_rows):
     client = connect(max_rows=max_rows)
     first = client.predict("time_first", [[[1, 2]], [[3, 4], [5, 6]]])
     second = client.predict("time_first", [[[1, 1], [1, 1]], [[2, 2]], [[3, 3]]], continue_from=[*first, None])
@@ -160,44 +127,40 @@ def test_rows_cannot_continue_without_states(client):
 
 
 def test_several_inputs_come_by_name(client, asked):
-    first, second, third = client.predict("translator", {"source": [[1], [2, 3], [4]], "target": [[1, 1], [2], [3, 3]]})
-    assert [row["out"].tolist() for row in (first, second, third)] == [[2, 2], [7], [7, 7]]
+    rows = client.predict("translator", {"source": [[1], [2, 3], [4]], "target": [[1, 1], [2], [3, 3]]})
+    assert [row["out"].tolist() for row in rows] == [[2, 2], [7], [7, 7]]
     assert [tensors["target"].tolist() for tensors in asked] == [[[1, 1], [3, 3]], [[2]]], "target has no lengths"
 
 
-def test_a_step_has_one_array_for_each_row(client, asked):
-    first = client.predict("policy", [[1, 2, 3], [4, 5, 6]])
-    assert [row["action"].tolist() for row in first] == [[6], [15]]
-    assert asked[0]["memory"].tolist() == [[0, 0], [0, 0]], "the state is required, so zeros are sent"
-    second = client.predict("policy", np.ones((2, 3)), continue_from=first)
-    assert [row["next"].tolist() for row in second] == [[2, 2], [2, 2]]
+def test_required_state_of_a_single_step_is_zeros(client, asked):
+    first = client.predict("policy", [[1, 2], [4, 5]])
+    assert [row["action"].tolist() for row in first] == [[3], [9]]
+    assert asked[0]["memory"].tolist() == [[0, 0], [0, 0]]
+    second = client.predict("policy", np.ones((2, 2)), continue_from=first)
+    assert [row["next"].tolist() for row in second] == [[2, 3], [5, 6]]
 
 
-def test_rows_of_a_joined_model_share_requests_of_equal_length(client):
+def test_rows_share_requests_as_the_model_s_batching_allows(client):
     rows = [[[1.0]], [[2.0], [4.0]], [[3.0]], [[5.0], [6.0]]]
-    found = client.predict("mean", rows)
-    assert [row["mean"].tolist() for row in found] == [[1], [3], [3], [5.5]]
-    assert [row["rows"].tolist() for row in found] == [2, 2, 2, 2]
+    for model, rows_of_request in (("joined", 2), ("alone", 1)):
+        found = client.predict(model, rows)
+        assert [row["mean"].tolist() for row in found] == [[1], [3], [3], [5.5]]
+        assert {row["rows"].item() for row in found} == {rows_of_request}
 
 
-def test_rows_of_a_model_that_is_served_alone_share_nothing(client):
-    found = client.predict("lonely", [[[1.0]], [[2.0]]])
-    assert [row["rows"].tolist() for row in found] == [1, 1]
-
-
-def test_numbers_that_would_change_are_refused(client, asked):
-    with pytest.raises(InvalidRequest, match=r"sequence 1 is 2.5 at \[0\], which int64 cannot hold"):
-        client.predict("tokens", [[1.0], [2.5]])
+def test_mistakes_are_refused_before_anything_is_sent(client, asked):
+    for model, rows, lesson in (
+        ("tokens", [[1.0], [2.5]], r"sequence 1 is 2.5 at \[0\], which int64 cannot hold"),
+        ("policy", [[1, 2, 3]], r"row 0 has shape \(3,\), but model policy takes \(features=2\)"),
+        ("", [[1]], "name is empty"),
+    ):
+        with pytest.raises(InvalidRequest, match=lesson):
+            client.predict(model, rows)
     assert asked == []
 
 
-@pytest.mark.parametrize("rows", [[], {"tokens": []}, np.zeros((0, 3), int)])
-def test_no_rows_have_no_answers(client, asked, rows):
-    assert client.predict("tokens", rows) == []
+def test_no_rows_send_no_request(client, asked):
+    for rows in ([], {"tokens": []}, np.zeros((0, 3), int)):
+        assert client.predict("tokens", rows) == []
     assert asked == []
-
-
-def test_an_iterator_is_read_once(client):
-    client.predict("tokens", [[1]])
-    for rows in ((row for row in [[1], [2]]), {"tokens": iter([[1], [2]])}):
-        assert len(client.predict("tokens", rows)) == 2
+    assert len(client.predict("tokens", {"tokens": iter([[1], [2]])})) == 2  # an iterator is read once

@@ -1,4 +1,4 @@
-"""Which error ends an operation whose calls are sent again."""
+"""Retries: which calls are sent again, when, and which error ends them."""
 
 import pytest
 
@@ -7,28 +7,19 @@ from rnnserve.client.remote_calls import Pause, RemoteCall
 from rnnserve.client.repeated_calls import repeat_calls
 from rnnserve.protos import inference_pb2 as pb
 
+LOST = Unavailable("the server is stopping")
+
 
 def operation():
     return (yield RemoteCall("ModelInfer", pb.ModelInferRequest()))
 
 
-def test_time_that_runs_out_in_a_call_that_is_sent_again_raises_the_loss():
-    """The loss says why there was no answer; that the deadline came in the next call, by chance, does not."""
+@pytest.fixture
+def steps():
+    """An operation whose first call has been sent."""
     steps = repeat_calls(operation())
-    next(steps)
-    lost = Unavailable("the server is stopping")
-    assert isinstance(steps.throw(lost), Pause)
-    assert isinstance(steps.send(None), RemoteCall)
-    with pytest.raises(Unavailable, match="the server is stopping") as raised:
-        steps.throw(DeadlineExceeded("late"))
-    assert raised.value is lost
-
-
-def test_time_that_runs_out_in_the_first_call_is_raised_as_it_is():
-    steps = repeat_calls(operation())
-    next(steps)
-    with pytest.raises(DeadlineExceeded, match="late"):
-        steps.throw(DeadlineExceeded("late"))
+    assert isinstance(next(steps), RemoteCall)
+    return steps
 
 
 def full(retry_after):
@@ -37,22 +28,42 @@ def full(retry_after):
     return error
 
 
-def test_a_server_that_says_when_is_asked_again_then_and_not_before():
-    steps = repeat_calls(operation())
-    next(steps)
-    for seconds in (0.5, 7.0, 3.0):
-        lost = full(seconds)
-        pause = steps.throw(lost)
+def test_lost_call_is_sent_again_after_pauses_that_grow_to_a_second(steps):
+    pauses = []
+    for _ in range(12):
+        pause = steps.throw(LOST)
         assert isinstance(pause, Pause)
-        assert pause.seconds >= seconds
-        assert pause.error is lost  # which is raised where the operation's time does not suffice
+        pauses.append(pause.seconds)
         assert isinstance(steps.send(None), RemoteCall)
+    assert pauses[0] == 0
+    assert all(0.01 * 2**number <= seconds <= 0.02 * 2**number for number, seconds in enumerate(pauses[1:6]))
+    assert all(0.5 <= seconds <= 1 for seconds in pauses[7:])
     with pytest.raises(StopIteration):
         steps.send(pb.ModelInferResponse())
 
 
-def test_a_server_that_is_full_and_does_not_say_when_is_not_asked_again():
-    steps = repeat_calls(operation())
-    next(steps)
+def test_timeout_of_a_repeated_call_raises_the_loss(steps):
+    """The loss says why there was no answer; that the time ran out in the next call does not."""
+    steps.throw(LOST)
+    steps.send(None)
+    with pytest.raises(Unavailable) as raised:
+        steps.throw(DeadlineExceeded("late"))
+    assert raised.value is LOST
+    first = repeat_calls(operation())
+    next(first)
+    with pytest.raises(DeadlineExceeded):
+        first.throw(DeadlineExceeded("late"))
+
+
+def test_full_server_is_asked_again_when_it_says(steps):
+    for seconds in (0.5, 7.0, 3.0):
+        lost = full(seconds)
+        pause = steps.throw(lost)
+        assert pause.seconds >= seconds
+        assert pause.error is lost  # which is raised if the operation has less time
+        assert isinstance(steps.send(None), RemoteCall)
+
+
+def test_full_server_is_not_asked_again_when_it_does_not_say(steps):
     with pytest.raises(ResourceExhausted):
         steps.throw(full(None))

@@ -25,9 +25,7 @@ def model(*inputs, batching="padded"):
     st.integers(1, 400),
     st.sampled_from(["padded", "joined", "alone"]),
 )
-def test_requests_hold_every_row_once_and_as_many_as_the_model_and_the_limits_allow(
-    lengths, max_rows, max_bytes, batching
-):
+def test_requests_hold_every_row_once_and_are_as_large_as_allowed(lengths, max_rows, max_bytes, batching):
     def fits(part):
         return (
             len(part) <= (1 if batching == "alone" else max_rows)
@@ -46,15 +44,6 @@ def test_requests_hold_every_row_once_and_as_many_as_the_model_and_the_limits_al
         assert requests == sorted(requests)
     if batching != "alone":
         assert not any(fits([*part, following[0]]) for part, following in itertools.pairwise(parts))
-
-
-def test_every_axis_without_lengths_divides_rows():
-    source = TensorMetadata("source", "INT64", (-1, -1), ("batch", "source"))
-    lengths = TensorMetadata("source_lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="source")
-    target = TensorMetadata("target", "INT64", (-1, -1), ("batch", "target"))
-    metadata = model(source, lengths, target)
-    rows = check_rows(metadata, {"source": [[1], [1, 2], [1]], "target": [[1], [1, 2], [3]]})
-    assert list(group_rows(metadata, rows, ["logits"], max_rows=9, max_bytes=999)) == [[0, 2], [1]]
 
 
 def build(inputs, *tensors, batching="padded"):
@@ -78,13 +67,7 @@ def test_shorter_sequences_are_padded_with_zeros_and_their_lengths_sent():
     assert [output.name for output in request.outputs] == ["logits"]
 
 
-def test_the_batch_is_where_the_model_has_it():
-    time_first = TensorMetadata("input", "FP32", (-1, -1, 2), ("sequence", "batch", "features"))
-    request = build([[[1, 2]], [[3, 4], [5, 6]]], time_first, LENGTHS)
-    assert raw(request, "<f4", 0).tolist() == [[[1, 2], [3, 4]], [[0, 0], [5, 6]]]
-
-
-def test_lengths_are_left_out_where_they_say_nothing_unless_the_model_insists():
+def test_equal_lengths_are_left_out_unless_the_model_requires_them():
     equal = [[[1, 2]], [[3, 4]]]
     assert [tensor.name for tensor in build(equal).inputs] == ["input"]
     insisting = TensorMetadata("lengths", "INT32", (-1,), ("batch",), lengths_of="sequence")
@@ -93,17 +76,13 @@ def test_lengths_are_left_out_where_they_say_nothing_unless_the_model_insists():
     assert raw(request, "<i4", 1).tolist() == [1, 1]
 
 
-def test_lengths_that_nothing_tells_are_asked_for():
+def test_lengths_of_an_unknown_axis_are_requested_from_the_caller():
     insisting = TensorMetadata("lengths", "INT64", (-1,), ("batch",), lengths_of="steps")
     with pytest.raises(InvalidRequest, match="requires lengths, but no input has the axis steps"):
         build([[[1, 2]]], INPUT, insisting)
 
 
-@pytest.mark.parametrize(("datatype", "dtype"), [("FP32", "<f4"), ("FP64", "<f8"), ("FP16", "<f2")])
-def test_points_are_sent_in_the_models_datatype(datatype, dtype):
-    request = build([[[0.1, 0.2]]], TensorMetadata("input", datatype, (-1, -1, 2)))
-    assert raw(request, dtype, 0).tolist() == np.array([[[0.1, 0.2]]]).astype(dtype).tolist()
-
-
-def test_not_a_number_is_left_for_the_server_to_point_at():
-    assert np.isnan(raw(build([[[np.nan, 0]]]), "<f4", 0)).tolist() == [[[True, False]]]
+def test_points_are_sent_in_the_model_s_datatype():
+    for datatype, dtype in (("FP32", "<f4"), ("FP64", "<f8"), ("FP16", "<f2")):
+        request = build([[[0.1, np.nan]]], TensorMetadata("input", datatype, (-1, -1, 2)))
+        np.testing.assert_array_equal(raw(request, dtype, 0), np.array([[[0.1, np.nan]]]).astype(dtype))

@@ -1,10 +1,8 @@
-"""Models with states that a test can redo, on a server that fails as a test wants, and a client without `await`."""
+"""Models with states that a test can redo, on a server that loses steps and seals states."""
 
 # ruff: noqa: ARG002, N802 - a fake's methods have the names and arguments of the protocol's
 
-import asyncio
 import base64
-import threading
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +10,7 @@ import numpy as np
 from kit.fakes import FakeModel, FakeModels
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["MODELS", "Awaited", "FailingModels"]
+__all__ = ["MODELS", "POLICY", "SUMS", "FailingModels"]
 
 STATE = (("layers", 1), "batch", ("features", 2))
 
@@ -90,40 +88,33 @@ MODELS = {
 
 @dataclass
 class FailingModels(FakeModels):
-    """Fails as often as a test wants, and seals states: a token is what they are, in base64.
+    """Loses steps as often as a test wants, and seals states: a token is the states themselves, in base64.
 
     Attributes:
-        failures: Status of each of the next requests, before or after it was computed ("lost"); None to answer it.
-        versions: What the server says that it is.
-        seals: Whether it takes sessions.
-        sessions: The parameter of each request.
-        version: The version that answers.
-        asked_versions: The version that each request asked for.
+        failures: Status of each of the next requests, and whether it was computed before it was lost; the status is
+            None for a request that succeeds.
+        seals: Whether the server seals states.
+        forgets: Whether it leaves the token out.
+        sessions: The session parameter of each request that has one.
+        asked_versions: The version that each request named.
     """
 
     failures: list = field(default_factory=list)
     seals: bool = False
     forgets: bool = False
     sessions: list = field(default_factory=list)
-    version: str = "1"
     asked_versions: list = field(default_factory=list)
-    blocked: threading.Event | None = None
 
     def ServerMetadata(self, request, context):
         return pb.ServerMetadataResponse(name="fake", version="1", extensions=["sealed_sessions"] * self.seals)
 
     def ModelInfer(self, request, context):
-        failure, lost = self.failures.pop(0) if self.failures else (None, False)
-        if failure is not None and not lost:
+        failure, is_lost = self.failures.pop(0) if self.failures else (None, False)
+        if failure is not None and not is_lost:
             context.abort(failure, "the server is stopping")
-        if self.blocked is not None:
-            self.blocked.wait(10)
         self.asked_versions.append(request.model_version)
-        if "session" in request.parameters:
-            answer = self._continue(request, context)
-        else:
-            answer = super().ModelInfer(request, context)
-        answer.model_version = self.version
+        infer = self._continue if "session" in request.parameters else super().ModelInfer
+        answer = infer(request, context)
         if failure is not None:
             context.abort(failure, "the connection is lost")
         return answer
@@ -151,36 +142,3 @@ class FailingModels(FakeModels):
         if not self.forgets:
             answer.parameters["session"].string_param = base64.b64encode(kept.SerializeToString()).decode()
         return answer
-
-
-class Awaited:
-    """An AsyncClient or AsyncSession whose methods are awaited for the caller."""
-
-    def __init__(self, awaited, runner):
-        self._awaited = awaited
-        self._runner = runner
-
-    def __getattr__(self, name):
-        value = getattr(self._awaited, name)
-        if not callable(value):
-            return value
-
-        def call(*args, **named):
-            result = value(*args, **named)
-            return self._runner.run(as_coroutine(result)) if asyncio.iscoroutine(result) else result
-
-        return call
-
-    def session(self, *args, **named):
-        return Awaited(self._awaited.session(*args, **named), self._runner)
-
-    def __enter__(self):
-        self._runner.run(self._awaited.__aenter__())
-        return self
-
-    def __exit__(self, *raised):
-        self._runner.run(self._awaited.__aexit__(*raised))
-
-
-async def as_coroutine(awaitable):
-    return await awaitable

@@ -1,20 +1,16 @@
 import numpy as np
 import pytest
 
+from kit.load_tests import direction
 from rnnserve.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS, draw_labelled_walks
 from rnnserve.models import LABELS as TRAINED_LABELS
 from rnnserve.models import generate_walks
 
 
-def direction(walk):
-    """1 clockwise, 0 counter-clockwise, by the turn from the first corner to the second."""
-    (a, b), (c, d) = walk[:2]
-    return int(a * d - b * c < 0)
-
-
-def test_walks_go_where_they_are_said_to():
-    walks, classes = draw_labelled_walks(np.arange(1, 200) % 64 + 1, np.random.default_rng(1))
-    assert [len(walk) for walk in walks] == (np.arange(1, 200) % 64 + 1).tolist()
+def test_walks_go_in_the_direction_of_their_class():
+    lengths = np.arange(1, 200) % 64 + 1
+    walks, classes = draw_labelled_walks(lengths, np.random.default_rng(1))
+    assert [len(walk) for walk in walks] == lengths.tolist()
     for walk, class_ in zip(walks, classes, strict=True):
         assert walk.dtype == np.float32
         assert class_ == (UNKNOWN_CLASS if len(walk) == 1 else direction(walk))

@@ -1,13 +1,12 @@
-"""The hot path in virtual time: what is due, sent, answered and noted, to the nanosecond."""
+"""The hot path in virtual time: when requests are due, sent and answered, and what is recorded of them."""
 
 import asyncio
-import selectors
 
 import grpc
 import numpy as np
 import pytest
 
-from rnnserve.load.load_generator import LoadGenerator, run_precisely
+from rnnserve.load.load_generator import LoadGenerator
 from rnnserve.load.load_statistics import summarize_samples
 from rnnserve.load.samples import INVALID_ANSWER, OK
 from rnnserve.load.workload import RequestPool, build_request_pool
@@ -20,6 +19,33 @@ def pool(count=1, expected=None):
     return RequestPool(("walks",), [b"request"] * count, np.zeros(count, int), np.ones(count, int), [expected] * count)
 
 
+POOL = pool()
+
+
+@pytest.fixture
+def generator_of(loop):
+    """Makes a generator of some requests in some order, from a function that sends a request."""
+
+    def make(send, requests=POOL, order=(0,), timeout=5.0):
+        return LoadGenerator(requests, [send], np.array(order), timeout, loop.clock)
+
+    return make
+
+
+@pytest.fixture
+def answered(loop):
+    """Makes a function that sends a request and waits some seconds for its answer."""
+
+    def make(seconds, answer=b""):
+        async def send(request, timeout):
+            await asyncio.sleep(seconds(loop.now) if callable(seconds) else seconds)
+            return answer
+
+        return send
+
+    return make
+
+
 def sent_by(loop, generator, schedule):
     loop.run_until_complete(generator.open_loop(0, np.array(schedule, np.int64)))
     return generator.samples
@@ -29,37 +55,30 @@ def ms(times):
     return [round(time / MS, 1) for time in times]
 
 
-def test_each_is_sent_when_it_is_due(loop):
-    async def send(request, timeout):
-        await asyncio.sleep(0.002)
-        return b""
+def latencies_of(samples):
+    """Milliseconds from when each request was due, by when it was due."""
+    return dict(zip(ms(samples.due), ms(np.subtract(samples.done, samples.due)), strict=True))
 
-    samples = sent_by(
-        loop, LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock), [0, 5 * MS, 9 * MS, 9 * MS]
-    )
-    assert ms(samples.due) == [0, 5, 9, 9]
-    assert ms(samples.sent) == [0, 5, 9, 9]
+
+def test_request_is_sent_when_it_is_due(loop, generator_of, answered):
+    samples = sent_by(loop, generator_of(answered(0.002)), [0, 5 * MS, 9 * MS, 9 * MS])
+    assert ms(samples.due) == ms(samples.sent) == [0, 5, 9, 9]
     assert ms(samples.done) == [2, 7, 11, 11]
     assert all(sent >= due for sent, due in zip(samples.sent, samples.due, strict=True))
     assert set(samples.status) == {OK}
 
 
-def test_a_stalled_server_is_charged_for_every_request_that_it_kept_waiting(loop):
-    async def send(request, timeout):
-        # Answers within a millisecond, but not between 100 and 400 ms.
-        await asyncio.sleep((400 * MS - loop.now) / 1e9 if 100 * MS <= loop.now < 400 * MS else 0.001)
-        return b""
-
-    generator = LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
-    samples = sent_by(loop, generator, range(0, 500 * MS, 10 * MS))
-    latencies = dict(zip(ms(samples.due), ms(np.subtract(samples.done, samples.due)), strict=True))
-    for due in range(0, 500, 10):
-        assert latencies[due] == (400 - due if 100 <= due < 400 else 1.0)
+def test_stalled_server_is_charged_for_every_request_that_was_due(loop, generator_of, answered):
+    # It answers within a millisecond, but not between 100 and 400 ms.
+    send = answered(lambda now: (400 * MS - now) / 1e9 if 100 * MS <= now < 400 * MS else 0.001)
+    samples = sent_by(loop, generator_of(send), range(0, 500 * MS, 10 * MS))
+    for due, latency in latencies_of(samples).items():
+        assert latency == (400 - due if 100 <= due < 400 else 1.0)
     # Thirty of fifty requests fell into the stall; a load that waits for answers would have seen one slow one.
-    assert summarize_samples(samples, generator._pool, begin=0, end=500 * MS).latency.percentile(50) > 50 * MS
+    assert summarize_samples(samples, POOL, begin=0, end=500 * MS).latency.percentile(50) > 50 * MS
 
 
-def test_a_stalled_generator_is_charged_too_and_its_lag_shows(loop):
+def test_stalled_generator_is_charged_too_and_its_lag_shows(loop, generator_of):
     calls = []
 
     async def send(request, timeout):
@@ -69,15 +88,12 @@ def test_a_stalled_generator_is_charged_too_and_its_lag_shows(loop):
         await asyncio.sleep(0.001)
         return b""
 
-    generator = LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
-    samples = sent_by(loop, generator, [0, 10 * MS, 20 * MS, 30 * MS, 100 * MS])
-    lags = dict(zip(ms(samples.due), ms(np.subtract(samples.sent, samples.due)), strict=True))
-    assert lags == {0: 0, 10: 0, 20: 40, 30: 30, 100: 0}
-    latencies = dict(zip(ms(samples.due), ms(np.subtract(samples.done, samples.due)), strict=True))
-    assert latencies == {0: 1, 10: 51, 20: 41, 30: 31, 100: 1}
+    samples = sent_by(loop, generator_of(send), [0, 10 * MS, 20 * MS, 30 * MS, 100 * MS])
+    assert ms(np.subtract(samples.sent, samples.due)) == [0, 0, 40, 30, 0]
+    assert latencies_of(samples) == {0: 1, 10: 51, 20: 41, 30: 31, 100: 1}
 
 
-def test_what_has_run_out_of_time_is_not_sent(loop):
+def test_request_that_has_run_out_of_time_is_not_sent(loop, generator_of):
     given = []
 
     async def send(request, timeout):
@@ -86,29 +102,27 @@ def test_what_has_run_out_of_time_is_not_sent(loop):
             loop.now += 70 * MS  # the whole process stood still
         return b""
 
-    generator = LoadGenerator(pool(), [send], np.zeros(1, int), 0.05, loop.clock)
-    samples = sent_by(loop, generator, [0, 10 * MS, 30 * MS, 100 * MS])
+    samples = sent_by(loop, generator_of(send, timeout=0.05), [0, 10 * MS, 30 * MS, 100 * MS])
     assert given == pytest.approx([0.05, 0.01, 0.05], abs=1e-4)
-    result = summarize_samples(samples, generator._pool, begin=0, end=100 * MS)
+    result = summarize_samples(samples, POOL, begin=0, end=100 * MS)
     assert result.errors == {"NOT_SENT": 1}
     assert ms([result.lag.max, result.latency.max]) == [60, 70]
 
 
 def test_answers_are_taken_while_the_generator_is_late(loop):
-    answered = []
+    started, seen = [], []
 
     async def send(request, timeout):
         await asyncio.sleep(0)
-        answered.append(len(started))
+        seen.append(len(started))
         return b""
 
-    started = []
-    generator = LoadGenerator(pool(), [send], np.zeros(1, int), 1e9, lambda: started.append(1) or 10**12)
+    generator = LoadGenerator(POOL, [send], np.zeros(1, int), 1e9, lambda: started.append(1) or 10**12)
     sent_by(loop, generator, [0] * 1000)
-    assert answered[0] < 100  # not all of the thousand were made before the first answer was seen
+    assert seen[0] < 100  # not all of the thousand were made before the first answer was seen
 
 
-def test_a_closed_loop_keeps_its_requests_in_flight(loop):
+def test_closed_loop_keeps_its_requests_in_flight_until_the_last(loop, generator_of):
     flying, most = 0, 0
 
     async def send(request, timeout):
@@ -119,91 +133,53 @@ def test_a_closed_loop_keeps_its_requests_in_flight(loop):
         flying -= 1
         return b""
 
-    generator = LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
-    ended = loop.run_until_complete(
-        generator.closed_loop(0, measure_from=20 * MS, end=100 * MS, workers=3, max_requests=1000)
-    )
-    assert not ended
+    generator = generator_of(send)
+    run = generator.closed_loop(0, measure_from=20 * MS, end=100 * MS, workers=3, max_requests=1000)
+    assert not loop.run_until_complete(run)
     assert most == 3
     assert len(generator.samples.due) == 30
-    assert list(generator.samples.due) <= list(generator.samples.sent)
+    generator = generator_of(send)
+    run = generator.closed_loop(0, measure_from=loop.now + 20 * MS, end=10**12, workers=2, max_requests=5)
+    assert loop.run_until_complete(run)
+    assert sum(due >= generator.samples.due[0] + 19 * MS for due in generator.samples.due) == 5
 
 
-def test_a_closed_loop_ends_with_its_last_request(loop):
-    async def send(request, timeout):
-        await asyncio.sleep(0.01)
-        return b""
+@pytest.mark.parametrize("kind", ["open", "closed"])
+def test_stopped_loop_sends_nothing_that_is_due_later(loop, generator_of, answered, kind):
+    generator = generator_of(answered(0.01))
 
-    generator = LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
-    assert loop.run_until_complete(
-        generator.closed_loop(0, measure_from=20 * MS, end=10**12, workers=2, max_requests=5)
-    )
-    assert sum(due >= 20 * MS for due in generator.samples.due) == 5
+    async def stop():
+        await asyncio.sleep(0.05)
+        generator.stop_at = loop.now + 15 * MS
 
+    async def both():
+        if kind == "open":
+            run = generator.open_loop(loop.now, np.arange(0, 1000 * MS, 10 * MS))
+        else:
+            run = generator.closed_loop(0, measure_from=0, end=10**12, workers=1, max_requests=10**6)
+        await asyncio.gather(run, stop())
 
-def test_a_loop_that_is_stopped_sends_nothing_that_is_due_later(loop):
-    def stopping(run):
-        generator = LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
-
-        async def stop():
-            await asyncio.sleep(0.05)
-            generator.stop_at = loop.now + 15 * MS
-
-        async def both():
-            await asyncio.gather(run(generator), stop())
-
-        start = loop.now
-        loop.run_until_complete(both())
-        return [due - start / MS for due in ms(generator.samples.begun)]
-
-    async def send(request, timeout):
-        await asyncio.sleep(0.01)
-        return b""
-
-    due = stopping(lambda generator: generator.open_loop(loop.now, np.arange(0, 1000 * MS, 10 * MS)))
-    assert due == pytest.approx([0, 10, 20, 30, 40, 50, 60], abs=0.2)
-    due = stopping(
-        lambda generator: generator.closed_loop(0, measure_from=0, end=10**12, workers=1, max_requests=10**6)
-    )
-    assert due == pytest.approx([0, 10, 20, 30, 40, 50, 60], abs=0.2)
+    loop.run_until_complete(both())
+    assert ms(generator.samples.begun) == pytest.approx([0, 10, 20, 30, 40, 50, 60], abs=0.2)
 
 
-def test_connections_and_requests_take_turns(loop):
-    taken = {0: [], 1: []}
-
-    def connection(number):
-        async def send(request, timeout):
-            taken[number].append(request)
-            return b""
-
-        return send
-
-    requests = RequestPool(("m",), [b"a", b"b", b"c"], np.zeros(3, int), np.ones(3, int), [None] * 3)
-    generator = LoadGenerator(requests, [connection(0), connection(1)], np.array([2, 0, 1]), 5.0, loop.clock)
-    sent_by(loop, generator, range(0, 6 * MS, MS))
-    assert taken == {0: [b"c", b"b", b"a"], 1: [b"a", b"c", b"b"]}
-
-
-def test_failures_are_noted_with_what_was_said_first(loop):
+def test_failures_are_counted_with_the_first_message_and_defects_raised(loop, generator_of):
     said = iter(["full", "still full"])
 
-    async def send(request, timeout):
+    async def refuse(request, timeout):
         metadata = grpc.aio.Metadata()
         raise grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, metadata, metadata, details=next(said))
 
-    generator = LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock)
-    result = summarize_samples(sent_by(loop, generator, [0, MS]), generator._pool, begin=0, end=MS)
+    result = summarize_samples(sent_by(loop, generator_of(refuse), [0, MS]), POOL, begin=0, end=MS)
     assert result.errors == {"RESOURCE_EXHAUSTED": 2}
     assert result.details == {"RESOURCE_EXHAUSTED": "full"}
     assert (result.sent, result.answered, result.latency.count) == (2, 0, 0)
 
-
-def test_a_defect_is_not_counted_but_raised(loop):
-    async def send(request, timeout):
+    async def fail(request, timeout):
         raise ZeroDivisionError
 
     with pytest.raises(ExceptionGroup) as raised:
-        sent_by(loop, LoadGenerator(pool(), [send], np.zeros(1, int), 5.0, loop.clock), [0])
+        sent_by(loop, generator_of(fail), [0])
     assert raised.group_contains(ZeroDivisionError)
 
 
@@ -217,30 +193,24 @@ def response(logits, typed=False):
     return answer.SerializeToString()
 
 
-@pytest.mark.parametrize(
-    ("answer", "status"),
-    [
+def test_answer_without_logits_is_invalid(loop, generator_of, answered):
+    requests = pool(expected=np.array([1]))
+    for answer, status in (
         (response([1, 2]), OK),
         (response([1, 2], typed=True), OK),
         (response([1, 2, 3]), INVALID_ANSWER),
         (response([], typed=True), INVALID_ANSWER),
         (pb.ModelInferResponse().SerializeToString(), INVALID_ANSWER),
         (b"\xff\xff", INVALID_ANSWER),
-    ],
-)
-def test_an_answer_that_will_be_checked_has_logits(loop, answer, status):
-    async def send(request, timeout):
-        return answer
-
-    generator = LoadGenerator(pool(expected=np.array([1])), [send], np.zeros(1, int), 5.0, loop.clock)
-    samples = sent_by(loop, generator, [0])
-    assert list(samples.status) == [status]
-    result = summarize_samples(samples, generator._pool, begin=0, end=MS)
-    assert (result.checked, result.wrong) == ((1, 0) if status == OK else (0, 0))
-    assert dict(result.errors) == ({} if status == OK else {"INVALID_ANSWER": 1})
+    ):
+        samples = sent_by(loop, generator_of(answered(0, answer), requests), [0])
+        assert list(samples.status) == [status]
+        result = summarize_samples(samples, requests, begin=0, end=MS)
+        assert (result.checked, result.wrong) == ((1, 0) if status == OK else (0, 0))
+        assert dict(result.errors) == ({} if status == OK else {"INVALID_ANSWER": 1})
 
 
-def test_labels_are_compared_row_by_row_in_the_order_of_the_answers(loop, spec):
+def test_labels_are_compared_row_by_row_in_the_order_of_the_answers(loop, generator_of, spec):
     requests = build_request_pool(spec(length="1:6", batch="1:5", pool=20))
     flipped = 3
 
@@ -252,16 +222,9 @@ def test_labels_are_compared_row_by_row_in_the_order_of_the_answers(loop, spec):
         classes = 1 - classes if number == flipped else classes
         return response(np.eye(2)[classes].ravel())
 
-    generator = LoadGenerator(requests, [send], np.arange(20), 5.0, loop.clock)
-    result = summarize_samples(sent_by(loop, generator, range(20)), requests, begin=0, end=10**9)
+    samples = sent_by(loop, generator_of(send, requests, np.arange(20)), range(20))
+    result = summarize_samples(samples, requests, begin=0, end=10**9)
     known = [0 if expected is None else int((expected >= 0).sum()) for expected in requests.expected]
     assert known[flipped]
     assert (result.checked, result.wrong) == (sum(known), known[flipped])
     assert result.rows == requests.rows.sum()
-
-
-def test_sleeps_do_not_wait_for_whole_milliseconds():
-    async def kind():
-        return type(asyncio.get_running_loop()._selector)  # type: ignore[attr-defined]
-
-    assert run_precisely(kind()) is selectors.SelectSelector

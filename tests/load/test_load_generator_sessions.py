@@ -47,32 +47,26 @@ class Counter:
         return (self.answer or response).SerializeToString()
 
 
-def run_sessions(loop, pool, counter, **settings):
+def run_sessions(loop, pool, counter, stop_at=None, **settings):
     generator = LoadGenerator(pool, [counter.send], np.zeros(1, int), 5.0, loop.clock)
+    if stop_at is not None:
+        generator.stop_at = stop_at
     settings = {"measure_from": 0, "end": 50 * MS, "sessions": 1, "think": 10 * MS, "max_requests": 1000, **settings}
-    ended = loop.run_until_complete(generator.session_loop(0, **settings))
+    ended = loop.run_until_complete(generator.session_loop(settings.pop("begin", 0), **settings))
     return generator.samples, ended
 
 
-def test_a_session_sends_its_next_step_a_think_time_after_the_answer(loop):
-    counter = Counter()
-    samples, ended = run_sessions(loop, session_pool(), counter)
+def test_session_sends_its_next_step_a_think_time_after_the_answer(loop):
+    counter = Counter(slow={4})
+    samples, ended = run_sessions(loop, session_pool(), counter, end=80 * MS)
     assert not ended
     assert counter.sent == [(0, 0), (1, 1), (2, 2), (0, 0), (1, 1)]  # after three steps it begins anew
-    assert ms(samples.due) == [0, 11, 22, 33, 44]
-    assert ms(samples.sent) == [0, 11, 22, 33, 44]
-    assert ms(samples.done) == [1, 12, 23, 34, 45]
+    assert ms(samples.due) == ms(samples.sent) == [0, 11, 22, 33, 73]
+    assert ms(samples.done) == [1, 12, 23, 63, 74]  # a slow answer delays the next step
     assert list(samples.item) == [0, 1, 2, 0, 1]
 
 
-def test_a_slow_answer_delays_the_next_step_and_a_late_one_is_charged(loop):
-    counter = Counter(slow={2})
-    samples, _ = run_sessions(loop, session_pool(), counter, end=80 * MS)
-    assert ms(samples.due) == [0, 11, 51, 62, 73]
-    assert ms(np.array(samples.done) - np.array(samples.due)) == [1, 30, 1, 1, 1]
-
-
-def test_a_step_that_failed_is_sent_again_with_the_same_state(loop):
+def test_failed_step_is_sent_again_with_the_same_state(loop):
     counter = Counter(failing={2, 3})
     samples, _ = run_sessions(loop, session_pool(), counter)
     assert counter.sent == [(0, 0), (1, 1), (1, 1), (1, 1), (2, 2)]
@@ -80,34 +74,25 @@ def test_a_step_that_failed_is_sent_again_with_the_same_state(loop):
     assert samples.names[14] == "UNAVAILABLE"
 
 
+def test_sessions_end_when_stopped_or_with_their_last_request(loop):
+    samples, _ = run_sessions(loop, session_pool(), Counter(), end=10**12, stop_at=30 * MS)
+    assert ms(samples.begun) == [0, 11, 22]
+    begin = loop.now
+    samples, ended = run_sessions(
+        loop, session_pool(), Counter(), measure_from=begin + 20 * MS, end=10**12, sessions=2, max_requests=5
+    )
+    assert ended
+    assert sum(due >= begin + 20 * MS for due in samples.due) == 5
+
+
 def test_sessions_begin_within_the_first_think_time_and_share_scripts(loop):
     counter = Counter()
     samples, _ = run_sessions(loop, session_pool(scripts=2), counter, sessions=5, end=10 * MS)
     assert ms(samples.due) == [0, 2, 4, 6, 8]
     assert [item for item, _ in counter.sent] == [0, 3, 0, 3, 0]
-
-
-def test_without_a_think_time_the_next_step_follows_at_once(loop):
-    samples, _ = run_sessions(loop, session_pool(), Counter(), think=0, end=5 * MS)
-    assert ms(samples.due) == [0, 1, 2, 3, 4]
-
-
-def test_sessions_that_are_stopped_send_no_further_step(loop):
-    counter = Counter()
-    generator = LoadGenerator(session_pool(), [counter.send], np.zeros(1, int), 5.0, loop.clock)
-    generator.stop_at = 30 * MS
-    loop.run_until_complete(
-        generator.session_loop(0, measure_from=0, end=10**12, sessions=1, think=10 * MS, max_requests=1000)
-    )
-    assert ms(generator.samples.begun) == [0, 11, 22]
-
-
-def test_sessions_end_with_their_last_request(loop):
-    samples, ended = run_sessions(
-        loop, session_pool(), Counter(), measure_from=20 * MS, end=10**12, sessions=2, max_requests=5
-    )
-    assert ended
-    assert sum(due >= 20 * MS for due in samples.due) == 5
+    begin = loop.now
+    samples, _ = run_sessions(loop, session_pool(), Counter(), begin=begin, think=0, end=begin + 5 * MS)
+    assert ms(np.subtract(samples.due, begin)) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -117,13 +102,13 @@ def test_sessions_end_with_their_last_request(loop):
         (pb.ModelInferResponse(raw_output_contents=[b"", b"12345"]), "final states of [5] bytes; expected [4]"),
     ],
 )
-def test_an_answer_without_its_state_is_invalid(loop, answer, said):
+def test_answer_without_its_state_is_invalid(loop, answer, said):
     samples, _ = run_sessions(loop, session_pool(), Counter(answer=answer), end=5 * MS)
     assert list(samples.status) == [INVALID_ANSWER]
     assert said in samples.details[INVALID_ANSWER]
 
 
-def test_a_sequence_that_the_server_keeps_begins_anew_after_a_failure(loop):
+def test_sequence_with_server_side_state_begins_anew_after_a_failure(loop):
     sent = []
 
     async def send(request, timeout):

@@ -1,7 +1,6 @@
 from array import array
 
 import numpy as np
-import pytest
 
 from rnnserve.load.load_statistics import LoadStatistics, summarize_samples
 from rnnserve.load.samples import RequestSamples
@@ -12,25 +11,20 @@ POOL = RequestPool(("a", "b"), [b"", b""], np.array([0, 1]), np.array([1, 3]), [
 
 def samples(*entries):
     """Entries (due, sent, done, item, status) or, with what a comparison gave, (…, compared)."""
-    columns = [
-        array("q", column)
-        for column in zip(*(entry if len(entry) == 6 else (*entry, 0) for entry in entries), strict=True)
-    ]
-    return RequestSamples(*columns, names={4: "DEADLINE_EXCEEDED", 14: "UNAVAILABLE"}, details={14: "gone"})  # type: ignore[arg-type, misc]
+    rows = [entry if len(entry) == 6 else (*entry, 0) for entry in entries]
+    columns = [array("q", column) for column in zip(*rows, strict=True)]
+    return RequestSamples(*columns, names={4: "DEADLINE_EXCEEDED", 14: "UNAVAILABLE"}, details={14: "gone"})
 
 
-def test_what_was_due_in_the_warm_up_does_not_count():
-    result = summarize_samples(samples((5, 5, 90, 0, 0), (10, 12, 20, 0, 0), (9, 9, 9, 0, 14)), POOL, begin=10, end=100)
-    assert (result.sent, result.answered, dict(result.errors)) == (1, 1, {})
-    assert (result.latency.max, result.lag.max) == (10, 2)
+def test_requests_due_in_the_warm_up_or_after_the_end_do_not_count():
+    entries = ((5, 5, 90, 0, 0), (10, 12, 20, 0, 0), (20, 20, 130, 1, 0), (9, 9, 9, 0, 14), (101, 101, 105, 0, 0))
+    result = summarize_samples(samples(*entries), POOL, begin=10, end=100)
+    assert (result.sent, result.answered, dict(result.errors)) == (2, 2, {})
+    assert (result.in_time, result.rows) == (1, 4), "a late answer is no throughput"
+    assert (result.latency.max, result.lag.max) == (110, 2)
 
 
-def test_answers_that_come_late_are_answers_but_no_throughput():
-    result = summarize_samples(samples((10, 10, 50, 0, 0), (20, 20, 130, 1, 0)), POOL, begin=0, end=100)
-    assert (result.answered, result.in_time, result.rows) == (2, 1, 4)
-
-
-def test_running_out_of_time_is_a_latency_and_other_failures_are_none():
+def test_timeout_has_a_latency_but_other_failures_have_none():
     result = summarize_samples(samples((0, 0, 500, 0, 4), (0, 0, 1, 1, 14), (0, 0, 20, 1, 0)), POOL, begin=0, end=100)
     assert dict(result.errors) == {"DEADLINE_EXCEEDED": 1, "UNAVAILABLE": 1}
     assert result.details["UNAVAILABLE"] == "gone"
@@ -38,7 +32,7 @@ def test_running_out_of_time_is_a_latency_and_other_failures_are_none():
     assert {model: histogram.max for model, histogram in result.latency_of.items()} == {"a": 500, "b": 20}
 
 
-def test_generators_add_up():
+def test_statistics_of_generators_add_up():
     one = summarize_samples(samples((0, 1, 10, 0, 0), (0, 0, 1, 0, 14)), POOL, begin=0, end=100)
     one.cpu = [0.25]
     other = summarize_samples(samples((0, 3, 30, 1, 0)), POOL, begin=0, end=100)
@@ -48,11 +42,6 @@ def test_generators_add_up():
     assert (both.latency.count, both.lag.max, both.cpu) == (2, 3, [0.25, 0.5])
     assert set(both.latency_of) == {"a", "b"}
     assert both.errors == {"UNAVAILABLE": 1}
-
-
-def test_requests_due_after_the_end_do_not_count():
-    result = summarize_samples(samples((10, 10, 20, 0, 0), (101, 101, 105, 0, 0)), POOL, begin=0, end=100)
-    assert (result.sent, result.latency.max) == (1, 10)
 
 
 def test_requests_over_each_limit_are_counted():
@@ -76,12 +65,6 @@ def test_parts_of_the_time_have_figures_of_their_own():
     assert both.part_latency[7].count == 4
 
 
-def test_nothing_sent_is_nothing_found():
-    result = summarize_samples(RequestSamples(), POOL, begin=0, end=1)
-    assert (result.sent, result.latency.count, result.checked) == (0, 0, 0)
-    assert result.latency.mean == pytest.approx(0)
-
-
 def test_rows_of_answers_that_were_compared_are_counted():
     compared = samples((0, 0, 1, 0, 0, 1), (0, 0, 1, 1, 0, 2), (0, 0, 1, 1, 0, 0), (0, 0, 1, 1, 0, 1))
     result = summarize_samples(compared, POOL, begin=0, end=100)
@@ -90,3 +73,5 @@ def test_rows_of_answers_that_were_compared_are_counted():
     assert (both.compared, both.different) == (14, 6)
     late = summarize_samples(compared, POOL, begin=1, end=100)
     assert (late.compared, late.different) == (0, 0), "warm-up does not count"
+    nothing = summarize_samples(RequestSamples(), POOL, begin=0, end=1)
+    assert (nothing.sent, nothing.latency.count, nothing.latency.mean, nothing.checked) == (0, 0, 0, 0)

@@ -1,30 +1,24 @@
 import pytest
 
+from kit.load_tests import count_over
 from rnnserve.load.latency_objective import parse_objective
 from rnnserve.load.load_level import LoadLevel, Measurement
 from rnnserve.load.load_test import LoadTest
 
 
-@pytest.mark.parametrize(
-    ("slo", "rate", "decision"),
-    [
+def test_test_with_an_objective_passes_if_some_load_holds_it(load_test, sweep):
+    for slo, rate, decision in (
         ("p99=500ms", 6400, "held"),
         ("p99=20ms", 200, "held"),
         ("p99=4.6ms", None, "undecided"),
         ("p99=1us", None, "not held"),
-    ],
-)
-def test_with_an_objective_a_test_passes_if_some_load_holds_it(load_test, sweep, slo, rate, decision):
-    test = load_test(sweep, slo)
-    assert test.passed is (rate is not None)
-    assert (test.best and test.best.load.size) == rate
-    assert test.decision == decision
-
-
-def test_without_an_objective_nothing_is_decided(load_test, sweep):
+    ):
+        test = load_test(sweep, slo)
+        assert test.passed is (rate is not None)
+        assert (test.best and test.best.load.size) == rate
+        assert test.decision == decision
     test = load_test(sweep)
-    assert (test.decision, test.verdict(test.results[0])) == (None, None)
-    assert test.best.load.size == 6400
+    assert (test.decision, test.verdict(test.results[0]), test.best.load.size) == (None, None, 6400)
 
 
 def test_wrong_labels_and_errors_fail(load_test, result):
@@ -32,17 +26,15 @@ def test_wrong_labels_and_errors_fail(load_test, result):
     assert not load_test([result(checked=5, wrong=1)]).passed
     assert not load_test([result(checked=5, wrong=1)], "p99=5s").passed
     assert not load_test([result(), result(errors={"UNAVAILABLE": 1})]).passed
-
-
-def test_above_the_rate_that_meets_the_objective_a_server_may_refuse(load_test, result):
+    # Above the rate that meets the objective, a server may refuse requests.
     assert load_test([result([1] * 459), result(errors={"RESOURCE_EXHAUSTED": 1}, rate=1000)], "p99=5s").passed
 
 
 class Generators:
     """Answers in a millisecond up to a rate, above it in ten, and lists the rates."""
 
-    def __init__(self, result, count_over, limit=0.0):
-        self.result, self.count_over, self.limit = result, count_over, limit
+    def __init__(self, result, limit):
+        self.result, self.limit = result, limit
         self.rates = []
 
     def run(self, load, report_progress):
@@ -50,7 +42,7 @@ class Generators:
         self.rates.append(load.rate)
         made = self.result([1.0 if load.rate <= self.limit else 10.0] * 600)
         if load.objective is not None:
-            self.count_over(made, load.objective)
+            count_over(made, load.objective)
         return Measurement(made.statistics, 1.0)
 
 
@@ -70,10 +62,10 @@ class Silent:
 
 
 @pytest.fixture
-def run_test(result, count_over):
+def run_test(result):
     def make(**settings):
         silent = Silent()
-        return LoadTest(Generators(result, count_over, 300), silent, ("walks",), silent, **settings)  # type: ignore[arg-type]
+        return LoadTest(Generators(result, 300), silent, ("walks",), silent, **settings)
 
     return make
 
@@ -86,7 +78,7 @@ def test_loads_are_repeated_in_turn(run_test):
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_the_highest_rate_that_holds_is_searched_for(run_test, runs):
+def test_search_finds_the_highest_rate_that_holds(run_test, runs):
     objective = parse_objective("p99=5ms")
     test = run_test(objective=objective, runs=runs)
     test.search(LoadLevel(rate=100, objective=objective), objective)

@@ -1,16 +1,14 @@
-"""The workload of the command line: what is filled in, its levels, and its document."""
+"""The workload of the command line: its levels, its document, and what is repeated from that."""
 
 import json
 
 import pytest
 
-from rnnserve.client.errors import InvalidRequest, UnreadableInput
+from rnnserve.client.errors import InvalidRequest
 from rnnserve.load.commands.load_arguments import WORKLOAD_OPTIONS, parse_workload
 from rnnserve.load.commands.load_workload import (
     complete_arguments,
-    describe_workload,
     document_workload,
-    given_options,
     load_levels,
     read_document,
     repeat_workload,
@@ -36,24 +34,21 @@ def document(args):
 @pytest.mark.parametrize(
     "words",
     [
-        [],
-        ["--rate=100,250.5", "--runs=3", "--confidence=95%"],
-        ["--sweep=1:5:0.7", "--arrivals=constant", "--no-check"],
-        ["--rate=5", "--arrivals=gamma", "--gap-cv=2.5", "--seed=0"],
-        ["--closed=1,64", "--batch=1:8", "--length=4=3,64=1", "--timeout=0.5"],
-        ["--sessions=1,8", "--think=0", "--steps=7"],
-        ["--sessions=2", "--think=1.5ms"],
-        ["--slo=p50=1ms,p99.9=20ms", "--no-early-stop", "--pool=17", "--connections=9"],
-        ["--slo=p99=5ms", "--rate=10", "--max-requests=99", "--warmup=0", "--duration=1e3"],
-        ["--scenario=single-stream"],
-        ["--scenario=multi-stream", "--batch=4"],
-        ["--scenario=server", "--rate=7"],
-        ["--scenario=server", "--slo=p99=5ms"],
-        ["--scenario=offline", "--duration=3"],
+        "",
+        "--rate=100,250.5 --runs=3 --confidence=95%",
+        "--sweep=1:5:0.7 --arrivals=constant --no-check",
+        "--rate=5 --arrivals=gamma --gap-cv=2.5 --seed=0",
+        "--closed=1,64 --batch=1:8 --length=4=3,64=1 --timeout=0.5",
+        "--sessions=2 --think=1.5ms --steps=7",
+        "--slo=p50=1ms,p99.9=20ms --no-early-stop --pool=17 --connections=9",
+        "--slo=p99=5ms --rate=10 --max-requests=99 --warmup=0 --duration=1e3",
+        "--scenario=multi-stream --batch=4",
+        "--scenario=server --slo=p99=5ms",
+        "--scenario=offline --duration=3",
     ],
 )
-def test_a_workload_is_the_same_when_it_is_repeated_from_its_document(words, tmp_path):
-    args = completed(*words)
+def test_workload_is_the_same_when_it_is_repeated_from_its_document(words, tmp_path):
+    args = completed(*words.split())
     path = tmp_path / "load.json"
     path.write_text(json.dumps({"workload": document(args)}))
     again = parse()
@@ -64,51 +59,39 @@ def test_a_workload_is_the_same_when_it_is_repeated_from_its_document(words, tmp
     assert load_levels(again) == load_levels(args)
 
 
-def test_the_document_holds_every_option_and_its_default():
+def test_document_holds_every_option_and_its_default():
     found = document(completed())
     assert set(found) == {"models", "inputs_sha256", *WORKLOAD_OPTIONS}
     assert found["models"] == WEIGHTS
-    assert (found["rate"], found["length"], found["batch"], found["seed"], found["pool"]) == (
-        [100.0],
-        "4",
-        "1",
-        13,
-        512,
-    )
+    assert [found[name] for name in ("rate", "length", "batch", "seed", "pool")] == [[100.0], "4", "1", 13, 512]
     assert found["processes"] == 2, "as many as there were"
     assert (found["think"], found["gap_cv"], found["slo"]) == (None, None, None)
 
 
-def test_the_content_of_inputs_counts(tmp_path):
+def test_repeated_inputs_must_have_the_same_content(tmp_path):
     inputs, path = tmp_path / "rows.npz", tmp_path / "load.json"
     inputs.write_bytes(b"rows")
     path.write_text(json.dumps({"workload": document(completed(f"--inputs={inputs}"))}))
     repeat_workload(parse(), path)
     inputs.write_bytes(b"other rows")
-    with pytest.raises(
-        InvalidRequest, match=r"rows\.npz: is not the file that was sent then; its SHA-256 was [0-9a-f]{64}"
-    ):
+    with pytest.raises(InvalidRequest, match=r"rows\.npz: is not the file that was sent then; its SHA-256 was"):
         repeat_workload(parse(), path)
     inputs.unlink()
-    with pytest.raises(UnreadableInput, match="cannot be read"):
+    with pytest.raises(InvalidRequest, match="cannot be read"):
         repeat_workload(parse(), path)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"{", "is not JSON"),
         (b"[" * 100_000, "is not JSON"),
-        (b"\xff", "is not JSON"),
-        (b"[]", "holds no workload"),
         (b"{}", "holds no workload"),
         (b'{"workload": {}}', "the workload names no models"),
         (b'{"workload": {"models": {"a": 1}, "rate": [-5]}}', "the workload is wrong: argument --rate"),
-        (b'{"workload": {"models": {"a": 1}, "think": "soon"}}', "the workload is wrong: argument --think"),
         (b'{"workload": {"models": {"a": 1}, "seed": {}}}', "the workload is wrong: argument --seed"),
     ],
 )
-def test_a_file_without_a_workload_is_refused(tmp_path, content, said):
+def test_file_without_a_workload_is_refused(tmp_path, content, said):
     path = tmp_path / "load.json"
     path.write_bytes(content)
     with pytest.raises(InvalidRequest) as raised:
@@ -116,95 +99,41 @@ def test_a_file_without_a_workload_is_refused(tmp_path, content, said):
     assert str(raised.value).startswith(str(path))
     assert said in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
+    path.write_text('{"workload": {}, "points": []}')
+    assert read_document(path) == {"workload": {}, "points": []}
 
 
-def test_a_document_is_read(tmp_path):
-    (tmp_path / "load.json").write_text('{"workload": {}, "points": []}')
-    assert read_document(tmp_path / "load.json") == {"workload": {}, "points": []}
-
-
-def test_given_options_are_told_from_defaults():
-    assert given_options(parse()) == []
-    assert given_options(parse("m", "--seed=13", "--no-check", "--sweep=1:2:1")) == [
-        "MODEL", "--rate", "--seed", "--no-check",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("words", "looks"),
-    [
-        (["--slo=p99=5ms"], True),
-        ([], False),
-        (["--slo=p99=5ms", "--no-early-stop"], False),
-        (["--slo=p99=5ms", "--runs=2"], False),
-    ],
-)
-def test_a_load_may_end_early_if_it_has_an_objective_and_one_run(words, looks):
-    (level,) = load_levels(completed("--rate=5", *words))
-    assert level.has_looks is looks
-    assert (level.objective is None) is (not words)
-
-
-def test_a_load_that_is_named_twice_is_two_runs_which_do_not_end_early():
-    levels = load_levels(completed("--rate=5,7,5", "--slo=p99=5ms"))
+def test_load_may_end_early_if_it_has_an_objective_and_one_run():
+    for words, looks in (
+        ("--slo=p99=5ms", True),
+        ("", False),
+        ("--slo=p99=5ms --no-early-stop", False),
+        ("--slo=p99=5ms --runs=2", False),
+    ):
+        (level,) = load_levels(completed("--rate=5", *words.split()))
+        assert level.has_looks is looks
+        assert (level.objective is None) is (not words)
+    levels = load_levels(completed("--rate=5,7,5", "--slo=p99=5ms"))  # named twice are two runs
     assert [(level.rate, level.has_looks) for level in levels] == [(5, False), (7, False), (5, False)]
 
 
-@pytest.mark.parametrize(
-    ("words", "rate"),
-    [
-        (["--slo=p99=5ms"], 100),
-        (["--slo=p99.9=5ms"], 942),  # 2 * 4,709 requests in 10 s
-        (["--slo=p50=5ms,p99=9ms", "--duration=1"], 938),
-        (["--slo=p100=5ms", "--duration=1"], 100),
-    ],
-)
-def test_a_search_begins_at_a_rate_that_can_be_decided(words, rate):
-    (level,) = load_levels(completed(*words))
-    assert level.rate == rate
+def test_search_begins_at_a_rate_that_can_be_decided():
+    for words, rate in (
+        ("--slo=p99=5ms", 100),
+        ("--slo=p99.9=5ms", 942),  # 2 * 4,709 requests in 10 s
+        ("--slo=p50=5ms,p99=9ms --duration=1", 938),
+        ("--slo=p100=5ms --duration=1", 100),
+    ):
+        (level,) = load_levels(completed(*words.split()))
+        assert level.rate == rate
 
 
-@pytest.mark.parametrize(
-    ("scenario", "closed", "batch"), [("single-stream", 1, "1"), ("multi-stream", 1, "8"), ("offline", 64, "32")]
-)
-def test_scenarios_without_a_rate(scenario, closed, batch):
-    args = completed(f"--scenario={scenario}")
-    (level,) = load_levels(args)
-    assert (level.closed, level.rate, level.scenario, args.batch.text) == (closed, 0, scenario, batch)
-
-
-def test_the_server_scenario_has_poisson_arrivals_at_a_rate_or_searches():
-    (level,) = load_levels(completed("--scenario=server"))
-    assert (level.rate, level.arrivals, level.scenario) == (100, "poisson", "server")
-    assert completed("--scenario=server", "--slo=p99=5ms").rate is None
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--scenario=offline", "--rate=5"], "--scenario offline has its own load: leave out --rate"),
-        (["--scenario=single-stream", "--closed=2"], "leave out --closed"),
-        (["--scenario=server", "--sessions=2"], "leave out --sessions"),
-        (["--scenario=multi-stream", "--arrivals=constant"], "leave out --arrivals"),
-        (["--scenario=server", "--arrivals=gamma"], "has Poisson arrivals: leave out --arrivals"),
-        (["--gap-cv=2"], "--gap-cv is for gamma arrivals: give --arrivals gamma, too"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(words, said):
-    with pytest.raises(InvalidRequest) as raised:
-        completed(*words)
-    assert said in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("words", "described"),
-    [
-        ([], {"arrivals": "poisson", "generators": "2, 4 connections each", "models": "walks 75%, others 25%"}),
-        (["--arrivals=gamma"], {"arrivals": "gamma, gaps with a coefficient of variation of 3"}),
-        (["--scenario=offline"], {"scenario": "offline", "arrivals": "closed loop", "batch sizes": "32"}),
-        (["--runs=5"], {"runs": "5 of each load"}),
-        (["--sessions=1", "--think=0"], {"arrivals": "sessions of 100 steps, the next at once after an answer"}),
-    ],
-)
-def test_a_workload_is_described(words, described):
-    assert describe_workload(completed(*words), WEIGHTS, 2).items() >= described.items()
+def test_options_that_do_not_go_together_are_refused():
+    for words, said in (
+        ("--scenario=offline --rate=5", "--scenario offline has its own load: leave out --rate"),
+        ("--scenario=multi-stream --arrivals=constant", "leave out --arrivals"),
+        ("--scenario=server --arrivals=gamma", "has Poisson arrivals: leave out --arrivals"),
+        ("--gap-cv=2", "--gap-cv is for gamma arrivals: give --arrivals gamma, too"),
+    ):
+        with pytest.raises(InvalidRequest, match=said):
+            completed(*words.split())

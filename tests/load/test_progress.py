@@ -16,7 +16,7 @@ class Clock:
         return self.now
 
 
-def test_a_terminal_has_a_bar_and_then_a_line_for_each_load(result):
+def test_terminal_shows_a_bar_and_then_a_line_for_each_load(result):
     terminal, clock = Terminal(), Clock()
     progress = LoadProgress(terminal, 2, clock)
     progress.begin(LoadLevel(rate=100, warmup=1, duration=10))
@@ -40,7 +40,7 @@ def test_a_terminal_has_a_bar_and_then_a_line_for_each_load(result):
     assert shown[-2:] == ["", "[1/2] 100 requests/s: 1 answers, p50 1.00 ms, p99 1.00 ms"]
 
 
-def test_elsewhere_there_is_a_line_for_each_load_and_no_bar(result):
+def test_other_stream_gets_a_line_for_each_load(result):
     stream = io.StringIO()
     progress = LoadProgress(stream, None)
     progress.begin(LoadLevel(rate=100))

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from rnnserve.load.latency_counts import SLICES
@@ -6,17 +5,10 @@ from rnnserve.load.repetition import interval_of, pool_runs, run_intervals
 from rnnserve.load.verdict import Decision
 
 
-def test_an_interval_is_students():
-    """Of 1, 2, 3, 4 and 5: 3 ± 4.604 * sqrt(2.5 / 5)."""
+def test_interval_is_student_s():
     interval = interval_of([1, 2, 3, 4, 5], 0.99)
     assert (interval.mean, interval.values, interval.confidence) == (3, 5, 0.99)
-    assert interval.high - 3 == 3 - interval.low == pytest.approx(4.604094871349992 * 0.5**0.5)
-
-
-def test_as_many_intervals_hold_the_mean_as_their_confidence_says():
-    random = np.random.default_rng(4)
-    intervals = [interval_of(random.normal(10, 3, 5).tolist(), 0.9) for _ in range(2000)]
-    assert sum(interval.low <= 10 <= interval.high for interval in intervals) / 2000 == pytest.approx(0.9, abs=0.02)
+    assert interval.high - 3 == 3 - interval.low == pytest.approx(3.2556, rel=1e-4)  # scipy 1.17.1
 
 
 def test_runs_of_one_load_are_pooled(result):
@@ -33,29 +25,20 @@ def test_runs_of_one_load_are_pooled(result):
     assert not pooled.cut_short
 
 
-def test_what_a_run_lacks_its_sum_lacks(result):
-    (pooled,) = pool_runs([result(batches={1: 1}), result(seconds=0.5)])
-    assert pooled.batches is None
-    assert pooled.cut_short
-
-
-def test_generators_that_were_added_between_runs_are_listed(result):
-    more = result()
-    more.statistics.cpu = [0.1, 0.2]
-    (pooled,) = pool_runs([result(cpu=0.9), more])
-    assert pooled.statistics.cpu == [0.9, 0.1, 0.2]
-
-
 def test_intervals_are_over_runs(result):
-    (pooled,) = pool_runs([result([1.0] * 10), result([2.0] * 20)])
+    (pooled,) = pool_runs([result(range(1, 101)), result(range(101, 301))])
     intervals = run_intervals(pooled, 0.99)
-    assert list(intervals) == ["answers/s", "mean", "p50", "p90", "p99"]
-    assert intervals["answers/s"].mean == 15
-    assert intervals["mean"].mean == pytest.approx(1.5e6)
+    assert {name: interval.mean for name, interval in intervals.items()} == {
+        "answers/s": 150,
+        "mean": pytest.approx(125.5e6),
+        "p50": pytest.approx(125e6, rel=1e-3),
+        "p90": pytest.approx(185e6, rel=1e-3),
+        "p99": pytest.approx(198.5e6, rel=1e-3),
+    }
     assert run_intervals(result(), 0.99) == {}
 
 
-def test_the_verdict_counts_all_runs(load_test, result):
+def test_verdict_counts_all_runs(load_test, result):
     test = load_test([result([1.0] * 300), result([1.0] * 300)], "p99=5ms")
     assert test.decision is Decision.HELD
     assert load_test([result([1.0] * 300)], "p99=5ms").decision is Decision.UNDECIDED

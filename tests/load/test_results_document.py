@@ -3,11 +3,16 @@ import json
 from rnnserve.load.results_document import build_results_document
 
 
-def test_the_document_is_json_and_holds_the_histogram(load_test, sweep, run):
+def test_document_is_json_and_holds_the_histogram(load_test, sweep, run):
     found = json.loads(json.dumps(build_results_document(load_test(sweep, "p99=20ms"), run)))
     assert (found["format"], found["passed"], found["objective"]["holds_at"]) == ("rnnserve load 1", True, 200)
     assert (found["objective"]["decision"], found["objective"]["confidence"]) == ("held", 0.99)
     assert found["workload"] == {"models": {"walks": 1.0}, "length": "4"}
+    assert [point["verdict"]["decision"] for point in found["points"][:4]] == ["held", "held", "undecided", "not held"]
+    (limit,) = found["points"][0]["verdict"]["limits"]
+    assert (limit["percentile"], limit["limit"], limit["counted"], limit["over"]) == (99.0, 20_000_000, 500, 0)
+    assert (limit["needed"], limit["over_allowed"], limit["bunching"]) == (459, 0, 1.0)
+    assert not limit["may_be_the_generator"]
     first = found["points"][0]
     assert (first["rate"], first["closed"], first["sent"]) == (100, None, 500)
     assert sum(count for _, count in first["latency"]["buckets"]) == first["latency"]["count"] == 500
@@ -15,25 +20,7 @@ def test_the_document_is_json_and_holds_the_histogram(load_test, sweep, run):
     assert first["batches"] == {"1": 400, "3": 20}
 
 
-def test_a_point_has_its_verdict_with_its_counts(load_test, sweep, run):
-    points = json.loads(json.dumps(build_results_document(load_test(sweep, "p99=20ms"), run)))["points"]
-    assert [point["verdict"]["decision"] for point in points[:4]] == ["held", "held", "undecided", "not held"]
-    assert points[0]["verdict"]["limits"] == [
-        {
-            "percentile": 99.0,
-            "limit": 20_000_000,
-            "decision": "held",
-            "counted": 500,
-            "over": 0,
-            "over_allowed": 0,
-            "needed": 459,
-            "bunching": 1.0,
-            "may_be_the_generator": False,
-        }
-    ]
-
-
-def test_a_point_has_its_runs_their_parts_and_intervals(load_test, result, run):
+def test_point_has_its_runs_their_parts_and_intervals(load_test, result, run):
     document = json.loads(json.dumps(build_results_document(load_test([result([1] * 10), result([3] * 30)]), run)))
     (point,) = document["points"]
     assert (point["sent"], point["seconds"], point["answers_per_second"]) == (40, 2.0, 20.0)
@@ -45,16 +32,13 @@ def test_a_point_has_its_runs_their_parts_and_intervals(load_test, result, run):
     assert interval["low"] < 0 < 40 < interval["high"]
 
 
-def test_without_an_objective_or_runs_there_is_no_verdict_and_no_interval(load_test, result, run):
+def test_point_lacks_what_was_not_measured(load_test, result, run):
     (point,) = build_results_document(load_test([result(rows=8)]), run)["points"]
     assert (point["verdict"], point["intervals"], point["rows_per_second"]) == (None, {}, 8.0)
+    assert "batches" not in point
 
 
-def test_batch_sizes_are_left_out_if_the_server_does_not_report_them(load_test, result, run):
-    assert "batches" not in build_results_document(load_test([result()]), run)["points"][0]
-
-
-def test_sessions_and_their_jitter(load_test, result, run):
+def test_sessions_have_their_jitter(load_test, result, run):
     (point,) = build_results_document(load_test([result([1, 2, 6], sessions=3, lags=[1, 3])]), run)["points"]
     assert (point["sessions"], point["think_seconds"], point["closed"], point["arrivals"]) == (3, 0.01, None, None)
     jitter = point["jitter"]

@@ -28,32 +28,23 @@ def lists(cases):
     return [({name: array.tolist() for name, array in case.inputs.items()}, {*case.answers}) for case in cases]
 
 
-def test_arrays_by_name_are_one_case():
-    assert lists(read_samples(npz(tokens=TOKENS), "s.npz", MODEL)) == [({"tokens": [[1, 2]]}, set())]
-    assert lists(read_samples(npz(tokens=TOKENS, scores=SCORES), "s.npz", MODEL)) == [
-        ({"tokens": [[1, 2]]}, {"scores"})
-    ]
+def test_arrays_are_one_case_or_cases_by_name():
+    for arrays, cases in (
+        ({"tokens": TOKENS}, [({"tokens": [[1, 2]]}, set())]),
+        ({"tokens": TOKENS, "scores": SCORES}, [({"tokens": [[1, 2]]}, {"scores"})]),
+        (
+            {"long/tokens": TOKENS, "short/tokens": TOKENS[:, :1], "short/scores": SCORES},
+            [({"tokens": [[1, 2]]}, set()), ({"tokens": [[1]]}, {"scores"})],
+        ),
+        (  # as samples for an import
+            {"0/tokens": TOKENS, "0/output:scores": SCORES, "1/tokens": TOKENS},
+            [({"tokens": [[1, 2]]}, {"scores"}), ({"tokens": [[1, 2]]}, set())],
+        ),
+    ):
+        assert lists(read_samples(npz(**arrays), "s.npz", MODEL)) == cases
 
 
-def test_cases_have_names():
-    data = npz(**{"long/tokens": TOKENS, "short/tokens": TOKENS[:, :1], "short/scores": SCORES})
-    assert lists(read_samples(data, "s.npz", MODEL)) == [
-        ({"tokens": [[1, 2]]}, set()),
-        ({"tokens": [[1]]}, {"scores"}),
-    ]
-
-
-def test_samples_for_an_import_are_samples():
-    data = npz(**{"0/tokens": TOKENS, "0/output:scores": SCORES, "1/tokens": TOKENS})
-    assert lists(read_samples(data, "s.npz", MODEL)) == [
-        ({"tokens": [[1, 2]]}, {"scores"}),
-        ({"tokens": [[1, 2]]}, set()),
-    ]
-    with pytest.raises(InvalidRequest, match="holds 'output:tokens', but the tensors"):
-        read_samples(npz(**{"output:tokens": TOKENS}), "s.npz", MODEL)
-
-
-def test_golden_results_of_a_version_are_samples():
+def test_golden_results_of_a_version_are_cases():
     cases = [Case("random", {"tokens": TOKENS + n}, {"scores": SCORES}, {"scores": SCORES + 1.0}) for n in range(2)]
     found = read_samples(dump_cases(cases), "golden.npz", MODEL)
     assert lists(found) == [({"tokens": [[1, 2]]}, {"scores"}), ({"tokens": [[2, 3]]}, {"scores"})]
@@ -63,6 +54,7 @@ def test_golden_results_of_a_version_are_samples():
 @pytest.mark.parametrize(
     ("arrays", "complaint"),
     [
+        ({"output:tokens": TOKENS}, "holds 'output:tokens', but the tensors"),
         ({"ids": TOKENS}, "s.npz: holds 'ids', but the tensors of model m are tokens, scores"),
         ({"tokens": TOKENS[0]}, "s.npz, tokens: has shape (2,). Expected (batch, sequence)"),
         ({"tokens": TOKENS[:0]}, "s.npz, tokens: has shape (0, 2)"),
@@ -72,6 +64,6 @@ def test_golden_results_of_a_version_are_samples():
         ({}, "s.npz: holds no arrays"),
     ],
 )
-def test_files_that_do_not_fit_the_model_are_refused(arrays, complaint):
+def test_file_that_does_not_fit_the_model_is_refused(arrays, complaint):
     with pytest.raises(InvalidRequest, match=re.escape(complaint)):
         read_samples(npz(**arrays), "s.npz", MODEL)

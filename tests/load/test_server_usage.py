@@ -14,7 +14,7 @@ def process(folder, pid, session, state="S", times="10 5 2 1", kib=1024):
     (own / "smaps_rollup").write_text(f"1-2 ---p 0 00:00 0 [rollup]\nRss: 9999 kB\nPss:  {kib} kB\nPss_Anon: 7 kB\n")
 
 
-def test_all_processes_of_the_session_count_and_no_others(tmp_path, monkeypatch):
+def test_usage_is_that_of_all_processes_of_the_session(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sysconf", {"SC_CLK_TCK": 100}.get)
     process(tmp_path, 7, 7)
     process(tmp_path, 8, 7, times="82 0 0 0", kib=2048)
@@ -22,16 +22,12 @@ def test_all_processes_of_the_session_count_and_no_others(tmp_path, monkeypatch)
     process(tmp_path, 10, 10, times="500 0 0 0")
     (tmp_path / "11").mkdir()  # has just ended
     assert read_usage(7, tmp_path) == ServerUsage(1.0, 3 << 20)
-
-
-def test_a_session_without_processes_has_no_usage(tmp_path):
-    process(tmp_path, 7, 7)
-    assert read_usage(8, tmp_path) is None
-    assert read_usage(8, tmp_path / "nowhere") is None
+    assert read_usage(12, tmp_path) is None
+    assert read_usage(7, tmp_path / "nowhere") is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
-def test_a_process_that_works_has_used_time_and_memory():
+def test_working_process_has_used_time_and_memory():
     code = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kit.load_tests import metadata
 from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
 from rnnserve.load.session_pool import build_pool
 from rnnserve.protos import inference_pb2 as pb
@@ -28,7 +29,7 @@ def whole(pool, script, step, states=None):
     return pb.ModelInferRequest.FromString(pool.payloads[script.first + step] + fields)
 
 
-def test_a_step_lacks_its_states_which_are_appended(spec):
+def test_step_s_states_are_appended(spec):
     pool = build_pool(spec(model(), length="1", batch="3", sessions=2, steps=4))
     assert [(script.first, script.steps) for script in pool.scripts] == [(0, 4), (4, 4)]
     assert len(pool.payloads) == len(set(pool.payloads)) == 8
@@ -45,7 +46,7 @@ def test_a_step_lacks_its_states_which_are_appended(spec):
     assert [output.name for output in request.outputs] == ["logits", "c_n", "h_n"]
 
 
-def test_the_states_of_an_answer_go_into_the_next_step(spec):
+def test_states_of_an_answer_go_into_the_next_step(spec):
     pool = build_pool(spec(model(), length="1", sessions=1, steps=2))
     (script,) = pool.scripts
     h_n, c_n = b"h" * 24, b"c" * 40
@@ -53,7 +54,7 @@ def test_the_states_of_an_answer_go_into_the_next_step(spec):
     assert list(whole(pool, script, 1, states).raw_input_contents)[1:] == [h_n, c_n]
 
 
-def test_states_that_the_server_keeps_need_a_sequence_of_its_own(spec):
+def test_server_side_states_need_a_sequence_id(spec):
     """Of models whose states were found: they are no part of the interface."""
     inputs = {"x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features"))}
     outputs = {"logits": TensorMetadata("logits", "FP32", (-1, -1, 2), ("batch", "sequence", "classes"))}
@@ -77,27 +78,15 @@ def test_states_that_the_server_keeps_need_a_sequence_of_its_own(spec):
     ]
 
 
-def test_answers_are_checked_unless_they_are_not_to_be(spec):
+def test_answers_are_checked_unless_checks_are_off(spec):
     pool = build_pool(spec(model(batch_invariant="true"), sessions=2, steps=3))
     assert [check.key for check in pool.answers.values()] == list(range(6))
     assert all(check.is_exact for check in pool.answers.values())
     assert not build_pool(spec(model(), sessions=2, steps=3, check=False)).answers
 
 
-def test_many_sessions_share_scripts_and_generators_do_not(spec):
-    many = spec(model("a"), model("b"), sessions=1000, steps=1)
-    pools = [build_pool(many, part) for part in range(2)]
-    assert [len(pool.scripts) for pool in pools] == [32, 32]
-    assert set(pools[0].model.tolist()) == {0, 1}
-    assert not set(pools[0].payloads) & set(pools[1].payloads)
-    assert build_pool(many).payloads == pools[0].payloads
-
-
-def test_a_pool_of_requests_of_their_own_has_no_scripts(spec):
+def test_models_without_sessions_are_refused(spec):
     assert build_pool(spec()).scripts == ()
-
-
-def test_models_without_sessions_are_refused(spec, metadata):
     with pytest.raises(InvalidRequest, match="model walks has no states, so that it has no sessions"):
         build_pool(spec(metadata(), sessions=1, steps=1))
     whole = model(continuable="false", sequences="gru (bidirectional) reads the sequence from its end")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from rnnserve.client import ModelMetadata, TensorMetadata, UnreadableInput
 from rnnserve.client.reading import FORMATS, guess_format, read_rows
@@ -59,22 +60,17 @@ def npz(**arrays):
 cut_npz = st.tuples(st.integers(0, 300), st.binary()).map(lambda cut: npz(input=np.zeros((2, 2)))[: cut[0]] + cut[1])
 
 
-@given(RAGGED)
-def test_json_gives_the_numbers_that_were_written(sequences):
+@given(RAGGED, st.sampled_from(["\n", "\r\n"]))
+def test_json_and_csv_are_read_as_they_were_written(sequences, newline):
     found = read_sequences(json.dumps(sequences).encode(), "standard input")
     assert lists(found) == sequences
     assert found.names == [str(index) for index in range(len(sequences))]
-
-
-@given(RAGGED, st.sampled_from(["\n", "\r\n"]))
-def test_csv_gives_the_numbers_that_were_written(sequences, newline):
     text = (newline * 2).join(newline.join(",".join(map(repr, point)) for point in sequence) for sequence in sequences)
     assert lists(read_sequences(text.encode(), "walks.csv")) == sequences
 
 
-@given(st.integers(0, 999), st.integers(1, 3), st.integers(1, 4), st.integers(1, 3))
-def test_npy_gives_the_numbers_that_were_written(seed, batch, sequence, features):
-    array = np.random.default_rng(seed).normal(size=(batch, sequence, features)).astype(np.float32)
+@given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=3, max_dims=3), elements=st.floats(-9, 9, width=32)))
+def test_npy_is_read_as_it_was_written(array):
     assert lists(read_sequences(npy(array), "standard input")) == array.tolist()
     assert lists(read_sequences(npy(array[0]), "standard input")) == [array[0].tolist()]
 
@@ -82,7 +78,7 @@ def test_npy_gives_the_numbers_that_were_written(seed, batch, sequence, features
 @given(
     st.binary() | st.binary().map(lambda tail: npy(np.zeros((2, 2)))[:70] + tail) | cut_npz, st.sampled_from(FORMATS)
 )
-def test_whatever_the_bytes_are_they_are_read_or_refused(data, format_):
+def test_any_bytes_are_read_or_refused(data, format_):
     try:
         found = read_sequences(data, "noise", format_)
     except UnreadableInput as error:
@@ -104,20 +100,19 @@ def test_whatever_the_bytes_are_they_are_read_or_refused(data, format_):
         ("0.5\n0.25", [[[0.5], [0.25]]]),
     ],
 )
-def test_what_else_is_understood(text, sequences):
+def test_other_ways_of_writing_are_understood(text, sequences):
     assert lists(read_sequences(text.encode(), "standard input")) == sequences
 
 
-def test_a_column_called_sequence_names_sequences_and_may_stand_anywhere():
+def test_column_called_sequence_names_sequences_wherever_it_is():
     text = "x,Sequence,y\n0,home,1\n\n2,shop,3\n4,home,5\n"
     found = read_sequences(text.encode(), "walks.csv")
     assert found.names == ["home", "shop"]
     assert lists(found) == [[[0, 1], [4, 5]], [[2, 3]]]
 
 
-@pytest.mark.parametrize(
-    ("data", "source", "format_"),
-    [
+def test_format_is_guessed_from_the_name_then_from_the_content():
+    for data, source, format_ in (
         (b"[", "walks.CSV", "csv"),
         (b"0,0", "walks.json", "json"),
         (b"0,0", "walks.npy", "npy"),
@@ -125,12 +120,9 @@ def test_a_column_called_sequence_names_sequences_and_may_stand_anywhere():
         (b"\xef\xbb\xbf{", "walks.txt", "json"),
         (b"\x93NUMPY\x01", "walks", "npy"),
         (b"PK\x03", "walks", "npz"),
-        (b"0,0", "walks.dat", "csv"),
         (b"", "standard input", "csv"),
-    ],
-)
-def test_formats_are_told_by_name_then_by_content(data, source, format_):
-    assert guess_format(data, source) == format_
+    ):
+        assert guess_format(data, source) == format_
 
 
 @pytest.mark.parametrize(
@@ -140,30 +132,23 @@ def test_formats_are_told_by_name_then_by_content(data, source, format_):
         ("w.json", "[[[0, 1],\n [2 3]]]", "w.json, line 2, column 5: expected JSON"),
         ("w.json", '{"walks": []}', "w.json: holds 'walks', but the inputs of model m are input"),
         ("w.json", '{"input": 5}', "w.json, input: holds a number. Expected a list of sequences"),
-        ("w.json", "{}", "w.json: holds no sequences"),
-        ("w.json", "[]", "w.json: holds no sequences"),
         ("w.json", "[[], [[0, 1]]]", "w.json, sequence 0: holds an empty list. Expected a list of points"),
         ("w.json", "[0, 1]", "w.json, sequence 0: holds a number. Expected a list of points"),
-        (
-            "w.json",
-            "[[[0, 1]], [[0, 1], [2]]]",
-            "w.json, sequence 1, point 1: has 1 numbers. Expected 2, as in point 0",
-        ),
-        ("w.json", "[[[0, 1], 5]]", "w.json, sequence 0, point 1: holds a number. Expected a point"),
+        ("w.json", "[[[0, 1]], [[0, 1], [2]]]", "w.json, sequence 1, point 1: has 1 numbers. Expected 2, as in"),
         ("w.json", "[[[0, 1]], [[0, null]]]", "w.json, sequence 1, point 0, number 1: holds null. Expected a number"),
-        ("w.json", "[[0, true]]", "w.json, sequence 0, point 0, number 1: holds true"),
         ("w.json", '[[[0, "1"]]]', "w.json, sequence 0, point 0, number 1: holds the text '1'"),
         ("w.json", "[[[[0]]]]", "w.json, sequence 0, point 0, number 0: holds a list. Expected a number"),
         ("w.json", "[[[1" + "0" * 400 + "]]]", "number 0: is too large"),
         ("w.json", "[" * 100_000, "w.json: nested too deeply"),
         ("w.json", b"[[\xff", "w.json, byte 2: expected UTF-8"),
         ("w.csv", "", "w.csv: holds no sequences"),
+        ("w.csv", "x,y\n1,2\n1,2,3\n", "w.csv, line 3: has 3 columns. Expected 2, as in line 1 (x, y)"),
+        ("w.csv", "1,2\n1\n", "w.csv, line 2: has 1 columns. Expected 2, as in line 1 (column 1, column 2)"),
+        ("w.csv", "id,x,y\na,1,2\n", "w.csv, line 2, id: 'a' is not a number"),
+        ("w.csv", "x;y\n1;2\n", "w.csv, line 2, x;y: '1;2' is not a number (columns are separated by commas)"),
         ("w.csv", "x,y\n", "w.csv: holds a header (x, y) and no line of numbers"),
-        ("w.csv", "x,y\n0,1\n\n2,3,4\n", "w.csv, line 4: has 3 columns. Expected 2, as in line 1 (x, y)"),
-        ("w.csv", "0,1\n2\n", "w.csv, line 2: has 1 columns. Expected 2, as in line 1 (column 1, column 2)"),
         ("w.csv", "x,y\n0,1\n2,north\n", "w.csv, line 3, y: 'north' is not a number"),
         ("w.csv", "0,1\n2,\n", "w.csv, line 2, column 2: '' is not a number"),
-        ("w.csv", "x;y\n0;1\n", "w.csv, line 2, x;y: '0;1' is not a number (columns are separated by commas)"),
         ("w.csv", "sequence,x\n,1\n", "w.csv, line 2: the column sequence is empty"),
         ("w.csv", "sequence\na\n", "w.csv, line 1: the header is sequence. Expected a column for each feature"),
         ("w.csv", "sequence,x,sequence\na,1,b\n", "at most one called sequence"),
@@ -172,16 +157,11 @@ def test_formats_are_told_by_name_then_by_content(data, source, format_):
         ("w.npy", "0,1", "w.npy: is not a .npy file"),
         ("w.npy", npy(np.zeros((2, 2)))[:-1], "w.npy: expected one array of numbers"),
         ("w.npy", npy(np.array([None]), allow_pickle=True), "w.npy: expected one array of numbers"),
-        (
-            "w.npy",
-            npy(np.zeros(4)),
-            "w.npy: has shape (4,). Expected (sequence, features), or (batch, sequence, features)",
-        ),
-        ("w.npy", npy(np.zeros((0, 2))), "w.npy: has shape (0, 2)"),
+        ("w.npy", npy(np.zeros(4)), "w.npy: has shape (4,). Expected (sequence, features), or (batch, sequence"),
         ("w.npy", npy(np.array([["a"]])), "w.npy: has dtype <U1. Expected real numbers"),
     ],
 )
-def test_mistakes_are_named_with_their_place(source, data, complaint):
+def test_mistake_is_named_with_its_place(source, data, complaint):
     with pytest.raises(UnreadableInput, match=re.escape(complaint)):
         read_sequences(data.encode() if isinstance(data, str) else data, source)
 
@@ -190,26 +170,17 @@ def test_mistakes_are_named_with_their_place(source, data, complaint):
     ("name", "source", "data", "rows"),
     [
         ("tokens", "t.json", "[[1, 2, 3], [4]]", [[1, 2, 3], [4]]),
-        ("tokens", "t.json", "[1, 2, 3]", [[1, 2, 3]]),
         ("tokens", "t.json", '{"tokens": [[9007199254740993]]}', [[9007199254740993]]),
-        ("tokens", "t.csv", "1\n2\n\n3\n", [[1, 2], [3]]),
         ("tokens", "t.npy", npy(np.array([1, 2])), [[1, 2]]),
         ("tokens", "t.npz", npz(tokens=np.array([[1, 2], [3, 4]])), [[1, 2], [3, 4]]),
-        ("step", "s.json", "[[1, 2, 3], [4, 5, 6]]", [[1, 2, 3], [4, 5, 6]]),
         ("step", "s.csv", "a,b,c\n1,2,3\n\n4,5,6\n", [[1, 2, 3], [4, 5, 6]]),
-        ("number", "n.json", "[1, 2.5]", [1, 2.5]),
         ("number", "n.csv", "1\n2.5\n", [1, 2.5]),
         ("flags", "f.json", "[[true, false], [true]]", [[True, False], [True]]),
         ("frames", "f.json", "[[[[1, 2, 3], [4, 5, 6]]]]", [[[[1, 2, 3], [4, 5, 6]]]]),
-        (
-            "time_first",
-            "t.npy",
-            npy(np.array([[[1, 2], [5, 6]], [[3, 4], [7, 8]]])),
-            [[[1, 2], [3, 4]], [[5, 6], [7, 8]]],
-        ),
+        ("time_first", "t.npy", npy([[[1, 2], [5, 6]], [[3, 4], [7, 8]]]), [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
     ],
 )
-def test_rows_have_the_axes_of_the_models_input(name, source, data, rows):
+def test_rows_have_the_axes_of_the_model_s_input(name, source, data, rows):
     found = read_sequences(data.encode() if isinstance(data, str) else data, source, names=[name])
     assert lists(found) == rows
     assert found.names == [str(index) for index in range(len(rows))]
@@ -230,29 +201,16 @@ def test_several_inputs_come_by_name():
     ("name", "source", "data", "complaint"),
     [
         ("tokens", "t.json", '[[1, "a"]]', "t.json, sequence 0, number 1: holds the text 'a'. Expected a number"),
-        ("tokens", "t.json", "[[1, true]]", "t.json, sequence 0, number 1: holds true"),
-        ("tokens", "t.json", "[[1], 2]", "t.json, sequence 1: holds a number. Expected a list of numbers"),
         ("step", "s.json", "[[1, 2, 3], []]", "s.json, row 1: holds an empty list"),
-        (
-            "frames",
-            "f.json",
-            "[[[[1, 2], [3]]]]",
-            "sequence 0, point 0, part 1: has 1 numbers. Expected 2, as in part 0",
-        ),
-        ("tokens", "t.csv", "1,2\n", "t.csv, line 1: has 2 columns. Expected 1, since tokens has one number per step"),
+        ("frames", "f.json", "[[[[1, 2], [3]]]]", "sequence 0, point 0, part 1: has 1 numbers. Expected 2, as in p"),
         ("frames", "f.csv", "1,2\n", "f.csv: a row of frames is (sequence, height, width), more than a table"),
-        (
-            "tokens",
-            "t.npy",
-            npy(np.zeros((1, 2, 3))),
-            "t.npy: has shape (1, 2, 3). Expected (sequence), or (batch, seq",
-        ),
+        ("tokens", "t.npy", npy(np.zeros((1, 2, 3))), "t.npy: has shape (1, 2, 3). Expected (sequence), or (batch"),
         ("tokens", "t.npz", npz(ids=[1]), "t.npz: holds 'ids', but the inputs of model m are tokens"),
         ("tokens", "t.npz", npz(tokens=["a"]), "t.npz, tokens: has dtype <U1. Expected real numbers"),
         ("tokens", "t.npz", b"0", "t.npz: is not a .npz file"),
         ("tokens", "t.npz", b"PK", "t.npz: expected arrays of numbers"),
     ],
 )
-def test_mistakes_in_rows_of_other_axes(name, source, data, complaint):
+def test_mistake_in_rows_of_other_axes_is_named_with_its_place(name, source, data, complaint):
     with pytest.raises(UnreadableInput, match=re.escape(complaint)):
         read_sequences(data.encode() if isinstance(data, str) else data, source, names=[name])

@@ -29,41 +29,37 @@ def test_models_without_sessions_are_refused(client, model, complaint):
         ("sums", 2, [[1, 2]], "x has 1 rows. Expected 2, as many as the session has"),
         ("sums", 2, 5, "x is a int. Expected a list with one entry for each of 2 rows"),
         ("sums", None, {"x": [1, 2], "start": [[1, 2]]}, "start is the session's own state: continue_from gives"),
-        ("sums", None, {"y": [1, 2]}, "takes no y"),
         ("policy", 2, [[[1, 2]], [[1, 2], [3, 4]]], "observation has 1 and 2 steps: expected as many in each row"),
         ("policy", None, np.zeros((0, 2)), "observation has 0 steps"),
     ],
 )
-def test_points_that_do_not_fit_are_refused(client, model, rows, point, complaint):
+def test_point_that_does_not_fit_is_refused(client, model, rows, point, complaint):
     with client.session(model, rows=rows) as session:
         with pytest.raises(InvalidRequest, match=complaint):
             session.step(point)
         assert session.steps == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
+def test_arguments_that_no_session_has_are_refused(client):
+    for arguments, complaint in (
         ({"model": ""}, "the model's name is empty"),
         ({"rows": 0}, "rows 0: expected 1 or more"),
         ({"state": "kept"}, "state 'kept': expected"),
         ({"rows": 2, "continue_from": [None]}, "continue_from has 1 rows; the session has 2"),
-    ],
-)
-def test_arguments_that_no_session_has(client, arguments, complaint):
-    with pytest.raises(InvalidRequest, match=complaint):
-        client.session(**{"model": "sums", **arguments})
+    ):
+        with pytest.raises(InvalidRequest, match=complaint):
+            client.session(**{"model": "sums", **arguments})
     with pytest.raises(InvalidRequest, match="no output `sum`"):
         client.session("sums", ["sum"]).step([1, 2])
 
 
-def test_an_answer_without_a_token(client, fake):
+def test_answer_without_a_token_is_invalid(client, fake):
     fake.seals = fake.forgets = True
     with client.session("sums") as session, pytest.raises(InvalidAnswer, match="lacks the token"):
         session.step([1, 2])
 
 
-def test_a_session_that_was_left_takes_no_steps(client):
+def test_closed_session_takes_no_steps(client):
     with client.session("sums") as session:
         session.step([1, 2])
     for use in (lambda: session.step([1, 2]), session.reset):

@@ -6,10 +6,11 @@ import threading
 import numpy as np
 import pytest
 
+from kit.waiting import until
 from rnnserve.client import AsyncClient, Client, InvalidRequest, Unimplemented
 
 
-def test_points_one_by_one_and_several_at_once(client, state):
+def test_session_takes_points_one_by_one_or_several_at_once(client, state):
     points = np.arange(12, dtype=np.float32).reshape(6, 2)
     whole = np.cumsum(points, axis=0)
     with client.session("sums") as session:
@@ -26,7 +27,7 @@ def test_points_one_by_one_and_several_at_once(client, state):
         assert session.steps == 6
 
 
-def test_a_model_of_single_steps(client, state):
+def test_model_of_single_steps_takes_one_or_several_steps(client, state):
     with client.session("policy") as session:
         assert session.step([1, 2])["action"].tolist() == [3]
         assert session.step([[1, 1], [0, 2]])["action"].tolist() == [[5], [7]]
@@ -39,14 +40,14 @@ def test_a_model_of_single_steps(client, state):
         assert second["next"].tolist() == [10, 22]  # the state after the last step
 
 
-def test_token_ids(client, state):
+def test_token_ids_are_plain_numbers(client, state):
     with client.session("tokens", outputs=["doubled", "seen_n"]) as session:
         assert session.step(5)["doubled"].tolist() == 10
         answer = session.step([1, 2, 3])
         assert (answer["doubled"].tolist(), answer["seen_n"].tolist()) == ([2, 4, 6], 4)
 
 
-def test_rows_of_different_lengths(client, state):
+def test_rows_of_a_session_may_have_different_lengths(client, state):
     with client.session("sums", rows=2) as session:
         session.step([[1, 1], [2, 2]])
         first, second = session.step([[[1, 1], [1, 1]], [[2, 2]]])
@@ -58,7 +59,7 @@ def test_rows_of_different_lengths(client, state):
         assert (first["running"].tolist(), second["running"].tolist()) == ([[5, 3]], [[4, 6], [4, 7]])
 
 
-def test_rows_that_share_no_request_are_carried_only(client, fake):
+def test_rows_that_share_no_request_cannot_be_sealed(client, fake):
     with client.session("tokens", rows=2, outputs=["seen_n"]) as session:
         session.step([[1, 2], [3]])
         assert [row["seen_n"].tolist() for row in session.step([[1], [2, 3]])] == [3, 3]
@@ -70,7 +71,7 @@ def test_rows_that_share_no_request_are_carried_only(client, fake):
         session.step([[1, 2], [3]])
 
 
-def test_the_form_of_the_state_can_be_chosen(client, fake):
+def test_form_of_the_state_can_be_chosen(client, fake):
     with pytest.raises(Unimplemented, match=r'seals no states.*state="carried" needs none'):
         client.session("sums", state="sealed").step([1, 2])
     fake.seals = True
@@ -85,7 +86,7 @@ def test_the_form_of_the_state_can_be_chosen(client, fake):
     assert len(set(fake.sessions)) == 2
 
 
-def test_sessions_begin_with_states_and_begin_anew(client, state):
+def test_session_begins_with_given_states_again_after_reset(client, state):
     before = client.predict("sums", [[[1, 1], [2, 2]], [[5, 5]]])
     with client.session("sums", continue_from=before[0]) as session:
         assert [session.step([1, 0])["last"].tolist() for _ in range(2)] == [[4, 3], [5, 3]]
@@ -96,7 +97,7 @@ def test_sessions_begin_with_states_and_begin_anew(client, state):
         assert [row["last"].tolist() for row in session.step([[1, 0]] * 3)] == [[4, 3], [6, 5], [1, 0]]
 
 
-def test_all_steps_go_to_the_version_that_answered_first(client, fake):
+def test_steps_go_to_the_version_that_answered_first(client, fake):
     with client.session("sums") as session:
         fake.version = "7"
         session.step([1, 1])
@@ -111,13 +112,12 @@ def test_all_steps_go_to_the_version_that_answered_first(client, fake):
     assert fake.asked_versions == ["", ""]  # the token says which
 
 
-def test_a_session_has_one_step_at_a_time(url, fake):
-    fake.blocked = threading.Event()
+def test_session_has_one_step_at_a_time(url, fake):
     with Client(url) as client, client.session("sums") as session:
+        fake.blocked = threading.Event()
         thread = threading.Thread(target=session.step, args=([1, 2],))
         thread.start()
-        while not session._operations._busy.locked():
-            pass
+        until(lambda: "ModelInfer" in fake.calls)
         with pytest.raises(RuntimeError, match="a step of this session of sums is in progress"):
             session.step([1, 2])
         fake.blocked.set()
@@ -125,13 +125,14 @@ def test_a_session_has_one_step_at_a_time(url, fake):
         assert session.steps == 1
 
 
-def test_a_cancelled_step_leaves_the_session_as_it_was(url, fake):
+def test_cancelled_step_leaves_the_session_unchanged(url, fake):
     async def main():
         async with AsyncClient(url) as client, client.session("sums") as session:
             await session.step([1, 2])
             fake.blocked = threading.Event()
             task = asyncio.create_task(session.step([1, 2]))
-            await asyncio.sleep(0.05)
+            while fake.calls.count("ModelInfer") < 2:
+                await asyncio.sleep(0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

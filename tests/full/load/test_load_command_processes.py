@@ -14,15 +14,8 @@ from rnnserve.load.generator_worker import LoadTarget
 from rnnserve.load.load_level import LoadLevel
 from rnnserve.load.local_server import serve_repository
 
-QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1"]
 
-
-@pytest.fixture
-def generators():
-    """As they are: processes of their own."""
-
-
-def test_a_generator_that_dies_is_no_result(address, spec):
+def test_generator_that_dies_is_an_error(address, spec):
     with ExitStack() as stack:
         fleet = stack.enter_context(GeneratorProcesses(LoadTarget(Endpoint(address)), spec()))
         fleet._processes[0].kill()
@@ -31,15 +24,7 @@ def test_a_generator_that_dies_is_no_result(address, spec):
             fleet.run(LoadLevel(rate=10, duration=0.1), lambda *_: None)
 
 
-def test_generators_say_why_they_cannot_connect(spec):
-    with (
-        GeneratorProcesses(LoadTarget(Endpoint("127.0.0.1:1")), spec()) as fleet,
-        pytest.raises(Unavailable, match="no server answers"),
-    ):
-        fleet.run(LoadLevel(rate=10, duration=0.1, timeout=0.5), lambda *_: None)
-
-
-def test_ctrl_c_shows_what_was_measured(address):
+def test_ctrl_c_prints_what_was_measured(address):
     # What runs in the background of a shell that is no terminal's ignores SIGINT, and so does all that it starts.
     as_in_a_terminal = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [as_in_a_terminal, "import sys", "from rnnserve.cli import main", "sys.exit(main())"]
@@ -60,36 +45,26 @@ def test_ctrl_c_shows_what_was_measured(address):
     assert output.splitlines()[1].startswith("20 ")
 
 
-def test_a_server_that_does_not_start_is_told(tmp_path):
+def test_server_that_does_not_start_is_unavailable(tmp_path):
     with pytest.raises(Unavailable, match="ended before it was ready"), serve_repository(tmp_path / "nowhere"):
         pass
 
 
-def test_the_report_needs_its_extra_and_says_so_before_any_load(load, walks, monkeypatch, tmp_path):
+def test_page_without_its_extra_is_refused_before_any_load(load, walks, monkeypatch, tmp_path):
     for name in [name for name in sys.modules if name.startswith("rnnserve.load.report")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    status, output, errors = load(*QUICK, "--html", str(tmp_path / "r.html"))
+    status, output, errors = load("--rate", "10", "--duration", "0.1", "--html", str(tmp_path / "r.html"))
     assert (status, output) == (1, "")
     assert errors.startswith("rnnserve load: --html needs the package matplotlib")
-    assert "pip install '.[report]'" in errors
     assert walks.requests == []
 
 
-@pytest.mark.parametrize(("options", "imported"), [([], False), (["--html", "r.html"], True)])
-def test_only_html_imports_matplotlib_and_jinja(address, tmp_path, options, imported):
+def test_load_without_a_page_imports_no_matplotlib(address):
     code = (
         "import sys; from rnnserve.cli import main; status = main(sys.argv[1:])\n"
-        "print('IMPORTED', sorted({'matplotlib', 'matplotlib.pyplot', 'jinja2'} & set(sys.modules))); sys.exit(status)"
+        "print('IMPORTED', sorted({'matplotlib', 'jinja2', 'torch'} & set(sys.modules))); sys.exit(status)"
     )
-    command = [sys.executable, "-c", code, "load", "--url", address, "--rate", "50", "--duration", "0.1", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == f"IMPORTED {['jinja2', 'matplotlib'] if imported else []}"
-
-
-def test_generators_share_a_load(measured, walks):
-    status, point = measured(*QUICK, "--processes", "2", "--connections", "2", "--arrivals", "constant")
-    assert status == 0
-    assert point["sent"] == 30
-    assert len(point["generator_cpu"]) == 2
-    assert len({request.SerializeToString() for request in walks.requests}) > 20
+    command = [sys.executable, "-c", code, "load", "--url", address, "--rate", "50", "--duration", "0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "IMPORTED []"

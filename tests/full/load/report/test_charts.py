@@ -1,0 +1,100 @@
+"""What the charts show, read back from their SVG elements."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from rnnserve.load.report.charts import draw_charts
+from rnnserve.load.report.svg_chart import SvgChart, chart_style
+
+WIDTH, HEIGHT = 640, 320
+
+
+def drawn(test):
+    """The charts of a test, by heading: each its SVG element."""
+    charts = draw_charts(test, test.best or test.results[-1])
+    return {chart.heading: ET.fromstring(chart.svg) for chart in charts}
+
+
+def tooltips(svg):
+    return [title.text for title in svg.iter("title")]
+
+
+def labels(svg):
+    return [text.text for text in svg.iter("text")]
+
+
+def places(element):
+    """All points of the paths below an element, as (x, y)."""
+    return [
+        (float(x), float(y))
+        for path in element.iter("path")
+        for x, y in re.findall(r"[ML] (-?[0-9.]+) (-?[0-9.]+)", path.get("d"))
+    ]
+
+
+def test_chart_is_drawn_if_there_are_data_for_it(load_test, sweep, result):
+    assert list(drawn(load_test(sweep, "p99=1s"))) == [
+        "Latency by percentile",
+        "Latency by load",
+        "Answers and errors per second, by load",
+        "Send lag: the delay that the generator adds",
+        "Answers by latency, at 6,400 requests/s",
+        "Batches by size that the server ran, at 6,400 requests/s",
+    ]
+    assert list(drawn(load_test([result()]))) == ["Latency by percentile", "Answers by latency, at 100 requests/s"]
+    assert drawn(load_test([result([], errors={"UNAVAILABLE": 5})])) == {}
+
+
+def test_unusual_results_are_drawn_inside_the_frame(load_test, result):
+    batches = {size: size for size in range(1, 500, 7)}
+    charts = drawn(load_test([result([0], batches={1: 1}), result([0.0001, 9000], rate=5, batches=batches)]))
+    assert len(charts) == 6
+    for svg in charts.values():
+        assert svg.get("viewBox") == f"0 0 {WIDTH} {HEIGHT}"
+        for x, y in [place for group in svg.iter("g") if group.get("class") == "mark" for place in places(group)]:
+            assert -5 <= x <= WIDTH
+            assert -5 <= y <= HEIGHT
+        assert sum(bool(re.match(r"[0-9]", label)) for label in labels(svg)) >= 4
+
+
+def test_tooltips_and_limits_show_the_figures_at_each_load(load_test, sweep, result):
+    charts = drawn(load_test([result([2], wrong=1, checked=1), result([4], rate=200, errors={"UNAVAILABLE": 3})]))
+    assert "p99 at 200 requests/s: 4.00 ms" in tooltips(charts["Latency by load"])
+    assert tooltips(charts["Answers and errors per second, by load"]) == [
+        "1.0 answers/s", "1.0 answers/s", "0.0 errors/s", "3.0 errors/s", "1.0 wrong answers/s", "0.0 wrong answers/s",
+    ]  # fmt: skip
+    latencies = np.random.default_rng(2).exponential(3, 5000)
+    charts = drawn(load_test([result(latencies, batches={1: 5, 2: 7, 119: 3, 120: 1})]))
+    bars = tooltips(charts["Answers by latency, at 100 requests/s"])
+    assert sum(int(text.rsplit(": ", 1)[1].replace(",", "")) for text in bars) == 5000
+    bars = tooltips(charts["Batches by size that the server ran, at 100 requests/s"])
+    assert bars == ["1 to 2 rows: 12", "119 to 120 rows: 4"]
+    charts = drawn(load_test(sweep, "p99=15ms"))
+    assert "p99 limit" in labels(charts["Latency by load"])
+    names = tooltips(charts["Latency by percentile"])
+    assert (len(names), names[0], names[-1]) == (6, "100 requests/s", "6,400 requests/s")
+
+
+def axes(x, y, logarithmic=False):
+    """A chart whose axes show these values, with labels such as x10 and y0.5."""
+    chart = SvgChart("title", "")
+    (chart.set_logarithmic_axis if logarithmic else chart.set_linear_axis)("x", x, lambda value: f"x{value:g}")
+    chart.set_linear_axis("y", y, lambda value: f"y{value:g}")
+    return chart
+
+
+def test_axes_end_at_round_numbers():
+    for values, logarithmic, ticks in (
+        ([3, 97], False, [0, 20, 40, 60, 80, 100]),
+        ([130, 4200], True, [100, 200, 500, 1000, 2000, 5000]),
+        ([130, 420_000], True, [100, 1000, 10_000, 100_000]),
+        ([], False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        ([], True, [1, 2]),
+        ([5, 5], True, [5, 10]),
+    ):
+        with chart_style():
+            svg = ET.fromstring(axes(values, [1], logarithmic).svg())
+        assert [float(label[1:]) for label in labels(svg) if label[0] == "x"] == pytest.approx(ticks)
