@@ -1,4 +1,4 @@
-"""Samples are offered where a module begins with a front end, and nowhere else."""
+"""Parity asks for real samples if a module begins with a front end, such as a Fourier transform."""
 
 import pytest
 import torch
@@ -7,10 +7,10 @@ from torch import nn
 from rnnserve.export import Floats, publish
 
 
-class _Before(nn.Module):
-    """A GRU, with something before it and after it."""
+class Between(nn.Module):
+    """A GRU with a function before it and one after it."""
 
-    def __init__(self, before, after=lambda y: y):
+    def __init__(self, before, after):
         super().__init__()
         self.before, self.after = before, after
         self.gru = nn.GRU(4, 3, batch_first=True)
@@ -19,44 +19,23 @@ class _Before(nn.Module):
         return self.after(self.gru(self.before(x))[0])
 
 
-def _published(tmp_path, module, samples=()):
+def logarithm(x):
+    return (x.square() + 1e-6).log()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "samples", "words"),
+    [
+        (lambda x: torch.fft.rfft(x, n=6).abs(), torch.tanh, [], "a Fourier transform"),
+        (logarithm, torch.tanh, [], "a logarithm"),
+        (logarithm, torch.tanh, [{"x": torch.ones(2, 5, 4).numpy()}], None),
+        (lambda x: x, logarithm, [], None),
+    ],
+    ids=["fourier", "logarithm", "samples given", "behind the recurrence"],
+)
+def test_samples_are_asked_for_only_behind_a_front_end(tmp_path, before, after, samples, words):
     torch.manual_seed(0)
-    result = publish(
-        module.eval(),
-        "front",
-        repository=tmp_path,
-        inputs={"x": Floats("batch", "sequence", 4)},
-        outputs=["y"],
-        samples=samples,
-        progress=False,
-    )
-    return [line for line in result.manifest.parity.not_drawn if line.startswith("samples")]
-
-
-@pytest.mark.parametrize(
-    ("before", "words"),
-    [
-        (lambda x: torch.fft.rfft(x, n=6).abs(), "a Fourier transform"),
-        (lambda x: (x.square() + 1e-6).log(), "a logarithm"),
-    ],
-)
-def test_a_front_end_is_recognised(tmp_path, before, words):
-    (line,) = _published(tmp_path, _Before(before))
-    assert line == f"samples: the model begins with {words}: give real recordings, samples=[…]"
-
-
-def test_given_samples_are_not_asked_for(tmp_path):
-    module = _Before(lambda x: (x.square() + 1e-6).log())
-    assert _published(tmp_path, module, samples=[{"x": torch.randn(2, 5, 4).numpy()}]) == []
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (lambda x: x.tanh(), lambda y: y),
-        (lambda x: x, lambda y: (y.square() + 1e-6).log()),
-        (lambda x: x, nn.LogSoftmax(-1)),
-    ],
-)
-def test_what_comes_behind_the_recurrence_is_none(tmp_path, before, after):
-    assert _published(tmp_path, _Before(before, after)) == []
+    module, inputs = Between(before, after).eval(), {"x": Floats("batch", "sequence", 4)}
+    done = publish(module, "front", repository=tmp_path, inputs=inputs, outputs=["y"], samples=samples, progress=False)
+    lines = [line for line in done.manifest.parity.not_drawn if line.startswith("samples")]
+    assert lines == ([f"samples: the model begins with {words}: give real recordings, samples=[…]"] if words else [])

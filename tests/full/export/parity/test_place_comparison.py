@@ -1,4 +1,4 @@
-"""Places among values that are equal but for rounding are right; no wrong place passes for one."""
+"""Places (argmax, sort) among values that are equal but for rounding pass, and no wrong place does."""
 
 import copy
 import functools
@@ -16,57 +16,58 @@ from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import ParityError, prove
 from rnnserve.export.parity.proof import reference_of
 
-CHOICES = {
-    "argmax over steps": lambda y: y.argmax(1),
-    "argmin over features": lambda y: y.argmin(-1),
-    "argmax over features": lambda y: y.argmax(-1),
-    "max over steps": lambda y: y.max(1).indices,
-    "min over features, kept": lambda y: y.min(-1, keepdim=True).indices,
-    "sort": lambda y: y.sort(dim=-1, stable=True).indices,
-    "cummax": lambda y: y.cummax(1).indices,
-}
+OVER_STEPS, OVER_FEATURES = (lambda y: y.argmax(1)), (lambda y: y.argmax(-1))
 
 
 class Chosen(nn.Module):
-    """A place among the states of a layer, which converge where the input is constant."""
+    """Places among the states of a layer, which converge if the input is constant."""
 
-    def __init__(self, choose, layer):
+    def __init__(self, choices, layer):
         super().__init__()
-        self.choose, self.layer = choose, layer
+        self.choices, self.layer = choices, layer
 
     def forward(self, x):
-        return self.choose(self.layer(x)[0])
+        output = self.layer(x)[0]
+        return tuple(choose(output) for choose in self.choices)
 
 
 @functools.cache
-def exported(name, relu=False):
+def exported(*choices, relu=False):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = nn.RNN(4, 6, batch_first=True, nonlinearity="relu") if relu else nn.GRU(4, 6, batch_first=True)
-    module = Chosen(CHOICES[name], layer).eval()
+    names = [f"places_{number}" for number in range(len(choices))]
     inputs = {"x": Floats("batch", "sequence", ("features", 4))}
-    model = describe_model(Publication(module, "m", inputs, ["places"]))
+    model = describe_model(Publication(Chosen(choices, layer).eval(), "m", inputs, names))
     return model, to_onnx(model), reference_of(model, keeps=True)
 
 
-@pytest.mark.parametrize("name", CHOICES)
-def test_places_are_judged_by_the_values_compared(name):
-    model, data, reference = exported(name)
-    proof = prove(model, None, data, progress=False, reference=reference)
-    assert 'onnx: "places", where it differs, by the values compared' in proof.parity.checks
+def test_places_are_judged_by_the_values_compared():
+    choices = [
+        OVER_STEPS,
+        lambda y: y.argmin(-1),
+        OVER_FEATURES,
+        lambda y: y.max(1).indices,
+        lambda y: y.min(-1, keepdim=True).indices,
+        lambda y: y.sort(dim=-1, stable=True).indices,
+        lambda y: y.cummax(1).indices,
+    ]
+    model, data, reference = exported(*choices)
+    checks = prove(model, None, data, progress=False, reference=reference).parity.checks
+    for number in range(len(choices)):
+        assert f'onnx: "places_{number}", where it differs, by the values compared' in checks
 
 
-# Each changes the operator that chooses; gives nodes to put before it, and after it.
+# Each changes the operator that chooses, and returns nodes to put before it and after it.
 def last_of_ties(node):
-    (attribute,) = [attribute for attribute in node.attribute if attribute.name == "select_last_index"] or [None]
-    if attribute is not None:
-        node.attribute.remove(attribute)
-    node.attribute.append(helper.make_attribute("select_last_index", 1))
+    kept = [attribute for attribute in node.attribute if attribute.name != "select_last_index"]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute("select_last_index", 1)])
     return [], []
 
 
 def smallest(node):
-    node.op_type = {"ArgMax": "ArgMin", "ArgMin": "ArgMax"}[node.op_type]
+    node.op_type = "ArgMin"
     return [], []
 
 
@@ -92,32 +93,36 @@ def rounded(node):
     return [helper.make_node(operator, given, [result]) for operator, given, result in steps], []
 
 
+CONSTANTS = {
+    "_one": np.array(1),
+    "_minus": np.array([-1]),
+    "_far": np.array([-(2**62)]),
+    "_axis_1": np.array([1]),
+    "_axis_-1": np.array([-1]),
+    "_noise": np.array([0, 1e-5, 0, 0, 0, 0], np.float32),
+    "_thousand": np.array(1000.0, np.float32),
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "fault", "relu"),
+    ("choose", "relu", "faults"),
     [
-        *(
-            ("argmax over steps", fault, False)
-            for fault in (last_of_ties, smallest, one_further, turned_round, rounded)
-        ),
-        *(("argmax over features", fault, False) for fault in (a_little_more, turned_round, one_further)),
-        ("argmin over features", a_little_more, False),
-        # Where all states of relu are 0 many places are equal, exactly.
-        *(("argmax over features", fault, True) for fault in (last_of_ties, smallest, rounded)),
+        (OVER_STEPS, False, [last_of_ties, smallest, one_further, turned_round, rounded]),
+        (OVER_FEATURES, False, [a_little_more, turned_round, one_further]),
+        (OVER_FEATURES, True, [last_of_ties, smallest, rounded]),  # all states 0: many places are exactly equal
     ],
+    ids=["steps", "features", "relu"],
 )
-def test_wrong_places_are_refused(name, fault, relu):
-    model, data, reference = exported(name, relu)
-    proto = onnx.load_model_from_string(data)
-    constants = {"_one": np.array(1), "_minus": np.array([-1]), "_far": np.array([-(2**62)])}
-    constants |= {"_axis_1": np.array([1]), "_axis_-1": np.array([-1])}
-    constants["_noise"] = np.array([0, 1e-5, 0, 0, 0, 0], np.float32)
-    constants["_thousand"] = np.array(1000.0, np.float32)
-    proto.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in constants.items())
-    nodes = [copy.deepcopy(node) for node in proto.graph.node]
-    (at,) = (number for number, node in enumerate(nodes) if node.op_type in ("ArgMax", "ArgMin"))
-    first, last = fault(nodes[at])
-    del proto.graph.node[:]
-    proto.graph.node.extend([*nodes[:at], *first, nodes[at], *last, *nodes[at + 1 :]])
-    onnx.checker.check_model(proto)
-    with pytest.raises(ParityError, match="places"):
-        prove(model, None, proto.SerializeToString(), progress=False, reference=reference)
+def test_wrong_places_are_refused(choose, relu, faults):
+    model, data, reference = exported(choose, relu=relu)
+    for fault in faults:
+        proto = onnx.load_model_from_string(data)
+        proto.graph.initializer.extend(numpy_helper.from_array(value, key) for key, value in CONSTANTS.items())
+        nodes = [copy.deepcopy(node) for node in proto.graph.node]
+        (at,) = (number for number, node in enumerate(nodes) if node.op_type == "ArgMax")
+        first, last = fault(nodes[at])
+        del proto.graph.node[:]
+        proto.graph.node.extend([*nodes[:at], *first, nodes[at], *last, *nodes[at + 1 :]])
+        onnx.checker.check_model(proto)
+        with pytest.raises(ParityError, match="places"):
+            prove(model, None, proto.SerializeToString(), progress=False, reference=reference)
