@@ -12,11 +12,9 @@ import onnxruntime
 import pytest
 import torch
 
-from kit.descriptions import describe_classifier
 from kit.machine_words import machine_words
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import export_checkpoint
-from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.proof import Proof
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
@@ -109,12 +107,22 @@ def spoilt(model):
     return graph.SerializeToString()
 
 
-def test_wrong_graph_is_not_published(checkpoint, tmp_path, monkeypatch):
-    wrong = spoilt(to_onnx(describe_classifier(load_checkpoint(checkpoint).classifier)))
+@pytest.fixture
+def exports_wrong_graph(exported, monkeypatch):
+    wrong = spoilt((exported[1].published.folder / MODEL).read_bytes())
     monkeypatch.setattr(pipeline, "to_onnx", lambda _: wrong)
+
+
+@pytest.mark.usefixtures("exports_wrong_graph")
+def test_graph_that_fails_parity_is_not_published(checkpoint, tmp_path):
     with pytest.raises(ParityError, match="logits"):
         export(checkpoint, tmp_path / "repository")
-    unproven = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())  # golden tests are a gate of their own
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.usefixtures("exports_wrong_graph")
+def test_graph_that_fails_golden_tests_alone_is_not_published(checkpoint, tmp_path, monkeypatch):
+    unproven = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
     monkeypatch.setattr(pipeline, "prove", lambda *_, **__: unproven)
     with pytest.raises(ExportError, match="does not give the golden results, so nothing is published: case 0, step"):
         export(checkpoint, tmp_path / "repository")

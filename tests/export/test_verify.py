@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 
 from kit.forged_versions import changed_head, failures, failures_without_proof, forge
-from rnnserve.export.verify import verify_version
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.golden import dump_cases, load_cases
 from rnnserve.protos.triton_config import CONFIG
 
 
-def test_verification_repeats_parity(exported):
+def test_verification_repeats_parity(exported, verified):
     """But for comparisons with the checkpoint's classifier and the script, which a version cannot repeat."""
-    repository, done = exported
-    checks = verify_version(repository / done.name / "1", progress=False)
-    both = [check.parity for check in checks if check.parity is not None]
+    _, done = exported
+    both = [check.parity for check in verified if check.parity is not None]
     for again, published in zip(both, (done.manifest.parity, done.manifest.scan_parity), strict=True):
         kept = [line for line in published.checks if not line.startswith(("torchscript: ", "tutorial: "))]
         assert list(again.checks) == [line for line in kept if "given samples" not in line]

@@ -11,9 +11,10 @@ import torch
 
 from rnnserve.export import pipeline, publish
 from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.verify import verify_version
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, save_checkpoint
 
-__all__ = ["checkpoint", "exported", "not_published", "repository", "version"]
+__all__ = ["checkpoint", "exported", "not_published", "repository", "verified", "version"]
 
 NAME = "direction_small"
 
@@ -33,6 +34,12 @@ def exported(checkpoint, tmp_path_factory):
     """The repository, which tests must not change, and the result of the export."""
     repository = tmp_path_factory.mktemp("published") / "repository"
     return repository, export_checkpoint(checkpoint, repository, progress=False)
+
+
+@pytest.fixture(scope="session")
+def verified(exported):
+    """The checks of `verify` of that version."""
+    return verify_version(exported[1].published.folder, progress=False)
 
 
 @pytest.fixture
