@@ -69,14 +69,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(CHECKPOINTS)/%/checkpoint.json: | setup
-	$(BIN)/rnnserve train $* --checkpoints $(CHECKPOINTS)
+	@$(BIN)/rnnserve train $* --checkpoints $(CHECKPOINTS)
 
 export: setup $(MODELS:%=$(CHECKPOINTS)/%/checkpoint.json) ## train what is missing; prove and publish all models
 	$(BIN)/rnnserve export $(MODELS) --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY) $(EXPORT_FLAGS)
 
 $(REPOSITORY)/%/config.pbtxt: $(CHECKPOINTS)/%/checkpoint.json | setup
-	$(BIN)/rnnserve export $* --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY) $(EXPORT_FLAGS)
-	$(BIN)/rnnserve verify $(REPOSITORY) $*
+	@$(BIN)/rnnserve export $* --checkpoints $(CHECKPOINTS) --repository $(REPOSITORY) $(EXPORT_FLAGS)
+	@$(BIN)/rnnserve verify $(REPOSITORY) $*
 	@touch $@
 
 verify: setup ## prove again what the repository holds

@@ -52,6 +52,33 @@ def pytest_collection_finish():
     gc.set_threshold(*gc.get_threshold()[:2], 100)
 
 
+def _cpu_seconds():
+    return sum(os.times()[:4])  # of this process, and of children that ended
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    before = _cpu_seconds()
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("cpu_seconds", _cpu_seconds() - before))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the core tests that belong into tests/full."""
+    reports = [
+        report for report in terminalreporter.getreports("passed") if not report.nodeid.startswith("tests/full/")
+    ]
+    slow = {
+        report.nodeid: seconds for report in reports if (seconds := dict(report.user_properties)["cpu_seconds"]) > 2
+    }
+    if slow:
+        terminalreporter.section("core tests above 2 s of CPU time")
+        for name in sorted(slow, key=slow.get, reverse=True):
+            terminalreporter.line(f"{slow[name]:5.1f} s  {name}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def kept_trials():
     """Lets the servers of this process share the processes that load versions on trial: 0.6 s of CPU time per server.

@@ -52,4 +52,4 @@ def test_without_the_package(repository, capsys, monkeypatch):
     publish_good(repository)
     monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
     assert main(["inspect", str(repository), "--sbom"]) == 1
-    assert "pip install 'rnnserve[sbom]'" in capsys.readouterr().err
+    assert "pip install '.[sbom]'" in capsys.readouterr().err

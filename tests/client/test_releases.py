@@ -27,7 +27,7 @@ UNREADABLE = InternalError("Exception deserializing response!")
     [
         ("0.1.0", "0.2.0", "the server is rnnserve 0.1.0, older than this client, 0.2.0: update the server"),
         ("0.9", "0.10", "the server is rnnserve 0.9, older than this client, 0.10: update the server"),
-        ("1.0.0", "0.99.1", "the server is rnnserve 1.0.0, newer than this client, 0.99.1: update the client, pip"),
+        ("1.0.0", "0.99.1", "the server is rnnserve 1.0.0, newer than this client, 0.99.1: update the client"),
         ("0.2.0", "0.2", ""),
         ("0.2.0.dev1", "0.2.0", ""),
         ("", "0.2.0", ""),

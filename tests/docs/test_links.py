@@ -224,7 +224,7 @@ def test_links_outside_code_are_found() -> None:
         ("[a](nowhere.md)", ["nowhere.md: there is no such file"]),
         ("[a](nowhere.md#title)", ["nowhere.md#title: there is no such file"]),
         ("# Title\n[a](#titles)", ["#titles: README.md has no such heading"]),
-        ("[a](../README.md#install)", []),
+        ("[a](../README.md#quick-start)", []),
         ("[a](../README.md#no-heading)", ["../README.md#no-heading: README.md has no such heading"]),
         ("[a]: ../nowhere", ["../nowhere: there is no such file"]),
     ],

@@ -12,16 +12,17 @@ from rnnserve.protos.signing.signed_version import check_release, read_signed
 from rnnserve.protos.triton_config import CONFIG
 
 
-def test_export_prints_the_table_and_signs_what_it_publishes(checkpoint, tmp_path, capsys):
+def test_export_summarizes_parity_and_signs_what_it_publishes(checkpoint, tmp_path, capsys):
     key = make_key(tmp_path, "ours", password=b"secret")
     repository, password = tmp_path / "repository", tmp_path / "ours.password"
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(repository)]
     assert main([*words, "--sign-key", str(key.private), "--sign-key-password-file", str(password)]) == 0
     out = capsys.readouterr().out
     version = repository / checkpoint.name / "1"
-    assert "onnx from" in out
+    assert re.match(rf"{checkpoint.name}: [\d,]+ sequences ", out), out
     assert f"{checkpoint.name}: published as version 1, {version}\n" in out
     assert f"signed with the key {key.key.id}, sequence 1\n" in out
+    assert len(out.splitlines()) < 6
     signed = read_signed(version, [key.key.public])
     check_release(signed.release, checkpoint.name, 1, (version.parent / CONFIG).read_bytes())
     read_version(version, signed=signed.files)
@@ -29,12 +30,15 @@ def test_export_prints_the_table_and_signs_what_it_publishes(checkpoint, tmp_pat
     assert f"holds; by the key {key.key.id}" in capsys.readouterr().out
 
 
-def test_verify_prints_each_check_and_the_table_on_demand(exported, capsys):
+def test_verify_prints_one_line_and_every_check_on_demand(exported, verified, capsys, monkeypatch):
     repository, done = exported
+    monkeypatch.setattr("rnnserve.export.verify.verify_version", lambda *_, **__: verified)
+    assert main(["verify", str(repository)]) == 0
+    out = capsys.readouterr().out
+    assert re.fullmatch(rf"{done.name} version 1: verified, \d+ checks\n", out), out
     assert main(["verify", str(repository), done.name, "--table"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{done.name} version 1\n  ok      ")
-    assert out.endswith("\n1 version verified\n")
     assert "FAILED" not in out
     assert "onnx from" in out
     for part in (MODEL, SCAN, SCRIPT, GOLDEN, MANIFEST, CONFIG, "parity"):

@@ -92,5 +92,5 @@ def test_missing_key_or_package_is_named(tmp_path, key, monkeypatch):
     with pytest.raises(ExportError, match="no key"):
         seal_with(None, tmp_path / "password")
     monkeypatch.setitem(sys.modules, "rnnserve.protos.signing.keys", None)
-    with pytest.raises(ExportError, match=r"pip install 'rnnserve\[sign\]'"):
+    with pytest.raises(ExportError, match=r"pip install '\.\[sign\]'"):
         seal_with(key.private)

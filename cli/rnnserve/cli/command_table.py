@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol, cast
 
 from rnnserve.cli.limits import Needs
+from rnnserve.common.extras import missing_package
 
 __all__ = ["COMMANDS", "CommandEntry", "CommandModule", "import_command"]
 
@@ -154,5 +155,5 @@ def import_command(name: str, entry: CommandEntry) -> CommandModule:
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("rnnserve"):
             raise
-        package = f"'rnnserve[{entry.extra}]'" if entry.extra else "rnnserve"
-        sys.exit(f"rnnserve {name}: needs the package {missing.name}: pip install {package}")
+        extras = [entry.extra] if entry.extra else []
+        sys.exit(f"rnnserve {name}: {missing_package(missing.name, *extras)}")

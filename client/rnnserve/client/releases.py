@@ -68,10 +68,7 @@ def compare_releases(server: str, client: str) -> str:
         return ""
     if theirs < ours:
         return f"the server is rnnserve {server}, older than this client, {client}: update the server"
-    return (
-        f"the server is rnnserve {server}, newer than this client, {client}: update the client, "
-        "pip install --upgrade 'rnnserve[client]'"
-    )
+    return f"the server is rnnserve {server}, newer than this client, {client}: update the client"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -9,14 +9,14 @@ error. `log_format`, `log_limits` and `unblocked_output` are how processes that 
 is what processes pass on of them; `certificate_end` is when one ends. `telemetry` exports traces. `lasting_imports`
 pauses the garbage collector of a command while torch is imported. `allocation` has the C library give memory back, and
 `resident_memory` says how much the process has; `cgroup` says what a container or a unit may take: cores and memory.
-`hosts` says which names mean this machine, and `toml_files` reads TOML.
+`hosts` says which names mean this machine, and `toml_files` reads TOML. `extras` says how to install a missing package.
 
 Imports no area.
 
 Threads: `guarded_work`, `parent_death`, `telemetry`, `tls_watch`, `unblocked_output`.
 
-Door: `allocation`, `array_archives`, `certificate_end`, `cgroup`, `front_counts`, `guarded_process`, `guarded_work`,
-`hosts`, `kept_identity`, `lasting_imports`, `log_format`, `log_limits`, `parent_death`, `refusing_nodes`,
-`regular_files`, `request_lines`, `resident_memory`, `telemetry`, `tls_identity`, `tls_watch`, `toml_files`,
-`unblocked_output`.
+Door: `allocation`, `array_archives`, `certificate_end`, `cgroup`, `extras`, `front_counts`, `guarded_process`,
+`guarded_work`, `hosts`, `kept_identity`, `lasting_imports`, `log_format`, `log_limits`, `parent_death`,
+`refusing_nodes`, `regular_files`, `request_lines`, `resident_memory`, `telemetry`, `tls_identity`, `tls_watch`,
+`toml_files`, `unblocked_output`.
 """

@@ -10,6 +10,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from rnnserve.common.extras import missing_package
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.trace import Tracer
@@ -58,7 +60,7 @@ def check_traces() -> None:
     """
     for name in _NEEDED:
         if not _is_there(name):
-            raise TracesUnavailable(f"--traces needs the package {name}: pip install 'rnnserve[otel]'")
+            raise TracesUnavailable(f"--traces {missing_package(name, 'otel')}")
     exporter = os.environ.get("OTEL_TRACES_EXPORTER", "") or "otlp"
     if exporter not in ("otlp", "none"):
         raise TracesUnavailable(f"--traces exports over OTLP: OTEL_TRACES_EXPORTER={exporter} is neither otlp nor none")

@@ -18,6 +18,8 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
+from rnnserve.common.extras import missing_package
+
 # onnxruntime 1.32 reports its use to its maker, over HTTPS, and complains where it cannot keep an id for that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 for _package in ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "tqdm", "tabulate"):
     if importlib.util.find_spec(_package) is None:
-        raise ModuleNotFoundError(f"rnnserve.export needs {_package}: pip install 'rnnserve[export]'", name=_package)
+        raise ModuleNotFoundError(f"rnnserve.export {missing_package(_package, 'export')}", name=_package)
 
 __all__ = [
     "BrokenPostcondition",

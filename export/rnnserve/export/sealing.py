@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from rnnserve.common.extras import missing_package
 from rnnserve.export.errors import ExportError
 from rnnserve.protos.signing.signed_version import (
     SignatureError,
@@ -56,7 +57,7 @@ def seal_with(key_file: Path | str | None, password_file: Path | str | None = No
     try:
         from rnnserve.protos.signing.keys import read_private_key
     except ModuleNotFoundError as missing:
-        raise ExportError(f"signing needs the package {missing.name}: pip install 'rnnserve[sign]'") from missing
+        raise ExportError(f"signing {missing_package(missing.name, 'sign')}") from missing
     key = read_private_key(Path(key_file), None if password_file is None else Path(password_file))
 
     def seal(folder: Path, number: int) -> None:

@@ -12,6 +12,8 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+from rnnserve.common.extras import missing_package
+
 if TYPE_CHECKING:
     from rnnserve.models.architecture import ARCHITECTURES, LABELS, Architecture, architecture_named
     from rnnserve.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 for _package in ("torch", "safetensors", "tqdm"):
     if importlib.util.find_spec(_package) is None:
-        raise ModuleNotFoundError(f"rnnserve.models needs {_package}: pip install 'rnnserve[train]'", name=_package)
+        raise ModuleNotFoundError(f"rnnserve.models {missing_package(_package, 'train')}", name=_package)
 
 __all__ = [
     "ARCHITECTURES",

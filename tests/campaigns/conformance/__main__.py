@@ -113,7 +113,7 @@ def _column(client: Client, by_transport: dict[str, dict[str, Outcome]], skipped
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m conformance",
+        prog="python -m campaigns.conformance",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -62,11 +62,11 @@ def test_without_the_extra_grpc_is_served_and_one_line_says_how_to_have_http(wit
     caplog.set_level("INFO")
     assert settings_within(arguments()) == Settings(Path("models"))
     (line,) = caplog.messages
-    assert "pip install 'rnnserve[web]'" in line
+    assert "pip install '.[web]'" in line
 
 
 def test_a_port_that_was_asked_for_needs_the_extra(without_the_extra):
-    with pytest.raises(StartError, match=r"needs the package orjson: pip install 'rnnserve\[web\]'"):
+    with pytest.raises(StartError, match=r"needs the package orjson.*pip install '\.\[web\]'"):
         settings_within(arguments("--http-port", "0"))
 
 

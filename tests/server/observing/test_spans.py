@@ -190,7 +190,7 @@ def test_other_ways_to_export_are_refused(monkeypatch, variable, value):
 
 def test_without_the_extra_it_is_refused_in_a_line(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(TracesUnavailable, match=re.escape("pip install 'rnnserve[otel]'")):
+    with pytest.raises(TracesUnavailable, match=re.escape("pip install '.[otel]'")):
         check_traces()
 
 

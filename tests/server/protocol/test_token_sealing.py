@@ -97,7 +97,7 @@ def test_what_seals_may_be_missing(monkeypatch):
     with pytest.raises(StartError, match=r"needs AES-GCM-SIV, which OpenSSL has since 3\.2: update cryptography"):
         TokenSealing([KEY], 1000)
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
-    with pytest.raises(StartError, match=r"needs the package cryptography.*: pip install 'rnnserve\[server\]'"):
+    with pytest.raises(StartError, match=r"needs the package cryptography.*pip install '\.\[server\]'"):
         TokenSealing([KEY], 1000)
 
 

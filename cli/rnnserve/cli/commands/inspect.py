@@ -10,6 +10,7 @@ from rnnserve.cli.inspection.json_report import json_report
 from rnnserve.cli.inspection.sbom import sbom
 from rnnserve.cli.inspection.text_report import text_report
 from rnnserve.cli.inspection.version_record import read_record
+from rnnserve.common.extras import missing_package
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.repository_folders import version_folders
 
@@ -95,5 +96,5 @@ def _keys(paths: Sequence[Path]) -> "list[PublicKey]":
     try:
         from rnnserve.protos.signing.keys import read_public_key
     except ModuleNotFoundError as missing:
-        raise ArtifactError(f"--public-key needs the package {missing.name}: pip install 'rnnserve[sign]'") from missing
+        raise ArtifactError(f"--public-key {missing_package(missing.name, 'sign')}") from missing
     return [read_public_key(path) for path in paths]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rnnserve.cli.inspection.version_record import VersionRecord
+from rnnserve.common.extras import missing_package
 from rnnserve.protos.artifact import ArtifactError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def sbom(records: Sequence[VersionRecord]) -> str:
         from cyclonedx.output.json import JsonV1Dot6
         from packageurl import PackageURL
     except ModuleNotFoundError as missing:
-        raise ArtifactError(f"--sbom needs the package {missing.name}: pip install 'rnnserve[sbom]'") from missing
+        raise ArtifactError(f"--sbom {missing_package(missing.name, 'sbom')}") from missing
     for record in records:
         if record.problem:
             raise ArtifactError(f"{record.model} version {record.number}: {record.problem}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rnnserve.client.aligned_table import format_aligned_table
 from rnnserve.cluster.errors import ClusterError
 from rnnserve.cluster.servers import FleetPlan, FleetStatus, ServerSpec
+from rnnserve.common.extras import missing_package
 
 if TYPE_CHECKING:
     from rnnserve.cluster.on_ray.fleet import Fleet
@@ -22,7 +23,8 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ClusterError,)
 
 _EPILOG = """
-A cluster of Ray is made by `ray start` on every machine. Each needs rnnserve[ray], and the repository at the same path:
+A cluster of Ray is made by `ray start` on every machine. Each needs rnnserve with the extra `ray`, and the
+repository at the same path:
 
   export RAY_AUTH_MODE=token RAY_gcs_rpc_server_reconnect_timeout_s=604800
   ray start --head                                           on the first
@@ -127,7 +129,7 @@ def _connected(args: argparse.Namespace) -> "Iterator[Fleet]":
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] != "ray":
             raise
-        raise ClusterError("needs the package ray: pip install 'rnnserve[ray]'") from missing
+        raise ClusterError(missing_package("ray", "ray")) from missing
     with Fleet.connected(args.name, args.address) as fleet:
         yield fleet
 

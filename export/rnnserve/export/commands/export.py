@@ -28,7 +28,7 @@ MISTAKES = (ExportError, ArtifactError, CheckpointError, OSError)
 _EPILOG = """\
 A publication is a module with the description of its tensors (rnnserve.export.Publication); FILE.py:NAME is one, a
 list of them, or a function that returns either. Each module is exported to ONNX and TorchScript, and both are compared
-with the module itself; the table shows how far apart they are. If the proof holds, it is published as its model's next
+with the module itself; --table shows how far apart they are. If the proof holds, it is published as its model's next
 version. A published version never changes, and what is the newest version already is not published again.
 
 examples:
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make states that are found in the graph inputs and outputs, as Publication's expose_states does",
     )
+    parser.add_argument("--table", action="store_true", help="print how far apart results are, by tensor and length")
     add_sign_arguments(parser)
 
 
@@ -88,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         if args.expose_states:
             publication = dataclasses.replace(publication, expose_states=True)
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty(), seal=seal)
-        print("\n".join([*_lines(done), *signed_lines(args, done.published.folder), ""]), flush=True)
+        lines = [*_lines(done, with_table=args.table), *signed_lines(args, done.published.folder)]
+        print("\n".join(lines), flush=True)
     return 0
 
 
@@ -119,10 +121,11 @@ def _required(done: "ExportResult") -> list["Tensor"]:
     return [tensor for tensor in done.manifest.inputs if tensor.required_because]
 
 
-def _lines(done: "ExportResult") -> Iterator[str]:
-    from rnnserve.export.parity import parity_table
+def _lines(done: "ExportResult", *, with_table: bool) -> Iterator[str]:
+    from rnnserve.export.parity import parity_summary, parity_table
 
-    yield f"{done.name}\n\n{parity_table(done.manifest.parity)}\n"
+    parity = done.manifest.parity
+    yield f"{done.name}\n\n{parity_table(parity)}\n" if with_table else f"{done.name}: {parity_summary(parity)}"
     yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
     yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
     yield from (f"warning: {line}" for line in done.manifest.parity.non_finite)

@@ -12,7 +12,7 @@ from rnnserve.export.parity.onnx_process import RUN_SECONDS, OnnxProcess
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.onnx_worker import ONNX_REFERENCE
 from rnnserve.export.parity.proof import Proof, prove
-from rnnserve.export.parity.record_table import parity_table
+from rnnserve.export.parity.record_table import parity_summary, parity_table
 from rnnserve.export.parity.reference import Reference
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "ParityError",
     "Proof",
     "Reference",
+    "parity_summary",
     "parity_table",
     "prove",
 ]

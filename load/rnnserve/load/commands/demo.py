@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rnnserve.client import Client, ClientError, Unavailable
 from rnnserve.client.commands.argument_types import argument_type, parse_seconds
+from rnnserve.common.extras import missing_package
 from rnnserve.load.commands import load
 from rnnserve.load.local_server import serve_repository
 
@@ -48,7 +49,7 @@ Try next:
   rnnserve load {model} --rate 1000 --slo p99=5ms
   rnnserve inspect {folder}
                                      what was proven of it
-  pip install 'rnnserve[all]'        to publish a module of your own: rnnserve.export.publish, ten lines in the README
+  pip install '.[all]'               in a clone of rnnserve, to publish your own module: see the README
 """
 
 
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the model, ask it in three ways, and say what to try next."""
     if importlib.util.find_spec("onnxruntime") is None:
-        sys.exit("rnnserve demo: needs the package onnxruntime: pip install 'rnnserve[server,client]'")
+        sys.exit(f"rnnserve demo: {missing_package('onnxruntime', 'server', 'client')}")
     _say("model", f"{MODEL}, an nn.RNN: {_WHAT}")
     begun = time.monotonic()
     with serve_repository(DEMO_MODELS) as server:

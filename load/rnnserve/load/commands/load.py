@@ -14,6 +14,7 @@ from rnnserve.client.commands.connection_options import connection_arguments
 from rnnserve.client.commands.result_files import check_writable, write_whole
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.session_operations import require_sessions
+from rnnserve.common.extras import missing_package
 from rnnserve.load.commands.load_arguments import add_arguments
 from rnnserve.load.commands.load_workload import (
     complete_arguments,
@@ -185,7 +186,7 @@ def _import_report() -> Callable[[LoadTest, RunDescription], str]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("rnnserve"):
             raise
-        raise InvalidRequest(f"--html needs the package {error.name}: pip install 'rnnserve[report]'") from error
+        raise InvalidRequest(f"--html {missing_package(error.name, 'report')}") from error
     return render_report
 
 

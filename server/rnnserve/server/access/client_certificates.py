@@ -17,6 +17,7 @@ nothing that is secret, and decides who may do what: other users may read it, an
 import base64
 import functools
 
+from rnnserve.common.extras import missing_package
 from rnnserve.server.access.access_file import FileKind
 
 __all__ = ["CLIENT_ROLES", "names_in"]
@@ -69,7 +70,7 @@ def _read_subject(value: object) -> str:
     try:
         from cryptography import x509
     except ModuleNotFoundError:
-        raise ValueError("needs the package cryptography: pip install 'rnnserve[server]'") from None
+        raise ValueError(missing_package("cryptography", "server")) from None
     try:
         return x509.Name.from_rfc4514_string(value).rfc4514_string()
     except ValueError as error:

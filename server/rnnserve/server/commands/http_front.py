@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rnnserve.common.extras import missing_package
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.kept_identity import used_kept_identity
 from rnnserve.server.commands.command_settings import HTTP_PORT, CommandSettings
@@ -193,8 +194,8 @@ def _listener(command: CommandSettings, settings: Settings) -> socket.socket | N
     missing = [name for name in HTTP_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         if is_asked:
-            raise StartError(f"--http-port needs the package {missing[0]}: pip install 'rnnserve[web]'")
-        _log.info("no HTTP: that needs the package %s: pip install 'rnnserve[web]'", missing[0])
+            raise StartError(f"--http-port {missing_package(missing[0], 'web')}")
+        _log.info("no HTTP: that %s", missing_package(missing[0], "web"))
         return None
     port = command.http_port if is_asked else HTTP_PORT
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET

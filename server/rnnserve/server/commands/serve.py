@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
+from rnnserve.common.extras import missing_package
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.kept_identity import KeptIdentity, use_kept_identity
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
@@ -215,7 +216,7 @@ def _serve(
         try:
             from rnnserve.server.app import Server  # imports grpc, which reads the choice then
         except ModuleNotFoundError as missing:
-            raise StartError(f"needs the package {missing.name}: pip install 'rnnserve[server]'") from missing
+            raise StartError(missing_package(missing.name, "server")) from missing
 
         if supervised is None:
             server, peers = Server(settings, trials=trials), None

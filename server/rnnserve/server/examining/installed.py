@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator
 from concurrent import futures
 
+from rnnserve.common.extras import install_command
 from rnnserve.server.errors import StartError
 from rnnserve.server.examining.finding import OK, PROBLEM, WARNING, Finding
 from rnnserve.server.settings import Settings
@@ -35,7 +36,7 @@ def versions() -> Iterator[Finding]:
         missing.append("onnxruntime")
     yield Finding(OK, "versions", ", ".join(found))
     if missing:
-        yield Finding(PROBLEM, "versions", f"missing: {', '.join(missing)}", "pip install 'rnnserve[server]'")
+        yield Finding(PROBLEM, "versions", f"missing: {', '.join(missing)}", install_command("server"))
 
 
 def provider(settings: Settings) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from rnnserve.common.certificate_end import certificate_end
+from rnnserve.common.extras import install_command
 from rnnserve.common.hosts import is_loopback
 from rnnserve.common.tls_identity import IdentityError, read_identity
 from rnnserve.common.tls_watch import SOON_SECONDS
@@ -52,7 +53,7 @@ def http(settings: Settings, number: int | None, usual: int, packages: tuple[str
     if missing:
         level = WARNING if number is None else PROBLEM
         said = f"HTTP is not served: that needs the package {missing[0]}"
-        yield Finding(level, "ports", said, "pip install 'rnnserve[web]', or serve with --no-http")
+        yield Finding(level, "ports", said, f"{install_command('web')}, or serve with --no-http")
         return
     for found in port(settings, usual if number is None else number, "HTTP", "--http-port"):
         if number is None and found.level == PROBLEM:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from rnnserve.common.extras import missing_package
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, StartError
 
@@ -52,9 +53,7 @@ class TokenSealing:
             from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
             from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
         except ModuleNotFoundError as missing:
-            raise StartError(
-                f"--session-key needs the package {missing.name}: pip install 'rnnserve[server]'"
-            ) from missing
+            raise StartError(f"--session-key {missing_package(missing.name, 'server')}") from missing
         try:
             self._keys: list[_Aead] = [AESGCMSIV(key) for key in keys]
         except UnsupportedAlgorithm as error:

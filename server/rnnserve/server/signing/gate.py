@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rnnserve.common.extras import missing_package
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.signing.signed_version import SignatureError, Signed, check_release, read_signed
 from rnnserve.server.errors import StartError
@@ -41,9 +42,7 @@ class SignatureGate:
         try:
             from rnnserve.protos.signing.keys import KeyFileError, read_public_key
         except ModuleNotFoundError as missing:
-            raise StartError(
-                f"--require-signature needs the package {missing.name}: pip install 'rnnserve[server]'"
-            ) from missing
+            raise StartError(f"--require-signature {missing_package(missing.name, 'server')}") from missing
         try:
             self._keys = [read_public_key(path) for path in keys]
         except KeyFileError as error:
