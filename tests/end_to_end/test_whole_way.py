@@ -88,7 +88,7 @@ def test_manifest_records_parity_and_the_shapes_of_hidden_states(repository, nam
     assert {tensor.name: tensor.continues_as for tensor in manifest.outputs if tensor.continues_as} == {"h_n": "h_0"}
     kinds, tensors = ("step", "sample", "random"), ("logits", "output", "h_n")
     assert {(row.input, row.tensor) for row in manifest.parity.distances} == set(itertools.product(kinds, tensors))
-    assert max(row.onnx_from_eager_max for row in manifest.parity.distances) < 1e-4
+    assert max(row.onnx_from_eager_max for row in manifest.parity.distances) < 1e-3
 
 
 def test_a_port_in_use_is_one_line(serving, repository, tmp_path):

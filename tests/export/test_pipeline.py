@@ -42,6 +42,7 @@ def test_manifest_describes_the_version(exported, checkpoint):
     folder = repository / checkpoint.name / "1"
     assert done.published.folder == folder
     assert sorted(contents(folder)) == [GOLDEN, MANIFEST, MODEL, SCRIPT, SCAN]
+    assert (folder / GOLDEN).stat().st_size < 500_000
     assert sorted(path.name for path in folder.parent.iterdir()) == ["1", CONFIG]
     manifest = read_version(folder).manifest
     assert (manifest.model, manifest.format, list(manifest.labels)) == (checkpoint.name, 2, list(LABELS))

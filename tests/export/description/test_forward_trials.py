@@ -89,28 +89,3 @@ def test_most_steps_are_named_beyond_the_usual_sizes(not_published, most):
     match = rf'sequence {most + 1}: .*It takes {most} at most\. Say so: sizes=\{{"sequence": \(1, {most}\)\}}$'
     not_published(WrongArguments, match, Publication(Table(most), "model", inputs, ["y"]))
     assert describe_model(Publication(Table(most), "model", inputs, ["y"], sizes=sizes)).sizes["sequence"] == (1, most)
-
-
-class Unfolded(nn.Module):
-    """A loop over steps, with a loop of so many operators in each, as an ODE solver has."""
-
-    def __init__(self, unfolds):
-        super().__init__()
-        self.unfolds, self.calls = unfolds, []
-        self.gate = nn.Parameter(torch.tensor([0.5, -0.5]))
-
-    def forward(self, x):
-        self.calls.append(x.size(1))
-        h, outputs = torch.zeros_like(x[:, 0]), []
-        for t in range(x.size(1)):
-            h = h + x[:, t]
-            for _ in range(self.unfolds):
-                h = h * self.gate
-            outputs.append(h)
-        return torch.stack(outputs, 1)
-
-
-def test_long_sequences_are_shortened_for_steps_of_many_operators():
-    module = Unfolded(3000)
-    model = describe_model(Publication(module, "model", {"x": Floats("batch", "sequence", 2)}, ["y"]))
-    assert model.longest == max(module.calls) == 300
