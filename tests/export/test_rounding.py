@@ -12,6 +12,7 @@ MODEL = tensors_described(
     {"x": Floats("batch", "sequence"), "lengths": Lengths()},
     {"y": Floats("sequence", "batch"), "tags": Integers("batch", high=99)},
 )
+
 INPUTS = {"x": np.full((2, 3), 0.5, np.float32), "lengths": np.array([1, 3])}
 
 
@@ -66,28 +67,6 @@ def test_float64_on_moved_inputs_gives_four_samples():
     np.testing.assert_allclose(distances, [expected[0, 0], expected[1].max()], rtol=1e-6)
 
 
-def test_moved_inputs_are_one_run_where_rows_may_share_it():
-    told = Told(eager=0.125)
-    assert rounding_of(told, rows_apart=True).distances(INPUTS).tolist() == measure(Told(eager=0.125)).tolist()
-    assert [len(x) for x in told.seen] == [2 * (1 + 4)]
-
-
-def test_results_that_are_known_are_not_computed_again():
-    class Once(Told):
-        """Eager runs no more."""
-
-        def eager(self, inputs):
-            pytest.fail(f"it is known: {inputs}")
-
-    known, eager = outputs(INPUTS["x"].astype(np.float64)), Told(eager=0.125).eager(INPUTS)
-    told = Once()
-    rounding = rounding_of(told, rows_apart=True)
-    batch = Moved(INPUTS, rounding.moved_copies(INPUTS), eager=eager, exact=known)
-    (found,) = rounding.distances_each([batch], with_model=False)
-    assert found.tolist() == measure(Told(eager=0.125), with_model=False).tolist()
-    assert [len(x) for x in told.seen] == [2 * 4]
-
-
 class Marked(Told):
     """Eager lies far away in rows of ones."""
 
@@ -95,44 +74,8 @@ class Marked(Told):
         return outputs(inputs["x"] + np.where(inputs["x"] == 1, np.float32(0.125), 0))
 
 
-def test_only_as_many_rows_are_measured_as_are_needed():
-    rows = {"x": np.full((5, 3), 0.5, np.float32), "lengths": np.full(5, 3)}
-    rows["x"][1] = 1
-    every = rounding_of(Marked()).until_calm(rows, 1, 1e-6)
-    assert np.flatnonzero(every > 1e-6).tolist() == [1]
-    for count, runs in ((1, [5]), (2, [10, 15]), (3, [15, 10]), (5, [25])):
-        told = Marked()
-        found = rounding_of(told, rows_apart=True).until_calm(rows, count, 1e-6)
-        # As if all had been measured: what moves them is drawn for all.
-        assert found.tolist() == every[: 1 if count == 1 else 5].tolist()
-        assert [len(x) for x in told.seen] == runs
-        exact = outputs(rows["x"].astype(np.float64))
-        told = Marked()
-        known = rounding_of(told, rows_apart=True).until_calm(rows, count, 1e-6, exact=exact)
-        assert known.tolist() == found.tolist()
-        assert [len(x) for x in told.seen] == [run - run // 5 for run in runs]
-
-
 def batch_of(rows, steps, value=0.5):
     return {"x": np.full((rows, steps), value, np.float32), "lengths": np.full(rows, steps)}
-
-
-def test_batches_of_equal_sizes_are_one_run_where_rows_may_share_it():
-    every = [batch_of(3, 4, 1.0), batch_of(2, 5, 2.0), batch_of(40, 4, 3.0), batch_of(1, 5, 4.0), batch_of(30, 4, 5.0)]
-    every.append(batch_of(70, 6, 6.0))
-    told, alone = Told(), Told()
-    shared = rounding_of(told, rows_apart=True).exact_of(every)
-    assert [x.shape for x in told.seen] == [(43, 4), (3, 5), (30, 4), (70, 6)]  # 64 rows at most, but for what comes so
-    assert [found["y"].tolist() for found in shared] == [
-        found["y"].tolist() for found in rounding_of(alone).exact_of(every)
-    ]
-    assert [x.shape for x in alone.seen] == [batch["x"].shape for batch in every]
-
-
-def test_eager_that_stands_for_float64_runs_each_batch_alone():
-    told = Told(exact_by=MOVED)
-    rounding_of(told, rows_apart=True).exact_of([batch_of(2, 4), batch_of(2, 4)])
-    assert [len(x) for x in told.seen] == [2, 2]
 
 
 @pytest.mark.parametrize("rows_apart", [False, True])
@@ -155,16 +98,6 @@ def test_eager_and_the_model_are_samples_by_row():
     assert measure(Told(eager=0.125))[0] < 1e-6
 
 
-def test_the_model_does_not_count_where_limits_are_made():
-    assert measure(Told(), lambda _: pytest.fail("it is judged by them"), with_model=False)[1] < 1e-6
-
-
-def test_without_float64_eager_runs_on_moved_inputs():
-    told = Told(exact_by=MOVED, moves=(0.125, 0.5, 0.25))
-    assert measure(told).tolist() == [0, 0.5]
-    assert len(told.seen) == 1
-
-
 def test_values_after_a_rows_length_do_not_count():
     told = Told(exact_by=MOVED)
     assert measure(told, lambda inputs: outputs(shifted(inputs["x"], 9, at=(0, 1)))).tolist() == [0, 0]
@@ -176,11 +109,6 @@ def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit()
     rounding = Rounding(MODEL, told, lambda inputs: outputs(inputs["x"]) | {"tags": tags}, np.random.default_rng(0))
     assert rounding.distances(INPUTS).tolist() == [0, np.inf]
     assert rounding.distances(INPUTS, with_model=False).tolist() == [0, 0]
-
-
-def test_outputs_of_other_shapes_do_not_count():
-    told = Told(exact_by=MOVED)
-    assert measure(told, lambda inputs: outputs(inputs["x"]) | {"y": inputs["x"].T[:1] + 9}).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

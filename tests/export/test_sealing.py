@@ -1,4 +1,4 @@
-"""What is exported is signed before it is published."""
+"""Exports with a key sign a version before anybody can see it."""
 
 import sys
 
@@ -19,43 +19,33 @@ def key(tmp_path):
     return make_key(tmp_path, "ours")
 
 
+@pytest.fixture
+def model(tmp_path):
+    return tmp_path / "repository" / "model"
+
+
 def files(word=b"first"):
     return {"model.onnx": word, "manifest.json": b"{}"}
 
 
-def test_a_version_is_signed_with_its_number(tmp_path, key):
-    model = tmp_path / "repository" / "model"
-    for number in (1, 2):
-        published = publish_version(model, files(b"%d" % number), CONFIG_TEXT, seal=seal_with(key.private))
-        release = read_signed(published.folder, [key.key.public]).release
-        assert (published.version, release.model, release.version, release.sequence) == (
-            number,
-            "model",
-            number,
-            number,
-        )
-    assert sorted(path.name for path in model.iterdir()) == ["1", "2", "config.pbtxt"]
-
-
-def test_it_is_signed_before_it_can_be_seen(tmp_path, key):
-    model = tmp_path / "repository" / "model"
-    seal = seal_with(key.private)
-    seen = []
+def test_version_is_signed_with_its_number_before_it_is_visible(model, key):
+    seal, seen = seal_with(key.private), []
 
     def watched(folder, number):
         seal(folder, number)
         seen.append((folder.name.startswith("."), (model / str(number)).exists(), (folder / BUNDLE).exists()))
 
-    publish_version(model, files(), CONFIG_TEXT, seal=watched)
-    assert seen == [(True, False, True)]
+    for number in (1, 2):
+        published = publish_version(model, files(b"%d" % number), CONFIG_TEXT, seal=watched)
+        release = read_signed(published.folder, [key.key.public]).release
+        assert (release.model, release.version, release.sequence) == ("model", number, number)
+    assert seen == [(True, False, True)] * 2
+    assert sorted(path.name for path in model.iterdir()) == ["1", "2", "config.pbtxt"]
 
 
-def test_where_the_number_is_taken_it_is_signed_for_the_next(tmp_path, key):
-    model = tmp_path / "repository" / "model"
-    seal = seal_with(key.private)
-
+def test_version_whose_number_is_taken_is_signed_for_the_next(model, key):
     def late(folder, number):
-        seal(folder, number)
+        seal_with(key.private)(folder, number)
         if number == 1:
             (model / "1").mkdir()
             (model / "1" / "taken").touch()
@@ -64,61 +54,43 @@ def test_where_the_number_is_taken_it_is_signed_for_the_next(tmp_path, key):
     assert read_signed(published.folder, [key.key.public]).release.version == published.version == 2
 
 
-def test_what_another_export_publishes_meanwhile_is_signed(tmp_path, key):
-    """Both have the same bytes, so that the version of the other is the one that is wanted."""
-    model = tmp_path / "repository" / "model"
-    seal = seal_with(key.private)
-
+def test_same_bytes_that_another_export_published_are_signed(model, key):
     def late(folder, number):
         if not (model / "1").exists():
             publish_version(model, files(), CONFIG_TEXT)
-        seal(folder, number)
+        seal_with(key.private)(folder, number)
 
     published = publish_version(model, files(), CONFIG_TEXT, seal=late)
     assert (published.version, published.new) == (1, False)
     assert read_signed(published.folder, [key.key.public]).release.version == 1
 
 
-def test_what_is_published_already_is_signed_once(tmp_path, key):
-    model = tmp_path / "repository" / "model"
+def test_published_version_is_signed_again_only_if_its_config_changed(model, key):
     publish_version(model, files(), CONFIG_TEXT)
     assert not (model / "1" / RELEASE).exists()
-    published = publish_version(model, files(), CONFIG_TEXT, seal=seal_with(key.private))
-    assert (published.new, read_signed(published.folder, [key.key.public]).release.version) == (False, 1)
-    before = (model / "1" / BUNDLE).read_bytes()
-    publish_version(model, files(), CONFIG_TEXT, seal=seal_with(key.private))
-    assert (model / "1" / BUNDLE).read_bytes() == before
-    (model / "config.pbtxt").write_text("# changed\n")
-    publish_version(model, files(), CONFIG_TEXT, seal=seal_with(key.private))
-    assert (model / "1" / BUNDLE).read_bytes() != before
+    bundles = []
+    for config in (CONFIG_TEXT, CONFIG_TEXT, "# changed\n"):
+        (model / "config.pbtxt").write_text(config)
+        assert not publish_version(model, files(), CONFIG_TEXT, seal=seal_with(key.private)).new
+        bundles.append((model / "1" / BUNDLE).read_bytes())
+    assert bundles[0] == bundles[1] != bundles[2]
 
 
-def test_what_cannot_be_signed_is_not_published(tmp_path, key):
+def test_version_that_cannot_be_signed_is_not_published(model, key):
     def seal(folder, number):
         (folder / "more").mkdir()
         seal_with(key.private)(folder, number)
 
     with pytest.raises(ArtifactError, match="more: is a folder"):
-        publish_version(tmp_path / "repository" / "model", files(), CONFIG_TEXT, seal=seal)
-    assert not (tmp_path / "repository").exists()
+        publish_version(model, files(), CONFIG_TEXT, seal=seal)
+    assert not model.parent.exists()
 
 
-def test_a_key_that_is_none(tmp_path, key):
+def test_missing_key_or_package_is_named(tmp_path, key, monkeypatch):
     with pytest.raises(ArtifactError, match="holds no private key in PEM"):
         seal_with(key.public)
-
-
-def test_a_password_without_a_key_signs_nothing(tmp_path):
     with pytest.raises(ExportError, match="no key"):
         seal_with(None, tmp_path / "password")
-
-
-def test_without_a_key_nothing_is_signed(tmp_path):
-    published = publish_version(tmp_path / "model", files(), CONFIG_TEXT, seal=seal_with(None))
-    assert sorted(path.name for path in published.folder.iterdir()) == ["manifest.json", "model.onnx"]
-
-
-def test_it_says_which_package_is_missing(key, monkeypatch):
     monkeypatch.setitem(sys.modules, "rnnserve.protos.signing.keys", None)
     with pytest.raises(ExportError, match=r"pip install '\.\[sign\]'"):
         seal_with(key.private)

@@ -61,16 +61,3 @@ def test_missed_targets_write_nothing(tmp_path, monkeypatch):
     with pytest.raises(TrainingError):
         run("--checkpoints", tmp_path / "checkpoints")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_its_mistakes_are_the_user_s():
-    assert (ModelError,) == command.MISTAKES
-
-
-def test_help_names_the_models_and_what_it_writes(capsys):
-    with pytest.raises(SystemExit) as exit:
-        run("--help")
-    assert exit.value.code == 0
-    text = capsys.readouterr().out
-    for word in (*ARCHITECTURES, "--checkpoints DIR", "--seed N", "weights.safetensors", "checkpoint.json", "targets"):
-        assert word in text

@@ -4,32 +4,19 @@ import torch
 
 from rnnserve.models import (
     ARCHITECTURES,
-    LABELS,
     Accuracies,
     Architecture,
     ArchitectureError,
-    DirectionClassifier,
     Schedule,
     TrainingError,
-    evaluate,
-    generate_sequences,
     generate_walks,
     pad,
-    save_checkpoint,
     train,
 )
-from rnnserve.models.checkpoint import DESCRIPTION, WEIGHTS
 
 SHORT = Schedule(walks=256, epochs=1)
 
 every_model = pytest.mark.parametrize("name", list(ARCHITECTURES))
-
-
-def accuracy(classifier, points, directions):
-    input, lengths = pad(points)
-    with torch.no_grad():
-        logits = classifier(torch.from_numpy(input), torch.from_numpy(lengths))[0]
-    return float((logits.argmax(1).numpy() == directions).mean())
 
 
 @every_model
@@ -41,17 +28,7 @@ def test_held_out_accuracies(trained, name):
     assert report.accuracies.tutorial_variable == 1.0
     assert report.accuracies.walks >= 0.995
     assert report.accuracies.prefixes >= 0.995
-
-
-@every_model
-def test_sequences_that_the_report_has_not_seen(trained, name):
-    classifier = trained[name].classifier
-    for variable_len in (False, True):
-        assert accuracy(classifier, *generate_sequences(1000, variable_len, seed=2024)) == 1.0
-    assert accuracy(classifier, *generate_walks(2000, seed=2024)) >= 0.995
-    assert accuracy(classifier, *generate_walks(300, max_length=300, seed=2024)) >= 0.995
-    for size in (0.5, 2.0):
-        assert accuracy(classifier, *generate_walks(300, size=size, seed=2024)) >= 0.99
+    assert 2 < report.largest_logit < 6  # where float32 is fine
 
 
 @pytest.mark.parametrize("name", ["direction_simple", "direction_stacked"])
@@ -66,30 +43,6 @@ def test_a_streamed_walk_is_told_right_from_its_second_point_on(trained, name):
             right.append((logits.argmax(1).numpy() == directions).mean())
     assert min(right[1:]) >= 0.99
     assert np.mean(right[1:]) >= 0.995
-
-
-@every_model
-def test_logits_stay_where_float32_is_fine(trained, name):
-    assert 2 < trained[name].report.largest_logit < 6
-
-
-def test_one_seed_gives_the_same_bytes_whatever_torch_is_set_to(checkpoints, tmp_path):
-    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-    generator = torch.get_rng_state()
-    torch.set_num_threads(2)
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.no_grad():
-            classifier, report = train("direction_simple", seed=13, progress=False)
-            assert not torch.is_grad_enabled()
-        assert (torch.get_num_threads(), torch.get_default_dtype()) == (2, torch.float64)
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_default_dtype(dtype)
-    assert torch.equal(torch.get_rng_state(), generator)
-    save_checkpoint(tmp_path / "again", classifier, name="direction_simple", labels=LABELS, report=report)
-    for name in (WEIGHTS, DESCRIPTION):
-        assert (tmp_path / "again" / name).read_bytes() == (checkpoints / "direction_simple" / name).read_bytes()
 
 
 def test_missed_targets_are_an_error_and_settings_are_restored():
@@ -107,19 +60,6 @@ def test_the_progress_bar_goes_to_standard_error(capfd):
     assert out == ""
     assert "direction_simple" in err
     assert "2/2" in err
-
-
-def test_the_evaluation_tells_bad_from_good(trained):
-    classifier = trained["direction_simple"].classifier
-    turned = DirectionClassifier()
-    turned.load_state_dict(classifier.state_dict())
-    with torch.no_grad():
-        turned.head.weight.neg_()
-        turned.head.bias.neg_()
-    good, bad = evaluate(classifier).accuracies, evaluate(turned.eval()).accuracies
-    assert good.missed() == []
-    assert max(bad) < 0.01
-    assert len(bad.missed()) == 4
 
 
 def test_a_target_just_missed_is_missed():

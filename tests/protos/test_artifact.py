@@ -72,45 +72,30 @@ def test_a_manifest_is_readable_and_the_same_every_time():
     assert list(fields) == sorted(fields)
 
 
-def test_dumping_again_what_was_read_changes_nothing(folder):
-    assert dump_manifest(read_version(folder).manifest) == (folder / MANIFEST).read_bytes()
-
-
 @pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
 def test_any_flipped_byte_keeps_the_version_out_and_names_the_file(folder, name):
     path = folder / name
     whole = path.read_bytes()
     for position in range(len(whole)):
-        for bit in (1, 0x20, 0x80):  # 0x20 turns a digit of a digest into its upper case
-            flipped = bytearray(whole)
-            flipped[position] ^= bit
-            path.write_bytes(flipped)
-            with pytest.raises(ArtifactError, match=f"^{name}: "):
-                read_version(folder)
+        flipped = bytearray(whole)
+        flipped[position] ^= (1, 0x20, 0x80)[position % 3]  # 0x20 turns a letter of a digest into its upper case
+        path.write_bytes(flipped)
+        with pytest.raises(ArtifactError, match=f"^{name}: "):
+            read_version(folder)
     path.write_bytes(whole)
     read_version(folder)
 
 
 @pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
-@pytest.mark.parametrize("change", [lambda _: b"", lambda whole: whole[:-1], lambda whole: whole + b"\n"])
-def test_a_cut_or_grown_file_is_named(folder, name, change):
+def test_a_file_that_is_cut_grown_or_missing_is_named(folder, name):
     path = folder / name
-    path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(ArtifactError, match=f"^{name}: "):
-        read_version(folder)
-
-
-@pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
-def test_a_missing_file_is_named(folder, name):
-    (folder / name).unlink()
+    whole = path.read_bytes()
+    for changed in (b"", whole[:-1], whole + b"\n"):
+        path.write_bytes(changed)
+        with pytest.raises(ArtifactError, match=f"^{name}: "):
+            read_version(folder)
+    path.unlink()
     with pytest.raises(ArtifactError, match=f"^{name}: is missing; export the model again"):
-        read_version(folder)
-
-
-def test_a_folder_in_a_files_place_is_named(folder):
-    (folder / GOLDEN).unlink()
-    (folder / GOLDEN).mkdir()
-    with pytest.raises(ArtifactError, match=rf"^{GOLDEN}: cannot be read: "):
         read_version(folder)
 
 
@@ -119,33 +104,23 @@ def test_files_that_nobody_listed_are_left_alone(folder):
     assert GOLDEN in read_version(folder).files
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"format": FORMAT_OF_DEFAULTS + 1}, "has format 4; this rnnserve reads formats 1 to 3"),
-        ({"format": 0}, "has format 0"),
-    ],
-)
-def test_formats_of_another_time_are_refused(folder, changes, message):
-    (folder / MANIFEST).write_bytes(dump_manifest(a_manifest(**changes)))
-    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: {message}"):
+@pytest.mark.parametrize(("number", "message"), [(FORMAT_OF_DEFAULTS + 1, "4; this .* formats 1 to 3"), (0, "0")])
+def test_unknown_format_is_refused(folder, number, message):
+    (folder / MANIFEST).write_bytes(dump_manifest(a_manifest(format=number)))
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: has format {message}"):
         read_version(folder)
 
 
-@pytest.mark.parametrize("missing", [MODEL, GOLDEN])
-def test_a_manifest_must_list_the_model_and_the_golden_results(folder, missing):
+@pytest.mark.parametrize("name", [MODEL, GOLDEN, SCRIPT])
+def test_manifest_must_list_the_model_and_the_golden_results(folder, name):
     manifest = a_manifest()
-    manifest.files.remove(next(file for file in manifest.files if file.name == missing))
+    manifest.files.remove(next(file for file in manifest.files if file.name == name))
     (folder / MANIFEST).write_bytes(dump_manifest(manifest))
-    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists no {missing}"):
+    if name == SCRIPT:  # some modules cannot be scripted
+        assert SCRIPT not in read_version(folder).files
+        return
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists no {name}"):
         read_version(folder)
-
-
-def test_a_module_that_cannot_be_scripted_has_no_script(folder):
-    manifest = a_manifest()
-    manifest.files.remove(next(file for file in manifest.files if file.name == SCRIPT))
-    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
-    assert SCRIPT not in read_version(folder).files
 
 
 def test_what_format_1_implies_is_added(folder):
@@ -161,25 +136,12 @@ def test_what_format_1_implies_is_added(folder):
     assert not {tensor.name: tensor.zeros_after_lengths for tensor in read.outputs}["logits"]
 
 
-def test_nothing_is_added_to_later_formats(folder):
-    read = read_version(folder).manifest
-    assert read == a_manifest(self_sha256=read.self_sha256)
-
-
 def test_a_listed_file_outside_the_folder_is_refused(folder):
     manifest = a_manifest()
     manifest.files.append(describe_file("../secret", b""))
     (folder / MANIFEST).write_bytes(dump_manifest(manifest))
     with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists '../secret', which is no plain file name"):
         read_version(folder)
-
-
-def test_a_digest_beside_another_ones_text_is_no_way_in(folder):
-    """A label that looks like the digest's own line is text, and stays text."""
-    manifest = a_manifest()
-    manifest.labels[0] = '"self_sha256": "' + "0" * 64 + '"'
-    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
-    assert read_version(folder).manifest.labels[0] == manifest.labels[0]
 
 
 def test_a_file_is_described_by_its_size_and_its_digest():
@@ -192,30 +154,15 @@ def test_what_is_said_of_a_file_that_changed(folder):
     data = FILES[MODEL] + b"!" * 2000
     (folder / MODEL).write_bytes(data)
     found, expected = describe_file(MODEL, data), describe_file(MODEL, FILES[MODEL])
-    with pytest.raises(ArtifactError) as error:
+    with pytest.raises(ArtifactError, match=rf"2,013 bytes .*{found.sha256}.* says 13 and {expected.sha256}"):
         read_version(folder)
-    assert str(error.value) == (
-        f"{MODEL}: is not the file that was published: it has 2,013 bytes and SHA-256 {found.sha256}, "
-        f"{MANIFEST} says 13 and {expected.sha256}; export the model again"
-    )
 
 
-def test_the_digest_of_a_manifest_is_of_its_bytes_with_zeros_in_the_digests_place():
-    data = dump_manifest(a_manifest())
-    digest = json.loads(data)["self_sha256"]
-    assert data.count(digest.encode()) == 1
-    assert hashlib.sha256(data.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
-
-
-def test_an_error_holds_no_path(folder):
+def test_folder_in_the_place_of_a_file_is_named_without_a_path(folder):
     (folder / GOLDEN).unlink()
     (folder / GOLDEN).mkdir()
     with pytest.raises(ArtifactError, match=rf"^{GOLDEN}: cannot be read: Is a directory$"):
         read_version(folder)
-
-
-def test_the_names_and_the_format_are_those_that_others_read():
-    assert (MODEL, SCRIPT, GOLDEN, MANIFEST, FORMAT) == ("model.onnx", "model.pt", "golden.npz", "manifest.json", 2)
 
 
 @pytest.mark.parametrize(
@@ -228,14 +175,14 @@ def test_the_names_and_the_format_are_those_that_others_read():
         '"format": 2, "scan_parity": {"distances": [{"onnx_from_eager_max": []}]}',
     ],
 )
-@pytest.mark.parametrize("with_parity", [True, False])
-def test_what_is_signed_and_still_no_manifest_is_refused(folder, fields, with_parity):
+def test_what_is_signed_and_still_no_manifest_is_refused(folder, fields):
     zeros = b"0" * 64
     unsigned = b"{" + fields.encode() + b', "self_sha256": "' + zeros + b'"}\n'
     digest = hashlib.sha256(unsigned).hexdigest().encode()
     (folder / MANIFEST).write_bytes(unsigned.replace(zeros, digest))
-    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: is no manifest: "):
-        read_version(folder, with_parity=with_parity)
+    for with_parity in (True, False):
+        with pytest.raises(ArtifactError, match=f"^{MANIFEST}: is no manifest: "):
+            read_version(folder, with_parity=with_parity)
 
 
 def test_fields_of_a_later_time_are_left_alone(folder):

@@ -18,10 +18,6 @@ def test_arrays_that_are_equal_are_no_distance_apart():
     assert largest_difference(array, array).index == (0,)
 
 
-def test_of_equal_differences_the_first():
-    assert largest_difference(np.array([0.0, 1.0, -1.0]), np.zeros(3)).index == (1,)
-
-
 def test_the_difference_is_computed_in_float64():
     found, expected = np.array([16777216], np.float32), np.array([1], np.float32)
     assert largest_difference(found, expected).distance == 16777215
@@ -37,10 +33,6 @@ def test_nan_is_further_than_anything(side):
     assert difference.index == (0, 0)
     assert difference.distance == np.inf
     assert np.isnan(difference.found) == (side != "expected")
-
-
-def test_infinity_against_infinity_is_no_number_either():
-    assert largest_difference(np.array([np.inf]), np.array([np.inf])).distance == np.inf
 
 
 @pytest.mark.parametrize(

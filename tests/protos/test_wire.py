@@ -6,10 +6,9 @@ import grpc_health.v1.health_pb2
 import pytest
 import tritonclient.grpc.model_config_pb2
 import tritonclient.grpc.service_pb2
-from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf import descriptor_pb2
 
-from rnnserve.protos import health_pb2, inference_pb2, manifest_pb2, model_config_pb2
-from rnnserve.protos.descriptor_pool import POOL
+from rnnserve.protos import health_pb2, inference_pb2, model_config_pb2
 
 # The Open Inference Protocol has the first, nobody the second, KServe the next four, and the rest is this server's own:
 # tritonclient skips them as unknown.
@@ -98,12 +97,3 @@ def test_health_is_grpcs_with_list():
         "message HealthListResponse",
         "message HealthListResponse field 1 statuses",
     }
-
-
-@pytest.mark.parametrize("module", [health_pb2, inference_pb2, manifest_pb2, model_config_pb2])
-def test_the_messages_are_in_our_descriptor_pool_and_only_there(module):
-    name = module.DESCRIPTOR.name
-    assert name.startswith("rnnserve/protos/")
-    assert POOL.FindFileByName(name).serialized_pb == module.DESCRIPTOR.serialized_pb
-    with pytest.raises(KeyError):
-        descriptor_pool.Default().FindFileByName(name)

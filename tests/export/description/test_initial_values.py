@@ -36,26 +36,22 @@ def test_a_number_or_one_row(what, expected):
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "states", "said"),
     [
-        (Floats("batch", 3, initial=[1, 2]), r"initial= of shape \[2\]; expected \[1, 3\], \(batch, axis 1\): one row"),
-        (Floats("batch", 3, initial=np.ones((2, 3))), r"of shape \[2, 3\]; expected \[1, 3\]"),
-        (Floats("batch", 3, initial=math.nan), "NaN"),
-        (Floats("batch", initial="zeros"), "expected a number"),
-        (Integers("batch", high=9, initial=9), "expected values from 0 to below 9"),
-        (Integers("batch", high=9, initial=0.5), "is int64, but has initial=0.5"),
-        (Integers("batch", high=9, initial=math.inf), "is int64, but has initial=inf"),
-        (Flags("batch", initial=2), "is bool, but has initial=2"),
+        (Floats("batch", 3, initial=[1, 2]), "s", r"of shape \[2\]; expected \[1, 3\], \(batch, axis 1\): one row"),
+        (Floats("batch", 3, initial=np.ones((2, 3))), "s", r"of shape \[2, 3\]; expected \[1, 3\]"),
+        (Floats("batch", 3, initial=math.nan), "s", "NaN"),
+        (Floats("batch", initial="zeros"), "s", "expected a number"),
+        (Integers("batch", high=9, initial=9), "s", "expected values from 0 to below 9"),
+        (Integers("batch", high=9, initial=0.5), "s", "is int64, but has initial=0.5"),
+        (Integers("batch", high=9, initial=math.inf), "s", "is int64, but has initial=inf"),
+        (Flags("batch", initial=2), "s", "is bool, but has initial=2"),
+        (Floats("batch", initial=1), "other", r'"s".*is no state'),
     ],
 )
-def test_what_is_none_is_refused(what, said):
+def test_initial_value_that_cannot_be_is_refused(what, states, said):
     with pytest.raises(WrongArguments, match=said):
-        read_initial_values({"s": what}, ["s"])
-
-
-def test_only_states_begin_with_something():
-    with pytest.raises(WrongArguments, match=r'"x".*is no state'):
-        read_initial_values({"x": Floats("batch", initial=1)}, ["s"])
+        read_initial_values({"s": what}, [states])
 
 
 class Leaky(nn.Module):

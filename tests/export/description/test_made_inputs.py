@@ -26,24 +26,21 @@ def rows_of(model: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-@pytest.mark.parametrize("double", [False, True])
-def test_forward_gets_what_its_users_give_it(name, double):
+def test_forward_gets_what_its_users_give_it(name):
     interface = ARGUMENTS[name]
     publication = interface.publication(name)
     model = describe_model(publication)
     arrays = rows_of(model)
-    module, user = (
-        (model.module.double(), publication.module.double()) if double else (model.module, publication.module)
-    )
-
-    (found,) = model.interface.call(module, arrays, double=double).values()
-    rows = torch.from_numpy(next(array for name, array in arrays.items() if array.ndim > 1))
-    with torch.no_grad():
-        expected = interface.call(
-            user, rows.double() if double and rows.is_floating_point() else rows, torch.from_numpy(LENGTHS)
-        )
-
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5 if not double else 1e-6, atol=1e-6)
+    rows = torch.from_numpy(next(array for array in arrays.values() if array.ndim > 1))
+    for double in (False, True):
+        module, user = model.module, publication.module
+        if double:
+            module, user = module.double(), user.double()
+            rows = rows.double() if rows.is_floating_point() else rows
+        (found,) = model.interface.call(module, arrays, double=double).values()
+        with torch.no_grad():
+            expected = interface.call(user, rows, torch.from_numpy(LENGTHS))
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -95,47 +92,34 @@ class Taken(nn.Module):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Mask("batch"), r"^Mask\('batch', axes=\(\)\): expected \"batch\" and the sequence axis"),
-        (lambda: Mask(axes=("batch", 2, "sequence")), r"and ones$"),
-        (lambda: Mask(dtype="str"), r"models do not take such values as Mask"),
+        (lambda: Mask("batch"), r'expected "batch" and the sequence axis'),
+        (lambda: Mask(axes=("batch", 2, "sequence")), "and ones$"),
+        (lambda: Mask(dtype="str"), "models do not take such values as Mask"),
         (lambda: Integers("batch", high=3, padding=300, dtype="uint8"), r"^Integers\(padding=300, dtype='uint8'\)"),
-        (
-            lambda: describe(MaskedMean(), {"x": X, "mask": Mask("steps")}),
-            r'^inputs\["mask"\] is made from the lengths of "steps", but no other input has this axis; there are x ',
-        ),
+        (lambda: describe(MaskedMean(), {"x": X, "mask": Mask("steps")}), 'made from the lengths of "steps", but no'),
         (
             lambda: describe(PaddedIds(), {"tokens": Integers("batch", high=20, padding=0)}),
-            r'^inputs\["tokens"\] has a padding id, and the axes \[\'batch\'\]; expected "batch" and one dynamic axis',
+            r'has a padding id, and the axes .*; expected "batch" and one dynamic axis',
         ),
         (
             lambda: describe(Taken(), {"x": X, "lengths": Floats("batch", 3), "mask": Mask()}),
-            r'^inputs describes "lengths", and the model needs an input of this name for the lengths of "sequence"',
+            '^inputs describes "lengths", and the model needs an input of this name for the lengths of "sequence"',
         ),
         (
             lambda: describe(MaskedMean(), {"x": X, "mask": Flags("batch")}, {"mask": 1}),
-            r'^"mask" is among inputs and among constants; a parameter is one of them$',
+            '^"mask" is among inputs and among constants; a parameter is one of them$',
         ),
         (
             lambda: describe(MaskedMean(), {"x": X}, {"mask": 1, "masks": 1}),
-            r'^constants names "masks", which is no parameter of MaskedMean.forward; it has x, mask$',
+            '^constants names "masks", which is no parameter of MaskedMean.forward; it has x, mask$',
         ),
-        (lambda: describe(MaskedMean(), {"x": X}, 3), r"^constants is a int; expected a dict by the names of forward"),
-        (
-            lambda: describe(MaskedMean(), {"x": X}),
-            r'^inputs does not describe "mask", which forward needs: it has no default. If it is the same in every '
-            r'request, give it as a constant: constants=\{"mask": …\}$',
-        ),
-        (
-            lambda: describe(MaskedMean(), {"x": Floats(3), "mask": Floats(1)}),
-            r'^no input has the axis "batch", so .* describe each input with "batch", Floats\("batch", 3\), and',
-        ),
-        (
-            lambda: describe(MaskedMean(), {"x": X, "mask": Floats(1)}),
-            r'^input "mask" has no axis "batch", .* leave it out of inputs: constants=\{"mask": …\}$',
-        ),
+        (lambda: describe(MaskedMean(), {"x": X}, 3), "^constants is a int; expected a dict by the names of forward"),
+        (lambda: describe(MaskedMean(), {"x": X}), r'does not describe "mask", .* constants=\{"mask": …\}$'),
+        (lambda: describe(MaskedMean(), {"x": Floats(3), "mask": Floats(1)}), r'with "batch", Floats\("batch", 3\)'),
+        (lambda: describe(MaskedMean(), {"x": X, "mask": Floats(1)}), r'leave it out of inputs: constants=\{"mask"'),
     ],
 )
-def test_what_cannot_be_made_is_told(make, message):
+def test_input_that_cannot_be_made_is_refused(make, message):
     with pytest.raises(WrongArguments, match=message):
         make()
 
@@ -145,15 +129,11 @@ def describe(module: nn.Module, inputs: Any, constants: Any = None) -> Any:
 
 
 class Unannotated(nn.Module):
-    """Says nothing of its dict."""
-
     def forward(self, batch, scale):
         mask = batch["mask"].unsqueeze(-1)
         return (batch["x"] * mask).sum(1) / mask.sum(1) * scale
 
 
-def test_a_dict_with_a_mask_is_found_without_an_annotation():
-    publication = Publication(
-        Unannotated(), "masked", inputs={"batch": {"x": X, "mask": Mask()}}, outputs=["mean"], constants={"scale": 2.0}
-    )
-    assert [tensor.name for tensor in describe_model(publication).inputs] == ["x", "lengths"]
+def test_dict_with_a_mask_needs_no_annotation():
+    model = describe(Unannotated(), {"batch": {"x": X, "mask": Mask()}}, {"scale": 2.0})
+    assert [tensor.name for tensor in model.inputs] == ["x", "lengths"]

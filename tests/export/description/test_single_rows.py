@@ -1,30 +1,15 @@
-"""Modules that take one row, and numbers that each request has of its own: served in batches, a row at a time."""
+"""Modules that take one row, and numbers that each request has of its own: batches run row by row."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Floats, Integers, Lengths, Publication, publish
+from rnnserve.export import Floats, Integers, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.protos.artifact import MODEL
-
-
-class Controller(nn.Module):
-    """A step of a loop, of one row: (features,), (hidden,)."""
-
-    def __init__(self):
-        super().__init__()
-        self.gates, self.act = nn.Linear(3 + 4, 4), nn.Linear(4, 2)
-
-    def forward(self, observation, h):
-        assert observation.shape == (3,), "one row"
-        gate = torch.sigmoid(self.gates(torch.cat([observation, h])))
-        h = (1 - gate) * h + gate * torch.tanh(h + 1)
-        return {"action": self.act(h), "h": h}
 
 
 class Sampler(nn.Module):
@@ -44,7 +29,6 @@ class Sampler(nn.Module):
         return torch.stack(outputs) * inside.unsqueeze(2), h_n
 
 
-CONTROLLER = {"observation": Floats(3), "h": Floats(4, initial=np.arange(4.0))}
 SAMPLER = {
     "x": Floats("sequence", "batch", 3),
     "lengths": Lengths(),
@@ -54,40 +38,31 @@ SAMPLER = {
 }
 
 
-def test_one_row_at_a_time_is_published(tmp_path):
-    torch.manual_seed(0)
-    module = Controller().eval()
-    result = publish(
-        module, "m", repository=tmp_path, inputs=CONTROLLER, outputs=["action", "h_n"], states={"h_n": "h"}
-    )
-    assert [tensor.axes[0].name for tensor in result.manifest.inputs] == ["batch", "batch"]
-    rows = {"observation": torch.randn(5, 3), "h": torch.randn(5, 4)}
-    runner = OnnxRunner((result.published.folder / MODEL).read_bytes())
-    found = runner({name: rows[name].numpy() for name in rows})
-    for at in range(5):
-        expected = module(rows["observation"][at], rows["h"][at])
-        assert np.allclose(found["action"][at], expected["action"].detach(), atol=1e-6)
-
-
-def test_a_number_of_each_request_is_exported():
-    torch.manual_seed(0)
-    module = Sampler().eval()
-    model = describe_model(Publication(module, "m", SAMPLER, ["output", "h_n"], {"h_n": "h_0"}))
-    names = {tensor.name: [axis.name for axis in tensor.axes] for tensor in model.outputs}
-    assert [names["output"][:2], names["h_n"][1]] == [["sequence", "batch"], "batch"]
-    runner = OnnxRunner(to_onnx(model))
-    x, lengths, h_0 = torch.randn(6, 3, 3), torch.tensor([6, 2, 4]), torch.randn(1, 3, 4)
-    temperature, most = torch.tensor([0.5, 1.0, 2.0]), torch.tensor([0, 1, 1])
-    given = {"x": x, "lengths": lengths, "temperature": temperature, "most": most, "h_0": h_0}
-    found = runner({name: each.numpy() for name, each in given.items()})
-    for at in range(3):
-        row = slice(at, at + 1)
-        expected = module(x[:, row], lengths[row], temperature[at], most[at], h_0[:, row])
-        assert np.allclose(found["output"][:, row], expected[0].detach(), atol=1e-6)
-        assert np.allclose(found["h_n"][:, row], expected[1].detach(), atol=1e-6)
-
-
-def test_an_axis_that_was_forgotten_is_named():
+def test_forgotten_batch_axis_is_named():
     inputs = {**SAMPLER, "h_0": Floats(1, 4)}
     with pytest.raises(WrongArguments, match=r'^input "temperature" has no axis "batch", .* raises \w+Error: .*h_0|hx'):
         describe_model(Publication(Sampler(), "m", inputs, ["output", "h_n"], {"h_n": "h_0"}))
+
+
+class Controller(nn.Module):
+    """A step of a loop, for one row: (features,), (hidden,)."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates, self.act = nn.Linear(3 + 4, 4), nn.Linear(4, 2)
+
+    def forward(self, observation, h):
+        assert observation.shape == (3,), "one row"
+        h = torch.tanh(h + torch.sigmoid(self.gates(torch.cat([observation, h]))))
+        return {"action": self.act(h), "h": h}
+
+
+def test_step_for_one_row_takes_batches():
+    torch.manual_seed(0)
+    module, inputs = Controller().eval(), {"observation": Floats(3), "h": Floats(4, initial=np.arange(4.0))}
+    model = describe_model(Publication(module, "m", inputs, ["action", "h_n"], {"h_n": "h"}))
+    assert [tensor.axes[0].name for tensor in model.inputs] == ["batch", "batch"]
+    rows = {"observation": torch.randn(5, 3), "h": torch.randn(5, 4)}
+    found = OnnxRunner(to_onnx(model))({name: rows[name].numpy() for name in rows})
+    expected = [module(*row)["action"].detach().numpy() for row in zip(*rows.values(), strict=True)]
+    np.testing.assert_allclose(found["action"], expected, atol=1e-6)

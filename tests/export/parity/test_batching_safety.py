@@ -1,4 +1,4 @@
-"""How it is found which requests may share a run: which inputs are tried, and what is said of each dependence."""
+"""Which requests may share a run: the inputs that are tried, and the reasons given for each dependence."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from kit.descriptions import tensors_described
+from rnnserve.export import ParityError
+from rnnserve.export.dataflow import Decision, Verdict
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.batching_safety import find_batching
+from rnnserve.export.parity.graph_findings import GraphFindings, contradictions, finding
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.protos import manifest_pb2
@@ -19,6 +22,31 @@ DESCRIBED = {
     "lengths": Lengths(),
 }
 SIZES = {"batch": (1, 33), "sequence": (1, 128)}
+PADDED, JOINED, ALONE = manifest_pb2.BATCHING_PADDED, manifest_pb2.BATCHING_JOINED, manifest_pb2.BATCHING_ALONE
+PROVEN = Decision(Verdict.PROVEN)
+REFUTED = Decision(Verdict.REFUTED, reasons=('"y": ReduceMean "m" averages over the rows of the batch',))
+UNDECIDED = Decision(Verdict.NOT_DECIDED, nodes=('NonZero "n"',))
+
+
+def batching_of(
+    compute, *, described=DESCRIBED, outputs=None, sizes=SIZES, rows=(0, 0), exact_by=FLOAT64, moved=0.0, graph=None
+):
+    """What is found of a model that computes "y" so, and the inputs that were tried."""
+    seen = []
+
+    def run(inputs):
+        seen.append(inputs)
+        return {"y": compute(inputs)}
+
+    def moving(inputs):
+        yield from ({"y": compute(inputs) + sign * moved} for sign in (-1, 1))
+
+    model = tensors_described(described, outputs or {"y": Floats("batch", 1)}, sizes)
+    for tensor in model.inputs:
+        tensor.axes[0].smallest, tensor.axes[0].largest = rows
+    reference: Any = SimpleNamespace(exact=run, exact_by=exact_by, moved=moving)
+    findings = () if graph is None else (GraphFindings(*graph, {}),)
+    return find_batching(model, reference, limits_for("cpu"), 0, *findings), seen
 
 
 def steps_before(inputs):
@@ -26,38 +54,25 @@ def steps_before(inputs):
     return np.where(within, inputs["x"], 0)
 
 
-def found(compute, *, described=None, exact_by=FLOAT64, sizes=None, outputs=None, rows=(0, 0)):
-    seen = []
-
-    def run(inputs):
-        seen.append(inputs)
-        return compute(inputs)
-
-    model = tensors_described(described or DESCRIBED, outputs or {"y": Floats("batch", 1)}, sizes or SIZES)
-    for tensor in model.inputs:
-        tensor.axes[0].smallest, tensor.axes[0].largest = rows
-    reference: Any = SimpleNamespace(exact=run, exact_by=exact_by)
-    batching = find_batching(model, reference, limits_for("cpu"), 0)
-    return manifest_pb2.BatchingMode.Name(batching.mode), list(batching.reasons), seen
+def masked_sum(inputs):
+    return steps_before(inputs).astype(np.float64).sum(1, keepdims=True)
 
 
-def right(inputs):
-    return {"y": steps_before(inputs).astype(np.float64).sum(1, keepdims=True)}
+def unmasked_sum(inputs):
+    return inputs["x"].astype(np.float64).sum(1, keepdims=True)
 
 
-def test_rows_that_depend_on_nothing_are_padded():
-    mode, reasons, _ = found(right)
-    assert (mode, reasons) == ("BATCHING_PADDED", [])
+def with_neighbors(inputs):
+    return masked_sum(inputs) + len(inputs["x"])
 
 
-def test_inputs_are_such_as_servers_make():
-    """Bounds of integers hold in padding and in the row that makes a batch even, too; sizes are those of the model."""
-    _, _, seen = found(right, sizes={"batch": (1, 33), "sequence": (2, 16)})
-    lengths = {inputs["x"].shape[1] for inputs in seen}
-    assert lengths == {2, 3, 4, 8, 11, 12, 13, 16}
+def test_independent_rows_are_padded_and_tried_with_inputs_that_servers_make():
+    found, seen = batching_of(masked_sum, sizes={"batch": (1, 33), "sequence": (2, 16)})
+    assert (found.mode, list(found.reasons)) == (PADDED, [])
+    assert {inputs["x"].shape[1] for inputs in seen} == {2, 3, 4, 8, 11, 12, 13, 16}
     assert {len(inputs["x"]) for inputs in seen} == {1, 2, 5}
-    for inputs in seen:
-        assert inputs["words"].min() >= 1
+    for inputs in seen:  # bounds hold in the padding and in rows that are added, too
+        assert (inputs["words"].min(), inputs["words"].max()) >= (1, 1)
         assert inputs["words"].max() < 5
         assert inputs["lengths"].min() >= 2
         assert inputs["lengths"].max() <= inputs["x"].shape[1]
@@ -66,107 +81,134 @@ def test_inputs_are_such_as_servers_make():
 @pytest.mark.parametrize(
     ("compute", "mode", "reason"),
     [
-        (
-            lambda inputs: {"y": right(inputs)["y"] + len(inputs["x"])},
-            "BATCHING_ALONE",
-            '"y" of a row changes by 4 when other rows are in its batch: does the module normalise, sort or average '
-            "over the batch axis?",
-        ),
-        (
-            lambda inputs: {"y": right(inputs)["y"] + inputs["x"].shape[1]},
-            "BATCHING_JOINED",
-            '"y" of a row changes by 9 when up to 9 steps of padding are added: does the module average over all '
-            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n. "
-            "An output of fewer steps than its input has to be zero after them",
-        ),
-        (
-            lambda inputs: {"y": right(inputs)["y"] + (inputs["x"] != steps_before(inputs)).any()},
-            "BATCHING_JOINED",
-            '"y" of a row changes by 1 when the values after its length change: is something computed over all steps, '
-            "such as a mean, a maximum or a convolution? Mask it by the lengths",
-        ),
+        (with_neighbors, ALONE, "changes by 4 when other rows are in its batch: does the module normalise"),
+        (lambda i: masked_sum(i) + i["x"].shape[1], JOINED, "changes by 9 when up to 9 steps of padding are added"),
+        (lambda i: masked_sum(i) + (i["x"] != steps_before(i)).any(), JOINED, "when the values after its length chan"),
+        (lambda i: masked_sum(i) + (np.roll(i["x"], 1, 0)[:, :1] > 60), ALONE, "when other rows are in its batch"),
+        (lambda i: masked_sum(i) + ((i["x"] - steps_before(i)).max(1, keepdims=True) > 60), JOINED, "after its length"),
     ],
+    ids=["neighbors", "steps", "padding", "loud neighbors", "loud padding"],
 )
-def test_what_is_said_of_a_dependence(compute, mode, reason):
-    assert found(compute)[:2] == (mode, [reason])
-
-
-SELDOM = {
-    "a turn of the rows": (lambda inputs: np.flip(inputs["x"], 0)[:, :1] > 60, "ALONE"),
-    "rows in order": (lambda inputs: np.sort(inputs["x"], 0)[:, :1] > 60, "ALONE"),
-    "the row before": (lambda inputs: np.roll(inputs["x"], 1, 0)[:, :1] > 60, "ALONE"),
-    "padding": (lambda inputs: (inputs["x"] - steps_before(inputs)).max(1, keepdims=True) > 60, "JOINED"),
-}
-
-
-@pytest.mark.parametrize("name", SELDOM)
-def test_what_only_loud_values_show_is_seen(name):
-    reads, mode = SELDOM[name]
-    assert found(lambda inputs: {"y": right(inputs)["y"] + reads(inputs)})[0] == f"BATCHING_{mode}"
+def test_dependence_is_found_and_named(compute, mode, reason):
+    found, _ = batching_of(compute)
+    assert found.mode == mode
+    assert found.reasons[0].startswith('"y" of a row changes by ')
+    assert reason in found.reasons[0]
 
 
 @pytest.mark.parametrize(
     ("exact_by", "change", "mode"),
-    [
-        (FLOAT64, 0.9e-9, "BATCHING_PADDED"),
-        (FLOAT64, 1.1e-9, "BATCHING_ALONE"),
-        (MOVED, 0.9e-4, "BATCHING_PADDED"),
-        (MOVED, 1.1e-4, "BATCHING_ALONE"),
-    ],
+    [(FLOAT64, 0.9e-9, PADDED), (FLOAT64, 1.1e-9, ALONE), (MOVED, 0.9e-4, PADDED), (MOVED, 1.1e-4, ALONE)],
 )
 def test_rounding_is_no_dependence(exact_by, change, mode):
     def compute(inputs):
-        return {"y": np.full((len(inputs["x"]), 1), change if len(inputs["x"]) == 5 else 0.0)}
+        return np.full((len(inputs["x"]), 1), change if len(inputs["x"]) == 5 else 0.0)
 
-    assert found(compute, exact_by=exact_by)[0] == mode
+    assert batching_of(compute, exact_by=exact_by)[0].mode == mode
 
 
 def test_integers_are_equal_or_depend():
     def compute(inputs):
-        return {"y": np.full((len(inputs["x"]), 1), len(inputs["x"]) == 5, dtype=np.int64)}
+        return np.full((len(inputs["x"]), 1), len(inputs["x"]) == 5, dtype=np.int64)
 
-    mode, reasons, _ = found(compute, outputs={"y": Integers("batch", 1, high=9)})
-    assert mode == "BATCHING_ALONE"
-    assert reasons[0].startswith('"y" of a row changes by 1 when other rows')
+    found, _ = batching_of(compute, outputs={"y": Integers("batch", 1, high=9)})
+    assert found.mode == ALONE
+    assert found.reasons[0].startswith('"y" of a row changes by 1 when other rows')
 
 
-def test_values_after_the_lengths_may_be_any():
+def test_values_after_the_lengths_of_an_output_do_not_count():
     def compute(inputs):
         noise = np.random.default_rng(len(inputs["x"])).standard_normal(inputs["x"].shape)
         within = np.arange(inputs["x"].shape[1]) < inputs["lengths"][:, None]
-        return {"y": np.where(within, inputs["x"], noise)}
+        return np.where(within, inputs["x"], noise)
 
-    assert found(compute, outputs={"y": Floats("batch", "sequence")})[0] == "BATCHING_PADDED"
-
-
-def test_without_lengths_only_equal_sizes_share_a_run():
-    described = {"x": DESCRIBED["x"]}
-    assert found(lambda inputs: {"y": inputs["x"][:, :1]}, described=described)[:2] == (
-        "BATCHING_JOINED",
-        ['no input holds the lengths of the axis "sequence", so the model could not tell where a padded row ends'],
-    )
+    assert batching_of(compute, outputs={"y": Floats("batch", "sequence")})[0].mode == PADDED
 
 
-def test_without_sequences_all_requests_share_a_run():
-    described = {"x": Floats("batch", 3)}
-    assert found(lambda inputs: {"y": inputs["x"][:, :1]}, described=described, sizes={"batch": (1, 3)})[:2] == (
-        "BATCHING_JOINED",
-        ["the model has no sequence axis, so there is nothing to pad"],
-    )
+@pytest.mark.parametrize(
+    ("changes", "mode", "reason"),
+    [
+        ({"described": {"x": DESCRIBED["x"]}}, JOINED, 'no input holds the lengths of the axis "sequence"'),
+        ({"described": {"x": Floats("batch", 3)}, "sizes": {"batch": (1, 3)}}, JOINED, "has no sequence axis"),
+        ({"sizes": {"batch": (1, 33), "sequence": (6, 6)}}, JOINED, 'the axis "sequence" always has 6 steps'),
+        ({"rows": (2, 8)}, ALONE, "the model takes 2 to 8 rows only"),
+        ({"rows": (1, 8)}, ALONE, "the model takes 1 to 8 rows only"),
+    ],
+    ids=["no lengths", "no sequence", "one length", "rows", "few rows"],
+)
+def test_inputs_may_leave_nothing_to_share(changes, mode, reason):
+    found, seen = batching_of(lambda inputs: inputs["x"][:, :1], **changes)
+    assert found.mode == mode
+    (said,) = found.reasons
+    assert reason in said
+    assert mode == JOINED or seen == []
 
 
-@pytest.mark.parametrize(("smallest", "largest"), [(2, 8), (1, 8)])
-def test_a_model_of_some_numbers_of_rows_runs_alone(smallest, largest):
-    mode, reasons, seen = found(right, rows=(smallest, largest))
-    assert mode == "BATCHING_ALONE"
-    assert reasons == [
-        f"the model takes {smallest} to {largest} rows only, so the number of rows in a run cannot be chosen"
-    ]
-    assert seen == []
+def test_refuted_rows_run_alone_without_a_trial():
+    found, seen = batching_of(masked_sum, graph=(REFUTED, PROVEN))
+    assert (found.mode, found.rows.means, seen) == (ALONE, manifest_pb2.MEANS_REFUTED, [])
+    assert list(found.reasons) == [f"{REFUTED.reasons[0]}, so that a row's answer depends on other rows"]
 
 
-def test_sequences_of_one_length_have_nothing_to_pad():
-    assert found(right, sizes={"batch": (1, 33), "sequence": (6, 6)})[:2] == (
-        "BATCHING_JOINED",
-        ['the axis "sequence" always has 6 steps, so there is nothing to pad'],
-    )
+def test_proven_rows_are_tried_with_fewer_batches():
+    found, few = batching_of(masked_sum, graph=(PROVEN, PROVEN))
+    tried, many = batching_of(masked_sum, graph=(UNDECIDED, UNDECIDED))
+    assert found.mode == tried.mode == PADDED
+    assert (found.rows.means, found.padding.means) == (manifest_pb2.MEANS_PROVEN, manifest_pb2.MEANS_PROVEN)
+    assert (tried.rows.means, tried.padding.means) == (manifest_pb2.MEANS_TRIED, manifest_pb2.MEANS_TRIED)
+    assert list(tried.rows.nodes) == ['NonZero "n"']
+    assert 0 < len(few) < len(many)
+
+
+@pytest.mark.parametrize(
+    ("compute", "what"),
+    [(with_neighbors, "keeps rows apart"), (unmasked_sum, "reads nothing after the lengths")],
+)
+def test_trial_that_contradicts_the_graph_is_an_internal_error(compute, what):
+    with pytest.raises(ParityError, match=rf'^internal error: the graph {what} for all values, but "y" of a row'):
+        batching_of(compute, graph=(PROVEN, PROVEN))
+
+
+def test_rounding_contradicts_nothing():
+    def rounded(inputs):
+        return masked_sum(inputs) + 1e-3 * (len(inputs["x"]) == 2)
+
+    with pytest.raises(ParityError):
+        batching_of(rounded, exact_by=MOVED, moved=1e-6, graph=(PROVEN, PROVEN))
+    assert batching_of(rounded, exact_by=MOVED, moved=1e-4, graph=(PROVEN, PROVEN))[0].mode == PADDED
+
+
+@pytest.mark.parametrize(
+    ("compute", "graph", "mode"),
+    [
+        (with_neighbors, (UNDECIDED, PROVEN), ALONE),
+        (unmasked_sum, (PROVEN, UNDECIDED), JOINED),
+        (masked_sum, (PROVEN, REFUTED), PADDED),  # a mask that no rule recognizes takes the padding out again
+    ],
+)
+def test_trial_decides_what_the_graph_leaves_open(compute, graph, mode):
+    found, _ = batching_of(compute, graph=graph)
+    assert found.mode == mode
+    assert (found.rows if mode == ALONE else found.padding).means == manifest_pb2.MEANS_TRIED
+
+
+def test_refuted_padding_that_counts_is_named():
+    found, _ = batching_of(unmasked_sum, graph=(PROVEN, REFUTED))
+    assert (found.mode, found.padding.means) == (JOINED, manifest_pb2.MEANS_REFUTED)
+    assert found.reasons[-1] == f"in the graph, {REFUTED.reasons[0]}"
+
+
+def test_claims_of_a_manifest_must_hold_for_the_graph():
+    proven = finding(PROVEN, tried=True)
+    batching = manifest_pb2.Batching(mode=PADDED, rows=proven, padding=proven, scan_rows=proven)
+    claims = manifest_pb2.Manifest(batching=batching, causality={"y": finding(PROVEN, tried=False)})
+    causal = {"y": PROVEN}
+    for scan in (False, True):
+        assert contradictions(claims, GraphFindings(PROVEN, PROVEN, causal), scan=scan) == []
+        assert len(contradictions(claims, GraphFindings(UNDECIDED, PROVEN, causal), scan=scan)) == 1
+    assert len(contradictions(claims, GraphFindings(PROVEN, UNDECIDED, causal), scan=False)) == 1
+    assert len(contradictions(claims, GraphFindings(PROVEN, PROVEN, {}), scan=False)) == 1
+    old = manifest_pb2.Manifest(batching=manifest_pb2.Batching(mode=JOINED))
+    assert contradictions(old, GraphFindings(UNDECIDED, None, {}), scan=False) == []
+    (failure,) = contradictions(old, GraphFindings(REFUTED, None, {}), scan=False)
+    assert failure.startswith("the manifest says BATCHING_JOINED, but rows depend on each other: ")

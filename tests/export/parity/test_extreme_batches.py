@@ -1,15 +1,15 @@
 """The batches of extreme values: what each kind holds, and what is drawn of what a description allows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, export_onnx
+from rnnserve.export import Flags, Floats, Integers, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.parity import extreme_batches
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
-from rnnserve.export.parity.named_integers import named_integers
 
 
 class Everything(nn.Module):
@@ -103,50 +103,27 @@ def test_every_id_is_drawn(everything):
     np.testing.assert_array_equal(np.unique(ids), np.arange(7, 4000))
 
 
-def test_of_very_many_ids_some_are_drawn_from_end_to_end_and_the_record_says_so(monkeypatch):
-    monkeypatch.setattr(extreme_batches, "_ALL_IDS", 1000)
-    batches, by_kind = drawn(described())
-    ids = np.unique(np.concatenate([batch.inputs["ids"].ravel() for batch in by_kind["ids"]]))
-    assert (len(ids), ids[0], ids[-1], np.diff(ids).max()) == (1000, 7, 3999, 4)
-    assert batches.not_drawn == ['ids: all 3,993 of "ids"; 1,000 of them are']
-
-
-def test_ids_of_the_largest_integers_do_not_overflow():
-    class Take(nn.Module):
-        def forward(self, ids):
-            return (ids % 7).float()
-
-    inputs = {"ids": Integers("batch", low=-(2**62), high=2**62)}
-    _, by_kind = drawn(describe_model(Publication(Take(), "m", inputs, ["y"])))
-    ids = np.concatenate([batch.inputs["ids"].ravel() for batch in by_kind["ids"]])
-    assert (ids.min(), ids.max()) == (-(2**62), 2**62 - 1)
-    assert max(batch.inputs["ids"].max() for of_kind in by_kind.values() for batch in of_kind) == 2**62 - 1
-
-
-def test_long_rows_are_as_long_as_the_module_takes():
-    batches, by_kind = drawn(described(sizes={"sequence": (2, 1200)}))
-    assert [(batch.rows, batch.length) for batch in by_kind["long"]] == [(2, 1000)]
-    assert batches.not_drawn == ['long: 3,000 steps, of "sequence" there are at most 1,200']
-    assert [(batch.rows, batch.length) for batch in drawn(described())[1]["long"]] == [(2, 1000), (1, 3000)]
-    assert drawn(described(sizes={"sequence": (2, 9)}))[1].keys() & {"long"} == set()
-
-
-def test_long_rows_are_loud_too():
-    batches, by_kind = drawn(described())
+def test_long_rows_are_loud_too_and_as_long_as_the_module_takes(everything):
+    batches, by_kind = everything
+    assert [(batch.rows, batch.length) for batch in by_kind["long"]] == [(2, 1000), (1, 3000)]
     (batch,) = by_kind["long and loud"]
     assert (batch.rows, batch.length) == (2, 1000)
     assert batches.drawn["long and loud"] == "30 and 300 times the usual values, by row, 1,000 steps"
     assert batch.inputs["x"].std(axis=(1, 2)) == pytest.approx([30, 300], rel=0.1)
     assert batch.inputs["mel"].max() <= 5  # within the bounds that are described
-    assert [batch.length for batch in drawn(described(sizes={"sequence": (2, 9)}))[1]["long and loud"]] == [9]
+    batches, by_kind = drawn(described(sizes={"sequence": (2, 1200)}))
+    assert [(batch.rows, batch.length) for batch in by_kind["long"]] == [(2, 1000)]
+    assert batches.not_drawn == ['long: 3,000 steps, of "sequence" there are at most 1,200']
+    by_kind = drawn(described(sizes={"sequence": (2, 9)}))[1]
+    assert "long" not in by_kind
+    assert [batch.length for batch in by_kind["long and loud"]] == [9]
 
 
-def test_a_seed_gives_the_same_batches_and_another_one_others(everything):
-    again, other = drawn(described())[1], drawn(described(), seed=1)[1]
-    for kind, batches in everything[1].items():
-        for name, array in batches[0].inputs.items():
-            np.testing.assert_array_equal(array, again[kind][0].inputs[name])
-    assert not np.array_equal(everything[1]["loud"][0].inputs["x"], other["loud"][0].inputs["x"])
+def test_uneven_lengths_are_drawn_if_the_graph_computes_with_sizes(everything):
+    assert "uneven lengths" not in everything[1]
+    for longest, end in ((3000, 1000), (300, 100)):
+        by_kind = drawn(dataclasses.replace(described(), longest=longest), computes_with_sizes=True)[1]
+        assert [batch.length for batch in by_kind["uneven lengths"]] == [*range(35, end, 23)]
 
 
 def test_floats_with_bounds_are_not_made_loud_and_the_record_says_so():
@@ -169,30 +146,3 @@ def test_ids_that_the_graph_names_have_rows_of_their_own():
     assert rows[:, 0].tolist() == [7, 8, 9, 576, 577, 578, 3998, 3999]
     assert batches.drawn["ids alone"] == "rows of one id, of those that the graph names"
     assert "ids alone" not in drawn(described(), named=[-1, 5000])[1]
-
-
-def test_many_named_ids_are_bounded_and_have_several_batches():
-    batches = drawn(described(), named=list(range(100, 400, 3)))[1]["ids alone"]
-    assert sum(batch.rows for batch in batches) == 64
-    assert max(batch.rows for batch in batches) == described().sizes["batch"][1]
-
-
-class Hidden(nn.Module):
-    """A loop over steps that leaves out one id; and a table, which names none."""
-
-    def forward(self, ids):
-        return torch.where(ids == 577, 0, ids) + torch.arange(100)[ids % 100]
-
-
-def test_the_numbers_that_a_graph_names():
-    program = export_onnx(
-        Hidden().eval(),
-        (torch.zeros(2, 3, dtype=torch.int64),),
-        input_names=["ids"],
-        output_names=["y"],
-        dynamic_shapes=({0: "batch"},),
-    )
-    found = named_integers(program.model_proto.SerializeToString())
-    assert 577 in found
-    assert found == sorted(set(found))
-    assert 57 not in found

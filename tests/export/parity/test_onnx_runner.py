@@ -1,12 +1,15 @@
-"""Running ONNX models: errors in one line, and no silent change of the provider."""
+"""Running ONNX models: errors in one line, no silent change of the provider, and results that stand for a module's."""
+
+from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
+from rnnserve.export.parity.onnx_truth import OnnxTruth
+from rnnserve.export.parity.reference import MOVED
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def model():
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
-def test_results_by_name_and_inputs_that_it_does_not_have(model):
+def test_results_come_by_name_and_unknown_inputs_are_ignored(model):
     runner = OnnxRunner(model.SerializeToString())
     x = np.array([[1, -2], [3, 4]], np.float32)
     found = runner({"x": x.T, "more": x})  # not contiguous
@@ -30,40 +33,23 @@ def test_results_by_name_and_inputs_that_it_does_not_have(model):
     assert (runner.inputs, runner.outputs, runner.provider) == (["x"], ["z", "y"], "CPUExecutionProvider")
 
 
-def test_errors_are_runtime_errors_of_one_line(model):
+def test_errors_of_onnxruntime_are_one_line(model):
     with pytest.raises(RuntimeError, match=r"^onnxruntime does not run: [^\n]*$"):
         OnnxRunner(model.SerializeToString())({"x": np.zeros((2, 3), np.float32)})
-    with pytest.raises(RuntimeError, match=r"^onnxruntime does not take the model: [^\n]*$"):
-        OnnxRunner(b"nothing")
     model.graph.node[0].op_type = "Unknown"
-    with pytest.raises(RuntimeError, match=r"^onnxruntime does not take the model: [^\n]*Unknown[^\n]*$"):
-        OnnxRunner(onnx.ModelProto.FromString(model.SerializeToString()).SerializeToString())
-
-
-def test_cuda_is_asked_for_without_tf32_and_may_not_fall_back_later(monkeypatch):
-    asked: list[object] = []
-
-    class Cuda(Session):
-        given = ("CUDAExecutionProvider", "CPUExecutionProvider")
-
-        def __init__(self, *_, **how):
-            asked.append(how)
-
-        def disable_fallback(self):
-            asked.append("no fallback")
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Cuda)
-    OnnxRunner(b"", providers=PROVIDERS["cuda"])
-    assert asked == [{"providers": list(Cuda.given), "provider_options": [{"use_tf32": "0"}, {}]}, "no fallback"]
+    for data in (b"nothing", model.SerializeToString()):
+        with pytest.raises(RuntimeError, match=r"^onnxruntime does not take the model: [^\n]*$"):
+            OnnxRunner(data)
 
 
 class Session:
-    """Stands for a session on the providers that a test says."""
+    """A session on given providers."""
 
-    given: tuple[str, ...] = ()
+    given: tuple[str, ...] = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    asked: list[object] = []  # noqa: RUF012 - of all sessions of a test
 
-    def __init__(self, *_, **__):
-        pass
+    def __init__(self, *_, **how):
+        self.asked.append(how)
 
     def get_providers(self):
         return list(self.given)
@@ -74,15 +60,42 @@ class Session:
     get_outputs = get_inputs
 
     def disable_fallback(self):
-        pass
+        self.asked.append("no fallback")
 
 
-def test_a_provider_that_falls_back_is_an_error(monkeypatch):
+def test_cuda_runs_without_tf32_and_never_falls_back(monkeypatch):
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    monkeypatch.setattr(Session, "given", ("CUDAExecutionProvider", "CPUExecutionProvider"))
-    assert OnnxRunner(b"", providers=["CUDAExecutionProvider"]).provider == "CUDAExecutionProvider"
+    Session.asked.clear()
+    assert OnnxRunner(b"", providers=PROVIDERS["cuda"]).provider == "CUDAExecutionProvider"
+    options = {"providers": list(Session.given), "provider_options": [{"use_tf32": "0"}, {}]}
+    assert Session.asked == [options, "no fallback"]
     monkeypatch.setattr(Session, "given", ("CPUExecutionProvider",))
-    with pytest.raises(
-        RuntimeError, match=r"^onnxruntime runs on CPUExecutionProvider where CUDAExecutionProvider was asked for$"
-    ):
+    with pytest.raises(RuntimeError, match="runs on CPUExecutionProvider where CUDAExecutionProvider was asked for"):
         OnnxRunner(b"", providers=["CUDAExecutionProvider"])
+
+
+def test_results_of_a_file_stand_for_those_of_a_module():
+    results = {
+        "floats": np.array([0.1], np.float32),
+        "halves": np.array([0.1], np.float16),
+        "flags": np.array([True]),
+        "tags": np.array([3], np.int32),
+    }
+    run: Any = lambda _: results  # noqa: E731 - typed as a runner
+    truth = OnnxTruth(run)
+    exact = truth.exact({})
+    assert [exact[name].dtype.name for name in results] == ["float64", "float64", "bool", "int32"]
+    assert all((exact[name] == results[name]).all() for name in results)
+    assert truth.eager({}) is results
+    assert truth.exact_by == MOVED
+
+
+def test_moved_runs_of_a_file_are_eight():
+    run: Any = lambda inputs: inputs  # noqa: E731 - typed as a runner
+    given = list(OnnxTruth(run).moved({"x": np.full(1000, 1.0, np.float32), "n": np.array([3])}))
+    assert len(given) == 8
+    for each in given:
+        assert each["n"].tolist() == [3]
+        steps = (each["x"].astype(np.float64) - 1) / 2.0**-23  # below 1 the steps of float32 are half as large
+        assert set(steps.tolist()) == {-1, 0, 1}
+    assert not np.array_equal(given[0]["x"], given[1]["x"])

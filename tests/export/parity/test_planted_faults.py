@@ -1,4 +1,4 @@
-"""Faults planted in the ONNX model, one by one: each is caught, and the message names the tensor."""
+"""Faults planted in the ONNX model of a classifier, one by one: parity catches each and names the tensor."""
 
 import dataclasses
 
@@ -10,28 +10,33 @@ from onnx import TensorProto, helper, numpy_helper
 from rnnserve.export import ExportError
 from rnnserve.export.parity import ParityError
 
-RECURRENT = ("RNN", "GRU", "LSTM")
-GRU = {"cell": "gru", "num_layers": 2, "bidirectional": True}
-LSTM = {"cell": "lstm", "num_layers": 2}
+SIMPLE: dict = {}
+STACKED = {"num_layers": 2}
+GRU = {"cell": "gru", "bidirectional": True}
 
 
-def caught(subject, model=None, **options) -> str:
-    with pytest.raises(ParityError) as raised:
-        subject.prove(model, **options)
-    assert isinstance(raised.value, ExportError)
-    assert str(raised.value).splitlines() == list(raised.value.failures)
-    return str(raised.value)
+def layers(model):
+    return [node for node in model.graph.node if node.op_type in ("RNN", "GRU", "LSTM")]
 
 
-def layers(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    found = [node for node in model.graph.node if node.op_type in RECURRENT]
-    assert found
+def attribute(node, name):
+    (found,) = (attribute for attribute in node.attribute if attribute.name == name)
     return found
 
 
-def change(model: onnx.ModelProto, name: str, how) -> None:
-    """Replace an initializer by what `how` makes of it."""
-    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+def value(values, name):
+    (found,) = (value for value in values if value.name == name)
+    return found
+
+
+def maker(model, name):
+    (node,) = (node for node in model.graph.node if name in node.output)
+    return node
+
+
+def change(model, name, how):
+    """Replace an initializer by what `how` makes of a copy of it."""
+    tensor = value(model.graph.initializer, name)
     before = numpy_helper.to_array(tensor)
     after = how(before.copy())
     assert after.shape == before.shape
@@ -39,207 +44,163 @@ def change(model: onnx.ModelProto, name: str, how) -> None:
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(after), name))
 
 
-def value(values, name: str):
-    (found,) = (value for value in values if value.name == name)
-    return found
+def rename(model, old, new):
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
 
 
-def swap_gates(model: onnx.ModelProto, one: int, other: int) -> None:
-    """Exchange two gates' blocks in W, R and B, in every layer."""
+def swap_gates(model):
+    """Exchange the first two gates in W, R and B of every layer."""
     for node in layers(model):
-        (hidden,) = (attribute.i for attribute in node.attribute if attribute.name == "hidden_size")
+        hidden = attribute(node, "hidden_size").i
 
-        def swapped(array, hidden=hidden, gates=3 if node.op_type == "GRU" else 4):
+        def swapped(array, hidden=hidden):
             blocks = array.reshape(array.shape[0], -1, hidden, *array.shape[2:])
-            order = list(range(blocks.shape[1]))
-            for start in range(0, len(order), gates):  # B holds the biases of W, then those of R
-                order[start + one], order[start + other] = order[start + other], order[start + one]
+            order = [1, 0, 2, 4, 3, 5][: blocks.shape[1]]  # B holds the biases of W, then those of R
             return blocks[:, order].reshape(array.shape)
 
         for name in node.input[1:4]:
             change(model, name, swapped)
 
 
-@pytest.mark.parametrize(("sizes", "gates"), [(GRU, (0, 1)), (LSTM, (0, 2)), (LSTM, (1, 3))], ids=str)
-def test_swapped_gates(subject, sizes, gates):
-    model = subject(**sizes).graph()
-    swap_gates(model, *gates)
-    message = caught(subject(**sizes), model)
-    assert 'onnx, step: "h_n"' in message
-    assert 'onnx, random: "output" at sequence 128' in message
-    assert "expected" in message
-    assert "allowed" in message
-
-
-@pytest.mark.parametrize("sizes", [{}, LSTM], ids=str)
-def test_a_reversed_direction(subject, sizes):
-    model = subject(**sizes).graph()
+def reverse_direction(model):
     for node in layers(model):
-        (direction,) = (attribute for attribute in node.attribute if attribute.name == "direction")
-        direction.s = b"reverse"
-    message = caught(subject(**sizes), model)
-    assert 'onnx, random: "output"' in message
-    assert 'onnx, sample: "logits"' in message
-    assert "in two parts" in message
+        attribute(node, "direction").s = b"reverse"
 
 
-def test_directions_that_are_exchanged(subject):
-    model = subject(**GRU).graph()
+def exchange_directions(model):
     for node in layers(model):
         for name in node.input[1:4]:
             change(model, name, lambda array: array[::-1])
-    assert 'onnx, step: "h_n"' in caught(subject(**GRU), model)
 
 
-@pytest.mark.parametrize("sizes", [{}, GRU, LSTM], ids=str)
-def test_ignored_lengths(subject, sizes):
-    model = subject(**sizes).graph()
+def reset_before_product(model):
+    for node in layers(model):
+        attribute(node, "linear_before_reset").i = 0
+
+
+def ignore_lengths(model):
     for node in layers(model):
         node.input[4] = ""
-    message = caught(subject(**sizes), model)
-    assert 'zeros after lengths: "output"' in message
-    assert 'onnx, padding: "logits"' in message
-    assert 'onnx, sample: "logits"' in message
 
 
-def test_lengths_that_are_no_input(subject):
-    model = subject().graph()
-    for node in layers(model):
-        node.input[4] = ""
+def remove_lengths(model):
+    ignore_lengths(model)
     model.graph.input.remove(value(model.graph.input, "lengths"))
     for node in [node for node in model.graph.node if "lengths" in node.input]:
         model.graph.node.remove(node)
-    message = caught(subject(), model)
-    assert 'inputs are "input", "h_0"; expected "input", "lengths", "h_0"' in message
-    assert 'onnx, random: "logits"' in message
 
 
-def test_logits_of_the_last_output(subject):
-    """`output[:, -1]`, the tutorial's trap: right for full lengths, one direction, and nothing else."""
-    model = subject(num_layers=2).graph()
-    (head,) = (node for node in model.graph.node if "logits" in node.output)
+def read_last_output(model):
+    """`output[:, -1]`, the tutorial's trap: right for full lengths and one direction only."""
+    head = maker(model, "logits")
     model.graph.initializer.append(numpy_helper.from_array(np.array(-1), "last"))
-    gather = helper.make_node("Gather", ["output", "last"], ["last_output"], axis=1)
     head.input[0] = "last_output"
-    at = list(model.graph.node).index(head)
-    model.graph.node.insert(at, gather)
-    message = caught(subject(num_layers=2), model)
-    assert 'onnx, sample: "logits"' in message
-    assert 'onnx, step: "logits"' not in message
-    assert '"h_n"' not in message
+    gather = helper.make_node("Gather", ["output", "last"], ["last_output"], axis=1)
+    model.graph.node.insert(list(model.graph.node).index(head), gather)
 
 
-@pytest.mark.parametrize(("sizes", "part"), [({}, 1), ({}, 2), ({}, 3), (LSTM, 2)], ids=str)
-def test_one_weight_that_is_off_by_a_thousandth(subject, sizes, part):
-    model = subject(**sizes).graph()
-
-    def perturbed(array):
+def move_weight(model):
+    def moved(array):
         array.flat[1] += 1e-3
         return array
 
-    change(model, layers(model)[0].input[part], perturbed)
-    assert 'onnx, step: "h_n"' in caught(subject(**sizes), model)
+    change(model, layers(model)[0].input[1], moved)
 
 
-def test_one_weight_that_is_no_number(subject):
-    model = subject().graph()
+def spoil_weight(model):
     change(model, layers(model)[0].input[2], lambda array: np.where(array == array.flat[0], np.nan, array))
-    message = caught(subject(), model)
-    assert 'onnx, step: "h_n"' in message
-    assert "found nan" in message
 
 
-def test_layers_of_h_n_in_the_wrong_order(subject):
-    model = subject(num_layers=2).graph()
-    (maker,) = (node for node in model.graph.node if "h_n" in node.output)
-    assert maker.op_type == "Concat"
-    for node in model.graph.node:  # logits are made of the right one
-        node.input[:] = ["right" if name == "h_n" else name for name in node.input]
-    maker.output[0] = "right"
-    model.graph.node.append(helper.make_node("Concat", list(maker.input)[::-1], ["h_n"], axis=0))
-    message = caught(subject(num_layers=2), model)
-    assert 'onnx, step: "h_n"' in message
-    assert 'onnx, final states: "h_n"' in message
-    assert "in two parts" in message  # what is carried over goes to the wrong layer
-    assert 'onnx, step: "output"' not in message
-    assert 'onnx, step: "logits"' not in message
+def turn_layers_of_h_n(model):
+    concat = maker(model, "h_n")
+    rename(model, "h_n", "right")  # the logits read the right one
+    model.graph.node.append(helper.make_node("Concat", list(concat.input)[::-1], ["h_n"], axis=0))
 
 
-def test_a_gru_that_resets_before_the_product(subject):
-    model = subject(**GRU).graph()
-    for node in layers(model):
-        (attribute,) = (attribute for attribute in node.attribute if attribute.name == "linear_before_reset")
-        attribute.i = 0
-    assert 'onnx, step: "h_n"' in caught(subject(**GRU), model)
+def rename_axis(model):
+    value(model.graph.output, "h_n").type.tensor_type.shape.dim[1].dim_param = "rows"
 
 
-@pytest.mark.parametrize(
-    ("side", "tensor", "axis"), [("output", "h_n", 1), ("output", "output", 1), ("input", "lengths", 0)]
-)
-def test_a_wrong_axis_name(subject, side, tensor, axis):
-    model = subject().graph()
-    values = model.graph.input if side == "input" else model.graph.output
-    value(values, tensor).type.tensor_type.shape.dim[axis].dim_param = "rows"
-    message = caught(subject(), model)
-    assert f'onnx, axis names: {side} "{tensor}" has axes' in message
-    assert "rows" in message
-    assert len(message.splitlines()) == 1
-
-
-def test_a_size_that_only_the_sample_has(subject):
-    model = subject().graph()
+def fix_size(model):
     value(model.graph.input, "input").type.tensor_type.shape.dim[1].dim_value = 5
-    message = caught(subject(), model)
-    assert "(batch, 5, 2); expected (batch, sequence, 2)" in message
-    assert "onnx, random: random of batch 1, sequence 2: onnxruntime does not run" in message
 
 
-def test_a_wrong_dtype(subject):
-    model = subject().graph()
-    (head,) = (node for node in model.graph.node if "logits" in node.output)
-    head.output[0] = "single"
+def widen_logits(model):
+    rename(model, "logits", "single")
     model.graph.node.append(helper.make_node("Cast", ["single"], ["logits"], to=TensorProto.DOUBLE))
     value(model.graph.output, "logits").type.tensor_type.elem_type = TensorProto.DOUBLE
-    message = caught(subject(), model)
-    assert 'onnx, dtypes: output "logits" is float64; expected float32' in message
 
 
-def test_a_wrong_dtype_of_an_input(subject):
-    model = subject().graph()
+def narrow_lengths(model):
     value(model.graph.input, "lengths").type.tensor_type.elem_type = TensorProto.INT32
-    message = caught(subject(), model)
-    assert 'onnx, dtypes: input "lengths" is int32; expected int64' in message
-    assert "onnx, step: step of batch 1, sequence 1: onnxruntime does not run" in message
-    assert len(message.splitlines()) == 4  # one for each kind of input; the rest was not compared
 
 
-def test_a_wrong_output_name(subject):
-    model = subject().graph()
-    for node in model.graph.node:
-        node.input[:] = ["hidden" if name == "h_n" else name for name in node.input]
-        node.output[:] = ["hidden" if name == "h_n" else name for name in node.output]
+def rename_output(model):
+    rename(model, "h_n", "hidden")
     value(model.graph.output, "h_n").name = "hidden"
-    message = caught(subject(), model)
-    assert 'outputs are "logits", "output", "hidden"; expected "logits", "output", "h_n"' in message
 
 
-def test_everything_that_is_wrong_is_said_at_once(subject):
-    model = subject().graph()
+def rename_axis_and_negate_head(model):
     value(model.graph.output, "output").type.tensor_type.shape.dim[0].dim_param = "rows"
     change(model, "head.weight", lambda array: -array)
-    message = caught(subject(), model)
-    assert 'axis names: output "output"' in message
-    assert 'onnx, step: "logits"' in message
-    assert 'onnx, random: "logits" at sequence 128' in message
-    assert message.count("onnx, labels: row") == 1  # the other batches are counted
 
 
-def test_what_is_no_model(subject):
-    message = caught(dataclasses.replace(subject(), model=b"no model"))
-    assert message.startswith("onnx: is no ONNX model")
-
-
-def test_a_model_that_onnxruntime_does_not_take(subject):
-    model = subject().graph()
+def use_unknown_operator(model):
     layers(model)[0].op_type = "Unknown"
-    assert "onnxruntime does not take the model" in caught(subject(), model)
+
+
+PADDING = ['zeros after lengths: "output"', 'onnx, padding: "logits"', 'onnx, sample: "logits"']
+NO_LENGTHS = 'inputs are "input", "h_0"; expected "input", "lengths", "h_0"'
+NO_H_N = 'outputs are "logits", "output", "hidden"; expected "logits", "output", "h_n"'
+
+# The architecture, the fault, parts of the message, and parts that it must not have.
+FAULTS = [
+    (GRU, swap_gates, ['onnx, step: "h_n"', 'onnx, random: "output" at sequence 128', "expected", "allowed"], []),
+    (SIMPLE, reverse_direction, ['onnx, random: "output"', 'onnx, sample: "logits"', "in two parts"], []),
+    (GRU, exchange_directions, ['onnx, step: "h_n"'], []),
+    (GRU, reset_before_product, ['onnx, step: "h_n"'], []),
+    (SIMPLE, ignore_lengths, PADDING, []),
+    (SIMPLE, remove_lengths, [NO_LENGTHS, 'onnx, random: "logits"'], []),
+    (STACKED, read_last_output, ['onnx, sample: "logits"'], ['onnx, step: "logits"', '"h_n"']),
+    (SIMPLE, move_weight, ['onnx, step: "h_n"'], []),
+    (SIMPLE, spoil_weight, ['onnx, step: "h_n"', "found nan"], []),
+    # A state that is carried over goes to the wrong layer.
+    (
+        STACKED,
+        turn_layers_of_h_n,
+        ['onnx, step: "h_n"', 'onnx, final states: "h_n"', "in two parts"],
+        ['onnx, step: "output"', 'onnx, step: "logits"'],
+    ),
+    (SIMPLE, rename_axis, ['onnx, axis names: output "h_n" has axes', "rows"], ["\n"]),
+    (SIMPLE, fix_size, ["(batch, 5, 2); expected (batch, sequence, 2)", "onnxruntime does not run"], []),
+    (SIMPLE, widen_logits, ['onnx, dtypes: output "logits" is float64; expected float32'], []),
+    (SIMPLE, narrow_lengths, ['onnx, dtypes: input "lengths" is int32; expected int64', "does not run"], []),
+    (SIMPLE, rename_output, [NO_H_N], []),
+    (SIMPLE, rename_axis_and_negate_head, ['axis names: output "output"', 'onnx, step: "logits"', "onnx, labels"], []),
+    (SIMPLE, use_unknown_operator, ["onnxruntime does not take the model"], []),
+]
+
+
+@pytest.mark.parametrize(("sizes", "plant", "said", "unsaid"), FAULTS, ids=lambda part: getattr(part, "__name__", ""))
+def test_planted_fault_is_caught_and_named(subject, sizes, plant, said, unsaid):
+    model = subject(**sizes).graph()
+    plant(model)
+    with pytest.raises(ParityError) as raised:
+        subject(**sizes).prove(model)
+    assert isinstance(raised.value, ExportError)
+    message = str(raised.value)
+    assert message.splitlines() == list(raised.value.failures)
+    assert [part for part in said if part not in message] == []
+    assert [part for part in unsaid if part in message] == []
+
+
+def test_bytes_that_are_no_model_are_refused(subject):
+    with pytest.raises(ParityError, match=r"^onnx: is no ONNX model"):
+        dataclasses.replace(subject(), model=b"no model").prove()
+
+
+def test_model_as_exported_passes(subject):
+    assert onnx.load_model_from_string(subject().model).graph.node
+    assert subject().prove().parity.samples > 1000

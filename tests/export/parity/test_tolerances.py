@@ -1,72 +1,76 @@
-"""The limits that a manifest records: the table's, wider only where rounding was found to move values further."""
+"""Limits of parity and of manifests, and values so near to eager that float64 cannot change the judgment."""
 
-import ast
+import dataclasses
+import math
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kit.paths import ROOT
-from rnnserve.export.parity.tolerances import limits_for, replay_limits
+from rnnserve.export.parity.distances import Distances, Spread
+from rnnserve.export.parity.near_eager import near_eager
+from rnnserve.export.parity.tolerances import LIMITS, limits_for, replay_limits
 
 ULP = 2.0**-23
 FIELDS = ("step_state", "step_logits", "walk_logits", "sequence_rms_factor", "sequence_rms_floor", "sequence_largest")
 
 
-def given(**found):
-    return {at.device: [getattr(at, field) for field in FIELDS] for at in replay_limits(**found)}
-
-
-def close(numbers):
-    return pytest.approx(numbers, rel=1e-6)
-
-
-def test_what_a_manifest_says_of_narrow_layers():
-    assert given() == {
-        "cpu": close([32 * ULP, 32 * ULP, 4e-6, 4, 4 * ULP, 4e-6]),
-        "cuda": close([64 * ULP, 64 * ULP, 8e-6, 8, 8 * ULP, 8e-6]),
-    }
-    assert given() == given(step=7.9 * ULP, sequence=0.9e-6)
-
-
-def test_four_times_what_rounding_was_found_to_do_is_allowed():
-    assert given(step=16 * ULP) == {
-        "cpu": close([64 * ULP, 64 * ULP, 4e-6, 4, 4 * ULP, 4e-6]),
-        "cuda": close([128 * ULP, 128 * ULP, 8e-6, 8, 8 * ULP, 8e-6]),
-    }
-    assert given(sequence=3e-6) == {
-        "cpu": close([32 * ULP, 32 * ULP, 4e-6, 4, 12 * ULP, 12e-6]),
-        "cuda": close([64 * ULP, 64 * ULP, 8e-6, 8, 24 * ULP, 24e-6]),
+def recorded(**found):
+    return {
+        at.device: pytest.approx([getattr(at, field) for field in FIELDS], rel=1e-6) for at in replay_limits(**found)
     }
 
 
-def test_a_device_without_limits_is_an_error():
+def test_limits_of_narrow_layers_are_those_of_the_table():
+    expected = {
+        "cpu": [32 * ULP, 32 * ULP, 4e-6, 4, 4 * ULP, 4e-6],
+        "cuda": [64 * ULP, 64 * ULP, 8e-6, 8, 8 * ULP, 8e-6],
+    }
+    assert expected == recorded()
+    assert expected == recorded(step=7.9 * ULP, sequence=0.9e-6)
+    assert expected.keys() == LIMITS.keys()
+    assert all(math.isfinite(limit) and limit > 0 for limits in expected.values() for limit in limits)
+
+
+def test_limits_are_four_times_what_rounding_was_found_to_do():
+    assert recorded(step=16 * ULP)["cpu"] == [64 * ULP, 64 * ULP, 4e-6, 4, 4 * ULP, 4e-6]
+    assert recorded(sequence=3e-6)["cuda"] == [64 * ULP, 64 * ULP, 8e-6, 8, 24 * ULP, 24e-6]
+
+
+def test_device_without_limits_is_an_error():
     with pytest.raises(KeyError, match="tpu"):
         limits_for("tpu")
 
 
-EXPORT = ROOT / "export" / "rnnserve" / "export"
+NEAR = dataclasses.replace(limits_for("cpu"), sequence_rms_floor=1e-3)
 
 
-def is_small(node):
-    """Whether a part of an expression is a small number, or a power with a negative exponent, as of an ulp."""
-    if isinstance(node, ast.BinOp):
-        return isinstance(node.op, ast.Pow) and isinstance(node.right, ast.UnaryOp)
-    return isinstance(node, ast.Constant) and isinstance(node.value, float) and 0 < node.value < 1e-3
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1e-4, 1e-3, 1e-2]),
+    st.sampled_from([1.0, 40.0, 1e4]),
+    st.sampled_from([0.0, 1e-3, 1e-1, 10.0, 1e5]),
+    st.booleans(),
+)
+def test_values_near_eager_pass_whatever_float64_gives(seed, moved, size, error, masked):
+    random = np.random.default_rng(seed)
+    eager = (size * random.standard_normal((3, 4))).astype(np.float32)
+    found = (eager + moved * max(1.0, size / 32) * random.standard_normal(eager.shape)).astype(np.float32)
+    mask = random.random(eager.shape) < 0.7 if masked else None
+    passed = near_eager(NEAR, found, eager, mask)
+    if passed is not None:
+        assert passed == Spread.between(found, eager, mask)
+        exact = eager - error * np.sign(found - eager) * random.random(eager.shape)  # on the other side of eager
+        distances = Distances()
+        distances.add("random", "x", 3, found=found, eager=eager, exact=exact.astype(np.float64), mask=mask)
+        assert all(row.failure(NEAR) is None for row in distances.rows.values())
 
 
-def has_small_constants(path):
-    assigned = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign | ast.AnnAssign)]
-    return any(is_small(part) for node in assigned if node.value for part in ast.walk(node.value))
-
-
-ELSEWHERE = {
-    "description/omitted_inputs.py": "two calls of one module are compared, before there is anything to prove",
-    "description/lenient_module.py": "two calls of one module are compared, before there is anything to prove",
-    "recurrence/other_paths.py": "two paths of a module are compared, before there is anything to prove",
-    "old_translations.py": "what the pattern matcher of another library takes for 0 and for 1",
-}
-"""Files with small constants that are no tolerance of a proof, by what they are."""
-
-
-def test_tolerances_are_in_one_file():
-    found = {path.relative_to(EXPORT).as_posix() for path in EXPORT.rglob("*.py") if has_small_constants(path)}
-    assert found == {"parity/tolerances.py", *ELSEWHERE}
+def test_values_are_near_eager_within_the_floor():
+    eager = np.zeros((2, 2), np.float32)
+    for change, is_near in [(0.99e-3, True), (1.01e-3, False), (np.nan, False), (np.inf, False)]:
+        assert (near_eager(NEAR, eager + np.float32(change), eager, None) is not None) == is_near
+    found, mask = np.array([[0, 9], [0, 0]], np.float32), np.array([[True, False], [True, True]])
+    assert near_eager(NEAR, found, eager, mask) == Spread(count=3)
+    assert near_eager(NEAR, np.array([1, 2]), np.array([1, 3]), None) is None  # integers are equal or not

@@ -1,4 +1,4 @@
-"""Client and server of the last release beside those of this one: what each understands, and what is said where not.
+"""Client and server of the last release beside those of this one: what each understands of the other.
 
 The last release runs in processes of its own, from the source that it was released with (`tests/data/releases`).
 """

@@ -40,8 +40,6 @@ print("answered")
     "modules",
     [
         ["rnnserve.client", "tritonclient.grpc"],
-        ["tritonclient.grpc", "rnnserve.client"],
-        ["rnnserve.server", "tritonclient.grpc"],
         ["tritonclient.grpc", "rnnserve.server"],
     ],
     ids=" then ".join,

@@ -1,0 +1,134 @@
+"""Requests that leave inputs out, published and served: answers are those of forward without the argument."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.client import Client, InvalidRequest
+from rnnserve.export import Floats, Integers, WrongArguments, publish
+from rnnserve.export.verify import verify_version
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import DEFAULTS, FORMAT_OF_DEFAULTS, GOLDEN
+from rnnserve.protos.golden import load_cases
+from rnnserve.protos.triton_config import CONFIG
+from rnnserve.server.testing import serve
+
+REQUIRED, ZEROS, RECORDED = (
+    manifest_pb2.DEFAULT_REQUIRED,
+    manifest_pb2.DEFAULT_ZEROS,
+    manifest_pb2.DEFAULT_RECORDED,
+)
+
+X = Floats("batch", "sequence", ("features", 3))
+STATE = Floats(("layers * directions", 1), "batch", ("hidden", 4))
+
+
+def published(tmp_path, module, **description):
+    return publish(module.eval(), "model", repository=tmp_path, progress=False, **description)
+
+
+def drawn(*shape):
+    return np.random.default_rng(7).normal(size=shape).astype(np.float32)
+
+
+def eager(module, *arguments):
+    with torch.no_grad():
+        return [result.numpy() for result in module(*map(torch.from_numpy, arguments))]
+
+
+class Learned(nn.Module):
+    """A GRU with a learned initial state."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.h_0 = nn.Parameter(torch.randn(1, 1, 4))
+
+    def forward(self, x, h_0: torch.Tensor | None = None):
+        return self.gru(x, self.h_0.expand(-1, x.size(0), -1).contiguous() if h_0 is None else h_0)
+
+
+def test_learned_state_is_recorded_and_served(tmp_path):
+    module, x = Learned(), drawn(3, 5, 3)
+    inputs, names = {"x": X, "h_0": STATE}, {"outputs": ["output", "h_n"], "states": {"h_n": "h_0"}}
+    done = published(tmp_path, module, inputs=inputs, samples=[{"x": x}], **names)
+    assert done.manifest.inputs[1].default == RECORDED
+    assert done.manifest.format == FORMAT_OF_DEFAULTS
+    assert (done.published.folder / DEFAULTS).exists()
+    assert not [line for check in verify_version(done.published.folder, progress=False) for line in check.failures]
+    cases = load_cases((done.published.folder / GOLDEN).read_bytes())
+    sample = next(case for case in cases if case.kind == "sample")
+    rows = sample.inputs["h_0"].shape[1]
+    np.testing.assert_array_equal(sample.inputs["h_0"], module.h_0.detach().expand(1, rows, 4).numpy())
+    with serve(tmp_path) as server, Client(server.address) as client:
+        answers, (alone,) = client.predict("model", x), client.predict("model", x[:1])
+    output, h_n = eager(module, x)
+    np.testing.assert_allclose(np.stack([answer["output"] for answer in answers]), output, atol=2e-6)
+    np.testing.assert_allclose(alone["output"], output[0], atol=2e-6)
+    np.testing.assert_allclose(alone["h_n"], h_n[:, 0], atol=2e-6)
+
+
+class Each(nn.Module):
+    """Two states with defaults of their own: one depends on the input, one is learned."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+        self.c_0 = nn.Parameter(torch.randn(1, 1, 4))
+
+    def forward(self, x, h_0=None, c_0=None):
+        h_0 = x.mean(dim=(1, 2)).reshape(1, -1, 1).expand(1, -1, 4).contiguous() if h_0 is None else h_0
+        c_0 = self.c_0.expand(1, x.size(0), 4).contiguous() if c_0 is None else c_0
+        output, (h_n, c_n) = self.lstm(x, (h_0, c_0))
+        return output, h_n, c_n
+
+
+def test_state_that_depends_on_the_input_must_be_sent_and_the_other_may_be_left_out(tmp_path):
+    module = Each()
+    inputs, states = {"x": X, "h_0": STATE, "c_0": STATE}, {"h_n": "h_0", "c_n": "c_0"}
+    done = published(tmp_path, module, inputs=inputs, outputs=["output", "h_n", "c_n"], states=states)
+    assert [tensor.default for tensor in done.manifest.inputs[1:]] == [REQUIRED, RECORDED]
+    x, given = drawn(2, 5, 3), drawn(1, 2, 4)
+    with serve(tmp_path) as server, Client(server.address) as client:
+        for ask in (lambda: client.predict("model", x), lambda: client.infer("model", {"x": x})):
+            with pytest.raises(InvalidRequest, match=r'"?h_0"? is missing'):
+                ask()
+        found = client.infer("model", {"x": x, "h_0": given})["output"]
+    np.testing.assert_allclose(found, eager(module, x, given)[0], atol=2e-6)
+
+
+class Counting(nn.Module):
+    """A step with a learned state and a count that begins at 7."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.h_0 = nn.Linear(3, 4), nn.Parameter(torch.ones(1, 4))
+
+    def forward(self, x, h_0: torch.Tensor | None = None, count_0: torch.Tensor | None = None):
+        count = torch.full((x.size(0), 1), 7) if count_0 is None else count_0
+        h_n = torch.tanh(self.linear(x) + (self.h_0 if h_0 is None else h_0))
+        return h_n * count.float(), h_n, count + 1
+
+
+def test_integers_have_defaults_and_triton_is_not_told_to_begin_with_zeros(tmp_path):
+    module, x = Counting(), drawn(2, 3)
+    description = {
+        "inputs": {
+            "x": Floats("batch", ("features", 3)),
+            "h_0": Floats("batch", ("hidden", 4)),
+            "count_0": Integers("batch", 1, high=100),
+        },
+        "outputs": ["y", "h_n", "count_n"],
+        "states": {"h_n": "h_0", "count_n": "count_0"},
+    }
+    published(tmp_path, module, **description)
+    assert "sequence_batching" not in (tmp_path / "model" / CONFIG).read_text()
+    with serve(tmp_path) as server, Client(server.address) as client:
+        found = client.predict("model", x)
+    np.testing.assert_allclose(found[0]["y"], eager(module, x)[0][0], atol=1e-6)
+    assert found[1]["count_n"].tolist() == [8]
+    with pytest.raises(WrongArguments, match="Triton begins with zeros"):
+        published(tmp_path / "other", module, sequences=True, **description)

@@ -1,0 +1,5 @@
+"""Fixtures of parity, shared with the core suite."""
+
+from kit.classifier_subjects import chaotic, proven, subject
+
+__all__ = ["chaotic", "proven", "subject"]

@@ -1,0 +1,126 @@
+"""Findings of a real graph: batching modes of whole modules, and verification that decides them again."""
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from kit.own_modules import own_module
+from rnnserve.export import Floats, Integers, Lengths, Publication, publish
+from rnnserve.export.dataflow import Verdict
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.parity.batching_safety import find_batching
+from rnnserve.export.parity.graph_findings import walk_graph
+from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.verify import verify_version
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MANIFEST, MODEL, describe_file, dump_manifest, read_version
+
+
+class Reversed(nn.Module):
+    """Flips the padded sequence, so that the padding comes first."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(2, 5, batch_first=True)
+
+    def forward(self, x, lengths):
+        before = torch.arange(x.size(1)) < lengths[:, None]
+        return self.gru(x.flip(1))[0].flip(1) * before[..., None]
+
+
+class Subsampled(nn.Module):
+    """Gives half as many steps as it takes; those after the last hold the bias of its head."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(2, 5, batch_first=True)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x, lengths):
+        halves = (lengths + 1) // 2
+        packed = pack_padded_sequence(x[:, ::2], halves, batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=(x.size(1) + 1) // 2)
+        scores = self.head(output)
+        return nn.functional.pad(scores, (0, 0, 0, x.size(1) - scores.size(1)))
+
+
+class MaskedSubsampled(Subsampled):
+    def forward(self, x, lengths):
+        halves = (lengths + 1) // 2
+        return super().forward(x, lengths) * (torch.arange(x.size(1)) < halves[:, None])[..., None]
+
+
+def batching(kind):
+    inputs = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
+    model = describe_model(Publication(own_module(kind).eval(), "model", inputs, ["y"]))
+    return find_batching(model, reference_of(model), limits_for("cpu"), 0)
+
+
+def test_step_at_which_the_padding_counts_is_named():
+    found = batching(Reversed)
+    assert found.mode == manifest_pb2.BATCHING_JOINED
+    values, amount = found.reasons
+    assert "when the values after its length change" in values
+    assert " at sequence " in values
+    assert " when up to 9 steps of padding are added" in amount
+
+
+def test_output_of_fewer_steps_must_be_zero_after_them():
+    assert batching(MaskedSubsampled).mode == manifest_pb2.BATCHING_PADDED
+    (reason,) = batching(Subsampled).reasons
+    assert reason.endswith("An output of fewer steps than its input has to be zero after them")
+
+
+class RareToken(nn.Module):
+    """One token of 20,000 mixes rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20_000, 4)
+        self.gru = nn.GRU(4, 5, batch_first=True)
+
+    def forward(self, tokens):
+        return self.gru(self.embedding(tokens))[1][0] + (tokens == 13337).any()
+
+
+def test_rare_token_that_mixes_rows_is_found_in_the_graph():
+    inputs = {"tokens": Integers("batch", "sequence", high=20_000)}
+    model = describe_model(Publication(own_module(RareToken).eval(), "rare", inputs, ["y"]))
+    graph = walk_graph(onnx.load_model_from_string(to_onnx(model)), model.inputs, model.outputs, finite_inputs=True)
+    assert graph.rows.verdict is Verdict.REFUTED
+    (reason,) = graph.rows.reasons
+    assert reason.startswith('"y": Reduce')
+    assert reason.endswith(" the rows of the batch")
+
+
+def test_verify_decides_the_claims_of_a_manifest_again(tmp_path):
+    torch.manual_seed(1)
+    inputs, sizes = {"input": Floats("batch", "sequence", 2)}, {"sequence": (1, 16)}
+    module = nn.RNN(2, 4, batch_first=True)
+    done = publish(
+        module, "small", repository=tmp_path, inputs=inputs, outputs=["y", "h_n"], sizes=sizes, progress=False
+    )
+    folder = done.published.folder
+    manifest = read_version(folder).manifest
+    assert manifest.batching.rows.means == manifest.batching.scan_rows.means == manifest_pb2.MEANS_PROVEN
+    assert not manifest.batching.HasField("padding")
+    assert manifest.causality["y"].means == manifest_pb2.MEANS_PROVEN
+
+    # A file whose graph mixes rows, with the same claims.
+    graph = onnx.load(folder / MODEL)
+    graph.graph.node.add(op_type="CumSum", input=["mixed", "axis_0"], output=["y"])
+    (own,) = [node for node in graph.graph.node if "y" in node.output and node.op_type != "CumSum"]
+    own.output[list(own.output).index("y")] = "mixed"
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0), "axis_0"))
+    data = graph.SerializeToString()
+    (folder / MODEL).write_bytes(data)
+    (described,) = (file for file in manifest.files if file.name == MODEL)
+    described.CopyFrom(describe_file(MODEL, data))
+    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
+    checks = {check.name: check.failures for check in verify_version(folder, progress=False)}
+    failures = checks[f"{MODEL}: its graph does what {MANIFEST} says for all values"]
+    assert "rows are apart is proven, but found refuted" in failures[0]

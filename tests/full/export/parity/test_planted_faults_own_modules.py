@@ -1,0 +1,116 @@
+"""Faults planted in the ONNX models of modules that are no classifiers: parity catches each and names the tensor."""
+
+import functools
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+
+from kit.own_modules import PUBLICATIONS, own_module
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.parity import ParityError, prove
+from rnnserve.export.parity.proof import reference_of
+
+
+@functools.cache
+def exported(name):
+    """The described module, its ONNX model, and a reference that computes each batch once."""
+    kind, describe = PUBLICATIONS[name]
+    model = describe_model(describe(own_module(kind).eval()))
+    return model, to_onnx(model), reference_of(model, keeps=True)
+
+
+def operators(model, op_type):
+    found = [node for node in model.graph.node if node.op_type == op_type]
+    assert found
+    return found
+
+
+def add_constants(model, **values):
+    for name, value in values.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
+
+
+def ignore_lengths_of(op_type):
+    def plant(model):
+        for node in operators(model, op_type):
+            node.input[4] = ""
+
+    return plant
+
+
+def ignore_lengths_of_the_encoder(model):
+    operators(model, "GRU")[0].input[4] = ""
+
+
+def freeze_length(model):
+    """A slice as long as the sample: right for that length and shorter ones."""
+    (node,) = operators(model, "LSTM")
+    add_constants(model, start=0, end=5, axis=0)
+    cut = helper.make_node("Slice", [node.input[0], "start", "end", "axis"], ["cut"])
+    node.input[0] = "cut"
+    model.graph.node.insert(list(model.graph.node).index(node), cut)
+
+
+def move_weight(model):
+    name = operators(model, "GRU")[0].input[1]
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[1] += 1e-3
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+
+
+def choose_smallest(model):
+    (node,) = operators(model, "ArgMax")
+    node.op_type = "ArgMin"
+
+
+def replace_and_by_or(model):
+    (node,) = operators(model, "And")
+    node.op_type = "Or"
+
+
+def reverse_batch(model):
+    """Every value is right, in another row."""
+    (maker,) = (node for node in model.graph.node if "action" in node.output)
+    maker.output[list(maker.output).index("action")] = "in_order"
+    add_constants(model, start=-1, end=np.iinfo(np.int64).min, axis=0, by=-1)
+    model.graph.node.append(helper.make_node("Slice", ["in_order", "start", "end", "axis", "by"], ["action"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "plant", "said", "unsaid"),
+    [
+        ("sentiment", ignore_lengths_of("GRU"), ['onnx, random: "h_n" at sequence 128'], "onnx, step"),
+        ("tagger", ignore_lengths_of("LSTM"), ['onnx, random: "scores" at sequence 128'], "onnx, step"),
+        ("alarm", ignore_lengths_of("GRU"), ['onnx, zeros after lengths: "output" at ['], "onnx, step"),
+        ("seq2seq", ignore_lengths_of_the_encoder, ['onnx, random: "y" at sequence'], "onnx, step"),
+        ("forecaster", freeze_length, ['onnx, shapes: "y" of random of batch'], "onnx, step"),
+        ("single_inside", move_weight, ['onnx, step: "output"', 'onnx, random: "output" at sequence 128'], "shapes"),
+        ("tagger", choose_smallest, [f'onnx, {k}, integers: "tags" at [' for k in ("step", "random")], '"scores"'),
+        ("alarm", replace_and_by_or, ['onnx, random, integers: "high" at ['], "shapes"),
+        ("step", reverse_batch, ['onnx, step: "action"'], "shapes"),
+    ],
+    ids=lambda part: part if isinstance(part, str) and part.isidentifier() else "",
+)
+def test_planted_fault_is_caught_and_named(name, plant, said, unsaid):
+    model, data, reference = exported(name)
+    changed = onnx.load_model_from_string(data)
+    plant(changed)
+    with pytest.raises(ParityError) as raised:
+        prove(model, None, changed.SerializeToString(), progress=False, reference=reference)
+    assert [part for part in said if part not in str(raised.value)] == []
+    assert unsaid not in str(raised.value)
+
+
+def test_model_of_other_weights_is_caught():
+    kind, describe = PUBLICATIONS["mean"]
+    module = own_module(kind)
+    with torch.no_grad():
+        module.head.bias += 1e-3
+    model, _, reference = exported("mean")
+    with pytest.raises(ParityError, match='onnx, step: "y"'):
+        prove(model, None, to_onnx(describe_model(describe(module))), progress=False, reference=reference)

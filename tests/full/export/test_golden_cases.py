@@ -1,0 +1,131 @@
+"""Golden tests of modules that amplify rounding, raise for some values, give NaN, or have several sequence axes."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from kit.descriptions import describe_classifier
+from kit.own_modules import PUBLICATIONS, own_module
+from rnnserve.export import Floats, Publication
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.golden_cases import make_cases
+from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.tolerances import replay_limits
+from rnnserve.export.torch_threads import one_thread
+from rnnserve.models import Architecture, DirectionClassifier
+from rnnserve.protos.golden import dump_cases, replay
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    with one_thread():
+        yield
+
+
+@functools.cache
+def classifier(cell="gru", *, factor=1.0, hidden=5):
+    """A described classifier with larger recurrent weights, and its reference."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        module = DirectionClassifier.of(Architecture(cell=cell, features=3, hidden=hidden)).eval()
+    with torch.no_grad():
+        module.recurrence.weight_hh_l0 *= factor
+    model = describe_classifier(module)
+    return model, reference_of(model)
+
+
+def cases_of(model, reference, **options):
+    return make_cases(model, reference, options.pop("runner", reference.eager), **options).cases
+
+
+def usual(cases):
+    """The golden tests before those of extreme values."""
+    first = [case.kind for case in cases].index("random")
+    return cases[: first + 4]
+
+
+@pytest.mark.parametrize("factor", [1, 20])
+def test_independent_rows_are_chosen_as_others_are(factor):
+    subject = classifier(factor=factor)
+    assert dump_cases(cases_of(*subject, rows_apart=True)) == dump_cases(cases_of(*subject))
+
+
+def test_recurrence_that_amplifies_rounding_gets_shorter_rows_that_replay():
+    """Eight times the recurrent weights double every difference at every step."""
+    wild, calm = classifier("rnn", factor=8, hidden=16), classifier("rnn", hidden=16)
+    cases = cases_of(*wild)
+    longest = [int(case.inputs["lengths"].max()) for case in usual(cases)]
+    expected = [int(case.inputs["lengths"].max()) for case in usual(cases_of(*calm))]
+    assert all(short <= long for short, long in zip(longest, expected, strict=True))
+    assert sum(longest) < sum(expected)
+    assert replay(cases, wild[1].eager, replay_limits()[0]) == []
+
+
+def test_each_sequence_axis_has_sizes_of_its_own():
+    kind, describe = PUBLICATIONS["seq2seq"]
+    model = describe_model(describe(own_module(kind)))
+    cases = cases_of(model, reference_of(model))
+    sizes = [(*case.inputs["source"].shape[:2], case.inputs["target"].shape[1]) for case in usual(cases)]
+    assert sizes == [(1, 1, 1), (2, 1, 1), (5, 1, 1), (8, 1, 1), (1, 16, 19), (2, 64, 70), (5, 33, 42), (4, 48, 60)]
+    for case in cases:  # rows are full if an axis has no lengths
+        assert (case.inputs["source_lengths"] == case.inputs["source"].shape[1]).all()
+
+
+class Other:
+    """A reference whose eager a test changes."""
+
+    def __init__(self, reference, change):
+        self.exact_by, self.exact, self.moved = reference.exact_by, reference.exact, reference.moved
+        self.eager = lambda inputs: change(inputs, reference.eager(inputs))
+
+
+def test_one_calm_row_of_a_length_is_enough():
+    def far_but_for_the_first(_, outputs):
+        outputs["logits"][1:] += 1
+        return outputs
+
+    model, reference = classifier("lstm")
+    cases = cases_of(model, Other(reference, far_but_for_the_first))
+    sizes = [case.inputs["input"].shape[:2] for case in usual(cases) if case.kind == "random"]
+    assert sizes[:4] == [(1, 16), (2, 64), (5, 33), (4, 48)]
+
+
+@pytest.mark.parametrize("rows_apart", [False, True])
+def test_values_for_which_a_module_raises_leave_the_others(rows_apart):
+    def choosy(inputs, outputs):
+        if np.abs(inputs["input"]).max() > 900:
+            raise ValueError
+        return outputs
+
+    model, reference = classifier("lstm")
+    every = cases_of(model, reference, rows_apart=rows_apart)
+    some = cases_of(model, Other(reference, choosy), runner=reference.eager, rows_apart=rows_apart)
+    assert [case.inputs["input"].shape for case in usual(some)] == [case.inputs["input"].shape for case in usual(every)]
+    assert len(some) == len(every) - 1  # without the louder values
+    assert max(np.abs(case.inputs["input"]).max() for case in some) <= 900
+
+
+class Logarithm(torch.nn.Module):
+    """Not finite for zeros and negative values."""
+
+    def forward(self, x):
+        return x.log()
+
+
+def test_extreme_golden_tests_are_finite():
+    inputs, sample = {"x": Floats("batch", "sequence", ("features", 2))}, {"x": np.ones((2, 3, 2), np.float32)}
+    model = describe_model(
+        Publication(Logarithm(), "logarithm", inputs, ["y"], allow_non_finite=True, samples=[sample])
+    )
+    reference = reference_of(model)
+    cases = cases_of(model, reference)
+    extremes = [case for case in cases if case.inputs["x"].shape[:2] == (2, 16)]
+    assert all(np.isfinite(case.eager["y"]).all() for case in extremes)
+    assert replay(cases, reference.eager, replay_limits()[0]) == []  # NaN of usual values is NaN again
+
+    def finite(inputs):
+        return {name: np.nan_to_num(array) for name, array in reference.eager(inputs).items()}
+
+    assert replay(cases, finite, replay_limits()[0])
