@@ -12,7 +12,7 @@ inputs and outputs of those in trees and attributes. Nothing is exported, compar
 
 The door imports nothing: commands tell a mistake in a name (`target_names`, `model_names`) before torch is imported.
 
-Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `input_descriptions`,
-`lenient_module`, `made_arguments`, `model_names`, `omitted_inputs`, `publication`, `publication_targets`,
-`required_attributes`, `state_trees`, `target_names`.
+Door: `derived_axes`, `described_model`, `described_outputs`, `described_tensors`, `forward_trials`,
+`input_descriptions`, `lenient_module`, `made_arguments`, `model_names`, `omitted_inputs`, `publication`,
+`publication_targets`, `required_attributes`, `state_trees`, `target_names`.
 """

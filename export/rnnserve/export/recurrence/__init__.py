@@ -23,8 +23,8 @@ that fails. Operators that torch translates to something else are in `rnnserve.e
 The package imports torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines`, `surroundings` and
 `rnnserve.export.operators`.
 
-Door: `__all__`, `exporter_metadata`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`,
-`longest_rows`, `refusals`, `scan`.
+Door: `__all__`, `exporter_metadata`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`, `longest_rows`,
+`refusals`, `scan`, `size_expressions`, `size_probing`.
 """
 
 from rnnserve.export.recurrence.export import export_onnx
