@@ -34,9 +34,9 @@ def bags(tmp_path_factory):
     return root
 
 
-@pytest.fixture(params=["lane", "public"])
-def address(bags, request):
-    with Server(Settings(bags, grpc_port=0, provider="cpu", transport=request.param)) as server:
+@pytest.fixture
+def address(bags):
+    with Server(Settings(bags, grpc_port=0, provider="cpu", transport="lane")) as server:
         yield f"127.0.0.1:{server.port}"
 
 
@@ -44,11 +44,11 @@ def asks(tokens, **more) -> pb.ModelInferRequest:
     return request("bag", {"tokens": np.array(tokens)}, **more)
 
 
-ROUNDS, AT_ONCE = 15, 16
+ROUNDS, AT_ONCE = 6, 16
 
 
 @pytest.mark.parametrize("lengths", [[4], [2, 3, 4]], ids=["one prefix", "mixed"])
-def test_six_good_clients_beside_two_that_send_rubbish(address, lengths):
+def test_good_clients_are_answered_beside_two_that_send_rubbish(address, lengths):
     def client(number: int) -> list[str]:
         """Ask many times, and return what was not as it should be. Clients 6 and 7 send ids that there are not."""
         chance, wrong = random.Random(number), []
@@ -81,7 +81,7 @@ def test_six_good_clients_beside_two_that_send_rubbish(address, lengths):
     assert said.inference_stats.fail.count == 2 * ROUNDS * AT_ONCE
 
 
-def test_the_culprit_hears_what_onnxruntime_said(address):
+def test_culprit_is_told_what_onnxruntime_said(address):
     with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as refused:
         rpc.GRPCInferenceServiceStub(channel).ModelInfer(asks([[1, 99]]))
     assert refused.value.details() == (

@@ -1,4 +1,4 @@
-"""Sequences whose states the server keeps, on streams and by calls of their own, on both transports."""
+"""Sequences whose states the server keeps, on streams and by calls of their own."""
 
 import random
 import time
@@ -9,24 +9,15 @@ import numpy as np
 import pytest
 
 from kit.inference_requests import request
-from kit.sequence_requests import (
-    PATIENCE,
-    SIMPLE,
-    Stream,
-    answers_of,
-    in_parts,
-    raw,
-    refusal,
-    step,
-    stream_of,
-    walk,
-)
+from kit.sequence_requests import PATIENCE, SIMPLE, Calls, Stream, answers_of, in_parts, raw, refusal, step, walk
 from kit.served_here import asking
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
+from rnnserve.server.connections.byte_budget import ByteBudget
+from rnnserve.server.errors import TooMuchHeld
 
+LANE = pytest.mark.parametrize("server", ["lane"], indirect=True)
 STACKED, BIDIRECTIONAL = "direction_stacked", "direction_bidirectional"
+WRONG = np.full((1, 1, 2), np.nan, np.float32)
 
 
 def once_the_stream_has_ended(stub, message) -> pb.ModelInferResponse:
@@ -41,64 +32,59 @@ def once_the_stream_has_ended(stub, message) -> pb.ModelInferResponse:
         time.sleep(0.02)
 
 
-CUTS = [[12], [1] * 12, [5, 7], [1, 11], [11, 1], [2, 3, 1, 6]]
+def whole_of(stub, inputs, *outputs, name=SIMPLE):
+    return raw(stub.ModelInfer(request(name, {"input": inputs}, outputs or ("logits", "h_n"))))
 
 
-@pytest.mark.parametrize("identity", [7, "walk seven"])
-@pytest.mark.parametrize("name", [SIMPLE, STACKED])
-def test_however_a_sequence_is_cut_the_answers_are_the_same_bits(stub, name, identity):
+@LANE
+@pytest.mark.parametrize(("name", "identity"), [(SIMPLE, 7), (STACKED, "walk seven")])
+def test_sequence_has_the_same_bits_however_it_is_cut(stub, name, identity):
     inputs = walk(12)
-    whole = raw(stub.ModelInfer(request(name, {"input": inputs}, ["logits", "h_n"])))
-    outputs = raw(stub.ModelInfer(request(name, {"input": inputs}, ["output"])))[0]
-    for parts in CUTS:
-        answers = list(stub.ModelStreamInfer(in_parts(inputs, parts, identity, name=name), timeout=PATIENCE))
+    whole, (outputs,) = whole_of(stub, inputs, name=name), whole_of(stub, inputs, "output", name=name)
+    for parts in ([12], [1] * 12, [5, 7], [1, 11], [11, 1], [2, 3, 1, 6]):
+        answers = answers_of(stub, in_parts(inputs, parts, identity, name=name))
         assert [answer.error_message for answer in answers] == [""] * len(parts)
         assert [answer.infer_response.id for answer in answers] == [f"part {n}" for n in range(len(parts))]
         assert raw(answers[-1].infer_response) == whole
         by_calls = [stub.ModelInfer(part) for part in in_parts(inputs, parts, identity, name=name)]
         assert raw(by_calls[-1]) == whole
-        pieces = stub.ModelStreamInfer(in_parts(inputs, parts, identity, name=name, outputs=["output"]))
+        pieces = answers_of(stub, in_parts(inputs, parts, identity, name=name, outputs=["output"]))
         assert b"".join(raw(piece.infer_response)[0] for piece in pieces) == outputs
 
 
-def test_steps_of_many_sequences_share_runs_and_are_answered_as_alone(repository):
+@LANE
+def test_steps_of_many_sequences_are_answered_as_alone(stub):
     """On one stream and on many, with parts of other lengths, rows and outputs beside each other."""
     chance = random.Random(4)
     walks = {identity: walk(9, rows=1 + identity % 2, seed=identity) for identity in range(1, 25)}
-    with asking(repository, transport="lane") as lane, asking(repository, transport="public") as public:
-        expected = {
-            identity: raw(public.ModelInfer(request(SIMPLE, {"input": walked}, ["logits", "h_n"])))
+    expected = {identity: whole_of(stub, walked) for identity, walked in walks.items()}
+    mixed = []
+    waiting = {identity: list(in_parts(walked, [1, 3, 1, 4], identity)) for identity, walked in walks.items()}
+    while waiting:
+        identity = chance.choice(list(waiting))
+        mixed.append((identity, waiting[identity].pop(0)))
+        if not waiting[identity]:
+            del waiting[identity]
+    last: dict[int, list[bytes]] = {}
+    for (identity, _), answer in zip(mixed, answers_of(stub, iter([message for _, message in mixed])), strict=True):
+        assert not answer.error_message
+        last[identity] = raw(answer.infer_response)
+    assert last == expected
+    with futures.ThreadPoolExecutor(24) as pool:
+        streams = {
+            identity: pool.submit(answers_of, stub, in_parts(walked, [1] * 9, 1000 + identity))
             for identity, walked in walks.items()
         }
-        mixed = []
-        waiting = {identity: list(in_parts(walked, [1, 3, 1, 4], identity)) for identity, walked in walks.items()}
-        while waiting:
-            identity = chance.choice(list(waiting))
-            mixed.append((identity, waiting[identity].pop(0)))
-            if not waiting[identity]:
-                del waiting[identity]
-        last: dict[int, list[bytes]] = {}
-        answers = lane.ModelStreamInfer(iter([message for _, message in mixed]), timeout=PATIENCE)
-        for (identity, _), answer in zip(mixed, answers, strict=True):
-            assert not answer.error_message
-            last[identity] = raw(answer.infer_response)
-        assert last == expected
-        with futures.ThreadPoolExecutor(24) as pool:
-            streams = {
-                identity: pool.submit(answers_of, lane, in_parts(walked, [1] * 9, 1000 + identity))
-                for identity, walked in walks.items()
-            }
-        assert {identity: raw(done.result()[-1].infer_response) for identity, done in streams.items()} == expected
+    assert {identity: raw(done.result()[-1].infer_response) for identity, done in streams.items()} == expected
 
 
-def test_a_sequence_begins_with_states_that_its_first_request_brings(stub):
+@LANE
+def test_first_request_may_bring_states(stub):
     inputs = walk(6)
-    first, after = inputs[:, :2], inputs[:, 2:]
-    state = np.frombuffer(raw(stub.ModelInfer(request(SIMPLE, {"input": first}, ["h_n"])))[0], np.float32)
-    whole = raw(stub.ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
-    state = state.reshape(1, 1, -1)
-    answer = stub.ModelInfer(step({"input": after, "h_0": state}, 31, starts=True, ends=True))
-    assert raw(answer) == whole
+    (state,) = whole_of(stub, inputs[:, :2], "h_n")
+    h_0 = np.frombuffer(state, np.float32).reshape(1, 1, -1)
+    answer = stub.ModelInfer(step({"input": inputs[:, 2:], "h_0": h_0}, 31, starts=True, ends=True))
+    assert raw(answer) == whole_of(stub, inputs)
 
 
 ODD = {
@@ -117,58 +103,49 @@ ODD = {
         'has no version "7"',
     ),
     "not finite": (
-        [step(walk(1), 57, starts=True), step(np.full((1, 1, 2), np.nan, np.float32), 57)],
+        [step(walk(1), 57, starts=True), step(WRONG, 57)],
         "INVALID_ARGUMENT",
         "is nan",
     ),
 }  # fmt: skip
 
 
+@LANE
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_wrong_is_told_and_costs_only_that_request(stub, odd):
+def test_wrong_request_is_refused_and_costs_only_itself(stub, odd):
     messages, status, words = ODD[odd]
     stream = Stream(stub)
-    *before, told = [stream.ask(message) for message in messages]
-    assert [answer.error_message for answer in before] == [""] * len(before)
-    assert refusal(told) == status
-    assert words in told.error_message
-    assert not stream.ask(request(SIMPLE, {"input": walk(3)})).error_message
-    stream.end()
-    *before, wrong = messages
-    for message in before:
-        once_the_stream_has_ended(stub, message)
-    with pytest.raises(grpc.RpcError) as raised:
-        stub.ModelInfer(wrong)
-    assert raised.value.code().name == status
-    assert words in raised.value.details()
+    for way in (stream, Calls(stub)):
+        *before, told = [way.ask(message) for message in messages]
+        assert [answer.error_message for answer in before] == [""] * len(before)
+        assert refusal(told) == status
+        assert words in told.error_message
+        if way is stream:
+            assert not stream.ask(request(SIMPLE, {"input": walk(3)})).error_message
+            stream.end()
+            for message in messages[:-1]:
+                once_the_stream_has_ended(stub, message)
 
 
-def test_a_refused_step_leaves_the_sequence_as_it_was(stub):
+@LANE
+def test_refused_step_leaves_the_sequence_and_a_start_begins_it_anew(stub):
     inputs = walk(4)
-    whole = raw(stub.ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
     stream = Stream(stub)
-    assert not stream.ask(step(inputs[:, :2], 61, starts=True)).error_message
-    assert refusal(stream.ask(step(np.full((1, 1, 2), np.inf, np.float32), 61))) == "INVALID_ARGUMENT"
+    first = stream.ask(step(inputs[:, :2], 61, starts=True))
+    assert not first.error_message
+    assert refusal(stream.ask(step(WRONG, 61))) == "INVALID_ARGUMENT"
     assert refusal(stream.ask(step(walk(1, rows=3), 61))) == "INVALID_ARGUMENT"
-    assert raw(stream.ask(step(inputs[:, 2:], 61, ends=True)).infer_response) == whole
+    assert raw(stream.ask(step(inputs[:, 2:], 61)).infer_response) == whole_of(stub, inputs)
+    again = stream.ask(step(inputs[:, :2], 61, starts=True))
+    assert raw(again.infer_response) == raw(first.infer_response)
+    stream.ask(step(inputs, 61, ends=True))
     assert not stream.end()
 
 
-def test_a_start_in_the_middle_begins_anew(stub):
-    inputs = walk(3)
-    stream = Stream(stub)
-    first = stream.ask(step(inputs, 62, starts=True))
-    stream.ask(step(walk(2, seed=9), 62))
-    again = stream.ask(step(inputs, 62, starts=True))
-    assert raw(again.infer_response) == raw(first.infer_response)
-    stream.ask(step(inputs, 62, ends=True))
-    stream.end()
-
-
-def test_one_id_on_two_streams(stub):
-    """The second one is refused while the first one is open; after it, it goes on where the first one was."""
+@LANE
+def test_id_is_on_one_stream_until_that_ends(stub):
+    """Then another one goes on where the first one was, also after one that was cancelled."""
     inputs = walk(4)
-    whole = raw(stub.ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
     first, second = Stream(stub), Stream(stub)
     assert not first.ask(step(inputs[:, :1], 63, starts=True)).error_message
     for starts in (False, True):
@@ -178,59 +155,30 @@ def test_one_id_on_two_streams(stub):
     assert not second.ask(step(inputs[:, :1], "63", starts=True)).error_message  # text is another id
     assert not first.ask(step(inputs[:, 1:2], 63)).error_message
     first.end()
-    assert raw(once_the_stream_has_ended(stub, step(inputs[:, 2:], 63, ends=True))) == whole
-    second.end()
+    assert raw(once_the_stream_has_ended(stub, step(inputs[:, 2:], 63, ends=True))) == whole_of(stub, inputs)
+    second.ask(step(inputs[:, :2], 64, starts=True))
+    second.call.cancel()
+    assert raw(once_the_stream_has_ended(stub, step(inputs[:, 2:], 64, ends=True))) == whole_of(stub, inputs)
 
 
-def test_a_broken_stream_leaves_its_sequences(stub):
-    inputs = walk(4)
-    whole = raw(stub.ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
-    stream = Stream(stub)
-    stream.ask(step(inputs[:, :2], 64, starts=True))
-    stream.call.cancel()
-    assert raw(once_the_stream_has_ended(stub, step(inputs[:, 2:], 64, ends=True))) == whole
+@pytest.mark.parametrize("way", [Calls, Stream])
+def test_step_whose_answer_is_too_large_leaves_its_sequence(repository, monkeypatch, way):
+    """Others hold so much that there is no room for an answer of 256,000 bytes."""
+    take = ByteBudget.take
 
+    def take_little(budget, connection, size):
+        if size > 250_000:
+            raise TooMuchHeld.by_all(size, 0)
+        take(budget, connection, size)
 
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_idle_sequences_are_dropped_and_their_clients_told(repository, transport):
-    with asking(repository, transport=transport, sequence_idle=0.2) as stub:
-        stub.ModelInfer(step(walk(1), 71, starts=True))
-        time.sleep(0.5)
-        with pytest.raises(grpc.RpcError) as raised:
-            stub.ModelInfer(step(walk(1), 71))
-        assert raised.value.code() is grpc.StatusCode.NOT_FOUND
-        assert "was dropped after 0.2 s without a request (--sequence-idle)" in raised.value.details()
-        stub.ModelInfer(step(walk(1), 71, starts=True))
-
-
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_the_number_of_sequences_and_their_bytes_are_bounded(repository, transport):
-    with asking(repository, transport=transport, max_sequences=4) as stub, stream_of(stub) as stream:
-        answers = [stream.ask(step(walk(1), identity, starts=True)) for identity in (1, 2, 3)]
-        assert [answer.error_message[:27] for answer in answers[:2]] == ["", ""]
-        assert refusal(answers[2]) == "RESOURCE_EXHAUSTED"
-        assert "half of --max-sequences" in answers[2].error_message
-        stream.ask(step(walk(1), 1, ends=True))
-        assert not stream.ask(step(walk(1), 3, starts=True)).error_message
-    with asking(repository, transport=transport, max_sequence_bytes=2 * 64 * 3) as stub, stream_of(stub) as stream:
-        answers = [stream.ask(step(walk(1), identity, starts=True)) for identity in (1, 2, 3, 4)]
-        assert [not answer.error_message for answer in answers] == [True, True, True, False]
-        assert "--max-sequence-bytes" in answers[3].error_message
-        assert refusal(stream.ask(step(walk(1), 4))) == "NOT_FOUND"  # nothing has begun
-        assert not stream.ask(step(walk(1), 1)).error_message
-
-
-def test_a_start_that_is_one_too_many_leaves_the_sequence_that_was_there(repository):
-    own = [("grpc.use_local_subchannel_pool", 1)]
-    with Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane", max_sequences=4)) as server:
-        target = f"127.0.0.1:{server.port}"
-        with grpc.insecure_channel(target, own) as one, grpc.insecure_channel(target, own) as other:
-            first, second = rpc.GRPCInferenceServiceStub(one), rpc.GRPCInferenceServiceStub(other)
-            for stub, identities in ((first, (1, 2)), (second, (3, 4))):
-                for identity in identities:
-                    stub.ModelInfer(step(walk(1), identity, starts=True))
-            with pytest.raises(grpc.RpcError) as raised:
-                second.ModelInfer(step(walk(1), 1, starts=True))
-            assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            first.ModelInfer(step(walk(1), 1))
-            first.ModelInfer(step(walk(1), 1, starts=True))
+    monkeypatch.setattr(ByteBudget, "take", take_little)
+    parts = [walk(3, seed=1), walk(4, seed=2)]
+    with asking(repository, transport="lane") as stub:
+        whole = [raw(stub.ModelInfer(step(part, 1, starts=not at))) for at, part in enumerate(parts)]
+        ways = way(stub)
+        assert raw(ways.ask(step(parts[0], 2, starts=True)).infer_response) == whole[0]
+        for _ in range(3):
+            large = step(walk(4000, seed=3), 2, outputs=["output", "h_n"])
+            assert refusal(ways.ask(large)) == "RESOURCE_EXHAUSTED"
+        assert raw(ways.ask(step(parts[1], 2)).infer_response) == whole[1]
+        ways.end()

@@ -95,11 +95,10 @@ def eager(module, x):
     return {name: array.numpy() for name, array in zip(["y", *(f"{n}_n" for n in STATES)], results, strict=True)}
 
 
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_however_a_sequence_is_cut_the_answers_are_the_same_bits(published, tmp_path, transport):
+def test_sequence_has_the_same_bits_however_it_is_cut(published, tmp_path):
     folder, module, _ = published
     x = drawn()
-    with stateful_service(folder / "repository", tmp_path, transport=transport) as service:
+    with stateful_service(folder / "repository", tmp_path) as service:
         service.check("kinds", x, eager(module, x), states=[f"{name}_n" for name in STATES])
 
 

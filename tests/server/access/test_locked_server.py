@@ -1,184 +1,159 @@
-"""A server that asks for tokens: every method, on both transports, over its port and over its front's socket."""
+"""A server that asks for tokens, over its port and over its front's socket: whose calls it answers, and how long."""
 
-import threading
+import functools
 
 import grpc
 import numpy as np
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
-from kit.any_method import statuses_before_a_message
+from kit.any_method import check_each_method, front_statuses, statuses_before_a_message
 from kit.inference_requests import request
 from kit.left_behind import NothingLeft
 from kit.locked_servers import ASKED, BODIES, DENIED, SIMPLE, locked_server
-from kit.tokens import bearer
-from rnnserve.protos import front_pb2, health_pb2
+from kit.tokens import add_limited, bearer
+from kit.waiting import until
+from rnnserve.client import Client, ResourceExhausted
+from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.access_table import INFERENCE, METHODS, Need
+from rnnserve.protos.access_table import INFERENCE, METHODS
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, TOKENS
 from rnnserve.server import Server, Settings
+from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.errors import StartError
-from rnnserve.server.transport import grpc_server
+from rnnserve.server.transport import grpc_server, load_reports
 from rnnserve.server.transport.call_access import check_rows
 
+OK, UNAUTHENTICATED, DENIED_STATUS = grpc.StatusCode.OK, *DENIED
+INFER = f"{INFERENCE}ModelInfer"
+LARGE = request(SIMPLE, {"input": np.zeros((200, 50, 2), "f4")})
 
-@pytest.fixture(scope="module", params=["lane", "public"])
-def locked(repository, request, tmp_path_factory):
-    with locked_server(repository, tmp_path_factory.mktemp("l"), request.param) as locked:
+
+@pytest.fixture(scope="module")
+def locked(repository, tmp_path_factory):
+    with locked_server(repository, tmp_path_factory.mktemp("l"), "lane") as locked:
         yield locked
 
 
-def who_may(method, kind):
-    need = METHODS[method]
-    return need is Need.HEALTH or (need.value is not None and kind in need.value)
+@pytest.fixture
+def token_with(locked):
+    """Adds a token with limits, and waits until it holds."""
+
+    def add(name, limits):
+        token = add_limited(locked.tokens.path, name, limits)
+        until(lambda: locked.ask(f"{INFERENCE}ServerMetadata", bearer(token))[0] is OK)
+        return token
+
+    return add
+
+
+def refused(call, asked, token):
+    with pytest.raises(grpc.RpcError) as error:
+        call(asked, metadata=bearer(token))
+    return error.value
 
 
 @pytest.mark.parametrize("way", ["port", "socket"])
-@pytest.mark.parametrize("method", [name for name in METHODS if name != FRONT_EXCHANGE])
-def test_no_method_answers_who_may_not(locked, method, way):
-    tokens = locked.tokens
-    open_to_all = METHODS[method] is Need.HEALTH
-    words = set()
-    for token in ("", tokens.unknown, tokens.expired):
-        code, said, _ = locked.ask(method, bearer(token), way=way)
-        assert (code not in DENIED) if open_to_all else code is grpc.StatusCode.UNAUTHENTICATED, (method, token, code)
-        words.add(said)
-    for kind in ("infer", "metrics", "admin"):
-        code, said, _ = locked.ask(method, bearer(getattr(tokens, kind)), way=way)
-        if who_may(method, kind):
-            assert code not in DENIED, (method, kind, code, said)
-        else:
-            assert code is grpc.StatusCode.PERMISSION_DENIED, (method, kind, code)
-            assert SIMPLE not in said
-    assert len(words) == 1
-    assert open_to_all or SIMPLE not in words.pop()
+def test_each_method_answers_only_its_roles(locked, way, monkeypatch):
+    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+    tokens = locked.tokens._asdict() | {"none": ""}
+    kinds = ("none", "unknown", "expired", "infer", "metrics", "admin")
+    ask = {kind: functools.partial(locked.ask, metadata=bearer(tokens[kind]), way=way) for kind in kinds}
+    check_each_method(ask, SIMPLE)
 
 
-def test_refused_before_the_message_arrives(locked):
+def test_call_is_refused_before_its_message_arrives(locked):
     methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "RepositoryModelLoad")]
-    assert statuses_before_a_message(locked.channels["port"], methods) == {grpc.StatusCode.UNAUTHENTICATED}
+    assert statuses_before_a_message(locked.channels["port"], methods) == {UNAUTHENTICATED}
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        f"/{INFERENCE}ModelInfer",
+def test_other_spellings_of_a_method_lead_nowhere(locked):
+    for method in (
+        f"/{INFER}",
         f"{INFERENCE}modelinfer",
-        f"{INFERENCE}ModelInfer/",
-        f"{INFERENCE}ModelInfer?x",
+        f"{INFER}/",
+        f"{INFER}?x",
         f"{INFERENCE}%4dodelInfer",
         f"{INFERENCE}./ModelInfer",
         INFERENCE.upper() + "ModelInfer",
-        "/x/../inference.GRPCInferenceService/ModelInfer",
-        "/grpc.health.v1.Health/../inference.GRPCInferenceService/ModelInfer",
-    ],
-)
-def test_other_spellings_lead_nowhere(locked, method):
-    for token in ("", locked.tokens.admin):
-        code, _, answer = locked.ask(method, bearer(token), BODIES["ModelInfer"])
-        assert code is grpc.StatusCode.UNIMPLEMENTED
-        assert answer is None
+        f"/x/..{INFER}",
+        f"/grpc.health.v1.Health/..{INFER}",
+    ):
+        for token in ("", locked.tokens.admin):
+            code, _, answer = locked.ask(method, bearer(token), BODIES["ModelInfer"])
+            assert (code, answer) == (grpc.StatusCode.UNIMPLEMENTED, None)
 
 
-def test_a_token_for_another_model(locked):
-    metadata = bearer(locked.tokens.elsewhere)
-    stub = locked.stub()
-    answered = stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(locked.tokens.infer))
-    assert answered.model_name == SIMPLE
-    said = set()
-    for _ in range(2):  # what was recognised for another token, too
-        for name in (SIMPLE, "no_such_model"):
-            asked = request(name, {"input": np.zeros((1, 3, 2), "f4")})
-            with pytest.raises(grpc.RpcError) as refused:
-                stub.ModelInfer(asked, metadata=metadata)
-            said.add((refused.value.code(), refused.value.details()))
-    assert len(said) == 1
-    assert said.pop()[0] is grpc.StatusCode.PERMISSION_DENIED
-    for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
-        with pytest.raises(grpc.RpcError) as refused:
-            getattr(stub, method)(ASKED[method], metadata=metadata)
-        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert not stub.RepositoryIndex(pb.RepositoryIndexRequest(), metadata=metadata).models
-    assert not stub.ModelStatistics(pb.ModelStatisticsRequest(), metadata=metadata).model_stats
-    assert stub.RepositoryIndex(pb.RepositoryIndexRequest(), metadata=bearer(locked.tokens.infer)).models
-    assert not stub.ModelReady(pb.ModelReadyRequest(), metadata=metadata).ready
-
-
-def test_of_requests_together_each_goes_by_its_own_token(locked):
+def test_token_for_another_model_learns_nothing_of_this_one(locked):
     stub, tokens = locked.stub(), locked.tokens
-    kinds = [tokens.infer, tokens.elsewhere, tokens.unknown, tokens.metrics, ""] * 40
-    futures = [stub.ModelInfer.future(ASKED["ModelInfer"], metadata=bearer(token)) for token in kinds]
-    expected = {
-        tokens.infer: grpc.StatusCode.OK,
-        tokens.elsewhere: grpc.StatusCode.PERMISSION_DENIED,
-        tokens.metrics: grpc.StatusCode.PERMISSION_DENIED,
-    }
-    for token, future in zip(kinds, futures, strict=True):
-        future.exception()
-        assert future.code() is expected.get(token, grpc.StatusCode.UNAUTHENTICATED)
+    assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(tokens.infer)).model_name == SIMPLE
+    words = set()
+    for _ in range(2):  # also what was recognized for another token
+        for name in (SIMPLE, "no_such_model"):
+            error = refused(stub.ModelInfer, request(name, {"input": np.zeros((1, 3, 2), "f4")}), tokens.elsewhere)
+            words.add((error.code(), error.details()))
+    assert len(words) == 1
+    assert words.pop()[0] is DENIED_STATUS
+    for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
+        assert refused(getattr(stub, method), ASKED[method], tokens.elsewhere).code() is DENIED_STATUS
+    elsewhere = bearer(tokens.elsewhere)
+    assert not stub.RepositoryIndex(pb.RepositoryIndexRequest(), metadata=elsewhere).models
+    assert not stub.ModelStatistics(pb.ModelStatisticsRequest(), metadata=elsewhere).model_stats
+    assert stub.RepositoryIndex(pb.RepositoryIndexRequest(), metadata=bearer(tokens.infer)).models
+    assert not stub.ModelReady(pb.ModelReadyRequest(), metadata=elsewhere).ready
 
 
-def test_large_requests_and_streams_for_another_model(locked):
-    large = request(SIMPLE, {"input": np.zeros((200, 50, 2), "f4")})
-    stub = locked.stub()
-    with pytest.raises(grpc.RpcError) as refused:
-        stub.ModelInfer(large, metadata=bearer(locked.tokens.elsewhere))
-    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert stub.ModelInfer(large, metadata=bearer(locked.tokens.infer)).model_name == SIMPLE
-    for asked in (large, ASKED["ModelInfer"]):
-        (answer,) = stub.ModelStreamInfer(iter([asked]), metadata=bearer(locked.tokens.elsewhere))
+def test_large_requests_and_streams_for_another_model_are_refused(locked):
+    stub, elsewhere = locked.stub(), locked.tokens.elsewhere
+    assert refused(stub.ModelInfer, LARGE, elsewhere).code() is DENIED_STATUS
+    assert stub.ModelInfer(LARGE, metadata=bearer(locked.tokens.infer)).model_name == SIMPLE
+    for asked in (LARGE, ASKED["ModelInfer"]):
+        (answer,) = stub.ModelStreamInfer(iter([asked]), metadata=bearer(elsewhere))
         assert "another model" in answer.error_message
         assert not answer.infer_response.outputs
 
 
-def test_health_of_models_is_for_who_may_ask_them(locked):
+def test_requests_of_one_run_go_by_their_own_tokens(locked):
+    stub, tokens = locked.stub(), locked.tokens
+    kinds = [tokens.infer, tokens.elsewhere, tokens.unknown, tokens.metrics, ""] * 40
+    futures = [stub.ModelInfer.future(ASKED["ModelInfer"], metadata=bearer(token)) for token in kinds]
+    expected = {tokens.infer: OK, tokens.elsewhere: DENIED_STATUS, tokens.metrics: DENIED_STATUS}
+    for token, future in zip(kinds, futures, strict=True):
+        future.exception()
+        assert future.code() is expected.get(token, UNAUTHENTICATED)
+
+
+def test_health_of_a_model_needs_a_token_for_it(locked):
     check = locked.channels["port"].unary_unary("/grpc.health.v1.Health/Check")
     named = health_pb2.HealthCheckRequest(service=SIMPLE).SerializeToString()
     assert health_pb2.HealthCheckResponse.FromString(check(b"")).status == 1
     assert health_pb2.HealthCheckResponse.FromString(check(named, metadata=bearer(locked.tokens.infer))).status == 1
     unknown = health_pb2.HealthCheckRequest(service="no_such").SerializeToString()
     for body in (named, unknown):
-        for method in ("Check", "Watch"):
-            method = f"/grpc.health.v1.Health/{method}"
-            assert locked.ask(method, [], body)[0] is grpc.StatusCode.UNAUTHENTICATED
+        for method in ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"):
+            assert locked.ask(method, [], body)[0] is UNAUTHENTICATED
             for token in (locked.tokens.elsewhere, locked.tokens.metrics):
-                assert locked.ask(method, bearer(token), body)[0] is grpc.StatusCode.PERMISSION_DENIED
+                assert locked.ask(method, bearer(token), body)[0] is DENIED_STATUS
     listed = locked.ask("/grpc.health.v1.Health/List", bearer(locked.tokens.elsewhere))[2]
     assert SIMPLE not in health_pb2.HealthListResponse.FromString(listed).statuses
 
 
-def test_it_says_that_it_asks(locked):
+def test_server_metadata_says_that_tokens_are_needed(locked):
     said = locked.stub().ServerMetadata(pb.ServerMetadataRequest(), metadata=bearer(locked.tokens.metrics))
     assert TOKENS in said.extensions
 
 
-def test_each_request_of_a_front_goes_by_its_own_token(locked):
-    if locked.ask(FRONT_EXCHANGE, [], b"", way="socket")[0] is grpc.StatusCode.UNIMPLEMENTED:
-        return  # the public transport has no such method
+def test_requests_of_a_front_go_by_their_own_tokens(locked):
     tokens = locked.tokens
-    message = front_pb2.FrontRequests()
     kinds = ["", tokens.infer, tokens.elsewhere, tokens.metrics, tokens.expired]
-    for number, token in enumerate(kinds, 1):
-        entry = message.entries.add(number=number, request=BODIES["ModelInfer"], timeout=5.0, peer="ipv4:10.0.0.1:1")
-        for key, value in bearer(token):
-            entry.headers[key] = value
-    over = threading.Event()
-
-    def messages():
-        yield message.SerializeToString()
-        over.wait(10)
-
-    answers = {}
-    call = locked.channels["socket"].stream_stream(FRONT_EXCHANGE)(messages(), timeout=10)
-    for said in call:
-        answers |= {entry.number: entry.status for entry in front_pb2.FrontAnswers.FromString(said).entries}
-        if len(answers) == len(kinds):
-            over.set()
+    found = front_statuses(locked.channels["socket"], [dict(bearer(token)) for token in kinds], BODIES["ModelInfer"])
     unauthenticated, denied = (code.value[0] for code in DENIED)
-    assert [answers[number] for number in range(1, 6)] == [unauthenticated, 0, denied, denied, unauthenticated]
+    assert found == [unauthenticated, 0, denied, denied, unauthenticated]
     assert locked.ask(FRONT_EXCHANGE, bearer(tokens.admin), b"")[0] is grpc.StatusCode.UNIMPLEMENTED  # over the port
 
 
-def test_what_is_refused_leaves_nothing(locked):
+def test_refused_calls_leave_nothing(locked):
     methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "ModelConfig", "LogSettings")]
     kinds = [bearer(token) for token in ("", locked.tokens.unknown, locked.tokens.metrics, locked.tokens.elsewhere)]
 
@@ -193,7 +168,90 @@ def test_what_is_refused_leaves_nothing(locked):
             ask_all()
 
 
-def test_a_method_without_a_row_stops_the_start(repository, tmp_path, monkeypatch):
+def test_streams_of_a_revoked_token_end(locked, lasting_calls):
+    brief = add_token(locked.tokens.path, "brief", "infer")
+    until(lambda: locked.ask(f"{INFERENCE}ServerMetadata", bearer(brief))[0] is OK)
+    channel = locked.channels["port"]
+    stays = lasting_calls(channel, bearer(locked.tokens.infer))[0]
+    ending = lasting_calls(channel, bearer(brief))
+    revoke_token(locked.tokens.path, "brief")
+    for call in ending:
+        with pytest.raises(grpc.RpcError) as ended:
+            list(call)
+        assert ended.value.code() is UNAUTHENTICATED
+    assert stays.is_active()
+    assert locked.ask(INFER, bearer(brief))[0] is UNAUTHENTICATED
+    assert locked.ask(INFER, bearer(locked.tokens.infer))[0] is OK
+
+
+def test_rate_holds_for_calls_and_streams_and_says_when_to_try_again(locked, token_with):
+    slow, stub = token_with("slow", "rate = 0.01"), locked.stub()
+    assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(slow)).outputs
+    error = refused(stub.ModelInfer, ASKED["ModelInfer"], slow)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "rate = 0.01" in error.details()
+    assert 50 <= seconds_told(error) <= 100
+    (answer,) = stub.ModelStreamInfer(iter([ASKED["ModelInfer"]]), metadata=bearer(slow))
+    assert "rate = 0.01" in answer.error_message
+    with Client(f"127.0.0.1:{locked.server.port}", token=slow) as client, pytest.raises(ResourceExhausted) as raised:
+        client.infer(SIMPLE, {"input": np.zeros((1, 3, 2), "f4")})
+    assert 50 <= raised.value.retry_after <= 100
+    assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(locked.tokens.infer)).outputs
+
+
+def seconds_told(error):
+    """When to try again, as Google's own library reads it."""
+    info = error_details_pb2.RetryInfo()
+    (detail,) = rpc_status.from_call(error).details
+    assert detail.Unpack(info)
+    return info.retry_delay.ToMilliseconds() / 1e3
+
+
+def test_bytes_of_a_request_count_for_the_next(locked, token_with):
+    heavy, stub = token_with("heavy", "bytes_per_second = 1"), locked.stub()
+    assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(heavy)).outputs
+    error = refused(stub.ModelInfer, ASKED["ModelInfer"], heavy)
+    assert "bytes_per_second = 1" in error.details()
+    assert seconds_told(error) >= 2
+
+
+def test_request_is_in_flight_until_it_is_answered_refused_or_cancelled(locked, token_with):
+    one, stub = token_with("one", "in_flight = 1"), locked.stub()
+    usage = locked.usage(one)
+    for _ in range(10):
+        assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(one)).outputs
+        until(lambda: usage._numbers.all_in_flight() == 0)
+    assert refused(stub.ModelInfer, pb.ModelInferRequest(), one).code() is grpc.StatusCode.NOT_FOUND
+    until(lambda: usage._numbers.all_in_flight() == 0)
+    for _ in range(3):
+        calls = [stub.ModelInfer.future(LARGE, metadata=bearer(one)) for _ in range(3)]
+        calls += [stub.ModelStreamInfer(iter([LARGE] * 2), metadata=bearer(one))]
+        for call in calls:
+            call.cancel()
+    until(lambda: usage._numbers.all_in_flight() == 0)
+
+
+@pytest.mark.parametrize("way", ["port", "socket"])
+def test_address_with_wrong_tokens_waits_and_valid_ones_go_on(repository, tmp_path, way, caplog):
+    methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "ModelConfig")]
+    with locked_server(repository, tmp_path, "lane", max_wrong_tokens=4) as locked:
+        tokens = locked.tokens
+        here, there = ([("rnnserve-peer", f"ipv4:10.0.0.{host}:5")] if way == "socket" else [] for host in (1, 2))
+        codes = [locked.ask(methods[number % 3], bearer(tokens.unknown) + here, way=way)[0].name for number in range(7)]
+        assert codes == ["UNAUTHENTICATED"] * 4 + ["RESOURCE_EXHAUSTED"] * 3
+        for method in methods:
+            assert locked.ask(method, bearer(tokens.expired) + here, way=way)[0].name == "RESOURCE_EXHAUSTED"
+            assert locked.ask(method, here, way=way)[0].name == "UNAUTHENTICATED"  # it brings none
+            assert locked.ask(method, bearer(tokens.infer) + here, way=way)[0].name == "OK"
+            if way == "socket":
+                assert locked.ask(method, bearer(tokens.unknown) + there, way=way)[0].name == "UNAUTHENTICATED"
+        with pytest.raises(grpc.RpcError) as error:
+            locked.stub(way).ModelConfig(ASKED["ModelConfig"], metadata=(*bearer(tokens.unknown), *here))
+        assert 0.0 < seconds_told(error.value) <= 2.0
+        assert tokens.unknown not in error.value.details() + caplog.text
+
+
+def test_method_without_a_row_stops_the_start(repository, monkeypatch):
     methods = dict(METHODS)
     del methods[f"{INFERENCE}ModelConfig"]
     check_rows(METHODS)

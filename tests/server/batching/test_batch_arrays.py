@@ -84,36 +84,37 @@ def test_a_run_has_an_even_number_of_rows_and_no_needless_step(requests):
     assert (feeds["lengths"] <= feeds["input"].shape[1]).all()
 
 
-def lengths_of(batch: int) -> np.ndarray:
-    """The lengths of a run of one request without lengths, of this many rows."""
-    return join([checked_request(batch, 3, {"input": np.ones((batch, 3, 2), np.float32)})], SIGNATURE)["lengths"]
+def lengths_of(*requests: CheckedRequest, of: Signature = SIGNATURE) -> np.ndarray:
+    return join(list(requests), of)["lengths"]
 
 
-def test_small_arrays_that_never_change_are_made_once_and_cannot_be_written():
+def one(batch: int, steps: int, **more: np.ndarray) -> CheckedRequest:
+    return checked_request(batch, steps, {"input": np.ones((batch, steps, 2), np.float32), **more})
+
+
+def test_small_constant_arrays_are_shared_and_read_only():
     spec, small, large = TensorSpec("h_0", "FP32", ("batch",), (-1,)), (2**14,), (2**14 + 1,)  # 4 bytes each: 64 KiB
     assert left_out(spec, small) is left_out(spec, small)
     assert not left_out(spec, small).flags.writeable
     assert left_out(spec, large) is not left_out(spec, large)
-    assert lengths_of(1024) is lengths_of(1024)
-    assert not lengths_of(1024).flags.writeable
-    assert lengths_of(1026) is not lengths_of(1026)
-    assert lengths_of(1026).tolist() == [3] * 1026
+    assert lengths_of(one(1024, 3)) is lengths_of(one(1024, 3))
+    assert not lengths_of(one(1024, 3)).flags.writeable
+    assert lengths_of(one(1026, 3)) is not lengths_of(one(1026, 3))
+    assert lengths_of(one(1026, 3)).tolist() == [3] * 1026
 
 
-def test_a_row_of_padding_is_as_short_as_rows_may_be():
+def test_row_of_padding_is_as_short_as_rows_may_be():
     longer = dataclasses.replace(SIGNATURE.inputs["lengths"], shortest=2)
-    signature = dataclasses.replace(SIGNATURE, inputs={**SIGNATURE.inputs, "lengths": longer})
-    one = checked_request(1, 3, {"input": np.ones((1, 3, 2), np.float32)})
-    short = checked_request(1, 1, {"input": np.ones((1, 1, 2), np.float32)})
-    with_lengths = checked_request(1, 3, {"input": np.ones((1, 3, 2), np.float32), "lengths": np.array([3])})
-    assert join([one], SIGNATURE)["lengths"].tolist() == [3, 1]
-    assert join([one], signature)["lengths"].tolist() == [3, 2]
-    assert join([short], signature)["lengths"].tolist() == [1, 1]
-    assert join([with_lengths], signature)["lengths"].tolist() == [3, 2]
-    assert join([one, with_lengths, short], signature)["lengths"].tolist() == [3, 3, 1, 2]
+    two = dataclasses.replace(SIGNATURE, inputs={**SIGNATURE.inputs, "lengths": longer})
+    with_lengths = one(1, 3, lengths=np.array([3]))
+    assert lengths_of(one(1, 3)).tolist() == [3, 1]
+    assert lengths_of(one(1, 3), of=two).tolist() == [3, 2]
+    assert lengths_of(one(1, 1), of=two).tolist() == [1, 1]
+    assert lengths_of(with_lengths, of=two).tolist() == [3, 2]
+    assert lengths_of(one(1, 3), with_lengths, one(1, 1), of=two).tolist() == [3, 3, 1, 2]
 
 
-def test_a_request_that_fills_a_run_is_not_copied():
+def test_request_that_fills_a_run_is_not_copied():
     sent = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([3, 1])}
     feeds = join([checked_request(2, 3, sent)], SIGNATURE)
     assert feeds["input"] is sent["input"]
@@ -122,7 +123,7 @@ def test_a_request_that_fills_a_run_is_not_copied():
 
 
 @given(checked_requests(), st.integers(1, 60))
-def test_the_parts_of_a_request_give_what_it_gives_whole(request, most_points):
+def test_parts_of_a_request_give_the_answers_of_the_whole(request, most_points):
     parts = split_rows(request, SIGNATURE, most_points)
     assert sum(part.batch for part in parts) == request.batch
     assert all(part.batch % 2 == 0 for part in parts[:-1])
@@ -134,32 +135,27 @@ def test_the_parts_of_a_request_give_what_it_gives_whole(request, most_points):
         np.testing.assert_array_equal(np.concatenate([one[name] for one in given], axis), whole[name])
 
 
-def test_a_request_with_few_points_stays_as_it_is():
-    request = checked_request(4, 6, {"input": np.zeros((4, 6, 2), np.float32)})
+def test_request_with_few_points_is_not_split():
+    request = one(4, 6)
     assert split_rows(request, SIGNATURE, 24) == [request]
     assert [part.batch for part in split_rows(request, SIGNATURE, 23)] == [2, 2]
 
 
 def test_axes_within_one_input_multiply_and_those_of_several_add_up():
     """A run of 64 documents of 64 sentences of 64 words has 262,144 points, and is made in parts, not of 8,192."""
-    within = TensorSpec("words", "INT64", ("batch", "sentences", "words"), (-1, -1, -1))
-    apart = (
-        TensorSpec("source", "INT64", ("batch", "source"), (-1, -1)),
-        TensorSpec("target", "INT64", ("batch", "target"), (-1, -1)),
+    words = TensorSpec("words", "INT64", ("batch", "sentences", "words"), (-1, -1, -1))
+    source = TensorSpec("source", "INT64", ("batch", "source"), (-1, -1))
+    target = TensorSpec("target", "INT64", ("batch", "target"), (-1, -1))
+    plain = TensorSpec("x", "FP32", ("batch", "features"), (-1, 2))
+    documents, pairs, no_axis = (
+        Signature({spec.name: spec for spec in inputs}, SIGNATURE.outputs)
+        for inputs in ((words,), (source, target), (plain,))
     )
-    outputs = {"y": TensorSpec("y", "FP32", ("batch", "classes"), (-1, 2))}
-    documents = Signature({within.name: within}, outputs)
-    pairs = Signature({spec.name: spec for spec in apart}, outputs)
-    assert [documents.steps_of({"sentences": s, "words": w}) for s, w in ((1, 1), (1, 7), (5, 1), (5, 7))] == [
-        2,
-        8,
-        6,
-        35,
-    ]
+    steps = [documents.steps_of({"sentences": s, "words": w}) for s, w in ((1, 1), (1, 7), (5, 1), (5, 7))]
+    assert steps == [2, 8, 6, 35]
     assert pairs.steps_of({"source": 5, "target": 7}) == 12
-    assert SIGNATURE.steps_of({"sequence": 7}) == 7
-    assert Signature({"x": TensorSpec("x", "FP32", ("batch", "features"), (-1, 2))}, outputs).steps_of({}) == 1
+    assert (SIGNATURE.steps_of({"sequence": 7}), no_axis.steps_of({})) == (7, 1)
     sizes = {"sentences": 64, "words": 64}
-    words = np.zeros((64, 64, 64), np.int64)
-    request = CheckedRequest(64, sizes, sizes, documents.steps_of(sizes), {"words": words}, ("y",))
+    sent = {"words": np.zeros((64, 64, 64), np.int64)}
+    request = CheckedRequest(64, sizes, sizes, documents.steps_of(sizes), sent, ("logits",))
     assert [part.batch for part in split_rows(request, documents, 1 << 16)] == [16, 16, 16, 16]

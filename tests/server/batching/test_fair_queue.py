@@ -1,6 +1,7 @@
-"""Order, turns and bounds of a model's queue."""
+"""A model's queue: its order, whose turn it is, how large a batch is, and how much may wait."""
 
 import dataclasses
+import math
 import random
 
 import pytest
@@ -8,32 +9,46 @@ import pytest
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue
+from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.clock import now
+from rnnserve.server.errors import QueueFull, WaitTooLong
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Item:
-    name: str
+    """A request as the queue sees it."""
+
+    name: str = ""
     rows: int = 1
     steps: int = 1
-    connection: str = ""
+    connection: str = "a"
     may_be_displaced: bool = True
+    deadline: float = math.inf
 
 
 def names(items: list[Item]) -> list[str]:
     return [item.name for item in items]
 
 
+def queue_of(*items: Item) -> FairQueue[Item]:
+    queue: FairQueue[Item] = FairQueue()
+    for item in items:
+        queue.add(item)
+    return queue
+
+
 ENDLESS = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
 """Of a model whose runs cost the same whatever their size: no batch is ever large enough."""
 
 NOTHING = Cost(run=0.0, step=0.0, point=1.0, padding=0.0)
-"""Of a model whose runs cost nothing by themselves."""
+"""Of a model whose runs cost nothing by themselves: a second a point."""
+
+LONG = Cost(run=1e-3, step=1e-4, point=1e-3, padding=1e-3)
+"""Of a model of which a hundred steps take 0.1 s."""
 
 
-def test_without_a_crowd_it_is_first_come_first_served():
-    queue: FairQueue[Item] = FairQueue()
-    for number in range(5):
-        queue.add(Item(str(number)))
+def test_first_come_is_first_served_without_a_crowd():
+    queue = queue_of(*[Item(str(number)) for number in range(5)])
     assert names(queue.take(NOTHING)) == ["0", "1", "2"]
     assert len(queue) == 2
     assert names(queue.take(ENDLESS)) == ["3", "4"]
@@ -41,44 +56,30 @@ def test_without_a_crowd_it_is_first_come_first_served():
     assert queue.take(ENDLESS) == []
 
 
-def test_a_batch_is_half_of_what_waits_or_as_much_as_is_worth_a_run():
-    cost = Cost(run=8.0, step=1.0, point=1.0, padding=0.0)
-    for length, taken in ((1, 54), (4, 18), (100, 10)):  # 6 * (8 + length) / length, but half of 20 at least
-        queue: FairQueue[Item] = FairQueue()
-        for number in range(20):
-            queue.add(Item(str(number), steps=length))
-        assert len(queue.take(cost)) == min(taken, 20)
+@pytest.mark.parametrize(
+    ("count", "rows", "steps", "cost", "taken"),
+    [
+        # 6 * (8 + length) / length, but half of 20 at least
+        (20, 1, 1, Cost(run=8.0, step=1.0, point=1.0, padding=0.0), 20),
+        (20, 1, 4, Cost(run=8.0, step=1.0, point=1.0, padding=0.0), 18),
+        (20, 1, 100, Cost(run=8.0, step=1.0, point=1.0, padding=0.0), 10),
+        (20, 3, 4, Cost(run=20.0, step=1.0, point=1.0, padding=0.0), 12),  # of 12 points: 6 * 24 are enough
+        (1000, 1, 1, ENDLESS, MAX_REQUESTS),
+    ],
+)
+def test_batch_is_half_of_the_queue_or_as_much_as_is_worth_a_run(count, rows, steps, cost, taken):
+    assert len(queue_of(*[Item(rows=rows, steps=steps) for _ in range(count)]).take(cost)) == taken
 
 
-def test_rows_count_each():
-    queue: FairQueue[Item] = FairQueue()
-    for number in range(20):
-        queue.add(Item(str(number), rows=3, steps=4))
-    assert len(queue.take(Cost(run=20.0, step=1.0, point=1.0, padding=0.0))) == 12  # of 12 points: 6 * 24 are enough
-
-
-def test_the_longest_counts_for_all():
+def test_longest_request_decides_what_is_worth_a_run():
     """Its steps are steps of the run, so more is needed until a run is worth making."""
     cost = Cost(run=0.0, step=1.0, point=1.0, padding=0.0)
-    queue: FairQueue[Item] = FairQueue()
-    for length in (1, 1, 100, *[1] * 97):
-        queue.add(Item("", steps=length))
-    assert len(queue.take(cost)) == 100
-    for length in [1] * 10:
-        queue.add(Item("", steps=length))
-    assert len(queue.take(cost)) == 6
+    assert len(queue_of(*[Item(steps=length) for length in (1, 1, 100, *[1] * 97)]).take(cost)) == 100
+    assert len(queue_of(*[Item() for _ in range(10)]).take(cost)) == 6
 
 
-def test_a_batch_is_bounded():
-    queue: FairQueue[Item] = FairQueue()
-    for number in range(1000):
-        queue.add(Item(str(number)))
-    assert len(queue.take(ENDLESS)) == MAX_REQUESTS
-
-
-def test_in_a_crowd_connections_take_turns():
-    queue: FairQueue[Item] = FairQueue()
-    queue.add(Item("before"))
+def test_connections_take_turns_in_a_crowd():
+    queue = queue_of(Item("before"))
     assert not queue.is_crowded
     for number in range(100):
         queue.add_from("a", Item(f"flood {number}"))
@@ -95,92 +96,165 @@ def test_in_a_crowd_connections_take_turns():
     assert not queue.is_crowded
 
 
-def test_a_batch_ends_where_it_would_take_long():
-    queue: FairQueue[Item] = FairQueue()
-    for number in range(20):
-        queue.add(Item(str(number), rows=2, steps=5))
+def test_batch_has_no_more_points_than_it_may():
+    queue = queue_of(*[Item(rows=2, steps=5) for _ in range(20)])
     assert len(queue.take(ENDLESS, most_points=25)) == 3
     assert len(queue.take(ENDLESS)) == 17
 
 
-def test_one_of_the_connection_with_most_gives_way_also_where_it_came_before_the_crowd():
-    queue: FairQueue[Item] = FairQueue()
-    for number in range(3):
-        queue.add(Item(f"flood {number}", rows=2, connection="a"))
-    assert queue.displace(Item("more of it", connection="a")) is None
+def test_newest_request_of_the_connection_with_most_gives_way():
+    queue = queue_of(*[Item(f"flood {number}", rows=2) for number in range(3)])
+    assert queue.displace(Item("more of it")) is None
     assert queue.displace(Item("large", connection="b"), least_points=3) is None
     displaced = queue.displace(Item("one of few", connection="b"))
     assert displaced is not None
     assert displaced.name == "flood 2"
     assert (len(queue), queue.points) == (2, 4)
-    assert queue.is_crowded
     queue.add_from("b", Item("one of few", connection="b"))
     assert names(queue.take(ENDLESS)) == ["flood 0", "one of few", "flood 1"]
 
 
-def test_what_may_not_be_displaced_stays():
-    queue: FairQueue[Item] = FairQueue()
-    for number in range(3):
-        queue.add(Item(f"step {number}", connection="a", may_be_displaced=False))
-    assert queue.displace(Item("one of few", connection="b")) is None
-    assert queue.has_of("a")
-    assert not queue.has_of("b")
-    assert len(queue) == 3
-
-
-def test_who_has_little_waits_for_a_turn_not_for_all():
-    queue: FairQueue[Item] = FairQueue()
+def test_points_before_a_connection_are_those_until_its_turn():
+    queue = queue_of()
     assert queue.points_before("b") == 0
-    queue.add(Item("", rows=100, connection="a"))
+    queue.add(Item(rows=100))
     assert queue.points_before("b") == 100
     for _ in range(99):
-        queue.add_from("a", Item("", rows=100, connection="a"))
+        queue.add_from("a", Item(rows=100))
     assert queue.points_before("a") == 10_000
     assert queue.points_before("b") == 200
-    queue.add_from("b", Item("", rows=100, connection="b"))
+    queue.add_from("b", Item(rows=100, connection="b"))
     assert queue.points_before("b") == 500
 
 
-LONG = Cost(run=1e-3, step=1e-4, point=1e-3, padding=1e-3)
-"""Of a model of which a hundred steps take 0.1 s."""
-
-
-def test_a_batch_is_of_similar_lengths_among_all_that_wait():
-    queue: FairQueue[Item] = FairQueue()
-    for number, steps in enumerate([60, 2, 61, 3, 2, 58, 3, 2, 59, 62]):
-        queue.add(Item(f"{number}: {steps}", steps=steps))
-    assert names(queue.take(LONG)) == ["0: 60", "2: 61", "5: 58", "8: 59", "9: 62"]
-    queue.add(Item("10: 60", steps=60))
-    queue.add(Item("11: 1", steps=1))
-    assert names(queue.take(LONG)) == ["1: 2", "4: 2", "7: 2", "11: 1"]
-    assert names(queue.take(LONG)) == ["3: 3", "6: 3"]
-    assert names(queue.take(LONG)) == ["10: 60"]
+def test_batch_is_of_similar_lengths():
+    queue = queue_of(*[Item(str(number), steps=n) for number, n in enumerate([60, 2, 61, 3, 2, 58, 3, 2, 59, 62])])
+    assert names(queue.take(LONG)) == ["0", "2", "5", "8", "9"]
+    queue.add(Item("10", steps=60))
+    queue.add(Item("11", steps=1))
+    assert names(queue.take(LONG)) == ["1", "4", "7", "11"]
+    assert names(queue.take(LONG)) == ["3", "6"]
+    assert names(queue.take(LONG)) == ["10"]
     assert (len(queue), queue.points) == (0, 0)
 
 
-def test_a_batch_is_of_one_length_where_rows_may_not_be_padded():
-    queue: FairQueue[Item] = FairQueue()
-    for number in range(9):
-        queue.add(Item(str(number), steps=(9, 10, 8)[number % 3]))
+def test_batch_is_of_one_length_where_rows_may_not_be_padded():
+    queue = queue_of(*[Item(str(number), steps=(9, 10, 8)[number % 3]) for number in range(9)])
     assert names(queue.take(LONG, is_padded=False)) == ["0", "3", "6"]
     assert names(queue.take(LONG, is_padded=False)) == ["1", "4", "7"]
 
 
 @pytest.mark.parametrize("is_padded", [True, False])
-def test_whatever_the_lengths_what_waits_longest_is_next(is_padded):
-    draw = random.Random(0)
-    queue: FairQueue[Item] = FairQueue()
+def test_oldest_request_is_always_next(is_padded):
+    draw, queue = random.Random(0), queue_of()
     waiting: list[Item] = []
-    for number in range(300):
+    for _ in range(300):
         for _ in range(draw.choice((0, 1, 5))):
-            item = Item(f"{number}", rows=draw.choice((1, 1, 3)), steps=draw.choice((1, 2, 5, 40, 64, 500)))
-            queue.add(item)
-            waiting.append(item)
+            waiting.append(Item(rows=draw.choice((1, 1, 3)), steps=draw.choice((1, 2, 5, 40, 64, 500))))
+            queue.add(waiting[-1])
         taken = queue.take(LONG, most_points=700, is_padded=is_padded)
         assert taken[:1] == waiting[:1]
         assert len(taken) <= 1 or sum(item.rows * item.steps for item in taken[:-1]) < 700
         for item in taken:
             waiting.remove(item)
-        assert len(queue) == len(waiting)
         assert queue.points == sum(item.rows * item.steps for item in waiting)
-        assert [item.name for item in queue] == [item.name for item in waiting]
+        assert list(queue) == waiting
+
+
+def test_short_work_takes_a_sixth_less_than_in_the_order_of_arrival():
+    """32 in flight, each asked again while the next batch runs. Padding is two fifths of what runs in order cost."""
+    gru_128 = Cost(run=60e-6, step=0.8e-6, point=1.7e-6, padding=1.4e-6)  # as measured
+    draw = random.Random(0)
+
+    def seconds_of(lengths):
+        points = sum(lengths)
+        return (
+            gru_128.of(0, max(lengths))
+            + points * gru_128.point
+            + gru_128.padding * (len(lengths) * max(lengths) - points)
+        )
+
+    def seconds_each(*, in_order: bool) -> float:
+        queue, back, seconds, count = queue_of(), 32, 0.0, 0
+        while count < 2000:
+            returning, back = back, 0
+            if queue:
+                taken = list(queue)[: (len(queue) + 1) // 2] if in_order else queue.take(gru_128)
+                if in_order:
+                    queue = queue_of(*list(queue)[len(taken) :])
+                seconds += seconds_of([item.steps for item in taken])
+                count, back = count + len(taken), len(taken)
+            for _ in range(returning):
+                queue.add(Item(steps=draw.randint(1, 64)))
+        return seconds / count
+
+    assert seconds_each(in_order=False) < 5 / 6 * seconds_each(in_order=True)
+
+
+def refused(limits, queue, item):
+    """Why a request itself is refused; None if it isn't, and no other gives way to it."""
+    refusal = limits.refusal("walks", NOTHING, queue, item)
+    assert refusal is None or refusal.request is item
+    return refusal and refusal.error
+
+
+def test_any_request_may_enter_an_empty_queue():
+    assert refused(WaitingLimits(1, 0.0), queue_of(), Item(rows=10**9, deadline=now() - 1)) is None
+
+
+def test_full_queue_refuses():
+    limits = WaitingLimits(requests=2, seconds=math.inf)
+    assert refused(limits, queue_of(Item()), Item()) is None
+    full = refused(limits, queue_of(Item(), Item()), Item())
+    assert isinstance(full, QueueFull)
+    assert "2 requests wait already (--max-queue)" in str(full)
+
+
+def test_queue_that_takes_too_long_refuses():
+    """Six points take 7 s: six of the rows, and a sixth for the runs."""
+    limits = WaitingLimits(requests=100, seconds=7.5)
+    assert refused(limits, queue_of(Item(rows=6)), Item()) is None
+    said = refused(limits, queue_of(Item(rows=7)), Item())
+    assert isinstance(said, WaitTooLong)
+    assert "takes 8.2 s, more than the 7.5 s that a request may wait (--max-wait)" in str(said)
+
+
+def test_request_that_cannot_make_its_deadline_is_refused():
+    limits = WaitingLimits(requests=1000, seconds=1000.0)
+    queue = queue_of(Item(rows=2, steps=3))
+    assert refused(limits, queue, Item(deadline=now() + 60)) is None
+    late = refused(limits, queue, Item(deadline=now() + 5))
+    assert isinstance(late, WaitTooLong)
+    assert "takes 7.000 s, and the request's deadline is in " in str(late)
+    assert refused(limits, queue, Item(deadline=now() - 1)) is None  # its run drops it, and counts it
+    for _ in range(100):
+        queue.add_from("a", Item())
+    assert refused(limits, queue, Item(deadline=now() + 60, connection="b")) is None  # at its turn
+    assert isinstance(refused(limits, queue, Item(deadline=now() + 60)), WaitTooLong)
+
+
+def test_full_queue_lets_the_connection_with_most_give_way():
+    limits = WaitingLimits(requests=3, seconds=math.inf)
+    flood = [Item() for _ in range(3)]
+    queue = queue_of(*flood)
+    assert isinstance(refused(limits, queue, Item()), QueueFull), "its own connection has most"
+    refusal = limits.refusal("walks", NOTHING, queue, Item(connection="b"))
+    assert refusal.request is flood[2]
+    assert isinstance(refusal.error, QueueFull)
+    assert len(queue) == 2
+    heavy, slow = [Item(rows=3), Item(rows=3)], WaitingLimits(requests=100, seconds=5.0)
+    assert isinstance(refused(slow, queue_of(*heavy), Item(rows=4, connection="b")), WaitTooLong)
+    assert slow.refusal("walks", NOTHING, queue_of(*heavy), Item(rows=3, connection="b")).request is heavy[1]
+
+
+def test_steps_of_sequences_do_not_give_way():
+    """A connection without any request in the queue may have one more instead."""
+    limits = WaitingLimits(requests=16, seconds=math.inf)
+    queue = queue_of(*[Item(may_be_displaced=False) for _ in range(16)])
+    assert queue.displace(Item(connection="b")) is None
+    for connection in ("b", "c"):
+        assert refused(limits, queue, Item(connection=connection)) is None
+        assert isinstance(refused(limits, queue, Item()), QueueFull)
+        queue.add_from(connection, Item(connection=connection))
+        assert isinstance(refused(limits, queue, Item(connection=connection)), QueueFull)
+    assert isinstance(refused(limits, queue, Item(connection="d")), QueueFull), "an eighth, and no more"

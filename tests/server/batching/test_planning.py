@@ -1,7 +1,7 @@
-"""The grouping of requests is the cheapest there is."""
+"""Which requests share a run: the cheapest grouping, and for a queue those of the nearest lengths, as many as pay."""
 
 import itertools
-from typing import NamedTuple
+import math
 
 import pytest
 from hypothesis import given
@@ -9,30 +9,26 @@ from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request, signature
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import _GOOD_ENOUGH as GOOD_ENOUGH
 from rnnserve.server.batching.planning import _WORTH as WORTH
-from rnnserve.server.batching.planning import plan, plan_lengths
+from rnnserve.server.batching.planning import plan, plan_lengths, similar_to_first
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching
 
+NO_RUN = Cost(run=0.0, step=0.0, point=1.0, padding=1.0)
+ONLY_PADDING = Cost(run=0.0, step=0.0, point=0.0, padding=1.0)
+CHEAP_PADDING = Cost(run=1e9, step=0.0, point=1.0, padding=0.0)
+FREE = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
 
-class Request(NamedTuple):
-    """What `plan` is told of a request: steps of its longest row, and rows."""
-
-    longest: int
-    batch: int = 1
-
-
-def planned(requests: list[Request], cost: Cost) -> list[list[int]]:
-    return plan_lengths([request.longest for request in requests], [request.batch for request in requests], cost)
+SIZES = st.tuples(st.integers(1, 64), st.integers(1, 3))  # steps, rows
+RUN_COSTS, STEP_COSTS = st.sampled_from([0.0, 1.0, 20.0, 1000.0]), st.sampled_from([0.0, 0.5, 4.0])
 
 
-def price(groups: list[list[int]], requests: list[Request], cost: Cost) -> float:
-    total = 0.0
-    for group in groups:
-        steps, rows = max(requests[i].longest for i in group), sum(requests[i].batch for i in group)
-        points = sum(requests[i].batch * requests[i].longest for i in group)
-        total += cost.run + steps * cost.step + points * cost.point + (rows * steps - points) * cost.padding
-    return total
+def price(group: list[tuple[int, int]], cost: Cost) -> float:
+    """Seconds of one run of requests, each of so many steps and rows."""
+    longest, rows = max(steps for steps, _ in group), sum(rows for _, rows in group)
+    points = sum(steps * rows for steps, rows in group)
+    return cost.run + longest * cost.step + points * cost.point + (rows * longest - points) * cost.padding
 
 
 def partitions(indices: list[int]):
@@ -47,45 +43,84 @@ def partitions(indices: list[int]):
                 yield [[first, *companions], *more]
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 64), st.integers(1, 3)), min_size=1, max_size=6),
-    st.sampled_from([0.0, 1.0, 20.0, 1000.0]),
-    st.sampled_from([0.0, 0.5, 4.0]),
-)
+def test_cost_bounds_the_points_of_a_run():
+    cost = Cost(run=10.0, step=2.0, point=0.5, padding=0.25)
+    assert cost.of(rows=1, steps=2) == 15.0
+    assert (cost.points_within(15.0), cost.points_within(10.0), cost.points_within(3.0)) == (2.0, 0.0, 0.0)
+    assert cost.points_taking(2.5) == pytest.approx(5)
+    assert (cost.max_points, cost.enough(3)) == (2**16, 6 * (10 + 3 * 2) / 0.5)
+    assert FREE.points_within(2.0) == FREE.points_taking(1.0) == FREE.enough(3) == math.inf
+
+
+@given(st.lists(SIZES, min_size=1, max_size=6), RUN_COSTS, STEP_COSTS)
 def test_no_partition_is_cheaper_by_more_than_it_must_be(sizes, run, step):
-    requests = [Request(length, batch) for length, batch in sizes]
     cost = Cost(run=run, step=step, point=0.5, padding=0.25)
-    groups = planned(requests, cost)
-    assert sorted(itertools.chain.from_iterable(groups)) == list(range(len(requests)))
-    cheapest = min(price(p, requests, cost) for p in partitions(list(range(len(requests)))))
+    groups = plan_lengths([steps for steps, _ in sizes], [rows for _, rows in sizes], cost)
+    assert sorted(itertools.chain.from_iterable(groups)) == list(range(len(sizes)))
+
+    def total(groups):
+        return sum(price([sizes[i] for i in group], cost) for group in groups)
+
+    cheapest = min(total(partition) for partition in partitions(list(range(len(sizes)))))
     if len(groups) > 1:
-        assert price(groups, requests, cost) == pytest.approx(cheapest)
+        assert total(groups) == pytest.approx(cheapest)
     else:
-        assert cheapest >= (1 - WORTH) * price(groups, requests, cost) - 1e-9
+        assert cheapest >= (1 - WORTH) * total(groups) - 1e-9
 
 
-def test_padding_that_costs_much_is_avoided():
-    """One long sequence among many short ones."""
-    requests = [Request(2), Request(64), *[Request(length) for length in (3, 2, 1, 3, 2, 1)]]
-    groups = planned(requests, Cost(run=5.0, step=0.0, point=1.0, padding=0.5))
-    assert sorted(groups) == [[0, 2, 3, 4, 5, 6, 7], [1]]
+@pytest.mark.parametrize(
+    ("lengths", "rows", "cost", "groups"),
+    [
+        # One run takes 1 + 10 + 8 * padding seconds, two runs 2 + 10; a fifth less is not enough.
+        ([9, 1], [1, 1], Cost(run=1.0, step=0.0, point=1.0, padding=0.5), [[0, 1]]),
+        ([9, 1], [1, 1], Cost(run=1.0, step=0.0, point=1.0, padding=0.5625), [[1], [0]]),
+        # Apart there is a run and a step more than together, and 7 points of padding less.
+        ([1, 8], [1, 1], ONLY_PADDING, [[0], [1]]),
+        ([1, 8], [1, 1], Cost(run=5.0, step=0.0, point=0.0, padding=1.0), [[0, 1]]),
+        ([1, 8], [1, 1], Cost(run=0.0, step=5.0, point=0.0, padding=1.0), [[0, 1]]),
+        ([1, 8], [1, 1], Cost(run=0.0, step=0.0, point=4.0, padding=1.0), [[0, 1]]),
+        ([1, 8], [1, 1], Cost(run=2.0, step=0.25, point=0.25, padding=1.0), [[0], [1]]),
+        # Rows count each.
+        ([1, 3], [1, 8], Cost(run=10.0, step=0.0, point=0.0, padding=1.0), [[0, 1]]),
+        ([1, 3], [8, 1], Cost(run=10.0, step=0.0, point=0.0, padding=1.0), [[0], [1]]),
+        # Eight lengths have groups of their own, in the order of arrival; of more, neighbors count as one.
+        ([3, 5, 1, 3, 9, 11, 13, 7, 15], [1] * 9, ONLY_PADDING, [[2], [0, 3], [1], [7], [4], [5], [6], [8]]),
+        (range(1, 10), [1] * 9, ONLY_PADDING, [[0], [1], [2], [3], [4], [5], [6], [7, 8]]),
+        (range(1, 17), [1] * 16, ONLY_PADDING, [[at, at + 1] for at in range(0, 16, 2)]),
+        (
+            [50, 3, 52, 100, 4, 51, 2, 99], [1] * 8, Cost(run=16.0, step=1.0, point=0.0, padding=1.0),
+            [[1, 4, 6], [0, 2, 5], [3, 7]],
+        ),
+    ],
+)  # fmt: skip
+def test_lengths_are_split_where_it_is_worth_a_run(lengths, rows, cost, groups):
+    assert plan_lengths(lengths, rows, cost) == groups
 
 
-CHEAP_PADDING = Cost(run=1e9, step=0.0, point=1.0, padding=0.0)
+@pytest.mark.parametrize(
+    ("lengths", "rows", "max_points", "groups"),
+    [
+        ([3, 3, 3, 12], [1] * 4, 48, [[0, 1, 2, 3]]),
+        ([3, 3, 3, 12], [1] * 4, 47, [[0, 1, 2], [3]]),
+        ([3, 3, 3, 12], [1] * 4, 9, [[0, 1, 2], [3]]),
+        ([3, 3, 3, 12], [1] * 4, 8, [[0, 1], [2], [3]]),
+        ([3, 3, 3, 12], [1] * 4, 2, [[0], [1], [2], [3]]),
+        ([10, 2, 2, 2, 5, 5], [3, 2, 4, 4, 1, 1], 20, [[0], [1, 2, 3], [4, 5]]),
+        ([2000, 1], [1, 1], 1000, [[0], [1]]),
+    ],
+)
+def test_run_has_no_more_points_than_it_may(lengths, rows, max_points, groups):
+    assert plan_lengths(lengths, rows, Cost(run=1e9, step=0.0, point=1.0, padding=1.0, max_points=max_points)) == groups
 
 
-def test_requests_that_are_joined_have_equal_sizes():
+def test_batching_decides_which_sizes_share_a_run():
     requests = [checked_request(1, length) for length in (3, 5, 3, 4, 5)]
     assert plan(requests, signature(Batching.JOINED), CHEAP_PADDING) == [[0, 2], [1, 4], [3]]
     assert plan(requests, signature(Batching.PADDED), CHEAP_PADDING) == [[0, 1, 2, 3, 4]]
+    assert plan(requests[:3], signature(Batching.ALONE), CHEAP_PADDING) == [[0], [1], [2]]
 
 
-def test_requests_that_run_alone_do_so():
-    requests = [checked_request(2, 3) for _ in range(3)]
-    assert plan(requests, signature(Batching.ALONE), CHEAP_PADDING) == [[0], [1], [2]]
-
-
-def test_of_several_axes_only_the_first_is_padded():
+def test_only_the_first_of_several_axes_is_padded():
     def asked(source: int, target: int) -> CheckedRequest:
         sizes = {"source": source, "target": target}
         return CheckedRequest(1, sizes, sizes, source + target, {}, ("logits",))
@@ -98,14 +133,36 @@ def test_of_several_axes_only_the_first_is_padded():
     assert sorted(plan(requests, of_each[Batching.PADDED], dear)) == [[0, 3], [1], [2], [4]]
 
 
-def test_a_padded_run_is_bounded():
-    requests = [Request(4), Request(100), *[Request(5) for _ in range(30)]]
-    groups = planned(requests, Cost(run=1e9, step=0.0, point=1.0, padding=1.0, max_points=1000))
-    assert sorted(itertools.chain.from_iterable(groups)) == list(range(len(requests)))
-    for group in groups:
-        assert sum(requests[i].batch for i in group) * max(requests[i].longest for i in group) <= 1000
+def test_requests_of_the_nearest_lengths_are_taken():
+    """Of two as near the shorter, of two as long the earlier."""
+    lengths = [8, 20, 9, 7, 8, 7, 1, 9]
+    cost = Cost(run=0.0, step=0.0, point=1.0, padding=0.0)  # any number is as good
+    for half, taken in ((1, [0]), (2, [0, 4]), (3, [0, 3, 4]), (5, [0, 3, 4, 5, 2]), (8, range(8))):
+        assert similar_to_first(lengths, [1] * 8, cost, math.inf, half) == sorted(taken)
+    assert similar_to_first([10, 100, 10, 11, 100, 1], [1] * 6, NO_RUN, math.inf, 6) == [0, 2, 3]
+    assert similar_to_first([100, 10, 10, 99, 10], [1] * 5, NO_RUN, math.inf, 5) == [0, 3]
+    assert similar_to_first([10] * 8, [1] * 8, NO_RUN, 45.0, 8) == [0, 1, 2, 3]
+    assert similar_to_first([10] * 8, [5] + [1] * 7, NO_RUN, 45.0, 8) == [0]
 
 
-def test_a_request_larger_than_the_bound_runs_alone():
-    groups = planned([Request(2000), Request(1)], Cost(run=1e9, step=0.0, point=1.0, padding=1.0, max_points=1000))
-    assert sorted(groups) == [[0], [1]]
+@given(st.lists(SIZES, min_size=1, max_size=30), RUN_COSTS, STEP_COSTS, st.sampled_from([0.0, 0.25, 0.5, 0.51]))
+def test_no_other_number_of_the_nearest_gives_many_more_steps_a_second(sizes, run, step, padding):
+    cost = Cost(run=run, step=step, point=0.5, padding=padding)
+    lengths, rows = [steps for steps, _ in sizes], [count for _, count in sizes]
+    taken = similar_to_first(lengths, rows, cost, math.inf, len(sizes))
+    assert taken == sorted(set(taken))
+    assert taken[0] == 0
+    nearest = sorted(range(len(sizes)), key=lambda i: (abs(lengths[i] - lengths[0]), lengths[i] > lengths[0]))
+    assert sorted(nearest[: len(taken)]) == taken
+
+    def rate(indices: list[int]) -> float:
+        group = [sizes[i] for i in indices]
+        return sum(steps * count for steps, count in group) / price(group, cost)
+
+    best = 0.0
+    for number in range(1, len(sizes) + 1):
+        indices = nearest[:number]
+        best = max(best, rate(indices))
+        if sum(lengths[i] * rows[i] for i in indices) >= cost.enough(max(lengths[i] for i in indices)):
+            break
+    assert rate(taken) >= GOOD_ENOUGH * best * (1 - 1e-9)

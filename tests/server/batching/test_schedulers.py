@@ -1,16 +1,79 @@
-"""The schedulers of several models."""
+"""Natural batching, bounds and the end of the schedulers of one model and of several, without a network."""
 
+import contextlib
 import math
 import threading
 
+import numpy as np
 import pytest
 
-from kit.scheduled import Caller, Model
+from kit.checked_requests import checked_request, signature
 from kit.waiting import PATIENCE, until
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.scheduler import Scheduler
 from rnnserve.server.batching.schedulers import Schedulers
+from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_limits import WaitingLimits
-from rnnserve.server.errors import QueueFull, ShuttingDown
+from rnnserve.server.clock import now
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
+
+
+class Model:
+    """Counts batches, and stands still until it is told to go on."""
+
+    name = "slow"
+    in_steps = None
+    signature = signature()
+
+    def __init__(self, run=1.0, point=0.0):
+        self.cost = Cost(run=run, step=0.0, point=point, padding=0.0)
+        self.statistics = Statistics()
+        self.batches: list[list[int]] = []
+        self.started, self.may_go = threading.Event(), threading.Event()
+
+    def run(self, requests):
+        self.batches.append([request.steps for request in requests])
+        self.started.set()
+        assert self.may_go.wait(PATIENCE)
+        if any(request.steps == 13 for request in requests):
+            raise ZeroDivisionError("secret")
+        return [{"logits": np.array([request.steps])} for request in requests]
+
+
+class Caller(PendingRequest):
+    """A request of one row and `number` steps."""
+
+    connection = "one"
+
+    def __init__(self, number: int, deadline: float = math.inf, connection: str = "one"):
+        super().__init__(rows=1, steps=number, deadline=deadline, arrived=now())
+        self._answered = threading.Event()
+        self.connection = connection
+
+    def origin(self):
+        raise NotImplementedError
+
+    def check(self):
+        return checked_request(1, self.steps)
+
+    def answer(self, outputs):
+        assert not self._answered.is_set(), "answered twice"
+        self.got, self.answered_on = outputs, threading.current_thread()
+        self._answered.set()
+
+    refuse = answer
+
+    def is_answered(self):
+        return self._answered.is_set()
+
+    def wait(self):
+        assert self._answered.wait(PATIENCE)
+        return self.got
+
+
+def assert_answered(*callers):
+    assert [int(caller.wait()["logits"][0]) for caller in callers] == [caller.steps for caller in callers]
 
 
 @pytest.fixture
@@ -18,41 +81,221 @@ def model():
     return Model()
 
 
-def threads():
-    """Those of the schedulers of such models; servers of other tests start and end threads meanwhile."""
+@pytest.fixture
+def scheduler(model):
+    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
+    yield scheduler
+    model.may_go.set()
+    scheduler.close()
+
+
+@pytest.fixture
+def hold(scheduler, model):
+    """Occupies the model with a request."""
+
+    def hold():
+        first = Caller(1)
+        scheduler.submit(first)
+        assert model.started.wait(PATIENCE)
+        return first
+
+    return hold
+
+
+@contextlib.contextmanager
+def scheduling(*models, requests=4):
+    """Schedulers of these models, which go on at the end."""
+    schedulers = Schedulers(WaitingLimits(requests, math.inf))
+    try:
+        yield schedulers
+    finally:
+        for model in models:
+            model.may_go.set()
+        schedulers.close()
+
+
+def submit_in_threads(scheduler, *callers):
+    """Submit requests whose threads may run them."""
+    threads = [
+        threading.Thread(target=scheduler.submit, args=[caller], kwargs={"may_run_now": True}) for caller in callers
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def scheduler_threads():
+    """The threads of schedulers of such models; servers of other tests start and end threads meanwhile."""
     return {thread for thread in threading.enumerate() if thread.name == f"scheduler {Model.name}"}
 
 
-def test_each_model_has_a_thread_of_its_own_that_starts_with_its_first_request():
+def test_requests_that_arrive_during_a_run_are_the_next_batch(scheduler, model, hold):
+    first, later = hold(), [Caller(number) for number in (2, 3, 4)]
+    for caller in later:
+        scheduler.submit(caller)
+    model.may_go.set()
+    assert_answered(first, *later)
+    assert model.batches == [[1], [2, 3, 4]]
+
+
+def test_waiting_thread_runs_its_own_request_when_nothing_else_runs(scheduler, model):
+    model.may_go.set()
+    for number in (1, 2):
+        caller = Caller(number)
+        scheduler.submit(caller, may_run_now=True)
+        assert caller.answered_on is threading.current_thread()
+    scheduler.submit(waiting := Caller(3))
+    assert waiting.wait()
+    assert waiting.answered_on is not threading.current_thread()
+
+
+def test_requests_that_arrive_while_a_caller_runs_its_own_run_after_it(scheduler, model):
+    first, later = Caller(1), [Caller(number) for number in (2, 3)]
+    (running,) = submit_in_threads(scheduler, first)
+    assert model.started.wait(PATIENCE)
+    assert not scheduler.is_hung()
+    assert scheduler.is_hung(-1.0, 0.0)
+    for caller in later:
+        scheduler.submit(caller, may_run_now=True)
+    assert not any(caller.is_answered() for caller in later)
+    assert not scheduler.close(timeout=0.1)  # until all have been answered
+    model.may_go.set()
+    assert_answered(first, *later)
+    running.join(PATIENCE)
+    assert not scheduler.is_hung(-1.0, 0.0)
+    assert scheduler.close(PATIENCE)
+    assert model.batches == [[1], [2, 3]]
+
+
+@pytest.mark.parametrize(("seconds", "runs_at_once"), [(20e-6, True), (1e-3, False)])
+def test_run_shorter_than_waking_a_thread_is_made_on_the_callers(seconds, runs_at_once):
+    """Even while another request runs. A longer one waits, and shares the next run."""
+    model = Model(seconds)
+    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
+    first, later = Caller(1), [Caller(number) for number in (2, 3)]
+    scheduler.submit(first)
+    assert model.started.wait(PATIENCE)
+    running = submit_in_threads(scheduler, *later)
+    until(lambda: len(model.batches) == (3 if runs_at_once else 1) and scheduler.queued == (0 if runs_at_once else 2))
+    model.may_go.set()
+    assert_answered(first, *later)
+    for thread in running:
+        thread.join(PATIENCE)
+    assert [caller.answered_on in running for caller in later] == [runs_at_once] * 2
+    assert len(model.batches) == (3 if runs_at_once else 2)
+    assert scheduler.close(PATIENCE)
+    with pytest.raises(ShuttingDown):
+        scheduler.submit(Caller(4), may_run_now=True)
+
+
+def test_full_queue_refuses_at_once_or_lets_the_connection_with_most_give_way(scheduler, model, hold):
+    hold()
+    waiting = [Caller(number) for number in range(2, 6)]
+    for caller in waiting:
+        scheduler.submit(caller)
+    with pytest.raises(QueueFull, match="slow: 4 requests wait already"):
+        scheduler.submit(Caller(6))
+    polite = Caller(7, connection="another")
+    scheduler.submit(polite)
+    assert isinstance(waiting[-1].wait(), QueueFull)
+    model.may_go.set()
+    assert_answered(*waiting[:-1], polite)
+
+
+def test_late_and_cancelled_requests_are_not_run(scheduler, model, hold):
+    hold()
+    late, gone, there = Caller(2, deadline=now() - 1), Caller(3), Caller(4, deadline=now() + 60)
+    for caller in (late, gone, there):
+        scheduler.submit(caller)
+    gone.cancel()
+    model.may_go.set()
+    assert isinstance(late.wait(), DeadlinePassed)
+    assert isinstance(gone.wait(), Cancelled)
+    assert_answered(there)
+    assert model.batches == [[1], [4]]
+
+
+def test_failed_run_tells_an_id_and_the_next_one_runs(scheduler, model, caplog):
+    model.may_go.set()
+    failing, following = Caller(13), Caller(2)
+    scheduler.submit(failing)
+    error = failing.wait()
+    assert isinstance(error, InternalError)
+    assert "secret" not in str(error)
+    assert str(error).split()[2].rstrip(":") in caplog.text
+    assert "secret" in caplog.text
+    scheduler.submit(following)
+    assert_answered(following)
+
+
+def test_close_answers_the_queue_and_takes_nothing_new(scheduler, model, hold):
+    first, second = hold(), Caller(2)
+    scheduler.submit(second)
+    closing = threading.Thread(target=scheduler.close)
+    closing.start()
+    model.may_go.set()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert_answered(first, second)
+    with pytest.raises(ShuttingDown):
+        scheduler.submit(Caller(3))
+
+
+def test_close_waits_as_long_as_it_may_and_names_what_is_left(model):
+    with scheduling(model) as schedulers:
+        schedulers.submit(model, first := Caller(1))
+        assert model.started.wait(PATIENCE)
+        assert schedulers.close(timeout=0.05) == ["slow"]
+        model.may_go.set()
+        assert schedulers.close(timeout=PATIENCE) == []
+        assert_answered(first)
+
+
+@pytest.mark.parametrize(("cost", "after", "is_hung"), [
+    (0.0, 59.0, False),
+    (0.0, 61.0, True),
+    (10.0, 99.0, False),  # ten times its cost
+    (10.0, 101.0, True),
+])  # fmt: skip
+def test_run_is_hung_when_it_takes_much_longer_than_it_costs(monkeypatch, cost, after, is_hung):
+    model = Model(cost)
+    with scheduling(model) as schedulers:
+        schedulers.submit(model, waiting := Caller(1))
+        assert model.started.wait(PATIENCE)
+        assert schedulers.hung() == []
+        later = now() + after
+        monkeypatch.setattr("rnnserve.server.batching.scheduler.now", lambda: later)
+        assert schedulers.hung() == (["slow"] if is_hung else [])
+        model.may_go.set()
+        waiting.wait()
+    assert schedulers.hung() == []
+
+
+def test_each_model_has_a_thread_from_its_first_request_on():
     """A model that stands still delays no other."""
-    schedulers, still, quick = Schedulers(WaitingLimits(4, math.inf)), Model(), Model()
+    still, quick = Model(), Model()
     quick.may_go.set()
-    before = threads()
-    first, second = Caller(1), Caller(2)
-    try:
-        schedulers.submit(still, first)
+    before = scheduler_threads()
+    with scheduling(still) as schedulers:
+        schedulers.submit(still, first := Caller(1))
         assert still.started.wait(PATIENCE)
-        schedulers.submit(quick, second)
-        assert isinstance(second.wait(), dict)
-        assert len(threads() - before) == 2
+        schedulers.submit(quick, second := Caller(2))
+        assert_answered(second)
+        assert len(scheduler_threads() - before) == 2
         still.may_go.set()
-        assert isinstance(first.wait(), dict)
-    finally:
-        still.may_go.set()
-        schedulers.close()
-    assert threads() <= before
+        assert_answered(first)
+    assert scheduler_threads() <= before
     for model in (still, Model()):
         with pytest.raises(ShuttingDown, match="slow: the server is shutting down"):
             schedulers.submit(model, Caller(3))
 
 
-def test_no_request_waits_for_the_run_of_one_that_takes_long_by_itself(model):
-    """Nor for several of them that came before it: they have a queue and a thread of their own."""
-    model.cost = Cost(run=0.0, step=0.0, point=0.01, padding=0.0)  # of 10 steps takes 0.1 s
-    schedulers = Schedulers(WaitingLimits(2, math.inf))
+def test_no_request_waits_for_runs_that_take_long_by_themselves():
+    """These have a queue and a thread of their own."""
+    model = Model(run=0.0, point=0.01)  # 10 steps take 0.1 s
     long, others = [Caller(number) for number in (11, 12, 14)], [Caller(10), Caller(9)]
-    before = threads()
-    try:
+    before = scheduler_threads()
+    with scheduling(model, requests=2) as schedulers:
         schedulers.submit(model, long[0])
         assert model.started.wait(PATIENCE)
         for caller in long[1:]:
@@ -62,48 +305,37 @@ def test_no_request_waits_for_the_run_of_one_that_takes_long_by_itself(model):
         schedulers.submit(model, others[0])
         until(lambda: model.batches == [[11], [10]])
         schedulers.submit(model, others[1])
-        assert len(threads() - before) == 2
+        assert len(scheduler_threads() - before) == 2
         model.may_go.set()
-        assert [int(caller.wait()["logits"][0]) for caller in (*long, *others)] == [11, 12, 14, 10, 9]
+        assert_answered(*long, *others)
         assert sorted(model.batches[2:]) == [[9], [12], [14]]
-    finally:
-        model.may_go.set()
-        schedulers.close()
-    assert threads() <= before
+    assert scheduler_threads() <= before
 
 
 def test_each_model_has_a_queue_of_its_own():
-    schedulers, models = Schedulers(WaitingLimits(1, math.inf)), (Model(), Model())
-    try:
+    models = (Model(), Model())
+    with scheduling(*models, requests=1) as schedulers:
         for model in models:
             schedulers.submit(model, Caller(1))
             assert model.started.wait(PATIENCE)
             schedulers.submit(model, Caller(2))
             with pytest.raises(QueueFull):
                 schedulers.submit(model, Caller(3))
-    finally:
-        for model in models:
-            model.may_go.set()
-        schedulers.close()
 
 
-def test_a_model_that_serves_no_more_is_run_to_the_end_and_its_thread_ends():
-    """And a request that began with it, and comes later, is run, too."""
-    schedulers, gone, kept = Schedulers(WaitingLimits(4, math.inf)), Model(), Model()
-    before = threads()
+def test_model_that_serves_no_more_is_run_to_the_end():
+    """A request that began with it and comes later is run, too."""
+    gone, kept = Model(), Model()
+    before = scheduler_threads()
     first, waiting, late = Caller(1), Caller(2), Caller(3)
-    try:
+    with scheduling(gone) as schedulers:
         schedulers.submit(gone, first)
         assert gone.started.wait(PATIENCE)
         schedulers.submit(gone, waiting)
         schedulers.keep({kept})
         gone.may_go.set()
-        assert isinstance(first.wait(), dict)
-        assert isinstance(waiting.wait(), dict)
+        assert_answered(first, waiting)
         schedulers.submit(gone, late)
-        assert isinstance(late.wait(), dict)
+        assert_answered(late)
         schedulers.keep({kept})
-        until(lambda: threads() <= before)
-    finally:
-        gone.may_go.set()
-        schedulers.close()
+        until(lambda: scheduler_threads() <= before)

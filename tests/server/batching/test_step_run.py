@@ -1,32 +1,177 @@
-"""Requests that are run by steps, against whole runs, on a model of numpy: running sums."""
+"""Requests that are run by steps, or grouped by length, against whole runs of a model of numpy: running sums."""
 
+import math
 import random
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kit.running_sums import POISON, Caller, Sums, any_request, assert_as_whole, request_of
 from rnnserve.server.batching import step_run
+from rnnserve.server.batching.batch_arrays import join, split
 from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.schedulers import Schedulers
+from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.batching.waiting_limits import WaitingLimits
-from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.boundary.checked_request import CheckedRequest
+from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
 
+INPUT = TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
+LENGTHS = TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence")
+SCALE = TensorSpec("scale", "FP32", ("batch",), (-1,), optional=True, default=np.ones(1, np.float32))
+INITIAL = TensorSpec("sum_0", "FP32", ("layers", "batch", "features"), (1, -1, 2), optional=True)
+OUTPUT = TensorSpec("output", "FP32", ("sequence", "batch", "features"), (-1, -1, 2), zeros_after_lengths=True)
+UNCUT = TensorSpec("uncut", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
+LAST = TensorSpec("last", "FP32", ("batch", "features"), (-1, 2))
+FINAL = TensorSpec("sum_n", "FP32", ("layers", "batch", "features"), (1, -1, 2), continues_as="sum_0")
 
-@pytest.mark.parametrize("has_lengths", [True, False])
-@pytest.mark.parametrize("seed", range(6))
-def test_whatever_joins_and_leaves_each_answer_has_the_bits_of_a_whole_run(seed, has_lengths):
+POISON = 1e30
+"""A value that a run of it refuses."""
+
+
+class Sums:
+    """Sums over the steps, in the order of the steps, so that any cut has the same bits."""
+
+    name = "sums"
+    refuses_non_finite = False
+    in_steps: "Sums | None" = None
+
+    def __init__(self, *, has_lengths=True, cost=None):
+        inputs = [INPUT, LENGTHS, SCALE, INITIAL] if has_lengths else [INPUT, SCALE, INITIAL]
+        self.signature = Signature(
+            {spec.name: spec for spec in inputs},
+            {spec.name: spec for spec in (OUTPUT, UNCUT, LAST, FINAL)},
+            Batching.PADDED if has_lengths else Batching.JOINED,
+        )
+        self.cost = cost or Cost(run=1e-5, step=1e-5, point=1e-6, padding=1e-6)
+        self.statistics = Statistics()
+        self.runs: list[tuple[int, int]] = []
+
+    def run_arrays(self, names, feeds):
+        rows, steps = feeds["input"].shape[:2]
+        assert rows % 2 == 0
+        self.runs.append((rows, steps))
+        if (feeds["input"] == POISON).any():
+            raise InvalidRequest("poisoned")
+        lengths = feeds.get("lengths", np.full(rows, steps))
+        assert (lengths >= 1).all()
+        assert (lengths <= steps).all()
+        total = feeds["sum_0"][0].copy()
+        output, uncut = np.zeros((steps, rows, 2), np.float32), np.zeros((rows, steps, 2), np.float32)
+        for step in range(steps):
+            after = total * np.float32(0.9) + feeds["input"][:, step] * feeds["scale"][:, None]
+            goes = (step < lengths)[:, None]
+            total = np.where(goes, after, total)
+            output[step] = np.where(goes, after, 0)
+            uncut[:, step] = after
+        results = {"output": output, "uncut": uncut, "last": total + 0, "sum_n": total[None]}
+        return [results[name] for name in names]
+
+    def run(self, requests):
+        wanted = list(self.signature.outputs)
+        results = self.run_arrays(wanted, join(requests, self.signature))
+        return split(requests, dict(zip(wanted, results, strict=True)), self.signature)
+
+
+class Caller(PendingRequest):
+    """Notes its outcomes."""
+
+    connection = "one"
+
+    def __init__(self, request, deadline=math.inf):
+        super().__init__(request.batch, request.steps, deadline, now())
+        self.request = request
+        self.outcomes = []
+
+    def origin(self):
+        raise NotImplementedError
+
+    def check(self):
+        return self.request
+
+    def answer(self, outputs):
+        self.outcomes.append({name: np.array(array) for name, array in outputs.items()})
+
+    def refuse(self, error):
+        self.outcomes.append(error)
+
+    @property
+    def outcome(self):
+        (outcome,) = self.outcomes
+        return outcome
+
+
+def request_of(model, draw, batch=1, steps=None, outputs=(), **sent):
+    steps = steps or draw.randint(1, 40)
+    values = np.random.default_rng(draw.randint(0, 1 << 30))
+    inputs = {"input": values.normal(size=(batch, steps, 2)).astype(np.float32), **sent}
+    names = tuple(outputs) or tuple(draw.sample(list(model.signature.outputs), draw.randint(1, 4)))
+    sizes = {"sequence": steps}
+    longest = model.signature.longest(sizes, inputs, names)
+    return CheckedRequest(batch, sizes, longest, model.signature.steps_of(longest), inputs, names)
+
+
+def any_request(model, draw):
+    """A request with whatever a request may have."""
+    batch, steps = draw.choice((1, 1, 1, 2, 3, 7)), draw.choice((1, 2, 3, 5, 8, 13, 40))
+    values = np.random.default_rng(draw.randint(0, 1 << 30))
+    sent = {}
+    if "lengths" in model.signature.inputs and draw.random() < 0.5:
+        sent["lengths"] = values.integers(1, steps + 1, batch)
+    if draw.random() < 0.5:
+        sent["sum_0"] = values.normal(size=(1, batch, 2)).astype(np.float32)
+    if draw.random() < 0.3:
+        sent["scale"] = values.normal(size=batch).astype(np.float32)
+    return request_of(model, draw, batch, steps, **sent)
+
+
+def assert_as_whole(model, caller):
+    (expected,) = model.run([caller.request])
+    assert caller.outcome.keys() == set(caller.request.outputs)
+    for name, array in caller.outcome.items():
+        assert array.shape == expected[name].shape
+        assert array.tobytes() == expected[name].tobytes(), name
+
+
+STEP_OF_A_MILLISECOND = Cost(run=0.0, step=1e-3, point=0.0, padding=0.0)
+
+
+def run_all(steps, *callers):
+    """Let these join, and go on until nothing is left."""
+    steps.go_on(list(callers))
+    while steps.is_busy:
+        steps.go_on([])
+
+
+def assert_answered_as_whole(model, callers, all_wait=None):
+    """Have schedulers answer all callers, each with the bits of a run of its own."""
+    schedulers = Schedulers(WaitingLimits(requests=1000, seconds=1e9))
+    for caller in callers:
+        schedulers.submit(model, caller)
+    if all_wait is not None:
+        all_wait.set()
+    assert schedulers.close(20.0) == []
+    for caller in callers:
+        if caller.outcome.__class__ is not Cancelled:
+            assert_as_whole(model, caller)
+
+
+@given(st.integers(0, 1 << 30), st.booleans())
+def test_request_run_by_steps_has_the_bits_of_a_whole_run(seed, has_lengths):
+    """Whatever joins and leaves meanwhile."""
     draw = random.Random(seed)
     cost = Cost(run=draw.choice((0.0, 1e-4)), step=draw.choice((0.0, 2e-4, 1e-3)), point=1e-5, padding=1e-5)
     model = Sums(has_lengths=has_lengths, cost=cost)
     steps, callers = StepRun(model), []
-    while len(callers) < 120 or steps.is_busy:
+    while len(callers) < 40 or steps.is_busy:
         joining = [Caller(any_request(model, draw)) for _ in range(draw.choice((0, 0, 1, 2, 20)))]
-        if len(callers) >= 120:
+        if len(callers) >= 40:
             joining = []
         callers += joining
         steps.go_on(joining)
@@ -36,9 +181,23 @@ def test_whatever_joins_and_leaves_each_answer_has_the_bits_of_a_whole_run(seed,
     assert model.statistics.rows == sum(caller.rows for caller in callers)
 
 
-def test_a_request_is_answered_when_its_own_rows_have_ended():
-    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
+@pytest.mark.parametrize("has_lengths", [True, False])
+def test_request_grouped_by_length_has_the_bits_of_a_whole_run(monkeypatch, has_lengths):
+    """Of a model whose sequences may not be cut: requests of similar lengths share runs."""
     draw = random.Random(0)
+    model = Sums(has_lengths=has_lengths, cost=Cost(run=1e-6, step=1e-6, point=1e-5, padding=1e-5))
+    callers = [Caller(any_request(model, draw)) for _ in range(150)]
+    for caller in callers[::11]:
+        caller.cancel()
+    all_wait, run = threading.Event(), model.run
+    monkeypatch.setattr(model, "run", lambda requests: all_wait.wait(20) and run(requests))
+    assert_answered_as_whole(model, callers, all_wait)
+    assert max(rows for rows, _ in model.runs) > 10
+    assert {type(caller.outcome) for caller in callers[::11]} == {Cancelled}
+
+
+def test_request_is_answered_when_its_own_rows_have_ended():
+    model, draw = Sums(cost=STEP_OF_A_MILLISECOND), random.Random(0)
     short, long = (Caller(request_of(model, draw, steps=steps)) for steps in (5, 400))
     steps = StepRun(model)
     steps.go_on([long])
@@ -54,8 +213,7 @@ def test_a_request_is_answered_when_its_own_rows_have_ended():
 
 
 def test_rows_of_a_large_request_leave_places_for_others():
-    model = Sums()
-    draw = random.Random(0)
+    model, draw = Sums(), random.Random(0)
     large = Caller(request_of(model, draw, batch=20 * MOST_ROWS, steps=30))
     small = [Caller(request_of(model, draw, steps=10)) for _ in range(5)]
     steps = StepRun(model)
@@ -65,72 +223,56 @@ def test_rows_of_a_large_request_leave_places_for_others():
     while not all(caller.outcomes for caller in small):
         steps.go_on([])
     assert not large.outcomes
-    while steps.is_busy:
-        steps.go_on([])
+    run_all(steps)
     for caller in (large, *small):
         assert_as_whole(model, caller)
     assert max(rows for rows, _ in model.runs[:-6]) <= MOST_ROWS
 
 
-def test_outputs_of_requests_in_hand_are_bounded(monkeypatch):
-    model = Sums()
-    draw = random.Random(0)
+def test_outputs_in_flight_are_bounded(monkeypatch):
+    model, draw = Sums(), random.Random(0)
     large = [Caller(request_of(model, draw, batch=2, steps=200, outputs=("output",))) for _ in range(8)]  # 3,200 bytes
     small = Caller(request_of(model, draw, steps=200, outputs=("last",)))
     monkeypatch.setattr(step_run, "_MOST_BYTES", 10_000)
     steps = StepRun(model)
     steps.go_on([*large, small])
     assert model.runs == [(8, model.runs[0][1])], "three large ones, and the small one, with a row of padding"
-    while steps.is_busy:
-        steps.go_on([])
+    run_all(steps)
     for caller in (*large, small):
         assert_as_whole(model, caller)
 
 
-def test_who_is_late_or_has_cancelled_leaves_between_chunks():
-    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
-    draw = random.Random(0)
+def test_late_and_cancelled_requests_leave_between_chunks(monkeypatch):
+    """A timeout is for the wait, and ends no run that has begun."""
+    model, draw = Sums(cost=STEP_OF_A_MILLISECOND), random.Random(0)
     callers = [Caller(request_of(model, draw, steps=30, outputs=("last",))) for _ in range(4)]
     steps = StepRun(model)
     steps.go_on(callers)
     callers[1].cancel()
     callers[2].deadline = now()
-    while steps.is_busy:
-        steps.go_on([])
-    assert isinstance(callers[1].outcome, Cancelled)
-    assert isinstance(callers[2].outcome, DeadlinePassed)
-    assert_as_whole(model, callers[0])
-    assert_as_whole(model, callers[3])
+    run_all(steps)
+    assert [type(caller.outcome) for caller in callers] == [dict, Cancelled, DeadlinePassed, dict]
+    for caller in callers[::3]:
+        assert_as_whole(model, caller)
     assert model.statistics.dropped == 2
-
-
-def test_a_time_out_is_for_the_wait_and_ends_no_run(monkeypatch):
-    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
-    draw = random.Random(0)
     begun, waits = (Caller(request_of(model, draw, steps=30, outputs=("output",))) for _ in range(2))
     monkeypatch.setattr(step_run, "_MOST_BYTES", 1)  # so that the second waits for a place
-    steps = StepRun(model)
     steps.go_on([begun, waits])
     for caller in (begun, waits):
         caller.deadline, caller.timeout = now(), 0.1
-    while steps.is_busy:
-        steps.go_on([])
+    run_all(steps)
     assert_as_whole(model, begun)
     assert isinstance(waits.outcome, TimeoutExpired)
 
 
-@pytest.mark.parametrize("at", [0, 3, 29])
-@pytest.mark.parametrize("culprit", range(5))
-def test_a_chunk_that_raises_costs_its_culprit_alone(culprit, at):
-    model = Sums(cost=Cost(run=0.0, step=1e-3, point=0.0, padding=0.0))
-    draw = random.Random(0)
+@given(st.integers(0, 4), st.integers(0, 29))
+def test_failing_chunk_costs_its_culprit_alone(culprit, at):
+    model, draw = Sums(cost=STEP_OF_A_MILLISECOND), random.Random(0)
     callers = [Caller(request_of(model, draw, batch=1 + number % 2, steps=30)) for number in range(5)]
     callers[culprit].request.inputs["input"][0, at] = POISON
     steps = StepRun(model)
     steps.go_on(callers[:3])
-    steps.go_on(callers[3:])
-    while steps.is_busy:
-        steps.go_on([])
+    run_all(steps, *callers[3:])
     for number, caller in enumerate(callers):
         if number == culprit:
             assert isinstance(caller.outcome, InvalidRequest)
@@ -139,33 +281,28 @@ def test_a_chunk_that_raises_costs_its_culprit_alone(culprit, at):
     assert model.statistics.failures == 1
 
 
-def test_an_answer_that_is_not_finite_is_refused_where_it_has_to_be():
-    model = Sums()
+def test_non_finite_answer_is_refused_where_it_has_to_be():
+    model, draw = Sums(), random.Random(0)
     model.refuses_non_finite = True
     spec = TensorSpec("last", "FP32", ("batch", "features"), (-1, 2), may_be_non_finite=True)
     model.signature.outputs["last"] = spec
-    draw = random.Random(0)
     wrong, right = (Caller(request_of(model, draw, steps=9, outputs=("last",))) for _ in range(2))
     wrong.request.inputs["input"][0, 4] = np.inf
-    steps = StepRun(model)
-    steps.go_on([wrong, right])
-    while steps.is_busy:
-        steps.go_on([])
+    run_all(StepRun(model), wrong, right)
     assert isinstance(wrong.outcome, InvalidRequest)
     assert_as_whole(model, right)
 
 
-def test_a_request_whose_padding_is_no_zeros_is_run_whole():
+def test_request_whose_padding_is_not_zeros_is_run_whole():
     model = Sums()
-    draw = random.Random(0)
-    caller = Caller(request_of(model, draw, 2, 9, outputs=("uncut",), lengths=np.array([4, 9])))
+    caller = Caller(request_of(model, random.Random(0), 2, 9, outputs=("uncut",), lengths=np.array([4, 9])))
     steps = StepRun(model)
     steps.go_on([caller])
     assert not steps.is_busy
     assert_as_whole(model, caller)
 
 
-def test_a_defect_refuses_all_in_hand(monkeypatch):
+def test_defect_refuses_all_in_flight(monkeypatch):
     model = Sums()
     callers = [Caller(request_of(model, random.Random(seed))) for seed in range(3)]
     steps = StepRun(model)
@@ -179,56 +316,36 @@ COST = Cost(run=100e-6, step=50e-6, point=5e-6, padding=5e-6)
 
 
 @pytest.mark.parametrize(
-    ("left", "expected"),
+    ("left", "cost", "is_padded", "expected"),
     [
-        ([7], 7),  # one alone goes on to its end
-        ([500], 90),  # for 5 ms
-        ([12] * 8, 12),
-        ([1, 60, 60, 60], 60),  # the short one costs little
-        ([4] * 20 + [60] * 12, 4),  # most end there
+        ([7], COST, True, 7),  # one alone goes on to its end
+        ([500], COST, True, 90),  # for 5 ms
+        ([12] * 8, COST, True, 12),
+        ([1, 60, 60, 60], COST, True, 60),  # the short one costs little
+        ([4] * 20 + [60] * 12, COST, True, 4),  # most end there
+        ([9, 5, 20], Cost(run=0.0, step=0.0, point=0.0, padding=0.0), False, 5),
+        ([9, 5, 20], Cost(run=0.0, step=1.0, point=1.0, padding=1.0), True, 1),  # however long it takes
     ],
 )
-def test_the_steps_of_a_chunk(left, expected):
-    assert chunk_steps(left, COST, is_padded=True) == expected
-
-
-def test_the_steps_of_a_chunk_where_rows_may_not_be_padded():
-    assert chunk_steps([9, 5, 20], Cost(run=0.0, step=0.0, point=0.0, padding=0.0), is_padded=False) == 5
-
-
-def test_a_chunk_has_a_step_however_long_it_takes():
-    assert chunk_steps([9, 5, 20], Cost(run=0.0, step=1.0, point=1.0, padding=1.0), is_padded=True) == 1
-
-
-def assert_answered_as_whole(model, callers):
-    """Have schedulers answer all callers, each with the bits of a run of its own."""
-    schedulers = Schedulers(WaitingLimits(requests=100, seconds=1e9))
-    for caller in callers:
-        schedulers.submit(model, caller)
-    assert schedulers.close(20.0) == []
-    for caller in callers:
-        assert_as_whole(model, caller)
+def test_chunk_has_the_steps_that_pay(left, cost, is_padded, expected):
+    assert chunk_steps(left, cost, is_padded=is_padded) == expected
 
 
 def test_long_requests_of_many_rows_run_whole_on_a_thread_of_their_own():
-    model = Sums(cost=Cost(run=0.0, step=0.0, point=1e-4, padding=0.0))
+    model, draw = Sums(cost=Cost(run=0.0, step=0.0, point=1e-4, padding=0.0)), random.Random(0)
     model.in_steps = model
-    draw = random.Random(0)
-    callers = [
-        Caller(request_of(model, draw, batch=rows, steps=steps, outputs=("output",)))
-        for rows, steps in ((2 * MOST_ROWS, 40), (1, 4000), (1, 3))
-    ]
+    sizes = ((2 * MOST_ROWS, 40), (1, 4000), (1, 3))
+    callers = [Caller(request_of(model, draw, batch=rows, steps=steps, outputs=("output",))) for rows, steps in sizes]
     assert_answered_as_whole(model, callers)
     assert (2 * MOST_ROWS, 40) in model.runs[:-3], "whole"
     assert not any(steps == 4000 for _, steps in model.runs[:-3]), "by steps, however long they take"
 
 
-def test_whole_requests_and_steps_of_sequences_are_rows_of_the_same_runs(monkeypatch):
-    """Sequences whose states were found are of another graph of the model, which runs both by steps."""
-    cost = Cost(run=0.0, step=0.0, point=1e-3, padding=1e-3)
+def test_whole_requests_and_steps_of_sequences_share_runs(monkeypatch):
+    """Sequences whose states were inferred are of another graph of the model, which runs both by steps."""
+    cost, draw = Cost(run=0.0, step=0.0, point=1e-3, padding=1e-3), random.Random(0)
     model, parts = Sums(cost=cost), Sums(cost=cost)
     model.in_steps = parts.in_steps = parts
-    draw = random.Random(0)
     all_wait, run_arrays = threading.Event(), parts.run_arrays
     monkeypatch.setattr(parts, "run_arrays", lambda *args: all_wait.wait(20) and run_arrays(*args))
     schedulers = Schedulers(WaitingLimits(requests=100, seconds=1e9))
@@ -243,19 +360,17 @@ def test_whole_requests_and_steps_of_sequences_are_rows_of_the_same_runs(monkeyp
         assert_as_whole(model, caller)
 
 
-def test_what_takes_no_longer_than_a_chunk_is_run_whole(monkeypatch):
-    model = Sums()
+def test_requests_no_longer_than_a_chunk_are_run_whole(monkeypatch):
+    model, draw = Sums(), random.Random(0)
     model.in_steps = model
-    draw = random.Random(0)
     monkeypatch.setattr(StepRun, "go_on", lambda *_: pytest.fail("by steps"))
-    callers = [Caller(request_of(model, draw)) for _ in range(30)]
-    assert_answered_as_whole(model, callers)
+    assert_answered_as_whole(model, [Caller(request_of(model, draw)) for _ in range(30)])
 
 
 class Clocked(Sums):
     """Runs take `times` as long as they cost, on a clock of their own; each `disturbed`-th takes a hundred times."""
 
-    def __init__(self, times: float, disturbed: int) -> None:
+    def __init__(self, times: float, disturbed: int = 10_000) -> None:
         super().__init__(cost=Cost(run=0.0, step=1e-4, point=1e-5, padding=1e-5))
         self.time, self._times, self._disturbed = 0.0, times, disturbed
 
@@ -268,24 +383,21 @@ class Clocked(Sums):
     def chunks(self, monkeypatch) -> list[int]:
         """Steps of each chunk of a long sequence, in two rows."""
         monkeypatch.setattr("rnnserve.server.batching.step_run.now", lambda: self.time)
-        steps, caller = StepRun(self), Caller(request_of(self, random.Random(0), batch=2, steps=3000))
-        steps.go_on([caller])
-        while steps.is_busy:
-            steps.go_on([])
+        caller = Caller(request_of(self, random.Random(0), batch=2, steps=3000))
+        run_all(StepRun(self), caller)
         assert_as_whole(Sums(), caller)
         return [steps for _, steps in self.runs]
 
 
-def test_a_chunk_that_something_else_has_made_longer_decides_little(monkeypatch):
-    """The one after it is a tenth shorter, and all others are as long as without."""
-    alone, disturbed = (Clocked(1.0, each).chunks(monkeypatch) for each in (10_000, 8))
+def test_one_disturbed_chunk_changes_the_next_by_a_tenth_at_most(monkeypatch):
+    alone, disturbed = Clocked(1.0).chunks(monkeypatch), Clocked(1.0, 8).chunks(monkeypatch)
     assert min(disturbed[:-1]) >= 0.9 * min(alone[:-1])
     assert len(disturbed) <= 1.02 * len(alone) + 1
 
 
 @pytest.mark.parametrize("times", [4.0, 0.25])
-def test_chunks_of_a_model_whose_cost_was_measured_wrong_take_their_time_soon(monkeypatch, times):
-    model = Clocked(times, 10_000)
+def test_chunks_take_their_time_soon_when_the_cost_was_measured_wrong(monkeypatch, times):
+    model = Clocked(times)
     chunks = model.chunks(monkeypatch)
     assert times * model.cost.of(2, chunks[-2]) == pytest.approx(CHUNK_SECONDS, rel=0.2)
     assert sum(times * model.cost.of(2, steps) > 1.2 * CHUNK_SECONDS for steps in chunks) < 20

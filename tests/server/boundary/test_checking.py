@@ -1,305 +1,329 @@
-"""Every way in which a request can be wrong, and what its sender is told."""
+"""What a request may be, and what is told of one that is wrong: the field, what came, and what is expected."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server import Settings
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
-from rnnserve.server.boundary.signature import Signature, TensorSpec
-from rnnserve.server.errors import InvalidRequest, NoMemory, ServeError, Unsupported
+from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
+from rnnserve.server.errors import InvalidRequest, NoMemory, Unsupported
+
+LOGITS = {"logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 3))}
 
 
-def signature(layers: int = 2, hidden: int = 16, *, zeros_after_lengths: bool = True) -> Signature:
-    state = ("layers * directions", "batch", "hidden")
+def classifier(*, zeros_after_lengths: bool = True) -> Signature:
+    state, output = ("layers * directions", "batch", "hidden"), ("batch", "sequence", "directions * hidden")
     return Signature(
         {
             "input": TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2)),
             "lengths": TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence"),
-            "h_0": TensorSpec("h_0", "FP32", state, (layers, -1, hidden), optional=True),
+            "h_0": TensorSpec("h_0", "FP32", state, (2, -1, 16), optional=True),
         },
         {
             "logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 2)),
-            "output": TensorSpec(
-                "output",
-                "FP32",
-                ("batch", "sequence", "directions * hidden"),
-                (-1, -1, hidden),
-                zeros_after_lengths=zeros_after_lengths,
-            ),
-            "h_n": TensorSpec("h_n", "FP32", state, (layers, -1, hidden)),
+            "output": TensorSpec("output", "FP32", output, (-1, -1, 16), zeros_after_lengths=zeros_after_lengths),
+            "h_n": TensorSpec("h_n", "FP32", state, (2, -1, 16)),
         },
     )
+
+
+DEFAULTS, CLASSIFIER = Settings(), classifier()
+TOKENS = Signature(
+    {
+        "tokens": TensorSpec("tokens", "INT64", ("batch", "sequence"), (-1, -1), low=3, high=5000),
+        "ends": TensorSpec("ends", "INT32", ("batch",), (-1,), optional=True, lengths_of="sequence"),
+        "mask": TensorSpec("mask", "BOOL", ("batch", "sequence"), (-1, -1), optional=True),
+    },
+    LOGITS,
+)
+IMAGES = Signature(
+    {
+        "source": TensorSpec("source", "FP16", ("source", "batch", "features"), (-1, -1, 4)),
+        "target": TensorSpec("target", "UINT8", ("batch", "target"), (-1, -1)),
+        "memory": TensorSpec("memory", "FP64", ("batch", "source", "cells"), (-1, -1, 2), optional=True),
+    },
+    LOGITS,
+    Batching.JOINED,
+)
 
 
 def walks(batch=3, sequence=4):
     return np.arange(batch * sequence * 2, dtype=np.float32).reshape(batch, sequence, 2)
 
 
-DEFAULTS, CLASSIFIER = Settings(), signature()
-
-
-def read(message: pb.ModelInferRequest, settings: Settings = DEFAULTS, *, of: Signature = CLASSIFIER) -> CheckedRequest:
+def checked(message, of: Signature = CLASSIFIER, settings: Settings = DEFAULTS) -> CheckedRequest:
+    """Check a message, or the request with these arrays."""
+    message = request("m", message) if isinstance(message, dict) else message
     return check_request(parse_request(message.SerializeToString(), settings), of, settings)
 
 
-def refusal(message: pb.ModelInferRequest, settings: Settings = DEFAULTS, *, of: Signature = CLASSIFIER) -> str:
+def refusal(message, of: Signature = CLASSIFIER, settings: Settings = DEFAULTS) -> str:
     with pytest.raises(InvalidRequest) as refused:
-        read(message, settings, of=of)
+        checked(message, of, settings)
     return str(refused.value)
-
-
-def test_a_response_for_which_there_is_no_address_space_is_refused_before_the_run():
-    message = request("m", {"input": walks()}, ["output"])  # 3 rows of 4 steps of 16 numbers
-    assert check_request(message, CLASSIFIER, DEFAULTS, 768).outputs == ("output",)
-    with pytest.raises(NoMemory) as refused:
-        check_request(message, CLASSIFIER, DEFAULTS, 767)
-    assert "the response would have 768 bytes" in str(refused.value)
-    assert "the limit on the server's memory leaves 767 for one: send fewer rows" in str(refused.value)
-    assert refused.value.status == "RESOURCE_EXHAUSTED"
 
 
 @pytest.mark.parametrize("raw", [True, False])
 def test_arrays_come_out_as_they_went_in(raw):
     sent = {"input": walks(), "lengths": np.array([4, 1, 3]), "h_0": np.ones((2, 3, 16), np.float32)}
-    checked = read(request("m", sent, ["h_n", "logits"], raw=raw))
-    assert (checked.batch, checked.sizes, checked.longest, checked.steps) == (3, {"sequence": 4}, {"sequence": 4}, 4)
-    assert checked.outputs == ("h_n", "logits")
-    assert checked.inputs.keys() == sent.keys()
+    found = checked(request("m", sent, ["h_n", "logits"], raw=raw))
+    assert (found.batch, found.sizes, found.longest, found.steps) == (3, {"sequence": 4}, {"sequence": 4}, 4)
+    assert found.outputs == ("h_n", "logits")
+    assert found.inputs.keys() == sent.keys()
     for name, array in sent.items():
-        np.testing.assert_array_equal(checked.inputs[name], array)
-        assert checked.inputs[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.inputs[name], array)
+        assert found.inputs[name].dtype == array.dtype
+    assert checked({"input": walks()}).outputs == ("logits", "output", "h_n")
 
 
-def test_all_outputs_where_none_is_named():
-    assert read(request("m", {"input": walks()})).outputs == ("logits", "output", "h_n")
+@pytest.mark.parametrize("datatype", DTYPES)
+def test_every_datatype_comes_out_as_it_went_in(datatype):
+    signature = Signature({"x": TensorSpec("x", datatype, ("batch", "two"), (-1, 2))}, LOGITS, Batching.JOINED)
+    dtype = DTYPES[datatype]
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype) if dtype.kind in "iu" else None
+    sent = np.array([[False, True]] if limits is None else [[limits.min, limits.max], [1, 0]], dtype)
+    for raw in (True, False) if datatype != "FP16" else (True,):
+        found = checked(request("m", {"x": sent}, raw=raw), signature)
+        assert (found.batch, found.sizes, found.longest, found.steps) == (len(sent), {}, {}, 1)
+        assert found.inputs["x"].dtype == dtype
+        np.testing.assert_array_equal(found.inputs["x"], sent)
 
 
-def test_longest_is_what_lengths_say_where_the_outputs_are_zeros_after_them():
+def test_typed_contents_hold_no_halves_but_may_ask_for_them():
+    outputs = {"half": TensorSpec("half", "FP16", ("batch",), (-1,)), **LOGITS}
+    halves = Signature({"x": TensorSpec("x", "FP16", ("batch",), (-1,))}, outputs, Batching.JOINED)
+    message = request("m", {"x": np.zeros(1, np.float16)})
+    message.inputs[0].contents.fp32_contents.extend([0.0])
+    del message.raw_input_contents[:]
+    assert "datatype FP16, which contents cannot hold; send its bytes" in refusal(message, halves)
+    signature = Signature({"x": TensorSpec("x", "INT8", ("batch",), (-1,))}, outputs, Batching.JOINED)
+    for asked, raw in (([], True), (["half"], False), (["logits"], False)):
+        message = request("m", {"x": np.zeros(1, np.int8)}, asked, raw=raw)
+        assert checked(message, signature).outputs == tuple(asked or outputs)
+
+
+def test_longest_is_that_of_the_lengths_where_outputs_are_zeros_after_them():
     sent = {"input": walks(), "lengths": np.array([2, 1, 2])}
     for outputs in ([], ["logits"], ["output"], ["h_n", "logits"]):
-        checked = read(request("m", sent, outputs))
-        assert (checked.longest, checked.steps) == ({"sequence": 2}, 2)
-    whole = signature(zeros_after_lengths=False)
-    assert read(request("m", sent, ["logits", "h_n"]), of=whole).longest == {"sequence": 2}
-    assert read(request("m", sent, ["logits", "output"]), of=whole).longest == {"sequence": 4}
+        found = checked(request("m", sent, outputs))
+        assert (found.longest, found.steps) == ({"sequence": 2}, 2)
+    whole = classifier(zeros_after_lengths=False)
+    assert checked(request("m", sent, ["logits", "h_n"]), whole).longest == {"sequence": 2}
+    assert checked(request("m", sent, ["logits", "output"]), whole).longest == {"sequence": 4}
 
 
-WRONG_SHAPES = {
-    "missing batch": ("input", (4, 2), ["has 2 axes where 3", "(batch, sequence, features=2)", "[1, 4, 2]"]),
-    "one point": ("input", (2,), ["has 1 axis where 3", "[1, 1, 2]"]),
-    "one axis too many": ("input", (1, 3, 4, 2), ["has 4 axes where 3", "too many in front"]),
-    "no axes": ("input", (), ["shape []", "has 0 axes where 3"]),
-    "features": ("input", (3, 4, 5), ["axis 2 (features) is 5 where 2 is expected"]),
-    "features in the middle": ("input", (3, 2, 4), ["axis 2 (features) is 4", "Swap the last two axes: [3, 4, 2]"]),
-    "features in front": ("input", (2, 3, 4), ["axis 2 (features) is 4", "Are the features in front?"]),
-    "batch 0": ("input", (0, 4, 2), ["axis 0 (batch) is 0, and must be 1 or more"]),
-    "sequence 0": ("input", (3, 0, 2), ["axis 1 (sequence) is 0, and must be 1 or more"]),
-    "lengths of rank 2": ("lengths", (3, 1), ["lengths", "has 2 axes where 1 axis should be", "Flatten it to [3]"]),
-    "lengths of another batch": ("lengths", (2,), ["axis 0 (batch) is 2", 'axis 0 (batch) of "input" is 3']),
-    "sequence-first": ("lengths", (4,), ['Is "input" sequence-first?', "(sequence, batch, features)"]),
-    "batch-first state": ("h_0", (3, 2, 16), ["axis 0 (layers * directions) is 3", "Is it batch-first?", "[2, 3, 16]"]),
-    "state without layers": ("h_0", (3, 16), ["has 2 axes where 3", "Is an axis missing?", "[2, 3, 16]"]),
-    "layers": ("h_0", (1, 3, 16), ["axis 0 (layers * directions) is 1 where 2", "one entry a layer and direction"]),
-    "hidden": ("h_0", (2, 3, 8), ["axis 2 (hidden) is 8 where 16 is expected"]),
-    "state of another batch": ("h_0", (2, 5, 16), ["axis 1 (batch) is 5", 'axis 0 (batch) of "input" is 3']),
-}
-
-
-@pytest.mark.parametrize(("name", "shape", "said"), WRONG_SHAPES.values(), ids=WRONG_SHAPES)
-def test_a_wrong_shape_is_explained(name, shape, said):
-    dtype = np.int64 if name == "lengths" else np.float32
-    message = refusal(request("m", {"input": walks(), name: np.ones(shape, dtype)}))
-    assert f'input "{name}" has shape {list(shape)}' in message
-    for part in said:
-        assert part in message
+def full_request():
+    states = np.ones((2, 3, 16), np.float32)
+    return request("m", {"input": walks(), "lengths": np.array([4, 1, 3]), "h_0": states})
 
 
 def altered(change):
-    message = request("m", {"input": walks(), "lengths": np.array([4, 1, 3])})
+    message = full_request()
     change(message)
     return message
 
 
-def rename(message, to="inputs"):
-    message.inputs[0].name = to
-
-
-def typed_and_raw(message):
-    message.inputs[0].contents.fp32_contents.append(1.0)
-
-
-def typed_in_the_wrong_field(message):
+def typed(message, field="fp32_contents", count=24):
     del message.raw_input_contents[:]
-    message.inputs[0].contents.fp64_contents.extend([0.0] * 24)
+    for array, tensor in zip((walks(), np.array([4, 1, 3]), np.ones((2, 3, 16))), message.inputs, strict=True):
+        name = "int64_contents" if tensor.datatype == "INT64" else "fp32_contents"
+        getattr(tensor.contents, name).extend(array.ravel().tolist())
+    message.inputs[0].contents.Clear()
+    getattr(message.inputs[0].contents, field).extend([0.0] * count)
 
 
-def too_few_elements(message):
-    del message.raw_input_contents[:]
-    message.inputs[0].contents.fp32_contents.extend([0.0] * 23)
+def set_shape(message, index, *shape):
+    message.inputs[index].shape[:] = shape
+
+
+def set_raw(message, index, data):
+    message.raw_input_contents[index] = data
 
 
 DEFECTS = {
     "misspelt input": (
-        rename,
+        lambda m: m.inputs[0].__setattr__("name", "inputs"), "inputs[0].name",
         ['unknown input "inputs" (did you mean "input"?)', '"input" FP32 (batch, sequence, features=2)'],
     ),
-    "missing input": (lambda m: (m.inputs.pop(0), m.raw_input_contents.pop(0)), ['input "input" is missing']),
-    "input twice": (lambda m: rename_second(m), ['input "input" comes twice']),
-    "datatype": (lambda m: setattr(m.inputs[0], "datatype", "FP64"), ['input "input" has datatype "FP64" where FP32']),
-    "no datatype": (lambda m: setattr(m.inputs[0], "datatype", ""), ['input "input" has datatype ""']),
-    "int lengths": (
-        lambda m: setattr(m.inputs[1], "datatype", "INT32"),
-        ['input "lengths" has datatype "INT32" where INT64'],
-    ),
-    "negative axis": (lambda m: m.inputs[0].shape.__setitem__(0, -1), ["axis 0 (batch) is -1, and must be 1 or more"]),
+    "missing input": (lambda m: (m.inputs.pop(0), m.raw_input_contents.pop(0)), "inputs", ['"input" is missing']),
+    "input twice": (lambda m: m.inputs.append(m.inputs[1]), "inputs[3].name", ['input "lengths" comes twice']),
+    "datatype": (lambda m: m.inputs[0].__setattr__("datatype", "FP64"), "inputs[0].datatype", ['"FP64" where FP32']),
+    "no datatype": (lambda m: m.inputs[0].__setattr__("datatype", ""), "inputs[0].datatype", ['has datatype ""']),
+    "int lengths": (lambda m: m.inputs[1].__setattr__("datatype", "INT32"), "inputs[1].datatype", ["where INT64"]),
+    "rank": (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape", ["has 4 axes where 3 axes should be"]),
+    "many axes": (lambda m: m.inputs[2].shape.extend([1] * 20), "inputs[2].shape", ["has 23 axes"]),
+    "size": (lambda m: set_shape(m, 0, 3, 2, 4), "inputs[0].shape", ["is 4 where 2 is expected", "Swap the last two"]),
+    "batch 0": (lambda m: set_shape(m, 0, -1, 4, 2), "inputs[0].shape", ["axis 0 (batch) is -1, and must be 1"]),
+    "other batch": (lambda m: set_shape(m, 2, 2, 2, 16), "inputs[2].shape", ["(batch) is 2", 'of "input" is 3']),
+    "lengths as the steps": (lambda m: set_shape(m, 1, 4), "inputs[1].shape", ['Is "input" sequence-first?']),
+    "too long": (lambda m: set_shape(m, 0, 3, 5000, 2), "inputs[0].shape", ["more than the 4096", "--max-sequence"]),
     "too few bytes": (
-        lambda m: m.raw_input_contents.__setitem__(0, b"123"),
+        lambda m: set_raw(m, 0, b"123"), "raw_input_contents[0]",
         ['"input" of shape [3, 4, 2]', "takes 96 bytes; raw_input_contents[0] has 3"],
     ),
-    "too many bytes": (
-        lambda m: m.raw_input_contents.__setitem__(1, b"0" * 25),
-        ['"lengths" of shape [3]', "takes 24 bytes; raw_input_contents[1] has 25"],
+    "too many bytes": (lambda m: set_raw(m, 1, b"0" * 25), "raw_input_contents[1]", ["takes 24 bytes", "has 25"]),
+    "raw entry missing": (lambda m: m.raw_input_contents.pop(), "raw_input_contents", ["has 2 entries for 3 inputs"]),
+    "raw entry too many": (lambda m: m.raw_input_contents.append(b""), "raw_input_contents", ["has 4 entries for 3"]),
+    "typed and raw": (
+        lambda m: m.inputs[1].contents.int64_contents.append(1), "inputs[1].contents",
+        ["comes in contents and in raw_input_contents"],
     ),
-    "raw entry missing": (lambda m: m.raw_input_contents.pop(), ["raw_input_contents has 1 entries for 2 inputs"]),
-    "raw entry too many": (
-        lambda m: m.raw_input_contents.append(b""),
-        ["raw_input_contents has 3 entries for 2 inputs"],
+    "wrong field": (
+        lambda m: typed(m, "fp64_contents"), "inputs[0].contents", ["comes in fp64_contents", "belongs in fp32"],
     ),
-    "typed and raw": (typed_and_raw, ['input "input" comes in contents and in raw_input_contents']),
-    "wrong field": (typed_in_the_wrong_field, ['input "input" comes in fp64_contents', "belongs in fp32_contents"]),
-    "too few elements": (too_few_elements, ["takes 24 elements; fp32_contents has 23"]),
-    "unknown output": (lambda m: m.outputs.add(name="logit"), ['unknown output "logit" (did you mean "logits"?)']),
+    "too few elements": (lambda m: typed(m, count=23), "inputs[0].contents", ["fp32_contents has 23"]),
+    "length 0": (
+        lambda m: set_raw(m, 1, np.array([1, 0, 2]).tobytes()), "raw_input_contents[1]",
+        ['"lengths" is 0 for row 1 of axis 0 (batch)', 'axis 1 (sequence) of "input", which is 4'],
+    ),
+    "not finite": (
+        lambda m: set_raw(m, 2, np.full(96, np.inf, "f4").tobytes()), "raw_input_contents[2]",
+        ['"h_0" is inf at [0, 0, 0] (layers * directions 0, batch 0, hidden 0)'],
+    ),
+    "unknown output": (lambda m: m.outputs.add(name="logit"), "outputs[0].name", ['(did you mean "logits"?)']),
     "output twice": (
-        lambda m: m.outputs.extend([m.InferRequestedOutputTensor(name="h_n")] * 2),
-        ['output "h_n" is asked for twice'],
+        lambda m: m.outputs.extend([m.outputs.add(name="h_n")] * 2), "outputs[1].name", ['"h_n" is asked for twice'],
     ),
-}
+    "id": (lambda m: m.__setattr__("id", "x" * 5000), "id", []),
+}  # fmt: skip
 
 
-def rename_second(message):
-    message.inputs[1].CopyFrom(message.inputs[0])
-
-
-@pytest.mark.parametrize(("change", "said"), DEFECTS.values(), ids=DEFECTS)
-def test_a_defect_is_named(change, said):
-    message = refusal(altered(change))
+@pytest.mark.parametrize("name", DEFECTS)
+def test_defect_is_named_with_its_field(name):
+    change, field, said = DEFECTS[name]
+    with pytest.raises(InvalidRequest) as refused:
+        checked(altered(change))
+    assert refused.value.field == field
     for part in said:
-        assert part in message
+        assert part in str(refused.value)
 
 
-@pytest.mark.parametrize("length", [0, -1, 5, 2**62, -(2**63)])
-def test_a_length_lies_within_the_sequence(length):
-    message = refusal(request("m", {"input": walks(), "lengths": np.array([4, length, 3])}))
-    assert f'input "lengths" is {length} for row 1 of axis 0 (batch)' in message
-    assert 'axis 1 (sequence) of "input", which is 4' in message
+@given(st.integers(-(2**63), 2**63 - 1).filter(lambda length: not 1 <= length <= 4))
+def test_length_lies_within_the_sequence(length):
+    said = refusal({"input": walks(), "lengths": np.array([4, length, 3])})
+    assert f'input "lengths" is {length} for row 1 of axis 0 (batch)' in said
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["input", "h_0"])
-def test_numbers_are_finite(name, value):
-    sent = {"input": walks(), "h_0": np.zeros((2, 3, 16), np.float32)}
-    sent[name][1, 2, 1] = value
-    said = {"input": "(batch 1, sequence 2, features 1)", "h_0": "(layers * directions 1, batch 2, hidden 1)"}
-    message = refusal(request("m", sent))
-    assert f'input "{name}" is {value} at [1, 2, 1] {said[name]}' in message
-    allowed = read(request("m", sent), Settings(allow_non_finite=True))
-    np.testing.assert_array_equal(allowed.inputs[name], sent[name])
+def test_lengths_are_named_by_the_model():
+    for end in (0, 7, -1):
+        said = refusal({"tokens": tokens(), "ends": np.array([2, end], np.int32)}, TOKENS)
+        assert f'input "ends" is {end} for row 1' in said
+        assert 'between 1 and axis 1 (sequence) of "tokens", which is 6' in said
+
+
+def test_floats_of_every_size_are_finite_unless_that_is_allowed():
+    sent = {
+        "source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8),
+        "memory": np.full((2, 5, 2), 1e308),
+    }  # fmt: skip
+    assert checked(sent, IMAGES).sizes == {"source": 5, "target": 3}
+    for name in ("source", "memory"):
+        for value in (np.nan, np.inf, -np.inf):
+            wrong = {**sent, name: sent[name].copy()}
+            wrong[name][0, 1, 1] = value
+            assert f'input "{name}" is {value} at [0, 1, 1]' in refusal(wrong, IMAGES)
+            found = checked(wrong, IMAGES, Settings(allow_non_finite=True))
+            np.testing.assert_array_equal(found.inputs[name], wrong[name])
 
 
 def test_padding_may_hold_anything_and_reaches_no_model():
     sent = walks()
     sent[1, 1:] = np.nan
-    checked = read(request("m", {"input": sent, "lengths": np.array([4, 1, 4])}))
-    np.testing.assert_array_equal(checked.inputs["input"], np.nan_to_num(sent))
-    assert "[1, 1, 0]" in refusal(request("m", {"input": sent, "lengths": np.array([4, 2, 4])}))
+    found = checked({"input": sent, "lengths": np.array([4, 1, 4])})
+    np.testing.assert_array_equal(found.inputs["input"], np.nan_to_num(sent))
+    assert "[1, 1, 0]" in refusal({"input": sent, "lengths": np.array([4, 2, 4])})
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        (Settings(max_batch=2), ["axis 0 (batch) is 3, more than the 2", "--max-batch"]),
-        (Settings(max_sequence=3), ["axis 1 (sequence) is 4, more than the 3", "--max-sequence"]),
-        (Settings(max_message_bytes=100), ["bytes, more than the 100", "--max-message-bytes"]),
-    ],
-    ids=["batch", "sequence", "bytes"],
-)
-def test_what_is_too_large_is_refused(settings, said):
-    message = refusal(request("m", {"input": walks()}), settings)
-    for part in said:
-        assert part in message
+def tokens(value: int = 3) -> np.ndarray:
+    array = np.full((2, 6), 4999)
+    array[0, 3] = value
+    return array
 
 
-def test_a_shape_too_large_for_its_bytes_allocates_nothing():
-    message = request("m", {"input": walks()})
-    del message.inputs[0].shape[:]
-    message.inputs[0].shape.extend([16384, 4096, 2])
-    assert "takes 536870912 bytes" in refusal(message)
+@pytest.mark.parametrize("raw", [True, False])
+def test_integer_out_of_bounds_is_named(raw):
+    for value in (5000, 2, 0, -1, 2**62, -(2**63)):
+        said = refusal(request("m", {"tokens": tokens(value)}, raw=raw), TOKENS)
+        assert said == f'input "tokens" is {value} at [0, 3] (batch 0, sequence 3): 3..4999'
+    assert checked(request("m", {"tokens": tokens(4999)}, raw=raw), TOKENS).batch == 2
 
 
-def test_bytes_that_are_no_request():
+def test_integers_in_the_padding_are_checked_only_where_rows_may_not_be_padded():
+    sent = {"tokens": tokens(0), "ends": np.array([3, 6], np.int32)}
+    np.testing.assert_array_equal(checked(sent, TOKENS).inputs["tokens"], tokens(3))  # the lowest
+    assert "[0, 3]" in refusal({**sent, "ends": np.array([4, 6], np.int32)}, TOKENS)
+    joined = Signature(TOKENS.inputs, TOKENS.outputs, Batching.JOINED)
+    assert "[0, 3]" in refusal(sent, joined)
+    assert checked({**sent, "tokens": tokens()}, joined).longest == {"sequence": 6}
+
+
+def test_elements_that_their_datatype_does_not_hold_are_named():
+    small = Signature({"x": TensorSpec("x", "INT8", ("batch", "two"), (-1, 2))}, LOGITS, Batching.JOINED)
+    message = pb.ModelInferRequest()
+    message.inputs.add(name="x", datatype="INT8", shape=[1, 2]).contents.int_contents.extend([7, 300])
+    assert '"x" is 300 at [0, 1] (batch 0, two 1): INT8 is -128..127' in refusal(message, small)
+    message = request("m", {"tokens": tokens(), "mask": np.ones((2, 6), np.bool_)})
+    message.raw_input_contents[1] = b"\1\0" * 5 + b"\1\2"
+    assert '"mask" is 2 at [1, 5] (batch 1, sequence 5): a byte of a BOOL' in refusal(message, TOKENS)
+
+
+def test_sizes_are_explained_in_the_models_own_words():
+    sent = {"source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8)}
+    for change, said in (
+        ({"memory": np.zeros((2, 4, 2))}, 'axis 1 (source) is 4, but axis 0 (source) of "source" is 5; all inputs'),
+        ({"target": np.zeros((5, 3), np.uint8)}, 'Is "source" batch-first? Its shape [5, 2, 4] would fit as (batch, '),
+        ({"target": np.zeros(3, np.uint8)}, "Is the batch axis missing? One sequence of 3 steps is [1, 3]"),
+        ({"source": np.zeros((5, 4, 2), np.float16)}, "Swap the last two axes: [5, 2, 4]"),
+        ({"target": np.zeros((2, 5000), np.uint8)}, "axis 1 (target) is 5000, more than the 4096"),
+    ):
+        message = refusal({**sent, **change}, IMAGES)
+        assert said in message
+        for foreign in ("layers", "hidden", "lengths", "points"):
+            assert foreign not in message
+
+
+def test_too_large_requests_and_responses_are_refused():
+    for settings, said in (
+        (Settings(max_batch=2), "axis 0 (batch) is 3, more than the 2 that this server takes (--max-batch)"),
+        (Settings(max_sequence=3), "axis 1 (sequence) is 4, more than the 3 that this server takes (--max-sequence)"),
+        (Settings(max_message_bytes=100), "more than the 100 that this server takes (--max-message-bytes)"),
+    ):
+        assert said in refusal({"input": walks()}, settings=settings)
+    allocates_nothing = request("m", {"input": walks()})
+    set_shape(allocates_nothing, 0, 16384, 4096, 2)
+    assert "takes 536870912 bytes" in refusal(allocates_nothing)
+    message = request("m", {"input": walks()}, ["output"])  # 3 rows of 4 steps of 16 numbers
+    assert check_request(message, CLASSIFIER, DEFAULTS, 768).outputs == ("output",)
+    with pytest.raises(NoMemory, match=r"the response would have 768 bytes.* leaves 767 for one") as refused:
+        check_request(message, CLASSIFIER, DEFAULTS, 767)
+    assert refused.value.status == "RESOURCE_EXHAUSTED"
+
+
+def test_bytes_that_are_not_a_request_are_refused():
     with pytest.raises(InvalidRequest, match=r"3 bytes are not an inference\.ModelInferRequest"):
         parse_request(b"\xff\xff\xff", Settings())
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_shared_memory_is_not_spoken():
+    for change in (
         lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"),
         lambda m: m.outputs.add(name="logits").parameters["shared_memory_region"].__setattr__("string_param", "r"),
-    ],
-)
-def test_what_is_not_spoken_is_said(change):
-    message = altered(change)
-    with pytest.raises(Unsupported):
-        read(message)
-    assert issubclass(Unsupported, ServeError)
+    ):
+        with pytest.raises(Unsupported):
+            checked(altered(change))
 
 
-def test_what_parameters_ask_for_is_in_the_checked_request():
+def test_parameters_are_in_the_checked_request():
     def change(message):
         message.parameters["timeout"].int64_param = 1500
         message.outputs.add(name="logits").parameters["classification"].int64_param = 9
 
-    checked = read(altered(change))
-    assert (checked.classes, checked.timeout, checked.is_plain) == ({"logits": 2}, 0.0015, False)
-    assert read(request("m", {"input": walks()})).is_plain
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        (lambda m: m.inputs[0].__setattr__("name", "inputs"), "inputs[0].name"),
-        (lambda m: m.inputs.append(m.inputs[1]), "inputs[3].name"),
-        (lambda m: m.inputs[1].__setattr__("datatype", "INT32"), "inputs[1].datatype"),
-        (lambda m: m.inputs.pop(0), "inputs"),
-        (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape"),
-        (lambda m: m.inputs[2].shape.extend([1] * 20), "inputs[2].shape"),
-        (lambda m: m.inputs[2].shape.__setitem__(1, 2), "inputs[2].shape"),
-        (lambda m: m.inputs[0].shape.__setitem__(1, 5000), "inputs[0].shape"),
-        (lambda m: m.raw_input_contents.pop(), "raw_input_contents"),
-        (lambda m: m.raw_input_contents.__setitem__(2, b""), "raw_input_contents[2]"),
-        (lambda m: m.inputs[1].contents.int64_contents.append(1), "inputs[1].contents"),
-        (lambda m: m.raw_input_contents.__setitem__(1, np.array([1, 0, 2]).tobytes()), "raw_input_contents[1]"),
-        (lambda m: m.raw_input_contents.__setitem__(0, np.full(24, np.nan, "f4").tobytes()), "raw_input_contents[0]"),
-        (lambda m: m.outputs.add(name="logit"), "outputs[0].name"),
-        (lambda m: m.outputs.extend([m.outputs.add(name="h_n")] * 2), "outputs[1].name"),
-        (lambda m: m.__setattr__("id", "x" * 5000), "id"),
-    ],
-)
-def test_the_field_that_is_wrong_is_named(change, field):
-    states = np.ones((2, 3, 16), np.float32)
-    message = request("m", {"input": walks(), "lengths": np.array([4, 1, 3]), "h_0": states})
-    change(message)
-    with pytest.raises(InvalidRequest) as refused:
-        read(message)
-    assert refused.value.field == field
-
-
-def test_the_field_of_typed_data_is_named():
-    message = request("m", {"input": np.full((1, 1, 2), np.inf, np.float32)}, raw=False)
-    with pytest.raises(InvalidRequest) as refused:
-        read(message)
-    assert refused.value.field == "inputs[0].contents"
+    found = checked(altered(change))
+    assert (found.classes, found.timeout, found.is_plain) == ({"logits": 2}, 0.0015, False)
+    assert checked({"input": walks()}).is_plain

@@ -28,29 +28,25 @@ def parameters(**values):
     return message.parameters
 
 
-@pytest.mark.parametrize("kind", ["int64_param", "uint64_param"])
-def test_a_timeout_is_in_microseconds(kind):
-    assert read_timeout(parameters(timeout=(kind, 2500))) == 0.0025
-    assert read_timeout(parameters(timeout=(kind, 0))) == math.inf
+def test_timeout_is_in_microseconds():
+    for kind in ("int64_param", "uint64_param"):
+        assert read_timeout(parameters(timeout=(kind, 2500))) == 0.0025
+        assert read_timeout(parameters(timeout=(kind, 0))) == math.inf
     assert read_timeout(parameters()) == math.inf
+    others = parameters(priority=("uint64_param", 7), own=("double_param", 0.5))
+    others["triton_enable_empty_final_response"].bool_param = True
+    assert read_timeout(others) == math.inf
 
 
 @pytest.mark.parametrize("name", ["timeout", "priority"])
-@pytest.mark.parametrize("value", [("int64_param", -1), ("string_param", "1"), ("bool_param", True)])
-def test_what_is_no_whole_number_is_refused(name, value):
-    with pytest.raises(InvalidRequest, match=f"^parameter {name} is to be a whole number of 0 or more") as refused:
-        read_timeout(parameters(**{name: value}))
-    assert refused.value.field == f'parameters["{name}"]'
+def test_timeout_and_priority_are_whole_numbers(name):
+    for value in (("int64_param", -1), ("string_param", "1"), ("bool_param", True)):
+        with pytest.raises(InvalidRequest, match=f"^parameter {name} is to be a whole number of 0 or more") as refused:
+            read_timeout(parameters(**{name: value}))
+        assert refused.value.field == f'parameters["{name}"]'
 
 
-def test_priorities_and_parameters_of_other_names_are_taken():
-    message = parameters(
-        priority=("uint64_param", 7), own=("double_param", 0.5), triton_enable_empty_final_response=("bool_param", True)
-    )
-    assert read_timeout(message) == math.inf
-
-
-def test_tritons_own_names_are_reserved():
+def test_names_of_triton_are_reserved():
     with pytest.raises(InvalidRequest, match="names that begin with triton_ are reserved"):
         read_timeout(parameters(triton_x=("bool_param", True)))
 
@@ -68,21 +64,14 @@ def test_classes_are_as_many_as_asked_for_or_as_there_are():
     assert read_classes(pb.ModelInferRequest(), SIGNATURE) == {}
 
 
-@pytest.mark.parametrize(
-    "value", [("int64_param", 0), ("int64_param", -2), ("string_param", "2"), ("bool_param", True)]
-)
-def test_a_number_of_classes_is_one_or_more(value):
-    with pytest.raises(InvalidRequest, match=r'^output "tags": parameter classification is the number of') as refused:
-        read_classes(asked("tags", *value), SIGNATURE)
-    assert refused.value.field == 'outputs[1].parameters["classification"]'
-
-
-@pytest.mark.parametrize("name", ["steps", "mean", "flags"])
-def test_outputs_that_have_no_classes(name):
-    with pytest.raises(
-        InvalidRequest, match=rf'^output "{name}" .* has no classes: its last axis has to be of a fixed'
-    ):
-        read_classes(asked(name), SIGNATURE)
+def test_classification_needs_a_number_and_an_output_with_classes():
+    for value in (("int64_param", 0), ("int64_param", -2), ("string_param", "2"), ("bool_param", True)):
+        with pytest.raises(InvalidRequest, match=r'^output "tags": parameter classification is the') as refused:
+            read_classes(asked("tags", *value), SIGNATURE)
+        assert refused.value.field == 'outputs[1].parameters["classification"]'
+    for name in ("steps", "mean", "flags"):
+        with pytest.raises(InvalidRequest, match=rf'^output "{name}" .* has no classes: its last axis has to be'):
+            read_classes(asked(name), SIGNATURE)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Finite numbers are told from others, whatever their bits."""
+"""Bytes are valid when each number in them is: finite, or within the bounds of its input, wherever it stands."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rnnserve.server.boundary.values import all_finite, are_finite
+from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.boundary.values import all_finite, are_finite, validator
+
+COUNTS = (1, 63, 64, 65, 1000)
 
 
 @given(arrays(np.uint32, st.integers(0, 9)))
@@ -17,8 +20,17 @@ def test_finite_bytes_are_finite_numbers(bits):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1.8e38, 1e-45])
-@pytest.mark.parametrize("size", [1, 63, 64, 65, 1000])
-def test_one_number_among_many(value, size):
-    numbers = np.ones(size, np.float32)
-    numbers[size // 2] = value
-    assert are_finite(numbers.tobytes()) == all_finite(numbers) == bool(np.isfinite(value))
+def test_one_float_among_many_decides(value):
+    for count in COUNTS:
+        numbers = np.ones(count, np.float32)
+        numbers[count // 2] = value
+        assert are_finite(numbers.tobytes()) == all_finite(numbers) == bool(np.isfinite(value))
+
+
+@pytest.mark.parametrize(("value", "valid"), [(3, True), (4999, True), (2, False), (5000, False)])
+def test_one_integer_among_many_decides(value, valid):
+    spec = TensorSpec("tokens", "INT64", ("batch", "sequence"), (-1, -1), low=3, high=5000)
+    for count in COUNTS:
+        numbers = np.full(count, 7)
+        numbers[count // 2] = value
+        assert validator(spec, allow_non_finite=False)(numbers.tobytes()) is valid

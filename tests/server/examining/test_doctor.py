@@ -19,7 +19,7 @@ from rnnserve.server.process.memory_limits import Room
 PORTS = ["--no-http", "--grpc-port", "0", "--provider", "cpu"]
 
 
-def test_where_nothing_is_wrong_each_line_says_what_was_found(root, capsys):
+def test_each_line_says_what_was_found_when_nothing_is_wrong(root, capsys):
     assert main(["doctor", str(root), *PORTS]) == 0
     lines = capsys.readouterr().out.splitlines()
     about = [line.split()[1] for line in lines[:-1]]
@@ -44,39 +44,30 @@ def test_options_are_those_of_serve(root, tmp_path, examined, monkeypatch):
     assert found == {"options": [("problem", f"{file}:1: there is no option max_queu; did you mean max_queue?: ")]}
 
 
-def test_no_repository_named_is_a_wrong_command_line(capsys):
+def test_command_line_without_a_repository_is_wrong(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["doctor"])
     assert ended.value.code == 2
 
 
-@pytest.mark.parametrize("flag", ["--grpc-port", "--http-port", "--metrics-port"])
-def test_a_port_in_use(root, examined, flag):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        words = [word for word in PORTS if word != "--no-http"] if flag == "--http-port" else PORTS
-        status, found = examined(root, *words, flag, port)
-    assert status == 1
-    (said,) = [said for level, said in found["ports"] if level == "problem"]
-    assert f"cannot listen on 127.0.0.1:{port}" in said
-    assert flag in said
-
-
-def test_one_port_for_two_protocols(root, examined):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def test_port_or_address_that_cannot_be_had_is_a_problem(root, examined):
+    for flag in ("--grpc-port", "--http-port", "--metrics-port"):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            words = [word for word in PORTS if word != "--no-http"] if flag == "--http-port" else PORTS
+            status, found = examined(root, *words, flag, port)
+        assert status == 1
+        (said,) = [said for level, said in found["ports"] if level == "problem"]
+        assert f"cannot listen on 127.0.0.1:{port}" in said
+        assert flag in said
     status, found = examined(root, "--no-http", "--provider", "cpu", "--grpc-port", port, "--metrics-port", port)
     assert status == 1
     assert any(f"{port} is chosen for more than one protocol" in said for _, said in found["ports"])
+    status, found = examined(root, *PORTS, "--host", "192.0.2.1")  # of another machine
+    assert (status, found["ports"][0][0]) == (1, "problem")
 
 
-def test_an_address_of_another_machine(root, examined):
-    status, found = examined(root, *PORTS, "--host", "192.0.2.1")
-    assert status == 1
-    assert found["ports"][0][0] == "problem"
-
-
-def test_what_would_serve(root, tmp_path, examined):
+def test_versions_that_would_serve_are_named(root, tmp_path, examined):
     publish_factor(root, "scale", 2, 2.0)
     publish_factor(root, "other", 1, 2.0)
     status, found = examined(root, *PORTS)
@@ -97,67 +88,56 @@ def test_what_would_serve(root, tmp_path, examined):
     assert ("problem", "scale version 2") in [(level, said.partition(":")[0]) for level, said in found["repository"]]
 
 
-@pytest.mark.parametrize("folder", ["none", "empty"])
-def test_no_models(tmp_path, examined, folder):
+def test_folder_without_models_is_a_problem(tmp_path, examined):
     (tmp_path / "empty").mkdir()
-    status, found = examined(tmp_path / folder, *PORTS)
-    assert status == 1
-    assert found["repository"][0][0] == "problem"
+    for folder in ("none", "empty"):
+        status, found = examined(tmp_path / folder, *PORTS)
+        assert (status, found["repository"][0][0]) == (1, "problem")
 
 
-def test_few_files(root, examined):
+def levels_of(examined, root, about, *words):
+    """The exit status, and the level and text of the first finding about something."""
+    status, found = examined(root, *PORTS, *words)
+    return status, *found[about][0]
+
+
+def test_few_files_are_a_warning(root, examined):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     try:
-        status, found = examined(root, *PORTS)
+        status, level, said = levels_of(examined, root, "files")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert (status, found["files"][0][0]) == (0, "warning")
-    assert "512 files may be open" in found["files"][0][1]
+    assert (status, level) == (0, "warning")
+    assert "512 files may be open" in said
 
 
-def test_more_threads_than_cores(root, examined, monkeypatch):
-    monkeypatch.setattr(machine, "usable_cores", lambda: 1)
-    status, found = examined(root, *PORTS, "--workers", "2")
-    assert (status, found["cores"][0][0]) == (0, "warning")
-
-
-def test_little_memory(root, examined, monkeypatch):
-    monkeypatch.setattr(machine, "memory_left", lambda _: Room(200 << 20, memory_limits._MEMORY))
-    status, found = examined(root, *PORTS)
-    assert status == 0
-    assert ("warning", True) in [(level, "leaves 200 MB" in said) for level, said in found["memory"]]
-
-
-def test_a_clock_that_is_behind(root, examined, monkeypatch):
-    monkeypatch.setattr(time, "time", lambda: 1e9)
-    status, found = examined(root, *PORTS)
-    assert (status, found["clock"][0][0]) == (1, "problem")
-
-
-def test_a_clock_that_nothing_keeps_right(root, examined, monkeypatch):
+def test_machine_that_lacks_cores_memory_or_the_right_time_is_told(root, examined, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(machine, "usable_cores", lambda: 1)
+        assert levels_of(examined, root, "cores", "--workers", "2")[:2] == (0, "warning")
+    with monkeypatch.context() as patched:
+        patched.setattr(machine, "memory_left", lambda _: Room(200 << 20, memory_limits._MEMORY))
+        status, found = examined(root, *PORTS)
+        assert status == 0
+        assert ("warning", True) in [(level, "leaves 200 MB" in said) for level, said in found["memory"]]
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: 1e9)
+        assert levels_of(examined, root, "clock")[:2] == (1, "problem")
     monkeypatch.setattr(machine, "_is_unsynchronised", lambda: True)
-    status, found = examined(root, *PORTS)
-    assert (status, found["clock"][0][0]) == (0, "warning")
+    assert levels_of(examined, root, "clock")[:2] == (0, "warning")
 
 
-def test_what_the_lane_lacks(root, examined, monkeypatch):
+def test_missing_parts_of_the_lane_and_of_onnxruntime_are_told(root, examined, monkeypatch):
     monkeypatch.setattr("rnnserve.server.grpcio_private.missing_parts.missing_parts", lambda _: "grpcio 9 lacks x")
-    status, found = examined(root, *PORTS)
-    assert (status, found["lane"][0][0]) == (0, "warning")
-    status, found = examined(root, *PORTS, "--transport", "lane")
-    assert (status, found["lane"][0][0]) == (1, "problem")
-    status, found = examined(root, *PORTS, "--transport", "public")
-    assert (status, found["lane"][0][0]) == (0, "ok")
-
-
-def test_cuda_that_is_not_there(root, examined, monkeypatch):
+    assert levels_of(examined, root, "lane")[:2] == (0, "warning")
+    assert levels_of(examined, root, "lane", "--transport", "lane")[:2] == (1, "problem")
+    assert levels_of(examined, root, "lane", "--transport", "public")[:2] == (0, "ok")
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    status, found = examined(root, "--no-http", "--grpc-port", "0", "--provider", "cuda")
-    assert (status, found["provider"][0][0]) == (1, "problem")
+    assert levels_of(examined, root, "provider", "--provider", "cuda")[:2] == (1, "problem")
 
 
-def test_packages_that_are_missing(root, examined, monkeypatch):
+def test_missing_packages_are_a_problem(root, examined, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
     status, found = examined(root, *PORTS)
@@ -168,7 +148,7 @@ def test_packages_that_are_missing(root, examined, monkeypatch):
     assert found["repository"][0][0] == "problem"
 
 
-def test_a_finding_is_one_line():
+def test_finding_is_one_line():
     finding = Finding(WARNING, "about", "two\nlines", "do this")
     assert finding.line() == "warning  about         two lines: do this"
     assert dataclasses.asdict(finding)["level"] == "warning"

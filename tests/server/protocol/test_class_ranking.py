@@ -1,13 +1,10 @@
 """Which classes come first, and how Triton writes them."""
 
 import numpy as np
-import pytest
 from tritonclient.utils import deserialize_bytes_tensor
 
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server.protocol.class_ranking import rank_classes
-
-NUMERIC = [name for name in DTYPES if name != "BOOL"]
 
 
 def ranked(values, count, labels=()):
@@ -15,14 +12,14 @@ def ranked(values, count, labels=()):
     return np.reshape([element.decode() for element in deserialize_bytes_tensor(elements)], shape).tolist()
 
 
-@pytest.mark.parametrize("datatype", NUMERIC)
-def test_the_highest_come_first_and_equal_ones_in_order(datatype):
-    values = np.array([[3, 7, 7, 0], [1, 1, 1, 1]], DTYPES[datatype])
-    decimals = ".000000" if datatype.startswith("FP") else ""
-    assert ranked(values, 3) == [
-        [f"7{decimals}:1", f"7{decimals}:2", f"3{decimals}:0"],
-        [f"1{decimals}:0", f"1{decimals}:1", f"1{decimals}:2"],
-    ]
+def test_highest_classes_come_first_and_equal_ones_in_order():
+    for datatype in DTYPES.keys() - {"BOOL"}:
+        values = np.array([[3, 7, 7, 0], [1, 1, 1, 1]], DTYPES[datatype])
+        decimals = ".000000" if datatype.startswith("FP") else ""
+        assert ranked(values, 3) == [
+            [f"7{decimals}:1", f"7{decimals}:2", f"3{decimals}:0"],
+            [f"1{decimals}:0", f"1{decimals}:1", f"1{decimals}:2"],
+        ]
 
 
 def test_integers_at_their_limits_are_ranked_as_they_are():

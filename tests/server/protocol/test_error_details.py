@@ -23,76 +23,61 @@ def violation(status):
     return found.field, found.description
 
 
-def status_of(error):
-    """What gRPC's own library for such details reads: it refuses a message that differs from theirs."""
-    return rpc_status.from_call(error)
+def status_of(call, asked):
+    """What gRPC's own library reads of a refusal: it takes no details whose message differs from the status's."""
+    with pytest.raises(grpc.RpcError) as refused:
+        call(asked)
+    return rpc_status.from_call(refused.value), refused.value
 
 
-def test_an_error_that_names_a_field_has_details():
+def test_error_that_names_a_field_has_details_and_others_have_none():
     ((key, details),) = details_metadata(InvalidRequest("too long: 5000 of 4096 Zeichen für ü", field="id"))
     status = status_pb2.Status.FromString(details)
     assert key == "grpc-status-details-bin"
     assert (status.code, status.message) == (3, "too long: 5000 of 4096 Zeichen für ü")
     assert violation(status) == ("id", status.message)
-
-
-def test_an_error_without_a_field_has_none():
-    assert details_metadata(InvalidRequest("no")) == ()
-    assert details_metadata(NotFound("no")) == ()
+    assert details_metadata(InvalidRequest("no")) == details_metadata(NotFound("no")) == ()
     ((_, details),) = details_metadata(Unsupported("no", field="parameters"))
     assert status_pb2.Status.FromString(details).code == grpc.StatusCode.UNIMPLEMENTED.value[0]
 
 
-@pytest.mark.parametrize(("length", "has_description"), [(900, True), (1500, False), (2500, None), (100_000, None)])
-def test_long_messages_have_shorter_details_or_none(length, has_description):
-    error = InvalidRequest("x" * length, field="inputs[0].shape")
-    metadata = details_metadata(error)
-    assert bool(metadata) == (has_description is not None)
-    size = len(str(error))
-    for key, details in metadata:
-        status = status_pb2.Status.FromString(details)
-        assert status.message == str(error)
-        assert violation(status) == ("inputs[0].shape", str(error) if has_description else "")
-        size += len(key) + len(details) * 4 // 3
-    assert size < 7500
+def test_long_messages_have_shorter_details_or_none():
+    for length, has_description in ((900, True), (1500, False), (2500, None), (100_000, None)):
+        error = InvalidRequest("x" * length, field="inputs[0].shape")
+        metadata = details_metadata(error)
+        assert bool(metadata) == (has_description is not None)
+        size = len(str(error))
+        for key, details in metadata:
+            status = status_pb2.Status.FromString(details)
+            assert status.message == str(error)
+            assert violation(status) == ("inputs[0].shape", str(error) if has_description else "")
+            size += len(key) + len(details) * 4 // 3
+        assert size < 7500
 
 
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
+@pytest.mark.parametrize("server", ["lane"], indirect=True)
+def test_clients_read_which_field_is_wrong(stub):
+    region = 'inputs[0].parameters["shared_memory_region"]'
+    for change, field in (
         (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape"),
         (lambda m: m.inputs[0].__setattr__("name", "x" * 5000), "inputs[0].name"),
         (lambda m: m.outputs.add(name="h_m"), "outputs[0].name"),
-        (lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"), None),
-    ],
-)
-def test_clients_read_which_field_is_wrong(stub, change, field):
-    asked = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
-    for _ in range(3):  # on the lane one is parsed, and its like might be recognised
-        assert stub.ModelInfer(asked).outputs
-    change(asked)
-    with pytest.raises(grpc.RpcError) as refused:
-        stub.ModelInfer(asked)
-    status = status_of(refused.value)
-    assert (status.code, status.message) == (refused.value.code().value[0], refused.value.details())
-    assert violation(status)[0] == (field or 'inputs[0].parameters["shared_memory_region"]')
+        (lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"), region),
+    ):
+        asked = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+        for _ in range(3):  # the lane parses one, and might recognize the others
+            assert stub.ModelInfer(asked).outputs
+        change(asked)
+        status, error = status_of(stub.ModelInfer, asked)
+        assert (status.code, status.message) == (error.code().value[0], error.details())
+        assert violation(status)[0] == field
+    settings = pb.LogSettingsRequest()
+    settings.settings["log_file"].string_param = "/tmp/x"
+    assert violation(status_of(stub.LogSettings, settings)[0])[0] == 'settings["log_file"]'
+    assert status_of(stub.ModelMetadata, pb.ModelMetadataRequest(name="x"))[0] is None
 
 
-def test_methods_of_the_service_have_details_too(stub):
-    asked = pb.LogSettingsRequest()
-    asked.settings["log_file"].string_param = "/tmp/x"
-    with pytest.raises(grpc.RpcError) as refused:
-        stub.LogSettings(asked)
-    assert violation(status_of(refused.value))[0] == 'settings["log_file"]'
-
-
-def test_a_refusal_without_a_field_has_a_message_alone(stub):
-    with pytest.raises(grpc.RpcError) as refused:
-        stub.ModelMetadata(pb.ModelMetadataRequest(name="x"))
-    assert status_of(refused.value) is None
-
-
-def test_an_error_that_says_when_to_try_again_has_that():
+def test_error_that_says_when_to_try_again_has_that():
     ((key, details),) = details_metadata(TokenLimitReached("rate = 1", 0.0301))
     status = status_pb2.Status.FromString(details)
     (packed,) = status.details
@@ -104,7 +89,7 @@ def test_an_error_that_says_when_to_try_again_has_that():
     assert retry_delay(details) == pytest.approx(0.031)
 
 
-def test_details_are_read_within_bounds():
+def test_retry_delay_is_read_within_bounds():
     ((_, named),) = details_metadata(InvalidRequest("no", field="id"))
     ((_, timed),) = details_metadata(TokenLimitReached("rate = 1", 2.5))
     assert retry_delay(named) is None
@@ -112,6 +97,5 @@ def test_details_are_read_within_bounds():
     for damaged in (b"", b"\xff", timed[:-1], timed + b"\xff", timed + bytes(20_000)):
         assert retry_delay(damaged) in (None, 2.5)
     status = status_pb2.Status()
-    delay = Duration(seconds=-5)
-    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=-5)))
     assert retry_delay(status.SerializeToString()) == 0.0

@@ -1,4 +1,4 @@
-"""Stubs of the Open Inference Protocol's own proto read what the server answers."""
+"""The service without a transport: its methods, and what stubs of the protocol's own proto read of its answers."""
 
 import dataclasses
 import json
@@ -13,6 +13,9 @@ from kit.paths import TESTS
 from rnnserve.client.metadata import read_metadata
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import manifest_pb2
+from rnnserve.server.batching.execution import CheckedBatch
+from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.protocol.responses import encode_response
 
 PROTO = TESTS / "kit" / "open_inference.proto"
 
@@ -28,7 +31,7 @@ def official(tmp_path_factory):
     return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"inference.{name}"))
 
 
-def test_metadata_of_any_size(official, service, monkeypatch):
+def test_metadata_of_any_size_are_read(official, service, monkeypatch):
     """Labels of 128 bytes and more ended the parsing where field 6 was of another type."""
     labels = [f"label {number} with umlauts äöü" for number in range(200)]
     served = service.repository.find("direction_simple")
@@ -51,12 +54,30 @@ def test_metadata_of_any_size(official, service, monkeypatch):
     assert read_metadata(answer).labels == tuple(labels)  # the project's own client reads the same field
 
 
-def test_responses(official, service, stub):
+def test_responses_are_read(official, service):
     said = official("ServerMetadataResponse").FromString(service.server_metadata(None).SerializeToString())
     assert said.name == "rnnserve"
+    assert "sealed_sessions" not in said.extensions  # without a key
     asked = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)}, ["logits"], id="7")
-    answer = stub.ModelInfer(asked)
-    read = official("ModelInferResponse").FromString(answer.SerializeToString())
+    served, checked = service.accept(asked.SerializeToString())
+    (outputs,) = CheckedBatch(served.model, [], [checked]).run()
+    read = official("ModelInferResponse").FromString(encode_response(served.model, checked, outputs))
     assert (read.model_name, read.model_version, read.id) == ("direction_simple", "1", "7")
-    assert list(read.raw_output_contents) == list(answer.raw_output_contents)
+    assert list(read.raw_output_contents) == [outputs["logits"].tobytes()]
     assert [(o.name, o.datatype, list(o.shape)) for o in read.outputs] == [("logits", "FP32", [1, 2])]
+
+
+def test_every_method_of_the_protocol_is_there(service):
+    """But ModelInfer and ModelStreamInfer, which the transports serve."""
+    named = {method.name for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods}
+    assert service.methods.keys() == named - {"ModelInfer", "ModelStreamInfer"}
+
+
+def test_request_is_checked_for_the_version_that_it_began_with(service):
+    """Also when a version with other shapes has taken over meanwhile."""
+    began_with = service.repository.find("direction_bidirectional")
+    sent = {"input": np.zeros((1, 2, 2), np.float32), "h_0": np.zeros((2, 1, 16), np.float32)}
+    payload = request("direction_simple", sent).SerializeToString()
+    with pytest.raises(InvalidRequest):
+        service.accept(payload)
+    assert service.check(payload, began_with).inputs["h_0"].shape == (2, 1, 16)

@@ -20,7 +20,8 @@ from rnnserve.server.protocol.service import Service
 from rnnserve.server.protocol.token_sealing import TokenSealing
 from rnnserve.server.repository.repository import ServedVersion
 
-MODEL = "direction_stacked"
+MODEL, SIMPLE = "direction_stacked", "direction_simple"
+LANE = pytest.mark.parametrize("server", ["lane"], indirect=True)
 
 
 def walks(batch=3, sequence=6, seed=0):
@@ -39,158 +40,141 @@ def refusal(stub, message):
     return refused.value.code().name, refused.value.details()
 
 
-@pytest.mark.parametrize("cuts", [(1, 1, 1, 1, 1, 1), (2, 4), (5, 1), (6,)])
-def test_steps_get_the_bits_of_the_whole_sequence(stub, cuts):
-    points, token, parts = walks(), "sealed", []
+def refused_as_invalid(stub, message):
+    status, said = refusal(stub, message)
+    assert status == "INVALID_ARGUMENT"
+    return said
+
+
+def token_of(response):
+    return response.parameters["session"].string_param
+
+
+@LANE
+def test_steps_get_the_bits_of_the_whole_sequence(stub):
+    points = walks()
     whole = arrays(stub.ModelInfer(request(MODEL, {"input": points}, ["logits", "output"])))
-    at = 0
-    for size in cuts:
-        response = stub.ModelInfer(step(points[:, at : at + size], token, id="7"))
-        at += size
-        token = response.parameters["session"].string_param
-        assert response.parameters["session_steps"].int64_param == at
-        assert (response.id, response.model_name, response.model_version) == ("7", MODEL, "1")
-        parts.append(arrays(response))
-        assert list(parts[-1]) == ["logits", "output"]  # the final states are in the token only
-    assert np.concatenate([part["output"] for part in parts], 1).tobytes() == whole["output"].tobytes()
-    assert parts[-1]["logits"].tobytes() == whole["logits"].tobytes()
+    for cuts in ((1, 1, 1, 1, 1, 1), (2, 4), (5, 1), (6,)):
+        token, at, parts = "sealed", 0, []
+        for size in cuts:
+            response = stub.ModelInfer(step(points[:, at : at + size], token, id="7"))
+            at += size
+            token = token_of(response)
+            assert response.parameters["session_steps"].int64_param == at
+            assert (response.id, response.model_name, response.model_version) == ("7", MODEL, "1")
+            parts.append(arrays(response))
+            assert list(parts[-1]) == ["logits", "output"]  # the final states are in the token only
+        assert np.concatenate([part["output"] for part in parts], 1).tobytes() == whole["output"].tobytes()
+        assert parts[-1]["logits"].tobytes() == whole["logits"].tobytes()
 
 
-def test_a_session_may_begin_with_states_and_ask_for_them(stub):
+@LANE
+def test_session_may_begin_with_states_and_ask_for_them(stub):
     points, h_0 = walks(), np.full((2, 3, 16), 0.25, np.float32)
     whole = arrays(stub.ModelInfer(request(MODEL, {"input": points, "h_0": h_0})))
     first = request(MODEL, {"input": np.ascontiguousarray(points[:, :2]), "h_0": h_0})
     first.parameters["session"].string_param = "sealed"
-    token = stub.ModelInfer(first).parameters["session"].string_param
-    rest = arrays(stub.ModelInfer(step(points[:, 2:], token, outputs=())))
-    assert list(rest) == ["logits", "output", "h_n"]  # where no output is named, all are answered
+    rest = arrays(stub.ModelInfer(step(points[:, 2:], token_of(stub.ModelInfer(first)), outputs=())))
+    assert list(rest) == ["logits", "output", "h_n"]  # if no output is named, all are answered
     assert rest["h_n"].tobytes() == whole["h_n"].tobytes()
 
 
+@LANE
 def test_typed_tensors_are_answered_raw(stub):
     points = walks()
-    token = stub.ModelInfer(step(points[:, :2], raw=False)).parameters["session"].string_param
+    token = token_of(stub.ModelInfer(step(points[:, :2], raw=False)))
     response = stub.ModelInfer(step(points[:, 2:], token, raw=False))
     whole = stub.ModelInfer(request(MODEL, {"input": points}, ["logits"], raw=False))
     assert [output.name for output in response.outputs] == ["logits", "output"]
     assert response.raw_output_contents[0] == whole.raw_output_contents[0]
-    assert response.parameters["session"].string_param
+    assert token_of(response)
 
 
+@LANE
 def test_rows_of_different_lengths_continue(stub):
     points, lengths = walks(), np.array([2, 1, 2])
-    sent = {"input": np.ascontiguousarray(points[:, :2]), "lengths": lengths}
-    first = request(MODEL, sent, ["logits"])
+    first = request(MODEL, {"input": np.ascontiguousarray(points[:, :2]), "lengths": lengths}, ["logits"])
     first.parameters["session"].string_param = "sealed"
-    token = stub.ModelInfer(first).parameters["session"].string_param
-    rest = arrays(stub.ModelInfer(step(points[:, 2:], token)))
+    rest = arrays(stub.ModelInfer(step(points[:, 2:], token_of(stub.ModelInfer(first)))))
     for row, length in enumerate(lengths):
         own = np.concatenate([points[row, :length], points[row, 2:]])[None]
         whole = arrays(stub.ModelInfer(request(MODEL, {"input": own}, ["logits"])))
         assert rest["logits"][row].tobytes() == whole["logits"][0].tobytes()
 
 
+@LANE
 def test_steps_of_a_session_are_not_taken_for_each_other(stub):
     """The lane knows requests again by their first bytes: those of a session must not be."""
     points = walks(1, 1)
     plain = stub.ModelInfer(request(MODEL, {"input": points}, ["logits"]))
     answers = [stub.ModelInfer(step(points, outputs=["logits"])) for _ in range(3)]
     assert {answer.raw_output_contents[0] for answer in answers} == {plain.raw_output_contents[0]}
-    tokens = [answer.parameters["session"].string_param for answer in answers]
+    tokens = [token_of(answer) for answer in answers]
     assert len(set(tokens)) == 3  # nonces differ
     again = [stub.ModelInfer(step(points, tokens[0], outputs=["logits"])) for _ in range(3)]
     assert len({answer.raw_output_contents[0] for answer in again}) == 1
     assert again[0].raw_output_contents[0] != plain.raw_output_contents[0]
 
 
-def test_server_metadata_name_the_extension(stub, service):
-    assert "sealed_sessions" in stub.ServerMetadata(pb.ServerMetadataRequest()).extensions
-    assert "sealed_sessions" not in service.server_metadata(pb.ServerMetadataRequest()).extensions
-
-
-def test_model_metadata_say_what_can_be_continued(stub):
+@LANE
+def test_bidirectional_model_has_no_sessions_and_its_metadata_say_why(stub):
     said = {
-        name: stub.ModelMetadata(pb.ModelMetadataRequest(name=name)).properties["continuable"] == "true"
+        name: stub.ModelMetadata(pb.ModelMetadataRequest(name=name)).properties
         for name in ("direction_simple", "direction_stacked", "direction_bidirectional")
     }
-    assert said == {"direction_simple": True, "direction_stacked": True, "direction_bidirectional": False}
-
-
-def test_a_bidirectional_model_is_refused(stub):
-    status, said = refusal(stub, step(walks(), model="direction_bidirectional"))
-    assert status == "INVALID_ARGUMENT"
-    assert said.startswith('model "direction_bidirectional" has no sessions: its sequences may not be sent a part at')
-    reason = stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_bidirectional")).properties["sequences"]
+    assert [each["continuable"] == "true" for each in said.values()] == [True, True, False]
+    reason = said["direction_bidirectional"]["sequences"]
     assert "bidirectional layer" in reason
-    assert said.endswith(f"since {reason}")
+    words = refused_as_invalid(stub, step(walks(), model="direction_bidirectional"))
+    assert words.startswith('model "direction_bidirectional" has no sessions')
+    assert words.endswith(f"since {reason}")
 
 
-def test_altered_and_foreign_tokens_are_refused(stub):
-    token = stub.ModelInfer(step(walks())).parameters["session"].string_param
+@LANE
+def test_altered_foreign_and_other_tokens_are_refused(stub):
+    token = token_of(stub.ModelInfer(step(walks())))
     whole = bytearray(base64.urlsafe_b64decode(token))
+    altered = [TokenSealing([secrets.token_bytes(32)], 1000).seal(bytes(100)), token[:40], token[:8], "seal"]
     for at in (0, 12, 20, len(whole) // 2, len(whole) - 1):
-        altered = bytearray(whole)
-        altered[at] ^= 1
-        message = step(walks(), base64.urlsafe_b64encode(altered).decode())
-        assert refusal(stub, message) == (
-            "INVALID_ARGUMENT",
-            "the session's token was altered, or sealed with a key that this server does not have (--session-key): "
-            "send the last response's token as it came, to a server with the same key",
-        )
-    foreign = TokenSealing([secrets.token_bytes(32)], 1000).seal(bytes(100))
-    for other in (foreign, token[:40], token[:8]):
-        assert refusal(stub, step(walks(), other))[1].startswith("the session's token was altered")
-
-
-@pytest.mark.parametrize("token", ["Sealed!", "seal", "a" * 5, "ä" * 8, "=" * 8, " sealed"])
-def test_what_is_no_token_is_refused(stub, token):
-    status, said = refusal(stub, step(walks(), token))
-    assert status == "INVALID_ARGUMENT"
-    assert said.startswith(
-        "the session's token was altered" if token == "seal" else f'parameter session is "{token}": '
-    )
-
-
-def test_a_parameter_that_is_no_text_is_refused(stub):
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        altered.append(base64.urlsafe_b64encode(changed).decode())
+    for each in altered:
+        assert refused_as_invalid(stub, step(walks(), each)).startswith("the session's token was altered")
+    for text in ("Sealed!", "a" * 5, "ä" * 8, "=" * 8, " sealed"):
+        assert refused_as_invalid(stub, step(walks(), text)).startswith(f'parameter session is "{text}": ')
     message = request(MODEL, {"input": walks()})
     message.parameters["session"].int64_param = 7
-    assert refusal(stub, message)[1] == (
-        'parameter session is no text: send "sealed", or the token of the last response'
-    )
+    assert refused_as_invalid(stub, message).startswith("parameter session is no text")
 
 
+@LANE
 def test_large_tokens_and_states_are_refused(stub):
-    assert refusal(stub, step(walks(), "A" * 1_600_000)) == (
-        "INVALID_ARGUMENT",
-        "the session's token has 1,600,000 characters; none has more than 1,485,592",
-    )
-    status, said = refusal(stub, step(walks(8193, 1)))
-    assert (status, said.split(",")[0]) == ("INVALID_ARGUMENT", "the states of 8")
+    said = refused_as_invalid(stub, step(walks(), "A" * 1_600_000))
+    assert "has 1,600,000 characters; none has more than 1,485,592" in said
+    said = refused_as_invalid(stub, step(walks(8193, 1)))
     assert "of 8,193 rows have 1,048,704 bytes, more than the 1,048,576" in said
-    largest = stub.ModelInfer(step(walks(8192, 1), outputs=["logits"])).parameters["session"].string_param
+    largest = token_of(stub.ModelInfer(step(walks(8192, 1), outputs=["logits"])))
     assert stub.ModelInfer(step(walks(8192, 1), largest)).parameters["session_steps"].int64_param == 2
 
 
-def test_tokens_are_for_their_model_and_their_rows(stub):
-    token = stub.ModelInfer(step(walks())).parameters["session"].string_param
-    assert refusal(stub, step(walks(), token, model="direction_simple")) == (
-        "INVALID_ARGUMENT",
-        'the session\'s token is of model "direction_stacked"; the request asks "direction_simple"',
-    )
-    assert refusal(stub, step(walks(2), token)) == (
-        "INVALID_ARGUMENT",
-        "the session has 3 rows, the request 2 rows: send the same rows, in their order",
-    )
+@LANE
+def test_token_is_for_its_model_version_and_rows(stub):
+    token = token_of(stub.ModelInfer(step(walks())))
+    assert 'token is of model "direction_stacked"' in refused_as_invalid(stub, step(walks(), token, model=SIMPLE))
+    assert "the session has 3 rows, the request 2 rows" in refused_as_invalid(stub, step(walks(2), token))
     both = request(MODEL, {"input": walks(), "h_0": np.zeros((2, 3, 16), np.float32)})
     both.parameters["session"].string_param = token
-    assert refusal(stub, both) == ("INVALID_ARGUMENT", 'input "h_0" comes in the session\'s token: leave it out')
+    assert refused_as_invalid(stub, both).startswith('input "h_0" comes in the session')
     assert stub.ModelInfer(step(walks(), token, version="1")).model_version == "1"
     assert refusal(stub, step(walks(), token, version="2"))[0] == "NOT_FOUND"
 
 
-def test_without_a_key_sessions_are_unimplemented(service):
+def test_sessions_are_unimplemented_without_a_key(service, tmp_path):
     with pytest.raises(Unsupported, match="this server has no key for sealed sessions"):
         service.accept(step(walks()).SerializeToString())
+    with pytest.raises(StartError, match=r"cannot be read .No such file"):
+        Service(None, Settings(session_key=tmp_path / "none"))
 
 
 class Alone:
@@ -233,7 +217,8 @@ def test_keys_are_rotated(loaded, tmp_path):
     assert answer["logits"].tobytes() == arrays(both.ask(step(points)))["logits"].tobytes()
 
 
-def test_old_tokens_are_refused(loaded, session_key, monkeypatch):
+def test_tokens_are_refused_when_too_old_or_from_the_future(loaded, session_key, monkeypatch):
+    """From a server whose clock was ahead, or was set back since: such tokens would outlive their age."""
     server = Alone(loaded, session_key, session_age=60.0)
     now = 1_800_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
@@ -243,35 +228,20 @@ def test_old_tokens_are_refused(loaded, session_key, monkeypatch):
     now += 61
     with pytest.raises(SessionEnded, match=r"token is 61 s old; 60 s is the limit .--session-age.: begin"):
         server.ask(step(walks(), token))
-    assert SessionEnded.status == "FAILED_PRECONDITION"
-
-
-def test_tokens_from_the_future_are_refused_beyond_the_skew_of_clocks(loaded, session_key, monkeypatch):
-    """Where a server's clock was ahead, or was set back since: they would outlive their age."""
-    server = Alone(loaded, session_key, session_age=60.0)
-    now = 1_800_000_000.0
-    monkeypatch.setattr(time, "time", lambda: now)
-    token = server.token(step(walks()))
-    now -= 300
+    now -= 61 + 300
     assert server.token(step(walks(), token))
-    now -= 1
-    with pytest.raises(SessionEnded, match=r"sealed 301 s in the future of this server's clock; 300 s is the limit"):
-        server.ask(step(walks(), token))
-    now -= 1e9
-    with pytest.raises(SessionEnded, match="in the future of this server's clock"):
-        server.ask(step(walks(), token))
-
-
-def test_a_time_that_is_no_number_is_refused(loaded, session_key, monkeypatch):
-    server = Alone(loaded, session_key)
-    with monkeypatch.context() as broken:
-        broken.setattr(time, "time", lambda: float("nan"))
-        token = server.token(step(walks()))
+    for seconds in (1, 1e9):
+        now -= seconds
+        with pytest.raises(SessionEnded, match="in the future of this server's clock; 300 s is the limit"):
+            server.ask(step(walks(), token))
+    now = float("nan")
+    token = server.token(step(walks()))
+    now = 1_800_000_000.0
     with pytest.raises(SessionEnded):
         server.ask(step(walks(), token))
 
 
-def test_a_token_goes_to_its_version(repository, session_key):
+def test_token_goes_to_its_version(repository, session_key):
     """Also where a newer one serves; where its own no longer does, the session has ended."""
     models = load_repository(repository)
     server = Alone(models, session_key)
@@ -294,7 +264,7 @@ def test_a_token_goes_to_its_version(repository, session_key):
         server.ask(step(points))
 
 
-def test_states_that_are_not_finite_are_not_taken_back(loaded, session_key):
+def test_non_finite_states_are_not_taken_back(loaded, session_key):
     strict = Alone(loaded, session_key)
     lenient = Alone(loaded, session_key, allow_non_finite=True)
     broken = lenient.token(step(np.full((1, 1, 2), np.nan, np.float32)))
@@ -316,7 +286,7 @@ def test_models_without_states_are_refused(any_models, session_key):
         server.ask(message)
 
 
-def test_a_state_of_another_form_and_a_step_without_a_sequence_axis(any_models, session_key):
+def test_state_may_have_any_form_and_a_step_no_sequence_axis(any_models, session_key):
     """(features, batch) FP16, the only output: it is asked for, and in the token."""
     server = Alone(any_models, session_key)
     token, total = "sealed", np.zeros((2, 3), np.float16)
@@ -328,8 +298,3 @@ def test_a_state_of_another_form_and_a_step_without_a_sequence_axis(any_models, 
         token, total = response.parameters["session"].string_param, total + point.T
         assert arrays(response)["sum_n"].tolist() == total.tolist()
         assert response.parameters["session_steps"].int64_param == number
-
-
-def test_a_key_that_cannot_be_read_is_refused_at_the_start(tmp_path):
-    with pytest.raises(StartError, match=r"cannot be read .No such file"):
-        Service(None, Settings(session_key=tmp_path / "none"))

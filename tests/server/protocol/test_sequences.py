@@ -1,19 +1,41 @@
-"""Which sequences there are, who reaches them, and how long: with a clock that the tests set."""
+"""Sequences whose states the server keeps: who reaches them, how long, and the turns of their requests."""
+
+import gc
+import math
+import threading
+import types
+import weakref
+from collections import deque
 
 import pytest
 
 from kit.kept_sequences import FakeCaller, fake_served
+from rnnserve.server.batching.lateness import reason_to_drop
+from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
-from rnnserve.server.errors import NotFound, SequenceInUse, TooManySequences, Unsupported
+from rnnserve.server.errors import (
+    Cancelled,
+    DeadlinePassed,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    QueueFull,
+    SequenceInUse,
+    TimeoutExpired,
+    TooManySequences,
+    Unsupported,
+)
 from rnnserve.server.protocol import sequence_store
 from rnnserve.server.protocol import sequences as sequences_module
+from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.protocol.sequence_turns import Step
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences
 from rnnserve.server.settings import Settings
 
 SERVED = fake_served()
 OWNER, STRANGER = FakeCaller("ipv4:10.0.0.1:50000"), FakeCaller("ipv4:10.0.0.1:50001")
-ELSEWHERE = FakeCaller("ipv4:10.0.0.2:50000")
+THIRD, ELSEWHERE = FakeCaller("ipv4:10.0.0.1:50002"), FakeCaller("ipv4:10.0.0.2:50000")
 KEY = "k" * 16
 
 
@@ -36,113 +58,94 @@ class World:
         step.keep((states,), 1)
         return before
 
-    def close(self, caller):
-        self.closed.add(caller.peer())
+    def refusal(self, caller, **kwargs):
+        with pytest.raises(NotFound) as raised:
+            self.ask(caller, **kwargs)
+        return str(raised.value)
+
+    def close(self, *callers):
+        self.closed |= {caller.peer() for caller in callers}
 
 
 @pytest.fixture
-def world(monkeypatch):
-    return World(monkeypatch)
+def make_world(monkeypatch):
+    return lambda **options: World(monkeypatch, **options)
 
 
 @pytest.fixture
-def shared(monkeypatch):
-    return World(monkeypatch, share_sequences=True)
-
-
-def words(world, caller, **kwargs):
-    with pytest.raises(NotFound) as raised:
-        world.ask(caller, **kwargs)
-    return str(raised.value)
+def world(make_world):
+    return make_world()
 
 
 @pytest.mark.parametrize("stranger", [STRANGER, ELSEWHERE])
-def test_a_stranger_neither_continues_nor_ends_nor_replaces_a_sequence(world, stranger):
+def test_stranger_neither_continues_nor_ends_nor_replaces_a_sequence(world, stranger):
     world.ask(OWNER, starts=True, states=b"mine")
-    never_begun = words(world, stranger, identity=8).replace("8", "7")
-    assert words(world, stranger) == words(world, stranger, ends=True) == never_begun  # nor learns that there is one
+    never_begun = world.refusal(stranger, identity=8).replace("8", "7")
+    assert world.refusal(stranger) == world.refusal(stranger, ends=True) == never_begun  # nor learns that there is one
     assert world.sequences.find("model", SequenceControl(7, False, False), stranger) is None
-    assert world.ask(stranger, starts=True, states=b"theirs") == ()
+    world.refusal(stranger, key=OWNER.peer())
+    assert world.ask(stranger, starts=True, states=b"theirs", owner=StreamOwner()) == ()
     assert world.ask(OWNER, states=b"mine again") == (b"mine",)
     assert world.ask(stranger, ends=True) == (b"theirs",)
     assert world.ask(OWNER) == (b"mine again",)
 
 
-def test_a_strangers_stream_holds_up_no_sequence_of_another(world):
-    world.ask(OWNER, starts=True)
-    world.ask(STRANGER, starts=True, owner=StreamOwner())
-    assert world.ask(OWNER, states=b"on") == (b"",)
-
-
-def test_a_key_leads_to_a_sequence_from_any_connection(world):
+def test_key_leads_to_a_sequence_from_any_connection(world):
     world.ask(OWNER, starts=True, key=KEY, states=b"a")
     assert world.ask(ELSEWHERE, key=KEY, states=b"b") == (b"a",)
     assert world.ask(OWNER, key=KEY, ends=True) == (b"b",)
     world.ask(OWNER, starts=True, key=KEY)
-    words(world, OWNER)
-    words(world, OWNER, key=KEY + "x")
+    world.refusal(OWNER)
+    world.refusal(OWNER, key=KEY + "x")
     world.close(OWNER)
-    words(world, STRANGER)  # a closed connection's are taken over, but not those that go with a key
+    world.refusal(STRANGER)  # a closed connection's are taken over, but not those that go with a key
 
 
-def test_no_key_is_taken_for_a_connection(world):
-    world.ask(OWNER, starts=True)
-    words(world, STRANGER, key=OWNER.peer())
-
-
-def test_a_client_that_connects_anew_goes_on(world):
+def test_client_that_connects_anew_goes_on(world):
     world.ask(OWNER, starts=True, states=b"a")
     world.close(OWNER)
-    words(world, ELSEWHERE)
+    world.refusal(ELSEWHERE)
     assert world.sequences.find("model", SequenceControl(7, False, False), STRANGER) is SERVED
     assert world.ask(STRANGER, states=b"b") == (b"a",)
-    third = FakeCaller("ipv4:10.0.0.1:50002")
-    words(world, third)  # it belongs to the new connection, which is open
+    world.refusal(THIRD)  # it belongs to the new connection, which is open
     world.close(STRANGER)
-    assert world.ask(third) == (b"b",)
+    assert world.ask(THIRD) == (b"b",)
 
 
-def test_whose_sequence_it_is_is_not_guessed(world):
-    """Of two clients of one host that took the same id, and have both gone."""
+def test_owner_of_a_sequence_is_not_guessed(world, monkeypatch):
+    """Of two clients of one host that took the same id, and have both gone; nor among very many."""
     for caller in (OWNER, STRANGER):
         world.ask(caller, starts=True)
-        world.close(caller)
-    third = FakeCaller("ipv4:10.0.0.1:50002")
-    words(world, third)
-    assert world.ask(third, starts=True) == ()
-
-
-def test_with_certificates_the_same_names_go_on_and_others_do_not(world):
-    alice = [FakeCaller(f"ipv4:10.0.0.{host}:50000", "alice") for host in (1, 2)]
-    world.ask(alice[0], starts=True, states=b"a")
-    world.close(alice[0])
-    words(world, FakeCaller("ipv4:10.0.0.1:50001", "bob"))
-    words(world, FakeCaller("ipv4:10.0.0.1:50001"))
-    assert world.ask(alice[1]) == (b"a",)
-
-
-def test_among_very_many_of_one_id_and_origin_none_is_looked_for(world, monkeypatch):
-    """Each look is at a socket: somebody who begins many does not make others wait."""
-    many = [FakeCaller(f"ipv4:10.0.0.1:{port}") for port in range(1000, 1065)]
+    world.close(OWNER, STRANGER)
+    world.refusal(THIRD)
+    assert world.ask(THIRD, starts=True) == ()
+    many = [FakeCaller(f"ipv4:10.0.0.3:{port}") for port in range(1000, 1065)]
     for caller in many:
         world.ask(caller, starts=True)
     world.close(many[0])
-    monkeypatch.setattr(world.sequences, "_is_open", lambda _: pytest.fail("looked"))
-    words(world, OWNER)
-    for caller in many:
-        world.ask(caller, ends=True)
-    words(world, OWNER)
+    monkeypatch.setattr(world.sequences, "_is_open", lambda _: pytest.fail("each look is at a socket"))
+    world.refusal(FakeCaller("ipv4:10.0.0.3:1"))
 
 
-def test_shared_ids_are_anyones_as_in_triton(shared):
+def test_client_with_the_same_certificate_goes_on(world):
+    alice = [FakeCaller(f"ipv4:10.0.0.{host}:50000", "alice") for host in (1, 2)]
+    world.ask(alice[0], starts=True, states=b"a")
+    world.close(alice[0])
+    world.refusal(FakeCaller("ipv4:10.0.0.1:50001", "bob"))
+    world.refusal(FakeCaller("ipv4:10.0.0.1:50001"))
+    assert world.ask(alice[1]) == (b"a",)
+
+
+def test_shared_ids_are_anyones_as_in_triton(make_world):
+    shared = make_world(share_sequences=True)
     shared.ask(OWNER, starts=True, states=b"a")
     assert shared.ask(ELSEWHERE, states=b"b") == (b"a",)
     assert shared.ask(STRANGER, starts=True, states=b"c") == ()
     assert shared.ask(OWNER, ends=True) == (b"c",)
-    assert "sequence_key" not in words(shared, OWNER)
+    assert "sequence_key" not in shared.refusal(OWNER)
 
 
-def test_a_sequence_is_on_one_stream_at_a_time(world):
+def test_sequence_is_on_one_stream_at_a_time(world):
     first, second = StreamOwner(), StreamOwner()
     world.ask(OWNER, starts=True, owner=first)
     for kind in ({}, {"starts": True}, {"owner": second}):
@@ -152,29 +155,25 @@ def test_a_sequence_is_on_one_stream_at_a_time(world):
     assert world.ask(OWNER, owner=second) == (b"",)
 
 
-def test_idle_ones_are_dropped_and_their_clients_told(monkeypatch):
-    world = World(monkeypatch, sequence_idle=60.0)
+def test_idle_sequence_is_dropped_and_its_client_told(make_world):
+    world = make_world(sequence_idle=60.0)
     world.ask(OWNER, starts=True)
     world.now += 60
     world.ask(OWNER)
     world.now += 60.1
-    assert "was dropped after 60 s without a request" in words(world, OWNER)
-    assert "is not known" in words(world, STRANGER)
+    assert "was dropped after 60 s without a request" in world.refusal(OWNER)
+    assert "is not known" in world.refusal(STRANGER)
     world.ask(OWNER, starts=True)
     world.ask(OWNER, ends=True)
-    assert "is not known" in words(world, OWNER)
-
-
-def test_one_whose_connection_is_closed_is_dropped_when_idle_and_not_taken_over(monkeypatch):
-    world = World(monkeypatch, sequence_idle=60.0)
+    assert "is not known" in world.refusal(OWNER)
     world.ask(OWNER, starts=True)
     world.close(OWNER)
     world.now += 61
-    words(world, STRANGER)
+    world.refusal(STRANGER)  # nor is it taken over then
 
 
-def test_one_that_waits_to_be_run_is_not_idle(monkeypatch):
-    world = World(monkeypatch, sequence_idle=60.0)
+def test_sequence_whose_request_waits_is_not_idle(make_world):
+    world = make_world(sequence_idle=60.0)
     step = world.sequences.enter(SERVED, SequenceControl(7, True, False), OWNER)
     step.line_up(None)
     world.now += 100
@@ -183,8 +182,8 @@ def test_one_that_waits_to_be_run_is_not_idle(monkeypatch):
     assert world.ask(OWNER) == (b"late",)
 
 
-def test_their_number_is_bounded_and_half_of_it_for_one_connection(monkeypatch):
-    world = World(monkeypatch, max_sequences=4)
+def test_number_of_sequences_is_bounded_and_half_of_it_for_one_connection(make_world):
+    world = make_world(max_sequences=4)
     for identity in (1, 2):
         world.ask(OWNER, identity=identity, starts=True)
     with pytest.raises(TooManySequences, match="half of --max-sequences"):
@@ -198,8 +197,8 @@ def test_their_number_is_bounded_and_half_of_it_for_one_connection(monkeypatch):
     world.ask(ELSEWHERE, starts=True)
 
 
-def test_their_bytes_are_bounded_and_half_of_them_for_one_connection(monkeypatch):
-    world = World(monkeypatch, max_sequence_bytes=20)
+def test_bytes_of_sequences_are_bounded_and_half_of_them_for_one_connection(make_world):
+    world = make_world(max_sequence_bytes=20)
     world.ask(OWNER, identity=1, starts=True, states=b"x" * 10)
     with pytest.raises(TooManySequences, match="--max-sequence-bytes"):
         world.ask(OWNER, identity=2, starts=True, states=b"x")
@@ -208,27 +207,338 @@ def test_their_bytes_are_bounded_and_half_of_them_for_one_connection(monkeypatch
     world.ask(OWNER, identity=3, starts=True, states=b"x" * 10)
 
 
-def test_nothing_is_kept_of_those_that_are_gone(world):
+def test_nothing_is_kept_of_ended_sequences(world):
     for caller in (OWNER, STRANGER):
         world.ask(caller, starts=True, states=b"x")
         world.ask(caller, key=KEY, starts=True, states=b"x")
     world.close(OWNER)
-    for caller in (FakeCaller("ipv4:10.0.0.1:50002"), STRANGER):
+    for caller in (THIRD, STRANGER):
         world.ask(caller, ends=True)
     world.ask(OWNER, key=KEY, ends=True)
     store = world.sequences._store
     assert (len(store._kept), len(store._by_origin), len(store._shares), store._nbytes) == (0, 0, 0, 0)
 
 
-def test_a_sequence_stays_with_its_version(world):
+def test_sequence_stays_with_its_version(world):
     world.ask(OWNER, starts=True)
     assert world.sequences.find("model", SequenceControl(7, False, False), OWNER) is SERVED
     assert world.sequences.find("model", SequenceControl(7, True, False), OWNER) is None
     with pytest.raises(BeganOnAnotherVersion, match="began on version 1; this request asks for version 2"):
         world.ask(OWNER, served=fake_served(version="2"))
     world.ask(OWNER)
-
-
-def test_a_model_whose_sequences_cannot_be_cut_has_none(world):
     with pytest.raises(Unsupported, match="takes no sequences a part at a time: it looks ahead"):
         world.ask(OWNER, starts=True, served=fake_served(why_not_in_parts="it looks ahead"))
+
+
+class Request:
+    """A request of a sequence, as a transport has it: what it is told is noted, in order, with all others."""
+
+    def __init__(self, sequences, told, name, *, starts=False, ends=False, on_turn=None, served=SERVED):
+        self.told, self.name, self._on_turn = told, name, on_turn
+        self.step = sequences.enter(served, SequenceControl(7, starts, ends), FakeCaller())
+
+    def line_up(self):
+        if self.step.line_up(self):
+            self.take_turn()
+        return self
+
+    def take_turn(self):
+        self.told.append(self.name)
+        if self._on_turn is not None:
+            self._on_turn(self)
+
+    def answer(self):
+        self.step.keep((self.name.encode(),), 1)
+
+    def refuse(self, error):
+        self.told.append(f"{self.name}: {error.status}")
+        self.step.fail()
+
+
+@pytest.fixture
+def sequences():
+    return Sequences(Settings(max_queue=8), lambda _: True)
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def send(sequences, told):
+    """Sends a request of the sequence."""
+    return lambda name, **kwargs: Request(sequences, told, name, **kwargs).line_up()
+
+
+def test_requests_run_in_the_order_of_arrival_and_are_refused_after_the_end(send, told):
+    requests = [send("a", starts=True), send("b"), send("c", ends=True), send("d")]
+    for request in requests[:3]:
+        assert told[-1] == request.name
+        request.answer()
+    assert told == ["a", "b", "c", "d: NOT_FOUND"]
+
+
+def test_request_that_arrived_before_the_end_and_lines_up_after_it_is_refused(sequences, send, told):
+    last = send("a", starts=True, ends=True)
+    slow = Request(sequences, told, "b")  # is parsed on another thread
+    last.answer()
+    with pytest.raises(NotFound, match="is not known"):
+        slow.line_up()
+    slow.step.fail()
+
+
+def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
+    models = [fake_served("model"), fake_served("other"), fake_served("third")]
+    firsts = [send("a", starts=True, served=served) for served in models]
+    for served in models[:2]:
+        for number in range(8):
+            send(str(number), on_turn=Request.answer, served=served)
+        with pytest.raises(QueueFull, match=f'sequence 7 of model "{served.model.name}".*: 8 requests wait already'):
+            send("late", served=served)
+    send("of the third", served=models[2])
+    firsts[0].answer()
+    assert told == ["a", "a", "a", *"01234567"]
+    send("again", starts=True, served=models[0])
+    send("waits", served=models[0])
+    with pytest.raises(QueueFull):
+        send("late", served=models[1])
+
+
+def test_thousands_of_requests_are_refused_one_after_another(told):
+    """Not each within the one before: Python allows a thousand calls in calls."""
+    sequences = Sequences(Settings(max_queue=5000), lambda _: True)
+    first = Request(sequences, told, "a", starts=True).line_up()
+    refuse = lambda request: request.refuse(QueueFull("model", 1))  # noqa: E731 - a name says what it does
+    for _ in range(5000):
+        Request(sequences, told, "b", on_turn=refuse).line_up()
+    first.answer()
+    assert told.count("b: RESOURCE_EXHAUSTED") == 5000
+    assert Request(sequences, told, "c").line_up().step.states(1) == (b"a",)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_defect_of_one_request_holds_up_no_other(sequences, send, told, is_over):
+    class Broken(Request):
+        def take_turn(self):
+            raise RuntimeError("defect")
+
+        def refuse(self, _):
+            raise RuntimeError("and another")
+
+    first = send("a", starts=True, ends=is_over)
+    Broken(sequences, told, "b").line_up()
+    send("c", on_turn=Request.answer)
+    first.answer()
+    assert told == ["a", "c: NOT_FOUND" if is_over else "c"]
+
+
+def test_turn_is_passed_on_when_no_memory_is_left(told):
+    sequences = Sequences(Settings(max_sequence_bytes=4), lambda _: True)
+    first = Request(sequences, told, "a", starts=True).line_up()
+    Request(sequences, told, "b").line_up()
+    with pytest.raises(TooManySequences):
+        first.step.keep((b"too long",), 1)
+    first.step.fail()
+    assert told == ["a", "b: NOT_FOUND"]
+
+
+def test_answer_after_a_refusal_counts_for_nothing(send, told):
+    """After a failure in the middle of a batch, all of the batch may be refused, what is run meanwhile included."""
+    send("a", starts=True).answer()
+    twice = send("b")
+    twice.refuse(DeadlinePassed("late"))
+    running = send("c")
+    twice.answer()
+    twice.refuse(DeadlinePassed("late"))
+    send("d")
+    assert told[-1] == "b: DEADLINE_EXCEEDED"
+    assert running.step.states(1) == (b"a",)
+
+
+@pytest.mark.parametrize("end", ["answer", "refuse", "never"])
+def test_request_is_freed_with_its_last_reference(sequences, told, end):
+    """Nothing refers back to it: also where it has waited, or never lined up."""
+    gc.disable()
+    try:
+        first = Request(sequences, told, "a", starts=True).line_up()
+        waits = Request(sequences, told, "b")
+        if end != "never":
+            waits.line_up()
+        first.answer()
+        if end == "answer":
+            waits.answer()
+        else:
+            waits.refuse(DeadlinePassed("late"))
+        gone = [weakref.ref(first), weakref.ref(waits)]
+        del first, waits
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_threads_that_answer_at_the_same_time_lose_no_turn(told):
+    sequences = Sequences(Settings(), lambda _: True)
+    first = Request(sequences, told, "a", starts=True).line_up()
+    work, ready, done = deque(), threading.Semaphore(0), threading.Semaphore(0)
+
+    def on_turn(request):
+        work.append(request)
+        ready.release()
+
+    def answer():
+        while True:
+            ready.acquire()
+            request = work.popleft()
+            if request is None:
+                return
+            request.answer()
+            done.release()
+
+    threads = [threading.Thread(target=answer, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    names = [str(number) for number in range(2000)]
+    for name in names[:1000]:
+        Request(sequences, told, name, on_turn=on_turn).line_up()
+    first.answer()
+    for name in names[1000:]:
+        Request(sequences, told, name, on_turn=on_turn).line_up()
+    for _ in names:
+        assert done.acquire(timeout=30)
+    for _ in threads:
+        work.append(None)
+        ready.release()
+    assert told == ["a", *names]
+
+
+class Call(PendingRequest):
+    """A request as a transport has it, which keeps what it is told."""
+
+    connection = "a"
+
+    def __init__(self, deadline=math.inf, timeout=math.inf):
+        super().__init__(1, 1, deadline, 0.0, timeout)
+        self.told = []
+
+    def origin(self):
+        raise NotImplementedError
+
+    def check(self):
+        raise InvalidRequest("wrong")
+
+    def answer(self, outputs):
+        self.told.append(outputs)
+
+    refuse = answer
+
+
+class StepOfCall(PendingStep):
+    """The wrapper of a request with what each transport adds: the slots, and where it is submitted."""
+
+    __slots__ = ("_pending", "_submit", "step")
+
+    connection = "a"
+
+    def __init__(self, call, submitted):
+        super().__init__(call.rows, call.steps, call.deadline, call.arrived, call.timeout)
+        self._pending = call
+        self._submit = lambda model, step: submitted.append((model, step))
+
+    def keep(self):
+        """Keep states without a run, and answer."""
+        self.step.keep((b"state",), 1)
+        self._pending.answer({})
+
+
+@pytest.fixture
+def submitted():
+    """What has been submitted when its turn came, by model."""
+    return []
+
+
+@pytest.fixture
+def enter(submitted):
+    """Takes a request into its sequence; gives it, and whether it may be submitted now."""
+    sequences = Sequences(Settings(max_queue=2), lambda _: True)
+
+    def enter(*, starts=False, ends=False, call=None):
+        step = StepOfCall(call or Call(), submitted)
+        entered = step.enter(sequences, SERVED, SequenceControl(7, starts, ends), FakeCaller(), None)
+        assert entered in (step, None)
+        return step, entered is not None
+
+    return enter
+
+
+def test_step_is_submitted_when_the_one_before_has_been_answered(enter, submitted):
+    first, may_now = enter(starts=True)
+    assert may_now
+    second, may_now = enter()
+    assert not may_now
+    assert submitted == []
+    first.keep()
+    assert submitted == [(SERVED.model, second)]
+    assert second.step.states(1) == (b"state",)
+    assert not first.may_be_displaced
+
+
+def test_step_without_a_part_in_a_sequence_raises_and_one_that_cannot_line_up_is_answered(enter, submitted):
+    call = Call()
+    with pytest.raises(NotFound):
+        enter(call=call)
+    assert call.told == []
+    first, _ = enter(starts=True)
+    for _ in range(2):
+        enter()
+    assert not enter(call=call)[1]
+    assert [type(told) for told in call.told] == [QueueFull]
+    first.keep()
+    assert len(submitted) == 1
+
+
+def test_defect_in_lining_up_is_answered(enter, monkeypatch, caplog):
+    monkeypatch.setattr(Step, "line_up", lambda *_: {}["secret"])
+    call = Call()
+    assert not enter(starts=True, call=call)[1]
+    assert [type(told) for told in call.told] == [InternalError]
+    assert "secret" in caplog.text
+
+
+def test_refused_step_leaves_the_sequence_even_if_its_caller_cannot_be_told(enter, submitted):
+    class Deaf(Call):
+        def refuse(self, _):
+            raise ConnectionError
+
+    enter(starts=True)[0].keep()
+    wrong, _ = enter(call=Deaf())
+    second, _ = enter()
+    with pytest.raises(ConnectionError):
+        wrong.refuse(InvalidRequest("wrong"))
+    assert submitted == [(SERVED.model, second)]
+    assert second.step.states(1) == (b"state",)
+    with pytest.raises(InvalidRequest, match="wrong"):
+        second.check()
+
+
+def test_answer_whose_states_cannot_be_kept_is_a_refusal(enter):
+    call = Call()
+    step, _ = enter(starts=True, call=call)
+
+    def full(_):
+        raise QueueFull("model", 1)
+
+    step.step = types.SimpleNamespace(finish=full, fail=lambda: None)
+    step.answer({})
+    (told,) = call.told
+    assert type(told) is QueueFull
+    assert told.is_after_run  # it is counted among the answered ones no more
+
+
+@pytest.mark.parametrize(("deadline", "timeout", "told"), [(5.0, math.inf, DeadlinePassed), (5.0, 2.5, TimeoutExpired)])
+def test_step_is_late_when_its_request_is(enter, deadline, timeout, told):
+    step, _ = enter(starts=True, call=Call(deadline, timeout))
+    assert reason_to_drop(step, 5.0) is None
+    assert isinstance(reason_to_drop(step, 5.1), told)
+    step.cancel()
+    assert isinstance(reason_to_drop(step, 0.0), Cancelled)

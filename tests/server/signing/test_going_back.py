@@ -21,7 +21,7 @@ def serve_all(config):
     config.write_text(text)
 
 
-def test_a_model_does_not_go_back(repository, key):
+def test_model_does_not_go_back(repository, key):
     """Neither where the later version has gone, nor where it is damaged, nor where another release is put back."""
     first, second = publish_signed(repository, key), publish_signed(repository, key, version=2)
     with signed_serving(repository, key) as (server, _):
@@ -39,7 +39,7 @@ def test_a_model_does_not_go_back(repository, key):
         assert served(server) == [1]
 
 
-def test_an_older_release_of_the_same_version_is_not_put_back(repository, key, tmp_path):
+def test_older_release_of_the_same_version_is_not_put_back(repository, key, tmp_path):
     folder = publish_signed(repository, key, now=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     shutil.copytree(folder, tmp_path / "older")
     sign(folder, key, now=dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
@@ -52,7 +52,7 @@ def test_an_older_release_of_the_same_version_is_not_put_back(repository, key, t
         assert served(server) == [1]
 
 
-def test_it_goes_back_where_that_is_allowed(repository, key):
+def test_model_goes_back_if_that_is_allowed(repository, key):
     publish_signed(repository, key)
     second = publish_signed(repository, key, version=2)
     with signed_serving(repository, key, allow_rollback=True) as (server, _):
@@ -80,7 +80,7 @@ def test_earlier_versions_serve_beside_a_later_one(repository, key, tmp_path):
         pass
 
 
-def test_an_earlier_version_waits_for_a_later_one_that_takes_long(repository, key, tmp_path, monkeypatch):
+def test_earlier_version_waits_for_a_later_one_that_takes_long(repository, key, tmp_path, monkeypatch):
     """Then both serve; and where the later one does not pass, neither does."""
     record = tmp_path / "record.json"
     for version in (1, 2):
@@ -104,7 +104,7 @@ def test_an_earlier_version_waits_for_a_later_one_that_takes_long(repository, ke
         assert (served(server), slow) == ([1, 2], set())
 
 
-def test_a_record_outlasts_the_server(repository, key, tmp_path):
+def test_record_outlasts_the_server(repository, key, tmp_path):
     record = tmp_path / "record.json"
     publish_signed(repository, key)
     second = publish_signed(repository, key, version=2)
@@ -124,7 +124,7 @@ def test_a_record_outlasts_the_server(repository, key, tmp_path):
         assert served(server) == [1]
 
 
-def test_a_record_that_cannot_be_read_lets_nothing_serve(repository, key, tmp_path):
+def test_unreadable_record_lets_nothing_serve(repository, key, tmp_path):
     record = tmp_path / "record.json"
     folder = publish_signed(repository, key)
     with signed_serving(repository, key, signature_record=record) as (server, _):

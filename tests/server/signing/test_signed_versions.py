@@ -41,8 +41,12 @@ def attacked(keys, tmp_path_factory):
         yield types.SimpleNamespace(server=server, stub=stub, root=root, folder=root / "repository" / "good" / "1")
 
 
-@pytest.mark.parametrize("name", TAMPERINGS)
-def test_what_was_tampered_with_stays_out_and_what_served_serves_on(attacked, keys, name, caplog):
+# One of each kind: of the signature, of the key, of the files, of the release, of the folder. protos has all.
+SOME = ("unsigned", "signed by a stranger", "a file emptied", "release of another model", "config changed")
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_tampered_version_stays_out_and_the_one_before_serves_on(attacked, keys, name, caplog):
     TAMPERINGS[name].apply(attacked.folder, *keys)
     try:
         with pytest.raises(LoadFailed) as refused:
@@ -60,18 +64,17 @@ def test_what_was_tampered_with_stays_out_and_what_served_serves_on(attacked, ke
     attacked.server.live.load("good")
 
 
-@pytest.mark.parametrize(
-    "name", ["unsigned", "signed by a stranger", "a file emptied", "config changed", "a file added"]
-)
-def test_it_does_not_start_with_it(repository, keys, name):
-    folder = publish_signed(repository, keys[0])
-    TAMPERINGS[name].apply(folder, *keys)
-    with pytest.raises(StartError) as refused, serving(repository, require_signature=(keys[0].public,)):
-        pass
-    assert TAMPERINGS[name].said in str(refused.value)
+def test_server_does_not_start_with_a_tampered_version(repository, keys):
+    for name in SOME:
+        folder = publish_signed(repository, keys[0])
+        TAMPERINGS[name].apply(folder, *keys)
+        with pytest.raises(StartError) as refused, serving(repository, require_signature=(keys[0].public,)):
+            pass
+        assert TAMPERINGS[name].said in str(refused.value)
+        shutil.rmtree(repository)
 
 
-def test_what_is_signed_serves_from_any_trusted_key(repository, tmp_path, keys):
+def test_signed_version_serves_with_any_trusted_key(repository, tmp_path, keys):
     publish_signed(repository, keys[0])
     publish_signed(repository, keys[1], "other")
     both = tuple(each.public for each in keys)
@@ -82,7 +85,7 @@ def test_what_is_signed_serves_from_any_trusted_key(repository, tmp_path, keys):
             assert json.loads(said)["key_id"] == each.key.id
 
 
-def test_an_unsigned_model_is_not_ready_beside_a_signed_one(repository, key):
+def test_unsigned_model_is_not_ready_beside_a_signed_one(repository, key):
     publish_signed(repository, key)
     publish_good(repository, "unsigned")
     with serving(repository, require_signature=(key.public,), ready="all") as (_, stub):
@@ -109,7 +112,7 @@ def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypa
         assert parsed == []
 
 
-def test_a_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, monkeypatch):
+def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, monkeypatch):
     """In the process that tries the version, which reads the files first."""
     publish_signed(repository, key)
     with signed_serving(repository, key) as (server, _):
@@ -129,24 +132,25 @@ def test_a_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, m
         assert served(server) == [1]
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "manifest.json", RELEASE])
-def test_a_file_that_is_swapped_after_the_trial_is_not_loaded(repository, key, monkeypatch, name):
+def test_file_that_is_swapped_after_the_load_check_is_not_loaded(repository, key, monkeypatch):
     """In the server, which reads the files for itself."""
     publish_signed(repository, key)
     with signed_serving(repository, key) as (server, _):
-        second = publish_signed(repository, key, version=2)
+        for name in ("model.onnx", "golden.npz", "manifest.json", RELEASE):
+            second = publish_signed(repository, key, version=2)
 
-        def swap(folder, *args, **more):
-            (second / name).write_bytes((second / name).read_bytes() + b" ")
-            return load_model(folder, *args, **more)
+            def swap(folder, *args, second=second, name=name, **more):
+                (second / name).write_bytes((second / name).read_bytes() + b" ")
+                return load_model(folder, *args, **more)
 
-        monkeypatch.setattr(loader, "load_model", swap)
-        with pytest.raises(LoadFailed, match=f"version 2: {name}: is not the file that was signed"):
-            server.live.load("good")
-        assert served(server) == [1]
+            monkeypatch.setattr(loader, "load_model", swap)
+            with pytest.raises(LoadFailed, match=f"version 2: {name}: is not the file that was signed"):
+                server.live.load("good")
+            assert served(server) == [1]
+            shutil.rmtree(second)
 
 
-def test_a_file_that_is_no_part_of_the_model_is_not_read_by_the_loader_unsigned(repository, key, monkeypatch):
+def test_loader_reads_no_file_that_was_not_signed(repository, key, monkeypatch):
     """The manifest may name a file that is not among those that were signed."""
     folder = publish_signed(repository, key)
     files = {path.name: "0" * 64 for path in folder.iterdir() if path.name == "manifest.json"}
@@ -154,7 +158,7 @@ def test_a_file_that_is_no_part_of_the_model_is_not_read_by_the_loader_unsigned(
         load_version.load_model(folder, "good", "1", "cpu", signed=files)
 
 
-def test_a_graph_that_refers_to_another_file_is_not_loaded(repository, key):
+def test_graph_that_refers_to_another_file_is_not_loaded(repository, key):
     """onnxruntime is given bytes, so that there is no folder in which it could look for it."""
     weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
     weights.external_data.add(key="location", value="weights.bin")
@@ -176,27 +180,18 @@ def test_a_graph_that_refers_to_another_file_is_not_loaded(repository, key):
         pass
 
 
-def test_a_version_under_another_number_stays_out(repository, key):
+def test_version_under_another_number_or_name_stays_out(repository, key):
     folder = publish_signed(repository, key)
     with signed_serving(repository, key) as (server, _):
         shutil.copytree(folder, folder.parent / "2")
-        with pytest.raises(
-            LoadFailed, match=r'release.json: is of "good" version 1, but lies where "good" version 2 is'
-        ):
+        said = r'release.json: is of "good" version 1, but lies where "{}" version {} is'
+        with pytest.raises(LoadFailed, match=said.format("good", 2)):
             server.live.load("good")
         assert served(server) == [1]
-
-
-def test_a_version_under_another_name_stays_out(repository, key):
-    folder = publish_signed(repository, key)
-    with signed_serving(repository, key) as (server, _):
+        shutil.rmtree(folder.parent / "2")
         shutil.copytree(folder.parent, repository / "other")
-        with pytest.raises(LoadFailed, match=r'release.json: is of "good" version 1, but lies where "other" version 1'):
+        with pytest.raises(LoadFailed, match=said.format("other", 1)):
             server.live.load("other")
-
-
-def test_one_model_under_another_name_stays_out(repository, key):
-    publish_signed(repository, key)
     only = {"require_signature": (key.public,), "model_name": "other"}
     with pytest.raises(StartError, match=r'release.json: is of "good"'), serving(repository / "good", **only):
         pass
@@ -204,24 +199,16 @@ def test_one_model_under_another_name_stays_out(repository, key):
         assert served(server) == [1]
 
 
-@pytest.mark.parametrize(
-    "option",
-    [{"refused_signatures": "x"}, {"signature_record": "x"}, {"allow_rollback": True}],
-    ids=lambda option: next(iter(option)),
-)
-def test_options_that_are_of_no_use_alone(repository, option):
-    publish_good(repository)
-    with pytest.raises(StartError, match="needs --require-signature"):
-        Server(Settings(repository, grpc_port=0, **option))
-
-
-def test_a_key_that_is_none(repository, key):
+def test_options_of_signatures_need_a_public_key(repository, key):
     publish_signed(repository, key)
+    for option in ({"refused_signatures": "x"}, {"signature_record": "x"}, {"allow_rollback": True}):
+        with pytest.raises(StartError, match="needs --require-signature"):
+            Server(Settings(repository, grpc_port=0, **option))
     with pytest.raises(StartError, match=r"--require-signature .*: holds no public key in PEM"):
         Server(Settings(repository, grpc_port=0, require_signature=(key.private,)))
 
 
-def test_where_signatures_do_not_matter_they_change_nothing(repository, keys):
+def test_signatures_change_nothing_unless_they_are_required(repository, keys):
     folder = publish_signed(repository, keys[1])
     (folder / BUNDLE).write_text("nonsense")
     with serving(repository) as (server, stub):

@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import resource
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from kit.workers import serving
 from rnnserve.server.workers.signals import SAME_SECONDS
 
 PATIENCE = 30.0
-WORKERS = pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
+WORKERS = ("--workers", "2")
 
 
 def serve_command(root, port=0):
@@ -80,15 +79,14 @@ def is_free(port):
         return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
-@WORKERS
-def test_an_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path, workers):
+def test_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path):
     """By whoever signals all processes of a service, or a process and its group; a later signal ends the drain."""
-    with serving(root, tmp_path, "--drain", "600", *workers) as server:
-        every = [server.process.pid, *(server.workers() if workers else ())]
+    with serving(root, tmp_path, "--drain", "600", *WORKERS) as server:
+        every = [server.process.pid, *server.workers()]
         for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):  # so that they arrive at once
             for pid in every:
                 os.kill(pid, number)
-        until(lambda: "the workers end" in server.log if workers else "this server ends" in server.log)
+        until(lambda: "the workers end" in server.log)
         time.sleep(SAME_SECONDS + 0.2)
         assert answers(server.port) == {("1", 1.5)}  # it drains
         assert server.process.poll() is None
@@ -155,51 +153,27 @@ def test_a_worker_that_is_signalled_as_soon_as_it_listens_answers_what_it_has(ro
     assert not at_once.exists()
 
 
-def test_a_hang_up_without_workers_loads_what_the_repository_holds_now(root, tmp_path):
-    publish_factor(root, "other", 1, 7.0)
-    with serving(root, tmp_path) as server:
-        publish_factor(root, "scale", 2, 2.5)
-        shutil.rmtree(root / "other")
-        server.send(signal.SIGHUP)
-        until(lambda: "the repository has been loaded again" in server.log)
-        assert answers(server.port) == {("2", 2.5)}
-        (root / "scale" / "2" / "model.onnx").write_bytes(b"nonsense")
-        server.send(signal.SIGHUP)
-        until(lambda: server.log.count("the repository has been loaded again") == 2)
-        assert answers(server.port) == {("2", 2.5)}
-        root.rename(tmp_path / "away")
-        server.send(signal.SIGHUP)
-        until(lambda: "what serves stays as it is" in server.log)
-        root.mkdir()
-        server.send(signal.SIGHUP)
-        until(lambda: "no model lies in" in server.log)
-        assert answers(server.port) == {("2", 2.5)}
-        assert "Traceback" not in server.log
-
-
-@WORKERS
-def test_what_each_thread_does_is_shown_and_at_last_it_ends(root, tmp_path, workers):
-    processes = 3 if workers else 1
-    with serving(root, tmp_path, *workers) as server:
+def test_stacks_of_all_threads_are_shown_and_at_last_it_ends(root, tmp_path):
+    processes = 3
+    with serving(root, tmp_path, *WORKERS) as server:
         server.send(signal.SIGUSR2)
         until(lambda: "SIGUSR2 means nothing here" in server.log)
         server.send(signal.SIGUSR1)
         until(lambda: server.log.count("(most recent call first)") >= processes)
         assert server.log.count("Current thread 0x") + server.log.count("Thread 0x") >= processes
         assert answers(server.port) == {("1", 1.5)}
-        pids = server.workers() if workers else []
+        pids = server.workers()
         shown = server.log.count("Current thread 0x")
         resource.prlimit(server.process.pid, resource.RLIMIT_CORE, (0, 0))
         server.send(signal.SIGQUIT)
-        assert server.process.wait(PATIENCE) == (128 + signal.SIGQUIT if workers else -signal.SIGQUIT)
+        assert server.process.wait(PATIENCE) == 128 + signal.SIGQUIT
         assert server.log.count("Current thread 0x") == shown + processes
         assert not any(is_running(pid) for pid in pids)
         server.process.returncode = 0
 
 
-@WORKERS
-@pytest.mark.parametrize("state", ["full", "closed", "gone"])
-def test_it_serves_changes_and_ends_though_nobody_reads_what_it_logs(root, workers, state):
+@pytest.mark.parametrize(("state", "workers"), [("full", WORKERS), ("closed", ()), ("gone", ())])
+def test_it_serves_changes_and_ends_though_nobody_reads_its_log(root, workers, state):
     read_fd, write_fd = os.pipe()
     fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, 4096)
     if state == "full":
@@ -262,13 +236,12 @@ def is_served(port, version, factor):
         return False
 
 
-@WORKERS
-def test_a_terminal_that_is_closed_ends_it(root, workers):
+def test_closed_terminal_ends_it(root):
     """As it ended before a hang up was a reason to load the repository again."""
     command = serve_command(root)
     pid, fd = pty.fork()
     if not pid:
-        os.execv(sys.executable, [*command, *workers])
+        os.execv(sys.executable, command)
     said, ended = b"", (0, 0)
     try:
         while not re.search(rb"gRPC on [^\r]*\r", said):
@@ -303,8 +276,7 @@ def test_descriptors_that_run_out_are_told_of_once_and_it_goes_on(root, tmp_path
         assert "Traceback" not in server.log
 
 
-@pytest.mark.parametrize("limit", [100_000, 250_000, 400_000])
-@WORKERS
+@pytest.mark.parametrize(("limit", "workers"), [(100_000, ()), (250_000, WORKERS), (400_000, ())])
 def test_too_little_address_space_is_one_line_of_each_process(root, limit, workers):
     command = serve_command(root)
     run = subprocess.run(

@@ -1,0 +1,120 @@
+"""The public transport lets in, limits and ends the same calls as the lane."""
+
+import functools
+import threading
+
+import grpc
+import pytest
+
+from kit.any_method import check_each_method, statuses_before_a_message
+from kit.certified_servers import certified_server
+from kit.inference_requests import request
+from kit.locked_servers import ASKED, BODIES, SIMPLE, locked_server
+from kit.sequence_requests import eventually, raw, step, walk
+from kit.tokens import add_limited, bearer
+from kit.waiting import until
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.protos.access_table import INFERENCE, ROLES
+from rnnserve.server.access.token_writing import add_token, revoke_token
+from rnnserve.server.transport import load_reports
+
+INFER, WATCH = f"{INFERENCE}ModelInfer", "/grpc.health.v1.Health/Watch"
+UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.fixture(scope="module")
+def locked(repository, tmp_path_factory):
+    with locked_server(repository, tmp_path_factory.mktemp("l"), "public") as locked:
+        yield locked
+
+
+def test_each_method_answers_only_its_roles(locked, repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+    tokens = locked.tokens._asdict() | {"none": ""}
+    kinds = ("none", "unknown", "expired", "infer", "metrics", "admin")
+    for way in ("port", "socket"):
+        ask = {kind: functools.partial(locked.ask, metadata=bearer(tokens[kind]), way=way) for kind in kinds}
+        check_each_method(ask, SIMPLE)
+    with certified_server(repository, tmp_path, "public") as certified:
+        for ask in (certified.ask, certified.ask_as_front):
+            check_each_method({kind: functools.partial(ask, kind=kind) for kind in (*ROLES, "stranger")}, SIMPLE)
+
+
+def test_call_is_refused_before_its_message_arrives(locked):
+    methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "RepositoryModelLoad")]
+    assert statuses_before_a_message(locked.channels["port"], methods) == {UNAUTHENTICATED}
+
+
+def test_requests_of_one_run_go_by_their_own_tokens(locked):
+    stub, tokens = locked.stub(), locked.tokens
+    kinds = [tokens.infer, tokens.elsewhere, tokens.unknown, tokens.metrics, ""] * 40
+    futures = [stub.ModelInfer.future(ASKED["ModelInfer"], metadata=bearer(token)) for token in kinds]
+    for future in futures:
+        future.exception()
+    codes = [future.code().name for future in futures[:5]]
+    assert codes == ["OK", "PERMISSION_DENIED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNAUTHENTICATED"]
+    assert [future.code().name for future in futures] == codes * 40
+
+
+def test_limits_hold_until_a_request_is_answered_or_cancelled(locked):
+    stub = locked.stub()
+    slow = add_limited(locked.tokens.path, "slow", "rate = 0.01")
+    one = add_limited(locked.tokens.path, "one", "in_flight = 2")
+    until(lambda: locked.ask(f"{INFERENCE}ServerMetadata", bearer(one))[0] is grpc.StatusCode.OK)
+    assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(slow)).outputs
+    with pytest.raises(grpc.RpcError, match=r"rate = 0\.01"):
+        stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(slow))
+    large = request(SIMPLE, {"input": walk(200, rows=500)})
+    for _ in range(10):
+        calls = [stub.ModelInfer.future(large, metadata=bearer(one)) for _ in range(3)]
+        calls += [stub.ModelStreamInfer(iter([large] * 2), metadata=bearer(one)) for _ in range(2)]
+        for call in calls:
+            call.cancel()
+    until(lambda: locked.usage(one)._numbers.all_in_flight() == 0)
+    assert eventually(lambda: stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(one))).outputs
+
+
+@pytest.mark.parametrize("transport", ["lane", "public"])
+def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_path, transport):
+    with locked_server(repository, tmp_path, transport, closed_health=True) as locked:
+        metadata = bearer(add_token(locked.tokens.path, "brief", "infer"))
+        until(lambda: locked.ask(f"{INFERENCE}ServerLive", metadata)[0] is grpc.StatusCode.OK)
+        assert locked.ask(f"{INFERENCE}ServerLive", [])[0] is UNAUTHENTICATED
+        over = threading.Event()
+
+        def messages(body):
+            yield body
+            over.wait(20)
+
+        calls = []
+        for method, body in ((f"{INFERENCE}ModelStreamInfer", BODIES["ModelInfer"]), (WATCH, b"")):
+            calls.append(locked.channels["port"].stream_stream(method)(messages(body), metadata=metadata))
+            next(calls[-1])
+        revoke_token(locked.tokens.path, "brief")
+        for call in calls:
+            with pytest.raises(grpc.RpcError) as ended:
+                list(call)
+            assert ended.value.code() is UNAUTHENTICATED
+        over.set()
+        assert locked.ask(INFER, metadata)[0] is UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("transport", ["lane", "public"])
+def test_sequence_is_continued_by_its_own_token_only(repository, tmp_path, transport):
+    with locked_server(repository, tmp_path, transport) as locked:
+
+        def ask(token, *messages):
+            """Ask on a connection of their own, which is closed then."""
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            with grpc.insecure_channel(f"127.0.0.1:{locked.server.port}", options) as channel:
+                stub = rpc.GRPCInferenceServiceStub(channel)
+                return [stub.ModelInfer(message, metadata=tuple(bearer(token))) for message in messages][-1]
+
+        tokens, inputs = locked.tokens, walk(4)
+        whole = raw(ask(tokens.infer, request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
+        ask(tokens.infer, *[step(inputs[:, :2], identity, starts=True) for identity in (1001, 1002)])
+        assert raw(eventually(lambda: ask(tokens.infer, step(inputs[:, 2:], 1001, ends=True)))) == whole
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(tokens.admin, step(inputs[:, 2:], 1002))
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+        assert raw(ask(tokens.infer, step(inputs[:, 2:], 1002, ends=True))) == whole

@@ -1,0 +1,38 @@
+"""`rnnserve serve` as a process."""
+
+import shutil
+import signal
+
+import pytest
+
+from kit.factors import answers, publish_factor
+from kit.waiting import until
+from kit.workers import serving
+
+
+@pytest.fixture
+def root(tmp_path):
+    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    return tmp_path / "repository"
+
+
+def test_hang_up_loads_the_repository_again_and_keeps_what_served_when_it_is_bad(root, tmp_path):
+    publish_factor(root, "other", 1, 7.0)
+    with serving(root, tmp_path) as server:
+        publish_factor(root, "scale", 2, 2.5)
+        shutil.rmtree(root / "other")
+        server.send(signal.SIGHUP)
+        until(lambda: "the repository has been loaded again" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        (root / "scale" / "2" / "model.onnx").write_bytes(b"nonsense")
+        server.send(signal.SIGHUP)
+        until(lambda: server.log.count("the repository has been loaded again") == 2)
+        assert answers(server.port) == {("2", 2.5)}
+        root.rename(tmp_path / "away")
+        server.send(signal.SIGHUP)
+        until(lambda: "what serves stays as it is" in server.log)
+        root.mkdir()
+        server.send(signal.SIGHUP)
+        until(lambda: "no model lies in" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        assert "Traceback" not in server.log
