@@ -6,23 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 import onnxruntime
 
+from kit.graph_text import INPUTS
 from kit.random_graphs import FEATURES, RandomGraph
 from rnnserve.export.dataflow import Property, Verdict, decide
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["INPUTS", "described_outputs", "try_graph", "violations"]
+__all__ = ["try_graph", "violations"]
 
-INPUTS = [
-    manifest_pb2.Tensor(
-        name="x",
-        axes=[
-            manifest_pb2.Axis(name="batch", size=-1),
-            manifest_pb2.Axis(name="sequence", size=-1),
-            manifest_pb2.Axis(name="features", size=FEATURES),
-        ],
-    ),
-    manifest_pb2.Tensor(name="lengths", axes=[manifest_pb2.Axis(name="batch", size=-1)], lengths_of="sequence"),
-]
 _TOLERANCE = 2e-4
 _ROWS, _STEPS = 4, 7
 
