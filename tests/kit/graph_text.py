@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 import onnx.parser
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["CONSTANTS", "FEATURES", "INPUTS", "described", "graph_of"]
+__all__ = ["CONSTANTS", "FEATURES", "INPUTS", "described", "graph_of", "parsed_nodes"]
 
 FEATURES = 3
 CONSTANTS: dict[str, np.ndarray] = {
@@ -64,23 +64,36 @@ INPUTS = [
 
 def graph_of(nodes: str, *, opset: int = 20, constants: dict[str, np.ndarray] | None = None) -> onnx.ModelProto:
     """Make a model of x (batch, sequence, 3) and lengths (batch,) to y, from the text of its nodes."""
-    model: onnx.ModelProto = onnx.parser.parse_model(
-        f'<ir_version: 10, opset_import: ["" : {opset}, "elsewhere" : 1]>'
-        f"graph (float[batch, sequence, {FEATURES}] x, int64[batch] lengths) => (float y) {{ {nodes} }}"
+    known = CONSTANTS | (constants or {})
+    words = set(re.findall(r"\w+", nodes))
+    graph = helper.make_graph(
+        parsed_nodes(nodes),
+        "graph",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "sequence", FEATURES]),
+            helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in known.items() if name in words],
     )
-    model.graph.output[0].type.tensor_type.ClearField("shape")
-    _forget_shapes(model.graph)
-    words, known = set(re.findall(r"\w+", nodes)), CONSTANTS | (constants or {})
-    model.graph.initializer.extend(
-        numpy_helper.from_array(array, name) for name, array in known.items() if name in words
-    )
-    return model
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("elsewhere", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def parsed_nodes(text: str) -> list[onnx.NodeProto]:
+    """Read nodes in ONNX's text syntax; a name in brackets stands before its node."""
+    graph = onnx.parser.parse_graph(f"graph (float[n] x) => (float[n] y) {{ {text} }}")
+    _forget_shapes(graph)
+    return list(graph.node)
 
 
 def _forget_shapes(graph: onnx.GraphProto) -> None:
-    """Leave the shapes in bodies open; ONNX's text has no way to write a tensor of any shape."""
+    """Leave the shapes of floats in bodies open; ONNX's text has no way to write a tensor of any shape."""
     for node in graph.node:
         for body in (attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH):
             for value in (*body.input, *body.output):
-                value.type.tensor_type.ClearField("shape")
+                is_list = value.type.HasField("sequence_type")
+                kind = value.type.sequence_type.elem_type if is_list else value.type
+                if kind.tensor_type.elem_type == TensorProto.FLOAT:
+                    kind.tensor_type.ClearField("shape")
             _forget_shapes(body)

@@ -8,7 +8,6 @@ from kit.foreign_files import (
     cached,
     chunks,
     ending_early,
-    flattened,
     framed,
     narrow,
     one_row_loop,
@@ -38,7 +37,7 @@ def floats(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("opset", [11, 18])
+@pytest.mark.parametrize("opset", [11])
 def test_a_file_without_a_batch_gets_one(opset, tmp_path):
     path = unbatched(tmp_path, opset=opset)
     done = adopt(path, "m", tmp_path / "repository")
@@ -56,25 +55,6 @@ def test_a_file_without_a_batch_gets_one(opset, tmp_path):
         expected = file({"x": x[row], "h": h[row : row + 1]})
         assert found["y"][row].tobytes() == expected["y"].tobytes()
         assert found["hn"][row].tobytes() == expected["hn"][0].tobytes()
-
-
-def test_all_that_is_missing_is_asked_for_at_once_and_the_answers_are_enough(tmp_path, capsys):
-    path = chunks(tmp_path)
-    words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
-    assert main(words) == 1
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "Add, with your values: --constant sr=16000 --size sequence=4 (" in said
-    assert 'input "sr" is one number (int64, which the file compares with 16000)' in said
-    assert main([*words, "--constant", "sr=16000", "--size", "sequence=4"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[:4] == [
-        "input   x FP32 (batch, sequence: 4)",
-        "input   state FP32 (axis 0: 1, batch, axis 2: 3)  zeros where a request leaves it out",
-        "output  p FP32 (batch, axis 1: 1)",
-        'output  stateN FP32 (axis 0: 1, batch, axis 2: 3)  send it as "state" to continue',
-    ]
-    assert "batching joined: only requests of equal sizes share a run" in said
-    assert 'onnx: inputs with one value for all requests, as you said: "sr" is 16000' in said
 
 
 def test_a_constant_is_what_the_user_says(tmp_path):
@@ -100,19 +80,6 @@ def test_rows_may_send_a_number_of_their_own(tmp_path):
     for row, rate in enumerate(rates):
         expected = file({"x": x[[row]], "state": state[:, [row]], "sr": rate})
         assert found["p"][row].tobytes() == expected["p"][0].tobytes()
-
-
-def test_rows_that_a_file_would_join_are_run_one_by_one(tmp_path):
-    path = flattened(tmp_path)
-    done = adopt(path, "m", tmp_path / "repository")
-    assert axes_of(done.manifest.inputs) == {"ids": ["batch", "steps"]}
-    assert axes_of(done.manifest.outputs) == {"scores": ["batch", "steps"]}
-    assert done.manifest.inputs[0].integers.high == 7
-    assert done.manifest.batching.mode == ALONE
-    ids = np.random.default_rng(0).integers(0, 7, (3, 6))
-    found, file = published(done)({"ids": ids})["scores"], OnnxRunner(path.read_bytes())
-    for row in range(3):
-        assert found[row].tobytes() == file({"ids": ids[[row]]})["scores"].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -184,13 +151,6 @@ def test_int8_of_one_scale_for_all_rows_is_served_alone(axes, tmp_path):
     x = floats(1, 6, 2)
     found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
     assert found.tobytes() == file({"x": x})["y"].tobytes()
-
-
-def test_int8_of_one_scale_is_served_alone_and_whole_though_no_drawn_value_shows_it(tmp_path):
-    done = adopt(quantised(tmp_path, ("N", "T", 2), loud=True), "m", tmp_path / "repository")
-    why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
-    assert (done.manifest.batching.mode, list(done.manifest.batching.reasons)) == (ALONE, [why])
-    assert "scales by all steps" in done.manifest.parts.reason
 
 
 @pytest.mark.parametrize("axes", [(None, None, 2), ("n", "t", 2), (-1, -1, 2), ("unk__1", "unk__2", 2)])
