@@ -38,19 +38,6 @@ class Both(nn.Module):
         return output, h_n, last
 
 
-class Stacked(nn.Module):
-    """Two layers in one module, which reads forwards."""
-
-    def __init__(self):
-        super().__init__()
-        self.rnn = nn.RNN(FEATURES, HIDDEN, 2, batch_first=True)
-
-    def forward(self, x, lengths, h_0):
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        output, h_n = self.rnn(packed, h_0)
-        return pad_packed_sequence(output, batch_first=True, total_length=x.size(1))[0], h_n, h_n[-1]
-
-
 class Many(nn.Module):
     """Every depth and direction, with states and without, side by side: all read the same lengths."""
 
@@ -146,16 +133,3 @@ def test_the_bits_of_a_row_do_not_depend_on_the_rows_beside_it_nor_on_padding(no
             assert alone[0].tobytes() == output[pair, :length].tobytes()
             for found, expected in zip(alone[1:], finals, strict=True):
                 assert found.tobytes() == np.ascontiguousarray(expected[:, pair]).tobytes()
-
-
-def test_a_sequence_that_is_cut_has_the_bits_of_the_whole():
-    torch.manual_seed(0)
-    run = session(exported(Stacked(), 2)[1])
-    feeds = draw(np.random.default_rng(2), 4, 12, 2) | {"lengths": np.full(4, 12)}
-    output, whole, _ = run(feeds)
-    state, parts = feeds["h_0"], []
-    for start, stop in ((0, 1), (1, 4), (4, 5), (5, 12)):
-        part, state, _ = run({"x": feeds["x"][:, start:stop], "lengths": np.full(4, stop - start), "h_0": state})
-        parts.append(part)
-    assert np.concatenate(parts, axis=1).tobytes() == output.tobytes()
-    assert state.tobytes() == whole.tobytes()
