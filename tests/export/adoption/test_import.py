@@ -79,6 +79,7 @@ def test_output_that_is_not_zero_after_the_lengths_is_not_called_so(tmp_path):
 def test_rows_that_change_each_other_are_served_alone(tmp_path):
     model = graph_of("mean = ReduceMean <keepdims = 1> (x, _0)  y = Sub (x, mean)")
     del model.graph.input[1]
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * 3))
     onnx.save(model, tmp_path / "unsafe.onnx")
     done = adopt(tmp_path / "unsafe.onnx", "unsafe", tmp_path / "repository", Roles(sizes=SIZES))
     assert done.manifest.batching.mode == ALONE
