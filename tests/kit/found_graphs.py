@@ -22,6 +22,7 @@ _SHARED = {
     "@convolved": "y = Transpose <perm = [0, 2, 1]> (v)",
     "@begin": _BEGIN,
     "@count": "count = Shape <start = 1, end = 2> (x)",
+    "@numbers": "n = Squeeze (count)  numbers = Range (scalar_0, n, scalar_1)",
     "@step": _STEP,
     "@goes_on": "go_on = Identity (going)",
     "@loop": "b (int64 number, bool going, float held) => (bool go_on, float next, float each)",
@@ -118,6 +119,11 @@ attention | weighs other steps, as attention does
     k = Transpose <perm = [0, 2, 1]> (x)  scores = MatMul (x, k)  w = Softmax <axis = -1> (scores)  y = MatMul (w, x)
 the first step | cutting a sequence changes its output "y"
     f = Slice (x, zero, one, one)  y = Add (x, f)
+the first step if it is loud | Slice "f" reads other steps
+    f = Slice (x, zero, one, one)  is_loud = Greater (f, loud)  c = Cast <to = 1> (is_loud)  y = Add (x, c)
+steps from a number on | Range "numbers" counts the steps
+    @count  @numbers  is_late = Greater (numbers, late)  f = Cast <to = 1> (is_late)  c = Unsqueeze (f, one)
+    y = Add (x, c)
 a scan backwards | cell reads the sequence from its end
     @begin  @scan, scan_input_directions = [1], scan_output_directions = [1],
         body = b (float state, float step) => (float next, float out) @sums> (begin, x)

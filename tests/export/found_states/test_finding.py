@@ -6,6 +6,7 @@ import pytest
 from kit.cut_graphs import FEATURES, CutGraph
 from kit.found_graphs import FOUND, OBSTACLES
 from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.found_states.reasons import UNSEEN
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
@@ -35,6 +36,22 @@ def test_obstacle_to_a_cut_is_named(name):
     assert OBSTACLES[name].result in found.record.reason
     assert found.data is None
     assert not found.record.inputs
+
+
+@pytest.mark.parametrize("name", ["the first step if it is loud", "steps from a number on"])
+def test_other_steps_are_an_obstacle_though_no_drawn_value_shows_it(name):
+    assert OBSTACLES[name].graph.parts().record.reason.endswith(UNSEEN)
+
+
+def test_counted_steps_are_an_obstacle_to_declared_states():
+    nodes = f"""
+        t = Transpose <perm = [1, 0, 2]> (x)  {GRU}  z = Transpose <perm = [1, 0, 2]> (s)
+        count = Shape <start = 1, end = 2> (x)  n = Squeeze (count)  numbers = Range (scalar_0, n, scalar_1)
+        is_late = Greater (numbers, late)  f = Cast <to = 1> (is_late)  c = Unsqueeze (f, one)  y = Add (z, c)
+    """
+    said = CutGraph(nodes, **DECLARED).parts().record.not_continued
+    assert said.startswith('Range "')
+    assert said.endswith(UNSEEN)
 
 
 def test_graph_whose_states_are_all_declared_needs_no_parts():

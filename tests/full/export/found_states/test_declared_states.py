@@ -29,19 +29,16 @@ class Computed(nn.Module):
         self.conv = nn.Conv1d(D, D, 3)
         self.project = nn.Linear(D, D)
         self.positions = nn.Embedding(2 * 4096, D)
-        self.register_buffer("entries", torch.cat([torch.ones(FIRST), torch.zeros(400)]))
 
     def forward(self, *given):
         return self.compute(self, *given)
 
 
-def published(compute, states, sizes=None, lengths=False):
+def published(compute, states, lengths=False):
     inputs = {"x": Floats("batch", "sequence", D), **({"lengths": Lengths()} if lengths else {}), **states}
     outputs = ["y", *(f"{name}_n" for name in states)]
     continued = {f"{name}_n": name for name in states}
-    return Publication(
-        Computed(compute).eval(), "m", inputs=inputs, outputs=outputs, states=continued, sizes=sizes or {}
-    )
+    return Publication(Computed(compute).eval(), "m", inputs=inputs, outputs=outputs, states=continued)
 
 
 def reason(*given, **more):
@@ -87,11 +84,9 @@ def beside_a_position(module, x, h, position):
 ROW = {"h": Floats("batch", ("hidden", D))}
 COUNTED = {
     "a comparison": (after_gru(lambda _, x, y: y * (numbers(x) < FIRST)), H, "Range"),
-    "a remainder": (after_gru(lambda _, x, y: y + (numbers(x) % 601 == FIRST)), H, "Range"),
     "how many there are": (after_gru(lambda _, x, y: y * (x.size(1) < FIRST)), H, "Shape"),
     "before the layer": (before_gru, H, "Range"),
     "beside a position": (beside_a_position, H | POSITION, "Range"),
-    "in a loop": (in_a_loop(lambda t: t < FIRST), ROW, "Range"),
     "in a loop, a little": (in_a_loop(lambda t: torch.cos(t * 1e-9)), ROW, "Range"),
 }
 
@@ -104,20 +99,10 @@ def test_steps_that_are_counted_stand_in_the_way_of_declared_states(name):
     assert said.endswith(UNSEEN)
 
 
-def test_a_table_of_steps_stands_in_the_way():
-    table = after_gru(lambda module, x, y: y * module.entries[: x.size(1), None])
-    assert reason(table, H, sizes={"sequence": (1, 1000)}).startswith('Slice "')
-
-
 def met_by_numbers(module, x, h, position):
     y, h_n = module.gru(x, h)
     is_first = (position[:, None] < 9999) & (torch.arange(x.size(1)) < FIRST)
     return y * is_first[:, :, None], h_n, position + x.size(1)
-
-
-def number_of_the_last(_, x, position):
-    after = position + x.size(1)
-    return x * torch.tanh(after)[:, None, None], after
 
 
 def state_by_number(module, x, h):
@@ -131,19 +116,11 @@ def state_by_number(module, x, h):
         (met_by_numbers, H | POSITION),
         (after_gru(lambda _, x, y: y * (x.flip(1) < 60)), H),
         (state_by_number, H),
-        (number_of_the_last, POSITION),
-        (after_gru(lambda _, x, y: y * (x[:, :1] < 60)), H),
     ],
-    ids=["numbers that meet a state", "a flip", "a state only", "a number too many", "the first step"],
+    ids=["numbers that meet a state", "a flip", "a state only"],
 )
 def test_a_trial_of_many_steps_and_loud_values_shows_what_a_short_one_does_not(compute, states):
     assert reason(compute, states).endswith("in one trial of many steps")
-
-
-def waves(module, x, h, position):
-    y, h_n = module.gru(x, h)
-    steps = position[:, None] + torch.arange(x.size(1))
-    return y + torch.sin(steps * 0.1)[:, :, None], h_n, position + x.size(1)
 
 
 def embedded(module, x, h, position):
@@ -162,11 +139,6 @@ def position_in_a_loop(module, x, h, position):
         h = module.cell(x[:, t], h)
         made.append(h + torch.sin((position + t) * 0.1)[:, None])
     return torch.stack(made, 1), h, position + x.size(1)
-
-
-def fading(_, x, strength):
-    left = strength.unsqueeze(1) * 0.5 ** numbers(x) * 0.5
-    return x + left, left[:, -1]
 
 
 def means(_, x, total, count):
@@ -202,12 +174,6 @@ def all_of_them(x):
     return torch.full((x.size(0),), x.size(1))
 
 
-def since_loud(_, x, since):
-    steps = torch.arange(1, x.size(1) + 1)[None]
-    loud = torch.where(x[:, :, 0] > 0.5, steps, -since[:, None]).cummax(1).values
-    return (steps - loud)[:, :, None] * x, (steps - loud)[:, -1]
-
-
 def attended(_, seen):
     steps, seen_steps = torch.arange(seen.size(1) - 2)[:, None], torch.arange(seen.size(1))
     is_near = (seen_steps >= steps) & (seen_steps <= steps + 2)
@@ -218,22 +184,17 @@ def attended(_, seen):
 LAST = {"last": Floats("batch", ("window", 2), D)}
 RIGHT = {
     "nothing more": (after_gru(lambda _, __, y: y), H, {}),
-    "a position": (waves, H | POSITION, {}),
     "a position's embedding": (embedded, H | POSITION, {}),
     "a position that is compared": (first_of_all, POSITION, {}),
     "a position in a loop": (position_in_a_loop, ROW | POSITION, {}),
-    "what fades": (fading, {"strength": Floats("batch", 1, initial=1)}, {}),
     "means": (means, {"total": Floats("batch", D), "count": Integers("batch", high=999)}, {}),
     "a window that is convolved": (window(convolved), LAST, {}),
-    "a window that is unfolded": (window(lambda _, seen: seen.unfold(1, 3, 1).mean(-1)), LAST, {}),
     "a window that is attended to": (window(attended), LAST, {}),
-    "how long ago": (since_loud, {"since": Integers("batch", high=4000)}, {}),
     "a mask of lengths": (masked, H, {"lengths": True}),
     "packed sequences": (packed, H, {"lengths": True}),
     "lengths that are all steps": (
         after_gru(lambda _, x, y: y * (torch.arange(x.size(1)) < all_of_them(x)[:, None])[:, :, None]), H, {},
     ),
-    "the last step": (after_gru(lambda _, x, y: y[torch.arange(x.size(0)), all_of_them(x) - 1]), H, {}),
 }  # fmt: skip
 
 

@@ -84,17 +84,10 @@ WHOLE = {
         lambda: Computed(attended, query=nn.Linear(D, D)),
         'Softmax "node_softmax" weighs other steps, as attention does: cutting',
     ),
-    "normalisation over the steps": (
-        lambda: Computed(lambda _, x: F.layer_norm(x.transpose(1, 2), (x.size(1),)).transpose(1, 2)),
-        'LayerNormalization "node_layer_norm" normalises over the steps of a request: cutting',
-    ),
-    "a flip": (lambda: Computed(lambda _, x: x.flip(1)), 'Slice "node_flip" reverses the sequence: cutting'),
     "a position": (
         lambda: Computed(lambda _, x: x + torch.sin(torch.arange(x.size(1)).view(1, -1, 1))),
         'Range "node_arange" counts the steps from the first one of a request: cutting',
     ),
-    "a mean": (lambda: Computed(lambda _, x: x - x.mean(1, keepdim=True)), "mean over the axis sequence"),
-    "steps ahead": (lambda: Computed(lambda _, x: F.pad(x, (0, 0, 0, 2))[:, 2:]), "slice (Slice) reads 2 steps ahead"),
     "a stride": (
         lambda: Computed(
             lambda m, x: m.conv(F.pad(x.transpose(1, 2), (1, 0))).transpose(1, 2), conv=nn.Conv1d(D, D, 2, 2)
@@ -112,13 +105,9 @@ def test_what_stands_in_the_way_is_named(name):
 
 SELDOM = {  # what other steps do shows only for values, or lengths, that are seldom drawn
     "a flip": (lambda x: x.flip(1) > 60, 'Slice "node_flip" reverses the sequence'),
-    "a sum from the end": (lambda x: x.flip(1).cumsum(1).flip(1) > 3000, 'Slice "node_flip" reverses the sequence'),
     "sorting": (lambda x: x.sort(1).values > 60, 'TopK "node_sort__1" sorts the steps of a request'),
     "the first step": (lambda x: x[:, :1] > 60, 'Slice "node_slice_2" reads other steps'),
-    "a turn": (lambda x: x.roll(1, 1) > 60, "Slice"),
-    "steps by their number": (lambda x: x[:, torch.arange(x.size(1) - 1, -1, -1)] > 60, "Range"),
     "windows": (lambda x: F.pad(x, (0, 0, 3, 0)).unfold(1, 4, 1).mean(-1) > 60, "Gather"),
-    "scores": (lambda x: torch.einsum("bti,bsi->bts", x, x).amax(-1, keepdim=True) > 1e5, "ReduceMax"),
     "a position": (lambda x: torch.arange(x.size(1)).view(1, -1, 1) < 600, 'Range "node_arange" counts the steps'),
 }
 

@@ -114,22 +114,3 @@ def test_layers_share_what_they_read_of_their_lengths():
     for operator in ("Less", "Greater", "GatherND"):
         count = sum(node.op_type == operator for node in scan.graph.node)
         assert count == (6 if operator == "GatherND" else 1), operator
-
-
-@pytest.mark.parametrize(("nonlinearity", "bidirectional"), [("tanh", True), ("relu", False)])
-def test_the_bits_of_a_row_do_not_depend_on_the_rows_beside_it_nor_on_padding(nonlinearity, bidirectional):
-    torch.manual_seed(0)
-    states = 2 * (1 + bidirectional)
-    run = session(exported(Both(nonlinearity, 2, bidirectional, True, True), states)[1])
-    random = np.random.default_rng(1)
-    for rows, steps in ((6, 5), (32, 21)):
-        feeds = draw(random, rows, steps, states)
-        output, *finals = run(feeds)
-        for start in range(0, rows, 2):
-            pair, length = slice(start, start + 2), int(feeds["lengths"][start : start + 2].max())
-            alone = run(
-                {"x": feeds["x"][pair, :length], "lengths": feeds["lengths"][pair], "h_0": feeds["h_0"][:, pair]}
-            )
-            assert alone[0].tobytes() == output[pair, :length].tobytes()
-            for found, expected in zip(alone[1:], finals, strict=True):
-                assert found.tobytes() == np.ascontiguousarray(expected[:, pair]).tobytes()
