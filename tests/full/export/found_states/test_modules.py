@@ -74,35 +74,6 @@ def test_causal_forms_stream_together():
     assert [kind for *_, kind in names].count("sum") == 2
 
 
-def attended(module, x):
-    mask = torch.full((x.size(1), x.size(1)), float("-inf")).triu(1)
-    return torch.softmax(module.query(x) @ x.transpose(1, 2) + mask, -1) @ x
-
-
-WHOLE = {
-    "attention under a causal mask": (
-        lambda: Computed(attended, query=nn.Linear(D, D)),
-        'Softmax "node_softmax" weighs other steps, as attention does: cutting',
-    ),
-    "a position": (
-        lambda: Computed(lambda _, x: x + torch.sin(torch.arange(x.size(1)).view(1, -1, 1))),
-        'Range "node_arange" counts the steps from the first one of a request: cutting',
-    ),
-    "a stride": (
-        lambda: Computed(
-            lambda m, x: m.conv(F.pad(x.transpose(1, 2), (1, 0))).transpose(1, 2), conv=nn.Conv1d(D, D, 2, 2)
-        ),
-        'its output "y" has sequence/2 steps, and not one for each of "sequence"',
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_what_stands_in_the_way_is_named(name):
-    make, said = WHOLE[name]
-    assert record_of(make()).reason.startswith(said)
-
-
 SELDOM = {  # what other steps do shows only for values, or lengths, that are seldom drawn
     "a flip": (lambda x: x.flip(1) > 60, 'Slice "node_flip" reverses the sequence'),
     "sorting": (lambda x: x.sort(1).values > 60, 'TopK "node_sort__1" sorts the steps of a request'),

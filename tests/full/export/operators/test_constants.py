@@ -50,7 +50,7 @@ _X = torch.tensor(
 def test_every_magnitude_counts(start):
     uses = dict(list(_USES.items())[start : start + _TOGETHER])
     pairs = {(name, constant): use for name, use in uses.items() for constant in _MAGNITUDES}
-    exported = ExportedUses({f"{name} {c:g}": _of(use, c) for (name, c), use in pairs.items()}, _X[:3])
+    exported = ExportedUses({f"{name} {c!r}": _of(use, c) for (name, c), use in pairs.items()}, _X[:3])
     for optimized in (False, True):  # by onnxruntime: both as written, and as it serves
         found = OnnxRunner(exported.model.SerializeToString(), optimized=optimized)({"x": _X.numpy()}).values()
         for ((name, constant), use), got in zip(pairs.items(), found, strict=True):
@@ -61,7 +61,7 @@ def test_every_magnitude_counts(start):
                 close = np.abs(got - true) <= noise + 1.2e-38
                 close |= got == true.astype(np.float32)
             right = close | (got == expected) | (np.isnan(got) & np.isnan(expected))
-            assert right.all(), f"{name} {constant:g}: {expected[~right]} became {got[~right]}"
+            assert right.all(), f"{name} {constant!r}: {expected[~right]} became {got[~right]}"
 
 
 def _of(use, constant):

@@ -9,13 +9,13 @@ from torch import nn
 from rnnserve.export import export_onnx
 from rnnserve.export.parity import OnnxRunner
 
-_LENGTHS = (*range(10, 60), *range(81, 700, 62), 3000)
+_LENGTHS = (*range(10, 40), 81, 143, 391, 639, 3000)
 _WAYS = {
     "size=1": {"size": 1},
     "size=10": {"size": 10},
     "size=41": {"size": 41},
     "size=128": {"size": 128},
-    **{f"scale_factor={factor:.2g}": {"scale_factor": factor} for factor in (0.1, 0.3, 0.5, 1 / 3, 0.7, 1.5, 2, 2.7)},
+    **{f"scale_factor={factor:.2g}": {"scale_factor": factor} for factor in (0.1, 0.3, 1 / 3, 0.7, 1.5, 2.7)},
     "scale_factor=0.3, recomputed": {"scale_factor": 0.3, "recompute_scale_factor": True},
     "twice the length and one": {"size": -1},
 }
@@ -48,15 +48,17 @@ class _Interpolation(nn.Module):
         return F.interpolate(x[:, None, None].expand(-1, 2, 2, -1).contiguous(), **mode | way | of_two)
 
 
+# Of float64 PyTorch itself has two answers in 2d: by memory format its scale is of float64 or of float32.
 @pytest.mark.parametrize(
-    ("plane", "dtype"),
-    # Of float64 PyTorch itself has two answers in 2d: by memory format its scale is of float64 or of float32.
-    [(False, torch.float32), (False, torch.float64), (True, torch.float32)],
-    ids=["1d", "1d of float64", "2d"],
+    ("mode", "plane", "dtype"),
+    [
+        *((mode, plane, torch.float32) for mode in _MODES for plane in (False, True)),
+        ("nearest", False, torch.float64),
+        ("linear", False, torch.float64),
+    ],
 )
-@pytest.mark.parametrize("mode", _MODES.values(), ids=_MODES)
 def test_every_length_takes_the_steps_of_eager(mode, plane, dtype):
-    module = _Interpolation(mode, list(_WAYS.values()), plane=plane)
+    module = _Interpolation(_MODES[mode], list(_WAYS.values()), plane=plane)
     program = export_onnx(
         module,
         (torch.zeros(2, 20, dtype=dtype),),
@@ -73,7 +75,7 @@ def test_every_length_takes_the_steps_of_eager(mode, plane, dtype):
         for way, eager, served in zip(_WAYS, module(x), found, strict=True):
             expected = eager.numpy()
             assert served.shape == expected.shape, f"{length} steps, {way}"
-            if "nearest" in mode["mode"]:
+            if "nearest" in mode:
                 np.testing.assert_array_equal(served, expected, f"{length} steps, {way}")
             else:
                 np.testing.assert_allclose(served, expected, rtol=1e-6, atol=1e-5, err_msg=f"{length} steps, {way}")

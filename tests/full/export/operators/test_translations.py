@@ -70,7 +70,7 @@ def test_pool_of_any_kind_is_right_at_every_length(pools, dtype):
     sample = torch.zeros(2, 12, 2, dtype=dtype)
     exported = ExportedUses(over_steps(pools), sample, axes=STEPS, sizes={"sequence": (8, None)})
     torch.manual_seed(0)
-    for length in (*range(8, 40), 65, 100, 257, 1000, 3001):
+    for length in (*range(8, 28), 65, 257, 3001):
         exported.check(torch.randn(2, length, 2, dtype=dtype), rtol=1e-5, atol=1e-6)
 
 

@@ -46,7 +46,7 @@ def chosen(name, *more):
 
 
 FAMILIES = [
-    *(Family(name, [_BLOCKS], list(moments(name))) for name in ("var", "std", "var_mean", "std_mean")),
+    *(Family(name, [_BLOCKS], list(moments(name))) for name in ("var", "std_mean")),
     Family("running", [_BLOCKS], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
     Family("running, integers", [_COUNTS], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
     Family("running, long", [_LONG], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
