@@ -1,11 +1,11 @@
-"""Small graphs, given as words, of which sequences are cut into parts."""
+"""Small graphs of which sequences are cut into parts."""
 
 import dataclasses
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from kit.graph_text import parsed_nodes
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.parity import OnnxRunner
@@ -49,6 +49,8 @@ CONSTANTS = {
     "W_both": _weights(2, 3 * FEATURES, FEATURES),
     "learned": _weights(1, 1, FEATURES),
     "empty": np.zeros(0, np.float32),
+    "loud": np.array(60, np.float32),
+    "late": np.array(600),
 }
 
 
@@ -57,14 +59,14 @@ class CutGraph:
     """A graph from x (batch, sequence, 3), and perhaps lengths and h_0 (1, batch, 3), to y.
 
     Attributes:
-        nodes: Of each node its operator, its inputs and outputs, as words ("-" for one that is left out), and its
-            attributes, with "name" among them.
+        nodes: ONNX text; or for each node its operator, its inputs and outputs, as words ("-" for one that is left
+            out), and its attributes, with "name" among them.
         has_steps: Whether y has a step for each of x.
         inputs: The inputs beside x: "lengths", "h_0".
         states: By final state that is declared, the initial one.
     """
 
-    nodes: list
+    nodes: list | str
     has_steps: bool = True
     inputs: tuple = ()
     states: dict = dataclasses.field(default_factory=dict)
@@ -77,25 +79,17 @@ class CutGraph:
             "lengths": helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
             "h_0": helper.make_tensor_value_info("h_0", TensorProto.FLOAT, [1, "batch", FEATURES]),
         }
-        words = {word for _, given, _, _ in self.nodes for word in given.split()}
+        nodes = parsed_nodes(self.nodes) if isinstance(self.nodes, str) else [_node(*each) for each in self.nodes]
+        words = {name for node in nodes for name in node.input}
         words |= {
             name
-            for *_, attributes in self.nodes
-            for body in attributes.values()
-            if isinstance(body, onnx.GraphProto)
-            for node in all_nodes(body)
-            for name in node.input
+            for node in nodes
+            for attribute in node.attribute
+            for inner in all_nodes(attribute.g)
+            for name in inner.input
         }
         graph = helper.make_graph(
-            [
-                helper.make_node(
-                    operator,
-                    given.replace("-", "").split(" ") if given else [],
-                    results.replace("-", "").split(" "),
-                    **attributes,
-                )
-                for operator, given, results, attributes in self.nodes
-            ],
+            nodes,
             "graph",
             [kinds[name] for name in ("x", *self.inputs)],
             [self._value(name) for name in ("y", *self.states)],
@@ -140,6 +134,10 @@ class CutGraph:
     def _value(self, name):
         last: list[str | int] = ["batch", "sequence", FEATURES] if self.has_steps else ["batch", FEATURES]
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "batch", FEATURES] if name != "y" else last)
+
+
+def _node(operator, given, results, attributes):
+    return helper.make_node(operator, _words(given), _words(results), **attributes)
 
 
 def _words(text):

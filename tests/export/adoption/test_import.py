@@ -1,27 +1,39 @@
-"""ONNX files of any origin: roles found, nothing proven that was not, and results that replay."""
-
-from typing import Any
+"""ONNX files of any origin: roles are found, nothing is called proven that was not, and results replay."""
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
 
-from kit.adopted_files import SIZES, Mean, mean, with_lengths, words
-from kit.signed_versions import make_key
+from kit.adopted_files import SIZES, Mean, mean, one_node, with_lengths, words
+from kit.bad_versions import ABORTING
+from kit.foreign_files import chunks, flattened, quantised, unbatched
+from kit.graph_text import graph_of
 from rnnserve.cli import main
 from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.adoption.sample_file import Sample, read_samples
-from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.adoption.sample_file import Sample
+from rnnserve.export.errors import ExportError
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.golden import load_cases, replay
-from rnnserve.protos.signing.signed_version import read_signed_in_place
+
+ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
 
 
-def test_roles_are_found(tmp_path):
+def axes_of(tensors):
+    return {tensor.name: [axis.name if axis.size < 0 else axis.size for axis in tensor.axes] for tensor in tensors}
+
+
+def published(done):
+    return OnnxRunner((done.published.folder / "model.onnx").read_bytes())
+
+
+def floats(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_roles_of_tensors_are_found(tmp_path):
     done = adopt(words(tmp_path), "words", tmp_path / "repository", Roles(sizes={"time": (1, 24)}))
     tokens, h_0 = done.manifest.inputs
     assert [(axis.name, axis.size) for axis in tokens.axes] == [("batch", -1), ("time", -1)]
@@ -34,7 +46,7 @@ def test_roles_are_found(tmp_path):
     assert 'no input holds the lengths of the axis "time"' in done.manifest.batching.reasons[0]
 
 
-def test_the_version_says_that_it_is_adopted_and_its_results_replay(tmp_path):
+def test_imported_version_is_marked_as_not_compared_and_its_results_replay(tmp_path):
     done = adopt(with_lengths(tmp_path), "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
     version = read_version(done.published.folder)
     manifest = version.manifest
@@ -46,60 +58,35 @@ def test_the_version_says_that_it_is_adopted_and_its_results_replay(tmp_path):
     assert manifest.inputs[1].lengths_of == "sequence"
     assert manifest.outputs[0].zeros_after_lengths
     assert manifest.batching.mode == manifest_pb2.BATCHING_PADDED
-    graph = onnx.load_model_from_string(version.files["model.onnx"]).graph
-    assert [dim.dim_param or dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim] == [
-        "batch",
-        "sequence",
-        3,
-    ]
     cases = load_cases(version.files["golden.npz"])
     assert {case.kind for case in cases} == {"step", "random"}
     limits = manifest.replay_limits[0]
     runner = OnnxRunner(version.files["model.onnx"])
     assert replay(cases, runner, limits) == []
 
-    def wrong(inputs):
-        return {
-            name: array + np.float32(1e-3) for name, array in OnnxRunner(version.files["model.onnx"])(inputs).items()
-        }
-
-    assert replay(cases, wrong, limits)
+    assert replay(cases, lambda inputs: {"y": runner(inputs)["y"] + np.float32(1e-3)}, limits)
 
 
-def test_verify_says_what_it_cannot_repeat(tmp_path, capsys):
-    adopt(with_lengths(tmp_path), "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
-    assert main(["verify", str(tmp_path / "repository")]) == 0
-    assert "adopted: not compared with its framework" in capsys.readouterr().out
+def test_output_that_is_not_zero_after_the_lengths_is_not_called_so(tmp_path):
+    model = onnx.load(with_lengths(tmp_path))
+    model.graph.node.append(onnx.helper.make_node("Tanh", ["x"], ["z"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [None] * 3))
+    onnx.save(model, tmp_path / "two.onnx")
+    done = adopt(tmp_path / "two.onnx", "two", tmp_path / "repository", Roles(sizes=SIZES))
+    assert {tensor.name: tensor.zeros_after_lengths for tensor in done.manifest.outputs} == {"y": True, "z": False}
 
 
-def test_padding_that_changes_answers_is_found(tmp_path):
-    """A sequence axis without lengths: requests share runs only at equal sizes."""
-    done = adopt(mean(tmp_path), "mean", tmp_path / "repository", Roles(sizes=SIZES))
-    assert done.manifest.batching.mode == manifest_pb2.BATCHING_JOINED
-
-
-def test_neighbours_that_change_answers_are_found(tmp_path):
-    nodes = [
-        helper.make_node("ReduceMean", ["input", "axes"], ["mean"]),
-        helper.make_node("Sub", ["input", "mean"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "normalises over the batch",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [onnx.numpy_helper.from_array(np.array([0]), "axes")],
-    )
-    path = tmp_path / "unsafe.onnx"
-    path.write_bytes(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
-    )
-    done = adopt(path, "unsafe", tmp_path / "repository")
-    assert done.manifest.batching.mode == manifest_pb2.BATCHING_ALONE
+def test_rows_that_change_each_other_are_served_alone(tmp_path):
+    model = graph_of("mean = ReduceMean <keepdims = 1> (x, _0)  y = Sub (x, mean)")
+    del model.graph.input[1]
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * 3))
+    onnx.save(model, tmp_path / "unsafe.onnx")
+    done = adopt(tmp_path / "unsafe.onnx", "unsafe", tmp_path / "repository", Roles(sizes=SIZES))
+    assert done.manifest.batching.mode == ALONE
     assert '"y": ReduceMean "mean" averages over the rows of the batch' in done.manifest.batching.reasons[0]
 
 
-def test_expected_outputs_become_golden_results(tmp_path):
+def test_given_results_become_golden_and_wrong_ones_are_refused(tmp_path):
     path = mean(tmp_path)
     random = np.random.default_rng(3)
     samples = []
@@ -118,42 +105,100 @@ def test_expected_outputs_become_golden_results(tmp_path):
     assert not (tmp_path / "repository" / "other").exists()
 
 
-def test_samples_are_read(tmp_path):
-    path = tmp_path / "samples.npz"
-    arrays: dict[str, Any] = {"10/x": np.ones(2), "2/x": np.zeros(2), "2/output:y": np.zeros(3)}
-    np.savez(path, **arrays)
-    first, second = read_samples(path)
-    assert (list(first.inputs), list(first.outputs)) == (["x"], ["y"])
-    assert second.inputs["x"].tolist() == [1, 1]
-    arrays = {"x": np.ones(2), "output:y": np.zeros(3)}
-    np.savez(path, **arrays)
-    assert [(list(each.inputs), list(each.outputs)) for each in read_samples(path)] == [(["x"], ["y"])]
-    path.write_bytes(b"nothing")
-    with pytest.raises(WrongArguments, match=r"is no \.npz file of arrays"):
-        read_samples(path)
+def test_file_without_a_batch_gets_one(tmp_path):
+    path = unbatched(tmp_path)
+    done = adopt(path, "m", tmp_path / "repository")
+    manifest = done.manifest
+    assert axes_of(manifest.inputs) == {"x": ["batch", "time", 2], "h": ["batch", 1, 3]}
+    assert axes_of(manifest.outputs) == {"y": ["batch", "time", 3], "hn": ["batch", 1, 3]}
+    assert manifest.batching.mode == ALONE
+    assert "one row at a time" in manifest.batching.reasons[0]
+    assert manifest.batching.rows.means == manifest.parts.steps.means == manifest_pb2.MEANS_PROVEN
+    assert not manifest.parts.reason
+    assert manifest.outputs[1].continues_as == "h"
+    x, h = floats(4, 5, 2), floats(4, 1, 3, seed=1)
+    found, file = published(done)({"x": x, "h": h}), OnnxRunner(path.read_bytes())
+    for row in range(4):
+        expected = file({"x": x[row], "h": h[row : row + 1]})
+        assert found["y"][row].tobytes() == expected["y"].tobytes()
+        assert found["hn"][row].tobytes() == expected["hn"][0].tobytes()
 
 
-def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
-    path = with_lengths(tmp_path)
-    model = onnx.load(path)
-    value = model.graph.initializer[0]
-    model.graph.input.add(name=value.name).type.CopyFrom(helper.make_tensor_type_proto(value.data_type, value.dims))
-    path.write_bytes(model.SerializeToString())
-    done = adopt(path, "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
-    line = f'onnx: inputs that have values in the file keep these, and no request sets them: "{value.name}"'
-    assert line in done.manifest.parity.checks
-    assert [tensor.name for tensor in done.manifest.inputs] == ["x", "len"]
-    assert main(["inspect", str(tmp_path / "repository"), "by_hand"]) == 0
-    assert line in capsys.readouterr().out
+def test_rows_that_a_file_would_join_are_run_one_by_one(tmp_path):
+    path = flattened(tmp_path)
+    done = adopt(path, "m", tmp_path / "repository")
+    assert axes_of(done.manifest.inputs) == {"ids": ["batch", "steps"]}
+    assert axes_of(done.manifest.outputs) == {"scores": ["batch", "steps"]}
+    assert done.manifest.inputs[0].integers.high == 7
+    assert done.manifest.batching.mode == ALONE
+    ids = np.random.default_rng(0).integers(0, 7, (3, 6))
+    found, file = published(done)({"ids": ids})["scores"], OnnxRunner(path.read_bytes())
+    for row in range(3):
+        assert found[row].tobytes() == file({"ids": ids[[row]]})["scores"].tobytes()
 
 
-def test_an_adopted_version_is_signed(tmp_path, capsys):
-    key = make_key(tmp_path, "ours")
-    words_file, repository = tmp_path / "words.onnx", tmp_path / "repository"
-    words(tmp_path)
-    command = ["import", str(words_file), "--name", "words", "--size", "time=1:24", "--repository", str(repository)]
-    assert main([*command, "--sign-key", str(key.private)]) == 0
-    version = repository / "words" / "1"
-    signed = read_signed_in_place(version, [key.key.public])
-    read_version(version, signed=signed.files)
-    assert f"signed with the key {key.key.id}, sequence 1\n" in capsys.readouterr().out
+def test_int8_of_one_scale_is_served_alone_though_no_drawn_value_shows_it(tmp_path):
+    done = adopt(quantised(tmp_path, ("N", "T", 2), loud=True), "m", tmp_path / "repository")
+    why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
+    assert (done.manifest.batching.mode, list(done.manifest.batching.reasons)) == (ALONE, [why])
+    assert "scales by all steps" in done.manifest.parts.reason
+
+
+def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):
+    path = chunks(tmp_path)
+    words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
+    assert main(words) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "Add, with your values: --constant sr=16000 --size sequence=4 (" in said
+    assert 'input "sr" is one number (int64, which the file compares with 16000)' in said
+    assert main([*words, "--constant", "sr=16000", "--size", "sequence=4"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:4] == [
+        "input   x FP32 (batch, sequence: 4)",
+        "input   state FP32 (axis 0: 1, batch, axis 2: 3)  zeros where a request leaves it out",
+        "output  p FP32 (batch, axis 1: 1)",
+        'output  stateN FP32 (axis 0: 1, batch, axis 2: 3)  send it as "state" to continue',
+    ]
+    assert "batching joined: only requests of equal sizes share a run" in said
+    assert 'onnx: inputs with one value for all requests, as you said: "sr" is 16000' in said
+
+
+def _aborting(folder):
+    (folder / "aborting.onnx").write_bytes(ABORTING)
+    return folder / "aborting.onnx"
+
+
+ASKED = {
+    "integers without a table": (
+        lambda folder: one_node(folder, "Identity", kind=onnx.TensorProto.INT64),
+        [],
+        "--integers x=LOW:HIGH",
+    ),
+    "a wrong name": (with_lengths, ["--name", "a/b"], "cannot be a model's folder"),
+    "an output of nothing": (with_lengths, ["--output", "z"], 'there is no output "z"; the outputs are y'),
+    "wrong labels": (with_lengths, ["--labels", "a,b"], "no output has a last axis of that size"),
+    "a file that ends onnxruntime": (_aborting, ["--timeout", "2"], "onnxruntime ended the process that ran the model"),
+    "no file": (lambda folder: folder / "nothing.onnx", [], "there is no file "),
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_import_refuses_in_one_line_what_it_cannot_publish(what, tmp_path, capsys):
+    make, options, phrase = ASKED[what]
+    words = ["import", str(make(tmp_path)), "--name", "some", "--repository", str(tmp_path / "repository"), *options]
+    assert main(words) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("rnnserve import: ")
+    assert phrase in said
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--axis", "x=batch"], ["--state", "h_n"], ["--integers", "x=5"], ["--size", "x=5:a"], ["--size", "x=5:4"]],
+)
+def test_option_of_another_form_is_refused_with_the_form(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["import", "x.onnx", "--name", "x", *option])
+    assert ended.value.code == 2
+    assert f"'{option[1]}' is not of the form " in capsys.readouterr().err

@@ -54,9 +54,8 @@ def changed(data, shape, *, op_type=None):
         ((5,), None, r'^the first operator whose result differs is \w+ in "first" \(test_first_operator\.py:\d+\)$'),
         (None, "Tanh", r"^the first operator whose result differs is tanh \(test_first_operator\.py:\d+\)$"),
         ((1, 12, 4), None, r'^the first operator whose result differs is GRU "gru" \(test_first_operator\.py:\d+\)$'),
-        ((2,), None, r'^the first operator whose result differs is \w+ in "head" \(test_first_operator\.py:\d+\)$'),
     ],
-    ids=["bias", "another function", "recurrent weights", "last layer"],
+    ids=["bias", "another function", "recurrent weights"],
 )
 def test_the_operator_is_named_with_its_line(exported, shape, op_type, named):
     _, model, data = exported

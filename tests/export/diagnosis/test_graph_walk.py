@@ -31,50 +31,41 @@ def values(*nodes, outputs=("y",), constants=None):
 RIGHT = (("Mul", ("x", "w"), "scaled"), ("Tanh", ("scaled",), "bent"), ("Add", ("bent", "one"), "y"))
 
 
-def test_a_right_graph_has_no_wrong_node():
+SUB = ("Sub", ("bent", "one"), "y")
+
+
+def test_right_graph_has_no_wrong_node():
     assert first_wrong_node(values(*RIGHT), values(*RIGHT)) == ""
 
 
 @pytest.mark.parametrize(
-    ("nodes", "named"),
+    ("nodes", "phrase"),
     [
-        (
-            (("Mul", ("x", "w"), "scaled"), ("Sigmoid", ("scaled",), "bent"), ("Add", ("bent", "one"), "y")),
-            'the first node whose result differs is the node "n_bent" (Sigmoid), which gives [2, 3]: the nearest '
-            "tensor of a right export is 0.5 away",
-        ),
-        (
-            (("Mul", ("x", "w"), "scaled"), ("Tanh", ("scaled",), "bent"), ("Sub", ("bent", "one"), "y")),
-            'the first node whose result differs is the node "n_y" (Sub), which gives [2, 3]: the nearest tensor of a '
-            "right export is 1 away",
-        ),
+        ((RIGHT[0], ("Sigmoid", ("scaled",), "bent"), RIGHT[2]), '"n_bent" (Sigmoid), which gives [2, 3]: the nearest'),
+        ((*RIGHT[:2], SUB), '"n_y" (Sub), which gives [2, 3]: the nearest tensor of a right export is 1 away'),
         # Another way to the same results, up to the node that is wrong.
+        ((("Add", ("x", "x"), "twice"), ("Mul", ("twice", "half"), "scaled"), RIGHT[1], SUB), '"n_y" (Sub)'),
+        # A node that no output depends on isn't to blame.
+        ((("Sigmoid", ("x",), "aside"), *RIGHT[:2], SUB), '"n_y" (Sub)'),
+        (
+            (*RIGHT[:2], ("Expand", ("bent", "shape"), "y")),
+            "which gives [4, 2, 3]: a right export has no tensor of such",
+        ),
+        # Another order of the axes is the same result.
         (
             (
-                ("Add", ("x", "x"), "twice"),
-                ("Mul", ("twice", "half"), "scaled"),
-                ("Tanh", ("scaled",), "bent"),
-                ("Sub", ("bent", "one"), "y"),
+                *(RIGHT[0], ("Transpose", ("scaled",), "turned"), ("Tanh", ("turned",), "bent")),
+                *(("Sigmoid", ("bent",), "wrong"), ("Transpose", ("wrong",), "y")),
             ),
-            'the first node whose result differs is the node "n_y" (Sub), which gives [2, 3]: the nearest tensor of a '
-            "right export is 1 away",
-        ),
-        # What no output is computed from is not to be blamed.
-        (
-            (("Sigmoid", ("x",), "aside"), *RIGHT[:2], ("Sub", ("bent", "one"), "y")),
-            'the first node whose result differs is the node "n_y" (Sub), which gives [2, 3]: the nearest tensor of a '
-            "right export is 1 away",
-        ),
-        (
-            (("Mul", ("x", "w"), "scaled"), ("Tanh", ("scaled",), "bent"), ("Expand", ("bent", "shape"), "y")),
-            'the first node whose result differs is the node "n_y" (Expand), which gives [4, 2, 3]: a right export has '
-            "no tensor of such sizes",
+            '"n_wrong" (Sigmoid), which gives [3, 2]',
         ),
     ],
 )
-def test_the_first_node_that_goes_another_way(nodes, named):
+def test_first_node_that_goes_another_way_is_named(nodes, phrase):
     constants = {"half": np.array([0.25, 0.5, 1], np.float32), "shape": np.array([4, 2, 3])}
-    assert first_wrong_node(values(*nodes, constants=constants), values(*RIGHT)) == named
+    found = first_wrong_node(values(*nodes, constants=constants), values(*RIGHT))
+    assert found.startswith("the first node whose result differs is the node ")
+    assert phrase in found
 
 
 @pytest.mark.parametrize(
@@ -87,19 +78,6 @@ def test_the_first_node_that_goes_another_way(nodes, named):
 def test_shapes_and_constants_are_computed_in_many_ways(on_the_way):
     found = values(*RIGHT[:2], *on_the_way, ("Sub", ("bent", "ones"), "y"), constants={"none": np.zeros(1, np.float32)})
     assert '"n_y" (Sub)' in first_wrong_node(found, values(*RIGHT))
-
-
-def test_other_axes_in_another_order_are_the_same_result():
-    turned = (
-        ("Mul", ("x", "w"), "scaled"),
-        ("Transpose", ("scaled",), "turned"),
-        ("Tanh", ("turned",), "bent"),
-        ("Sigmoid", ("bent",), "wrong"),
-        ("Transpose", ("wrong",), "y"),
-    )
-    assert first_wrong_node(values(*turned), values(*RIGHT)).startswith(
-        'the first node whose result differs is the node "n_wrong" (Sigmoid), which gives [3, 2]: the nearest tensor'
-    )
 
 
 def test_rounding_is_no_other_way():
@@ -118,9 +96,9 @@ SWAPPED = (*RIGHT[:2], ("Add", ("bent", "one"), "z"), ("Neg", ("bent",), "y"))
 
 def test_outputs_that_are_swapped():
     found, right = (values(*nodes, outputs=("y", "z")) for nodes in (SWAPPED, TWO))
-    assert list(mistaken_outputs(found, right)) == [
-        'output "y" gives what the module gives as "z": are two outputs swapped?',
-        'output "z" gives what the module gives as "y": are two outputs swapped?',
+    assert [line.partition(":")[0] for line in mistaken_outputs(found, right)] == [
+        'output "y" gives what the module gives as "z"',
+        'output "z" gives what the module gives as "y"',
     ]
     assert list(mistaken_outputs(right, right)) == []
     # Every result of the file is one of the module's, so that no node is to be blamed.
@@ -130,17 +108,3 @@ def test_outputs_that_are_swapped():
 def test_an_output_that_is_merely_wrong_is_no_other_one():
     wrong = values(*RIGHT[:2], ("Sub", ("bent", "one"), "y"), ("Neg", ("bent",), "z"), outputs=("y", "z"))
     assert list(mistaken_outputs(wrong, values(*TWO, outputs=("y", "z")))) == []
-
-
-def test_values_are_those_of_all_nodes_and_know_what_depends_on_the_inputs():
-    graph = values(*RIGHT, ("Mul", ("w", "one"), "constant"), outputs=("y", "constant"))
-    assert graph.variable == {"x", "scaled", "bent", "y"}
-    assert graph.values.keys() == {"x", "w", "one", "scaled", "bent", "y", "constant"}
-    np.testing.assert_allclose(graph.values["bent"], np.tanh(X * [0.5, 1, 2]), rtol=1e-6)
-    assert [value.name for value in graph.graph.outputs] == ["y", "constant"]
-    first = next(node for node in graph.graph if node.name == "n_scaled")
-    assert graph.is_variable(first, 0)
-    assert not graph.is_variable(first, 1)
-    assert not graph.is_variable(first, 2)
-    assert graph.input_of(first, 1).tolist() == [0.5, 1, 2]
-    assert graph.input_of(first, 2) is None

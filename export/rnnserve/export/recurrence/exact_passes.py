@@ -59,13 +59,22 @@ def simplify_exactly(model: ir.Model) -> None:
     # The same operator with the same attributes on the same values gives the same bits. The pass compares attributes
     # by ==, which takes -0.0 for 0.0.
     if not any(map(_has_negative_zero, model.graph.all_nodes())):
-        common.CommonSubexpressionEliminationPass()(model)
+        _merge_equal_nodes(model)
     remove_unused(model.graph)
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
     # An output that is an input or an initializer gets an Identity; names become unique.
     common.OutputFixPass()(model)
     common.NameFixPass()(model)
+
+
+def _merge_equal_nodes(model: ir.Model) -> None:
+    """Merge nodes that compute the same; an output keeps its shape if it becomes a value within a translation."""
+    shapes = [value.shape for value in model.graph.outputs]
+    common.CommonSubexpressionEliminationPass()(model)
+    for value, shape in zip(model.graph.outputs, shapes, strict=True):
+        if value.shape is None:
+            value.shape = shape
 
 
 def _own_tensors(graph: ir.Graph) -> None:

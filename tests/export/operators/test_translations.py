@@ -1,0 +1,139 @@
+"""Translations that replace those of torch's exporter: the results of eager, or a refusal that names the operator."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kit.operator_uses import ExportedUses, check_uses
+from kit.translated_uses import NUMBERS, RIGHT, X
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.parity import OnnxProcess, OnnxRunner
+from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.repository.kernel_errors import reraise
+
+STEPS = {0: "batch", 1: "sequence"}
+
+
+def test_translations_equal_eager():
+    check_uses(RIGHT, X.float(), rtol=2e-6, atol=1e-6)
+
+
+def test_integers_and_floats_mix_as_numbers():
+    check_uses(NUMBERS, torch.tensor([[-2.0, -0.3, 0.0, 0.2], [0.7, 1.2, 3.0, 1e-9]]), rtol=1.3e-6, atol=1e-5)
+
+
+def test_operator_without_a_kernel_is_refused_by_name():
+    with pytest.raises(UnsupportedModule, match=r"Erf of float64.*\.float\(\)"):
+        check_uses({"erf": torch.erf}, X, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("operator", ["Add", "Mul"])
+def test_every_constant_is_in_the_graph(operator):
+    """Torch's own optimizer takes small constants for 0, and those beside 1 for 1."""
+    constants = [*(10.0**-power for power in range(1, 13)), 1e-38, 1e-40, 1 + 2.0**-23, 1 - 2.0**-24]
+    compute = torch.add if operator == "Add" else torch.mul
+    uses = {str(c): lambda x, c=c: compute(x, c) for c in constants}
+    graph = ExportedUses(uses, torch.zeros(3, 4)).model.graph
+    held = {onnx.numpy_helper.to_array(tensor).item() for tensor in graph.initializer if not tensor.dims}
+    assert held >= {np.float32(constant).item() for constant in constants}
+    assert sum(node.op_type == operator for node in graph.node) == len(constants)
+
+
+def test_pools_are_right_at_every_length():
+    uses = {
+        "adaptive_avg_pool1d": lambda x: F.adaptive_avg_pool1d(x, 3),
+        "adaptive_max_pool1d": lambda x: F.adaptive_max_pool1d(x, 7),
+        "max_pool1d": lambda x: F.max_pool1d(x, 3, 2, 1),
+        "avg_pool1d with ceil_mode": lambda x: F.avg_pool1d(x, 3, ceil_mode=True),
+    }
+    exported = ExportedUses(uses, torch.zeros(2, 12), axes=STEPS, sizes={"sequence": (8, None)})
+    for length in (8, 9, 12, 31, 257):
+        exported.check(torch.randn(2, length), rtol=1e-5, atol=1e-6)
+
+
+def test_interpolation_takes_the_steps_of_eager_at_every_length():
+    uses = {
+        "nearest": lambda x: F.interpolate(x[:, None], scale_factor=0.3),
+        "nearest to a size": lambda x: F.interpolate(x[:, None], size=41),
+        "linear": lambda x: F.interpolate(x[:, None], scale_factor=2.7, mode="linear"),
+    }
+    exported = ExportedUses(uses, torch.zeros(2, 20), axes=STEPS, sizes={"sequence": (10, None)})
+    for length in (10, 11, 37, 130, 999):
+        exported.check(torch.arange(length).float().sin()[None] * 10, rtol=1e-6, atol=1e-5)
+
+
+def test_squeeze_keeps_an_axis_of_another_size():
+    uses = {
+        "one axis": lambda x: x.squeeze(2),
+        "from the end": lambda x: x.squeeze(-1),
+        "several": lambda x: x[:, None, :, None].squeeze((1, 3, -1)),
+        "of a sum": lambda x: x.sum(1, keepdim=True).squeeze(1),
+        "of a number": lambda x: x.sum().squeeze(0),
+    }
+    exported = ExportedUses(uses, torch.randn(3, 4, 2), axes=STEPS)
+    for sizes in [(1, 1, 2), (1, 7, 2), (5, 1, 2)]:
+        exported.check(torch.randn(*sizes), rtol=1e-6, atol=1e-6)
+
+
+def test_squeeze_is_refused_when_only_some_lengths_have_the_axis():
+    with pytest.raises(UnsupportedModule, match="special case"):
+        ExportedUses({"squeeze": lambda x: x.squeeze(1)}, torch.randn(3, 4, 2), axes=STEPS)
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")  # of the variance of no values
+def test_part_without_steps_has_the_results_of_eager():
+    uses = {
+        "mean": lambda x: x[:, 1:].mean(1),
+        "var": lambda x: x[:, 1:].var(1),
+        "any": lambda x: (x[:, 1:] > 0).any(1),
+        "prod": lambda x: x[:, 1:].prod(1),
+        "logcumsumexp": lambda x: x[:, :-1].logcumsumexp(1),
+    }
+    exported = ExportedUses(uses, torch.randn(2, 4, 3), axes=STEPS)
+    with OnnxProcess(60.0) as process:  # a loop over nothing can end it
+        exported.run = OnnxRunner(exported.model.SerializeToString(), process=process)
+        for steps in (1, 2, 7):
+            exported.check(torch.randn(2, steps, 3), rtol=1e-5, atol=1e-6)
+
+
+def test_largest_of_no_values_is_an_error_of_the_request():
+    exported = ExportedUses({"amax": lambda x: x[:, 1:].amax(1)}, torch.randn(2, 4, 3), axes=STEPS)
+    with pytest.raises(RuntimeError, match="does not run") as raised:
+        exported.run({"x": np.ones((2, 1, 3), np.float32)})
+    with pytest.raises(InvalidRequest, match="the largest of no values"):
+        reraise(raised.value)
+
+
+FIXED = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+MATRICES = {
+    "inv": torch.linalg.inv,
+    "slogdet": torch.linalg.slogdet,
+    "solve": lambda x: torch.linalg.solve(x, FIXED[None]),
+    "solve from the right": lambda x: torch.linalg.solve(x, FIXED[None], left=False),
+    "solve for a vector": lambda x: torch.linalg.solve(x, x[..., 0]),
+    "solve_triangular": lambda x: torch.linalg.solve_triangular(x, FIXED, upper=False),
+    "solve_triangular of a fixed matrix": lambda x: torch.linalg.solve_triangular(FIXED, x, upper=True),
+    "cholesky": lambda x: torch.linalg.cholesky(x @ x.mT),
+}
+
+
+def test_small_matrices_are_factored_in_the_graph():
+    ExportedUses(MATRICES, torch.eye(2).repeat(2, 1, 1)).check(
+        torch.rand(6, 2, 2) + 3 * torch.eye(2), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_matrix_without_an_inverse_is_nan_and_its_neighbor_is_not():
+    exported = ExportedUses({"inv": torch.linalg.inv_ex}, torch.eye(2).repeat(2, 1, 1))
+    x = torch.tensor([[[1.0, 2.0], [2.0, 4.0]], [[2.0, 0.0], [0.0, 4.0]]])
+    inverse, info = exported.run({"x": x.numpy()}).values()
+    assert np.isnan(inverse[0]).all()
+    np.testing.assert_array_equal(inverse[1], [[0.5, 0], [0, 0.25]])
+    assert list(info) == [2, 0]
+
+
+def test_large_matrices_are_refused():
+    with pytest.raises(UnsupportedModule, match="up to 16 rows"):
+        ExportedUses({"inv": torch.linalg.inv}, torch.randn(2, 17, 17))

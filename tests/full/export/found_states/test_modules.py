@@ -1,0 +1,120 @@
+"""Modules as people write them, exported: which carry states from step to step, and what is in the way of others."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rnnserve.export import Floats, Publication
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.found_states.reasons import UNSEEN
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MODEL
+
+D = 3
+
+
+def record_of(module):
+    torch.manual_seed(0)
+    described = describe_model(Publication(module.eval(), "m", {"x": Floats("batch", "sequence", D)}, ["y"]))
+    return find_parts(described, MODEL, {MODEL: to_onnx(described)}, OnnxRunner).record
+
+
+class Computed(nn.Module):
+    """What a function makes of a module's layers and the input (batch, sequence, 3)."""
+
+    def __init__(self, compute, **layers):
+        super().__init__()
+        self.compute = compute
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        return self.compute(self, x)
+
+
+class Causal(nn.Module):
+    """Forms of causal layers, one after another: each has to be found for the last output to stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.dilated = nn.Conv1d(D, D, 3, dilation=2)
+        self.norm = nn.BatchNorm1d(D)
+        self.depthwise = nn.Conv1d(D, D, 3, groups=D)
+        self.memory = nn.Conv1d(D, D, 10, groups=D, bias=False)
+        self.gated = nn.Conv1d(D, 2 * D, 2)
+        self.chomped = nn.Conv1d(D, D, 3, padding=2)
+        self.plane = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x):
+        x = 0.3 * x + 0.7 * F.pad(x, (0, 0, 1, -1))  # RWKV's time shift
+        y = x.transpose(1, 2)
+        y = self.norm(torch.relu(self.dilated(F.pad(y, (4, 0)))))
+        y = y + self.depthwise(F.pad(y, (2, 0)))
+        y = y + self.memory(F.pad(y, (9, 0)))  # FSMN
+        y = F.glu(self.gated(F.pad(y, (1, 0))), 1)
+        y = y + self.chomped(y)[:, :, :-2]  # a TCN's chomp
+        y = F.avg_pool1d(F.pad(y, (2, 0)), 3, 1)
+        y = F.max_pool1d(F.pad(y, (2, 0), value=float("-inf")), 3, 1)
+        y = self.plane(F.pad(y.transpose(1, 2).unsqueeze(1), (1, 1, 2, 0))).squeeze(1)
+        y = y + y.cummax(1).values  # whose places, which count the steps, nothing reads
+        return torch.cumsum(y, 1) / torch.cumsum(torch.ones_like(y), 1)
+
+
+def test_causal_forms_stream_together():
+    record = record_of(Causal())
+    assert record.reason == ""
+    assert record.steps.means == manifest_pb2.MEANS_PROVEN
+    names = [tensor.name.rpartition(".") for tensor in record.inputs]
+    of_module = {"dilated", "depthwise", "memory", "gated", "chomped", "plane"}
+    assert {path for path, _, kind in names if kind == "last"} >= of_module
+    assert [kind for *_, kind in names].count("sum") == 2
+
+
+SELDOM = {  # what other steps do shows only for values, or lengths, that are seldom drawn
+    "a flip": (lambda x: x.flip(1) > 60, 'Slice "node_flip" reverses the sequence'),
+    "sorting": (lambda x: x.sort(1).values > 60, 'TopK "node_sort__1" sorts the steps of a request'),
+    "the first step": (lambda x: x[:, :1] > 60, 'Slice "node_slice_2" reads other steps'),
+    "windows": (lambda x: F.pad(x, (0, 0, 3, 0)).unfold(1, 4, 1).mean(-1) > 60, "Gather"),
+    "a position": (lambda x: torch.arange(x.size(1)).view(1, -1, 1) < 600, 'Range "node_arange" counts the steps'),
+}
+
+
+@pytest.mark.parametrize("name", SELDOM)
+def test_steps_that_are_read_stand_in_the_way_though_no_drawn_value_shows_it(name):
+    reads, said = SELDOM[name]
+    reason = record_of(Computed(lambda _, x: 0.5 * x + reads(x))).reason
+    assert reason.startswith(said)
+    assert reason.endswith(UNSEEN)
+
+
+class OneRow(nn.Module):
+    """A layer on one row, and what a function makes of its input (sequence, 3)."""
+
+    def __init__(self, compute):
+        super().__init__()
+        self.gru = nn.GRU(D, D, batch_first=True)
+        self.compute = compute
+
+    def forward(self, x):
+        return self.gru(x.unsqueeze(0))[0].squeeze(0) + self.compute(x)
+
+
+@pytest.mark.parametrize(
+    ("reads", "said"),
+    [
+        (lambda _: 0, ""),
+        (lambda x: x[:1] > 60, f'scan_0: Slice "node_slice_1" reads other steps: {UNSEEN}'),
+        (
+            lambda x: (torch.arange(x.size(0)) > 600).unsqueeze(1),
+            "scan_0: each of its rows reads what is computed of the steps, or of their number, before it",
+        ),
+    ],
+    ids=["none", "the first step", "a position"],
+)
+def test_steps_that_are_read_row_by_row_stand_in_the_way_too(reads, said):
+    described = describe_model(Publication(OneRow(reads).eval(), "m", {"x": Floats("sequence", D)}, ["y"]))
+    assert find_parts(described, MODEL, {MODEL: to_onnx(described)}, OnnxRunner).record.reason == said

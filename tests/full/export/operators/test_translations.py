@@ -1,0 +1,88 @@
+"""Translations in float64, pools of every kind, and operators that are refused by name."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kit.operator_uses import ExportedUses, check_uses
+from kit.translated_uses import NUMBERS, RIGHT, X
+from rnnserve.export.errors import UnsupportedModule
+
+STEPS = {0: "batch", 1: "sequence"}
+
+
+def test_translations_have_the_digits_of_float64():
+    check_uses(RIGHT, X, rtol=1e-11, atol=1e-14)
+
+
+def test_integers_and_floats_mix_as_numbers_in_float64():
+    check_uses(NUMBERS, torch.tensor([[-2.0, -0.3, 0.0, 0.2], [0.7, 1.2, 3.0, 1e-9]]).double(), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("use", "operator"),
+    [
+        (lambda x: torch.atan2(x, x.flip(1)), "Atan"),
+        (torch.asinh, "Asinh"),
+        (torch.sinh, "Sinh"),
+        (lambda x: torch.acos(x.tanh()), "Acos"),
+        (lambda x: F.avg_pool1d(x[:, None], 2), "AveragePool"),
+    ],
+)
+def test_operator_without_a_kernel_for_float64_is_refused_by_name(use, operator):
+    with pytest.raises(UnsupportedModule, match=rf"{operator} of float64.*\.float\(\)"):
+        ExportedUses({operator: use}, X)
+
+
+POOLS = {
+    "adaptive_avg_pool1d(1)": lambda z: F.adaptive_avg_pool1d(z, 1),
+    "adaptive_avg_pool1d(3)": lambda z: F.adaptive_avg_pool1d(z, 3),
+    "adaptive_avg_pool1d(64)": lambda z: F.adaptive_avg_pool1d(z, 64),
+    "adaptive_max_pool1d(1)": lambda z: F.adaptive_max_pool1d(z, 1),
+    "adaptive_max_pool1d(7)": lambda z: F.adaptive_max_pool1d(z, 7),
+    "adaptive_avg_pool2d((3, 5))": lambda z: F.adaptive_avg_pool2d(z[:, None].repeat(1, 1, 2, 1), (3, 5)),
+    "adaptive_max_pool2d((2, 5))": lambda z: F.adaptive_max_pool2d(z[:, None], (2, 5)),
+    "adaptive_avg_pool2d((None, 2))": lambda z: F.adaptive_avg_pool2d(z.mT[:, None].repeat(1, 1, 1, 5), (None, 2)),
+    "interpolate(area)": lambda z: F.interpolate(z, size=10, mode="area"),
+    "max_pool1d(2)": lambda z: F.max_pool1d(z, 2),
+    "max_pool1d(3, 2, 1)": lambda z: F.max_pool1d(z, 3, 2, 1),
+    "max_pool1d(3, 1, dilation=2)": lambda z: F.max_pool1d(z, 3, 1, dilation=2),
+    "max_pool1d([4])": lambda z: torch.max_pool1d(z, [4], stride=[3]),
+    "max_pool1d(3, ceil_mode=True)": lambda z: F.max_pool1d(z, 3, ceil_mode=True),
+}
+MEANS = {  # onnxruntime has no kernel of float64
+    "avg_pool1d(2)": lambda z: F.avg_pool1d(z, 2),
+    "avg_pool1d(3, 2, 1)": lambda z: F.avg_pool1d(z, 3, 2, 1),
+    "avg_pool1d(3, 2, 1, count_include_pad=False)": lambda z: F.avg_pool1d(z, 3, 2, 1, count_include_pad=False),
+    "avg_pool1d(3, ceil_mode=True)": lambda z: F.avg_pool1d(z, 3, ceil_mode=True),
+    "lp_pool1d(2, 2)": lambda z: F.lp_pool1d(z.abs(), 2.0, 2),
+}
+
+
+def over_steps(pools):
+    return {name: lambda x, pool=pool: pool(x.mT).flatten(1) for name, pool in pools.items()}
+
+
+@pytest.mark.parametrize(
+    ("pools", "dtype"), [(POOLS | MEANS, torch.float32), (POOLS, torch.float64)], ids=["float32", "float64"]
+)
+def test_pool_of_any_kind_is_right_at_every_length(pools, dtype):
+    sample = torch.zeros(2, 12, 2, dtype=dtype)
+    exported = ExportedUses(over_steps(pools), sample, axes=STEPS, sizes={"sequence": (8, None)})
+    torch.manual_seed(0)
+    for length in (*range(8, 28), 65, 257, 3001):
+        exported.check(torch.randn(2, length, 2, dtype=dtype), rtol=1e-5, atol=1e-6)
+
+
+def test_pools_have_nan_and_infinities_where_eager_has_them():
+    pools = over_steps({name: POOLS[name] for name in ("adaptive_max_pool1d(7)", "max_pool1d(2)")})
+    exported = ExportedUses(pools, torch.zeros(2, 12, 2), axes=STEPS, sizes={"sequence": (8, None)})
+    x = torch.randn(3, 14, 2)
+    x[0, 3], x[1, 5], x[2, 4:8] = float("nan"), float("inf"), -float("inf")
+    exported.check(x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", [F.max_pool1d, F.adaptive_max_pool1d])
+def test_indices_of_a_pool_are_refused_by_name(pool):
+    with pytest.raises(UnsupportedModule, match=f"{pool.__name__}|max_pool1d.*return_indices"):
+        ExportedUses({"indices": lambda x: pool(x, 2, return_indices=True)[1].float()}, torch.zeros(2, 12), axes=STEPS)

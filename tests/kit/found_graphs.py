@@ -1,0 +1,208 @@
+"""Graphs that carry something from step to step though no state is declared, and graphs that can't be cut.
+
+Each has the input x (batch, sequence, 3), and y of the same axes unless its heading has "last". `FOUND` has the names
+of the states that are found; `OBSTACLES` a phrase of the reason why none are. `kit.cut_graphs` has the constants.
+"""
+
+import dataclasses
+
+from kit.cut_graphs import CutGraph
+
+__all__ = ["FOUND", "OBSTACLES", "KnownCut"]
+
+_ROWS = "rows = Shape <start = 0, end = 1> (x)"
+_BEGIN = f"{_ROWS}  shape = Concat <axis = 0> (rows, three)  begin = ConstantOfShape (shape)"
+_STEP = "step = Gather <axis = 0> (t, number)  next = Add (held, step)  each = Tanh (next)"
+_SCAN = "num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [1]"
+_SHARED = {
+    "@turned": "t = Transpose <perm = [1, 0, 2]> (x)",
+    "@true": "true = Greater (scalar_1, scalar_0)",
+    "@back": "y = Transpose <perm = [1, 0, 2]> (s)",
+    "@channels": "c = Transpose <perm = [0, 2, 1]> (x)",
+    "@convolved": "y = Transpose <perm = [0, 2, 1]> (v)",
+    "@begin": _BEGIN,
+    "@count": "count = Shape <start = 1, end = 2> (x)",
+    "@numbers": "n = Squeeze (count)  numbers = Range (scalar_0, n, scalar_1)",
+    "@step": _STEP,
+    "@goes_on": "go_on = Identity (going)",
+    "@loop": "b (int64 number, bool going, float held) => (bool go_on, float next, float each)",
+    "@gru_a": 'a () => (float a) { ["layer/gru"] a_all = GRU <hidden_size = 3> (t, W, R)  a = Squeeze (a_all, one) }',
+    "@gru_b": 'b () => (float b) { ["layer/gru"] b_all = GRU <hidden_size = 3> (t, W, R)  b = Squeeze (b_all, one) }',
+    "@of_row": '["layer/gru"] all = GRU <hidden_size = 3> (of_one, W, R)  f = Squeeze (all, one)'
+    "  out = Squeeze (f, one)",
+    "@scan": f'["cell/scan_0"] end, y = Scan <{_SCAN}',
+    "@sums": "{ sum = Add (state, step)  next = Tanh (sum)  out = Identity (next) }",
+}
+_FOUND = """
+a layer | gru.h
+    @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  @back
+stacked layers | lstm.h lstm.c gru.h
+    @turned  ["lstm/node"] l = LSTM <hidden_size = 3> (t, W4, R4)  a = Squeeze (l, one)
+    ["gru/node"] g = GRU <hidden_size = 3> (a, W, R)  s = Squeeze (g, one)  @back
+two layers of one module | rnn.0.h rnn.1.h
+    @turned  ["rnn/0"] l = GRU <hidden_size = 3> (t, W, R)  a = Squeeze (l, one)
+    ["rnn/1"] g = GRU <hidden_size = 3> (a, W, R)  s = Squeeze (g, one)  @back
+a head that reads the last state | gru.h | last
+    @turned  ["gru/node"] g, h = GRU <hidden_size = 3> (t, W, R)  y = Squeeze (h, zero)
+a head that reads the last step | gru.h | last
+    @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  y = Gather <axis = 0> (s, last)
+a learned beginning | gru.h
+    @turned  rows = Shape <start = 0, end = 1> (x)  shape = Concat <axis = 0> (one, rows, three)
+    begin = Expand (learned, shape)
+    ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
+a layer with lengths | gru.h | lengths
+    @turned  n = Cast <to = 6> (lengths)  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , n)
+    s = Squeeze (g, one)  @back
+a causal convolution | conv.last
+    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
+a causal convolution with lengths | conv.last | lengths
+    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
+a convolution and a normalization that onnxruntime folds into it | conv.last
+    @channels  ["conv/node"] w = Conv <pads = [2, 0]> (c, kernel, bias)
+    v = BatchNormalization (w, bias, bias, bias, scale)  @convolved
+a convolution after Pad | conv.last
+    @channels  p = Pad (c, before_two)  ["conv/node"] v = Conv (p, kernel, bias)  @convolved
+a convolution padded on both sides, whose end is cut off | conv.last
+    @channels  ["conv/node"] w = Conv <pads = [2, 2]> (c, kernel, bias)  v = Slice (w, zero, minus_two, two)  @convolved
+a mean of the last three steps | pad.last
+    @channels  p = Pad (c, before_two)  ["pool/node"] v = AveragePool <kernel_shape = [3]> (p)  @convolved
+one step back | concat.last
+    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
+    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
+a running sum | cumsum.sum
+    y = CumSum (x, scalar_1)
+a running sum without the step itself | cumsum.sum
+    y = CumSum <exclusive = 1> (x, scalar_1)
+a scan over steps | cell.state
+    @begin  @scan, body = b (float state, float step) => (float next, float out) @sums> (begin, x)
+a branch that is decided | layer.h
+    @turned  @true  s = If (true) <then_branch = @gru_a, else_branch = @gru_b>  @back
+a branch within a branch | layer.h
+    @turned  @true  s = If (true) <then_branch = c () => (float c)
+        { c = If (true) <then_branch = @gru_a, else_branch = @gru_b> }, else_branch = @gru_b>  @back
+a loop over steps | cell.state
+    @turned  @true  @begin  @count
+    ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (count, true, begin)  @back
+a loop without a condition | cell.state
+    @turned  @begin  @count
+    ["cell/loop"] end, s = Loop <body = @loop { @step  go_on = Greater (scalar_1, scalar_0) }> (count, , begin)  @back
+a loop whose condition is from outside | cell.state
+    @turned  @true  @begin  @count
+    ["cell/loop"] end, s = Loop <body = @loop { @step  go_on = Identity (true) }> (count, true, begin)  @back
+a loop that computes the same in each step | cell.state
+    @turned  @true  @begin  @count  ["cell/loop"] end, s = Loop <body = @loop { less = Neg (t)
+        step = Gather <axis = 0> (less, number)  next = Add (held, step)  each = Tanh (next)  @goes_on
+        }> (count, true, begin)  @back
+a list that is stacked | cell.state
+    @turned  @true  @begin  @count  nothing = SequenceEmpty ()
+    ["cell/loop"] end, all = Loop <body = b (int64 number, bool going, float held, seq(float) list)
+        => (bool go_on, float next, seq(float) longer) { @step  longer = SequenceInsert (list, each)  @goes_on
+        }> (count, true, begin, nothing)
+    y = ConcatFromSequence <axis = 1, new_axis = 1> (all)
+rows one after another | layer.h
+    y = Scan <num_scan_inputs = 1, body = b (float row) => (float out) { of_one = Unsqueeze (row, one)  @of_row }> (x)
+rows one after another, with something that is passed on | layer.h
+    same, y = Scan <num_scan_inputs = 1, body = b (float kept, float row) => (float still, float out)
+        { of_one = Unsqueeze (row, one)  @of_row  still = Identity (kept) }> (bias, x)
+"""
+_OBSTACLES = """
+a backward layer | gru (bidirectional) reads the sequence from its end
+    @turned  ["gru/node"] r = GRU <hidden_size = 3, direction = "bidirectional"> (t, W_both, W_both)
+    s = ReduceSum <keepdims = 0> (r, one)  @back
+a mean of all steps | mean over the axis sequence | last
+    y = ReduceMean <keepdims = 0> (x, one)
+a centered convolution | conv (Conv) reads 1 step ahead
+    @channels  ["conv/node"] v = Conv <pads = [1, 1]> (c, kernel, bias)  @convolved
+a centered pool | pool (AveragePool) reads 1 step ahead
+    @channels  ["pool/node"] v = AveragePool <pads = [1, 1], kernel_shape = [3]> (c)  @convolved
+attention | weighs other steps, as attention does
+    k = Transpose <perm = [0, 2, 1]> (x)  scores = MatMul (x, k)  w = Softmax <axis = -1> (scores)  y = MatMul (w, x)
+the first step | cutting a sequence changes its output "y"
+    f = Slice (x, zero, one, one)  y = Add (x, f)
+the first step if it is loud | Slice "f" reads other steps
+    f = Slice (x, zero, one, one)  is_loud = Greater (f, loud)  c = Cast <to = 1> (is_loud)  y = Add (x, c)
+steps from a number on | Range "numbers" counts the steps
+    @count  @numbers  is_late = Greater (numbers, late)  f = Cast <to = 1> (is_late)  c = Unsqueeze (f, one)
+    y = Add (x, c)
+a scan backwards | cell reads the sequence from its end
+    @begin  @scan, scan_input_directions = [1], scan_output_directions = [1],
+        body = b (float state, float step) => (float next, float out) @sums> (begin, x)
+a running sum from the end | sums backwards over all steps
+    y = CumSum <reverse = 1> (x, scalar_1)
+a beginning computed of all steps | largest over the axis sequence
+    @turned  top = ReduceMax <keepdims = 0> (x, one)  begin = Unsqueeze (top, zero)
+    ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
+a beginning computed of the first step | gru: it begins with what is computed of "x"
+    @turned  top = Gather <axis = 0> (t, scalar_0)  begin = Unsqueeze (top, zero)
+    ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
+a backward layer before an operator without a rule | gru: it reads the sequence from its end
+    @turned  ["gru/node"] g = GRU <hidden_size = 3, direction = "reverse"> (t, W, R)  a = Squeeze (g, one)
+    s = MeanVarianceNormalization <axes = [2]> (a)  @back
+a layer that runs past the lengths | gru: it runs past the lengths of rows | lengths
+    @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  @back
+branches that values choose | layer (GRU) is in a branch of If "if", which is chosen as a request runs
+    @turned  most = ReduceMax <keepdims = 0> (weights)  unknown = IsNaN (most)
+    ["if"] s = If (unknown) <then_branch = @gru_a, else_branch = @gru_b>  @back
+a layer in a loop | layer (GRU) is in the body of Loop "loop", which runs over something else than steps
+    @turned  @true  ["loop"] s = Loop <body = b (int64 number, bool going, float held) => (bool go_on, float next)
+        { ["layer/gru"] a = GRU <hidden_size = 3> (held, W, R)  next = Squeeze (a, one)  @goes_on
+        }> (two, true, t)  @back
+rows that begin with their first steps | rows: layer: it begins with what is computed of "row"
+    ["rows"] y = Scan <num_scan_inputs = 1, body = b (float row) => (float out)
+        { of_one = Unsqueeze (row, one)  f = Gather <axis = 0> (of_one, scalar_0)  h = Unsqueeze (f, zero)
+          ["layer/gru"] all = GRU <hidden_size = 3> (of_one, W, R, , , h)  s = Squeeze (all, one)
+          out = Squeeze (s, one) }> (x)
+a loop that ends early | cell: its Loop may end before the last step, by a condition
+    @turned  @true  @begin  @count  most = Mul (weights, weights)
+    ["cell/loop"] end, s = Loop <body = @loop { @step  largest = ReduceMax <keepdims = 0> (next)
+        small = Less (largest, most)  i = Cast <to = 6> (small)  j = ReduceMax <keepdims = 0> (i)
+        go_on = Cast <to = 9> (j) }> (count, true, begin)  @back
+a loop that counts | cell: its Loop counts its steps from the first one of a request, in Add "each"
+    @turned  @true  @begin  @count  ["cell/loop"] end, s = Loop <body = @loop
+        { step = Gather <axis = 0> (t, number)  next = Add (held, step)  counted = Cast <to = 1> (number)
+          each = Add (next, counted)  @goes_on }> (count, true, begin)  @back
+a state that grows | cell: its Loop carries "held", which grows by each step
+    @turned  @true  @begin  @count  f = Unsqueeze (begin, zero)
+    ["cell/loop"] end, s = Loop <body = @loop { step = Gather <axis = 0> (t, number)  new = Unsqueeze (step, zero)
+        next = Concat <axis = 0> (held, new)  each = ReduceMean <keepdims = 0> (next, zero)  @goes_on
+        }> (count, true, f)  @back
+a loop over fewer steps | cell: its Loop runs another number of times than there are steps
+    @turned  @true  @begin  @count  fewer = Sub (count, one)
+    ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (fewer, true, begin)  @back
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownCut:
+    """A graph, and the states that are found in it or a phrase of the reason why there are none."""
+
+    graph: CutGraph
+    result: str
+
+    @property
+    def states(self) -> list[str]:
+        """The names of the states that are found."""
+        return self.result.split()
+
+
+def _graphs(table: str) -> dict[str, KnownCut]:
+    found: dict[str, tuple[str, str, str]] = {}
+    name = ""
+    for line in table.splitlines():
+        if line.startswith("    "):
+            text = line
+            for word, nodes in _SHARED.items():
+                text = text.replace(word, nodes)
+            found[name] = (*found[name][:2], f"{found[name][2]} {text}")
+        elif line:
+            name, result, option = [*map(str.strip, line.split("|")), ""][:3]
+            found[name] = (result, option, "")
+    return {
+        name: KnownCut(
+            CutGraph(nodes, has_steps=option != "last", inputs=("lengths",) if option == "lengths" else ()), result
+        )
+        for name, (result, option, nodes) in found.items()
+    }
+
+
+FOUND, OBSTACLES = _graphs(_FOUND), _graphs(_OBSTACLES)
