@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from benchmarks.errors import UnknownCommit
-from benchmarks.source_trees import SOURCE_ROOTS, SourceTree, unpack_commit, working_tree
+from benchmarks.source_trees import SourceTree, unpack_commit, working_tree
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -57,32 +57,11 @@ def test_each_tree_runs_its_own_code(repository, tmp_path):
         assert (done.stdout, done.returncode) == (f"{name} serve --flag\n", 3)
 
 
-def test_a_commit_is_described_and_unpacked_once(repository, tmp_path):
-    tree = unpack_commit(repository, "old", tmp_path / "commits")
-    assert tree.description == f"{tree.name}: The old one"
-    (tree.root / "marker").touch()
-    assert unpack_commit(repository, tree.name, tmp_path / "commits").root == tree.root
-    assert (tree.root / "marker").exists()
-    assert [entry.name for entry in (tmp_path / "commits").iterdir()] == [tree.root.name]
-
-
 @pytest.mark.parametrize("commit", ["none-such", "--all", "deadbeef", ""])
 def test_a_commit_that_does_not_exist_is_refused_by_name(repository, tmp_path, commit):
     with pytest.raises(UnknownCommit, match=f"no commit '{commit}'"):
         unpack_commit(repository, commit, tmp_path / "commits")
     assert not (tmp_path / "commits").exists()
-
-
-def test_no_repository_is_said(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(UnknownCommit, match="not a git repository"):
-        unpack_commit(tmp_path, "HEAD", tmp_path / "commits")
-
-
-def test_a_working_tree_says_whether_it_is_its_commit(repository):
-    assert working_tree(repository).description.endswith(", without changes")
-    (repository / "server" / "new.py").touch()
-    assert working_tree(repository).description.endswith(", 1 files changed or not tracked")
 
 
 def test_a_tree_without_a_server_does_not_run_the_installed_one(tmp_path):
@@ -92,7 +71,3 @@ def test_a_tree_without_a_server_does_not_run_the_installed_one(tmp_path):
     assert done.returncode == 1
     assert "rnnserve.server is found in " in done.stderr
     assert f"expected in {tmp_path}" in done.stderr
-
-
-def test_the_source_roots_are_those_of_this_repository(pytestconfig):
-    assert set(SOURCE_ROOTS) == {path.parent.name for path in pytestconfig.rootpath.glob("*/rnnserve")}

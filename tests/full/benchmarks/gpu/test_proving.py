@@ -2,13 +2,12 @@
 
 import pytest
 
-from benchmarks.gpu import growth, proving, serving
-from benchmarks.gpu.proving import place_nodes, replay_limits_of
+from benchmarks.gpu import proving, serving
+from benchmarks.gpu.proving import place_nodes
 from benchmarks.gpu.rows import FAILED, HELD, MEASURED
-from benchmarks.gpu.subjects import REPOSITORY, SUBJECTS, Subject
+from benchmarks.gpu.subjects import REPOSITORY, Subject
 from rnnserve.export.parity import input_batches
 from rnnserve.models import Architecture
-from rnnserve.protos import manifest_pb2
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 TANH, RELU = Subject("rnn", Architecture()), Subject("relu", Architecture(nonlinearity="relu"), falls_back=True)
@@ -35,28 +34,6 @@ def test_recurrent_operators_are_where_they_are_known_to_be(subject, nodes, verd
     assert (row.cpu, row.cuda) == (sum(nodes.get(CPU, {}).values()), sum(nodes[CUDA].values()))
 
 
-def test_on_the_cpu_nothing_falls_back():
-    assert place_nodes(RELU, "cpu", {CPU: {"RNN": 1}}).verdict == HELD
-
-
-def test_subjects_have_every_cell_both_directions_and_what_falls_back():
-    assert {subject.architecture.cell for subject in SUBJECTS} == {"rnn", "gru", "lstm"}
-    assert {subject.architecture.cell for subject in SUBJECTS if subject.architecture.bidirectional} == {
-        "rnn",
-        "gru",
-        "lstm",
-    }
-    assert [subject.name for subject in SUBJECTS if subject.falls_back] == ["rnn_relu"]
-
-
-def test_a_manifest_without_limits_for_the_device():
-    limits = manifest_pb2.ReplayLimits(device="cpu")
-    manifest = manifest_pb2.Manifest(replay_limits=[limits])
-    assert replay_limits_of(manifest, "cpu") == limits
-    with pytest.raises(Exception, match="no limits for golden results on cuda"):
-        replay_limits_of(manifest, "cuda")
-
-
 def test_a_rehearsal_of_all_steps_about_values(tmp_path, monkeypatch):
     subjects = (Subject("small", Architecture(cell="gru", hidden=3)), Subject("missing", Architecture()))
     monkeypatch.setattr(proving, "SUBJECTS", subjects[:1])
@@ -81,17 +58,3 @@ def test_a_rehearsal_of_all_steps_about_values(tmp_path, monkeypatch):
     needed = [row for row in found["prove_models"] if row.verdict == MEASURED]
     assert [row.what.split()[0] for row in needed] == ["step", "sample", "sequence_rms_factor", "sequence_rms_floor"]
     assert all(row.cpu == row.cuda <= row.limit for row in needed)
-
-
-def test_a_rehearsal_of_the_growth(tmp_path, monkeypatch):
-    for name, value in {"BATCHES": (1, 2), "HIDDEN": (3,), "_SECONDS": 0.0, "_ROUNDING_ROWS": 4}.items():
-        monkeypatch.setattr(growth, name, value)
-    rows = list(growth.measure_growth(tmp_path, "cpu"))
-    assert [row.subject for row in rows if row.verdict == HELD] == [
-        f"{cell} 3, batch 4" for cell in ("rnn", "gru", "lstm")
-    ]
-    timed = [row for row in rows if row.verdict == MEASURED]
-    assert [row.subject for row in timed] == [
-        f"{cell} 3, batch {batch}" for cell in ("rnn", "gru", "lstm") for batch in (1, 2)
-    ]
-    assert len(timed) + 3 == len(rows)
