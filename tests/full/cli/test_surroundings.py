@@ -19,7 +19,6 @@ from onnx import helper
 from kit.artifacts import build_model, publish_model, tensor
 from kit.narrowed import closed, limited
 from rnnserve.cli.command_table import COMMANDS
-from rnnserve.cli.limits import Needs, missing
 
 COMMAND = [sys.executable, "-m", "rnnserve"]
 OTHERS = [name for name in COMMANDS if name != "serve"]
@@ -44,9 +43,6 @@ ARGUMENTS = {
     "size": ["DIR/load.json", "--target-rate", "1000"],
 }
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
-MEASURED = ("inspect", "infer")
-"""Commands whose coverage is measured: what all of them have executed is that of these, and `add_arguments`, which
-test_cli.py measures. It would take a third of the time of the others."""
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +61,6 @@ def folder(tmp_path_factory):
 def run(words, folder, narrow=list, **settings):
     """Run a command with `DIR` in its words replaced; `narrow` takes the command line and gives the one to start."""
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENVIRONMENT, **settings}
-    if words[0] in COMMANDS and words[0] not in MEASURED:
-        settings["env"] = {name: value for name, value in settings["env"].items() if not name.startswith("COVERAGE_")}
     words = [word.replace("DIR", str(folder)) for word in words]
     return subprocess.run(narrow([*COMMAND, *words]), timeout=120, check=False, **settings)
 
@@ -78,16 +72,13 @@ def one_line(done, command):
     return said
 
 
-@pytest.mark.parametrize("command", OTHERS)
-def test_little_address_space(command, folder):
-    """`ulimit -v`: below what numpy needs, and for those that import torch below what that needs."""
-    for kibibytes in (100_000, *([400_000, 700_000] if command in TORCH else [])):
-        narrow = partial(limited, RLIMIT_AS=kibibytes * 1024)
-        done = run([command, *ARGUMENTS[command]], folder, narrow)
-        assert done.returncode == 1
-        assert done.stdout == b""
-        said = one_line(done, command)
-        assert f"the limit is {kibibytes // 1024} MiB: raise it, with `ulimit -v " in said
+def test_too_little_address_space_is_told_in_one_line(folder):
+    """Below what numpy needs, and for commands that import torch below what that needs."""
+    for command in OTHERS:
+        for kibibytes in (100_000, *([400_000] if command in TORCH else [])):
+            done = run([command, *ARGUMENTS[command]], folder, partial(limited, RLIMIT_AS=kibibytes * 1024))
+            assert (done.returncode, done.stdout) == (1, b""), command
+            assert f"the limit is {kibibytes // 1024} MiB: raise it, with `ulimit -v " in one_line(done, command)
 
 
 def without_threads():
@@ -105,76 +96,65 @@ def without_threads():
     return lambda command: limited([*other, "--ambient-caps", capabilities, *command], RLIMIT_NPROC=1)
 
 
-@pytest.mark.parametrize("command", OTHERS)
-def test_no_threads(command, folder):
-    """`ulimit -u`: OpenBLAS and gRPC would print 40 lines and end the process."""
-    done = run([command, *ARGUMENTS[command]], folder, without_threads())
-    if b"setpriv" in done.stderr:
-        pytest.skip(done.stderr.decode())
-    said = one_line(done, command)
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert "threads, and 1 can be started: raise the limit of processes, which is 1 (`ulimit -u`)" in said
+def test_no_threads_is_told_in_one_line(folder):
+    """OpenBLAS and gRPC would print 40 lines and end the process."""
+    for command in OTHERS:
+        done = run([command, *ARGUMENTS[command]], folder, without_threads())
+        if b"setpriv" in done.stderr:
+            pytest.skip(done.stderr.decode())
+        assert (done.returncode, done.stdout) == (1, b""), command
+        assert "raise the limit of processes, which is 1 (`ulimit -u`)" in one_line(done, command)
 
 
-def test_needs_that_are_met_are_no_complaint():
-    assert missing(Needs(memory=1, memory_of_core=0, threads=3, threads_of_core=0)) == ""
+OUTPUTS = [["inspect", *ARGUMENTS["inspect"]], ["--help"], ["--version"], ["infer", "--help"]]
 
 
-OUTPUTS = [["inspect", *ARGUMENTS["inspect"]], ["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+def test_full_disk_behind_standard_output_is_told_in_one_line(folder):
+    for words in OUTPUTS:
+        for unbuffered in ("", "1"):
+            with Path("/dev/full").open("wb") as full:
+                done = run(words, folder, stdout=full, env={**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered})
+            said = one_line(done, words[0] if words[0] in COMMANDS else "")
+            assert done.returncode == 1, words
+            assert said.endswith(": standard output cannot be written: No space left on device\n")
 
 
-@pytest.mark.parametrize(
-    ("words", "unbuffered"), [*((words, "") for words in OUTPUTS), (OUTPUTS[0], "1"), (["infer", "--help"], "1")]
-)
-def test_a_full_disk_behind_standard_output(words, folder, unbuffered):
+def test_closed_standard_output_is_told_before_anything_is_done(folder):
+    """The next file that is opened would be standard output."""
+    for command in ["", *OTHERS]:
+        words = [command, *ARGUMENTS[command]] if command else ["--help"]
+        done = run(words, folder, partial(closed, descriptor=1), stdout=None)
+        assert done.returncode == 1, command
+        assert "standard output is closed" in one_line(done, command)
+
+
+def test_other_closed_streams_do_not_matter(folder):
+    for descriptor in (0, 2):
+        done = run(["inspect", "DIR/repository"], folder, partial(closed, descriptor=descriptor))
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"FP32" in done.stdout
     with Path("/dev/full").open("wb") as full:
-        done = run(words, folder, stdout=full, env={**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered})
-    said = one_line(done, words[0] if words[0] in COMMANDS else "")
-    assert done.returncode == 1
-    assert said.endswith(": standard output cannot be written: No space left on device\n")
+        for narrow in (partial(closed, descriptor=2), list):
+            done = run(["inspect", "DIR/nowhere"], folder, narrow, stderr=full)
+            assert (done.returncode, done.stdout) == (1, b"")
 
 
-@pytest.mark.parametrize("command", ["", *OTHERS])
-def test_a_closed_standard_output(command, folder):
-    """Told before anything is done: the next file that is opened would be standard output."""
-    words = [command, *ARGUMENTS[command]] if command else ["--help"]
-    done = run(words, folder, partial(closed, descriptor=1), stdout=None)
-    said = one_line(done, command)
-    assert done.returncode == 1
-    assert "standard output is closed" in said
+def test_pipe_that_nobody_reads_is_status_141(folder):
+    for words in OUTPUTS:
+        ours, theirs = os.pipe()
+        os.close(ours)
+        done = run(words, folder, stdout=theirs)
+        os.close(theirs)
+        assert (done.returncode, done.stderr) == (141, b""), words
 
 
-@pytest.mark.parametrize("descriptor", [0, 2])
-def test_other_streams_that_are_closed_matter_to_no_one(descriptor, folder):
-    done = run(["inspect", "DIR/repository"], folder, partial(closed, descriptor=descriptor))
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert b"FP32" in done.stdout
-
-
-@pytest.mark.parametrize("narrow", [partial(closed, descriptor=2), list], ids=["closed", "full"])
-def test_a_mistake_cannot_be_told_without_standard_error(folder, narrow):
-    with Path("/dev/full").open("wb") as full:
-        done = run(["inspect", "DIR/nowhere"], folder, narrow, stderr=full)
-    assert (done.returncode, done.stdout) == (1, b"")
-
-
-@pytest.mark.parametrize("words", OUTPUTS, ids=" ".join)
-def test_a_pipe_that_nobody_reads(words, folder):
-    ours, theirs = os.pipe()
-    os.close(ours)
-    done = run(words, folder, stdout=theirs)
-    os.close(theirs)
-    assert (done.returncode, done.stderr) == (141, b"")
-
-
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
-def test_help_in_an_encoding_that_lacks_characters(words, folder, encoding):
-    environment = {**ENVIRONMENT, "LC_ALL": "C", "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    done = run(words, folder, env={**environment, "PYTHONCOERCECLOCALE": "0"})
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert "usage: rnnserve" in done.stdout.decode(encoding)
-    assert b"\\u" not in done.stdout
+def test_help_is_printed_in_an_encoding_that_lacks_characters(folder):
+    environment = {**ENVIRONMENT, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for words in (["--help"], *([name, "--help"] for name in COMMANDS)):
+        done = run(words, folder, env={**environment, "PYTHONIOENCODING": "ascii"})
+        assert (done.returncode, done.stderr) == (0, b""), words
+        assert "usage: rnnserve" in done.stdout.decode("ascii")
+        assert b"\\u" not in done.stdout
 
 
 def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
@@ -193,10 +173,9 @@ def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
         assert json.loads(done.stdout.decode(encoding)) == ["café … \U0001f600 \udce9"]
 
 
-@pytest.mark.parametrize("mebibytes", [390, 600])
-def test_address_space_that_is_enough_is_not_spent_on_arenas(mebibytes, folder):
+def test_address_space_that_is_enough_is_not_spent_on_arenas(folder):
     """The threads that were started to be counted took 64 MiB each: OpenBLAS had none left, and ended the process."""
-    narrow = partial(limited, RLIMIT_AS=mebibytes << 20)
+    narrow = partial(limited, RLIMIT_AS=390 << 20)
     done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)
     assert done.returncode == 1
     assert "no server answers at" in one_line(done, "infer")
