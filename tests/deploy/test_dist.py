@@ -31,19 +31,17 @@ def archive(path, names, texts=None):
     return path
 
 
-@pytest.mark.parametrize("name", ["rnnserve-1-py3-none-any.whl", "rnnserve-1.tar.gz"])
-def test_members_of_an_archive_are_named_without_its_top_folder(tmp_path, name):
+def test_missing_and_foreign_files_of_an_archive_are_named(tmp_path):
     names = {"LICENSE", "server/rnnserve/server/py.typed"}
-    assert dist.members(archive(tmp_path / name, names)) == names
-
-
-def test_whole_contents_have_no_mistakes():
+    for name in ("rnnserve-1-py3-none-any.whl", "rnnserve-1.tar.gz"):
+        assert dist.members(archive(tmp_path / name, names)) == names
     assert dist.mistakes({"rnnserve/a.py", "rnnserve-1.dist-info/licenses/LICENSE"}, ["rnnserve/a.py"]) == []
-
-
-def test_each_missing_file_and_the_license_are_named():
-    wrong = dist.mistakes({"rnnserve/a.py"}, ["rnnserve/a.py", "rnnserve/py.typed"])
-    assert wrong == ["rnnserve/py.typed is missing", "LICENSE is missing"]
+    assert dist.mistakes({"rnnserve/a.py"}, ["rnnserve/a.py", "rnnserve/py.typed"]) == [
+        "rnnserve/py.typed is missing",
+        "LICENSE is missing",
+    ]
+    for folder in dist.NOT_SHIPPED:
+        assert dist.mistakes({"LICENSE", f"{folder}a.py"}, []) == [f"{folder}a.py does not belong in it"]
 
 
 IN_WHEEL = "rnnserve-1.dist-info/licenses/LICENSE"
@@ -83,11 +81,6 @@ def test_what_metadata_lack_is_named(tmp_path, in_wheel, in_sdist, left_out, wro
     assert dist.metadata_mistakes(wheel, sdist) == wrong
 
 
-@pytest.mark.parametrize("folder", dist.NOT_SHIPPED)
-def test_what_is_not_shipped_does_not_belong(folder):
-    assert dist.mistakes({"LICENSE", f"{folder}a.py"}, []) == [f"{folder}a.py does not belong in it"]
-
-
 def test_differences_are_other_bytes_and_missing_files(tmp_path):
     one, other = tmp_path / "one", tmp_path / "other"
     for folder in (one, other):
@@ -97,14 +90,6 @@ def test_differences_are_other_bytes_and_missing_files(tmp_path):
         (folder / "notes.txt").write_bytes(folder.name.encode())
     (one / "alone.whl").write_bytes(b"alone")
     assert dist.differences(one, other) == ["alone.whl", "unlike.tar.gz"]
-
-
-def test_the_example_of_the_readme_is_the_block_that_publishes():
-    readme = "```python\nprint(1)\n```\n\n```python\npublish(module)\n```\n"
-    assert dist.own_module_example(readme) == "publish(module)\n"
-    compile(dist.own_module_example((ROOT / "README.md").read_text()), "README.md", "exec")
-    with pytest.raises(ValueError, match="no Python block"):
-        dist.own_module_example("publish()")
 
 
 def test_what_publishes_is_the_example_without_what_asks():

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from kit.asked_servers import MODEL
-from kit.confined import NONE_MAY
 from kit.paths import ROOT
 from kit.waiting import PATIENCE, until
+
+from .confined import NONE_MAY
 
 pytestmark = pytest.mark.long
 

@@ -21,13 +21,6 @@ from rnnserve.cluster.servers import ServerSpec
 REPOSITORY = ROOT / "load/rnnserve/load/demo_models"
 
 
-@pytest.fixture(autouse=True)
-def _unmeasured(monkeypatch):
-    """Coverage of the servers is not measured: most are killed, and what they do is measured of others."""
-    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
-        monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def spec():
     with held_port() as port:
@@ -71,13 +64,6 @@ def test_a_server_that_is_killed_is_started_again(spec, keep, monkeypatch):
     server.stop()
     assert server.report().state == "ended"
     assert not children_of(os.getpid(), f"--grpc-port\0{spec.port}\0".encode())
-
-
-def test_what_does_not_serve_is_told_in_its_own_words(spec, keep, tmp_path):
-    server = keep(ServerSpec(str(tmp_path / "nowhere"), ("--no-http",), spec.port))
-    until(lambda: server.report().said)
-    assert server.report().state in ("ended", "starting")
-    assert "there is no folder" in server.report().said
 
 
 def test_a_proof_leaves_the_server_beside_it_alone(spec, keep, tmp_path):
