@@ -14,6 +14,7 @@ tested is the page, and not the speed of the machine.
 import contextlib
 import dataclasses
 import io
+import itertools
 import linecache
 import os
 import re
@@ -278,8 +279,8 @@ def examples(page: str) -> list[list[Example]]:
     `text` right after a Python block is what that block prints. A block that is a file runs with the page's commands.
     """
     found: list[list[Example]] = []
-    fences = [*_FENCED.finditer(page)]
-    for fence, after in zip(fences, [*fences[1:], None], strict=True):
+    for fence, after in itertools.pairwise([*_FENCED.finditer(page), None]):
+        assert fence is not None
         if fence["language"] != "python" or _FILE.match(fence["text"]):
             continue
         is_output = after is not None and after["language"] == "text" and not page[fence.end() : after.start()].strip()

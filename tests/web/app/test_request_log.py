@@ -87,14 +87,6 @@ def test_before_a_server_elsewhere_the_front_has_lines_of_all_that_is_wanted(lin
     assert [(line["status"], line.get("reason")) for line in lines()] == [(400, "bad_request"), (200, None)]
 
 
-def test_a_flood_is_few_lines(lines):
-    front = application(raising(RestError(499, "gone")))
-    for _ in range(30):
-        ask_application(front, PATH, GOOD)
-    assert 10 <= len(lines()) < 30  # and one a second more, on a machine that is slow
-    assert lines()[0]["reason"] == "client_closed_request"
-
-
 def test_what_never_reaches_the_application_has_an_id_too(lines):
     head, _, body = refusal(431, "too large", ("10.0.0.1", 50)).partition(b"\r\n\r\n")
     (line,) = lines()

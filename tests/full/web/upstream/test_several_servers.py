@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 
 import grpc
 import pytest
@@ -13,9 +12,7 @@ from rnnserve.client import endpoint
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
-from rnnserve.web.upstream import sequence_places
 from rnnserve.web.upstream.listed_servers import ListedServers
-from rnnserve.web.upstream.sequence_ids import place_of_sequence
 from rnnserve.web.upstream.upstream import CallContext
 
 
@@ -71,21 +68,6 @@ def test_requests_go_to_each_in_turn_and_are_sent_again(run, fakes):
     run(go)
 
 
-def test_it_says_once_how_the_front_sends_a_token(run, fakes, caplog):
-    async def go(upstream):
-        for metadata in ((("authorization", "Bearer x"),), (), ()):
-            for fake in fakes:
-                fake.failures = [(grpc.StatusCode.UNAUTHENTICATED, False)]
-            with pytest.raises(RestError) as refused:
-                await upstream.infer(step(), CallContext(metadata))
-            assert refused.value.status == 401
-            assert "--token-file" not in str(refused.value)
-            told = [record.getMessage() for record in caplog.records if "--token-file FILE" in record.getMessage()]
-            assert len(told) == (not metadata)
-
-    run(go)
-
-
 def test_requests_of_a_sequence_go_to_one_server_once(run, fakes):
     async def go(upstream):
         for sequence in range(60):
@@ -103,43 +85,12 @@ def test_requests_of_a_sequence_go_to_one_server_once(run, fakes):
     run(go)
 
 
-def by_names(monkeypatch, folder):
-    """Names in a list: a URL of addresses, and a function that says which of them DNS has now."""
-    found = set()
-
-    def look_up(host, port, **_):
-        if host not in found:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
-
-    def have(addresses):
-        found.clear()
-        found.update(f"host-{address.rpartition(':')[2]}" for address in addresses)
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(endpoint, "_NAMES_SECONDS", 0.0)
-    return lambda addresses: ",".join(f"host-{port}:{port}" for _, _, port in map(parted, addresses)), have
-
-
-def by_file(monkeypatch, folder):
-    """A file: a URL of it, and a function that says what it lists now."""
+def test_servers_that_come_and_go_are_followed_and_sequences_stay(fakes, monkeypatch, tmp_path):
     monkeypatch.setattr(endpoint, "_FILE_SECONDS", 0.0)
-    path = folder / "endpoints"
 
     def have(addresses):
-        (folder / "new").write_text("\n".join(addresses))
-        (folder / "new").replace(path)
-
-    return lambda _: f"file://{path}", have
-
-
-def parted(address):
-    return address.rpartition(":")
-
-
-@pytest.mark.parametrize("listed", [by_names, by_file])
-def test_servers_that_come_and_go_are_followed_and_sequences_stay(listed, fakes, monkeypatch, tmp_path):
-    url_of, have = listed(monkeypatch, tmp_path)
+        (tmp_path / "new").write_text("\n".join(addresses))
+        (tmp_path / "new").replace(tmp_path / "endpoints")
 
     def asked():
         return [len(fake.asked) for fake in fakes]
@@ -166,7 +117,7 @@ def test_servers_that_come_and_go_are_followed_and_sequences_stay(listed, fakes,
 
     async def go(addresses):
         have(addresses[:2])
-        upstream = ListedServers(parse_endpoint(url_of(addresses)), share_sequences=True)
+        upstream = ListedServers(parse_endpoint(f"file://{tmp_path / 'endpoints'}"), share_sequences=True)
         try:
             await until_asked(upstream, 0, 1)
             kept = {sequence: await server_of(upstream, sequence, start=True) for sequence in range(30)}
@@ -183,30 +134,3 @@ def test_servers_that_come_and_go_are_followed_and_sequences_stay(listed, fakes,
 
     with contextlib.ExitStack() as stack:
         asyncio.run(go([stack.enter_context(serving(fake)) for fake in fakes]))
-
-
-def test_of_very_many_sequences_the_last_ones_have_places_that_are_kept(monkeypatch):
-    monkeypatch.setattr(sequence_places, "_MOST", 3)
-    places = sequence_places.SequencePlaces()
-    for sequence in range(5):
-        places.place_of(step(sequence), ["a:1"])
-    assert [places.place_of(step(sequence), ["b:1"]).server for sequence in (2, 3, 4, 0)] == [
-        "a:1",
-        "a:1",
-        "a:1",
-        "b:1",
-    ]
-    end = step(3)
-    end.parameters["sequence_end"].bool_param = True
-    assert places.place_of(end, ["b:1"]).server == "a:1"
-    assert places.place_of(step(3), ["b:1"]).server == "b:1"
-
-
-def test_a_place_is_that_of_the_sequence_and_leaves_the_request_as_it_is():
-    request = step(7)
-    before = request.SerializeToString(deterministic=True)
-    place = place_of_sequence(request)
-    assert request.SerializeToString(deterministic=True) == before
-    assert place == place_of_sequence(step(7, outputs="y"))
-    others = {place_of_sequence(step(8)), place_of_sequence(step(7, sequence_key="k" * 16)), place}
-    assert len(others) == 3

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.http_ways import BODY, SIMPLE
-from kit.locked_fronts import LockedFront
 from kit.served_process import serve_repository
 from kit.tokens import add_limited, tokens_in
 from kit.waiting import PATIENCE, until
@@ -18,6 +16,8 @@ from rnnserve.client import (
     ResourceExhausted,
     Unauthenticated,
 )
+
+from .locked_fronts import BODY, SIMPLE, LockedFront
 
 INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 
@@ -53,10 +53,9 @@ def test_wrong_tokens_are_told_to_wait_and_make_few_lines_in_the_log(repository,
         assert tokens.unknown[4:] not in process.log()
 
 
-@pytest.mark.parametrize("limit", ["rate = 0.001", "bytes_per_second = 1"])
-def test_workers_share_the_limits_of_a_token(repository, tmp_path, limit):
+def test_workers_share_the_limits_of_a_token(repository, tmp_path):
     tokens = tokens_in(tmp_path)
-    token = add_limited(tokens.path, "slow", limit)
+    token = add_limited(tokens.path, "slow", "rate = 0.001")
     options = ["--provider", "cpu", "--workers", "2", "--tokens", str(tokens.path), "--http-port", "0"]
     with serve_repository(repository, tmp_path / "log", *options) as process:
         front = LockedFront(process, process.http_address(), "", tokens)

@@ -54,13 +54,6 @@ def test_one_row_with_or_without_its_batch(upstream, walk):
     assert request.parameters["timeout"].int64_param == 5
 
 
-def test_a_single_element_is_a_number():
-    upstream = FakeUpstream()
-    upstream.answers["ModelMetadata"].inputs[0].shape[:] = [-1]
-    upstream.answers["ModelMetadata"].inputs[0].parameters["axes"].string_param = "batch"
-    assert ask(upstream, GENERATE, b'{"input": 5}').json["y"] == 5.0
-
-
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -84,17 +77,6 @@ def test_steps_are_events_and_states_are_carried(upstream):
     assert {event["id"] for event in said} == {"i"}
     whole = ask(upstream, GENERATE, b'{"input": [[1, 2], [3, 4], [5, 6]], "h_0": [[10, 20]]}').json
     assert whole["logits"] == said[-1]["logits"]
-
-
-def test_rows_step_together(upstream):
-    said = events(ask(upstream, STREAM, b'{"input": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]}'))
-    assert [event["logits"] for event in said] == [[2, 4, 10, 12], [8, 12, 24, 28]]
-
-
-def test_a_model_that_does_not_continue_has_one_event(upstream):
-    upstream.answers["ModelMetadata"] = metadata_of(continuable=False)
-    (said,) = events(ask(upstream, STREAM, b'{"input": [[1, 2], [3, 4]]}'))
-    assert said["logits"] == [8, 12]
 
 
 def test_a_first_step_that_fails_is_an_error_and_a_later_one_an_event(upstream):

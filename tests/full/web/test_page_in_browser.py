@@ -6,9 +6,6 @@ axe-playwright-python`, `apt-get install chromium`.
 
 import json
 import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -150,37 +147,6 @@ def test_nothing_stands_in_the_way_of_readers_of_screens_nor_of_phones(served, o
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
-def test_numbers_live(served, opened):
-    page = opened(served[1], "/#direction_simple")
-    page.get_by_role("button", name="Clockwise", exact=True).click()
-    logits_of(page, 4)
-    page.get_by_text(re.compile("^In the last second, p50 and p99 in the last 10; [1-9]")).wait_for()
-    for title in ("p50", "p99"):  # the walk's requests are in the first samples already, or come between two
-        page.get_by_role("button", name="Clockwise", exact=True).click()
-        shown = page.locator("dl.numbers div", has=page.get_by_text(title, exact=True)).locator("dd")
-        shown.filter(has_text=re.compile(r"^[\d.e-]+ ms$")).wait_for()
-
-
-@pytest.mark.parametrize("name", MODELS[1:])
-def test_programs_of_the_page_run(served, opened, name):
-    process, host = served
-    page = opened(host, f"/#{name}")
-    page.locator("[data-snippet]").first.wait_for()
-    programs = {
-        shown.get_attribute("data-snippet"): shown.inner_text() for shown in page.locator("[data-snippet]").all()
-    }
-    assert set(programs) == {"curl", "rnnserve.client", "tritonclient"}
-    curl = subprocess.run(["bash", "-c", programs["curl"]], capture_output=True, check=True, timeout=60)
-    logits = json.loads(curl.stdout)["outputs"][0]
-    assert (logits["name"], logits["shape"]) == ("logits", [1, 2])
-    port = process.address.rpartition(":")[2]
-    for title in ("rnnserve.client", "tritonclient"):
-        program = programs[title].replace(":8001", f":{port}")  # the front does not know where gRPC is
-        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
-        assert ran.returncode == 0, ran.stderr
-        assert re.search(r"logits.*\[", ran.stdout, re.DOTALL)
-
-
 class Counting(FakeUpstream):
     """A model that counts its steps in its state: x + h_0."""
 
@@ -271,17 +237,6 @@ def test_states_that_were_found_are_kept_under_a_key_of_the_tab(opened):
         assert min(len(key) for _, key in keys) >= 32
 
 
-def test_a_token_stays_in_the_tab(opened):
-    with running_front(Counting("secret-word")) as (port, _):
-        page = opened(f"127.0.0.1:{port}", fails=True)  # the browser's console tells of the 401
-        page.get_by_label("This server asks for a token").fill("secret-word")
-        page.get_by_role("button", name="Use it").click()
-        page.wait_for_selector("h2:has-text('m')")
-        page.get_by_text("it does not serve now").wait_for()  # the fake counts nothing: but it has answered
-        assert "secret-word" not in page.url + page.content()
-        assert page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
-
-
 @pytest.fixture(scope="module")
 def locked(repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("locked")
@@ -339,12 +294,3 @@ def test_a_token_that_is_revoked_while_the_page_looks_is_asked_for_again(locked,
     revoke_token(tokens.path, "brief")
     playwright.expect(page.get_by_label("This server asks for a token")).to_be_visible()
     playwright.expect(page.locator("#problem")).to_contain_text("revoked")
-
-
-def test_readers_of_screens_hear_the_field_and_the_refusal(locked, opened):
-    host, tokens = locked
-    for size, scheme in ((DESK, "light"), (PHONE, "dark")):
-        page = opened(host, size=size, scheme=scheme, fails=True)
-        give(page, tokens.unknown)
-        playwright.expect(page.get_by_role("alert")).to_contain_text("not known to the server")
-        assert_readable(page)

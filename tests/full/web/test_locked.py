@@ -13,33 +13,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.http_ways import BODIES, BODY, SIMPLE, WAYS
-from kit.locked_fronts import LockedFront
 from kit.served_process import serve_repository
 from kit.serving import RNNSERVE
-from kit.tokens import add_limited, tokens_in
+from kit.tokens import tokens_in
 from kit.waiting import PATIENCE, until
 from rnnserve.cli import main
 from rnnserve.client import (
-    AsyncClient,
     Client,
-    ClientError,
     PermissionDenied,
-    ResourceExhausted,
     Unauthenticated,
 )
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.server.access.token_writing import add_token, revoke_token
 
+from .locked_fronts import BODIES, BODY, SIMPLE, WAYS, LockedFront
+
 INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 
 
-@pytest.fixture(scope="module", params=["lane", "public"])
-def locked(repository, tmp_path_factory, request):
+@pytest.fixture(scope="module")
+def locked(repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("locked")
     tokens = tokens_in(folder)
     options = ["--http-port", "0", "--metrics-port", "0", "--provider", "cpu", "--model-control", "explicit"]
-    options += ["--load-model", "*", "--tokens", str(tokens.path), "--transport", request.param]
+    options += ["--load-model", "*", "--tokens", str(tokens.path)]
     options += ["--log-requests", "all", "--log-level", "debug"]
     options += ["--max-wrong-tokens", "1000000"]  # all tests here come from one address
     with serve_repository(repository, folder / "log", *options) as process:
@@ -55,42 +52,33 @@ def locked(repository, tmp_path_factory, request):
         assert "Traceback" not in process.log()
 
 
-@pytest.mark.parametrize(("name", "method", "path"), WAYS)
-def test_no_route_answers_who_may_not(locked, name, method, path):
-    tokens, need = locked.tokens, ROUTES[name]
-    body = BODIES.get(name, b"{}") if method == "POST" else None
-    said = set()
-    for token in ("", tokens.unknown, tokens.expired):
-        status, headers, text = locked.ask(path, token, method, body)
-        if need in (Need.HEALTH, Need.OPEN):
-            assert status in (200, 204)
-            continue
-        assert status == 401, (name, token, status, text)
-        assert headers["www-authenticate"] == "Bearer"
-        said.add(json.loads(text)["error"] if text else "")
-    assert len(said) <= 1
-    assert not any(SIMPLE in words for words in said)
-    for kind in ("infer", "metrics", "admin"):
-        status, _, text = locked.ask(path, getattr(tokens, kind), method, body)
-        if kind in need.value:
-            assert status not in (401, 403), (name, kind, status, text)
-        else:
-            assert status == 403, (name, kind, status, text)
-    if SIMPLE in path or "no_such" in path:
-        assert locked.ask(path, tokens.elsewhere, method, body)[0] == 403
+def test_no_route_answers_who_may_not(locked):
+    tokens = locked.tokens
+    for name, method, path in WAYS:
+        need, body = ROUTES[name], BODIES.get(name, b"{}") if method == "POST" else None
+        refusals = set()
+        for token in ("", tokens.unknown, tokens.expired):
+            status, headers, text = locked.ask(path, token, method, body)
+            if need in (Need.HEALTH, Need.OPEN):
+                assert status in (200, 204)
+                continue
+            assert (status, headers["www-authenticate"]) == (401, "Bearer"), (name, token, text)
+            refusals.add(json.loads(text)["error"] if text else "")
+        assert len(refusals) <= 1
+        assert not any(SIMPLE in words for words in refusals)
+        for kind in ("infer", "metrics", "admin"):
+            status, _, text = locked.ask(path, getattr(tokens, kind), method, body)
+            assert (status in (401, 403)) == (kind not in need.value), (name, kind, status, text)
+        if SIMPLE in path or "no_such" in path:
+            assert locked.ask(path, tokens.elsewhere, method, body)[0] == 403
 
 
-def test_answers_are_as_ever(locked):
+def test_both_ways_ask_for_the_token(locked):
     for _ in range(20):  # the direct way, and the general one
         status, _, text = locked.ask(f"/v2/models/{SIMPLE}/infer", locked.tokens.infer, "POST", BODY)
         assert (status, json.loads(text)["model_name"]) == (200, SIMPLE)
         for token, expected in ((locked.tokens.unknown, 401), (locked.tokens.elsewhere, 403), ("", 401)):
             assert locked.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY)[0] == expected
-
-
-def test_a_wrong_body_tells_nothing_to_who_may_not(locked):
-    for body in (b"{", b"", b"\0" * 30_000):
-        assert locked.ask(f"/v2/models/{SIMPLE}/infer", "", "POST", body)[0] == 401
 
 
 def test_refused_before_the_body_arrives(locked):
@@ -101,44 +89,19 @@ def test_refused_before_the_body_arrives(locked):
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 401 ")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        f"//v2/models/{SIMPLE}/infer",
-        f"/V2/models/{SIMPLE}/infer",
-        f"/v2/models/{SIMPLE}/infer/",
-        f"/v2/models/{SIMPLE}/./infer",
-        f"/v2/x/../models/{SIMPLE}/infer",
-        f"/v2%2fmodels/{SIMPLE}/infer",
-        f"/v2/models/{SIMPLE}/%69nfer",
-        f"/v2/models/{SIMPLE}/infer%3Fx",
-        f"/v2/models/{SIMPLE}/infer;x=y",
-        f"http://localhost/v2/models/{SIMPLE}/infer",
-        "/invocations",
-        "/v2/embed",
-    ],
-)
-def test_other_spellings_lead_nowhere(locked, path):
-    for method in ("POST", "GET", "PUT", "QUERY"):
-        status, _, text = locked.ask(path, "", method, BODY)
-        assert status in (400, 401, 404, 405), (path, method, status)
+def test_no_other_spelling_protocol_or_header_leads_around_the_token(locked):
+    infer = f"/v2/models/{SIMPLE}/infer"
+    for path in (f"/{infer}", infer.upper(), f"{infer}/", f"/v2/x/..{infer[3:]}", f"http://localhost{infer}"):
+        status, _, text = locked.ask(path, "", "POST", BODY)
+        assert status in (400, 401, 404, 405), path
         assert b"outputs" not in text
-
-
-def test_no_other_protocol_on_the_way(locked):
-    for upgrade in ("h2c", "websocket"):
-        headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": upgrade, "HTTP2-Settings": "AAMAAABkAAQAAP__"}
-        status, _, text = locked.ask(f"/v2/models/{SIMPLE}/infer", "", "POST", BODY, headers)
-        assert status in (400, 401, 426), status
-        assert b"outputs" not in text
-    for name in (
-        "X-Forwarded-Authorization",
-        "Proxy-Authorization",
-        "rnnserve-route",
-        "rnnserve-peer",
-        "X-Original-URL",
+    for headers in (
+        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"},
+        {"Proxy-Authorization": "/v2/health/live"},
+        {"rnnserve-route": "/v2/health/live"},
+        {"X-Original-URL": "/v2/health/live"},
     ):
-        assert locked.ask(f"/v2/models/{SIMPLE}/infer", "", "POST", BODY, {name: "/v2/health/live"})[0] == 401
+        assert locked.ask(infer, "", "POST", BODY, headers)[0] in (400, 401, 426), headers
 
 
 def test_metrics_need_their_role(locked):
@@ -171,16 +134,6 @@ def test_tokens_are_counted_by_name(locked):
     until(lambda: count() == before + 3)
 
 
-def test_limits_over_http(locked):
-    token = add_limited(locked.tokens.path, "limited", "rate = 2.0")
-    until(lambda: locked.ask("/v2", token)[0] == 200)
-    replies = [locked.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY) for _ in range(6)]
-    assert replies[0][0] == 200
-    status, headers, text = replies[-1]
-    assert (status, headers["retry-after"]) == (429, "1")
-    assert b"rate = 2" in text
-
-
 def test_revoked_while_events_come(locked):
     token = add_token(locked.tokens.path, "page", "infer")
     until(lambda: locked.ask("/v2", token)[0] == 200)
@@ -208,51 +161,20 @@ def test_the_page_and_its_files_are_open_and_tell_nothing(locked):
     assert (status, json.loads(text)["error"]) == (403, "another role is needed for that: infer or admin")
 
 
-def test_a_session_waits_for_its_token(locked, tmp_path):
-    token = add_limited(locked.tokens.path, "steps", "rate = 4.0")
-    until(lambda: locked.ask("/v2", token)[0] == 200)
-    with Client(locked.process.address, token=token) as client, client.session(SIMPLE) as session:
-        for _ in range(8):
-            assert session.step([0.0, 0.0])
-    token = add_limited(locked.tokens.path, "one-step", "rate = 0.001")
-    until(lambda: locked.ask("/v2", token)[0] == 200)
-    with Client(locked.process.address, token=token) as client, client.session(SIMPLE) as session:
-        assert session.step([0.0, 0.0])
-        with pytest.raises(ResourceExhausted) as refused:  # at once: the step's time does not suffice
-            session.step([0.0, 0.0], timeout=PATIENCE)
-        assert refused.value.retry_after > PATIENCE
-
-
-def test_our_clients_bring_it(locked, tmp_path, capsys, monkeypatch):
+def test_our_clients_and_commands_bring_it(locked, tmp_path, capsys, monkeypatch):
     address = locked.process.address
     path = tmp_path / "token"
     path.write_text(f"{locked.tokens.infer}\n")
     path.chmod(0o600)
-    for arguments in (
-        {"token": locked.tokens.infer},
-        {"token_file": path},
-        {"token_file": str(path), "hedge_after": 5.0},
-    ):
+    for arguments in ({"token": locked.tokens.infer}, {"token_file": path}):
         with Client(address, **arguments) as client:
             assert client.infer(SIMPLE, INPUTS)
-            assert client.predict(SIMPLE, [[[0.0, 0.0]] * 3])
             with client.session(SIMPLE) as session:
                 assert session.step([0.0, 0.0])
-    with Client(address) as client, pytest.raises(ClientError) as refused:
+    with Client(address) as client, pytest.raises(Unauthenticated):
         client.infer(SIMPLE, INPUTS)
-    assert refused.value.status.name == "UNAUTHENTICATED"
-    assert type(refused.value) is Unauthenticated
     with Client(address, token=locked.tokens.elsewhere) as client, pytest.raises(PermissionDenied):
         client.infer(SIMPLE, INPUTS)
-
-    async def ask():
-        async with AsyncClient(address, token_file=path) as client:
-            return await client.infer(SIMPLE, INPUTS)
-
-    import asyncio
-
-    assert asyncio.run(ask())
-
     token_file = f"--token-file={path}"
     rows = tmp_path / "rows.json"
     rows.write_text("[[[0, 0], [1, 1]]]")
@@ -266,35 +188,21 @@ def test_our_clients_bring_it(locked, tmp_path, capsys, monkeypatch):
     assert locked.tokens.infer not in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["infer", SIMPLE, "ROWS", "--url", "GRPC"],
-        ["infer", SIMPLE, "POINTS", "--follow", "--url", "GRPC"],
-        ["load", "--url", "GRPC", "--rate", "1", "--duration", "1"],
-        ["load", "--url", "GRPC", "--sessions", "1", "--duration", "1"],
-        ["health", "GRPC", "--model", SIMPLE],
-        ["health", "http://HTTP", "--model", SIMPLE],
-    ],
-)
-def test_our_commands_say_how_a_token_is_sent(locked, tmp_path, capsys, monkeypatch, words):
+def test_commands_without_a_token_say_how_one_is_sent(locked, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("RNNSERVE_TOKEN_FILE", raising=False)
-    (tmp_path / "rows").write_text("[[[0, 0], [1, 1]]]")
-    (tmp_path / "points").write_text("0,0\n")
-    places = {"GRPC": locked.process.address, "http://HTTP": f"http://{locked.address}"}
-    places |= {"ROWS": str(tmp_path / "rows"), "POINTS": str(tmp_path / "points")}
-    assert main([places.get(word, word) for word in words]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "a valid token is needed" in line
-    assert "--token-file FILE or RNNSERVE_TOKEN_FILE" in line
-
-
-def test_load_says_which_role_is_missing(locked, tmp_path, capsys):
-    path = tmp_path / "token"
-    path.write_text(locked.tokens.metrics)
-    words = ["load", "--url", locked.process.address, "--rate", "1", "--duration", "1", f"--token-file={path}"]
-    assert main(words) == 1
-    assert "another role is needed for that: infer or admin" in capsys.readouterr().err
+    rows = tmp_path / "rows"
+    rows.write_text("[[[0, 0], [1, 1]]]")
+    grpc = locked.process.address
+    for words in (
+        ["infer", SIMPLE, str(rows), "--url", grpc],
+        ["load", "--url", grpc, "--rate", "1", "--duration", "1"],
+        ["health", grpc, "--model", SIMPLE],
+        ["health", f"http://{locked.address}", "--model", SIMPLE],
+    ):
+        assert main(words) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "a valid token is needed" in line
+        assert "--token-file FILE or RNNSERVE_TOKEN_FILE" in line
 
 
 def test_a_front_elsewhere(locked, tmp_path):
@@ -318,14 +226,6 @@ def test_a_front_elsewhere(locked, tmp_path):
                 assert locked.tokens.infer not in Path(f"/proc/{process.pid}/cmdline").read_text()
             finally:
                 process.terminate()
-
-
-def test_what_is_printed_names_the_file_only(locked, capsys):
-    arguments = ["serve", str(locked.process.repository), f"--tokens={locked.tokens.path}", "--print-config"]
-    assert main(arguments) == 0
-    printed = capsys.readouterr().out
-    assert f'tokens = "{locked.tokens.path}"' in printed
-    assert locked.tokens.infer not in printed
 
 
 def test_a_file_that_all_can_read_stops_the_start(repository, tmp_path):

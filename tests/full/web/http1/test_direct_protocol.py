@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any, cast
 
-import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
@@ -120,95 +119,6 @@ def test_what_follows_a_request_in_hand_waits_and_is_kept_in_order():
         at.reply(b"second")
         await at.until_written(b"\r\n\r\n4")
         assert [each[-1:] for each in at.transport.written.split(b"HTTP/1.1 ")[1:]] == [b"e", b"d", b"3", b"4"]
-
-    run(test)
-
-
-def test_a_request_behind_one_on_the_general_way_is_answered_after_it():
-    async def test(at):
-        at.send(post(b"/other", b"1"), post(b"/direct", b"2"))
-        assert not at.route.begun
-        await at.until_written(b"\r\n\r\n2")
-        assert at.transport.written.index(b"\r\n\r\n1") < at.transport.written.index(b"\r\n\r\n2")
-        at.send(post(b"/direct", b"3"))
-        assert at.route.begun == [b"3"]
-
-    run(test)
-
-
-def test_the_client_is_waited_for_between_requests_and_not_during_one():
-    async def test(at):
-        assert at.is_waited_for
-        at.send(post(b"/direct", b"1"))
-        at.protocol._since -= 1e6
-        assert not at.is_waited_for
-        assert not at.protocol.is_late(at.protocol.loop.time())
-        at.reply()
-        assert at.is_waited_for
-        now = at.protocol.loop.time()
-        assert not at.protocol.is_late(now + at.table.limits.header_seconds + 1)
-        assert at.protocol.is_late(now + at.table.limits.keep_alive_seconds + 1)
-
-    run(test)
-
-
-def test_fields_of_uvicorn_are_those_of_the_moment():
-    async def test(at):
-        for date in (b"one", b"two"):
-            at.state.default_headers = [(b"date", date)]
-            at.send(post(b"/direct", b"1"))
-            at.reply()
-        assert at.transport.written.count(b"date: one\r\n") == at.transport.written.count(b"date: two\r\n") == 1
-        assert at.state.total_requests == 2
-
-    run(test)
-
-
-@pytest.mark.parametrize("ends", [True, False])
-def test_the_end_comes_after_the_request_in_hand(ends):
-    async def test(at):
-        at.send(post(b"/direct", b"1"))
-        if ends:
-            at.protocol.shutdown()
-        assert not at.transport.is_closed
-        at.reply()
-        assert at.transport.is_closed is ends
-        assert (b"connection: close" in at.transport.written) is ends
-
-    run(test)
-
-
-def test_the_end_comes_after_a_request_whose_body_has_not_come():
-    async def test(at):
-        head, body = post(b"/direct", b"")[:-5] + b"1\r\n\r\n", b"x"
-        assert at.protocol._way.heads.find(head, None) == (b"/direct", 1)
-        at.send(head)
-        at.protocol.shutdown()
-        assert not at.transport.is_closed
-        at.send(body)
-        await at.until_written(b"\r\n\r\nx")
-        assert not at.route.begun
-        assert at.transport.is_closed
-
-    run(test)
-
-
-def test_a_head_waits_a_moment_for_its_body():
-    async def test(at):
-        at.protocol._since -= 5
-        at.send(post(b"/direct", b"1")[:-1])
-        now = at.protocol.loop.time()
-        at.protocol.is_late(now)
-        await asyncio.sleep(0)
-        at.send(b"1")
-        assert at.route.begun == [b"1"]
-        at.reply()
-        at.send(post(b"/direct", b"2")[:-1])
-        at.protocol.is_late(now + 5)
-        await asyncio.sleep(0)
-        at.send(b"2")
-        await at.until_written(b"\r\n\r\n2")
-        assert at.route.begun == [b"1"]
 
     run(test)
 
