@@ -123,15 +123,6 @@ def test_a_damaged_version_is_shown_as_such(published, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["problem"].startswith("golden.npz: ")
 
 
-def test_a_version_that_does_not_serve_is_marked(published, tmp_path, capsys):
-    repository = shutil.copytree(published, tmp_path / "repository")
-    shutil.copytree(repository / "step" / "1", repository / "step" / "2")
-    assert main(["inspect", str(repository), "step"]) == 0
-    said = capsys.readouterr().out
-    assert "step version 1, not served: config.pbtxt chooses others\n" in said
-    assert "step version 2\n" in said
-
-
 def test_mistakes_are_one_line(tmp_path, published, capsys):
     assert main(["inspect", str(tmp_path / "nowhere")]) == 1
     assert capsys.readouterr().err.startswith("rnnserve inspect: there is no repository ")

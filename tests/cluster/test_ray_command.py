@@ -169,14 +169,6 @@ def test_status_prints_what_clients_are_given(fleet, capsys):
         assert parse_endpoint(url).addresses == [url.removeprefix("grpcs://")]
 
 
-def test_status_prints_that_servers_end_with_the_head(fleet, capsys):
-    for alone, is_printed in ((60.0, True), (604800.0, False), (None, False)):
-        reports = {0: dataclasses.replace(STATUS.reports[0], alone=alone), 1: STATUS.reports[1]}
-        fleet.status_of = dataclasses.replace(STATUS, reports=reports)
-        assert main(["ray", "status"]) == 0
-        assert ("servers end 60 s after the head" in capsys.readouterr().out) == is_printed
-
-
 def test_status_prints_the_rolling_update(fleet, capsys):
     for roll, said in (
         (RollState(("one",), is_over=False), "is under way: 1 of 2 are done"),

@@ -240,15 +240,6 @@ def test_a_supervisor_that_is_started_again_takes_over_what_there_is(supervise, 
     assert nodes.servers[new][1].repository == ("/models/new" if done else "/models/old")
 
 
-def test_of_two_servers_at_a_place_the_later_one_stays(supervise, nodes):
-    nodes.servers.update({"server-0-9": (0, OLD), "server-0-10": (0, dataclasses.replace(NEW, revision=2))})
-    supervised = supervise()
-    supervised.look()
-    assert names_at(nodes, 0) == ["server-0-10"]
-    assert names_at(nodes, 1) == ["server-1-11"]
-    assert supervised.status().plan.spec.repository == "/models/new"
-
-
 def test_the_end(supervise, nodes, plan):
     supervised = supervise()
     supervised.look()

@@ -84,17 +84,6 @@ def test_version_1_beside_a_version_2_without_controllers(system):
     assert (found.cores(), found.memory_left()) == (2.5, 25 * MB)
 
 
-@pytest.mark.parametrize("seen", ["/docker/abc", "/other"])
-def test_a_container_that_sees_its_own_group_alone(system, seen):
-    """The group is named as the machine sees it, and mounted as the root of what the container sees."""
-    found = system(
-        ["4:memory:/docker/abc"],
-        [(seen, "sys/memory", "cgroup", "memory")],
-        {"sys/memory/memory.limit_in_bytes": str(64 * MB), "sys/memory/memory.usage_in_bytes": str(4 * MB)},
-    )
-    assert (found.cores(), found.memory_left()) == (None, 60 * MB)
-
-
 @pytest.mark.parametrize(
     "files",
     [

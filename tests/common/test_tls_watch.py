@@ -136,21 +136,6 @@ def test_a_pair_that_is_written_one_file_after_the_other_is_not_refused(tmp_path
     assert len(watched.used) == 5
 
 
-def test_what_is_refused_is_told_again_each_day_and_counted_once(tmp_path, log):
-    rotated, now = RotatedFiles(tmp_path), [time.time()]
-    watched = Watched(rotated, lambda: now[0])
-    rotated.replace(key=b"none")
-    watched.looks()
-    for hour in range(49):
-        now[0] += 3600.0
-        watched.looks()
-        assert len(log.messages) == 1 + (hour + 1) // 24
-    assert watched.refused == 1
-    rotated.replace(key=b"nothing either")
-    watched.looks()
-    assert watched.refused == 2
-
-
 def test_a_certificate_for_later_is_taken_when_it_is_time(tmp_path):
     """OpenSSL has a clock of its own, which is not moved here: the certificate begins in three seconds."""
     rotated = RotatedFiles(tmp_path)
@@ -178,18 +163,6 @@ def test_the_end_is_said_once_a_day_from_two_weeks_before(tmp_path, log):
     assert {day for day, record in said.items() if record.levelno == logging.ERROR} == {16, 17, 18, 19}
     assert "in 14.0 days" in said[2].getMessage()
     assert all("over the files, which are taken at once" in record.getMessage() for record in said.values())
-
-
-def test_a_server_that_starts_with_an_expired_certificate_says_so(tmp_path, log):
-    rotated = RotatedFiles(tmp_path)
-    rotated.replace(*rotated.issued(**years(2020)))
-    watch = Watched(rotated).watch
-    watch.start()
-    try:
-        until(lambda: log.messages)
-    finally:
-        watch.close()
-    assert "has ended at 2021-01-01" in log.messages[0]
 
 
 @pytest.fixture

@@ -100,12 +100,3 @@ def test_a_reader_that_has_gone_costs_nothing(pipe):
     assert time.monotonic() - began < PATIENCE / 2
     assert not pipe.stream._waiting
     pipe.read_fd, _ = os.pipe()
-
-
-def test_what_waits_at_the_end_has_a_moment(pipe):
-    written = pipe.fill()
-    reading = threading.Timer(0.1, lambda: setattr(pipe, "got", pipe.read(len(written))))
-    reading.start()
-    pipe.stream.finish(PATIENCE)
-    reading.join()
-    assert pipe.got == written

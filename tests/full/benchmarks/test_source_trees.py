@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 
-from benchmarks.errors import UnknownCommit
-from benchmarks.source_trees import SourceTree, unpack_commit, working_tree
+from benchmarks.source_trees import unpack_commit, working_tree
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -55,19 +54,3 @@ def test_each_tree_runs_its_own_code(repository, tmp_path):
     ):
         done = run(tree)
         assert (done.stdout, done.returncode) == (f"{name} serve --flag\n", 3)
-
-
-@pytest.mark.parametrize("commit", ["none-such", "--all", "deadbeef", ""])
-def test_a_commit_that_does_not_exist_is_refused_by_name(repository, tmp_path, commit):
-    with pytest.raises(UnknownCommit, match=f"no commit '{commit}'"):
-        unpack_commit(repository, commit, tmp_path / "commits")
-    assert not (tmp_path / "commits").exists()
-
-
-def test_a_tree_without_a_server_does_not_run_the_installed_one(tmp_path):
-    """The editable install of this project provides `rnnserve.server` to the same interpreter."""
-    write_areas(tmp_path, "incomplete", ("protos", "cli"))
-    done = run(SourceTree(tmp_path, "incomplete", ""))
-    assert done.returncode == 1
-    assert "rnnserve.server is found in " in done.stderr
-    assert f"expected in {tmp_path}" in done.stderr

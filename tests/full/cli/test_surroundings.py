@@ -179,3 +179,30 @@ def test_address_space_that_is_enough_is_not_spent_on_arenas(folder):
     done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)
     assert done.returncode == 1
     assert "no server answers at" in one_line(done, "infer")
+
+
+INTERRUPTING = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from rnnserve.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_interrupt_during_an_import_is_status_130_without_output(folder):
+    for module, words in (
+        ("rnnserve.cli.commands.inspect", ["inspect", "."]),
+        ("numpy", ["inspect", "."]),
+        ("grpc", ["infer", "model", "DIR/rows.json"]),
+        ("rnnserve.models.training", ["train", "--checkpoints", "DIR/interrupted"]),
+        ("rnnserve.export.commands.export", ["export", "DIR/own.py:one"]),
+    ):
+        words = [word.replace("DIR", str(folder)) for word in words]
+        command = [sys.executable, "-c", INTERRUPTING, module, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), module
+    assert not (folder / "interrupted").exists()

@@ -13,7 +13,6 @@ from kit.running_processes import children_of, is_running
 from kit.waiting import until
 from rnnserve.client import Client
 from rnnserve.cluster import kept_server
-from rnnserve.cluster.endpoint_file import write_endpoints
 from rnnserve.cluster.kept_server import KeptServer
 from rnnserve.cluster.server_process import ServerProcess, end_left_servers
 from rnnserve.cluster.servers import ServerSpec
@@ -66,17 +65,6 @@ def test_a_server_that_is_killed_is_started_again(spec, keep, monkeypatch):
     assert not children_of(os.getpid(), f"--grpc-port\0{spec.port}\0".encode())
 
 
-def test_a_proof_leaves_the_server_beside_it_alone(spec, keep, tmp_path):
-    server = keep(spec)
-    serves(server)
-    before = pid_of(spec)
-    assert server.prove(spec) == ""
-    assert "there is no folder" in server.prove(ServerSpec(str(tmp_path / "nowhere"), (), spec.port))
-    assert pid_of(spec) == before
-    assert server.report().starts == 1
-    serves(server)
-
-
 def test_a_server_that_was_left_is_ended_first(spec, keep):
     left = ServerProcess(spec.command("127.0.0.1"), f"test 127.0.0.1:{spec.port}")
     assert left.wait_ready(60)
@@ -126,15 +114,3 @@ def test_endpoints_are_replaced_as_a_whole(tmp_path, spec, keep):
     assert path.read_text().startswith("#")
     assert [each.name for each in tmp_path.iterdir()] == ["endpoints"]
     assert server.report().listed == ()
-
-
-def test_a_file_that_cannot_be_written_is_told(tmp_path, spec, keep):
-    server = keep(spec, str(tmp_path / "nowhere" / "endpoints"))
-    serves(server)
-    server.publish(["10.0.0.1:8001"])
-    assert server.report().said.endswith("endpoints cannot be written: No such file or directory")
-    assert server.report().listed == ()
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_endpoints(tmp_path / "folder", [])
-    assert [each.name for each in tmp_path.iterdir()] == ["folder"]

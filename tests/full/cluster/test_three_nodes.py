@@ -102,34 +102,6 @@ class Load:
         return ask
 
 
-def test_what_cannot_be_is_told_in_one_line(nodes, folder):
-    said = nodes.rnnserve("status", check=False)
-    assert said.returncode == 1
-    assert said.stderr == "rnnserve ray: no servers named 'rnnserve' are up: `rnnserve ray up` starts some\n"
-    said = nodes.rnnserve("up", str(REPOSITORY), "--replicas", "4", check=False)
-    assert "4 servers need as many nodes, each with 1 CPU free, and 3 of the cluster's 3 have" in said.stderr
-    assert said.stderr.count("\n") == 1
-    said = nodes.rnnserve("up", str(folder / "nowhere"), "--replicas", "2", check=False)
-    assert "does not serve: rnnserve serve: there is no folder" in said.stderr
-    assert said.stderr.count("\n") == 1
-    assert nodes.rnnserve("status", check=False).returncode == 1, "nothing is left"
-
-
-def test_an_address_where_no_cluster_is(nodes):
-    words = nodes.command("status")
-    said = nodes.run(1, *words[:-1], "10.213.77.1:1", check=False)
-    assert said.returncode == 1
-    assert said.stderr.startswith("rnnserve ray: no cluster answers at 10.213.77.1:1 (Connection refused): ")
-    assert said.stderr.count("\n") == 1
-
-
-def test_a_cluster_wants_its_token(nodes):
-    said = nodes.run(2, "env", "RAY_AUTH_TOKEN=another", *nodes.command("status"), check=False)
-    assert said.returncode == 1
-    assert "rnnserve ray: " in said.stderr
-    assert "no servers named" not in said.stderr
-
-
 def test_up(nodes, endpoints):
     options = ["--replicas", "2", "--endpoints", str(endpoints), "--serve-options=--no-http"]
     said = nodes.rnnserve("up", str(REPOSITORY), *options).stdout
@@ -151,23 +123,6 @@ def test_a_rolling_update_fails_no_request(nodes, endpoints, folder):
     assert said[-1] == "all 2 servers are at revision 2"
     assert len(said) == 3
     assert nodes.rnnserve("status").stdout.count(str(new)) == 2
-
-
-def test_an_update_that_does_not_serve_changes_nothing(nodes, endpoints, folder):
-    before = listed(endpoints)
-    broken = folder / "broken"
-    shutil.copytree(REPOSITORY, broken)
-    (broken / MODEL / "1" / "model.onnx").write_bytes(b"")
-    with Load(nodes, endpoints) as load:
-        said = nodes.rnnserve("roll", str(broken), check=False)
-        load.goes_on()
-    load.check("an update that does not serve")
-    assert said.returncode == 1
-    assert "serves as before, since the new server would not: " in said.stderr
-    assert "model.onnx" in said.stderr
-    assert said.stderr.count("\n") == 1
-    assert listed(endpoints) == before
-    assert "revision 2" not in nodes.rnnserve("status").stdout.splitlines()[0]
 
 
 def test_a_cut_cable(nodes, endpoints):
@@ -198,30 +153,6 @@ def test_a_node_is_killed(nodes, endpoints):
     load.check("killed node")
     nodes.join(killed)
     assert all_serve(nodes)
-
-
-def test_a_server_that_is_killed_is_started_again_on_its_node(nodes, endpoints):
-    machine = min(machines_of(endpoints))
-    before = nodes.servers(machine)
-    with Load(nodes, endpoints) as load:
-        nodes.run(machine, "kill", "-KILL", *map(str, before))
-        until(lambda: nodes.servers(machine) and not set(before) & set(nodes.servers(machine)), PATIENCE)
-        until(lambda: all_serve(nodes), PATIENCE)
-        load.goes_on()
-    load.check("killed server")
-
-
-def test_an_actor_that_is_killed_takes_its_server_along_and_starts_another(nodes, endpoints):
-    machine = max(machines_of(endpoints))
-    before = nodes.servers(machine)
-    (actor,) = nodes.actors(machine, "ServerActor")
-    with Load(nodes, endpoints) as load:
-        nodes.run(machine, "kill", "-KILL", str(actor))
-        until(lambda: nodes.servers(machine) and not set(before) & set(nodes.servers(machine)), PATIENCE)
-        until(lambda: all_serve(nodes), PATIENCE)
-        load.goes_on()
-    load.check("killed actor")
-    assert len(nodes.servers(machine)) == len(before)
 
 
 def test_what_looks_after_the_servers_is_killed_and_takes_over_again(nodes, endpoints):

@@ -72,20 +72,3 @@ def test_it_does_not_outlive_it_though_it_is_stopped():
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def test_a_fork_can_start_one():
-    """It has the memory of the process that it comes from, and none of its threads."""
-    code = (
-        "import os\n"
-        "from rnnserve.common.guarded_process import GuardedProcess\n"
-        f"first = GuardedProcess({guarded_tasks.__file__!r})\n"
-        "if not (pid := os.fork()):\n"
-        f"    second = GuardedProcess({guarded_tasks.__file__!r})\n"
-        "    second.receive(60)\n"
-        "    os._exit(7)\n"
-        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7\n"
-    )
-    path = os.pathsep.join(filter(None, sys.path))
-    env = {**os.environ, "PYTHONPATH": path}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=PATIENCE, check=True, env=env)

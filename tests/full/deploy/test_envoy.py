@@ -3,14 +3,12 @@
 import contextlib
 import json
 import re
-import secrets
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 
 from kit.asked_servers import MODEL, WALK, kill_drain_and_bring_back, requests_at, started_servers
@@ -93,37 +91,6 @@ def test_steps_of_a_kept_sequence_go_to_one_server(running):
             after = [requests_at(server) for server in servers]
             assert sorted(new - old for new, old in zip(after, before, strict=True)) == [0, 0, 3]
         assert len([server for server in servers if requests_at(server)]) > 1
-
-
-@pytest.fixture
-def keyed(repository, tmp_path):
-    """Three servers with one key, and Envoy's address."""
-    key = tmp_path / "key"
-    key.write_bytes(secrets.token_bytes(32))
-    key.chmod(0o600)
-    with started_servers(repository, tmp_path, "--session-key", str(key)) as start:
-        servers = start(0, 0, 0)
-        with envoy(tmp_path, servers) as (address, _):
-            yield servers, address
-
-
-def test_a_sealed_session_goes_on_at_another_server_with_the_same_bits(keyed):
-    servers, address = keyed
-    points = np.random.default_rng(1).standard_normal((300, 2)).astype(np.float32)
-    with Client(address) as client:
-        until(lambda: client.is_ready(MODEL))
-        with client.session(MODEL, state="sealed") as session:
-            answers = []
-            for number, point in enumerate(points):
-                if number in (100, 200):
-                    next(server for server in servers if requests_at(server)).kill()
-                    servers = [server for server in servers if not server.has_ended]
-                answers.append(session.step(point))
-            assert len(servers) == 1
-            assert session.steps == len(points)
-        (whole,) = client.predict(MODEL, [points])
-    assert np.stack([answer["output"] for answer in answers]).tobytes() == whole["output"].tobytes()
-    assert answers[-1]["logits"].tobytes() == whole["logits"].tobytes()
 
 
 def test_no_request_fails_while_servers_end_and_come(running):

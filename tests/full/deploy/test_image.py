@@ -16,8 +16,6 @@ from kit.asked_servers import MODEL
 from kit.paths import ROOT
 from kit.waiting import PATIENCE, until
 
-from .confined import NONE_MAY
-
 pytestmark = pytest.mark.long
 
 KEPT = ROOT / ".image"
@@ -30,6 +28,7 @@ ENVIRONMENT = {
     "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
 }
 MEMORY, PROCESSORS = 1 << 30, 1
+NONE_MAY = 65534
 
 ASK = f"""
 import sys, time, numpy as np
@@ -143,13 +142,6 @@ def test_it_serves_answers_drains_and_ends(podman, container):
         assert client.wait(PATIENCE) == 0
     assert podman("wait", name) == "0"
     assert "Traceback" not in podman("logs", name)
-
-
-def test_what_it_runs_without_a_command_is_what_its_health_check_asks(podman, container):
-    name = container()
-    until(lambda: podman("healthcheck", "run", name, check=False) == 0)
-    said = podman("logs", name)
-    assert "gRPC on 0.0.0.0:8001\nHTTP on 0.0.0.0:8000" in said
 
 
 def test_nothing_is_in_it_that_serving_does_not_need(podman, container):

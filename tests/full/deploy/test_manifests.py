@@ -32,25 +32,6 @@ def test_each_example_has_an_inference_service():
     assert served == {name.replace("_", "-"): f"/{name}" for name in examples} | {"models": ""}
 
 
-def test_what_is_beside_an_inference_service_selects_its_servers():
-    """By its name; the port is the runtime's."""
-    runtimes = build(KSERVE / "runtimes")
-    for folder in EXAMPLES:
-        objects = build(folder)
-        (name,) = (it["metadata"]["name"] for it in objects if it["kind"] == "InferenceService")
-        by_kind = {it["kind"]: it for it in objects}
-        assert by_kind["Service"]["metadata"]["name"] == f"{name}-servers"
-        assert by_kind["PodDisruptionBudget"]["metadata"]["name"] == name
-        selector = {"serving.kserve.io/inferenceservice": name, "component": "predictor"}
-        assert by_kind["Service"]["spec"]["selector"] == selector
-        assert by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == selector
-        assert "labels" not in by_kind["Service"]["metadata"]  # KServe removes other services that have them
-        (port,) = by_kind["Service"]["spec"]["ports"]
-        for runtime in runtimes:
-            ports = runtime["spec"]["containers"][0]["ports"]
-            assert {it["name"]: it["containerPort"] for it in ports}[port["targetPort"]] == port["port"]
-
-
 def test_servers_of_one_model_stand_beside_those_of_the_repository():
     """In one namespace: no object has the name of another, and no selector the pods of the others."""
     base, one = build(KUBERNETES / "base"), build(KUBERNETES / "one-model")

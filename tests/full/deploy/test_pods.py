@@ -1,9 +1,6 @@
 """What the manifests have containers do: their commands, probes and ends, as processes of this machine."""
 
-import os
 import shlex
-import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,26 +8,13 @@ import pytest
 
 from deploy.check import DEPLOY, build, folders
 from kit.serve_options import configured
-from kit.waiting import until
 
-from .confined import NONE_MAY, confined, need_namespaces
-
-BIN = Path(sys.executable).parent
+NONE_MAY = 65534
 NAME = "a-name-of-its-own"
 """Of an InferenceService."""
 
 LEAVES = 6.5
 """Seconds that a supervisor takes beside drain and grace, at most (docs/operations.md)."""
-
-PROBE = """
-import sys, grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-with grpc.insecure_channel(f"127.0.0.1:{sys.argv[1]}") as channel:
-    asked = health_pb2.HealthCheckRequest(service=sys.argv[2])
-    said = health_pb2_grpc.HealthStub(channel).Check(asked, timeout=float(sys.argv[3]))
-sys.exit(said.status != health_pb2.HealthCheckResponse.SERVING)
-"""
-"""What the kubelet does for a probe by gRPC."""
 
 
 def found_pods():
@@ -131,61 +115,6 @@ def test_it_may_do_little(pods):
         }
         assert container["resources"]["requests"] == container["resources"]["limits"]
         assert {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")} == {"/tmp"}
-
-
-def test_the_runtimes_differ_in_what_is_mounted_alone(pods):
-    """A model's folder, or a repository."""
-    one, many = (pods[f"kserve/{name}"][0]["containers"][0] for name in ("rnnserve", "rnnserve-repository"))
-    assert set(one["args"]) ^ set(many["args"]) == {"--model-name={{.Name}}", "--ready=all"}
-    asked = {"startupProbe", "readinessProbe", "args"}
-    assert {name: part for name, part in one.items() if name not in asked} == {
-        name: part for name, part in many.items() if name not in asked
-    }
-
-
-def test_it_serves_is_probed_and_ends_as_a_process(pods, repository, tmp_path):
-    """As nobody, in a read-only tree, without a capability."""
-    need_namespaces()
-    pod, _ = pods["kubernetes/base"]
-    (container,) = pod["containers"]
-    command, options = command_of(pod), options_of(pod)
-    environment = {
-        "PATH": f"{BIN}:{os.defpath}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "KUBERNETES_SERVICE_HOST": "10.96.0.1",
-    }
-    served = sorted(path.name for path in repository.iterdir())
-    with confined(command, repository, {"/tmp": 1}, environment, tmp_path / "log") as server:
-        assert server.popen.stdout.readline() == f"gRPC on 0.0.0.0:{options.grpc_port}\n", server.log
-        status, mounts = server.status(), server.mounts()
-        assert status["NoNewPrivs"] == "1"
-        assert {int(status[caps], 16) for caps in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
-        assert status["Uid"].split()[0] == str(os.getuid() or NONE_MAY)
-        assert "ro" in mounts["/"] & mounts["/mnt/models"]
-
-        def probe(kind, service=None):
-            asked = container[kind]["grpc"]
-            named = asked["service"].replace("{{.Name}}", NAME) if service is None else service
-            words = [sys.executable, "-c", PROBE, str(asked["port"]), named]
-            return server.ask(*words, str(container[kind].get("timeoutSeconds", 5)))
-
-        assert probe("startupProbe").returncode == 0
-        assert probe("readinessProbe").returncode == 0
-        assert [probe("readinessProbe", model).returncode for model in served] == [0] * len(served)
-        assert probe("readinessProbe", "another").returncode != 0  # a name that is not served is not ready
-        live = f"http://127.0.0.1:{options.http_port}{container['livenessProbe']['httpGet']['path']}"
-        metrics = f"http://127.0.0.1:{options.metrics_port}/metrics"
-        for address in (live, metrics):
-            fetch = f"import urllib.request; print(urllib.request.urlopen({address!r}).read().decode())"
-            asked = server.ask(sys.executable, "-c", fetch)
-            assert asked.returncode == 0, asked.stderr
-        assert f'rnnserve_model_ready{{model="{served[0]}",version="1"}} 1' in asked.stdout
-        # As the kubelet ends it: it says that it is not ready, and ends in its time.
-        server.popen.send_signal(signal.SIGTERM)
-        until(lambda: probe("readinessProbe").returncode != 0)
-        server.popen.stdout.read()
-        assert server.popen.wait(options.drain + options.grace + LEAVES) == 0, server.log
-    assert "Traceback" not in server.log
 
 
 def test_the_image_and_the_manifests_agree(pods):

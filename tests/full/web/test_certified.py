@@ -2,23 +2,19 @@
 
 import contextlib
 import http.client
-import json
 import ssl
 
-import numpy as np
 import pytest
 
 from kit.certificates import write_certificates
 from kit.client_certificates import ClientAuthority, role_row
 from kit.served_process import serve_repository
 from kit.waiting import PATIENCE, until
-from rnnserve.cli import main
-from rnnserve.client import Client, PermissionDenied, Unauthenticated
+from rnnserve.client import Client
 from rnnserve.protos.access_table import ROUTES, Need
 
 from .locked_fronts import BODIES, BODY, SIMPLE, WAYS
 
-INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 KINDS = ("infer", "metrics", "admin")
 
 
@@ -118,17 +114,6 @@ def test_what_one_connection_may_is_not_kept_for_another(certified):
         assert b"direction_simple" not in docs["elsewhere"]
 
 
-def test_our_clients(certified):
-    with certified.client("infer") as client:
-        assert client.infer(SIMPLE, INPUTS)
-        with client.session(SIMPLE) as session:
-            assert session.step([0.0, 0.0])
-    with certified.client("stranger") as client, pytest.raises(Unauthenticated, match="client certificate is needed"):
-        client.infer(SIMPLE, INPUTS)
-    with certified.client("elsewhere") as client, pytest.raises(PermissionDenied):
-        client.infer(SIMPLE, INPUTS)
-
-
 def test_the_file_is_read_again(repository, tmp_path):
     with certified_process(repository, tmp_path, "--workers", "2") as certified:
         assert certified.ask("infer", "/v2")[0] == 200
@@ -136,16 +121,3 @@ def test_the_file_is_read_again(repository, tmp_path):
         certified.roles.write_text(role_row("a", "CN=stranger", "metrics"))
         until(lambda: certified.ask("stranger", "/metrics")[0] == 200)
         until(lambda: certified.ask("infer", "/v2")[0] == 401)
-
-
-def test_doctor_and_the_printed_configuration_know_it(certified, capsys):
-    command = [str(certified.process.repository), *certified.options, "--no-http", "--grpc-port", "0"]
-    assert main(["serve", *command, "--print-config"]) == 0
-    assert f'client_roles = "{certified.roles}"' in capsys.readouterr().out
-    assert main(["doctor", *command, "--json"]) == 0
-    found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
-    assert found["access"]["level"] == "ok"
-    assert found["access"]["said"].startswith(f"{certified.roles} admits ")
-    assert main(["doctor", *command, "--metrics-port", "0", "--json"]) == 1
-    found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
-    assert (found["access"]["level"], "--tokens" in found["access"]["said"]) == ("problem", True)

@@ -104,19 +104,6 @@ def test_a_new_connection_for_each_step_and_new_fronts_in_the_middle(served, con
     assert said["outputs"] == whole
 
 
-def test_an_id_alone_belongs_to_its_connection_and_others_are_told_what_to_do(connect):
-    """At once: whether a connection to a front is closed no worker can tell, and so none waits for that."""
-    owner = connect()
-    for at in range(3):
-        assert owner.step(at, sequence_id=8)[0] == 200
-        for stranger in (connect(), connect()):
-            status, said = stranger.step(at + 1, sequence_id=8)
-            assert status == 404
-            assert "belong to the connection that began them" in said["error"]
-            assert "sequence_key" in said["error"]
-    assert owner.step(3, sequence_id=8)[0] == 200
-
-
 def test_each_connection_goes_on_with_its_own_when_the_workers_are_replaced(served, connect):
     """Also where all have the same id. No other connection from the same address has one of them then."""
     process, _ = served

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 
 from kit.served_process import serve_repository
@@ -154,50 +153,3 @@ def test_what_does_not_serve_is_503_and_says_when_to_ask_again(lane):
         assert "error" in reply.json
     assert ask(lane, "POST", f"/v2/repository/models/{name}/load", b"").json == {"name": name, "load": True}
     assert ask(lane, "GET", f"/v2/models/{name}/ready").json == {"name": name, "ready": True}
-
-
-def outputs_of(reply):
-    length = int(reply.headers.get("inference-header-content-length", len(reply.body)))
-    return {output["name"]: output for output in json.loads(reply.body[:length])["outputs"]}, reply.body[length:]
-
-
-def test_which_outputs_are_binary_is_tritons_rule(lane):
-    """All, where the request says so and names none; of those that are named each that says so itself."""
-    everywhere = {"parameters": {"binary_data_output": True}}
-    plain, _ = outputs_of(ask(lane, "POST", f"{M}/infer", BODY))
-    assert plain["logits"]["shape"] == [1, 2]
-    assert len(plain["logits"]["data"]) == 2  # flat, as they may be sent
-    found, data = outputs_of(ask(lane, "POST", f"{M}/infer", BODY | everywhere))
-    assert all("data" not in output for output in found.values())
-    assert sum(output["parameters"]["binary_data_size"] for output in found.values()) == len(data)
-    named = {"outputs": [{"name": "h_n"}, {"name": "logits", "parameters": {"binary_data": True}}]}
-    reply = ask(lane, "POST", f"{M}/infer", BODY | everywhere | named)
-    assert reply.headers["content-type"] == "application/octet-stream"
-    found, data = outputs_of(reply)
-    assert list(found) == ["h_n", "logits"]
-    assert "data" in found["h_n"]
-    assert data == np.array(plain["logits"]["data"], "<f4").tobytes()
-
-
-def test_an_id_of_a_sequence_is_its_connections_own(host):
-    """Also where a front is one client to the server: no client reaches another's, nor do two that took one id meet."""
-
-    def step(connection, **control):
-        body = {"inputs": [BODY["inputs"][0] | {"shape": [1, 1, 2], "data": WALK[0]}]}
-        connection.request("POST", f"{M}/infer", json.dumps(body | {"parameters": {"sequence_id": 77, **control}}))
-        reply = connection.getresponse()
-        return reply.status, json.loads(reply.read())
-
-    with contextlib.ExitStack() as stack:
-        one, other = (
-            stack.enter_context(contextlib.closing(http.client.HTTPConnection(host, timeout=PATIENCE)))
-            for _ in range(2)
-        )
-        first = step(one, sequence_start=True)[1]["outputs"]
-        status, said = step(other)
-        assert status == 404
-        assert "sequence_key" in said["error"]
-        assert step(other, sequence_start=True)[1]["outputs"] == first
-        second = step(one, sequence_end=True)
-        assert second[0] == 200
-        assert step(other, sequence_end=True)[1]["outputs"] == second[1]["outputs"] != first

@@ -128,17 +128,6 @@ def test_a_verdict_is_kept_for_a_moment_and_for_what_it_is_about():
     assert ask_application(application, "/page/models", headers=token).status == 401
 
 
-def test_a_server_without_tokens_is_asked_seldom():
-    clock = Clock()
-    upstream, application = front(pb.ServerMetadataResponse(), clock)
-    for _ in range(3):
-        assert ask_application(application, "/docs").status == 200
-    assert len(questions(upstream)) == 1
-    clock.now += 5.0
-    ask_application(application, "/docs")
-    assert len(questions(upstream)) == 2
-
-
 def test_without_a_server_there_is_nothing_to_keep():
     gone = RestError(503, "no server answers")
     upstream, application = front(gone)

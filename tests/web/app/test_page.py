@@ -7,7 +7,7 @@ import re
 import grpc
 import pytest
 
-from kit.fronts import FakeUpstream, ask, metadata_of
+from kit.fronts import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.site import site_routes
@@ -120,10 +120,3 @@ def test_names_that_a_proxy_passes_on_are_allowed_where_told_and_others_at_other
     assert status_of(upstream, "other.example", hosts=frozenset({"models.example"})) == 403
     assert status_of(upstream, "models.example", server=("10.0.0.5", 8000)) == 200
     assert status_of(upstream, "evil.example", server=("::1", 8000)) == 403
-
-
-def test_a_model_that_has_stopped_serving_meanwhile_is_left_out(upstream):
-    upstream.answers["ModelMetadata"] = error_of_status(grpc.StatusCode.NOT_FOUND, "gone")
-    assert ask(upstream, "/page/models").json["models"] == []
-    upstream.answers["ModelMetadata"] = metadata_of()
-    assert len(ask(upstream, "/page/models").json["models"]) == 1

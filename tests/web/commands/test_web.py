@@ -15,7 +15,7 @@ import pytest
 from kit.certificates import write_certificates
 from kit.waiting import PATIENCE
 from rnnserve.cli import main
-from rnnserve.web.commands.memory_limit import MemoryWatch, least_memory_bytes
+from rnnserve.web.commands.memory_limit import MemoryWatch
 
 COMMAND = [sys.executable, "-m", "rnnserve.cli", "web"]
 
@@ -73,39 +73,6 @@ class WatchedProcess:
 
     def give_back(self):
         self.given_back += 1
-
-
-def test_its_memory_is_watched_until_then():
-    process = WatchedProcess()
-    watch = process.watch(110 << 20)
-    assert watch.look()
-    process.held = 110 << 20
-    assert watch.look()
-    assert process.ended == []
-    process.held += 1
-    assert not watch.look()
-    assert process.ended == [1]
-    assert least_memory_bytes(32 << 20) == 512 << 20
-
-
-def test_what_is_free_is_given_back_now_and_then():
-    """Not by a process that holds as much as at first, nor by one that has done nothing since the last time."""
-    process = WatchedProcess()
-    watch = process.watch(1 << 30)
-
-    def looks(count):
-        before = process.given_back
-        assert all(watch.look() for _ in range(count))
-        return process.given_back - before
-
-    assert looks(100) == 0
-    process.held += 16 << 20
-    assert looks(100) == 1
-    process.worked += 1.0
-    assert looks(100) == 1
-    process.worked += 1.0
-    process.held -= 1
-    assert looks(100) == 0
 
 
 def test_garbage_is_looked_for_before_that_and_more_seldom_where_there_is_little():

@@ -230,13 +230,6 @@ def test_shapes_that_only_a_model_can_judge_are_passed_on(shape):
     assert tuple(request.inputs[0].shape) == shape
 
 
-def test_datatypes_that_are_none_and_shared_memory_are_for_the_server_to_refuse():
-    assert read(body(tensor(datatype="FP33")))[0].inputs[0].datatype == "FP33"
-    region = {"parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 8}}
-    request, _ = read(body(tensor() | region))
-    assert request.inputs[0].parameters["shared_memory_region"].string_param == "r"
-
-
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: (
     st.lists(inner, max_size=4)
     | st.dictionaries(

@@ -54,23 +54,6 @@ def test_one_row_with_or_without_its_batch(upstream, walk):
     assert request.parameters["timeout"].int64_param == 5
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ({"inptu": []}, '"inptu" is no input: m takes "input", "h_0"'),
-        ({"input": [1, 2]}, "has the axes (batch, sequence, features), and its lists have 1"),
-        ({"input": [[[[1]]]]}, "and its lists have 4"),
-        ({"input": [["a", 1]]}, "an element of FP32 is a number"),
-        ({"id": 4}, "id is to be text"),
-    ],
-)
-def test_mistakes(upstream, body, said):
-    for path in (GENERATE, STREAM):
-        reply = ask(upstream, path, json.dumps(body).encode())
-        assert reply.status == 400
-        assert said in reply.error
-
-
 def test_steps_are_events_and_states_are_carried(upstream):
     said = events(ask(upstream, STREAM, b'{"input": [[1, 2], [3, 4], [5, 6]], "h_0": [[10, 20]], "id": "i"}'))
     assert [event["logits"] for event in said] == [[22, 44], [28, 52], [38, 64]]

@@ -34,9 +34,3 @@ def test_quantiles(evaluate):
               ([], 0.5), ([[0, 1, 0]], 0.5)]]  # fmt: skip
     found = evaluate(f"[{', '.join(asked)}]")
     assert found == pytest.approx([0, 0.5, 1, 3.5, 5, 1 + 50 / 90, 10, None, None])
-
-
-def test_differences_and_sums(evaluate):
-    before, after = [[0, 1, 4], [2, 5, 1]], [[0, 1, 6], [1, 2, 3], [2, 5, 1]]
-    assert evaluate(f"q.added({before}, {after})") == [[0, 1, 2], [1, 2, 3], [2, 5, 0]]
-    assert sorted(evaluate(f"q.together([{before}, {after}, []])")) == [[0, 1, 10], [1, 2, 3], [2, 5, 2]]

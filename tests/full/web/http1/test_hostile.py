@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import json
 import logging
-import select
 import socket
 import struct
-import time
 
 import pytest
 
@@ -96,24 +94,6 @@ def test_endless_head_or_chunk_is_refused_as_it_arrives(front):
             for _ in range(4000):
                 connection.sendall(b"b" * (1 << 14))
             pytest.fail("64 MB were taken")
-
-
-def test_ten_thousand_requests_at_once_are_answered_in_order(front):
-    count = 10_000
-    with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:
-        connection.setblocking(False)
-        sent, received = memoryview((LIVE + b"\r\n") * count + LAST), b""
-        end = time.monotonic() + LONGEST
-        while time.monotonic() < end:
-            select.select([connection], [connection] if sent else [], [], LONGEST)
-            with contextlib.suppress(BlockingIOError):
-                sent = sent[connection.send(sent) :]
-            with contextlib.suppress(BlockingIOError):
-                piece = connection.recv(1 << 20)
-                if not piece:
-                    break
-                received += piece
-    assert received.count(b"HTTP/1.1 200 OK") == count + 1
 
 
 def test_client_that_closes_its_half_gets_answers_of_whole_requests(front):

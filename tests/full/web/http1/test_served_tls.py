@@ -10,7 +10,7 @@ import threading
 import pytest
 import uvloop
 
-from kit.rotated_files import WAYS, RotatedFiles, client_context, shown, shows
+from kit.rotated_files import WAYS, RotatedFiles, client_context, shows
 from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
 from rnnserve.common.front_counts import NUMBERS, FrontCounts, use_front_counts, used_front_counts
@@ -94,16 +94,6 @@ def test_new_connections_are_of_the_new_certificate_and_open_ones_go_on(tmp_path
             assert not refused or way != "linked"  # else one file after the other: a busy machine sees that twice
             with connected(port, trusting) as connection:
                 assert said_back(connection) == said_back(open_before) == b"word"
-
-
-def test_a_pair_that_does_not_fit_stops_nothing_and_is_counted(tmp_path, counts):
-    rotated = RotatedFiles(tmp_path / "tls")
-    with echoing(ServedContext(rotated.files)) as port:
-        rotated.replace(key=rotated.issued()[1])
-        until(lambda: counts() == [0, 1])
-        with connected(port, client_context(rotated.trusted)) as connection:
-            assert said_back(connection) == b"word"
-        assert shown(port) == rotated.certificate
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
