@@ -2,22 +2,13 @@
 
 import importlib.metadata
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from kit.paths import ROOT
 
-HELD = [
-    Requirement(line)
-    for line in (ROOT / "constraints.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-]
-
-
-@pytest.mark.parametrize("requirement", HELD, ids=lambda requirement: requirement.name)
-def test_what_is_held_is_installed(requirement):
-    assert requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+LINES = (ROOT / "constraints.txt").read_text().splitlines()
+HELD = [Requirement(line) for line in LINES if line and not line.startswith("#")]
 
 
 def needed(name: str, extras: frozenset[str], seen: set[tuple[str, str]]) -> set[str]:
@@ -37,11 +28,11 @@ def needed(name: str, extras: frozenset[str], seen: set[tuple[str, str]]) -> set
     return names
 
 
-def test_all_that_the_project_needs_is_held():
+def test_constraints_hold_what_is_installed_and_all_that_the_project_needs():
+    for requirement in HELD:
+        installed = importlib.metadata.version(requirement.name)
+        assert requirement.specifier.contains(installed, prereleases=True), requirement
     held = {canonicalize_name(requirement.name) for requirement in HELD}
     assert needed("rnnserve", frozenset({"dev"}), set()) - {"rnnserve", "setuptools"} <= held
-
-
-def test_torch_is_a_range():
     torch = next(requirement for requirement in HELD if requirement.name == "torch")
     assert {specifier.operator for specifier in torch.specifier} == {">="}

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.comparison import ALWAYS, COMPARED, render_comparison, server_name
+from benchmarks.comparison import render_comparison, server_name
 from benchmarks.metrics import fastest_quarter_ratio, median_interval, speed_ratios
-from benchmarks.scenarios import SCENARIOS
 from benchmarks.source_trees import SourceTree
 
 TREES = [SourceTree(Path("a"), "working tree", "working tree: of b"), SourceTree(Path("b"), "7845b38", "7845b38: Old")]
@@ -43,13 +42,6 @@ def test_the_interval_of_a_median_lies_between_order_statistics():
     assert median_interval([float(value) for value in range(1, 21)]) == (6.0, 15.0)
 
 
-def test_few_values_have_no_interval():
-    """Five values lie on one side of the median with a probability of 1 in 16, six with 1 in 32."""
-    assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0]) is None
-    assert median_interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) == (1.0, 6.0)
-    assert median_interval([]) is None
-
-
 def test_the_report_has_medians_ratios_and_each_round():
     values = zip((110.0, 90.0, 400.0), (100.0, 100.0, 200.0), strict=True)
     rounds = {THIS: [], OTHER: []}
@@ -63,26 +55,6 @@ def test_the_report_has_medians_ratios_and_each_round():
     assert "working tree: of b\n7845b38: Old\n" in text
     assert "a processor" in text
     assert "grpcio 1.85.3" in text
-
-
-def test_what_is_compared_are_scenarios():
-    assert set(ALWAYS) < set(COMPARED) < {scenario.name for scenario in SCENARIOS}
-    assert "lengths_gru_128" in COMPARED
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--only", "soak"], "compares throughput, alone, lengths, lengths_hidden_512, "),
-        (["--only", "alone,none"], "there is no 'none'"),
-        (["--soak"], "do not apply"),
-        (["--without", "Triton"], "do not apply"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(arguments, message, capsys):
-    with pytest.raises(SystemExit):
-        main(["--against", "HEAD", *arguments])
-    assert message in capsys.readouterr().err
 
 
 def test_a_commit_that_does_not_exist_is_said_in_one_line(tmp_path, capsys):

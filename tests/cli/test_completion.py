@@ -1,10 +1,8 @@
-"""Shells complete commands, options, values and files, as `rnnserve completion` has told them."""
+"""Shells complete commands, options, values and files with the script of `rnnserve completion`."""
 
 import importlib
-import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
@@ -12,21 +10,15 @@ from rnnserve.cli import main
 from rnnserve.cli.command_table import COMMANDS
 from rnnserve.cli.every_parser import every_parser
 
-PROGRAM = [sys.executable, "-m", "rnnserve.cli"]
+
+def script_for(shell, capsys):
+    assert main(["completion", shell]) == 0
+    return capsys.readouterr().out
 
 
-@pytest.fixture(scope="module")
-def script(tmp_path_factory):
-    """The script for bash."""
-    path = tmp_path_factory.mktemp("completion") / "rnnserve.bash"
-    done = subprocess.run([*PROGRAM, "completion", "bash"], capture_output=True, text=True, check=True)
-    path.write_text(done.stdout)
-    return path
-
-
-def completed(script, *words, folder):
+def offered(script, folder, *words):
     """What bash offers for the last of the words."""
-    told = f"""
+    program = f"""
         source {script}
         complete -p rnnserve > complete.txt
         COMP_WORDS=({" ".join(repr(word) for word in ("rnnserve", *words))})
@@ -36,43 +28,31 @@ def completed(script, *words, folder):
         $function rnnserve "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD-1]}}"
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    done = subprocess.run(
-        ["bash", "--norc", "-c", told], capture_output=True, text=True, check=True, cwd=folder, env={**os.environ}
-    )
+    done = subprocess.run(["bash", "--norc", "-c", program], capture_output=True, text=True, check=True, cwd=folder)
     return {line.strip() for line in done.stdout.splitlines() if line.strip()}
 
 
-def test_bash_completes_commands(script, tmp_path):
-    offered = completed(script, "", folder=tmp_path)
-    assert {"serve", "infer", "doctor", "completion", "health"} <= offered
-    assert completed(script, "hea", folder=tmp_path) == {"health"}
-
-
-def test_bash_completes_options(script, tmp_path):
-    assert completed(script, "serve", "--max-seq", folder=tmp_path) == {
-        "--max-sequence",
-        "--max-sequences",
-        "--max-sequence-bytes",
-    }
-    assert completed(script, "doctor", "--js", folder=tmp_path) == {"--json"}
-    assert "--report-fd" not in completed(script, "serve", "--", folder=tmp_path)
-
-
-def test_bash_completes_values(script, tmp_path):
-    assert completed(script, "serve", "--transport", "", folder=tmp_path) == {"auto", "lane", "public"}
-
-
-def test_bash_completes_files_and_folders(script, tmp_path):
+def test_bash_completes_commands_options_values_and_files(tmp_path, capsys):
+    script = tmp_path / "rnnserve.bash"
+    script.write_text(script_for("bash", capsys))
     (tmp_path / "repository").mkdir()
     (tmp_path / "server.pem").touch()
-    assert "repository" in completed(script, "serve", "repo", folder=tmp_path)
-    assert completed(script, "serve", "--tls-certificate", "ser", folder=tmp_path) == {"server.pem"}
+    assert {"serve", "infer", "doctor", "completion", "health"} <= offered(script, tmp_path, "")
+    assert "--report-fd" not in offered(script, tmp_path, "serve", "--")
+    for *words, expected in (
+        ("hea", {"health"}),
+        ("serve", "--max-seq", {"--max-sequence", "--max-sequences", "--max-sequence-bytes"}),
+        ("doctor", "--js", {"--json"}),
+        ("serve", "--transport", "", {"auto", "lane", "public"}),
+        ("serve", "repo", {"repository"}),
+        ("serve", "--tls-certificate", "ser", {"server.pem"}),
+    ):
+        assert offered(script, tmp_path, *words) == expected, words
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_each_shell_takes_the_script(shell, tmp_path, capsys):
-    assert main(["completion", shell]) == 0
-    text = capsys.readouterr().out
+def test_shell_accepts_its_script(shell, tmp_path, capsys):
+    text = script_for(shell, capsys)
     assert "max-queue" in text
     if shutil.which(shell):
         (tmp_path / "script").write_text(text)
@@ -80,7 +60,7 @@ def test_each_shell_takes_the_script(shell, tmp_path, capsys):
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_commands_that_lack_a_package_are_left_out(monkeypatch, capsys):
+def test_completion_leaves_out_commands_that_lack_a_package(monkeypatch):
     import_module = importlib.import_module
 
     def lacking(name):
@@ -90,21 +70,16 @@ def test_commands_that_lack_a_package_are_left_out(monkeypatch, capsys):
 
     monkeypatch.setattr(importlib, "import_module", lacking)
     text = every_parser().format_help()
-    assert "serve a repository over gRPC" in text
+    assert COMMANDS["serve"].help in text
     assert COMMANDS["verify"].help not in text
 
 
-def test_torch_is_not_imported():
-    told = "import sys; from rnnserve.cli import main; main(['completion', 'bash']); sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, check=False)
-    assert done.returncode == 0
+def test_completion_fails_if_a_command_is_defective(monkeypatch):
+    for defect in (ImportError("cannot import name"), ModuleNotFoundError("x", name="rnnserve.x")):
 
+        def import_module(name, defect=defect):
+            raise defect
 
-@pytest.mark.parametrize("defect", [ImportError("cannot import name"), ModuleNotFoundError("x", name="rnnserve.x")])
-def test_a_command_that_is_defective_is_not_left_out(monkeypatch, defect):
-    def import_module(name):
-        raise defect
-
-    monkeypatch.setattr(importlib, "import_module", import_module)
-    with pytest.raises(type(defect)):
-        every_parser()
+        monkeypatch.setattr(importlib, "import_module", import_module)
+        with pytest.raises(type(defect)):
+            every_parser()

@@ -3,8 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
 PROBE = """
 import sys
 from rnnserve.cli import main
@@ -64,32 +62,25 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """What each command line says, its exit status and what it has loaded; all in one process."""
-    folder = tmp_path_factory.mktemp("early")
-    (folder / "own.py").write_text("import torch\n")
-    (folder / "model.onnx").write_bytes(b"no model")
-    (folder / "empty.onnx").touch()
-    (folder / "file").touch()
-    (folder / "repository" / "words" / "1").mkdir(parents=True)
-    lines = "\n".join(CASES).replace("FOLDER", str(folder))
+def test_mistakes_and_help_are_printed_without_importing_torch(tmp_path):
+    (tmp_path / "own.py").write_text("import torch\n")
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    (tmp_path / "empty.onnx").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "repository" / "words" / "1").mkdir(parents=True)
+    lines = "\n".join(CASES).replace("FOLDER", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", PROBE], input=lines, capture_output=True, text=True, check=True)
     outcomes = [line.rpartition(" -> ")[2] for line in done.stdout.splitlines() if " -> " in line]
-    said = done.stderr.replace(str(folder), "FOLDER").split("END\n")
-    return dict(zip(CASES, zip(said, outcomes, strict=False), strict=True))
-
-
-@pytest.mark.parametrize("words", CASES)
-def test_no_torch_for_a_mistake_or_for_help(told, words):
-    said, outcome = told[words]
-    status, loaded = outcome.split(" ", 1)
-    assert loaded == "[]"
-    if not CASES[words]:
-        assert (status, said) == ("0", "")
-        return
-    assert status in ("1", "2")
-    assert said.startswith(f"rnnserve {words.split('|')[0]}: ")
-    assert CASES[words] in said
-    assert said.count("\n") == 1
-    assert (status == "2") == said.endswith(f"`rnnserve {words.split('|')[0]} --help`\n")
+    errors = done.stderr.replace(str(tmp_path), "FOLDER").split("END\n")
+    for (words, expected), error, outcome in zip(CASES.items(), errors[:-1], outcomes, strict=True):
+        status, loaded = outcome.split(" ", 1)
+        assert loaded == "[]", words
+        if not expected:
+            assert (status, error) == ("0", ""), words
+            continue
+        command = words.split("|")[0]
+        assert status in ("1", "2"), words
+        assert error.startswith(f"rnnserve {command}: "), words
+        assert expected in error, words
+        assert error.count("\n") == 1, words
+        assert (status == "2") == error.endswith(f"`rnnserve {command} --help`\n"), words

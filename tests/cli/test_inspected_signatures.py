@@ -53,14 +53,15 @@ def test_a_signed_version(repository, keys, capsys):
     assert lines[2:] == [f"signature {report['bundle_sha256']}", f"statement {report['statement_sha256']}"]
 
 
-@pytest.mark.parametrize("name", TAMPERINGS)
-def test_what_was_tampered_with(repository, keys, capsys, name):
+@pytest.mark.parametrize(
+    "name", ["signed by a stranger", "key id of another key", "digest in upper case", "release changed", "a file added"]
+)
+def test_tampered_version_does_not_hold(repository, keys, capsys, name):
     TAMPERINGS[name].apply(publish_signed(repository, keys[0]), *keys)
     assert main(["inspect", str(repository), "--json", "--public-key", str(keys[0].public)]) == 1
     (report,) = json.loads(capsys.readouterr().out)
-    if not report["problem"]:  # of the files themselves, about which the signature need say nothing
-        assert not report["signature"]["holds"]
-        assert TAMPERINGS[name].said in report["signature"]["problem"]
+    assert not report["signature"]["holds"]
+    assert TAMPERINGS[name].said in report["signature"]["problem"]
 
 
 def test_a_key_that_is_none(repository, keys, capsys):

@@ -60,9 +60,3 @@ def test_a_folder_that_is_none_of_a_version(tmp_path, folder, at, capsys):
     key = make_key(tmp_path, "ours")
     assert main(["sign", str((folder / at).resolve()), "--key", str(key.private)]) == 1
     assert "is no folder of a version, such as repository/sentiment/1" in capsys.readouterr().err
-
-
-def test_a_number_that_is_none(folder, capsys):
-    with pytest.raises(SystemExit):
-        main(["sign", str(folder), "--release-only", "--sequence", "-1"])
-    assert "'-1' is not a number of 0 or more" in capsys.readouterr().err

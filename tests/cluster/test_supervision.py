@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from kit.waiting import until
-from rnnserve.cluster import supervision
 from rnnserve.cluster.errors import ClusterError, RollFailed
 from rnnserve.cluster.servers import FleetPlan, ServerReport, ServerSpec
 from rnnserve.cluster.supervision import Supervision
@@ -241,15 +240,6 @@ def test_a_supervisor_that_is_started_again_takes_over_what_there_is(supervise, 
     assert nodes.servers[new][1].repository == ("/models/new" if done else "/models/old")
 
 
-def test_of_two_servers_at_a_place_the_later_one_stays(supervise, nodes):
-    nodes.servers.update({"server-0-9": (0, OLD), "server-0-10": (0, dataclasses.replace(NEW, revision=2))})
-    supervised = supervise()
-    supervised.look()
-    assert names_at(nodes, 0) == ["server-0-10"]
-    assert names_at(nodes, 1) == ["server-1-11"]
-    assert supervised.status().plan.spec.repository == "/models/new"
-
-
 def test_the_end(supervise, nodes, plan):
     supervised = supervise()
     supervised.look()
@@ -268,30 +258,14 @@ def test_a_file_that_cannot_be_written_is_tried_again(supervise, nodes, tmp_path
     assert (tmp_path / "folder" / "endpoints").read_text().splitlines()[1:] == list(ALL)
 
 
-def test_servers_of_others_are_left_alone(supervise, nodes):
-    nodes.servers["server-of-others"] = (0, OLD)
-    supervised = supervise()
-    supervised.look()
-    assert supervised.status().endpoints == ALL
-    assert "server-of-others" in nodes.servers
-    assert supervision._NAME.fullmatch("server-of-others") is None
-
-
-@pytest.mark.parametrize(
-    ("options", "proof"),
-    [
+def test_a_proof_takes_no_port_of_the_server_beside_it():
+    for options, proof in (
         ((), ["--no-http"]),
         (("--no-http",), ["--no-http", "--no-http"]),
         (("--http-port=80",), ["--http-port=80", "--http-port", "0"]),
-        (
-            ("--http-port", "80", "--metrics-port", "9"),
-            ["--http-port", "80", "--metrics-port", "9", "--http-port", "0", "--metrics-port", "0"],
-        ),
-    ],
-)
-def test_a_proof_takes_no_port_of_the_server_beside_it(options, proof):
-    spec = ServerSpec("/models", options, 8001)
-    assert spec.command("10.0.0.1") == ["serve", *options, "--host", "10.0.0.1", "--grpc-port", "8001", "--", "/models"]
-    assert spec.command_of_proof("10.0.0.1") == [
-        *("serve", *proof, "--host", "10.0.0.1", "--grpc-port", "0", "--", "/models")
-    ]
+        (("--metrics-port", "9"), ["--metrics-port", "9", "--no-http", "--metrics-port", "0"]),
+    ):
+        spec = ServerSpec("/models", options, 8001)
+        end = ["--host", "10.0.0.1", "--grpc-port"]
+        assert spec.command("10.0.0.1") == ["serve", *options, *end, "8001", "--", "/models"]
+        assert spec.command_of_proof("10.0.0.1") == ["serve", *proof, *end, "0", "--", "/models"]

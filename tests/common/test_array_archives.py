@@ -1,14 +1,17 @@
 """Archives of arrays are read as numpy writes them, and never take much more memory than they have bytes."""
 
+import contextlib
 import io
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kit.bad_versions import bomb
-from rnnserve.common.array_archives import MOST_ADDED_BYTES, read_arrays
+from rnnserve.common.array_archives import read_arrays
 
 ARRAYS = {
     "plain": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -36,21 +39,14 @@ def test_what_numpy_writes_is_read(save):
         assert found[name].flags.writeable
 
 
-@pytest.mark.parametrize("lying", [False, True])
-def test_a_bomb_is_refused_before_it_goes_off(lying):
-    data = bomb(lying=lying)
+def test_bomb_is_refused_before_it_is_inflated():
+    data = bomb(lying=True)
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"more than|Bad CRC-32"):
         list(read_arrays(data))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
-
-
-def test_as_much_as_may_be_added_is_read():
-    size = MOST_ADDED_BYTES // 2
-    ((_, array),) = read_arrays(saved(np.savez_compressed, zeros=np.zeros(size, np.uint8)))
-    assert array.shape == (size,)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -85,16 +81,12 @@ def test_a_header_that_does_not_fit_is_refused(old, new):
         list(read_arrays(file.getvalue()))
 
 
-@pytest.mark.parametrize("position", range(0, 200, 7))
-def test_a_file_with_any_byte_changed_is_read_or_refused(position):
-    data = bytearray(saved(np.savez_compressed, plain=ARRAYS["plain"], more=ARRAYS["no axes"]))
-    for change in (1, 0x80, 0xFF):
-        changed = bytearray(data)
-        changed[position % len(data)] ^= change
-        try:
-            list(read_arrays(bytes(changed)))
-        except ValueError:
-            continue
+@given(st.data())
+def test_damaged_archive_is_read_or_refused(data):
+    archive = bytearray(saved(np.savez_compressed, plain=ARRAYS["plain"], more=ARRAYS["no axes"]))
+    archive[data.draw(st.integers(0, len(archive) - 1))] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(ValueError):
+        list(read_arrays(bytes(archive)))
 
 
 def test_cut_files_are_refused():

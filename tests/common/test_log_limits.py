@@ -68,19 +68,6 @@ def test_after_a_quiet_time_there_may_be_many_again(logged, seconds):
     assert lines[20] == "often (5 more like this left out)"
 
 
-def test_the_kinds_themselves_are_bounded():
-    limits = LogLimits(lambda: 0.0, most_kinds=2)
-    for number in range(10):
-        assert limits.filter(logging.makeLogRecord({"name": "limited", "pathname": "file.py", "lineno": number}))
-    assert len(limits._by_kind) <= 2
-
-
-def test_each_version_that_is_loaded_or_not_has_its_line():
-    limits = LogLimits(lambda: 0.0)
-    record = logging.makeLogRecord({"name": "rnnserve.server.repository.loader", "pathname": "x", "lineno": 1})
-    assert all(limits.filter(record) for _ in range(500))
-
-
 def test_the_lines_of_versions_have_a_limit_too():
     """A repository that is polled, and a client that loads a damaged model again and again, cause any number."""
     limits = LogLimits(lambda: 0.0)

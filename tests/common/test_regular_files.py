@@ -61,12 +61,6 @@ def test_links_within_the_repository_are_followed(tmp_path, swapped):
     read_all(model, root)
 
 
-def test_the_repository_itself_may_be_a_link(tmp_path):
-    publish(tmp_path / "real" / "m")
-    (tmp_path / "repository").symlink_to(tmp_path / "real")
-    read_all(tmp_path / "repository" / "m", tmp_path / "repository")
-
-
 def test_a_file_outside_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "inside").mkdir()
     secret = tmp_path / "secret"

@@ -11,7 +11,6 @@ from rnnserve.common.request_lines import (
     REQUESTS_LOGGER,
     LineBudget,
     log_request,
-    new_request_id,
     trace_id_of,
     usable_id,
 )
@@ -49,12 +48,6 @@ def test_what_was_left_out_elsewhere_is_told_once():
 )
 def test_ids_are_short_and_printable(text, is_usable):
     assert usable_id(text) == (text if is_usable else "")
-
-
-def test_ids_that_are_made_are_usable_and_unique():
-    made = [new_request_id() for _ in range(100)]
-    assert len(set(made)) == 100
-    assert all(map(usable_id, made))
 
 
 def test_only_a_traceparent_has_a_trace():

@@ -12,7 +12,7 @@ from kit.logged import logged
 from kit.rotated_files import WAYS, RotatedFiles
 from kit.waiting import until
 from rnnserve.common.kept_identity import KeptIdentity, first_identity, use_kept_identity, used_kept_identity
-from rnnserve.common.tls_identity import IdentityError, read_identity
+from rnnserve.common.tls_identity import read_identity
 from rnnserve.common.tls_watch import TlsWatch
 
 DAY = 86400.0
@@ -62,13 +62,6 @@ def test_each_new_pair_is_used_once(rotated, log):
     assert watched.refused == 0
 
 
-def test_another_authority_of_clients_is_used(rotated):
-    watched = Watched(rotated)
-    rotated.replace(clients=(other := trustme.CA().cert_pem.bytes()))
-    watched.looks()
-    assert [used.client_ca for used in watched.used] == [other]
-
-
 def years(first):
     """The dates of a certificate for one year."""
     return {
@@ -77,23 +70,8 @@ def years(first):
     }
 
 
-KINDS = (
-    "a certificate of another key",
-    "a key of another certificate",
-    "half a certificate",
-    "half a key",
-    "nothing",
-    "an expired certificate",
-    "a certificate for later",
-    "a chain that is none",
-    "an authority that is none",
-    "half an authority",
-    "far too much",
-)
-
-
 def wrong_files(rotated):
-    """What is wrong, by `KINDS`: the files, and what is said of them."""
+    """By what is wrong: the files, and the words of the log."""
     certificate, key = rotated.issued()
     past = rotated.issued(**years(2020))
     future = rotated.issued(**years(2040))
@@ -118,21 +96,21 @@ def wrong_files(rotated):
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_wrong_is_told_once_and_changes_nothing(rotated, log, kind):
-    files, said = wrong_files(rotated)[kind]
-    watched = Watched(rotated)
-    rotated.replace(*files)
-    watched.looks(1)
-    assert (watched.refused, log.messages) == (0, []), "it may be half written"
-    watched.looks(5)
-    assert watched.refused == 1
-    (line,) = log.messages
-    assert said in line
-    assert "what was served before goes on" in line
-    certificate = rotated.rotate(rotated.clients)
-    watched.looks()
-    assert [used.certificate for used in watched.used] == [certificate]
+def test_wrong_files_are_logged_once_and_change_nothing(tmp_path, log):
+    rotated = RotatedFiles(tmp_path / "tls", mutual=True)
+    for kind, (files, said) in wrong_files(rotated).items():
+        watched = Watched(rotated)
+        rotated.replace(*files)
+        watched.looks(1)
+        assert (watched.refused, log.messages) == (0, []), f"{kind}: it may be half written"
+        watched.looks(5)
+        assert watched.refused == 1, kind
+        (line,) = log.messages
+        assert said in line, kind
+        certificate = rotated.rotate(rotated.clients)
+        watched.looks()
+        assert [used.certificate for used in watched.used] == [certificate], kind
+        log.records.clear()
 
 
 def test_files_that_are_gone_are_told(tmp_path, log):
@@ -156,21 +134,6 @@ def test_a_pair_that_is_written_one_file_after_the_other_is_not_refused(tmp_path
         assert watched.used[-1].certificate == certificate
     assert watched.refused == 0
     assert len(watched.used) == 5
-
-
-def test_what_is_refused_is_told_again_each_day_and_counted_once(tmp_path, log):
-    rotated, now = RotatedFiles(tmp_path), [time.time()]
-    watched = Watched(rotated, lambda: now[0])
-    rotated.replace(key=b"none")
-    watched.looks()
-    for hour in range(49):
-        now[0] += 3600.0
-        watched.looks()
-        assert len(log.messages) == 1 + (hour + 1) // 24
-    assert watched.refused == 1
-    rotated.replace(key=b"nothing either")
-    watched.looks()
-    assert watched.refused == 2
 
 
 def test_a_certificate_for_later_is_taken_when_it_is_time(tmp_path):
@@ -202,36 +165,6 @@ def test_the_end_is_said_once_a_day_from_two_weeks_before(tmp_path, log):
     assert all("over the files, which are taken at once" in record.getMessage() for record in said.values())
 
 
-def test_the_end_of_a_new_certificate_is_said_at_once(tmp_path, log):
-    rotated = RotatedFiles(tmp_path)
-    watched = Watched(rotated)
-    today = dt.datetime.now(dt.UTC)
-    rotated.replace(*rotated.issued(not_before=today - dt.timedelta(1), not_after=today + dt.timedelta(3)))
-    watched.looks()
-    assert len(watched.used) == 1
-    assert "in 3.0 days" in log.messages[1]
-
-
-def test_a_server_that_starts_with_an_expired_certificate_says_so(tmp_path, log):
-    rotated = RotatedFiles(tmp_path)
-    rotated.replace(*rotated.issued(**years(2020)))
-    watch = Watched(rotated).watch
-    watch.start()
-    try:
-        until(lambda: log.messages)
-    finally:
-        watch.close()
-    assert "has ended at 2021-01-01" in log.messages[0]
-
-
-def test_a_chain_that_clients_refuse_is_told_at_the_start(tmp_path, log):
-    rotated = RotatedFiles(tmp_path)
-    rotated.replace(*wrong_files(rotated)["a chain that is none"][0])
-    Watched(rotated).watch._judge_served()
-    (line,) = log.messages
-    assert line.endswith(": unable to get local issuer certificate: clients refuse it")
-
-
 @pytest.fixture
 def kept():
     before = used_kept_identity()
@@ -257,32 +190,3 @@ def test_a_process_that_is_started_anew_serves_what_is_kept_where_the_files_are_
     assert passed_on.read() == first, "only the process that has made the memory writes there"
     kept.keep(new)
     assert passed_on.read() == new
-
-
-def test_nothing_is_kept_at_first(tmp_path, kept):
-    rotated = RotatedFiles(tmp_path)
-    rotated.replace(key=b"none")
-    assert kept.read() is None
-    with pytest.raises(IdentityError, match="expected a certificate chain"):
-        first_identity(rotated.files)
-
-
-def test_what_is_kept_is_read_whole_or_not_at_all(tmp_path, kept):
-    rotated = RotatedFiles(tmp_path)
-    kept.keep(read_identity(rotated.files))
-    os.pwrite(kept.descriptor, b"\0", 40)
-    assert kept.read() is None
-
-
-def test_what_is_kept_may_be_as_large_as_the_files(tmp_path, kept):
-    """Of files at their limit, every byte beyond ASCII is six of what is kept."""
-    rotated = RotatedFiles(tmp_path, mutual=True)
-    large = b"\xe9" * ((1 << 20) - 5000) + b"\n"
-    rotated.replace(*(large + path.read_bytes() for path in rotated.files))
-    identity = read_identity(rotated.files)
-    kept.keep(identity)
-    assert kept.read() == identity
-
-
-def test_a_key_is_in_no_message(tmp_path):
-    assert b"PRIVATE" not in repr(read_identity(RotatedFiles(tmp_path).files)).encode()

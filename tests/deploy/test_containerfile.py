@@ -3,21 +3,13 @@
 import argparse
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from deploy.check import DEPLOY
-from kit.waiting import PATIENCE
 from rnnserve.client.commands import health
 from rnnserve.server.commands import serve
 
 FILE = DEPLOY / "Containerfile"
-HADOLINT = Path(sys.executable).parent / "hadolint"
-
-
-def lint(text):
-    return subprocess.run([HADOLINT, "-"], input=text, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def parsed(module, words):
@@ -30,16 +22,6 @@ def said(instruction) -> list[str]:
     """The words of an instruction of the last stage."""
     (found,) = re.findall(rf"^{instruction} .*?(\[.*\])$", FILE.read_text().rpartition("\nFROM ")[2], re.MULTILINE)
     return json.loads(found)
-
-
-def test_hadolint_has_no_complaint():
-    done = lint(FILE.read_text())
-    assert (done.returncode, done.stdout) == (0, "")
-
-
-def test_what_is_wrong_is_caught():
-    assert "DL3002" in lint(re.sub(r"(?m)^USER .*", "USER root", FILE.read_text())).stdout
-    assert "unexpected" in lint(FILE.read_text().replace("ENTRYPOINT", "ENTRYPIONT")).stdout
 
 
 def test_the_commands_are_rnnserves():

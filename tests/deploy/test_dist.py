@@ -3,8 +3,6 @@
 import ast
 import io
 import re
-import subprocess
-import sys
 import tarfile
 import tomllib
 import zipfile
@@ -31,80 +29,17 @@ def archive(path, names, texts=None):
     return path
 
 
-@pytest.mark.parametrize("name", ["rnnserve-1-py3-none-any.whl", "rnnserve-1.tar.gz"])
-def test_members_of_an_archive_are_named_without_its_top_folder(tmp_path, name):
+def test_missing_and_foreign_files_of_an_archive_are_named(tmp_path):
     names = {"LICENSE", "server/rnnserve/server/py.typed"}
-    assert dist.members(archive(tmp_path / name, names)) == names
-
-
-def test_whole_contents_have_no_mistakes():
+    for name in ("rnnserve-1-py3-none-any.whl", "rnnserve-1.tar.gz"):
+        assert dist.members(archive(tmp_path / name, names)) == names
     assert dist.mistakes({"rnnserve/a.py", "rnnserve-1.dist-info/licenses/LICENSE"}, ["rnnserve/a.py"]) == []
-
-
-def test_each_missing_file_and_the_license_are_named():
-    wrong = dist.mistakes({"rnnserve/a.py"}, ["rnnserve/a.py", "rnnserve/py.typed"])
-    assert wrong == ["rnnserve/py.typed is missing", "LICENSE is missing"]
-
-
-IN_WHEEL = "rnnserve-1.dist-info/licenses/LICENSE"
-METADATA = """\
-Metadata-Version: 2.4
-Name: rnnserve
-Version: 1
-Summary: serves
-License-Expression: Apache-2.0
-License-File: LICENSE
-Requires-Python: >=3.11
-Description-Content-Type: text/markdown
-
-# rnnserve
-"""
-
-
-@pytest.mark.parametrize(
-    ("in_wheel", "in_sdist", "left_out", "wrong"),
-    [
-        (METADATA, METADATA, (), []),
-        (METADATA, METADATA.replace("serves", "is"), (), ["the metadata of wheel and sdist differ"]),
-        *[
-            (text, text, (), [f"the metadata have no {field}"])
-            for field in ("License-Expression", "Requires-Python", "Description-Content-Type", "Summary")
-            for text in ["".join(line for line in METADATA.splitlines(True) if not line.startswith(field))]
-        ],
-        (METADATA[:-11], METADATA[:-11], (), ["the metadata have no description"]),
-        (METADATA, METADATA, ("LICENSE",), ["LICENSE is missing in rnnserve-1.tar.gz"]),
-        (METADATA, METADATA, (IN_WHEEL,), ["LICENSE is missing in rnnserve-1-py3-none-any.whl"]),
-    ],
-)
-def test_what_metadata_lack_is_named(tmp_path, in_wheel, in_sdist, left_out, wrong):
-    names = {"rnnserve-1.dist-info/METADATA", IN_WHEEL} - {*left_out}
-    wheel = archive(tmp_path / "rnnserve-1-py3-none-any.whl", names, {"rnnserve-1.dist-info/METADATA": in_wheel})
-    sdist = archive(tmp_path / "rnnserve-1.tar.gz", {"PKG-INFO", "LICENSE"} - {*left_out}, {"PKG-INFO": in_sdist})
-    assert dist.metadata_mistakes(wheel, sdist) == wrong
-
-
-@pytest.mark.parametrize("folder", dist.NOT_SHIPPED)
-def test_what_is_not_shipped_does_not_belong(folder):
-    assert dist.mistakes({"LICENSE", f"{folder}a.py"}, []) == [f"{folder}a.py does not belong in it"]
-
-
-def test_differences_are_other_bytes_and_missing_files(tmp_path):
-    one, other = tmp_path / "one", tmp_path / "other"
-    for folder in (one, other):
-        folder.mkdir()
-        (folder / "same.whl").write_bytes(b"same")
-        (folder / "unlike.tar.gz").write_bytes(folder.name.encode())
-        (folder / "notes.txt").write_bytes(folder.name.encode())
-    (one / "alone.whl").write_bytes(b"alone")
-    assert dist.differences(one, other) == ["alone.whl", "unlike.tar.gz"]
-
-
-def test_the_example_of_the_readme_is_the_block_that_publishes():
-    readme = "```python\nprint(1)\n```\n\n```python\npublish(module)\n```\n"
-    assert dist.own_module_example(readme) == "publish(module)\n"
-    compile(dist.own_module_example((ROOT / "README.md").read_text()), "README.md", "exec")
-    with pytest.raises(ValueError, match="no Python block"):
-        dist.own_module_example("publish()")
+    assert dist.mistakes({"rnnserve/a.py"}, ["rnnserve/a.py", "rnnserve/py.typed"]) == [
+        "rnnserve/py.typed is missing",
+        "LICENSE is missing",
+    ]
+    for folder in dist.NOT_SHIPPED:
+        assert dist.mistakes({"LICENSE", f"{folder}a.py"}, []) == [f"{folder}a.py does not belong in it"]
 
 
 def test_what_publishes_is_the_example_without_what_asks():
@@ -126,15 +61,3 @@ def test_every_extra_is_tried_but_those_that_say_why_not():
     assert {*dist.EXTRAS, *within_all, "dev", "mutants", "ray"} == extras.keys()
     (named,) = re.findall(r"rnnserve\[(.+)\]", "".join(extras["all"]))
     assert within_all < {*named.split(",")}
-
-
-def test_a_build_that_fails_says_so_in_one_line(tmp_path):
-    # A folder stands where git would find the repository, so there is no commit to build.
-    (tmp_path / "deploy").mkdir()
-    script = tmp_path / "deploy/dist.py"
-    script.write_bytes((ROOT / "deploy/dist.py").read_bytes())
-    done = subprocess.run([sys.executable, script, "--build-only"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("dist: ")
-    assert done.stderr.count("\n") == 1

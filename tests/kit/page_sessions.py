@@ -14,9 +14,12 @@ tested is the page, and not the speed of the machine.
 import contextlib
 import dataclasses
 import io
+import itertools
+import linecache
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +28,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
+import pytest
+
+from kit.paths import ROOT
 from kit.waiting import PATIENCE
 from rnnserve.cli import main
 
-__all__ = ["Block", "Command", "File", "PageSession", "blocks", "steps", "without_blocks"]
+__all__ = [
+    "NOT_RUN",
+    "PAGES",
+    "Block",
+    "Command",
+    "File",
+    "PageSession",
+    "blocks",
+    "examples",
+    "is_run",
+    "run_commands",
+    "run_examples",
+    "starts_server",
+    "steps",
+    "without_blocks",
+]
 
 _FENCED = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>\w*)\n(?P<text>(?s:.*?))^(?P=indent)(?P=fence)\s*$",
@@ -44,6 +65,7 @@ _LOAD = re.compile(r"rnnserve load (?!.*(?:--repeat|--compare|--slo|--duration))
 _IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "sign", "size", "token"}
 _OF_SHELLS = re.compile(r"[|&;<>$`*?~(){}\\]")
 _OWN_PROGRAMS = Path(sys.executable).parent
+_PATH = f"{_OWN_PROGRAMS}{os.pathsep}{os.environ['PATH']}"
 _CURL = f'curl() {{ command curl --fail-with-body --max-time {PATIENCE:.0f} "$@"; }}\n'
 _MAY_WAIT = re.compile(r"(rnnserve (infer|health)|curl) ")
 """Commands that only ask: they are asked again while what they print is to come."""
@@ -239,3 +261,109 @@ class PageSession:
             self._server.kill()
             assert self._server.wait() == 0
             self._server = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A Python block of a page: the line of its fence, its source, and its output, if the page shows it."""
+
+    line: int
+    source: str
+    output: str | None
+
+
+def examples(page: str) -> list[list[Example]]:
+    """Group the Python blocks of a page that run together, in order.
+
+    A block runs by itself, unless its first line says that it goes on from the block above. A block of the language
+    `text` right after a Python block is what that block prints. A block that is a file runs with the page's commands.
+    """
+    found: list[list[Example]] = []
+    for fence, after in itertools.pairwise([*_FENCED.finditer(page), None]):
+        assert fence is not None
+        if fence["language"] != "python" or _FILE.match(fence["text"]):
+            continue
+        is_output = after is not None and after["language"] == "text" and not page[fence.end() : after.start()].strip()
+        line = page.count("\n", 0, fence.start()) + 1
+        example = Example(line, fence["text"], after["text"] if after is not None and is_output else None)
+        if found and example.source.startswith("# goes on from the block above"):
+            found[-1].append(example)
+        else:
+            found.append([example])
+    return found
+
+
+def run_examples(name: str, page: str, port: int) -> None:
+    """Run the Python blocks of a page in this process, and compare what they print."""
+    for group in examples(page):
+        names = {"__name__": "__main__"}
+        for example in group:
+            source = "\n" * example.line + example.source.replace("127.0.0.1:8001", f"127.0.0.1:{port}")
+            file = f"<{name}:{example.line}>"
+            # As in a notebook: publishing reads the source of a loop over steps.
+            linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(source, file, "exec"), names)
+            assert example.output in (None, printed.getvalue()), f"{file} printed:\n{printed.getvalue()}"
+
+
+PAGES = {
+    str(path.relative_to(ROOT).with_suffix("")): path.read_text()
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+}
+"""The README and the pages of the documentation, by name: `docs/http`."""
+
+NOT_RUN = {
+    "make ": "takes minutes or a network; test_command_lines.py checks that target and variables exist",
+    ". .venv/bin/activate": "has a shell find the programs of an environment; here they are found first already",
+    "python3 -m venv ": "makes an environment; `make dist` does, for each extra",
+    "pip ": "needs a package index; `make dist` installs each extra",
+    "git checkout v": "a release of this repository, which a clone need not have",
+    "sha256sum --check ": "the files of a release; `make dist` writes and compares them",
+    "cat dist/": "likewise",
+    "python -m benchmarks.": "measures, for minutes",
+    "PYTHONPATH=tests python -m ": "fuzzes, or tries each operator, for minutes to hours",
+    "python -m tests.drills.wire ": "attacks a server; the drills do",
+    "apt-get ": "needs root",
+    "grpcurl ": "is in no package index; `make conformance` asks the reflection",
+    "podman ": "needs the image, which `make image-test` builds and runs",
+    "kubectl ": "needs a cluster; `make check` checks the manifests",
+    "export RAY_": "needs several machines; `make ray-test` has three nodes",
+    "ray ": "likewise",
+    "rnnserve ray ": "likewise",
+    "envoy ": "needs servers; tests/full/deploy/test_envoy.py runs it with this file",
+    "rnnserve web --upstream 10.": "servers on other machines; tests/full/web has them on this one",
+    "rnnserve doctor repository --provider cuda": "needs a GPU; `make gpu` serves there",
+    "rnnserve serve repository --provider cuda": "likewise",
+    'rnnserve load --serve repository --serve-flags="--provider': "likewise",
+    "rnnserve load --compare cpu.json cuda.json": "likewise",
+}
+"""Beginnings of commands that do not run here, and why."""
+
+
+def is_run(line: str) -> bool:
+    """Tell whether a command of a page is run by tests."""
+    return not line.startswith(tuple(NOT_RUN))
+
+
+def starts_server(page: str) -> bool:
+    """Tell whether a page has a command that is run and starts a server."""
+    lines = [step.line for step in steps(page) if isinstance(step, Command) and is_run(step.line)]
+    return any(re.search(r"^(\w+=\S+ )*rnnserve serve ", line) for line in lines)
+
+
+def run_commands(session: PageSession, page: str) -> None:
+    """Do what a page says, as far as it is run here; skip commands whose program is missing, and say so."""
+    missing = set()
+    for step in steps(page):
+        if isinstance(step, Command):
+            program = step.line.split()[0]
+            if not is_run(step.line):
+                continue
+            if "=" not in program and shutil.which(program, path=_PATH) is None:
+                missing.add(program)
+                continue
+        session.do(step)
+    if missing:
+        pytest.skip(f"all but commands of programs that are not here: {', '.join(missing)}")

@@ -1,6 +1,5 @@
 """The document says what the routes are, and its examples are requests that models take."""
 
-import asyncio
 import json
 import re
 from html.parser import HTMLParser
@@ -11,11 +10,7 @@ import pytest
 
 from kit.fronts import FakeUpstream, ask, metadata_of
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.web.app import reference
-from rnnserve.web.app.bodies import BodyReader
 from rnnserve.web.app.example_requests import example_request
-from rnnserve.web.app.exchange import Exchange
-from rnnserve.web.app.reference import Reference
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.app.static_files import CONTENT_SECURITY_POLICY
 from rnnserve.web.upstream.statuses import error_of_status
@@ -39,18 +34,6 @@ def test_every_route_is_in_the_document_and_nothing_else(upstream):
     assert described == {(route.path, method) for route in site_routes() for method in route.handlers}
     names = [operation["operationId"] for item in document["paths"].values() for operation in item.values() if "tags" in operation]  # fmt: skip # noqa: E501
     assert len(set(names)) == len(described)
-
-
-def test_parameters_of_paths_are_declared(upstream):
-    for path, item in ask(upstream, "/openapi.json").json["paths"].items():
-        declared = {parameter["name"] for parameter in item.get("parameters", ())}
-        assert declared == set(re.findall(r"\{(\w+)\}", path))
-
-
-def test_references_resolve(upstream):
-    document = ask(upstream, "/openapi.json").json
-    for name in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
-        assert name in document["components"]["schemas"]
 
 
 def test_every_answer_and_body_is_described(upstream):
@@ -123,12 +106,6 @@ def test_examples_are_within_bounds(metadata, shape, data):
     assert (tensor["shape"], tensor["data"]) == (shape, data)
 
 
-def test_what_has_no_short_form_in_json_has_no_example():
-    assert example_request(described("FP16", "batch", [-1])) is None
-    assert example_request(described("FP32", "batch, features", [-1, 100_000])) is None
-    assert example_request(described("FP32", "batch", [-1], optional=True)) == {"inputs": []}
-
-
 class _Loaded(HTMLParser):
     """What a page loads, and scripts in its text."""
 
@@ -162,33 +139,3 @@ def test_names_of_models_are_text_on_the_page(upstream):
     upstream.answers["RepositoryIndex"].models[0].name = name
     upstream.answers["ModelMetadata"] = metadata_of(name)
     assert "<script>" not in ask(upstream, "/docs").body.decode().replace('<script src="/static/reference.js"', "")
-
-
-def test_the_document_is_made_once_for_all_who_ask_within_a_second(monkeypatch):
-    """For the same credentials; a client that goes meanwhile costs the others nothing."""
-    upstream = FakeUpstream()
-    upstream.answers["RepositoryIndex"] = pb.RepositoryIndexResponse()
-    made = Reference(site_routes())
-
-    async def test():
-        def asking(who):
-            scope = {"headers": [(b"authorization", who)], "path_params": {}}
-            exchange = Exchange(scope, None, "id", upstream, BodyReader(1, 1), 1.0)
-            return asyncio.create_task(made.document(exchange))
-
-        first = asking(b"a")
-        await asyncio.sleep(0)
-        first.cancel()
-        answers = await asyncio.gather(*(asking(b"a") for _ in range(50)))
-        assert len({id(answer) for answer in answers}) == 1
-        assert len(upstream.asked) == 1
-        await asking(b"b")
-        assert len(upstream.asked) == 2
-        monkeypatch.setattr(reference, "_FRESH_SECONDS", -1.0)
-        for number in range(40):
-            await asking(b"%d" % number)
-            await asking(b"%d" % number)
-        assert len(upstream.asked) == 82
-        assert len(made._kept) <= 16
-
-    asyncio.run(test())

@@ -71,8 +71,7 @@ def test_requests_that_the_front_refuses_and_no_others(counted):
     assert counted() == {400: 1, 431: 1}
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_handshakes_that_fail(counted, tmp_path, new_loop):
+def test_handshakes_that_fail(counted, tmp_path):
     files = write_certificates(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files.server, files.key(files.server))
@@ -99,8 +98,4 @@ def test_handshakes_that_fail(counted, tmp_path, new_loop):
                 while counted() != {"tls_handshake": 2}:
                     await asyncio.sleep(0.01)
 
-    loop = new_loop()
-    try:
-        loop.run_until_complete(talk())
-    finally:
-        loop.close()
+    uvloop.run(talk())

@@ -40,15 +40,6 @@ def test_events_are_no_backlog_while_they_are_read():
         assert not progress.is_late(10 * (now % 2), float(now))
 
 
-def test_what_is_written_meanwhile_is_no_progress():
-    progress = WriteProgress(LIMITS)
-    late = []
-    for now in range(20):
-        progress.sent += 1000
-        late.append(progress.is_late(progress.sent, float(now)))
-    assert late.index(True) == 11
-
-
 def test_a_backlog_begins_anew_after_all_was_taken():
     progress = WriteProgress(LIMITS)
     progress.sent = 100

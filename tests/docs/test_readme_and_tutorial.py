@@ -1,0 +1,27 @@
+"""README and tutorial work as written: their Python blocks and their commands."""
+
+import pytest
+
+from kit.held_ports import held_port
+from kit.page_sessions import PAGES, Command, PageSession, run_commands, run_examples
+
+
+def test_readme_works(port, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    run_examples("README", PAGES["README"], port)
+    run_commands(PageSession(folder, {"8001": port, "8000": port}), PAGES["README"])
+
+
+def test_tutorial_works(port, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_examples("docs/tutorial", PAGES["docs/tutorial"], port)
+    with held_port() as grpc, held_port() as http, PageSession(tmp_path, {"8001": grpc, "8000": http}) as session:
+        run_commands(session, PAGES["docs/tutorial"])
+
+
+def test_page_session_fails_if_a_command_prints_something_else(tmp_path):
+    session = PageSession(tmp_path, {"8001": 17, "8000": 18})
+    session.do(Command("echo one; echo two 8001", "one\ntwo …"))
+    for line, printed in (("echo one", "two"), ("echo one", "on"), ("false", ""), ("false | true", "")):
+        with pytest.raises(AssertionError, match="the page says"):
+            session.do(Command(line, printed))

@@ -1,0 +1,116 @@
+"""A server that is kept on a node, as processes: started again, found where it was left, ended with its keeper."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from kit.held_ports import held_port
+from kit.paths import ROOT
+from kit.running_processes import children_of, is_running
+from kit.waiting import until
+from rnnserve.client import Client
+from rnnserve.cluster import kept_server
+from rnnserve.cluster.kept_server import KeptServer
+from rnnserve.cluster.server_process import ServerProcess, end_left_servers
+from rnnserve.cluster.servers import ServerSpec
+
+REPOSITORY = ROOT / "load/rnnserve/load/demo_models"
+
+
+@pytest.fixture
+def spec():
+    with held_port() as port:
+        yield ServerSpec(str(REPOSITORY), ("--no-http",), port)
+
+
+@pytest.fixture
+def keep():
+    """Keeps a server on 127.0.0.1; all end with the test."""
+    kept = []
+
+    def begin(spec, endpoints=""):
+        kept.append(KeptServer("test", "127.0.0.1", spec, endpoints))
+        return kept[-1]
+
+    yield begin
+    for server in kept:
+        server.stop()
+
+
+def serves(server):
+    until(lambda: server.report().state == "ready")
+    with Client(server.report().address) as client:
+        assert client.is_ready()
+
+
+def pid_of(spec):
+    (pid,) = children_of(os.getpid(), f"--grpc-port\0{spec.port}\0".encode())
+    return pid
+
+
+def test_a_server_that_is_killed_is_started_again(spec, keep, monkeypatch):
+    monkeypatch.setattr(kept_server, "_FIRST_PAUSE", 0.01)
+    server = keep(spec)
+    serves(server)
+    before = pid_of(spec)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: server.report().starts == 2)
+    serves(server)
+    assert pid_of(spec) != before
+    server.stop()
+    assert server.report().state == "ended"
+    assert not children_of(os.getpid(), f"--grpc-port\0{spec.port}\0".encode())
+
+
+def test_a_server_that_was_left_is_ended_first(spec, keep):
+    left = ServerProcess(spec.command("127.0.0.1"), f"test 127.0.0.1:{spec.port}")
+    assert left.wait_ready(60)
+    other = ServerProcess(spec.command_of_proof("127.0.0.1"), "another 127.0.0.1:1")
+    assert other.wait_ready(60)
+    server = keep(spec)
+    serves(server)
+    assert left.wait() == -signal.SIGKILL
+    assert other.is_ready
+    assert end_left_servers("another 127.0.0.1:1") >= 1
+    assert other.wait() == -signal.SIGKILL
+
+
+KEEPER = """
+import sys, threading
+from rnnserve.cluster.kept_server import KeptServer
+from rnnserve.cluster.servers import ServerSpec
+server = KeptServer("keeper", "127.0.0.1", ServerSpec(sys.argv[1], ("--no-http",), int(sys.argv[2])))
+while server.report().state != "ready":
+    threading.Event().wait(0.05)
+print(server._process._popen.pid, flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_server_ends_with_the_process_that_keeps_it(spec):
+    command = [sys.executable, "-c", KEEPER, str(REPOSITORY), str(spec.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as keeper:
+        try:
+            pid = int(keeper.stdout.readline())
+            assert os.getpgid(pid) == pid, "a group of its own"
+            started = children_of(pid)
+        finally:
+            keeper.kill()
+    until(lambda: not any(map(is_running, [pid, *started])))
+
+
+def test_endpoints_are_replaced_as_a_whole(tmp_path, spec, keep):
+    path = tmp_path / "endpoints"
+    server = keep(spec, str(path))
+    server.publish(["10.0.0.1:8001", "10.0.0.2:8001"])
+    assert path.read_text().splitlines()[1:] == ["10.0.0.1:8001", "10.0.0.2:8001"]
+    assert path.stat().st_mode & 0o777 == 0o644
+    with path.open() as before:
+        server.publish([])
+        assert len(before.readlines()) == 3
+    assert path.read_text().startswith("#")
+    assert [each.name for each in tmp_path.iterdir()] == ["endpoints"]
+    assert server.report().listed == ()

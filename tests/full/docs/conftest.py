@@ -1,0 +1,3 @@
+from kit.documentation import folder, port
+
+__all__ = ["folder", "port"]

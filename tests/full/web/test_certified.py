@@ -1,0 +1,123 @@
+"""`rnnserve serve --client-roles` as people run it: HTTP, metrics, our own clients, workers."""
+
+import contextlib
+import http.client
+import ssl
+
+import pytest
+
+from kit.certificates import write_certificates
+from kit.client_certificates import ClientAuthority, role_row
+from kit.served_process import serve_repository
+from kit.waiting import PATIENCE, until
+from rnnserve.client import Client
+from rnnserve.protos.access_table import ROUTES, Need
+
+from .locked_fronts import BODIES, BODY, SIMPLE, WAYS
+
+KINDS = ("infer", "metrics", "admin")
+
+
+class CertifiedFront:
+    def __init__(self, process, address, folder, roles, options):
+        self.process, self.address, self.folder, self.roles, self.options = process, address, folder, roles, options
+
+    def context(self, kind):
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        context.load_cert_chain(self.folder / f"{kind}.pem", self.folder / f"{kind}.key")
+        return context
+
+    def connect(self, kind):
+        host, _, port = self.address.partition(":")
+        return contextlib.closing(
+            http.client.HTTPSConnection(host, int(port), timeout=PATIENCE, context=self.context(kind))
+        )
+
+    def ask(self, kind, path, method="GET", body=None, headers=None):
+        with self.connect(kind) as connection:
+            return self.ask_on(connection, path, method, body, headers)
+
+    def ask_on(self, connection, path, method="GET", body=None, headers=None):
+        connection.request(method, path, body, headers or {})
+        reply = connection.getresponse()
+        endless = reply.getheader("content-type") == "text/event-stream"
+        return reply.status, (reply.read1(1 << 16) if endless else reply.read())
+
+    def client(self, kind):
+        return Client(
+            f"grpcs://{self.process.address}",
+            tls_ca=self.folder / "ca.pem",
+            tls_certificate=self.folder / f"{kind}.pem",
+            tls_key=self.folder / f"{kind}.key",
+        )
+
+
+@contextlib.contextmanager
+def certified_process(repository, folder, *more):
+    authority, files = ClientAuthority(), write_certificates(folder)
+    (folder / "clients.pem").write_bytes(authority.pem)
+    roles = folder / "roles.toml"
+    roles.write_text(
+        "".join(role_row(kind, f"CN={kind}", kind) for kind in KINDS)
+        + role_row("elsewhere", "uri:urn:elsewhere", "infer", 'models = ["another_model"]')
+    )
+    for kind in (*KINDS, "stranger"):
+        authority.issue(f"CN={kind}").write(folder, kind)
+    authority.issue("CN=x", ["urn:elsewhere"]).write(folder, "elsewhere")
+    options = ["--tls-certificate", files.server, "--tls-key", files.key(files.server)]
+    options += ["--tls-client-ca", folder / "clients.pem", "--client-roles", roles, "--provider", "cpu"]
+    words = [str(word) for word in options]
+    with serve_repository(repository, folder / "log", "--http-port", "0", *words, *more) as process:
+        yield CertifiedFront(process, process.http_address(), folder, roles, words)
+        assert "Traceback" not in process.log()
+
+
+@pytest.fixture(scope="module")
+def certified(repository, tmp_path_factory):
+    options = ["--model-control", "explicit", "--load-model", "*"]
+    options += ["--max-wrong-tokens", "1000000"]
+    with certified_process(repository, tmp_path_factory.mktemp("certified"), *options) as certified:
+        yield certified
+
+
+def test_no_route_answers_who_may_not(certified):
+    for name, method, path in WAYS:
+        need, body = ROUTES[name], BODIES.get(name, b"{}") if method == "POST" else None
+        status, text = certified.ask("stranger", path, method, body)
+        if need in (Need.HEALTH, Need.OPEN):
+            assert status in (200, 204)
+            continue
+        assert (status, SIMPLE.encode() in text) == (401, False), name
+        for kind in KINDS:
+            status, text = certified.ask(kind, path, method, body)
+            assert (status in (401, 403)) == (kind not in need.value), (name, kind, status, text)
+        if SIMPLE in path or "no_such" in path:
+            assert certified.ask("elsewhere", path, method, body)[0] == 403
+
+
+def test_what_one_connection_may_is_not_kept_for_another(certified):
+    """The front keeps for a moment what the server has said, and knows heads by their bytes."""
+    path = f"/v2/models/{SIMPLE}/infer"
+    with contextlib.ExitStack() as stack:
+        connections = {
+            kind: stack.enter_context(certified.connect(kind)) for kind in ("infer", "stranger", "metrics", "elsewhere")
+        }
+        expected = {"infer": 200, "stranger": 401, "metrics": 403, "elsewhere": 403}
+        for _ in range(10):
+            for kind, connection in connections.items():
+                assert certified.ask_on(connection, path, "POST", BODY)[0] == expected[kind]
+        for path in ("/docs", "/openapi.json", "/page/live"):
+            assert certified.ask("infer", path)[0] == 200
+            assert certified.ask("stranger", path)[0] == 401
+        docs = {kind: certified.ask(kind, "/openapi.json")[1] for kind in ("infer", "elsewhere")}
+        assert b"direction_simple" in docs["infer"]
+        assert b"direction_simple" not in docs["elsewhere"]
+
+
+def test_the_file_is_read_again(repository, tmp_path):
+    with certified_process(repository, tmp_path, "--workers", "2") as certified:
+        assert certified.ask("infer", "/v2")[0] == 200
+        assert certified.ask("stranger", "/v2")[0] == 401
+        certified.roles.write_text(role_row("a", "CN=stranger", "metrics"))
+        until(lambda: certified.ask("stranger", "/metrics")[0] == 200)
+        until(lambda: certified.ask("infer", "/v2")[0] == 401)

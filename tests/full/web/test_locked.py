@@ -1,0 +1,210 @@
+"""`rnnserve serve --tokens` as people run it: HTTP, metrics, our own clients; and that no token is shown anywhere."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kit.served_process import serve_repository
+from kit.serving import RNNSERVE
+from kit.tokens import tokens_in
+from kit.waiting import PATIENCE, until
+from rnnserve.cli import main
+from rnnserve.client import (
+    Client,
+    PermissionDenied,
+    Unauthenticated,
+)
+from rnnserve.protos.access_table import ROUTES, Need
+from rnnserve.server.access.token_writing import add_token, revoke_token
+
+from .locked_fronts import BODIES, BODY, SIMPLE, WAYS, LockedFront
+
+INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
+
+
+@pytest.fixture(scope="module")
+def locked(repository, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("locked")
+    tokens = tokens_in(folder)
+    options = ["--http-port", "0", "--metrics-port", "0", "--provider", "cpu", "--model-control", "explicit"]
+    options += ["--load-model", "*", "--tokens", str(tokens.path)]
+    options += ["--log-requests", "all", "--log-level", "debug"]
+    options += ["--max-wrong-tokens", "1000000"]  # all tests here come from one address
+    with serve_repository(repository, folder / "log", *options) as process:
+        address = process.http_address()
+        metrics = re.fullmatch(r"Metrics on (.*)\n", process._popen.stdout.readline())[1]
+        yield LockedFront(process, address, metrics, tokens)
+        shown = process.log() + tokens.path.read_text()
+        for pid in (process._popen.pid, *process.children()):
+            shown += Path(f"/proc/{pid}/cmdline").read_text()
+        for token in (tokens.infer, tokens.admin, tokens.metrics, tokens.elsewhere, tokens.expired, tokens.unknown):
+            assert token not in shown
+            assert token[4:] not in shown
+        assert "Traceback" not in process.log()
+
+
+def test_no_route_answers_who_may_not(locked):
+    tokens = locked.tokens
+    for name, method, path in WAYS:
+        need, body = ROUTES[name], BODIES.get(name, b"{}") if method == "POST" else None
+        refusals = set()
+        for token in ("", tokens.unknown, tokens.expired):
+            status, headers, text = locked.ask(path, token, method, body)
+            if need in (Need.HEALTH, Need.OPEN):
+                assert status in (200, 204)
+                continue
+            assert (status, headers["www-authenticate"]) == (401, "Bearer"), (name, token, text)
+            refusals.add(json.loads(text)["error"] if text else "")
+        assert len(refusals) <= 1
+        assert not any(SIMPLE in words for words in refusals)
+        for kind in ("infer", "metrics", "admin"):
+            status, _, text = locked.ask(path, getattr(tokens, kind), method, body)
+            assert (status in (401, 403)) == (kind not in need.value), (name, kind, status, text)
+        if SIMPLE in path or "no_such" in path:
+            assert locked.ask(path, tokens.elsewhere, method, body)[0] == 403
+
+
+def test_both_ways_ask_for_the_token(locked):
+    for _ in range(20):  # the direct way, and the general one
+        status, _, text = locked.ask(f"/v2/models/{SIMPLE}/infer", locked.tokens.infer, "POST", BODY)
+        assert (status, json.loads(text)["model_name"]) == (200, SIMPLE)
+        for token, expected in ((locked.tokens.unknown, 401), (locked.tokens.elsewhere, 403), ("", 401)):
+            assert locked.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY)[0] == expected
+
+
+def test_no_other_spelling_protocol_or_header_leads_around_the_token(locked):
+    infer = f"/v2/models/{SIMPLE}/infer"
+    for path in (f"/{infer}", infer.upper(), f"{infer}/", f"/v2/x/..{infer[3:]}", f"http://localhost{infer}"):
+        status, _, text = locked.ask(path, "", "POST", BODY)
+        assert status in (400, 401, 404, 405), path
+        assert b"outputs" not in text
+    for headers in (
+        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"},
+        {"Proxy-Authorization": "/v2/health/live"},
+        {"rnnserve-route": "/v2/health/live"},
+        {"X-Original-URL": "/v2/health/live"},
+    ):
+        assert locked.ask(infer, "", "POST", BODY, headers)[0] in (400, 401, 426), headers
+
+
+def test_metrics_need_their_role(locked):
+    for path, address in (("/metrics", locked.metrics), ("/", locked.metrics), ("/metrics", locked.address)):
+        tokens = locked.tokens
+        for token, expected in (("", 401), (tokens.unknown, 401), (tokens.expired, 401), (tokens.infer, 403)):
+            status, headers, text = locked.ask(path, token, address=address)
+            assert status == expected, (path, address, token)
+            assert (headers.get("www-authenticate") == "Bearer") == (expected == 401)
+            assert b"rnnserve_" not in text
+        for token in (tokens.metrics, tokens.admin):
+            assert locked.ask(path, token, address=address)[0] == 200
+
+
+def test_revoked_while_events_come(locked):
+    token = add_token(locked.tokens.path, "page", "infer")
+    until(lambda: locked.ask("/v2", token)[0] == 200)
+    connection = http.client.HTTPConnection(locked.address, timeout=PATIENCE)
+    with contextlib.closing(connection):
+        connection.request("GET", "/page/live", headers={"Authorization": f"Bearer {token}"})
+        reply = connection.getresponse()
+        assert reply.status == 200
+        assert reply.readline().startswith(b"data: ")
+        revoke_token(locked.tokens.path, "page")
+        reply.read()  # it ends
+    assert locked.ask("/page/live", token)[0] == 401
+
+
+def test_the_page_and_its_files_are_open_and_tell_nothing(locked):
+    for path in ("/", "/static/page.js", "/static/page.css", "/static/icon.svg"):
+        for token in ("", locked.tokens.unknown, locked.tokens.metrics):
+            status, _, text = locked.ask(path, token)
+            assert status == 200
+            assert SIMPLE.encode() not in text
+    assert locked.ask("/static/no_such.js")[0] == 404
+    for path in ("/page/models", "/page/live", "/docs", "/openapi.json", "/v2"):
+        assert locked.ask(path)[0] == 401
+    status, _, text = locked.ask("/page/models", locked.tokens.metrics)
+    assert (status, json.loads(text)["error"]) == (403, "another role is needed for that: infer or admin")
+
+
+def test_our_clients_and_commands_bring_it(locked, tmp_path, capsys, monkeypatch):
+    address = locked.process.address
+    path = tmp_path / "token"
+    path.write_text(f"{locked.tokens.infer}\n")
+    path.chmod(0o600)
+    for arguments in ({"token": locked.tokens.infer}, {"token_file": path}):
+        with Client(address, **arguments) as client:
+            assert client.infer(SIMPLE, INPUTS)
+            with client.session(SIMPLE) as session:
+                assert session.step([0.0, 0.0])
+    with Client(address) as client, pytest.raises(Unauthenticated):
+        client.infer(SIMPLE, INPUTS)
+    with Client(address, token=locked.tokens.elsewhere) as client, pytest.raises(PermissionDenied):
+        client.infer(SIMPLE, INPUTS)
+    token_file = f"--token-file={path}"
+    rows = tmp_path / "rows.json"
+    rows.write_text("[[[0, 0], [1, 1]]]")
+    assert main(["infer", SIMPLE, str(rows), "--url", address, token_file]) == 0
+    assert main(["health", address, token_file, "--model", SIMPLE]) == 0
+    assert main(["health", f"http://{locked.address}", token_file, "--model", SIMPLE]) == 0
+    monkeypatch.setenv("RNNSERVE_TOKEN_FILE", str(path))
+    assert main(["health", address, "--model", SIMPLE]) == 0
+    monkeypatch.delenv("RNNSERVE_TOKEN_FILE")
+    assert main(["health", address, "--model", SIMPLE]) == 1
+    assert locked.tokens.infer not in "".join(capsys.readouterr())
+
+
+def test_commands_without_a_token_say_how_one_is_sent(locked, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("RNNSERVE_TOKEN_FILE", raising=False)
+    rows = tmp_path / "rows"
+    rows.write_text("[[[0, 0], [1, 1]]]")
+    grpc = locked.process.address
+    for words in (
+        ["infer", SIMPLE, str(rows), "--url", grpc],
+        ["load", "--url", grpc, "--rate", "1", "--duration", "1"],
+        ["health", grpc, "--model", SIMPLE],
+        ["health", f"http://{locked.address}", "--model", SIMPLE],
+    ):
+        assert main(words) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "a valid token is needed" in line
+        assert "--token-file FILE or RNNSERVE_TOKEN_FILE" in line
+
+
+def test_a_file_that_all_can_read_stops_the_start(repository, tmp_path):
+    tokens = tokens_in(tmp_path)
+    tokens.path.chmod(0o644)
+    for more in ([], ["--workers", "2"]):
+        command = [str(RNNSERVE), "serve", str(repository), "--grpc-port", "0", "--no-http", *more]
+        done = subprocess.run([*command, "--tokens", str(tokens.path)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2 or done.returncode == 1
+        assert "is open to every user of this machine: chmod o-rw" in done.stderr
+
+
+def test_front_elsewhere_sends_its_own_token_where_a_client_sends_none(locked, tmp_path):
+    path = tmp_path / "token"
+    path.write_text(f"{locked.tokens.infer}\n")
+    environment = {name: value for name, value in os.environ.items() if name != "RNNSERVE_TOKEN_FILE"}
+    infer = f"/v2/models/{SIMPLE}/infer"
+    for more, without in (([], 401), ([f"--token-file={path}"], 200)):
+        command = [str(RNNSERVE), "web", "--upstream", locked.process.address, "--http-port", "0", *more]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+            try:
+                address = process.stdout.readline().removeprefix("HTTP on ").strip()
+                tokens = {
+                    "": without,
+                    locked.tokens.unknown: 401,
+                    locked.tokens.infer: 200,
+                    locked.tokens.elsewhere: 403,
+                }
+                for token, status in tokens.items():
+                    assert locked.ask(infer, token, "POST", BODY, address=address)[0] == status
+                assert locked.tokens.infer not in Path(f"/proc/{process.pid}/cmdline").read_text()
+            finally:
+                process.terminate()

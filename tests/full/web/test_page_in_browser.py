@@ -1,0 +1,243 @@
+"""The page in a browser: what people see, hear and press. Skipped where there is no browser to be had.
+
+It needs the packages playwright and axe-playwright-python, and Debian's chromium: `pip install playwright
+axe-playwright-python`, `apt-get install chromium`.
+"""
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import grpc
+import numpy as np
+import pytest
+
+from kit.fronts import FakeUpstream, metadata_of, running_front
+from kit.served_process import serve_repository
+from kit.tokens import tokens_in
+from rnnserve.client import Client
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.upstream.statuses import error_of_status
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser: {CHROMIUM} is missing")
+
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+CLOCKWISE = [[-1, -1], [-1, 1], [1, 1], [1, -1]]
+DESK, PHONE = (1200, 900), (390, 844)
+MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens pages; none may have said an error, nor asked anyone but the front."""
+    contexts, wrong = [], []
+
+    def open_page(host, path="/", size=DESK, scheme="light", *, fails=False):
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda said: said.type in ("error", "warning") and not fails and wrong.append(said.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda asked: urlsplit(asked.url).netloc != host and wrong.append(asked.url))
+        page.goto(f"http://{host}{path}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def assert_readable(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
+    assert (found := axe.run(page)).violations_count == 0, found.generate_report()
+
+
+def logits_of(page, points):
+    page.wait_for_selector(f"[data-points='{points}']")
+    return np.array(json.loads(page.locator("[data-logits]").get_attribute("data-logits")), "f4")
+
+
+def answers(address, name, walk):
+    """What gRPC answers to a walk, asked as the page asks: a point at a time where states are carried."""
+    with Client(address) as client:
+        wanted = ["logits", "output", "h_n"]
+        if name == "direction_bidirectional":
+            return client.predict(name, [walk], outputs=wanted)[0]
+        carried = client.predict(name, [walk[:1]], outputs=wanted)
+        for point in walk[1:]:
+            carried = client.predict(name, [[point]], outputs=wanted, continue_from=carried)
+        return carried[0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_walks_are_answered_with_the_bits_of_grpc(served, opened, name):
+    process, host = served
+    page = opened(host, f"/#{name}")
+    page.get_by_role("button", name="Clockwise", exact=True).click()
+    said = logits_of(page, 4)
+    assert page.locator(".answerline").inner_text().startswith("clockwise, ")
+    assert said.tobytes() == answers(process.address, name, CLOCKWISE)["logits"].tobytes()
+
+
+def test_a_walk_is_drawn_by_mouse_and_by_keys(served, opened):
+    process, host = served
+    page = opened(host, "/#direction_simple")
+    box = page.locator(".square").bounding_box()
+
+    def at(x, y):
+        return box["x"] + box["width"] * (0.5 + x / 3.2), box["y"] + box["height"] * (0.5 - y / 3.2)
+
+    page.mouse.move(*at(-1, -1))
+    page.mouse.down()
+    for corner in CLOCKWISE[1:]:
+        page.mouse.move(*at(*corner), steps=5)
+    page.mouse.up()
+    drawn = logits_of(page, 4)
+    assert drawn.tobytes() == answers(process.address, "direction_simple", CLOCKWISE)["logits"].tobytes()
+
+    page.locator(".square").focus()
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator(".answerline")).to_have_text("Draw a walk.")
+    for key in ("Enter", "ArrowRight", "Enter", "ArrowUp", "Space", "Enter", "ArrowLeft", "Enter", "Backspace"):
+        page.keyboard.press(key)  # the second press on one corner adds nothing
+    playwright.expect(page.locator(".square .point")).to_have_count(3)
+    keyed = logits_of(page, 3)
+    expected = answers(process.address, "direction_simple", [[-1, -1], [1, -1], [1, 1]])["logits"]
+    assert keyed.tobytes() == expected.tobytes()
+    assert page.locator(".answerline").inner_text().startswith("counter-clockwise")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "scheme"),
+    [
+        ("direction_stacked", DESK, "light"),
+        ("direction_stacked", PHONE, "dark"),
+        ("direction_bidirectional", DESK, "dark"),
+        ("direction_bidirectional", PHONE, "light"),
+    ],
+)
+def test_nothing_stands_in_the_way_of_readers_of_screens_nor_of_phones(served, opened, name, size, scheme):
+    page = opened(served[1], f"/#{name}", size, scheme)
+    page.get_by_role("button", name="Clockwise", exact=True).click()
+    logits_of(page, 4)
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert_readable(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+class Counting(FakeUpstream):
+    """A model that counts its steps in its state: x + h_0."""
+
+    def __init__(self, token=""):
+        super().__init__()
+        self._token = f"Bearer {token}" if token else None
+        self.answers["ModelMetadata"] = metadata_of(continuable=True)
+        index = pb.RepositoryIndexResponse()
+        index.models.add(name="m", version="1", state="READY")
+        self.answers["RepositoryIndex"] = index
+        self.on_infer = self._count
+
+    async def call(self, method, request, answer, context):
+        if method != "ServerMetadata" and dict(context.metadata).get("authorization") != self._token:
+            raise error_of_status(grpc.StatusCode.UNAUTHENTICATED, "a token is needed")
+        return await super().call(method, request, answer, context)
+
+    def _count(self, request):
+        given = {
+            tensor.name: np.frombuffer(data, "f4").reshape(tensor.shape)
+            for tensor, data in zip(request.inputs, request.raw_input_contents, strict=True)
+        }
+        walk = given["input"]
+        state = given.get("h_0", np.zeros((1, walk.shape[0], 2), "f4")) + walk.shape[1]
+        response = pb.ModelInferResponse(model_name="m", model_version="1", id=request.id)
+        for name, made in (("logits", walk.sum(1)), ("h_n", state)):
+            response.outputs.add(name=name, datatype="FP32", shape=made.shape)
+            response.raw_output_contents.append(made.astype("f4").tobytes())
+        return response
+
+
+def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
+    upstream = Counting()
+    with running_front(upstream) as (port, _):
+        page = opened(f"127.0.0.1:{port}", size=PHONE)
+        form, session = page.locator("section", has_text="Try it"), page.locator("section", has_text="Step by step")
+        form.locator("textarea").first.fill("[[[1, 2], [0.5, 0.25]]]")
+        form.get_by_role("button", name="Ask", exact=True).click()
+        page.wait_for_selector("text=logits [1, 2]")
+        assert form.locator("pre").first.inner_text() == "[[1.5,2.25]]"
+        assert form.locator("svg.chart").count() == 1  # the series that was sent
+        form.locator("textarea").first.fill("[[[1, 2")
+        form.get_by_role("button", name="Ask", exact=True).click()
+        assert "input is not JSON" in form.get_by_role("alert").inner_text()
+        for step in (1, 2, 3):
+            session.get_by_role("button", name="Step", exact=True).click()
+            page.wait_for_selector(f"text=Step {step} answered")
+        states = [
+            np.frombuffer(request.raw_input_contents[1], "f4").tolist()
+            for method, request, _ in upstream.asked
+            if method == "ModelInfer" and len(request.inputs) == 2
+        ]
+        assert states == [[1, 1], [2, 2]]
+        assert_readable(page)
+        session.get_by_role("button", name="Start over").click()
+        session.get_by_role("button", name="Step", exact=True).click()
+        page.wait_for_selector("text=Step 1 answered")
+        runs = [request for method, request, _ in upstream.asked if method == "ModelInfer"]
+        assert [tensor.name for tensor in runs[-1].inputs] == ["input"]
+
+
+@pytest.fixture(scope="module")
+def locked(repository, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("locked")
+    tokens = tokens_in(folder)
+    options = ["--http-port", "0", "--provider", "cpu", "--tokens", str(tokens.path), "--max-wrong-tokens", "1000"]
+    with serve_repository(repository, folder / "log", *options) as process:
+        yield process.http_address(), tokens
+
+
+def give(page, token):
+    page.get_by_label("This server asks for a token").fill(token)
+    page.get_by_role("button", name="Use it").click()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")])
+def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked, opened, size, scheme):
+    host, tokens = locked
+    page = opened(host, size=size, scheme=scheme, fails=True)  # the browser's console tells of each 401
+    field, problem = page.get_by_label("This server asks for a token"), page.locator("#problem")
+    playwright.expect(field).to_be_visible()
+    playwright.expect(problem).to_have_text("")
+    assert not page.locator("#further").is_visible()  # to where a browser sends no token
+    assert "direction" not in page.content()
+    give(page, "two words")
+    playwright.expect(problem).to_contain_text("no token")
+    give(page, tokens.unknown)
+    playwright.expect(problem).to_contain_text("not known to the server")
+    playwright.expect(field).to_be_visible()
+    give(page, tokens.metrics)
+    playwright.expect(problem).to_have_text("This token is not enough: another role is needed for that: infer or admin")
+    give(page, tokens.infer)
+    page.wait_for_selector("h2:has-text('direction')")
+    playwright.expect(problem).to_have_text("")
+    playwright.expect(field).to_be_hidden()
+    page.goto(f"http://{host}/#direction_simple")
+    page.get_by_role("button", name="Clockwise", exact=True).click()
+    page.wait_for_selector("[data-points='4']")
+    for token in (tokens.infer, tokens.metrics, tokens.unknown):
+        assert token not in page.url + page.content()
+    kept = page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length")
+    assert (kept, page.context.cookies()) == (0, [])

@@ -1,0 +1,121 @@
+"""Sequences over HTTP before several workers and several fronts: they go on, or are refused with what to do instead."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.served_process import serve_repository
+from kit.waiting import PATIENCE, until
+
+SIMPLE = "direction_simple"
+WALK = np.random.default_rng(0).normal(size=(1, 6, 2)).astype("f4")
+KEY = "one client's secret"
+
+
+@pytest.fixture(scope="module")
+def served(repository, tmp_path_factory):
+    """Two workers behind two fronts, and where these speak HTTP."""
+    folder = tmp_path_factory.mktemp("sequences")
+    key = folder / "key"
+    key.write_bytes(os.urandom(32))
+    key.chmod(0o600)
+    options = ("--http-port", "0", "--workers", "2", "--http-workers", "2", "--session-key", str(key))
+    with serve_repository(repository, folder / "log", *options, "--provider", "cpu") as process:
+        host = process.http_address()
+        with contextlib.closing(Connection(host)) as connection:
+            until(lambda: connection.ask(WALK)[0] == 200)
+        yield process, host
+        assert "Traceback" not in process.log()
+
+
+@pytest.fixture
+def connect(served):
+    """Makes connections, which are closed after the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(contextlib.closing(Connection(served[1])))
+
+
+class Connection(http.client.HTTPConnection):
+    """One connection of one client."""
+
+    def __init__(self, host):
+        super().__init__(host, timeout=PATIENCE)
+
+    def ask(self, walk, *inputs, **parameters):
+        sent = [{"name": "input", "datatype": "FP32", "shape": list(walk.shape), "data": walk.tolist()}, *inputs]
+        body = {"inputs": sent, "outputs": [{"name": "logits"}, {"name": "h_n"}], "parameters": parameters}
+        self.request("POST", f"/v2/models/{SIMPLE}/infer", json.dumps(body))
+        reply = self.getresponse()
+        return reply.status, json.loads(reply.read())
+
+    def step(self, at, **parameters):
+        ends = {"sequence_start": at == 0, "sequence_end": at == WALK.shape[1] - 1}
+        return self.ask(WALK[:, at : at + 1], **ends, **parameters)
+
+
+class Carried:
+    """The client has the states."""
+
+    inputs: Any = ()
+
+    def step(self, connection, at):
+        status, said = connection.ask(WALK[:, at : at + 1], *self.inputs)
+        self.inputs = [output | {"name": "h_0"} for output in said["outputs"] if output["name"] == "h_n"]
+        return status, said
+
+
+class Sealed:
+    """The client has the states, and cannot read them."""
+
+    token = "sealed"
+
+    def step(self, connection, at):
+        status, said = connection.ask(WALK[:, at : at + 1], session=self.token)
+        self.token = said["parameters"]["session"]
+        return status, said
+
+
+class Keyed:
+    """The server has the states, under a key of the client's own."""
+
+    def step(self, connection, at):
+        return connection.step(at, sequence_id=7, sequence_key=KEY)
+
+
+@pytest.mark.parametrize("states", [Carried, Sealed, Keyed])
+def test_a_new_connection_for_each_step_and_new_fronts_in_the_middle(served, connect, states):
+    """Whichever front takes a connection, and whichever worker a step."""
+    process, _ = served
+    whole = connect().ask(WALK)[1]["outputs"]
+    stepper = states()
+    for at in range(WALK.shape[1]):
+        if at == 3:
+            for number in process.children(b"\0web\0"):
+                os.kill(number, signal.SIGKILL)
+        status, said = stepper.step(connect(), at)
+        assert status == 200, said
+    assert said["outputs"] == whole
+
+
+def test_each_connection_goes_on_with_its_own_when_the_workers_are_replaced(served, connect):
+    """Also where all have the same id. No other connection from the same address has one of them then."""
+    process, _ = served
+    clients = [connect() for _ in range(8)]
+    whole = clients[0].ask(WALK)[1]["outputs"]
+    for at in range(3):
+        assert {client.step(at, sequence_id=9)[0] for client in clients} == {200}
+    os.kill(process._popen.pid, signal.SIGHUP)
+    until(lambda: len(re.findall("sequences are with other workers now", process.log())) == 2)
+    status, said = connect().step(3, sequence_id=9)
+    assert (status, "belong to the connection" in said["error"]) == (404, True)
+    for at in range(3, WALK.shape[1]):
+        answers = [client.step(at, sequence_id=9) for client in clients]
+        assert {status for status, _ in answers} == {200}, answers
+    assert all(said["outputs"] == whole for _, said in answers)

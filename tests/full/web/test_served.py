@@ -1,0 +1,88 @@
+"""More of Triton's clients for HTTP on a real server."""
+
+import asyncio
+import os
+import signal
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
+from tritonclient.utils import InferenceServerException
+
+from kit.waiting import until
+from rnnserve.client import Client
+
+SIMPLE = "direction_simple"
+WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
+
+
+@pytest.fixture(scope="module")
+def client(served):
+    with triton.InferenceServerClient(served[1], concurrency=4) as client:
+        yield client
+
+
+def tensor(array):
+    made = triton.InferInput("input", array.shape, "FP32")
+    made.set_data_from_numpy(array)
+    return made
+
+
+def test_large_answers_in_json_are_those_in_binary(served, client):
+    """They come in pieces, in chunks, to either client, and compressed where it asks for that."""
+    walk = np.random.default_rng(0).normal(size=(8, 4000, 2)).astype("f4")
+    outputs = [triton.InferRequestedOutput("output", binary_data=False)]
+    binary = [triton.InferRequestedOutput("output", binary_data=True)]
+    expected = client.infer(SIMPLE, [tensor(walk)], outputs=binary).as_numpy("output")
+
+    async def go(coding):
+        async with triton_aio.InferenceServerClient(served[1]) as aio:
+            made = triton_aio.InferRequestedOutput("output", binary_data=False)
+            return await aio.infer(SIMPLE, [tensor(walk)], outputs=[made], response_compression_algorithm=coding)
+
+    for coding in (None, "gzip", "deflate"):
+        for said in (
+            client.infer(SIMPLE, [tensor(walk)], outputs=outputs, response_compression_algorithm=coding),
+            asyncio.run(go(coding)),
+        ):
+            np.testing.assert_array_equal(said.as_numpy("output"), expected)
+
+
+def test_statistics_count_requests_over_http(client):
+    before = client.get_inference_statistics(SIMPLE)["model_stats"][0]["inference_count"]
+    client.infer(SIMPLE, [tensor(WALKS)])
+    after = client.get_inference_statistics(SIMPLE, "1")["model_stats"][0]["inference_count"]
+    assert after - before == len(WALKS)
+
+
+def test_models_are_loaded_and_unloaded(client):
+    name = "direction_stacked"
+    client.unload_model(name)
+    assert not client.is_model_ready(name)
+    with pytest.raises(InferenceServerException, match=r"\[503\]|\[404\]"):
+        client.infer(name, [tensor(WALKS)])
+    client.load_model(name)
+    assert client.is_model_ready(name)
+    with pytest.raises(InferenceServerException, match=r"\[501\].*publish the files there"):
+        client.load_model(name, config="{}")
+
+
+def test_classes_have_labels(client):
+    output = triton.InferRequestedOutput("logits", binary_data=True, class_count=2)
+    said = client.infer(SIMPLE, [tensor(WALKS)], outputs=[output]).as_numpy("logits")
+    assert said.shape == (5, 2)
+    labels = {element.decode().split(":")[2] for element in said.reshape(-1)}
+    assert len(labels) == 2
+    assert labels.isdisjoint({"0", "1"})
+
+
+def test_front_that_dies_is_replaced_and_grpc_notices_nothing(served, client):
+    process, _ = served
+    (front,) = process.children(b"\0web\0")
+    with Client(process.address) as grpc_client:
+        os.kill(front, signal.SIGKILL)
+        grpc_client.predict(SIMPLE, WALKS)
+    with triton.InferenceServerClient(served[1], connection_timeout=60, network_timeout=60) as new:
+        until(new.is_server_live)
+        new.infer(SIMPLE, [tensor(WALKS)])

@@ -1,0 +1,35 @@
+"""A server that leaves between the choice of it for a request and the call: the request goes to another one.
+
+A request waits in between where the stream that it was sent on ends, and it is to go another way.
+"""
+
+import asyncio
+
+from kit.front_streams import serving
+from kit.inference_requests import request
+from kit.sequence_requests import walk
+from kit.waiting import PATIENCE
+from rnnserve.web.upstream import private_sockets
+from rnnserve.web.upstream.private_sockets import PrivateSockets
+from rnnserve.web.upstream.upstream import CallContext
+
+
+def test_a_request_whose_server_leaves_before_it_is_called_is_answered_by_another(repository, tmp_path, monkeypatch):
+    """As when all workers are restarted: the front's client is not told of it."""
+    monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 1000)
+    gone = tmp_path / "gone.sock"
+    gone.touch()
+
+    async def go():
+        sockets = PrivateSockets(tmp_path)
+        try:
+            (leaving,) = sockets._workers.values()
+            await leaving.close(60.0)
+            gone.unlink()
+            with serving(repository, tmp_path, transport="lane"):
+                answered = await sockets.infer(request("direction_simple", {"input": walk(4)}), CallContext())
+            assert answered.model_name == "direction_simple"
+        finally:
+            await sockets.close()
+
+    asyncio.run(asyncio.wait_for(go(), PATIENCE))
