@@ -55,7 +55,8 @@ class Delicate:
         outputs: Names of its outputs.
         requests: Makes requests, each arrays by input name.
         more: Further arguments of `publish`.
-        refused: What the words say with which it is refused; empty where it is served, and right.
+        refused: Regular expression that the refusal matches; empty if it is served, and right.
+        apart: Whether it writes to its input, mixes rows, or has results that aren't finite: it is published alone.
     """
 
     make: Callable[[], nn.Module]
@@ -64,6 +65,7 @@ class Delicate:
     requests: Callable[[np.random.Generator], list[Arrays]]
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     refused: str = ""
+    apart: bool = False
 
 
 def _floats(random: np.random.Generator, *, steps: int = 8, long: tuple[int, ...] = ()) -> list[Arrays]:
@@ -104,17 +106,23 @@ def _tokens(random: np.random.Generator, ids: int, *rare: int) -> list[Arrays]:
     return [{"tokens": value.astype(np.int64)} for value in (*usual, *with_rare, *alone, padding)]
 
 
+X = {"x": Floats("batch", "sequence", ("features", FEATURES))}
+TOKENS = {"tokens": Integers("batch", "sequence", high=1000)}
+
+
 def _front(
-    front: Callable[[torch.Tensor], torch.Tensor], cell: Callable[..., nn.RNNBase], refused: str = ""
+    front: Callable[[torch.Tensor], torch.Tensor],
+    cell: Callable[..., nn.RNNBase],
+    refused: str = "",
+    *,
+    apart: bool = False,
 ) -> Delicate:
-    inputs = {"x": Floats("batch", "sequence", ("features", FEATURES))}
-    return Delicate(lambda: FrontEnd(front, cell), inputs, ["y"], _floats, refused=refused)
+    return Delicate(lambda: FrontEnd(front, cell), X, ["y"], _floats, refused=refused, apart=apart)
 
 
 def _x(make: Callable[[], nn.Module], outputs: list[str], **more: Any) -> Delicate:
-    inputs = {"x": Floats("batch", "sequence", ("features", FEATURES))}
     requests, refused = more.pop("requests", _floats), more.pop("refused", "")
-    return Delicate(make, inputs | more.pop("states_in", {}), outputs, requests, more, refused)
+    return Delicate(make, X | more.pop("states_in", {}), outputs, requests, more, refused)
 
 
 def _sound(make: Callable[[], nn.Module], *samples: int) -> Delicate:
@@ -128,9 +136,12 @@ def _sound(make: Callable[[], nn.Module], *samples: int) -> Delicate:
     return Delicate(make, inputs, ["y"], requests, {"sizes": {"samples": (min(samples), max(samples))}})
 
 
-def _ids(make: Callable[[], nn.Module], refused: str = "") -> Delicate:
-    inputs = {"tokens": Integers("batch", "sequence", high=1000)}
-    return Delicate(make, inputs, ["last"], lambda random: _tokens(random, 1000, 577), refused=refused)
+def _thousand(random: np.random.Generator) -> list[Arrays]:
+    return _tokens(random, 1000, 577)
+
+
+def _ids(make: Callable[[], nn.Module], refused: str = "", *, apart: bool = False) -> Delicate:
+    return Delicate(make, TOKENS, ["last"], _thousand, refused=refused, apart=apart)
 
 
 def _state() -> Any:
@@ -144,8 +155,8 @@ DELICATE: dict[str, Delicate] = {
     "a root mean square": _front(lambda x: x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-8), nn.GRU),
     "a cosine": _front(lambda x: x * F.cosine_similarity(x, x.flip(-1), dim=-1, eps=1e-8).unsqueeze(-1), nn.RNN),
     "a unit vector": _front(lambda x: F.normalize(x, dim=-1, eps=1e-12), nn.RNN),
-    "a clamp of its own input": _front(lambda x: x.clamp_(-1, 1), nn.GRU),
-    "a scale of its own input": _front(lambda x: x.mul_(2), nn.GRU),
+    "a clamp of its own input": _front(lambda x: x.clamp_(-1, 1), nn.GRU, apart=True),
+    "a scale of its own input": _front(lambda x: x.mul_(2), nn.GRU, apart=True),
     "log of softplus": _front(lambda x: torch.log(F.softplus(x) + 1e-10), nn.GRU),
     "logsigmoid": _front(F.logsigmoid, nn.RNN),
     "logaddexp": _front(lambda x: torch.logaddexp(x, -x), nn.GRU),
@@ -153,14 +164,16 @@ DELICATE: dict[str, Delicate] = {
     "log of one more": _front(lambda x: torch.log1p(x.abs()) + torch.expm1(-x.abs()), nn.LSTM),
     "log of a negative number": _front(torch.log, nn.GRU, refused=r"not finite.* come from log .*clamp"),
     "a root of a negative number": _front(torch.sqrt, nn.LSTM, refused=r"not finite.* come from sqrt .*Clamp"),
-    "a deviation alone": _front(lambda x: x / x.std(-1, keepdim=True), nn.LSTM),
+    "a deviation alone": _front(lambda x: x / x.std(-1, keepdim=True), nn.LSTM, apart=True),
     "a running product": _front(lambda x: torch.cumprod(torch.sigmoid(x), 1), nn.GRU),
     "a running maximum": _front(lambda x: x - torch.cummax(x, 1).values, nn.GRU),
     "a median over time": _front(lambda x: x - x.median(1, keepdim=True).values, nn.GRU),
-    "one over zero": _front(lambda x: 1 / x, nn.LSTM),
-    "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU),
-    "a mean over the batch": _front(lambda x: x - x.mean(0, keepdim=True), nn.GRU),
-    "a row's place in the batch": _front(lambda x: x + torch.arange(x.size(0)).view(-1, 1, 1).to(x.dtype), nn.GRU),
+    "one over zero": _front(lambda x: 1 / x, nn.LSTM, apart=True),
+    "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU, apart=True),
+    "a mean over the batch": _front(lambda x: x - x.mean(0, keepdim=True), nn.GRU, apart=True),
+    "a row's place in the batch": _front(
+        lambda x: x + torch.arange(x.size(0)).view(-1, 1, 1).to(x.dtype), nn.GRU, apart=True
+    ),
     "a score over time": _front(
         lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True, unbiased=False) + 1e-5), nn.LSTM
     ),
@@ -208,13 +221,16 @@ DELICATE: dict[str, Delicate] = {
     "silence after an id": _ids(
         lambda: Tokens(lambda tokens, x: x * (torch.cumsum((tokens == 577).int(), 1) == 0).unsqueeze(-1), 1000)
     ),
-    "attention that an id is hidden from": _ids(lambda: Tokens(lambda tokens, x: attended(x, tokens != 577), 1000)),
+    "attention that an id is hidden from": _ids(
+        lambda: Tokens(lambda tokens, x: attended(x, tokens != 577), 1000), apart=True
+    ),
     "attention under a mask of floats": _ids(
         lambda: Tokens(
             lambda tokens, x: attended(x, torch.zeros(tokens.shape).masked_fill(tokens == 577, float("-inf"))), 1000
-        )
+        ),
+        apart=True,
     ),
-    "attention to loud steps": _front(lambda x: x + attended(x, x[..., 0].abs() > 5), nn.GRU),
+    "attention to loud steps": _front(lambda x: x + attended(x, x[..., 0].abs() > 5), nn.GRU, apart=True),
     "a mean without padding": _ids(lambda: PaddedMean(1)),
     "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"come from div .*divisor.*Integers\("),
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),

@@ -1,5 +1,7 @@
 """Nothing is wrong without a word: each delicate module is refused with words, or answers as it does in eager mode."""
 
+import copy
+
 import grpc
 import numpy as np
 import pytest
@@ -55,22 +57,49 @@ def differences(served: np.ndarray, expected: np.ndarray, exact: np.ndarray) -> 
     return f"off by {off.max():.3g} of {np.abs(expected).max():.3g}" if (off > allowed).any() else ""
 
 
-@pytest.mark.parametrize("name", DELICATE)
-def test_it_is_refused_with_words_or_right(name, tmp_path):
+class Together(nn.Module):
+    """Calls several modules with the same inputs."""
+
+    def __init__(self, modules):
+        super().__init__()
+        self.members = nn.ModuleList(modules)
+
+    def forward(self, *inputs):
+        return [module(*inputs) for module in self.members]
+
+
+def groups():
+    """Names of modules that are published together: up to eight of the same inputs and requests."""
+    found, alike = [], {}
+    for name, each in DELICATE.items():
+        if each.apart or each.refused or each.more or len(each.inputs) > 1:
+            found.append([name])
+        else:
+            alike.setdefault((id(each.inputs), each.requests), []).append(name)
+    for names in alike.values():
+        found += [names[first : first + 8] for first in range(0, len(names), 8)]
+    return found
+
+
+@pytest.mark.parametrize("names", groups(), ids=lambda names: names[0])
+def test_it_is_refused_with_words_or_right(names, tmp_path):
+    several = [DELICATE[name] for name in names]
+    first = several[0]
     torch.manual_seed(0)
-    delicate = DELICATE[name]
-    module = delicate.make().eval()
-    publication = Publication(module, "delicate", delicate.inputs, delicate.outputs, **delicate.more)
-    if delicate.refused:
-        with pytest.raises(ExportError, match=delicate.refused):
+    modules = [each.make().eval() for each in several]
+    outputs = [f"{output}_{at}" for at, each in enumerate(several) for output in each.outputs]
+    module = Together(modules).eval() if len(modules) > 1 else modules[0]
+    outputs = outputs if len(modules) > 1 else first.outputs
+    publication = Publication(module, "delicate", first.inputs, outputs, **first.more)
+    if first.refused:
+        with pytest.raises(ExportError, match=first.refused):
             publish(publication, repository=tmp_path, progress=False)
         assert not list(tmp_path.glob("delicate/*/model.onnx"))  # nothing is left that could be served
         return
     publish(publication, repository=tmp_path, progress=False)
-    requests = delicate.requests(np.random.default_rng(0))
-    expected = [eager(delicate, module, given) for given in requests]
-    exact_module = delicate.make().eval().double()
-    exact_module.load_state_dict(module.state_dict())
+    requests = first.requests(np.random.default_rng(0))
+    expected = [eager(first, module, given) for given in requests]
+    exact_module = copy.deepcopy(module).double()
     wrong = []
     with serve(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)
@@ -84,8 +113,8 @@ def test_it_is_refused_with_words_or_right(name, tmp_path):
                     wrong.append(f"{describe(given)}: {call.code().name}: {call.details()}")
                 continue
             answer = arrays(call.result())
-            exact = eager(delicate, exact_module, given)
-            for at, output in enumerate(delicate.outputs):
+            exact = eager(first, exact_module, given)
+            for at, output in enumerate(outputs):
                 if said := differences(answer[output], found[at], exact[at]):
                     wrong.append(f"{describe(given)}: {output} {said}")
     assert not wrong, "\n".join(sorted(set(wrong)))

@@ -262,10 +262,10 @@ def check_refused(row: Row) -> None:
 
 
 def _names_a_line(said: str, module: nn.Module) -> bool:
-    """Whether a refusal names a line of the file that the module's class or function is in."""
-    file = Path(inspect.getfile(type(module).forward)).name
-    numbers = [int(number) for number in re.findall(rf"{re.escape(file)}:(\d+)", said)]
-    return any(number <= _lines(inspect.getfile(type(module).forward)) for number in numbers)
+    """Whether a refusal names a line of the file that the module's code is in."""
+    path = inspect.getfile(getattr(type(module), "way", type(module).forward))
+    numbers = [int(number) for number in re.findall(rf"{re.escape(Path(path).name)}:(\d+)", said)]
+    return any(number <= _lines(path) for number in numbers)
 
 
 @functools.cache

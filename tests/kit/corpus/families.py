@@ -1,11 +1,12 @@
 """All families whose modules `export_onnx` takes or refuses."""
 
+from kit.corpus.buffers import BUFFERS, HELD_VALUES
 from kit.corpus.layers import LAYER_FORMS, LAYERS, USES
 from kit.corpus.loop_states import LOOP_STATES
 from kit.corpus.loops import LOOPS
 from kit.corpus.numbered_loops import NUMBERED_LOOPS, STEP_NUMBERS
 from kit.corpus.numbers import COMPLEX, HALVES, SPARSE
-from kit.corpus.outside_states import BUFFERS, HELD_OBJECTS, HELD_VALUES, OUTER_VARIABLES
+from kit.corpus.outside_states import HELD_OBJECTS, OUTER_VARIABLES
 from kit.corpus.packed import OF_SORTED, PACKED, PADDED
 from kit.corpus.refused_layers import REFUSED_LAYERS
 from kit.corpus.refused_loops import DECODERS, REFUSED_LOOPS

@@ -55,6 +55,53 @@ OF_SORTED = Family("sorted packed sequences", PacksSorted, (X, lengths(is_sorted
 right, core, refused = PACKED.right, PACKED.core, PACKED.refused
 
 
+def computed(name, compute, phrase="", **more):
+    """Add a row of a module that pads what it computes of the values of a packed sequence."""
+
+    def forward(self, x, n):
+        packed = self.pack(x, n)
+        return pad(of(packed, compute(self, packed.data)))
+
+    forward.__name__ = name
+    right(forward, refused=phrase, **more)
+
+
+computed("convolved", lambda self, data: self.convolution(data.unsqueeze(1)).amax(2))
+computed("mean", lambda _, data: data - data.mean(0), r"aten\.mean\.dim")
+computed("cumulated", lambda _, data: data.cumsum(0), r"aten\.cumsum\.default")
+computed("first", lambda _, data: data + data[0], r"aten\.select\.int")
+computed("differences", lambda _, data: F.pad(data[1:] - data[:-1], (0, 0, 1, 0)), r"aten\.slice\.Tensor")
+computed("flipped", lambda _, data: data.flip(0), r"aten\.flip\.default")
+computed("rolled", lambda _, data: data.roll(1), r"aten\.roll\.default")
+computed("sorted values", lambda _, data: torch.sort(data, dim=0, stable=True).values, r"aten\.sort\.stable")
+computed("all pairs", lambda _, data: torch.softmax(data @ data.T, 1) @ data, r"aten\.(t|numpy_T|permute|transpose)")
+computed("softmax over all", lambda _, data: torch.softmax(data, 0), r"aten\.softmax\.int")
+computed("softmax of scores", lambda _, data: data * torch.softmax(data[:, 0], -1).unsqueeze(1), r"aten\.softmax\.int")
+computed(
+    "batch statistics",
+    lambda _, data: F.batch_norm(data, None, None, training=True),
+    r"^the module's code depends on the number of values in `data` of a PackedSequence \(at packed",
+)
+computed("joined along the values", lambda _, data: torch.cat([data, data])[: data.size(0)], r"aten\.cat\.default")
+computed("pairs of values", lambda _, data: (data.reshape(-1, 1) * 2).reshape(-1, 3), r"aten\.(view|reshape)\.default")
+computed(
+    "numbered",
+    lambda _, data: data + torch.arange(data.size(0)).unsqueeze(1),
+    r"aten\.arange\.default.* computes with the number of values",
+)
+computed(
+    "by their number",
+    lambda _, data: data / data.size(0),
+    r"aten\.(mul|div)\.(Tensor|Scalar).* computes with the number of values",
+)
+computed("shifted", lambda _, data: F.pad(data, (0, 0, 1, -1)), r"aten\.pad\.default")
+computed(
+    "weights of values",
+    lambda self, data: F.linear(self.embedding.weight, data).sum(0).unsqueeze(1),
+    r"aten\.linear\.default",
+)
+
+
 @core
 def linear_before_the_layer(self, x, n):
     packed = self.pack(x, n)
@@ -165,12 +212,6 @@ def divided_and_moved(self, x, n):
     one, other = torch.cat([data, data * 2], -1).chunk(2, dim=1)
     chosen = torch.stack([data, one, other], 1)[:, [2, 0]].sum(1) + data[:, :1] - data.amax(-1, keepdim=True)
     return pad(of(packed, parts)), pad(of(packed, chosen)), pad(of(packed, data.argmax(1)))
-
-
-@right
-def convolved(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, self.convolution(packed.data.unsqueeze(1)).amax(2)))
 
 
 @right
@@ -336,105 +377,15 @@ def indices_replaced(self, x, n):
     return pad(packed._replace(unsorted_indices=None))
 
 
-@refused(r"aten\.mean\.dim")
-def mean(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data - packed.data.mean(0)))
-
-
 @refused(r"aten\.sum\.default")
 def sum_of_all(self, x, n):
     return self.rnn(self.pack(x, n))[0].data.sum()
-
-
-@refused(r"aten\.cumsum\.default")
-def cumulated(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data.cumsum(0)))
-
-
-@refused(r"aten\.select\.int")
-def first(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data + packed.data[0]))
-
-
-@refused(r"aten\.slice\.Tensor")
-def differences(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, F.pad(packed.data[1:] - packed.data[:-1], (0, 0, 1, 0))))
-
-
-@refused(r"aten\.flip\.default")
-def flipped(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data.flip(0)))
-
-
-@refused(r"aten\.roll\.default")
-def rolled(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data.roll(1)))
-
-
-@refused(r"aten\.sort\.stable")
-def sorted_values(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, torch.sort(packed.data, dim=0, stable=True).values))
-
-
-@refused(r"aten\.(t|numpy_T|permute|transpose)")
-def all_pairs(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, torch.softmax(packed.data @ packed.data.T, 1) @ packed.data))
-
-
-@refused(r"aten\.softmax\.int")
-def softmax_over_all(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, torch.softmax(packed.data, 0)))
-
-
-@refused(r"aten\.softmax\.int")
-def softmax_of_scores(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data * torch.softmax(packed.data[:, 0], -1).unsqueeze(1)))
-
-
-@refused(r"^the module's code depends on the number of values in `data` of a PackedSequence \(at packed")
-def batch_statistics(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, F.batch_norm(packed.data, None, None, training=True)))
-
-
-@refused(r"aten\.cat\.default")
-def joined_along_the_values(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, torch.cat([packed.data, packed.data])[: packed.data.size(0)]))
-
-
-@refused(r"aten\.(view|reshape)\.default")
-def pairs_of_values(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, (packed.data.reshape(-1, 1) * 2).reshape(-1, 3)))
 
 
 @refused(r"aten\.index\.Tensor")
 def chosen(self, x, n):
     packed = self.pack(x, n)
     return packed.data[packed.data[:, 0] > 0].amax(0)
-
-
-@refused(r"aten\.arange\.default.* computes with the number of values")
-def numbered(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data + torch.arange(packed.data.size(0)).unsqueeze(1)))
-
-
-@refused(r"aten\.(mul|div)\.(Tensor|Scalar).* computes with the number of values")
-def by_their_number(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data / packed.data.size(0)))
 
 
 @refused(r"aten\.div\.Tensor.* computes with the number of values")
@@ -469,18 +420,6 @@ def packed_returned(self, x, n):
 @refused(r"^forward returns a PackedSequence, or a field of one")
 def batch_sizes_returned(self, x, n):
     return self.pack(x, n).batch_sizes
-
-
-@refused(r"aten\.pad\.default")
-def shifted(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, F.pad(packed.data, (0, 0, 1, -1))))
-
-
-@refused(r"aten\.linear\.default")
-def weights_of_values(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, F.linear(self.embedding.weight, packed.data).sum(0).unsqueeze(1)))
 
 
 @refused(r"returns `data` of a PackedSequence")

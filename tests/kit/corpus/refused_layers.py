@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit.corpus.rows import Family
+from kit.corpus.rows import Family, forward
 
 __all__ = ["REFUSED_LAYERS"]
 
@@ -28,9 +28,9 @@ class Encoder(nn.Module):
 REFUSED_LAYERS = Family("refused layers", is_located=False)
 
 
-def refuse(name, forward, phrase, make=None, *, members=dict, is_core=False, is_located=False):
-    """Add a refusal of a module with this forward, layer and members."""
-    kind = type("Encoding", (Encoder,), {"forward": forward})
+def refuse(name, way, phrase, make=None, *, members=dict, is_core=False, is_located=False):
+    """Add a refusal of a module whose forward calls a function, with this layer and members."""
+    kind = type("Encoding", (Encoder,), {"forward": forward, "way": way})
     REFUSED_LAYERS.add(
         name,
         lambda: kind(*([make] if make else []), **members()),

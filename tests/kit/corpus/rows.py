@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree
 
-__all__ = ["LENGTHS", "Drawn", "Family", "Row", "X", "floats", "integers", "lengths"]
+__all__ = ["LENGTHS", "Drawn", "Family", "Row", "X", "floats", "forward", "integers", "lengths"]
 
 Sizes = Mapping[str, int]
 OTHER_SIZES = (1, 5, 3, 9, 2)
@@ -146,8 +146,13 @@ class Row:
         return [leaf for leaf in _pytree.tree_leaves(self.arguments) if isinstance(leaf, Drawn)]
 
 
+def forward(self: Any, *arguments: Any) -> Any:
+    """The `forward` of modules that a function makes. Torch tells lines of the user below such a name only."""
+    return self.way(*arguments)
+
+
 class Family(list[Row]):
-    """Rows that belong together. Its decorators make rows of functions that are the `forward` of a class.
+    """Rows that belong together. Its decorators make rows of functions that a module's `forward` calls.
 
     Args:
         name: Name of the family.
@@ -175,7 +180,7 @@ class Family(list[Row]):
         if inspect.isclass(function):
             make, name = function, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
         else:
-            make = type(name, (self.base,), {"forward": function, "__module__": function.__module__})
+            make = type(name, (self.base,), {"forward": forward, "way": function, "__module__": function.__module__})
         self.add(name.replace("_", " "), make, *arguments, **more)
         return function
 

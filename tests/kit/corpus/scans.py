@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch._higher_order_ops.scan import scan as prototype_scan
 
-from kit.corpus.rows import LENGTHS, Family, X, floats
+from kit.corpus.rows import LENGTHS, Family, X, floats, forward
 from rnnserve.export import scan
 
 __all__ = ["CELLS", "SCANS", "TWO_STATES"]
@@ -295,6 +295,6 @@ class WithVectors(nn.Module):
         self.first, self.second = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
 
 
-for name, (forward, said) in REFUSED.items():
-    make = type("Refused", (WithVectors,), {"forward": forward})
+for name, (way, said) in REFUSED.items():
+    make = type("Refused", (WithVectors,), {"forward": forward, "way": way})
     SCANS.add(name, make, refused=said, is_located=False, is_core=name in ("leak", "a write", "broadcast state"))

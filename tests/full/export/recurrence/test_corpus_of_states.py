@@ -3,7 +3,8 @@
 import pytest
 
 from kit.corpus import checking
-from kit.corpus.outside_states import BUFFERS, HELD_OBJECTS, HELD_VALUES, OUTER_VARIABLES
+from kit.corpus.buffers import BUFFERS, HELD_VALUES
+from kit.corpus.outside_states import HELD_OBJECTS, OUTER_VARIABLES
 from kit.corpus.values import VALUES
 
 ROWS = [row for family in (BUFFERS, HELD_OBJECTS, HELD_VALUES, OUTER_VARIABLES, VALUES) for row in family]
