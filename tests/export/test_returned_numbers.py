@@ -14,7 +14,7 @@ def decoded(scores):
 RETURNS = {
     "lists of items": (
         decoded,
-        r"an int of Python, .* with \.item\(\) \(at test_ret\S+\.py:13, '.*'\)",
+        r"an int of Python, .* with \.item\(\) \(at test_ret\S+\.py:11, '.*'\)",
     ),
     "tolist": (lambda scores: scores.argmax(-1).tolist(), r"an int of Python, .* with \.tolist\(\) \(at test_ret"),
     "an array": (lambda scores: scores.argmax(-1).numpy(), r"an array of numpy, int64, .* with \.numpy\(\) \(at "),

@@ -127,7 +127,7 @@ def test_dynamic_shapes_in_every_form(shapes):
 
 
 def test_lengths_of_an_axis_of_another_name_are_told_how_to_name_it(tmp_path):
-    inputs = {"x": Floats("batch", "frames", 3), "lengths": Lengths()}
+    inputs = {"x": Floats("batch", "frames", 3), "state": Lengths()}
     with pytest.raises(WrongArguments, match=r'no dynamic axis; there are frames\. Write Lengths\("frames"\)$'):
         publish(Anything(), "rows", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
 

@@ -92,6 +92,10 @@ def _floats(random: np.random.Generator, *, steps: int = 8, long: tuple[int, ...
     ]
 
 
+def _sequences(random: np.random.Generator) -> list[Arrays]:
+    return _floats(random, long=(1000, 2500))
+
+
 def _long(random: np.random.Generator, steps: int) -> list[Arrays]:
     """Normal values and a constant of so many steps."""
     shape = (1, steps, FEATURES)
@@ -121,8 +125,8 @@ def _front(
 
 
 def _x(make: Callable[[], nn.Module], outputs: list[str], **more: Any) -> Delicate:
-    requests, refused = more.pop("requests", _floats), more.pop("refused", "")
-    return Delicate(make, X | more.pop("states_in", {}), outputs, requests, more, refused)
+    requests, refused, states = more.pop("requests", _floats), more.pop("refused", ""), more.pop("states_in", {})
+    return Delicate(make, X | states if states else X, outputs, requests, more, refused)
 
 
 def _sound(make: Callable[[], nn.Module], *samples: int) -> Delicate:
@@ -181,7 +185,7 @@ DELICATE: dict[str, Delicate] = {
     "a range over time": _front(
         lambda x: (x - x.amin(1, keepdim=True)) / (x.amax(1, keepdim=True) - x.amin(1, keepdim=True) + 1e-8), nn.LSTM
     ),
-    "loudness": _x(Loudness, ["y"], requests=lambda random: _floats(random, long=(1000, 2500))),
+    "loudness": _x(Loudness, ["y"], requests=_sequences),
     "companded": _x(Companded, ["ids", "y"]),
     "zeros that mean a start": _x(
         StartOfZeros,
@@ -193,7 +197,7 @@ DELICATE: dict[str, Delicate] = {
             for given, value in zip(_floats(random), (0, 0, 0, 1e-20, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0), strict=True)
         ],
     ),
-    "mingru": _x(MinGru, ["y"], requests=lambda random: _floats(random, long=(500, 1500))),
+    "mingru": _x(MinGru, ["y"], requests=_sequences),
     "a learned state of a GRU": _x(
         lambda: LearnedState(nn.GRU), ["y", "h_n"], states_in={"h": _state()}, states={"h_n": "h"}
     ),
@@ -234,7 +238,7 @@ DELICATE: dict[str, Delicate] = {
     "a mean without padding": _ids(lambda: PaddedMean(1)),
     "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"come from div .*divisor.*Integers\("),
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),
-    "masked scores, pooled": _x(Pooled, ["score"], requests=lambda random: _floats(random, long=(1000, 2500))),
+    "masked scores, pooled": _x(Pooled, ["score"], requests=_sequences),
     "a steep mixture": _x(Mixture, ["weights", "means", "deviations"], requests=lambda random: _floats(random)[:1]),
     "the step of the largest": _x(LargestStep, ["values", "places"], requests=lambda random: _floats(random)[:1]),
     "a mean of ids": _ids(lambda: BagOfIds("mean")),

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -31,7 +31,21 @@ CHANGES = (torch.abs, lambda x: -x.abs(), torch.zeros_like, lambda x: 100 * x, l
 LIMIT = 3e-6
 """Largest difference from eager, relative to values above 1; ten times as much after more than seven steps."""
 
+T = TypeVar("T")
+
 ANOTHER_FORM = "has a loop that is exported"
+
+
+def quiet(function: Callable[..., T]) -> Callable[..., T]:
+    """Ignore the warnings of eager; those of exports are checked."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> T:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*arguments)
+
+    return run
 
 
 class Together(nn.Module):
@@ -83,6 +97,7 @@ def refusals(rows: Iterable[Row], *, core: bool) -> list[Row]:
     return [row for row in rows if row.refused and row.is_core == core]
 
 
+@quiet
 def check_right(rows: Sequence[Row], check: Callable[[Sequence[Row]], None] | None = None) -> None:
     """Check rows together: export them, and compare each with eager. If that fails, find the failing rows."""
     check = check or _check_together
@@ -123,14 +138,13 @@ def _check_together(rows: Sequence[Row]) -> None:
                 _compare_axes(f"{row}, {name} at {sizes}", session, name, results[name].shape, sizes)
 
 
+@quiet
 def check_published(rows: Sequence[Row], folder: Path) -> manifest_pb2.Manifest:
     """Publish rows of x (batch, sequence, 3) and lengths together, and compare each with eager."""
     module = SideBySide(row.module() for row in rows).eval()
     outputs = [f"output_{at}" for at in range(len(rows))]
     inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        published = publish(module, "rows", repository=folder, inputs=inputs, outputs=outputs, progress=False)
+    published = publish(module, "rows", repository=folder, inputs=inputs, outputs=outputs, progress=False)
     session = _session((published.published.folder / "model.onnx").read_bytes())
     for number, sizes, change in _runs(rows):
         x, lengths = rows[0].draw(sizes, number, change)
@@ -233,6 +247,7 @@ def _compare_axes(what: str, session: Any, name: str, shape: Sequence[int], size
         assert (sizes.get(axis, size) if isinstance(axis, str) else axis) == size, f"{what}: {declared}, not {shape}"
 
 
+@quiet
 def check_refused(row: Row) -> None:
     """Export a row, which is refused with its phrase and a line of its own code, and changes nothing."""
     sample = row.draw(_sample(row), 0)
@@ -248,10 +263,8 @@ def check_refused(row: Row) -> None:
         "output_names": [f"output_{number}" for number in range(results)],
         "dynamic_shapes": row.shapes(),
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(UnsupportedModule) as raised:
-            export_onnx(module, sample, **names)
+    with pytest.raises(UnsupportedModule) as raised:
+        export_onnx(module, sample, **names)
     said = str(raised.value)
     assert re.search(row.refused, said, re.DOTALL), said
     if row.is_located:
