@@ -1,94 +1,13 @@
-"""`scan`: steps of any kind as ONNX Scan, against eager at sizes unlike the sample."""
-
-import itertools
+"""`scan` in eager, its arguments, and the scan that the refusal of a loop shows."""
 
 import pytest
 import torch
 from torch import nn
-from torch._higher_order_ops.scan import scan as prototype_scan
 
-from kit.scanned_modules import CELLS, TWO_STATES, module_of
-from rnnserve.export import export_onnx, scan
+from kit.corpus.scans import CELLS, TWO_STATES
+from rnnserve.export import UnsupportedModule, export_onnx, scan
 
-AXES = {0: "batch", 1: "sequence"}
-EPSILON = torch.finfo(torch.float32).eps
-
-
-class Scanned(nn.Module):
-    """Cells that run over a sequence: layers, directions, batch-first or not, all steps or those within lengths."""
-
-    def __init__(self, make, layers, bidirectional, batch_first, ragged):
-        super().__init__()
-        self.directions, self.batch_dim, self.ragged = 1 + bidirectional, 0 if batch_first else 1, ragged
-        sizes = [(3 if layer == 0 else 4 * self.directions, 4) for layer in range(layers)]
-        self.cells = nn.ModuleList(make(*each) for each in sizes for _ in range(self.directions))
-
-    def direction(self, cell, input, inside, reverse):
-        zeros = input.new_zeros(input.shape[self.batch_dim], 4)
-        two = isinstance(cell, TWO_STATES)
-
-        def step(state, each):
-            x, here = each  # (batch, features), (batch,)
-            after = cell(x, state)
-            if self.ragged:
-                kept = here.unsqueeze(1)
-                pairs = zip(after, state, strict=True) if two else [(after, state)]
-                after = tuple(torch.where(kept, new, old) for new, old in pairs)
-                after = after if two else after[0]
-            h = after[0] if two else after
-            return after, torch.where(here.unsqueeze(1), h, 0.0) if self.ragged else h
-
-        return scan(step, (zeros, zeros) if two else zeros, (input, inside), dim=1 - self.batch_dim, reverse=reverse)
-
-    def forward(self, input, inside):
-        finals = []
-        for first in range(0, len(self.cells), self.directions):
-            results = [
-                self.direction(cell, input, inside, bool(number))
-                for number, cell in enumerate(self.cells[first : first + self.directions])
-            ]
-            finals.append([final for final, _ in results])
-            input = torch.cat([output for _, output in results], dim=2)
-        return input, finals
-
-
-def share(cell):
-    """A quarter of the combinations of layers, directions, layout and lengths; all of them among four cells."""
-    number = list(CELLS).index(cell)
-    forms = itertools.product((1, 2), (False, True), (False, True), (False, True))
-    return [form for form in forms if sum(form) % 2 == number % 2 and sum(form[::2]) % 2 == number // 2 % 2]
-
-
-class Everything(nn.Module):
-    def __init__(self, cell):
-        super().__init__()
-        self.forms = share(cell)
-        self.members = nn.ModuleList(Scanned(CELLS[cell], *form) for form in self.forms)
-
-    def forward(self, input, lengths):
-        inside = torch.arange(input.size(1)) < lengths.unsqueeze(1)  # (batch, sequence)
-        return [
-            member(input, inside) if batch_first else member(input.transpose(0, 1), inside.transpose(0, 1))
-            for member, (_, _, batch_first, _) in zip(self.members, self.forms, strict=True)
-        ]
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_every_form_equals_eager_at_other_sizes(exported, cell):
-    torch.manual_seed(5)
-    module = Everything(cell)
-    result = exported(module, (torch.randn(3, 4, 3), torch.tensor([4, 2, 1])), (AXES, {0: "batch"}))
-    for rows in ([1], [1, 1, 1], [6], [2, 9, 9, 1, 5], [13, 1]):
-        # Of two layers, a few units in the last place of 1 for each step. Normalising four values divides by a small
-        # deviation: after 13 steps, eager is itself 1e-4 away from the same module in float64.
-        units = 8 if "normalised" not in cell else 16 if max(rows) == 1 else 100
-        limit = units * EPSILON * max(rows)
-        result.agrees(torch.randn(len(rows), max(rows), 3), torch.tensor(rows), limit=limit)
-    assert result.operators.count("Scan") == sum(layers * (1 + both) for layers, both, _, _ in module.forms)
-    for axes, (_, _, batch_first, _) in zip(
-        [axes for axes in result.axes("outputs") if len(axes) == 3], module.forms, strict=True
-    ):
-        assert axes[:2] == (["batch", "sequence"] if batch_first else ["sequence", "batch"])
+X, H = torch.zeros(2, 5, 3), torch.zeros(2, 4)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -110,102 +29,104 @@ def test_in_eager_it_is_pytorch_layer_and_learns(reverse):
     assert all(parameter.grad is not None for parameter in cell.parameters())
 
 
-class Odd(nn.Module):
-    """Nested scans, numbers of steps, states and constants as outputs, a layer in a step, a step that uses nothing."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell, self.inner, self.layer = nn.LSTMCell(3, 4), nn.GRUCell(4, 4), nn.GRU(4, 4, batch_first=True)
-        self.start = nn.Parameter(torch.randn(1, 4))
-
-    def forward(self, input):
-        def one(state, x):
-            h, c = self.cell(x, state)
-            return (h, c), {"h": h, "again": h, "before": state[1], "constant": self.start, "x": x}
-
-        start = self.start.expand(input.size(0), -1)
-        final, outputs = scan(one, (start, torch.zeros_like(start)), input, dim=1)
-
-        def two(h, each):
-            x, number = each
-
-            def inner(h, factor):
-                h = self.inner(x * factor, h)
-                return h, h.sum(1)
-
-            h, sums = scan(inner, h, torch.arange(1.0, 3.0))
-            h = torch.where(number % 2 == 0, h, -h) + self.layer(x.unsqueeze(1))[0][:, 0]
-            return h, (sums, number)
-
-        last, (sums, numbers) = scan(two, final[0], (outputs["h"].transpose(0, 1), torch.arange(input.size(1))))
-        steps = input.transpose(0, 1)
-        counted, _ = scan(lambda count, _: (count + 1, count), torch.zeros((), dtype=torch.int64), steps)
-        only_state, nothing = scan(lambda total, x: (total + x, ()), torch.zeros_like(input[:, 0]), input, dim=-2)
-        assert nothing == ()
-        constants = scan(lambda _, __: (self.start * 2, self.start), self.start, input, dim=1)
-        return final, outputs, last, sums, numbers, counted, only_state, constants
+@pytest.mark.parametrize(
+    ("states", "sequences", "dim", "message"),
+    [
+        ([None], [X], 1, r"init with NoneType; .*A state that is None before the first step has to be zeros"),
+        ([H, 3, None], [X], 1, "init with int, NoneType"),
+        ([], [X], 1, "init with no tensor"),
+        ([H], ["x"], 1, "xs with str"),
+        ([H], [], 1, "xs with no tensor"),
+        ([H], [X], 3, r"dim=3 for xs of shapes \[\(2, 5, 3\)\]; all need that axis"),
+        ([H], [X], -4, "dim=-4 for xs"),
+        ([H], [X, H], 2, "dim=2 for xs"),
+        ([H], [X, X[:, :4]], 1, r"\[5, 4\] steps along axis 1; all need the same number"),
+        ([H], [X[:, :0]], 1, "without a step"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(states, sequences, dim, message):
+    with pytest.raises(UnsupportedModule, match=rf"scan got .*{message}"):
+        scan(lambda state, step: (state, step), states, sequences, dim=dim)
 
 
-def test_odd_steps(plain):
-    torch.manual_seed(7)
-    result = plain(Odd())
-    assert result.layers == 0, "the layer is within the step's graph"
-    assert {"GRU_0/W", "GRU_0/R", "GRU_0/B"} <= {each.name for each in result.proto.graph.initializer}
-    assert result.axes("outputs")[2:4] == [["batch", "sequence", 4], ["batch", "sequence", 4]]
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda _, x: (5, x), "gives the state int; expected a tensor"),
+        (lambda h, x: (h[:, :3], x), r"changes the state from \(2, 4\), torch.float32, to \(2, 3\)"),
+        (lambda h, x: (h.double(), x), r"changes the state from .*torch.float32, to \(2, 4\), torch.float64"),
+        (lambda h, x: ((h, h), x), "changes the structure of the state"),
+        (lambda h, _: (h, torch.zeros(())), r"output \(\); expected a tensor of 1 axes or more"),
+        (lambda h, _: (h, None), "output NoneType; expected a tensor"),
+    ],
+)
+def test_steps_that_do_not_fit_are_refused(step, message):
+    with pytest.raises(UnsupportedModule, match=f"a step of scan .*{message}"):
+        scan(step, H, X, dim=1)
 
 
-class Decoder(nn.Module):
-    """Each step reads what the step before it gave, and attends to the encoded source."""
-
-    def __init__(self):
-        super().__init__()
-        self.encoder, self.cell = nn.GRU(3, 8, batch_first=True), nn.GRUCell(11, 8)
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, source, target):
-        memory, h_n = self.encoder(source)  # (batch, source, 8), (1, batch, 8)
-
-        def step(state, x):
-            h, before = state
-            weights = torch.softmax(torch.bmm(memory, h.unsqueeze(2)).squeeze(2), dim=1)  # (batch, source)
-            context = torch.bmm(weights.unsqueeze(1), memory).squeeze(1)
-            h = self.cell(torch.cat((before + x, context), dim=1), h)
-            output = self.head(h)
-            return (h, output), (output, weights)
-
-        return scan(step, (h_n[0], torch.zeros_like(target[:, 0])), target, dim=1)
+@pytest.mark.parametrize("dim", [0, 1, 2, -1, -2, -3])
+def test_steps_are_along_the_axis_that_is_named(dim):
+    count, output = scan(lambda count, x: (count + 1, x), torch.zeros(()), X, dim=dim)
+    assert count == X.shape[dim]
+    assert output.shape == X.shape
 
 
-def test_a_decoder_with_attention(exported):
-    torch.manual_seed(13)
-    arguments = (torch.randn(2, 3, 3), torch.randn(2, 4, 3))
-    result = exported(Decoder(), arguments, ({0: "batch", 1: "source"}, {0: "batch", 1: "target"}))
-    for batch, source, target in ((1, 1, 1), (5, 9, 2), (3, 2, 11)):
-        result.agrees(torch.randn(batch, source, 3), torch.randn(batch, target, 3))
-    assert result.axes("outputs")[2:] == [["batch", "target", 3], ["batch", "target", "source"]]
+def looped(self, input):
+    """What is refused: a Python loop over the steps with neither `for` nor a counter."""
+    cell = self.cell[0] if isinstance(self.cell, nn.ModuleList) else self.cell
+    zeros, outputs = input.new_zeros(input.size(0), 4), []
+    state = (zeros, zeros) if isinstance(cell, TWO_STATES) else zeros
+    while len(outputs) < input.size(1):
+        state = cell(input[:, len(outputs)], state)
+        outputs.append(state[0] if isinstance(cell, TWO_STATES) else state)
+    return torch.stack(outputs, 1), *(state if isinstance(cell, TWO_STATES) else (state,))
 
 
-def test_the_prototype_of_torch(plain):
-    def forward(self, input):
-        def step(h, x):
-            h = self.cell(x, h)
-            return h, h.clone()
+def module_of(forward, cell):
+    class Module(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.hidden_size = cell, 4
 
-        return prototype_scan(step, input.new_zeros(input.size(0), 4), input, dim=1)
+    Module.forward = forward
+    return Module().eval()
 
-    assert plain(module_of(forward, cell=nn.GRUCell(3, 4))).operators.count("Scan") == 1
+
+def export(module):
+    return export_onnx(
+        module,
+        (torch.randn(3, 4, 3),),
+        input_names=["input"],
+        output_names=[f"output_{number}" for number, _ in enumerate(torch.utils._pytree.tree_leaves(module(X)))],
+        dynamic_shapes=({0: "batch", 1: "sequence"},),
+    )
 
 
-def test_the_same_bytes():
+@pytest.mark.parametrize("name", ["gru", "normalised"])
+def test_the_code_that_the_refusal_of_a_loop_shows_is_exported(name):
+    torch.manual_seed(9)
+    cell = CELLS[name](3, 4) if name == "normalised" else nn.ModuleList([CELLS[name](3, 4)])
+    with pytest.raises(UnsupportedModule, match=r'"sequence".*becomes a scan') as refusal:
+        export(module_of(looped, cell))
+
+    names = {}
+    exec(str(refusal.value).partition("\n\n")[2], names)
+    rewritten = module_of(names["forward"], cell)
+    input = torch.randn(5, 9, 3)
+    for expected, found in zip(module_of(looped, cell)(input), rewritten(input), strict=True):
+        assert torch.equal(expected, found)
+    assert [node.op_type for node in export(rewritten).model_proto.graph.node].count("Scan") == 1
+
+
+def test_scans_repeat_their_bytes():
     def content():
         torch.manual_seed(8)
-        program = export_onnx(
-            Odd().eval(),
-            (torch.randn(2, 3, 3),),
-            input_names=["input"],
-            output_names=[f"output_{number}" for number in range(14)],
-            dynamic_shapes=(AXES,),
-        )
-        return program.model_proto.SerializeToString(deterministic=True)
+        cell = nn.GRUCell(3, 4)
+
+        def forward(self, input):
+            return scan(lambda h, x: (self.cell(x, h),) * 2, input.new_zeros(input.size(0), 4), input, dim=1)
+
+        return export(module_of(forward, cell)).model_proto.SerializeToString(deterministic=True)
 
     assert content() == content()

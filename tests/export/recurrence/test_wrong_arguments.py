@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import ExportError, UnsupportedModule, WrongArguments, export_onnx
+from rnnserve.export import (
+    ExportError,
+    Floats,
+    Lengths,
+    UnsupportedModule,
+    WrongArguments,
+    export_onnx,
+    publish,
+)
 
 AXES = {0: "batch", 1: "sequence"}
 
@@ -65,6 +73,63 @@ def test_not_a_module():
             output_names=["y"],
             dynamic_shapes=None,
         )
+
+
+X, H = torch.zeros(2, 3, 4), torch.zeros(1, 2, 5)
+
+
+class Anything(nn.Module):
+    def forward(self, x, state=None):
+        return x if state is None else (x, state)
+
+
+@pytest.mark.parametrize(
+    ("args", "shapes", "message"),
+    [
+        ((X,), {"y": AXES}, r"names \['y'\]; the forward's parameters are"),
+        ((X,), "batch", "str entries for 1 arguments; give one an argument"),
+        (([X, H],), ([AXES],), "for the argument x, which is a list"),
+        (({"a": X},), ({"b": AXES},), r"for the argument x, which is a dict of \['a'\]"),
+        ((X,), (("batch",),), "for the argument x, which is a tensor of 3 axes"),
+        ((X,), ("batch",), r"for the argument x, which is a tensor of shape \(2, 3, 4\)"),
+        ((X,), ({-4: "batch"},), "names axis -4 of `input_0`, which has 3 axes"),
+        ((X,), ({"0": "batch"},), "names axis '0' of `input_0`"),
+        ((X,), ({0: ""},), "gives '' for axis 0 of `input_0`; give the axis a name"),
+        ((X[:, :0],), (AXES,), r"the sample is empty: axis 1 of `input_0` \(sequence\) has size 0"),
+        ((X, H), (AXES, {0: "batch"}), r'the axis "batch" is 2 at axis 0 of `input_0` and 1 at axis 0 of `input_1`'),
+    ],
+)
+def test_dynamic_shapes_that_do_not_fit(args, shapes, message):
+    names = [f"input_{at}" for at, _ in enumerate(torch.utils._pytree.tree_leaves(args))]
+    with pytest.raises(WrongArguments, match=message):
+        export_onnx(Anything(), args, input_names=names, output_names=["y"], dynamic_shapes=shapes)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ({0: "batch", 1: "sequence"},),
+        {"input": {-3: "batch", -2: "sequence"}},
+        (("batch", "sequence", None),),
+        ((torch.export.Dim("batch"), torch.export.Dim("sequence"), 3),),
+    ],
+    ids=["axes", "parameters, from the end", "a name for each axis", "Dim"],
+)
+def test_dynamic_shapes_in_every_form(shapes):
+    program = export_onnx(
+        nn.Sequential(nn.Linear(3, 2)).eval(),
+        (torch.randn(3, 4, 3),),
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_shapes=shapes,
+    )
+    assert list(map(str, program.model.graph.outputs[0].shape or ())) == ["batch", "sequence", "2"]
+
+
+def test_lengths_of_an_axis_of_another_name_are_told_how_to_name_it(tmp_path):
+    inputs = {"x": Floats("batch", "frames", 3), "state": Lengths()}
+    with pytest.raises(WrongArguments, match=r'no dynamic axis; there are frames\. Write Lengths\("frames"\)$'):
+        publish(Anything(), "rows", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
 
 
 def test_every_error_is_an_export_error():

@@ -1,0 +1,153 @@
+"""Modules that ask how long the longest row is, `int(lengths.max())`, with lengths in every form of a description."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from kit.corpus import checking
+from kit.corpus.longest_rows import LONGEST_ROWS
+from rnnserve.export import Floats, Integers, Lengths, Mask, Publication, publish
+from rnnserve.export.description.described_model import describe_model
+
+X = Floats("batch", "sequence", ("features", 3))
+
+
+def test_modules_equal_eager(tmp_path):
+    checking.check_right(
+        [row for row in LONGEST_ROWS if not row.is_core], lambda rows: checking.check_published(rows, tmp_path)
+    )
+
+
+def agrees(file, calls, own):
+    """Compare a model with a module on rows of which one is as long as the axis."""
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for inputs in calls:
+        with torch.no_grad():
+            expected = own(**{name: torch.from_numpy(array) for name, array in inputs.items()}).numpy()
+        (found,) = session.run(None, inputs)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-6)
+
+
+def calls():
+    rng = np.random.default_rng(0)
+    for lengths in ([3], [1], [2, 5, 1], [4, 4], [1, 70, 33, 2]):
+        x = rng.normal(size=(len(lengths), max(lengths), 3)).astype(np.float32)
+        yield {"x": x, "lengths": np.array(lengths)}
+
+
+class OfMask(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x, mask):
+        lengths = mask.long().sum(dim=1)
+        steps = lengths.max().item()
+        return self.gru(x[:, :steps])[0] * mask[:, :steps].unsqueeze(-1)
+
+
+class OfIds(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.gru = nn.Embedding(9, 3), nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, ids):
+        mask = ids != 0
+        steps = int(mask.sum(1).max())
+        return self.gru(self.embedding(ids[:, :steps]))[0] * mask[:, :steps].unsqueeze(-1)
+
+
+class OfPair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, pair):
+        x, lengths = pair
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.gru(packed)[1][0]
+
+
+class Optional(nn.Module):
+    """What tells the steps, and the lengths, may be left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x, lengths: torch.Tensor | None = None, more: torch.Tensor | None = None):
+        steps = x.size(1) if lengths is None else int(lengths.max())
+        x = x[:, :steps] if more is None else x[:, :steps] + more[:, :steps]
+        return self.gru(x)[0].cumsum(1)
+
+
+def exported(module, inputs, folder):
+    """The file that publishing a module writes."""
+    done = publish(module, "m", repository=folder, inputs=inputs, outputs=["y"], progress=False)
+    return (done.published.folder / "model.onnx").read_bytes()
+
+
+def test_lengths_that_a_module_makes_of_a_mask(tmp_path):
+    module = OfMask().eval()
+    file = exported(module, {"x": X, "mask": Mask()}, tmp_path)
+    agrees(file, calls(), lambda x, lengths: module(x, torch.arange(x.size(1)) < lengths[:, None]))
+
+
+def test_lengths_that_a_module_makes_of_padded_ids(tmp_path):
+    module = OfIds().eval()
+    file = exported(module, {"ids": Integers("batch", "sequence", high=9, padding=0)}, tmp_path)
+    random = np.random.default_rng(1)
+    several = [{"ids": random.integers(1, 9, each["x"].shape[:2]), "lengths": each["lengths"]} for each in calls()]
+    agrees(
+        file,
+        several,
+        lambda ids, lengths: module(ids.masked_fill(torch.arange(ids.size(1)) >= lengths[:, None], 0)),
+    )
+
+
+def test_lengths_that_are_part_of_an_argument(tmp_path):
+    module = OfPair().eval()
+    file = exported(module, {"pair": {"x": X, "lengths": Lengths()}}, tmp_path)
+    agrees(file, calls(), lambda x, lengths: module((x, lengths)))
+
+
+def test_arguments_that_are_left_out_have_no_steps():
+    module = Optional().eval()
+    inputs = {"x": X, "lengths": Lengths(), "more": X}
+    model = describe_model(Publication(module, "m", inputs=inputs, outputs=["y"]))
+    x = torch.randn(2, 5, 3)
+    expected = module(x).detach().numpy()
+    for lengths in ({}, {"lengths": np.array([2, 3])}):
+        found = model.interface.call(model.module, {"x": x.numpy(), **lengths})["y"]
+        np.testing.assert_array_equal(found, expected)
+
+
+def a_share_of_the_longest(module, x, lengths):
+    return module.gru(x)[0][:, 0] / lengths.max()
+
+
+def one_row_of_several(module, x, lengths):
+    return module.gru(x)[0].sum(1) * lengths[0]
+
+
+def compared(module, x, lengths):
+    assert lengths.max() <= x.size(1)
+    return module.gru(x)[0]
+
+
+@pytest.mark.parametrize("way", [a_share_of_the_longest, one_row_of_several, compared])
+def test_module_that_computes_with_the_longest_row_stays_as_it_is(way):
+    """Its values depend on a length, or nothing does: no size is made of it."""
+
+    class Computing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(3, 4, batch_first=True)
+
+        forward = way
+
+    module = Computing().eval()
+    assert describe_model(Publication(module, "m", {"x": X, "lengths": Lengths()}, ["y"])).module is module

@@ -1,0 +1,92 @@
+"""Graphs hold no more nodes than they need: weights are folded, and sizes that are certain aren't read."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.export import export_onnx
+
+
+class After(nn.Module):
+    """A layer, and what a function makes of x and of its final states."""
+
+    def __init__(self, use, layers=1):
+        super().__init__()
+        self.use, self.rnn = use, nn.RNN(4, 4, num_layers=layers, batch_first=True)
+
+    def forward(self, x):
+        return self.use(x, self.rnn(x)[1])
+
+
+class ZeroStates(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x, (torch.zeros(1, x.size(0), 4), x.new_zeros(1, x.size(0), 4)))[0]
+
+
+def halves(x, _):
+    parts = [part.chunk(2, -1)[1] for part in x.chunk(2, -1)]
+    return torch.cat([*parts, x.unbind(-1)[0].unsqueeze(-1)], -1)
+
+
+def operators(module, outputs=1):
+    program = export_onnx(
+        module.eval(),
+        (torch.randn(2, 5, 4),),
+        input_names=["x"],
+        output_names=[f"output_{number}" for number in range(outputs)],
+        dynamic_shapes=({0: "batch", 1: "sequence"},),
+    )
+    return Counter(node.op_type for node in program.model_proto.graph.node)
+
+
+NORMS = nn.utils.parametrizations
+SMALL = {
+    "an LSTM": (lambda: nn.LSTM(4, 4, batch_first=True), {"LSTM": 1}, ("Split", "Slice", "Concat")),
+    "zero states": (ZeroStates, {"LSTM": 1}, ("Shape", "Expand", "ConstantOfShape")),
+    "weight norm": (
+        lambda: NORMS.weight_norm(nn.GRU(4, 4, batch_first=True), "weight_hh_l0"),
+        {"GRU": 1},
+        ("Div", "Mul", "ReduceL2"),
+    ),
+    "the last of one layer": (
+        lambda: After(lambda x, h: h[-1:].transpose(0, 1).reshape(x.size(0), 4)),
+        {},
+        ("Shape", "Slice"),
+    ),
+    "the last of two layers": (
+        lambda: After(lambda x, h: h[-1:].transpose(0, 1).reshape(x.size(0), 4), 2),
+        {"Slice": 1},
+        ("Shape",),
+    ),
+    "both of two": (
+        lambda: After(lambda x, h: h[-2:].transpose(0, 1).reshape(x.size(0), 8), 2),
+        {},
+        ("Shape", "Slice"),
+    ),
+    "all but the first": (lambda: After(lambda _, h: h[1:], 2), {"Slice": 1}, ("Shape",)),
+    "a part of an axis that varies": (lambda: After(lambda x, _: x[:, -1:]), {"Slice": 1}, ("Shape",)),
+    "sizes that are fixed": (
+        lambda: After(lambda x, _: x / (x.std(-1, keepdim=True) + 1e-9) + x.shape[1]),
+        {},
+        ("Gather", "ReduceProd"),
+    ),
+    "lists": (
+        lambda: After(halves),
+        {},
+        ("SplitToSequence", "SequenceAt", "SequenceConstruct", "ConcatFromSequence"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_graph_is_small(name):
+    make, present, absent = SMALL[name]
+    found = operators(make(), 3 if name == "an LSTM" else 2 if name == "weight norm" else 1)
+    assert {operator: found[operator] for operator in present} == present
+    assert not [operator for operator in absent if found[operator]]

@@ -1,0 +1,104 @@
+"""States that refusals name can be described, and other modules that hold states are published or refused as such."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from kit.corpus.outside_states import HOLDS, Decoder, Holding, HoldingCells, Stepping, kept
+from rnnserve.client import Client
+from rnnserve.export import Floats, Publication, UnsupportedModule, publish
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.server.testing import serve
+
+PATHS = {
+    "list": ["held.0", "held.1"],
+    "dict": ["held.a", "held.b"],
+    "nested": ["held.0.0", "held.1.b"],
+    "a list of a registered one": ["held.1", "held.0.kept.0"],
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_states_that_a_refusal_names_can_be_described(name):
+    module = HoldingCells(*HOLDS[name]).eval()
+    states = [f"{path}.h" for path in PATHS[name]]
+    model = describe_model(Publication(module, "m", {"x": Floats("batch", 3)}, ["y"], state_attributes=states))
+    assert [tensor.name for tensor in model.inputs] == ["x", *states]
+    x, h = np.ones((2, 3), np.float32), np.full((2, 3), 2, np.float32)
+    with torch.no_grad():
+        found = model.interface.call(model.module, {"x": x, **dict.fromkeys(states, h)})
+        expected = torch.from_numpy(x)
+        for cell in module.found(module.held):
+            expected = torch.tanh(cell.linear(expected)) + 0.5 * torch.from_numpy(h)
+    np.testing.assert_array_equal(found["y"], expected.numpy())
+
+
+def test_a_state_in_an_object_may_be_named(tmp_path):
+    torch.manual_seed(1)
+    module = Holding(Decoder(kept, h=None)).eval()
+    inputs = {"x": Floats("batch", 1, 3)}
+    publish(
+        module,
+        "stepped",
+        repository=tmp_path,
+        inputs=inputs,
+        outputs=["y"],
+        state_attributes=["held.h"],
+        progress=False,
+    )
+    assert module.held.h is None
+    with serve(tmp_path) as server, Client(server.address) as client, client.session("stepped") as session:
+        for x in torch.randn(4, 1, 3):
+            with torch.no_grad():
+                expected = module(x[None])
+            np.testing.assert_allclose(session.step({"x": x.numpy()})["y"], expected[0].numpy(), atol=1e-6)
+
+
+STATE = None
+
+
+class OfAGlobalVariable(Stepping):
+    def forward(self, x):
+        global STATE
+        outputs = self.steps(x, x.new_zeros(x.size(0), 4) if STATE is None else STATE)
+        STATE = outputs[:, -1]
+        return outputs
+
+
+class OfAnAttribute(Stepping):
+    kept = None
+
+    def forward(self, x):
+        outputs = self.steps(x, x.new_zeros(x.size(0), 4) if self.kept is None else self.kept)
+        self.kept = outputs[:, -1]
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(OfAGlobalVariable, "the global variable `STATE`"), (OfAnAttribute, r"\['kept'\]")]
+)
+def test_a_state_of_other_rows_is_why_a_description_does_not_fit(kind, name, tmp_path):
+    module = kind().eval()
+    inputs = {"x": Floats("batch", "sequence", 3)}
+    with pytest.raises(UnsupportedModule, match=f"keeps .*{name}"):
+        publish(module, "m", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
+    assert STATE is None
+    assert getattr(module, "kept", None) is None
+
+
+class Named(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, batch):
+        return self.encoder(batch["x"])[0]
+
+
+def test_nodes_are_named_after_the_users_modules(tmp_path):
+    inputs = {"batch": {"x": Floats("batch", "sequence", 3)}}
+    done = publish(Named().eval(), "named", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
+    (layer,) = (node for node in onnx.load(done.published.folder / "model.onnx").graph.node if node.op_type == "GRU")
+    assert layer.name.startswith("encoder/")

@@ -1,0 +1,80 @@
+"""A module, and the settings of the process, are as they were after checking, and after more ways of failing."""
+
+import copy
+
+import pytest
+import torch
+
+from kit.meddling import Meddling, assert_unchanged, described, everything
+from rnnserve.export import ExportError, publish
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.diagnosis import check_file
+from rnnserve.export.errors import ParityError
+from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.protos.artifact import ArtifactError
+
+
+@pytest.fixture
+def module():
+    return Meddling()
+
+
+@pytest.fixture(autouse=True)
+def surroundings():
+    with left_as_they_were():  # pytest's own, where the code under test leaves something
+        yield
+
+
+@pytest.mark.parametrize("calls", [1, 20])
+def test_so_does_publishing_a_module_that_fails_after_some_calls(module, calls, tmp_path):
+    module.fails_after = calls
+    before = everything(module)
+    with pytest.raises((ExportError, ValueError)):  # its own error, where that comes after the description's trials
+        publish(described(module), repository=tmp_path, progress=False)
+    assert_unchanged(before, everything(module))
+
+
+def test_so_does_a_proof_that_fails(module, tmp_path, monkeypatch):
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        other.gru.weight_hh_l0 += 0.5
+    data = to_onnx_of(other)
+    monkeypatch.setattr("rnnserve.export.pipeline.to_onnx", lambda _: data)
+    before = everything(module)
+    with pytest.raises(ParityError):
+        publish(described(module), repository=tmp_path, progress=False)
+    assert_unchanged(before, everything(module))
+
+
+def test_so_does_a_disk_that_cannot_be_written(module, tmp_path):
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "model").write_text("in the way")
+    before = everything(module)
+    with pytest.raises((OSError, ExportError, ArtifactError)):
+        publish(described(module), repository=tmp_path / "repository", progress=False)
+    assert_unchanged(before, everything(module))
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.5], ids=["right", "wrong"])
+def test_so_does_checking_a_file(module, moved, tmp_path):
+    other = copy.deepcopy(module)
+    with torch.no_grad():
+        other.gru.weight_hh_l0 += moved
+    (tmp_path / "model.onnx").write_bytes(to_onnx_of(other))
+    before = everything(module)
+    found = check_file(tmp_path / "model.onnx", described(module), progress=False)
+    assert bool(found.faults) is bool(moved)
+    assert_unchanged(before, everything(module))
+
+
+def to_onnx_of(module):
+    with left_as_they_were():
+        return to_onnx(describe_model(described(module)))
+
+
+def test_a_forward_without_gradients_and_a_training_mode_that_is_mixed_are_kept(module, tmp_path):
+    with torch.no_grad():
+        before = everything(module)
+        publish(described(module), repository=tmp_path, progress=False)
+        assert_unchanged(before, everything(module))

@@ -1,0 +1,157 @@
+"""The simplest calls: PyTorch's own layers as they are, and forwards that take their tensors in unusual ways."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rnnserve.client import Client
+from rnnserve.export import Floats, publish
+from rnnserve.protos.artifact import SCRIPT
+from rnnserve.server.testing import serve
+
+X = Floats("batch", "sequence", ("features", 8))
+STATE = Floats(1, "batch", ("hidden", 6))
+
+
+class Forward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+
+class Variadic(Forward):
+    def forward(self, *args):
+        return self.linear(args[0]) + self.linear(args[1])
+
+
+class AfterVariadic(Forward):
+    def forward(self, x, scale=2.0, *args):
+        return self.linear(x) * scale + self.linear(args[0])
+
+
+class ByKeyword(Forward):
+    def forward(self, *, x, scale=2.0, y):
+        return self.linear(x) * scale + self.linear(y)
+
+
+class SomeByKeyword(Forward):
+    def forward(self, x, shift=1.0, *, y=None):
+        return self.linear(x) + shift + (self.linear(y) if y is not None else 0)
+
+
+class AnyKeyword(Forward):
+    def forward(self, **tensors):
+        return self.linear(tensors["x"]) - self.linear(tensors["y"])
+
+
+class Wrapped(Forward):
+    def forward(self, *args, **kwargs):
+        return self.linear(*args, **kwargs)
+
+
+class WithoutForward(nn.GRU):
+    pass
+
+
+class Assigned(nn.Module):
+    """Its forward is a function of the object, as tools that wrap modules make it."""
+
+    def __init__(self):
+        super().__init__()
+        linear = self.linear = nn.Linear(8, 4)
+        self.forward = lambda x: linear(x)
+
+
+CALLS: dict[str, Any] = {
+    "*args": (Variadic, "ab", lambda m, a, b: m(a, b)),
+    "*args after a default": (AfterVariadic, "xb", lambda m, x, b: m(x, 2.0, b)),
+    "keywords only": (ByKeyword, "xy", lambda m, x, y: m(x=x, y=y)),
+    "a default, then a keyword": (SomeByKeyword, "xy", lambda m, x, y: m(x, y=y)),
+    "a keyword that is left out": (SomeByKeyword, "x", lambda m, x: m(x)),
+    "**kwargs": (AnyKeyword, "xy", lambda m, x, y: m(x=x, y=y)),
+    "*args and **kwargs": (Wrapped, "x", lambda m, x: m(x)),
+    "a forward of the object": (Assigned, "x", lambda m, x: m(x)),
+    "Sequential": (lambda: nn.Sequential(nn.Linear(8, 6), nn.Tanh()), ["input"], lambda m, x: m(x)),
+    "Linear": (lambda: nn.Linear(8, 4), ["input"], lambda m, x: m(x)),
+    "no weights": (nn.Softplus, ["input"], lambda m, x: m(x)),
+}
+
+
+@pytest.fixture(scope="module")
+def modules():
+    torch.manual_seed(0)
+    return {name: make().eval() for name, (make, *_) in CALLS.items()}
+
+
+@pytest.fixture(scope="module")
+def client(modules, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calls")
+    for number, (name, (_, names, _)) in enumerate(CALLS.items()):
+        inputs = dict.fromkeys(names, X)
+        publish(modules[name], f"m{number}", repository=folder, inputs=inputs, outputs=["result"], progress=False)
+    with serve(folder) as server, Client(server.address) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_forward_that_takes_tensors_in_its_own_way(modules, client, name):
+    _, names, expected = CALLS[name]
+    random = np.random.default_rng(0)
+    sent = {each: random.normal(size=(3, 5, 8)).astype(np.float32) for each in names}
+    with torch.no_grad():
+        wanted = expected(modules[name], *map(torch.from_numpy, sent.values())).numpy()
+    answers = client.predict(f"m{list(CALLS).index(name)}", sent)
+    np.testing.assert_allclose(np.stack([answer["result"] for answer in answers]), wanted, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory):
+    """Bare layers: without states and batch first, with states and sequence first."""
+    folder, found = tmp_path_factory.mktemp("layers"), {}
+    torch.manual_seed(0)
+    for cell, plain in itertools.product((nn.RNN, nn.GRU, nn.LSTM), (True, False)):
+        layer, name = cell(8, 6, batch_first=plain), f"{cell.__name__.lower()}_{plain}".lower()
+        states = {"h_n": "h_0", "c_n": "c_0"} if cell is nn.LSTM else {"h_n": "hx"}
+        inputs: dict[str, Any] = {"input": Floats(*(("batch", "sequence") if plain else ("sequence", "batch")), 8)}
+        if not plain:
+            inputs["hx"] = {"h_0": STATE, "c_0": STATE} if cell is nn.LSTM else STATE
+        outputs = ["output", *states]
+        more: dict[str, Any] = {} if plain else {"states": states}
+        done = publish(layer, name, repository=folder, inputs=inputs, outputs=outputs, progress=False, **more)
+        assert (done.published.folder / SCRIPT).exists(), done.unscripted
+        found[name] = (layer, [] if plain else list(states.values()))
+    with serve(folder) as server, Client(server.address) as client:
+        yield client, found
+
+
+@pytest.mark.parametrize("name", [f"{cell}_{plain}" for cell in ("rnn", "gru", "lstm") for plain in ("true", "false")])
+def test_a_bare_recurrent_layer(layers, name):
+    client, found = layers
+    layer, states = found[name]
+    sent = {"input": np.random.default_rng(0).normal(size=(3, 5, 8) if not states else (5, 3, 8)).astype(np.float32)}
+    sent |= {state: np.full((1, 3, 6), 0.5, np.float32) for state in states}
+    given = [torch.from_numpy(sent[state]) for state in states]
+    with torch.no_grad():
+        hx = (tuple(given) if len(given) == 2 else given[0]) if given else None
+        output, final = layer(torch.from_numpy(sent["input"]), hx)
+    answers = client.predict(name, sent)
+    axis = 1 if states else 0
+    np.testing.assert_allclose(np.stack([each["output"] for each in answers], axis), output.numpy(), atol=1e-6)
+    h_n = final[0] if isinstance(layer, nn.LSTM) else final
+    np.testing.assert_allclose(np.stack([each["h_n"] for each in answers], 1), h_n.numpy(), atol=1e-6)
+
+
+def test_a_class_that_inherits_the_forward_of_a_layer_is_one(tmp_path):
+    done = publish(
+        WithoutForward(8, 6, batch_first=True).eval(),
+        "model",
+        repository=tmp_path,
+        inputs={"input": X},
+        outputs=["y", "h_n"],
+        progress=False,
+    )
+    assert done.unscripted.startswith("TorchScript cannot compile")  # it knows nn.GRU's forward by the class's own name

@@ -1,0 +1,627 @@
+"""Recurrent layers in the places where users have them: called twice, packed, subclassed, between other layers."""
+
+import functools
+import itertools
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention, softmax
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from kit.corpus.rows import LENGTHS, Drawn, Family, X, floats, integers, lengths
+from rnnserve.models import DirectionClassifier
+
+from torch.nn.utils import rnn as packing  # isort: skip - the same functions, held in another way
+
+__all__ = ["LAYERS", "LAYER_FORMS", "USES"]
+
+RAGGED = X, LENGTHS
+LAYERS = Family("layers")
+right, core, refused = LAYERS.right, LAYERS.core, LAYERS.refused
+
+
+@core(arguments=RAGGED, longer=True, layers=4)
+class EncoderDecoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.LSTM(3, 6, 2, batch_first=True)
+        self.decoder = nn.LSTM(3, 6, 2, batch_first=True)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, input, lengths):
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        _, state = self.encoder(packed)
+        output, state = self.decoder(input.flip(1), state)
+        return self.head(output), state
+
+
+@core(layers=2)
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 3, batch_first=True)
+
+    def forward(self, input):
+        once, state = self.gru(input)
+        return self.gru(once, state)
+
+
+@core(arguments=RAGGED, longer=True, layers=1)
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Linear(3, 8)
+        self.gru = nn.GRU(8, 8, batch_first=True, bidirectional=True)
+        self.norm = nn.LayerNorm(16)
+        self.score = nn.Linear(16, 1)
+
+    def forward(self, input, lengths):
+        embedded = self.embedding(input)
+        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=input.size(1))
+        output = self.norm(output + embedded.repeat(1, 1, 2))
+        mask = torch.arange(input.size(1))[None, :] < lengths[:, None]
+        weights = torch.softmax(self.score(output).squeeze(-1).masked_fill(~mask, float("-inf")), dim=1)
+        return (weights.unsqueeze(-1) * output).sum(1), weights
+
+
+@core(arguments=RAGGED, longer=True, layers=1)
+class Trimmed(nn.Module):
+    """Without total_length: trimmed to the longest row, whatever the input's size."""
+
+    def __init__(self, batch_first=True, padding_value=0.0):
+        super().__init__()
+        self.rnn = nn.RNN(3, 5, batch_first=batch_first)
+        self.head = nn.Linear(5, 2)
+        self.batch_first, self.padding_value = batch_first, padding_value
+
+    def forward(self, input, lengths):
+        x = input if self.batch_first else input.transpose(0, 1)
+        packed = pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
+        output, state = self.rnn(packed)
+        output, back = pad_packed_sequence(output, batch_first=self.batch_first, padding_value=self.padding_value)
+        return self.head(output), output, back, back + 1, state
+
+
+@right(arguments=RAGGED, longer=True, layers=1)
+class TrimmedAndUsed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 5, batch_first=True)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, input, lengths):
+        output, _ = self.lstm(pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False))
+        output, back = pad_packed_sequence(output, batch_first=True)
+        mask = (torch.arange(output.size(1)).unsqueeze(0) < back.unsqueeze(1)).unsqueeze(-1)
+        mean = (output * mask).sum(1) / back.unsqueeze(1)
+        largest = output.masked_fill(~mask, -1e9).max(1).values
+        last = output.gather(1, (back - 1).view(-1, 1, 1).expand(-1, 1, output.size(2))).squeeze(1)
+        picked = output[torch.arange(output.size(0)), back - 1]
+        return self.head(mean), largest, last, picked, output[:, -1], output.shape[1] * torch.ones(1)
+
+
+class TotalLength(nn.Module):
+    def __init__(self, total, padding_value=0.0):
+        super().__init__()
+        self.rnn = nn.RNN(3, 5, batch_first=True)
+        self.total, self.padding_value = total, padding_value
+
+    def forward(self, input, lengths):
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        total = self.total(input) if callable(self.total) else self.total
+        return pad_packed_sequence(
+            self.rnn(packed)[0], batch_first=True, padding_value=self.padding_value, total_length=total
+        )
+
+
+@core(arguments=RAGGED, longer=True, layers=3)
+class Repacked(nn.Module):
+    """Two packed modules, one after the other, with and without a padded interlude."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.GRU(3, 4, batch_first=True, bidirectional=True)
+        self.second = nn.LSTM(8, 4, batch_first=True)
+        self.third = nn.RNN(4, 4, nonlinearity="relu")
+
+    def forward(self, input, lengths):
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        packed, _ = self.first(packed)
+        packed, (h_n, c_n) = self.second(packed)
+        padded, lengths = pad_packed_sequence(packed, batch_first=True)
+        packed = pack_padded_sequence(torch.tanh(padded).transpose(0, 1), lengths, enforce_sorted=False)
+        packed, last = self.third(packed)
+        return pad_packed_sequence(packed)[0], h_n, c_n, last
+
+
+@right(arguments=RAGGED, longer=True, layers=0)
+class OnlyPacking(nn.Module):
+    def forward(self, input, lengths):
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(packed, batch_first=True, padding_value=-1.0)
+
+
+@right(arguments=RAGGED, longer=True, layers=2)
+class HeldElsewhere(nn.Module):
+    """The packing functions in a closure, a default argument, a partial and a class attribute."""
+
+    pad = staticmethod(packing.pad_packed_sequence)
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(3, 4, batch_first=True)
+        self.other = nn.RNN(3, 4, batch_first=True)
+        self.pack = functools.partial(pack_padded_sequence, batch_first=True, enforce_sorted=False)
+        inner = packing.pack_padded_sequence
+        self.closure = lambda x, lengths: inner(x, lengths, True, False)
+
+    def forward(self, input, lengths, pad=pad_packed_sequence):
+        one, _ = pad(self.rnn(self.pack(input, lengths))[0], batch_first=True)
+        other, _ = self.pad(self.other(self.closure(input, lengths))[0], batch_first=True)
+        return one, other
+
+
+class Subclass(nn.LSTM):
+    """Overrides forward and calls the class above it."""
+
+    def forward(self, input, hx=None):
+        if isinstance(input, nn.utils.rnn.PackedSequence):
+            return super().forward(input, hx)
+        output, (h_n, c_n) = super().forward(input * 2, hx)
+        return output + 1, (h_n, c_n - 1)
+
+
+@right(arguments=RAGGED, longer=True, layers=3)
+class Subclassed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = Subclass(3, 4, batch_first=True)
+        self.original = nn.LSTM.forward
+
+    def forward(self, input, lengths):
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        return self.lstm(input), self.lstm(packed)[1], self.original(self.lstm, input)
+
+
+@core(layers=6)
+class LearnedState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, 2, batch_first=True)
+        self.h_0 = nn.Parameter(torch.randn(2, 1, 4))
+        self.map = nn.Linear(3, 8)
+
+    def forward(self, input):
+        learned, _ = self.gru(input, self.h_0.expand(-1, input.size(0), -1))
+        repeated, _ = self.gru(input, self.h_0.repeat(1, input.size(0), 1))
+        computed = self.map(input[:, 0]).view(-1, 2, 4).transpose(0, 1)
+        return learned, repeated, self.gru(input, computed.contiguous())
+
+
+@right(layers=2)
+class ZeroStates(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, 2, batch_first=True)
+
+    def forward(self, input):
+        h_0 = torch.zeros(2, input.size(0), 4, device=input.device)
+        c_0 = input.new_zeros(2, input.size(0), 4).requires_grad_()
+        return self.lstm(input, (h_0, c_0.detach()))
+
+
+@right(layers=1)
+class WrittenState(nn.Module):
+    """Zeros at first, but not any more when the recurrent layer reads them."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, input):
+        h_0 = torch.zeros(1, input.size(0), 4)
+        h_0[:, :, 1] = 0.5
+        h_0[0] += input[:, 0, :1]
+        return self.gru(input, h_0)
+
+
+@core(layers=2)
+class Convolution(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv1d(3, 6, 3, padding=1)
+        self.batch_norm = nn.BatchNorm1d(6)
+        self.gru = nn.GRU(6, 5, batch_first=True, dropout=0.3, num_layers=2)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, input):
+        x = torch.relu(self.batch_norm(self.convolution(input.transpose(1, 2)))).transpose(1, 2)
+        output, h_n = self.gru(x)
+        return self.dropout(output), h_n[-1], output.mean(1), output[:, -1, :]
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 6, padding_idx=0)
+        self.lstm = nn.LSTM(6, 5, bidirectional=True)
+        self.head = nn.Linear(10, 3)
+
+    def forward(self, tokens):
+        lengths = (tokens != 0).sum(1)
+        packed = pack_padded_sequence(self.embedding(tokens.t()), lengths, enforce_sorted=False)
+        _, (h_n, _) = self.lstm(packed)
+        return torch.log_softmax(self.head(torch.cat([h_n[0], h_n[1]], dim=1)), dim=1)
+
+
+@core(layers=3)
+class Functional(nn.Module):
+    """Weights of its own, made in the forward, and PyTorch's functions called by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, 2, batch_first=True)
+        self.gru = nn.GRU(3, 4)
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, input):
+        zeros = torch.zeros(2, input.size(0), 4)
+        weights = [weight * self.scale for weight in self.lstm._flat_weights]
+        one = torch._VF.lstm(input, (zeros, zeros), weights, True, 2, 0.0, False, False, True)
+        other = torch.gru(
+            input.transpose(0, 1), zeros[:1], self.gru._flat_weights, True, 1, 0.0, self.training, False, False
+        )
+        return one, other
+
+
+class WeightsFromTheInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(3, 4, batch_first=True)
+
+    def forward(self, input, scale):
+        weights = [weight * scale for weight in self.rnn._flat_weights]
+        return torch.rnn_tanh(input, torch.zeros(1, input.size(0), 4), weights, True, 1, 0.0, False, False, True)
+
+
+@right(layers=1)
+class LooksBack(nn.Module):
+    """Leaves something to be looked at, and takes the first 100 steps at most."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.seen = None
+
+    def forward(self, input):
+        output, self.seen = self.gru(input[:, : min(input.shape[1], 12)])
+        return output
+
+
+@right(layers=1)
+class TwoCells(nn.Module):
+    """Cells called a fixed number of times are not a loop over the sequence."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(3, 4)
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, input):
+        state = self.cell(input[:, 0])
+        for _ in range(2):
+            state = self.cell(input[:, -1], state)
+        return self.gru(input, state[0].unsqueeze(0))
+
+
+class Scaled(nn.Module):
+    """Calls a function of torch with weights that it multiplies by an input."""
+
+    def __init__(self, function, layer):
+        super().__init__()
+        self.function, self.layer = function, layer
+
+    def forward(self, x, scale):
+        weights = [getattr(self.layer, name) * scale for name in self.layer._flat_weights_names]
+        state = x.new_zeros(1 + self.layer.bidirectional, x.size(0), 4)
+        return self.function(x, state, weights, True, 1, 0.0, False, self.layer.bidirectional, True)
+
+
+class Nested(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+
+    def forward(self, inputs, mask=None, states=None):
+        x = inputs["walk"] if mask is None else inputs["walk"] * mask
+        return {"output": self.lstm(x, states)[0], "last": self.lstm(x, states)[1]}
+
+
+class TwoSequences(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4)
+
+    def forward(self, *both):
+        return self.gru(both[1], self.gru(both[0])[1])
+
+
+class Hierarchy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.GRU(3, 4, batch_first=True)
+        self.sentences = nn.LSTM(4, 5, batch_first=True, bidirectional=True)
+
+    def forward(self, input):
+        batch, sentences, words, features = input.shape
+        _, h_n = self.words(input.view(batch * sentences, words, features))
+        return self.sentences(h_n[-1].view(batch, sentences, -1))
+
+
+class Sorted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(3, 4, batch_first=True)
+
+    def forward(self, input, lengths):
+        output, h_n = self.rnn(pack_padded_sequence(input, lengths, batch_first=True))
+        return pad_packed_sequence(output, batch_first=True)[0], h_n
+
+
+class NamedPart(nn.Module):
+    def __init__(self, name):
+        super().__init__()
+        self.rnn, self.name = nn.GRU(3, 4, batch_first=True), name
+        self.add_module(name, nn.Linear(4, 2))
+
+    def forward(self, x):
+        return self._modules[self.name](self.rnn(x)[0])
+
+
+class ByHand(nn.Module):
+    """torch.lstm with the weights of a module with projections."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 6, 2, proj_size=2)
+
+    def forward(self, input):
+        h_0, c_0 = (torch.zeros(2, input.size(0), size) for size in (2, 6))
+        return torch.lstm(input, (h_0, c_0), self.lstm._flat_weights, True, 2, 0.0, self.training, False, True)
+
+
+def hooked():
+    module = nn.GRU(3, 4, batch_first=True)
+    module.register_forward_pre_hook(lambda _, inputs: (inputs[0] + 1,))
+    module.register_forward_hook(lambda _, __, results: (results[0] * 2, results[1]))
+    return nn.Sequential(module)
+
+
+def add(name, make, *arguments, **more):
+    LAYERS.add(name, make, *arguments, **more)
+
+
+add("trimmed, sequence first", lambda: Trimmed(batch_first=False), *RAGGED, longer=True, layers=1)
+add("trimmed, padded with 7", lambda: Trimmed(padding_value=7.0), *RAGGED, longer=True, layers=1)
+add("lengths of int32", Trimmed, X, lengths(dtype=torch.int32), longer=True, layers=1)
+for name, total, value in (
+    ("total length of the input", lambda x: x.size(1), 0.0),
+    ("total length of the input, padded with -2", lambda x: x.size(1), -2.0),
+    ("total length of 50", 50, 0.0),
+    ("total length of 50, padded with 0.5", 50, 0.5),
+    ("total length of twice the input", lambda x: 2 * x.size(1) + 1, 0.0),
+):
+    add(name, functools.partial(TotalLength, total, value), *RAGGED, longer=True, layers=1)
+for sample in ((1, 1), (1, 6)):
+    add(f"trimmed, from a sample of {sample}", Trimmed, *RAGGED, longer=True, layers=1, sample=sample)
+for name in ("code", "graph"):  # names that torch's graphs use themselves
+    add(f"a part named {name}", functools.partial(NamedPart, name), layers=1)
+add("projections by hand", ByHand, layers=0)
+add("an LSTM", lambda: nn.LSTM(3, 4, batch_first=True), layers=1, is_core=True)
+add("a bidirectional LSTM", lambda: nn.LSTM(3, 4, batch_first=True, bidirectional=True), layers=1)
+add("a GRU without gradients", lambda: nn.GRU(3, 4, batch_first=True).requires_grad_(False), layers=1)
+add("nothing recurrent", lambda: nn.Sequential(nn.Linear(3, 5)), layers=0)
+add("token ids", Words, integers("batch", "sequence", high=11))
+add("weights of the input", WeightsFromTheInput, X, floats(), layers=1)
+for function, make in ((torch.gru, nn.GRU), (torch.gru, functools.partial(nn.GRU, bidirectional=True))):
+    add(f"weights times an input, {make}", lambda f=function, m=make: Scaled(f, m(3, 4)), X, floats(1), layers=1)
+for norm in (nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm):
+    add(norm.__name__, lambda norm=norm: nn.Sequential(norm(nn.GRU(3, 4, batch_first=True), "weight_hh_l0")), layers=1)
+STATE = floats(1, "batch", 4)
+add("nested arguments and None", Nested, {"walk": X}, None, (STATE, STATE), layers=2, is_core=True)
+add("sequences of two sizes", TwoSequences, floats("source", "batch", 3), floats("target", "batch", 3), layers=2)
+add("words within sentences", Hierarchy, floats("batch", "sentences", "words", 3), layers=2, is_core=True)
+add("hooks", hooked)
+add("torch.compile", lambda: torch.compile(nn.LSTM(3, 4, batch_first=True), backend="eager"))
+for cell in ("rnn", "gru", "lstm"):
+    add(
+        f"the classifier, {cell}",
+        lambda cell=cell: DirectionClassifier(cell=cell, num_layers=2, bidirectional=True),
+        floats("batch", 11, 2),
+        Drawn(("batch",), "lengths", high=11),
+        *[floats(4, "batch", 16)] * (1 + (cell == "lstm")),
+        layers=2,
+    )
+add("rows that eager wants sorted", Sorted, X, lengths(is_sorted=True), layers=1, is_core=True)
+for axes in ((2, 5), ("batch", 5), (2, "sequence")):
+    rnn = functools.partial(nn.RNN, 3, 4, 2, batch_first=True, bidirectional=True)
+    add(f"dynamic axes {axes}", rnn, floats(*axes, 3), layers=2)
+
+
+class Form(nn.Module):
+    """A layer with one combination of layers, directions, layout, initial states and bias, packed or not."""
+
+    def __init__(self, cell, packed, layers, both, batch_first, with_states, bias, **more):
+        super().__init__()
+        self.packed, self.batch_first, self.with_states = packed, batch_first, with_states
+        self.layer = cell(3, 4, layers, bidirectional=both, batch_first=batch_first, bias=bias, **more)
+
+    def forward(self, input, lengths, states, cells):
+        x = input if self.batch_first else input.transpose(0, 1)
+        rows, hx = self.layer.num_layers * (1 + self.layer.bidirectional), None
+        if self.with_states:
+            hx = (states[:rows], cells[:rows]) if isinstance(self.layer, nn.LSTM) else states[:rows]
+        if self.packed:
+            x = pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
+        output, final = self.layer(x, hx)
+        if self.packed:
+            output, _ = pad_packed_sequence(output, batch_first=self.batch_first, total_length=input.shape[1])
+        return output, final
+
+
+LAYER_FORMS = Family("forms of layers", layers=1)
+CELLS: dict[str, Any] = {
+    "tanh": functools.partial(nn.RNN, nonlinearity="tanh"),
+    "relu": functools.partial(nn.RNN, nonlinearity="relu"),
+    "gru": nn.GRU,
+    "lstm": nn.LSTM,
+    "projected lstm": functools.partial(nn.LSTM, proj_size=2),
+}
+FORMS = list(itertools.product((1, 2), (False, True), (False, True), (False, True), (False, True)))
+CORE_FORMS = (1, False, True, False, True), (2, True, True, True, False), (2, True, False, True, True)
+
+
+def _add_forms():
+    """Add a quarter of the combinations, another one for each neighbor."""
+    for number, packed in itertools.product(range(len(CELLS)), (False, True)):
+        name, cell = list(CELLS.items())[number]
+        for form in FORMS:
+            if sum(form) % 2 == packed and sum(form[::2]) % 2 == number % 2:
+                layers, both, first, states, bias = form
+                hidden = 2 if "projected" in name else 4
+                LAYER_FORMS.add(
+                    f"{name}, {layers} layers, "
+                    f"{'packed' if packed else 'plain'}{', both directions' * both}{', batch first' * first}"
+                    f"{', states' * states}{', bias' * bias}",
+                    functools.partial(Form, cell, packed, *form),
+                    X,
+                    LENGTHS,
+                    floats(4, "batch", hidden),
+                    floats(4, "batch", 4),
+                    layers=0 if "projected" in name else layers,
+                    is_core=form
+                    in ((1, False, True, False, True), (2, True, True, True, False), (2, True, False, True, True)),
+                    together=10,
+                    limit=2.0,
+                )
+
+
+_add_forms()
+
+
+class Using(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, num_layers=2, bidirectional=True, batch_first=True)
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
+        self.unregistered = [nn.GRU(3, 4, batch_first=True)]
+
+    def packed(self, input, lengths):
+        return pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+
+    def trimmed(self, input, lengths):
+        return pad_packed_sequence(self.lstm(self.packed(input, lengths))[0], batch_first=True)[0]
+
+
+USES = Family("uses of layers", Using, RAGGED)
+right, core, refused = USES.right, USES.core, USES.refused
+
+
+@core
+def final_states_in_every_form(self, x, _lengths):
+    output, h_n = self.gru(x)
+    batch = x.shape[0]
+    joined = torch.cat((h_n[-2], h_n[-1]), dim=1)
+    zeros = torch.zeros(1, batch, 4)
+    as_list = self.lstm(x, [zeros, zeros])[1]
+    directions = output.view(batch, -1, 2, 4)
+    return h_n.view(2, 2, batch, 4), h_n.permute(1, 0, 2).reshape(batch, -1), joined, directions[:, :, 0], as_list
+
+
+@right
+def grad_modes_and_autocast(self, x, _lengths):
+    with torch.no_grad():
+        one, _ = self.lstm(x)
+    with torch.enable_grad():
+        two, _ = self.lstm(x + 1)
+    with torch.autocast("cpu", enabled=False):
+        three, _ = self.lstm(x + 2)
+    return one, two, self.head(three), self.unregistered[0](x)
+
+
+@right
+def results_twice_inputs_and_none(self, x, lengths):
+    output, _ = self.lstm(x)
+    return output, output, x, lengths, None
+
+
+@core
+def sorted_by_hand(self, x, lengths):
+    ordered, order = lengths.sort(descending=True)
+    back = order.argsort()
+    output, h_n = self.gru(pack_padded_sequence(x[order], ordered.cpu(), batch_first=True))
+    output, again = pad_packed_sequence(output, batch_first=True)
+    return output[back], h_n[:, back], again[back]
+
+
+@right
+def lengths_computed(self, x, lengths):
+    mask = torch.arange(x.size(1)).unsqueeze(0) < lengths.unsqueeze(1)
+    output, h_n = self.gru(self.packed(x, mask.sum(dim=1).clamp(min=1)))
+    return pad_packed_sequence(output.to("cpu").double(), batch_first=True)[0], h_n
+
+
+@right
+def trimmed_and_reshaped(self, x, lengths):
+    output = self.trimmed(x, lengths)
+    batch, longest, hidden = output.shape
+    flat = self.head(output.contiguous().view(-1, hidden))
+    again = self.head(output.reshape(batch * longest, hidden)).view(batch, longest, 2)
+    residual = output[..., :3] + x[:, : output.size(1)]
+    return flat.view(batch, -1, 2), again, residual, output.mean(1), softmax(output, 1), output.transpose(0, 1)
+
+
+@right
+def trimmed_and_cut(self, x, lengths):
+    output = self.trimmed(x, lengths)
+    pairs = torch.einsum("bth,bsh->bts", output, output)
+    zeros = torch.zeros(output.shape[:2]) + output.new_zeros(output.size(0), output.size(1))
+    return pairs, output[:, ::2], output[:, :3], output[:, 1:], output.flip(1), output.cumsum(1), zeros
+
+
+@core
+def total_length_from_the_values(self, x, lengths):
+    output, _ = self.lstm(self.packed(x, lengths))
+    return pad_packed_sequence(output, batch_first=True, total_length=lengths.max().item())[0]
+
+
+@right
+def cut_to_the_longest_before_packing(self, x, lengths):
+    return self.trimmed(x[:, : lengths.max()], lengths)
+
+
+@right
+def numbers_packed(self, x, lengths):
+    numbers = (x[..., 0] * 10).long()
+    return pad_packed_sequence(self.packed(numbers, lengths), batch_first=True, padding_value=-3)
+
+
+@right
+def attention(self, x, lengths):
+    output, (h_n, _) = self.lstm(self.packed(x, lengths))
+    output, lengths = pad_packed_sequence(output, batch_first=True)
+    scores = torch.bmm(output, h_n[-1].unsqueeze(2)).squeeze(2)
+    mask = torch.arange(output.size(1)).expand(output.size(0), output.size(1)) < lengths.unsqueeze(1)
+    weights = softmax(scores.masked_fill(~mask, -1e9), dim=1)
+    heads = output.unsqueeze(1)
+    return torch.bmm(weights.unsqueeze(1), output), weights, scaled_dot_product_attention(heads, heads, heads)
+
+
+@right
+def halves(self, x, _lengths):
+    middle = x.size(1) // 2
+    _, state = self.lstm(x[:, : middle + 1])
+    return self.lstm(x[:, middle:], state)[0], x[:, middle]

@@ -1,0 +1,128 @@
+"""Modules that ask for the length of the longest row, as most code for padded sequences does: `publish` takes them."""
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from kit.corpus.rows import LENGTHS, Family, X
+
+__all__ = ["LONGEST_ROWS"]
+
+
+class Layers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru, self.cell = nn.GRU(3, 4, batch_first=True), nn.GRUCell(3, 4)
+        self.positions = nn.Embedding(4000, 3)
+
+
+LONGEST_ROWS = Family("longest rows", Layers, (X, LENGTHS), runs=((1, 3), (1, 1), (3, 5), (2, 4), (4, 70)))
+right, core, refused = LONGEST_ROWS.right, LONGEST_ROWS.core, LONGEST_ROWS.refused
+
+
+@core
+def mask_of_a_number(self, x, lengths):
+    steps = int(lengths.max())
+    mask = torch.arange(steps).unsqueeze(0) < lengths.unsqueeze(1)
+    return self.gru(x[:, :steps])[0] * mask.unsqueeze(-1)
+
+
+@right
+def item(self, x, lengths):
+    steps = lengths.max().item()
+    return self.gru(x[:, :steps] + self.positions(torch.arange(steps)))[0]
+
+
+@right
+def a_tensor_as_a_size(self, x, lengths):
+    mask = torch.arange(lengths.max(), device=x.device).expand(len(lengths), lengths.max()) < lengths.unsqueeze(1)
+    return (self.gru(x)[0] * mask[:, :, None]).sum(1)
+
+
+@right
+def of_an_axis(self, x, lengths):
+    steps = torch.max(lengths.long().cpu(), 0)[0]
+    return self.gru(x[:, :steps])[0].cumsum(1)
+
+
+@right
+def amax(self, x, lengths):
+    mask = torch.ones(x.size(0), int(torch.amax(lengths))).cumsum(1) <= lengths[:, None]
+    return self.gru(x[:, : mask.size(1)])[0].masked_fill(~mask.unsqueeze(-1), 0.5)
+
+
+@right
+def filled(self, x, lengths):
+    result = x.new_zeros(x.size(0), lengths.max(), 4)
+    result[:, :, :3] = x[:, : result.size(1)]
+    return self.gru(result[..., :3])[0] + result
+
+
+@core
+def loop(self, x, lengths):
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    for t in range(int(lengths.max())):
+        new = self.cell(x[:, t], h)
+        h = torch.where((t < lengths).unsqueeze(1), new, h)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@right
+def loop_over_a_tensor(self, x, lengths):
+    h = x.new_zeros(x.size(0), 4)
+    for t in range(lengths.max()):
+        h = torch.where((t < lengths).unsqueeze(1), self.cell(x[:, t], h), h)
+    return h
+
+
+@right
+def as_many_as_the_longest(self, x, lengths):
+    h, outputs = torch.cat([x[:, 0], x[:, 0, :1]], 1), []
+    for _ in range(int(lengths.max())):
+        h = self.cell(h[:, :3], h)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@core
+def sorted_rows(self, x, lengths):
+    lengths, order = lengths.sort(descending=True)
+    steps = int(lengths[0])
+    packed = pack_padded_sequence(x[order, :steps], lengths, batch_first=True)
+    padded, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+    mask = torch.arange(steps) < lengths[:, None]
+    return (padded * mask.unsqueeze(-1))[torch.argsort(order)]
+
+
+@core
+def listed(self, x, lengths):
+    packed = pack_padded_sequence(x, lengths.tolist(), batch_first=True, enforce_sorted=False)
+    return self.gru(packed)[1][0]
+
+
+@right
+def an_array(self, x, lengths):
+    packed = pack_padded_sequence(x, lengths.cpu().numpy(), batch_first=True, enforce_sorted=False)
+    return self.gru(packed)[1][0]
+
+
+@right
+def half_as_many(self, x, lengths):
+    halves = (lengths + 1) // 2
+    steps = int(halves.max())
+    x = x[:, ::2]
+    mask = torch.arange(steps) < halves.unsqueeze(1)
+    return (self.gru(x)[0] * mask.unsqueeze(-1)).sum(1)
+
+
+@right
+def fewer_than_the_input(self, x, lengths):
+    if lengths.max() < x.size(1):
+        x = x[:, : lengths.max()]
+    return self.gru(x)[0]
+
+
+@refused(r"reads the lengths of rows as numbers, one by one.*torch\.arange", is_core=True)
+def rows_by_their_numbers(self, x, lengths):
+    return torch.stack([self.gru(x[row : row + 1, :n])[1][0, 0] for row, n in enumerate(lengths.tolist())])

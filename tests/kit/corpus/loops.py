@@ -1,0 +1,376 @@
+"""Loops over steps as people write them: functions of a module with cells and of x (batch, sequence, 3)."""
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from kit.corpus.rows import Family
+
+__all__ = ["LOOPS", "Cells"]
+
+# ruff: noqa: SIM108 - the statements of users' modules, as they are
+
+
+class Cells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.top, self.pair = nn.GRUCell(3, 4), nn.GRUCell(4, 4), nn.LSTMCell(3, 4)
+        self.layers = nn.ModuleList([nn.GRUCell(3, 4), nn.GRUCell(4, 4)])
+        self.weights = nn.Parameter(torch.randn(2, 3))
+        self.kept = None
+
+
+LOOPS = Family("loops", Cells)
+right, core, refused = LOOPS.right, LOOPS.core, LOOPS.refused
+
+
+@core
+def range_of_size(self, x):
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    for t in range(x.size(1)):
+        h = self.cell(x[:, t], h)
+        outputs.append(h)
+    return torch.stack(outputs, 1), h
+
+
+@core
+def nothing_before_the_first_step(self, x):
+    h, outputs = None, []
+    for x_t in x.unbind(1):
+        h = self.cell(x_t, h)
+        outputs.append(h)
+    return torch.stack(outputs, dim=1)
+
+
+@right
+def enumerated_steps_of_a_transposed_tensor(self, x):
+    state, outputs = (x.new_zeros(x.shape[0], 4),) * 2, []
+    for t, x_t in enumerate(x.transpose(0, 1), 1):
+        state = self.pair(x_t, state)
+        outputs += [state[0] / t]
+    return torch.stack(outputs).transpose(0, 1), state
+
+
+@core
+def a_list_of_layers_changed_in_place(self, x):
+    length, outputs = x.shape[1], []
+    hidden = [torch.zeros(x.size(0), 4) for _ in self.layers]
+    for t in range(length):
+        each = x[:, t, :]
+        for number, cell in enumerate(self.layers):
+            each = hidden[number] = cell(each, hidden[number])
+        outputs.append(each.unsqueeze(1))
+    return torch.cat(outputs, dim=1), torch.stack(hidden), hidden[-1]
+
+
+@right
+def a_new_list_of_layers_in_each_step(self, x):
+    hidden, outputs = [None] * len(self.layers), []
+    for t in range(x.size(1)):
+        each, after = x[:, t], []
+        for cell, h in zip(self.layers, hidden, strict=True):
+            each = cell(each, h)
+            after.append(each)
+        hidden = after
+        outputs.append(hidden[-1])
+    return torch.stack(outputs, 1)
+
+
+@core
+def outputs_written_to_a_tensor(self, x):
+    batch, length, _ = x.shape
+    h, output = x.new_zeros(batch, 4), x.new_zeros(batch, length, 4)
+    for t in range(length):
+        h = self.cell(x[:, t], h)
+        output[:, t] = h
+    return output
+
+
+@core
+def from_the_last_to_the_first(self, x):
+    length, h, g = x.size(1), x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4)
+    outputs, more = [], []
+    for t in reversed(range(length)):
+        h = self.cell(x[:, t], h)
+        outputs.insert(0, h)
+    for t in range(length - 1, -1, -1):
+        g = self.cell(x[:, t], g)
+        more.append(g)
+    more.reverse()
+    return (
+        torch.stack(outputs, 1),
+        torch.stack(more[::-1], 1),
+        torch.cat([torch.stack(more, 1), outputs[0][:, None]], 1),
+    )
+
+
+@right
+def both_directions_in_one_loop(self, x):
+    forward, backward, length = [], [], x.size(1)
+    h = g = x.new_zeros(x.size(0), 4)
+    for t in range(length):
+        h, g = self.cell(x[:, t], h), self.cell(x[:, length - 1 - t], g)
+        forward.append(h)
+        backward.append(g)
+    return torch.stack([torch.cat(pair, -1) for pair in zip(forward, reversed(backward), strict=True)], 1)
+
+
+@core
+def another_first_step(self, x):
+    outputs = []
+    for t in range(x.size(1)):
+        if t == 0:
+            h = torch.tanh(x[:, 0])
+        else:
+            h = torch.tanh(x[:, t] + 0.5 * h)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@right
+def from_the_second_step(self, x):
+    h = x[:, 0]
+    outputs = [h]
+    for t in range(1, x.size(1)):
+        h = 0.5 * h + x[:, t] - x[:, t - 1]
+        outputs.append(h)
+    return torch.stack(outputs, 1), h
+
+
+@right
+def reads_the_output_of_the_step_before(self, x):
+    alpha = torch.zeros_like(x)
+    alpha[:, 0] = x[:, 0]
+    for t in range(1, x.size(1)):
+        alpha[:, t] = torch.tanh(alpha[:, t - 1]) + x[:, t]
+    return alpha
+
+
+@right
+def a_tensor_of_layers_changed_in_place(self, x):
+    h, outputs = torch.zeros(2, x.size(0), 3), []
+    for x_t in x.unbind(dim=1):
+        h[0] = torch.tanh(h[0] + x_t)
+        h[1] = torch.tanh(h[1] + h[0])
+        outputs.append(h[1].clone())
+    return torch.stack(outputs, 1), h
+
+
+@right
+def a_dict_and_a_count(self, x):
+    state, outputs = {"h": x.new_zeros(x.size(0), 4), "steps": 0}, []
+    for x_t in x.split(1, dim=1):
+        state["h"] = self.cell(x_t.squeeze(1), state["h"])
+        state["steps"] += 1
+        outputs.append(state["h"] / state["steps"])
+    return torch.stack(outputs, -1), state["h"]
+
+
+@right
+def the_last_item_of_a_list(self, x):
+    outputs = [torch.zeros_like(x[:, 0])]
+    for t in range(x.size(1)):
+        outputs.append(torch.tanh(outputs[-1] + x[:, t]))
+    return torch.stack(outputs[1:], 1), outputs[-1]
+
+
+@right
+def a_comprehension(self, x):
+    return torch.stack([torch.tanh(x[:, t]) * (t + 1) for t in range(x.size(1))], dim=1)
+
+
+@core
+def masked_by_lengths(self, x):
+    lengths, h = (x[:, :, 0] > -0.3).sum(1), x.new_zeros(x.size(0), 4)
+    for t in range(x.size(1)):
+        h = torch.where((t < lengths).unsqueeze(1), self.cell(x[:, t], h), h)
+    return h
+
+
+@right
+def a_loop_for_each_layer(self, x):
+    steps = x.unbind(1)
+    for layer in range(2):
+        h, outputs = x.new_zeros(x.size(0), 3), []
+        for i in range(len(steps)):
+            h = torch.tanh(steps[i] + h * self.weights[layer])
+            outputs.append(h)
+        steps = outputs
+    return torch.stack(steps, 1)
+
+
+@right
+def variables_that_are_read_after_the_loop(self, x):
+    h = x.new_zeros(x.size(0), 4)
+    for t, x_t in enumerate(x.unbind(1)):  # noqa: B007 - t is read after the loop
+        before = torch.sigmoid(h)
+        h = self.cell(x_t, h)
+    return before, h, x_t * t
+
+
+@dataclasses.dataclass
+class State:
+    h: torch.Tensor
+    c: torch.Tensor
+
+
+@right
+def a_dataclass(self, x):
+    state = State(x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4))
+    for x_t in x.chunk(x.size(1), dim=1):
+        state.h, state.c = self.pair(x_t[:, 0], (state.h, state.c))
+    return state.h, state.c
+
+
+@right
+def an_attribute_of_the_module(self, x):
+    self.kept, outputs = x.new_zeros(x.size(0), 4), []
+    for t in range(x.size(1)):
+        self.kept = self.cell(x[:, t], self.kept)
+        outputs.append(self.kept)
+    return torch.stack(outputs, 1)
+
+
+@right
+def several_sequences(self, x):
+    h, outputs = x.new_zeros(x.size(0), 3), []
+    for a, (b, c) in zip(x.unbind(1), zip(x.flip(1).unbind(1), x.exp().unbind(1), strict=True), strict=True):
+        h = torch.tanh(h + a - b) * torch.sigmoid(c)
+        outputs.append((h, h.sum(1)))
+    whole, sums = zip(*outputs, strict=True)
+    return torch.stack(whole, 1), torch.stack(sums, 1)
+
+
+@right
+def a_loop_within_a_loop(self, x):
+    totals = []
+    for t in range(x.size(1)):
+        total = torch.zeros_like(x[:, 0])
+        for s in range(x.size(1)):
+            total = 0.5 * total + x[:, s] * x[:, t]
+        totals.append(total)
+    return torch.stack(totals, 1)
+
+
+@right
+def a_number_of_another_step(self, x):
+    length, h, before = x.size(1), x.new_zeros(x.size(0), 3), x.new_zeros(x.size(0), 3)
+    for t in range(length):
+        h, before = torch.tanh(x[:, t] + before), h
+    count = 0.0
+    for x_t in x.unbind(1):
+        count = count + x_t.sum(1)
+    return h, before, count
+
+
+@right
+def continue_and_a_nested_function(self, x):
+    outputs, use_all = [], False
+
+    def advance(h, t):
+        return torch.tanh(h + x[:, t : t + 1].squeeze(1))
+
+    h = torch.zeros(1, 3)
+    for t in range(x.size(1)):
+        h = advance(h, t)
+        if not use_all:
+            outputs.append(h)
+            continue
+        outputs.append(h * 2)
+    return torch.stack(outputs, 1), outputs[0], len(outputs) * x
+
+
+@right
+def the_middle_of_a_sequence(self, x):
+    h, outputs = x.new_zeros(x.size(0), 3), [x.new_zeros(x.size(0), 3)]
+    for x_t in x.unbind(1)[1:]:
+        h = torch.tanh(h + x_t)
+        outputs.append(h)
+    for t in range(x.size(1) - 1):
+        h = h * 0.5 + x[:, t + 1] - x[:, t]
+    return torch.stack(outputs, 1), h
+
+
+@core
+def cat_to_none(self, x):
+    h, outputs = torch.zeros_like(x[:, 0]), None
+    for t in range(x.size(1)):
+        h = torch.tanh(h * 0.5 + x[:, t])
+        if outputs is None:
+            outputs = h.unsqueeze(1)
+        else:
+            outputs = torch.cat((outputs, h.unsqueeze(1)), 1)
+    return outputs, h
+
+
+@right
+def cat_to_what_is_not_none(self, x):
+    h, outputs = torch.zeros_like(x[:, 0]), None
+    for t in reversed(range(x.size(1))):
+        h = torch.tanh(h * 0.5 + x[:, t])
+        if outputs is not None:
+            outputs = torch.cat([h[:, None], outputs], dim=-2)
+        else:
+            outputs = h[:, None]
+    return outputs, h
+
+
+@right
+def cat_but_in_step_0(self, x):
+    h = torch.zeros_like(x[:, 0])
+    for t in range(x.size(1)):
+        h = torch.tanh(h * 0.5 + x[:, t])
+        if t == 0:
+            outputs = h.unsqueeze(1)
+        else:
+            outputs = torch.cat([outputs, h.unsqueeze(1)], dim=1)
+    outputs = outputs[:, :1]  # set before the second loop, whose step 0 sets it anew
+    for t, x_t in enumerate(x.unbind(1)):
+        h = torch.tanh(h * 0.5 + x_t)
+        if t != 0:
+            outputs = torch.concat([outputs, h.unsqueeze(1)], dim=1)
+        else:
+            outputs = h.unsqueeze(1)
+    return outputs, h
+
+
+@right
+def cat_to_a_tensor_without_values(self, x):
+    h, outputs, numbers = torch.zeros_like(x[:, 0]), torch.tensor([]), torch.zeros(x.size(0), 0, 3)
+    for x_t in x.unbind(1):
+        h = torch.tanh(h * 0.5 + x_t)
+        outputs = torch.cat([outputs, h[:, None]], dim=1)
+        numbers = torch.cat([numbers, x_t[:, None] * 2], axis=1)  # type: ignore[call-arg]  # torch takes it
+    return outputs, h, numbers
+
+
+@right
+def cat_to_what_is_there_on_either_side(self, x):
+    h = torch.zeros_like(x[:, 0])
+    after, before = h.unsqueeze(0), h.unsqueeze(0) + 1
+    for t in range(x.size(1)):
+        after = torch.cat([after, x[None, :, t] * 2])
+        before = torch.cat((x[None, :, t], before), 0)
+    return after.transpose(0, 1), before.transpose(0, 1)
+
+
+@right
+def cat_in_layers(self, x):
+    for _ in range(2):
+        h, outputs = torch.zeros_like(x[:, 0]), None
+        for t in range(x.size(1)):
+            h = torch.tanh(h * 0.5 + x[:, t])
+            outputs = h.unsqueeze(1) if outputs is None else torch.cat((outputs, h.unsqueeze(1)), 1)
+        x = outputs
+    return x, h
+
+
+@right
+def cat_while_a_counter_counts(self, x):
+    h, t, outputs = torch.zeros_like(x[:, 0]), 0, x[:, :1]
+    while t < x.size(1):
+        h = torch.tanh(h * 0.5 + x[:, t])
+        outputs = torch.cat((outputs, h.unsqueeze(1)), 1)
+        t += 1
+    return outputs, h

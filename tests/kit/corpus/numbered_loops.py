@@ -1,0 +1,356 @@
+"""Loops over steps that are counted, strided or numbered in another way, and lists that are read and set by number."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from kit.corpus.loops import Cells
+from kit.corpus.rows import Family
+
+__all__ = ["NUMBERED_LOOPS", "STEP_NUMBERS"]
+
+NUMBERED_LOOPS = Family("numbered loops", Cells)
+right, core, refused = NUMBERED_LOOPS.right, NUMBERED_LOOPS.core, NUMBERED_LOOPS.refused
+
+
+@core
+def while_with_a_counter(self, x):
+    h, outputs, t, length = x.new_zeros(x.size(0), 4), [], 0, x.size(1)
+    while t < length:
+        x_t = x[:, t]
+        t += 1
+        h = self.cell(x_t, h / t)
+        outputs.append(h)
+    back = x.new_zeros(x.size(0), 4)
+    while t > 0:
+        t = t - 1
+        back = self.cell(x[:, t], back)
+    return torch.stack(outputs, 1), back, t * x
+
+
+@core
+def a_list_of_as_many_items_as_steps(self, x):
+    length = x.size(1)
+    outputs: list[Any] = [None] * length
+    backwards: list[Any] = [None for _ in range(length)]
+    others: list[Any] = length * [0]
+    h = g = x.new_zeros(x.size(0), 4)
+    for t in range(length):
+        h = self.cell(x[:, t], h)
+        outputs[t] = h
+    for t in reversed(range(length)):
+        g = self.cell(x[:, t], g)
+        backwards[t] = g
+    for t, x_t in enumerate(x.unbind(1)):
+        others[t] = x_t if t == 0 else others[t - 1] * 0.5 + x_t
+    return torch.stack(outputs, 1), torch.stack(backwards, 1), torch.stack(others, 1), outputs[-1]
+
+
+@right
+def a_list_read_at_the_step_before(self, x):
+    states, outputs = [x.new_zeros(x.size(0), 4)], []
+    for t in range(x.size(1)):
+        states.append(self.cell(x[:, t], states[t]))
+        outputs.append(states[t + 1] - (outputs[t - 1] if t > 0 else 0.0))
+    return torch.stack(states, 1), torch.stack(outputs, 1)
+
+
+@right
+def every_second_step(self, x):
+    length, output = x.size(1), x.new_zeros(x.size(0), x.size(1), 4)
+    for first in range(2):
+        h = x.new_zeros(x.size(0), 4)
+        for t in range(first, length, 2):
+            h = self.cell(x[:, t], h)
+            output[:, t] = h
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    for x_t in x[:, ::2].unbind(1):
+        h = self.cell(x_t, h)
+        outputs.append(h)
+    return output, torch.stack(outputs, 1)
+
+
+@right
+def outputs_written_to_a_tensor_in_two_parts(self, x):
+    h, output = x.new_zeros(x.size(0), 4), torch.empty(x.size(0), x.size(1), 8)
+    for t in range(x.size(1)):
+        h = self.cell(x.narrow(1, t, 1).squeeze(1), h)
+        output[:, t, :4] = h
+        output[:, t, 4:] = -h
+    return output
+
+
+@right
+def beside_a_packed_sequence(self, x):
+    lengths = torch.full((x.size(0),), x.size(1))
+    packed = pack_padded_sequence(x, lengths, batch_first=True)
+    steps, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    for x_t in steps.unbind(1):
+        h = self.cell(x_t, h)
+        outputs.append(h)
+    return torch.stack(outputs, 1), pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))[0]
+
+
+@right
+def classes_that_are_named_not_called(self, x):
+    kinds, either = (list, tuple), list | tuple
+    made = {"many": list, "few": tuple}
+    h, outputs = x.new_zeros(x.size(0), 4), list()  # noqa: C408 - what is called is ours
+    for x_t in x.unbind(1):
+        state = (h,)
+        h = self.cell(x_t, state[0] if isinstance(state, kinds) and isinstance(state, either) else -h)
+        outputs.append(h)
+    return torch.stack(outputs, 1), len(made["few"]((1, 2))) * h
+
+
+@core
+def layers_in_turn_in_one_list_of_all_steps(self, x):
+    outputs = [x[:, t, :] for t in range(x.size(1))]
+    states = [torch.zeros_like(x[:, 0]) for _ in range(2)]
+    for t in range(x.size(1)):
+        for layer in range(2):
+            states[layer] = torch.tanh(outputs[t] + states[layer] * 0.5)
+            outputs[t] = states[layer]
+    return torch.stack(outputs, 1), states
+
+
+@right
+def both_directions_in_a_list_of_lists(self, x):
+    outputs = [[x[:, t] for t in range(x.size(1))] for _ in range(2)]
+    outputs[1].reverse()
+    states = [torch.zeros_like(x[:, 0])] * 2
+    for t in range(x.size(1)):
+        for direction in range(2):
+            states[direction] = torch.tanh(outputs[direction][t] + states[direction] * 0.5)
+            outputs[direction][t] = states[direction]
+        outputs[0][t] = torch.cat([each[t] for each in outputs], -1)
+    return torch.stack(outputs[0], 1), torch.stack(outputs[1], 1)
+
+
+@right
+def a_list_of_all_steps_from_the_last_to_the_first_and_twice(self, x):
+    steps, h = list(x.unbind(1)), torch.zeros_like(x[:, 0])
+    for t in reversed(range(len(steps))):
+        h = torch.tanh(h * 0.5 + steps[t])
+        steps[t] = h
+    for t, step in enumerate(steps):
+        h = torch.tanh(h + step)
+        steps[t] = (h, step)
+    return torch.stack([one for one, _ in steps], 1), torch.stack([other for _, other in steps], 1)
+
+
+@right
+def items_of_a_list_of_all_steps_but_the_last_which_read_the_next(self, x):
+    steps = list(x.unbind(1))
+    for t in range(x.size(1) - 1):
+        steps[t] = torch.tanh(steps[t] - steps[t + 1])
+    return torch.stack(steps, 1)
+
+
+@right
+def items_of_a_list_of_all_steps_but_the_first_which_is_set_before(self, x):
+    steps = [each * 2 for each in x.unbind(1)]
+    h = steps[0] = torch.zeros_like(x[:, 0])
+    for t in range(1, len(steps)):
+        h = torch.tanh(h + steps[t])
+        steps[t] = h
+    steps[-1] = h * 2
+    return torch.stack(steps, 1)
+
+
+@right
+def another_way_in_the_first_step_in_a_list_of_all_steps(self, x):
+    steps = list(x.unbind(1))
+    for t in range(len(steps)):
+        if t == 0:
+            h = torch.sigmoid(steps[t])
+            steps[t] = h * 3
+        else:
+            h = torch.tanh(h + steps[t])
+            steps[t] = h
+    return torch.stack(steps, 1)
+
+
+@right
+def values_with_an_axis_of_one_too_many(self, x):
+    written, h = torch.empty(x.size(1), x.size(0), 3), torch.zeros(1, x.size(0), 3)
+    read = torch.zeros(x.size(1), x.size(0), 3)
+    for t in range(x.size(1)):
+        h = torch.tanh(h + x[:, t][None])
+        written[t] = h
+        read[t, :] = h[None]
+        h = h + read[t]
+    return written, read
+
+
+@right
+def the_last_item_of_a_list_read_after_a_loop_in_a_loop(self, x):
+    outputs = [torch.zeros_like(x[:, 0])]
+    for step in x.unbind(1):
+        total = torch.zeros_like(step[:, 0])
+        for other in x.unbind(1):
+            total = total * 0.5 + other[:, 0] * step[:, 1]
+        outputs.append(torch.tanh(outputs[-1] * 0.5 + step + total[:, None]))
+    return torch.stack(outputs, 1)
+
+
+@right
+def an_item_that_is_set_read_and_set_again_in_a_step(self, x):
+    outputs: list[Any] = [None] * x.size(1)
+    h = x.new_zeros(x.size(0), 4)
+    for t in range(x.size(1)):
+        outputs[t], h = h * 2, self.cell(x[:, t], h)
+        for _ in range(2):
+            outputs[t] = torch.cat([outputs[t], h[:, :1]], 1)
+    return torch.stack(outputs, 1), h
+
+
+STEP_NUMBERS = Family("numbers of steps", runs=((1, 1), (2, 2), (3, 33), (2, 100), (1, 3000)))
+"""Numbers that a loop computes of the number of its step: in double precision, as Python does."""
+right, core, refused = STEP_NUMBERS.right, STEP_NUMBERS.core, STEP_NUMBERS.refused
+
+
+class Scaled(nn.Module):
+    """Scales each step by a number of its own."""
+
+    number: Any
+
+    def forward(self, x):
+        n, outputs, h = x.size(1), [], torch.zeros_like(x[:, 0])
+        for t in range(n):
+            h = 0.5 * h + x[:, t]
+            outputs.append(h * self.number(t, n))
+        return torch.stack(outputs, 1)
+
+
+@right
+class Power(Scaled):
+    def number(self, t, _):
+        return 0.999**t
+
+
+@core
+class Correction(Scaled):
+    def number(self, t, _):
+        return 1 / (1 - 0.999 ** (t + 1))
+
+
+@right
+class Root(Scaled):
+    def number(self, t, _):
+        return (t + 1) ** -0.5
+
+
+@right
+class Squared(Scaled):
+    def number(self, t, _):
+        return (t**2 % 7 + t // 3) / 7
+
+
+@right
+class Exponential(Scaled):
+    def number(self, t, _):
+        return math.exp(-t * 0.1)
+
+
+@right
+class Cosine(Scaled):
+    def number(self, t, n):
+        return 0.5 * (1 + math.cos(math.pi * t / n))
+
+
+@right
+class Logarithm(Scaled):
+    def number(self, t, _):
+        return math.log(t + 2) / math.sqrt(t + 1)
+
+
+@right
+class Share(Scaled):
+    def number(self, t, n):
+        return 1 - t / n
+
+
+@right(told="computes both sides of the branch")
+class Threshold(Scaled):
+    def number(self, t, n):
+        return 1.0 if t / n < 0.3 else 0.5
+
+
+@right
+class Condition(Scaled):
+    def number(self, t, _):
+        return float(t % 3 == 0) + int(t > 4) / 4
+
+
+@right
+class AsTensor(Scaled):
+    def number(self, t, _):
+        return 0.9 ** torch.tensor(float(t)) + torch.tensor(0.1 * t, dtype=torch.float64).float()
+
+
+@right
+class AsList(Scaled):
+    def number(self, t, _):
+        return torch.tensor([t, 2, 5]).sum() * 0.01 + torch.tensor([[0.999**t, 3], [t + 1, 0.5]]).prod()
+
+
+@right
+class AsTyped(Scaled):
+    def number(self, t, _):
+        whole = torch.as_tensor([0.3 * t, t], dtype=torch.int64)
+        return (whole[0] + torch.tensor([1 - 0.999 ** (t + 1)], dtype=torch.float64)).float()
+
+
+@right
+class Embedded(Scaled):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(3000, 3)
+
+    def number(self, t, _):
+        return self.table(torch.tensor([t], device="cpu")) + self.table(torch.as_tensor(t))
+
+
+@core
+class Total(nn.Module):
+    """Carries floats of Python."""
+
+    def forward(self, x):
+        total, rate, outputs = 0.0, 1.0, []
+        for t in range(x.size(1)):
+            total += 0.1
+            rate *= 0.999
+            outputs.append(x[:, t] * total + rate)
+        return torch.stack(outputs, 1) + rate
+
+
+@right
+class Moments(nn.Module):
+    """Adam's, with their corrections."""
+
+    def forward(self, x):
+        m, v, outputs = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), []
+        for t in range(x.size(1)):
+            g = x[:, t]
+            m = 0.9 * m + 0.1 * g
+            v = 0.999 * v + 0.001 * g * g
+            outputs.append((m / (1 - 0.9 ** (t + 1))) / (torch.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8))
+        return torch.stack(outputs, 1)
+
+
+@refused(r"numpy's exp is called with the number of the step.*math\.exp\(…\)", is_core=True)
+class ByNumpy(Scaled):
+    def number(self, t, _):
+        return np.exp(-t * 0.1)
+
+
+@refused(r"a plain number is made of the number of the step, as for .* the position in a list")
+class FromTable(Scaled):
+    def number(self, t, _):
+        return [0.1, 0.2, 0.3][t % 3]

@@ -1,0 +1,467 @@
+"""States outside of a module: in global variables, classes and defaults, and in objects that it holds."""
+
+import copy
+import dataclasses
+import functools
+import types
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from kit.corpus.rows import Family, floats
+
+__all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
+
+# ruff: noqa: PERF401 - the statements of users' modules, as they are
+
+
+def now():
+    """Describe the variables outside of the modules of this file."""
+    holders = [STATE, COUNT, LOG, LIST, DICT, TABLE, TENSOR, *map(vars, (RECORD, PLAIN, SPACE))]
+    classes = [InClassDict.memory, InDefault.run.__defaults__, KeptInDefault.run.__defaults__]
+    closures = [cell.cell_contents for kind in (Inner, KeptInner) for cell in kind.forward.__closure__ or ()]
+    return str([holders, classes, closures, KeptInClass.kept, ClassSetInLoop.h])
+
+
+OUTER_VARIABLES = Family("outer variables", outside=now)
+right, core, refused = OUTER_VARIABLES.right, OUTER_VARIABLES.core, OUTER_VARIABLES.refused
+
+
+@dataclasses.dataclass
+class Record:
+    h: Any = None
+
+
+class Plain:
+    h: Any = None
+
+
+STATE: Any = None
+COUNT = 0
+TENSOR = torch.zeros(1, 4)
+LIST: list[Any] = [None]
+LOG: list[Any] = []
+DICT: dict[str, Any] = {"h": None}
+TABLE: dict[str, Any] = {}
+RECORD, PLAIN, SPACE = Record(), Plain(), types.SimpleNamespace(h=None)
+
+
+class Stepping(nn.Module):
+    """Runs a cell over the steps; where its state is while it does, and what it begins with, is another's matter."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(3, 4)
+
+    def begun(self, x, kept):
+        return x.new_zeros(x.size(0), 4) if kept is None or kept.size(0) != x.size(0) else kept
+
+    def steps(self, x, h):
+        outputs = []
+        for t in range(x.size(1)):
+            h = self.cell(x[:, t], h)
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+
+@core
+class InDict(Stepping):
+    def forward(self, x):
+        DICT["h"], outputs = self.begun(x, None), []
+        for t in range(x.size(1)):
+            DICT["h"] = self.cell(x[:, t], DICT["h"])
+            outputs.append(DICT["h"])
+        return torch.stack(outputs, 1)
+
+
+@right
+class InList(Stepping):
+    def forward(self, x):
+        LIST[0], outputs = self.begun(x, None), []
+        for t in range(x.size(1)):
+            LIST[0] = self.cell(x[:, t], LIST[0])
+            outputs.append(LIST[0])
+        return torch.stack(outputs, 1)
+
+
+@right
+class InObject(Stepping):
+    holder: Any = RECORD
+
+    def forward(self, x):
+        holder, outputs = self.holder, []
+        holder.h = self.begun(x, None)
+        for t in range(x.size(1)):
+            holder.h = self.cell(x[:, t], holder.h)
+            outputs.append(holder.h)
+        return torch.stack(outputs, 1)
+
+
+@right
+class InPlain(InObject):
+    holder = PLAIN
+
+
+@right
+class InNamespace(InObject):
+    holder = SPACE
+
+
+@right
+class InClassDict(Stepping):
+    memory: ClassVar[Any] = {}
+
+    def forward(self, x):
+        self.memory["h"], outputs = self.begun(x, None), []
+        for t in range(x.size(1)):
+            self.memory["h"] = self.cell(x[:, t], self.memory["h"])
+            outputs.append(self.memory["h"])
+        return torch.stack(outputs, 1)
+
+
+@core
+class InDefault(Stepping):
+    def forward(self, x):
+        return self.run(x)
+
+    def run(self, x, memory={}):  # noqa: B006 - that is what is tried
+        memory["h"], outputs = self.begun(x, None), []
+        for t in range(x.size(1)):
+            memory["h"] = self.cell(x[:, t], memory["h"])
+            outputs.append(memory["h"])
+        return torch.stack(outputs, 1)
+
+
+@right
+class Logging(Stepping):
+    def forward(self, x):
+        global COUNT
+        COUNT += 1
+        LOG.append(x)
+        return self.steps(x, self.begun(x, None))
+
+
+@right
+class MakingTable(Stepping):
+    def forward(self, x):
+        if "scale" not in TABLE:
+            TABLE["scale"] = torch.arange(4.0)
+        return self.steps(x, self.begun(x, None)) * TABLE["scale"]
+
+
+@refused(
+    r"keeps a state in the global variable `STATE` of outside_states\.py from one call to the next",
+    is_core=True,
+    is_located=False,
+)
+class KeptGlobal(Stepping):
+    def forward(self, x):
+        global STATE
+        outputs = self.steps(x, self.begun(x, STATE))
+        STATE = outputs[:, -1]
+        return outputs
+
+
+@refused(r"keeps a state in the global variable `DICT` of outside_states\.py", is_located=False)
+class KeptInDict(Stepping):
+    def forward(self, x):
+        outputs = self.steps(x, self.begun(x, DICT["h"]))
+        DICT["h"] = outputs[:, -1]
+        return outputs
+
+
+@refused(r"keeps a state in the global variable `PLAIN` of outside_states\.py", is_located=False)
+class KeptInObject(Stepping):
+    def forward(self, x):
+        outputs = self.steps(x, self.begun(x, PLAIN.h))
+        PLAIN.h = outputs[:, -1]
+        return outputs
+
+
+@refused(r"keeps a state in the attribute `kept` of the class `KeptInClass`", is_located=False)
+class KeptInClass(Stepping):
+    kept: Any = None
+
+    def forward(self, x):
+        outputs = self.steps(x, self.begun(x, type(self).kept))
+        type(self).kept = outputs[:, -1]
+        return outputs
+
+
+@refused(r"keeps a state in a default of a parameter of `KeptInDefault\.run`", is_located=False)
+class KeptInDefault(Stepping):
+    def forward(self, x):
+        return self.run(x)
+
+    def run(self, x, memory=[None]):  # noqa: B006
+        outputs = self.steps(x, self.begun(x, memory[0]))
+        memory[0] = outputs[:, -1]
+        return outputs
+
+
+@refused(r"keeps a state in the global variable `TENSOR` of outside_states\.py", is_located=False)
+class Written(Stepping):
+    def forward(self, x):
+        outputs = self.steps(x, TENSOR.expand(x.size(0), 4))
+        TENSOR.copy_(outputs[:, -1].mean(0, keepdim=True))
+        return outputs
+
+
+@refused(r"changes the global variable `COUNT` of outside_states\.py with each call", is_located=False)
+class Counting(Stepping):
+    def forward(self, x):
+        global COUNT
+        COUNT += 1
+        return self.steps(x, self.begun(x, None)) + COUNT
+
+
+@refused(r"sets the global variable `STATE` of outside_states\.py, and the next one reads it", is_core=True)
+class SetInLoop(Stepping):
+    def forward(self, x):
+        global STATE
+        STATE, outputs = self.begun(x, None), []
+        for t in range(x.size(1)):
+            STATE = self.cell(x[:, t], STATE)
+            outputs.append(STATE)
+        return torch.stack(outputs, 1)
+
+
+@refused(r"sets the attribute `h` of the class `ClassSetInLoop`, and the")
+class ClassSetInLoop(Stepping):
+    h: Any = None
+
+    def forward(self, x):
+        ClassSetInLoop.h, outputs = self.begun(x, None), []
+        for t in range(x.size(1)):
+            ClassSetInLoop.h = self.cell(x[:, t], ClassSetInLoop.h)
+            outputs.append(ClassSetInLoop.h)
+        return torch.stack(outputs, 1)
+
+
+def in_functions():
+    """Classes whose functions have variables of this one."""
+    state: Any = None
+    held: dict[str, Any] = {"h": None}
+
+    class Inner(Stepping):
+        def forward(self, x):
+            nonlocal state
+            state, outputs = self.begun(x, None), []
+            held["h"] = self.begun(x, None)
+            for t in range(x.size(1)):
+                state = self.cell(x[:, t], state)
+                held["h"] = held["h"] + state
+                outputs.append(held["h"])
+            return torch.stack(outputs, 1)
+
+    class KeptInner(Stepping):
+        def forward(self, x):
+            nonlocal state
+            outputs = self.steps(x, self.begun(x, state))
+            state = outputs[:, -1]
+            return outputs
+
+    return Inner, KeptInner
+
+
+Inner, KeptInner = in_functions()
+right(Inner)
+refused(r"keeps a state in the variable `state` around `in_functions\.<locals>\.KeptInner", is_located=False)(KeptInner)
+
+
+HELD_OBJECTS = Family("held objects")
+
+
+class Decoder:
+    """No module: it holds a cell, a tensor, and what `more` puts there."""
+
+    def __init__(self, way, **more):
+        self.way = way
+        self.cell, self.scale = nn.GRUCell(3, 4), torch.randn(4)
+        self.drop = nn.Dropout(0.5).eval()
+        vars(self).update(more)
+
+    def loop(self, x):
+        h, outputs = x.new_zeros(x.size(0), 4), []
+        for t in range(x.size(1)):
+            h = self.cell(x[:, t], h)
+            outputs.append(h * self.scale)
+        return torch.stack(outputs, 1)
+
+
+class Holding(nn.Module):
+    """Holds a decoder as it is, or in a list or a dict."""
+
+    def __init__(self, decoder, within="attribute"):
+        super().__init__()
+        self.held = {"attribute": decoder, "list": [decoder], "dict": {"first": decoder}}[within]
+
+    def forward(self, x):
+        held = self.held
+        decoder = held[0] if isinstance(held, list) else held["first"] if isinstance(held, dict) else held
+        return decoder.way(decoder, x)
+
+
+def plain(self, x):
+    return self.drop(self.loop(x))
+
+
+def kept(self, x):
+    if self.h is None or self.h.shape[0] != x.size(0):
+        self.h = x.new_zeros(x.size(0), 4)
+    self.h = self.cell(x[:, 0], self.h)
+    return self.h * 1
+
+
+def added(self, x):
+    self.h = self.h + 1
+    return self.loop(x) + self.h
+
+
+def listed(self, x):
+    self.history.append(self.loop(x))
+    return self.history[-1] + self.history[-2].mean()
+
+
+def counted(self, x):
+    self.calls += 1
+    return self.loop(x) + self.calls
+
+
+def counted_only(self, x):
+    self.calls += 1
+    return self.loop(x)
+
+
+def hold(name, way, within="attribute", refused="", *, is_core=False, **more):
+    """Add a row of a module that holds a decoder, which holds more."""
+    HELD_OBJECTS.add(
+        f"{name}, in {within}",
+        lambda: Holding(Decoder(way, **copy.deepcopy(more)), within),
+        refused=refused.replace("{path}", {"attribute": "held", "list": "held.0", "dict": "held.first"}[within]),
+        is_located=False,
+        is_core=is_core,
+    )
+
+
+hold("a decoder", plain, is_core=True)
+hold("a decoder that counts", counted_only, calls=0)
+for within in ("attribute", "list", "dict"):
+    hold("a decoder", plain, within) if within != "attribute" else None
+    hold("a list that grows", listed, within, r"\['{path}\.history'\]", history=[torch.zeros(1)])
+    hold("a number", counted, within, r"changes \['{path}\.calls'\] with each call", calls=0)
+    hold("a state that is added to", added, within, r"keeps \['{path}\.h'\] from one call to", h=torch.zeros(4))
+    hold(
+        "a state made anew for other rows",
+        kept,
+        within,
+        r"keeps \['{path}\.h'\] .*state_attributes=\['{path}\.h'\]",
+        is_core=within == "attribute",
+        h=None,
+    )
+
+
+def dropping():
+    holding = Holding(Decoder(plain))
+    holding.held.drop.train()
+    return holding
+
+
+HELD_OBJECTS.add(
+    "dropout that eval does not reach",
+    dropping,
+    refused=r"on `held\.cell`, `held\.drop`, which \.eval\(\) of the module does",
+    is_located=False,
+)
+
+
+class KeepingCell(nn.Module):
+    """Keeps its state in an attribute, from call to call, as long as the rows are as many."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.h = None
+
+    def forward(self, x):
+        before = 0.0 if self.h is None or self.h.shape != x.shape else self.h
+        self.h = torch.tanh(self.linear(x)) + 0.5 * before
+        return self.h
+
+
+class HoldingCells(nn.Module):
+    """Runs two cells that a container of Python holds.
+
+    Args:
+        hold: Function that puts the cells into a container.
+        found: Function that finds them there.
+    """
+
+    def __init__(self, hold, found):
+        super().__init__()
+        self.held, self.found = hold(KeepingCell(), KeepingCell()), found
+
+    def forward(self, x):
+        for cell in self.found(self.held):
+            x = cell(x)
+        return x
+
+
+class HoldingSteps(HoldingCells):
+    """Runs them over steps, from zeros on."""
+
+    def forward(self, x):
+        for cell in self.found(self.held):
+            cell.h = x.new_zeros(x.size(0), 3)
+        steps = []
+        for t in range(x.size(1)):
+            steps.append(super().forward(x[:, t]))
+        return torch.stack(steps, 1)
+
+
+class WritesToItsDict(nn.Module):
+    """Puts its state into a dict, which stays the same one."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = {"of": {"h": None}}
+
+    def forward(self, x):
+        h = self.memory["of"]["h"]
+        self.memory["of"]["h"] = x if h is None or h.shape != x.shape else 0.5 * h + x
+        return torch.tanh(self.memory["of"]["h"])
+
+
+def keeping(cell):
+    identity: Any = nn.Identity()
+    identity.kept = [cell]
+    return identity
+
+
+HOLDS: dict[str, Any] = {
+    "list": (lambda one, other: [one, other], list),
+    "dict": (lambda one, other: {"a": one, "b": other}, lambda held: held.values()),
+    "nested": (lambda one, other: [(one,), {"b": other}], lambda held: [held[0][0], held[1]["b"]]),
+    "a list of a registered one": (
+        lambda one, other: nn.Sequential(keeping(one), other),
+        lambda held: [held[1], held[0].kept[0]],
+    ),
+}
+ROW = floats("batch", 3)
+for name, ways in HOLDS.items():
+    HELD_OBJECTS.add(
+        f"cells in {name}",
+        functools.partial(HoldingCells, *ways),
+        ROW,
+        refused=r"keeps \['.*\.h'.* from one call to the next.*state_attributes=\['.*\.h', '.*\.h'\]",
+        is_located=False,
+    )
+HELD_OBJECTS.add("cells over steps", lambda: HoldingSteps(*HOLDS["nested"]), is_core=True)
+HELD_OBJECTS.add(
+    "a dict that forward writes to",
+    WritesToItsDict,
+    ROW,
+    refused=r"keeps \['memory'\] from one call to the next",
+    is_located=False,
+)

@@ -1,0 +1,418 @@
+"""Loops that few would write as a scan: some are exported all the same, and the others refused with their line."""
+
+import collections
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from kit.corpus.loops import Cells
+from kit.corpus.rows import Family
+
+__all__ = ["DECODERS", "REFUSED_LOOPS"]
+
+# ruff: noqa: SIM201 - the statements of users' modules, as they are
+
+
+class ManyCells(Cells):
+    def __init__(self):
+        super().__init__()
+        self.linears = nn.ModuleList([nn.Linear(3, 3) for _ in range(9)])
+
+
+REFUSED_LOOPS = Family("refused loops", ManyCells)
+right, core, refused = REFUSED_LOOPS.right, REFUSED_LOOPS.core, REFUSED_LOOPS.refused
+
+
+@core
+def another_value_in_the_last_step(self, x):
+    h = x[:, 0]
+    for t in range(x.size(1)):
+        h = h * 2 if t == x.size(1) - 1 else h + x[:, t]
+    return h
+
+
+@core
+def a_branch_on_values(self, x):
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    for t, x_t in enumerate(x.unbind(1)):
+        h = self.cell(x_t, h)
+        # Both paths set two variables.
+        if h.sum() > 0 and not t % 2 == 1:
+            gate = torch.sigmoid(h)
+            h = h * gate
+        else:
+            gate = torch.tanh(h)
+        outputs.append(gate)
+    return torch.stack(outputs, dim=1), h
+
+
+@right
+def a_branch_on_values_without_an_else(self, x):
+    h = x[:, 0]
+    for x_t in x.unbind(1):
+        if h.sum() > 0:
+            h = h + x_t
+    return h
+
+
+@right
+def a_branch_that_is_left_with_continue(self, x):
+    h = c = torch.zeros(x.size(0), 4)
+    count = 0
+    for a, b in zip(x.transpose(0, 1), x.flip(1).unbind(1), strict=True):
+        if a.mean().item() < 0:
+            continue
+        h, c = self.pair(a - b, (h, c))
+        count += 1
+    return h, c * count
+
+
+@right
+def a_sum_up_to_the_step(self, x):
+    outputs = []
+    for t in range(x.size(1)):
+        total = x[:, :t].sum(1)
+        outputs.append(total + x[:, t - 1])
+    return torch.stack(outputs, 1)
+
+
+@right
+def a_step_that_writes_to_its_input(self, x):
+    h = x[:, 0]
+    for x_t in x.clone().unbind(1):
+        x_t += 1
+        h = h + x_t
+    return h, x_t
+
+
+def made_elsewhere():
+    return []
+
+
+@right
+def a_list_of_another_function(self, x):
+    outputs = made_elsewhere()
+    for x_t in reversed(x.unbind(1)):
+        outputs.append(x_t[:, None])
+    return torch.cat(outputs, dim=1)
+
+
+@right
+def layers_in_a_list(self, x):
+    states = [x.new_zeros(x.size(0), 4) for _ in self.layers]
+    output = x.new_zeros(x.size(0), x.size(1), 4)
+    for t in range(x.size(1) - 1, -1, -1):
+        each = x[:, t, :]
+        for i, cell in enumerate(self.layers):
+            states[i] = cell(each, states[i])
+            if i > 0:
+                states[i] = states[i] * 0.5
+            each = states[i]
+        if each.max() > 0.3:
+            each = each - 0.1
+        output[:, t] = each
+    return output, states[-1]
+
+
+@core
+def state_until_a_break(self, x):
+    h = x.new_zeros(x.size(0), 4)
+    for t in range(x.size(1)):
+        h = self.cell(x[:, t], h)
+        if h.max() > 0.25:
+            break
+        h = h * 0.9
+    return h
+
+
+@right
+def left_in_the_second_step(self, x):
+    h = x[:, 0]
+    for t in range(x.size(1)):
+        h = torch.tanh(h + x[:, t])
+        if t > 0:
+            break
+    return h
+
+
+@refused("those after the loop would have ended are zeros", is_core=True)
+def outputs_until_a_break(self, x):
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    for t in range(x.size(1)):
+        h = self.cell(x[:, t], h)
+        outputs.append(h)
+        if (h > 0.25).any():
+            break
+    return torch.stack(outputs, 1)
+
+
+@refused(r"line \d+ leaves it with `return`", is_core=True)
+def returns(self, x):
+    h = x[:, 0]
+    for x_t in x.unbind(1):
+        h = torch.tanh(h + x_t)
+        if self.training is False:
+            return h
+    return h
+
+
+@refused(r"plain number is made of the number of the step")
+def another_module_in_each_step(self, x):
+    h = x[:, 0]
+    for t in range(x.size(1)):
+        h = self.linears[t](h)
+    return h
+
+
+@refused(r"`h` is a tensor .* before a step, and a tensor .* keeps its size .* keep a window", is_core=True)
+def a_state_that_grows(self, x):
+    h = x[:, :1]
+    for t in range(x.size(1)):
+        h = torch.cat([h, x[:, t : t + 1] + h.mean(1, keepdim=True)], 1)
+    return h
+
+
+@refused(r"`outputs` that the next step writes to")
+def one_tensor_in_a_list(self, x):
+    h, outputs = torch.zeros_like(x[:, 0]), []
+    for x_t in x.unbind(1):
+        h += x_t
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@refused(r"computes something else when it is run again")
+def a_count_of_calls(self, x):
+    calls, h = iter(range(1000)), x[:, 0]
+    for x_t in x.unbind(1):
+        h = h * 0.5 + x_t * next(calls)
+    return h
+
+
+@refused(r"set in another way than one in each step")
+def some_items_of_a_list(self, x):
+    outputs: list[Any] = [None] * x.size(1)
+    for t in range(1, x.size(1)):
+        outputs[t] = x[:, t]
+    return torch.stack(outputs[1:], 1)
+
+
+@refused(r"reads one that a step before it has set.* h_before = h")
+def an_item_that_was_set(self, x):
+    steps = list(x.unbind(1))
+    for t in range(1, x.size(1)):
+        steps[t] = steps[t] + steps[t - 1]
+    return torch.stack(steps, 1)
+
+
+@refused(r"reads the list as a whole, too")
+def all_items_while_they_are_set(self, x):
+    steps = list(x.unbind(1))
+    for t in range(x.size(1)):
+        steps[t] = torch.stack(steps, 1).sum(1)
+    return torch.stack(steps, 1)
+
+
+@refused(r"reads the list as a whole, too")
+def all_items_in_a_loop_in_a_loop(self, x):
+    steps, h = list(x.unbind(1)), x[:, 0]
+    for t in range(x.size(1)):
+        for step in steps:
+            h = torch.tanh(h + step)
+        steps[t] = h
+    return h
+
+
+@refused(r"torch\.vmap within a loop over steps .*einsum")
+def vmap(self, x):
+    h = x[:, :1].expand(-1, 2, -1)
+    for x_t in x.unbind(1):
+        h = torch.vmap(lambda w, each: each * w, in_dims=(0, 1), out_dims=1)(self.weights, h) + x_t.unsqueeze(1)
+    return h
+
+
+@refused(r"how many items the deque `last` has.*deque\(\[x\.new_zeros.*maxlen=n\)")
+def a_deque_that_grows(self, x):
+    last, outputs = collections.deque(maxlen=3), []
+    for x_t in x.unbind(1):
+        last.append(x_t)
+        outputs.append(sum(last))
+    return torch.stack(outputs, 1)
+
+
+def first_apart(name, steps, **more):
+    """Add a loop whose state has another shape before its first step."""
+
+    def forward(self, x):
+        h, outputs = x.new_zeros(1, x.size(0), 4), []
+        for x_t in steps(x).unbind(1):
+            h = self.cell(x_t, h.reshape(-1, 4))
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+    forward.__name__ = name
+    REFUSED_LOOPS.right(forward, **more)
+
+
+first_apart("a first step apart of n", lambda x: x)
+first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x[:, 1::2]], 1))
+first_apart("a first step apart of (n + 1) // 2", lambda x: x[:, ::2])
+first_apart("a first step apart of 2 * n", lambda x: torch.cat([x, x], 1))
+first_apart("a first step apart of n // 3 + n", lambda x: torch.cat([x[:, 2::3], x], 1))
+first_apart("a first step apart of n // 2", lambda x: x[:, 1::2], refused="it may have no step at all")
+first_apart("a first step apart of n - 1", lambda x: x[:, 1:], refused="it may have no step at all")
+
+
+def repeated(x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    outputs: list[torch.Tensor] = []
+    for t in range(x.size(1)):
+        h = torch.tanh(x[:, t] + 0.5 * h)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+def gated(x: torch.Tensor) -> torch.Tensor:
+    return torch.sigmoid(x) * repeated(x, x[:, 0])
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    repeated, gated = torch.jit.script(repeated), torch.jit.script(gated)
+
+
+@right
+class LoopsOfScriptedFunctions(nn.Module):
+    """As several packages have their recurrences: compiled for speed, and called by a module of Python."""
+
+    gate = staticmethod(gated)
+
+    def forward(self, x):
+        return repeated(x, x.new_zeros(x.size(0), 3)), self.gate(x)
+
+
+@refused(r'axis 1 of.*"sequence".*`cell`.*loop', is_core=True)
+class WhileWithoutACounter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.RNNCell(3, 4)
+
+    def forward(self, x):
+        h, hidden = x.new_zeros(x.size(0), 4), []
+        while len(hidden) < x.size(1):
+            h = self.cell(x[:, len(hidden)], h)
+            hidden.append(h)
+        return torch.stack(hidden, 1)
+
+
+class Decoder(nn.Module):
+    """An encoder, and a loop of its own number of steps."""
+
+    most = 5
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.cell = nn.GRU(3, 4, batch_first=True), nn.GRUCell(4, 4)
+        self.embedding, self.out = nn.Embedding(7, 4), nn.Linear(4, 7)
+
+
+DECODERS = Family("decoders", Decoder)
+right, core, refused = DECODERS.right, DECODERS.core, DECODERS.refused
+
+
+@core
+def steps_of_an_attribute(self, x):
+    h = y = self.encoder(x)[1][0]
+    outputs = []
+    for _ in range(self.most):
+        y = h = self.cell(y, h)
+        outputs.append(self.out(y))
+    return torch.stack(outputs, 1)
+
+
+@right
+def greedy(self, x):
+    h = self.encoder(x)[1][0]
+    token = torch.zeros(x.size(0), dtype=torch.long)
+    ids, scores = torch.zeros(x.size(0), 6, dtype=torch.long), x.new_zeros(x.size(0), 6, 7)
+    for step in range(6):
+        h = self.cell(self.embedding(token), h)
+        scores[:, step] = self.out(h)
+        token = scores[:, step].argmax(-1)
+        ids[:, step] = token
+    return scores, ids
+
+
+@right
+def rows_that_have_ended(self, x):
+    """They go on with the last token, and the number of steps of each is another output."""
+    h = self.encoder(x)[1][0]
+    token, steps = torch.ones(x.size(0), dtype=torch.long), torch.zeros(x.size(0), dtype=torch.long)
+    ids = []
+    while len(ids) < self.most:
+        h = self.cell(self.embedding(token), h)
+        token = torch.where(token == 0, token, self.out(h).argmax(-1))
+        steps = steps + (token != 0)
+        ids.append(token)
+    return torch.stack(ids, 1), steps
+
+
+@right
+def twice_as_many_steps(self, x):
+    h, outputs = self.encoder(x)[1][0], []
+    for _ in range(2 * x.size(1) + 1):
+        h = self.cell(h, h)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@right
+def a_counter_of_arange(self, x):
+    position, h, outputs = torch.arange(4), x.new_zeros(x.size(0), 4), []
+    for t in range(x.size(1)):
+        h = torch.tanh(h * 0.5 + x[:, t, :1] + position * 0.1)
+        position = position + 1
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@right
+def positions_that_turn(self, x):
+    positions, outputs = torch.arange(x.size(1)), []
+    for t in range(x.size(1)):
+        weights = torch.softmax(-(positions - t).abs().float(), 0)
+        positions = positions.roll(1)
+        outputs.append((x * weights[None, :, None]).sum(1))
+    return torch.stack(outputs, 1)
+
+
+@right
+def rows_by_arange(self, x):
+    row, h, outputs = torch.arange(x.size(0)), x.new_zeros(x.size(0), 3), []
+    for t in range(x.size(1)):
+        h = torch.tanh(h * 0.5 + x[row, t])
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@refused(r"'if .*ends a loop.*number of steps of each row", is_core=True)
+def until_all_have_ended(self, x):
+    h, outputs = self.encoder(x)[1][0], []
+    for _ in range(5):
+        h = torch.tanh(h)
+        outputs.append(h)
+        if (h.abs() < 0.1).all():
+            break
+    return torch.stack(outputs, 1)
+
+
+@refused(r"Values decide its size: give as many steps for all values, and the number")
+def until_all_have_ended_while(self, x):
+    h, outputs = self.encoder(x)[1][0], []
+    while len(outputs) < 8:
+        h = self.cell(h, h)
+        outputs.append(h)
+        if (h.sum(1) > 0).all():
+            break
+    return torch.stack(outputs, 1)

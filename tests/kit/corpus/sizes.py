@@ -1,0 +1,356 @@
+"""Sizes: functions that take them, operators that compute them, libraries that make numbers of them, caches by size."""
+
+import functools
+import math
+import types
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kit.corpus.rows import Family
+from rnnserve.export import scan
+
+__all__ = ["PLAIN_SIZES", "SIZES"]
+
+# ruff: noqa: PERF401 - the statements of users' modules, as they are
+
+
+class Sized(nn.Module):
+    """A function of (batch, sequence, 3), after a scaling that gives the module a parameter; with constants."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.register_buffer("periods", torch.tensor([1, 2, 4]))
+        self.register_buffer("with_zero", torch.tensor([1, 0, 4]))
+        self.register_buffer("with_minus_one", torch.tensor([1, -1, 4]))
+        self.register_buffer("seven", torch.tensor(7))
+        self.register_buffer("large", torch.tensor([256, 3, 5]))
+        self.gru, self.rnn = nn.GRU(3, 4, batch_first=True), nn.GRU(3, 4, batch_first=True)
+        self.linear, self.again = nn.Linear(3, 4), nn.Linear(4, 4)
+
+
+SIZES = Family("sizes", Sized)
+right, core, refused = SIZES.right, SIZES.core, SIZES.refused
+
+
+def add(name, function, **more):
+    """Add a row of a function of the module and x (batch, sequence, 3)."""
+
+    def forward(self, x):
+        return function(self, x * self.scale)
+
+    forward.__name__ = name
+    right(forward, **more)
+
+
+@core
+def pointers(self, x):
+    """Visit each step once, the largest first, as a pointer network does."""
+
+    def step(used, _):
+        chosen = x.sum(-1).masked_fill(used, -1e9).argmax(-1)
+        return used | F.one_hot(chosen, x.size(1)).bool(), chosen
+
+    unused = torch.zeros(x.size(0), x.size(1), dtype=torch.bool)
+    return scan(step, unused, torch.arange(x.size(1)), dim=0)[1].transpose(0, 1)
+
+
+add("one_hot", lambda _, x: F.one_hot(x.argmax(1), x.size(1)), is_core=True)
+add("one_hot of more", lambda _, x: F.one_hot(x.argmax(1), num_classes=x.size(1) + 2))
+add("linspace", lambda _, x: x * torch.linspace(0, 1, x.size(1))[:, None])
+add("linspace of more", lambda _, x: x * torch.linspace(-3, 7.3, steps=x.size(1) + 1)[1:, None])
+add("linspace, falling", lambda _, x: x * torch.linspace(2, -1, x.size(1), dtype=x.dtype, device=x.device)[:, None])
+add("log of a size", lambda _, x: x - torch.log(torch.tensor(x.size(1))))
+add("take_along_dim", lambda _, x: torch.take_along_dim(x, x.argmax(1, keepdim=True), dim=1))
+add("take_along_dim, one for all", lambda _, x: x.take_along_dim(x.argmax(1)[:, :1, None], -2))
+add("take_along_dim of one", lambda _, x: x[:, :1].take_along_dim((x > 0).long(), 2))
+add("take_along_dim of all", lambda _, x: torch.take_along_dim(x, (x > 0).long()))
+add("int and len", lambda _, x: (x.new_ones(int(x.size(1)) + len(x), 2), x * 2))
+
+
+def steps(x):
+    return torch.arange(x.size(1))[:, None]
+
+
+add("remainder of constants", lambda self, x: x * (steps(x) % self.periods == 0))
+add("quotient of constants", lambda self, x: x * (steps(x) // self.periods))
+add("remainder of one number", lambda self, x: x * (steps(x) % self.seven))
+add("fmod", lambda self, x: x * torch.fmod(-steps(x), self.periods[1:2]))
+add("remainder of a tensor of forward", lambda _, x: x * (steps(x) % torch.tensor([3, 5, 2])))
+END = "neither 0 nor -1"
+add("quotient of zero", lambda self, x: x * (steps(x) // self.with_zero), refused=END, is_core=True)
+add("quotient of minus one", lambda self, x: x * (steps(x) // self.with_minus_one), refused=END)
+add("quotient of zero when rounded", lambda self, x: x * (steps(x) // (self.periods / 3).long()), refused=END)
+add("quotient of computed", lambda self, x: x * (steps(x) // (self.seven + 249).to(torch.uint8)), refused=END)
+add("quotient of zero as a byte", lambda self, x: x * (steps(x) // self.large.to(torch.uint8)), refused=END)
+
+
+def convolved(self, x):
+    """A convolution as long as the sequence, by its transform, as S4D computes it."""
+    steps = x.size(1)
+    kernel = torch.exp(-torch.arange(steps) / 9.0)[:, None]
+    product = torch.fft.rfft(x, n=2 * steps, dim=1) * torch.fft.rfft(kernel, n=2 * steps, dim=0)
+    return torch.fft.irfft(product, n=2 * steps, dim=1)[:, :steps]
+
+
+LONG = ((1, 1), (1, 2), (3, 7), (2, 64), (1, 500))
+for name, function in {
+    "convolution by a transform": convolved,
+    "rfft": lambda _, x: torch.fft.rfft(x, dim=1).abs(),
+    "rfft of 16": lambda _, x: torch.fft.rfft(x, n=16, dim=1).abs(),
+    "fft": lambda _, x: torch.fft.fft(x, dim=1).real,
+    "fft of more": lambda _, x: torch.fft.ifft(torch.fft.fft(x, n=x.size(1) + 3, dim=1), dim=1).real,
+    "irfft": lambda _, x: torch.fft.irfft(torch.fft.rfft(x, dim=1), n=x.size(1), dim=1),
+    "orthonormal irfft": lambda _, x: torch.fft.irfft(
+        torch.fft.rfft(x, dim=1, norm="ortho"), n=x.size(1), dim=1, norm="ortho"
+    ),
+    "irfft of the last axis": lambda _, x: torch.fft.irfft(torch.fft.rfft(x.mT, n=2 * x.size(1)), n=2 * x.size(1)),
+    "fft2": lambda _, x: torch.fft.fft2(x).real,
+}.items():
+    add(name, function, runs=LONG, limit=2.0)
+
+
+def shortened(self, x):
+    """Frames of a convolution with a stride, padded as speech models do, with numbers of Python in between."""
+    length = math.ceil(x.size(1) * 2)
+    for _ in range(2):
+        length = max(math.ceil((length - 4) / 3) + 1, 1)
+    for _ in range(2):
+        length = (length - 1) * 3 + 4
+    length = int(math.ceil(length / 2))  # noqa: RUF046 - as it was written for Python 2
+    padded = F.pad(x, (0, 0, 0, int(length) - x.size(1)))
+    parts = padded[:, : math.floor(length / 3)], padded[:, :, :1].repeat(1, 2, 1), self.scale.expand(length * 2, 3)
+    return *parts, padded[:, : x.size(1)] * 2
+
+
+add(
+    "lengths of frames",
+    shortened,
+    bounds=(("sequence", (9, None)),),
+    runs=((1, 9), (2, 10), (1, 11), (3, 12), (2, 13), (1, 500), (2, 77777)),
+)
+
+
+@core
+def another_way_of_one_formula_for_one_step(self, x):
+    z, h = torch.sigmoid(x @ self.linear.weight[:3]), x.new_zeros(x.size(0), 3)
+    if x.size(1) == 1:
+        return z * x
+    outputs = []
+    for t in range(x.size(1)):
+        h = (1 - z[:, t]) * h + z[:, t] * x[:, t]
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+def branch(name, phrase, condition, **more):
+    """Add a refusal of a module that computes something else if a condition on its sizes holds."""
+
+    def forward(self, x):
+        return self.gru(x * 2 if condition(x) else x)[0]
+
+    forward.__name__ = name
+    refused(phrase, **more)(forward)
+
+
+branch("fewer than 3 steps", r"takes another path at", lambda x: x.size(1) < 3, is_core=True)
+branch("more than 3 steps", r"condition on sizes", lambda x: x.size(1) > 3)
+branch("more than 9 steps", r"takes another path at", lambda x: x.size(1) > 9)
+branch("even or odd", r"condition on sizes", lambda x: x.size(1) % 2)
+branch("one row", r'takes another path at "batch" 1', lambda x: x.size(0) == 1)
+branch("one step", r'takes another path at "batch" 3, "sequence" 1 ', lambda x: x.size(1) == 1)
+
+
+@refused(r"takes another path at")
+def another_formula_of_the_same_values_for_few_steps(_, x):
+    """It may have conditions of its own, which no run at one of its sizes meets."""
+    return x.flip(1).cumsum(1) if x.size(1) < 3 else torch.cumsum(x.flip(1), 1)
+
+
+def after(name, function, **more):
+    """Add a row of a function of the results of a layer."""
+
+    def forward(self, x):
+        return function(self.gru(x)[0])
+
+    forward.__name__ = name
+    right(forward, **more)
+
+
+after("squeeze of one", lambda h: h.mean(1, keepdim=True).squeeze(1))
+after("halves", lambda h: torch.cat([h[:, : h.size(1) // 2].sum(1), h[:, h.size(1) // 2 :].sum(1)], 1))
+after("chunks of features", lambda h: torch.cat([part.amax(1) for part in h.chunk(2, 2)], 1), is_core=True)
+after("flattened", lambda h: h.reshape(h.size(0), -1).sum(1, keepdim=True))
+after("places", lambda h: (h * torch.arange(h.size(1))[None, :, None]).sum(1))
+after("shifted", lambda h: (h[:, 1:] - h[:, :-1]).sum(1))
+after("steps joined to rows", lambda h: h.reshape(h.size(0) * h.size(1), 4))
+after("a part of an axis that varies", lambda h: h[:, -1:])
+after("two sizes that are read", lambda h: h.transpose(0, 1).reshape(h.size(1), h.size(0), 4))
+after("a size of all axes", lambda h: h + h.shape[1] + h.reshape(h.shape[0], -1).shape[1])
+after("chunks", lambda h: torch.cat(h.chunk(2, -1)[::-1], -1))
+after("chunks of two sizes", lambda h: torch.cat(h.split(3, -1)[::-1], -1))
+after("split", lambda h: torch.cat(h.split([1, 3], -1)[::-1], -1))
+after("unbind", lambda h: torch.stack(h.unbind(-1)[::-1], -1))
+after("chunks of chunks", lambda h: torch.cat([part.chunk(2, -1)[1] for part in h.chunk(2, -1)], -1))
+SPECIAL = {
+    "tensor_split(2)": (lambda h: torch.cat([part.amax(1) for part in h.tensor_split(2, dim=1)], 1), "tensor_split"),
+    "tensor_split(3)": (
+        lambda h: torch.stack([part.sum(1) for part in h.tensor_split(3, dim=1)]).sum(0),
+        "tensor_split",
+    ),
+    "squeeze()": (lambda h: h.squeeze().sum().reshape(1, 1).expand(h.size(0), 2), "squeeze"),
+    "squeeze(1)": (lambda h: h.squeeze(1).sum().reshape(1, 1).expand(h.size(0), 2), "squeeze"),
+}
+for name, (function, operator) in SPECIAL.items():
+    after(name, function, refused=rf"aten\.{operator}.* \(at ", is_core=name == "squeeze()")
+after("a squeezed state", lambda h: h[:, -1].unsqueeze(0).squeeze(), refused=r"squeeze\(0\)")
+after(
+    "chunks of steps",
+    lambda h: torch.stack([part.amax(1) for part in h.chunk(2, 1)], 1),
+    refused=r'"sequence" 1.*axis 1 is 1 there, not 2.*chunk and split.*sizes=\{"batch": .*"sequence": ',
+)
+after(
+    "math.log of a size",
+    lambda h: h - math.log(h.size(1)),
+    refused=r"plain number \(for math\.log\(n\) write torch\.log\(torch\.tensor\(n\)\)",
+)
+after("window of a size", lambda h: h * torch.hann_window(h.size(1))[:, None], refused=r"torch\.arange\(n\)")
+
+
+@functools.lru_cache(maxsize=4)
+def lower(size):
+    return torch.tril(torch.ones(size, size)) / size
+
+
+@functools.cache
+def weights(size):
+    kept = []
+    for t in range(size):
+        kept.append(torch.full((4,), 0.5) * (t + 1))
+    return torch.stack(kept)
+
+
+def closed():
+    kept = functools.lru_cache(lambda size: torch.arange(size).float())
+    return lambda y: y * kept(y.size(1))[:, None], kept
+
+
+def caches():
+    return lower.cache_info().currsize, weights.cache_info().currsize, CachedMethod.mask.cache_info().currsize
+
+
+after("cached by size", lambda h: lower(h.size(1)) @ h, is_core=True, outside=caches)
+after("cached by size, of a loop", lambda h: h * weights(h.size(1)))
+after("cached in a closure", closed()[0])
+
+
+@right
+class CachedMethod(Sized):
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - as users write it
+    def mask(self, size):
+        return lower.__wrapped__(size)
+
+    def forward(self, x):
+        return self.mask(x.size(1)) @ self.gru(x)[0]
+
+
+def library():
+    """A library whose functions no name in a module leads to, so that they are not rewritten."""
+
+    def sizes(tensor):
+        return tuple(int(size) for size in tensor.shape)
+
+    return types.SimpleNamespace(sizes=sizes, compiled={})
+
+
+LIBRARY = library()
+
+
+def shape_of(tensor):
+    """As `LIBRARY.sizes`, of which `int` is rewritten, so that it gives no numbers: a shape is no key then."""
+    return tuple(int(size) for size in tensor.shape)
+
+
+def run(text, tensor, **more):
+    """Run a text with the sizes of a tensor in it."""
+    shape = more.pop("shape", LIBRARY.sizes)(tensor)
+    key = (text, shape)
+    if key not in LIBRARY.compiled:
+        names = dict(zip("btcd", shape, strict=False))
+        space = {"torch": torch, **more}
+        exec(f"def compiled(x):\n    return {text.format(**names)}", space)
+        LIBRARY.compiled[key] = space["compiled"]
+    return LIBRARY.compiled[key](tensor)
+
+
+PLAIN_SIZES = Family("plain sizes", Sized, runs=((1, 1), (31, 7), (2, 211), (5, 300)))
+
+
+@PLAIN_SIZES.core
+def heads(self, x):
+    y = run("x.reshape({b}, {t}, 2, 2).sum(2)", self.rnn(x)[0])
+    return torch.cat([y, y * 2], 2)
+
+
+@PLAIN_SIZES.right
+def joined(self, x):
+    rows = run("torch.reshape(x, ({b} * {t}, {c}))", x)
+    return torch.tanh(self.linear(rows)).reshape(x.size(0), -1, 4)
+
+
+@PLAIN_SIZES.right
+def broadcast(self, x):
+    return self.rnn(x)[0] * run("torch.ones(({b}, 1, 4)).expand({b}, {t}, 4)", x)
+
+
+@PLAIN_SIZES.right
+def cut(self, x):
+    return torch.cat([run("x[:{b}, :{t}]", self.rnn(x)[0]), run("x.narrow(1, 0, {t})", x)], 2)
+
+
+@PLAIN_SIZES.right
+def named(self, x):
+    return run("x.reshape({b}, {t}, 2, 2).sum(2)", self.rnn(x)[0], shape=shape_of)
+
+
+@PLAIN_SIZES.core
+def looped(self, x):
+    h, outputs = x.new_zeros(x.size(0), 4), []
+    gates = run("x.reshape({b}, {t}, 1, {c}).mean(2)", self.linear(x))
+    for t in range(x.size(1)):
+        h = torch.tanh(gates[:, t] + self.again(h))
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+def large(self, x):
+    """The captures have one path, and fewer steps another."""
+    return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 50 else 3)
+
+
+@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+def larger(self, x):
+    return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 150 else 3)
+
+
+@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+def largest(self, x):
+    return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 2000 else 3)
+
+
+@PLAIN_SIZES.right
+def divided(self, x):
+    return self.rnn(x)[0] / LIBRARY.sizes(x)[1]
+
+
+@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+def halved(self, x):
+    return self.rnn(x)[0][:, : LIBRARY.sizes(x)[1] // 2 + 1]
+
+
+@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)", is_core=True)
+def counted(self, x):
+    return torch.stack([self.rnn(x)[0][:, t] for t in range(LIBRARY.sizes(x)[1])], 1)

@@ -1,0 +1,278 @@
+"""Code that depends on the values of tensors: branches, checks and distributions."""
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, Normal
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from kit.corpus.rows import LENGTHS, Family, X
+
+__all__ = ["VALUES"]
+
+# ruff: noqa: SIM108 - the statements of users' modules, as they are
+
+RAGGED = X, LENGTHS
+VALUES = Family("values")
+right, core, refused = VALUES.right, VALUES.core, VALUES.refused
+
+
+def scaled(h, x):
+    """An if with two others in it, a condition that joins a tensor and a size, and variables of one side only."""
+    if x.abs().max() > 1.5:
+        h, half = h / 2, 0.5
+        gate = h * half
+    elif not (h.mean().item() > 0 and x.size(1) > 0):
+        gate = h * 3
+    else:
+        gate = h if h[:, 0].any() else h + 1
+    return gate - h
+
+
+def ended(h):
+    """A function that is left early, with a number beside a tensor."""
+    if bool(h.sum() < 0):
+        return h, 1.0
+    h = h * 2
+    return torch.tanh(h), 2.0
+
+
+def in_the_first_steps(n, x):
+    """As the normaliser of an sLSTM has it."""
+    if torch.all(n == 0.0) or False:
+        largest = x
+    else:
+        largest = torch.max(x, n)
+    return largest
+
+
+@core(told=r"both sides of the branch at values.py:\d+")
+class Branching(nn.Module):
+    """Calls them once and in a loop over steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(3, 4)
+
+    def clipped(self, h):
+        norm = h.norm(dim=-1, keepdim=True)
+        if (norm > 0.5).any():
+            return h / norm.clamp(min=0.5)
+        return h
+
+    def forward(self, x):
+        h, outputs = x.new_zeros(x.size(0), 4), []
+        n = torch.zeros_like(h)
+        for t in range(x.size(1)):
+            h = self.clipped(self.cell(x[:, t], h))
+            h, scale = ended(h)
+            n = in_the_first_steps(n, h)
+            outputs.append(scaled(h, x[:, t : t + 1]) * scale + n)
+        return torch.stack(outputs, 1), scaled(h, x)
+
+
+class Changing(nn.Module):
+    """Does something else than to set variables if a condition on values holds."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.kept = way, None
+
+    def forward(self, x):
+        y, outputs = x * 2, [x]
+        if self.way == "an item" and x.sum() > 0:
+            outputs[0] = y
+        elif self.way == "a list" and x.sum() > 0:
+            outputs.append(y)
+        elif self.way == "an attribute" and x.sum() > 0:
+            self.kept = y
+        elif self.way == "in place" and x.sum() > 0:
+            y.mul_(2)
+        elif self.way == "in place, as an operator" and x.sum() > 0:
+            y += 1
+        elif self.way == "another shape" and x.sum() > 0:
+            y = y[:, :1]
+        elif self.way == "another type" and x.sum() > 0:
+            y = y.double()
+        elif self.way == "another structure" and x.sum() > 0:
+            y = (y, y)
+        while self.way == "a loop" and y.sum() > 1:
+            y = y / 2
+        return y, outputs[-1]
+
+
+WAYS = {
+    **dict.fromkeys(("an item", "a list", "an attribute", "in place", "a loop"), "depends on the values"),
+    "in place, as an operator": "depends on the values",
+    "another shape": r"branch on values at values.py:\d+ give `y` as a tensor .*of one shape",
+    "another type": r"a tensor \(.*\) of float64 and as a tensor \(.*\) of float32",
+    "another structure": r"give `y` another structure",
+}
+for way, said in WAYS.items():
+    VALUES.add(f"a branch on values: {way}", lambda way=way: Changing(way), refused=said, is_core=way == "a list")
+
+
+def refuse_empty(lengths: Tensor) -> None:
+    if int(lengths.min()) < 1:
+        raise ValueError("a row has no steps")
+
+
+@core(arguments=RAGGED, told=r"makes no check of values at values\.py:\d+")
+class Checking(nn.Module):
+    """Checks its lengths in the ways that packages do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        assert lengths.min() > 0, "rows have a step at least"
+        assert lengths.dim() == 1
+        torch._assert((lengths > 0).all(), "rows have a step at least")
+        refuse_empty(lengths)
+        if lengths.max().item() > x.size(1):
+            raise ValueError("too long")
+        return self.gru(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[1][0]
+
+
+@right(arguments=RAGGED, told=r"makes no check of values at values\.py:\d+")
+class CheckingInALoop(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(3, 4)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        h = x.new_zeros(x.size(0), 4)
+        for t in range(x.size(1)):
+            assert not torch.isnan(h).any()
+            h = torch.where((t < lengths).unsqueeze(1), self.cell(x[:, t], h), h)
+        return h
+
+
+def raises_or(name, forward):
+    """Add a refusal of a module whose check does more than to raise."""
+
+    class Raising(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(3, 4, batch_first=True)
+            for name, parameter in self.gru.named_parameters():
+                parameter.data.fill_(-1 if "bias" in name else 0)  # every state is negative
+
+    Raising.forward = forward
+    said = r"depends on the values of a tensor \(at .*\), '(el)?if y.sum\(\) > 0:'"
+    VALUES.add(name, Raising, refused=said)
+
+
+def with_an_else(self, x):
+    y = self.gru(x)[0]
+    if y.sum() > 0:
+        raise ValueError
+    else:  # noqa: RET506 - a branch all the same
+        y = y * 2
+    return y
+
+
+def with_work_before_it_raises(self, x):
+    y = self.gru(x)[0]
+    if y.sum() > 0:
+        y = y * 2
+        raise ValueError
+    return y
+
+
+def with_a_change_in_place(self, x):
+    y = self.gru(x)[0]
+    if y.sum() > 0:
+        y *= 2
+    return y
+
+
+for way in (with_an_else, with_work_before_it_raises, with_a_change_in_place):
+    raises_or(f"a check {way.__name__.replace('_', ' ')}", way)
+
+
+class Policy(nn.Module):
+    """Makes distributions of what it computes."""
+
+    validates: bool | None = None
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x):
+        y = self.gru(x)[0]
+        choice = Categorical(logits=y, validate_args=self.validates)
+        action = Independent(Normal(y, y.exp()), 1)
+        return choice.probs, choice.entropy(), action.mean, action.log_prob(y * 2)
+
+
+@refused(r"^a distribution of torch\.distributions \(at values\.py:\d+\).*validate_args=False", is_core=True)
+class ValidatingPolicy(Policy):
+    validates = True
+
+
+@refused(r"^a distribution of torch\.distributions \(at values\.py:\d+\).*validate_args=False")
+class LogDensity(Policy):
+    def forward(self, x):
+        y = self.gru(x)[0]
+        return Normal(y, y.exp(), validate_args=True).log_prob(x[..., :1])
+
+
+@refused(r"depends on the values", is_core=True)
+class OfAnArray(Policy):
+    def forward(self, x):
+        return self.gru(x)[0] * float(x.sum().numpy())
+
+
+@refused(r"depends on the values")
+class KeepsASumOfPositiveValues(Policy):
+    def forward(self, x):
+        if x.sum() > 0:
+            self.total = x.sum()
+        return self.gru(x)[0]
+
+
+@right
+class KeepsLabelsAsTensors(Policy):
+    """As the refusal of numbers of Python says: a label for each step of a row, and the number of steps."""
+
+    def forward(self, x):
+        scores = self.gru(x)[0]
+        return scores.argmax(-1), torch.full((scores.size(0),), scores.size(1))
+
+
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 4, batch_first=True)
+
+
+@refused(r"\[i, :length\].*It cuts each row at its length: compute all steps.*x\.gather\(1, at\.", arguments=RAGGED)
+class Reverses(Base):
+    def forward(self, x, lengths):
+        turned = torch.zeros_like(x)
+        for i, length in enumerate(lengths):
+            turned[i, :length] = x[i, :length].flip(0)
+        return self.gru(turned)[0]
+
+
+@refused(r"It cuts each row at its length: compute all steps(?!.*x\.gather)", arguments=RAGGED)
+class Cuts(Base):
+    def forward(self, x, lengths):
+        kept = torch.zeros_like(x)
+        for i in range(x.size(0)):
+            kept[i, : lengths[i]] = x[i, : lengths[i]] * 2
+        return self.gru(kept)[0]
+
+
+@right(arguments=RAGGED)
+class Gathers(Base):
+    """`Reverses`, as its refusal says."""
+
+    def forward(self, x, lengths):
+        steps = torch.arange(x.size(1))
+        inside = steps < lengths.unsqueeze(1)
+        at = torch.where(inside, lengths.unsqueeze(1) - 1 - steps, steps)
+        turned = x.gather(1, at.unsqueeze(2).expand_as(x))
+        return self.gru(turned * inside.unsqueeze(2))[0]
