@@ -81,7 +81,7 @@ def test_a_wrong_field_is_caught(tmp_path):
 def running(repository, tmp_path_factory):
     """A function that starts servers, three of them, and Envoy's addresses."""
     folder = tmp_path_factory.mktemp("envoy")
-    with started_servers(repository, folder) as start:
+    with started_servers(repository) as start:
         servers = start(0, 0, 0)
         with envoy(folder, servers) as (address, admin):
             yield start, servers, address, admin
@@ -108,7 +108,7 @@ def keyed(repository, tmp_path):
     key = tmp_path / "key"
     key.write_bytes(secrets.token_bytes(32))
     key.chmod(0o600)
-    with started_servers(repository, tmp_path, "--session-key", str(key)) as start:
+    with started_servers(repository, session_key=key) as start:
         servers = start(0, 0, 0)
         with envoy(tmp_path, servers) as (address, _):
             yield servers, address

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from kit.drilled import Infer, unread
+from campaigns.drills.drilled import Infer, unread
 from kit.inference_requests import request
 from kit.waiting import until
 from kit.workers import new_channel

@@ -1,9 +1,6 @@
-"""A server in a process of its own that attacks may ruin: its log is read piece by piece, and it is started again."""
+"""A server in a process of its own that attacks may ruin: its log is read in pieces, and it is started again."""
 
 import contextlib
-import re
-import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,41 +9,26 @@ from campaigns.drills.wire.bystander import Bystander
 from campaigns.drills.wire.drill import Result, drill
 from campaigns.drills.wire.resident_memory import resident_bytes
 from campaigns.drills.wire.target import Target
-from kit.serving import RNNSERVE
+from kit.served import ServedProcess, served
 
 __all__ = ["AttackedServer"]
-
-_GRACE = 30.0
-"""Seconds that a server may take to stop before it is killed."""
 
 
 class AttackedServer:
     """A server, an attacker and a bystander, in a `with`: started when they are needed, and again after a defect."""
 
-    def __init__(self, repository: Path, model: str, log: Path, *options: str) -> None:
+    def __init__(self, repository: Path, model: str, *options: str) -> None:
         """Start nothing yet.
 
         Args:
             repository: The folder of models.
             model: The one that attackers and bystander ask.
-            log: File for the log.
             options: Of `rnnserve serve`.
         """
-        self._command = [
-            str(RNNSERVE),
-            "serve",
-            str(repository),
-            "--grpc-port",
-            "0",
-            "--log-level",
-            "warning",
-            "--no-http",
-            *options,
-        ]
+        self._repository, self._options = repository, options
         self._model = model
-        self._log = log
         self._running: contextlib.ExitStack | None = None
-        self._process: subprocess.Popen[str] | None = None
+        self._server: ServedProcess | None = None
         self._target: Target | None = None
         self._bystander: Bystander | None = None
 
@@ -60,19 +42,17 @@ class AttackedServer:
         """Run an attack; give what it did, and what the server logged meanwhile."""
         if self._running is None:
             self._start()
-        at = self._log.stat().st_size
-        (result,) = drill(self._target, [attack], self._bystander, seconds, self._process.pid)
-        with self._log.open(errors="replace") as log:
-            log.seek(at)
-            said = log.read()
-        if result.gone or result.seen.failures or self._process.poll() is not None:
+        at = len(self._server.log)
+        (result,) = drill(self._target, [attack], self._bystander, seconds, self._server.process.pid)
+        said = self._server.log[at:]
+        if result.gone or result.seen.failures or self._server.has_ended:
             self.stop()
         return result, said
 
     @property
     def resident(self) -> int:
         """Resident memory of what runs, in bytes; 0 where nothing does."""
-        return 0 if self._running is None else resident_bytes(self._process.pid)
+        return 0 if self._running is None else resident_bytes(self._server.process.pid)
 
     def settles_below(self, most: int, seconds: float = 10.0) -> bool:
         """Whether resident memory falls below so many bytes within some seconds."""
@@ -84,29 +64,18 @@ class AttackedServer:
         return True
 
     def stop(self) -> None:
-        """Stop what runs; a server that does not end by itself is killed."""
+        """Kill the server, if one runs."""
         if self._running is not None:
             self._running.close()
             self._running = None
 
     def _start(self) -> None:
         with contextlib.ExitStack() as stack:
-            log = stack.enter_context(self._log.open("a"))
-            self._process = stack.enter_context(
-                subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self._server = stack.enter_context(
+                served(self._repository, "process", log_level="warning", options=self._options)
             )
-            stack.callback(self._end, self._process)
-            printed = re.fullmatch(r"gRPC on (\S+)\n", self._process.stdout.readline())
-            assert printed
-            self._target = Target(printed[1], self._model)
+            stack.callback(setattr, self._server, "is_over", True)  # what an attack has left may not end well
+            self._target = Target(self._server.address, self._model)
             stack.callback(self._target.close)
-            self._bystander = stack.enter_context(Bystander(printed[1], self._target.valid))
+            self._bystander = stack.enter_context(Bystander(self._server.address, self._target.valid))
             self._running = stack.pop_all()
-
-    @staticmethod
-    def _end(process: subprocess.Popen[str]) -> None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()

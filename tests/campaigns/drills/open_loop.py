@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from kit.drilled import Infer
+from campaigns.drills.drilled import Infer
 
 __all__ = ["Outcome", "answers_per_second", "open_loop", "quantile"]
 

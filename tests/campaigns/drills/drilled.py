@@ -1,11 +1,7 @@
 """A server that is drilled: a process, a bystander that asks it all the while, and what it takes and logs."""
 
 import contextlib
-import re
 import resource
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +11,7 @@ import grpc
 import numpy as np
 
 from kit.inference_requests import request
-from kit.serving import RNNSERVE
+from kit.served import ServedProcess, served
 from rnnserve.protos import inference_pb2 as pb
 
 __all__ = ["INFER", "MODEL", "Bystander", "DrilledServer", "Infer", "drilled", "keep_in_flight", "points", "unread"]
@@ -102,16 +98,14 @@ class DrilledServer:
     """A server in a process, whose memory is watched.
 
     Attributes:
+        server: The server.
         port: Where it listens.
-        process: The process.
-        log: The file with what it has logged.
         peak: The highest resident memory so far, in bytes.
     """
 
-    def __init__(self, port: int, process: "subprocess.Popen[str]", log: Path) -> None:
-        self.port = port
-        self.process = process
-        self.log = log
+    def __init__(self, server: ServedProcess) -> None:
+        self.server = server
+        self.port = server.port
         self.peak = 0
         self._ends = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -127,7 +121,7 @@ class DrilledServer:
     @property
     def resident(self) -> int:
         """Resident memory in bytes."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        pages = Path(f"/proc/{self.server.process.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
     def _watch(self) -> None:
@@ -147,25 +141,11 @@ class DrilledServer:
 @contextlib.contextmanager
 def drilled(repository: Path, *options: str) -> Iterator[DrilledServer]:
     """Serve `repository` in a process. After the block it must still run, have logged no traceback, and end well."""
-    command = [str(RNNSERVE), "serve", str(repository), "--grpc-port", "0", "--provider", "cpu"]
-    command += ["--no-http", *options]
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        with log.open("w") as stderr, subprocess.Popen(command, stdout=-1, stderr=stderr, text=True) as process:
-            assert process.stdout is not None
-            try:
-                printed = re.fullmatch(r"gRPC on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())
-                assert printed, log.read_text()
-                with DrilledServer(int(printed[1]), process, log) as server:
-                    yield server
-                    assert process.poll() is None, log.read_text()
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(60) == 0
-            finally:
-                process.kill()
-        logged = log.read_text()
-        assert "Traceback" not in logged, logged
-        assert "internal error" not in logged, logged
+    with served(repository, "process", options=options) as server, DrilledServer(server) as watched:
+        yield watched
+        assert not server.has_ended, server.log
+    assert "Traceback" not in server.log, server.log
+    assert "internal error" not in server.log, server.log
 
 
 def unread(client: Infer, payload: bytes) -> grpc.Call:

@@ -1,20 +1,18 @@
 """A server with HTTP in processes that are drilled: bystanders over HTTP and gRPC, and what the front takes."""
 
 import contextlib
-import re
 import resource
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from campaigns.drills.drilled import MODEL, points
 from campaigns.drills.http.bystander import MODULE
 from campaigns.drills.wire.bystander import Bystander, Sighting
 from campaigns.drills.wire.resident_memory import resident_bytes
-from kit.drilled import MODEL, points
 from kit.inference_requests import request
-from kit.served_process import ServedProcess, serve_repository
+from kit.served import ServedProcess, served
 
 __all__ = ["DrilledFront", "drilled_front"]
 
@@ -92,13 +90,9 @@ class DrilledFront:
 @contextlib.contextmanager
 def drilled_front(repository: Path, *options: str) -> Iterator[DrilledFront]:
     """Serve a repository over gRPC and HTTP, with bystanders."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = ("--http-port", "0", "--provider", "cpu", *options)
-        with serve_repository(repository, Path(folder) / "log", *options) as process:
-            printed = re.fullmatch(r"HTTP on 127\.0\.0\.1:(\d+)\n", process._popen.stdout.readline())
-            assert printed, process.log()
-            front = DrilledFront(process, int(printed[1]))
-            try:
-                yield front
-            finally:
-                front.close()
+    with served(repository, "process", http_port=0, options=options) as process:
+        front = DrilledFront(process, int(process.http_address.rpartition(":")[2]))
+        try:
+            yield front
+        finally:
+            front.close()
