@@ -4,12 +4,10 @@ import threading
 
 import grpc
 import numpy as np
-import pytest
 
 from kit.inference_requests import request
 from kit.lane_calls import asks
-from kit.served_here import serving
-from kit.waiting import until
+from kit.served import served
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed
@@ -104,27 +102,7 @@ def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeyp
     assert isinstance(large.answers[0], bytes)
 
 
-def test_the_lane_may_sleep_while_many_calls_are_all_on_the_models_threads(dispatcher, monkeypatch):
-    def takes(call):
-        dispatcher.take([call])
-        until(lambda: call.answers)
-
-    takes(asks())
-    assert dispatcher.nap_seconds(100) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
-        takes(asks())
-        assert dispatcher.nap_seconds(100) == 0, "one has just run on the lane"
-        patched.setattr("rnnserve.server.lane.dispatcher._APART_SECONDS", 0.0)
-        takes(asks())
-        assert dispatcher.nap_seconds(8) > 0
-        assert dispatcher.nap_seconds(7) == 0
-    takes(asks())
-    assert dispatcher.nap_seconds(100) == 0
-
-
-@pytest.mark.parametrize("kind", ["lane", "public"])
-def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monkeypatch, kind):
+def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, held, monkeypatch):
     started, may_go = held
     monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
     told, cancel = threading.Semaphore(0), PendingRequest.cancel
@@ -135,8 +113,8 @@ def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monk
 
     monkeypatch.setattr(PendingRequest, "cancel", cancel_and_tell)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
-    with serving(repository, transport=kind) as (server, stub):
-        infer = stub.ModelInfer
+    with served(repository) as running:
+        infer = running.stub.ModelInfer
         first = infer.future(sent)
         assert started.acquire(timeout=20)
         late = infer.future(sent, timeout=1.0)  # as long as it may take to come into the queue
@@ -148,6 +126,6 @@ def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monk
         may_go.set()
         assert first.code() == grpc.StatusCode.OK
         assert infer(sent).outputs
-        (model,) = [served.model for served in server._repository.served() if served.model.name == "direction_simple"]
+        model = running.server._repository.find("direction_simple").model
         assert model.statistics.requests == 2
         assert model.statistics.dropped == 2

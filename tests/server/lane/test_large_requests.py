@@ -13,10 +13,8 @@ import pytest
 
 from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.schedulers import Schedulers
-from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, TooManyCalls
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, TooManyCalls
 from rnnserve.server.lane.large_requests import LargeRequests
 from rnnserve.server.lane.varying_fields import HEAD_BYTES
 from rnnserve.server.protocol.service import Service
@@ -100,20 +98,6 @@ def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
     call = asked(payload_of(2))
     large.submit(call)
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
-
-
-def test_a_full_queue_is_told(service, monkeypatch):
-    schedulers = Schedulers(WaitingLimits(1, math.inf))
-    monkeypatch.setattr(schedulers, "submit", _full)
-    large = LargeRequests(service, schedulers)
-    call = asked(payload_of(2))
-    large.submit(call)
-    assert isinstance(call.answers.get(timeout=PATIENCE)[0], QueueFull)
-    large.close()
-
-
-def _full(model, pending):
-    raise QueueFull(model.name, 1)
 
 
 def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):

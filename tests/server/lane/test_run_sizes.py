@@ -40,21 +40,6 @@ def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_
     assert max(model.statistics.sizes) * 3 <= max_points
 
 
-@pytest.mark.parametrize(("max_points", "largest"), [(24, 8), (23, 7), (3, 1), (1, 1)])
-def test_so_are_calls_with_one_prefix_that_have_waited(service, schedulers, max_points, largest):
-    """The first of other steps takes the short cut away for its turn; those with one prefix are next."""
-    dispatcher, model = with_cost(service, schedulers, **QUICK, max_points=max_points)
-    for sequence in (3, 5):
-        dispatcher.take([asks(sequence=sequence)])
-    model.statistics.sizes.clear()
-    calls = [asks(id="x") for _ in range(8)]
-    dispatcher.take(calls)
-    while dispatcher.work():
-        pass
-    assert all(isinstance(call.answers[0], bytes) for call in calls)
-    assert max(model.statistics.sizes) == largest
-
-
 def test_a_run_on_the_lane_takes_no_longer_than_the_lane_allows(service, schedulers):
     """Points of 1 ms each, of which 10 ms have room for 9 after the run's own millisecond: three calls of 3."""
     dispatcher, model = with_cost(service, schedulers, run=1e-3, step=0.0, point=1e-3, padding=0.0)

@@ -43,20 +43,3 @@ def test_health_and_metadata_are_answered(server, connections, calls):
         assert stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple"), timeout=PATIENCE).inputs
         health: Any = health_pb2_grpc.HealthStub(channel)
         assert health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE).status == 1
-
-
-def test_watches_are_taken_again(server):
-    with (
-        half_open(server.port, 1, 300, "/grpc.health.v1.Health/Watch"),
-        grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel,
-    ):
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            health: Any = health_pb2_grpc.HealthStub(channel)
-            watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
-            with contextlib.suppress(grpc.RpcError):  # the half-open ones are ended after a second
-                assert next(watch).status == 1
-                watch.cancel()
-                return
-            time.sleep(0.05)
-    raise AssertionError("no watch was taken")

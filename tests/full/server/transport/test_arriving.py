@@ -45,17 +45,3 @@ def test_it_takes_an_ordinary_rate_for_each_message(scene):
     assert scene.look(0.5, fast=4 * ORDINARY + 99, slow=ORDINARY + 99) == {FAST, SLOW}
     assert scene.look(messages=3) == {FAST}
     assert scene.look(messages=5) == set()
-
-
-def test_what_arrived_long_ago_does_not_count(scene):
-    scene.look()
-    assert scene.look(1.0, fast=100 * ORDINARY) == {FAST}
-    assert scene.look(0.5) == set()
-    assert scene.look(5.0, fast=100 * ORDINARY) is None, "the last look is too old to count from"
-
-
-def test_a_connection_that_has_ended_has_no_bytes(scene):
-    scene.look()
-    scene.look(0.5, fast=9 * ORDINARY)
-    del scene.bytes["127.0.0.1:1"]
-    assert scene.arriving.among({FAST: 1, SLOW: 1}) == set()
