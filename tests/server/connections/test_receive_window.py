@@ -82,24 +82,6 @@ def test_fewer_at_once_after_a_large_message_and_one_more_after_each_small_one(c
 
 
 @pytest.mark.parametrize(
-    ("taken", "size", "at_once", "later"),
-    [
-        (4, 1, ["a1"], []),
-        (4, LARGE, [], []),  # three are being received still, and two may be
-        (2, LARGE, [], ["a1"]),  # not before what else has come has been looked at
-        (1, LARGE, [], ["a1", "a2"]),
-        (1, 1, ["a1"], ["a2", "a3"]),
-    ],
-)
-def test_whose_turn_it_is_after_a_message(clock, taken, size, at_once, later):
-    window = full(clock)
-    wait(window, ["a1", "a2", "a3"])
-    window.taken = taken
-    assert names_of([window.give_back(size)]) == at_once
-    assert those_whose_turn_it_is(window) == later
-
-
-@pytest.mark.parametrize(
     ("in_order", "is_after_large", "expected"),
     [
         (9, False, ["a1", "a2", "a3", "b1"]),
@@ -121,31 +103,6 @@ def test_connections_take_turns_where_many_wait_and_after_a_large_message(clock,
     assert window.waiting == 0
 
 
-def test_those_that_come_while_a_large_message_is_the_last_take_turns_too(clock):
-    window = full(clock)
-    window.give_back(LARGE)
-    window.taken = window.limit
-    wait(window, ["a1", "a2", "b1"])
-    window.taken = -9
-    assert those_whose_turn_it_is(window) == ["a1", "b1", "a2"]
-
-
-def test_few_wait_in_the_order_of_their_arrival_and_are_not_named(clock):
-    window = full(clock, in_order=256)
-    wait(window, [f"x{number}" for number in range(256)], may_be_named=False)
-    order = [window.give_back(1).name for _ in range(256)]
-    assert order == [f"x{number}" for number in range(256)]
-    assert window.next() is None
-
-
-def test_turns_last_until_none_waits_and_then_arrival_counts_again(clock):
-    window = full(clock, in_order=2)
-    wait(window, ["a1", "a2", "a3", "b1", "b2"])
-    assert names_of(window.give_back(1) for _ in range(5)) == ["a1", "b1", "a2", "b2", "a3"]
-    wait(window, ["c1", "c2"], may_be_named=False)
-    assert names_of(window.give_back(1) for _ in range(3)) == ["c1", "c2"]
-
-
 def test_a_bounded_window_receives_fewer_at_once_and_one_after_a_large_message(clock):
     window = full(clock)
     window.bound(2)
@@ -158,22 +115,6 @@ def test_a_bounded_window_receives_fewer_at_once_and_one_after_a_large_message(c
     assert window.give_back(1).name == "b1"
 
 
-@pytest.mark.parametrize("bounds", [(2, None), (1, 2, None), (9,), (1, 9)])
-def test_a_bound_that_is_lifted_leaves_the_window_as_it_was(clock, bounds):
-    """It stayed for good: the next start of a model had the whole of the address space, and two messages at once."""
-    window = full(clock)
-    window.taken = 0
-    for at_most in bounds:
-        window.bound(at_most)
-    for _ in range(4):  # small messages
-        window.taken += 1
-        window.give_back(1)
-    assert (window.limit, window.is_usual) == (4, True)
-    window.taken += 1
-    window.give_back(LARGE)
-    assert window.limit == (2 if bounds[-1] is None else 1)
-
-
 def test_those_that_do_not_arrive_are_passed_over_after_a_while(clock):
     window = full(clock)
     clock.at += 10  # nobody waits: that is no reason
@@ -183,41 +124,6 @@ def test_those_that_do_not_arrive_are_passed_over_after_a_while(clock):
         window.pass_late()
         assert len(those_whose_turn_it_is(window)) == passed
     assert (window.taken, window.waiting) == (13, 0)
-
-
-def test_a_message_that_comes_starts_the_while_again(clock):
-    window = full(clock)
-    wait(window, ["a1", "a2", "a3"])
-    clock.at += 0.9 * LATE
-    assert window.give_back(1).name == "a1"
-    clock.at += 0.9 * LATE
-    window.pass_late()
-    assert window.next() is None
-
-
-def test_after_a_large_message_twice_as_many_are_passed_each_time(clock):
-    window = full(clock, at_once=8)
-    window.give_back(LARGE)
-    window.taken = window.limit
-    wait(window, [f"a{number}" for number in range(14)])
-    passed = []
-    for _ in range(3):
-        clock.at += LATE
-        window.pass_late()
-        passed.append(len(those_whose_turn_it_is(window)))
-    assert passed == [4, 8, 2]
-
-
-def test_no_more_at_once_than_before_when_those_that_were_late_have_come(clock):
-    window = full(clock)
-    wait(window, ["a1"])
-    clock.at += LATE
-    window.pass_late()
-    assert those_whose_turn_it_is(window) == ["a1"]
-    for _ in range(5):
-        assert not window.is_usual
-        window.give_back(1)
-    assert (window.taken, window.limit, window.is_usual) == (0, 4, True)
 
 
 STEPS = st.lists(st.sampled_from(["come", "small", "large", "pass", "next"]), max_size=200)

@@ -1,9 +1,16 @@
 """A bounded number of threads and of calls: what is too much is refused, and late messages give way."""
 
-from kit.pooled_messages import PATIENCE, Context, Messages, receiving, result_meanwhile
+import pytest
+
+from kit.pooled_messages import PATIENCE, Clock, Context, Messages, receiving, result_meanwhile
 from kit.waiting import until
 from rnnserve.server.errors import Cancelled, TooManyCalls
 from rnnserve.server.transport.thread_pool import CallPool
+
+
+@pytest.fixture
+def clock():
+    return Clock()
 
 
 def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for(clock):

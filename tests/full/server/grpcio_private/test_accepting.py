@@ -2,7 +2,6 @@
 
 import threading
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from grpc import _server as grpcio_server
@@ -64,30 +63,3 @@ def test_those_asked_for_beyond_the_first_are_asked_for_once(server, core):
     assert (core.asked, len(state.due)) == (7, 1), "as without"
     more.ask(5)
     assert core.asked == 12
-
-
-@pytest.mark.parametrize(("in_hand", "asked"), [(998, 2), (1001, 0)])
-def test_as_many_are_asked_for_as_there_is_room_for(server, core, in_hand, asked):
-    accepting(server, in_hand=in_hand).ask(5)
-    assert core.asked == asked
-
-
-def test_none_are_asked_for_of_a_server_that_is_being_stopped(server, core):
-    more = accepting(server)
-    more.stop()
-    more.ask(5)
-    assert core.asked == 0
-    assert not server._state.due
-
-
-def test_all_else_is_left_to_the_core(server):
-    accepting(server)
-    assert server._state.server.start() == "started"
-
-
-def test_a_grpcio_without_these_parts_takes_calls_one_at_a_time():
-    lacking: Any = SimpleNamespace()
-    more = Accepting(lacking, lambda: 10, lambda: 0, 1000)
-    more.start()
-    more.ask(5)
-    more.stop()

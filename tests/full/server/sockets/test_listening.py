@@ -1,13 +1,11 @@
 """A process that stops listening on a shared port refuses no one: all connections are with the others, or its own."""
 
 import contextlib
-import os
 import select
 import socket
 import struct
 import subprocess
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from kit.bare_python import BARE_PYTHON
 from kit.waiting import PATIENCE, until
 from rnnserve.server.sockets import listening
-from rnnserve.server.sockets.listening import connections, count_connections, end_connection, stop_listening
+from rnnserve.server.sockets.listening import stop_listening
 
 
 def listen(port: int = 0) -> socket.socket:
@@ -39,15 +37,6 @@ def waiting_to_be_accepted(listener: socket.socket) -> int:
     """How many connections do, by the kernel's `tcp_info`: of a socket that listens, `tcpi_unacked` says it."""
     (count,) = struct.unpack_from("I", listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 24)
     return count
-
-
-def sockets() -> set[str]:
-    """The sockets of this process; other descriptors come and go with threads of other tests."""
-    found = set()
-    for path in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found.add(str(path.readlink()))
-    return {name for name in found if name.startswith("socket:")}
 
 
 def accepted(listener: socket.socket, stack: contextlib.ExitStack) -> int:
@@ -114,74 +103,3 @@ def test_what_was_complete_is_accepted_and_what_comes_later_goes_to_the_others(m
         for client in late:
             assert select.select([], [client], [], PATIENCE)[1]
             assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
-
-
-def test_where_no_filter_is_allowed_what_was_complete_is_accepted_too(monkeypatch, caplog):
-    def refuse(_):
-        raise PermissionError
-
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(listen())
-        port = listener.getsockname()[1]
-        connected(listener, stack, 5)
-        taken: list[int] = []
-        monkeypatch.setattr(listening, "_attach_filter", refuse)
-        accept = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: taken.append(accepted(listener, stack)))
-        monkeypatch.setattr(listening, "time", accept)
-        stop_listening(port)
-        assert taken[0] == 5
-        with socket.socket() as client:
-            assert client.connect_ex(("127.0.0.1", port))
-    assert "filter connections" in caplog.text
-
-
-def test_the_place_of_the_socket_is_taken_by_one_that_hears_nothing():
-    """gRPC polls, accepts and closes it as its own."""
-    with listen() as listener:
-        port, fd = listener.getsockname()[1], listener.fileno()
-        stop_listening(port)
-        with socket.socket(fileno=os.dup(fd)) as nobody:
-            assert nobody.family == socket.AF_UNIX
-            assert nobody.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            nobody.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                raise AssertionError(nobody.accept())
-        with socket.socket() as client:
-            assert client.connect_ex(("127.0.0.1", port))
-
-
-def test_connections_are_counted_and_nothing_is_left_open():
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(listen())
-        port = listener.getsockname()[1]
-        before = sockets()
-        assert count_connections(port) == 0
-        connected(listener, stack, 3)
-        assert accepted(listener, stack) == 3
-        assert count_connections(port) == 3  # the accepted ends, not the clients', which have ports of their own
-        assert len(sockets() - before) == 6
-
-
-def test_one_connection_is_ended():
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(listen())
-        port = listener.getsockname()[1]
-        clients = connected(listener, stack, 2)
-        assert accepted(listener, stack) == 2
-        names = [f"ipv4:127.0.0.1:{client.getsockname()[1]}" for client in clients]
-        ends = {end.getpeername()[1]: stack.enter_context(end) for end in connections(port)}
-        end = ends[clients[0].getsockname()[1]]
-        end.settimeout(PATIENCE)
-        clients[0].sendall(bytes(100))
-        assert end.recv(1, socket.MSG_PEEK)
-        assert end_connection(port, names[0])
-        clients[0].settimeout(PATIENCE)
-        with pytest.raises(ConnectionResetError):
-            clients[0].recv(1)
-        with pytest.raises(OSError, match=r"not connected|reset"):
-            end.recv(1)  # what had arrived is forgotten
-        clients[1].setblocking(False)
-        with pytest.raises(BlockingIOError):
-            clients[1].recv(1)
-        for unknown in ("ipv4:127.0.0.1:1", "unix:", "", "ipv6:%5B::1%5D:1"):
-            assert not end_connection(port, unknown)

@@ -7,7 +7,6 @@ import time
 import pytest
 
 from rnnserve.server.connections.idle_connections import IdleConnections
-from rnnserve.server.sockets.goaway import NOTHING_TAKEN
 
 MUCH = bytes(128 << 10)
 
@@ -65,38 +64,3 @@ def test_those_that_have_sent_much_are_ended_the_longest_idle_first(scene):
     assert [is_open(client) for client in clients] == [False, True, False, False]
     scene.accepted[0].close()
     assert scene.idle().end(2) == 0
-
-
-@pytest.mark.parametrize("can_tell", [False, True])
-def test_clients_are_told_that_nothing_was_taken_where_they_can_be(scene, can_tell):
-    client = scene.client(MUCH)
-    scene.accepted[-1].send(b"settings")
-    assert client.recv(8) == b"settings"
-    assert scene.idle(can_tell=can_tell).end(1) == 1
-    assert client.recv(100) == (NOTHING_TAKEN if can_tell else b"")
-    assert client.recv(100) == b""
-    assert NOTHING_TAKEN.hex(" ") == "00 00 08 07 00 00 00 00 00 00 00 00 00 00 00 00 00"
-
-
-def test_those_that_were_heard_a_short_while_ago_are_not(scene):
-    client = scene.client(MUCH)
-    assert scene.idle(30.0).end(8) == 0
-    assert is_open(client)
-
-
-def test_those_that_are_needed_are_not(scene):
-    clients = [scene.client(MUCH), scene.client(MUCH)]
-    scene.needed = {"ipv4:{}:{}".format(*clients[0].getsockname()), "", "key of a sequence", "unix:/front"}
-    assert scene.idle().end(8) == 1
-    assert [is_open(client) for client in clients] == [True, False]
-
-
-def test_what_is_kept_for_them_is_what_they_have_sent_up_to_a_mebibyte_and_a_half(scene):
-    idle = scene.idle(30.0)
-    assert idle.kept_bytes() == 0
-    scene.client(b"little")
-    assert idle.kept_bytes() == 0
-    scene.client(MUCH)
-    assert idle.kept_bytes() == len(MUCH)
-    scene.client(bytes(3 << 20))
-    assert idle.kept_bytes() == len(MUCH) + (3 << 19)

@@ -1,7 +1,5 @@
 """Calls with too many header fields come to no handler."""
 
-import functools
-import threading
 import time
 from concurrent import futures
 
@@ -9,7 +7,6 @@ import grpc
 import pytest
 
 from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
-from kit.call_events import CallEvent
 from rnnserve.server.connections.header_limit import HeaderLimit, HostileConnections
 
 METHOD = "/service/Method"
@@ -73,43 +70,3 @@ def answer_to(port, fields):
             assert frames, said
             said += b"".join(one.payload for one in frames)
     return said
-
-
-def wait_for(event, _):
-    event.wait(20)
-
-
-def test_a_connection_has_been_ended_before_its_call_is_refused():
-    told = []
-
-    def end(peer):
-        time.sleep(0.02)
-        told.append(peer)
-
-    connections = HostileConnections(end)
-    refused = connections.refusing.submit(lambda _: told.append("refused"), CallEvent("one"))
-    assert told[:1] == ["one"]
-    refused.result(20)
-    assert told == ["one", "refused"]
-    connections.end_and_wait("two")
-    assert told[2:] == ["two"]
-    connections.thread.shutdown()
-
-
-def test_a_connection_that_cannot_be_ended_keeps_others_waiting_for_a_moment_only():
-    may_end = threading.Event()
-    connections = HostileConnections(functools.partial(wait_for, may_end), longest_seconds=0.01)
-    connections.end_and_wait("one")
-    assert not may_end.is_set()
-    may_end.set()
-    connections.thread.shutdown()
-
-
-def test_a_connection_that_has_gone_is_noted_in_the_log(caplog):
-    def end(_):
-        raise OSError("it is gone")
-
-    connections = HostileConnections(end)
-    connections.end_and_wait("one")
-    assert "cannot end the connection one: it is gone" in caplog.text
-    connections.thread.shutdown()

@@ -53,8 +53,3 @@ def test_a_thread_that_waits_makes_turns_and_one_that_is_held_makes_none(server,
     while watched.turn() == held:
         assert time.monotonic() < ends
         time.sleep(0.1)
-
-
-def test_without_a_thread_each_look_is_another_turn(server):
-    watched = ServingThread(server)
-    assert watched.turn() != watched.turn()
