@@ -4,7 +4,6 @@ import os
 import threading
 import time
 
-from kit.waiting import until
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
 from rnnserve.server.workers import supervisor_link as supervised
 from rnnserve.server.workers.supervisor_link import Supervised
@@ -64,39 +63,3 @@ def test_it_beats_unless_there_is_a_complaint_and_logs_one_that_lasts(monkeypatc
     os.close(worker._report_fd)
     assert os.read(reports, 1000) == b"beat\n" * 3
     assert logged == ["thrice"]
-
-
-def test_a_supervisor_that_has_ended_does_not_end_what_is_said():
-    worker, reports, _ = pipes()
-    os.close(reports)
-    worker.say_ready()
-
-
-def test_pins_are_read_from_their_file(tmp_path):
-    file = tmp_path / "pins"
-    pins = {"a": ModelPins({1: Pin("d")})}
-    file.write_text(dump_pins(pins))
-    assert Supervised(0, 0, os.open(file, os.O_RDONLY)).pins == pins
-
-
-def test_what_is_malformed_or_cannot_be_done_is_logged_and_the_rest_is_done(caplog):
-    """The thread that reads is what notices that the supervisor has ended."""
-    worker, reports, lifeline = pipes()
-    ended = threading.Event()
-
-    def fail():
-        raise RuntimeError("no counts")
-
-    worker.count_with(fail)
-    worker.follow(ended.set)
-    os.write(lifeline, b"count 1\nlisten now\nturn\ncounts 7 Zm9v\n")
-    until(lambda: len(caplog.messages) == 3)
-    worker.count_with(lambda: b"own")
-    os.write(lifeline, b"count 2\n")
-    assert os.read(reports, 1000) == b"counted 2 b3du\n"
-    failed, malformed, early = caplog.messages
-    assert failed == "Count of the supervisor could not be done"
-    assert malformed.startswith('the supervisor writes what is left out: "listen now" (10 bytes) is no message of the')
-    assert early == "Turn of the supervisor could not be done"  # nothing is served yet
-    os.close(lifeline)
-    assert ended.wait(PATIENCE)
