@@ -48,33 +48,11 @@ def ended(queue, call, received=100):
     return queue.end(call)
 
 
-def test_two_are_worked_on_at_once(queue, clock):
-    calls = put(queue, *"aaaaa")
-    assert taken(queue) == calls[:2]
-    clock.go_on(0.01)
-    assert taken(queue) == []
-    assert ended(queue, calls[0]) is calls[2]
-    assert taken(queue) == []
-    assert [ended(queue, call) for call in calls[1:4]] == [calls[3], calls[4], None]
-    assert ended(queue, calls[4]) is None
-    assert (queue.taken, queue.in_hand) == (5, 0)
-
-
 def test_a_few_are_received_at_once(queue, clock):
     calls = put(queue, *20 * "a")
     assert taken_meanwhile(queue, clock) == calls[:8]
     assert ended(queue, calls[0]) is calls[8]
     assert taken_meanwhile(queue, clock) == []
-
-
-def test_no_more_have_threads_than_there_are(clock):
-    queue = CallQueue(3, 20, clock=clock)
-    calls = put(queue, *"aaaaa")
-    assert taken_meanwhile(queue, clock) == calls[:3]
-    queue.give_turn_back(calls[0])
-    assert taken_meanwhile(queue, clock) == []
-    assert queue.waiting() == calls[3:]
-    assert ended(queue, calls[0]) is calls[3]
 
 
 def test_with_too_many_in_hand_one_of_the_connection_with_the_most_is_refused(clock):

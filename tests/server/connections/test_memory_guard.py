@@ -67,17 +67,6 @@ def test_calls_are_ended_while_memory_is_short(memory):
     assert memory.given_back == 2
 
 
-def test_no_call_is_ended_for_memory_that_is_free(memory):
-    """Ordinary large calls were, on a busy machine, for what gRPC had taken for those before them."""
-    guard = Looking(500 << 20, lambda: BUSY, lambda _: pytest.fail("it ends calls"))
-    guard.looks()
-    assert memory.given_back == 0
-    for count in (1, 2):
-        memory.free, memory.resident = 60 << 20, 650 << 20
-        guard.looks()
-        assert (memory.given_back, memory.resident) == (count, 590 << 20)
-
-
 @pytest.mark.parametrize("first", [IDLE, LOADING])
 def test_what_is_there_in_an_idle_moment_or_was_loaded_is_no_shortage(memory, first):
     activity = [first]

@@ -81,28 +81,6 @@ def test_fewer_at_once_after_a_large_message_and_one_more_after_each_small_one(c
     assert window.is_usual == (limit == 4)
 
 
-@pytest.mark.parametrize(
-    ("in_order", "is_after_large", "expected"),
-    [
-        (9, False, ["a1", "a2", "a3", "b1"]),
-        (4, False, ["a1", "a2", "a3", "b1"]),
-        (3, False, ["a1", "b1", "a2", "a3"]),  # more wait than may in the order of their arrival
-        (0, False, ["a1", "b1", "a2", "a3"]),
-        (9, True, ["a1", "b1", "a2", "a3"]),
-    ],
-)
-def test_connections_take_turns_where_many_wait_and_after_a_large_message(clock, in_order, is_after_large, expected):
-    window = full(clock, in_order=in_order)
-    wait(window, ["a1", "a2", "a3"])
-    if is_after_large:
-        window.give_back(LARGE)
-        window.taken += 1
-    wait(window, ["b1"])
-    window.taken = -9
-    assert those_whose_turn_it_is(window) == expected
-    assert window.waiting == 0
-
-
 def test_a_bounded_window_receives_fewer_at_once_and_one_after_a_large_message(clock):
     window = full(clock)
     window.bound(2)
@@ -113,17 +91,6 @@ def test_a_bounded_window_receives_fewer_at_once_and_one_after_a_large_message(c
     assert window.give_back(LARGE) is None
     assert (window.limit, window.taken) == (1, 1)
     assert window.give_back(1).name == "b1"
-
-
-def test_those_that_do_not_arrive_are_passed_over_after_a_while(clock):
-    window = full(clock)
-    clock.at += 10  # nobody waits: that is no reason
-    wait(window, [f"a{number}" for number in range(9)])
-    for seconds, passed in [(0.0, 0), (0.9 * LATE, 0), (0.1 * LATE, 4), (0.5 * LATE, 0), (0.5 * LATE, 4), (LATE, 1)]:
-        clock.at += seconds
-        window.pass_late()
-        assert len(those_whose_turn_it_is(window)) == passed
-    assert (window.taken, window.waiting) == (13, 0)
 
 
 STEPS = st.lists(st.sampled_from(["come", "small", "large", "pass", "next"]), max_size=200)

@@ -58,21 +58,6 @@ def test_cancelled_and_late_calls_are_not_run(dispatcher, monkeypatch):
     assert isinstance(there.answers[0], bytes)
 
 
-def test_calls_that_will_wait_for_long_are_watched(dispatcher, monkeypatch):
-    """After runs of a few milliseconds: a call that is cancelled meanwhile costs no run."""
-    soon = [asks(sequence=1 + number % 9) for number in range(40)]
-    dispatcher.take(soon)
-    assert not any(call.is_watched for call in soon)
-    monkeypatch.setattr("rnnserve.server.lane.dispatcher._FEW_SECONDS", 0.0)
-    late = [asks(sequence=1 + number % 9) for number in range(40)]
-    dispatcher.take(late)
-    assert all(call.is_watched for call in late)
-    late[7].on_cancel()
-    while dispatcher.work():
-        pass
-    assert [type(call.answers[0]) for call in late] == [Cancelled if call is late[7] else bytes for call in late]
-
-
 def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeypatch):
     """It runs on its model's own thread; the others of its model are answered on the lane, before it."""
     first = [asks(), asks(sequence=2)]

@@ -66,20 +66,3 @@ def test_what_serves_may_change(service, schedulers):
         pass
     assert b"\x12\x012" in call.answers[0]  # model_version "2"
     assert (model.statistics.requests, other.statistics.requests) == (2, 1)
-
-
-def test_what_waits_for_a_model_that_serves_no_more_is_answered_by_it_and_then_it_is_forgotten(service, schedulers):
-    dispatcher, model = with_cost(service, schedulers, **QUICK)
-    waiting = [asks(sequence=1 + number % 9) for number in range(20)]
-    dispatcher.take(waiting)
-    assert not any(call.answers for call in waiting)
-    models = dispatcher._admission._service.repository
-    other = dataclasses.replace(model, version="2", statistics=Statistics())
-    models.serve(dataclasses.replace(models.find("direction_simple"), model=other))
-    models.leave_out("direction_simple", 1, "a newer version serves")
-    dispatcher.take([])  # as when nothing arrives
-    assert model in dispatcher._queues
-    while dispatcher.work():
-        pass
-    assert all(b"\x12\x011" in call.answers[0] for call in waiting)  # model_version "1"
-    assert model not in dispatcher._queues

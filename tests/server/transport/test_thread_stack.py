@@ -1,6 +1,5 @@
 """Threads that are given work: the one that became idle last, and never fewer than there is work for."""
 
-import functools
 import threading
 import time
 
@@ -33,13 +32,6 @@ def stack(work):
     stack = ThreadStack(3, "test", work)
     yield stack
     stack.close(wait=True)
-
-
-def test_one_thread_does_what_comes_one_by_one(work, stack):
-    for count in range(1, 20):
-        stack.give(lambda: None)
-        until(functools.partial(lambda count: (len(work.done), len(stack._idle)) == (count, 1), count))
-    assert set(work.done) == {"test_0"}
 
 
 def test_work_that_comes_while_all_are_busy_is_not_forgotten(work, stack):

@@ -1,26 +1,16 @@
 """Messages of the supervisor and its workers are lines, and back; a line that is none of them is refused."""
 
 import dataclasses
-import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnserve.server.repository.pins import ModelPins, Pin, Pins, dump_pins
-from rnnserve.server.workers import messages
+from rnnserve.server.repository.pins import ModelPins, Pin, Pins
 from rnnserve.server.workers.message_lines import MessageError, MessageReader, decode, encode
 from rnnserve.server.workers.messages import (
-    Cannot,
-    Count,
-    Counted,
-    Counts,
-    Failed,
-    Loaded,
     Message,
-    Prepare,
     Proposal,
-    Propose,
     Ready,
     Sum,
     SupervisorMessage,
@@ -72,30 +62,6 @@ def test_every_message_is_one_line_and_back(message):
     assert line.count(b"\n") == 1
     assert line.startswith(type(message).__name__.lower().encode())
     assert decode(line[:-1], side(type(message))) == message
-
-
-def test_the_lines_stay_as_they_are():
-    """A supervisor of one release starts workers of the next."""
-    some = {"a": ModelPins({2: Pin("d")})}
-    text = '{"a": {"is_needed": true, "reason": "", "versions": {"2": {"digest": "d", "reason": ""}}}}'
-    proposal = Proposal(("a", "b"), some, (("a", 2, {"is_cut": True}),))
-    assert dump_pins(some) == text
-    written = {
-        Ready(): b"ready\n",
-        Sum(7): b"sum 7\n",
-        Count(1): b"count 1\n",
-        Cannot("a version 2: is missing"): b"cannot a version 2: is missing\n",
-        Failed(""): b"failed \n",
-        Counted(3, b"foo"): b"counted 3 Zm9v\n",
-        Counts(3, ()): b"counts 3\n",
-        Counts(3, (b"foo", b"bar")): b"counts 3 Zm9v YmFy\n",
-    }
-    assert {message: encode(message) for message in written} == written
-    assert encode(Loaded(some)) == f"loaded {text}\n".encode()
-    for kind, word in ((Propose, "propose"), (Prepare, "prepare"), (messages.Mend, "mend")):
-        start, _, rest = encode(kind(proposal)).partition(b" ")
-        assert start == word.encode()
-        assert json.loads(rest) == {"names": ["a", "b"], "pins": text, "found": [["a", 2, {"is_cut": True}]]}
 
 
 NO_PINS = ["", "{", "[]", '{"a": 1}', '{"a": {"versions": {}, "reason": ""}}', "[" * 100_000]

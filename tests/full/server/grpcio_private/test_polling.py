@@ -32,14 +32,6 @@ def test_it_is_too_late_once_grpc_is_imported():
     assert said(f"import grpc\n{SHOW}") == ("False None", "")
 
 
-def test_a_grpcio_that_does_not_know_the_choice_is_left_alone(tmp_path):
-    library = tmp_path / "grpc" / "_cython"
-    library.mkdir(parents=True)
-    (tmp_path / "grpc" / "__init__.py").touch()
-    (library / "cygrpc.so").write_bytes(b"something else")
-    assert said(SHOW, PYTHONPATH=str(tmp_path)) == ("False None", "")
-
-
 def test_importing_has_no_effect():
     """Neither that of the package, nor that of the command."""
     shown = "import os, sys, rnnserve.server, rnnserve.server.commands.serve, rnnserve.server.grpcio_private.polling; "

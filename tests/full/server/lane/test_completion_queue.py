@@ -4,14 +4,12 @@ import contextlib
 import queue
 import subprocess
 import sys
-import threading
-import time
 
 import grpc
 
-from kit.lanes import Held, connected, running
+from kit.lanes import Held, connected
 from kit.waiting import PATIENCE, until
-from rnnserve.server.lane import completion_queue, late_calls
+from rnnserve.server.lane import late_calls
 
 STOP_AT_ONCE = """
 import random, time
@@ -46,39 +44,6 @@ def test_a_lane_is_stopped_while_it_asks_for_calls():
         [sys.executable, "-c", STOP_AT_ONCE], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_what_arrives_while_the_lane_sleeps_is_handed_on_together():
-    """Where its handler has it sleep: each event that wakes it takes from the models that run elsewhere."""
-
-    class Sleeping(Held):
-        def __init__(self):
-            super().__init__()
-            self.sizes, self.in_hand = [], []
-
-        def nap_seconds(self, calls):
-            self.in_hand.append(calls)
-            return 1.0 if calls >= 3 else 0.0
-
-        def take(self, arrived):
-            self.sizes += [len(arrived)] if arrived else []
-            super().take(arrived)
-
-    sleeping = Sleeping()
-    with running(sleeping) as (_, _, infer):
-        first = [infer.future(b"first") for _ in range(3)]
-        calls = [sleeping.calls.get(timeout=PATIENCE) for _ in first]
-        sleeping.sizes.clear()
-        responses = []
-        for _ in range(5):
-            responses.append(infer.future(b"question"))
-            time.sleep(0.01)
-        calls += [sleeping.calls.get(timeout=PATIENCE) for _ in responses]
-        assert max(sleeping.in_hand) >= 3
-        assert len(sleeping.sizes) <= 2, "the first may have come in another nap"
-        for call in calls:
-            call.answer(b"answer")
-        assert {response.result(PATIENCE) for response in [*first, *responses]} == {b"answer"}
 
 
 def open_calls(channel, count):
@@ -123,30 +88,3 @@ def test_late_calls_are_ended_with_words_the_oldest_first():
         assert {call.details() for call in ended} == {"the server's memory is short: slow down"}
         for call in calls:
             call.cancel()
-
-
-def test_an_idle_lane_makes_turns_and_a_held_up_one_does_not():
-    """What a supervisor takes for the pulse of a worker."""
-    may_go = threading.Event()
-
-    class Blocks(Held):
-        def take(self, arrived):
-            for call in arrived:
-                assert may_go.wait(PATIENCE)
-                call.answer(b"answer")
-
-    with running(Blocks()) as (_, lane, infer):
-        at = lane.turns
-        until(lambda: lane.turns > at + 1)
-        response = infer.future(b"question")
-        until(lambda: not makes_turns(lane))
-        may_go.set()
-        assert response.result(PATIENCE) == b"answer"
-        until(lambda: makes_turns(lane))
-
-
-def makes_turns(lane):
-    """Whether it makes one in twice the time that it waits at most."""
-    at = lane.turns
-    time.sleep(2 * completion_queue._IDLE_SECONDS)
-    return lane.turns > at

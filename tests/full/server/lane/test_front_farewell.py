@@ -35,13 +35,6 @@ def test_a_front_that_does_not_half_close_does_not_keep_its_server(going):
         stopped.result(20)  # the grace is longer
 
 
-def test_a_front_that_comes_while_its_server_goes_is_told_so(going):
-    server, _ = going
-    server._transport._transport._new.end_fronts()
-    with contextlib.closing(Front(server)) as front:
-        assert [front.read(), front.read()] == [([], False), ([], True)]
-
-
 def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):
     """What it has not taken can be sent elsewhere: nothing is lost, and nothing is run twice."""
 

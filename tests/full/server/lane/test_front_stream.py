@@ -1,18 +1,16 @@
 """Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
 
-import asyncio
 from typing import Any
 
 import grpc
 import pytest
 
-from kit.front_streams import MINE, exchange, serving, socket_of, with_stream
+from kit.front_streams import exchange, serving, socket_of, with_stream
 from kit.inference_requests import request
 from kit.sequence_requests import walk
 from kit.waiting import until
 from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.server.lane.front_stream import FrontRequest
-from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.upstream import CallContext
 
@@ -23,13 +21,6 @@ MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
 def front_server(repository, tmp_path_factory):
     with serving(repository, tmp_path_factory.mktemp("s"), transport="lane") as server:
         yield server
-
-
-async def outcome(stream, message, context=MINE):
-    try:
-        return (await stream.infer(message.SerializeToString(), context)).SerializeToString(deterministic=True)
-    except RestError as error:
-        return error.status, str(error)
 
 
 def test_ids_and_headers_go_with_the_request(front_server, monkeypatch):
@@ -65,29 +56,6 @@ def test_ids_and_headers_go_with_the_request(front_server, monkeypatch):
     with_stream(front_server, use)
     assert came == {"plain": ("http:ipv4:10.0.0.1:1111", {}), "told": ("http:ipv4:10.0.0.1:1111", dict(headers))}
     assert [dict(call["metadata"])[REQUEST_ID] for call in calls] == ["large"]
-
-
-def test_a_request_that_is_late_is_told_so(front_server):
-    async def use(stream):
-        return await outcome(stream, request(MODELS[0], {"input": walk(4)}), CallContext(MINE.metadata, 0.0))
-
-    status, _ = with_stream(front_server, use)
-    assert status == 504
-
-
-def test_a_cancelled_request_costs_no_other(front_server):
-    async def use(stream):
-        tasks = [asyncio.create_task(outcome(stream, request(MODELS[0], {"input": walk(400, 60)}))) for _ in range(20)]
-        await asyncio.sleep(0)
-        for task in tasks[::2]:
-            task.cancel()
-        said = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(each, asyncio.CancelledError) for each in said[::2])
-        assert not stream._waiting
-        return said[1::2]
-
-    assert {type(each) for each in with_stream(front_server, use)} == {bytes}
-    until(lambda: front_server._transport._budget.held == 0)
 
 
 def test_the_stream_is_refused_elsewhere(front_server):

@@ -38,10 +38,3 @@ def test_it_is_not_known_before_some_time_has_passed(scene):
     assert scene.look() is None
     assert scene.look(0.1, fast=9 * ORDINARY) is None
     assert scene.look(0.15, fast=9 * ORDINARY) == {FAST}
-
-
-def test_it_takes_an_ordinary_rate_for_each_message(scene):
-    scene.look()
-    assert scene.look(0.5, fast=4 * ORDINARY + 99, slow=ORDINARY + 99) == {FAST, SLOW}
-    assert scene.look(messages=3) == {FAST}
-    assert scene.look(messages=5) == set()

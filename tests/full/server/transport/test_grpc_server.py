@@ -1,6 +1,5 @@
 """A gRPC server among clients that flood, vanish or are many, and one that starts again and again."""
 
-import contextlib
 import random
 import socket
 import time
@@ -13,7 +12,6 @@ import pytest
 from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, literal
 from kit.inference_requests import request
 from kit.served import new_channel, served
-from rnnserve.protos import inference_pb2_grpc as rpc
 
 FLOOD = b"\x40" + literal("x-key", "y" * 100)[1:] + b"\xbe" * 600
 """A header field of 100 bytes, and 600 references to it."""
@@ -72,18 +70,3 @@ def test_clients_that_vanish_leave_the_server_as_it_was(server, stub):
             calls = [channel.unary_unary(METHOD).future(payload) for _ in range(8)]  # type: ignore[arg-type]
         assert all(call.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.OK) for call in calls)
     assert stub.ModelInfer(request("direction_stacked", {"input": np.zeros((1, 3, 2), np.float32)})).outputs
-
-
-def test_many_connections(server):
-    sent = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
-    with contextlib.ExitStack() as stack:
-        channels = [stack.enter_context(new_channel(server.port)) for _ in range(100)]
-        calls = [rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent) for channel in channels]
-        assert len({call.result(20).SerializeToString() for call in calls}) == 1
-
-
-@pytest.mark.parametrize("kind", ["lane", "public"])
-def test_starting_and_stopping_many_times(repository, kind):
-    for _ in range(5):
-        with served(repository, transport=kind):
-            pass

@@ -56,13 +56,6 @@ def test_clients_that_balance_are_answered_though_all_watches_are_taken(server):
             watch.cancel()
 
 
-def test_watches_that_are_cancelled_at_once_stop_nobody(channel, health):
-    """grpcio's own servicer deadlocks within a few."""
-    for _ in range(300):
-        health.Watch(health_pb2.HealthCheckRequest()).cancel()
-    assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == SERVING
-
-
 def test_a_server_stops_at_once_though_somebody_watches(repository):
     server = Server(Settings(repository, grpc_port=0, provider="cpu", grace=60.0))
     with server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -2,51 +2,20 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
-import grpc
-import numpy as np
 import pytest
 
 from kit.certificates import write_certificates
-from kit.inference_requests import request
-from kit.served import served
-from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.counting.places import TLS_NOT_AFTER
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport.tls import ServedTls
 
-PATIENCE = 20.0
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     return write_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-def test_a_server_that_stops_answers_what_is_in_its_hands(repository, files, monkeypatch):
-    """Clients cannot be told before, so that answers are held back for a moment."""
-    tls = {"tls_certificate": files.server, "tls_key": files.key(files.server)}
-    credentials = grpc.ssl_channel_credentials(files.ca.read_bytes())
-    sent = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
-    with (
-        served(repository, host="localhost", **tls) as running,
-        grpc.secure_channel(f"localhost:{running.port}", credentials) as channel,
-    ):
-        infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
-        assert infer(sent).outputs
-        calls: list[Any] = []
-
-        def wait(*_: float) -> None:
-            calls.extend(infer.future(sent) for _ in range(8))
-            time.sleep(0.2)
-            assert not any(call.done() for call in calls)
-
-        monkeypatch.setattr(running.server._transport._stopping, "_wait_for_quiet", wait)
-        assert running.server.stop() == []
-        assert all(call.result(PATIENCE).outputs for call in calls)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """New certificates are served over gRPC without a restart or a failed call, under load, and those of clients too."""
 
-import functools
-import threading
-
 import grpc
 import numpy as np
 import pytest
 
 from kit.inference_requests import request
-from kit.rotated_files import RotatedFiles, shown, shows
+from kit.rotated_files import RotatedFiles, shown
 from kit.served import served
 from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
@@ -38,54 +35,6 @@ def chain_of(client):
 
 def ask(channel):
     return rpc.GRPCInferenceServiceStub(channel).ModelInfer(SENT, timeout=PATIENCE)
-
-
-class Load:
-    """Clients that ask all the time: some on one connection, some on a new one for each call."""
-
-    def __init__(self, connect):
-        self._connect = connect
-        self.answered, self.failed = [0, 0, 0, 0], []
-        self._has_ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(index,)) for index in range(4)]
-
-    def _ask(self, index):
-        channel = self._connect()
-        while not self._has_ended.is_set():
-            try:
-                assert ask(channel).outputs
-                self.answered[index] += 1
-                if index % 2:
-                    channel.close()
-                    channel = self._connect()
-            except Exception as error:  # noqa: BLE001 - none is to be raised, whatever it is
-                self.failed.append(error)
-        channel.close()
-
-    def goes_on(self, since):
-        """Whether each client has been answered since."""
-        return all(now > then for now, then in zip(self.answered, since, strict=True))
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._has_ended.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def test_certificates_rotated_under_load_fail_no_call(repository, tmp_path):
-    rotated = RotatedFiles(tmp_path / "tls", "linked")
-    with served_with(rotated, repository) as server, Load(lambda: connect(server.port, rotated)) as load:
-        for _ in range(10):
-            certificate = rotated.rotate()
-            until(functools.partial(shows, server.port, certificate))
-            until(functools.partial(load.goes_on, list(load.answered)))
-    assert not load.failed
-    assert min(load.answered) >= 10
 
 
 def test_another_authority_of_clients_refuses_the_old_ones_and_admits_the_new_ones(repository, tmp_path):

@@ -1,15 +1,9 @@
 """Workers change what they serve together: all of them, or none; one change at a time, whoever dies in the middle."""
 
-import queue
-import threading
-from concurrent import futures
-from typing import Any
-
 import pytest
 
-from rnnserve.server.errors import LoadFailed
 from rnnserve.server.repository.pins import ModelPins, Pin
-from rnnserve.server.workers.joint_loading import Change, Coordinator, WorkerAgreement
+from rnnserve.server.workers.joint_loading import Change, Coordinator
 from rnnserve.server.workers.messages import (
     Abandon,
     Adopt,
@@ -17,7 +11,6 @@ from rnnserve.server.workers.messages import (
     Cannot,
     Done,
     Failed,
-    Look,
     Prepare,
     Prepared,
     Proposal,
@@ -113,48 +106,3 @@ def test_none_adopts_what_one_could_not_load(coordinator, workers):
     first.says(Release())
     coordinator.step()
     propose(coordinator, workers)  # again
-
-
-class FakeLive:
-    """Keeps what is asked for, and lets it succeed but for what is named."""
-
-    def __init__(self, fails=()):
-        self.asked = []
-        self._fails = fails
-
-    def __getattr__(self, name):
-        def ask(*args):
-            self.asked.append((name, *args))
-            done = futures.Future()
-            if name in self._fails:
-                done.set_exception(LoadFailed("a version 2: is missing"))
-            else:
-                done.set_result(None)
-            return done
-
-        return ask
-
-
-def following(**more):
-    """A worker's agreement, and what it says."""
-    said = queue.SimpleQueue()
-    agreement = WorkerAgreement(said.put)
-    live: Any = FakeLive(**more)
-    agreement.follow(live)
-    return agreement, live, said
-
-
-@pytest.mark.parametrize(("fails", "answer"), [((), Prepared()), (("prepare",), Cannot("a version 2: is missing"))])
-def test_a_worker_loads_what_another_proposes(fails, answer):
-    proposing, _, proposed = following()
-    threading.Thread(target=lambda: proposing.propose(["a"], PINS, FOUND), daemon=True).start()
-    agreement, live, said = following(fails=fails)
-    agreement.take(Prepare(proposed.get(timeout=PATIENCE).proposal))
-    assert said.get(timeout=PATIENCE) == answer
-    assert live.asked == [("prepare", ("a",), PINS, FOUND)]
-    agreement.take(Adopt())
-    assert said.get(timeout=PATIENCE) == Adopted()
-    agreement.take(Abandon())
-    agreement.take(Look())
-    assert said.get(timeout=PATIENCE) == Release()
-    assert [name for name, *_ in live.asked] == ["prepare", "adopt", "abandon", "look"]

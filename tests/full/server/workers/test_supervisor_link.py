@@ -2,10 +2,8 @@
 
 import os
 import threading
-import time
 
 from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins
-from rnnserve.server.workers import supervisor_link as supervised
 from rnnserve.server.workers.supervisor_link import Supervised
 
 PATIENCE = 20.0
@@ -42,24 +40,3 @@ def test_it_waits_until_it_may_listen_however_long_its_pins_are():
         assert ended.wait(PATIENCE)
         os.close(worker._report_fd)
         assert reader.read() == ""
-
-
-def test_it_beats_unless_there_is_a_complaint_and_logs_one_that_lasts(monkeypatch):
-    monkeypatch.setattr(supervised, "_BEAT_SECONDS", 0.0)
-    worker, reports, _ = pipes()
-    said = [None, "once", None, "thrice", "thrice", "thrice", "thrice", None]
-    complaints, logged, over = iter(said), [], threading.Event()
-
-    def complaint():
-        try:
-            return next(complaints)
-        except StopIteration:
-            over.set()
-            time.sleep(PATIENCE)
-            return None
-
-    worker.beat(complaint, logged.append)
-    assert over.wait(PATIENCE)
-    os.close(worker._report_fd)
-    assert os.read(reports, 1000) == b"beat\n" * 3
-    assert logged == ["thrice"]
