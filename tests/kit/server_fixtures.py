@@ -26,21 +26,22 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory):
+def models(kept_artifacts, tmp_path_factory):
     """A model of every cell with random weights, loaded as the server loads them."""
+    root = kept_artifacts.copy("cells", _export_cells, tmp_path_factory.mktemp("cells") / "repository")
+    return [load_model(root / name / "1", name, "1", "cpu") for name in ARCHITECTURES]
+
+
+def _export_cells(root):
     import torch
 
     from rnnserve.export.classifiers import export_checkpoint
     from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
-    root = tmp_path_factory.mktemp("cells")
-    loaded = []
     for name, sizes in ARCHITECTURES.items():
         torch.manual_seed(5)
         classifier = DirectionClassifier.of(Architecture(**sizes)).eval()
         export_checkpoint(Checkpoint(name, classifier, ("left", "right"), "0" * 64, None), root, progress=False)
-        loaded.append(load_model(root / name / "1", name, "1", "cpu"))
-    return loaded
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def test_recurrence_that_reads_forwards_may_be_cut_and_other_may_not(models):
 def tried(models, tmp_path_factory):
     """`tried(change)`: what is said of the GRU with a changed signature, or a run of one's own."""
     model = next(model for model in models if model.name == "gru")
-    folder = next(tmp_path_factory.getbasetemp().glob("cells*/gru/1"))
+    folder = next(tmp_path_factory.getbasetemp().glob("cells*/repository/gru/1"))
     cases = load_cases(read_version(folder, keep=(GOLDEN,)).files[GOLDEN])
 
     def try_it(change=lambda signature: signature, run=model.run):
