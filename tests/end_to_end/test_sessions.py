@@ -22,7 +22,7 @@ def servers(repository, tmp_path):
     key = tmp_path / "key"
     key.write_bytes(secrets.token_bytes(32))
     key.chmod(0o600)
-    with started_servers(repository, tmp_path, "--provider", "cpu", "--session-key", str(key)) as start:
+    with started_servers(repository, session_key=key) as start:
         yield start
 
 
@@ -61,7 +61,7 @@ def test_killed_servers_cost_no_step_and_no_bit(servers):
         thread.start()
     reached.wait(30)
     first.kill()
-    (back,) = servers(int(first.address.rpartition(":")[2]))
+    (back,) = servers(first.port)
     reached.wait(30)
     second.kill()
     for thread in threads:

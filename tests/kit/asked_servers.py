@@ -5,10 +5,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kit.served_process import ServedProcess
+from kit.served import ServedProcess
 from kit.waiting import PATIENCE, until
 from rnnserve.client.tensors import Array
 from rnnserve.protos import inference_pb2 as pb
@@ -70,27 +71,19 @@ class Asking:
 
 
 @contextlib.contextmanager
-def started_servers(repository: Path, folder: Path, *options: str) -> Iterator[Callable[..., list[ServedProcess]]]:
+def started_servers(repository: Path, **options: Any) -> Iterator[Callable[..., list[ServedProcess]]]:
     """Give a function that starts servers with options at ports, 0 for any; all end with this."""
-    started: list[ServedProcess] = []
+    with contextlib.ExitStack() as stack:
 
-    def start(*ports: int) -> list[ServedProcess]:
-        processes = []
-        for port in ports:
-            log = folder / f"{len(started)}.log"
-            words = ("--grpc-port", str(port), "--graph", "native", *options)
-            # Most are killed, which leaves nothing of what was measured; what they do is measured of others.
-            processes.append(ServedProcess(repository, log, *words, is_measured=False))
-            started.append(processes[-1])
-        for process in processes:
-            assert process.first_line(), process.log()
-        return processes
+        def start(*ports: int) -> list[ServedProcess]:
+            started = [ServedProcess(repository, grpc_port=port, graph="native", **options) for port in ports]
+            for process in started:
+                stack.callback(process.close)
+            for process in started:
+                process.wait_until_serving()
+            return started
 
-    try:
         yield start
-    finally:
-        for process in started:
-            process.close()
 
 
 def requests_at(server: ServedProcess) -> int:
@@ -108,10 +101,9 @@ def kill_drain_and_bring_back(
         until(lambda: all(requests_at(server) > 20 for server in servers))
         servers[0].kill()
         asking.goes_on()
-        servers[1].signal_to_stop()
-        assert servers[1].wait(PATIENCE) == 0
+        assert servers[1].end() == 0
         asking.goes_on()
-        (back,) = start(int(servers[0].address.rpartition(":")[2]))
+        (back,) = start(servers[0].port)
         until(lambda: requests_at(back) > 20)
         before = requests_at(back), requests_at(servers[2])
         asking.goes_on(600)

@@ -2,19 +2,23 @@
 
 import asyncio
 import os
+import queue
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 
+from kit.inference_requests import request
+from kit.sequence_requests import walk
+from rnnserve.protos import front_pb2
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
 from rnnserve.server import Server, Settings
 from rnnserve.web.upstream.exchange_stream import ExchangeStream
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.upstream import CallContext
 
-__all__ = ["MINE", "exchange", "fake_server", "serving", "socket_of", "with_stream"]
+__all__ = ["MINE", "Front", "exchange", "fake_server", "serving", "socket_of", "with_stream"]
 
 _T = TypeVar("_T")
 
@@ -56,3 +60,30 @@ def fake_server(folder: Path, handle: Callable[..., Any]) -> grpc.aio.Server:
     fake.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rnnserve.Front", {"Exchange": handler}),))
     fake.add_insecure_port(f"unix:{folder}/1.sock")
     return fake
+
+
+class Front:
+    """A front that writes when it is told to, a request in each message, and reads message by message."""
+
+    def __init__(self, server):
+        self._channel = grpc.insecure_channel(f"unix:{socket_of(server)}", [("grpc.default_authority", "localhost")])
+        self._unsent: Any = queue.SimpleQueue()
+        self.call = exchange(self._channel)(iter(self._unsent.get, None))
+        self._request = request("direction_simple", {"input": walk(4)}).SerializeToString()
+
+    def write(self, number):
+        message = front_pb2.FrontRequests()
+        message.entries.add(number=number, request=self._request, peer="ipv4:1.2.3.4:5", timeout=30.0)
+        self._unsent.put(message.SerializeToString())
+
+    def half_close(self):
+        self._unsent.put(None)
+
+    def read(self):
+        """The numbers that the next message answers, and whether it says that the server goes."""
+        message = front_pb2.FrontAnswers.FromString(next(self.call))
+        return [entry.number for entry in message.entries], message.is_ending
+
+    def close(self):
+        self.half_close()
+        self._channel.close()

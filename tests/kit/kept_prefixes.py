@@ -1,13 +1,16 @@
 """Requests, and caches that keep their prefixes, compared with parsing."""
 
+import random
+
 import numpy as np
 
+from kit.inference_requests import request
 from rnnserve.server.errors import ServeError
-from rnnserve.server.lane.prefixes import PrefixCache
+from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
 from rnnserve.server.lane.same_prefix import SamePrefixRun
 from rnnserve.server.protocol.responses import encode_response
 
-__all__ = ["NAME", "agrees", "inputs", "kept", "parsed"]
+__all__ = ["NAME", "agrees", "asked", "inputs", "kept", "parsed", "recognised"]
 
 NAME = "direction_stacked"
 
@@ -20,6 +23,29 @@ def inputs(numbers, batch=2, sequence=5, *, lengths=True, state=True):
     if state:
         sent["h_0"] = numbers.normal(size=(2, batch, 16)).astype(np.float32)
     return sent
+
+
+def asked(seed: int, values: int | None = None, *, lengths: float = 0.4) -> bytes:
+    """A request of any kind: rows, steps, lengths or none, a state or none, outputs in any order, an id or none.
+
+    Two requests with the same seed and other `values` differ only in the values and the id.
+    """
+    chance, numbers = random.Random(seed), np.random.default_rng(seed if values is None else values)
+    has_lengths, has_state = chance.random() < lengths, chance.random() < 0.4
+    sent = inputs(numbers, chance.choice([1, 1, 1, 2, 3]), chance.randint(1, 12), lengths=has_lengths, state=has_state)
+    outputs = chance.sample(["logits", "output", "h_n"], chance.randint(1, 3))
+    message = request(NAME, sent, ["logits"] if chance.random() < 0.5 else outputs, version=chance.choice(["", "1"]))
+    message.id = random.Random(values).choice(["", "", str(seed), str(values)])
+    return message.SerializeToString()
+
+
+def recognised(service, prefixes: PrefixCache, payload: bytes) -> tuple[RequestPrefix, bytes]:
+    """A request's prefix and the field of its id; the prefix is added if it is not known."""
+    if prefixes.recognise(payload) is None:
+        prefixes.add(payload, *service.accept(payload))
+    found = prefixes.recognise(payload)
+    assert found is not None
+    return found.prefix, found.id_field
 
 
 def kept(service, payload: bytes) -> PrefixCache:

@@ -2,13 +2,16 @@
 
 import types
 
-from kit.fake_trials import NO_GOOD
+import pytest
+
+from kit.fake_trials import NO_GOOD, FakeTrials, fake_models, load_fake, serve_newest
 from rnnserve.protos.artifact import ArtifactError
+from rnnserve.server.repository import draft, loader
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import Repository
 
-__all__ = ["PATIENCE", "Published", "read_fake", "tried"]
+__all__ = ["PATIENCE", "Published", "fake_loading", "fakes", "published", "read_fake", "replace_loading", "tried"]
 
 PATIENCE = 20.0
 
@@ -45,6 +48,41 @@ class Published:
     def serving(self, name):
         found = self.models.find(name).model
         return found.version, found.manifest.self_sha256
+
+
+def replace_loading(monkeypatch):
+    """Let loaders load versions whose digest is the word in their manifest.json; the newest of each model serves."""
+
+    def load(folder, *args, **more):
+        model = load_fake(folder, *args, **more)
+        model.manifest.self_sha256 = (folder / "manifest.json").read_text()
+        return model
+
+    fake_models(monkeypatch)
+    serve_newest(monkeypatch)
+    monkeypatch.setattr(loader, "load_model", load)
+    monkeypatch.setattr(draft, "read_version", read_fake)
+
+
+@pytest.fixture
+def fake_loading(monkeypatch):
+    """Configs, trials and models that are not there; the newest version of each model serves."""
+    fake_models(monkeypatch)
+    serve_newest(monkeypatch)
+    return FakeTrials()
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Trials of versions whose digest is the word in their manifest.json."""
+    replace_loading(monkeypatch)
+    return FakeTrials()
+
+
+@pytest.fixture
+def published(tmp_path, fakes):
+    """Version 1 of the models "a" and "b", served and looked at on demand."""
+    return Published(tmp_path, fakes)
 
 
 def read_fake(folder, keep, inside, signed):

@@ -8,11 +8,11 @@ import numpy as np
 
 from kit.any_method import ask_any
 from kit.inference_requests import request
+from kit.served import served
 from kit.tokens import bearer, tokens_in
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
 
 SIMPLE = "direction_simple"
 DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
@@ -50,13 +50,13 @@ class Locked:
 @contextlib.contextmanager
 def locked_server(repository, folder, transport, **settings):
     tokens = tokens_in(folder)
-    asked = {"provider": "cpu", "transport": transport, "tokens": tokens.path, "private_sockets": folder}
+    asked = {"transport": transport, "tokens": tokens.path, "private_sockets": folder}
     asked |= {"max_wrong_tokens": 1 << 30} | settings  # all tests here come from one address
-    with Server(Settings(repository, grpc_port=0, **asked)) as server:
-        until(server._repository.is_ready)  # on a slow machine models are loaded beside those that serve
+    with served(repository, **asked) as running:
+        until(running.server._repository.is_ready)  # on a slow machine models are loaded beside those that serve
         path = folder / f"{os.getpid()}.sock"
         with (
-            grpc.insecure_channel(f"127.0.0.1:{server.port}") as port,
+            running.channel() as port,
             grpc.insecure_channel(f"unix:{path}", [("grpc.default_authority", "localhost")]) as private,
         ):
-            yield Locked(server, tokens, {"port": port, "socket": private})
+            yield Locked(running.server, tokens, {"port": port, "socket": private})

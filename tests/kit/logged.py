@@ -27,14 +27,16 @@ class Log(logging.Handler):
 
 
 @contextlib.contextmanager
-def logged(name: str) -> Iterator[Log]:
-    """Keep what a logger, or one below it, is told inside the block, from INFO on."""
+def logged(name: str, level: int = logging.INFO) -> Iterator[Log]:
+    """Keep what a logger, or one below it, logs inside the block, from a level on."""
     logger, log = logging.getLogger(name), Log()
-    level = logger.level
+    log.setLevel(level)
+    before = logger.level
     logger.addHandler(log)
-    logger.setLevel(logging.INFO)
+    if not logger.isEnabledFor(level):
+        logger.setLevel(level)
     try:
         yield log
     finally:
-        logger.setLevel(level)
+        logger.setLevel(before)
         logger.removeHandler(log)

@@ -4,15 +4,13 @@ import contextlib
 import secrets
 from pathlib import Path
 
-import grpc
 import numpy as np
 
 from kit.inference_requests import arrays, request
 from kit.sequence_requests import PATIENCE, in_parts
+from kit.served import served
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Settings
-from rnnserve.server.testing import serve
 
 __all__ = ["StatefulService", "stateful_service"]
 
@@ -76,9 +74,5 @@ def stateful_service(repository: Path, folder: Path, **settings):
     key = folder / "session.key"
     key.write_bytes(secrets.token_bytes(32))
     key.chmod(0o600)
-    with (
-        serve(repository, Settings(provider="cpu", session_key=key, **settings)) as server,
-        Client(server.address) as client,
-        grpc.insecure_channel(server.address) as channel,
-    ):
-        yield StatefulService(client, rpc.GRPCInferenceServiceStub(channel))
+    with served(repository, session_key=key, **settings) as server, Client(server.address) as client:
+        yield StatefulService(client, server.stub)

@@ -1,41 +1,31 @@
 """A server on a lowered graph: what it says, the bits of its answers, sequences and sessions, workers that agree."""
 
-import contextlib
 import itertools
 import json
 
-import grpc
 import numpy as np
 import pytest
 
 from kit.inference_requests import arrays, request
+from kit.served import served
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.artifact import MODEL, read_version
-from rnnserve.server import Server, Settings
 from rnnserve.server.repository.graph_choice import NATIVE, SCANNED
 
 NAME, BOTH_WAYS = "direction_stacked", "direction_bidirectional"
 
 
-@contextlib.contextmanager
-def serving(repository, graph, **more):
-    with Server(Settings(repository, grpc_port=0, provider="cpu", graph=graph, **more)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module", params=["lane", "public"])
-def scanned(repository, session_key, request):
+@pytest.fixture(scope="module")
+def scanned(repository, session_key):
     """A server on which every model runs on its lowered graph."""
-    with serving(repository, SCANNED, transport=request.param, session_key=session_key) as server:
+    with served(repository, graph=SCANNED, session_key=session_key) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def stub(scanned):
-    with grpc.insecure_channel(f"127.0.0.1:{scanned.port}") as channel:
-        yield rpc.GRPCInferenceServiceStub(channel)
+    return scanned.stub
 
 
 def properties(stub, name=NAME):
@@ -55,24 +45,23 @@ def test_metadata_say_which_graph_serves_and_why(stub):
 
 
 def test_by_default_what_was_decided_when_it_was_published_serves(repository):
-    with serving(repository, "auto") as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        said = properties(rpc.GRPCInferenceServiceStub(channel))
+    with served(repository, graph="auto") as server:
+        said = properties(server.stub)
     decided = read_version(repository / NAME / "1").manifest.graph
     assert decided.file == MODEL
     assert (said["graph"], said["graph_reason"]) == (NATIVE, f"since {decided.reason}")
     assert decided.reason == "an RNN operator of hidden size 16, below 32, is as fast as a loop"
 
 
-@pytest.mark.parametrize("name", ["direction_simple", NAME, BOTH_WAYS])
-def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repository, name):
-    sent = request(name, {"input": walk(5, 9), "lengths": np.array([9, 1, 4, 9, 7])})
-    found = arrays(stub.ModelInfer(sent))
-    with serving(repository, NATIVE) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        expected = arrays(rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent))
-    assert found.keys() == expected.keys()
-    for output, array in found.items():
-        np.testing.assert_allclose(array, expected[output], rtol=0, atol=2e-4)
-    assert not found["output"][1, 1:].any()
+def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repository):
+    with served(repository, graph=NATIVE) as native:
+        for name in ("direction_simple", NAME, BOTH_WAYS):
+            sent = request(name, {"input": walk(5, 9), "lengths": np.array([9, 1, 4, 9, 7])})
+            found, expected = arrays(stub.ModelInfer(sent)), arrays(native.stub.ModelInfer(sent))
+            assert found.keys() == expected.keys()
+            for output, array in found.items():
+                np.testing.assert_allclose(array, expected[output], rtol=0, atol=2e-4)
+            assert not found["output"][1, 1:].any()
 
 
 @pytest.mark.parametrize("name", [NAME, BOTH_WAYS])
@@ -88,7 +77,7 @@ def test_a_sequence_has_the_bits_of_the_whole_however_its_steps_travel(scanned, 
     assert properties(stub)["sequences"] == "kept"
     assert properties(stub, BOTH_WAYS)["continuable"] == "false"
     points = walk(1, 12)
-    with Client(f"127.0.0.1:{scanned.port}") as client:
+    with Client(scanned.address) as client:
         (whole,) = client.predict(NAME, [points[0]])
         for state in ("carried", "sealed"):
             with client.session(NAME, state=state) as session:

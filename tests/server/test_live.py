@@ -2,23 +2,17 @@
 
 import functools
 import gc
-import os
 import shutil
-import signal
 import weakref
 
 import grpc
 import pytest
 
-from kit.factors import AskingForFactor, answers, ask_factor, factor_of, publish_factor
-from kit.served_here import serving
+from kit.factors import AskingForFactor, ask_factor, factor_of, publish_factor
+from kit.served import served
 from kit.waiting import until
-from kit.workers import new_channel
-from kit.workers import serving as workers_of
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import app
-from rnnserve.server.repository import draft
 from rnnserve.server.repository.live import LiveRepository
 
 
@@ -38,9 +32,9 @@ def listed(stub):
     return stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
 
 
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_versions_come_and_go_under_load_without_a_failed_request(root, transport):
-    with serving(root, model_control="poll", poll=0.1, transport=transport) as (server, stub):
+def test_versions_come_and_go_under_load_without_a_failed_request(root):
+    with served(root, model_control="poll", poll=0.1) as running:
+        server, stub = running.server, running.stub
         with AskingForFactor(server.port).running() as asking:
             asking.until_answered_by("1", 1.5)
             first = weakref.ref(server._repository.find("scale").model)
@@ -64,49 +58,10 @@ def test_versions_come_and_go_under_load_without_a_failed_request(root, transpor
         until(lambda: len(server._schedulers._by_model) <= 1)
 
 
-def test_a_version_that_does_not_hold_leaves_the_one_before_and_the_index_says_why(root):
-    with (
-        serving(root, model_control="poll", poll=0.1) as (server, stub),
-        AskingForFactor(server.port).running() as asking,
-    ):
-        asking.until_answered_by("1", 1.5)
-        (publish_factor(root, "scale", 2, 2.5) / "model.onnx").write_bytes(b"nonsense")
-        until(lambda: index(stub).get(("scale", "2"), ("", ""))[0] == "UNAVAILABLE")
-        state, reason = index(stub)["scale", "2"]
-        assert (state, reason[:45]) == ("UNAVAILABLE", "model.onnx: is not the file that was publishe")
-        (root / "scale" / "1" / "model.onnx").write_bytes(b"nonsense")
-        until(lambda: index(stub)["scale", "1"][1])
-        state, reason = index(stub)["scale", "1"]
-        assert state == "READY"
-        assert reason.startswith("was loaded before; what its folder holds now: model.onnx: is not the file that was ")
-        (root / "scale" / "config.pbtxt").write_text("nonsense {")
-        until(lambda: "config.pbtxt" in index(stub)["scale", "1"][1])
-        assert stub.ServerReady(pb.ServerReadyRequest()).ready
-        assert stub.ModelReady(pb.ModelReadyRequest(name="scale", version="1")).ready
-        at = asking.factors["1", 1.5]
-        until(lambda: asking.factors["1", 1.5] > at + 20)
-    assert asking.failures == []
-    assert set(asking.factors) == {("1", 1.5)}
-
-
-def test_models_come_and_go(root):
-    with serving(root, model_control="poll", poll=0.1) as (_, stub):
-        publish_factor(root, "other", 1, 7.0)
-        until(lambda: ("other", "1") in index(stub) and index(stub)["other", "1"][0] == "READY")
-        assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("1", 7.0)
-        (publish_factor(root, "bad", 1, 7.0) / "golden.npz").unlink()
-        until(lambda: index(stub).get(("bad", "1"), ("", ""))[0] == "UNAVAILABLE")
-        assert stub.ServerReady(pb.ServerReadyRequest()).ready  # one model that never served ends no server's readiness
-        shutil.rmtree(root / "other")
-        until(lambda: ("other", "1") not in index(stub))
-        with pytest.raises(grpc.RpcError) as refused:
-            stub.ModelInfer(ask_factor("other"))
-        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
-
-
 def test_models_are_loaded_and_unloaded_by_request(root):
     publish_factor(root, "other", 1, 7.0)
-    with serving(root, model_control="explicit", load_model="scale") as (_, stub):
+    with served(root, model_control="explicit", load_model="scale") as server:
+        stub = server.stub
         not_loaded = "is not loaded; RepositoryModelLoad loads it"
         assert index(stub) == {("other", "1"): ("UNAVAILABLE", not_loaded), ("scale", "1"): ("READY", "")}
         assert stub.ServerReady(pb.ServerReadyRequest()).ready
@@ -145,7 +100,8 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
     shutil.copytree(root / "scale" / "1", root / "scale" / "2")
     (root / "scale" / "2" / "model.onnx").unlink()
     (root / "scale" / "2" / "model.onnx").symlink_to(outside / "link" / "1" / "model.onnx")
-    with serving(root, model_control="explicit", load_model="scale") as (_, stub):
+    with served(root, model_control="explicit", load_model="scale") as server:
+        stub = server.stub
         for name in ("nowhere", "..", "../repository/scale", str(root / "scale"), "scale/1", ".", "scale\0", "a\nb"):
             code, said = code_of(load, stub, name)
             assert (code, "failed to poll from model repository" in said) == ("NOT_FOUND", True)
@@ -159,27 +115,9 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
         assert 'is of "linked", but lies in the folder of "inside"' in said or "names the model" in said
 
 
-def test_links_that_are_made_while_a_version_is_loaded_lead_nowhere(root, tmp_path, monkeypatch):
-    """Each path is looked at before; here as if it had been a file then."""
-    monkeypatch.setattr(draft, "way_out", lambda *_: None)
-    outside = tmp_path / "outside"
-    publish_factor(outside, "scale", 1, 7.0)
-    leads_out = "is a link that leads out of the repository"
-    with serving(root, model_control="explicit", load_model="scale") as (_, stub):
-        before = factor_of(stub.ModelInfer(ask_factor("scale")))
-        for linked in ("scale/1", "scale/1/model.onnx", "scale/1/manifest.json", "scale/config.pbtxt", "scale"):
-            (root / linked).rename(tmp_path / "kept")
-            (root / linked).symlink_to(outside / linked)
-            code, said = code_of(load, stub, "scale")
-            assert (code, leads_out in said) == ("FAILED_PRECONDITION", True), linked
-            assert factor_of(stub.ModelInfer(ask_factor("scale"))) == before
-            (root / linked).unlink()
-            (tmp_path / "kept").rename(root / linked)
-        load(stub, "scale")
-
-
 def test_what_a_request_may_not_bring(root):
-    with serving(root, model_control="explicit") as (_, stub):
+    with served(root, model_control="explicit") as server:
+        stub = server.stub
         for name, code, said in (
             ("config", "UNIMPLEMENTED", "publish the files there"),
             ("file:1/model.onnx", "UNIMPLEMENTED", "publish the files there"),
@@ -198,9 +136,10 @@ def test_what_a_request_may_not_bring(root):
 
 def test_requests_of_kserves_own_proto(root):
     """The name is field 1 there, and the answers say in fields 1 and 2 what was done."""
-    with serving(root, model_control="explicit") as (server, stub):
+    with served(root, model_control="explicit") as server:
+        stub = server.stub
         kserves = b"\x0a\x05scale"
-        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        with server.channel() as channel:
 
             def ask(method, sent):
                 return channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(sent, timeout=30)
@@ -215,36 +154,14 @@ def test_requests_of_kserves_own_proto(root):
 
 
 def test_requests_change_nothing_where_they_may_not(root):
-    with serving(root, model_control="poll") as (_, stub):
+    with served(root, model_control="poll") as server:
+        stub = server.stub
         for call in (load, unload):
             assert code_of(call, stub, "scale") == (
                 "UNAVAILABLE",
                 "explicit model load / unload is not allowed with --model-control poll; start the server with "
                 "--model-control explicit",
             )
-
-
-def test_what_one_worker_is_asked_to_load_all_serve(root, tmp_path):
-    options = ("--workers", "2", "--model-control", "explicit", "--load-model", "*")
-    publish_factor(root, "other", 1, 7.0)
-    with workers_of(root, tmp_path, *options) as server, new_channel(server.port) as channel:
-        stub = rpc.GRPCInferenceServiceStub(channel)
-        publish_factor(root, "scale", 2, 2.5)
-        load(stub, "scale")
-        assert answers(server.port) == {("2", 2.5)}
-        unload(stub, "other")
-        for _ in range(10):
-            with new_channel(server.port) as other:
-                asked = rpc.GRPCInferenceServiceStub(other)
-                assert not asked.ModelReady(pb.ModelReadyRequest(name="other")).ready
-                assert asked.ServerReady(pb.ServerReadyRequest()).ready
-        os.kill(server.workers()[0], signal.SIGKILL)
-        until(lambda: "is ready again" in server.log)
-        assert answers(server.port) == {("2", 2.5)}
-        with new_channel(server.port) as again:
-            load(rpc.GRPCInferenceServiceStub(again), "other")
-        assert answers(server.port, "other") == {("1", 7.0)}
-    assert "Traceback" not in server.log
 
 
 def load(stub, name):

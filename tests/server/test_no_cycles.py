@@ -1,39 +1,29 @@
-"""No request leaves a cycle, nor anything else, when it has been answered: each kind of call, on both transports.
+"""No request leaves a cycle, nor anything else, when it has been answered: some kinds of calls; the full suite has all.
 
-Each kind (`kit.kinds_of_calls`) is tried after requests that make what stays: prefixes, schedulers, threads.
+They are tried after requests that make what stays: prefixes, schedulers, threads.
 """
 
-import grpc
 import pytest
 
 from kit import left_behind
 from kit.kinds_of_calls import KINDS, Client, small_middle_and_large
 from kit.left_behind import NothingLeft
-from rnnserve.server import Server, Settings
+from kit.served import served
 from rnnserve.server.errors import QueueFull
 
 
-@pytest.fixture(scope="module", params=["lane", "public"])
-def channel(repository, session_key, request):
-    settings = Settings(
-        repository,
-        grpc_port=0,
-        provider="cpu",
-        transport=request.param,
-        session_key=session_key,
-        model_control="explicit",
-        load_model="*",
-    )
-    with Server(settings) as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+@pytest.fixture(scope="module")
+def channel(repository, session_key):
+    more = {"session_key": session_key, "model_control": "explicit", "load_model": "*"}
+    with served(repository, **more) as server, server.channel() as channel:
         yield channel
 
 
-@pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("is_stream", [False, True], ids=["calls", "streams"])
-def test_nothing_is_left(channel, name, is_stream, monkeypatch):
-    with Client(channel, is_stream) as client:
+@pytest.mark.parametrize("name", ["compressed", "steps_of_a_sequence", "refused_at_the_boundary", "runs_that_fail"])
+def test_nothing_is_left(channel, name, monkeypatch):
+    with Client(channel, is_stream=False) as client:
         small_middle_and_large(client, None)
-    with NothingLeft(), monkeypatch.context() as patched, Client(channel, is_stream) as client:
+    with NothingLeft(), monkeypatch.context() as patched, Client(channel, is_stream=False) as client:
         KINDS[name](client, patched)
 
 

@@ -1,4 +1,4 @@
-"""`--max-queue` has one meaning: each model has a queue of its own on both transports, and so have its sequences."""
+"""`--max-queue` has one meaning: each model has a queue of its own and so have its sequences."""
 
 import threading
 
@@ -8,7 +8,7 @@ import pytest
 
 from kit.held_runs import hold_runs
 from kit.inference_requests import request
-from kit.served_here import asking
+from kit.served import served
 
 MODELS = ["direction_simple", "direction_stacked"]
 MAX_QUEUE, SENT = 8, 20
@@ -37,11 +37,10 @@ def asks(model, steps, *, of_sequence=False, starts=False):
 
 
 @pytest.mark.parametrize("of_sequence", [False, True], ids=["requests", "steps"])
-@pytest.mark.parametrize("kind", ["lane", "public"])
-def test_two_models_have_a_queue_each(repository, held, kind, of_sequence):
+def test_two_models_have_a_queue_each(repository, held, of_sequence):
     started, may_go = held
-    with asking(repository, transport=kind, max_queue=MAX_QUEUE) as stub:
-        infer = stub.ModelInfer
+    with served(repository, max_queue=MAX_QUEUE) as server:
+        infer = server.stub.ModelInfer
         first = []
         for model in MODELS:
             if of_sequence:

@@ -1,7 +1,4 @@
-"""Streams of requests, on both transports: their order, their bounds, and how they end."""
-
-import contextlib
-from concurrent import futures
+"""Streams of requests: their order, their bounds, and how they end."""
 
 import grpc
 import numpy as np
@@ -14,23 +11,17 @@ from kit.sequence_requests import (
     Stream,
     answers_of,
     eventually,
-    in_parts,
     raw,
     refusal,
     step,
-    stream_of,
     walk,
 )
-from kit.served_here import asking
-from kit.waiting import until
-from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
-from rnnserve.server.lane import connection_streams, streams
+from kit.served import served
 
 
 def test_requests_without_a_sequence_on_a_stream_are_answered_like_calls(stub):
     sent = [
-        request(SIMPLE, {"input": walk(1 + n % 5, seed=n)}, ["logits"], id=str(n), raw=n % 3 > 0) for n in range(200)
+        request(SIMPLE, {"input": walk(1 + n % 5, seed=n)}, ["logits"], id=str(n), raw=n % 3 > 0) for n in range(60)
     ]
     alone = [stub.ModelInfer(message) for message in sent]
     answers = list(stub.ModelStreamInfer(iter(sent), timeout=PATIENCE))
@@ -87,75 +78,9 @@ def test_what_is_sent_without_waiting_for_answers_is_answered_in_order(stub):
     assert {refusal(answers[at]) for at in (7, 8, 14)} == {"NOT_FOUND"}
 
 
-def test_a_client_may_wait_for_each_answer_and_not_wait_and_wait_again(stub):
-    inputs = [walk(1, seed=seed) for seed in range(8)]
-    expected = [raw(stub.ModelInfer(request(SIMPLE, {"input": each}, ["logits"]))) for each in inputs]
-    with stream_of(stub) as stream:
-        for number in range(200):
-            at = number % 8
-            many = 1 if number % 50 < 45 else 20
-            for _ in range(many):
-                stream.send(request(SIMPLE, {"input": inputs[at]}, ["logits"], id=str(number)))
-            for _ in range(many):
-                answer = next(stream.call).infer_response
-                assert (answer.id, raw(answer)) == (str(number), expected[at])
-
-
-def test_where_the_client_waits_for_each_answer_a_step_is_one_event(repository, monkeypatch):
-    """And an answer that is large, or that a failure takes the place of, is sent as before."""
-    started: list[int] = []
-    start = streams.LaneStream._start
-
-    def count(self, operations, tag):
-        started.append(len(operations))
-        start(self, operations, tag)
-
-    monkeypatch.setattr(streams.LaneStream, "_start", count)
-    small = request(SIMPLE, {"input": walk(1)}, ["logits"])
-    with asking(repository, transport="lane") as stub, stream_of(stub) as stream:
-        for _ in range(100):
-            assert not stream.ask(small).error_message
-        until(lambda: started[-1] == 2)
-        assert 100 < len(started) < 125
-        assert started.count(2) > 85
-        del started[:]
-        for _ in range(20):
-            assert not stream.ask(request(SIMPLE, {"input": walk(600)}, ["output"])).error_message
-            assert refusal(stream.ask(request("nobody", {"input": walk(2)}))) == "NOT_FOUND"
-        assert stream.end() == []
-
-
-def test_streams_whose_clients_wait_for_each_answer_are_not_in_hand(repository, monkeypatch):
-    monkeypatch.setattr(connection_streams, "_IN_HAND_OF_CONNECTION", 3)
-    small = request(SIMPLE, {"input": walk(1)}, ["logits"])
-    with asking(repository, transport="lane") as stub, contextlib.ExitStack() as stack:
-        idle = [stack.enter_context(stream_of(stub)) for _ in range(8)]
-        for stream in idle:
-            for _ in range(10):
-                assert not stream.ask(small).error_message
-        for stream in idle:
-            assert not stream.ask(small).error_message
-
-
-def test_a_compressed_or_large_step_keeps_its_place(stub):
-    """They are parsed on other threads than small ones."""
-    inputs = walk(600)
-    whole = raw(stub.ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
-    wide = walk(600, rows=64)
-    wide_whole = raw(stub.ModelInfer(request(SIMPLE, {"input": wide}, ["logits", "h_n"])))
-    for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
-        answers = list(
-            stub.ModelStreamInfer(in_parts(inputs, [1, 500, 1, 97, 1], 91), timeout=PATIENCE, compression=compression)
-        )
-        assert raw(answers[-1].infer_response) == whole
-        answers = list(
-            stub.ModelStreamInfer(in_parts(wide, [1, 500, 1, 97, 1], 92), timeout=PATIENCE, compression=compression)
-        )
-        assert raw(answers[-1].infer_response) == wide_whole
-
-
 def test_more_streams_than_may_be_open_are_refused(repository):
-    with asking(repository, transport="lane", max_streams=4) as stub:  # half of them for one connection
+    with served(repository, max_streams=4) as server:  # half of them for one connection
+        stub = server.stub
         open_ = [Stream(stub), Stream(stub)]
         for stream in open_:
             assert not stream.ask(request(SIMPLE, {"input": walk(1)})).error_message
@@ -171,34 +96,12 @@ def test_more_streams_than_may_be_open_are_refused(repository):
 
 @pytest.mark.parametrize("before", [1, 20])  # steps; after some, an answer is sent with the receipt of the next message
 def test_a_server_that_stops_answers_what_is_in_hand_and_says_why_the_stream_ends(repository, before):
-    with Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane")) as server:
-        channel = grpc.insecure_channel(f"127.0.0.1:{server.port}")
-        stream = Stream(rpc.GRPCInferenceServiceStub(channel))
+    with served(repository) as running:
+        stream = Stream(running.stub)
         for number in range(before):
             assert not stream.ask(step(walk(1), 5, starts=not number)).error_message
-        server.stop(grace=5)
+        running.server.stop(grace=5)
         with pytest.raises(grpc.RpcError) as raised:
             next(stream.call)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "go on with a new stream" in raised.value.details()
-        channel.close()
-
-
-def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
-    """256 of a stream, 1,024 of a connection: the client sends them later, and all are answered."""
-    message = request(SIMPLE, {"input": walk(1)}, ["logits"])
-    with asking(repository, transport="lane") as stub, futures.ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: answers_of(stub, iter([message] * 600)), range(8)))
-    assert [len(of_stream) for of_stream in answers] == [600] * 8
-    assert not any(answer.error_message for of_stream in answers for answer in of_stream)
-
-
-def test_streams_that_end_with_an_error_leave_room_for_others(repository, monkeypatch):
-    monkeypatch.setattr(connection_streams, "_IN_HAND_OF_CONNECTION", 3)
-    with asking(repository, transport="lane") as stub, stream_of(stub) as stays:
-        assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message
-        for _ in range(5):
-            with pytest.raises(grpc.RpcError):
-                Stream(stub, metadata=(("triton_grpc_error", "true"),)).ask(request("nobody", {"input": walk(1)}))
-        for _ in range(5):
-            assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message

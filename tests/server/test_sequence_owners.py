@@ -1,16 +1,14 @@
 """Whose sequences are whose: no connection reaches another's, and a client that connects anew goes on with its own."""
 
 import contextlib
-import time
-from concurrent import futures
 
 import grpc
 import pytest
 
 from kit.inference_requests import request
 from kit.sequence_requests import SIMPLE, Calls, Stream, eventually, raw, refusal, step, walk
+from kit.served import served
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
 
 OWN = [("grpc.use_local_subchannel_pool", 1)]
 
@@ -23,8 +21,7 @@ def clients(server):
         yield lambda: rpc.GRPCInferenceServiceStub(stack.enter_context(grpc.insecure_channel(target, OWN)))
 
 
-@pytest.mark.parametrize("theirs", [Calls, Stream])
-@pytest.mark.parametrize("mine", [Calls, Stream])
+@pytest.mark.parametrize(("mine", "theirs"), [(Calls, Stream), (Stream, Calls)])
 def test_a_stranger_who_guesses_an_id_reaches_nothing(clients, mine, theirs):
     """It neither continues, reads, ends, replaces nor holds up the sequence, nor learns that there is one."""
     inputs = walk(6)
@@ -85,33 +82,9 @@ def test_a_client_that_connects_anew_goes_on(server, clients):
     assert raw(eventually(lambda: anew.ModelInfer(step(inputs[:, 2:], 1001, ends=True)))) == whole
 
 
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_connections_that_are_renewed_cost_no_sequence(repository, transport):
-    """Three clients, whose connections the server renews every quarter of a second, step through sequences."""
-    inputs = walk(1)
-
-    def client(port, identity):
-        with grpc.insecure_channel(f"127.0.0.1:{port}", OWN) as channel:
-            stub = rpc.GRPCInferenceServiceStub(channel)
-            stub.ModelInfer(step(inputs, identity, starts=True))
-            ends = time.monotonic() + 2
-            while time.monotonic() < ends:
-                stub.ModelInfer(step(inputs, identity))
-            return stub.ModelInfer(step(inputs, identity, ends=True))
-
-    settings = Settings(repository, grpc_port=0, provider="cpu", transport=transport, max_connection_age=0.25)
-    with Server(settings) as server, futures.ThreadPoolExecutor(3) as pool:
-        assert len(list(pool.map(lambda identity: client(server.port, identity), (1000, 1001, 1002)))) == 3
-
-
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_with_shared_sequences_any_connection_continues_any(repository, transport):
-    settings = Settings(repository, grpc_port=0, provider="cpu", transport=transport, share_sequences=True)
-    with Server(settings) as server, contextlib.ExitStack() as stack:
-        target = f"127.0.0.1:{server.port}"
-        one, other = (
-            rpc.GRPCInferenceServiceStub(stack.enter_context(grpc.insecure_channel(target, OWN))) for _ in range(2)
-        )
+def test_with_shared_sequences_any_connection_continues_any(repository):
+    with served(repository, share_sequences=True) as server, server.channel() as channel:
+        one, other = server.stub, rpc.GRPCInferenceServiceStub(channel)
         one.ModelInfer(step(walk(1), 1000, starts=True))
         other.ModelInfer(step(walk(1), 1000, ends=True))
         with pytest.raises(grpc.RpcError, match="is not known"):

@@ -5,7 +5,7 @@ import pytest
 
 from kit.held_runs import hold_runs
 from kit.inference_requests import request
-from kit.served_here import serving
+from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.cost import Cost
 
@@ -25,12 +25,12 @@ def held(monkeypatch):
         yield held
 
 
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_others_are_answered_while_it_runs(repository, held, transport):
+def test_others_are_answered_while_it_runs(repository, held):
     started, may_go = held
     sent = {"input": np.zeros((1, 5, 2), np.float32)}
-    with serving(repository, transport=transport) as (server, stub):
-        model = server._repository.find(SLOW).model
+    with served(repository) as running:
+        stub = running.stub
+        model = running.server._repository.find(SLOW).model
         object.__setattr__(model, "cost", ONE_SECOND)
         slow = [stub.ModelInfer.future(request(SLOW, sent)) for _ in range(3)]
         assert started.acquire(timeout=PATIENCE)

@@ -5,7 +5,7 @@ After the tests a table tells what each drill cost: the bystander's longest wait
 
 import pytest
 
-from kit.drilled import Bystander, drilled
+from campaigns.drills.drilled import Bystander, drilled
 from rnnserve.client.aligned_table import format_aligned_table
 
 COSTS = pytest.StashKey[list[list[str]]]()

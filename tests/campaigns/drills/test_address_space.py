@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
+from campaigns.drills.drilled import MODEL, Bystander, Infer, drilled, points
 from kit import narrowed
-from kit.drilled import MODEL, Bystander, Infer, drilled, points
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 

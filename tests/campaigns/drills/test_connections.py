@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kit.drilled import MODEL, Bystander, Infer, drilled, points
+from campaigns.drills.drilled import MODEL, Bystander, Infer, drilled, points
 from kit.inference_requests import request
 from kit.waiting import until
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from campaigns.drills.drilled import MODEL, Infer, points
 from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
-from kit.drilled import MODEL, Infer, points
 from kit.inference_requests import request
 
 BATCH = request(MODEL, {"input": points(64, 4)}, ["logits"]).SerializeToString()

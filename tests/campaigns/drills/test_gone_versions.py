@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from kit.factors import ask_factor, factor_of, publish_factor
+from kit.served import new_channel, served
 from kit.waiting import until
-from kit.workers import new_channel, serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
@@ -75,18 +75,18 @@ def have_come_back(server, count):
 
 
 @contextlib.contextmanager
-def served(tmp_path, control):
+def served_damaged(tmp_path, control):
     root = tmp_path / "repository"
     publish_all(root)
     options = {"none": [], "explicit": ["--load-model", "*"], "poll": ["--poll", "0.3"]}[control]
-    with serving(root, tmp_path, "--workers", "2", "--model-control", control, *options) as server:
+    with served(root, "process", options=("--workers", "2", "--model-control", control, *options)) as server:
         yield server, root
 
 
 @pytest.mark.parametrize("how", ["one", "each", "all"])
 @pytest.mark.parametrize("control", ["none", "explicit", "poll"])
 def test_what_can_be_served_is_served_and_all_agree_when_the_versions_are_back(tmp_path, control, how):
-    with served(tmp_path, control) as (server, root):
+    with served_damaged(tmp_path, control) as (server, root):
         damage_all(root)
         kill(server, how)
         for name, left in LEFT.items():
@@ -111,7 +111,7 @@ def test_what_can_be_served_is_served_and_all_agree_when_the_versions_are_back(t
 @pytest.mark.parametrize("control", ["none", "explicit"])
 def test_a_worker_that_serves_less_is_mended_without_a_hand(tmp_path, control):
     """The same files come back, as where a disk was away."""
-    with served(tmp_path, control) as (server, root):
+    with served_damaged(tmp_path, control) as (server, root):
         kept = tmp_path / "kept"
         shutil.copytree(root, kept)
         damage_all(root)
@@ -125,7 +125,7 @@ def test_a_worker_that_serves_less_is_mended_without_a_hand(tmp_path, control):
 @pytest.mark.parametrize("how", ["one", "each", "all"])
 @pytest.mark.parametrize("control", ["none", "explicit", "poll"])
 def test_a_repository_that_cannot_be_read_for_a_while(tmp_path, control, how):
-    with served(tmp_path, control) as (server, root):
+    with served_damaged(tmp_path, control) as (server, root):
         root.rename(tmp_path / "away")
         before = server.workers()
         for pid in before[: 1 if how == "one" else 2]:

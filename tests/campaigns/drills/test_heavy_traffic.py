@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from kit.drilled import MODEL, Infer, drilled, points
+from campaigns.drills.drilled import MODEL, Infer, drilled, points
 from kit.inference_requests import request
 
 MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20

@@ -12,9 +12,9 @@ import subprocess
 import pytest
 
 from campaigns.drills.conftest import note_cost
+from campaigns.drills.drilled_front import drilled_front
 from campaigns.drills.http.attacks import ATTACKS, CONNECTIONS, JSON_16_MIB, post
 from campaigns.drills.http.crowd import may_open
-from kit.drilled_front import drilled_front
 from kit.waiting import until
 
 HOSTILE_SECONDS = 1.0
@@ -42,14 +42,14 @@ def front(repository):
 @pytest.fixture
 def survives(front, request):
     """The front, before an attack; after it, what is promised is checked."""
-    pid, log = front.front(), len(front.process.log())
+    pid, log = front.front(), len(front.process.log)
     front.sightings()
     front.forget_peak()
     yield front
     seen = front.sightings()
     peak, reader_peak = front.peak, front.reader_peak
     is_small_again = front.settles_below(AFTERWARDS_BYTES)
-    logged = front.process.log()[log:]
+    logged = front.process.log[log:]
     for name, sighting in seen.items():
         note_cost(request, sighting.requests, sighting.longest, peak, sum(front.resident()), name)
     assert front.front() == pid, logged

@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
-from kit.drilled import points
-from kit.drilled_front import SMALL, drilled_front
+from campaigns.drills.drilled import points
+from campaigns.drills.drilled_front import SMALL, drilled_front
 from kit.waiting import PATIENCE, until
 
 MODEL = "direction_bidirectional"
@@ -70,10 +70,9 @@ def test_requests_in_hand_are_answered_when_the_server_ends(repository):
         clients = Clients(front.port, 8)
         until(lambda: clients.said[(200,)] > 20)
         before = clients.said.copy()
-        front.process.signal_to_stop()
-        assert front.process.wait(PATIENCE) == 0
+        assert front.process.end() == 0
         clients.stop()
-        log = front.process.log()
+        log = front.process.log
     after = clients.said - before
     print(dict(after))
     ended = {"ConnectionRefusedError", "RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}
@@ -95,4 +94,4 @@ def test_a_front_that_is_killed_is_replaced_and_grpc_notices_nothing(repository,
         seen = front.sightings()["gRPC"]
         assert seen.failures == {}
         assert seen.longest < 1.0
-        assert "a process for HTTP has ended by SIGKILL" in front.process.log()
+        assert "a process for HTTP has ended by SIGKILL" in front.process.log

@@ -4,15 +4,15 @@ import os
 import signal
 
 from kit.factors import AskingForFactor, answers, publish_factor
+from kit.served import served
 from kit.waiting import until
-from kit.workers import serving
 
 
 def test_workers_follow_the_folder_together(tmp_path):
     root = tmp_path / "repository"
     publish_factor(root, "scale", 1, 1.5)
     with (
-        serving(root, tmp_path, "--workers", "2", "--model-control", "poll", "--poll", "0.2") as server,
+        served(root, "process", workers=2, model_control="poll", poll=0.2) as server,
         AskingForFactor(server.port).running() as asking,
     ):
         assert answers(server.port) == {("1", 1.5)}

@@ -1,17 +1,20 @@
 """Bad versions beside a good one, before a real `rnnserve serve`: the good one serves, soon and always."""
 
+import contextlib
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
+from campaigns.drills.wire.resident_memory import ResidentMemory, resident_bytes
 from kit.bad_versions import BAD_FILES, BAD_GRAPHS, SAMPLE, publish_good
 from kit.inference_requests import arrays, request
 from kit.running_processes import is_running
-from kit.served_process import ServedProcess, serve_repository
+from kit.served import ServedProcess, served
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -19,7 +22,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 PATIENCE = 60.0
 """Seconds that anything may take before a drill fails; all of it takes a tenth of that on an idle machine."""
 
-MOST_MEGABYTES = 700
+MOST_BYTES = 700 << 20
 
 
 def asked(stub) -> None:
@@ -42,9 +45,9 @@ def all_tried(stub) -> dict[str, tuple[str, str]]:
     return index(stub)
 
 
-def check_log(served: ServedProcess, bad: set[str]) -> None:
+def check_log(server: ServedProcess, bad: set[str]) -> None:
     """A line for each bad version, and nothing that is no line of the log."""
-    lines = served.log().splitlines()
+    lines = server.log.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d .* (INFO|WARNING|ERROR) ", line) for line in lines), lines
     errors = [line for line in lines if " ERROR " in line]
     named = [re.search(r"loader: (\w+)(?: version 1 stays out)?: ", line) for line in errors]
@@ -52,27 +55,23 @@ def check_log(served: ServedProcess, bad: set[str]) -> None:
 
 
 @pytest.fixture
-def served(tmp_path):
+def loading(tmp_path):
     """Plants bad versions beside the good one, and serves all."""
-    stack = []
+    with contextlib.ExitStack() as stack:
 
-    def served(bad: dict, *options: str, is_watched: bool = False) -> ServedProcess:
-        root = tmp_path / "repository"
-        publish_good(root, "good")
-        for name, (plant, _) in bad.items():
-            plant(root, name)
-        context = serve_repository(root, tmp_path / "log", *options, is_watched=is_watched)
-        stack.append(context)
-        return context.__enter__()
+        def start(bad: dict, **options: Any) -> ServedProcess:
+            root = tmp_path / "repository"
+            publish_good(root, "good")
+            for name, (plant, _) in bad.items():
+                plant(root, name)
+            return stack.enter_context(served(root, "process", **options))
 
-    yield served
-    for context in stack:
-        context.__exit__(None, None, None)
+        yield start
 
 
-def test_files_that_are_anything(served):
-    process = served(BAD_FILES, is_watched=True)
-    with process.channel() as channel:
+def test_files_that_are_anything(loading):
+    process = loading(BAD_FILES)
+    with process.channel() as channel, ResidentMemory(process.process.pid) as memory:
         stub = rpc.GRPCInferenceServiceStub(channel)
         states = all_tried(stub)
         assert states.pop("good") == ("READY", "")
@@ -86,14 +85,14 @@ def test_files_that_are_anything(served):
             assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
             assert str(process.repository) not in refused.value.details()
         asked(stub)
-    assert process.most_megabytes() < MOST_MEGABYTES
-    assert process.megabytes() < 200
+    assert memory.peak < MOST_BYTES
+    assert resident_bytes(process.process.pid) < 200 << 20
     check_log(process, set(BAD_FILES))
 
 
-def test_graphs_that_end_block_or_fill_a_process(served):
-    process = served(BAD_GRAPHS, "--load-timeout", "6", "--ready", "all", is_watched=True)
-    with process.channel() as channel:
+def test_graphs_that_end_block_or_fill_a_process(loading):
+    process = loading(BAD_GRAPHS, load_timeout=6, ready="all")
+    with process.channel() as channel, ResidentMemory(process.process.pid) as memory:
         stub = rpc.GRPCInferenceServiceStub(channel)
         asked(stub)
         states = all_tried(stub)
@@ -102,16 +101,16 @@ def test_graphs_that_end_block_or_fill_a_process(served):
             assert state == "UNAVAILABLE", name
             assert re.fullmatch(BAD_GRAPHS[name][1], reason), (name, reason)
         assert not stub.ServerReady(pb.ServerReadyRequest(), timeout=PATIENCE).ready
-    assert process.most_megabytes() < MOST_MEGABYTES
-    assert process.megabytes() < 200
+    assert memory.peak < MOST_BYTES
+    assert resident_bytes(process.process.pid) < 200 << 20
     assert process.children() == []
     check_log(process, set(BAD_GRAPHS))
 
 
-def test_a_version_that_never_loads_keeps_no_other_from_serving(served):
+def test_a_version_that_never_loads_keeps_no_other_from_serving(loading):
     """Ten of them, tried before the good one by name; and the server is not ready as a whole while one is left."""
     endless = {f"endless_{number}": BAD_GRAPHS["endless"] for number in range(10)}
-    process = served(endless)
+    process = loading(endless)
     with process.channel() as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)
         longest, began = 0.0, time.monotonic()
@@ -132,15 +131,15 @@ def test_a_version_that_never_loads_keeps_no_other_from_serving(served):
     check_log(process, set())
 
 
-def test_a_server_that_is_told_to_stop_leaves_no_process(served):
-    process = served({"endless": BAD_GRAPHS["endless"]})
+def test_a_server_that_is_told_to_stop_leaves_no_process(loading):
+    process = loading({"endless": BAD_GRAPHS["endless"]})
     (tries,) = process.children()
-    process.terminate(PATIENCE)
+    assert process.end() == 0
     assert not Path(f"/proc/{tries}").exists()
 
 
-def test_a_server_that_is_killed_leaves_no_process(served):
-    process = served({"endless": BAD_GRAPHS["endless"]})
+def test_a_server_that_is_killed_leaves_no_process(loading):
+    process = loading({"endless": BAD_GRAPHS["endless"]})
     (tries,) = process.children()
     process.kill()
     until(lambda: not is_running(tries))
@@ -148,20 +147,16 @@ def test_a_server_that_is_killed_leaves_no_process(served):
 
 def test_a_signal_to_stop_is_heard_before_anything_serves(tmp_path):
     BAD_GRAPHS["endless"][0](tmp_path / "repository", "endless")
-    process = ServedProcess(tmp_path / "repository", tmp_path / "log")
-    deadline = time.monotonic() + PATIENCE
-    while "took cpu" not in process.log():  # after which it loads
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.signal_to_stop()
-    assert process.first_line() == ""
-    assert process.wait(PATIENCE) == 0
-    assert "Traceback" not in process.log()
+    with contextlib.closing(ServedProcess(tmp_path / "repository", provider=None)) as process:
+        until(lambda: "took cpu" in process.log)  # after which it loads
+        assert process.end() == 0
+        assert process.process.stdout.read() == ""
+        assert "Traceback" not in process.log
 
 
-def test_workers_serve_the_good_one_too(served):
-    process = served({"endless": BAD_GRAPHS["endless"], "aborting": BAD_GRAPHS["aborting"]}, "--workers", "2")
+def test_workers_serve_the_good_one_too(loading):
+    process = loading({"endless": BAD_GRAPHS["endless"], "aborting": BAD_GRAPHS["aborting"]}, workers=2)
     for _ in range(8):
         with process.channel() as channel:
             asked(rpc.GRPCInferenceServiceStub(channel))
-    assert "Traceback" not in process.log()
+    assert "Traceback" not in process.log

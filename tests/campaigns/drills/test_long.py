@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from kit.drilled import Infer
+from campaigns.drills.drilled import Infer
 from kit.inference_requests import request
 
 pytestmark = pytest.mark.long

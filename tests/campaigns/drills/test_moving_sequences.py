@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from kit.inference_requests import arrays, request
+from kit.served import new_channel, served
 from kit.waiting import PATIENCE, until
-from kit.workers import new_channel, serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
@@ -84,7 +84,7 @@ class Steppers:
 @pytest.mark.parametrize("key", [False, True])
 def test_no_step_fails_while_connections_are_renewed_and_workers_restarted(repository, tmp_path, transport, key):
     options = ("--workers", "2", "--transport", transport, "--max-connection-age", "1")
-    with serving(repository, tmp_path, *options) as server:
+    with served(repository, "process", options=options) as server:
         before = server.workers()
         with Steppers(server.port, key=key, same_id=key).running() as steppers:
             time.sleep(1)
@@ -98,7 +98,7 @@ def test_no_step_fails_while_connections_are_renewed_and_workers_restarted(repos
 def test_a_client_that_comes_back_later_finds_its_sequence(repository, tmp_path):
     """No connection is open while the workers are replaced: what the old ones had is with the new ones."""
     inputs = np.ones((1, 1, 2), np.float32)
-    with serving(repository, tmp_path, "--workers", "2") as server:
+    with served(repository, "process", workers=2) as server:
         for number in range(20):
             with new_channel(server.port) as channel:
                 rpc.GRPCInferenceServiceStub(channel).ModelInfer(point(inputs, 1 + number, starts=True))
@@ -118,7 +118,7 @@ def test_a_client_that_comes_back_later_finds_its_sequence(repository, tmp_path)
 def test_of_several_sequences_of_one_id_none_is_given_to_the_wrong_client(repository, tmp_path):
     """Each of two clients on one machine has begun a sequence 7, and both connections are closed."""
     inputs = np.ones((1, 1, 2), np.float32)
-    with serving(repository, tmp_path, "--workers", "2") as server:
+    with served(repository, "process", workers=2) as server:
         for _ in range(2):
             with new_channel(server.port) as channel:
                 rpc.GRPCInferenceServiceStub(channel).ModelInfer(point(inputs, 7, starts=True))
@@ -130,7 +130,7 @@ def test_of_several_sequences_of_one_id_none_is_given_to_the_wrong_client(reposi
 
 
 def test_a_sequence_that_nobody_has_is_told_at_once(repository, tmp_path):
-    with serving(repository, tmp_path, "--workers", "2") as server, new_channel(server.port) as channel:
+    with served(repository, "process", workers=2) as server, new_channel(server.port) as channel:
         stub = rpc.GRPCInferenceServiceStub(channel)
         for number in range(200):
             with pytest.raises(grpc.RpcError) as raised:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from kit.drilled import drilled, points
+from campaigns.drills.drilled import drilled, points
+from campaigns.drills.open_loop import Outcome, answers_per_second, open_loop, quantile
 from kit.inference_requests import request
-from kit.open_loop import Outcome, answers_per_second, open_loop, quantile
+from kit.served import new_channel
 from kit.waiting import until
-from kit.workers import new_channel
 
 MODEL = "direction_bidirectional"
 HEAVY = request(MODEL, {"input": points(1000, 64)}, ["logits"]).SerializeToString()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from kit.drilled import MODEL, Infer, drilled, keep_in_flight, message, points, unread
+from campaigns.drills.drilled import MODEL, Infer, drilled, keep_in_flight, message, points, unread
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 

@@ -7,10 +7,10 @@ import math
 
 import pytest
 
+from campaigns.drills.attacked_server import AttackedServer
 from campaigns.drills.conftest import note_cost
 from campaigns.drills.wire.attacks import ATTACKS, frames, messages, tensors, windows
 from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models
-from kit.attacked_server import AttackedServer
 
 SECONDS = 1.0
 
@@ -37,12 +37,11 @@ def published(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def servers(published, tmp_path_factory):
-    log = tmp_path_factory.mktemp("log")
+def servers(published):
     options = ("--provider", "cpu", "--transport")
     with (
-        AttackedServer(published, MODEL, log / "lane", *options, "lane") as lane,
-        AttackedServer(published, MODEL, log / "public", *options, "public") as public,
+        AttackedServer(published, MODEL, *options, "lane") as lane,
+        AttackedServer(published, MODEL, *options, "public") as public,
     ):
         yield {"lane": lane, "public": public}
 

@@ -14,10 +14,11 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.asking import Load, ask
 from kit.inference_requests import request
 from kit.running_processes import is_running
+from kit.served import ServedProcess, new_channel, served
 from kit.waiting import PATIENCE, until
-from kit.workers import Load, Serving, ask, new_channel, serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.workers.signals import SAME_SECONDS
@@ -25,14 +26,14 @@ from rnnserve.server.workers.signals import SAME_SECONDS
 TWO = ("--workers", "2")
 
 
-def are_ready_again(server: Serving, count: int) -> bool:
+def are_ready_again(server: ServedProcess, count: int) -> bool:
     """Whether that many workers have been replaced so far."""
     return server.log.count("is ready again") == count
 
 
 def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
     """Clients that connect anew for each request, while one worker after the other is killed."""
-    with serving(repository, tmp_path, *TWO) as server, Load(server.port, 4, reconnect=True).running() as load:
+    with served(repository, "process", options=TWO) as server, Load(server.port, 4, reconnect=True).running() as load:
         for count in range(3):
             os.kill(server.workers()[0], signal.SIGKILL)
             until(functools.partial(are_ready_again, server, count + 1))
@@ -46,7 +47,7 @@ def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
 
 
 def test_a_stopped_worker_is_noticed_killed_and_replaced(repository, tmp_path):
-    with serving(repository, tmp_path, *TWO) as server:
+    with served(repository, "process", options=TWO) as server:
         stopped, other = server.workers()
         time.sleep(1.5)  # it has beaten
         os.kill(stopped, signal.SIGSTOP)
@@ -64,7 +65,7 @@ def test_a_stopped_worker_is_noticed_killed_and_replaced(repository, tmp_path):
 def test_a_restart_fails_no_request(repository, tmp_path, reconnect):
     """SIGHUP under load, whether clients keep their connections or not."""
     with (
-        serving(repository, tmp_path, *TWO, "--max-connection-age", "2") as server,
+        served(repository, "process", options=(*TWO, "--max-connection-age", "2")) as server,
         Load(server.port, 8, reconnect=reconnect).running() as load,
     ):
         before = server.workers()
@@ -83,7 +84,7 @@ def test_a_restart_serves_what_the_repository_holds_now(repository, tmp_path):
     """A new version is ignored by a worker that replaces another, and served after SIGHUP."""
     mine = tmp_path / "repository"
     shutil.copytree(repository, mine)
-    with serving(mine, tmp_path, *TWO) as server:
+    with served(mine, "process", options=TWO) as server:
         shutil.copytree(mine / "direction_simple" / "1", mine / "direction_simple" / "2")
         before = server.workers()
         os.kill(before[0], signal.SIGKILL)
@@ -105,7 +106,7 @@ def test_a_replacement_does_not_serve_what_was_published_anew(repository, tmp_pa
     """Other files under the same version: UNAVAILABLE in the worker that came later, and the log says why."""
     mine = tmp_path / "repository"
     shutil.copytree(repository, mine)
-    with serving(mine, tmp_path, *TWO) as server:
+    with served(mine, "process", options=TWO) as server:
         shutil.rmtree(mine / "direction_simple" / "1")
         before = server.workers()
         os.kill(before[0], signal.SIGKILL)
@@ -121,7 +122,7 @@ def test_a_replacement_does_not_serve_what_was_published_anew(repository, tmp_pa
 def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_path):
     mine = tmp_path / "repository"
     shutil.copytree(repository, mine)
-    with serving(mine, tmp_path, *TWO) as server:
+    with served(mine, "process", options=TWO) as server:
         before = server.workers()
         for config in mine.glob("*/config.pbtxt"):
             config.write_text("nonsense {")
@@ -171,7 +172,7 @@ def hang(channel: grpc.Channel, steps: int) -> Any:
 )
 def test_a_worker_that_hangs_is_killed_and_replaced(repository, tmp_path, transport, steps, said):
     options = (*TWO, "--transport", transport)
-    with serving(repository, tmp_path, *options, patch=HANG) as server, new_channel(server.port) as channel:
+    with served(repository, "process", options=options, patch=HANG) as server, new_channel(server.port) as channel:
         before = server.workers()
         assert ask(channel) == "OK"
         answer = hang(channel, steps)
@@ -192,7 +193,7 @@ ANY_KIND = pytest.mark.parametrize(
 @ANY_KIND
 def test_a_second_signal_ends_at_once(repository, tmp_path, options, steps):
     with (
-        serving(repository, tmp_path, *options, "--grace", "3600", patch=HANG) as server,
+        served(repository, "process", options=(*options, "--grace", "3600"), patch=HANG) as server,
         new_channel(server.port) as channel,
     ):
         workers = server.workers()
@@ -201,9 +202,8 @@ def test_a_second_signal_ends_at_once(repository, tmp_path, options, steps):
         server.send(signal.SIGTERM)
         until(lambda: "SIGTERM: " in server.log)
         time.sleep(1.5 * SAME_SECONDS)  # an earlier one counts as the same signal
-        assert server.process.poll() is None
-        server.send(signal.SIGTERM)
-        assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert not server.has_ended
+        assert server.end() == 128 + signal.SIGTERM
         assert hung.code() == grpc.StatusCode.UNAVAILABLE
         assert not any(is_running(pid) for pid in workers)
 
@@ -212,14 +212,13 @@ def test_a_second_signal_ends_at_once(repository, tmp_path, options, steps):
 def test_the_end_comes_with_the_grace(repository, tmp_path, options, steps):
     """With a run in hand that never ends, and a call that was only opened."""
     with (
-        serving(repository, tmp_path, *options, "--grace", "0.5", patch=HANG) as server,
+        served(repository, "process", options=(*options, "--grace", "0.5"), patch=HANG) as server,
         new_channel(server.port) as channel,
     ):
         half_open = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer").future(endless())
         hung = hang(channel, steps)
         ask(channel, 2.0)
-        server.send(signal.SIGTERM)
-        assert server.process.wait(PATIENCE) == 0
+        assert server.end() == 0
         assert hung.code() == half_open.code() == grpc.StatusCode.UNAVAILABLE  # and not CANCELLED
     assert "did not end within the grace of 0.5 s, and is left: " in server.log
     assert "is killed" not in server.log
@@ -234,13 +233,12 @@ def endless():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_no_signal_is_lost(repository, tmp_path, number):
     for _ in range(10):
-        with serving(repository, tmp_path, "--transport", "public") as server:
-            server.send(number)
-            assert server.process.wait(10) == 0
+        with served(repository, "process", transport="public") as server:
+            assert server.end(number) == 0
 
 
 def test_no_hang_up_is_lost(repository, tmp_path):
-    with serving(repository, tmp_path, "--transport", "public") as server:
+    with served(repository, "process", transport="public") as server:
         for count in range(10):
             server.send(signal.SIGHUP)
             until(functools.partial(are_loaded_again, server, count + 1))
@@ -252,7 +250,7 @@ def are_loaded_again(server, count):
 
 @pytest.mark.long
 def test_twenty_deaths_in_a_row(repository, tmp_path):
-    with serving(repository, tmp_path, *TWO) as server, Load(server.port, 8, reconnect=False).running() as load:
+    with served(repository, "process", options=TWO) as server, Load(server.port, 8, reconnect=False).running() as load:
         for count in range(20):
             os.kill(server.workers()[count % 2], signal.SIGKILL)
             until(functools.partial(are_ready_again, server, count + 1))
@@ -268,13 +266,12 @@ def test_twenty_deaths_in_a_row(repository, tmp_path):
 
 @pytest.mark.long
 def test_fifty_workers(repository, tmp_path):
-    with serving(repository, tmp_path, "--workers", "50") as server:
+    with served(repository, "process", workers=50) as server:
         workers = server.workers()
         assert len(workers) == 50
         with Load(server.port, 8, reconnect=True).running() as load:
             until(lambda: load.answered() > 500)
         assert load.failed == {}
-        server.send(signal.SIGTERM)
-        assert server.process.wait(60) == 0
+        assert server.end() == 0
         assert not any(is_running(pid) for pid in workers)
     assert "did not end in time" not in server.log

@@ -72,7 +72,7 @@ def test_envoy_accepts_the_configuration_and_no_wrong_field(tmp_path):
 def running(repository, tmp_path_factory):
     """A function that starts servers, three of them, and Envoy's addresses."""
     folder = tmp_path_factory.mktemp("envoy")
-    with started_servers(repository, folder) as start:
+    with started_servers(repository) as start:
         servers = start(0, 0, 0)
         with envoy(folder, servers) as (address, admin):
             yield start, servers, address, admin

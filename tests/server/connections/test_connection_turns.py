@@ -2,46 +2,10 @@
 
 from collections import Counter, deque
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnserve.server.connections.connection_turns import ConnectionTurns
-
-
-def test_each_connection_has_its_turn_and_its_own_order():
-    turns: ConnectionTurns[str] = ConnectionTurns()
-    for name in ("a1", "a2", "a3", "b1", "b2", "c1"):
-        turns.add(name[0], name)
-    assert (len(turns), turns.count_of("a"), turns.count_of("z")) == (6, 3, 0)
-    assert [turns.pop() for _ in range(3)] == ["a1", "b1", "c1"]
-    turns.add("c", "c2")
-    assert [turns.pop() for _ in range(len(turns))] == ["a2", "b2", "c2", "a3"]
-    assert not turns
-    with pytest.raises(StopIteration):
-        turns.pop()
-
-
-def test_a_connection_that_may_not_have_its_turn_keeps_it():
-    turns: ConnectionTurns[str] = ConnectionTurns()
-    for name in ("a1", "b1", "b2", "c1"):
-        turns.add(name[0], name)
-    assert [turns.pop(lambda connection: connection != "a") for _ in range(3)] == ["b1", "c1", "b2"]
-    with pytest.raises(StopIteration):
-        turns.pop(lambda connection: connection != "a")
-    assert turns.pop() == "a1"
-
-
-def test_the_newest_of_the_connection_with_most_gives_way_to_those_of_others():
-    turns: ConnectionTurns[str] = ConnectionTurns()
-    for name in ("a1", "a2", "a3", "b1", "c1", "c2"):
-        turns.add(name[0], name)
-    assert turns.displace("a") is None
-    assert turns.displace("c") is None, "both would have as many afterwards"
-    assert turns.displace("b") == "a3"
-    turns.add("b", "b2")
-    assert turns.displace("d") in {"a2", "b2", "c2"}
-    assert (len(turns), turns.connections) == (5, 3)
 
 
 def test_what_may_not_give_way_is_passed_over():

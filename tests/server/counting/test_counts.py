@@ -68,16 +68,6 @@ def test_a_table_of_another_release_is_not_read():
         os.close(fd)
 
 
-def test_a_full_table_counts_with_what_has_no_model():
-    table = CountTable()
-    for number in range(1100):
-        table.row(f"model {number}", "1")[0] += 1
-    assert table.row("x" * 1000, "1") is table.other
-    assert sum(row.counts[0] for row in table.rows()) == 1100
-    assert len(list(table.rows())) == 1024
-    assert table.other[0] == 1100 - 1022
-
-
 def kinds(kind=errors.ServeError):
     return [each for sub in kind.__subclasses__() for each in (sub, *kinds(sub))]
 

@@ -1,59 +1,19 @@
 """The lane's own loop, and what it needs of grpcio."""
 
-import contextlib
 import functools
 import queue
-import subprocess
-import sys
-import threading
-import time
 from concurrent import futures
 
 import grpc
 import pytest
 
-from kit.lanes import Held, connected, running
+from kit.lanes import Held, running
 from kit.waiting import PATIENCE, until
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, now
 from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
-from rnnserve.server.lane import completion_queue, late_calls
-
-STOP_AT_ONCE = """
-import random, time
-from concurrent import futures
-import grpc
-from rnnserve.server.connections.byte_budget import ByteBudget
-from rnnserve.server.lane import completion_queue
-
-class Idle:
-    def take(self, arrived): pass
-    def work(self): return False
-    def nap_seconds(self, calls): return 0.0
-
-completion_queue._OUTSTANDING = 2000
-for _ in range(60):
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    one = completion_queue.Lane(server, "/a.B/C", Idle(), ByteBudget(1 << 28), print)
-    server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    one.start()
-    time.sleep(random.random() * 2e-3)
-    one.stop_accepting()
-    server.stop(0).wait()
-    one.join(20)
-    assert not one.is_running()
-"""
-
-
-def test_a_lane_is_stopped_while_it_asks_for_calls():
-    """A server that is destroyed meanwhile takes the process with it, one time in three without `stop_accepting`."""
-    done = subprocess.run(
-        [sys.executable, "-c", STOP_AT_ONCE], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_is_missing_is_named(monkeypatch):
@@ -172,83 +132,6 @@ def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
         assert max(counting.sizes) <= MAX_REQUESTS
 
 
-def test_what_arrives_while_the_lane_sleeps_is_handed_on_together():
-    """Where its handler has it sleep: each event that wakes it takes from the models that run elsewhere."""
-
-    class Sleeping(Held):
-        def __init__(self):
-            super().__init__()
-            self.sizes, self.in_hand = [], []
-
-        def nap_seconds(self, calls):
-            self.in_hand.append(calls)
-            return 1.0 if calls >= 3 else 0.0
-
-        def take(self, arrived):
-            self.sizes += [len(arrived)] if arrived else []
-            super().take(arrived)
-
-    sleeping = Sleeping()
-    with running(sleeping) as (_, _, infer):
-        first = [infer.future(b"first") for _ in range(3)]
-        calls = [sleeping.calls.get(timeout=PATIENCE) for _ in first]
-        sleeping.sizes.clear()
-        responses = []
-        for _ in range(5):
-            responses.append(infer.future(b"question"))
-            time.sleep(0.01)
-        calls += [sleeping.calls.get(timeout=PATIENCE) for _ in responses]
-        assert max(sleeping.in_hand) >= 3
-        assert len(sleeping.sizes) <= 2, "the first may have come in another nap"
-        for call in calls:
-            call.answer(b"answer")
-        assert {response.result(PATIENCE) for response in [*first, *responses]} == {b"answer"}
-
-
-def open_calls(channel, count):
-    """Calls that send no message for now: each has a queue, from which its message comes."""
-    messages = [queue.Queue() for _ in range(count)]
-    stream = channel.stream_unary("/a.B/C")
-    return messages, [stream.future(iter(one.get, None)) for one in messages]
-
-
-def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
-    """More than are received at once, and the next are received beside them."""
-    held = Held()
-    with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
-        infer = channel.unary_unary("/a.B/C")
-        messages, calls = open_calls(channel, 3 * late_calls._RECEIVING)
-        ends.callback(lambda: [one.put(None) for one in messages])
-        until(lambda: len(lane._unfinished) == len(calls))
-        response = infer.future(b"question")
-        call = held.calls.get(timeout=PATIENCE)
-        assert call.payload == b"question"
-        call.answer(b"answer")
-        assert response.result(PATIENCE) == b"answer"
-        messages[5].put(b"at last")
-        call = held.calls.get(timeout=PATIENCE)
-        assert call.payload == b"at last"
-        call.answer(b"answer")
-        assert calls[5].result(PATIENCE) == b"answer"
-        for one in calls:
-            one.cancel()
-
-
-def test_late_calls_are_ended_with_words_the_oldest_first():
-    held = Held()
-    with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
-        messages, calls = open_calls(channel, 5)
-        ends.callback(lambda: [one.put(None) for one in messages])
-        until(lambda: len(lane._unfinished) == 5)
-        assert lane.late.end_silent(3) == 3
-        until(lambda: sum(call.done() for call in calls) == 3)
-        ended = [call for call in calls if call.done()]
-        assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert {call.details() for call in ended} == {"the server's memory is short: slow down"}
-        for call in calls:
-            call.cancel()
-
-
 def test_bytes_are_held_from_arrival_until_they_are_sent():
     held, budget = Held(), ByteBudget(1 << 20)
     with running(held, budget) as (_, _, infer):
@@ -296,30 +179,3 @@ def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_lane(caplo
                 assert response.code() == grpc.StatusCode.INTERNAL
         assert held.calls.empty()
     assert "secret" in caplog.text
-
-
-def test_an_idle_lane_makes_turns_and_a_held_up_one_does_not():
-    """What a supervisor takes for the pulse of a worker."""
-    may_go = threading.Event()
-
-    class Blocks(Held):
-        def take(self, arrived):
-            for call in arrived:
-                assert may_go.wait(PATIENCE)
-                call.answer(b"answer")
-
-    with running(Blocks()) as (_, lane, infer):
-        at = lane.turns
-        until(lambda: lane.turns > at + 1)
-        response = infer.future(b"question")
-        until(lambda: not makes_turns(lane))
-        may_go.set()
-        assert response.result(PATIENCE) == b"answer"
-        until(lambda: makes_turns(lane))
-
-
-def makes_turns(lane):
-    """Whether it makes one in twice the time that it waits at most."""
-    at = lane.turns
-    time.sleep(2 * completion_queue._IDLE_SECONDS)
-    return lane.turns > at

@@ -4,12 +4,10 @@ import threading
 
 import grpc
 import numpy as np
-import pytest
 
 from kit.inference_requests import request
 from kit.lane_calls import asks
-from kit.served_here import serving
-from kit.waiting import until
+from kit.served import served
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed
@@ -60,21 +58,6 @@ def test_cancelled_and_late_calls_are_not_run(dispatcher, monkeypatch):
     assert isinstance(there.answers[0], bytes)
 
 
-def test_calls_that_will_wait_for_long_are_watched(dispatcher, monkeypatch):
-    """After runs of a few milliseconds: a call that is cancelled meanwhile costs no run."""
-    soon = [asks(sequence=1 + number % 9) for number in range(40)]
-    dispatcher.take(soon)
-    assert not any(call.is_watched for call in soon)
-    monkeypatch.setattr("rnnserve.server.lane.dispatcher._FEW_SECONDS", 0.0)
-    late = [asks(sequence=1 + number % 9) for number in range(40)]
-    dispatcher.take(late)
-    assert all(call.is_watched for call in late)
-    late[7].on_cancel()
-    while dispatcher.work():
-        pass
-    assert [type(call.answers[0]) for call in late] == [Cancelled if call is late[7] else bytes for call in late]
-
-
 def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeypatch):
     """It runs on its model's own thread; the others of its model are answered on the lane, before it."""
     first = [asks(), asks(sequence=2)]
@@ -104,27 +87,7 @@ def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeyp
     assert isinstance(large.answers[0], bytes)
 
 
-def test_the_lane_may_sleep_while_many_calls_are_all_on_the_models_threads(dispatcher, monkeypatch):
-    def takes(call):
-        dispatcher.take([call])
-        until(lambda: call.answers)
-
-    takes(asks())
-    assert dispatcher.nap_seconds(100) == 0
-    with monkeypatch.context() as patched:
-        patched.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
-        takes(asks())
-        assert dispatcher.nap_seconds(100) == 0, "one has just run on the lane"
-        patched.setattr("rnnserve.server.lane.dispatcher._APART_SECONDS", 0.0)
-        takes(asks())
-        assert dispatcher.nap_seconds(8) > 0
-        assert dispatcher.nap_seconds(7) == 0
-    takes(asks())
-    assert dispatcher.nap_seconds(100) == 0
-
-
-@pytest.mark.parametrize("kind", ["lane", "public"])
-def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monkeypatch, kind):
+def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, held, monkeypatch):
     started, may_go = held
     monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
     told, cancel = threading.Semaphore(0), PendingRequest.cancel
@@ -135,8 +98,8 @@ def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monk
 
     monkeypatch.setattr(PendingRequest, "cancel", cancel_and_tell)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
-    with serving(repository, transport=kind) as (server, stub):
-        infer = stub.ModelInfer
+    with served(repository) as running:
+        infer = running.stub.ModelInfer
         first = infer.future(sent)
         assert started.acquire(timeout=20)
         late = infer.future(sent, timeout=1.0)  # as long as it may take to come into the queue
@@ -148,6 +111,6 @@ def test_a_deadline_that_passes_in_the_queue_costs_no_run(repository, held, monk
         may_go.set()
         assert first.code() == grpc.StatusCode.OK
         assert infer(sent).outputs
-        (model,) = [served.model for served in server._repository.served() if served.model.name == "direction_simple"]
+        model = running.server._repository.find("direction_simple").model
         assert model.statistics.requests == 2
         assert model.statistics.dropped == 2

@@ -4,21 +4,19 @@ import threading
 
 import grpc
 import numpy as np
-import pytest
 
 from kit.inference_requests import request
 from kit.lane_calls import FakeCall, asks
-from kit.served_here import asking
+from kit.served import served
 from rnnserve.server.errors import QueueFull
 
 
-@pytest.mark.parametrize("kind", ["lane", "public"])
-def test_a_full_queue_refuses_and_what_waits_is_answered(repository, held, monkeypatch, kind):
+def test_full_queue_refuses_and_answers_what_waits(repository, held, monkeypatch):
     started, may_go = held
     monkeypatch.setattr("rnnserve.server.lane.dispatcher._LANE_SECONDS", 0.0)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
-    with asking(repository, transport=kind, max_queue=8) as stub:
-        infer = stub.ModelInfer
+    with served(repository, max_queue=8) as server:
+        infer = server.stub.ModelInfer
         first = infer.future(sent)
         assert started.acquire(timeout=20)
         calls = [infer.future(sent) for _ in range(20)]

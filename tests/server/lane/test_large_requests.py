@@ -4,22 +4,16 @@ import gzip
 import math
 import queue
 import threading
-import time
-import types
-from typing import cast
 
 import numpy as np
 import pytest
 
 from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.schedulers import Schedulers
-from rnnserve.server.batching.waiting_limits import WaitingLimits
 from rnnserve.server.clock import now
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, QueueFull, TooManyCalls
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
 from rnnserve.server.lane.large_requests import LargeRequests
 from rnnserve.server.lane.varying_fields import HEAD_BYTES
-from rnnserve.server.protocol.service import Service
 
 PATIENCE = 20.0
 
@@ -102,20 +96,6 @@ def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
 
 
-def test_a_full_queue_is_told(service, monkeypatch):
-    schedulers = Schedulers(WaitingLimits(1, math.inf))
-    monkeypatch.setattr(schedulers, "submit", _full)
-    large = LargeRequests(service, schedulers)
-    call = asked(payload_of(2))
-    large.submit(call)
-    assert isinstance(call.answers.get(timeout=PATIENCE)[0], QueueFull)
-    large.close()
-
-
-def _full(model, pending):
-    raise QueueFull(model.name, 1)
-
-
 def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
     payload = payload_of()
     call = asked(gzip.compress(payload))
@@ -123,51 +103,3 @@ def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
     response, _ = call.answers.get(timeout=PATIENCE)
     assert arrays(pb.ModelInferResponse.FromString(response))["logits"].shape == (3000, 2)
     assert call.held == [len(payload)]
-
-
-def test_as_many_wait_as_may_and_connections_take_turns(large, monkeypatch):
-    may_go_on, parsed = threading.Event(), []
-    accept = large._service.accept
-
-    def wait(payload, caller):
-        parsed.append(payload[:1])
-        may_go_on.wait(PATIENCE)
-        return accept(payload, caller)
-
-    monkeypatch.setattr(large._service, "accept", wait)
-    many = [asked(b"m" * 9) for _ in range(65)]
-    for call in many:
-        large.submit(call)
-        while not parsed:
-            time.sleep(0.01)  # the first one does not wait
-    with pytest.raises(TooManyCalls, match="64 calls of large requests of this connection"):
-        large.submit(asked(b"m"))
-    others = [asked(b"o", connection=f"ipv4:127.0.0.1:{number}") for number in range(2, 194)]
-    for call in others:
-        large.submit(call)
-    with pytest.raises(TooManyCalls, match="256 calls of large requests are in hand"):
-        large.submit(asked(b"x", connection="ipv4:127.0.0.1:999"))
-    may_go_on.set()
-    for call in (*many, *others):
-        assert isinstance(call.answers.get(timeout=PATIENCE)[0], InvalidRequest)
-    assert parsed[:3] == [b"m", b"m", b"o"]
-
-
-def test_one_that_takes_for_ever_is_noticed(schedulers):
-    may_go, began = threading.Event(), threading.Event()
-
-    def accept(*_):
-        began.set()
-        assert may_go.wait(PATIENCE)
-        raise InvalidRequest("wrong")
-
-    large = LargeRequests(cast(Service, types.SimpleNamespace(accept=accept)), schedulers)
-    call = asked(b"")
-    large.submit(call)
-    assert began.wait(PATIENCE)
-    assert not large.is_hung()
-    assert large.is_hung(0.0)
-    may_go.set()
-    call.answers.get(timeout=PATIENCE)
-    assert large.close(PATIENCE)
-    assert not large.is_hung()

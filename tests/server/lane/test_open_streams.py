@@ -51,28 +51,3 @@ def test_none_gives_way_to_a_connection_with_as_many_nor_one_that_is_in_use():
     with pytest.raises(TooManyStreams):
         opened.make_room("c")
     assert len(opened) == 4
-
-
-def test_an_idle_one_is_found_among_many_that_are_in_use():
-    """A few are looked at each time: the others next time."""
-    busy, idle = [Stream("a", is_idle=False) for _ in range(20)], Stream("a")
-    opened = open_streams(42, *busy, idle, *[Stream("b") for _ in range(20)], Stream("c"))
-    displaced = []
-    for _ in range(3):
-        try:
-            displaced.append(opened.make_room("d"))
-        except TooManyStreams:
-            displaced.append(None)
-    assert displaced == [None, None, idle]
-
-
-def test_a_connection_whose_streams_have_ended_is_not_kept():
-    streams = [Stream("a"), Stream("a")]
-    opened = open_streams(8, *streams)
-    common = opened.connection("a")
-    assert opened.connection("a") is common
-    for stream in streams:
-        opened.discard(stream)
-    assert not list(opened)
-    assert not opened._of_connection
-    assert opened._counts.fullest() is None

@@ -40,21 +40,6 @@ def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_
     assert max(model.statistics.sizes) * 3 <= max_points
 
 
-@pytest.mark.parametrize(("max_points", "largest"), [(24, 8), (23, 7), (3, 1), (1, 1)])
-def test_so_are_calls_with_one_prefix_that_have_waited(service, schedulers, max_points, largest):
-    """The first of other steps takes the short cut away for its turn; those with one prefix are next."""
-    dispatcher, model = with_cost(service, schedulers, **QUICK, max_points=max_points)
-    for sequence in (3, 5):
-        dispatcher.take([asks(sequence=sequence)])
-    model.statistics.sizes.clear()
-    calls = [asks(id="x") for _ in range(8)]
-    dispatcher.take(calls)
-    while dispatcher.work():
-        pass
-    assert all(isinstance(call.answers[0], bytes) for call in calls)
-    assert max(model.statistics.sizes) == largest
-
-
 def test_a_run_on_the_lane_takes_no_longer_than_the_lane_allows(service, schedulers):
     """Points of 1 ms each, of which 10 ms have room for 9 after the run's own millisecond: three calls of 3."""
     dispatcher, model = with_cost(service, schedulers, run=1e-3, step=0.0, point=1e-3, padding=0.0)
@@ -81,20 +66,3 @@ def test_what_serves_may_change(service, schedulers):
         pass
     assert b"\x12\x012" in call.answers[0]  # model_version "2"
     assert (model.statistics.requests, other.statistics.requests) == (2, 1)
-
-
-def test_what_waits_for_a_model_that_serves_no_more_is_answered_by_it_and_then_it_is_forgotten(service, schedulers):
-    dispatcher, model = with_cost(service, schedulers, **QUICK)
-    waiting = [asks(sequence=1 + number % 9) for number in range(20)]
-    dispatcher.take(waiting)
-    assert not any(call.answers for call in waiting)
-    models = dispatcher._admission._service.repository
-    other = dataclasses.replace(model, version="2", statistics=Statistics())
-    models.serve(dataclasses.replace(models.find("direction_simple"), model=other))
-    models.leave_out("direction_simple", 1, "a newer version serves")
-    dispatcher.take([])  # as when nothing arrives
-    assert model in dispatcher._queues
-    while dispatcher.work():
-        pass
-    assert all(b"\x12\x011" in call.answers[0] for call in waiting)  # model_version "1"
-    assert model not in dispatcher._queues

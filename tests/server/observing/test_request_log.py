@@ -1,8 +1,6 @@
 """Requests that are refused, or all, have lines in the log, with the id that their client is told; on every way in."""
 
-import asyncio
 import logging
-import threading
 from typing import Any
 
 import grpc
@@ -11,17 +9,12 @@ import pytest
 
 from kit.inference_requests import request
 from kit.sequence_requests import walk
-from kit.served_here import serving
-from kit.waiting import PATIENCE, until
-from rnnserve.client import AsyncClient, Client
-from rnnserve.client.errors import ModelNotFound
+from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import REQUEST_ID
-from rnnserve.server.connections.byte_budget import ByteBudget
-from rnnserve.server.errors import InvalidRequest, ServeError, TooMuchHeld
-from rnnserve.server.observing import observer as observer_module
+from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.observing.observer import requests_observed
-from rnnserve.server.observing.origins import MANY_FIELDS, Origin, kept_metadata, origin_of
+from rnnserve.server.observing.origins import Origin, kept_metadata, origin_of
 from rnnserve.server.observing.refusals import tell_refusal
 from rnnserve.server.observing.runs import observed
 from rnnserve.server.repository.model import Model
@@ -29,17 +22,6 @@ from rnnserve.server.repository.model import Model
 MODEL = "direction_simple"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
-
-
-@pytest.fixture(scope="module", params=["lane", "public"])
-def served(repository, request):
-    with serving(repository, transport=request.param) as found:
-        yield found
-
-
-@pytest.fixture
-def stub(served):
-    return served[1]
 
 
 @pytest.fixture
@@ -92,14 +74,6 @@ def test_a_refused_request_is_found_by_the_id_of_its_client(stub, lines):
     }
 
 
-@pytest.mark.parametrize(("message", "said"), [(wrong("in-message"), "in-message"), (wrong(), None)])
-def test_one_without_has_that_of_its_message_or_a_new_one(stub, lines, message, said):
-    with requests_observed("errors"):
-        told = [refused(stub.ModelInfer, message) for _ in range(2)]
-    assert [line["request_id"] for line in lines()] == told
-    assert told == [said, said] if said else len(set(told)) == 2
-
-
 def test_an_id_is_told_whatever_is_logged(stub, lines):
     with requests_observed("none"):
         assert observed.refusals is None
@@ -128,23 +102,6 @@ def test_other_methods_have_lines_too(stub, lines):
         told = refused(stub.ModelMetadata, pb.ModelMetadataRequest(name="nope"))
     (line,) = lines()
     assert (line["request_id"], line["status"], line["reason"]) == (told, "NOT_FOUND", "not_found")
-
-
-def test_the_client_library_has_the_id_too(served, lines):
-    server, _ = served
-
-    async def ask():
-        async with AsyncClient(f"127.0.0.1:{server.port}") as client:
-            await client.predict("nope", walk(4))
-
-    with requests_observed("errors"):
-        with Client(f"127.0.0.1:{server.port}") as client, pytest.raises(ModelNotFound) as told:
-            client.predict("nope", walk(4))
-        with pytest.raises(ModelNotFound) as told_later:
-            asyncio.run(ask())
-    ids = [told.value.request_id, told_later.value.request_id]
-    assert [line["request_id"] for line in lines()] == ids
-    assert all(ids)
 
 
 def test_on_a_stream_each_request_has_its_own(stub, lines):
@@ -178,23 +135,6 @@ def test_all_are_logged_where_that_is_wanted(stub, lines):
     assert all(line["queue_seconds"] >= 0 for line in lines())
 
 
-def test_an_answer_that_cannot_be_held_has_one_line(stub, lines, monkeypatch):
-    """The run is over then: its line is that of the refusal, with the time that it took."""
-    take = ByteBudget.take
-
-    def taking(self, connection, size):
-        if size > 4 << 20:  # the answer's, not the request's
-            raise TooMuchHeld("of this answer")
-        take(self, connection, size)
-
-    monkeypatch.setattr(ByteBudget, "take", taking)
-    with requests_observed("all"):
-        refused(stub.ModelInfer, good("much", steps=4000, rows=30, outputs=()))
-    (line,) = lines()
-    assert (line["request_id"], line["model"], line["reason"]) == ("much", MODEL, "too_much_held")
-    assert line["run_seconds"] > 0
-
-
 def test_a_request_whose_run_fails_has_its_rows_and_its_time(stub, lines, monkeypatch):
     def failing(*_):
         raise InvalidRequest("of its values")
@@ -212,30 +152,6 @@ class Asked:
         return Origin("peer", "id")
 
 
-def test_a_flood_is_few_lines_and_none_waits_for_them(lines, monkeypatch):
-    """Where the log's writer hangs, what is told waits within a bound, and the rest is left out."""
-    may_go_on, has_begun, written = threading.Event(), threading.Event(), []
-
-    def hanging(*args):
-        has_begun.set()
-        may_go_on.wait(PATIENCE)
-        written.append(args)
-
-    monkeypatch.setattr(observer_module, "log_refusal", hanging)
-    monkeypatch.setattr(observer_module, "_MOST_WAITING", 3)
-    with requests_observed("all"):
-        tell_refusal(Asked(), InvalidRequest("x"))
-        assert has_begun.wait(PATIENCE)
-        for _ in range(2000):
-            tell_refusal(Asked(), InvalidRequest("x"))
-        may_go_on.set()
-        until(lambda: len(written) == 4)
-        tell_refusal(Asked(), InvalidRequest("x"))
-    assert len(written) == 5
-    assert sum(left_out for _, _, left_out in written) == 1997
-    assert lines() == []
-
-
 def test_a_flood_of_errors_is_sampled(lines):
     with requests_observed("errors"):
         for _ in range(2000):
@@ -246,13 +162,6 @@ def test_a_flood_of_errors_is_sampled(lines):
     assert reasons.count("internal_error") == 1
 
 
-def test_a_defect_costs_a_line_and_nothing_else(lines, monkeypatch, caplog):
-    monkeypatch.setattr(observer_module, "log_refusal", lambda *_: 1 / 0)
-    with requests_observed("errors"):
-        tell_refusal(Asked(), InvalidRequest("x"))
-    assert "could not be told" in caplog.text
-
-
 def test_of_many_fields_few_are_kept():
     fields = [(f"f{number}", "x") for number in range(100)]
     mine = [(REQUEST_ID, "mine"), ("traceparent", TRACEPARENT)]
@@ -261,9 +170,3 @@ def test_of_many_fields_few_are_kept():
     assert origin == Origin("peer", "mine", "other", TRACEPARENT, "a=b", "ModelInfer")
     binary = origin_of("peer", [(REQUEST_ID, b"\xff"), ("traceparent", b"\xff")], "", "")
     assert (binary.traceparent, bool(binary.request_id)) == ("", True)
-
-
-def test_calls_with_many_fields_are_found_too(stub, lines):
-    fields = [(f"field-{number}", "x") for number in range(MANY_FIELDS)]
-    with requests_observed("errors"):
-        assert refused(stub.ModelInfer, wrong(), metadata=(*fields, (REQUEST_ID, "mine"))) == "mine"

@@ -2,14 +2,12 @@
 
 import os
 import re
-import threading
 
 import grpc
 import pytest
 
 from kit.inference_requests import request
 from kit.sequence_requests import walk
-from kit.served_here import serving
 from kit.waiting import until
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces, traces_to
 from rnnserve.protos.protocol_words import REQUEST_ID
@@ -27,12 +25,6 @@ SAMPLED, UNSAMPLED = (("traceparent", f"00-{TRACE}-{PARENT}-{flags}") for flags 
 def environment(monkeypatch):
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="module", params=["lane", "public"])
-def stub(repository, request):
-    with serving(repository, transport=request.param) as (_, stub):
-        yield stub
 
 
 @pytest.fixture
@@ -149,31 +141,6 @@ def test_a_refusal_is_an_error_and_its_line_has_the_trace(traced, caplog):
     assert caplog.records[-1].request_fields["trace_id"] == hex_of(span)
 
 
-def test_streams_have_them_too(traced):
-    spans = traced(lambda stub: list(stub.ModelStreamInfer(iter([message(), wrong()]), metadata=(SAMPLED,))), 2)
-    requests = [span for span in spans if span.name == "request"]
-    assert {span.attributes["rpc.method"] for span in requests} == {"inference.GRPCInferenceService/ModelStreamInfer"}
-    assert [span.attributes["rpc.response.status_code"] for span in requests] == ["OK", "INVALID_ARGUMENT"]
-
-
-def test_what_collects_spans_holds_up_nothing(stub):
-    """Neither an answer nor the end: there is a second for what waits."""
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-
-    class Hanging(SpanExporter):
-        def export(self, _):
-            return SpanExportResult.FAILURE
-
-        def shutdown(self):
-            is_ended.wait(60)
-
-    is_ended = threading.Event()
-    with requests_observed("none", Spans(traces_to(BatchSpanProcessor(Hanging())))):
-        for _ in range(100):
-            stub.ModelInfer(message(), metadata=(SAMPLED,))
-    is_ended.set()
-
-
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -198,16 +165,3 @@ def test_without_the_extra_it_is_refused_in_a_line(monkeypatch):
 def test_the_environment_can_switch_it_off(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     assert start_traces() is None
-
-
-def test_the_service_has_a_name_and_may_have_another(monkeypatch):
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    def name():
-        traces = traces_to(SimpleSpanProcessor(InMemorySpanExporter()))
-        return traces.providers[0].resource.attributes["service.name"]
-
-    assert name() == "rnnserve"
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
-    assert name() == "mine"

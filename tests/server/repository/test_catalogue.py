@@ -1,6 +1,5 @@
 """What is asked of a repository's models is answered of one moment, whatever changes meanwhile; without files."""
 
-import dataclasses
 import types
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.server.errors import NotReady
 from rnnserve.server.repository.catalogue import Catalogue
 from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.entries import LOADING, READY, UNAVAILABLE, Entry, ServedVersion, Status
+from rnnserve.server.repository.entries import LOADING, READY, Entry, ServedVersion, Status
 
 ROOT = Path("/repository")
 
@@ -31,11 +30,6 @@ def draft():
     return Draft(ROOT, {"a": loading(1, 2), "b": loading(1)}, "any")
 
 
-def test_an_entry_does_not_change():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        loading(1).reason = "none"  # type: ignore[misc]
-
-
 CHANGES = {
     "serve": lambda draft: draft.serve(served("a", 2)),
     "leave out": lambda draft: draft.leave_out("a", 1, "a newer version serves"),
@@ -53,14 +47,6 @@ def test_what_was_taken_before_a_change_stays_as_it_was(draft, change):
     CHANGES[change](draft)
     assert ([(name, dict(versions)) for name, versions in before.statuses()], before.served(), before.pins()) == told
     assert [(name, dict(versions)) for name, versions in draft.statuses()] != told[0]
-
-
-def test_answers_that_are_given_one_by_one_are_of_one_moment(draft):
-    statuses = draft.statuses()
-    assert next(statuses) == ("a", {1: Status(LOADING), 2: Status(LOADING)})
-    draft.refuse("b", 1, "golden.npz: no good")
-    assert next(statuses) == ("b", {1: Status(LOADING)})
-    assert dict(draft.statuses())["b"] == {1: Status(UNAVAILABLE, "golden.npz: no good")}
 
 
 def test_only_what_changes_what_serves_counts_as_a_new_generation(draft):

@@ -4,16 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 
-from rnnserve.export import Floats, Integers, publish
-from rnnserve.export.found_states.parts_record import parts_failures
-from rnnserve.export.verify import verify_version
 from rnnserve.protos.artifact import GOLDEN, read_version
 from rnnserve.protos.golden import load_cases
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.repository.continuation import try_parts
-from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.trial_requests import TrialRequests
 
 
@@ -25,17 +20,11 @@ def test_recurrence_that_reads_forwards_may_be_cut_and_other_may_not(models):
         assert "in one trial" in reasons[name]
 
 
-@pytest.mark.parametrize(("name", "reason"), [("step", ""), ("tagger", "no output is declared as the state")])
-def test_models_of_other_tensors(zoo, name, reason):
-    assert load_model(zoo / name / "1", name, "1", "cpu").why_not_in_parts.startswith(reason)
-    assert bool(reason) == bool(load_model(zoo / name / "1", name, "1", "cpu").why_not_in_parts)
-
-
 @pytest.fixture
 def tried(models, tmp_path_factory):
     """`tried(change)`: what is said of the GRU with a changed signature, or a run of one's own."""
     model = next(model for model in models if model.name == "gru")
-    folder = next(tmp_path_factory.getbasetemp().glob("cells*/gru/1"))
+    folder = next(tmp_path_factory.getbasetemp().glob("cells*/repository/gru/1"))
     cases = load_cases(read_version(folder, keep=(GOLDEN,)).files[GOLDEN])
 
     def try_it(change=lambda signature: signature, run=model.run):
@@ -58,20 +47,6 @@ def test_what_a_signature_tells(tried):
     assert "more than one sequence axis: sequence, other" in tried(
         lambda signature: with_input(signature, "input", **two)
     )
-
-
-@pytest.mark.parametrize(("limits", "runs"), [((1, 1), False), ((5, 9), False), ((5, 10), True), ((1, 2), True)])
-def test_a_request_is_a_part_where_no_sequence_is_long_enough_to_be_cut(models, tried, limits, runs):
-    """A step of a policy, sizes={"time": (1, 1)}: what it continues from is declared, and there is no whole."""
-    model, ran = next(model for model in models if model.name == "gru"), []
-
-    def run(requests):
-        ran.append(requests)
-        return model.run(requests)
-
-    change = {"limits": {"sequence": limits}}
-    assert tried(lambda signature: with_input(signature, "input", **change), run=run) == ""
-    assert bool(ran) == runs
 
 
 @pytest.mark.parametrize("name", ["logits", "output", "h_n"])
@@ -158,31 +133,6 @@ def test_parts_have_sizes_that_the_model_takes(low, high, found):
     assert continues(running(compute), SUMS, Sizes(SUMS, low, high)) is found
 
 
-def test_half_precision_is_near_enough():
-    halves = Signature(
-        {name: dataclasses.replace(spec, datatype="FP16") for name, spec in SUMS.inputs.items()},
-        {name: dataclasses.replace(spec, datatype="FP16") for name, spec in SUMS.outputs.items()},
-    )
-    parts = try_parts(running(forward, halves), halves, Sizes(halves))
-    assert parts.continues
-    assert "in its last bits" in parts.reason  # sums in another order
-    assert not continues(running(backward, halves), halves, Sizes(halves))
-
-
-def test_integers_that_are_no_states_may_turn_by_rounding():
-    signature = Signature(SUMS.inputs, {**SUMS.outputs, "tag": TensorSpec("tag", "INT64", ("batch",), (-1,))})
-
-    def compute(x, h_0):
-        return {**forward(x, h_0), "tag": np.full(len(x), x.shape[1])}
-
-    assert continues(running(compute, signature), signature, Sizes(signature))
-
-
-def test_without_states_there_is_nothing_to_continue():
-    signature = Signature({"x": X}, {"output": OUTPUT})
-    assert not continues(running(forward), signature, Sizes(signature))
-
-
 def test_states_that_do_not_fit_are_not_continued():
     of_others = dataclasses.replace(H_N, continues_as="h")
     wider = dataclasses.replace(H_0, sizes=(-1, 3))
@@ -194,63 +144,3 @@ def test_states_that_do_not_fit_are_not_continued():
     ):
         signature = Signature(inputs, outputs)
         assert not continues(running(forward), signature, Sizes(signature))
-
-
-def test_single_steps_are_continued_and_two_sequence_axes_are_not():
-    step = Signature({"x": dataclasses.replace(H_0, name="x", optional=False), "h_0": H_0}, {"h_n": H_N})
-    assert continues(running(forward), step, Sizes(step))
-    target = TensorSpec("y", "FP32", ("batch", "target"), (-1, -1))
-    both = Signature({**SUMS.inputs, "y": target}, SUMS.outputs)
-    assert not continues(running(forward), both, Sizes(both))
-
-
-def test_all_but_the_bidirectional_cells_are_continued(models):
-    found = {model.name: model.continues for model in models}
-    assert found == {model.name: "bidirectional" not in model.name and model.name != "lstm" for model in models}
-
-
-class Counting(torch.nn.Module):
-    """A GRU's output (batch, sequence, 2) as far as the first 600 steps, of a request or of the sequence."""
-
-    def __init__(self, *, of_the_sequence):
-        super().__init__()
-        self.gru = torch.nn.GRU(2, 2, batch_first=True)
-        self.of_the_sequence = of_the_sequence
-
-    def forward(self, x, h_0, position):
-        y, h_n = self.gru(x, h_0)
-        steps = torch.arange(x.size(1))[None]
-        counted = position[:, None] + steps if self.of_the_sequence else steps
-        return y * (counted < 600)[:, :, None], h_n, position + x.size(1)
-
-
-@pytest.mark.parametrize("of_the_sequence", [True, False])
-def test_what_counts_the_steps_of_a_request_takes_no_sequences_in_parts(tmp_path, of_the_sequence):
-    """No sequence of a trial has 600 steps: the graph tells it, and the manifest."""
-    inputs = {
-        "x": Floats("batch", "sequence", 2),
-        "h_0": Floats(1, "batch", ("hidden", 2)),
-        "position": Integers("batch", high=4000),
-    }
-    publish(
-        Counting(of_the_sequence=of_the_sequence).eval(),
-        "counting",
-        repository=tmp_path,
-        inputs=inputs,
-        outputs=["y", "h_n", "position_n"],
-        states={"h_n": "h_0", "position_n": "position"},
-        progress=False,
-    )
-    folder = tmp_path / "counting" / "1"
-    model = load_model(folder, "counting", "1", "cpu")
-    assert model.continues == of_the_sequence
-    if of_the_sequence:
-        assert "counts the steps" not in model.why_not_in_parts
-        return
-    assert model.why_not_in_parts.startswith('Range "')
-    assert model.why_not_in_parts == read_version(folder).manifest.parts.not_continued
-    assert not any(check.failures for check in verify_version(folder, progress=False))
-    version = read_version(folder)
-    version.manifest.parts.not_continued = ""
-    (said,) = parts_failures(version)
-    assert said.endswith(f'but found "{model.why_not_in_parts}"')

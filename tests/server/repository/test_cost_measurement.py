@@ -1,7 +1,6 @@
 """The measurement finds exactly what a run costs, where each run takes what `Cost` says of it."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +11,7 @@ from rnnserve.protos.golden import Case
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
-from rnnserve.server.repository.cost_measurement import clock_of_runs, large_sizes, many_rows, measure_cost
+from rnnserve.server.repository.cost_measurement import large_sizes, measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
 
 SIGNATURE = signature()
@@ -79,40 +78,11 @@ def test_a_model_whose_large_run_needs_more_memory_than_there_is_has_smaller_one
     assert {ran[:2] for ran in model.ran} == {(2, 1), (16, 64), (2, 64)}
 
 
-def test_a_model_that_needs_more_memory_for_a_few_rows_is_not_measured():
-    class Huge(Model):
-        def run(self, requests):
-            if requests[0].longest["sequence"] > 1:
-                raise MemoryError
-            return super().run(requests)
-
-    with pytest.raises(MemoryError):
-        measured(Huge(COST), 1, 200)
-
-
-def test_each_run_is_made_as_often_as_asked():
-    model = Model(COST)
-    measured(model, 1, 200, rounds=2)
-    assert [model.ran.count(ran) for ran in dict.fromkeys(model.ran)] == [2] * 4
-
-
-def test_a_model_whose_rows_may_not_be_padded():
-    model = Model(COST, Batching.JOINED)
-    assert measured(model, 1, 33) == dataclasses.replace(COST, padding=0.0)
-    assert [ran[:3] for ran in model.ran] == 9 * [(2, 1, 1), (64, 33, 33), (2, 33, 33)]
-
-
 def test_a_model_of_one_length():
     """A step's price cannot be told from that of the run."""
     model = Model(COST)
     assert measured(model, 7) == Cost(run=COST.of(rows=0, steps=7), step=0.0, point=COST.point, padding=0.0)
     assert [ran[:3] for ran in model.ran] == 9 * [(2, 7, 7), (64, 7, 7)]
-
-
-def test_a_model_of_few_rows():
-    model = Model(COST, Batching.ALONE, most_rows=6)
-    assert measured(model, 1, 64) == dataclasses.replace(COST, padding=0.0)
-    assert [ran[:2] for ran in model.ran] == 9 * [(2, 1), (6, 64), (2, 64)]
 
 
 def test_a_model_of_one_row():
@@ -136,50 +106,6 @@ def test_a_model_of_one_row():
 def test_nothing_is_cheaper_than_free(cost, found):
     """As disturbances can make it look; what is less than 0 is then part of something else."""
     assert measured(Model(cost), 1, 64) == found
-
-
-class Disturbed(Model):
-    """Another process has the processor while this one's runs are made, in every round, for as long as it likes."""
-
-    def __init__(self):
-        super().__init__(COST)
-        self.elsewhere = 0.0
-
-    def run(self, requests):
-        self.elsewhere += 1e3 * len(self.ran)
-        return super().run(requests)
-
-
-def test_what_else_runs_while_a_model_is_loaded_does_not_decide(monkeypatch):
-    model = Disturbed()
-    monkeypatch.setattr("time.thread_time", lambda: model.time)
-    monkeypatch.setattr("time.perf_counter", lambda: model.time + model.elsewhere)
-    assert measured(model, 1, 64, clock=clock_of_runs("cpu", threads=1)) == COST
-    assert measured(model, 1, 64, clock=clock_of_runs("cpu", threads=2)) != COST
-
-
-def test_threads_of_a_run_and_devices_are_waited_for_by_the_wall_clock():
-    assert clock_of_runs("cpu", threads=1) is time.thread_time
-    assert {clock_of_runs("cpu", threads=2), clock_of_runs("cuda", threads=1)} == {time.perf_counter}
-
-
-class Fixed:
-    """An input of a model without sequences: so many values for each row."""
-
-    def __init__(self, values):
-        self.values = values
-
-    def shape(self, rows, sizes):
-        assert sizes == {}
-        return rows, self.values
-
-
-@pytest.mark.parametrize(("values", "rows"), [(3, 64), (16384, 64), (144160, 7), (10**7, 4)])
-def test_rows_that_are_large_by_themselves_are_run_in_smaller_numbers(values, rows):
-    """64 rows of nine seconds of sound took more memory than a version may take while it is tried."""
-    fixed = dataclasses.replace(SIGNATURE, inputs={"sound": Fixed(values)})  # type: ignore[dict-item]
-    assert many_rows(fixed, {}) == rows
-    assert many_rows(SIGNATURE, {"sequence": 64}) == 64
 
 
 @pytest.mark.parametrize(

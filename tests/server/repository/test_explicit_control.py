@@ -97,13 +97,3 @@ def test_a_model_to_load_that_is_not_there_is_a_mistake_at_the_start(tmp_path):
     (tmp_path / "a" / "1").mkdir(parents=True)
     with pytest.raises(StartError, match=r"--load-model c: .* has no model of this name; it has a"):
         Repository(tmp_path, wanted=["a", "c"], control="explicit")
-
-
-def test_with_explicit_control_it_is_what_is_loaded_and_what_a_start_loads(explicit):
-    """Others are for requests to load; see `explicit` for what is loaded."""
-    before = set(explicit.models.models())
-    explicit.publish("a/2")
-    explicit.publish("z/1")
-    explicit.live._start_with = ["z"]
-    explicit.live._reload()
-    assert set(explicit.models.models()) == before | {"z"}

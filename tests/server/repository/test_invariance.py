@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pytest
 
 from rnnserve.protos.golden import Case
 from rnnserve.server.boundary.signature import Batching
@@ -61,20 +60,3 @@ def test_a_model_whose_amount_of_padding_matters_is_found_out(models):
 
     assert is_batch_invariant(models[0].run, models[0].signature, trials_of(models[0]))
     assert not is_batch_invariant(run, models[0].signature, trials_of(models[0]))
-
-
-@pytest.mark.parametrize("batching", list(Batching))
-def test_only_batches_are_tried_that_the_server_makes(models, batching):
-    ran = []
-
-    def run(requests):
-        ran.append({tuple(request.sizes.values()) for request in requests})
-        return models[0].run(requests)
-
-    signature = dataclasses.replace(models[0].signature, batching=batching)
-    assert is_batch_invariant(run, signature, trials_of(models[0]))
-    if batching is Batching.ALONE:
-        assert not ran
-    else:
-        assert (max(map(len, ran)) > 2) is (batching is Batching.PADDED)
-        assert len(set.union(*ran)) > 5

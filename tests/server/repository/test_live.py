@@ -1,72 +1,22 @@
 """Which changes of a repository's folder change what serves, what is kept, and what is told of it."""
 
-import os
 import shutil
-
-import pytest
 
 from kit.fake_trials import NO_GOOD, serve_newest
 from kit.live_repositories import Published, tried
-from rnnserve.server.errors import NotFound, NotReady, StartError
+from rnnserve.server.errors import StartError
 from rnnserve.server.repository import draft, entries
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Status
 from rnnserve.server.repository.trial_process import Refused
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
-KEPT = Status(READY, f"was loaded before; what its folder holds now: {NO_GOOD}")
 
 
 def test_where_nothing_has_changed_nothing_is_tried_and_nothing_forgotten(published):
     generation = published.models.generation
     published.look()
     assert (tried(published), published.models.generation) == ([], generation)
-
-
-def test_a_new_version_takes_over_and_only_it_is_tried(published):
-    before = published.models.find("b")
-    published.publish("a/2")
-    statuses = published.look()
-    assert statuses == {"a": {1: NEWER, 2: Status(READY)}, "b": {1: Status(READY)}}
-    assert tried(published) == ["a/2"]
-    assert published.models.find("b") is before
-    published.look()
-    assert tried(published) == ["a/2"]
-
-
-def test_a_version_that_is_published_anew_replaces_the_one_of_its_number(published):
-    published.publish("a/1", "second")
-    assert published.look()["a"] == {1: Status(READY)}
-    assert published.serving("a") == ("1", "second")
-
-
-def test_files_that_are_touched_are_not_loaded_again(published):
-    before = published.models.find("a").model
-    os.utime(published.root / "a" / "1" / "manifest.json", ns=(1, 1))
-    published.look()
-    assert tried(published) == []
-    assert published.models.find("a").model is before
-
-
-@pytest.mark.parametrize("word", ["broken", "second"])
-def test_what_is_published_anew_and_does_not_hold_leaves_what_was_loaded(published, word):
-    """Whether its digests do not hold, or its trial fails; and the version before it does not come back."""
-    published.publish("a/2")
-    published.look()
-    published.trials.refuse("a/2")
-    published.publish("a/2", word)
-    assert published.look()["a"] == {1: NEWER, 2: KEPT}
-    assert published.serving("a") == ("2", "first")
-    assert published.models.is_ready()
-
-
-def test_a_version_that_disappears_gives_way_to_the_one_before(published):
-    published.publish("a/2")
-    published.look()
-    shutil.rmtree(published.root / "a" / "2")
-    assert published.look()["a"] == {1: Status(READY)}
-    with pytest.raises(NotFound, match='model "a" has no version "2"; it has 1'):
-        published.models.find("a", "2")
 
 
 def test_a_model_that_does_not_serve_leaves_the_server_ready_unless_all_are_asked_for(tmp_path, fakes):
@@ -92,31 +42,6 @@ def test_a_version_policy_that_chooses_nothing_changes_nothing(published, monkey
     assert published.look()["a"][1].reason.startswith(why)
     assert published.models.find("a") is before
     assert tried(published) == []
-
-
-def test_without_any_version_a_model_does_not_serve(tmp_path, fakes):
-    published = Published(tmp_path, fakes, ready="all")
-    shutil.rmtree(published.root / "a" / "1")
-    assert published.look()["a"] == {}
-    with pytest.raises(NotReady, match='model "a" does not serve: has no versions'):
-        published.models.find("a")
-    assert not published.models.is_ready()  # it is still one of the repository's
-    shutil.rmtree(published.root / "a")
-    assert "a" not in published.look()
-    assert published.models.is_ready()
-
-
-def test_a_new_model_that_does_not_hold_leaves_the_server_ready(published):
-    published.trials.refuse("c/1")
-    published.publish("c/1")
-    assert published.look()["c"] == {1: Status(UNAVAILABLE, NO_GOOD)}
-    assert published.models.is_ready()
-    published.trials.give("c/1", None)
-    published.publish("c/1", "second")
-    assert published.look()["c"] == {1: Status(READY)}
-    published.publish("c/1", "broken")
-    assert published.look()["c"] == {1: KEPT}
-    assert published.models.is_ready()
 
 
 def test_another_version_policy_is_followed(published, monkeypatch):

@@ -55,23 +55,6 @@ def test_one_at_a_time_may_take_all_memory():
     assert not made.next().is_small
 
 
-def test_what_needs_all_waits_until_no_other_has_it_and_is_first_then():
-    made = order("a", "b", "c")
-    first, second = made.next(), made.next()
-    made.put_back(second, needs_all=True)
-    (third,) = taken(made)
-    assert (said([third]), third.is_small) == (["c/1"], True)
-    made.end(first)
-    again = made.next()
-    assert (again.name, again.is_small, again.seconds) == ("b", False, FIRST_SECONDS)
-
-
-def test_what_could_not_begin_is_first_again():
-    made = order("a", "b")
-    made.put_back(made.next(), needs_all=False)
-    assert said(taken(made)) == ["a/1", "b/1"]
-
-
 def test_what_is_slow_is_tried_after_all_others_and_alone():
     made = order("a", "b", "c", "d")
     slow, other = made.next(), made.next()
@@ -88,18 +71,6 @@ def test_what_is_slow_is_tried_after_all_others_and_alone():
     assert (again.name, again.seconds, again.is_small, made.tries_slow) == ("a", 4 * FIRST_SECONDS, False, True)
     made.end(again)
     assert said(taken(made)) == ["b/1"]
-
-
-def test_the_last_one_has_all_the_time_there_is():
-    made = order("a", "b")
-    first, second = made.next(), made.next()
-    assert (first.seconds, second.seconds) == (FIRST_SECONDS, FIRST_SECONDS)  # the first may be tried again
-    assert made.too_slow(first)
-    made.end(second)
-    last = made.next()
-    assert last.seconds == LIMIT
-    assert not made.too_slow(last)
-    assert (made.next(), made.waiting) == (None, [])
 
 
 @pytest.mark.parametrize("timeout", [0.2, 1.0, 3.0, 60.0])

@@ -1,18 +1,17 @@
 """Which version is tried when, for how long, and what becomes of it."""
 
 import threading
-import time
 from typing import Any
 
 import pytest
 
-from kit.fake_trials import FakeTrials, load_fake, serve_newest
+from kit.fake_trials import FakeTrials, load_fake
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-from rnnserve.server.repository.trial_process import Refused, TooSlow
+from rnnserve.server.repository.trial_process import TooSlow
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 NEVER = 1e9
@@ -45,19 +44,6 @@ def test_versions_are_tried_newest_first_and_no_more_than_are_needed(make):
     assert statuses(models, "c")[1] == NEWER
     assert trials.is_closed
     assert models.is_ready()
-
-
-def test_the_next_model_is_tried_while_one_is_loaded(make, monkeypatch):
-    load, _, trials = make("a/1", "a/2", "b/1")
-    begun: list[list[str]] = []
-
-    def load_model(*args, **more):
-        begun.append([version for version, _ in trials.begun])
-        return load_fake(*args, **more)
-
-    monkeypatch.setattr(loader, "load_model", load_model)
-    load.load()
-    assert begun == [["a/2", "b/1"], ["a/2", "b/1"]]
 
 
 def test_a_version_that_passed_and_is_not_loaded_makes_room_for_the_one_before(make, monkeypatch):
@@ -93,24 +79,6 @@ def test_what_takes_long_is_tried_again_after_all_others_with_four_times_as_long
     assert models.is_served("b")
 
 
-@pytest.mark.parametrize("timeout", [0.5, 1.0, 3.0])
-def test_the_limit_is_that_of_the_option(make, timeout):
-    load, models, trials = make("a/1", "b/1", timeout=timeout)
-    trials.give("a/1", NEVER)
-    load.load()
-    assert trials.begun[-1][0] == ("a/1" if timeout > 0.5 else "b/1")
-    assert max(seconds for _, seconds in trials.begun) == timeout
-    assert statuses(models, "a")[1].reason == f"did not load within {timeout:g} s (--load-timeout)"
-
-
-def test_one_version_alone_has_all_the_time_at_once(make):
-    load, models, trials = make("a/1")
-    trials.give("a/1", 59.0)
-    load.load()
-    assert trials.begun == [("a/1", 60.0)]
-    assert models.is_ready()
-
-
 def test_while_the_newest_takes_long_the_one_before_serves_and_then_gives_way(make):
     load, models, trials = make("a/1", "a/2", "b/1")
     trials.give("a/2", 3.0)
@@ -119,25 +87,6 @@ def test_while_the_newest_takes_long_the_one_before_serves_and_then_gives_way(ma
     assert statuses(models, "a") == {1: NEWER, 2: Status(READY)}
     assert models.versions("a") == ["2"]
     assert models.generation == 4  # a/1, b/1, a/2, and a/1 no more
-
-
-def test_of_several_that_are_to_serve_none_gives_way_too_early(make, monkeypatch):
-    load, models, trials = make("a/1", "a/2", "a/3", "b/1")
-    serve_newest(monkeypatch, wanted=2)
-    trials.give("a/3", 3.0)
-    load.load()
-    assert models.versions("a") == ["2", "3"]
-
-
-def test_a_reason_is_one_short_line_without_paths(make):
-    load, models, trials = make("a/1", "b/1")
-    trials.give("a/1", Refused("golden.npz: in /home/some one/x.py:3\n" + "more " * 1000))
-    load.load()
-    reason = statuses(models, "a")[1].reason
-    assert reason.startswith("golden.npz: in ")
-    assert len(reason) == 1000
-    assert "\n" not in reason
-    assert "/home" not in reason
 
 
 @pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("in /home/x/y.py:3\nmore"), KeyError("x")])
@@ -206,40 +155,6 @@ def test_what_serves_does_not_wait_for_what_takes_long(tmp_path):
     trials.go.set()
     thread.join(30)
     assert models.is_ready()
-
-
-@pytest.mark.usefixtures("fake_loading")
-def test_a_first_trial_is_waited_for_since_a_busy_machine_makes_it_long(tmp_path):
-    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1", lost_seconds=0.2)
-    threading.Timer(1.0, trials.go.set).start()
-    load.wait()
-    assert models.is_ready()
-    thread.join(30)
-
-
-@pytest.mark.usefixtures("fake_loading")
-def test_where_nothing_serves_yet_the_start_waits(tmp_path):
-    load, models, trials, thread = waiting(tmp_path, "b/1", "c/1", lost_seconds=0.0, short=1, bad=["c/1"])
-    threading.Timer(0.3, trials.go.set).start()
-    load.wait()
-    assert models.is_served("b")
-    thread.join(30)
-
-
-def test_versions_that_come_to_serve_are_waited_for_however_many(make, monkeypatch):
-    load, models, trials = make(*[f"m{number}/1" for number in range(8)], lost_seconds=0.2)
-    outcome = trials.outcome
-
-    def slow(*args, **more):
-        time.sleep(0.1)
-        return outcome(*args, **more)
-
-    monkeypatch.setattr(trials, "outcome", slow)
-    thread = threading.Thread(target=load.load)
-    thread.start()
-    load.wait()
-    assert models.is_ready()
-    thread.join(30)
 
 
 def test_the_graph_that_is_asked_for_is_told_where_a_version_is_tried(tmp_path, fake_loading):

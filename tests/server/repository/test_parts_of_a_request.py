@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rnnserve.server.boundary.signature import Batching
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_requests import as_request
@@ -46,14 +45,6 @@ def test_parts_give_the_bits_of_the_whole(models, runs, batch):
         assert [rows for rows, _ in runs] == [min(8, batch - at + (batch & 1)) for at in range(0, batch, 8)]
         for name, array in whole.items():
             assert parts[name].tobytes() == array.tobytes()
-
-
-def test_a_request_that_runs_alone_is_not_parted(models, runs):
-    model = models[0]
-    alone = dataclasses.replace(model.signature, batching=Batching.ALONE)
-    request = as_request(alone, {"input": np.zeros((20, 4, 2), np.float32)})
-    with_most(dataclasses.replace(model, signature=alone), 8).run([request])
-    assert [rows for rows, _ in runs] == [20]
 
 
 @pytest.mark.parametrize(("batch", "gives_back"), [(256, False), (258, True)])

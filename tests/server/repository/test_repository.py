@@ -6,13 +6,12 @@ import pathlib
 
 import pytest
 
-from kit.fake_trials import NO_GOOD, FakeTrials, serve_newest
+from kit.fake_trials import NO_GOOD, serve_newest
 from kit.loaded import load_repository
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
 from rnnserve.server.repository import draft
-from rnnserve.server.repository.pins import ModelPins, Pin, dump_pins, read_pins
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 
 
@@ -75,18 +74,6 @@ def test_several_serve_where_the_config_says_so(root, monkeypatch):
     assert models.find("a").model.version == "10"
 
 
-def test_the_one_before_a_bad_one_serves(root):
-    root[1].refuse("a/10")
-    models = loaded(root)
-    assert statuses(models)["a"] == {
-        1: Status(UNAVAILABLE, "a newer version serves"),
-        2: Status(READY),
-        10: Status(UNAVAILABLE, NO_GOOD),
-    }
-    assert models.find("a").model.version == "2"
-    assert models.is_ready()
-
-
 def test_a_model_without_a_good_version_does_not_serve(root):
     root[1].refuse("a/1", "a/2", "a/10")
     models = loaded(root)
@@ -95,11 +82,6 @@ def test_a_model_without_a_good_version_does_not_serve(root):
     said = f"version 1: {NO_GOOD}; version 2: {NO_GOOD}; version 10: {NO_GOOD}"
     with pytest.raises(NotReady, match=f'^model "a" does not serve: {said}$'):
         models.find("a")
-
-
-def test_where_all_are_to_serve_one_that_does_not_makes_the_server_not_ready(root):
-    root[1].refuse("a/1", "a/2", "a/10")
-    assert not load_repository(root[0], trials=root[1], ready="all").is_ready()
 
 
 def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monkeypatch):
@@ -147,12 +129,6 @@ def test_what_is_not_there_is_told_with_what_is(root, name, version, said):
     assert str(refused.value) == said
 
 
-def test_a_provider_that_fails_ends_the_start(root):
-    root[1].give("a/10", StartError("provider cuda: no"))
-    with pytest.raises(StartError, match=r"^provider cuda: no$"):
-        loaded(root)
-
-
 def test_a_name_that_no_client_can_send_is_left_out(root, caplog):
     """Lists of models are sent as UTF-8: one such name would be the end of every list."""
     folder, _ = root
@@ -185,63 +161,3 @@ def test_a_models_folder_that_cannot_be_read_is_the_reason_why_it_does_not_serve
     with pytest.raises(NotReady, match=r'^model "a" does not serve: its folder cannot be read: Permission denied$'):
         models.find("a")
     assert models.is_served("b")
-
-
-def test_a_repository_that_cannot_be_read_is_the_end(root, monkeypatch):
-    unreadable(monkeypatch, root[0])
-    with pytest.raises(StartError, match=r"^the folder .* cannot be read: Permission denied$"):
-        Repository(root[0])
-
-
-def test_pins_make_another_repository_serve_the_same(root, monkeypatch):
-    """Whatever is published, changed in the configs, or mended meanwhile."""
-    folder, trials = root
-    trials.refuse("a/10", "b/1")
-    first = loaded(root)
-    pins = read_pins(dump_pins(first.pins()))
-    assert pins == first.pins()
-    (folder / "a" / "11").mkdir()
-    (folder / "c" / "1").mkdir(parents=True)
-    serve_newest(monkeypatch, wanted=3, not_chosen=(2,))
-    trials = FakeTrials()
-    assert statuses(Repository(folder, pins))["a"][2] == Status(LOADING)
-    second = load_repository(folder, trials=trials, pins=pins)
-    assert statuses(second) == statuses(first)
-    assert second.versions("a") == ["2"]
-    assert second.pins() == pins
-    assert dump_pins(second.pins()) == dump_pins(pins)
-
-
-def test_a_pinned_version_that_has_gone_or_changed_does_not_serve(root, monkeypatch, caplog):
-    folder, trials = root
-    serve_newest(monkeypatch, wanted=2)
-    first = loaded(root)
-    pins = dict(first.pins())
-    pins["a"] = ModelPins({**pins["a"].versions, 2: Pin("another digest")})
-    trials.refuse("b/1")
-    second = load_repository(folder, trials=trials, pins=pins)
-    anew = "was published anew after the other workers had loaded it; SIGHUP restarts them all"
-    assert statuses(second)["a"] == {1: statuses(first)["a"][1], 2: Status(UNAVAILABLE, anew), 10: Status(READY)}
-    assert statuses(second)["b"] == {1: Status(UNAVAILABLE, NO_GOOD)}
-    assert f"a version 2 stays out: {anew}" in caplog.messages
-
-
-def test_a_version_that_was_still_loading_is_tried_as_it_is_there(root):
-    """The worker that pinned it did not know yet whether it would serve, and which digest it had."""
-    folder, trials = root
-    pins = {"a": ModelPins({2: Pin("a/2"), 10: Pin("")}), "b": ModelPins({1: Pin("b/1")})}
-    second = load_repository(folder, trials=trials, pins=pins)
-    assert [version for version, _ in trials.begun] == ["a/10", "b/1"]
-    assert second.versions("a") == ["10"]
-
-
-def test_pins_of_a_repository_that_is_being_loaded(root):
-    loading = Repository(root[0])
-    assert loading.pins()["a"] == ModelPins({1: Pin(""), 2: Pin(""), 10: Pin("")})
-
-
-def test_a_model_that_could_not_be_tried_stays_so(root):
-    reason = "its folder cannot be read: Permission denied"
-    pins = {**loaded(root).pins(), "b": ModelPins({}, reason)}
-    with pytest.raises(NotReady, match=f'model "b" does not serve: {reason}'):
-        load_repository(root[0], trials=FakeTrials(), pins=pins).find("b")

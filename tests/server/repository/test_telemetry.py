@@ -20,8 +20,3 @@ def printed(code, **given):
 def test_it_is_switched_off_before_onnxruntime_is_imported(package):
     """By the package, which Python imports before anything in it."""
     assert printed(f"import {package}; {PRINT}") == "False 1"
-
-
-@pytest.mark.parametrize("module", ["import rnnserve.server.app", "from rnnserve.export import publish"])
-def test_what_the_user_has_set_stays(module):
-    assert printed(f"{module}; {PRINT}", **{VARIABLE: "0"}) == "True 0"

@@ -1,10 +1,5 @@
 """One process tries all versions; it is replaced where one has ended it or takes too long."""
 
-import logging
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +8,7 @@ from kit.bad_versions import BAD_GRAPHS, publish_good
 from rnnserve.protos.artifact import read_version
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.load_version import load_model
-from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial, TrialProcess
+from rnnserve.server.repository.trial_process import Refused, TooSlow, Trial, TrialProcess
 
 PATIENCE = 60.0
 
@@ -76,19 +71,6 @@ def test_one_process_tries_all_and_is_replaced_where_a_version_ends_it(tmp_path,
     tried("good")
 
 
-def test_a_version_that_was_replaced_after_its_trial_is_not_loaded(tmp_path, tried):
-    folder = publish_good(tmp_path)
-    findings = tried("good")
-    manifest = folder / "manifest.json"
-    before = manifest.read_bytes()
-    BAD_GRAPHS["aborting"][0](tmp_path / "elsewhere", "good")
-    for file in (tmp_path / "elsewhere" / "good" / "1").iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    assert manifest.read_bytes() != before
-    with pytest.raises(Exception, match=r"^manifest\.json: has changed since the version was tried"):
-        load_model(folder, "good", "1", "cpu", known=findings)
-
-
 def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
     publish_good(tmp_path)
     few = TrialProcess()
@@ -98,44 +80,6 @@ def test_an_option_says_how_much_memory_a_version_may_take(tmp_path):
     few.close()
 
 
-def test_what_ends_from_outside_is_a_reason_too(tmp_path, tried):
-    BAD_GRAPHS["endless"][0](tmp_path, "endless")
-    tried.trials.begin(trial_of(tmp_path, "endless"))
-    os.kill(pid(tried), signal.SIGKILL)
-    with pytest.raises(Refused, match=r"^ended the process that tried it with SIGKILL$"):
-        tried.trials.outcome()
-
-
-def test_the_clock_limits_what_does_not_compute(tmp_path, tried):
-    publish_good(tmp_path)
-    tried("good")
-    os.kill(pid(tried), signal.SIGSTOP)
-    tried.trials.begin(trial_of(tmp_path, "good", seconds=0.3))
-    with pytest.raises(TooSlow):
-        tried.trials.outcome()
-    tried("good")
-
-
-def test_what_computes_little_has_time_on_a_busy_machine(tmp_path, tried):
-    """It is stopped for as long as it may compute; then it goes on, and passes."""
-    publish_good(tmp_path)
-    tried("good")
-    os.kill(pid(tried), signal.SIGSTOP)
-    threading.Timer(1.0, os.kill, (pid(tried), signal.SIGCONT)).start()
-    tried("good", 0.5)
-
-
-def test_stop_ends_the_trial_at_once(tmp_path, tried):
-    BAD_GRAPHS["endless"][0](tmp_path, "endless")
-    began = time.monotonic()
-    threading.Timer(1.0, tried.trials.stop).start()
-    with pytest.raises(Stopped):
-        tried("endless")
-    assert time.monotonic() - began < PATIENCE / 2
-    with pytest.raises(Stopped):
-        tried("endless")
-
-
 def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
     none = TrialProcess(worker="rnnserve.no_such_module")
     with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
@@ -143,11 +87,3 @@ def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
     with pytest.raises(StartError, match=r"^cannot start a process that tries models: No such file or directory$"):
         none.begin(trial_of(tmp_path, "good"))
-
-
-def test_it_logs_and_prints_nothing(tmp_path, tried, capfd, caplog):
-    BAD_GRAPHS["aborting"][0](tmp_path, "aborting")
-    with caplog.at_level(logging.DEBUG), pytest.raises(Refused):
-        tried("aborting")
-    assert capfd.readouterr() == ("", "")
-    assert caplog.messages == []

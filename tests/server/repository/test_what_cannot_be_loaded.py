@@ -9,7 +9,8 @@ from onnx import helper
 from kit.artifacts import build_model, publish_model
 from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE
 from kit.inference_requests import arrays, request
-from kit.served_here import asking
+from kit.served import served
+from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
@@ -21,46 +22,46 @@ def case(inputs, output) -> Case:
     return Case("step", inputs, {"output": output}, {"output": output.astype(np.float64)})
 
 
-def raising(root):
+def raising(root, name):
     """A kernel that raises: the table has one row, and the case asks for the second."""
     nodes = [
         helper.make_node("Cast", ["input"], ["row"], to=onnx.TensorProto.INT64),
         helper.make_node("Gather", ["table", "row"], ["output"]),
     ]
     model = build_model(nodes, INPUTS, OUTPUTS, {"table": np.zeros(1, np.float32)})
-    publish_model(root, "bad", model, INPUTS, OUTPUTS, [], cases=[case(SAMPLE, SAMPLE["input"])])
+    publish_model(root, name, model, INPUTS, OUTPUTS, [], cases=[case(SAMPLE, SAMPLE["input"])])
 
 
-def golden_of_other_shapes(root):
+def golden_of_other_shapes(root, name):
     inputs = {"input": np.ones((2, 3), np.float32)}
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"])])
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"])])
 
 
-def golden_without_an_input(root):
+def golden_without_an_input(root, name):
     inputs = {"other": np.ones((2, 3, 2), np.float32)}
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"])])
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"])])
 
 
-def golden_of_another_dtype(root):
+def golden_of_another_dtype(root, name):
     inputs = {"input": np.array([[["a", "b"]]])}
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"][:1, :1])])
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"][:1, :1])])
 
 
-def without_axes(root):
+def without_axes(root, name):
     inputs = [manifest_pb2.Tensor(name="input", datatype="FP32")]
-    publish_model(root, "bad", TWICE, inputs, OUTPUTS, [SAMPLE])
+    publish_model(root, name, TWICE, inputs, OUTPUTS, [SAMPLE])
 
 
-def a_file_for_a_version(root):
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [SAMPLE])
-    manifest = root / "bad" / "1" / "manifest.json"
+def a_file_for_a_version(root, name):
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [SAMPLE])
+    manifest = root / name / "1" / "manifest.json"
     manifest.unlink()
     manifest.mkdir()
 
 
-def a_config_that_is_a_folder(root):
-    publish_model(root, "bad", TWICE, INPUTS, OUTPUTS, [SAMPLE])
-    config = root / "bad" / "config.pbtxt"
+def a_config_that_is_a_folder(root, name):
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [SAMPLE])
+    config = root / name / "config.pbtxt"
     config.unlink()
     config.mkdir()
 
@@ -76,24 +77,28 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("make", "said"), BAD.items(), ids=[make.__name__ for make in BAD])
-def test_a_bad_version_is_unavailable_and_the_others_serve(tmp_path, make, said):
+def test_bad_versions_are_unavailable_and_the_others_serve(tmp_path):
     publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE])
-    make(tmp_path)
-    with asking(tmp_path) as stub:
+    for make in BAD:
+        make(tmp_path, make.__name__)
+    with served(tmp_path) as server:
+        until(lambda: not server.server._repository.is_loading())
+        stub = server.stub
         index = {m.name: (m.state, m.reason) for m in stub.RepositoryIndex(pb.RepositoryIndexRequest()).models}
-        assert index["good"] == ("READY", "")
-        state, reason = index["bad"]
-        assert state == "UNAVAILABLE"
-        assert reason.startswith(said)
-        assert "\n" not in reason
-        assert str(tmp_path) not in reason
+        assert index.pop("good") == ("READY", "")
+        assert index.keys() == {make.__name__ for make in BAD}
+        for make, said in BAD.items():
+            state, reason = index[make.__name__]
+            assert state == "UNAVAILABLE"
+            assert reason.startswith(said)
+            assert "\n" not in reason
+            assert str(tmp_path) not in reason
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.ModelInfer(request(make.__name__, SAMPLE))
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert said in refused.value.details()
         answer = stub.ModelInfer(request("good", SAMPLE))
         np.testing.assert_array_equal(arrays(answer)["output"], 2 * SAMPLE["input"])
-        with pytest.raises(grpc.RpcError) as refused:
-            stub.ModelInfer(request("bad", SAMPLE))
-        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert said in refused.value.details()
 
 
 @pytest.mark.parametrize(("wrong", "more"), [(1, ""), (2, " (and 1 more)"), (5, " (and 4 more)")])

@@ -1,13 +1,9 @@
 """What a connection may do: metadata up to one size, and pings as often as its client likes."""
 
-import struct
-import time
-
 import grpc
 import numpy as np
 import pytest
 
-from campaigns.drills.wire.http2 import ACK, GOAWAY, PING, Http2Connection, frame
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 
@@ -25,18 +21,3 @@ def test_metadata_are_limited_and_always_the_same(stub, method):
         call(asked, metadata=[(f"x-{key}", "y" * 3300) for key in range(5)])
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "received metadata size exceeds hard limit" in refused.value.details()
-
-
-def test_a_client_that_pings_often_without_calls_keeps_its_connection(server):
-    """gRPC's servers close a connection after three pings that come within minutes while there is no call."""
-    with Http2Connection("127.0.0.1", server.port) as connection:
-        until = time.monotonic() + 20
-        pings = 0
-        for number in range(10):
-            assert connection.send(frame(PING, payload=struct.pack(">Q", number)), until)
-            while pings <= number:
-                frames = connection.read(until)
-                assert frames, "no answer came"
-                assert not [came.error for came in frames if came.kind == GOAWAY]
-                pings += sum(came.kind == PING and came.flags == ACK for came in frames)
-        assert not connection.is_closed

@@ -1,17 +1,10 @@
 """grpc.health.v1: the server, its service and its models, and nothing that is kept for others."""
 
-import json
-import time
-from typing import Any
-
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rnnserve.protos import health_pb2 as own_health_pb2
-from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import inference_pb2_grpc
-from rnnserve.server import Server, Settings
 from rnnserve.server.transport.health import HealthService
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
@@ -123,56 +116,3 @@ def test_garbage_is_refused(channel, method):
     with pytest.raises(grpc.RpcError) as refused:
         next(channel.unary_stream(f"/grpc.health.v1.Health/{method}")(b"\xff\xff"))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_those_who_watch_hear_when_the_server_stops(repository):
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu")) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        watches = [
-            health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
-            for name in ("", SERVICE)
-            for _ in range(40)  # more than there are threads: a watch keeps none
-        ]
-        assert [next(watch).status for watch in watches] == [SERVING] * len(watches)
-        server._transport.set_ready(False)
-        assert [next(watch).status for watch in watches] == [NOT_SERVING] * len(watches)
-
-
-def test_clients_that_balance_are_answered_though_all_watches_are_taken(server):
-    """Of a watch that is refused otherwise gRPC's client makes a server that it sends nothing."""
-    address = f"127.0.0.1:{server.port}"
-    config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
-    options = [("grpc.service_config", json.dumps(config)), ("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(address) as channel, grpc.insecure_channel(address, options) as balancing:
-        health: Any = health_pb2_grpc.HealthStub(channel)
-        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(256)]
-        assert [next(watch).status for watch in watches] == [SERVING] * len(watches)
-        with pytest.raises(grpc.RpcError) as refused:
-            next(health.Watch(health_pb2.HealthCheckRequest()))
-        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
-        assert refused.value.details() == "256 watches are open already: there is no further one; ask Check"
-        assert (
-            inference_pb2_grpc.GRPCInferenceServiceStub(balancing).ServerLive(pb.ServerLiveRequest(), timeout=20).live
-        )
-        for watch in watches:
-            watch.cancel()
-
-
-def test_watches_that_are_cancelled_at_once_stop_nobody(channel, health):
-    """grpcio's own servicer deadlocks within a few."""
-    for _ in range(300):
-        health.Watch(health_pb2.HealthCheckRequest()).cancel()
-    assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == SERVING
-
-
-def test_a_server_stops_at_once_though_somebody_watches(repository):
-    server = Server(Settings(repository, grpc_port=0, provider="cpu", grace=60.0))
-    with server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
-        assert next(watch).status == SERVING
-        started = time.monotonic()
-        server.stop()
-        assert time.monotonic() - started < 30
-        assert [response.status for response in watch] == [NOT_SERVING]

@@ -1,25 +1,16 @@
 """Load reports: what they say, how often they come, when they end, and that clients balance by them."""
 
-import json
 import struct
 import threading
 from types import SimpleNamespace
 from typing import Any
 
-import grpc
-import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from kit.inference_requests import request
-from kit.waiting import PATIENCE, until
-from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from rnnserve.server import Server, Settings
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.transport import load_reports
 from rnnserve.server.transport.load_reports import LoadReports
-
-METHOD = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 
 
 def interval(seconds, nanos=0):
@@ -112,47 +103,3 @@ def test_a_stream_ends_with_its_call_and_with_the_server():
     assert [list(stream) for stream in streams[1:]] == [[], []]
     assert not reports._open
     assert list(reports.stream(b"", Context())) == []
-
-
-WALK = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
-
-
-def test_a_server_reports_what_it_has_answered_and_stops_at_once(repository):
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu", grace=PATIENCE)) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
-        stream: Any = channel.unary_stream(METHOD)(interval(1), timeout=PATIENCE)
-        stub = GRPCInferenceServiceStub(channel)
-        stopping = threading.Event()
-
-        def ask():
-            while not stopping.is_set():
-                stub.ModelInfer(WALK)
-
-        asking = threading.Thread(target=ask)
-        asking.start()
-        try:
-            said: list[dict[int, float]] = []
-            until(lambda: said.append(read(next(stream))) or said[-1][6] > 10)
-        finally:
-            stopping.set()
-            asking.join(PATIENCE)
-        assert 0 < said[-1][1] <= 1
-        assert said[-1][9] == said[-1][1]
-        server.stop()
-        assert len(list(stream)) <= 1
-
-
-def test_a_client_that_balances_by_them_is_answered(repository):
-    config = {
-        "loadBalancingConfig": [{"weighted_round_robin": {"enableOobLoadReport": True, "oobReportingPeriod": "1s"}}],
-        "healthCheckConfig": {"serviceName": ""},
-    }
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu")) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.service_config", json.dumps(config))]) as channel,
-    ):
-        stub = GRPCInferenceServiceStub(channel)
-        for _ in range(20):
-            assert stub.ModelInfer(WALK, timeout=PATIENCE).outputs

@@ -6,9 +6,9 @@ import grpc
 import pytest
 
 from kit.sequence_requests import step, walk
+from kit.served import served
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.protocol_words import PEER
-from rnnserve.server import Server, Settings
 from rnnserve.server.connections.private_socket import believed_peer
 
 MINE, OTHER = "ipv4:10.1.1.1:1111", "ipv4:10.1.1.1:2222"
@@ -22,18 +22,16 @@ def test_who_is_believed():
         assert believed_peer(connection, told) == connection
 
 
-@pytest.fixture(scope="module", params=["lane", "public"])
-def stubs(repository, request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def stubs(repository, tmp_path_factory):
     """Of the port, and of the private socket."""
     folder = tmp_path_factory.mktemp("s")
-    settings = Settings(repository, grpc_port=0, provider="cpu", transport=request.param, private_sockets=folder)
-    with Server(settings) as server:
-        path = folder / f"{os.getpid()}.sock"
-        with (
-            grpc.insecure_channel(f"127.0.0.1:{server.port}") as public,
-            grpc.insecure_channel(f"unix:{path}", [("grpc.default_authority", "localhost")]) as private,
-        ):
-            yield rpc.GRPCInferenceServiceStub(public), rpc.GRPCInferenceServiceStub(private)
+    path = folder / f"{os.getpid()}.sock"
+    with (
+        served(repository, private_sockets=folder) as server,
+        grpc.insecure_channel(f"unix:{path}", [("grpc.default_authority", "localhost")]) as private,
+    ):
+        yield server.stub, rpc.GRPCInferenceServiceStub(private)
     assert not path.exists()
 
 

@@ -105,35 +105,3 @@ def test_what_has_not_ended_is_told(going):
     server.ends.clear()
     transport.left = ["requests on the lane"]
     assert leaves.stop(0.0, is_started=True) == ["calls", "requests on the lane"]
-
-
-@pytest.mark.parametrize("where", ["transport", "pools"])
-def test_calls_that_arrive_still_put_the_end_off(going, said, monkeypatch, where):
-    leaves, *_ = going()
-    gates: dict[str, Any] = {"transport": leaves._transport, "pools": leaves._pools}
-    naps = iter(range(5))
-
-    def sleep(_):
-        gates[where].taken += next(naps, None) is not None
-        said.append("naps")
-        clock[0] += 0.09
-
-    clock = [0.0]
-    monkeypatch.setattr(stopping, "now", lambda: clock[0])
-    monkeypatch.setattr("rnnserve.server.transport.stopping.time.sleep", sleep)
-    leaves._wait_for_quiet(0.1, 10.0)
-    assert said.count("naps") == 5 + 50  # a machine with time takes 2 ms for each, this one 45 times as long
-    said.clear()
-    leaves._wait_for_quiet(0.1, 1.0)
-    assert said.count("naps") == 12
-
-
-def test_who_leaves_waits_for_the_last_client_or_until_it_is_told(going, said, monkeypatch):
-    leaves, *_ = going()
-    told = threading.Event()
-    told.set()
-    leaves.leave(told)
-    assert said[0] == "listens no more"
-    assert said.count("goodbye") == 1
-    leaves, *_ = going(connections=0)
-    leaves.leave(threading.Event())

@@ -1,6 +1,5 @@
 """Threads that are given work: the one that became idle last, and never fewer than there is work for."""
 
-import functools
 import threading
 import time
 
@@ -35,27 +34,6 @@ def stack(work):
     stack.close(wait=True)
 
 
-def test_one_thread_does_what_comes_one_by_one(work, stack):
-    for count in range(1, 20):
-        stack.give(lambda: None)
-        until(functools.partial(lambda count: (len(work.done), len(stack._idle)) == (count, 1), count))
-    assert set(work.done) == {"test_0"}
-
-
-def test_the_thread_that_became_idle_last_is_woken(work, stack):
-    ends = [threading.Event() for _ in range(3)]
-    for end in ends:
-        stack.give(functools.partial(end.wait, PATIENCE))
-    for number, end in enumerate((ends[1], ends[2], ends[0]), 1):
-        end.set()
-        until(functools.partial(lambda number: len(stack._idle) == number, number))
-    assert work.done == ["test_1", "test_2", "test_0"]
-    for _ in range(5):
-        stack.give(lambda: None)
-        until(lambda: len(stack._idle) == 3)
-    assert work.done[3:] == 5 * ["test_0"]
-
-
 def test_work_that_comes_while_all_are_busy_is_not_forgotten(work, stack):
     may_go = threading.Event()
     for _ in range(3):
@@ -66,19 +44,6 @@ def test_work_that_comes_while_all_are_busy_is_not_forgotten(work, stack):
     may_go.set()
     until(lambda: len(work.done) == 23)
     assert set(work.done) <= {"test_0", "test_1", "test_2"}
-
-
-def test_many_threads_give_it_work_and_nothing_is_lost(work, stack):
-    def add():
-        for _ in range(2000):
-            stack.give(lambda: None)
-
-    adding = [threading.Thread(target=add) for _ in range(4)]
-    for thread in adding:
-        thread.start()
-    for thread in adding:
-        thread.join()
-    until(lambda: len(work.done) == 8000)
 
 
 def test_when_it_is_closed_what_there_is_is_done_and_the_threads_end(work):

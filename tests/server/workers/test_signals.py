@@ -18,20 +18,6 @@ def test_signals_are_read_in_their_order():
         assert signals.read() == [signal.SIGHUP, signal.SIGTERM]
 
 
-def test_afterwards_they_have_the_actions_that_they_had():
-    met = []
-    before = signal.signal(signal.SIGHUP, lambda *_: met.append(1))
-    try:
-        with receive_signals(signal.SIGHUP):
-            signal.raise_signal(signal.SIGHUP)
-        assert not met
-        signal.raise_signal(signal.SIGHUP)
-        assert met == [1]
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert signal.set_wakeup_fd(-1) == -1
-
-
 def test_they_are_taken_on_another_thread_while_this_one_works():
     taken = queue.Queue()
     with follow_signals(lambda number: taken.put((number, threading.current_thread().name)), signal.SIGHUP):

@@ -2,15 +2,11 @@
 
 import os
 import signal
-import time
-from pathlib import Path
 
 import pytest
 
 from kit.bare_python import BARE_PYTHON
 from kit.waiting import until
-from rnnserve.server.repository.pins import ModelPins, Pin
-from rnnserve.server.workers.messages import Want
 from rnnserve.server.workers.worker_process import Backoff, Worker
 
 # A worker that says that it has loaded, and ready when it may listen; it ends when its lifeline does.
@@ -35,11 +31,6 @@ def worker():
     worker = Worker(3, command(WORKER))
     yield worker
     worker.kill()
-
-
-def test_backoff_doubles_and_starts_anew_after_a_long_life():
-    backoff = Backoff(first=1.0, longest=5.0, grown_up=10.0)
-    assert [backoff.seconds_after(lived) for lived in (0, 0, 0, 0, 0, 11, 0)] == [1, 2, 4, 5, 5, 1, 2]
 
 
 def test_a_worker_waits_at_most_five_seconds_and_has_grown_up_after_one():
@@ -67,36 +58,6 @@ def test_it_loads_listens_when_it_may_and_ends_with_its_lifeline(worker):
     assert worker.has_process
 
 
-def test_it_is_told_what_to_serve_however_long_that_is(worker):
-    pins = {"a": ModelPins({1: Pin("y" * 200_000)})}
-    worker.start(pins)
-    until(lambda: worker.look() or worker.is_loaded)
-    assert worker.pins == pins
-    assert worker.is_pinned
-
-
-def test_its_silence_counts_from_when_it_listens_and_anew_where_it_is_excused(worker, monkeypatch):
-    worker.start()
-    until(lambda: worker.look() or worker.is_loaded)
-    assert worker.silence() == 0.0
-    worker.go()
-    until(lambda: worker.look() or worker.is_ready)
-    clock = time.monotonic() + 100
-    monkeypatch.setattr("rnnserve.server.workers.worker_process.time.monotonic", lambda: clock)
-    assert 99 < worker.silence() < 101
-    worker.excuse()
-    assert worker.silence() == 0.0
-
-
-def test_a_stopped_process_is_seen_and_a_continued_one(worker):
-    worker.start()
-    assert not worker.is_stopped()
-    worker.signal(signal.SIGSTOP)
-    until(worker.is_stopped)
-    worker.signal(signal.SIGCONT)
-    until(lambda: not worker.is_stopped())
-
-
 def test_a_dead_worker_is_due_after_a_wait_that_grows():
     worker = Worker(0, command("import sys; sys.exit(1)"))
     waits = []
@@ -120,37 +81,3 @@ def test_an_unstarted_worker_has_nothing_to_signal_or_kill():
     assert worker.silence() == 0.0
     assert not worker.is_stopped()
     assert worker.clean_up() == 0.0
-
-
-def test_a_dead_worker_may_be_told_to_listen(worker):
-    worker.start()
-    worker.signal(signal.SIGKILL)
-    until(lambda: worker.look() == -signal.SIGKILL)
-    worker.go()
-    assert not worker.is_stopped()
-
-
-def test_a_command_that_cannot_be_started_leaves_no_descriptor_open():
-    """Of many times: meanwhile, threads of other tests open and close a few of their own."""
-    times = 50
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(times):
-        worker = Worker(0, lambda _: ["/nonexistent"])
-        with pytest.raises(FileNotFoundError):
-            worker.start({})
-    assert len(list(Path("/proc/self/fd").iterdir())) < before + times
-    assert worker.is_due
-
-
-def test_what_is_malformed_is_logged_and_is_no_sign_of_life(worker, caplog):
-    """A worker that writes nothing else is silent, and is killed for that."""
-    worker._command = command(WORKER.replace('b"ready\\nbe"', 'b"ready\\nbeat now\\n\\nwant\\n"'))
-    worker.start()
-    until(lambda: worker.look() or worker.is_loaded)
-    worker.go()
-    until(lambda: worker.look() or worker.take_said() == [Want()])
-    assert [message.partition(" bytes)")[0] for message in caplog.messages] == [
-        'worker 3 writes what is left out: "beat now" (8',
-        'worker 3 writes what is left out: "" (0',
-    ]
-    assert worker.is_ready

@@ -1,0 +1,133 @@
+"""Mutated requests to the lane and to a server that reads each one whole; and defects that are planted, and found."""
+
+import dataclasses
+
+import pytest
+
+from campaigns.fuzzing.differential import Tally, compare
+from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models
+from campaigns.fuzzing.traffic import Traffic, valid_requests
+from campaigns.fuzzing.whole_reading import serve_reading_whole
+from kit.served import served
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.lane import prefixes, same_prefix, varying_fields
+
+SEED = 12
+
+
+@pytest.fixture(scope="module")
+def published(kept_artifacts, tmp_path_factory):
+    return kept_artifacts.copy("fuzzed", publish_models, tmp_path_factory.mktemp("fuzzed") / "repository")
+
+
+@pytest.fixture(scope="module")
+def whole(published):
+    with serve_reading_whole(published) as server:
+        yield server
+
+
+@pytest.fixture
+def lane(published):
+    """A server without any prefix in its cache."""
+    with served(published, transport="lane") as server:
+        yield server
+
+
+def met(servers, most_requests: int, *, most: int = 5) -> Tally:
+    """What is met in so many requests, or until so many differences are."""
+    tally, seeds = Tally(), valid_requests(CLASSIFIERS, SEED)
+    for tally in compare([server.address for server in servers], Traffic(seeds, SEED).bursts(), most=most):
+        if tally.statuses.total() >= most_requests:
+            break
+    return tally
+
+
+def test_lane_answers_mutated_requests_as_if_it_read_each_one_whole(whole, lane):
+    tally = met([whole, lane], 20_000)
+    assert not tally.differences, "\n".join(map(str, tally.differences))
+    assert set(tally.statuses) <= {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
+
+
+def plant_id_set_again(monkeypatch):
+    """The defect that this fuzzer found first: an id that is set again, and empty, after the one that was cut out."""
+    monkeypatch.setattr(prefixes, "_LONG_ID_FIELD", b"")
+    monkeypatch.setattr(prefixes, "_LONG_ID", "")
+
+
+def plant_prefix_of_any_start(monkeypatch):
+    """A start that is no message of its own passes: data inside of an unknown field, an id in the middle."""
+    monkeypatch.setattr(prefixes, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
+
+
+def plant_tags_not_compared(monkeypatch):
+    """The tags and sizes of the second and later tensors' data are not looked at."""
+    monkeypatch.setattr(prefixes, "_has_later_tags", lambda *_: True)
+
+
+def plant_values_not_checked(monkeypatch):
+    """Values of recognised requests are taken as they come."""
+    monkeypatch.setattr(prefixes, "validator", lambda *_, **__: lambda _: True)
+
+
+def plant_id_of_any_bytes(monkeypatch):
+    """An id that is no UTF-8 is cut out, too, and repeated."""
+
+    class Any(bytes):
+        def __getitem__(self, key):
+            found = super().__getitem__(key)
+            return Any(found) if isinstance(key, slice) else found
+
+        def isascii(self):
+            return True
+
+    find = varying_fields.find_varying_fields
+    monkeypatch.setattr(prefixes, "find_varying_fields", lambda payload: find(Any(payload)))
+
+
+def plant_lengths_off_by_one(monkeypatch):
+    """A length may be one more than the axis."""
+    fill, read = same_prefix.SamePrefixRun._fill, prefixes.RequestPrefix.read
+
+    def fill_one_more(self, input, values):
+        prefix = self._prefix
+        self._prefix = longer(prefix)
+        try:
+            return fill(self, input, values)
+        finally:
+            self._prefix = prefix
+
+    monkeypatch.setattr(same_prefix.SamePrefixRun, "_fill", fill_one_more)
+    monkeypatch.setattr(prefixes.RequestPrefix, "read", lambda self, *given: read(longer(self), *given))
+
+
+def longer(prefix):
+    return dataclasses.replace(prefix, sizes={axis: size + 1 for axis, size in prefix.sizes.items()})
+
+
+def plant_outputs_of_the_last_prefix(monkeypatch):
+    """What requests ask for is not part of the prefix that is compared: the last one's is answered."""
+    monkeypatch.setattr(
+        prefixes.PrefixCache, "recognise", lambda self, payload: _similar(self, payload) or _recognise(self, payload)
+    )
+
+
+_recognise = prefixes.PrefixCache.recognise
+
+
+def _similar(cache, payload):
+    last = cache._last
+    alike = last is not None and len(payload) == last.size and payload[:20] == last.key[:20]
+    return (last, b"") if alike else None
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        plant_id_set_again, plant_prefix_of_any_start, plant_tags_not_compared, plant_values_not_checked,
+        plant_id_of_any_bytes, plant_lengths_off_by_one, plant_outputs_of_the_last_prefix,
+    ],
+)  # fmt: skip
+def test_planted_defect_is_found(plant, monkeypatch, whole, lane):
+    """Among some thousand requests; most defects are found among the first 1,000."""
+    plant(monkeypatch)
+    assert met([whole, lane], 12_000, most=1).differences

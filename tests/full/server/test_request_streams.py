@@ -1,0 +1,73 @@
+"""Streams of requests: clients that wait and don't wait, large steps, and more than may be in flight."""
+
+from concurrent import futures
+
+import grpc
+import pytest
+
+from kit.inference_requests import request
+from kit.sequence_requests import (
+    PATIENCE,
+    SIMPLE,
+    Stream,
+    answers_of,
+    in_parts,
+    raw,
+    stream_of,
+    walk,
+)
+from kit.served import served
+from rnnserve.server.lane import connection_streams
+
+
+def test_a_client_may_wait_for_each_answer_and_not_wait_and_wait_again(stub):
+    inputs = [walk(1, seed=seed) for seed in range(8)]
+    expected = [raw(stub.ModelInfer(request(SIMPLE, {"input": each}, ["logits"]))) for each in inputs]
+    with stream_of(stub) as stream:
+        for number in range(200):
+            at = number % 8
+            many = 1 if number % 50 < 45 else 20
+            for _ in range(many):
+                stream.send(request(SIMPLE, {"input": inputs[at]}, ["logits"], id=str(number)))
+            for _ in range(many):
+                answer = next(stream.call).infer_response
+                assert (answer.id, raw(answer)) == (str(number), expected[at])
+
+
+def test_a_compressed_or_large_step_keeps_its_place(stub):
+    """They are parsed on other threads than small ones."""
+    inputs = walk(600)
+    whole = raw(stub.ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
+    wide = walk(600, rows=64)
+    wide_whole = raw(stub.ModelInfer(request(SIMPLE, {"input": wide}, ["logits", "h_n"])))
+    for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
+        answers = list(
+            stub.ModelStreamInfer(in_parts(inputs, [1, 500, 1, 97, 1], 91), timeout=PATIENCE, compression=compression)
+        )
+        assert raw(answers[-1].infer_response) == whole
+        answers = list(
+            stub.ModelStreamInfer(in_parts(wide, [1, 500, 1, 97, 1], 92), timeout=PATIENCE, compression=compression)
+        )
+        assert raw(answers[-1].infer_response) == wide_whole
+
+
+def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
+    """256 of a stream, 1,024 of a connection: the client sends them later, and all are answered."""
+    message = request(SIMPLE, {"input": walk(1)}, ["logits"])
+    with served(repository) as server, futures.ThreadPoolExecutor(8) as pool:
+        stub = server.stub
+        answers = list(pool.map(lambda _: answers_of(stub, iter([message] * 600)), range(8)))
+    assert [len(of_stream) for of_stream in answers] == [600] * 8
+    assert not any(answer.error_message for of_stream in answers for answer in of_stream)
+
+
+def test_streams_that_end_with_an_error_leave_room_for_others(repository, monkeypatch):
+    monkeypatch.setattr(connection_streams, "_IN_HAND_OF_CONNECTION", 3)
+    with served(repository, transport="lane") as server, stream_of(server.stub) as stays:
+        stub = server.stub
+        assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError):
+                Stream(stub, metadata=(("triton_grpc_error", "true"),)).ask(request("nobody", {"input": walk(1)}))
+        for _ in range(5):
+            assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message

@@ -1,0 +1,90 @@
+"""Clients that ask one small request again and again, and how their requests end."""
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+
+from kit.inference_requests import request
+from kit.served import new_channel
+from kit.waiting import PATIENCE
+from rnnserve.protos import inference_pb2_grpc as rpc
+
+__all__ = ["Load", "ask"]
+
+_REQUEST = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+
+
+def ask(channel: grpc.Channel, timeout: float = PATIENCE) -> str:
+    """Make one small request; say how it ended: OK, or the error's status and message."""
+    try:
+        assert rpc.GRPCInferenceServiceStub(channel).ModelInfer(_REQUEST, timeout=timeout).outputs
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    return "OK"
+
+
+@dataclass
+class Load:
+    """Clients in closed loops, each with one request in flight.
+
+    Attributes:
+        port: Whom they ask.
+        clients: How many.
+        reconnect: Whether each request has a connection of its own.
+        pause: Seconds between an answer and the next request.
+        said: How requests ended, and how many of them did so.
+        slowest: Seconds that the slowest took.
+    """
+
+    port: int
+    clients: int
+    reconnect: bool
+    pause: float = 0.0
+    said: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    _is_over: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Load"]:
+        """Ask inside a `with`."""
+        threads = [threading.Thread(target=self._ask_on, daemon=True) for _ in range(self.clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._is_over.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """How requests failed."""
+        with self._lock:
+            return {said: count for said, count in self.said.items() if said != "OK"}
+
+    def answered(self) -> int:
+        """How many have been answered."""
+        with self._lock:
+            return self.said["OK"]
+
+    def _ask_on(self) -> None:
+        with contextlib.ExitStack() as stack:
+            kept = None if self.reconnect else stack.enter_context(new_channel(self.port))
+            while not self._is_over.wait(self.pause):
+                started = time.monotonic()
+                if kept is not None:
+                    said = ask(kept)
+                else:
+                    with new_channel(self.port) as channel:
+                        said = ask(channel)
+                with self._lock:
+                    self.said[said] += 1
+                    self.slowest = max(self.slowest, time.monotonic() - started)
