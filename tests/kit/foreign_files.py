@@ -151,9 +151,9 @@ def strided(folder: Path) -> Path:
 
 def but_last(folder: Path) -> Path:
     """All numbers but the last: of one number none is left."""
-    nodes = [helper.make_node("Slice", ["x", "none", "last", "one"], ["y"])]
-    weights = [numbers("none", 0), numbers("last", -1), numbers("one", 1)]
-    return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], weights)
+    constants = {"none": [0], "last": [-1], "one": [1]}
+    nodes = "y = Slice (x, none, last, one)"
+    return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], constants)
 
 
 def framed(folder: Path) -> Path:

@@ -49,7 +49,7 @@ class Reach:
         return sorted(name for name, test in self.tests.items() if test.get("failed"))
 
     def plan(self, mutant: Mutant, seconds: float) -> list[str]:
-        """Tests that reach the mutant, as many as fit in the time: first those that mirror its folder, then quick ones."""
+        """Tests that reach the mutant, as many as fit in the time: first those of its own folder, then quick ones."""
         names = self.by_mutant[mutant.number] - set(self.failing)
         by_file: dict[str, list[str]] = defaultdict(list)
         for name in sorted(names, key=self._cost):
