@@ -15,7 +15,7 @@ from rnnserve.client.row_inputs import check_rows
 
 CSV = ("csv", "csv with a header", "csv with ids")
 FORMATS = (*CSV, "json", "npy", "npz")
-NAMES = ("time", "pressure", "flow", "x", "y", "z")
+NAMES = ("time", "pressure", "flow", "x", "y", "z", "p", "q", "r", "s")
 
 
 def model(*axes, limits=None):
@@ -63,11 +63,13 @@ def refusal(metadata, format_, rows):
     return str(refused.value)
 
 
-@given(st.sampled_from(FORMATS), st.sampled_from([2, 5]), st.integers(1, 6), st.integers(1, 7), st.booleans())
+@given(st.sampled_from(FORMATS), st.sampled_from([2, 5]), st.integers(1, 10), st.integers(1, 7), st.booleans())
 @example("json", 2, 3, 2, False)
 @example("json", 2, 3, 2, True)
 @example("json", 5, 3, 5, False)
 @example("csv", 2, 1, 2, False)
+@example("csv with a header", 2, 8, 1, False)
+@example("csv with a header", 2, 9, 1, False)
 @example("csv with a header", 2, 3, 2, False)
 def test_wrong_width_names_the_features_and_suggests_transposing_only_if_it_may_help(
     format_, taken, columns, steps, is_limited
@@ -78,7 +80,8 @@ def test_wrong_width_names_the_features_and_suggests_transposing_only_if_it_may_
     said = refusal(model("sequence", ("features", taken), limits=limits), format_, [np.ones((steps, columns))])
     if format_ in CSV:  # a line is a point: turned round it would fit, and be answered with nonsense
         count = "1 column" if columns == 1 else f"{columns} columns"
-        named = "" if format_ == "csv" else f" ({', '.join(NAMES[:columns])})"
+        shown = [*NAMES[: min(columns, 8)], *(["…"] if columns > 8 else [])]
+        named = "" if format_ == "csv" else f" ({', '.join(shown)})"
         assert said.startswith(f"file, line 1: has {count}{named}. Expected {taken}, one for each of the {taken} feat")
         return
     assert said.startswith(f"sequence 0 has shape ({steps}, {columns}), but model m takes (sequence, features={taken})")
