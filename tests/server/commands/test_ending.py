@@ -38,16 +38,16 @@ def make(monkeypatch, clock):
     return make
 
 
-@pytest.mark.parametrize("number", ENDS)
-def test_the_first_signal_stops_and_a_later_one_ends_at_once(make, clock, number):
-    ending = make()
-    ending.take(number)
-    assert ending.told.is_set()
-    assert ending.told_to_stop.is_set()
-    clock.now += SAME_SECONDS + 0.01
-    with pytest.raises(Exit) as ended:
-        ending.take(signal.SIGINT)
-    assert ended.value.args == (130,)
+def test_first_signal_stops_and_a_later_one_ends_at_once(make, clock):
+    for number in ENDS:
+        ending = make()
+        ending.take(number)
+        assert ending.told.is_set()
+        assert ending.told_to_stop.is_set()
+        clock.now += SAME_SECONDS + 0.01
+        with pytest.raises(Exit) as ended:
+            ending.take(signal.SIGINT)
+        assert ended.value.args == (130,)
 
 
 @pytest.mark.parametrize("first", ENDS)
@@ -62,17 +62,17 @@ def test_one_request_that_arrives_several_times_counts_once(make, clock, first, 
     assert ending.told_to_stop.is_set()
 
 
-@pytest.mark.parametrize("later", [0.0, 10.0])
-def test_a_worker_ends_at_once_only_where_its_supervisor_kills_it(make, clock, later):
+def test_worker_ends_at_once_only_if_its_supervisor_kills_it(make, clock):
     """systemd signals all processes of a service, and the supervisor signals its workers."""
-    ending = make(is_worker=True)
-    ending.take(signal.SIGTERM)
-    clock.now += later
-    ending.take(signal.SIGTERM)
-    assert ending.told_to_stop.is_set()
+    for later in (0.0, 10.0):
+        ending = make(is_worker=True)
+        ending.take(signal.SIGTERM)
+        clock.now += later
+        ending.take(signal.SIGTERM)
+        assert ending.told_to_stop.is_set()
 
 
-def test_a_worker_that_is_told_to_leave_may_take_its_time(make):
+def test_worker_that_is_told_to_leave_may_take_its_time(make):
     ending = make(is_worker=True)
     for _ in range(2):
         ending.take(signal.SIGHUP)
@@ -83,7 +83,7 @@ def test_a_worker_that_is_told_to_leave_may_take_its_time(make):
     ending.take(signal.SIGHUP)  # which is not a second SIGTERM
 
 
-def test_a_hang_up_loads_the_repository_again(make, caplog):
+def test_hang_up_loads_the_repository_again(make):
     reloads = []
     ending = make()
     ending.take(signal.SIGHUP)  # before there is a server
@@ -96,16 +96,17 @@ def test_a_hang_up_loads_the_repository_again(make, caplog):
     assert reloads == [1]
 
 
-def test_a_hang_up_of_a_terminal_that_has_gone_is_the_end(make, caplog):
+def test_hang_up_of_a_terminal_that_has_gone_is_the_end(make, caplog):
     ending = make(terminal_has_gone=lambda: True)
     ending.reload = lambda: pytest.fail("it ends")
     ending.take(signal.SIGHUP)
     assert ending.told_to_stop.is_set()
-    assert caplog.messages == ["SIGHUP: the terminal has gone, and this server ends; with nohup it would stay"]
+    (line,) = caplog.messages
+    assert "SIGHUP: the terminal has gone" in line
     ending.take(signal.SIGHUP)  # the shell's own, beside the kernel's
 
 
-def test_a_signal_without_a_meaning_changes_nothing_and_says_so(make, caplog):
+def test_signal_without_a_meaning_changes_nothing_and_is_logged(make, caplog):
     for is_loading in (True, False):
         ending = make(is_loading=is_loading)
         ending.take(signal.SIGUSR2)
@@ -114,17 +115,17 @@ def test_a_signal_without_a_meaning_changes_nothing_and_says_so(make, caplog):
     assert caplog.messages[0].startswith("SIGUSR2 means nothing here")
 
 
-def test_without_its_supervisor_a_worker_stops_and_does_not_drain(make):
+def test_worker_without_its_supervisor_stops_and_does_not_drain(make):
     ending = make(is_worker=True)
     assert ending.drains
     ending.abandon()
     assert (ending.drains, ending.told_to_stop.is_set()) == (False, True)
 
 
-@pytest.mark.parametrize("number", ENDS)
-@pytest.mark.parametrize("is_worker", [True, False])
-def test_what_asks_for_the_end_ends_a_server_that_has_served_nothing_yet(make, number, is_worker):
-    ending = make(is_loading=True, is_worker=is_worker)
-    with pytest.raises(Exit) as ended:
-        ending.take(number)
-    assert ended.value.args == (0,)
+def test_server_that_has_served_nothing_yet_ends_at_once(make):
+    for number in ENDS:
+        for is_worker in (True, False):
+            ending = make(is_loading=True, is_worker=is_worker)
+            with pytest.raises(Exit) as ended:
+                ending.take(number)
+            assert ended.value.args == (0,)

@@ -19,7 +19,7 @@ SEALING = TokenSealing([KEY], 1000)
 
 
 @given(st.binary(max_size=1000))
-def test_what_was_sealed_opens_again(data):
+def test_sealed_state_opens_again(data):
     token = SEALING.seal(data)
     assert len(token) <= SEALING._most_characters
     assert SEALING.open(token) == data
@@ -29,7 +29,7 @@ def test_what_was_sealed_opens_again(data):
 
 
 @given(st.binary(min_size=1, max_size=40), st.data())
-def test_one_bit_more_or_less_is_noticed(data, draws):
+def test_changed_bit_is_noticed(data, draws):
     whole = bytearray(base64.urlsafe_b64decode(SEALING.seal(data)))
     bit = draws.draw(st.integers(0, 8 * len(whole) - 1))
     whole[bit // 8] ^= 1 << bit % 8
@@ -47,7 +47,7 @@ ALPHABET = string.ascii_letters + string.digits + "-_+/= \n\t.,"
 
 
 @given(st.binary(max_size=24), st.data())
-def test_a_token_has_one_spelling(data, draws):
+def test_token_has_one_spelling(data, draws):
     """Of all texts that base64 reads as the same bytes: other bits after the last byte, padding, spaces, alphabets."""
     token = SEALING.seal(data)
     body = token.rstrip("=")
@@ -69,19 +69,12 @@ def test_a_token_has_one_spelling(data, draws):
     assert SEALING.open(token) == data
 
 
-def test_a_token_in_the_standard_alphabet_is_refused():
-    """Until one has "-" or "_": the two alphabets differ by these."""
-    token = next(token for token in iter(lambda: SEALING.seal(b"state"), "") if "-" in token or "_" in token)
-    with pytest.raises(InvalidRequest, match="nor a token as it came"):
-        SEALING.open(token.replace("-", "+").replace("_", "/"))
-
-
 def test_tokens_of_one_state_differ():
     """A token tells nothing of its state, not even that it is the same as before."""
     assert len({SEALING.seal(b"state") for _ in range(100)}) == 100
 
 
-def test_the_key_is_for_these_tokens_only():
+def test_key_opens_no_foreign_token():
     """What is sealed elsewhere with the key, without our context, does not open."""
     nonce = secrets.token_bytes(12)
     foreign = nonce + aead.AESGCMSIV(KEY).encrypt(nonce, b"state", None)
@@ -89,7 +82,7 @@ def test_the_key_is_for_these_tokens_only():
         SEALING.open(base64.urlsafe_b64encode(foreign).decode())
 
 
-def test_what_seals_may_be_missing(monkeypatch):
+def test_missing_cipher_is_told(monkeypatch):
     def is_old(key):
         raise UnsupportedAlgorithm("AES-GCM-SIV is not supported by this version of OpenSSL")
 
@@ -107,10 +100,9 @@ def keys_file(path, data, mode=0o600):
     return path
 
 
-@pytest.mark.parametrize(
-    ("data", "mode", "complaint"),
-    [
-        (b"", 0o600, "has 0 bytes; expected up to 16 keys of 32 random bytes each (head -c 32 /dev/urandom makes one)"),
+def test_files_without_usable_keys_are_refused(tmp_path):
+    for data, mode, complaint in (
+        (b"", 0o600, "has 0 bytes; expected up to 16 keys of 32 random bytes each"),
         (bytes(range(128, 159)), 0o600, "has 31 bytes"),
         (bytes(range(128, 161)), 0o600, "has 33 bytes"),
         (b"\xff" * 32 * 17, 0o600, "has more than 512 bytes"),
@@ -118,17 +110,12 @@ def keys_file(path, data, mode=0o600):
         (b"\xff" * 64, 0o600, "holds one key twice"),
         (b"\xff" * 32, 0o604, "every user of this machine may read or write it; chmod o= "),
         (b"\xff" * 32, 0o602, "every user of this machine may read or write it"),
-    ],
-)
-def test_files_that_are_no_keys_are_refused(tmp_path, data, mode, complaint):
-    path = keys_file(tmp_path / "key", data, mode)
-    with pytest.raises(StartError) as refused:
-        read_keys(path)
-    assert str(refused.value).startswith(f"--session-key {path}: {complaint}")
-    assert "\n" not in str(refused.value)
-
-
-def test_keys_that_cannot_be_read_are_refused(tmp_path):
+    ):
+        path = keys_file(tmp_path / "key", data, mode)
+        with pytest.raises(StartError) as refused:
+            read_keys(path)
+        assert str(refused.value).startswith(f"--session-key {path}: {complaint}")
+        assert "\n" not in str(refused.value)
     with pytest.raises(StartError, match=r"cannot be read .No such file"):
         read_keys(tmp_path / "none")
     with pytest.raises(StartError, match="is not a file"):
