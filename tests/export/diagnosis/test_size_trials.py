@@ -108,12 +108,6 @@ def test_values_differ_on_inputs_that_are_short_where_there_are_such(accepted, f
     assert tried.failing["x"].shape[:2] == failing
 
 
-def test_a_file_that_differs_at_its_only_size():
-    tried = trials(right_at("batch", ()), batch=(2, 2), sequence=(4, 4))
-    assert list(tried.faults()) == []
-    assert tried.failing["x"].shape == (2, 4, 2)
-
-
 def test_an_axis_that_the_file_fixes_is_not_tried():
     tried = trials(right_at("batch", {2}), fixed={"batch": 2})
     assert list(tried.faults()) == []
@@ -174,14 +168,3 @@ def test_outputs_that_the_file_does_not_give_are_not_compared():
     tried = trials(lambda _, outputs: {"twice": outputs["twice"]})
     assert list(tried.faults()) == []
     assert tried.failing is None
-
-
-def test_all_sizes_are_tried_where_values_differ():
-    seen = set()
-    tried = trials(
-        lambda inputs, outputs: seen.add(inputs["x"].shape[:2]) or right_at("sequence", ())(inputs, outputs),
-        sequence=(1, 128),
-    )
-    list(tried.faults())
-    assert {size for batch, size in seen if batch == 3} == {*range(1, 41), 64, 100, 128}
-    assert {batch for batch, size in seen if size == 5} == {*range(1, 34)}
