@@ -3,18 +3,20 @@
 import pytest
 
 from kit.held_ports import held_port
-from kit.page_sessions import PAGES, Command, PageSession, run_commands, run_examples
+from kit.page_sessions import PAGES, Command, PageSession, examples, run_commands, run_examples
 
 
 def test_readme_works(port, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    run_examples("README", PAGES["README"], port)
+    for group in examples(PAGES["README"]):
+        run_examples("README", group, port)
     run_commands(PageSession(folder, {"8001": port, "8000": port}), PAGES["README"])
 
 
 def test_tutorial_works(port, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_examples("docs/tutorial", PAGES["docs/tutorial"], port)
+    for group in examples(PAGES["docs/tutorial"]):
+        run_examples("docs/tutorial", group, port)
     with held_port() as grpc, held_port() as http, PageSession(tmp_path, {"8001": grpc, "8000": http}) as session:
         run_commands(session, PAGES["docs/tutorial"])
 

@@ -36,14 +36,15 @@ from rnnserve.cli import main
 
 __all__ = [
     "NOT_RUN",
+    "OTHERS",
     "PAGES",
     "Block",
     "Command",
     "File",
     "PageSession",
     "blocks",
+    "commands",
     "examples",
-    "is_run",
     "run_commands",
     "run_examples",
     "starts_server",
@@ -293,19 +294,18 @@ def examples(page: str) -> list[list[Example]]:
     return found
 
 
-def run_examples(name: str, page: str, port: int) -> None:
-    """Run the Python blocks of a page in this process, and compare what they print."""
-    for group in examples(page):
-        names = {"__name__": "__main__"}
-        for example in group:
-            source = "\n" * example.line + example.source.replace("127.0.0.1:8001", f"127.0.0.1:{port}")
-            file = f"<{name}:{example.line}>"
-            # As in a notebook: publishing reads the source of a loop over steps.
-            linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-            printed = io.StringIO()
-            with contextlib.redirect_stdout(printed):
-                exec(compile(source, file, "exec"), names)
-            assert example.output in (None, printed.getvalue()), f"{file} printed:\n{printed.getvalue()}"
+def run_examples(name: str, group: list[Example], port: int) -> None:
+    """Run Python blocks that belong together in this process, and compare what they print."""
+    names = {"__name__": "__main__"}
+    for example in group:
+        source = "\n" * example.line + example.source.replace("127.0.0.1:8001", f"127.0.0.1:{port}")
+        file = f"<{name}:{example.line}>"
+        # As in a notebook: publishing reads the source of a loop over steps.
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(source, file, "exec"), names)
+        assert example.output in (None, printed.getvalue()), f"{file} printed:\n{printed.getvalue()}"
 
 
 PAGES = {
@@ -342,15 +342,19 @@ NOT_RUN = {
 """Beginnings of commands that do not run here, and why."""
 
 
-def is_run(line: str) -> bool:
-    """Tell whether a command of a page is run by tests."""
-    return not line.startswith(tuple(NOT_RUN))
+OTHERS = {name: page for name, page in PAGES.items() if name not in ("README", "docs/tutorial")}
+"""Pages that the full suite runs; the core runs the others."""
+
+
+def commands(page: str, *, are_run: bool = True) -> list[str]:
+    """List the commands of a page: those that tests run, or the others."""
+    lines = [step.line for step in steps(page) if isinstance(step, Command)]
+    return [line for line in lines if are_run != line.startswith(tuple(NOT_RUN))]
 
 
 def starts_server(page: str) -> bool:
     """Tell whether a page has a command that is run and starts a server."""
-    lines = [step.line for step in steps(page) if isinstance(step, Command) and is_run(step.line)]
-    return any(re.search(r"^(\w+=\S+ )*rnnserve serve ", line) for line in lines)
+    return any(re.search(r"^(\w+=\S+ )*rnnserve serve ", line) for line in commands(page))
 
 
 def run_commands(session: PageSession, page: str) -> None:
@@ -359,7 +363,7 @@ def run_commands(session: PageSession, page: str) -> None:
     for step in steps(page):
         if isinstance(step, Command):
             program = step.line.split()[0]
-            if not is_run(step.line):
+            if step.line.startswith(tuple(NOT_RUN)):
                 continue
             if "=" not in program and shutil.which(program, path=_PATH) is None:
                 missing.add(program)

@@ -2,7 +2,7 @@
 
 These are requests as clients send most of them: small, not compressed, of a head that asks for nothing but this. What
 is read and written is by the same functions as on the general way, and every answer has the same bytes
-(`tests/web/test_ways.py`). A request that is wrong goes the general way, which says so.
+(`tests/full/web/test_ways.py`). A request that is wrong goes the general way, which says so.
 """
 
 import dataclasses
