@@ -101,18 +101,21 @@ def refusals(rows: Iterable[Row], *, core: bool) -> list[Row]:
 def check_right(rows: Sequence[Row], check: Callable[[Sequence[Row]], None] | None = None) -> None:
     """Check rows together: export them, and compare each with eager. If that fails, find the failing rows."""
     check = check or _check_together
+    failure = _failure(rows, check)
+    if failure and len(rows) > 1:
+        alone = [failed for row in rows if (failed := _failure([row], check))]
+        failure = "\n".join(alone) or f"each is right alone, but not together: {failure}"
+    if failure:
+        pytest.fail(failure)
+
+
+def _failure(rows: Sequence[Row], check: Callable[[Sequence[Row]], None]) -> str:
+    """What is wrong with rows that are checked together."""
     try:
         check(rows)
-    except Exception as error:
-        if len(rows) == 1:
-            raise AssertionError(f"{rows[0]}: {type(error).__name__}: {error}") from error
-        failures = []
-        for row in rows:
-            try:
-                check([row])
-            except Exception as alone:  # noqa: BLE001 - every failure is reported by its row
-                failures.append(f"{row}: {type(alone).__name__}: {alone}")
-        pytest.fail("\n".join(failures) or f"right alone, but not together: {', '.join(map(str, rows))}: {error}")
+    except Exception as error:  # noqa: BLE001 - every failure is reported with its rows
+        return f"{'; '.join(map(str, rows))}: {type(error).__name__}: {error}"
+    return ""
 
 
 def _check_together(rows: Sequence[Row]) -> None:

@@ -25,7 +25,7 @@ REFUSED_LOOPS = Family("refused loops", ManyCells)
 right, core, refused = REFUSED_LOOPS.right, REFUSED_LOOPS.core, REFUSED_LOOPS.refused
 
 
-@core
+@right(together=1)
 def another_value_in_the_last_step(self, x):
     h = x[:, 0]
     for t in range(x.size(1)):
@@ -33,7 +33,7 @@ def another_value_in_the_last_step(self, x):
     return h
 
 
-@core
+@core(together=1)
 def a_branch_on_values(self, x):
     h, outputs = x.new_zeros(x.size(0), 4), []
     for t, x_t in enumerate(x.unbind(1)):
@@ -57,7 +57,7 @@ def a_branch_on_values_without_an_else(self, x):
     return h
 
 
-@right
+@right(together=1)
 def a_branch_that_is_left_with_continue(self, x):
     h = c = torch.zeros(x.size(0), 4)
     count = 0
@@ -99,7 +99,7 @@ def a_list_of_another_function(self, x):
     return torch.cat(outputs, dim=1)
 
 
-@right
+@right(together=1)
 def layers_in_a_list(self, x):
     states = [x.new_zeros(x.size(0), 4) for _ in self.layers]
     output = x.new_zeros(x.size(0), x.size(1), 4)
@@ -116,7 +116,7 @@ def layers_in_a_list(self, x):
     return output, states[-1]
 
 
-@core
+@core(together=1)
 def state_until_a_break(self, x):
     h = x.new_zeros(x.size(0), 4)
     for t in range(x.size(1)):
