@@ -1,8 +1,8 @@
-"""Count what is proven of graphs for all values: `PYTHONPATH=tests python -m campaigns.graph_verdicts`, and tests or ONNX files.
+"""Count what is proven of graphs for all values.
 
-Of tests, the graphs are those that they give to onnxruntime. A graph's dynamic axes are named in it; a vector of
-integers over the batch is taken for the lengths of the axis "sequence". Without paths: the project's own models, native
-and scan.
+Run `PYTHONPATH=tests python -m campaigns.graph_verdicts`, with tests or ONNX files as arguments. The graphs of tests
+are those that they give to onnxruntime. A graph's dynamic axes are named in it. A vector of integers over the batch
+counts as the lengths of the axis "sequence". Without paths: the project's own models, native and scan.
 """
 
 import collections
