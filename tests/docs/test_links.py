@@ -100,7 +100,7 @@ def test_broken_references_are_found():
         "# A `b`: *c*\n## Twice\n## Twice\n```\n[x](no.md)\n```\n[a](#twice-1) `[b](no.md)` [c](https://d.example)\n"
     )
     document = ROOT / "docs" / "README.md"
-    assert list(broken_links(document, planted + "[e](../README.md#install)\n\n[f]: ../LICENSE\n")) == []
+    assert list(broken_links(document, planted + "[e](../README.md#quick-start)\n\n[f]: ../LICENSE\n")) == []
     for link in ("no.md", "no.md#a", "#twice-2", "../README.md#no-heading"):
         assert list(broken_links(document, f"{planted}[a]({link})")) == [link]
     assert list(missing_paths("`docs/style.md`, `docs/no.md`, `docs/*.md`, `server/no.py`, `cli`")) == [

@@ -119,7 +119,7 @@ def load_fake(folder, name, version, device, *, allow_unproven, allow_non_finite
     assert (threads, allow_non_finite) == (1, False)
     manifest = types.SimpleNamespace(model=name, inputs=[], outputs=[], self_sha256=f"{name}/{version}")
     return types.SimpleNamespace(
-        name=name, version=version, manifest=manifest, device=device, graph=known.graph, about={}
+        name=name, version=version, manifest=manifest, device=device, graph=known.graph, about={}, parts=None, faults=[]
     )
 
 

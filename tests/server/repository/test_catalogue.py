@@ -21,7 +21,7 @@ def loading(*versions: int) -> Entry:
 
 def served(name, version):
     manifest = types.SimpleNamespace(self_sha256=f"{name}/{version}")
-    model: Any = types.SimpleNamespace(name=name, version=str(version), manifest=manifest)
+    model: Any = types.SimpleNamespace(name=name, version=str(version), manifest=manifest, parts=None, faults=[])
     return ServedVersion(model, model_config_pb2.ModelConfig(name=name))
 
 

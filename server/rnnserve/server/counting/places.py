@@ -37,6 +37,7 @@ from rnnserve.server.errors import (
     TooMuchHeld,
     Unsupported,
     WaitTooLong,
+    WrongOutputSize,
 )
 
 __all__ = [
@@ -128,6 +129,7 @@ _REASONS: tuple[type[ServeError], ...] = (
     NotFound,
     NotReady,
     LoadFailed,
+    WrongOutputSize,
     ShuttingDown,
     TimeoutExpired,
     QueueFull,
