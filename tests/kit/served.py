@@ -37,6 +37,9 @@ from rnnserve.server import Server, Settings
 
 __all__ = ["RNNSERVE", "Served", "ServedHere", "ServedProcess", "new_channel", "served"]
 
+_LOADING_SECONDS = 5.0
+"""How long to wait for all models. Tests in which models don't load go on after that."""
+
 RNNSERVE = (sys.executable, "-m", "rnnserve.cli")
 """The words that run `rnnserve`."""
 
@@ -262,6 +265,8 @@ def _served_here(repository: Path, **settings: Any) -> Iterator[ServedHere]:
         Server(Settings(repository, **{"grpc_port": 0, "provider": "cpu", **settings})) as server,
         contextlib.closing(ServedHere(repository, server, log)) as running,
     ):
+        # It is ready as soon as one model is. On a busy machine, the others would still be loading.
+        server._loading.join(_LOADING_SECONDS)
         yield running
 
 

@@ -17,6 +17,7 @@ STATUSES = {
     "NotFound": "NOT_FOUND",
     "NotReady": "UNAVAILABLE",
     "LoadFailed": "FAILED_PRECONDITION",
+    "WrongOutputSize": "FAILED_PRECONDITION",
     "ShuttingDown": "UNAVAILABLE",
     "TimeoutExpired": "UNAVAILABLE",
     "QueueFull": "RESOURCE_EXHAUSTED",
