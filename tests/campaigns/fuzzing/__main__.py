@@ -33,7 +33,9 @@ _MOST_FINDINGS = 10
 
 def main() -> int:
     """Run the command; the status is 1 where something was found."""
-    parser = argparse.ArgumentParser(prog="python -m campaigns.fuzzing", description="Send or read what no one would write.")
+    parser = argparse.ArgumentParser(
+        prog="python -m campaigns.fuzzing", description="Send or read what no one would write."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     differential = commands.add_parser("differential", help="the same requests to both transports")
     differential.add_argument("--requests", type=int, default=1_000_000)
