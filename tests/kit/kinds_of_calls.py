@@ -12,15 +12,11 @@ import pytest
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_limits import Refusal, WaitingLimits
 from rnnserve.server.connections.byte_budget import ByteBudget
-from rnnserve.server.errors import QueueFull, ShuttingDown, TooManySequences, TooMuchHeld
-from rnnserve.server.lane import pending_calls, same_prefix
-from rnnserve.server.protocol.responses import ResponseHead
-from rnnserve.server.protocol.sequence_store import SequenceStore
+from rnnserve.server.errors import QueueFull, TooMuchHeld
+from rnnserve.server.lane import same_prefix
 from rnnserve.server.repository.model import Model
-from rnnserve.server.transport.thread_pool import CallPool
 
 __all__ = ["KINDS", "Client", "small_middle_and_large"]
 
@@ -110,12 +106,6 @@ def small_middle_and_large(client, _):
 
 
 @kind
-def parsed(client, _):
-    typed = [asks((rows, 3), raw=False) for rows in range(1, 4)]
-    assert client.ask(*typed) == [OK] * 3
-
-
-@kind
 def compressed(client, _):
     for size in (SMALL, MIDDLE, LARGE):
         assert client.ask(asks(size), compression=grpc.Compression.Gzip) == [OK]
@@ -178,27 +168,6 @@ def queue_full(client, monkeypatch):
         assert set(said) <= {OK, "RESOURCE_EXHAUSTED"}
         said = client.ask(*[asks(size, sequence=4) for _ in range(6)])
         assert set(said) <= {OK, "RESOURCE_EXHAUSTED", "NOT_FOUND"}
-
-
-@kind
-def shutting_down(client, monkeypatch):
-    def refuse(*_, **__):
-        raise ShuttingDown("the server is shutting down")
-
-    assert client.ask(asks(LARGE, sequence=5, starts=True)) == [OK]
-    monkeypatch.setattr(Schedulers, "submit", refuse)
-    said = client.ask(asks(LARGE), asks(LARGE, sequence=5), asks(LARGE, sequence=5))
-    assert set(said) == {"UNAVAILABLE"}
-
-
-@kind
-def too_many_sequences(client, monkeypatch):
-    def refuse(*_):
-        raise TooManySequences.of_bytes(1)
-
-    monkeypatch.setattr(SequenceStore, "_take", refuse)
-    for size in (SMALL, LARGE):
-        assert client.ask(asks(size, sequence=6, starts=True)) == ["RESOURCE_EXHAUSTED"]
 
 
 @kind
@@ -285,18 +254,6 @@ def runs_that_fail(client, monkeypatch):
 
 
 @kind
-def answers_that_fail(client, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("cannot be encoded")
-
-    monkeypatch.setattr(ResponseHead, "encode", fail)
-    monkeypatch.setattr(same_prefix.SamePrefixRun, "run", lambda *_: None)
-    monkeypatch.setattr(pending_calls, "encode_response", fail)
-    said = client.ask(*[asks(size) for size in (SMALL, SMALL, LARGE)], asks(LARGE, sequence=12, starts=True))
-    assert set(said) == {"INTERNAL"}
-
-
-@kind
 def unloaded_meanwhile(client, _):
     control = pb.RepositoryModelUnloadRequest(model_name=MODEL), pb.RepositoryModelLoadRequest(model_name=MODEL)
     assert client.ask(asks(LARGE, sequence=13, starts=True)) == [OK]
@@ -305,21 +262,6 @@ def unloaded_meanwhile(client, _):
     assert client.ask_in_turn(asks(LARGE, sequence=13), asks(LARGE, sequence=13, ends=True)) == [OK] * 2
     client.stub.RepositoryModelLoad(control[1])
     assert client.ask_in_turn(asks(LARGE)) == [OK]
-
-
-@kind
-def refused_by_a_full_pool(client, monkeypatch):
-    """On the public transport; on the lane it changes nothing for these methods."""
-
-    def refuse(self):
-        raise self._full
-
-    monkeypatch.setattr(CallPool, "refuse_if_full", refuse)
-    if client.is_stream:
-        with contextlib.suppress(grpc.RpcError):
-            assert not next(client.stub.ModelStreamInfer(iter([asks(LARGE)]), timeout=PATIENCE)).error_message
-    else:
-        assert set(client.ask(asks(SMALL), asks(LARGE))) <= {OK, "RESOURCE_EXHAUSTED"}
 
 
 @kind

@@ -30,13 +30,6 @@ def test_it_answers_inside_the_block_and_is_gone_after_it(repository):
     assert not connects(server.address)
 
 
-def test_two_at_once_have_ports_of_their_own(repository):
-    with serve(repository) as one, serve(repository) as other:
-        assert one.address != other.address
-        assert connects(one.address)
-        assert connects(other.address)
-
-
 def test_settings_hold_except_where_it_listens(repository):
     settings = Settings(repository / "other", host="0.0.0.0", grpc_port=1, max_sequence=2)
     with serve(repository, settings) as server, Client(server.address) as client:

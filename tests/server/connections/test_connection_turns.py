@@ -8,15 +8,6 @@ from hypothesis import strategies as st
 from rnnserve.server.connections.connection_turns import ConnectionTurns
 
 
-def test_what_may_not_give_way_is_passed_over():
-    turns: ConnectionTurns[str] = ConnectionTurns()
-    for name in ("a1", "a2 stays", "a3 stays", "b1"):
-        turns.add(name[0], name)
-    assert turns.displace("b", lambda item: "stays" not in item) == "a1"
-    assert turns.displace("z", lambda item: "stays" not in item) is None
-    assert [turns.pop() for _ in range(3)] == ["a2 stays", "b1", "a3 stays"]
-
-
 @given(st.lists(st.tuples(st.sampled_from(["add", "pop", "displace"]), st.integers(0, 5))))
 def test_it_is_always_one_of_those_with_most(steps):
     """Compared with a list that is searched each time."""

@@ -43,11 +43,6 @@ def full(clock, at_once=4, after_large=2, **options):
     return window
 
 
-def wait(window, names, **options):
-    for name in names:
-        window.wait(Receiver(name, **options))
-
-
 def names_of(receivers):
     return [receiver.name for receiver in receivers if receiver is not None]
 
@@ -79,18 +74,6 @@ def test_fewer_at_once_after_a_large_message_and_one_more_after_each_small_one(c
     assert window.limit == limit
     assert window.taken == 4 - len(sizes)
     assert window.is_usual == (limit == 4)
-
-
-def test_a_bounded_window_receives_fewer_at_once_and_one_after_a_large_message(clock):
-    window = full(clock)
-    window.bound(2)
-    wait(window, ["a1", "b1", "c1", "d1"])
-    assert [window.give_back(1), window.give_back(1)] == [None, None]  # two are more than may be
-    assert window.limit == 2
-    assert window.give_back(1).name == "a1"
-    assert window.give_back(LARGE) is None
-    assert (window.limit, window.taken) == (1, 1)
-    assert window.give_back(1).name == "b1"
 
 
 STEPS = st.lists(st.sampled_from(["come", "small", "large", "pass", "next"]), max_size=200)

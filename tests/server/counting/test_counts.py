@@ -90,18 +90,6 @@ def test_each_refusal_is_counted_once_by_status_and_reason(table):
     assert ("RESOURCE_EXHAUSTED", "queue_full") in places.REFUSALS
 
 
-def test_a_refusal_is_counted_where_it_was_noted_first(table):
-    statistics = Statistics()
-    statistics.count_in(table.row("a", "1"))
-    statistics.answering(1)
-    statistics.record(rows=1, run_seconds=0.1, arrivals=[1.0], ended=1.1)
-    error = errors.NotReady("no").of(statistics.counts).of(table.other, is_after_run=True)
-    count_refusal(error)
-    assert (statistics.refused, statistics.unsent, sum(table.other)) == (1, 1, 0)
-    statistics.count_in(statistics.counts)  # the same version is loaded again
-    assert (statistics.refused, statistics.unsent) == (0, 0)
-
-
 def test_each_request_is_in_one_bucket_of_each_histogram(table):
     statistics = Statistics()
     statistics.count_in(table.row("a", "1"))

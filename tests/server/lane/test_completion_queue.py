@@ -5,12 +5,10 @@ import queue
 from concurrent import futures
 
 import grpc
-import pytest
 
 from kit.lanes import Held, running
 from kit.waiting import PATIENCE, until
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.clock import NO_DEADLINE, now
 from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 from rnnserve.server.grpcio_private.missing_parts import missing_parts
@@ -61,20 +59,6 @@ def test_a_refusal_has_its_status_and_message():
         held.calls.get(timeout=PATIENCE).refuse(ShuttingDown("the server is shutting down"))
         assert response.code() == grpc.StatusCode.UNAVAILABLE
         assert response.details() == "the server is shutting down"
-
-
-def test_deadlines_are_on_the_one_clock():
-    held = Held()
-    with running(held) as (_, _, infer):
-        responses = [infer.future(b"with a deadline", timeout=100)]
-        first = held.calls.get(timeout=PATIENCE)
-        assert first.deadline == pytest.approx(now() + 100, abs=PATIENCE)
-        responses.append(infer.future(b"without one"))
-        second = held.calls.get(timeout=PATIENCE)
-        assert second.deadline == NO_DEADLINE
-        for call in (first, second):
-            call.answer(b"answer")
-        assert [response.result(PATIENCE) for response in responses] == [b"answer"] * 2
 
 
 def test_a_watched_call_tells_of_its_cancellation_only_then():

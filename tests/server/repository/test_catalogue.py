@@ -10,7 +10,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.server.errors import NotReady
 from rnnserve.server.repository.catalogue import Catalogue
 from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.entries import LOADING, READY, Entry, ServedVersion, Status
+from rnnserve.server.repository.entries import LOADING, Entry, ServedVersion, Status
 
 ROOT = Path("/repository")
 
@@ -59,13 +59,3 @@ def test_only_what_changes_what_serves_counts_as_a_new_generation(draft):
     assert draft.generation == 3
     with pytest.raises(NotReady, match=r'^model "b" does not serve: version 1: gone$'):
         draft.find("b")
-
-
-def test_beside_what_serves_a_version_that_is_refused_serves_on():
-    before = Draft(ROOT, {"a": loading(1)}, "any")
-    before.serve(served("a", 1))
-    draft = Draft(ROOT, {"a": loading(1)}, "any", serving=before._entries)
-    draft.refuse("a", 1, "golden.npz: no good")
-    said = "was loaded before; what its folder holds now: golden.npz: no good"
-    assert dict(draft.statuses())["a"] == {1: Status(READY, said)}
-    assert draft.find("a") is before.find("a")

@@ -34,21 +34,6 @@ def tried(models, tmp_path_factory):
     return try_it
 
 
-def with_input(signature, name, **changes):
-    spec = dataclasses.replace(signature.inputs[name], **changes)
-    return dataclasses.replace(signature, inputs={**signature.inputs, name: spec})
-
-
-def test_what_a_signature_tells(tried):
-    assert tried() == ""
-    wide = {"sizes": (2, -1, 13)}
-    assert "does not fit the input" in tried(lambda signature: with_input(signature, "h_0", **wide))
-    two = {"axes": ("batch", "sequence", "other"), "sizes": (-1, -1, -1)}
-    assert "more than one sequence axis: sequence, other" in tried(
-        lambda signature: with_input(signature, "input", **two)
-    )
-
-
 @pytest.mark.parametrize("name", ["logits", "output", "h_n"])
 def test_a_difference_in_the_last_bit_is_found(tried, models, name):
     model = next(model for model in models if model.name == "gru")

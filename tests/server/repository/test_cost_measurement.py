@@ -78,13 +78,6 @@ def test_a_model_whose_large_run_needs_more_memory_than_there_is_has_smaller_one
     assert {ran[:2] for ran in model.ran} == {(2, 1), (16, 64), (2, 64)}
 
 
-def test_a_model_of_one_length():
-    """A step's price cannot be told from that of the run."""
-    model = Model(COST)
-    assert measured(model, 7) == Cost(run=COST.of(rows=0, steps=7), step=0.0, point=COST.point, padding=0.0)
-    assert [ran[:3] for ran in model.ran] == 9 * [(2, 7, 7), (64, 7, 7)]
-
-
 def test_a_model_of_one_row():
     """A row's price cannot be told from that of the step."""
     model = Model(COST, Batching.ALONE, most_rows=1)

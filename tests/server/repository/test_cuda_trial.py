@@ -51,15 +51,6 @@ def answer(monkeypatch):
     return fake
 
 
-def test_there_is_no_fault_where_the_trial_runs(answer):
-    given = []
-    severities = answer(run=lambda *words: given.append(words))
-    assert find_cuda_fault() is None
-    ((_, inputs),) = given
-    assert inputs["x"].shape == (1, 4, 4)
-    assert severities == [4, 2]
-
-
 @pytest.mark.parametrize(
     ("error", "linker", "fault"),
     [

@@ -6,10 +6,7 @@ from onnx import helper
 
 from kit.artifacts import build_model, tensor
 from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, publish_good
-from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import MANIFEST, MODEL, SCAN, ArtifactError, dump_manifest, read_version
-from rnnserve.server.repository import load_version as loading
-from rnnserve.server.repository import providers
+from rnnserve.protos.artifact import MODEL, SCAN, ArtifactError
 from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.load_version import load_model, try_version
 
@@ -66,17 +63,6 @@ def test_a_version_without_the_file_serves_on_native_and_says_so(tmp_path, asked
     assert graph == GraphChoice(NATIVE, "since it has no model.scan.onnx")
 
 
-def test_cuda_has_native(folder, monkeypatch):
-    monkeypatch.setattr(loading, "session_of", lambda files, file, *_: providers.session_of(files, file, "cpu", 1))
-    manifest = manifest_pb2.Manifest()
-    manifest.CopyFrom(read_version(folder).manifest)
-    manifest.replay_limits[0].device = "cuda"
-    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
-    for asked in (AUTO, SCANNED):
-        graph = try_version(folder, "m", "1", "cuda", graph=asked).graph
-        assert (graph.name, graph.reason) == (NATIVE, "since it runs on CUDA, and scan is for the CPU")
-
-
 ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]
 
 
@@ -103,12 +89,3 @@ def test_a_graph_that_does_not_hold_keeps_the_version_out(tmp_path, scan, said):
         with pytest.raises(ArtifactError, match=f"^{said}"):
             tried(folder, graph=asked)
     assert tried(folder, graph=NATIVE).graph.name == NATIVE
-
-
-def test_a_version_that_was_changed_since_it_was_tried_is_not_loaded(folder):
-    findings = tried(folder)
-    manifest = read_version(folder).manifest
-    manifest.labels.append("more")
-    (folder / MANIFEST).write_bytes(dump_manifest(manifest))
-    with pytest.raises(ArtifactError, match="has changed since the version was tried"):
-        load_model(folder, "m", "1", "cpu", known=findings)

@@ -10,10 +10,6 @@ from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.trial_requests import TrialRequests
 
 
-def test_each_of_them_says_so_of_itself(models):
-    assert {model.name: model.batch_invariant for model in models} == {model.name: True for model in models}
-
-
 def trials_of(model) -> TrialRequests:
     """Trials of a model with inputs `input`, `lengths` and `h_0`, of sizes 1 to 40."""
     state = model.signature.inputs["h_0"].shape(2, {})

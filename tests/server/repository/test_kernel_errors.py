@@ -25,46 +25,31 @@ SAID = {
 
 
 @pytest.mark.parametrize(("raised", "said"), SAID.items(), ids=["argument", "fail", "bound", "long"])
-def test_values_that_are_refused_are_told_to_the_sender(raised, said):
+def test_refused_values_are_the_senders_fault(raised, said):
     with pytest.raises(InvalidRequest) as refused:
         reraise(state.Fail(raised))
-    assert str(refused.value) == f"onnxruntime refuses the values of this request: Gather: {said}"
+    assert str(refused.value).endswith(f"Gather: {said}")
 
 
-def test_what_eager_refuses_is_told_in_words():
+def test_what_eager_refuses_is_named():
     name = refusing_name("the largest of no values", "y0/0")
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest, match="the model computes the largest of no values, which is an error"):
         reraise(state.Fail(REFUSED.replace("/e/Gather", name) + "The input tensor cannot be reshaped"))
-    assert "the model computes the largest of no values, which is an error" in str(refused.value)
-
-
-@pytest.mark.parametrize("raised", ["bad allocation", "Failed to allocate memory for requested buffer of size 9"])
-@pytest.mark.parametrize("where", [REFUSED, ""], ids=["in a kernel", "elsewhere"])
-def test_lack_of_memory_is_not_the_senders_fault(raised, where):
-    error = state.RuntimeException(where + raised)
-    with pytest.raises(state.RuntimeException) as passed_on:
-        reraise(error)
-    assert passed_on.value is error
 
 
 @pytest.mark.parametrize(
-    "raised",
+    "error",
     [
-        "CUDNN failure 4000: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=vm",
-        "CUDA failure 719: unspecified launch failure ; GPU=0 ; hostname=vm",
-        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=vm",
-        "CUDA error cudaErrorIllegalAddress:an illegal memory access was encountered",
+        state.RuntimeException(REFUSED + "bad allocation"),
+        state.RuntimeException("Failed to allocate memory for requested buffer of size 9"),
+        state.Fail(REFUSED + "CUDNN failure 4000: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=vm"),
+        state.Fail(REFUSED + "CUDA failure 719: unspecified launch failure ; GPU=0 ; hostname=vm"),
+        state.Fail(REFUSED + "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=vm"),
+        state.Fail(REFUSED + "CUDA error cudaErrorIllegalAddress:an illegal memory access was encountered"),
+        RuntimeError("Invalid rank for input: tokens Got: 1 Expected: 2"),
     ],
 )
-def test_a_device_that_fails_is_not_the_senders_fault(raised):
-    error = state.Fail(REFUSED + raised)
-    with pytest.raises(state.Fail) as passed_on:
-        reraise(error)
-    assert passed_on.value is error
-
-
-def test_what_no_kernel_refused_is_a_defect():
-    error = RuntimeError("Invalid rank for input: tokens Got: 1 Expected: 2")
-    with pytest.raises(RuntimeError) as passed_on:
+def test_lack_of_memory_failing_devices_and_defects_are_not_the_senders_fault(error):
+    with pytest.raises(type(error)) as passed_on:
         reraise(error)
     assert passed_on.value is error

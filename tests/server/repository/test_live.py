@@ -4,7 +4,6 @@ import shutil
 
 from kit.fake_trials import NO_GOOD, serve_newest
 from kit.live_repositories import Published, tried
-from rnnserve.server.errors import StartError
 from rnnserve.server.repository import draft, entries
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Status
@@ -73,14 +72,6 @@ def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, mo
     assert statuses["a"][1].state == READY
     assert "its folder cannot be read: Permission denied" in statuses["a"][1].reason
     assert published.models.is_ready()
-
-
-def test_where_nothing_can_be_tried_it_is_tried_again_at_the_next_look(published):
-    published.trials.give("a/2", StartError("cannot start a process that tries models"))
-    published.publish("a/2")
-    assert published.look()["a"][1].state == READY
-    published.trials.give("a/2", None)
-    assert published.look()["a"] == {1: NEWER, 2: Status(READY)}
 
 
 def test_a_defect_is_not_the_last_look(published, monkeypatch, caplog):

@@ -30,23 +30,6 @@ def said(candidates):
     return [f"{candidate.name}/{candidate.version}" for candidate in candidates]
 
 
-def test_each_model_has_one_version_in_turn_the_newest_first():
-    made = order("a", "b", versions=(2, 1))
-    first, second = taken(made)
-    assert said([first, second]) == ["a/2", "b/2"]
-    made.end(second)
-    assert said(taken(made)) == ["b/1"]
-
-
-def test_of_a_model_whose_version_has_passed_none_is_tried_until_that_serves():
-    made = order("a", versions=(2, 1))
-    newest = made.next()
-    made.passed(newest)
-    assert taken(made) == []
-    made.end(newest)
-    assert said(taken(made)) == ["a/1"]
-
-
 def test_one_at_a_time_may_take_all_memory():
     made = order("a", "b", "c", "d")
     first, second, third = [made.next() for _ in range(3)]

@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 
 from kit.fake_trials import FakeTrials, load_fake
-from rnnserve.protos.artifact import ArtifactError
-from rnnserve.server.errors import StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
@@ -44,20 +42,6 @@ def test_versions_are_tried_newest_first_and_no_more_than_are_needed(make):
     assert statuses(models, "c")[1] == NEWER
     assert trials.is_closed
     assert models.is_ready()
-
-
-def test_a_version_that_passed_and_is_not_loaded_makes_room_for_the_one_before(make, monkeypatch):
-    load, models, trials = make("a/1", "a/2", "b/1")
-
-    def load_model(folder, name, version, *args, **more):
-        if (name, version) == ("a", "2"):
-            raise ArtifactError("manifest.json: has changed")
-        return load_fake(folder, name, version, *args, **more)
-
-    monkeypatch.setattr(loader, "load_model", load_model)
-    load.load()
-    assert [version for version, _ in trials.begun] == ["a/2", "b/1", "a/1"]
-    assert statuses(models, "a") == {1: Status(READY), 2: Status(UNAVAILABLE, "manifest.json: has changed")}
 
 
 def test_what_takes_long_is_tried_again_after_all_others_with_four_times_as_long(make):
@@ -107,15 +91,6 @@ def test_whatever_loading_raises_the_version_before_serves(make, monkeypatch, ca
     assert "/home" not in reason
     assert f"a version 2 stays out: {reason}" in caplog.text
     assert "Traceback" not in caplog.text
-
-
-def test_where_nothing_can_be_tried_any_more_what_serves_goes_on(make):
-    load, models, trials = make("a/1", "b/1", "c/1")
-    trials.give("b/1", StartError("cannot start a process in /some/folder"))
-    load.load()
-    assert statuses(models, "a") == {1: Status(READY)}
-    why = Status(UNAVAILABLE, "could not be tried; the server's log says why")
-    assert (statuses(models, "b"), statuses(models, "c")) == ({1: why}, {1: why})
 
 
 class Waiting(FakeTrials):

@@ -27,13 +27,6 @@ def cuda(monkeypatch):
     return fake
 
 
-def test_cpu_is_always_there(cuda, caplog):
-    cuda("must not be tried")
-    with caplog.at_level(logging.INFO):
-        assert choose_device("cpu") == "cpu"
-    assert caplog.messages == []
-
-
 @pytest.mark.skipif(HAS_CUDA, reason="CUDA is here: test_cuda_serves covers it")
 def test_onnxruntime_without_cuda(caplog):
     with pytest.raises(StartError, match=r"provider cuda: this onnxruntime .* has only .*; install onnxruntime-gpu"):

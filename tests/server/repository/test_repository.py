@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pathlib
 
 import pytest
 
@@ -12,7 +11,7 @@ from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
 from rnnserve.server.repository import draft
-from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
+from rnnserve.server.repository.repository import READY, UNAVAILABLE, Repository, Status
 
 
 @pytest.fixture
@@ -31,20 +30,6 @@ def loaded(root) -> Repository:
 
 def statuses(models: Repository) -> dict[str, dict[int, Status]]:
     return {name: dict(of_versions) for name, of_versions in models.statuses()}
-
-
-def test_before_loading_nothing_serves_and_everything_loads(root):
-    models = Repository(root[0])
-    assert statuses(models) == {"a": dict.fromkeys([1, 2, 10], Status(LOADING)), "b": {1: Status(LOADING)}}
-    assert list(statuses(models)["a"]) == [1, 2, 10]
-    assert (models.generation, models.is_ready(), models.served(), models.versions("a")) == (0, False, [], [])
-    assert not models.is_served("a")
-    assert not models.is_served("a", "2")
-    loading = "version 1: is loading; version 2: is loading; version 10: is loading"
-    with pytest.raises(NotReady, match=f'^model "a" does not serve: {loading}$'):
-        models.find("a")
-    with pytest.raises(NotReady, match=r'^model "a" does not serve: version 2: is loading$'):
-        models.find("a", "2")
 
 
 def test_the_newest_serves(root):
@@ -72,16 +57,6 @@ def test_several_serve_where_the_config_says_so(root, monkeypatch):
     assert models.versions("a") == ["1", "10"]
     assert [served.model.version for served in models.served()] == ["1", "10", "1"]
     assert models.find("a").model.version == "10"
-
-
-def test_a_model_without_a_good_version_does_not_serve(root):
-    root[1].refuse("a/1", "a/2", "a/10")
-    models = loaded(root)
-    assert (models.is_ready(), models.missing()) == (True, ["a"])  # the other one serves
-    assert (models.generation, models.is_served("a"), models.versions("a")) == (1, False, [])
-    said = f"version 1: {NO_GOOD}; version 2: {NO_GOOD}; version 10: {NO_GOOD}"
-    with pytest.raises(NotReady, match=f'^model "a" does not serve: {said}$'):
-        models.find("a")
 
 
 def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monkeypatch):
@@ -141,23 +116,3 @@ def test_a_name_that_no_client_can_send_is_left_out(root, caplog):
         "'not \\udcff utf-8' is left out: no client could ask for a model of this name",
         "'two\\nlines' is left out: no client could ask for a model of this name",
     ]
-
-
-def unreadable(monkeypatch, folder):
-    """Root reads any folder, so that its mode would say nothing where tests run as root."""
-    iterdir = pathlib.Path.iterdir
-
-    def refuse(path):
-        if path == folder:
-            raise PermissionError(13, "Permission denied", str(path))
-        return iterdir(path)
-
-    monkeypatch.setattr(pathlib.Path, "iterdir", refuse)
-
-
-def test_a_models_folder_that_cannot_be_read_is_the_reason_why_it_does_not_serve(root, monkeypatch):
-    unreadable(monkeypatch, root[0] / "a")
-    models = loaded(root)
-    with pytest.raises(NotReady, match=r'^model "a" does not serve: its folder cannot be read: Permission denied$'):
-        models.find("a")
-    assert models.is_served("b")

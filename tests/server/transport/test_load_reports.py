@@ -88,18 +88,3 @@ def test_they_come_as_often_as_is_asked_for_within_bounds(monkeypatch, payload, 
 def test_what_is_no_request(payload):
     with pytest.raises(InvalidRequest, match=r"not an xds\.service\.orca\.v3\.OrcaLoadReportRequest"):
         next(LoadReports().stream(payload, Context()))
-
-
-@pytest.mark.usefixtures("at_once")
-def test_a_stream_ends_with_its_call_and_with_the_server():
-    reports = reports_of(*((float(at), 0.0, 0.0) for at in range(10)))
-    contexts = [Context() for _ in range(3)]
-    streams = [reports.stream(b"", context) for context in contexts]
-    for stream in streams:
-        next(stream)
-    contexts[0].end()
-    assert list(streams[0]) == []
-    reports.shut_down()
-    assert [list(stream) for stream in streams[1:]] == [[], []]
-    assert not reports._open
-    assert list(reports.stream(b"", Context())) == []

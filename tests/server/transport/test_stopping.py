@@ -98,10 +98,3 @@ def test_what_is_done_in_which_order(going, said, can_tell, connections, grace, 
     leaves, *_ = going(can_tell=can_tell, connections=connections)
     assert leaves.stop(grace, is_started=is_started) == []
     assert said == expected
-
-
-def test_what_has_not_ended_is_told(going):
-    leaves, server, transport = going(connections=0)
-    server.ends.clear()
-    transport.left = ["requests on the lane"]
-    assert leaves.stop(0.0, is_started=True) == ["calls", "requests on the lane"]

@@ -1,7 +1,6 @@
 """One worker process: how it is started, watched, ended, and started again after a wait."""
 
 import os
-import signal
 
 import pytest
 
@@ -70,14 +69,3 @@ def test_a_dead_worker_is_due_after_a_wait_that_grows():
         assert not worker.is_due
         until(lambda: worker.is_due)
     assert waits == [0.05, 0.1, 0.2]
-
-
-def test_an_unstarted_worker_has_nothing_to_signal_or_kill():
-    worker = Worker(0, command(""))
-    worker.signal(signal.SIGTERM)
-    worker.go()
-    worker.excuse()
-    worker.kill()
-    assert worker.silence() == 0.0
-    assert not worker.is_stopped()
-    assert worker.clean_up() == 0.0

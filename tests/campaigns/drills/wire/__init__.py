@@ -1,4 +1,4 @@
-"""Attacks over the wire on any server of the Open Inference Protocol: `python -m tests.campaigns.drills.wire`.
+"""Attacks over the wire on any server of the Open Inference Protocol: `python -m campaigns.drills.wire`.
 
 Each attack is bounded in time and runs beside a bystander, a client with a process and a connection of its own. What is
 known of the server is the protocol, and one model that serves; its tensors are read from its metadata.

@@ -4,6 +4,7 @@ from concurrent import futures
 from typing import Any
 
 import grpc
+from grpc import _server
 
 from kit.waiting import PATIENCE
 from rnnserve.server.grpcio_private import lasting
@@ -11,7 +12,7 @@ from rnnserve.server.grpcio_private import lasting
 
 def test_grpcios_thread_serves_on(monkeypatch):
     """Its first turns raise, as where the system gives no address space for a message's bytes."""
-    module: Any = grpc._server  # type: ignore[attr-defined]
+    module: Any = _server
     left = [MemoryError(), MemoryError()]
     serve = getattr(module._serve, "_serve", module._serve)
 
