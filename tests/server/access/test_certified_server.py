@@ -6,21 +6,21 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.any_method import check_each_method, front_statuses, statuses_before_a_message
+from kit.any_method import check_each_method, front_statuses
 from kit.certified_servers import certified_server
 from kit.client_certificates import role_row
 from kit.inference_requests import request
 from kit.locked_servers import ASKED, BODIES, DENIED, SIMPLE
 from kit.tokens import bearer, tokens_in, write_whole
-from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, Need
-from rnnserve.protos.protocol_words import FRONT_EXCHANGE, TOKENS
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE
 from rnnserve.server.transport import load_reports
 
 UNAUTHENTICATED, DENIED_STATUS = DENIED
 INFER = f"{INFERENCE}ModelInfer"
+LARGE = request(SIMPLE, {"input": np.zeros((200, 50, 2), "f4")})
 
 
 @pytest.fixture(scope="module")
@@ -50,31 +50,19 @@ def test_only_the_certificate_of_the_connection_counts_on_the_port(certified, tm
     assert certified.ask(INFER, "infer", token)[0] is grpc.StatusCode.OK
 
 
-def test_call_is_refused_before_its_message_arrives(certified):
-    methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "RepositoryModelLoad")]
-    assert statuses_before_a_message(certified.channels["stranger"], methods) == {UNAUTHENTICATED}
-
-
-def test_certificate_is_for_its_models(certified):
-    stub, large = stub_of(certified, "elsewhere"), request(SIMPLE, {"input": np.zeros((200, 50, 2), "f4")})
-    for asked in (ASKED["ModelInfer"], large, ASKED["ModelInfer"]):
+def test_certificate_is_for_its_models_and_has_its_limits(certified):
+    elsewhere, limited = stub_of(certified, "elsewhere"), stub_of(certified, "limited")
+    for asked in (ASKED["ModelInfer"], LARGE, ASKED["ModelInfer"]):
         with pytest.raises(grpc.RpcError) as refused:
-            stub.ModelInfer(asked)
+            elsewhere.ModelInfer(asked)
         assert refused.value.code() is DENIED_STATUS
-        (answer,) = stub.ModelStreamInfer(iter([asked]))
+        (answer,) = elsewhere.ModelStreamInfer(iter([asked]))
         assert "another model" in answer.error_message
-    assert not stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
-    service = health_pb2.HealthCheckRequest(service=SIMPLE).SerializeToString()
-    assert certified.ask("/grpc.health.v1.Health/Check", "elsewhere", (), service)[0] is DENIED_STATUS
-    assert stub_of(certified, "infer").ModelInfer(large).model_name == SIMPLE
-    assert TOKENS in stub_of(certified, "infer").ServerMetadata(pb.ServerMetadataRequest()).extensions
-
-
-def test_certificate_has_its_limits(certified):
-    stub = stub_of(certified, "limited")
-    assert stub.ModelInfer(ASKED["ModelInfer"]).outputs
+    assert not elsewhere.RepositoryIndex(pb.RepositoryIndexRequest()).models
+    assert stub_of(certified, "infer").ModelInfer(LARGE).model_name == SIMPLE
+    assert limited.ModelInfer(ASKED["ModelInfer"]).outputs
     with pytest.raises(grpc.RpcError) as refused:
-        stub.ModelInfer(ASKED["ModelInfer"])
+        limited.ModelInfer(ASKED["ModelInfer"])
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

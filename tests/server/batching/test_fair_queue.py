@@ -161,36 +161,6 @@ def test_oldest_request_is_always_next(is_padded):
         assert list(queue) == waiting
 
 
-def test_short_work_takes_a_sixth_less_than_in_the_order_of_arrival():
-    """32 in flight, each asked again while the next batch runs. Padding is two fifths of what runs in order cost."""
-    gru_128 = Cost(run=60e-6, step=0.8e-6, point=1.7e-6, padding=1.4e-6)  # as measured
-    draw = random.Random(0)
-
-    def seconds_of(lengths):
-        points = sum(lengths)
-        return (
-            gru_128.of(0, max(lengths))
-            + points * gru_128.point
-            + gru_128.padding * (len(lengths) * max(lengths) - points)
-        )
-
-    def seconds_each(*, in_order: bool) -> float:
-        queue, back, seconds, count = queue_of(), 32, 0.0, 0
-        while count < 2000:
-            returning, back = back, 0
-            if queue:
-                taken = list(queue)[: (len(queue) + 1) // 2] if in_order else queue.take(gru_128)
-                if in_order:
-                    queue = queue_of(*list(queue)[len(taken) :])
-                seconds += seconds_of([item.steps for item in taken])
-                count, back = count + len(taken), len(taken)
-            for _ in range(returning):
-                queue.add(Item(steps=draw.randint(1, 64)))
-        return seconds / count
-
-    assert seconds_each(in_order=False) < 5 / 6 * seconds_each(in_order=True)
-
-
 def refused(limits, queue, item):
     """Why a request itself is refused; None if it isn't, and no other gives way to it."""
     refusal = limits.refusal("walks", NOTHING, queue, item)

@@ -6,7 +6,6 @@ import io
 import logging
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import ANY
@@ -120,11 +119,3 @@ def test_the_line_that_says_where_is_written_at_once(monkeypatch):
     assert output.buffer.getvalue() == b"gRPC on ::1:8001\n"
     serve._print_ready("::1", 8001, 8000)
     assert output.buffer.getvalue().endswith(b"\ngRPC on ::1:8001\nHTTP on ::1:8000\n")
-
-
-def test_what_there_is_once_it_serves_is_exempt_from_garbage_collection():
-    code = "import gc; from rnnserve.server.commands import serve; serve._keep_from_garbage_collection()"
-    printed = subprocess.run(
-        [sys.executable, "-c", f"{code}; print(gc.get_freeze_count())"], stdout=-1, timeout=60, check=True
-    )
-    assert int(printed.stdout) > 1000

@@ -86,6 +86,11 @@ def test_versions_that_would_serve_are_named(root, tmp_path, examined):
     status, found = examined(root, *PORTS)
     assert status == 1
     assert ("problem", "scale version 2") in [(level, said.partition(":")[0]) for level, said in found["repository"]]
+    shutil.rmtree(root / "other")
+    status, found = examined(root, *PORTS)
+    assert (status, found["repository"][-1]) == (
+        1, ("problem", "no model would serve, so that the server would not start: "),
+    )  # fmt: skip
 
 
 def test_folder_without_models_is_a_problem(tmp_path, examined):

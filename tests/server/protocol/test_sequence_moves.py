@@ -130,40 +130,31 @@ def workers(new_workers):
 OLD, NEW, ELSEWHERE = Peer("10.0.0.1", 1111), Peer("10.0.0.1", 2222), Peer("10.0.0.2", 1111)
 
 
-def test_it_moves_to_the_worker_that_is_asked_and_back(workers):
-    one, two, _ = workers
-    one.begin(OLD)
-    assert two.states(NEW) == (b"first",)
-    two.take(NEW).keep((b"second",), 1)
-    assert one.states(OLD) == (b"second",)
-    assert two.sequences._store.all() == []
-
-
-def test_its_rows_and_all_its_states_move(workers):
+def test_sequence_moves_with_its_rows_and_states_to_the_worker_that_is_asked(workers):
     one, two, _ = workers
     one.take(OLD, starts=True).keep((b"h" * 1000, b"", b"\n{}"), 3)
     step = two.take(NEW)
     assert (step.states(3), step.states(1)) == ((b"h" * 1000, b"", b"\n{}"), None)
+    step.keep((b"second",), 1)
+    assert one.states(OLD) == (b"second",)
+    assert two.sequences._store.all() == []
+    assert one.states(NEW) == (b"second",)  # on its own worker as from another
 
 
-def test_another_host_does_not_get_it(workers):
+def test_sequence_moves_to_its_origin_or_with_its_key_only(workers, open_connections):
     one, two, _ = workers
     one.begin(OLD)
     with pytest.raises(NotFound):
         two.take(ELSEWHERE)
     assert two.states(NEW) == (b"first",)
-
-
-def test_with_its_key_it_goes_to_any_connection_while_its_own_is_open(workers, open_connections):
-    one, two, _ = workers
     open_connections.add(OLD.name)
-    one.begin(OLD, key=KEY)
+    one.begin(OLD, key=KEY, identity=8)
     with pytest.raises(NotFound):
-        two.take(ELSEWHERE, key=KEY + "!")
-    assert two.states(ELSEWHERE, key=KEY) == (b"first",)
+        two.take(ELSEWHERE, key=KEY + "!", identity=8)
+    assert two.states(ELSEWHERE, key=KEY, identity=8) == (b"first",)  # while its own connection is open
 
 
-def test_while_its_connection_is_open_it_is_waited_for_and_then_left(workers, open_connections):
+def test_sequence_of_an_open_connection_is_waited_for_and_then_left(workers, open_connections):
     one, two, _ = workers
     open_connections.add(OLD.name)
     one.begin(OLD)
@@ -171,7 +162,7 @@ def test_while_its_connection_is_open_it_is_waited_for_and_then_left(workers, op
         two.take(NEW)
 
 
-def test_it_moves_when_its_connection_is_closed_while_it_is_waited_for(new_workers, open_connections):
+def test_sequence_moves_when_its_connection_is_closed_meanwhile(new_workers, open_connections):
     one, two, _ = new_workers(wait_seconds=PATIENCE)
     open_connections.add(OLD.name)
     one.begin(OLD)
@@ -180,7 +171,7 @@ def test_it_moves_when_its_connection_is_closed_while_it_is_waited_for(new_worke
     assert two.states(NEW) == (b"first",)
 
 
-def test_a_request_in_hand_is_waited_for(new_workers):
+def test_sequence_moves_after_its_request_in_flight(new_workers):
     one, two, _ = new_workers(wait_seconds=PATIENCE)
     one.begin(OLD)
     running = one.take(OLD)
@@ -189,7 +180,7 @@ def test_a_request_in_hand_is_waited_for(new_workers):
     assert two.states(NEW) == (b"second",)
 
 
-def test_of_two_that_fit_none_moves_wherever_they_are(workers):
+def test_neither_of_two_sequences_that_fit_moves(workers):
     one, two, _ = workers
     one.begin(Peer("10.0.0.1", 1)), two.begin(Peer("10.0.0.1", 2))
     for worker in workers:
@@ -200,12 +191,7 @@ def test_of_two_that_fit_none_moves_wherever_they_are(workers):
     assert (one.states(Peer("10.0.0.1", 1)), two.states(Peer("10.0.0.1", 2))) == ((b"first",), (b"first",))
 
 
-def test_one_of_its_own_worker_is_found_as_one_of_another(workers):
-    workers[0].begin(OLD)
-    assert workers[0].states(NEW) == (b"first",)
-
-
-def test_what_began_on_another_version_stays_there_and_says_so(workers):
+def test_sequence_of_another_version_stays_and_its_client_is_told(workers):
     one, two, _ = workers
     one.begin(OLD)
     two.served = version("2")
@@ -214,7 +200,7 @@ def test_what_began_on_another_version_stays_there_and_says_so(workers):
     assert one.states(OLD) == (b"first",)
 
 
-def test_requests_that_come_meanwhile_are_run_in_their_order(workers, open_connections):
+def test_requests_that_wait_for_a_sequence_run_in_their_order(workers, open_connections):
     one, two, _ = workers
     open_connections.add(OLD.name)
     one.begin(OLD)
@@ -240,7 +226,7 @@ def test_requests_that_come_meanwhile_are_run_in_their_order(workers, open_conne
     assert two.states(NEW) == (b"19",)
 
 
-def test_all_that_wait_for_one_that_is_not_there_are_refused(workers):
+def test_requests_that_wait_for_a_missing_sequence_are_refused(workers):
     steps = [workers[0].sequences.enter(workers[0].served, SequenceControl(7, False, False), NEW) for _ in range(5)]
     refused = 0
     for step in steps:
@@ -255,7 +241,7 @@ def test_all_that_wait_for_one_that_is_not_there_are_refused(workers):
     until(lambda: workers[0].sequences._store.all() == [])
 
 
-def test_what_is_begun_meanwhile_is_not_replaced(workers, open_connections):
+def test_sequence_that_is_begun_meanwhile_is_not_replaced(workers, open_connections):
     one, two, _ = workers
     open_connections.add(OLD.name)
     one.begin(OLD)
@@ -269,7 +255,7 @@ def test_what_is_begun_meanwhile_is_not_replaced(workers, open_connections):
     assert two.states(NEW) == (b"anew",)
 
 
-def test_a_worker_that_leaves_gives_all_that_it_has(workers):
+def test_worker_that_leaves_gives_all_its_sequences(workers):
     one, two, three = workers
     for number in range(2500):
         one.begin(Peer("10.0.0.1", 1 + number), states=(b"%d" % number,), identity=1 + number)
@@ -283,7 +269,7 @@ def test_a_worker_that_leaves_gives_all_that_it_has(workers):
 
 
 @pytest.mark.parametrize("taker", [1, 2])
-def test_one_that_is_given_away_while_all_are_asked_is_found(workers, monkeypatch, taker):
+def test_sequence_that_is_given_away_while_workers_are_polled_is_found(workers, monkeypatch, taker):
     """The one that took it had been asked before, the one that gave it was asked after: nobody had it."""
     one, two, three = workers
     one.begin(OLD)
@@ -298,7 +284,7 @@ def test_one_that_is_given_away_while_all_are_asked_is_found(workers, monkeypatc
     assert two.states(NEW) == (b"first",)
 
 
-def test_a_connection_from_the_same_port_has_no_part_in_what_was_given(workers, open_connections):
+def test_connection_from_the_same_port_has_no_part_in_what_was_given(workers, open_connections):
     one, two, _ = workers
     one.begin(OLD)
     one.moves.give_all()
@@ -307,7 +293,7 @@ def test_a_connection_from_the_same_port_has_no_part_in_what_was_given(workers, 
     assert two.states(OLD) == (b"another",)
 
 
-def test_without_room_it_is_lost_and_its_client_is_told(workers, open_connections):
+def test_sequence_is_lost_without_room_and_its_client_is_told(workers, open_connections):
     one, _, _ = workers
     small = Worker(open_connections, max_sequence_bytes=8)
     small.others = [one]
@@ -317,7 +303,7 @@ def test_without_room_it_is_lost_and_its_client_is_told(workers, open_connection
     small.moves.close()
 
 
-def test_how_many_are_asked_for_is_bounded(new_workers, open_connections):
+def test_number_of_sequences_asked_for_is_bounded(new_workers, open_connections):
     one, two, _ = new_workers(most_asked=3)
     for number in range(3):
         open_connections.add(f"ipv4:10.0.0.1:{number}")
@@ -329,7 +315,7 @@ def test_how_many_are_asked_for_is_bounded(new_workers, open_connections):
     assert two.states(NEW, identity=2) == (b"first",)
 
 
-def test_another_worker_that_fails_is_no_reason_to_wait_for_ever(workers, monkeypatch, caplog):
+def test_failing_worker_is_not_waited_for(workers, monkeypatch, caplog):
     def fail(message):
         raise ArithmeticError
 
