@@ -128,6 +128,13 @@ def test_search_begins_at_a_rate_that_can_be_decided():
         assert level.rate == rate
 
 
+def test_scenarios_have_loads_of_their_own():
+    for scenario, closed, batch in (("single-stream", 1, "1"), ("multi-stream", 1, "8"), ("offline", 64, "32")):
+        args = completed(f"--scenario={scenario}")
+        (level,) = load_levels(args)
+        assert (level.closed, level.rate, level.scenario, args.batch.text) == (closed, 0, scenario, batch)
+
+
 def test_options_that_do_not_go_together_are_refused():
     for words, said in (
         ("--scenario=offline --rate=5", "--scenario offline has its own load: leave out --rate"),
