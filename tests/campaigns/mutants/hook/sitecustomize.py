@@ -6,6 +6,7 @@ one tree.
 """
 
 import ast
+import builtins
 import importlib.util
 import os
 import sys
@@ -13,13 +14,16 @@ from collections import defaultdict
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 _HERE = Path(__file__).resolve().parent
 _hits: set[tuple[int, str]] = set()
 
 
-def _load_mutants() -> dict[str, list]:
+def _load_mutants() -> dict[str, list[Any]]:
     spec = importlib.util.spec_from_file_location("_mutant", _HERE.parent / "mutant.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["_mutant"] = module  # dataclasses look it up
     spec.loader.exec_module(module)
@@ -69,9 +73,10 @@ class _Probes(ast.NodeTransformer):
         return [ast.parse(f"__import__('builtins').__mutant_reached__({number})").body[0] for number in numbers]
 
 
-def _with_probes(code: str, mutants: list) -> ast.Module:
-    tree = ast.parse(code)
-    statements, everywhere = defaultdict(list), []
+def _with_probes(code: str, mutants: list[Any]) -> ast.Module:
+    tree: ast.Module = ast.parse(code)
+    statements: dict[ast.stmt, list[int]] = defaultdict(list)
+    everywhere: list[int] = []
     for mutant in mutants:
         line = mutant.line_in(code)
         if line is None:
@@ -82,13 +87,14 @@ def _with_probes(code: str, mutants: list) -> ast.Module:
             if isinstance(node, ast.stmt)
             and min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
             <= line
-            <= node.end_lineno
+            <= (node.end_lineno or 0)
         ]
-        statements[min(inside, key=lambda node: node.end_lineno - node.lineno)].append(mutant.number)
+        statements[min(inside, key=lambda node: (node.end_lineno or 0) - node.lineno)].append(mutant.number)
         functions = (node for node in inside if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
         if not any(node.body[0].lineno <= line for node in functions):
             everywhere.append(mutant.number)
-    return ast.fix_missing_locations(_Probes(statements, everywhere).visit(tree))
+    _Probes(statements, everywhere).visit(tree)
+    return ast.fix_missing_locations(tree)
 
 
 _mutants = _load_mutants()
@@ -106,9 +112,9 @@ def _mutated_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
     return compile(mutants[0].apply(code), self.path, "exec", dont_inherit=True)
 
 
-__import__("builtins").__mutant_reached__ = _reach
+vars(builtins)["__mutant_reached__"] = _reach
 if "MUTANT_HITS" in os.environ or "MUTANT_NUMBER" in os.environ:
-    SourceFileLoader.get_code = _mutated_code  # type: ignore[method-assign]
+    SourceFileLoader.get_code = _mutated_code  # type: ignore[method-assign, assignment]
 
 # There is one sitecustomize per process: run the one that this file hides.
 sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != _HERE]
