@@ -15,7 +15,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import TooMuchHeld
 
-LANE = pytest.mark.parametrize("server", ["lane"], indirect=True)
 STACKED, BIDIRECTIONAL = "direction_stacked", "direction_bidirectional"
 WRONG = np.full((1, 1, 2), np.nan, np.float32)
 
@@ -36,7 +35,6 @@ def whole_of(stub, inputs, *outputs, name=SIMPLE):
     return raw(stub.ModelInfer(request(name, {"input": inputs}, outputs or ("logits", "h_n"))))
 
 
-@LANE
 @pytest.mark.parametrize(("name", "identity"), [(SIMPLE, 7), (STACKED, "walk seven")])
 def test_sequence_has_the_same_bits_however_it_is_cut(stub, name, identity):
     inputs = walk(12)
@@ -52,7 +50,6 @@ def test_sequence_has_the_same_bits_however_it_is_cut(stub, name, identity):
         assert b"".join(raw(piece.infer_response)[0] for piece in pieces) == outputs
 
 
-@LANE
 def test_steps_of_many_sequences_are_answered_as_alone(stub):
     """On one stream and on many, with parts of other lengths, rows and outputs beside each other."""
     chance = random.Random(4)
@@ -78,7 +75,6 @@ def test_steps_of_many_sequences_are_answered_as_alone(stub):
     assert {identity: raw(done.result()[-1].infer_response) for identity, done in streams.items()} == expected
 
 
-@LANE
 def test_first_request_may_bring_states(stub):
     inputs = walk(6)
     (state,) = whole_of(stub, inputs[:, :2], "h_n")
@@ -110,7 +106,6 @@ ODD = {
 }  # fmt: skip
 
 
-@LANE
 @pytest.mark.parametrize("odd", ODD)
 def test_wrong_request_is_refused_and_costs_only_itself(stub, odd):
     messages, status, words = ODD[odd]
@@ -127,7 +122,6 @@ def test_wrong_request_is_refused_and_costs_only_itself(stub, odd):
                 once_the_stream_has_ended(stub, message)
 
 
-@LANE
 def test_refused_step_leaves_the_sequence_and_a_start_begins_it_anew(stub):
     inputs = walk(4)
     stream = Stream(stub)
@@ -142,7 +136,6 @@ def test_refused_step_leaves_the_sequence_and_a_start_begins_it_anew(stub):
     assert not stream.end()
 
 
-@LANE
 def test_id_is_on_one_stream_until_that_ends(stub):
     """Then another one goes on where the first one was, also after one that was cancelled."""
     inputs = walk(4)

@@ -55,7 +55,6 @@ def test_long_messages_have_shorter_details_or_none():
         assert size < 7500
 
 
-@pytest.mark.parametrize("server", ["lane"], indirect=True)
 def test_clients_read_which_field_is_wrong(stub):
     region = 'inputs[0].parameters["shared_memory_region"]'
     for change, field in (

@@ -21,7 +21,6 @@ from rnnserve.server.protocol.token_sealing import TokenSealing
 from rnnserve.server.repository.repository import ServedVersion
 
 MODEL, SIMPLE = "direction_stacked", "direction_simple"
-LANE = pytest.mark.parametrize("server", ["lane"], indirect=True)
 
 
 def walks(batch=3, sequence=6, seed=0):
@@ -50,7 +49,6 @@ def token_of(response):
     return response.parameters["session"].string_param
 
 
-@LANE
 def test_steps_get_the_bits_of_the_whole_sequence(stub):
     points = walks()
     whole = arrays(stub.ModelInfer(request(MODEL, {"input": points}, ["logits", "output"])))
@@ -68,7 +66,6 @@ def test_steps_get_the_bits_of_the_whole_sequence(stub):
         assert parts[-1]["logits"].tobytes() == whole["logits"].tobytes()
 
 
-@LANE
 def test_session_may_begin_with_states_and_ask_for_them(stub):
     points, h_0 = walks(), np.full((2, 3, 16), 0.25, np.float32)
     whole = arrays(stub.ModelInfer(request(MODEL, {"input": points, "h_0": h_0})))
@@ -79,7 +76,6 @@ def test_session_may_begin_with_states_and_ask_for_them(stub):
     assert rest["h_n"].tobytes() == whole["h_n"].tobytes()
 
 
-@LANE
 def test_typed_tensors_are_answered_raw(stub):
     points = walks()
     token = token_of(stub.ModelInfer(step(points[:, :2], raw=False)))
@@ -90,7 +86,6 @@ def test_typed_tensors_are_answered_raw(stub):
     assert token_of(response)
 
 
-@LANE
 def test_rows_of_different_lengths_continue(stub):
     points, lengths = walks(), np.array([2, 1, 2])
     first = request(MODEL, {"input": np.ascontiguousarray(points[:, :2]), "lengths": lengths}, ["logits"])
@@ -102,7 +97,6 @@ def test_rows_of_different_lengths_continue(stub):
         assert rest["logits"][row].tobytes() == whole["logits"][0].tobytes()
 
 
-@LANE
 def test_steps_of_a_session_are_not_taken_for_each_other(stub):
     """The lane knows requests again by their first bytes: those of a session must not be."""
     points = walks(1, 1)
@@ -116,7 +110,6 @@ def test_steps_of_a_session_are_not_taken_for_each_other(stub):
     assert again[0].raw_output_contents[0] != plain.raw_output_contents[0]
 
 
-@LANE
 def test_bidirectional_model_has_no_sessions_and_its_metadata_say_why(stub):
     said = {
         name: stub.ModelMetadata(pb.ModelMetadataRequest(name=name)).properties
@@ -130,7 +123,6 @@ def test_bidirectional_model_has_no_sessions_and_its_metadata_say_why(stub):
     assert words.endswith(f"since {reason}")
 
 
-@LANE
 def test_altered_foreign_and_other_tokens_are_refused(stub):
     token = token_of(stub.ModelInfer(step(walks())))
     whole = bytearray(base64.urlsafe_b64decode(token))
@@ -148,7 +140,6 @@ def test_altered_foreign_and_other_tokens_are_refused(stub):
     assert refused_as_invalid(stub, message).startswith("parameter session is no text")
 
 
-@LANE
 def test_large_tokens_and_states_are_refused(stub):
     said = refused_as_invalid(stub, step(walks(), "A" * 1_600_000))
     assert "has 1,600,000 characters; none has more than 1,485,592" in said
@@ -158,7 +149,6 @@ def test_large_tokens_and_states_are_refused(stub):
     assert stub.ModelInfer(step(walks(8192, 1), largest)).parameters["session_steps"].int64_param == 2
 
 
-@LANE
 def test_token_is_for_its_model_version_and_rows(stub):
     token = token_of(stub.ModelInfer(step(walks())))
     assert 'token is of model "direction_stacked"' in refused_as_invalid(stub, step(walks(), token, model=SIMPLE))

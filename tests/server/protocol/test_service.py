@@ -11,8 +11,6 @@ from tritonclient.utils import deserialize_bytes_tensor
 from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
 
-pytestmark = pytest.mark.parametrize("server", ["lane"], indirect=True)
-
 SHAPES = {
     "direction_simple": (1, 16),
     "direction_stacked": (2, 16),
