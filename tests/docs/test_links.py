@@ -60,14 +60,7 @@ def broken_links(document, text):
 
 def missing_paths(text):
     """Paths in backticks into an area that don't exist; into sources they may begin at the area: `server/app.py`."""
-    areas = {path.parent.name for path in ROOT.glob("*/rnnserve")} | {
-        "benchmarks",
-        "deploy",
-        "docs",
-        "examples",
-        "tests",
-    }
-    for area, rest in re.findall(rf"`({'|'.join(areas)})/([\w./*-]*)`", without_code(text)):
+    for area, rest in re.findall(rf"`({'|'.join(AREAS)})/([\w./*-]*)`", without_code(text)):
         is_generated = rest.startswith("results")
         if not (any(ROOT.glob(f"{area}/{rest}")) or any(ROOT.glob(f"{area}/rnnserve/{area}/{rest}")) or is_generated):
             yield f"{area}/{rest}"

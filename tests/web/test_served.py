@@ -9,6 +9,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from kit.waiting import PATIENCE
 from rnnserve.cli import main
 from rnnserve.client import Client
 
@@ -20,7 +21,7 @@ WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
 def expected(served):
     """The outputs that gRPC gives."""
     process, _ = served
-    with Client(process.address) as client:
+    with Client(process.address, timeout=PATIENCE) as client:
         rows = client.predict(SIMPLE, WALKS, outputs=["logits", "h_n"])
     # (batch, classes) and (layers * directions, batch, hidden)
     return {name: np.stack([row[name] for row in rows], axis) for name, axis in (("logits", 0), ("h_n", 1))}
