@@ -52,14 +52,13 @@ class Attention(nn.Module):
 
 def test_square_and_pooled_outputs_are_served_row_by_row(tmp_path):
     module, inputs = Attention(), {"x": X, "lengths": Lengths()}
-    outputs = {"weights": Floats("batch", "sequence", "sequence"), "frames": Floats("batch", "frames", 3)}
     # With 3,000 steps there would be nine million weights.
-    done = published(tmp_path, module, inputs=inputs, outputs=outputs, sizes={"sequence": (6, 99)})
+    done = published(tmp_path, module, inputs=inputs, outputs=["weights", "frames"], sizes={"sequence": (6, 99)})
     assert done.manifest.batching.mode == manifest_pb2.BATCHING_PADDED
     assert done.manifest.outputs[0].zeros_after_lengths
     rows = [drawn(steps, 3) for steps in (6, 11, 12, 40, 13)]
     with serve(tmp_path) as server, Client(server.address) as client:
-        assert client.metadata("model").outputs["frames"].derived == {"frames": DerivedSize("sequence", 1, 0, 6)}
+        assert client.metadata("model").outputs["frames"].derived == {"sequence/6": DerivedSize("sequence", 1, 0, 6)}
         for row, answer in zip(rows, client.predict("model", rows), strict=True):
             weights, frames = eager(module, row[None], np.array([len(row)]))
             assert answer["weights"].shape == (len(row), len(row))
