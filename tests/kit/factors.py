@@ -13,8 +13,8 @@ import numpy as np
 from kit.artifacts import build_model, publish_model, tensor
 from kit.example_models import node
 from kit.inference_requests import arrays, request
+from kit.served import new_channel
 from kit.waiting import until
-from kit.workers import new_channel
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 

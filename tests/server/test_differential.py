@@ -31,6 +31,8 @@ def whole(published):
 @pytest.fixture(scope="module")
 def addresses(published, whole):
     with served(published, transport="lane") as lane, served(published, transport="public") as public:
+        kinds = {type(each.server._transport._transport).__name__ for each in (lane, public)}
+        assert kinds == {"LaneTransport", "PublicTransport"}
         yield [whole.address, lane.address, public.address]
 
 

@@ -58,6 +58,15 @@ def test_of_processes_that_have_ended_counters_are_kept_and_gauges_are_not():
     assert totals.sums()["a", "1"].about == {}
 
 
+def test_each_row_keeps_what_is_told_of_it():
+    table = CountTable()
+    for number in range(40):
+        table.row(f"m{number}", "1")[places.ROWS] = number
+        table.tell(f"m{number}", "1", {"graph": f"g{number}"})
+    found = {row.model: (row.counts[places.ROWS], row.about.get("graph")) for row in table.rows() if row.version}
+    assert found == {f"m{number}": (number, f"g{number}") for number in range(40)}
+
+
 def test_a_table_of_another_release_is_not_read():
     fd = os.memfd_create("other")
     try:

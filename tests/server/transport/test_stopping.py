@@ -98,3 +98,14 @@ def test_what_is_done_in_which_order(going, said, can_tell, connections, grace, 
     leaves, *_ = going(can_tell=can_tell, connections=connections)
     assert leaves.stop(grace, is_started=is_started) == []
     assert said == expected
+
+
+def test_leaving_server_waits_for_the_last_client_or_until_it_is_told_to_stop(going, said):
+    leaves, *_ = going()
+    told = threading.Event()
+    told.set()
+    leaves.leave(told)
+    assert said[0] == "listens no more"
+    assert said.count("goodbye") == 1
+    leaves, *_ = going(connections=0)
+    leaves.leave(threading.Event())
