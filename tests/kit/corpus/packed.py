@@ -427,7 +427,7 @@ def returned(self, x, n):
     return self.pack(x, n).data
 
 
-@refused(r"returns `data` of a PackedSequence \(at packed\.py:\d+\), or what it computes")
+@refused(r"returns `data` of a PackedSequence \(at \w+\.py:\d+\), or what it computes")
 def computed_and_returned(self, x, n):
     return self.head(self.rnn(self.pack(x, n))[0].data)
 
@@ -508,7 +508,7 @@ def of_more_steps(self, x, n):
     return pad(of(one, one.data + other.data))
 
 
-@refused(r"^a loop over steps \(at packed\.py:\d+\)")
+@refused(r"^a loop over steps \(at \w+\.py:\d+\)")
 def carried_by_a_loop(self, x, n):
     packed = self.pack(x, n)
     data = packed.data

@@ -407,7 +407,7 @@ def until_all_have_ended(self, x):
     return torch.stack(outputs, 1)
 
 
-@refused(r"Values decide its size: give as many steps for all values, and the number")
+@refused(r"depends on the values of a tensor")
 def until_all_have_ended_while(self, x):
     h, outputs = self.encoder(x)[1][0], []
     while len(outputs) < 8:

@@ -80,11 +80,26 @@ add("remainder of one number", lambda self, x: x * (steps(x) % self.seven))
 add("fmod", lambda self, x: x * torch.fmod(-steps(x), self.periods[1:2]))
 add("remainder of a tensor of forward", lambda _, x: x * (steps(x) % torch.tensor([3, 5, 2])))
 END = "neither 0 nor -1"
-add("quotient of zero", lambda self, x: x * (steps(x) // self.with_zero), refused=END, is_core=True)
-add("quotient of minus one", lambda self, x: x * (steps(x) // self.with_minus_one), refused=END)
-add("quotient of zero when rounded", lambda self, x: x * (steps(x) // (self.periods / 3).long()), refused=END)
-add("quotient of computed", lambda self, x: x * (steps(x) // (self.seven + 249).to(torch.uint8)), refused=END)
-add("quotient of zero as a byte", lambda self, x: x * (steps(x) // self.large.to(torch.uint8)), refused=END)
+add("quotient of zero", lambda self, x: x * (steps(x) // self.with_zero), refused=END, is_core=True, is_located=False)
+add("quotient of minus one", lambda self, x: x * (steps(x) // self.with_minus_one), refused=END, is_located=False)
+add(
+    "quotient of zero when rounded",
+    lambda self, x: x * (steps(x) // (self.periods / 3).long()),
+    refused=END,
+    is_located=False,
+)
+add(
+    "quotient of computed",
+    lambda self, x: x * (steps(x) // (self.seven + 249).to(torch.uint8)),
+    refused=END,
+    is_located=False,
+)
+add(
+    "quotient of zero as a byte",
+    lambda self, x: x * (steps(x) // self.large.to(torch.uint8)),
+    refused=END,
+    is_located=False,
+)
 
 
 def convolved(self, x):
