@@ -1,5 +1,6 @@
 from rnnserve.client.metadata import read_metadata
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.derived_size import DerivedSize
 
 
 def described(**parameters):
@@ -14,7 +15,7 @@ def described(**parameters):
 def test_limits_and_derived_sizes_are_read_and_ignored_when_malformed():
     found = described(limits='{"sequence": [5, 64]}', derived='{"frames": ["sequence", 1, -2, 4]}')
     assert found.limits == {"sequence": (5, 64)}
-    assert found.derived == {"frames": ("sequence", 1, -2, 4)}
+    assert found.derived == {"frames": DerivedSize("sequence", 1, -2, 4)}
     for text in ("no JSON", "[1]", '{"sequence": 5}', '{"sequence": ["few", 1]}', '{"sequence": [1]}'):
         found = described(limits=text, derived=text)
         assert (found.limits, found.derived) == ({}, {})
