@@ -119,9 +119,7 @@ def test_lengths_are_what_the_user_says():
     assert (long.lengths_of, long.integers.high) == ("", 3)
     flat = ("len", INT64, ["batch", "time"])
     assert "which values it takes" in refused(X, flat)
-    assert "of a sequence axis; there are time" in refused(
-        X, flat, roles=Roles(lengths={"len": "time"})
-    )
+    assert "of a sequence axis; there are time" in refused(X, flat, roles=Roles(lengths={"len": "time"}))
     two = ("x", FLOAT, ["batch", "source", "target"])
     assert "--lengths len=AXIS, with one of source, target" in refused(two, ("len", INT64, ["batch"]))
     assert described(two, n, roles=Roles(lengths={"n": "target"}))[1].lengths_of == "target"
