@@ -49,6 +49,7 @@ CONSTANTS = {
     "W_both": _weights(2, 3 * FEATURES, FEATURES),
     "learned": _weights(1, 1, FEATURES),
     "empty": np.zeros(0, np.float32),
+    "any_3": np.array([-1, FEATURES]),
     "loud": np.array(60, np.float32),
     "late": np.array(600),
 }

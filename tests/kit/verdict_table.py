@@ -222,6 +222,9 @@ the first step twice | +++
     s = Slice (x, _0, minus_1, _1)  f = Slice (x, _0, _1, _1)  y = Concat <axis = 1> (f, s)
 
 # Reading and writing by index
+numbers of at most three steps, summed | +-- | sums over all steps
+    n = Shape <start = 1, end = 2> (x)  m = Min (n, _3)  c = Squeeze (m)  r = Range (scalar_0, c, scalar_1)
+    f = Cast <to = 1> (r)  s = ReduceSum <keepdims = 1> (f)  y = Add (x, s)
 a row's number added | ?++ | Range "places"
     @places  f = Cast <to = 1> (places)  u = Unsqueeze (f, _1)  v = Unsqueeze (u, _2)  y = Add (x, v)
 each row read by its number | +++ | | batch, 3

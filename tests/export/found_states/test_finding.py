@@ -79,6 +79,16 @@ def test_running_sum_that_begins_with_a_declared_state_needs_no_other():
     assert (found.record.reason, found.record.not_continued, list(found.record.inputs)) == ("", "", [])
 
 
+def test_scan_over_joined_rows_and_steps_is_no_obstacle():
+    nodes = """
+        f = Reshape (x, any_3)  shape = Shape (x)
+        s = Scan <num_scan_inputs = 1, body = b (float each) => (float out) { out = Tanh (each) }> (f)
+        y = Reshape (s, shape)
+    """
+    record = CutGraph(nodes).parts().record
+    assert (record.reason, list(record.inputs)) == ("", [])
+
+
 def test_learned_beginning_is_recorded():
     found = FOUND["a learned beginning"].graph.parts()
     (tensor,) = found.record.inputs

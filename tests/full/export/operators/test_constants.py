@@ -9,37 +9,26 @@ from kit.operator_uses import ExportedUses
 from rnnserve.export.parity import OnnxRunner
 
 _STEP = 2.0**-23
-_TOGETHER = 9  # uses in one graph
+_TOGETHER = 8  # uses in one graph
 _MAGNITUDES = [0.5, 1e-2, 1e-5, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-20, 1e-38, 1e-40, 1.0 + _STEP, 1.0 - _STEP / 2]
 
 # Each computes of x (batch, features), where a row of zeros, of small numbers or of ones shows the constant.
 _USES = {
     "add": lambda x, c: x + c,
-    "subtract": lambda x, c: x - c,
     "multiply": lambda x, c: x * c,
-    "divide": lambda x, c: x / c,
     "power": lambda x, c: x.abs() ** c,
     "clamp": lambda x, c: x.clamp(-c, c),
-    "clamp_min": lambda x, c: x.clamp(min=c),
     "maximum": lambda x, c: torch.maximum(x, torch.tensor(c)),
-    "where": lambda x, c: torch.where(x > c, x, c),
     "log": lambda x, c: torch.log(x.abs() + c),
-    "reciprocal": lambda x, c: 1 / (x.abs() + c),
     "rsqrt": lambda x, c: torch.rsqrt(x.abs() + c),
     "divide by std": lambda x, c: x / (x.std(1, keepdim=True) + c),
     "layer_norm": lambda x, c: F.layer_norm(x, (4,), eps=c),
-    "group_norm": lambda x, c: F.group_norm(x, 2, eps=c),
     "rms_norm": lambda x, c: F.rms_norm(x, (4,), eps=c),
     "batch_norm": lambda x, c: F.batch_norm(x, x.new_zeros(4), x.new_zeros(4), eps=c),
-    "instance_norm": lambda x, c: F.instance_norm(x[:, None], eps=c),
     "normalize": lambda x, c: F.normalize(x, dim=1, eps=c),
     "cosine_similarity": lambda x, c: F.cosine_similarity(x, x, dim=1, eps=c),
     "log of softplus": lambda x, c: torch.log(F.softplus(x) + c),
-    "leaky_relu": lambda x, c: F.leaky_relu(x, c),
-    "softplus": lambda x, c: F.softplus(x, beta=max(c, 1e-6)),
-    "hardshrink": lambda x, c: F.hardshrink(x, c),
     "threshold": lambda x, c: F.threshold(x, c, c),
-    "twice": lambda x, c: (x + c) + c,
 }
 _X = torch.tensor(
     [[0.0] * 4, [1e-12, -1e-12, 1e-10, 0.0], [1e-5, 2e-5, -1e-5, 3e-5], [1.0, 1.0, 1.0, 1.0], [-100.0, 0.5, 20.0, 1e-3]]
