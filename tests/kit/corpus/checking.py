@@ -82,7 +82,7 @@ def batches(rows: Iterable[Row], *, core: bool) -> list[list[Row]]:
 
 def _kind(row: Row) -> tuple[Any, ...]:
     """What all rows of a batch share."""
-    return row.bounds, row.sample, row.runs, row.together
+    return row.bounds, row.sample, row.runs, row.is_scaled, row.together
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -183,7 +183,8 @@ def _runs(rows: Sequence[Row]) -> Iterable[tuple[int, dict[str, int], Any]]:
     if all(row.longer for row in rows):
         runs += [{"batch": 3, "sequence": 39, "longest": 9}, {"batch": 1, "sequence": 4, "longest": 2}]
     yield from ((number, sizes, None) for number, sizes in enumerate(runs, 1))
-    yield from ((number, runs[number % len(runs)], change) for number, change in enumerate(CHANGES, len(runs) + 1))
+    changes = CHANGES if all(row.is_scaled for row in rows) else ()
+    yield from ((number, runs[number % len(runs)], change) for number, change in enumerate(changes, len(runs) + 1))
 
 
 def _exported(rows: Sequence[Row], module: nn.Module, outputs: list[str]) -> onnxruntime.InferenceSession:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, softmax
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from kit.corpus.rows import LENGTHS, Drawn, Family, X, floats, integers, lengths
+from kit.corpus.rows import LENGTHS, Family, X, floats, integers, lengths
 from rnnserve.models import DirectionClassifier
 
 from torch.nn.utils import rnn as packing  # isort: skip - the same functions, held in another way
@@ -249,7 +249,8 @@ class Words(nn.Module):
         self.lstm = nn.LSTM(6, 5, bidirectional=True)
         self.head = nn.Linear(10, 3)
 
-    def forward(self, tokens):
+    def forward(self, tokens, ends):
+        tokens = tokens.masked_fill(torch.arange(tokens.size(1)) >= ends.unsqueeze(1), 0)
         lengths = (tokens != 0).sum(1)
         packed = pack_padded_sequence(self.embedding(tokens.t()), lengths, enforce_sorted=False)
         _, (h_n, _) = self.lstm(packed)
@@ -423,7 +424,7 @@ add("an LSTM", lambda: nn.LSTM(3, 4, batch_first=True), layers=1, is_core=True)
 add("a bidirectional LSTM", lambda: nn.LSTM(3, 4, batch_first=True, bidirectional=True), layers=1)
 add("a GRU without gradients", lambda: nn.GRU(3, 4, batch_first=True).requires_grad_(False), layers=1)
 add("nothing recurrent", lambda: nn.Sequential(nn.Linear(3, 5)), layers=0)
-add("token ids", Words, integers("batch", "sequence", high=11))
+add("token ids", Words, integers("batch", "sequence", high=11), LENGTHS)
 add("weights of the input", WeightsFromTheInput, X, floats(), layers=1)
 for function, make in ((torch.gru, nn.GRU), (torch.gru, functools.partial(nn.GRU, bidirectional=True))):
     add(f"weights times an input, {make}", lambda f=function, m=make: Scaled(f, m(3, 4)), X, floats(1), layers=1)
@@ -440,7 +441,7 @@ for cell in ("rnn", "gru", "lstm"):
         f"the classifier, {cell}",
         lambda cell=cell: DirectionClassifier(cell=cell, num_layers=2, bidirectional=True),
         floats("batch", 11, 2),
-        Drawn(("batch",), "lengths", high=11),
+        lengths(high=11),
         *[floats(4, "batch", 16)] * (1 + (cell == "lstm")),
         layers=2,
     )

@@ -62,7 +62,9 @@ class Operation(nn.Module):
         return torch.view_as_real(result.resolve_conj()) if result.is_complex() else result
 
 
-COMPLEX = Family("complex numbers", arguments=(floats("batch", "sequence", 3, 2),), together=30, limit=10.0)
+COMPLEX = Family(
+    "complex numbers", arguments=(floats("batch", "sequence", 3, 2),), together=30, limit=10.0, is_scaled=False
+)
 for name, operation in OPERATIONS.items():
     COMPLEX.add(
         name,

@@ -335,43 +335,43 @@ PADDED = Family("padding", nn.Module, (X, LENGTHS), longer=True)
 PADDED.add("every combination of arguments", Padded)
 
 
-@refused(r"`batch_sizes` of a PackedSequence, \[0\]")
+@refused(r"`batch_sizes` of a PackedSequence, \[0\]", is_located=False)
 def rows_read(self, x, n):
     packed = self.pack(x, n)
     return self.rnn(packed, packed.data.new_zeros(1, int(packed.batch_sizes[0]), 4))[1]
 
 
-@refused(r"`batch_sizes` of a PackedSequence, each of it")
+@refused(r"`batch_sizes` of a PackedSequence, each of it", is_located=False)
 def steps_in_turn(self, x, n):
     packed = self.pack(x, n)
     return torch.stack([packed.data[:size].sum(0) for size in packed.batch_sizes])
 
 
-@refused(r"`unsorted_indices` of a PackedSequence, in index_select")
+@refused(r"`unsorted_indices` of a PackedSequence, in index_select", is_located=False)
 def states_sorted(self, x, n):
     packed = self.pack(x, n)
     return self.rnn(packed)[1].index_select(1, packed.unsorted_indices)
 
 
-@refused(r"`unsorted_indices` of a PackedSequence")
+@refused(r"`unsorted_indices` of a PackedSequence", is_located=False)
 def states_indexed(self, x, n):
     packed = self.pack(x, n)
     return self.rnn(packed)[1][:, packed.unsorted_indices]
 
 
-@refused(r"PackedSequence that was not made by pack_padded_sequence within")
+@refused(r"PackedSequence that was not made by pack_padded_sequence within", is_located=False)
 def of_other_batch_sizes(self, x, n):
     packed = self.pack(x, n)
     return self.rnn(PackedSequence(packed.data, torch.tensor([3, 2, 1, 1])))[1]
 
 
-@refused(r"without the sorted_indices and unsorted_indices")
+@refused(r"without the sorted_indices and unsorted_indices", is_located=False)
 def indices_lost(self, x, n):
     packed = self.pack(x, n)
     return pad(PackedSequence(self.linear(packed.data), packed.batch_sizes))
 
 
-@refused(r"without the sorted_indices and unsorted_indices")
+@refused(r"without the sorted_indices and unsorted_indices", is_located=False)
 def indices_replaced(self, x, n):
     packed = self.pack(x, n)
     return pad(packed._replace(unsorted_indices=None))
@@ -412,12 +412,12 @@ def one_after_the_other(self, x, n):
     return torch.stack([packed.data[at].tanh() for at in range(packed.data.size(0))])
 
 
-@refused(r"^forward returns a PackedSequence, or a field of one")
+@refused(r"^forward returns a PackedSequence, or a field of one", is_located=False)
 def packed_returned(self, x, n):
     return self.rnn(self.pack(x, n))
 
 
-@refused(r"^forward returns a PackedSequence, or a field of one")
+@refused(r"^forward returns a PackedSequence, or a field of one", is_located=False)
 def batch_sizes_returned(self, x, n):
     return self.pack(x, n).batch_sizes
 
@@ -464,7 +464,7 @@ def written_elsewhere(self, x, n):
 WRITTEN = r"^the module writes into a tensor after pack_padded_sequence has taken it, .* x = x\.clone\(\) before"
 
 
-@refused(WRITTEN)
+@refused(WRITTEN, is_located=False)
 def steps_written_into(self, x, n):
     x = x * 1
     packed = self.pack(x, n)
@@ -472,7 +472,7 @@ def steps_written_into(self, x, n):
     return self.rnn(packed)[1]
 
 
-@refused(WRITTEN)
+@refused(WRITTEN, is_located=False)
 def a_part_of_the_steps_written_into(self, x, n):
     x = x * 1
     packed = self.pack(x, n)
@@ -480,7 +480,7 @@ def a_part_of_the_steps_written_into(self, x, n):
     return pad(of(packed, packed.data * 2))
 
 
-@refused(WRITTEN)
+@refused(WRITTEN, is_located=False)
 def lengths_written_into(self, x, n):
     n = n.clone()
     packed = self.pack(x, n)
@@ -488,7 +488,7 @@ def lengths_written_into(self, x, n):
     return self.rnn(packed)[1]
 
 
-@refused(WRITTEN)
+@refused(WRITTEN, is_located=False)
 def results_written_into(self, x, n):
     packed = self.rnn(self.pack(x, n))[0]
     padded = pad(packed, total_length=x.size(1))
@@ -554,7 +554,7 @@ def packed_anew(self, x, n):
     return pad(self.pack(packed.data.unsqueeze(0).expand(x.size(0), -1, -1), n))
 
 
-@refused(r"cond.* mixes")
+@refused(r"cond.* mixes", is_located=False)
 def of_a_branch(self, x, n):
     packed = self.pack(x, n)
     return pad(of(packed, torch.cond(x.sum() > 0, lambda data: data * 2, lambda data: data * 3, (packed.data,))))

@@ -26,7 +26,7 @@ class Drawn:
         axes: Name or size of each axis.
         kind: "floats", "integers" or "lengths".
         dtype: Dtype of the tensor.
-        high: Integers are below this; the longest row is as long as this, if not as the sequence axis.
+        high: Integers are from 1 on and below this; the longest row is as long as this, if not as the sequence axis.
         is_sorted: Lengths fall from row to row.
     """
 
@@ -44,7 +44,7 @@ class Drawn:
         """Draw a tensor; the longest row is `sizes["longest"]` long, or as long as the axis."""
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in self.axes]
         if self.kind == "integers":
-            return torch.randint(self.high, shape, generator=random, dtype=self.dtype)
+            return torch.randint(1, self.high, shape, generator=random, dtype=self.dtype)
         if self.kind == "lengths":
             longest = self.high or sizes.get("longest", sizes["sequence"])
             drawn = torch.randint(1, longest + 1, shape, generator=random, dtype=self.dtype)
@@ -61,8 +61,8 @@ def integers(*axes: str | int, high: int, dtype: torch.dtype = torch.int64) -> D
     return Drawn(axes, "integers", dtype, high)
 
 
-def lengths(*, dtype: torch.dtype = torch.int64, is_sorted: bool = False) -> Drawn:
-    return Drawn(("batch",), "lengths", dtype, is_sorted=is_sorted)
+def lengths(*, dtype: torch.dtype = torch.int64, high: int = 0, is_sorted: bool = False) -> Drawn:
+    return Drawn(("batch",), "lengths", dtype, high, is_sorted)
 
 
 X, LENGTHS = floats("batch", "sequence", 3), lengths()
@@ -87,6 +87,7 @@ class Row:
         bounds: Argument `sizes` of the export.
         together: Rows that one export may hold.
         runs: Sizes of the runs; empty for the usual ones.
+        is_scaled: Whether runs have zeros, large and small numbers, too.
         sample: Sizes (batch, sequence) of the arguments with which the module is exported.
         outside: Function that describes variables outside the module that the export must leave as they were.
     """
@@ -104,6 +105,7 @@ class Row:
     longer: bool = False
     bounds: tuple[tuple[str, tuple[int, int | None]], ...] = ()
     runs: tuple[tuple[int, int], ...] = ()
+    is_scaled: bool = True
     sample: tuple[int, int] = (3, 4)
     together: int = 8
     outside: Callable[[], object] | None = None

@@ -45,6 +45,10 @@ def add(name, function, **more):
     right(forward, **more)
 
 
+def counted(_, x):
+    return x.new_ones(int(x.size(1)) + len(x), 2), x * 2
+
+
 @core
 def pointers(self, x):
     """Visit each step once, the largest first, as a pointer network does."""
@@ -67,7 +71,7 @@ add("take_along_dim", lambda _, x: torch.take_along_dim(x, x.argmax(1, keepdim=T
 add("take_along_dim, one for all", lambda _, x: x.take_along_dim(x.argmax(1)[:, :1, None], -2))
 add("take_along_dim of one", lambda _, x: x[:, :1].take_along_dim((x > 0).long(), 2))
 add("take_along_dim of all", lambda _, x: torch.take_along_dim(x, (x > 0).long()))
-add("int and len", lambda _, x: (x.new_ones(int(x.size(1)) + len(x), 2), x * 2))
+add("int and len", counted)
 
 
 def steps(x):
@@ -220,11 +224,12 @@ SPECIAL = {
 }
 for name, (function, operator) in SPECIAL.items():
     after(name, function, refused=rf"aten\.{operator}.* \(at ", is_core=name == "squeeze()")
-after("a squeezed state", lambda h: h[:, -1].unsqueeze(0).squeeze(), refused=r"squeeze\(0\)")
+after("a squeezed state", lambda h: h[:, -1].unsqueeze(0).squeeze(), refused=r"squeeze\(0\)", is_located=False)
 after(
     "chunks of steps",
     lambda h: torch.stack([part.amax(1) for part in h.chunk(2, 1)], 1),
     refused=r'"sequence" 1.*axis 1 is 1 there, not 2.*chunk and split.*sizes=\{"batch": .*"sequence": ',
+    is_located=False,
 )
 after(
     "math.log of a size",
@@ -252,11 +257,7 @@ def closed():
     return lambda y: y * kept(y.size(1))[:, None], kept
 
 
-def caches():
-    return lower.cache_info().currsize, weights.cache_info().currsize, CachedMethod.mask.cache_info().currsize
-
-
-after("cached by size", lambda h: lower(h.size(1)) @ h, is_core=True, outside=caches)
+after("cached by size", lambda h: lower(h.size(1)) @ h, is_core=True)
 after("cached by size, of a loop", lambda h: h * weights(h.size(1)))
 after("cached in a closure", closed()[0])
 
@@ -367,5 +368,5 @@ def halved(self, x):
 
 
 @PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)", is_core=True)
-def counted(self, x):
+def counted_steps(self, x):
     return torch.stack([self.rnn(x)[0][:, t] for t in range(LIBRARY.sizes(x)[1])], 1)
