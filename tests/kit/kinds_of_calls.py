@@ -13,8 +13,7 @@ from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.batching.waiting_limits import Refusal, WaitingLimits
-from rnnserve.server.connections.byte_budget import ByteBudget
-from rnnserve.server.errors import QueueFull, TooMuchHeld
+from rnnserve.server.errors import QueueFull
 from rnnserve.server.lane import same_prefix
 from rnnserve.server.repository.model import Model
 
@@ -168,23 +167,6 @@ def queue_full(client, monkeypatch):
         assert set(said) <= {OK, "RESOURCE_EXHAUSTED"}
         said = client.ask(*[asks(size, sequence=4) for _ in range(6)])
         assert set(said) <= {OK, "RESOURCE_EXHAUSTED", "NOT_FOUND"}
-
-
-@kind
-def too_many_bytes(client, monkeypatch):
-    def refuse(*_):
-        raise TooMuchHeld.by_all(1, 1)
-
-    monkeypatch.setattr(ByteBudget, "take", refuse)
-    said = client.ask_in_turn(asks(MIDDLE), asks(LARGE), asks(LARGE, sequence=7, starts=True))
-    assert said == ["RESOURCE_EXHAUSTED"] * 3
-
-
-@kind
-def too_late(client, _):
-    for size in (SMALL, LARGE):
-        said = client.ask_in_turn(asks(size, timeout=1), asks(size, timeout=1, sequence=8, starts=True))
-        assert said == ["UNAVAILABLE"] * 2
 
 
 @contextlib.contextmanager

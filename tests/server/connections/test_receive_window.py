@@ -36,44 +36,12 @@ def clock():
     return Clock()
 
 
-def full(clock, at_once=4, after_large=2, **options):
-    """A window with as many messages as may be received."""
-    window = ReceiveWindow(at_once, after_large, LATE, clock=clock, **options)
-    window.taken = window.limit
-    return window
-
-
 def names_of(receivers):
     return [receiver.name for receiver in receivers if receiver is not None]
 
 
 def those_whose_turn_it_is(window):
     return names_of(iter(window.next, None))
-
-
-@pytest.mark.parametrize(
-    ("sizes", "limit"),
-    [
-        ([], 4),
-        ([100], 4),
-        ([0, 0, 0], 4),
-        ([SMALL], 4),
-        ([LARGE], 2),
-        ([LARGE, LARGE], 2),
-        ([LARGE, 1], 3),
-        ([LARGE, 0], 3),
-        ([LARGE, 1, 1], 4),
-        ([LARGE, 1, 1, 1], 4),
-        ([LARGE, 1, LARGE], 2),
-    ],
-)
-def test_fewer_at_once_after_a_large_message_and_one_more_after_each_small_one(clock, sizes, limit):
-    window = full(clock)
-    for size in sizes:
-        assert window.give_back(size) is None
-    assert window.limit == limit
-    assert window.taken == 4 - len(sizes)
-    assert window.is_usual == (limit == 4)
 
 
 STEPS = st.lists(st.sampled_from(["come", "small", "large", "pass", "next"]), max_size=200)
