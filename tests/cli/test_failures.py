@@ -1,4 +1,4 @@
-"""One line for what fails around a command, wherever it comes from; none for a defect."""
+"""One line for what fails around a command, wherever it comes from. None for a defect."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""What `rnnserve inspect` prints of findings about a model: proven, tried or refuted; whether sequences can be cut."""
+"""What `rnnserve inspect` prints of findings about a model: proven, tried or refuted. Whether sequences can be cut."""
 
 from pathlib import Path
 

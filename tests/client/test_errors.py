@@ -22,7 +22,7 @@ CLASSES = {
     "UNAVAILABLE": "Unavailable",
     "UNAUTHENTICATED": "Unauthenticated",
 }
-"""Statuses with an error of their own; every other status is a ClientError."""
+"""Statuses with an error of their own. Every other status is a ClientError."""
 
 DEFINED = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, Exception)]
 

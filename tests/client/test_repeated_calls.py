@@ -43,7 +43,7 @@ def test_lost_call_is_sent_again_after_pauses_that_grow_to_a_second(steps):
 
 
 def test_timeout_of_a_repeated_call_raises_the_loss(steps):
-    """The loss says why there was no answer; that the time ran out in the next call does not."""
+    """The loss says why there was no answer. That the time ran out in the next call does not."""
     steps.throw(LOST)
     steps.send(None)
     with pytest.raises(Unavailable) as raised:

@@ -1,4 +1,4 @@
-"""The collector is paused while a command imports torch, and passes over what is there then; else it is as it was."""
+"""The collector is paused while a command imports torch, and passes over what is there then. Else it is as it was."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""New files for TLS are taken where they are good; what is wrong with others is told, and changes nothing."""
+"""New files for TLS are taken where they are good. What is wrong with others is told, and changes nothing."""
 
 import datetime as dt
 import logging

@@ -23,7 +23,7 @@ class Pipe:
         self.stream = UnblockedStream(self.write_fd, may_write_at_once=at_once, **more)
 
     def fill(self):
-        """Write lines until none is taken any more; within a bound, or the write has waited."""
+        """Write lines until none is taken any more. Within a bound, or the write has waited."""
         lines = [f"line {number}: {'x' * 100}\n" for number in range(200)]
         writing = threading.Thread(target=lambda: [self.stream.write(line) for line in lines], daemon=True)
         writing.start()

@@ -37,5 +37,5 @@ def test_the_commands_are_rnnserves():
 
 
 def test_what_it_installs_is_what_serves():
-    """The extras of the server and of HTTP; nothing that trains, exports or measures."""
+    """The extras of the server and of HTTP. Nothing that trains, exports or measures."""
     assert re.findall(r"'rnnserve\[(.*)\]'", FILE.read_text()) == ["server,web"]

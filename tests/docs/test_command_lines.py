@@ -1,4 +1,4 @@
-"""Every block of the documentation is run or says what it is; every command line names what exists."""
+"""Every block of the documentation is run or says what it is. Every command line names what exists."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ class Parsed(Exception):
 
 
 def command_lines(program, *, in_prose):
-    """The words of each of a program's commands in the documentation; pipes and `&&` part commands."""
+    """The words of each of a program's commands in the documentation. Pipes and `&&` part commands."""
     found = []
     for page in PAGES.values():
         if in_prose:

@@ -59,7 +59,7 @@ def broken_links(document, text):
 
 
 def missing_paths(text):
-    """Paths in backticks into an area that don't exist; into sources they may begin at the area: `server/app.py`."""
+    """Paths in backticks into an area that don't exist. Into sources they may begin at the area: `server/app.py`."""
     for area, rest in re.findall(rf"`({'|'.join(AREAS)})/([\w./*-]*)`", without_code(text)):
         is_generated = rest.startswith("results")
         if not (any(ROOT.glob(f"{area}/{rest}")) or any(ROOT.glob(f"{area}/rnnserve/{area}/{rest}")) or is_generated):

@@ -64,7 +64,7 @@ def states_of(description):
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_found_states_become_inputs_and_outputs(name):
-    """In parts, from states, the graph gives the bits of the one that has no states; nothing more is found in it."""
+    """In parts, from states, the graph gives the bits of the one that has no states. Nothing more is found in it."""
     nodes, states = GRAPHS[name]
     before = graph_of(nodes)
     model, data = exposed(before.description, before.model.SerializeToString(), guarded=False)

@@ -60,7 +60,7 @@ def test_same_bytes_are_not_published_again_and_an_edited_config_stays(model):
 
 
 def test_no_version_is_visible_before_it_is_whole(model, monkeypatch):
-    """A server sees only folders whose names are numbers; at every step of writing, these are complete."""
+    """A server sees only folders whose names are numbers. At every step of writing, these are complete."""
     seen = []
     original = Path.open
 

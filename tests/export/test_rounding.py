@@ -21,7 +21,7 @@ def outputs(x):
 
 
 class Told:
-    """Float64 is the inputs; eager lies `eager` away in the second row."""
+    """Float64 is the inputs. Eager lies `eager` away in the second row."""
 
     def __init__(self, eager=0.0, exact_by=FLOAT64, moves=()):
         self.exact_by = exact_by

@@ -1,4 +1,4 @@
-"""Sizes that `sizes=` doesn't name are no reason to refuse a module; sizes that it names are."""
+"""Sizes that `sizes=` doesn't name are no reason to refuse a module. Sizes that it names are."""
 
 from typing import Any
 

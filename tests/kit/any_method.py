@@ -35,7 +35,7 @@ def check_each_method(callers, model):
 
 
 def statuses_before_a_message(channel, methods):
-    """The statuses with which calls of these methods end, none of which sends anything; an answer fails the test."""
+    """The statuses with which calls of these methods end, none of which sends anything. An answer fails the test."""
     never, statuses = threading.Event(), set()
 
     def messages():
@@ -55,7 +55,7 @@ def statuses_before_a_message(channel, methods):
 
 
 def ask_any(channel, method, body=b"", metadata=(), timeout=5.0):
-    """Ask a method of any kind; the status, its words, and the first message, None where there is none."""
+    """Ask a method of any kind. The status, its words, and the first message, None where there is none."""
     calls = channel.stream_stream(method)(iter([body]), metadata=metadata, timeout=timeout)
     try:
         first = next(iter(calls), None)

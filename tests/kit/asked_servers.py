@@ -72,7 +72,7 @@ class Asking:
 
 @contextlib.contextmanager
 def started_servers(repository: Path, **options: Any) -> Iterator[Callable[..., list[ServedProcess]]]:
-    """Give a function that starts servers with options at ports, 0 for any; all end with this."""
+    """Give a function that starts servers with options at ports, 0 for any. All end with this."""
     with contextlib.ExitStack() as stack:
 
         def start(*ports: int) -> list[ServedProcess]:
@@ -96,7 +96,7 @@ def requests_at(server: ServedProcess) -> int:
 def kill_drain_and_bring_back(
     start: Callable[..., list[ServedProcess]], servers: list[ServedProcess], ask: Callable[[], Mapping[str, Array]]
 ) -> None:
-    """Kill one of three servers, drain one, and bring one back, while clients ask; no request fails."""
+    """Kill one of three servers, drain one, and bring one back, while clients ask. No request fails."""
     with Asking(ask) as asking:
         until(lambda: all(requests_at(server) > 20 for server in servers))
         servers[0].kill()

@@ -169,7 +169,7 @@ def _listen(path: Path) -> None:
 
 
 def bomb(*, lying: bool) -> bytes:
-    """256 MB of zeros as 0.3 MB; lying: the directory says that it is 128 bytes."""
+    """256 MB of zeros as 0.3 MB. Lying: the directory says that it is 128 bytes."""
     buffer, size = io.BytesIO(), 256 << 20
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (size // 4,)})

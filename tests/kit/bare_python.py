@@ -8,4 +8,4 @@ import sys
 __all__ = ["BARE_PYTHON"]
 
 BARE_PYTHON = [sys.executable, "-I", "-S", "-c"]
-"""The command line, which the program follows; it has the standard library, and heeds no environment."""
+"""The command line, which the program follows. It has the standard library, and heeds no environment."""

@@ -23,7 +23,7 @@ __all__ = ["Subject", "chaotic", "proven", "subject"]
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A classifier to verify; tests change copies of its model."""
+    """A classifier to verify. Tests change copies of its model."""
 
     described: DescribedModel
     script: torch.jit.ScriptModule

@@ -64,7 +64,7 @@ class FakeTrials(Trials):
         self.graphs.append(trial.graph)
 
     def outcome(self, version: str, seconds: float, *, is_small: bool):  # noqa: ARG002 - what it takes is for others
-        """What comes of a trial; for the thread that waits for it."""
+        """What comes of a trial. For the thread that waits for it."""
         outcomes = self._outcomes.get(version)
         outcome = None if outcomes is None else outcomes[0] if len(outcomes) == 1 else outcomes.pop(0)
         if isinstance(outcome, Exception):

@@ -48,7 +48,7 @@ OF_GRU = f"GRU <hidden_size = {HIDDEN}, linear_before_reset = 1>"
 def save(
     folder: Path, nodes: str, given: Any, made: Any, constants: Mapping[str, Any], *, opset: int = 18, domain: str = ""
 ) -> Path:
-    """Write a file with the constants that its nodes read; numbers among them are int64."""
+    """Write a file with the constants that its nodes read. Numbers among them are int64."""
     read = set(re.findall(r"\w+", nodes))
     weights = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items() if name in read]
     graph = helper.make_graph(parsed_nodes(nodes), "foreign", given, made, weights)
@@ -92,7 +92,7 @@ def flattened(folder: Path) -> Path:
 
 
 def cached(folder: Path, before: str = "cache", after: str = "cache_out") -> Path:
-    """Half of two caches (2, 1, 4, 1) and of x (1, 4), of which a Reshape makes one row; y (1, 4, 1) is the sum."""
+    """Half of two caches (2, 1, 4, 1) and of x (1, 4), of which a Reshape makes one row. Y (1, 4, 1) is the sum."""
     nodes = f"""
         step = Reshape (x, one)  sums = Add ({before}, step)  {after} = Mul (sums, half)
         y = ReduceSum <keepdims = 0> ({after}, first)
@@ -139,7 +139,7 @@ def one_row_loop(folder: Path) -> Path:
 
 
 def strided(folder: Path) -> Path:
-    """Means of windows of 4 numbers; short rows are padded to 9: x (1, width) to y (1, width / 4)."""
+    """Means of windows of 4 numbers. Short rows are padded to 9: x (1, width) to y (1, width / 4)."""
     nodes = """
         shape = Shape <start = 1> (x)  lack = Sub (most, shape)  more = Max (lack, none)
         pads = Concat <axis = 0> (none, none, none, more)  padded = Pad (x, pads)  image = Unsqueeze (padded, one)

@@ -12,7 +12,7 @@ __all__ = ["changed_head", "failures", "failures_without_proof", "forge"]
 
 
 def forge(version, files, change_manifest=lambda _: None):
-    """Write files and a manifest into a version; a file whose content is None is left out."""
+    """Write files and a manifest into a version. A file whose content is None is left out."""
     held = read_version(version)
     files = {name: data for name, data in {**held.files, **files}.items() if data is not None}
     manifest = manifest_pb2.Manifest()

@@ -16,7 +16,7 @@ import rnnserve.export.pipeline  # noqa: F401 - what takes long, and starts no t
 
 
 def fork(program: Path, folder: Path) -> bool:
-    """Begin to run a program, in the fork; wait for its end, and say so, in the process that was forked."""
+    """Begin to run a program, in the fork. Wait for its end, and say so, in the process that was forked."""
     folder.mkdir()
     pid = os.fork()
     if pid:

@@ -26,7 +26,7 @@ MINE = CallContext(((PEER, "ipv4:10.0.0.1:1111"),), 30.0)
 
 
 def serving(repository: Path, folder: Path, **settings: Any) -> Server:
-    """A server with a private socket in a folder; it has not been started."""
+    """A server with a private socket in a folder. It has not been started."""
     return Server(Settings(repository, grpc_port=0, provider="cpu", private_sockets=folder, **settings))
 
 

@@ -81,7 +81,7 @@ def graph_of(nodes: str, *, opset: int = 20, constants: dict[str, np.ndarray] | 
 
 
 def parsed_nodes(text: str) -> list[onnx.NodeProto]:
-    """Read nodes in ONNX's text syntax; a name in brackets stands before its node."""
+    """Read nodes in ONNX's text syntax. A name in brackets stands before its node."""
     graph = onnx.parser.parse_graph(f"graph (float[n] x) => (float[n] y) {{ {text} }}")
     _forget_shapes(graph)
     return list(graph.node)

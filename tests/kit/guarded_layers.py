@@ -76,7 +76,7 @@ def bad_steps(array):
 
 
 def check_guarded(cell, form, places):
-    """Put NaN and infinities at steps and rows of each input; guarded models have them where eager has them."""
+    """Put NaN and infinities at steps and rows of each input. Guarded models have them where eager has them."""
     module, inputs, plain, guarded = subject(cell, form)
     runners = [OnnxRunner(guarded)]
     lowered = lower_rnn(guarded)

@@ -40,7 +40,7 @@ def asked(seed: int, values: int | None = None, *, lengths: float = 0.4) -> byte
 
 
 def recognised(service, prefixes: PrefixCache, payload: bytes) -> tuple[RequestPrefix, bytes]:
-    """A request's prefix and the field of its id; the prefix is added if it is not known."""
+    """A request's prefix and the field of its id. The prefix is added if it is not known."""
     if prefixes.recognise(payload) is None:
         prefixes.add(payload, *service.accept(payload))
     found = prefixes.recognise(payload)
@@ -63,7 +63,7 @@ def parsed(service, payload: bytes) -> bytes:
 
 
 def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
-    """Whether the payload was recognised; if it was, that it is answered as it is when it has been parsed."""
+    """Whether the payload was recognised. If it was, that it is answered as it is when it has been parsed."""
     found = prefixes.recognise(payload)
     if found is None:
         return False

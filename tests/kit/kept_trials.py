@@ -67,7 +67,7 @@ class _KeptProcess(TrialProcess):
 
     @property
     def is_usable(self) -> bool:
-        """Whether nothing has ended it; it may not have been asked for anything yet."""
+        """Whether nothing has ended it. It may not have been asked for anything yet."""
         process = self._process
         return not self._is_stopped and process is not None and process._popen.poll() is None
 
@@ -76,7 +76,7 @@ class KeptTrials(Trials):
     """Trials that take processes which others have left, and leave theirs."""
 
     def close(self) -> None:
-        """Leave the processes that wait for a trial; end the others."""
+        """Leave the processes that wait for a trial. End the others."""
         with self._lock:
             for one in self._idle:
                 if isinstance(one, _KeptProcess) and one.is_usable and len(_kept) < _MOST:

@@ -51,7 +51,7 @@ class Published:
 
 
 def replace_loading(monkeypatch):
-    """Let loaders load versions whose digest is the word in their manifest.json; the newest of each model serves."""
+    """Let loaders load versions whose digest is the word in their manifest.json. The newest of each model serves."""
 
     def load(folder, *args, **more):
         model = load_fake(folder, *args, **more)
@@ -66,7 +66,7 @@ def replace_loading(monkeypatch):
 
 @pytest.fixture
 def fake_loading(monkeypatch):
-    """Configs, trials and models that are not there; the newest version of each model serves."""
+    """Configs, trials and models that are not there. The newest version of each model serves."""
     fake_models(monkeypatch)
     serve_newest(monkeypatch)
     return FakeTrials()

@@ -34,7 +34,7 @@ class Locked:
         self.server, self.tokens, self.channels = server, tokens, channels
 
     def ask(self, method, metadata, body=None, way="port", timeout=5.0):
-        """Ask a method of any kind; the status, its words, and the first message."""
+        """Ask a method of any kind. The status, its words, and the first message."""
         if body is None:
             body = BODIES.get(method.rpartition("/")[2], b"")
         return ask_any(self.channels[way], method, body, metadata, timeout)

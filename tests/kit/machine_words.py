@@ -1,4 +1,4 @@
-"""Words that would tell where, and by whom, a file was made; searched for in artifacts."""
+"""Words that would tell where, and by whom, a file was made. Searched for in artifacts."""
 
 import getpass
 import os

@@ -10,7 +10,7 @@ __all__ = ["every_datatype", "neighbours", "step", "two_axes"]
 
 
 def two_axes() -> Example:
-    """Sums of a source and of a target, each of a length of its own; rows cannot be told where they end."""
+    """Sums of a source and of a target, each of a length of its own. Rows cannot be told where they end."""
 
     def draw(numbers):
         batch, source = rows_and(numbers, 3)

@@ -28,7 +28,7 @@ class Sentiment(nn.Module):
 
 
 class Forecaster(nn.Module):
-    """A regression at each step; takes a tuple, gives a dict with a tuple in it."""
+    """A regression at each step. Takes a tuple, gives a dict with a tuple in it."""
 
     def __init__(self):
         super().__init__()
@@ -41,7 +41,7 @@ class Forecaster(nn.Module):
 
 
 class Tagger(nn.Module):
-    """Sequence-first; scores of each step, and their tags as integers."""
+    """Sequence-first. Scores of each step, and their tags as integers."""
 
     def __init__(self):
         super().__init__()
@@ -174,7 +174,7 @@ class HalfPrecision(nn.Module):
 
 
 class ScannedCell(nn.Module):
-    """A cell in a loop over the steps; rows keep their state after their lengths."""
+    """A cell in a loop over the steps. Rows keep their state after their lengths."""
 
     def __init__(self):
         super().__init__()

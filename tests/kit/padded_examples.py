@@ -22,7 +22,7 @@ __all__ = ["bag", "long_rows", "masked_by_a_product", "sequence_first", "tagger"
 
 
 def bag() -> Example:
-    """Sums of embeddings of the tokens before each row's end; ids from 1 to 11, so that padding is not 0."""
+    """Sums of embeddings of the tokens before each row's end. Ids from 1 to 11, so that padding is not 0."""
     table = TABLE.copy()
     table[0] = 1e6
 

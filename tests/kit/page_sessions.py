@@ -343,7 +343,7 @@ NOT_RUN = {
 
 
 OTHERS = {name: page for name, page in PAGES.items() if name not in ("README", "docs/tutorial")}
-"""Pages that the full suite runs; the core runs the others."""
+"""Pages that the full suite runs. The core runs the others."""
 
 
 def commands(page: str, *, are_run: bool = True) -> list[str]:
@@ -358,7 +358,7 @@ def starts_server(page: str) -> bool:
 
 
 def run_commands(session: PageSession, page: str) -> None:
-    """Do what a page says, as far as it is run here; skip commands whose program is missing, and say so."""
+    """Do what a page says, as far as it is run here. Skip commands whose program is missing, and say so."""
     missing = set()
     for step in steps(page):
         if isinstance(step, Command):

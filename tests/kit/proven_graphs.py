@@ -18,7 +18,7 @@ _ROWS, _STEPS = 4, 7
 
 
 def try_graph(seed: int, operators: int) -> collections.Counter[str]:
-    """Make a graph, decide what holds of it, and try what is proven; raises AssertionError where it does not hold."""
+    """Make a graph, decide what holds of it, and try what is proven. Raises AssertionError where it does not hold."""
     graph = RandomGraph(seed, operators)
     session = session_of(graph, graph.outputs)
     counts: collections.Counter[str] = collections.Counter()
@@ -52,7 +52,7 @@ def session_of(graph: RandomGraph, outputs: list[str]) -> onnxruntime.InferenceS
 
 
 def attempt(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Run a graph; nothing where it does not take such sizes."""
+    """Run a graph. Nothing where it does not take such sizes."""
     try:
         return run(session, inputs)
     except Exception:  # noqa: BLE001 - whatever onnxruntime says

@@ -85,7 +85,7 @@ def lowered(model):
 
 
 def feeds_of(rows, steps, given, directions, seed=0, padding=np.nan):
-    """Inputs; rows have any number of steps, none included, and after them what must not be read."""
+    """Inputs. Rows have any number of steps, none included, and after them what must not be read."""
     random = np.random.default_rng(seed)
     feeds = {"X": random.normal(size=(steps, rows, FEATURES)).astype(np.float32)}
     if "L" in given:

@@ -101,7 +101,7 @@ def client_context(trusted: bytes, client: trustme.LeafCert | None = None) -> ss
 
 
 def shown(port: int) -> bytes:
-    """The certificate that a server shows, in PEM, whoever signed it; what comes after it is not awaited."""
+    """The certificate that a server shows, in PEM, whoever signed it. What comes after it is not awaited."""
     return ssl.get_server_certificate(("127.0.0.1", port), timeout=20.0).encode()
 
 

@@ -10,7 +10,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is still to be waited for does not."""
+    """Whether a process runs. One that has ended and is still to be waited for does not."""
     with contextlib.suppress(*_GONE):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

@@ -222,7 +222,7 @@ class ServedProcess(Served):
             assert status == 0, (status, self._read_log())
 
     def close(self) -> None:
-        """Kill what is left, and remove its files; its log can still be read."""
+        """Kill what is left, and remove its files. Its log can still be read."""
         super().close()
         self.kill()
         if self.process.stdout is not None:

@@ -28,7 +28,7 @@ class ServedProcess(served.ServedProcess):
 
 @contextlib.contextmanager
 def serve_repository(repository: Path, log: Path, *options: str) -> Iterator[ServedProcess]:
-    """Serve until the block ends; the log lies elsewhere."""
+    """Serve until the block ends. The log lies elsewhere."""
     del log
     with contextlib.closing(ServedProcess(repository, *options)) as process:
         process.wait_until_serving()

@@ -22,7 +22,7 @@ def served(server: Server, name: str = "good") -> list[int]:
 def signed_serving(
     repository: Path, *keys: KeyPair, **settings: Any
 ) -> Iterator[tuple[Server, rpc.GRPCInferenceServiceStub]]:
-    """Serve what one of the keys has signed; models are loaded at the start, and when they are asked for."""
+    """Serve what one of the keys has signed. Models are loaded at the start, and when they are asked for."""
     settings = {"model_control": "explicit", "load_model": "*", **settings}
     with serving(repository, require_signature=tuple(key.public for key in keys), **settings) as found:
         yield found

@@ -64,5 +64,5 @@ def add_limited(path: Path, name: str, limits: str) -> str:
 
 
 def bearer(token: str) -> list[tuple[str, str]]:
-    """The metadata with a token; none for an empty one."""
+    """The metadata with a token. None for an empty one."""
     return [("authorization", f"Bearer {token}")] if token else []

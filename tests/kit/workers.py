@@ -13,7 +13,7 @@ __all__ = ["Load", "Serving", "ask", "new_channel", "serving"]
 
 @contextlib.contextmanager
 def serving(repository: Path, folder: Path, *options: str, patch: str = "") -> Iterator[Serving]:
-    """Serve a repository; the log lies elsewhere."""
+    """Serve a repository. The log lies elsewhere."""
     del folder
     with served(repository, "process", options=options, patch=patch) as server:
         yield server

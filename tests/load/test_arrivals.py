@@ -5,7 +5,7 @@ from rnnserve.load.arrivals import draw_schedule
 
 
 def drawn(arrivals, rate, seconds, parts=1, **settings):
-    """The schedule of each generator; those of gamma arrivals take turns in one schedule, and draw the same."""
+    """The schedule of each generator. Those of gamma arrivals take turns in one schedule, and draw the same."""
     seeds = [5 if arrivals == "gamma" else (5, part) for part in range(parts)]
     return [
         draw_schedule(arrivals, rate, seconds, random=np.random.default_rng(seed), part=part, parts=parts, **settings)

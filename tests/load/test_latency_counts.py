@@ -8,7 +8,7 @@ SECOND = 10**9
 
 
 def count(latencies, *, lags=0, limits=(100,), failed=()):
-    """Counts requests that were due evenly in a second; latencies in nanoseconds."""
+    """Counts requests that were due evenly in a second. Latencies in nanoseconds."""
     due = np.linspace(0, SECOND, len(latencies), endpoint=False).astype(np.int64)
     succeeded = ~np.isin(np.arange(len(latencies)), failed)
     return count_latencies(limits, due, due + lags, due + np.array(latencies), succeeded, begin=0, end=SECOND)

@@ -20,7 +20,7 @@ WINDOW = manifest_pb2.DerivedAxis(name="steps", of="sequence", multiply=1, divid
 
 
 def published(folder, *axes, start=-5, steps=4, batching=manifest_pb2.BATCHING_JOINED, **more):
-    """A model of the last five steps, or those from `start` on, described by these axes; asked by its golden case."""
+    """A model of the last five steps, or those from `start` on, described by these axes. Asked by its golden case."""
     inputs, outputs = [X, LENGTHS], [tensor("y", "FP32", "batch", *axes, ("features", 2), **more)]
     nodes = [
         helper.make_node("Slice", ["x", "start", "end", "one"], ["kept"]),

@@ -118,7 +118,7 @@ def test_messages_teach_shapes(client, array, name, said):
 
 
 def test_body_as_kserves_client_makes_it_is_answered(served):
-    """No id, nested data, and a body that is read with a model of its own; elements are counted."""
+    """No id, nested data, and a body that is read with a model of its own. Elements are counted."""
     url = f"{served[1]}/v2/models/{SIMPLE}/infer"
     asked = {"name": "input", "shape": [5, 7, 2], "datatype": "FP32", "data": WALKS.tolist()}
     status, said = post(url, {"inputs": [asked]})

@@ -50,6 +50,7 @@ def to_onnx(model: DescribedModel) -> bytes:
             dynamic_shapes=_dynamic_shapes(model),
             sizes=model.size_limits,
         )
+        assert program.exported_program is not None, "export_onnx keeps the program that it captured"
         settle_sizes(model, program.exported_program)
     exported = Exported(model, program.model_proto)
     for on_file in ON_FILE:

@@ -9,7 +9,7 @@
 - `recorded_defaults`: what stands for inputs that a request leaves out.
 - `protocol_words`: words that clients and servers exchange beside the messages.
 - `access_table`: what each method and route needs, where a server asks for tokens.
-- `derived_size`: sizes of outputs that follow from those of inputs.
+- `derived_size`: rules for the sizes of output axes.
 - `batching_modes`, `tensors_in_words`: which requests may share a run, and what tensors are for, in words.
 - `signing/`: signed versions, and the keys; its `keys` alone imports cryptography.
 - `names`, `repository_folders`: names of models and versions in a repository, and their folders.

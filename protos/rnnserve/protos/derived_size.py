@@ -1,4 +1,4 @@
-"""Sizes of outputs' axes that follow from those of the inputs: width // 4, one step more, at most 127."""
+"""Rules by which the size of an output axis follows from an input axis: width // 4, one step more, at most 127."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +20,7 @@ class DerivedSize(NamedTuple):
         add: Steps that edges add.
         divide: The product of the strides.
         times: Steps of the output for each of these.
-        plus: Steps beside them.
+        plus: Steps in addition.
         smallest: The smallest size.
         largest: The largest size; 0 for no limit.
     """

@@ -127,4 +127,4 @@ CLIENTS = (
         lacking(_NOT_BUT_OF_PERF_ANALYZER | {"its reflection database is another library": "reflection"}),
     ),
 )
-"""In the order of the table's columns; those of HTTP are in `http_clients.py`."""
+"""In the order of the table's columns. Those of HTTP are in `http_clients.py`."""

@@ -29,7 +29,7 @@ class ClientEnvironment(Protocol):
         """
 
     def version(self) -> str:
-        """Return the client's version; only after `prepare`."""
+        """Return the client's version. Only after `prepare`."""
 
 
 @dataclasses.dataclass(frozen=True)

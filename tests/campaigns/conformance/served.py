@@ -27,7 +27,7 @@ _TOKENS = 50
 
 
 class Classifier(nn.Module):
-    """Walks in a plane to logits, packed; its hidden state comes and goes, so that the server can keep it."""
+    """Walks in a plane to logits, packed. Its hidden state comes and goes, so that the server can keep it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from rnnserve.protos import inference_pb2 as pb
 LARGE = request(MODEL, {"input": points(260, 4000)}).SerializeToString()  # 8 MB, and the answer 66 MB
 
 ROOM = {"lane": (520, 560, 640, 760), "public": (860, 960)}
-"""MB of address space, of which a server takes 450 before any request; each thread of the public transport takes 8."""
+"""MB of address space, of which a server takes 450 before any request. Each thread of the public transport takes 8."""
 
 
 @pytest.fixture

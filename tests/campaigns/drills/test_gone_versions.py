@@ -45,7 +45,7 @@ def damage_all(root):
 
 
 def answers(port, name):
-    """What some worker answers, on 12 connections; an error's status counts as nothing."""
+    """What some worker answers, on 12 connections. An error's status counts as nothing."""
     met = set()
     for _ in range(12):
         with new_channel(port) as channel:

@@ -41,7 +41,7 @@ def front(repository):
 
 @pytest.fixture
 def survives(front, request):
-    """The front, before an attack; after it, what is promised is checked."""
+    """The front, before an attack. After it, what is promised is checked."""
     pid, log = front.front(), len(front.process.log)
     front.sightings()
     front.forget_peak()
@@ -66,7 +66,7 @@ def survives(front, request):
 
 
 def takes_a_large_body(port):
-    """Whether a body of 16 MiB is answered; where it finds no room, it is refused before it has been read."""
+    """Whether a body of 16 MiB is answered. Where it finds no room, it is refused before it has been read."""
     with contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=HOSTILE_SECONDS * 20)) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(post(JSON_16_MIB()))

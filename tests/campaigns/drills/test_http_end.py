@@ -65,7 +65,7 @@ class Clients:
 
 
 def test_requests_in_hand_are_answered_when_the_server_ends(repository):
-    """Others are told to ask again elsewhere, or find no one; none is answered wrongly, and none hangs."""
+    """Others are told to ask again elsewhere, or find no one. None is answered wrongly, and none hangs."""
     with drilled_front(repository) as front:
         clients = Clients(front.port, 8)
         until(lambda: clients.said[(200,)] > 20)

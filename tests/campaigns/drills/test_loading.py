@@ -20,7 +20,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
 PATIENCE = 60.0
-"""Seconds that anything may take before a drill fails; all of it takes a tenth of that on an idle machine."""
+"""Seconds that anything may take before a drill fails. All of it takes a tenth of that on an idle machine."""
 
 MOST_BYTES = 700 << 20
 

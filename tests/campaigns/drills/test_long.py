@@ -40,7 +40,7 @@ def questions(seed):
 
 
 def ask_until(ends, port, seed):
-    """Ask one after another; every ninth is asked twice, and must get the same bytes. Gives how many were answered."""
+    """Ask one after another. Every ninth is asked twice, and must get the same bytes. Gives how many were answered."""
     client, answered = Infer(port), 0
     for number, payload in enumerate(questions(seed)):
         if time.monotonic() > ends:

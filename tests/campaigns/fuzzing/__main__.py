@@ -32,7 +32,7 @@ _MOST_FINDINGS = 10
 
 
 def main() -> int:
-    """Run the command; the status is 1 where something was found."""
+    """Run the command. The status is 1 where something was found."""
     parser = argparse.ArgumentParser(
         prog="python -m campaigns.fuzzing", description="Send or read what no one would write."
     )

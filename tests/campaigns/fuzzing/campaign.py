@@ -16,7 +16,7 @@ __all__ = ["CORPUS", "Finding", "Hang", "campaign", "corpus_of", "try_input"]
 CORPUS = Path(__file__).parent / "corpus"
 
 _MOST_SECONDS = 5.0
-"""For an input; the slowest one takes some milliseconds on an idle machine."""
+"""For an input. The slowest one takes some milliseconds on an idle machine."""
 
 _MOST_BYTES = 128 << 20
 """By which an input may raise the most memory that the process ever had: the seeds have some kilobytes."""

@@ -16,7 +16,7 @@ _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 _TIMEOUT = 60.0
-"""Seconds for a request; one that runs into it is a difference, or a hang."""
+"""Seconds for a request. One that runs into it is a difference, or a hang."""
 
 _TIMED_OUT = "Request timeout expired"
 """What a request is told that waited longer than its parameter `timeout`."""

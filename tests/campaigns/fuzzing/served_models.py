@@ -17,7 +17,7 @@ CLASSIFIERS = {"direction": (_LAYERS, _HIDDEN)}
 
 
 def publish_models(root: Path) -> None:
-    """Write a version of each model, in about eight seconds; the classifier's weights are random, from a seed."""
+    """Write a version of each model, in about eight seconds. The classifier's weights are random, from a seed."""
     publish_examples(root)
     for name in CLASSIFIERS:
         torch.manual_seed(5)

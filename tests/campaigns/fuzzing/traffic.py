@@ -76,7 +76,7 @@ def _walks(numbers: np.random.Generator, layers: int, hidden: int, left_out: Seq
 
 
 class Traffic:
-    """Bursts without end; the same seed gives the same ones."""
+    """Bursts without end. The same seed gives the same ones."""
 
     def __init__(self, seeds: Sequence[bytes], seed: int) -> None:
         """Start with valid requests alone.

@@ -86,7 +86,7 @@ def _judge_all(args: argparse.Namespace, mutants: list[Mutant], reach: Reach, wo
 
 
 def _compare(args: argparse.Namespace) -> int:
-    """Print which mutants that the first suite killed the second doesn't; exit with 1 if too many."""
+    """Print which mutants that the first suite killed the second doesn't. Exit with 1 if too many."""
     before, after = (
         {row["number"]: row for row in json.loads(path.read_text())["mutants"]} for path in (args.before, args.after)
     )

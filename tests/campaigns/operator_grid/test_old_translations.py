@@ -43,7 +43,7 @@ class Small(nn.Module):
 
 
 def by_torch(module, sample):
-    """Export by torch alone, its optimizer included; from its own tables, which are built once for all tests."""
+    """Export by torch alone, its optimizer included. From its own tables, which are built once for all tests."""
     with registry_kept(), decompositions_kept():
         program = torch.onnx.export(
             module.eval(), (sample,), dynamo=True, verbose=False, input_names=["x"], output_names=["y"],

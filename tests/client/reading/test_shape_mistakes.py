@@ -19,7 +19,7 @@ NAMES = ("time", "pressure", "flow", "x", "y", "z", "p", "q", "r", "s")
 
 
 def model(*axes, limits=None):
-    """A model with one input; an axis is a name, or a name and a size."""
+    """A model with one input. An axis is a name, or a name and a size."""
     named = [axis if isinstance(axis, tuple) else (axis, -1) for axis in ("batch", *axes)]
     names, sizes = zip(*named, strict=True)
     tensor = TensorMetadata("input", "FP32", sizes, names, limits=limits or {})

@@ -31,6 +31,6 @@ def url(_served, fake):
 
 @pytest.fixture(params=["carried", "sealed"])
 def state(request, fake):
-    """How the state travels; the server offers both forms, or only the first."""
+    """How the state travels. The server offers both forms, or only the first."""
     fake.seals = request.param == "sealed"
     return request.param

@@ -12,7 +12,7 @@ INPUTS = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
 
 
 class Positions(nn.Module):
-    """Has so many positions, needs so many steps; may normalize over the batch, need sorted rows, or trim."""
+    """Has so many positions, needs so many steps. May normalize over the batch, need sorted rows, or trim."""
 
     def __init__(self, most=8, least=1, *, over_the_batch=False, sort=False, trim=False):
         super().__init__()

@@ -1,4 +1,4 @@
-"""States in trees and in attributes: every structure becomes named inputs and outputs; what cannot is told."""
+"""States in trees and in attributes: every structure becomes named inputs and outputs. What cannot is told."""
 
 import collections
 import dataclasses

@@ -1,4 +1,4 @@
-"""Guarded recurrent operators: NaN where PyTorch has NaN, by rows and steps; finite results keep their bits."""
+"""Guarded recurrent operators: NaN where PyTorch has NaN, by rows and steps. Finite results keep their bits."""
 
 import itertools
 

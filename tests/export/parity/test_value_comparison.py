@@ -46,7 +46,7 @@ def rounded(outputs):
 
 
 class Given:
-    """A reference with given results; eager is float64, rounded, by default."""
+    """A reference with given results. Eager is float64, rounded, by default."""
 
     def __init__(self, exact, eager=None, moved=(), exact_by=FLOAT64, moved_weights=()):
         self.exact_by, self.runs, self.exact_runs = exact_by, 0, 0
@@ -151,7 +151,7 @@ def test_integers_and_flags_differ_or_are_equal(model):
 
 
 def padded(after):
-    """Two rows of lengths 1 and 2; the second step of the first is `after`."""
+    """Two rows of lengths 1 and 2. The second step of the first is `after`."""
     exact = sums([1, 0, 0], [1, 0, 0])
     steps = np.array([[[1, 0, 0], [after] * 3], [[1, 0, 0]] * 2], dtype=np.float64)
     return exact | {"steps": steps, "flags": np.array([[True, False], [True, True]])}

@@ -39,7 +39,7 @@ def test_no_request_fails_while_servers_end(connect, servers):
 
 @pytest.fixture
 def names(monkeypatch):
-    """The addresses of each name of this test's DNS; tests change them."""
+    """The addresses of each name of this test's DNS. Tests change them."""
     found: dict[str, list[str]] = {}
 
     def look_up(host, port, **_):

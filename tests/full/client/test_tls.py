@@ -8,7 +8,7 @@ from rnnserve.client import Client, InvalidRequest
 
 
 def test_grpc_reports_an_http_server_as_such():
-    """The HTTP gateway answers the first bytes of HTTP/2 with 400; the client recognizes what gRPC says of that."""
+    """The HTTP gateway answers the first bytes of HTTP/2 with 400. The client recognizes what gRPC says of that."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer():

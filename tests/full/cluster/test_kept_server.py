@@ -28,7 +28,7 @@ def spec():
 
 @pytest.fixture
 def keep():
-    """Keeps a server on 127.0.0.1; all end with the test."""
+    """Keeps a server on 127.0.0.1. All end with the test."""
     kept = []
 
     def begin(spec, endpoints=""):

@@ -29,7 +29,7 @@ PATIENCE = 120.0
 
 @pytest.fixture(scope="module")
 def folder():
-    """For the sockets of Ray, whose paths may have 107 characters; all machines and clients share it, as /srv."""
+    """For the sockets of Ray, whose paths may have 107 characters. All machines and clients share it, as /srv."""
     made = Path(tempfile.mkdtemp(prefix="rnn-", dir="/tmp"))
     yield made
     shutil.rmtree(made)
@@ -60,7 +60,7 @@ def all_serve(nodes):
 
 
 class Load:
-    """Clients that ask all the while, of a file of endpoints and of a list of all addresses; what fails is counted."""
+    """Clients that ask all the while, of a file of endpoints and of a list of all addresses. What fails is counted."""
 
     def __init__(self, nodes, endpoints):
         every = [f"{nodes.address(machine)}:8001" for machine in (1, 2, 3)]

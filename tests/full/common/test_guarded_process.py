@@ -1,4 +1,4 @@
-"""A guarded process answers; however it ends, and whatever it does, the process that asks is told and goes on."""
+"""A guarded process answers. However it ends, and whatever it does, the process that asks is told and goes on."""
 
 import contextlib
 import os

@@ -46,7 +46,7 @@ def test_servers_of_one_model_stand_beside_those_of_the_repository():
 
 
 def test_servers_are_added_by_how_long_requests_wait():
-    """By rules that there are; the model is the service's."""
+    """By rules that there are. The model is the service's."""
     rules = (DEPLOY / "monitoring/rules.yml").read_text()
     (scaled,) = (it for it in build(KUBERNETES / "autoscaled") if it["kind"] == "ScaledObject")
     queries = [scaled["spec"]["triggers"][0]["metadata"]["query"]]

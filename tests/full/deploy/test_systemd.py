@@ -24,7 +24,7 @@ MOST_EXPOSED = 20
 
 
 def setting(name):
-    """A setting of the unit; it has each of these once."""
+    """A setting of the unit. It has each of these once."""
     (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
     return value
 

@@ -171,7 +171,7 @@ class Mixture(nn.Module):
 
 
 class BagOfIds(nn.Module):
-    """The embeddings of a row's ids together; id 0 is padding."""
+    """The embeddings of a row's ids together. Id 0 is padding."""
 
     def __init__(self, mode: str):
         super().__init__()

@@ -153,7 +153,7 @@ def client(address):
 
 
 def eager(module, *arrays):
-    """Compute one row at a time; the arrays have their batch axis."""
+    """Compute one row at a time. The arrays have their batch axis."""
     with torch.no_grad():
         found = module(*(torch.as_tensor(array) for array in arrays))
     return [tensor.numpy() for tensor in (found if isinstance(found, tuple) else (found,))]

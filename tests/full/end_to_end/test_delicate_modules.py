@@ -23,7 +23,7 @@ ROUNDING = 30
 
 
 def eager(delicate: Delicate, module: nn.Module, given: dict) -> list[np.ndarray]:
-    """What the module gives, in its own dtype; what the request leaves out is left out."""
+    """What the module gives, in its own dtype. What the request leaves out is left out."""
     names = [name for name in delicate.inputs if name in given]
     dtype = next(module.parameters()).dtype
     tensors = [torch.tensor(given[name]) for name in names]  # of their own: some modules write to them

@@ -49,7 +49,7 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def last(tmp_path_factory):
-    """Runs Python with the last release; what it needs beside rnnserve is what is installed."""
+    """Runs Python with the last release. What it needs beside rnnserve is what is installed."""
     folder = tmp_path_factory.mktemp("release")
     with tarfile.open(DATA / "releases" / f"rnnserve-{LAST}.tar.xz") as archive:
         archive.extractall(folder, filter="data")

@@ -41,7 +41,7 @@ def test_a_file_is_adopted_with_its_states_exposed(tmp_path):
 
 
 class Net(nn.Module):
-    """A layer with a learned beginning, (batch, sequence, 3) -> (batch, sequence, 2); it takes and gives no state."""
+    """A layer with a learned beginning, (batch, sequence, 3) -> (batch, sequence, 2). It takes and gives no state."""
 
     def __init__(self):
         super().__init__()

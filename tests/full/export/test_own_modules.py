@@ -59,7 +59,7 @@ AXES = {
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """`published(name)`: what publishing that module gave; each is published once, in training mode."""
+    """`published(name)`: what publishing that module gave. Each is published once, in training mode."""
     repository = tmp_path_factory.mktemp("own")
 
     @functools.cache

@@ -1,4 +1,4 @@
-"""The same module and description give the same bytes everywhere; nothing of the machine is in them."""
+"""The same module and description give the same bytes everywhere. Nothing of the machine is in them."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A script that computes in another order than eager is left out, and said to be; one of other values is refused."""
+"""A script that computes in another order than eager is left out, and said to be. One of other values is refused."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from rnnserve.export import Floats, ParityError, publish
 
 
 class Moved(nn.Module):
-    """A layer; scripted, its results are other ones."""
+    """A layer. Scripted, its results are other ones."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from rnnserve.protos.artifact import MODEL, SCAN, read_version
 
 
 class Last(nn.Module):
-    """The state after each row's last step; it is read forwards and backwards."""
+    """The state after each row's last step. It is read forwards and backwards."""
 
     def __init__(self):
         super().__init__()

@@ -8,7 +8,7 @@ RISK = 0.05
 
 
 def decide(exceeded, *, careful=True):
-    """Decide as a load test does: at its looks, then at its end; exceeded is (requests,) bool."""
+    """Decide as a load test does: at its looks, then at its end. Exceeded is (requests,) bool."""
     for look in LOOKS if careful else np.linspace(0.1, 1, 50):
         risks = risks_at_look(RISK, is_holding=look == HOLDING_LOOK)
         held, not_held = (risks.held, risks.not_held) if careful else (RISK, RISK)

@@ -128,6 +128,6 @@ def _similar(cache, payload):
     ],
 )  # fmt: skip
 def test_planted_defect_is_found(plant, monkeypatch, whole, lane):
-    """Among some thousand requests; most defects are found among the first 1,000."""
+    """Among some thousand requests. Most defects are found among the first 1,000."""
     plant(monkeypatch)
     assert met([whole, lane], 12_000, most=1).differences

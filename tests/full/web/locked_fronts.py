@@ -33,7 +33,7 @@ class LockedFront:
         self.process, self.address, self.metrics, self.tokens = process, address, metrics, tokens
 
     def ask(self, path, token="", method="GET", body=None, headers=None, address=None):
-        """Ask over HTTP; the status, the headers, and what has arrived of the body at first."""
+        """Ask over HTTP. The status, the headers, and what has arrived of the body at first."""
         connection = http.client.HTTPConnection(address or self.address, timeout=PATIENCE)
         with contextlib.closing(connection):
             said = {"Authorization": f"Bearer {token}"} if token else {}

@@ -40,7 +40,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """Opens pages; none may have said an error, nor asked anyone but the front."""
+    """Opens pages. None may have said an error, nor asked anyone but the front."""
     contexts, wrong = [], []
 
     def open_page(host, path="/", size=DESK, scheme="light", *, fails=False):

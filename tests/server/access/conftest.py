@@ -23,7 +23,7 @@ def clock():
 
 @pytest.fixture
 def lasting_calls():
-    """Opens a call of each kind that lasts, and waits for its first answer; the first call is for inference."""
+    """Opens a call of each kind that lasts, and waits for its first answer. The first call is for inference."""
     over = threading.Event()
 
     def messages(body):

@@ -125,7 +125,7 @@ def submit_in_threads(scheduler, *callers):
 
 
 def scheduler_threads():
-    """The threads of schedulers of such models; servers of other tests start and end threads meanwhile."""
+    """The threads of schedulers of such models. Servers of other tests start and end threads meanwhile."""
     return {thread for thread in threading.enumerate() if thread.name == f"scheduler {Model.name}"}
 
 

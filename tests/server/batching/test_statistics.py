@@ -37,7 +37,7 @@ def test_counts_grow_from_nothing_by_each_run_and_failure(monkeypatch):
 
 
 class Yielding:
-    """Numbers of a row; another thread runs between the reading of one and its writing."""
+    """Numbers of a row. Another thread runs between the reading of one and its writing."""
 
     def __init__(self, counts):
         self._counts = counts

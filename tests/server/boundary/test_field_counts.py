@@ -1,4 +1,4 @@
-"""Requests with more fields than any model needs are refused before they are parsed; all others pass."""
+"""Requests with more fields than any model needs are refused before they are parsed. All others pass."""
 
 import numpy as np
 import pytest

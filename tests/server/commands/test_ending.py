@@ -53,7 +53,7 @@ def test_first_signal_stops_and_a_later_one_ends_at_once(make, clock):
 @pytest.mark.parametrize("first", ENDS)
 @pytest.mark.parametrize("second", ENDS)
 def test_one_request_that_arrives_several_times_counts_once(make, clock, first, second):
-    """`timeout` signals the process and its group; make, and runners, pass on what the group has had."""
+    """`timeout` signals the process and its group. Make, and runners, pass on what the group has had."""
     ending = make()
     ending.take(first)
     for _ in range(3):

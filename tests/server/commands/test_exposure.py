@@ -44,7 +44,7 @@ def test_each_lack_has_its_remedy_beyond_this_machine():
 
 
 def test_start_logs_a_warning(caplog):
-    """With workers and without, one function logs the start; nothing listens here."""
+    """With workers and without, one function logs the start. Nothing listens here."""
     for host, expected in (("127.0.0.1", 0), ("0.0.0.0", 1)):
         caplog.clear()
         serve._log_start(Settings(host=host), "", None)

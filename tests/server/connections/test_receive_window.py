@@ -12,7 +12,7 @@ LATE = 0.5
 
 
 class Receiver:
-    """One of a connection; the connection's name costs time, so it may not be asked for where that is not needed."""
+    """One of a connection. The connection's name costs time, so it may not be asked for where that is not needed."""
 
     def __init__(self, name, *, may_be_named=True):
         self.name = name

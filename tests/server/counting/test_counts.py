@@ -1,4 +1,4 @@
-"""Counts outlive the process that adds to them, and are summed; each refusal has a place of its own."""
+"""Counts outlive the process that adds to them, and are summed. Each refusal has a place of its own."""
 
 import os
 import subprocess

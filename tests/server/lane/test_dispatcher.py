@@ -59,7 +59,7 @@ def test_cancelled_and_late_calls_are_not_run(dispatcher, monkeypatch):
 
 
 def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeypatch):
-    """It runs on its model's own thread; the others of its model are answered on the lane, before it."""
+    """It runs on its model's own thread. The others of its model are answered on the lane, before it."""
     first = [asks(), asks(sequence=2)]
     dispatcher.take(first)
     while dispatcher.work():

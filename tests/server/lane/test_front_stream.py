@@ -49,7 +49,7 @@ async def outcome(stream, message, context=MINE):
 
 
 def test_every_request_has_the_answer_of_a_call_of_its_own(front_server, stub):
-    """Of several models, lengths and outputs; wrong ones among them, and a few that are large."""
+    """Of several models, lengths and outputs. Wrong ones among them, and a few that are large."""
     draw = random.Random(7)
     messages = []
     for number in range(150):

@@ -61,7 +61,7 @@ def test_requests_with_one_prefix_in_one_run_are_answered_as_alone(service, seed
 
 
 def test_bytes_that_look_like_a_known_request_are_not_recognized(service):
-    """Each is added first, as a client would send it; the last of two ids counts, wherever it stands."""
+    """Each is added first, as a client would send it. The last of two ids counts, wherever it stands."""
     message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False))
     (data,) = message.raw_input_contents
     del message.raw_input_contents[:]

@@ -1,4 +1,4 @@
-"""Requests that are refused, or all, have lines in the log, with the id that their client is told; on every way in."""
+"""Requests that are refused, or all, have lines in the log, with the id that their client is told. On every way in."""
 
 import logging
 from typing import Any

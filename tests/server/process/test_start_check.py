@@ -14,7 +14,7 @@ from rnnserve.server.process.start_check import check_room, start_error
 
 @pytest.fixture
 def start(monkeypatch):
-    """Notes the threads that are started here; more than a number of them cannot be. Other threads start as they do."""
+    """Notes the threads that are started here. More than a number of them cannot be. Other threads start as they do."""
     here, start = threading.current_thread(), threading.Thread.start
     noted = types.SimpleNamespace(most=math.inf, threads=[])
 

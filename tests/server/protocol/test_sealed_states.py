@@ -232,7 +232,7 @@ def test_tokens_are_refused_when_too_old_or_from_the_future(loaded, session_key,
 
 
 def test_token_goes_to_its_version(repository, session_key):
-    """Also where a newer one serves; where its own no longer does, the session has ended."""
+    """Also where a newer one serves. Where its own no longer does, the session has ended."""
     models = load_repository(repository)
     server = Alone(models, session_key)
     points = walks()

@@ -120,7 +120,7 @@ class SequenceMachine(RuleBasedStateMachine):
             self.check_turn(request)
 
     def all_lines(self):
-        """The sequences of which a request is not answered yet; some have been begun anew meanwhile."""
+        """The sequences of which a request is not answered yet. Some have been begun anew meanwhile."""
         return {request.sequence for request in self.running}
 
     def expected(self, caller, identity, starts, stream):

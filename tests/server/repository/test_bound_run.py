@@ -1,4 +1,4 @@
-"""A bound run reads and writes the arrays that it is bound to; what a kernel refuses is the request's fault."""
+"""A bound run reads and writes the arrays that it is bound to. What a kernel refuses is the request's fault."""
 
 import numpy as np
 import onnxruntime as ort

@@ -97,7 +97,7 @@ def test_a_model_of_one_row():
     ids=["run", "step", "padding", "point"],
 )
 def test_nothing_is_cheaper_than_free(cost, found):
-    """As disturbances can make it look; what is less than 0 is then part of something else."""
+    """As disturbances can make it look. What is less than 0 is then part of something else."""
     assert measured(Model(cost), 1, 64) == found
 
 

@@ -1,4 +1,4 @@
-"""What the trial of CUDA says where CUDA does not work; the messages are those of onnxruntime-gpu 1.31.1."""
+"""What the trial of CUDA says where CUDA does not work. The messages are those of onnxruntime-gpu 1.31.1."""
 
 from types import SimpleNamespace
 

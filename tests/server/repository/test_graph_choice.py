@@ -1,4 +1,4 @@
-"""What is found of a version is written and read; pins of a supervisor that is older, too."""
+"""What is found of a version is written and read. Pins of a supervisor that is older, too."""
 
 import json
 

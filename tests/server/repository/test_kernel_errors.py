@@ -1,4 +1,4 @@
-"""What a kernel refuses is the request's fault; lack of memory and a broken device are not. No message holds a path."""
+"""What a kernel refuses is the request's fault. Lack of memory and a broken device are not. No message holds a path."""
 
 import onnxruntime as ort
 import pytest

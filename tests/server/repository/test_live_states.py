@@ -35,7 +35,7 @@ class Trying(FakeTrials):
 
 
 class LiveStates(RuleBasedStateMachine):
-    """The newest version that holds serves; a version that was loaded stays when its new files don't hold."""
+    """The newest version that holds serves. A version that was loaded stays when its new files don't hold."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A version serves only while its proof holds; the version before it serves on."""
+"""A version serves only while its proof holds. The version before it serves on."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""One process tries all versions; it is replaced where one has ended it or takes too long."""
+"""One process tries all versions. It is replaced where one has ended it or takes too long."""
 
 from pathlib import Path
 

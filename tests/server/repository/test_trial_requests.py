@@ -1,4 +1,4 @@
-"""Trials have sizes and values that the golden cases have; golden cases that no request could be are refused."""
+"""Trials have sizes and values that the golden cases have. Golden cases that no request could be are refused."""
 
 import dataclasses
 

@@ -19,7 +19,7 @@ OUTPUTS = [
 
 
 def publish(folder, *, trims: bool, steps: int):
-    """A model whose second output has as many steps as the longest length, or as the input; the first as the input."""
+    """A model whose second output has as many steps as the longest length, or as the input. The first as the input."""
     end = ["longest"] if trims else ["all"]
     nodes = [
         helper.make_node("ReduceMax", ["lengths"], ["longest"], keepdims=1),

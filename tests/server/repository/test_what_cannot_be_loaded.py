@@ -1,4 +1,4 @@
-"""A version that cannot be loaded, for whatever reason, is UNAVAILABLE with one line; every other model serves."""
+"""A version that cannot be loaded, for whatever reason, is UNAVAILABLE with one line. Every other model serves."""
 
 import grpc
 import numpy as np

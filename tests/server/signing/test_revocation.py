@@ -74,7 +74,7 @@ def test_broken_list_changes_nothing(repository, key, tmp_path, caplog):
 
 
 def test_key_is_rotated_without_a_restart(repository, keys, tmp_path):
-    """Both are trusted; what is signed anew with the second serves on when the first is refused."""
+    """Both are trusted. What is signed anew with the second serves on when the first is refused."""
     refused = tmp_path / "refused"
     refused.write_text("")
     folder = publish_signed(repository, keys[0])

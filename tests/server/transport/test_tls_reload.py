@@ -1,4 +1,4 @@
-"""New certificates are served without a restart; files that do not fit are rejected."""
+"""New certificates are served without a restart. Files that do not fit are rejected."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Messages of the supervisor and its workers are lines, and back; a line that is none of them is refused."""
+"""Messages of the supervisor and its workers are lines, and back. A line that is none of them is refused."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the front itself refuses is found by its id, in its log and in traces; the rest, in the server's."""
+"""What the front itself refuses is found by its id, in its log and in traces. The rest, in the server's."""
 
 import logging
 

@@ -80,7 +80,7 @@ def test_pipelined_requests_are_answered_in_order(front):
 
 
 def test_refusal_by_the_head_does_not_wait_for_the_body(front):
-    """Without 100 Continue; the answer is read, whatever is still sent, and what follows is never a request."""
+    """Without 100 Continue. The answer is read, whatever is still sent, and what follows is never a request."""
     head = INFER + b"Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
     assert statuses(exchange(front, head)) == [413]
     with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:

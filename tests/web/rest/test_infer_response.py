@@ -34,7 +34,7 @@ def response(*outputs, **fields):
     )
 )
 def test_numbers_come_back_bit_for_bit(array):
-    """NaN and infinities are written as Python reads them; lists are flat."""
+    """NaN and infinities are written as Python reads them. Lists are flat."""
     name = next(name for name, dtype in DTYPES.items() if dtype == array.dtype)
     text, length = write_infer_response(response((name, array.shape, array.tobytes())), AnswerForm(), "id")
     (output,) = json.loads(text)["outputs"]

@@ -1,4 +1,4 @@
-"""perf_analyzer: each way of sending requests. It compares no answers; what fails is that it reports no figures."""
+"""perf_analyzer: each way of sending requests. It compares no answers. What fails is that it reports no figures."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ SHAPES = ("--shape", "INPUT0:8,16", "--shape", "INPUT1:8,16")
 
 
 class NoReport(Exception):
-    """It ended without figures, with these words; its exit status is 0 even then."""
+    """It ended without figures, with these words. Its exit status is 0 even then."""
 
 
 def measure(model: str, *options: str, server: str = "plain", count: int = 40) -> None:

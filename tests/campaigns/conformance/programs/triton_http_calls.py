@@ -33,7 +33,7 @@ class Way:
     """
 
     def __init__(self, address: str, ca: str = "") -> None:
-        """Connect to an address; over TLS where a file of certificates is given."""
+        """Connect to an address. Over TLS where a file of certificates is given."""
         tls = {"ssl": True, "ssl_options": {"ca_certs": ca}, "ssl_context_factory": ssl.create_default_context}
         self.client: Any = triton.InferenceServerClient(
             address, concurrency=_AT_ONCE, network_timeout=_SECONDS, connection_timeout=_SECONDS, **(tls if ca else {})
@@ -76,7 +76,7 @@ class AioWay:
     """
 
     def __init__(self, address: str, ca: str = "") -> None:
-        """Connect to an address; over TLS where a file of certificates is given."""
+        """Connect to an address. Over TLS where a file of certificates is given."""
         tls = {"ssl": True, "ssl_context": ssl.create_default_context(cafile=ca)} if ca else {}
         self._loop = asyncio.new_event_loop()
         self.client = self._loop.run_until_complete(_made(address, **tls))

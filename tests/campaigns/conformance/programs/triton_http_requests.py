@@ -49,7 +49,7 @@ def infer_integers() -> None:
 
 @feature("walks")
 def walks() -> None:
-    """A request each; binary and JSON by turns, both ways."""
+    """A request each. Binary and JSON by turns, both ways."""
     drawn = drawn_walks()
     calls = [
         {

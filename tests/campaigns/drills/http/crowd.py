@@ -15,7 +15,7 @@ wait to be accepted, of 4,096: then it answers a bystander's connection after 1 
 
 
 def may_open(count: int) -> bool:
-    """Whether this process may have so many descriptors; its soft limit is raised for them."""
+    """Whether this process may have so many descriptors. Its soft limit is raised for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + 200
     if soft < wanted and (hard == resource.RLIM_INFINITY or hard >= wanted):
@@ -76,7 +76,7 @@ class Crowd:
         await asyncio.get_running_loop().sock_sendall(connection, data)
 
     async def read(self, connection: socket.socket, size: int = 1 << 16) -> bytes:
-        """Read some bytes; none at the end."""
+        """Read some bytes. None at the end."""
         return await asyncio.get_running_loop().sock_recv(connection, size)
 
     async def read_all(self, connection: socket.socket) -> None:

@@ -18,7 +18,7 @@ from .target import Target, TargetError
 
 
 def main() -> int:
-    """Run the command; the status is 1 where the server is gone, or a request of the bystander failed."""
+    """Run the command. The status is 1 where the server is gone, or a request of the bystander failed."""
     parser = argparse.ArgumentParser(prog="python -m campaigns.drills.wire", description=__doc__.splitlines()[0])
     parser.add_argument("--target", metavar="HOST:PORT", help="the server: without TLS, of the Open Inference Protocol")
     parser.add_argument("--model", help="a model that serves; the first of the server's index where it has one")

@@ -89,7 +89,7 @@ class Strike:
         metadata: tuple[tuple[str, str], ...] = (),
         timeout: float | None = None,
     ) -> None:
-        """Call a method with each payload, as many as fit into the time, some in flight together; note the answers."""
+        """Call a method with each payload, as many as fit into the time, some in flight together. Note the answers."""
         send = self.target.channel.unary_unary(self.target.path(method))
         waiting: deque[Any] = deque()
         for payload in payloads:

@@ -83,7 +83,7 @@ class Target:
         self.channel.close()
 
     def path(self, method: str) -> str:
-        """The full name of a method of the service; what begins with a slash is one."""
+        """The full name of a method of the service. What begins with a slash is one."""
         return method if method.startswith("/") else _SERVICE + method
 
     def request(self, batch: int = 1, sequence: int = _SEQUENCE) -> pb.ModelInferRequest:

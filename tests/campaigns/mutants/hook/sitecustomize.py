@@ -50,7 +50,7 @@ def _reach(number: int) -> None:
 
 
 class _Probes(ast.NodeTransformer):
-    """Calls `_reach` before the statement of each mutant; if it is outside functions, also in every function."""
+    """Calls `_reach` before the statement of each mutant. If it is outside functions, also in every function."""
 
     def __init__(self, statements: dict[ast.stmt, list[int]], everywhere: list[int]) -> None:
         self._statements, self._everywhere = statements, everywhere

@@ -1,4 +1,4 @@
-"""Functions of int64, the extremes included; divisors are constants, which is what export takes."""
+"""Functions of int64, the extremes included. Divisors are constants, which is what export takes."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Products of matrices with a sum, determinants, and what else few modules use; of finite rows."""
+"""Products of matrices with a sum, determinants, and what else few modules use. Of finite rows."""
 
 import torch
 import torch.nn.functional as F

@@ -10,7 +10,7 @@ __all__ = ["SCANS"]
 
 
 def _min_gru(x):
-    """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1; x is its gate, too."""
+    """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1. X is its gate, too."""
     log_keep = F.softplus(x).neg().cumsum(1)
     log_values = F.logsigmoid(x) + x.sigmoid().log()
     return (log_keep + (log_values - log_keep).logcumsumexp(1)).exp()

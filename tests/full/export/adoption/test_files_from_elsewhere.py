@@ -206,7 +206,7 @@ def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
 
 
 def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
-    """Short inputs are padded, so that the rule has a smallest size; the manifest says how far it was tried."""
+    """Short inputs are padded, so that the rule has a smallest size. The manifest says how far it was tried."""
     path = strided(tmp_path)
     done = adopt(path, "m", tmp_path / "repository")
     (rule,) = done.manifest.outputs[0].derived_axes
@@ -217,7 +217,7 @@ def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
 
 
 def test_a_step_for_hundreds_of_samples_is_found_though_short_inputs_have_one(tmp_path):
-    """The file leaves the axis open; a server that took it for fixed would refuse every longer request."""
+    """The file leaves the axis open. A server that took it for fixed would refuse every longer request."""
     path = framed(tmp_path)
     done = adopt(path, "m", tmp_path / "repository")
     (frames,) = done.manifest.outputs[0].derived_axes

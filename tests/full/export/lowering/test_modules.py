@@ -1,4 +1,4 @@
-"""Modules with nn.RNN, lowered: the same as eager, whatever form they have; bits that serving relies on."""
+"""Modules with nn.RNN, lowered: the same as eager, whatever form they have. Bits that serving relies on."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Small matrices are factored in the graph, in steps of a loop, too; of what has no result all is NaN."""
+"""Small matrices are factored in the graph, in steps of a loop, too. Of what has no result all is NaN."""
 
 from typing import Any
 

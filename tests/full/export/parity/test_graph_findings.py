@@ -33,7 +33,7 @@ class Reversed(nn.Module):
 
 
 class Subsampled(nn.Module):
-    """Gives half as many steps as it takes; those after the last hold the bias of its head."""
+    """Gives half as many steps as it takes. Those after the last hold the bias of its head."""
 
     def __init__(self):
         super().__init__()

@@ -69,7 +69,7 @@ def test_rounding_that_only_loud_values_amplify_is_recorded():
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_model_runs_on_the_device_whose_limits_hold(subject, monkeypatch, device):
-    """With the CPU in the place of CUDA; torch keeps its number of threads."""
+    """With the CPU in the place of CUDA. Torch keeps its number of threads."""
     asked, made = [], []
 
     class Runner(OnnxRunner):

@@ -44,7 +44,7 @@ STATUSES = {200: "OK", 400: "INVALID_ARGUMENT", 404: "NOT_FOUND"}
 
 
 def over_http(address, model, features, *, points=3, count=1, headers=None):
-    """Ask over HTTP, on one connection; the statuses in gRPC's names."""
+    """Ask over HTTP, on one connection. The statuses in gRPC's names."""
     data = [[[0.0] * features] * points]
     body = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, points, features], "data": data}]})
     connection = http.client.HTTPConnection(address, timeout=PATIENCE)
@@ -184,7 +184,7 @@ def test_counts_outlive_a_restart_of_all_workers(served):
 
 
 def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, tmp_path):
-    """By a process that begins with the first scrape; one that dies is replaced."""
+    """By a process that begins with the first scrape. One that dies is replaced."""
     with serving(repository, tmp_path, "--http-port", "0", "--metrics-port", "0") as server:
         by_http, by_port = [server.process.stdout.readline().split()[-1] for _ in range(2)]
         assert not scrapers(server)

@@ -80,7 +80,7 @@ def is_free(port):
 
 
 def test_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path):
-    """By whoever signals all processes of a service, or a process and its group; a later signal ends the drain."""
+    """By whoever signals all processes of a service, or a process and its group. A later signal ends the drain."""
     with serving(root, tmp_path, "--drain", "600", *WORKERS) as server:
         every = [server.process.pid, *server.workers()]
         for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):  # so that they arrive at once

@@ -24,7 +24,7 @@ def front_server(repository, tmp_path_factory):
 
 
 def test_ids_and_headers_go_with_the_request(front_server, monkeypatch):
-    """Those with a client's headers, too, are no calls of their own; only headers that are large are."""
+    """Those with a client's headers, too, are no calls of their own. Only headers that are large are."""
     came, calls = {}, []
     begin = FrontRequest.__init__
 

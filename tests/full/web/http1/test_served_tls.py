@@ -1,4 +1,4 @@
-"""New certificates are served over HTTP without a restart or a failed request; withdrawn authorities admit no one."""
+"""New certificates are served over HTTP without a restart or a failed request. Withdrawn authorities admit no one."""
 
 import asyncio
 import contextlib
@@ -76,7 +76,7 @@ def connected(port, context, session=None):
 
 
 def said_back(connection):
-    """What comes back of a word; of TLS 1.3, a client is told only now that it is refused."""
+    """What comes back of a word. Of TLS 1.3, a client is told only now that it is refused."""
     connection.sendall(b"word")
     return connection.recv(100)
 

@@ -1,4 +1,4 @@
-"""A front before several servers: each gets requests in turn, a lost one is sent again; a sequence stays with one."""
+"""A front before several servers: each gets requests in turn, a lost one is sent again. A sequence stays with one."""
 
 import asyncio
 import contextlib

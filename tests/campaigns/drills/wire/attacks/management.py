@@ -1,4 +1,4 @@
-"""What a client may ask besides inference: shared memory, files, settings, states, health; by any names."""
+"""What a client may ask besides inference: shared memory, files, settings, states, health. By any names."""
 
 import tempfile
 import time

@@ -11,7 +11,7 @@ from .many_calls import send_calls
 __all__ = ["ATTACKS"]
 
 _MANY = 7_800_000
-"""Fields of two bytes in a message of 15.6 MB, which is below the usual limit of 16 MB; gzip makes 15 kB of them."""
+"""Fields of two bytes in a message of 15.6 MB, which is below the usual limit of 16 MB. Gzip makes 15 kB of them."""
 
 _LARGE = 15_000_000
 
@@ -134,7 +134,7 @@ def _send_compressed(strike: Strike, payload: bytes, count: int) -> None:
 
 @attack(_BOMBS)
 def gzipped_fields(strike: Strike) -> None:
-    """The empty inputs and outputs, compressed to 15 kB; eight of each."""
+    """The empty inputs and outputs, compressed to 15 kB. Eight of each."""
     for tag in (b"\x2a", b"\x32"):
         _send_compressed(strike, _empty(strike, tag), 8)
 
