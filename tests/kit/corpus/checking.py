@@ -292,7 +292,7 @@ def _names_a_line(said: str, module: nn.Module) -> bool:
 def _described(module: nn.Module) -> list[Any]:
     """Describe the code and all attributes of a module and its parts, down to what lists, dicts and objects hold."""
     return [
-        (path, id(getattr(type(part).forward, "__code__", None)), name, _value(value))
+        (path, id(getattr(vars(type(part)).get("forward"), "__code__", None)), name, _value(value))
         for path, part in module.named_modules()
         for name, value in sorted(vars(part).items())
     ]

@@ -156,6 +156,13 @@ def drops_weights(self, x):
     return self.rnn(x)[0]
 
 
+def ones():
+    """A layer whose weights are what `drops_weights` sets them to."""
+    layer = nn.LSTM(3, 4, 2, batch_first=True)
+    nn.init.ones_(layer.weight_hh_l0)
+    return layer
+
+
 def no_state():
     return {"state": None}
 
@@ -172,7 +179,8 @@ refuse(
     "a weight set in the forward",
     drops_weights,
     r"puts what it computes in the place of a parameter, as weight\.data = … does.*functional_call",
-    members=lambda: {"raw": nn.Parameter(torch.randn(16, 4))},
+    members=lambda: {"raw": nn.Parameter(torch.ones(16, 4))},
+    make=ones,
 )
 
 

@@ -45,7 +45,7 @@ def in_the_first_steps(n, x):
     return largest
 
 
-@core(told=r"both sides of the branch at values.py:\d+")
+@core(told=r"both sides of the branch at values.py:\d+", together=1)
 class Branching(nn.Module):
     """Calls them once and in a loop over steps."""
 
@@ -116,7 +116,7 @@ def refuse_empty(lengths: Tensor) -> None:
         raise ValueError("a row has no steps")
 
 
-@core(arguments=RAGGED, told=r"makes no check of values at values\.py:\d+")
+@core(arguments=RAGGED, together=1, told=r"makes no check of values at values\.py:\d+")
 class Checking(nn.Module):
     """Checks its lengths in the ways that packages do."""
 
@@ -233,7 +233,7 @@ class KeepsASumOfPositiveValues(Policy):
         return self.gru(x)[0]
 
 
-@right
+@right(is_scaled=False)
 class KeepsLabelsAsTensors(Policy):
     """As the refusal of numbers of Python says: a label for each step of a row, and the number of steps."""
 
