@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import onnx
 import torch
@@ -50,7 +51,7 @@ def to_onnx(model: DescribedModel) -> bytes:
             dynamic_shapes=_dynamic_shapes(model),
             sizes=model.size_limits,
         )
-        settle_sizes(model, program.exported_program)
+        settle_sizes(model, cast(torch.export.ExportedProgram, program.exported_program))
     exported = Exported(model, program.model_proto)
     for on_file in ON_FILE:
         on_file(exported)
