@@ -47,10 +47,10 @@ def test_report_has_what_was_proven_and_what_was_tried():
         strict=False,
     ):
         assert found in line
-    found = json_report(record(), "127.0.0.1:8001")
-    assert found["batching"]["rows"] == {"found": "proven", "nodes": [], "reasons": []}
-    assert (found["batching"]["padding"]["found"], len(found["batching"]["padding"]["nodes"])) == ("tried", 5)
-    assert found["causality"]["y"] == {"found": "refuted", "nodes": [], "reasons": ["it reads ahead"]}
+    report = json_report(record(), "127.0.0.1:8001")
+    assert report["batching"]["rows"] == {"found": "proven", "nodes": [], "reasons": []}
+    assert (report["batching"]["padding"]["found"], len(report["batching"]["padding"]["nodes"])) == ("tried", 5)
+    assert report["causality"]["y"] == {"found": "refuted", "nodes": [], "reasons": ["it reads ahead"]}
 
 
 def test_report_says_whether_sequences_may_be_sent_in_parts():

@@ -1,5 +1,6 @@
 import inspect
 import socket
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ def test_settings_that_cannot_work_are_refused():
     wrong = [("timeout", 0), ("timeout", -1), ("timeout", float("nan")), ("max_rows", 0), ("max_request_bytes", 0)]
     for kind in (Client, AsyncClient):
         for name, value in wrong:
+            setting: dict[str, Any] = {name: value}
             with pytest.raises(InvalidRequest, match=name):
-                kind("127.0.0.1:8001", **{name: value})
+                kind("127.0.0.1:8001", **setting)
 
 
 def test_client_pings_no_more_often_than_grpc_servers_allow():

@@ -1,6 +1,7 @@
 """Several servers: each gets its share, a lost request goes to another server, and server-side state stays there."""
 
 import contextlib
+from typing import Any
 
 import grpc
 import pytest
@@ -28,8 +29,9 @@ def test_pick_first_asks_one_server(connect, servers):
 
 
 def test_unknown_balancing_is_refused():
+    unknown: Any = "random"
     with pytest.raises(InvalidRequest, match="balancing 'random': expected one of round_robin, weighted"):
-        Client(balancing="random")
+        Client(balancing=unknown)
 
 
 def test_server_that_is_not_serving_gets_nothing(connect, servers):

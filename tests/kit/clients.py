@@ -3,6 +3,7 @@
 import asyncio
 import io
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ class Awaited:
 @pytest.fixture(params=["sync", "async"])
 def connect(request, url):
     """Makes clients of either kind, with any settings, and closes them."""
-    clients = []
+    clients: list[Any] = []
 
     def make(address=url, **settings):
         if request.param == "sync":

@@ -22,6 +22,9 @@ __all__ = ["Arrays", "FakeModel", "FakeModels", "renew", "serving"]
 Arrays = dict[str, Any]
 _CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents", "INT64": "int64_contents"}
 
+_Servicer: Any = rpc.GRPCInferenceServiceServicer
+"""The methods that a fake leaves out answer UNIMPLEMENTED; the stub calls them abstract."""
+
 
 @dataclass
 class FakeModel:
@@ -67,7 +70,7 @@ def _set_parameters(parameters: Any, values: Mapping[str, Any]) -> None:
 
 
 @dataclass
-class FakeModels(rpc.GRPCInferenceServiceServicer):
+class FakeModels(_Servicer):  # type: ignore[misc]
     """Serves fake models, records the calls, and fails or blocks when a test wants it.
 
     Attributes:

@@ -192,5 +192,6 @@ def ending_early(folder: Path) -> Path:
 
 def squeezed(folder: Path) -> Path:
     """One number for each row, squeezed: x (n, 2) to y (n,), and of one row to y ()."""
-    nodes, weights = "column = MatMul (x, weights)  y = Squeeze (column)", {"weights": np.float32([[0.5], [0.25]])}
+    weights = {"weights": np.array([[0.5], [0.25]], np.float32)}
+    nodes = "column = MatMul (x, weights)  y = Squeeze (column)"
     return save(folder, nodes, [value("x", ("n", 2))], [value("y", ())], weights)

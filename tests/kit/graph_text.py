@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -48,7 +49,7 @@ CONSTANTS: dict[str, np.ndarray] = {
 """Tensors that any graph may read by name."""
 
 
-def described(name: str, axes: Iterable[str | int], **more: str) -> manifest_pb2.Tensor:
+def described(name: str, axes: Iterable[str | int], **more: Any) -> manifest_pb2.Tensor:
     """Describe a tensor, each of whose axes has a name or a fixed size."""
     tensor = manifest_pb2.Tensor(name=name, **more)
     for axis in axes:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def walk_model(labels=WALK_LABELS, *, is_inverted=False, is_foreign=False):
         return {"logits": np.eye(2, dtype="<f4")[[index ^ is_inverted for index in classes]]}
 
     lengths = ("INT64", ("batch",), {"lengths_of": "sequence", "optional": True})
-    inputs = {"input": ("FP32", ("batch", "sequence", ("features", 2)))}
+    inputs: dict[str, Any] = {"input": ("FP32", ("batch", "sequence", ("features", 2)))}
     inputs |= {} if is_foreign else {"lengths": lengths}
     outputs = {"logits": ("FP32", ("batch", ("classes", 2)))}
     return FakeModel(inputs, outputs, classify, labels=labels, is_foreign=is_foreign)
@@ -99,6 +100,16 @@ def spec():
     return make
 
 
+class TimedStatistics(LoadStatistics):
+    """Statistics that keep what they are of.
+
+    Attributes:
+        times: Of each request when it was due, sent and done, in nanoseconds: three arrays.
+    """
+
+    times: tuple[Any, Any, Any]
+
+
 @pytest.fixture
 def result():
     """Makes a LoadResult from latencies and lags in milliseconds, of requests that were due evenly in a second."""
@@ -109,7 +120,7 @@ def result():
     ):  # fmt: skip
         failed = sum(sums.get("errors", {}).values())
         answered = len(latencies)
-        statistics = LoadStatistics(sent=answered + failed, answered=answered, in_time=answered, cpu=[cpu], **sums)
+        statistics = TimedStatistics(sent=answered + failed, answered=answered, in_time=answered, cpu=[cpu], **sums)
         statistics.latency.record((np.array(latencies) * 1e6).astype(np.int64))
         statistics.lag.record((np.array(lags) * 1e6).astype(np.int64))
         due = np.linspace(0, 1e9, answered, endpoint=False).astype(np.int64)  # (requests,)

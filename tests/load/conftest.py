@@ -1,5 +1,6 @@
 import asyncio
 import selectors
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ class VirtualTime(asyncio.SelectorEventLoop):
 
     def __init__(self):
         self.now = 0
-        real = selectors.SelectSelector()
+        real: Any = selectors.SelectSelector()
         super().__init__(real)
         select = real.select
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -50,4 +52,5 @@ def test_short_first_draw_is_continued():
         def exponential(self, mean, size):
             return np.full(size, mean / 10)
 
-    assert len(draw_schedule("poisson", 1000, 1, random=Hasty())) == pytest.approx(10_000, abs=1)
+    hasty: Any = Hasty()
+    assert len(draw_schedule("poisson", 1000, 1, random=hasty)) == pytest.approx(10_000, abs=1)

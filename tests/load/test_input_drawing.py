@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_integers_lie_within_their_bounds_and_reach_them():
 def test_integers_may_have_the_whole_range_and_are_0_or_1_without_bounds():
     for datatype in ("INT8", "UINT8", "INT64", "UINT64"):
         limits = np.iinfo(datatype.lower())
-        bounds = {"low": int(limits.min), "high": int(limits.max)}
+        bounds: dict[str, Any] = {"low": int(limits.min), "high": int(limits.max)}
         values = np.concatenate(draw(model(TensorMetadata("a", datatype, (-1, 50), AXES, **bounds)))["a"])
         assert values.dtype == np.dtype(datatype.lower())
         assert values.max() > limits.max // 2

@@ -1,4 +1,5 @@
 from array import array
+from typing import Any
 
 import numpy as np
 
@@ -7,13 +8,15 @@ from rnnserve.load.samples import RequestSamples
 from rnnserve.load.workload import RequestPool
 
 POOL = RequestPool(("a", "b"), [b"", b""], np.array([0, 1]), np.array([1, 3]), [None, None])
+COLUMNS = ("due", "sent", "done", "item", "status", "compared")
 
 
 def samples(*entries):
     """Entries (due, sent, done, item, status) or, with what a comparison gave, (…, compared)."""
     rows = [entry if len(entry) == 6 else (*entry, 0) for entry in entries]
-    columns = [array("q", column) for column in zip(*rows, strict=True)]
-    return RequestSamples(*columns, names={4: "DEADLINE_EXCEEDED", 14: "UNAVAILABLE"}, details={14: "gone"})
+    arrays = [array("q", column) for column in zip(*rows, strict=True)]
+    columns: dict[str, Any] = dict(zip(COLUMNS, arrays, strict=True))
+    return RequestSamples(**columns, names={4: "DEADLINE_EXCEEDED", 14: "UNAVAILABLE"}, details={14: "gone"})
 
 
 def test_requests_due_in_the_warm_up_or_after_the_end_do_not_count():

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from kit.load_tests import count_over
@@ -64,7 +66,7 @@ class Silent:
 @pytest.fixture
 def run_test(result):
     def make(**settings):
-        silent = Silent()
+        silent: Any = Silent()
         return LoadTest(Generators(result, 300), silent, ("walks",), silent, **settings)
 
     return make

@@ -1,6 +1,7 @@
 """A server of one model, as platforms mount it: the folder that is served is the model's own, whatever its name is."""
 
 import functools
+from typing import Any
 
 import grpc
 import pytest
@@ -32,7 +33,7 @@ def code_of(refused):
 
 @pytest.mark.parametrize("control", ["none", "poll", "explicit"])
 def test_it_is_served_under_its_name_alone(folder, control):
-    more = {"load_model": NAME} if control == "explicit" else {}
+    more: dict[str, Any] = {"load_model": NAME} if control == "explicit" else {}
     with served(folder, model_name=NAME, model_control=control, **more) as server:
         stub = server.stub
         assert factor_of(stub.ModelInfer(ask_factor(NAME))) == ("1", 1.5)

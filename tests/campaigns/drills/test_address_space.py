@@ -69,4 +69,4 @@ def test_a_large_answer_does_not_end_the_server(repository, transport, room, ask
             said = ask(server.port)
         assert set(said) == {"RESOURCE_EXHAUSTED"}, said
         assert bystander.failures == []
-        assert "the limit on the address space (ulimit -v) leaves" in server.log.read_text()
+        assert "the limit on the address space (ulimit -v) leaves" in server.server.log

@@ -1,5 +1,7 @@
 """What a graph carries from step to step is found though it isn't declared; or the reason why it can't be cut."""
 
+from typing import Any
+
 import onnx
 import pytest
 
@@ -14,7 +16,7 @@ from rnnserve.protos.artifact import MODEL, PARTS, SCAN
 
 GRU = '["gru/node"] g, h_n = GRU <hidden_size = 3> (t, W, R, , , h_0)  s = Squeeze (g, one)'
 BACK = "y = Transpose <perm = [1, 0, 2]> (s)"
-DECLARED = {"inputs": ("h_0",), "states": {"h_n": "h_0"}}
+DECLARED: dict[str, Any] = {"inputs": ("h_0",), "states": {"h_n": "h_0"}}
 
 
 @pytest.mark.parametrize("name", FOUND)

@@ -45,7 +45,7 @@ def batching_of(
     for tensor in model.inputs:
         tensor.axes[0].smallest, tensor.axes[0].largest = rows
     reference: Any = SimpleNamespace(exact=run, exact_by=exact_by, moved=moving)
-    findings = () if graph is None else (GraphFindings(*graph, {}),)
+    findings = () if graph is None else (GraphFindings(graph[0], graph[1], {}),)
     return find_batching(model, reference, limits_for("cpu"), 0, *findings), seen
 
 

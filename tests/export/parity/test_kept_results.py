@@ -1,5 +1,7 @@
 """A reference that keeps results gives those of the same module and inputs, bit for bit, as far as there is room."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,8 @@ def inputs(*values):
 
 def kept(**options):
     reference = KeptResults(Counted(), INTERFACE, inputs(0.0), **options)
-    for one in (reference.module, reference.double):
+    modules: list[Any] = [reference.module, reference.double]
+    for one in modules:
         one.calls.clear()
     return reference
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -58,4 +59,5 @@ def test_failures_of_the_surroundings_stay_what_they_are(error):
 
 def test_the_page_has_the_passes_in_their_order():
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert rows == [(each.name, each.ensures) for each in [*ON_PROGRAM, *ON_GRAPH, *ON_FILE]]
+    passes: list[GraphPass[Any]] = [*ON_PROGRAM, *ON_GRAPH, *ON_FILE]
+    assert rows == [(each.name, each.ensures) for each in passes]

@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from kit.fakes import serving
+from kit.fakes import FakeModels, serving
 from rnnserve.cli import main
-from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceServicer
 
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
 
@@ -33,7 +32,7 @@ def test_addresses_that_cannot_work_are_explained(infer):
 
 def test_grpc_logs_nothing_beside_the_message():
     code = "import sys; from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
-    with serving(GRPCInferenceServiceServicer()) as address:
+    with serving(FakeModels({})) as address:
         done = subprocess.run(
             [sys.executable, "-c", code, "infer", "sums", "--url", f"grpcs://{address}"],
             input=JSON,

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from typing import Any
 
 import grpc
 import numpy as np
@@ -44,7 +45,8 @@ def test_answers_and_refusals_are_the_same(stubs, name):
         for stub in stubs:
             with pytest.raises(grpc.RpcError) as refused:
                 stub.ModelInfer(asked)
-            told.append((refused.value.code(), refused.value.details(), rpc_status.from_call(refused.value)))
+            refusal: Any = refused.value  # it is also a call
+            told.append((refusal.code(), refusal.details(), rpc_status.from_call(refusal)))
         assert told[0] == told[1]
 
 

@@ -161,9 +161,13 @@ def test_oldest_request_is_always_next(is_padded):
         assert list(queue) == waiting
 
 
+def refusal_of(limits, queue, item):
+    return limits.refusal("walks", NOTHING, queue, item)
+
+
 def refused(limits, queue, item):
     """Why a request itself is refused; None if it isn't, and no other gives way to it."""
-    refusal = limits.refusal("walks", NOTHING, queue, item)
+    refusal = refusal_of(limits, queue, item)
     assert refusal is None or refusal.request is item
     return refusal and refusal.error
 
@@ -208,13 +212,13 @@ def test_full_queue_lets_the_connection_with_most_give_way():
     flood = [Item() for _ in range(3)]
     queue = queue_of(*flood)
     assert isinstance(refused(limits, queue, Item()), QueueFull), "its own connection has most"
-    refusal = limits.refusal("walks", NOTHING, queue, Item(connection="b"))
+    refusal = refusal_of(limits, queue, Item(connection="b"))
     assert refusal.request is flood[2]
     assert isinstance(refusal.error, QueueFull)
     assert len(queue) == 2
     heavy, slow = [Item(rows=3), Item(rows=3)], WaitingLimits(requests=100, seconds=5.0)
     assert isinstance(refused(slow, queue_of(*heavy), Item(rows=4, connection="b")), WaitTooLong)
-    assert slow.refusal("walks", NOTHING, queue_of(*heavy), Item(rows=3, connection="b")).request is heavy[1]
+    assert refusal_of(slow, queue_of(*heavy), Item(rows=3, connection="b")).request is heavy[1]
 
 
 def test_steps_of_sequences_do_not_give_way():

@@ -1,5 +1,7 @@
 """What a request may be, and what is told of one that is wrong: the field, what came, and what is expected."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -218,7 +220,7 @@ def test_lengths_are_named_by_the_model():
 
 
 def test_floats_of_every_size_are_finite_unless_that_is_allowed():
-    sent = {
+    sent: dict[str, Any] = {
         "source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8),
         "memory": np.full((2, 5, 2), 1e308),
     }  # fmt: skip

@@ -149,11 +149,11 @@ def test_lengths_of_another_datatype_or_shape_or_twice_are_refused():
 
 
 def test_dynamic_axis_that_comes_twice_is_refused():
-    shape: list[int | str | None]
-    for axes, shape in (
+    twice: list[tuple[tuple[str, ...], list[int | str | None]]] = [
         (("batch", "steps", "steps"), ["batch", "steps", "steps"]),
         (("batch", "batch", "n"), ["batch", "batch", 2]),
-    ):
+    ]
+    for axes, shape in twice:
         manifest = described()
         del manifest.inputs[0].axes[:]
         for name, size in zip(axes, shape, strict=True):

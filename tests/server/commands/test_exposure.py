@@ -2,14 +2,15 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
 from rnnserve.server.commands.exposure import exposure
 
-TLS = {"tls_certificate": Path("c.pem"), "tls_key": Path("k.pem")}
+TLS: dict[str, Any] = {"tls_certificate": Path("c.pem"), "tls_key": Path("k.pem")}
 MUTUAL = TLS | {"tls_client_ca": Path("a.pem")}
-TOKENS = {"tokens": Path("t.toml")}
+TOKENS: dict[str, Any] = {"tokens": Path("t.toml")}
 ROLES = MUTUAL | {"client_roles": Path("r.toml")}
 
 ON_METRICS, FOR_ALL = "without TLS on --metrics-port", "for everybody who reaches it"

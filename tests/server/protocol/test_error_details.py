@@ -1,5 +1,7 @@
 """Which errors have details, and that these are never too large to be delivered with the message."""
 
+from typing import Any
+
 import grpc
 import numpy as np
 import pytest
@@ -27,7 +29,8 @@ def status_of(call, asked):
     """What gRPC's own library reads of a refusal: it takes no details whose message differs from the status's."""
     with pytest.raises(grpc.RpcError) as refused:
         call(asked)
-    return rpc_status.from_call(refused.value), refused.value
+    refusal: Any = refused.value  # it is also a call
+    return rpc_status.from_call(refusal), refusal
 
 
 def test_error_that_names_a_field_has_details_and_others_have_none():

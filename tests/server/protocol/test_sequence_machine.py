@@ -55,8 +55,8 @@ class Request:
         told: What it has been told: "turn", or the class of an error.
     """
 
-    def __init__(self, name, sequence, *, starts, ends):
-        self.name, self.sequence, self.starts, self.ends = name, sequence, starts, ends
+    def __init__(self, name, step, sequence, *, starts, ends):
+        self.name, self.step, self.sequence, self.starts, self.ends = name, step, sequence, starts, ends
         self.told, self.has_left = [], False
 
     def take_turn(self):
@@ -106,8 +106,7 @@ class SequenceMachine(RuleBasedStateMachine):
         assert not isinstance(expected, type), expected
         sequence = self.kept[caller, identity] = expected
         sequence.stream = stream
-        request = Request(str(self.count).encode(), sequence, starts=starts, ends=ends)
-        request.step = step
+        request = Request(str(self.count).encode(), step, sequence, starts=starts, ends=ends)
         if sum(len(each.line) - 1 for each in self.all_lines()) >= MOST_WAITING and sequence.line:
             with pytest.raises(QueueFull):
                 step.line_up(request)

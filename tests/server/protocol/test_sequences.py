@@ -498,7 +498,7 @@ def test_step_without_a_part_in_a_sequence_raises_and_one_that_cannot_line_up_is
 
 
 def test_defect_in_lining_up_is_answered(enter, monkeypatch, caplog):
-    monkeypatch.setattr(Step, "line_up", lambda *_: {}["secret"])
+    monkeypatch.setattr(Step, "line_up", lambda *_: dict[str, str]()["secret"])
     call = Call()
     assert not enter(starts=True, call=call)[1]
     assert [type(told) for told in call.told] == [InternalError]

@@ -1,6 +1,7 @@
 """New certificates are served without a restart. Files that do not fit are rejected."""
 
 import re
+from typing import Any
 
 import grpc
 import numpy as np
@@ -37,7 +38,7 @@ def metrics():
 
 def test_rotated_certificate_is_shown_and_a_pair_that_does_not_fit_is_rejected(repository, tmp_path):
     rotated, before = RotatedFiles(tmp_path), metrics()
-    tls = {"tls_certificate": rotated.files.certificate, "tls_key": rotated.files.key}
+    tls: dict[str, Any] = {"tls_certificate": rotated.files.certificate, "tls_key": rotated.files.key}
     with logged("rnnserve.common") as log, served(repository, **tls) as server:
         credentials = grpc.ssl_channel_credentials(rotated.trusted)
         with grpc.secure_channel(f"localhost:{server.port}", credentials) as channel:

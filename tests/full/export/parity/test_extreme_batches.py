@@ -1,5 +1,7 @@
 """Extreme batches of integers: vocabularies of any size, and numbers that a graph names."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -55,7 +57,7 @@ class Hidden(nn.Module):
 
 
 def test_numbers_that_a_graph_names_are_found():
-    names = {"input_names": ["ids"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
+    names: dict[str, Any] = {"input_names": ["ids"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
     program = export_onnx(Hidden().eval(), (torch.zeros(2, 3, dtype=torch.int64),), **names)
     found = named_integers(program.model_proto.SerializeToString())
     assert 577 in found

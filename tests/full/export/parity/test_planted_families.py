@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -61,7 +63,7 @@ def normalized(x):
 
 MEL = {"x": Floats("batch", "sequence", ("mel", 4), low=0.0, high=10.0)}
 USUAL = {"x": Floats("batch", "sequence", ("features", 4))}
-MODULES = {
+MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[str]]] = {
     "logarithm": (lambda: FrontEnd(lambda x: torch.log(x + 1e-6)), MEL, ["y"]),
     "deviation": (lambda: FrontEnd(normalized), USUAL, ["y"]),
     "sum": (RunningSum, USUAL, ["y", "clamped", "best"]),

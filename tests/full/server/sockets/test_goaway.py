@@ -62,7 +62,7 @@ def test_no_call_is_cancelled_when_a_server_stops_under_load(repository):
 
 
 def test_calls_of_a_connection_that_has_come_of_age_have_their_grace(repository):
-    ages = {"max_connection_age": 0.2, "max_connection_age_grace": 1.0}
+    ages: dict[str, Any] = {"max_connection_age": 0.2, "max_connection_age_grace": 1.0}
     with served(repository, **ages) as running, running.channel() as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest())

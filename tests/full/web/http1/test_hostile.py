@@ -144,11 +144,15 @@ def test_client_that_goes_leaves_no_call_and_no_connection():
     upstream = FakeUpstream()
     with running_front(upstream) as (port, table):
         upstream.on_infer = never
-        for count, body in enumerate((BODY, json.dumps({"inputs": [tensor]}).encode()), 1):
+
+        def leave_after(count, body):
             with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
                 connection.sendall(post(body=body))
-                until(lambda count=count: len(upstream.asked) == count)
-            until(lambda count=count: upstream.cancelled == count)
+                until(lambda: len(upstream.asked) == count)
+            until(lambda: upstream.cancelled == count)
+
+        leave_after(1, BODY)
+        leave_after(2, json.dumps({"inputs": [tensor]}).encode())
         upstream.on_infer = lambda _: large
         with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
             connection.sendall(post(body=BODY))

@@ -28,7 +28,7 @@ def step(sequence=None, **parameters):
 
 @pytest.fixture
 def fakes():
-    return [FailingModels(MODELS) for _ in range(3)]  # type: ignore[abstract]
+    return [FailingModels(MODELS) for _ in range(3)]
 
 
 @pytest.fixture
