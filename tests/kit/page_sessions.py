@@ -324,7 +324,6 @@ NOT_RUN = {
     "cat dist/": "likewise",
     "python -m benchmarks.": "measures, for minutes",
     "PYTHONPATH=tests python -m ": "fuzzes, or tries each operator, for minutes to hours",
-    "python -m tests.drills.wire ": "attacks a server; the drills do",
     "apt-get ": "needs root",
     "grpcurl ": "is in no package index; `make conformance` asks the reflection",
     "podman ": "needs the image, which `make image-test` builds and runs",

@@ -20,7 +20,7 @@ from rnnserve.protos.signing.signed_version import read_signed_in_place
 
 def test_verify_says_what_it_cannot_repeat(tmp_path, capsys):
     adopt(with_lengths(tmp_path), "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
-    assert main(["verify", str(tmp_path / "repository")]) == 0
+    assert main(["verify", "--table", str(tmp_path / "repository")]) == 0
     assert "adopted: not compared with its framework" in capsys.readouterr().out
 
 
