@@ -172,6 +172,10 @@ class Steps(nn.Module):
         return scan(step, (zeros, zeros), input, dim=1)
 
 
+def in_half(make, options):
+    return make(*options).half()
+
+
 HALF = floats("batch", "sequence", 3, dtype=torch.float16)
 HALVES = Family("float16", arguments=(HALF, LENGTHS), limit=1400.0)
 for name, make, options in (
@@ -184,7 +188,7 @@ for name, make, options in (
     ("projected lstm", functools.partial(Tagger, nn.LSTM, proj_size=3), (2, True, True, True)),
     ("scan", Steps, ()),
 ):
-    HALVES.add(f"{name} {options}", lambda make=make, options=options: make(*options).half())
+    HALVES.add(f"{name} {options}", functools.partial(in_half, make, options))
 
 
 class Casts(nn.Module):

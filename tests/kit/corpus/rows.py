@@ -178,9 +178,9 @@ class Family(list[Row]):
         """Add a row whose export is right."""
         if function is None:
             return lambda function: self.right(function, arguments=arguments, **more)
-        name = function.__name__
+        make, name = function, function.__name__
         if inspect.isclass(function):
-            make, name = function, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
         else:
             make = type(name, (self.base,), {"forward": forward, "way": function, "__module__": function.__module__})
         self.add(name.replace("_", " "), make, *arguments, **more)

@@ -1,5 +1,6 @@
 """Modules that call `scan`: steps of any kind, and what it refuses of a step."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -105,7 +106,7 @@ def _add_forms():
                 layers, both, first, ragged = form
                 SCANS.add(
                     f"{name}, {layers} layers{', both ways' * both}{', batch first' * first}{', ragged' * ragged}",
-                    lambda cell=CELLS[name], form=form: Scanned(cell, *form),
+                    functools.partial(Scanned, CELLS[name], *form),
                     X,
                     LENGTHS,
                     # Normalizing four values divides by a small deviation: eager is itself 1e-4 from float64 then.

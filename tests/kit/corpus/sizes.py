@@ -222,8 +222,8 @@ SPECIAL = {
     "squeeze()": (lambda h: h.squeeze().sum().reshape(1, 1).expand(h.size(0), 2), "squeeze"),
     "squeeze(1)": (lambda h: h.squeeze(1).sum().reshape(1, 1).expand(h.size(0), 2), "squeeze"),
 }
-for name, (function, operator) in SPECIAL.items():
-    after(name, function, refused=rf"aten\.{operator}.* \(at ", is_core=name == "squeeze()")
+for name, (special, operator) in SPECIAL.items():
+    after(name, special, refused=rf"aten\.{operator}.* \(at ", is_core=name == "squeeze()")
 after("a squeezed state", lambda h: h[:, -1].unsqueeze(0).squeeze(), refused=r"squeeze\(0\)", is_located=False)
 after(
     "chunks of steps",

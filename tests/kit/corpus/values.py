@@ -1,5 +1,7 @@
 """Code that depends on the values of tensors: branches, checks and distributions."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
@@ -108,7 +110,7 @@ WAYS = {
     "another structure": r"give `y` another structure",
 }
 for way, said in WAYS.items():
-    VALUES.add(f"a branch on values: {way}", lambda way=way: Changing(way), refused=said, is_core=way == "a list")
+    VALUES.add(f"a branch on values: {way}", functools.partial(Changing, way), refused=said, is_core=way == "a list")
 
 
 def refuse_empty(lengths: Tensor) -> None:
@@ -187,8 +189,8 @@ def with_a_change_in_place(self, x):
     return y
 
 
-for way in (with_an_else, with_work_before_it_raises, with_a_change_in_place):
-    raises_or(f"a check {way.__name__.replace('_', ' ')}", way)
+for check in (with_an_else, with_work_before_it_raises, with_a_change_in_place):
+    raises_or(f"a check {check.__name__.replace('_', ' ')}", check)
 
 
 class Policy(nn.Module):
