@@ -159,7 +159,7 @@ def drops_weights(self, x):
 def ones():
     """A layer whose weights are what `drops_weights` sets them to."""
     layer = nn.LSTM(3, 4, 2, batch_first=True)
-    nn.init.ones_(layer.weight_hh_l0)
+    nn.init.ones_(layer.weight_hh_l0)  # type: ignore[arg-type]
     return layer
 
 
