@@ -36,7 +36,7 @@ class EncoderDecoder(nn.Module):
         return self.head(output), state
 
 
-@core(layers=2)
+@right(layers=2)
 class Twice(nn.Module):
     def __init__(self):
         super().__init__()
@@ -47,7 +47,7 @@ class Twice(nn.Module):
         return self.gru(once, state)
 
 
-@core(arguments=RAGGED, longer=True, layers=1)
+@right(arguments=RAGGED, longer=True, layers=1)
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -116,7 +116,7 @@ class TotalLength(nn.Module):
         )
 
 
-@core(arguments=RAGGED, longer=True, layers=3)
+@core(arguments=RAGGED, longer=True, layers=3, together=1)
 class Repacked(nn.Module):
     """Two packed modules, one after the other, with and without a padded interlude."""
 
@@ -227,7 +227,7 @@ class WrittenState(nn.Module):
         return self.gru(input, h_0)
 
 
-@core(layers=2)
+@right(layers=2)
 class Convolution(nn.Module):
     def __init__(self):
         super().__init__()
@@ -257,7 +257,7 @@ class Words(nn.Module):
         return torch.log_softmax(self.head(torch.cat([h_n[0], h_n[1]], dim=1)), dim=1)
 
 
-@core(layers=3)
+@right(layers=3)
 class Functional(nn.Module):
     """Weights of its own, made in the forward, and PyTorch's functions called by hand."""
 
@@ -502,8 +502,7 @@ def _add_forms():
                     floats(4, "batch", hidden),
                     floats(4, "batch", 4),
                     layers=0 if "projected" in name else layers,
-                    is_core=form
-                    in ((1, False, True, False, True), (2, True, True, True, False), (2, True, False, True, True)),
+                    is_core=form == (2, True, True, True, False),
                     together=10,
                     limit=2.0,
                 )
@@ -531,7 +530,7 @@ USES = Family("uses of layers", Using, RAGGED)
 right, core, refused = USES.right, USES.core, USES.refused
 
 
-@core
+@right
 def final_states_in_every_form(self, x, _lengths):
     output, h_n = self.gru(x)
     batch = x.shape[0]
@@ -559,7 +558,7 @@ def results_twice_inputs_and_none(self, x, lengths):
     return output, output, x, lengths, None
 
 
-@core
+@right
 def sorted_by_hand(self, x, lengths):
     ordered, order = lengths.sort(descending=True)
     back = order.argsort()

@@ -76,7 +76,7 @@ class Frozen:
     count: torch.Tensor
 
 
-@core
+@right
 def a_frozen_dataclass_replaced(self, x):
     state, outputs = Frozen(x.new_zeros(x.size(0), 4), torch.zeros(x.size(0), dtype=torch.int64)), []
     for x_t in x.unbind(1):

@@ -34,7 +34,7 @@ def range_of_size(self, x):
     return torch.stack(outputs, 1), h
 
 
-@core
+@right
 def nothing_before_the_first_step(self, x):
     h, outputs = None, []
     for x_t in x.unbind(1):
@@ -77,7 +77,7 @@ def a_new_list_of_layers_in_each_step(self, x):
     return torch.stack(outputs, 1)
 
 
-@core
+@right
 def outputs_written_to_a_tensor(self, x):
     batch, length, _ = x.shape
     h, output = x.new_zeros(batch, 4), x.new_zeros(batch, length, 4)
@@ -87,7 +87,7 @@ def outputs_written_to_a_tensor(self, x):
     return output
 
 
-@core
+@right
 def from_the_last_to_the_first(self, x):
     length, h, g = x.size(1), x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4)
     outputs, more = [], []
@@ -116,7 +116,7 @@ def both_directions_in_one_loop(self, x):
     return torch.stack([torch.cat(pair, -1) for pair in zip(forward, reversed(backward), strict=True)], 1)
 
 
-@core
+@right
 def another_first_step(self, x):
     outputs = []
     for t in range(x.size(1)):

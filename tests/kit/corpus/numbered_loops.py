@@ -108,7 +108,7 @@ def classes_that_are_named_not_called(self, x):
     return torch.stack(outputs, 1), len(made["few"]((1, 2))) * h
 
 
-@core
+@right
 def layers_in_turn_in_one_list_of_all_steps(self, x):
     outputs = [x[:, t, :] for t in range(x.size(1))]
     states = [torch.zeros_like(x[:, 0]) for _ in range(2)]

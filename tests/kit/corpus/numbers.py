@@ -69,7 +69,7 @@ for name, operation in OPERATIONS.items():
     COMPLEX.add(
         name,
         functools.partial(Operation, operation),
-        is_core=name in ("a product", "a quotient", "einsum", "a transform", "abs"),
+        is_core=name in ("a product", "abs"),
         runs=((1, 1), (3, 4), (2, 7)),
     )
 MAGNITUDES = {

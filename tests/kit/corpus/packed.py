@@ -146,7 +146,7 @@ def two_joined(self, x, n):
     return pad(of(one, torch.cat([one.data, other.data, one.data], 1)))
 
 
-@core
+@right
 def ids_embedded(self, x, n):
     packed = self.pack((x[..., 0].abs() * 3).long().clamp(max=6), n)
     return self.rnn(of(packed, self.embedding(packed.data)))[1]
@@ -168,7 +168,7 @@ def values_without_a_logarithm_in_the_padding(self, x, n):
     return pad(packed), self.rnn(packed)[1]
 
 
-@core
+@right
 def normalised(self, x, n):
     packed = self.pack(x, n)
     data = self.prelu(self.norm(packed.data))

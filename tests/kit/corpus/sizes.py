@@ -49,7 +49,7 @@ def counted(_, x):
     return x.new_ones(int(x.size(1)) + len(x), 2), x * 2
 
 
-@core
+@right
 def pointers(self, x):
     """Visit each step once, the largest first, as a pointer network does."""
 
@@ -152,7 +152,7 @@ add(
 )
 
 
-@core
+@right
 def another_way_of_one_formula_for_one_step(self, x):
     z, h = torch.sigmoid(x @ self.linear.weight[:3]), x.new_zeros(x.size(0), 3)
     if x.size(1) == 1:
