@@ -1,4 +1,4 @@
-"""Count what is proven of graphs for all values: `PYTHONPATH=tests python -m campaigns.graph_verdicts`, and tests or ONNX files.
+"""Count what is proven of graphs: `PYTHONPATH=tests python -m campaigns.graph_verdicts`, and tests or ONNX files.
 
 Of tests, the graphs are those that they give to onnxruntime. A graph's dynamic axes are named in it; a vector of
 integers over the batch is taken for the lengths of the axis "sequence". Without paths: the project's own models, native
