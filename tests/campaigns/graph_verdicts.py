@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Count what is proven of graphs for all values.
-=======
-"""Count what is proven of graphs: `PYTHONPATH=tests python -m campaigns.graph_verdicts`, and tests or ONNX files.
->>>>>>> graphs
 
 Run `PYTHONPATH=tests python -m campaigns.graph_verdicts`, with tests or ONNX files as arguments. The graphs of tests
 are those that they give to onnxruntime. A graph's dynamic axes are named in it. A vector of integers over the batch
