@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+from kit.paths import TESTS
 from rnnserve.load.report import render_report
 
 
@@ -35,7 +36,7 @@ def test_same_results_give_the_same_bytes_whatever_matplotlibrc_says(load_test, 
         "import pickle, sys; from rnnserve.load.report import render_report; "
         "sys.stdout.buffer.write(render_report(*pickle.load(sys.stdin.buffer)).encode())"
     )
-    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path), "PYTHONHASHSEED": "5"}
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path), "PYTHONHASHSEED": "5", "PYTHONPATH": str(TESTS)}
     there = subprocess.run(
         [sys.executable, "-c", code], input=pickle.dumps((test, run)), capture_output=True, check=True, env=environment
     )
