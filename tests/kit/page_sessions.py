@@ -68,8 +68,8 @@ _OF_SHELLS = re.compile(r"[|&;<>$`*?~(){}\\]")
 _OWN_PROGRAMS = Path(sys.executable).parent
 _PATH = f"{_OWN_PROGRAMS}{os.pathsep}{os.environ['PATH']}"
 _CURL = f'curl() {{ command curl --fail-with-body --max-time {PATIENCE:.0f} "$@"; }}\n'
-_MAY_WAIT = re.compile(r"(rnnserve (infer|health)|curl) ")
-"""Commands that only ask: they are asked again while what they print is to come."""
+_MAY_WAIT = re.compile(r"(rnnserve (infer|health)|curl|grep) ")
+"""Commands without effects: they run again until what they wait for is there, such as a line in a log."""
 
 
 @dataclasses.dataclass(frozen=True)
