@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -34,6 +35,7 @@ from kit.running_processes import children_of
 from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
+from rnnserve.server.repository.repository import LOADING
 
 __all__ = ["RNNSERVE", "Served", "ServedHere", "ServedProcess", "new_channel", "served"]
 
@@ -265,9 +267,17 @@ def _served_here(repository: Path, **settings: Any) -> Iterator[ServedHere]:
         Server(Settings(repository, **{"grpc_port": 0, "provider": "cpu", **settings})) as server,
         contextlib.closing(ServedHere(repository, server, log)) as running,
     ):
-        # It is ready as soon as one model is. On a busy machine, the others would still be loading.
-        server._loading.join(_LOADING_SECONDS)
+        _wait_for_all_models(server)
         yield running
+
+
+def _wait_for_all_models(server: Server) -> None:
+    """A server is ready as soon as one model is. On a busy machine, the others would still be loading."""
+    deadline = time.monotonic() + _LOADING_SECONDS
+    while time.monotonic() < deadline and any(
+        status.state == LOADING for _, versions in server._repository.statuses() for status in versions.values()
+    ):
+        time.sleep(0.005)
 
 
 def _words(settings: Mapping[str, Any]) -> Iterator[str]:
