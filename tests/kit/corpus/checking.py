@@ -98,12 +98,11 @@ def refusals(rows: Iterable[Row], *, core: bool) -> list[Row]:
 
 @quiet
 def check_right(rows: Sequence[Row], check: Callable[[Sequence[Row]], None] | None = None) -> None:
-    """Export rows together, and compare each with eager. If that fails, check each alone, as its row promises."""
+    """Export rows together, and compare each with eager. If that fails, check each alone to name those that are wrong."""
     check = check or _check_together
-    if _failure(rows, check):
+    if together := _failure(rows, check):
         alone = [failed for row in rows if (failed := _failure([row], check))]
-        if alone:
-            pytest.fail("\n".join(alone))
+        pytest.fail("\n".join(alone) or f"each is right alone; give one of them `together=1`: {together}")
 
 
 def _failure(rows: Sequence[Row], check: Callable[[Sequence[Row]], None]) -> str:

@@ -387,7 +387,7 @@ def positions_that_turn(self, x):
     return torch.stack(outputs, 1)
 
 
-@right
+@right(together=1)
 def rows_by_arange(self, x):
     row, h, outputs = torch.arange(x.size(0)), x.new_zeros(x.size(0), 3), []
     for t in range(x.size(1)):

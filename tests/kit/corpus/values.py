@@ -47,7 +47,7 @@ def in_the_first_steps(n, x):
     return largest
 
 
-@core(told=r"both sides of the branch at values.py:\d+", together=1)
+@right(told=r"both sides of the branch at values.py:\d+", together=1)
 class Branching(nn.Module):
     """Calls them once and in a loop over steps."""
 
