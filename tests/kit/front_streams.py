@@ -1,4 +1,4 @@
-"""Streams of HTTP fronts: a server that has them, fakes of it, and what speaks to it."""
+"""Streams of HTTP fronts: fakes of the server that has them, and what speaks to it."""
 
 import asyncio
 import os
@@ -13,21 +13,16 @@ from kit.inference_requests import request
 from kit.sequence_requests import walk
 from rnnserve.protos import front_pb2
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
-from rnnserve.server import Server, Settings
+from rnnserve.server import Server
 from rnnserve.web.upstream.exchange_stream import ExchangeStream
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.upstream import CallContext
 
-__all__ = ["MINE", "Front", "exchange", "fake_server", "serving", "socket_of", "with_stream"]
+__all__ = ["MINE", "Front", "exchange", "fake_server", "socket_of", "with_stream"]
 
 _T = TypeVar("_T")
 
 MINE = CallContext(((PEER, "ipv4:10.0.0.1:1111"),), 30.0)
-
-
-def serving(repository: Path, folder: Path, **settings: Any) -> Server:
-    """A server with a private socket in a folder. It has not been started."""
-    return Server(Settings(repository, grpc_port=0, provider="cpu", private_sockets=folder, **settings))
 
 
 def socket_of(server: Server) -> str:
