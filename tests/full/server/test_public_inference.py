@@ -89,10 +89,11 @@ def test_sequences_are_dropped_when_idle_and_bounded_in_number_and_bytes(reposit
         with pytest.raises(grpc.RpcError, match=r"was dropped after 0\.2 s without a request"):
             server.stub.ModelInfer(step(walk(1), 71))
         server.stub.ModelInfer(step(walk(1), 71, starts=True))
-    for bound, count, words in (
+    bounds: list[tuple[dict[str, Any], int, str]] = [
         ({"max_sequences": 4}, 2, "half of --max-sequences"),
         ({"max_sequence_bytes": 2 * 64 * 3}, 3, "--max-sequence-bytes"),
-    ):
+    ]
+    for bound, count, words in bounds:
         with served(repository, transport=transport, **bound) as server, stream_of(server.stub) as stream:
             answers = [stream.ask(step(walk(1), identity, starts=True)) for identity in range(1, count + 2)]
             assert [answer.error_message for answer in answers[:-1]] == [""] * count

@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from kit.factors import answers, publish_factor
+from kit.served import served
 from kit.waiting import until
-from kit.workers import serving
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def root(tmp_path):
 
 def test_hang_up_loads_the_repository_again_and_keeps_what_served_when_it_is_bad(root, tmp_path):
     publish_factor(root, "other", 1, 7.0)
-    with serving(root, tmp_path) as server:
+    with served(root, "process") as server:
         publish_factor(root, "scale", 2, 2.5)
         shutil.rmtree(root / "other")
         server.send(signal.SIGHUP)

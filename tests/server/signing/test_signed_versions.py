@@ -3,6 +3,7 @@
 import json
 import shutil
 import types
+from typing import Any
 
 import grpc
 import pytest
@@ -195,7 +196,7 @@ def test_version_under_another_number_or_name_stays_out(repository, key):
         shutil.copytree(folder.parent, repository / "other")
         with pytest.raises(LoadFailed, match=said.format("other", 1)):
             running.server.live.load("other")
-    only = {"require_signature": (key.public,), "model_name": "other"}
+    only: dict[str, Any] = {"require_signature": (key.public,), "model_name": "other"}
     with pytest.raises(StartError, match=r'release.json: is of "good"'), served(repository / "good", **only):
         pass
     with served(repository / "good", **only | {"model_name": "good"}) as running:
