@@ -20,11 +20,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from kit.factors import answers, is_answered_by, publish_factor
 from kit.held_ports import held_port
 from kit.narrowed import closed, limited
 from kit.running_processes import children_of, is_running
 from kit.served import RNNSERVE, served
+from kit.tiny import answers, is_answered_by, publish_tiny
 from kit.waiting import until
 from rnnserve.server.workers.signals import SAME_SECONDS
 
@@ -40,7 +40,7 @@ def serve_command(root, port=0):
 @pytest.fixture
 def root(tmp_path):
     root = tmp_path / "repository"
-    publish_factor(root, "scale", 1, 1.5)
+    publish_tiny(root, "scale", 1, 1.5)
     return root
 
 
@@ -193,7 +193,7 @@ def test_it_serves_changes_and_ends_though_nobody_reads_its_log(root, workers, s
             hangs.cancel()
             process.send_signal(signal.SIGUSR1)  # more than the pipe holds
             for version in range(2, 5):
-                publish_factor(root, "scale", version, 0.5 + version)
+                publish_tiny(root, "scale", version, 0.5 + version)
                 until(functools.partial(is_served, port, str(version), 0.5 + version))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0

@@ -7,16 +7,16 @@ import urllib.request
 
 import pytest
 
-from kit.factors import publish_factor
 from kit.rotated_files import RotatedFiles, client_context, shown
 from kit.running_processes import children_of
 from kit.served import served
+from kit.tiny import publish_tiny
 from kit.waiting import PATIENCE, until
 
 
 @pytest.fixture
 def root(tmp_path):
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
     return tmp_path / "repository"
 
 
