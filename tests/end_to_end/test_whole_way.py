@@ -4,25 +4,28 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from kit.serving import RNNSERVE, serve_in_process
+from kit.served import served
 from kit.triton_peer import classify_with_tritonclient
 from rnnserve.cli import main
 from rnnserve.client import Client
 from rnnserve.models import ARCHITECTURES, LABELS, generate_walks, load_checkpoint, pad
 from rnnserve.protos.artifact import read_version
 
+RNNSERVE = Path(sys.executable).parent / "rnnserve"  # as people run it
+
 
 @pytest.fixture(scope="module")
-def serving(repository):
-    """`rnnserve serve`, as a process: the process and its port."""
-    with serve_in_process(repository) as serving:
-        yield serving
+def server(repository):
+    """`rnnserve serve`, as a process."""
+    with served(repository, "process") as server:
+        yield server
 
 
 def eager(checkpoints, name, walks, lengths):
@@ -32,18 +35,18 @@ def eager(checkpoints, name, walks, lengths):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tritonclient_gets_what_eager_gives(serving, checkpoints, name):
+def test_tritonclient_gets_what_eager_gives(server, checkpoints, name):
     walks, lengths = pad(generate_walks(1000, min_length=2, max_length=64, seed=2026)[0])
-    found = classify_with_tritonclient(serving[1], name, walks, lengths)
+    found = classify_with_tritonclient(server.port, name, walks, lengths)
     expected = eager(checkpoints, name, walks, lengths)
     assert np.abs(found - expected).max() <= 4e-6
     np.testing.assert_array_equal(found.argmax(axis=1), expected.argmax(axis=1))
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_our_client_gets_what_eager_gives_and_it_is_right(serving, checkpoints, name):
+def test_our_client_gets_what_eager_gives_and_it_is_right(server, checkpoints, name):
     points, directions = generate_walks(1000, min_length=2, max_length=64, seed=2027)
-    with Client(f"127.0.0.1:{serving[1]}") as client:
+    with Client(server.address) as client:
         found = client.classify(name, points, output=True)
     walks, lengths = pad(points)
     expected = eager(checkpoints, name, walks, lengths)
@@ -53,17 +56,17 @@ def test_our_client_gets_what_eager_gives_and_it_is_right(serving, checkpoints, 
         assert result.output.shape[0] == len(walk)
 
 
-def test_infer_reads_a_file_and_prints_json(serving, tmp_path, capsys):
+def test_infer_reads_a_file_and_prints_json(server, tmp_path, capsys):
     (tmp_path / "walks.json").write_text("[[[-1, -1], [-1, 1], [1, 1]], [[1, 1], [-1, 1]]]")
-    arguments = ["infer", "direction_simple", str(tmp_path / "walks.json"), "--url", f"127.0.0.1:{serving[1]}"]
+    arguments = ["infer", "direction_simple", str(tmp_path / "walks.json"), "--url", server.address]
     assert main([*arguments, "--format", "json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [sequence["label"] for sequence in said["sequences"]] == ["clockwise", "counter-clockwise"]
 
 
-def test_the_server_never_loads_torch_or_onnx(serving):
+def test_the_server_never_loads_torch_or_onnx(server):
     """Its address space holds every library that it has loaded."""
-    maps = Path(f"/proc/{serving[0].pid}/maps")
+    maps = Path(f"/proc/{server.process.pid}/maps")
     if not maps.exists():
         pytest.skip("there is no /proc here")
     loaded = maps.read_text()
@@ -91,10 +94,10 @@ def test_manifest_records_parity_and_the_shapes_of_hidden_states(repository, nam
     assert max(row.onnx_from_eager_max for row in manifest.parity.distances) < 1e-3
 
 
-def test_a_port_in_use_is_one_line(serving, repository, tmp_path):
-    command = [RNNSERVE, "serve", repository, "--no-http", "--grpc-port", str(serving[1]), "--log-level", "error"]
+def test_a_port_in_use_is_one_line(server, repository, tmp_path):
+    command = [RNNSERVE, "serve", repository, "--no-http", "--grpc-port", str(server.port), "--log-level", "error"]
     # Where a user has no home, onnxruntime warns that it cannot keep an identifier there.
     environment = os.environ | {"HOME": str(tmp_path)}
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert run.returncode == 1
-    assert run.stderr == f"rnnserve serve: cannot listen on 127.0.0.1:{serving[1]}: Address already in use\n"
+    assert run.stderr == f"rnnserve serve: cannot listen on 127.0.0.1:{server.port}: Address already in use\n"

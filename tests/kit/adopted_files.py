@@ -1,4 +1,4 @@
-"""ONNX files as others export them, for tests of what adopts them: traced modules, and graphs by hand."""
+"""ONNX files as others export them, traced or by hand, for tests of what adopts them; and what was made of a file."""
 
 import io
 import warnings
@@ -10,7 +10,9 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-__all__ = ["SIZES", "Mean", "mean", "one_node", "with_lengths", "words"]
+from rnnserve.export.parity import OnnxRunner
+
+__all__ = ["SIZES", "Mean", "axes_of", "floats", "mean", "one_node", "published", "with_lengths", "words"]
 
 SIZES = {"sequence": (1, 24)}
 
@@ -110,3 +112,17 @@ def one_node(folder, operator, *, kind=TensorProto.FLOAT, axes=("batch", 2), sec
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def axes_of(tensors):
+    """The names of the axes of tensors in a manifest, or their sizes where these are fixed."""
+    return {tensor.name: [axis.name if axis.size < 0 else axis.size for axis in tensor.axes] for tensor in tensors}
+
+
+def published(done):
+    """Runs the graph that adoption has published."""
+    return OnnxRunner((done.published.folder / "model.onnx").read_bytes())
+
+
+def floats(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

@@ -10,10 +10,10 @@ from kit.any_method import ask_any
 from kit.certificates import write_certificates
 from kit.client_certificates import ClientAuthority, role_row
 from kit.locked_servers import BODIES
+from kit.served import served
 from kit.waiting import until
 from rnnserve.protos.access_table import ROLES
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER
-from rnnserve.server import Server, Settings
 
 __all__ = ["certified_server"]
 
@@ -63,12 +63,11 @@ def certified_server(repository, folder, transport="lane"):
     identities = {kind: authority.issue(f"CN={kind},O=Example") for kind in (*ROLES, "stranger")}
     identities["elsewhere"] = authority.issue("CN=x", ["spiffe://example.org/elsewhere"])
     identities["limited"] = authority.issue("CN=x", [], ["limited.example.org"])
-    settings = Settings(
-        repository, "localhost", 0, "cpu", transport, tls_certificate=files.server, tls_key=files.key(files.server),
-        tls_client_ca=clients, client_roles=roles, private_sockets=folder, max_wrong_tokens=1 << 30,
-    )  # fmt: skip
+    tls = {"tls_certificate": files.server, "tls_key": files.key(files.server), "tls_client_ca": clients}
+    more = {"client_roles": roles, "private_sockets": folder, "max_wrong_tokens": 1 << 30}
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(Server(settings))
+        running = stack.enter_context(served(repository, host="localhost", transport=transport, **tls, **more))
+        server = running.server
         until(server._repository.is_ready)
         options = [("grpc.default_authority", "localhost")]
         socket = stack.enter_context(grpc.insecure_channel(f"unix:{folder / f'{os.getpid()}.sock'}", options))

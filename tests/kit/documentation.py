@@ -11,7 +11,7 @@ import pytest
 
 from kit.certificates import write_certificates
 from kit.paths import ROOT
-from kit.serving import serve_in_process
+from kit.served import served
 
 __all__ = ["folder", "port", "prepare_folder"]
 
@@ -19,8 +19,8 @@ __all__ = ["folder", "port", "prepare_folder"]
 @pytest.fixture(scope="session")
 def port(repository: Path) -> Iterator[int]:
     """Port of a server of the published models."""
-    with serve_in_process(repository) as (_, port):
-        yield port
+    with served(repository, "process") as server:
+        yield server.port
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""Streams of HTTP fronts: a server that has them, fakes of it, and what speaks to it."""
+"""Streams of HTTP fronts on a server's private socket, and a front that a test moves message by message."""
 
 import asyncio
 import os
 import queue
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -13,21 +12,16 @@ from kit.inference_requests import request
 from kit.sequence_requests import walk
 from rnnserve.protos import front_pb2
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, PEER
-from rnnserve.server import Server, Settings
+from rnnserve.server import Server
 from rnnserve.web.upstream.exchange_stream import ExchangeStream
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.upstream import CallContext
 
-__all__ = ["MINE", "Front", "exchange", "fake_server", "serving", "socket_of", "with_stream"]
+__all__ = ["MINE", "Front", "exchange", "socket_of", "with_stream"]
 
 _T = TypeVar("_T")
 
 MINE = CallContext(((PEER, "ipv4:10.0.0.1:1111"),), 30.0)
-
-
-def serving(repository: Path, folder: Path, **settings: Any) -> Server:
-    """A server with a private socket in a folder. It has not been started."""
-    return Server(Settings(repository, grpc_port=0, provider="cpu", private_sockets=folder, **settings))
 
 
 def socket_of(server: Server) -> str:
@@ -51,15 +45,6 @@ def with_stream(server: Server, use: Callable[[ExchangeStream], Awaitable[_T]]) 
             await upstream.close()
 
     return asyncio.run(go())
-
-
-def fake_server(folder: Path, handle: Callable[..., Any]) -> grpc.aio.Server:
-    """A server that handles the stream as told, and has no other method."""
-    fake = grpc.aio.server()
-    handler = grpc.stream_stream_rpc_method_handler(handle)
-    fake.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("rnnserve.Front", {"Exchange": handler}),))
-    fake.add_insecure_port(f"unix:{folder}/1.sock")
-    return fake
 
 
 class Front:

@@ -2,23 +2,24 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kit.served_process import ServedProcess, serve_repository
+from kit.served import ServedProcess, served
 from rnnserve.web.app import large_bodies
 
-__all__ = ["OPTIONS", "no_process_is_left", "served"]
+__all__ = ["SETTINGS", "no_process_is_left", "web_server"]
 
-OPTIONS = ("--http-port", "0", "--provider", "cpu", "--model-control", "explicit", "--load-model", "*")
+SETTINGS: dict[str, Any] = {"http_port": 0, "model_control": "explicit", "load_model": "*"}
 
 
 @pytest.fixture(scope="session")
-def served(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedProcess, str]]:
-    """The process, and where it speaks HTTP: "127.0.0.1:8000"."""
-    with serve_repository(repository, tmp_path_factory.mktemp("served") / "log", *OPTIONS) as process:
-        yield process, process.http_address()
-        assert "Traceback" not in process.log()
+def web_server(repository: Path) -> Iterator[ServedProcess]:
+    """The process, which speaks HTTP at its `http_address`."""
+    with served(repository, "process", **SETTINGS) as process:
+        yield process
+        assert "Traceback" not in process.log
 
 
 @pytest.fixture(scope="session", autouse=True)

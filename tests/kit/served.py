@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -196,6 +196,11 @@ class ServedProcess(Served):
         """Host and port for HTTP, of a server with the option http_port."""
         return self.next_line(r"HTTP on (127\.0\.0\.1:\d+)")
 
+    @functools.cached_property
+    def metrics_address(self) -> str:
+        """Host and port for metrics alone, of a server with the option metrics_port. Ask for `http_address` first."""
+        return self.next_line(r"Metrics on (127\.0\.0\.1:\d+)")
+
     @property
     def has_ended(self) -> bool:
         """Whether its first process has ended."""
@@ -241,7 +246,7 @@ def served(
 
 @overload
 def served(
-    repository: Path, how: Literal["process"], *, options: tuple[str, ...] = (), patch: str = "", **settings: Any
+    repository: Path, how: Literal["process"], *, options: Sequence[str] = (), patch: str = "", **settings: Any
 ) -> contextlib.AbstractContextManager[ServedProcess]: ...
 
 
@@ -292,7 +297,7 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _served_process(repository: Path, *, options: tuple[str, ...] = (), **more: Any) -> Iterator[ServedProcess]:
+def _served_process(repository: Path, *, options: Sequence[str] = (), **more: Any) -> Iterator[ServedProcess]:
     with contextlib.closing(ServedProcess(repository, *options, **more)) as server:
         server.wait_until_serving()
         yield server

@@ -14,7 +14,10 @@ from rnnserve.protos.signing.bundle import dump_bundle
 from rnnserve.protos.signing.keys import PrivateKey, read_private_key
 from rnnserve.protos.signing.signed_version import BUNDLE, Signed, sign_version, write_release
 
-__all__ = ["KeyPair", "make_key", "publish_signed", "rewrite_bundle", "sign", "sign_payload", "statement_of"]
+__all__ = [
+    "KeyPair", "make_key", "publish_signed", "rewrite_bundle", "serving_versions", "sign", "sign_payload", "signed_by",
+    "statement_of",
+]  # fmt: skip
 
 
 class KeyPair(NamedTuple):
@@ -51,6 +54,17 @@ def publish_signed(repository: Path, key: KeyPair, name: str = "good", version: 
     folder = publish_good(repository, name, version)
     sign(folder, key, **more)
     return folder
+
+
+def signed_by(*keys: KeyPair) -> dict[str, Any]:
+    """Settings of a server that serves what one of the keys has signed, all of it, and loads it again on demand."""
+    public = tuple(key.public for key in keys)
+    return {"require_signature": public, "model_control": "explicit", "load_model": "*"}
+
+
+def serving_versions(server: Any, name: str = "good") -> list[int]:
+    """The versions of a model that a `Server` serves."""
+    return [int(each.model.version) for each in server._repository.served() if each.model.name == name]
 
 
 def rewrite_bundle(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -4,23 +4,7 @@ from typing import Any
 
 import pytest
 
-from kit.load_tests import (
-    _walk_server,
-    address,
-    generators,
-    load,
-    load_test,
-    measured,
-    result,
-    run,
-    spec,
-    sweep,
-    walks,
-)
-
-__all__ = [
-    "_walk_server", "address", "generators", "load", "load_test", "measured", "result", "run", "spec", "sweep", "walks",
-]  # fmt: skip
+from kit.load_tests import *  # noqa: F403 - all fixtures of the load test
 
 
 class VirtualTime(asyncio.SelectorEventLoop):

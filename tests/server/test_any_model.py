@@ -8,17 +8,17 @@ import pytest
 from kit.example_models import Arrays
 from kit.examples import EXAMPLES
 from kit.inference_requests import arrays, request
-from kit.served_here import asking
+from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
 
 
 @pytest.fixture(scope="module")
 def infer(zoo):
-    with asking(zoo, transport="lane") as stub:
-        index = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
+    with served(zoo, transport="lane") as server:
+        index = server.stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
         assert {model.name: model.reason for model in index} == dict.fromkeys(sorted(EXAMPLES), "")
-        yield stub.ModelInfer
+        yield server.stub.ModelInfer
 
 
 def check(infer, name, sent):

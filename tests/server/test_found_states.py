@@ -8,7 +8,7 @@ from kit.cut_graphs import FEATURES
 from kit.found_model import BACKWARD, MODEL, drawn, import_found
 from kit.inference_requests import request
 from kit.sequence_requests import in_parts, raw, step
-from kit.served_here import asking
+from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.artifact import PARTS, read_version
 
@@ -20,8 +20,8 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stub(repository):
-    with asking(repository, transport="lane", allow_unproven=True) as stub:
-        yield stub
+    with served(repository, transport="lane", allow_unproven=True) as server:
+        yield server.stub
 
 
 def test_found_states_are_in_the_manifest_and_not_in_the_interface(repository, stub):

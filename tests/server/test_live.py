@@ -8,8 +8,8 @@ import weakref
 import grpc
 import pytest
 
-from kit.factors import AskingForFactor, ask_factor, factor_of, publish_factor
 from kit.served import served
+from kit.tiny import AskingForFactor, ask_factor, factor_of, publish_tiny
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import app
@@ -20,7 +20,7 @@ from rnnserve.server.repository.live import LiveRepository
 def root(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "LiveRepository", functools.partial(LiveRepository, settled_seconds=0.05))
     root = tmp_path / "repository"
-    publish_factor(root, "scale", 1, 1.5)
+    publish_tiny(root, "scale", 1, 1.5)
     return root
 
 
@@ -38,10 +38,10 @@ def test_versions_come_and_go_under_load_without_a_failed_request(root):
         with AskingForFactor(server.port).running() as asking:
             asking.until_answered_by("1", 1.5)
             first = weakref.ref(server._repository.find("scale").model)
-            publish_factor(root, "scale", 2, 2.5)
+            publish_tiny(root, "scale", 2, 2.5)
             asking.until_answered_by("2", 2.5)
             assert index(stub)["scale", "1"] == ("UNAVAILABLE", "a newer version serves")
-            publish_factor(root, "scale", 2, 3.5)  # in place
+            publish_tiny(root, "scale", 2, 3.5)  # in place
             asking.until_answered_by("2", 3.5)
             shutil.rmtree(root / "scale" / "2")
             at = asking.factors["1", 1.5]
@@ -59,7 +59,7 @@ def test_versions_come_and_go_under_load_without_a_failed_request(root):
 
 
 def test_models_are_loaded_and_unloaded_by_request(root):
-    publish_factor(root, "other", 1, 7.0)
+    publish_tiny(root, "other", 1, 7.0)
     with served(root, model_control="explicit", load_model="scale") as server:
         stub = server.stub
         not_loaded = "is not loaded; RepositoryModelLoad loads it"
@@ -71,10 +71,10 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         )
         load(stub, "other")
         assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("1", 7.0)
-        publish_factor(root, "other", 2, 8.0)
+        publish_tiny(root, "other", 2, 8.0)
         load(stub, "other")
         assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("2", 8.0)
-        (publish_factor(root, "other", 3, 9.0) / "model.onnx").write_bytes(b"nonsense")
+        (publish_tiny(root, "other", 3, 9.0) / "model.onnx").write_bytes(b"nonsense")
         code, said = code_of(load, stub, "other")
         assert code == "FAILED_PRECONDITION"
         assert said.startswith(
@@ -85,7 +85,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         assert not stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
         assert stub.ServerReady(pb.ServerReadyRequest()).ready
         unload(stub, "other")
-        publish_factor(root, "later", 1, 3.0)
+        publish_tiny(root, "later", 1, 3.0)
         assert index(stub)["later", "1"] == ("UNAVAILABLE", not_loaded)
         load(stub, "later")
         assert factor_of(stub.ModelInfer(ask_factor("later"))) == ("1", 3.0)
@@ -94,9 +94,9 @@ def test_models_are_loaded_and_unloaded_by_request(root):
 
 def test_no_name_leads_out_of_the_repository(root, tmp_path):
     outside = tmp_path / "outside"
-    publish_factor(outside, "link", 1, 2.0)
+    publish_tiny(outside, "link", 1, 2.0)
     (root / "link").symlink_to(outside / "link")
-    publish_factor(root, "linked", 1, 2.0)
+    publish_tiny(root, "linked", 1, 2.0)
     shutil.copytree(root / "scale" / "1", root / "scale" / "2")
     (root / "scale" / "2" / "model.onnx").unlink()
     (root / "scale" / "2" / "model.onnx").symlink_to(outside / "link" / "1" / "model.onnx")

@@ -8,10 +8,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.inference_requests import arrays, request
-from kit.served_here import asking
+from kit.served import served
 from rnnserve.export import Floats, Lengths, publish
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server import Server, Settings
 
 
 class Spectrogram(nn.Module):
@@ -78,14 +77,14 @@ def repository(tmp_path_factory, modules):
 
 @pytest.fixture(scope="module")
 def stub(repository):
-    with asking(repository, transport="lane") as stub:
-        yield stub
+    with served(repository, transport="lane") as server:
+        yield server.stub
 
 
 @pytest.fixture(scope="module")
 def lenient(repository):
-    with asking(repository, transport="lane", allow_non_finite=True) as stub:
-        yield stub
+    with served(repository, transport="lane", allow_non_finite=True) as server:
+        yield server.stub
 
 
 def mel_of(steps=6, rows=1, zero_at=None, seed=0):
@@ -187,8 +186,8 @@ def test_a_refused_step_leaves_the_state_of_its_sequence(stub, modules):
 
 def test_answers_that_are_always_finite_are_not_checked(repository):
     """No answer is checked of a model all of whose operators give finite numbers."""
-    with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
-        served = {name: server._repository.find(name).model for name in ("spectrogram", "plain", "open")}
-    assert {name: model.refuses_non_finite for name, model in served.items()} == {
+    with served(repository) as server:
+        loaded = {name: server.server._repository.find(name).model for name in ("spectrogram", "plain", "open")}
+    assert {name: model.refuses_non_finite for name, model in loaded.items()} == {
         "spectrogram": True, "plain": False, "open": False,
     }  # fmt: skip

@@ -10,9 +10,9 @@ from onnx import helper
 
 from kit.artifacts import build_model, publish_model, tensor
 from kit.inference_requests import arrays, request
+from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server import Server, Settings
 
 TOKENS = 10
 TABLE = np.random.default_rng(2).normal(size=(TOKENS, 3)).astype(np.float32)  # (tokens, classes)
@@ -36,8 +36,8 @@ def bags(tmp_path_factory):
 
 @pytest.fixture
 def address(bags):
-    with Server(Settings(bags, grpc_port=0, provider="cpu", transport="lane")) as server:
-        yield f"127.0.0.1:{server.port}"
+    with served(bags, transport="lane") as server:
+        yield server.address
 
 
 def asks(tokens, **more) -> pb.ModelInferRequest:

@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 import pytest
 
-from kit.factors import ask_factor, factor_of, publish_factor
 from kit.served import served
+from kit.tiny import ask_factor, factor_of, publish_tiny
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import app
 from rnnserve.server.errors import StartError
@@ -22,7 +22,7 @@ NAME = "speed-by-hour"
 def folder(tmp_path, monkeypatch):
     """A model's folder, as it is mounted."""
     monkeypatch.setattr(app, "LiveRepository", functools.partial(LiveRepository, settled_seconds=0.05))
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
     (tmp_path / "mnt").mkdir()
     return (tmp_path / "repository/scale").rename(tmp_path / "mnt/models")
 
@@ -65,7 +65,7 @@ def test_links_may_lead_to_it_and_none_out_of_it(folder, tmp_path):
     with served(tmp_path / "link", model_name=NAME, model_control="explicit", load_model=NAME) as server:
         stub = server.stub
         assert factor_of(stub.ModelInfer(ask_factor(NAME))) == ("1", 1.5)
-        outside = publish_factor(tmp_path / "repository", "scale", 2, 2.5)
+        outside = publish_tiny(tmp_path / "repository", "scale", 2, 2.5)
         (folder / "2").symlink_to(outside, target_is_directory=True)
         with pytest.raises(grpc.RpcError) as refused:
             stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=NAME))
@@ -76,6 +76,6 @@ def test_links_may_lead_to_it_and_none_out_of_it(folder, tmp_path):
 def test_a_folder_of_the_other_kind_is_told(folder, tmp_path):
     with pytest.raises(StartError, match=r"is the folder of one model, for config\.pbtxt lies in it: name the model"):
         Repository(folder, control="poll")
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
     with pytest.raises(StartError, match=rf"--model-name {NAME}: .* is the folder not of one model, but of scale"):
         Repository(tmp_path / "repository", only=NAME, control="poll")

@@ -10,7 +10,7 @@ import pytest
 
 from kit.inference_requests import request
 from kit.sequence_requests import PATIENCE, SIMPLE, Calls, Stream, answers_of, in_parts, raw, refusal, step, walk
-from kit.served_here import asking
+from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import TooMuchHeld
@@ -166,9 +166,9 @@ def test_step_whose_answer_is_too_large_leaves_its_sequence(repository, monkeypa
 
     monkeypatch.setattr(ByteBudget, "take", take_little)
     parts = [walk(3, seed=1), walk(4, seed=2)]
-    with asking(repository, transport="lane") as stub:
-        whole = [raw(stub.ModelInfer(step(part, 1, starts=not at))) for at, part in enumerate(parts)]
-        ways = way(stub)
+    with served(repository, transport="lane") as server:
+        whole = [raw(server.stub.ModelInfer(step(part, 1, starts=not at))) for at, part in enumerate(parts)]
+        ways = way(server.stub)
         assert raw(ways.ask(step(parts[0], 2, starts=True)).infer_response) == whole[0]
         for _ in range(3):
             large = step(walk(4000, seed=3), 2, outputs=["output", "h_n"])

@@ -1,3 +1,3 @@
-from kit.http_servers import served
+from kit.http_servers import web_server
 
-__all__ = ["served"]
+__all__ = ["web_server"]

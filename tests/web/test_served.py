@@ -18,18 +18,17 @@ WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
 
 
 @pytest.fixture(scope="module")
-def expected(served):
+def expected(web_server):
     """The outputs that gRPC gives."""
-    process, _ = served
-    with Client(process.address, timeout=PATIENCE) as client:
+    with Client(web_server.address, timeout=PATIENCE) as client:
         rows = client.predict(SIMPLE, WALKS, outputs=["logits", "h_n"])
     # (batch, classes) and (layers * directions, batch, hidden)
     return {name: np.stack([row[name] for row in rows], axis) for name, axis in (("logits", 0), ("h_n", 1))}
 
 
 @pytest.fixture(scope="module")
-def client(served):
-    with triton.InferenceServerClient(served[1], concurrency=4) as client:
+def client(web_server):
+    with triton.InferenceServerClient(web_server.http_address, concurrency=4) as client:
         yield client
 
 
@@ -91,9 +90,8 @@ def test_health_and_metadata_are_those_of_the_server(client):
     assert {entry["name"] for entry in client.get_model_repository_index()} >= {SIMPLE}
 
 
-def test_probe_asks_over_grpc_or_http(served, capsys):
-    process, address = served
-    for asked in (process.address, f"http://{address}"):
+def test_probe_asks_over_grpc_or_http(web_server, capsys):
+    for asked in (web_server.address, f"http://{web_server.http_address}"):
         assert main(["health", asked]) == 0
         assert main(["health", asked, "--live"]) == 0
         assert main(["health", asked, "--model", SIMPLE]) == 0
@@ -117,9 +115,9 @@ def test_messages_teach_shapes(client, array, name, said):
         assert refused.value.status() == "400"
 
 
-def test_body_as_kserves_client_makes_it_is_answered(served):
+def test_body_as_kserves_client_makes_it_is_answered(web_server):
     """No id, nested data, and a body that is read with a model of its own. Elements are counted."""
-    url = f"{served[1]}/v2/models/{SIMPLE}/infer"
+    url = f"{web_server.http_address}/v2/models/{SIMPLE}/infer"
     asked = {"name": "input", "shape": [5, 7, 2], "datatype": "FP32", "data": WALKS.tolist()}
     status, said = post(url, {"inputs": [asked]})
     assert (status, set(said)) == (200, {"model_name", "model_version", "id", "outputs"})
@@ -129,11 +127,12 @@ def test_body_as_kserves_client_makes_it_is_answered(served):
     assert "(batch, sequence, features) takes 8 elements" in said["error"]
 
 
-def test_states_are_kept_by_connection_or_carried_by_the_client(served, client, expected):
+def test_states_are_kept_by_connection_or_carried_by_the_client(web_server, client, expected):
     first = client.infer(SIMPLE, [tensor(WALKS[:, :3])], outputs=asked(["h_n"])).as_numpy("h_n")
     rest = client.infer(SIMPLE, [tensor(WALKS[:, 3:]), tensor(first, "h_0")], outputs=asked(["logits"]))
     np.testing.assert_allclose(rest.as_numpy("logits"), expected["logits"], rtol=1e-5, atol=1e-5)
-    with triton.InferenceServerClient(served[1]) as owner, triton.InferenceServerClient(served[1]) as other:
+    address = web_server.http_address
+    with triton.InferenceServerClient(address) as owner, triton.InferenceServerClient(address) as other:
 
         def ask(of, step, **control):
             return of.infer(SIMPLE, [tensor(WALKS[:1, step : step + 1])], outputs=asked(["logits"]), **control)

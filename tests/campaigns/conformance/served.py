@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from campaigns.conformance.drawn_walks import ask_by_grpc, publish_direction
 from kit.certificates import Certificates, write_certificates
-from kit.served_process import serve_repository
+from kit.served import served
 from rnnserve.export import Floats, Integers, Lengths, publish
 from rnnserve.protos import health_pb2, inference_pb2, model_config_pb2
 
@@ -168,7 +168,7 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
         repository: What `publish_models` has written.
         answers: What it has returned.
         transport: "lane" or "public".
-        work: A folder for logs and the programs' plan.
+        work: A folder for certificates and the programs' plan.
 
     Yields:
         The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls") and `http` (where the same ones
@@ -176,17 +176,15 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
         FileDescriptorSet of them), `direction` (from `ask_by_grpc`), and all of `Answers`.
     """
     files: Certificates = write_certificates(work)
-    options = {
-        "plain": [],
-        "explicit": ["--model-control", "explicit", "--load-model", answers.classifier["model"]],
-        "tls": ["--tls-certificate", str(files.server), "--tls-key", str(files.key(files.server))],
+    settings: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "explicit": {"model_control": "explicit", "load_model": answers.classifier["model"]},
+        "tls": {"tls_certificate": files.server, "tls_key": files.key(files.server)},
     }
     with contextlib.ExitStack() as stack:
         processes = {
-            name: stack.enter_context(
-                serve_repository(repository, work / f"{name}.log", "--transport", transport, "--http-port", "0", *more)
-            )
-            for name, more in options.items()
+            name: stack.enter_context(served(repository, "process", transport=transport, http_port=0, **more))
+            for name, more in settings.items()
         }
         servers = {name: process.address for name, process in processes.items()}
         descriptors = work / "descriptors.binpb"
@@ -194,7 +192,7 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
         plan = work / "plan.json"
         content = {
             "servers": servers,
-            "http": {name: process.http_address() for name, process in processes.items()},
+            "http": {name: process.http_address for name, process in processes.items()},
             "direction": ask_by_grpc(servers["plain"], work / "walks.json"),
             "ca": str(files.ca),
             "protos": str(_PROTOS),

@@ -10,8 +10,8 @@ import time
 import grpc
 import pytest
 
-from kit.factors import ask_factor, factor_of, publish_factor
 from kit.served import new_channel, served
+from kit.tiny import ask_factor, factor_of, publish_tiny
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -32,13 +32,13 @@ LEFT: dict[str, set[tuple[str, float]]] = {
 def publish_all(root):
     for name in LEFT:
         shutil.rmtree(root / name, ignore_errors=True)
-        publish_factor(root, name, 1, 1.5)
-        publish_factor(root, name, 2, 2.5)
+        publish_tiny(root, name, 1, 1.5)
+        publish_tiny(root, name, 2, 2.5)
 
 
 def damage_all(root):
     shutil.rmtree(root / "removed" / "2")
-    publish_factor(root, "anew", 2, 9.5)
+    publish_tiny(root, "anew", 2, 9.5)
     (root / "damaged" / "2" / "model.onnx").write_bytes(b"nonsense")
     shutil.rmtree(root / "no_model")
     (root / "no_config" / "config.pbtxt").write_text("nonsense {")

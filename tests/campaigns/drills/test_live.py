@@ -3,30 +3,30 @@
 import os
 import signal
 
-from kit.factors import AskingForFactor, answers, publish_factor
 from kit.served import served
+from kit.tiny import AskingForFactor, answers, publish_tiny
 from kit.waiting import until
 
 
 def test_workers_follow_the_folder_together(tmp_path):
     root = tmp_path / "repository"
-    publish_factor(root, "scale", 1, 1.5)
+    publish_tiny(root, "scale", 1, 1.5)
     with (
         served(root, "process", workers=2, model_control="poll", poll=0.2) as server,
         AskingForFactor(server.port).running() as asking,
     ):
         assert answers(server.port) == {("1", 1.5)}
-        publish_factor(root, "scale", 2, 2.5)
+        publish_tiny(root, "scale", 2, 2.5)
         asking.until_answered_by("2", 2.5)
         assert answers(server.port) == {("2", 2.5)}
-        (publish_factor(root, "scale", 3, 3.5) / "model.onnx").write_bytes(b"nonsense")
+        (publish_tiny(root, "scale", 3, 3.5) / "model.onnx").write_bytes(b"nonsense")
         until(lambda: "version 3 stays out" in server.log)
         assert answers(server.port) == {("2", 2.5)}
         before = server.workers()
         os.kill(before[0], signal.SIGKILL)  # the one that looks at the folder
         until(lambda: "is ready again" in server.log)
         assert answers(server.port) == {("2", 2.5)}
-        publish_factor(root, "scale", 4, 4.5)
+        publish_tiny(root, "scale", 4, 4.5)
         asking.until_answered_by("4", 4.5)
         assert answers(server.port) == {("4", 4.5)}
         assert before[1] in server.workers()

@@ -5,8 +5,9 @@ import onnx
 import pytest
 import torch
 
-from kit.adopted_files import SIZES, Mean, mean, one_node, with_lengths, words
+from kit.adopted_files import SIZES, Mean, axes_of, floats, mean, one_node, published, with_lengths, words
 from kit.bad_versions import ABORTING
+from kit.example_models import ALONE
 from kit.foreign_files import chunks, flattened, quantised, unbatched
 from kit.graph_text import graph_of
 from rnnserve.cli import main
@@ -17,20 +18,6 @@ from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.golden import load_cases, replay
-
-ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
-
-
-def axes_of(tensors):
-    return {tensor.name: [axis.name if axis.size < 0 else axis.size for axis in tensor.axes] for tensor in tensors}
-
-
-def published(done):
-    return OnnxRunner((done.published.folder / "model.onnx").read_bytes())
-
-
-def floats(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def test_roles_of_tensors_are_found(tmp_path):

@@ -5,41 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Floats, Integers, Lengths, Publication
+from kit.own_modules import SAMPLER_INPUTS, Sampler
+from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner
 
 
-class Sampler(nn.Module):
-    """One temperature and one limit for a call; states of layers first; a loop over the steps."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru, self.cell = nn.GRU(3, 4), nn.GRUCell(4, 4)
-
-    def forward(self, x, lengths, temperature, most, h_0):
-        output, h_n = self.gru(x, h_0)
-        h, outputs = h_0[0], []
-        for each in output.unbind(0):
-            h = self.cell(each / temperature, h)
-            outputs.append(h.clamp(max=most.float()))
-        inside = torch.arange(x.size(0)).unsqueeze(1) < lengths
-        return torch.stack(outputs) * inside.unsqueeze(2), h_n
-
-
-SAMPLER = {
-    "x": Floats("sequence", "batch", 3),
-    "lengths": Lengths(),
-    "temperature": Floats(low=0.5, high=2.0),
-    "most": Integers(high=2),
-    "h_0": Floats(1, "batch", 4),
-}
-
-
 def test_forgotten_batch_axis_is_named():
-    inputs = {**SAMPLER, "h_0": Floats(1, 4)}
+    inputs = {**SAMPLER_INPUTS, "h_0": Floats(1, 4)}
     with pytest.raises(WrongArguments, match=r'^input "temperature" has no axis "batch", .* raises \w+Error: .*h_0|hx'):
         describe_model(Publication(Sampler(), "m", inputs, ["output", "h_n"], {"h_n": "h_0"}))
 

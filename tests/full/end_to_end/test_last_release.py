@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from kit.paths import ROOT, TESTS
+from kit.served import served
 from kit.waiting import PATIENCE
 from rnnserve.client import Client
 from rnnserve.client.releases import compare_releases
-from rnnserve.server import Server, Settings
 
 DATA = TESTS / "data"
 LAST = "0.1.0"
@@ -74,7 +74,7 @@ def repository(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(repository):
     """A server of this release, which serves what the last one published."""
-    with Server(Settings(repository, grpc_port=0, provider="cpu")) as server:
+    with served(repository) as server:
         yield server.address
 
 

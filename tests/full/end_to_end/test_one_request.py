@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import re
 import threading
 import urllib.error
 import urllib.request
@@ -14,7 +13,7 @@ import pytest
 
 from kit.inference_requests import request
 from kit.sequence_requests import walk
-from kit.served_process import serve_repository
+from kit.served import served
 from kit.waiting import until
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.protocol_words import REQUEST_ID
@@ -61,7 +60,7 @@ def collected():
 
 
 def lines_of(process):
-    lines = [json.loads(line) for line in process.log().splitlines()]
+    lines = [json.loads(line) for line in process.log.splitlines()]
     return {line["request_id"]: line for line in lines if "request_id" in line}
 
 
@@ -72,7 +71,7 @@ def post(url, body, **headers):
     return refused.value.headers["X-Request-Id"], json.loads(refused.value.read())
 
 
-def test_from_the_clients_error_to_the_log_to_the_trace(repository, tmp_path, monkeypatch, collector):
+def test_from_the_clients_error_to_the_log_to_the_trace(repository, monkeypatch, collector):
     pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
@@ -82,10 +81,8 @@ def test_from_the_clients_error_to_the_log_to_the_trace(repository, tmp_path, mo
     broken.inputs[0].shape[2] = 3
     tensor = {"name": "input", "datatype": "FP32", "shape": [1, 1, 3], "data": [[[1, 2, 3]]]}
     text = json.dumps({"inputs": [tensor], "id": "of-the-body"}).encode()
-    options = ("--http-port", "0", "--provider", "cpu", "--log-format", "json", "--traces")
-    with serve_repository(repository, tmp_path / "log", *options) as process:
-        printed = re.fullmatch(r"HTTP on (127\.0\.0\.1:\d+)\n", process._popen.stdout.readline())
-        url = f"http://{printed[1]}/v2/models/{MODEL}/infer"
+    with served(repository, "process", http_port=0, log_format="json", traces=True) as process:
+        url = f"http://{process.http_address}/v2/models/{MODEL}/infer"
         with process.channel() as channel, pytest.raises(grpc.RpcError) as refused:
             rpc.GRPCInferenceServiceStub(channel).ModelInfer(broken)
         metadata: Any = refused.value.trailing_metadata()

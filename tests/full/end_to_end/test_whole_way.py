@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.serving import serve_in_process
+from kit.served import served
 from kit.triton_peer import classify_with_tritonclient
 from rnnserve.cli import main
 from rnnserve.models import ARCHITECTURES, generate_walks, load_checkpoint, pad
@@ -26,8 +26,8 @@ def test_second_export_publishes_nothing_new(checkpoints, repository, capsys):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_tritonclient_gets_the_results_of_eager_for_ten_thousand_walks(repository, checkpoints, name):
     walks, lengths = pad(generate_walks(10_000, min_length=2, max_length=64, seed=2026)[0])
-    with serve_in_process(repository) as (_, port):
-        found = classify_with_tritonclient(port, name, walks, lengths)
+    with served(repository, "process") as server:
+        found = classify_with_tritonclient(server.port, name, walks, lengths)
     with torch.no_grad():
         classifier = load_checkpoint(checkpoints / name).classifier
         expected = classifier(torch.from_numpy(walks), torch.from_numpy(lengths))[0].numpy()

@@ -7,7 +7,7 @@ from kit.cut_graphs import FEATURES
 from kit.found_model import BACKWARD, MODEL, drawn, import_found
 from kit.inference_requests import request
 from kit.sequence_requests import PATIENCE, in_parts, raw
-from kit.served_here import asking
+from kit.served import served
 from rnnserve.client import Client
 from rnnserve.client.errors import DeadlineExceeded, FailedPrecondition, InvalidRequest
 from rnnserve.protos import inference_pb2 as pb
@@ -22,8 +22,8 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["lane", "public"])
 def stub(request, repository):
-    with asking(repository, transport=request.param, allow_unproven=True) as stub:
-        yield stub
+    with served(repository, transport=request.param, allow_unproven=True) as server:
+        yield server.stub
 
 
 @pytest.mark.parametrize("rows", [1, 2])

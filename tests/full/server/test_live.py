@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from kit.factors import answers, publish_factor
 from kit.served import new_channel, served
+from kit.tiny import answers, publish_tiny
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -19,18 +19,18 @@ from rnnserve.server.repository.live import LiveRepository
 def root(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "LiveRepository", functools.partial(LiveRepository, settled_seconds=0.05))
     root = tmp_path / "repository"
-    publish_factor(root, "scale", 1, 1.5)
+    publish_tiny(root, "scale", 1, 1.5)
     return root
 
 
 def test_what_one_worker_is_asked_to_load_all_serve(root):
-    publish_factor(root, "other", 1, 7.0)
+    publish_tiny(root, "other", 1, 7.0)
     with (
         served(root, "process", workers=2, model_control="explicit", options=("--load-model", "*")) as server,
         server.channel() as channel,
     ):
         stub = rpc.GRPCInferenceServiceStub(channel)
-        publish_factor(root, "scale", 2, 2.5)
+        publish_tiny(root, "scale", 2, 2.5)
         load(stub, "scale")
         assert answers(server.port) == {("2", 2.5)}
         unload(stub, "other")

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from kit.factors import answers, publish_factor
 from kit.served import served
+from kit.tiny import answers, publish_tiny
 from kit.waiting import until
 from rnnserve.server import app
 from rnnserve.server.repository.live import LiveRepository
@@ -20,14 +20,14 @@ NAME = "speed-by-hour"
 def folder(tmp_path, monkeypatch):
     """A model's folder, as it is mounted."""
     monkeypatch.setattr(app, "LiveRepository", functools.partial(LiveRepository, settled_seconds=0.05))
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
     (tmp_path / "mnt").mkdir()
     return (tmp_path / "repository/scale").rename(tmp_path / "mnt/models")
 
 
 def publish(folder, version, factor):
     """Publish a version in a model's folder."""
-    published = publish_factor(folder.parents[1] / "repository", "scale", version, factor)
+    published = publish_tiny(folder.parents[1] / "repository", "scale", version, factor)
     return published.rename(folder / str(version))
 
 

@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 
 from kit.inference_requests import arrays, request
 from kit.sequence_requests import SIMPLE, Stream, answers_of, in_parts, raw, refusal, step, stream_of, walk
-from kit.served_here import asking
+from kit.served import served
 
 OUTPUTS = ["logits", "h_n"]
 
@@ -23,10 +23,10 @@ def stubs(repository, tmp_path_factory):
     key.write_bytes(secrets.token_bytes(32))
     key.chmod(0o600)
     with (
-        asking(repository, transport="public", session_key=key) as public,
-        asking(repository, transport="lane", session_key=key) as lane,
+        served(repository, transport="public", session_key=key) as public,
+        served(repository, transport="lane", session_key=key) as lane,
     ):
-        yield public, lane
+        yield public.stub, lane.stub
 
 
 @pytest.mark.parametrize("name", ["direction_simple", "direction_stacked", "direction_bidirectional"])
@@ -83,17 +83,18 @@ def test_steps_are_refused_and_leave_their_sequence(stubs):
 
 @pytest.mark.parametrize("transport", ["lane", "public"])
 def test_sequences_are_dropped_when_idle_and_bounded_in_number_and_bytes(repository, transport):
-    with asking(repository, transport=transport, sequence_idle=0.2) as stub:
-        stub.ModelInfer(step(walk(1), 71, starts=True))
+    with served(repository, transport=transport, sequence_idle=0.2) as server:
+        server.stub.ModelInfer(step(walk(1), 71, starts=True))
         time.sleep(0.5)
         with pytest.raises(grpc.RpcError, match=r"was dropped after 0\.2 s without a request"):
-            stub.ModelInfer(step(walk(1), 71))
-        stub.ModelInfer(step(walk(1), 71, starts=True))
-    for bound, count, words in (
+            server.stub.ModelInfer(step(walk(1), 71))
+        server.stub.ModelInfer(step(walk(1), 71, starts=True))
+    bounds: list[tuple[dict[str, Any], int, str]] = [
         ({"max_sequences": 4}, 2, "half of --max-sequences"),
         ({"max_sequence_bytes": 2 * 64 * 3}, 3, "--max-sequence-bytes"),
-    ):
-        with asking(repository, transport=transport, **bound) as stub, stream_of(stub) as stream:
+    ]
+    for bound, count, words in bounds:
+        with served(repository, transport=transport, **bound) as server, stream_of(server.stub) as stream:
             answers = [stream.ask(step(walk(1), identity, starts=True)) for identity in range(1, count + 2)]
             assert [answer.error_message for answer in answers[:-1]] == [""] * count
             assert refusal(answers[-1]) == "RESOURCE_EXHAUSTED"

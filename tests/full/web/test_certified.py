@@ -8,7 +8,7 @@ import pytest
 
 from kit.certificates import write_certificates
 from kit.client_certificates import ClientAuthority, role_row
-from kit.served_process import serve_repository
+from kit.served import served
 from kit.waiting import PATIENCE, until
 from rnnserve.client import Client
 from rnnserve.protos.access_table import ROUTES, Need
@@ -19,8 +19,8 @@ KINDS = ("infer", "metrics", "admin")
 
 
 class CertifiedFront:
-    def __init__(self, process, address, folder, roles, options):
-        self.process, self.address, self.folder, self.roles, self.options = process, address, folder, roles, options
+    def __init__(self, process, address, folder, roles):
+        self.process, self.address, self.folder, self.roles = process, address, folder, roles
 
     def context(self, kind):
         context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
@@ -53,7 +53,7 @@ class CertifiedFront:
 
 
 @contextlib.contextmanager
-def certified_process(repository, folder, *more):
+def certified_process(repository, folder, **more):
     authority, files = ClientAuthority(), write_certificates(folder)
     (folder / "clients.pem").write_bytes(authority.pem)
     roles = folder / "roles.toml"
@@ -64,19 +64,17 @@ def certified_process(repository, folder, *more):
     for kind in (*KINDS, "stranger"):
         authority.issue(f"CN={kind}").write(folder, kind)
     authority.issue("CN=x", ["urn:elsewhere"]).write(folder, "elsewhere")
-    options = ["--tls-certificate", files.server, "--tls-key", files.key(files.server)]
-    options += ["--tls-client-ca", folder / "clients.pem", "--client-roles", roles, "--provider", "cpu"]
-    words = [str(word) for word in options]
-    with serve_repository(repository, folder / "log", "--http-port", "0", *words, *more) as process:
-        yield CertifiedFront(process, process.http_address(), folder, roles, words)
-        assert "Traceback" not in process.log()
+    more |= {"tls_certificate": files.server, "tls_key": files.key(files.server)}
+    more |= {"tls_client_ca": folder / "clients.pem", "client_roles": roles}
+    with served(repository, "process", http_port=0, **more) as process:
+        yield CertifiedFront(process, process.http_address, folder, roles)
+        assert "Traceback" not in process.log
 
 
 @pytest.fixture(scope="module")
 def certified(repository, tmp_path_factory):
-    options = ["--model-control", "explicit", "--load-model", "*"]
-    options += ["--max-wrong-tokens", "1000000"]
-    with certified_process(repository, tmp_path_factory.mktemp("certified"), *options) as certified:
+    more = {"model_control": "explicit", "load_model": "*", "max_wrong_tokens": 1_000_000}
+    with certified_process(repository, tmp_path_factory.mktemp("certified"), **more) as certified:
         yield certified
 
 
@@ -115,7 +113,7 @@ def test_what_one_connection_may_is_not_kept_for_another(certified):
 
 
 def test_the_file_is_read_again(repository, tmp_path):
-    with certified_process(repository, tmp_path, "--workers", "2") as certified:
+    with certified_process(repository, tmp_path, workers=2) as certified:
         assert certified.ask("infer", "/v2")[0] == 200
         assert certified.ask("stranger", "/v2")[0] == 401
         certified.roles.write_text(role_row("a", "CN=stranger", "metrics"))

@@ -4,15 +4,14 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kit.served_process import serve_repository
-from kit.serving import RNNSERVE
+from kit.http_servers import SETTINGS
+from kit.served import RNNSERVE, served
 from kit.tokens import tokens_in
 from kit.waiting import PATIENCE, until
 from rnnserve.cli import main
@@ -31,23 +30,18 @@ INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 
 @pytest.fixture(scope="module")
 def locked(repository, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("locked")
-    tokens = tokens_in(folder)
-    options = ["--http-port", "0", "--metrics-port", "0", "--provider", "cpu", "--model-control", "explicit"]
-    options += ["--load-model", "*", "--tokens", str(tokens.path)]
-    options += ["--log-requests", "all", "--log-level", "debug"]
-    options += ["--max-wrong-tokens", "1000000"]  # all tests here come from one address
-    with serve_repository(repository, folder / "log", *options) as process:
-        address = process.http_address()
-        metrics = re.fullmatch(r"Metrics on (.*)\n", process._popen.stdout.readline())[1]
-        yield LockedFront(process, address, metrics, tokens)
-        shown = process.log() + tokens.path.read_text()
-        for pid in (process._popen.pid, *process.children()):
+    tokens = tokens_in(tmp_path_factory.mktemp("locked"))
+    settings = SETTINGS | {"metrics_port": 0, "tokens": tokens.path, "log_requests": "all", "log_level": "debug"}
+    settings["max_wrong_tokens"] = 1_000_000  # all tests here come from one address
+    with served(repository, "process", **settings) as process:
+        yield LockedFront(process, process.http_address, process.metrics_address, tokens)
+        shown = process.log + tokens.path.read_text()
+        for pid in (process.process.pid, *process.children()):
             shown += Path(f"/proc/{pid}/cmdline").read_text()
         for token in (tokens.infer, tokens.admin, tokens.metrics, tokens.elsewhere, tokens.expired, tokens.unknown):
             assert token not in shown
             assert token[4:] not in shown
-        assert "Traceback" not in process.log()
+        assert "Traceback" not in process.log
 
 
 def test_no_route_answers_who_may_not(locked):
@@ -181,7 +175,7 @@ def test_a_file_that_all_can_read_stops_the_start(repository, tmp_path):
     tokens = tokens_in(tmp_path)
     tokens.path.chmod(0o644)
     for more in ([], ["--workers", "2"]):
-        command = [str(RNNSERVE), "serve", str(repository), "--grpc-port", "0", "--no-http", *more]
+        command = [*RNNSERVE, "serve", str(repository), "--grpc-port", "0", "--no-http", *more]
         done = subprocess.run([*command, "--tokens", str(tokens.path)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 or done.returncode == 1
         assert "is open to every user of this machine: chmod o-rw" in done.stderr
@@ -193,7 +187,7 @@ def test_front_elsewhere_sends_its_own_token_where_a_client_sends_none(locked, t
     environment = {name: value for name, value in os.environ.items() if name != "RNNSERVE_TOKEN_FILE"}
     infer = f"/v2/models/{SIMPLE}/infer"
     for more, without in (([], 401), ([f"--token-file={path}"], 200)):
-        command = [str(RNNSERVE), "web", "--upstream", locked.process.address, "--http-port", "0", *more]
+        command = [*RNNSERVE, "web", "--upstream", locked.process.address, "--http-port", "0", *more]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
             try:
                 address = process.stdout.readline().removeprefix("HTTP on ").strip()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kit.fronts import FakeUpstream, metadata_of, running_front
-from kit.served_process import serve_repository
+from kit.served import served
 from kit.tokens import tokens_in
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
@@ -83,18 +83,16 @@ def answers(address, name, walk):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_walks_are_answered_with_the_bits_of_grpc(served, opened, name):
-    process, host = served
-    page = opened(host, f"/#{name}")
+def test_walks_are_answered_with_the_bits_of_grpc(web_server, opened, name):
+    page = opened(web_server.http_address, f"/#{name}")
     page.get_by_role("button", name="Clockwise", exact=True).click()
     said = logits_of(page, 4)
     assert page.locator(".answerline").inner_text().startswith("clockwise, ")
-    assert said.tobytes() == answers(process.address, name, CLOCKWISE)["logits"].tobytes()
+    assert said.tobytes() == answers(web_server.address, name, CLOCKWISE)["logits"].tobytes()
 
 
-def test_a_walk_is_drawn_by_mouse_and_by_keys(served, opened):
-    process, host = served
-    page = opened(host, "/#direction_simple")
+def test_a_walk_is_drawn_by_mouse_and_by_keys(web_server, opened):
+    page = opened(web_server.http_address, "/#direction_simple")
     box = page.locator(".square").bounding_box()
 
     def at(x, y):
@@ -106,7 +104,7 @@ def test_a_walk_is_drawn_by_mouse_and_by_keys(served, opened):
         page.mouse.move(*at(*corner), steps=5)
     page.mouse.up()
     drawn = logits_of(page, 4)
-    assert drawn.tobytes() == answers(process.address, "direction_simple", CLOCKWISE)["logits"].tobytes()
+    assert drawn.tobytes() == answers(web_server.address, "direction_simple", CLOCKWISE)["logits"].tobytes()
 
     page.locator(".square").focus()
     page.keyboard.press("Escape")
@@ -115,7 +113,7 @@ def test_a_walk_is_drawn_by_mouse_and_by_keys(served, opened):
         page.keyboard.press(key)  # the second press on one corner adds nothing
     playwright.expect(page.locator(".square .point")).to_have_count(3)
     keyed = logits_of(page, 3)
-    expected = answers(process.address, "direction_simple", [[-1, -1], [1, -1], [1, 1]])["logits"]
+    expected = answers(web_server.address, "direction_simple", [[-1, -1], [1, -1], [1, 1]])["logits"]
     assert keyed.tobytes() == expected.tobytes()
     assert page.locator(".answerline").inner_text().startswith("counter-clockwise")
 
@@ -129,8 +127,8 @@ def test_a_walk_is_drawn_by_mouse_and_by_keys(served, opened):
         ("direction_bidirectional", PHONE, "light"),
     ],
 )
-def test_nothing_stands_in_the_way_of_readers_of_screens_nor_of_phones(served, opened, name, size, scheme):
-    page = opened(served[1], f"/#{name}", size, scheme)
+def test_nothing_stands_in_the_way_of_readers_of_screens_nor_of_phones(web_server, opened, name, size, scheme):
+    page = opened(web_server.http_address, f"/#{name}", size, scheme)
     page.get_by_role("button", name="Clockwise", exact=True).click()
     logits_of(page, 4)
     for summary in page.locator("summary").all():
@@ -202,11 +200,9 @@ def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
 
 @pytest.fixture(scope="module")
 def locked(repository, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("locked")
-    tokens = tokens_in(folder)
-    options = ["--http-port", "0", "--provider", "cpu", "--tokens", str(tokens.path), "--max-wrong-tokens", "1000"]
-    with serve_repository(repository, folder / "log", *options) as process:
-        yield process.http_address(), tokens
+    tokens = tokens_in(tmp_path_factory.mktemp("locked"))
+    with served(repository, "process", http_port=0, tokens=tokens.path, max_wrong_tokens=1000) as process:
+        yield process.http_address, tokens
 
 
 def give(page, token):

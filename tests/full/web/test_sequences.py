@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.served_process import serve_repository
+from kit.served import served
 from kit.waiting import PATIENCE, until
 
 SIMPLE = "direction_simple"
@@ -20,26 +20,23 @@ KEY = "one client's secret"
 
 
 @pytest.fixture(scope="module")
-def served(repository, tmp_path_factory):
-    """Two workers behind two fronts, and where these speak HTTP."""
-    folder = tmp_path_factory.mktemp("sequences")
-    key = folder / "key"
+def web_server(repository, tmp_path_factory):
+    """Two workers behind two fronts."""
+    key = tmp_path_factory.mktemp("sequences") / "key"
     key.write_bytes(os.urandom(32))
     key.chmod(0o600)
-    options = ("--http-port", "0", "--workers", "2", "--http-workers", "2", "--session-key", str(key))
-    with serve_repository(repository, folder / "log", *options, "--provider", "cpu") as process:
-        host = process.http_address()
-        with contextlib.closing(Connection(host)) as connection:
+    with served(repository, "process", http_port=0, workers=2, http_workers=2, session_key=key) as process:
+        with contextlib.closing(Connection(process.http_address)) as connection:
             until(lambda: connection.ask(WALK)[0] == 200)
-        yield process, host
-        assert "Traceback" not in process.log()
+        yield process
+        assert "Traceback" not in process.log
 
 
 @pytest.fixture
-def connect(served):
+def connect(web_server):
     """Makes connections, which are closed after the test."""
     with contextlib.ExitStack() as stack:
-        yield lambda: stack.enter_context(contextlib.closing(Connection(served[1])))
+        yield lambda: stack.enter_context(contextlib.closing(Connection(web_server.http_address)))
 
 
 class Connection(http.client.HTTPConnection):
@@ -90,29 +87,27 @@ class Keyed:
 
 
 @pytest.mark.parametrize("states", [Carried, Sealed, Keyed])
-def test_a_new_connection_for_each_step_and_new_fronts_in_the_middle(served, connect, states):
+def test_a_new_connection_for_each_step_and_new_fronts_in_the_middle(web_server, connect, states):
     """Whichever front takes a connection, and whichever worker a step."""
-    process, _ = served
     whole = connect().ask(WALK)[1]["outputs"]
     stepper = states()
     for at in range(WALK.shape[1]):
         if at == 3:
-            for number in process.children(b"\0web\0"):
+            for number in web_server.children(b"\0web\0"):
                 os.kill(number, signal.SIGKILL)
         status, said = stepper.step(connect(), at)
         assert status == 200, said
     assert said["outputs"] == whole
 
 
-def test_each_connection_goes_on_with_its_own_when_the_workers_are_replaced(served, connect):
+def test_each_connection_goes_on_with_its_own_when_the_workers_are_replaced(web_server, connect):
     """Also where all have the same id. No other connection from the same address has one of them then."""
-    process, _ = served
     clients = [connect() for _ in range(8)]
     whole = clients[0].ask(WALK)[1]["outputs"]
     for at in range(3):
         assert {client.step(at, sequence_id=9)[0] for client in clients} == {200}
-    os.kill(process._popen.pid, signal.SIGHUP)
-    until(lambda: len(re.findall("sequences are with other workers now", process.log())) == 2)
+    web_server.send(signal.SIGHUP)
+    until(lambda: len(re.findall("sequences are with other workers now", web_server.log)) == 2)
     status, said = connect().step(3, sequence_id=9)
     assert (status, "belong to the connection" in said["error"]) == (404, True)
     for at in range(3, WALK.shape[1]):

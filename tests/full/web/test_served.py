@@ -18,8 +18,8 @@ WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
 
 
 @pytest.fixture(scope="module")
-def client(served):
-    with triton.InferenceServerClient(served[1], concurrency=4) as client:
+def client(web_server):
+    with triton.InferenceServerClient(web_server.http_address, concurrency=4) as client:
         yield client
 
 
@@ -29,7 +29,7 @@ def tensor(array):
     return made
 
 
-def test_large_answers_in_json_are_those_in_binary(served, client):
+def test_large_answers_in_json_are_those_in_binary(web_server, client):
     """They come in pieces, in chunks, to either client, and compressed where it asks for that."""
     walk = np.random.default_rng(0).normal(size=(8, 4000, 2)).astype("f4")
     outputs = [triton.InferRequestedOutput("output", binary_data=False)]
@@ -37,7 +37,7 @@ def test_large_answers_in_json_are_those_in_binary(served, client):
     expected = client.infer(SIMPLE, [tensor(walk)], outputs=binary).as_numpy("output")
 
     async def go(coding):
-        async with triton_aio.InferenceServerClient(served[1]) as aio:
+        async with triton_aio.InferenceServerClient(web_server.http_address) as aio:
             made = triton_aio.InferRequestedOutput("output", binary_data=False)
             return await aio.infer(SIMPLE, [tensor(walk)], outputs=[made], response_compression_algorithm=coding)
 
@@ -77,12 +77,11 @@ def test_classes_have_labels(client):
     assert labels.isdisjoint({"0", "1"})
 
 
-def test_front_that_dies_is_replaced_and_grpc_notices_nothing(served, client):
-    process, _ = served
-    (front,) = process.children(b"\0web\0")
-    with Client(process.address) as grpc_client:
+def test_front_that_dies_is_replaced_and_grpc_notices_nothing(web_server, client):
+    (front,) = web_server.children(b"\0web\0")
+    with Client(web_server.address) as grpc_client:
         os.kill(front, signal.SIGKILL)
         grpc_client.predict(SIMPLE, WALKS)
-    with triton.InferenceServerClient(served[1], connection_timeout=60, network_timeout=60) as new:
+    with triton.InferenceServerClient(web_server.http_address, connection_timeout=60, network_timeout=60) as new:
         until(new.is_server_live)
         new.infer(SIMPLE, [tensor(WALKS)])

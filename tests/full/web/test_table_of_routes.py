@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from kit.served_process import serve_repository
+from kit.http_servers import SETTINGS
+from kit.served import served
 from kit.waiting import PATIENCE, until
 
 SIMPLE = "direction_simple"
@@ -23,27 +24,24 @@ ANSWER = {"model_name", "model_version", "id", "outputs"}
 METADATA = {"name", "versions", "platform", "inputs", "outputs", "properties"}
 LOGS = {"log_file", "log_info", "log_warning", "log_error", "log_verbose_level", "log_format"}
 TRACES = {"trace_level", "trace_rate", "trace_count", "log_frequency", "trace_file"}
-OPTIONS = ("--http-port", "0", "--provider", "cpu", "--model-control", "explicit", "--load-model", "*")
 ERROR = {"error"}
 
 
 @pytest.fixture(scope="module")
-def public(repository, tmp_path_factory):
+def public(repository):
     """A server on the public transport, which has no stream for a front: every request is a call."""
-    with serve_repository(
-        repository, tmp_path_factory.mktemp("public") / "log", *OPTIONS, "--transport", "public"
-    ) as process:
-        host = process.http_address()
+    with served(repository, "process", transport="public", **SETTINGS) as process:
+        host = process.http_address
         until(lambda: answers(host))
         yield host
-        assert "Traceback" not in process.log()
+        assert "Traceback" not in process.log
 
 
 @pytest.fixture(scope="module")
-def elsewhere(served):
+def elsewhere(web_server):
     """`rnnserve web` before two addresses, of which only the second answers."""
     command = [sys.executable, "-m", "rnnserve.cli", "web", "--http-port", "0"]
-    command += ["--upstream", f"127.0.0.1:1,{served[0].address}"]
+    command += ["--upstream", f"127.0.0.1:1,{web_server.address}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process.stdout.readline().split()[-1]
@@ -59,8 +57,8 @@ def host(request):
 
 
 @pytest.fixture
-def lane(served):
-    return served[1]
+def lane(web_server):
+    return web_server.http_address
 
 
 class Answer(NamedTuple):

@@ -1,14 +1,14 @@
 """Limits of tokens, and wrong ones, over HTTP: of all workers, and with few lines in the log."""
 
 import os
-import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kit.served_process import serve_repository
+from kit.served import served
 from kit.tokens import add_limited, tokens_in
 from kit.waiting import PATIENCE, until
 from rnnserve.client import (
@@ -24,10 +24,9 @@ INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 
 def test_wrong_tokens_are_told_to_wait_and_make_few_lines_in_the_log(repository, tmp_path):
     tokens = tokens_in(tmp_path)
-    options = ["--http-port", "0", "--metrics-port", "0", "--provider", "cpu", "--tokens", str(tokens.path)]
-    with serve_repository(repository, tmp_path / "log", *options, "--max-wrong-tokens", "5") as process:
-        address = process.http_address()
-        metrics = re.fullmatch(r"Metrics on (.*)\n", process._popen.stdout.readline())[1]
+    settings: dict[str, Any] = {"http_port": 0, "metrics_port": 0, "tokens": tokens.path, "max_wrong_tokens": 5}
+    with served(repository, "process", **settings) as process:
+        address, metrics = process.http_address, process.metrics_address
         front = LockedFront(process, address, metrics, tokens)
         infer = f"/v2/models/{SIMPLE}/infer"
         for path, method, body in ((infer, "POST", BODY), ("/v2", "GET", None), ("/page/models", "GET", None)):
@@ -49,16 +48,15 @@ def test_wrong_tokens_are_told_to_wait_and_make_few_lines_in_the_log(repository,
                     client.infer(SIMPLE, INPUTS)
         with Client(process.address, token=tokens.infer) as client:
             assert client.infer(SIMPLE, INPUTS)
-        assert len(process.log().splitlines()) < 100
-        assert tokens.unknown[4:] not in process.log()
+        assert len(process.log.splitlines()) < 100
+        assert tokens.unknown[4:] not in process.log
 
 
 def test_workers_share_the_limits_of_a_token(repository, tmp_path):
     tokens = tokens_in(tmp_path)
     token = add_limited(tokens.path, "slow", "rate = 0.001")
-    options = ["--provider", "cpu", "--workers", "2", "--tokens", str(tokens.path), "--http-port", "0"]
-    with serve_repository(repository, tmp_path / "log", *options) as process:
-        front = LockedFront(process, process.http_address(), "", tokens)
+    with served(repository, "process", workers=2, http_port=0, tokens=tokens.path) as process:
+        front = LockedFront(process, process.http_address, "", tokens)
         outcomes = []
         for _ in range(20):  # each on a connection of its own: the kernel gives some to either worker
             with Client(process.address, token=token, timeout=PATIENCE) as client:

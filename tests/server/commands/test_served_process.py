@@ -5,21 +5,21 @@ import signal
 
 import pytest
 
-from kit.factors import answers, publish_factor
+from kit.served import served
+from kit.tiny import answers, publish_tiny
 from kit.waiting import until
-from kit.workers import serving
 
 
 @pytest.fixture
 def root(tmp_path):
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
     return tmp_path / "repository"
 
 
 def test_hang_up_loads_the_repository_again_and_keeps_what_served_when_it_is_bad(root, tmp_path):
-    publish_factor(root, "other", 1, 7.0)
-    with serving(root, tmp_path) as server:
-        publish_factor(root, "scale", 2, 2.5)
+    publish_tiny(root, "other", 1, 7.0)
+    with served(root, "process") as server:
+        publish_tiny(root, "scale", 2, 2.5)
         shutil.rmtree(root / "other")
         server.send(signal.SIGHUP)
         until(lambda: "the repository has been loaded again" in server.log)

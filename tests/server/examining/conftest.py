@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from kit.factors import publish_factor
+from kit.tiny import publish_tiny
 from rnnserve.cli import main
 
 
 @pytest.fixture
 def root(tmp_path):
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
     return tmp_path / "repository"
 
 

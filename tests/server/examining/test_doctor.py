@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from kit.factors import publish_factor
+from kit.tiny import publish_tiny
 from rnnserve.cli import main
 from rnnserve.server.examining import machine
 from rnnserve.server.examining.finding import WARNING, Finding
@@ -68,8 +68,8 @@ def test_port_or_address_that_cannot_be_had_is_a_problem(root, examined):
 
 
 def test_versions_that_would_serve_are_named(root, tmp_path, examined):
-    publish_factor(root, "scale", 2, 2.0)
-    publish_factor(root, "other", 1, 2.0)
+    publish_tiny(root, "scale", 2, 2.0)
+    publish_tiny(root, "other", 1, 2.0)
     status, found = examined(root, *PORTS)
     assert status == 0
     assert [said.partition(";")[0] for _, said in found["repository"]] == [

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from kit.front_streams import Front, serving
+from kit.front_streams import Front
+from kit.served import served
 
 MODEL = "direction_simple"
 
@@ -14,8 +15,9 @@ MODEL = "direction_simple"
 @pytest.fixture
 def going(repository, tmp_path):
     """A server, and what stops it, in the background."""
-    with serving(repository, tmp_path, transport="lane") as server, ThreadPoolExecutor() as threads:
-        yield server, lambda: threads.submit(server.stop)
+    sockets = {"private_sockets": tmp_path, "transport": "lane"}
+    with served(repository, **sockets) as running, ThreadPoolExecutor() as threads:
+        yield running.server, lambda: threads.submit(running.server.stop)
 
 
 def test_a_front_is_told_that_its_server_goes_and_has_answers_until_it_half_closes(going):

@@ -6,9 +6,10 @@ import random
 import grpc
 import pytest
 
-from kit.front_streams import MINE, exchange, serving, socket_of, with_stream
+from kit.front_streams import MINE, exchange, socket_of, with_stream
 from kit.inference_requests import request
 from kit.sequence_requests import step, walk
+from kit.served import served
 from kit.waiting import until
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -23,8 +24,8 @@ OTHER = CallContext(((PEER, "ipv4:10.0.0.1:2222"),), 30.0)
 
 @pytest.fixture(scope="module")
 def front_server(repository, tmp_path_factory):
-    with serving(repository, tmp_path_factory.mktemp("s"), transport="lane") as server:
-        yield server
+    with served(repository, private_sockets=tmp_path_factory.mktemp("s"), transport="lane") as running:
+        yield running.server
 
 
 @pytest.fixture(scope="module")

@@ -5,40 +5,11 @@ from pathlib import Path
 import pytest
 
 from kit.bad_versions import BAD_GRAPHS, publish_good
+from kit.trial_processes import pid, trial_of
 from rnnserve.protos.artifact import read_version
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.load_version import load_model
-from rnnserve.server.repository.trial_process import Refused, TooSlow, Trial, TrialProcess
-
-PATIENCE = 60.0
-
-
-def trial_of(root: Path, name: str, **more) -> Trial:
-    may_take = {"max_bytes": 512 << 20, "seconds": PATIENCE, "processor_seconds": PATIENCE, **more}
-    return Trial(root / name / "1", name, "1", "cpu", "auto", allow_unproven=False, threads=1, **may_take)
-
-
-class Tried:
-    """Tries versions of a folder, and gives what came of it."""
-
-    def __init__(self, root: Path):
-        self.trials = TrialProcess()
-        self._root = root
-
-    def __call__(self, name: str, seconds: float = PATIENCE):
-        self.trials.begin(trial_of(self._root, name, processor_seconds=seconds))
-        return self.trials.outcome()
-
-
-@pytest.fixture
-def tried(tmp_path):
-    tried = Tried(tmp_path)
-    yield tried
-    tried.trials.close()
-
-
-def pid(tried) -> int:
-    return tried.trials._process.pid
+from rnnserve.server.repository.trial_process import Refused, TooSlow, TrialProcess
 
 
 def test_what_was_found_is_what_loading_finds(tmp_path, tried):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kit.signed_serving import served, signed_serving
-from kit.signed_versions import publish_signed, sign
+from kit.served import served
+from kit.signed_versions import publish_signed, serving_versions, sign, signed_by
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
 from rnnserve.server.errors import LoadFailed, StartError
@@ -13,18 +13,18 @@ def test_revoked_version_serves_no_more(repository, key, tmp_path):
     refused = tmp_path / "refused"
     refused.write_text("# nothing yet\n\n")
     folder = publish_signed(repository, key)
-    with signed_serving(repository, key, refused_signatures=refused) as (server, stub):
-        (signed,) = [each.signed for each in server._repository.served()]
+    with served(repository, **signed_by(key), refused_signatures=refused) as running:
+        (signed,) = [each.signed for each in running.server._repository.served()]
         digest = {"key": signed.key_id, "bundle": signed.bundle_sha256, "statement": signed.statement_sha256}
         for what in ("key", "bundle", "statement", "model.onnx", "manifest.json", RELEASE):
             refused.write_text(f"sha256:{'0' * 64}\n{(digest | dict(signed.files))[what]}  # leaked\n")
             with pytest.raises(LoadFailed, match=r"is among --refused-signatures: what it names was revoked"):
-                server.live.load("good")
-            assert served(server) == []
-            assert not stub.ModelReady(pb.ModelReadyRequest(name="good")).ready
+                running.server.live.load("good")
+            assert serving_versions(running.server) == []
+            assert not running.stub.ModelReady(pb.ModelReadyRequest(name="good")).ready
             refused.write_text("")
-            server.live.load("good")
-            assert served(server) == [1]
+            running.server.live.load("good")
+            assert serving_versions(running.server) == [1]
     assert (folder / BUNDLE).exists()
 
 
@@ -34,12 +34,12 @@ def test_revoked_version_serves_no_more_after_the_next_poll(repository, keys, tm
     publish_signed(repository, keys[0])
     publish_signed(repository, keys[1], "other")
     settings = {"model_control": "poll", "load_model": "", "poll": 3600.0, "refused_signatures": refused}
-    with signed_serving(repository, *keys, **settings) as (server, _):
+    with served(repository, **signed_by(*keys) | settings) as running:
         refused.write_text(keys[0].key.id)
-        server.live.look().result()
-        assert (served(server), served(server, "other")) == ([], [1])
-        server.live.look().result()
-        assert (served(server), served(server, "other")) == ([], [1])
+        running.server.live.look().result()
+        assert (serving_versions(running.server), serving_versions(running.server, "other")) == ([], [1])
+        running.server.live.look().result()
+        assert (serving_versions(running.server), serving_versions(running.server, "other")) == ([], [1])
 
 
 def test_broken_list_changes_nothing(repository, key, tmp_path, caplog):
@@ -48,27 +48,27 @@ def test_broken_list_changes_nothing(repository, key, tmp_path, caplog):
     publish_signed(repository, key)
     with (
         pytest.raises(StartError, match="what it names was revoked"),
-        signed_serving(repository, key, refused_signatures=refused),
+        served(repository, **signed_by(key), refused_signatures=refused),
     ):
         pass
     refused.write_text("0" * 64)
-    with signed_serving(repository, key, refused_signatures=refused) as (server, _):
+    with served(repository, **signed_by(key), refused_signatures=refused) as running:
         refused.write_text("nonsense")
-        server.live.load("good")
+        running.server.live.load("good")
         assert "line 1 is no SHA-256" in caplog.text
         refused.unlink()
-        server.live.load("good")
+        running.server.live.load("good")
         assert "cannot be read: No such file or directory; what it held before is still refused" in caplog.text
-        assert served(server) == [1]
+        assert serving_versions(running.server) == [1]
     with (
         pytest.raises(StartError, match=r"--refused-signatures .*: cannot be read"),
-        signed_serving(repository, key, refused_signatures=refused),
+        served(repository, **signed_by(key), refused_signatures=refused),
     ):
         pass
     refused.write_text("nonsense")
     with (
         pytest.raises(StartError, match="line 1 is no SHA-256"),
-        signed_serving(repository, key, refused_signatures=refused),
+        served(repository, **signed_by(key), refused_signatures=refused),
     ):
         pass
 
@@ -78,13 +78,13 @@ def test_key_is_rotated_without_a_restart(repository, keys, tmp_path):
     refused = tmp_path / "refused"
     refused.write_text("")
     folder = publish_signed(repository, keys[0])
-    with signed_serving(repository, *keys, refused_signatures=refused) as (server, _):
-        model = server._repository.find("good").model
+    with served(repository, **signed_by(*keys), refused_signatures=refused) as running:
+        model = running.server._repository.find("good").model
         sign(folder, keys[1])
-        server.live.load("good")
-        (after,) = server._repository.served()
+        running.server.live.load("good")
+        (after,) = running.server._repository.served()
         assert after.model is model  # nothing was loaded again
         assert after.signed.key_id == keys[1].key.id
         refused.write_text(keys[0].key.id)
-        server.live.load("good")
-        assert served(server) == [1]
+        running.server.live.load("good")
+        assert serving_versions(running.server) == [1]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import types
+from typing import Any
 
 import grpc
 import pytest
@@ -10,10 +11,9 @@ from google.protobuf import text_format
 from onnx import TensorProto, helper
 
 from kit.bad_versions import publish_bytes, publish_good
-from kit.served_here import serving
+from kit.served import served
 from kit.signature_tamperings import TAMPERINGS
-from kit.signed_serving import served, signed_serving
-from kit.signed_versions import publish_signed, sign
+from kit.signed_versions import publish_signed, serving_versions, sign, signed_by
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
@@ -37,8 +37,9 @@ def attacked(keys, tmp_path_factory):
     root = tmp_path_factory.mktemp("attacked")
     publish_signed(root / "repository", keys[0])
     shutil.copytree(root / "repository", root / "copy")
-    with signed_serving(root / "repository", keys[0]) as (server, stub):
-        yield types.SimpleNamespace(server=server, stub=stub, root=root, folder=root / "repository" / "good" / "1")
+    with served(root / "repository", **signed_by(keys[0])) as running:
+        folder = root / "repository" / "good" / "1"
+        yield types.SimpleNamespace(server=running.server, stub=running.stub, root=root, folder=folder)
 
 
 # One of each kind: of the signature, of the key, of the files, of the release, of the folder. protos has all.
@@ -53,7 +54,7 @@ def test_tampered_version_stays_out_and_the_one_before_serves_on(attacked, keys,
             attacked.server.live.load("good")
         assert TAMPERINGS[name].said in str(refused.value)
         assert [record.levelname for record in caplog.records if TAMPERINGS[name].said in record.message] == ["ERROR"]
-        assert served(attacked.server) == [1]
+        assert serving_versions(attacked.server) == [1]
         ((state, reason),) = statuses(attacked.server)["good"].values()
         assert state == "READY"
         assert "was loaded before; what its folder holds now: " in reason
@@ -68,7 +69,7 @@ def test_server_does_not_start_with_a_tampered_version(repository, keys):
     for name in SOME:
         folder = publish_signed(repository, keys[0])
         TAMPERINGS[name].apply(folder, *keys)
-        with pytest.raises(StartError) as refused, serving(repository, require_signature=(keys[0].public,)):
+        with pytest.raises(StartError) as refused, served(repository, require_signature=(keys[0].public,)):
             pass
         assert TAMPERINGS[name].said in str(refused.value)
         shutil.rmtree(repository)
@@ -78,44 +79,44 @@ def test_signed_version_serves_with_any_trusted_key(repository, tmp_path, keys):
     publish_signed(repository, keys[0])
     publish_signed(repository, keys[1], "other")
     both = tuple(each.public for each in keys)
-    with serving(repository, require_signature=both) as (server, stub):
-        assert (served(server), served(server, "other")) == ([1], [1])
+    with served(repository, require_signature=both) as running:
+        assert (serving_versions(running.server), serving_versions(running.server, "other")) == ([1], [1])
         for each, name in zip(keys, ("good", "other"), strict=True):
-            said = stub.ModelMetadata(pb.ModelMetadataRequest(name=name)).properties["signed"]
+            said = running.stub.ModelMetadata(pb.ModelMetadataRequest(name=name)).properties["signed"]
             assert json.loads(said)["key_id"] == each.key.id
 
 
 def test_unsigned_model_is_not_ready_beside_a_signed_one(repository, key):
     publish_signed(repository, key)
     publish_good(repository, "unsigned")
-    with serving(repository, require_signature=(key.public,), ready="all") as (_, stub):
-        assert not stub.ServerReady(pb.ServerReadyRequest()).ready
-        assert not stub.ModelReady(pb.ModelReadyRequest(name="unsigned")).ready
+    with served(repository, require_signature=(key.public,), ready="all") as running:
+        assert not running.stub.ServerReady(pb.ServerReadyRequest()).ready
+        assert not running.stub.ModelReady(pb.ModelReadyRequest(name="unsigned")).ready
         with pytest.raises(grpc.RpcError, match="the version is not signed"):
-            stub.ModelMetadata(pb.ModelMetadataRequest(name="unsigned"))
+            running.stub.ModelMetadata(pb.ModelMetadataRequest(name="unsigned"))
 
 
 def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypatch):
     """Neither config.pbtxt nor a manifest, and no trial begins."""
     folder = publish_signed(repository, keys[0])
-    with signed_serving(repository, keys[0]) as (server, _):
+    with served(repository, **signed_by(keys[0])) as running:
         parsed = []
         monkeypatch.setattr(text_format, "Parse", lambda *args: parsed.append(args))
         monkeypatch.setattr(loader, "Trial", lambda *args, **_: parsed.append(args))
         sign(folder, keys[1])
         with pytest.raises(LoadFailed, match="none of those that are trusted"):
-            server.live.load("good")
+            running.server.live.load("good")
         (folder.parent / "config.pbtxt").write_text("nonsense")
         sign(folder, keys[1])
         with pytest.raises(LoadFailed, match="none of those that are trusted"):
-            server.live.load("good")
+            running.server.live.load("good")
         assert parsed == []
 
 
 def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, monkeypatch):
     """In the process that tries the version, which reads the files first."""
     publish_signed(repository, key)
-    with signed_serving(repository, key) as (server, _):
+    with served(repository, **signed_by(key)) as running:
         second = publish_signed(repository, key, version=2)
         check = SignatureGate.check
 
@@ -128,14 +129,14 @@ def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, mon
 
         monkeypatch.setattr(SignatureGate, "check", swap)
         with pytest.raises(LoadFailed, match=r"version 2: manifest.json: |version 2: golden.npz: is not the file that"):
-            server.live.load("good")
-        assert served(server) == [1]
+            running.server.live.load("good")
+        assert serving_versions(running.server) == [1]
 
 
 def test_file_that_is_swapped_after_the_load_check_is_not_loaded(repository, key, monkeypatch):
     """In the server, which reads the files for itself."""
     publish_signed(repository, key)
-    with signed_serving(repository, key) as (server, _):
+    with served(repository, **signed_by(key)) as running:
         for name in ("model.onnx", "golden.npz", "manifest.json", RELEASE):
             second = publish_signed(repository, key, version=2)
 
@@ -145,8 +146,8 @@ def test_file_that_is_swapped_after_the_load_check_is_not_loaded(repository, key
 
             monkeypatch.setattr(loader, "load_model", swap)
             with pytest.raises(LoadFailed, match=f"version 2: {name}: is not the file that was signed"):
-                server.live.load("good")
-            assert served(server) == [1]
+                running.server.live.load("good")
+            assert serving_versions(running.server) == [1]
             shutil.rmtree(second)
 
 
@@ -176,27 +177,30 @@ def test_graph_that_refers_to_another_file_is_not_loaded(repository, key):
     folder = repository / "good" / "1"
     (folder / "weights.bin").write_bytes(bytes(8))
     sign(folder, key)
-    with pytest.raises(StartError, match=r"model\.onnx: onnxruntime cannot load it"), signed_serving(repository, key):
+    with (
+        pytest.raises(StartError, match=r"model\.onnx: onnxruntime cannot load it"),
+        served(repository, **signed_by(key)),
+    ):
         pass
 
 
 def test_version_under_another_number_or_name_stays_out(repository, key):
     folder = publish_signed(repository, key)
-    with signed_serving(repository, key) as (server, _):
+    with served(repository, **signed_by(key)) as running:
         shutil.copytree(folder, folder.parent / "2")
         said = r'release.json: is of "good" version 1, but lies where "{}" version {} is'
         with pytest.raises(LoadFailed, match=said.format("good", 2)):
-            server.live.load("good")
-        assert served(server) == [1]
+            running.server.live.load("good")
+        assert serving_versions(running.server) == [1]
         shutil.rmtree(folder.parent / "2")
         shutil.copytree(folder.parent, repository / "other")
         with pytest.raises(LoadFailed, match=said.format("other", 1)):
-            server.live.load("other")
-    only = {"require_signature": (key.public,), "model_name": "other"}
-    with pytest.raises(StartError, match=r'release.json: is of "good"'), serving(repository / "good", **only):
+            running.server.live.load("other")
+    only: dict[str, Any] = {"require_signature": (key.public,), "model_name": "other"}
+    with pytest.raises(StartError, match=r'release.json: is of "good"'), served(repository / "good", **only):
         pass
-    with serving(repository / "good", **only | {"model_name": "good"}) as (server, _):
-        assert served(server) == [1]
+    with served(repository / "good", **only | {"model_name": "good"}) as running:
+        assert serving_versions(running.server) == [1]
 
 
 def test_options_of_signatures_need_a_public_key(repository, key):
@@ -211,6 +215,6 @@ def test_options_of_signatures_need_a_public_key(repository, key):
 def test_signatures_change_nothing_unless_they_are_required(repository, keys):
     folder = publish_signed(repository, keys[1])
     (folder / BUNDLE).write_text("nonsense")
-    with serving(repository) as (server, stub):
-        assert served(server) == [1]
-        assert stub.ModelMetadata(pb.ModelMetadataRequest(name="good")).properties["signed"] == ""
+    with served(repository) as running:
+        assert serving_versions(running.server) == [1]
+        assert running.stub.ModelMetadata(pb.ModelMetadataRequest(name="good")).properties["signed"] == ""

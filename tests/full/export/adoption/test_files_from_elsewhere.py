@@ -4,6 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
+from kit.adopted_files import axes_of, floats, published
+from kit.example_models import ALONE, JOINED
 from kit.foreign_files import (
     but_last,
     cached,
@@ -22,20 +24,6 @@ from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
-
-ALONE, JOINED = manifest_pb2.BATCHING_ALONE, manifest_pb2.BATCHING_JOINED
-
-
-def axes_of(tensors):
-    return {tensor.name: [axis.name if axis.size < 0 else axis.size for axis in tensor.axes] for tensor in tensors}
-
-
-def published(done):
-    return OnnxRunner((done.published.folder / "model.onnx").read_bytes())
-
-
-def floats(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def test_a_file_of_an_older_operator_set_without_a_batch_gets_one(tmp_path):

@@ -14,10 +14,11 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.asking import Load, ask
 from kit.inference_requests import request
 from kit.running_processes import children_of, is_running
+from kit.served import new_channel, served
 from kit.waiting import PATIENCE, until
-from kit.workers import Load, ask, new_channel, serving
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.counting.families import MODEL_INFO
@@ -59,13 +60,10 @@ def over_http(address, model, features, *, points=3, count=1, headers=None):
 
 
 @pytest.fixture(scope="module")
-def served(repository, tmp_path_factory):
+def scraped(repository):
     """The server of two workers, and where its metrics are: of HTTP, and a port of their own."""
-    folder = tmp_path_factory.mktemp("metrics")
-    options = ("--workers", "2", "--http-port", "0", "--metrics-port", "0")
-    with serving(repository, folder, *options) as server:
-        addresses = [server.process.stdout.readline().split()[-1] for _ in range(2)]
-        yield server, *addresses
+    with served(repository, "process", workers=2, http_port=0, metrics_port=0) as server:
+        yield server, server.http_address, server.metrics_address
         assert "Traceback" not in server.log
 
 
@@ -84,8 +82,8 @@ def refused(stub, message):
     return "OK"
 
 
-def test_counts_are_the_clients_after_a_worker_was_killed(served):
-    server, by_http, by_port = served
+def test_counts_are_the_clients_after_a_worker_was_killed(scraped):
+    server, by_http, by_port = scraped
     walk = {"input": np.zeros((1, 3, 2), np.float32)}
     with contextlib.ExitStack() as stack:
         stubs = [rpc.GRPCInferenceServiceStub(stack.enter_context(new_channel(server.port))) for _ in range(8)]
@@ -146,8 +144,8 @@ def test_counts_are_the_clients_after_a_worker_was_killed(served):
     assert counted == answered
 
 
-def test_names_that_clients_make_up_make_no_series(served):
-    server, by_http, by_port = served
+def test_names_that_clients_make_up_make_no_series(scraped):
+    server, by_http, by_port = scraped
     before = scrape(by_port)
     unknown = [pb.ModelInferRequest(model_name=f"{number} \n\"'") for number in range(10_000)]
     with new_channel(server.port) as channel:
@@ -165,8 +163,8 @@ def test_names_that_clients_make_up_make_no_series(served):
     assert sum(requests(after).values()) - sum(requests(before).values()) == 10_000
 
 
-def test_counts_outlive_a_restart_of_all_workers(served):
-    server, _, by_port = served
+def test_counts_outlive_a_restart_of_all_workers(scraped):
+    server, _, by_port = scraped
     before = scrape(by_port)
     assert before['rnnserve_config_reload_total{outcome="ready"}'] == 0
     old = set(server.workers())
@@ -183,10 +181,10 @@ def test_counts_outlive_a_restart_of_all_workers(served):
     assert tuple(re.findall(r'(\w+)="', said)) == ("model", "version", *MODEL_INFO.labels)
 
 
-def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository, tmp_path):
+def test_a_server_without_workers_is_scraped_beside_its_interpreter(repository):
     """By a process that begins with the first scrape. One that dies is replaced."""
-    with serving(repository, tmp_path, "--http-port", "0", "--metrics-port", "0") as server:
-        by_http, by_port = [server.process.stdout.readline().split()[-1] for _ in range(2)]
+    with served(repository, "process", http_port=0, metrics_port=0) as server:
+        by_http, by_port = server.http_address, server.metrics_address
         assert not scrapers(server)
         with new_channel(server.port) as channel:
             assert ask(channel) == "OK"

@@ -20,12 +20,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from kit.factors import answers, is_answered_by, publish_factor
 from kit.held_ports import held_port
 from kit.narrowed import closed, limited
 from kit.running_processes import children_of, is_running
+from kit.served import RNNSERVE, served
+from kit.tiny import answers, is_answered_by, publish_tiny
 from kit.waiting import until
-from kit.workers import serving
 from rnnserve.server.workers.signals import SAME_SECONDS
 
 PATIENCE = 30.0
@@ -34,13 +34,13 @@ WORKERS = ("--workers", "2")
 
 def serve_command(root, port=0):
     options = ["--no-http", "--grpc-port", str(port), "--provider", "cpu"]
-    return [sys.executable, "-m", "rnnserve.cli", "serve", str(root), *options]
+    return [*RNNSERVE, "serve", str(root), *options]
 
 
 @pytest.fixture
 def root(tmp_path):
     root = tmp_path / "repository"
-    publish_factor(root, "scale", 1, 1.5)
+    publish_tiny(root, "scale", 1, 1.5)
     return root
 
 
@@ -52,7 +52,7 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
         "    from rnnserve.common import guarded_work\n"
         f"    guarded_work.limit_memory = lambda _: (open({str(mark)!r}, 'a').write('x'), time.sleep(3600))\n"
     )
-    with serving(root, tmp_path, "--workers", "2", patch=slow) as server:
+    with served(root, "process", workers=2, patch=slow) as server:
         workers = server.workers()
         mark.touch()
         server.send(signal.SIGHUP)  # workers of a new generation, whose trials take for ever
@@ -63,15 +63,13 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
         assert len(every) == 6
         for pid in every:
             os.kill(pid, signal.SIGSTOP)
-        server.process.kill()
-        server.process.wait(PATIENCE)
+        server.kill()
         try:
             until(lambda: not any(is_running(pid) for pid in every))
         finally:
             for pid in filter(is_running, every):
                 os.kill(pid, signal.SIGKILL)
         until(lambda: is_free(server.port))  # their threads end after them
-        server.process.returncode = 0  # it is not asked to end once more
 
 
 def is_free(port):
@@ -79,9 +77,9 @@ def is_free(port):
         return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
-def test_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path):
+def test_end_that_is_asked_for_twice_at_once_is_one(root):
     """By whoever signals all processes of a service, or a process and its group. A later signal ends the drain."""
-    with serving(root, tmp_path, "--drain", "600", *WORKERS) as server:
+    with served(root, "process", workers=2, drain=600) as server:
         every = [server.process.pid, *server.workers()]
         for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):  # so that they arrive at once
             for pid in every:
@@ -89,9 +87,8 @@ def test_end_that_is_asked_for_twice_at_once_is_one(root, tmp_path):
         until(lambda: "the workers end" in server.log)
         time.sleep(SAME_SECONDS + 0.2)
         assert answers(server.port) == {("1", 1.5)}  # it drains
-        assert server.process.poll() is None
-        server.send(signal.SIGTERM)
-        assert server.process.wait(PATIENCE) == 128 + signal.SIGTERM
+        assert not server.has_ended
+        assert server.end() == 128 + signal.SIGTERM
 
 
 SIGNALLED = """
@@ -146,16 +143,16 @@ if "--report-fd" in sys.orig_argv:
 def test_a_worker_that_is_signalled_as_soon_as_it_listens_answers_what_it_has(root, tmp_path):
     signalled, at_once = tmp_path / "signalled", tmp_path / "at once"
     patch = WORKER_SIGNALLED.format(signalled=str(signalled), at_once=str(at_once))
-    with serving(root, tmp_path, "--workers", "2", patch=patch) as server:
+    with served(root, "process", workers=2, patch=patch) as server:
         until(lambda: "is ready again" in server.log)
         assert "died with exit status 0" in server.log
     assert signalled.exists()
     assert not at_once.exists()
 
 
-def test_stacks_of_all_threads_are_shown_and_at_last_it_ends(root, tmp_path):
+def test_stacks_of_all_threads_are_shown_and_at_last_it_ends(root):
     processes = 3
-    with serving(root, tmp_path, *WORKERS) as server:
+    with served(root, "process", workers=2) as server:
         server.send(signal.SIGUSR2)
         until(lambda: "SIGUSR2 means nothing here" in server.log)
         server.send(signal.SIGUSR1)
@@ -165,11 +162,9 @@ def test_stacks_of_all_threads_are_shown_and_at_last_it_ends(root, tmp_path):
         pids = server.workers()
         shown = server.log.count("Current thread 0x")
         resource.prlimit(server.process.pid, resource.RLIMIT_CORE, (0, 0))
-        server.send(signal.SIGQUIT)
-        assert server.process.wait(PATIENCE) == 128 + signal.SIGQUIT
+        assert server.end(signal.SIGQUIT) == 128 + signal.SIGQUIT
         assert server.log.count("Current thread 0x") == shown + processes
         assert not any(is_running(pid) for pid in pids)
-        server.process.returncode = 0
 
 
 @pytest.mark.parametrize(("state", "workers"), [("full", WORKERS), ("closed", ()), ("gone", ())])
@@ -198,7 +193,7 @@ def test_it_serves_changes_and_ends_though_nobody_reads_its_log(root, workers, s
             hangs.cancel()
             process.send_signal(signal.SIGUSR1)  # more than the pipe holds
             for version in range(2, 5):
-                publish_factor(root, "scale", version, 0.5 + version)
+                publish_tiny(root, "scale", version, 0.5 + version)
                 until(functools.partial(is_served, port, str(version), 0.5 + version))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
@@ -258,8 +253,8 @@ def test_closed_terminal_ends_it(root):
     assert os.waitstatus_to_exitcode(ended[1]) == 0
 
 
-def test_descriptors_that_run_out_are_told_of_once_and_it_goes_on(root, tmp_path):
-    with serving(root, tmp_path) as server, contextlib.ExitStack() as stack:
+def test_descriptors_that_run_out_are_told_of_once_and_it_goes_on(root):
+    with served(root, "process") as server, contextlib.ExitStack() as stack:
         used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))
         for _ in range(30):

@@ -7,24 +7,24 @@ import urllib.request
 
 import pytest
 
-from kit.factors import publish_factor
 from kit.rotated_files import RotatedFiles, client_context, shown
 from kit.running_processes import children_of
+from kit.served import served
+from kit.tiny import publish_tiny
 from kit.waiting import PATIENCE, until
-from kit.workers import serving
 
 
 @pytest.fixture
 def root(tmp_path):
-    publish_factor(tmp_path / "repository", "scale", 1, 1.5)
+    publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
     return tmp_path / "repository"
 
 
 def test_workers(root, tmp_path):
     """A worker that is killed while there is a key of another certificate; then both take the next pair."""
     rotated = RotatedFiles(tmp_path / "tls", "linked")
-    with serving(root, tmp_path, "--workers", "2", "--metrics-port", "0", *rotated.options()) as server:
-        address = re.fullmatch(r"Metrics on (\S+)\n", server.process.stdout.readline())[1]
+    with served(root, "process", workers=2, metrics_port=0, options=rotated.options()) as server:
+        address = server.metrics_address
         certificate = rotated.rotate()
         until(lambda: counted(address)["ready"] == 2)
         until(lambda: server.log.count("the files for TLS are new") == 3)  # the supervisor keeps them, too
@@ -58,8 +58,8 @@ def shows(port, certificate):
 
 def test_the_http_front(root, tmp_path):
     rotated = RotatedFiles(tmp_path / "tls", mutual=False)
-    with serving(root, tmp_path, "--http-port", "0", *rotated.options()) as server:
-        port = int(server.process.stdout.readline().rpartition(":")[2])
+    with served(root, "process", http_port=0, options=rotated.options()) as server:
+        port = int(server.http_address.rpartition(":")[2])
         until(lambda: shows(port, rotated.certificate))
         certificate = rotated.rotate()
         until(lambda: shows(port, certificate) and shows(server.port, certificate))

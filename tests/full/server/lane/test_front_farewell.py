@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from kit.front_streams import MINE, Front, serving, with_stream
+from kit.front_streams import MINE, Front, with_stream
 from kit.inference_requests import request
 from kit.sequence_requests import walk
+from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.upstream.exchange_stream import NotTaken
 
@@ -19,8 +20,9 @@ MODEL = "direction_simple"
 @pytest.fixture
 def going(repository, tmp_path):
     """A server, and what stops it, in the background."""
-    with serving(repository, tmp_path, transport="lane") as server, ThreadPoolExecutor() as threads:
-        yield server, lambda: threads.submit(server.stop)
+    sockets = {"private_sockets": tmp_path, "transport": "lane"}
+    with served(repository, **sockets) as running, ThreadPoolExecutor() as threads:
+        yield running.server, lambda: threads.submit(running.server.stop)
 
 
 def test_a_front_that_does_not_half_close_does_not_keep_its_server(going):
@@ -48,10 +50,9 @@ def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):
             others = [each for each in said if not isinstance(each, pb.ModelInferResponse)]
             assert all(isinstance(each, NotTaken) for each in others), others
             taken, refused = taken + answered, refused + len(others)
-            stopping = stopping or asyncio.create_task(asyncio.to_thread(stopping_server.stop))
+            stopping = stopping or asyncio.create_task(asyncio.to_thread(running.server.stop))
         await stopping
         return taken
 
-    stopping_server = serving(repository, tmp_path, transport="lane")
-    stopping_server.start()
-    assert with_stream(stopping_server, use) >= 20
+    with served(repository, private_sockets=tmp_path, transport="lane") as running:
+        assert with_stream(running.server, use) >= 20

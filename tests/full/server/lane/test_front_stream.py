@@ -5,9 +5,10 @@ from typing import Any
 import grpc
 import pytest
 
-from kit.front_streams import exchange, serving, socket_of, with_stream
+from kit.front_streams import exchange, socket_of, with_stream
 from kit.inference_requests import request
 from kit.sequence_requests import walk
+from kit.served import served
 from kit.waiting import until
 from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.server.lane.front_stream import FrontRequest
@@ -19,8 +20,8 @@ MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
 
 @pytest.fixture(scope="module")
 def front_server(repository, tmp_path_factory):
-    with serving(repository, tmp_path_factory.mktemp("s"), transport="lane") as server:
-        yield server
+    with served(repository, private_sockets=tmp_path_factory.mktemp("s"), transport="lane") as running:
+        yield running.server
 
 
 def test_ids_and_headers_go_with_the_request(front_server, monkeypatch):

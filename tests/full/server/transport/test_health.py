@@ -8,9 +8,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc
-from rnnserve.server import Server, Settings
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 SERVICE = "inference.GRPCInferenceService"
@@ -22,17 +22,14 @@ def health(channel):
 
 
 def test_those_who_watch_hear_when_the_server_stops(repository):
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu")) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
+    with served(repository) as running, running.channel() as channel:
         watches = [
             health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
             for name in ("", SERVICE)
             for _ in range(40)  # more than there are threads: a watch keeps none
         ]
         assert [next(watch).status for watch in watches] == [SERVING] * len(watches)
-        server._transport.set_ready(False)
+        running.server._transport.set_ready(False)
         assert [next(watch).status for watch in watches] == [NOT_SERVING] * len(watches)
 
 
@@ -57,11 +54,10 @@ def test_clients_that_balance_are_answered_though_all_watches_are_taken(server):
 
 
 def test_a_server_stops_at_once_though_somebody_watches(repository):
-    server = Server(Settings(repository, grpc_port=0, provider="cpu", grace=60.0))
-    with server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    with served(repository, grace=60.0) as running, running.channel() as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
         assert next(watch).status == SERVING
         started = time.monotonic()
-        server.stop()
+        running.server.stop()
         assert time.monotonic() - started < 30
         assert [response.status for response in watch] == [NOT_SERVING]

@@ -4,14 +4,12 @@ import struct
 import threading
 from typing import Any
 
-import grpc
 import numpy as np
 from google.protobuf.duration_pb2 import Duration
 
 from kit.inference_requests import request
+from kit.served import served
 from kit.waiting import PATIENCE, until
-from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
-from rnnserve.server import Server, Settings
 
 METHOD = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 
@@ -31,17 +29,13 @@ WALK = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
 
 
 def test_a_server_reports_what_it_has_answered_and_stops_at_once(repository):
-    with (
-        Server(Settings(repository, grpc_port=0, provider="cpu", grace=PATIENCE)) as server,
-        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
-    ):
+    with served(repository, grace=PATIENCE) as running, running.channel() as channel:
         stream: Any = channel.unary_stream(METHOD)(interval(1), timeout=PATIENCE)
-        stub = GRPCInferenceServiceStub(channel)
         stopping = threading.Event()
 
         def ask():
             while not stopping.is_set():
-                stub.ModelInfer(WALK)
+                running.stub.ModelInfer(WALK)
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -53,5 +47,5 @@ def test_a_server_reports_what_it_has_answered_and_stops_at_once(repository):
             asking.join(PATIENCE)
         assert 0 < said[-1][1] <= 1
         assert said[-1][9] == said[-1][1]
-        server.stop()
+        running.server.stop()
         assert len(list(stream)) <= 1

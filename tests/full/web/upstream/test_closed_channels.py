@@ -5,9 +5,9 @@ A request waits in between where the stream that it was sent on ends, and it is 
 
 import asyncio
 
-from kit.front_streams import serving
 from kit.inference_requests import request
 from kit.sequence_requests import walk
+from kit.served import served
 from kit.waiting import PATIENCE
 from rnnserve.web.upstream import private_sockets
 from rnnserve.web.upstream.private_sockets import PrivateSockets
@@ -26,7 +26,7 @@ def test_a_request_whose_server_leaves_before_it_is_called_is_answered_by_anothe
             (leaving,) = sockets._workers.values()
             await leaving.close(60.0)
             gone.unlink()
-            with serving(repository, tmp_path, transport="lane"):
+            with served(repository, private_sockets=tmp_path, transport="lane"):
                 answered = await sockets.infer(request("direction_simple", {"input": walk(4)}), CallContext())
             assert answered.model_name == "direction_simple"
         finally:
