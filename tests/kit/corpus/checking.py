@@ -98,7 +98,7 @@ def refusals(rows: Iterable[Row], *, core: bool) -> list[Row]:
 
 @quiet
 def check_right(rows: Sequence[Row], check: Callable[[Sequence[Row]], None] | None = None) -> None:
-    """Export rows together, and compare each with eager. If that fails, check each alone to name those that are wrong."""
+    """Export rows together, and compare each with eager. If that fails, name those that are wrong alone."""
     check = check or _check_together
     if together := _failure(rows, check):
         alone = [failed for row in rows if (failed := _failure([row], check))]
