@@ -207,7 +207,7 @@ def an_item_that_was_set(self, x):
     return torch.stack(steps, 1)
 
 
-@refused(r"reads the list as a whole, too")
+@refused(r"reads the list as a whole, too", is_core=True)
 def all_items_while_they_are_set(self, x):
     steps = list(x.unbind(1))
     for t in range(x.size(1)):
@@ -215,7 +215,7 @@ def all_items_while_they_are_set(self, x):
     return torch.stack(steps, 1)
 
 
-@refused(r"reads the list as a whole, too")
+@refused(r"reads the list as a whole, too", is_core=True)
 def all_items_in_a_loop_in_a_loop(self, x):
     steps, h = list(x.unbind(1)), x[:, 0]
     for t in range(x.size(1)):
