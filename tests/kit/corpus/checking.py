@@ -253,9 +253,10 @@ def _compare_axes(what: str, session: Any, name: str, shape: Sequence[int], size
 @quiet
 def check_refused(row: Row) -> None:
     """Export a row, which is refused with its phrase and a line of its own code, and changes nothing."""
+    results = _count_results(row)
     module = row.module()
     before, outside = _described(module), row.outside and row.outside()
-    said = refusal(row, module)
+    said = _refusal(row, module, results)
     assert said is not None, f"{row} is exported"
     assert re.search(row.refused, said, re.DOTALL), said
     if row.is_located:
@@ -266,15 +267,21 @@ def check_refused(row: Row) -> None:
 
 
 @quiet
-def refusal(row: Row, module: nn.Module | None = None) -> str | None:
-    """Export the module of a row, or this one; give the message if it is refused."""
-    sample = row.draw(_sample(row), 0)
+def refusal(row: Row) -> str | None:
+    """Export the module of a row; give the message if it is refused."""
+    return _refusal(row, row.module(), _count_results(row))
+
+
+def _count_results(row: Row) -> int:
     try:
         with torch.no_grad():
-            results = len(_tensors(row.module()(*row.draw(_sample(row), 0))))
+            return len(_tensors(row.module()(*row.draw(_sample(row), 0))))
     except Exception:  # noqa: BLE001 - eager may refuse it, too
-        results = 1
-    module = row.module() if module is None else module
+        return 1
+
+
+def _refusal(row: Row, module: nn.Module, results: int) -> str | None:
+    sample = row.draw(_sample(row), 0)
     names: dict[str, Any] = {
         "input_names": [f"input_{number}" for number, _ in enumerate(_tensors(sample))],
         "output_names": [f"output_{number}" for number in range(results)],
