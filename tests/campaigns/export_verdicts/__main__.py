@@ -116,6 +116,7 @@ def main() -> int:
             lines.append(line)
             print(f"{name} {len(lines)}: {line}", file=sys.stderr, flush=True)
         if args.freeze:
+            path.parent.mkdir(exist_ok=True)
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             continue
         frozen = path.read_text(encoding="utf-8").splitlines()

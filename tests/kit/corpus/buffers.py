@@ -176,7 +176,7 @@ def keep(name, ending, initial=(0.0, 0.0, 0.0), **more):
 KEPT = r"keeps \['state'\] from one call to the next"
 keep("put back to zeros like it", like_it)
 keep("put back to zeros like a part of the input", lambda _, x: x.new_zeros(3))
-keep("put back to a parameter", lambda module, _: module.start.detach().clone())
+keep("put back to a parameter", lambda module, _: module.start.detach().clone(), together=1)
 keep("left as computed", lambda module, _: module.state, refused=KEPT)
 keep("left as nothing of the input", lambda _, x: x[0, 0] * 0, refused=KEPT)
 keep("left as a place that the input is written to", written_in_place, refused=KEPT)
