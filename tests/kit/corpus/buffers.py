@@ -170,13 +170,13 @@ def like_it(module, _):
 
 
 def keep(name, ending, initial=(0.0, 0.0, 0.0), **more):
-    BUFFERS.add(name, lambda: Keeping(torch.tensor(initial), ending), **more)
+    BUFFERS.add(name, lambda: Keeping(torch.tensor(initial), ending), together=1, **more)
 
 
 KEPT = r"keeps \['state'\] from one call to the next"
 keep("put back to zeros like it", like_it)
 keep("put back to zeros like a part of the input", lambda _, x: x.new_zeros(3))
-keep("put back to a parameter", lambda module, _: module.start.detach().clone(), together=1)
+keep("put back to a parameter", lambda module, _: module.start.detach().clone())
 keep("left as computed", lambda module, _: module.state, refused=KEPT)
 keep("left as nothing of the input", lambda _, x: x[0, 0] * 0, refused=KEPT)
 keep("left as a place that the input is written to", written_in_place, refused=KEPT)
