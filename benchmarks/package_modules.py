@@ -155,7 +155,7 @@ def _row(name: str, folder: Path) -> Sequence[str]:
     head = [f"{package} {importlib.metadata.version(package)}", name]
     try:
         manifest: Manifest = publish(_publication(name), repository=folder, progress=False).manifest
-    except ImportError as error:  # a package that it needs beside those named above
+    except (ImportError, OSError) as error:  # a package or library that it needs beside those named above
         return [*head, f"not imported: {error}", *[""] * 7]
     except ExportError as error:
         return [*head, f"refused: {str(error).partition('. ')[0]}", *[""] * 7]
