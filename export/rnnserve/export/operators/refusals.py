@@ -25,6 +25,7 @@ def refuse_operators(program: torch.export.ExportedProgram) -> None:
             for node in part.graph.nodes:
                 _refuse_complex(node)
     for node in program.graph.nodes:
+        _refuse_factorisation(node)
         check = _CHECKS.get(node.target)
         why = "" if check is None else check(node)
         if why:
@@ -64,6 +65,31 @@ def _is_complex(node: fx.Node) -> bool:
     values = node.meta.get("val")
     some = values if isinstance(values, list | tuple) else [values]
     return any(isinstance(each, torch.Tensor) and each.is_complex() for each in some)
+
+
+_SOLVERS = {
+    *("inverse", "linalg_inv", "linalg_inv_ex", "linalg_tensorinv", "linalg_pinv", "pinverse"),
+    *("linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_tensorsolve", "triangular_solve"),
+    *("cholesky", "linalg_cholesky", "linalg_cholesky_ex", "cholesky_inverse", "cholesky_solve"),
+    *("logdet", "slogdet", "linalg_slogdet"),
+}
+
+
+def _refuse_factorisation(node: fx.Node) -> None:
+    """Refuse what factors matrices: ONNX has determinants, and nothing else of this kind."""
+    name = str(getattr(node.target, "_opname", ""))
+    if name in ("matrix_power", "linalg_matrix_power"):
+        power = node.args[1] if len(node.args) > 1 else node.kwargs["n"]
+        if not isinstance(power, int) or power >= 0:
+            return
+    elif name not in _SOLVERS:
+        return
+    what = name.removeprefix("linalg_").removesuffix("_ex")
+    raise UnsupportedModule(
+        f"{what}{line_of(node)} factors a matrix, which no operator of ONNX does. If the matrix does not depend on the "
+        "inputs, compute the result once, in __init__, and keep it as a buffer. Else compute it outside of the module "
+        "and make it an input, or write a formula with torch.det, which is exported."
+    )
 
 
 def _topk(node: fx.Node) -> str:

@@ -18,8 +18,9 @@ _WRITE = {
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
     "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
 } | dict.fromkeys(
-    ("svd", "qr", "eigh", "eig", "pinv", "matrix_exp", "lu", "lu_factor"),
-    "if it is one of weights alone, compute it once, in a buffer; torch.linalg.inv, solve and cholesky are exported",
+    ("svd", "qr", "eigh", "eig", "matrix_exp", "lu", "lu_factor", "lstsq"),
+    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer; else "
+    "compute it outside of the module and make it an input",
 )
 """By operator, what to write instead."""
 
