@@ -91,7 +91,7 @@ def spectra_of_steps(_, x):
     return torch.stack(spectra, 1).abs()
 
 
-@refused(r"^the module gives complex numbers \(at \w+\.py:\d+\); return torch\.view_as_real of them$")
+@refused(r"^the module gives complex numbers \(at \w+\.py:\d+\)\. Return torch\.view_as_real of them$")
 def complex_results(_, x):
     return torch.fft.rfft(x)
 

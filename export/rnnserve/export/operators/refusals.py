@@ -17,7 +17,7 @@ def refuse_operators(program: torch.export.ExportedProgram) -> None:
     """Refuse what would be right for the values of a sample only.
 
     Raises:
-        UnsupportedModule: If the program holds such an operator; the message names it and its line, and says what to
+        UnsupportedModule: If the program holds such an operator. The message names it and its line, and says what to
             write instead.
     """
     for part in program.graph_module.modules():
@@ -47,7 +47,7 @@ def _refuse_complex(node: fx.Node) -> None:
         return
     if node.op == "output":
         given = next(each for each in node.all_input_nodes if _is_complex(each))
-        raise UnsupportedModule(f"the module gives complex numbers{line_of(given)}; return torch.view_as_real of them")
+        raise UnsupportedModule(f"the module gives complex numbers{line_of(given)}. Return torch.view_as_real of them")
     known = {*_TRANSFORMS, "view_as_complex"} if name in _TRANSFORMS else _TRANSFORMS
     if name in {*_TRANSFORMS, *_READERS, "view_as_complex"} and known.issuperset(sources):
         return
@@ -55,7 +55,7 @@ def _refuse_complex(node: fx.Node) -> None:
     raise UnsupportedModule(
         f"{what}{line_of(node)} computes with complex numbers, and ONNX has none that onnxruntime computes "
         "with. Write it as real and imaginary parts, two tensors for one: torch.view_as_real(z) once, in __init__, for "
-        "parameters and buffers; a product is (a * c - b * d, a * d + b * c), and exp(a + bi) is (a.exp() * b.cos(), "
+        "parameters and buffers. A product is (a * c - b * d, a * d + b * c), and exp(a + bi) is (a.exp() * b.cos(), "
         "a.exp() * b.sin()). Fourier transforms may stay: torch.view_as_real(torch.fft.rfft(x)) gives the parts of a "
         "spectrum, and torch.fft.irfft(torch.view_as_complex(parts)) goes back."
     )

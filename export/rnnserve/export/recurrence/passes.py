@@ -42,7 +42,7 @@ from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.module_names import name_after_modules
 from rnnserve.export.recurrence.other_paths import OtherPath, check_other_paths
-from rnnserve.export.recurrence.packed_check import check_packed_values
+from rnnserve.export.recurrence.packed_values import check_packed_values
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
