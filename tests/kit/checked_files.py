@@ -16,6 +16,7 @@ from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.diagnosis import check_file, file_check
 from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.translation_registry import registry_kept
 
 __all__ = [
@@ -157,7 +158,7 @@ def change_head(model):
 
 def export_by_torch(module, arguments, **options):
     file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
-    with warnings.catch_warnings(), registry_kept():  # torch's own, built once
+    with warnings.catch_warnings(), registry_kept(), decompositions_kept():  # torch's own, built once
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), arguments, file, verbose=False, **options)
     return file.getvalue()

@@ -9,6 +9,7 @@ from torch import nn
 
 from rnnserve.export import Floats, export_onnx, publish, script
 from rnnserve.export.old_translations import old_translations
+from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.exporter_metadata import TRANSLATED_BY
 from rnnserve.export.recurrence.passes import ON_GRAPH
 from rnnserve.export.recurrence.translation_registry import registry_kept
@@ -42,8 +43,8 @@ class Small(nn.Module):
 
 
 def by_torch(module, sample):
-    """Export by torch alone, its optimizer included. From its own registry, which is built once for all tests."""
-    with registry_kept():
+    """Export by torch alone, its optimizer included. From its own tables, which are built once for all tests."""
+    with registry_kept(), decompositions_kept():
         program = torch.onnx.export(
             module.eval(), (sample,), dynamo=True, verbose=False, input_names=["x"], output_names=["y"],
             dynamic_shapes=({0: "batch"},),

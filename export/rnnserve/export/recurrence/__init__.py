@@ -4,7 +4,8 @@
 `capture` runs torch.export while `interception` puts our code in place of PyTorch's recurrent modules
 (`recurrent_modules`), functions (`recurrent_functions`, `pooling_functions`) and packing (`packing`), which leave one
 of `layer_operators` for each layer, and `held_values` answers what code asks of the module's own numbers;
-`translations` turns these into ONNX, beside those in `translation_registry`.
+`translations` turns these into ONNX, beside those in `translation_registry`; what torch takes apart before is in
+`decomposition_tables`.
 `passes` has the list of what is changed and checked before and after that, in order. Of its files, `refusals`,
 `carried_state`, `size_probing` and `shape_probing` refuse what would be exported wrong; `fixed_sizes` notes the lines
 that fix an axis, and `empty_sizes` finds axes that may have no values; `value_types`, `exact_passes`,

@@ -13,6 +13,7 @@ from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.changed_functions import Changed
+from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
@@ -26,6 +27,7 @@ from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_siz
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.unchecked_distributions import unchecked
+from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated
 from rnnserve.export.recurrence.written_scans.proposal import as_scan
 from rnnserve.export.surroundings import left_as_they_were
@@ -204,7 +206,12 @@ def _of_any_size(
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with registry_kept(), divided_by_constants_of(captured):
+        with (
+            registry_kept(),
+            decompositions_kept(captured),
+            copied_where_undecomposed(),
+            divided_by_constants_of(captured),
+        ):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
