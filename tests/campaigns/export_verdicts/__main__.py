@@ -61,9 +61,10 @@ def zoo(_: argparse.Namespace) -> Iterator[str]:
 
 
 def packages(args: argparse.Namespace) -> Iterator[str]:
-    """Give the rows of `python -m benchmarks.package_modules`."""
+    """Give the rows of `python -m benchmarks.package_modules`, without the packages' versions and small distances."""
     for line in _printed(["-m", "benchmarks.package_modules", str(args.packages)]):
-        yield re.sub(r"\d+(\.\d+)?e-(0[6-9]|[1-9]\d)\b|\b0\.0\b|\b0\b", "≤ 1e-5", line)
+        row = line.removeprefix("| ").partition(" | ")[2]
+        yield re.sub(r"(?<=\| )([\d.]+e-(0[6-9]|[1-9]\d)|0|0\.0)(?= \|)", "≤ 1e-5", row)
 
 
 def _printed(words: list[str]) -> list[str]:
@@ -75,10 +76,10 @@ def published_bytes(_: argparse.Namespace) -> Iterator[str]:
     """Give the digests of the files of the three classifiers, which are trained with a fixed seed."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         os.chdir(folder)
-        names = ["simple", "stacked", "bidirectional"]
-        for name in names:
-            rnnserve(["train", name, "--checkpoints", "checkpoints"])
-        rnnserve(["export", *names, "--checkpoints", "checkpoints", "--repository", "models"])
+        names = ["direction_simple", "direction_stacked", "direction_bidirectional"]
+        trained = [rnnserve(["train", name, "--checkpoints", "checkpoints"]) for name in names]
+        exported = rnnserve(["export", *names, "--checkpoints", "checkpoints", "--repository", "models"])
+        assert not any((*trained, exported))
         digests = {
             str(path): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(Path("models").rglob("*"))
