@@ -1,0 +1,137 @@
+"""Capturing a module that loops over an axis, for all sizes: from captures at a few sizes of it."""
+
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.argument_types import Arguments
+from rnnserve.export.recurrence.capture import capture
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.refusals import FixedSize
+from rnnserve.export.recurrence.scan_writes import written_by
+from rnnserve.export.recurrence.size_probing import Limits, within
+from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
+from rnnserve.export.recurrence.value_trials import Trial
+from rnnserve.export.roll.conditions import conditions_on
+from rnnserve.export.roll.emission import Rolled
+from rnnserve.export.roll.fitting import fitted
+from rnnserve.export.roll.items import NotRolled, items_of
+from rnnserve.export.roll.simplification import Clamped, simplify
+from rnnserve.export.roll.sweeping import rolled
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["RolledCapture", "rolled_capture"]
+
+_LENGTHS = (8, 9, 11)  # unequal gaps, even and odd: two out of step are seen
+_OTHER_SIZES = (5, 6, 7)  # of the other axes, none of the lengths
+_TRIED = (1, 2, 3, 9, 17, 67, 150, 300, 1000)
+_BATCHES = (1, 3)
+_TELLING_LENGTH = 83  # of the run that finds conditions: the size of few other axes
+_LONGEST_TRIAL = 5000
+
+
+class RolledCapture(NamedTuple):
+    """A module captured for all sizes.
+
+    Attributes:
+        program: The program.
+        trials: Sizes at which its values have to be the module's.
+        is_stateless: Whether it is known that no call reads what the one before has written.
+    """
+
+    program: torch.export.ExportedProgram
+    trials: list[Trial]
+    is_stateless: bool
+
+
+def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
+    """Capture a module whose Python code fixes the size of an axis, most often by a loop over it.
+
+    Args:
+        module: Module that can't be captured with symbolic sizes.
+        args: Sample arguments.
+        axes: Dynamic axes of the arguments.
+        limits: Sizes that the module takes.
+
+    Raises:
+        UnsupportedModule: If no loops over one of the axes explain what the module computes.
+    """
+    refused: UnsupportedModule | None = None
+    for axis in sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH)):
+        try:
+            return _rolled_along(axis, module, args, axes, limits)
+        except FixedSize as fixed:  # another axis is fixed, too, or instead
+            refused = refused or fixed
+    assert refused is not None  # noqa: S101 - without a dynamic axis nothing is fixed
+    raise refused
+
+
+def _rolled_along(axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
+    lengths = _lengths(axis, limits)
+    others = {name: within(_OTHER_SIZES[at % 3], name, limits) for at, name in enumerate(axes.sizes) if name != axis}
+    programs, points, clamped = [], [], []
+    for length in lengths:
+        sizes = {**others, axis: length}
+        own = axes.fixing(args, {axis})
+        program = _functional(capture(module, resize(args, axes, sizes), own, limits))
+        clamped += simplify(program)
+        programs.append(program)
+        points.append({axis: length})
+    items = [rolled(items_of(program), point[axis]) for program, point in zip(programs, points, strict=True)]
+    elements = fitted(items, points)
+    at = next((number, place) for number, names in enumerate(axes.names) for place, name in names.items() if name == axis)
+    least = {name: within(1, name, limits) for name in axes.sizes}
+    made = Rolled(elements, programs[0], {axis: at}, least).train(module.training)
+    program = capture(made, args, axes.of_variadic(args), limits)
+    return RolledCapture(program, list(_trials(axis, module, args, axes, limits, clamped)), is_stateless=True)
+
+
+def _lengths(axis: str, limits: Limits) -> Sequence[int]:
+    """Lengths to capture at: three that the module takes."""
+    low, high = limits.get(axis, (1, None))
+    shift = max(low - _LENGTHS[0], 0)
+    lengths = [length + shift for length in _LENGTHS]
+    if high is not None and lengths[-1] > high:
+        lengths = [length - lengths[-1] + high for length in lengths]
+    if lengths[0] < max(low, 5):
+        raise NotRolled(f'the module takes too few sizes of the axis "{axis}", {low} to {high}, for its loops to be found')
+    return lengths
+
+
+def _functional(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Make a program of one that writes to no tensor."""
+    leave_stored_buffers(program)
+    writes = any(written_by(node) for node in program.graph.nodes)
+    return program.run_decompositions({}) if writes else program
+
+
+def _trials(
+    axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, clamped: Collection[Clamped]
+) -> Any:  # noqa: ANN401 - trials
+    """Give the sizes at which values are compared: usual ones, and both sides of each condition on the length."""
+    said = f'the module\'s loops over the axis "{axis}" give other values'
+    for length in _TRIED:
+        for batch in _BATCHES if length < 100 else (2,):
+            sizes = {name: within(batch if name == BATCH else length, name, limits) for name in axes.sizes}
+            yield Trial(sizes, NotRolled(f"{said} at the sizes {sizes}"))
+    base = dict(axes.sizes)
+    low, high = limits.get(axis, (1, None))
+    telling = within(_TELLING_LENGTH, axis, limits)
+    found = conditions_on(module, resize(args, axes, {axis: telling}), telling)
+    reasons = [(each.line, each.lengths) for each in found]
+    reasons += [(line, (bound - 1, bound, bound + 1)) for line, bound in set(clamped)]
+    for line, lengths in reasons:
+        for length in lengths:
+            if low <= length and (high is None or length <= high):
+                refusal = NotRolled(
+                    f'the module\'s Python code{line} does something else from "{axis}" {length} on, or at that size '
+                    "only. An exported module has one path for all sizes: leave the condition out, or name the sizes "
+                    f'that the module takes, sizes={{"{axis}": (smallest, largest)}}'
+                )
+                if length > _LONGEST_TRIAL:
+                    raise refusal
+                yield Trial({**base, axis: length}, refusal)
