@@ -2,9 +2,11 @@
 
 import dataclasses
 import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnnserve.export.roll.items import Form, Item, NotRolled
@@ -45,8 +47,10 @@ class Fit:
             whole = size if divisor == 1 else (size + plus) // divisor
             if isinstance(whole, torch.SymInt) and not self.is_whole:
                 whole = torch.full((), whole, dtype=torch.float64)
-            term = whole if factor == 1 else factor * whole
-            value = term if value == 0 else term + value
+            if isinstance(whole, torch.Tensor):  # numbers would be of float32 in ONNX
+                factor, value = (torch.full((), each, dtype=torch.float64) for each in (factor, value))
+            term = whole if isinstance(factor, int) and factor == 1 else factor * whole
+            value = term if isinstance(value, int) and value == 0 else term + value
         return FUNCTIONS[self.function][1](value)
 
     @property
@@ -83,22 +87,20 @@ class Fit:
     ) -> "Fit | None":
         products = [axes for count in range(1, len(varying) + 1) for axes in itertools.combinations(varying, count)]
         divisors = [(plus, by) for by in range(1, _LARGEST_DIVISOR + 1 if whole else 2) for plus in range(by)]
-        for axes, (plus, divisor) in itertools.product(products, divisors):
-            sizes = [(_product(point, axes) + plus) // divisor for point in points]
-            at, other = 0, next((n for n, size in enumerate(sizes) if size != sizes[0]), 0)
-            if at == other:
-                continue
-            factor = _rounded((values[other] - values[at]) / (sizes[other] - sizes[at]))
-            offset = _rounded(values[at] - factor * sizes[at])
-            if whole and not (isinstance(factor, int) and isinstance(offset, int)):
-                continue
-            if not whole:
-                offset = float(offset)
-            if all(
-                abs(factor * size + offset - value) <= _NEAR * max(abs(value), 1e-9)
-                for size, value in zip(sizes, values, strict=True)
-            ):
-                return cls(((factor, axes, plus, divisor),), offset, function)
+        for (plus, divisor), count in itertools.product(divisors, range(1, len(points) - 1)):
+            for chosen in itertools.combinations(products, count):
+                rows = [[(_product(point, axes) + plus) // divisor for axes in chosen] for point in points]
+                system = np.array([[*row, 1] for row in rows], np.float64)
+                if np.linalg.matrix_rank(system) <= count:
+                    continue
+                *factors, offset = map(_rounded, np.linalg.lstsq(system, np.array(values, np.float64))[0].tolist())
+                if whole and not all(isinstance(each, int) for each in (*factors, offset)):
+                    continue
+                near = _NEAR * max(map(abs, values))
+                found = [sum(map(operator.mul, row, factors)) + offset for row in rows]
+                if all(abs(one - other) <= near for one, other in zip(found, values, strict=True)):
+                    terms = zip(factors, chosen, itertools.repeat(plus), itertools.repeat(divisor))
+                    return cls(tuple(each for each in terms if each[0] != 0), offset if whole else float(offset), function)
         return None
 
 
@@ -110,7 +112,7 @@ def _product(point: Sizes, axes: tuple[str, ...]) -> int:
 
 
 def _rounded(value: float) -> Any:  # noqa: ANN401 - an int where it is whole
-    return round(value) if abs(value - round(value)) < _NEAR else value
+    return round(value) if abs(value - round(value)) < _NEAR * max(1, abs(value)) else value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,11 +36,14 @@ class Progression(NamedTuple):
         first, change, *added = self.values
         if self.is_constant:
             return first
+        if isinstance(step, torch.Tensor) and step.is_floating_point():  # numbers would be of float32 in ONNX
+            first, change, *added = (torch.as_tensor(each, dtype=step.dtype) for each in self.values)
         if self.base == "sum":
             value = step if isinstance(change, int) and change == 1 else change * step
             value = value if isinstance(first, int) and first == 0 else first + value
         else:
-            value = first * change**step + sum(added)
+            value = first * change**step
+            value = value + added[0] if added else value
         _, outer = FUNCTIONS[self.function]
         return outer(value)
 
@@ -113,6 +116,7 @@ FUNCTIONS: dict[str, tuple[Callable[[float], float], Callable[[Any], Any]]] = {
     "inverse": (lambda value: 1 / value, lambda value: 1 / value),
     "root": (lambda value: value * value, _tensor_or_number(torch.sqrt, math.sqrt)),
     "inverse root": (lambda value: value**-2, lambda value: value**-0.5),
+    "exponential": (math.log, _tensor_or_number(torch.exp, math.exp)),
     "logarithm": (math.exp, _tensor_or_number(torch.log, math.log)),
 }
 """By name the inverse of a function, and the function, of numbers and of tensors."""

@@ -1,11 +1,11 @@
 """Capturing a module that loops over an axis, for all sizes: from captures at a few sizes of it."""
 
-import contextlib
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Arguments
@@ -27,8 +27,9 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["RolledCapture", "rolled_capture"]
 
 _LENGTHS = (8, 9, 11)  # unequal gaps, even and odd: two out of step are seen
-_OTHER_SIZES = (5, 6, 7)  # of the other axes, none of the lengths
-_TRIED = (1, 2, 3, 9, 17, 67, 150, 300, 1000)
+_OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23))  # of other axes, none in step with the lengths
+_TRIED = (1, 2, 3, 9, 17, 67)
+_LONG = (300, 1000, 3000)  # the longest that takes little time
 _BATCHES = (1, 3)
 _TELLING_LENGTH = 83  # of the run that finds conditions: the size of few other axes
 _LONGEST_TRIAL = 5000
@@ -61,33 +62,51 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
         UnsupportedModule: If no loops over one of the axes explain what the module computes.
     """
     refused: UnsupportedModule | None = None
-    for axis in sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH)):
+    ordered = sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH))
+    for fixed in (*([name] for name in ordered), *([ordered] if len(ordered) > 1 else [])):
         try:
-            return _rolled_along(axis, module, args, axes, limits)
-        except FixedSize as fixed:  # another axis is fixed, too, or instead
-            refused = refused or fixed
+            return _rolled_along(fixed, module, args, axes, limits)
+        except FixedSize as error:  # another axis is fixed, too, or instead
+            refused = refused or error
     assert refused is not None  # noqa: S101 - without a dynamic axis nothing is fixed
     raise refused
 
 
-def _rolled_along(axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
-    lengths = _lengths(axis, limits)
-    others = {name: within(_OTHER_SIZES[at % 3], name, limits) for at, name in enumerate(axes.sizes) if name != axis}
+def _rolled_along(
+    fixed: Sequence[str], module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits
+) -> RolledCapture:
+    """Capture a module whose code fixes some axes; a loop is over the first of them."""
+    axis = fixed[0]
     programs, points, clamped = [], [], []
-    for length in lengths:
-        sizes = {**others, axis: length}
-        own = axes.fixing(args, {axis})
-        program = _functional(capture(module, resize(args, axes, sizes), own, limits))
+    for sizes in _points(fixed, axes, limits):
+        program = _functional(capture(module, resize(args, axes, sizes), axes.fixing(args, fixed), limits))
         clamped += simplify(program)
         programs.append(program)
-        points.append({axis: length})
+        points.append({name: sizes[name] for name in fixed})
     items = [rolled(items_of(program), point[axis]) for program, point in zip(programs, points, strict=True)]
     elements = fitted(items, points)
-    at = next((number, place) for number, names in enumerate(axes.names) for place, name in names.items() if name == axis)
+    sizes_at = {
+        name: (number, place)
+        for number, names in reversed(list(enumerate(axes.names)))
+        for place, name in names.items()
+        if name in fixed
+    }
     least = {name: within(1, name, limits) for name in axes.sizes}
-    made = Rolled(elements, programs[0], {axis: at}, least).train(module.training)
+    made = Rolled(elements, programs[0], sizes_at, least).train(module.training)
     program = capture(made, args, axes.of_variadic(args), limits)
-    return RolledCapture(program, list(_trials(axis, module, args, axes, limits, clamped)), is_stateless=True)
+    trials = list(_trials(axis, module, args, axes, limits, clamped))
+    return RolledCapture(program, trials, is_stateless=True)
+
+
+def _points(fixed: Sequence[str], axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
+    """Give sizes to capture at; with several fixed axes no two of them change alike."""
+    lengths = _lengths(fixed[0], limits)
+    for number, length in enumerate([*lengths, lengths[1]] if len(fixed) > 1 else lengths):
+        others = {
+            name: within(_OTHER_SIZES[at % 3][number if name in fixed else 0], name, limits)
+            for at, name in enumerate(axes.sizes)
+        }
+        yield {**others, fixed[0]: length}
 
 
 def _lengths(axis: str, limits: Limits) -> Sequence[int]:
@@ -111,13 +130,17 @@ def _functional(program: torch.export.ExportedProgram) -> torch.export.ExportedP
 
 def _trials(
     axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, clamped: Collection[Clamped]
-) -> Any:  # noqa: ANN401 - trials
+) -> Iterator[Trial]:
     """Give the sizes at which values are compared: usual ones, and both sides of each condition on the length."""
     said = f'the module\'s loops over the axis "{axis}" give other values'
-    for length in _TRIED:
-        for batch in _BATCHES if length < 100 else (2,):
-            sizes = {name: within(batch if name == BATCH else length, name, limits) for name in axes.sizes}
-            yield Trial(sizes, NotRolled(f"{said} at the sizes {sizes}"))
+    for length, batch in (*itertools.product(_TRIED, _BATCHES), *((length, 2) for length in _LONG)):
+        sizes = {name: within(batch if name == BATCH else length, name, limits) for name in axes.sizes}
+        shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
+        refusal = NotRolled(
+            f"{said} at {shown} than the scan that they would be exported as. If the module does not take these sizes, "
+            f"name the smallest and the largest that it takes: sizes={{\"{axis}\": (…, …)}}"
+        )
+        yield Trial(sizes, refusal, may_fail=True, is_long=length in _LONG)
     base = dict(axes.sizes)
     low, high = limits.get(axis, (1, None))
     telling = within(_TELLING_LENGTH, axis, limits)
@@ -134,4 +157,4 @@ def _trials(
                 )
                 if length > _LONGEST_TRIAL:
                     raise refusal
-                yield Trial({**base, axis: length}, refusal)
+                yield Trial({**base, axis: length}, refusal, may_fail=True)
