@@ -134,6 +134,8 @@ def _refuse_carried_state(it: Translated) -> None:
 
 def _check_other_sizes(it: Translated) -> None:
     captured = it.captured
+    if captured.trials:  # of a rolled program, whose values are compared at more sizes
+        return
     captured.trials.extend(
         check_other_sizes(captured.module, captured.args, captured.axes, captured.program, captured.sizes)
     )

@@ -26,7 +26,7 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["RolledCapture", "rolled_capture"]
 
-_LENGTHS = (8, 9, 11)  # unequal gaps, even and odd: two out of step are seen
+_LENGTHS = (8, 9, 11)  # unequal gaps, even and odd
 _OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23))  # of other axes, none in step with the lengths
 _TRIED = (1, 2, 3, 9, 17, 67)
 _LONG = (300, 1000, 3000)  # the longest that takes little time
@@ -83,7 +83,8 @@ def _rolled_along(
         clamped += simplify(program)
         programs.append(program)
         points.append({name: sizes[name] for name in fixed})
-    items = [rolled(items_of(program), point[axis]) for program, point in zip(programs, points, strict=True)]
+    fewest = min(point[axis] for point in points)
+    items = [rolled(items_of(program), fewest) for program in programs]
     elements = fitted(items, points)
     sizes_at = {
         name: (number, place)

@@ -37,15 +37,15 @@ class _Found(NamedTuple):
     tail: dict[int, Item]
 
 
-def rolled(items: list[Item], length: int) -> list[Item]:
+def rolled(items: list[Item], steps: int) -> list[Item]:
     """Replace what repeats for each step by scans.
 
     Args:
-        items: Items of a program that was captured with this number of steps.
-        length: The number of steps.
+        items: Items of a program.
+        steps: The smallest number of steps among the captures: what counts as a loop must not differ among them.
     """
     keys: dict[Any, int] = {}
-    for least in (length - 2, length // 2):  # loops over all steps but two, then those over every second one
+    for least in (steps - 2, steps // 2):  # loops over all steps but two, then those over every second one
         for _ in range(_MOST_SWEEPS):
             swept = _swept(items, least, keys)
             if swept is None:
