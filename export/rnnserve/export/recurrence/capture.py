@@ -106,7 +106,7 @@ def capture(
     refuse_random_numbers(program, module)
     if written := held.asked & held.replaced.union(written_buffers(program).values()):
         raise keeps_state(written)  # the next call takes another way
-    refuse_writes(program)
+    refuse_writes(program.graph)
     remove_zero_states(program.graph)
     program.graph_module.recompile()
     return program

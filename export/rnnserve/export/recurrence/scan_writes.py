@@ -11,13 +11,13 @@ from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbe
 __all__ = ["refuse_writes", "viewed", "written_by"]
 
 
-def refuse_writes(program: torch.export.ExportedProgram) -> None:
+def refuse_writes(graph: fx.Graph) -> None:
     """Refuse steps that write to a tensor which they have not made.
 
     Raises:
         UnsupportedModule: If there is one.
     """
-    positions = {node: position for position, node in enumerate(program.graph.nodes)}
+    positions = {node: position for position, node in enumerate(graph.nodes)}
     # The step of a loop in the user's code is captured several times: what has no end comes to nothing.
     ended = {numbers_of(node)[0] for node in positions if is_marker(node, END)}
     begins: list[int] = []

@@ -10,6 +10,7 @@ from rnnserve.export.roll.fitting import Element
 from rnnserve.export.roll.items import CONSTANT, SCAN, STATE, decoded
 from rnnserve.export.roll.scanning import evaluated, stacked_outputs
 from rnnserve.export.roll.torch_adapter import lines_of
+from rnnserve.export.roll.tracing import Traced
 
 __all__ = ["Rolled"]
 
@@ -19,7 +20,7 @@ class Rolled(nn.Module):
 
     Args:
         elements: Operations of the program.
-        program: One of the captures, which has the parameters and the structure of the results.
+        program: One of the traces, which has the parameters and the structure of the results.
         sizes_at: By the name of a size, the number of a tensor among the arguments, and its axis.
         least: The smallest sizes that the module takes, by name.
     """
@@ -27,20 +28,20 @@ class Rolled(nn.Module):
     def __init__(
         self,
         elements: Sequence[Element],
-        program: torch.export.ExportedProgram,
+        program: Traced,
         sizes_at: Mapping[str, tuple[int, int]],
         least: Mapping[str, int],
     ) -> None:
         super().__init__()
         self.elements, self.sizes_at, self.least = tuple(elements), dict(sizes_at), dict(least)
-        self.results = program.call_spec.out_spec
+        self.results = program.results
         self.held: dict[int, tuple[nn.Module, str]] = {}
         self.outputs = stacked_outputs((each.target, each.form, each.references) for each in elements)
         for number, element in enumerate(elements):
             if element.target in (STATE, CONSTANT):
                 name = element.form[0] if element.target == STATE else element.form[2]
-                value = program.state_dict.get(name, program.constants.get(name))
-                self.held[number] = self._hold(name, value)
+                held = program.states if element.target == STATE else program.constants
+                self.held[number] = self._hold(name, held[name])
 
     def _hold(self, path: str, value: Any) -> tuple[nn.Module, str]:  # noqa: ANN401 - a parameter or a buffer
         """Register a tensor under the user's name."""
@@ -50,10 +51,7 @@ class Rolled(nn.Module):
             if folder not in owner._modules:  # noqa: SLF001 - that a module has them is documented
                 owner.add_module(folder, nn.Module())
             owner = owner.get_submodule(folder)
-        if isinstance(value, nn.Parameter):
-            owner.register_parameter(name, value)
-        else:
-            owner.register_buffer(name, value)
+        owner.register_buffer(name, value)
         return owner, name
 
     def forward(self, *args: Any) -> Any:  # noqa: ANN401 - the user's
@@ -61,14 +59,13 @@ class Rolled(nn.Module):
         leaves = torch.utils._pytree.tree_leaves(args)  # noqa: SLF001
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         sizes = {name: tensors[number].shape[axis] for name, (number, axis) in self.sizes_at.items()}
-        given = iter(leaves)
         values: list[Any] = []
         for number, element in enumerate(self.elements):
             references = [values[each] for each in element.references]
             numbers = [each(sizes) for each in element.numbers]
             match element.target:
                 case "input":
-                    values.append(next(given))
+                    values.append(tensors[element.form[0]])
                 case "state" | "constant":
                     values.append(getattr(*self.held[number]))
                 case "output":

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
-from torch.export.graph_signature import InputKind, OutputKind
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker
 from rnnserve.export.roll.simplification import Shape, shape_of
+from rnnserve.export.roll.tracing import Traced
 
 __all__ = ["CONSTANT", "FINAL", "GIVEN", "INPUT", "LITERAL", "OUTPUT", "SCAN", "STACKED", "STATE", "Form", "Item"]
 __all__ += ["Home", "NotRolled", "decoded", "is_tensor", "items_of", "meta_of"]
@@ -82,29 +82,32 @@ def is_tensor(shape: object) -> bool:
     return isinstance(shape, tuple) and shape != () and isinstance(shape[-1], torch.dtype)
 
 
-def items_of(program: torch.export.ExportedProgram) -> list[Item]:
-    """Read the items of a simplified program, constants where they are first used.
+def items_of(program: Traced) -> list[Item]:
+    """Read the items of a functional program, constants where they are first used.
 
     Raises:
         NotRolled: If the program has something else than operators.
     """
-    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
-    kinds = [spec.kind for spec in program.graph_signature.output_specs]
+    states = list(program.states)
     items: dict[fx.Node, Item] = {}
-    for node in program.graph.nodes:
+    for number, node in enumerate(program.graph.nodes):
         references: list[Any] = []
         numbers: list[Any] = []
-        if node.op == "placeholder":
-            item = _given(program, node, specs[node.name])
-        elif node.op == "call_function":
-            form = _encoded_call(node, references, numbers)
-            item = Item(node.target, form, numbers=numbers, shape=shape_of(node.meta.get("val")), meta=meta_of(node))
-        elif node.op == "output":
-            (results,) = node.args
-            results = [each for each, kind in zip(results, kinds, strict=True) if kind is OutputKind.USER_OUTPUT]
-            item = Item(OUTPUT, _encoded(results, references, numbers), numbers=numbers)
-        else:
-            raise NotRolled(f"the captured program has a node {node.op} {node.target}, which is no operator")
+        value = node.meta.get("val")
+        match node.op:
+            case "placeholder" if number < len(states):
+                item = Item(STATE, (states[number],), shape=shape_of(value))
+            case "placeholder":
+                item = Item(INPUT, (number - len(states),), shape=shape_of(value))
+            case "get_attr":
+                item = _constant(node.target, program.constants[node.target])
+            case "call_function":
+                form = _encoded_call(node, references, numbers)
+                item = Item(node.target, form, numbers=numbers, shape=shape_of(value), meta=meta_of(node))
+            case "output":
+                item = Item(OUTPUT, _encoded(node.args[0], references, numbers), numbers=numbers)
+            case _:
+                raise NotRolled(f"the traced program has a node {node.op} {node.target}, which is no operator")
         item.references = [items[each] for each in references]
         items[node] = item
     return list(_where_used(items.values()))
@@ -159,21 +162,13 @@ def decoded(form: Form, references: Iterator[Any], numbers: Iterator[Any]) -> An
     raise AssertionError(form)
 
 
-def _given(program: torch.export.ExportedProgram, node: fx.Node, spec: Any) -> Item:  # noqa: ANN401 - an input's spec
-    if spec.kind is InputKind.USER_INPUT:
-        return Item(INPUT, (node.name,), shape=shape_of(node.meta.get("val")))
-    if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
-        return Item(STATE, (spec.target,), shape=shape_of(node.meta.get("val")))
-    if spec.kind is not InputKind.CONSTANT_TENSOR:
-        raise NotRolled(f"the captured program has an input of the kind {spec.kind}")
-    value = program.constants[spec.target]
-    assert isinstance(value, Tensor)  # noqa: S101 - by its kind
+def _constant(name: str, value: Tensor) -> Item:
     if value.numel() <= _LARGEST_LITERAL and not value.is_complex():
         form = (value.dtype, tuple(value.shape))
         digits = 1e-9 if value.dtype is torch.float64 or not value.is_floating_point() else 2e-7
         return Item(LITERAL, form, numbers=value.flatten().tolist(), shape=shape_of(value), digits=digits)
     digest = hashlib.sha256(value.contiguous().numpy(force=True).tobytes()).hexdigest()
-    return Item(CONSTANT, (digest, shape_of(value), spec.target), shape=shape_of(value))
+    return Item(CONSTANT, (digest, shape_of(value), name), shape=shape_of(value))
 
 
 def _where_used(items: Any) -> Iterator[Item]:  # noqa: ANN401 - items

@@ -7,21 +7,20 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import capture
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
-from rnnserve.export.recurrence.refusals import FixedSize
-from rnnserve.export.recurrence.scan_writes import written_by
+from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.size_probing import Limits, within
-from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.roll.conditions import conditions_on
 from rnnserve.export.roll.emission import Rolled
 from rnnserve.export.roll.fitting import fitted
+from rnnserve.export.roll.functional import make_functional
 from rnnserve.export.roll.items import NotRolled, items_of
 from rnnserve.export.roll.simplification import Clamped, simplify
 from rnnserve.export.roll.sweeping import rolled
+from rnnserve.export.roll.tracing import traced
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["RolledCapture", "rolled_capture"]
@@ -61,53 +60,50 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
     Raises:
         UnsupportedModule: If no loops over one of the axes explain what the module computes.
     """
-    refused: UnsupportedModule | None = None
     ordered = sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH))
-    for fixed in (*([name] for name in ordered), *([ordered] if len(ordered) > 1 else [])):
+    refused: NotRolled | None = None
+    for axis in ordered:  # a loop may be over each of them
         try:
-            return _rolled_along(fixed, module, args, axes, limits)
-        except FixedSize as error:  # another axis is fixed, too, or instead
+            return _rolled_along(axis, module, args, axes, limits)
+        except NotRolled as error:
             refused = refused or error
     assert refused is not None  # noqa: S101 - without a dynamic axis nothing is fixed
     raise refused
 
 
-def _rolled_along(
-    fixed: Sequence[str], module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits
-) -> RolledCapture:
-    """Capture a module whose code fixes some axes; a loop is over the first of them."""
-    axis = fixed[0]
-    programs, points, clamped = [], [], []
-    for sizes in _points(fixed, axes, limits):
-        program = _functional(capture(module, resize(args, axes, sizes), axes.fixing(args, fixed), limits))
-        clamped += simplify(program)
+def _rolled_along(axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
+    programs, clamped = [], []
+    points = list(_points(axis, axes, limits))
+    for sizes in points:
+        program = traced(module, resize(args, axes, sizes), axes)
+        make_functional(program)
+        clamped += simplify(program.graph)
         programs.append(program)
-        points.append({name: sizes[name] for name in fixed})
-    fewest = min(point[axis] for point in points)
-    items = [rolled(items_of(program), fewest) for program in programs]
-    elements = fitted(items, points)
+    fewest = min(sizes[axis] for sizes in points)
+    elements = fitted([rolled(items_of(program), fewest) for program in programs], points)
     sizes_at = {
         name: (number, place)
         for number, names in reversed(list(enumerate(axes.names)))
         for place, name in names.items()
-        if name in fixed
     }
     least = {name: within(1, name, limits) for name in axes.sizes}
     made = Rolled(elements, programs[0], sizes_at, least).train(module.training)
-    program = capture(made, args, axes.of_variadic(args), limits)
+    try:
+        program = capture(made, args, axes.of_variadic(args), limits)
+    except (FixedSize, RaisedInCapture) as error:
+        raise NotRolled(f"the scans that its loops would be exported as fail for some sizes ({error})") from error
     trials = list(_trials(axis, module, args, axes, limits, clamped))
     return RolledCapture(program, trials, is_stateless=True)
 
 
-def _points(fixed: Sequence[str], axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
-    """Give sizes to capture at; with several fixed axes no two of them change alike."""
-    lengths = _lengths(fixed[0], limits)
-    for number, length in enumerate([*lengths, lengths[1]] if len(fixed) > 1 else lengths):
+def _points(axis: str, axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
+    """Give sizes to trace at; no two axes change alike."""
+    lengths = _lengths(axis, limits)
+    for number, length in enumerate([*lengths, lengths[1]] if len(axes.sizes) > 1 else lengths):
         others = {
-            name: within(_OTHER_SIZES[at % 3][number if name in fixed else 0], name, limits)
-            for at, name in enumerate(axes.sizes)
+            name: within(_OTHER_SIZES[at % 3][number], name, limits) for at, name in enumerate(axes.sizes)
         }
-        yield {**others, fixed[0]: length}
+        yield {**others, axis: length}
 
 
 def _lengths(axis: str, limits: Limits) -> Sequence[int]:
@@ -120,13 +116,6 @@ def _lengths(axis: str, limits: Limits) -> Sequence[int]:
     if lengths[0] < max(low, 5):
         raise NotRolled(f'the module takes too few sizes of the axis "{axis}", {low} to {high}, for its loops to be found')
     return lengths
-
-
-def _functional(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """Make a program of one that writes to no tensor."""
-    leave_stored_buffers(program)
-    writes = any(written_by(node) for node in program.graph.nodes)
-    return program.run_decompositions({}) if writes else program
 
 
 def _trials(

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
+from rnnserve.export.roll.torch_adapter import computed_in
 from rnnserve.export.source_lines import line_of
 
-__all__ = ["Clamped", "Shape", "shape_of", "simplify"]
+__all__ = ["SPLITS", "Clamped", "Shape", "shape_of", "simplify"]
 
 _ATEN = torch.ops.aten
 
@@ -39,7 +40,7 @@ _CHECKS = {
     _ATEN.sym_constrain_range.default,
     _ATEN.sym_constrain_range_for_size.default,
 }
-_SPLITS = {
+SPLITS = {
     _ATEN.chunk.default,
     _ATEN.split.Tensor,
     _ATEN.split.sizes,
@@ -62,19 +63,19 @@ class Clamped(NamedTuple):
     bound: int
 
 
-def simplify(program: torch.export.ExportedProgram) -> list[Clamped]:
-    """Simplify the graph of a functional program in place, and give the parts that end after their axis.
+def simplify(graph: fx.Graph) -> list[Clamped]:
+    """Simplify the graph of a functional program, in place, and give the parts that end after their axis.
 
     Afterwards writes to parts that a later write covers are gone, reads go past writes elsewhere, each part of a split
     is a select or a slice, `cat` of `cat` is one, and no node is without use.
     """
-    simplifier = _Simplifier(program.graph)
-    for node in list(program.graph.nodes):
+    simplifier = _Simplifier(graph)
+    for node in list(graph.nodes):
         if node.target in _CHECKS:
-            program.graph.erase_node(node)
+            graph.erase_node(node)
         elif node.op == "call_function":
             simplifier.visit(node)
-    program.graph.eliminate_dead_code()
+    graph.eliminate_dead_code()
     return simplifier.clamped
 
 
@@ -118,9 +119,7 @@ class _Simplifier:
         """Make a node before another one, simplified."""
         with self.graph.inserting_before(at):
             new = self.graph.call_function(target, args)
-        values = fx.map_arg(args, lambda each: each.meta["val"])
-        with at.meta["val"].fake_mode if isinstance(at.meta["val"], Tensor) else values[0].fake_mode:
-            new.meta["val"] = target(*values)
+        new.meta["val"] = computed_in(new)
         new.meta |= {key: value for key, value in at.meta.items() if key in ("stack_trace", "nn_module_stack")}
         return self.visit(new)
 
@@ -268,7 +267,7 @@ def _getitem(of: _Simplifier, node: fx.Node) -> Any:
         return None
     if source.target is _ATEN.unbind.int:
         return of.make(node, _ATEN.select.int, source.args[0], _dim(source, 1), number)
-    if source.target in _SPLITS:
+    if source.target in SPLITS:
         dim = _dim(source, 2)
         sizes = [part.shape[dim] for part in source.meta["val"]]
         if all(isinstance(size, int) for size in sizes):
