@@ -141,7 +141,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
     if refused is None or type(said) is RaisedInCapture:
         raise said
     if isinstance(said, NotRolled):
-        raise NotRolled(f"{refused}\n\nA loop of Python is exported if its steps are alike: here {said}.") from said
+        raise NotRolled(f"{refused}\n\nA loop of Python is exported as it is if its steps are alike: here {said}.") from said
     raise refused from refused.__cause__
 
 

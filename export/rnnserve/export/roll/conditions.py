@@ -28,20 +28,21 @@ class Condition(NamedTuple):
 
     Attributes:
         line: The line, " (at file.py:12)".
-        lengths: Lengths at which the answer is another one than at most lengths that were captured.
+        lengths: Lengths at which the answer is another one: the smallest, and the largest that can be tried.
     """
 
     line: str
     lengths: tuple[int, ...]
 
 
-def conditions_on(module: nn.Module, args: Any, length: int) -> list[Condition]:  # noqa: ANN401 - the module's
+def conditions_on(module: nn.Module, args: Any, length: int, usual: int) -> list[Condition]:  # noqa: ANN401 - the module's
     """Run a module, and give its conditions on the length alone; none where it fails.
 
     Args:
         module: The module.
         args: Arguments, whose axis has this length, which is that of no other axis.
         length: The length.
+        usual: Another length, whose answers are known.
     """
     asked: dict[tuple[str, int, int], list[Callable[[int], bool]]] = {}
     with contextlib.suppress(Exception), torch.no_grad(), _Sizes(length, asked):
@@ -49,18 +50,19 @@ def conditions_on(module: nn.Module, args: Any, length: int) -> list[Condition]:
     return [
         Condition(f" (at {source_line(file, line)})", lengths)
         for (file, line, _), questions in asked.items()
-        if (lengths := tuple(_lengths_of_others(questions, length)))
+        if (lengths := tuple(_lengths_of_others(questions, usual)))
     ]
 
 
-def _lengths_of_others(questions: list[Callable[[int], bool]], length: int) -> Iterator[int]:
+def _lengths_of_others(questions: list[Callable[[int], bool]], usual: int) -> Iterator[int]:
     """Give the lengths at which all questions of a line, if they are the same, have another answer."""
     answers = {tuple(_answer(each, at) for at in (*_CANDIDATES, *_FAR_CANDIDATES)) for each in questions[:64]}
     if len(answers) > 1:
         return
-    here = _answer(questions[0], length)
+    here = _answer(questions[0], usual)
     found = [at for at in (*_CANDIDATES, *_FAR_CANDIDATES) if _answer(questions[0], at) not in (here, None)]
-    yield from {*found[:1], *found[-1:]}
+    near = [at for at in found if at in _CANDIDATES]
+    yield from sorted({*found[:1], *near[-1:]})
 
 
 def _answer(question: Callable[[int], bool], length: int) -> bool | None:

@@ -152,12 +152,16 @@ def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[
         first = items[0]
         alike = None not in items and all((each.target, _comparable(each)) == (first.target, _comparable(first)) for each in items)
         if not alike:
-            raise NotRolled(f"it computes something else for other numbers of steps{_place(items)}")
+            raise NotRolled(
+                f"what it computes for more steps is not that of fewer steps repeated{_place(items)}. Of x[:, :t] make "
+                "torch.where(torch.arange(n) < t, …); a number such as math.cos(0.1 * t) read in the loop from a "
+                "tensor that is computed before it, torch.cos(0.1 * torch.arange(n))[t]"
+            )
         references = {
             tuple(where[id(each)] for each in item.references) for item, where in zip(items, positions, strict=True)
         }
         if len(references) > 1:
-            raise NotRolled(f"it uses another value for other numbers of steps{_place(items)}")
+            raise NotRolled(f"it uses another value for more steps than for fewer steps{_place(items)}")
         numbers = []
         for values in zip(*(each.numbers for each in items), strict=True):
             fit = Fit.of(values, points)

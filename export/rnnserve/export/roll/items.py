@@ -163,6 +163,8 @@ def decoded(form: Form, references: Iterator[Any], numbers: Iterator[Any]) -> An
 
 
 def _constant(name: str, value: Tensor) -> Item:
+    if hasattr(value, "fake_mode"):
+        raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
     if value.numel() <= _LARGEST_LITERAL and not value.is_complex():
         form = (value.dtype, tuple(value.shape))
         digits = 1e-9 if value.dtype is torch.float64 or not value.is_floating_point() else 2e-7

@@ -57,7 +57,7 @@ def _is_whole(number: Any) -> bool:  # noqa: ANN401 - a number or a symbol
 
 
 def _with_tensors(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as of torch
-    """Call an operator that takes numbers with tensors."""
+    """Call an operator that takes numbers with tensors; of a slice, the end is its length."""
     if target is _ATEN.select.int:
         source, dim, index = args
         index = index.clamp(max=source.shape[dim] - 1)  # a step after the last is left out
@@ -67,6 +67,9 @@ def _with_tensors(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any: 
         shape = [-1 if axis == dim else 1 for axis in range(source.dim())]
         is_there = (torch.arange(source.shape[dim]) == index).reshape(shape)
         return torch.where(is_there, value.unsqueeze(dim), source)
+    if target is _ATEN.slice.Tensor:  # of the same length in each step
+        source, dim, start, length, _ = args
+        return source.index_select(dim, start.clamp(max=source.shape[dim] - length) + torch.arange(length))
     if target is _ATEN.full.default:
         return args[1].to(kwargs.get("dtype", args[1].dtype)).expand(args[0])
     if isinstance(kwargs.get("alpha"), Tensor):  # of add and sub

@@ -13,7 +13,7 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.size_probing import Limits, within
 from rnnserve.export.recurrence.value_trials import Trial
-from rnnserve.export.roll.conditions import conditions_on
+from rnnserve.export.roll.conditions import Condition, conditions_on
 from rnnserve.export.roll.emission import Rolled
 from rnnserve.export.roll.fitting import fitted
 from rnnserve.export.roll.functional import make_functional
@@ -30,8 +30,9 @@ _OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23))  # of other ax
 _TRIED = (1, 2, 3, 9, 17, 67)
 _LONG = (300, 1000, 3000)  # the longest that takes little time
 _BATCHES = (1, 3)
-_TELLING_LENGTH = 83  # of the run that finds conditions: the size of few other axes
-_LONGEST_TRIAL = 5000
+_MANY_ROWS = 300
+_TELLING_SIZE = 83  # of the run that finds conditions: the size of few other axes
+_LARGEST_TRIAL = 5000
 
 
 class RolledCapture(NamedTuple):
@@ -121,30 +122,38 @@ def _lengths(axis: str, limits: Limits) -> Sequence[int]:
 def _trials(
     axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, clamped: Collection[Clamped]
 ) -> Iterator[Trial]:
-    """Give the sizes at which values are compared: usual ones, and both sides of each condition on the length."""
-    said = f'the module\'s loops over the axis "{axis}" give other values'
-    for length, batch in (*itertools.product(_TRIED, _BATCHES), *((length, 2) for length in _LONG)):
-        sizes = {name: within(batch if name == BATCH else length, name, limits) for name in axes.sizes}
+    """Give the sizes at which values are compared: usual ones, and both sides of each condition on a size."""
+
+    usual = next(_points(axis, axes, limits))
+
+    def at(**sizes: int) -> dict[str, int]:
+        length = sizes[axis] if axis in sizes else 5
+        others = {name: length + 3 + number for number, name in enumerate(axes.sizes)}
+        return {name: within(sizes.get(name, others[name]), name, limits) for name in axes.sizes}
+
+    for name in axes.sizes:
+        telling = within(_TELLING_SIZE, name, limits)
+        conditions = conditions_on(module, resize(args, axes, at(**{name: telling})), telling, usual[name])
+        if name == axis:
+            conditions += [Condition(line, (bound - 1, bound, bound + 1)) for line, bound in sorted(set(clamped))]
+        for line, lengths in conditions:
+            for size in lengths:
+                if within(size, name, limits) == size >= 1:
+                    refusal = NotRolled(
+                        f'the module\'s Python code{line} has a condition on the axis "{name}", and takes another path at '
+                        f'the size {size}. An exported module has one path for all sizes: leave the condition out, or '
+                        f'name the sizes that the module takes, sizes={{"{name}": (smallest, largest)}}'
+                    )
+                    if size > _LARGEST_TRIAL:
+                        raise refusal
+                    yield Trial(at(**{name: size}), refusal, may_fail=True)
+    for length, batch in (*itertools.product(_TRIED, _BATCHES), (2, _MANY_ROWS), *((length, 2) for length in _LONG)):
+        sizes = at(**({axis: length} if axis == BATCH else {axis: length, BATCH: batch}))
         shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
+        bound = f"({length + 1}, None)" if length < _TRIED[3] else "(…, …)"
         refusal = NotRolled(
-            f"{said} at {shown} than the scan that they would be exported as. If the module does not take these sizes, "
-            f"name the smallest and the largest that it takes: sizes={{\"{axis}\": (…, …)}}"
+            f'the module\'s loop over the axis "{axis}" gives other values at {shown} than the scan that it would be '
+            "exported as, which is that of most sizes. If the module does not take these sizes, or need not, name the "
+            f'smallest and the largest: sizes={{"{axis}": {bound}}}'
         )
         yield Trial(sizes, refusal, may_fail=True, is_long=length in _LONG)
-    base = dict(axes.sizes)
-    low, high = limits.get(axis, (1, None))
-    telling = within(_TELLING_LENGTH, axis, limits)
-    found = conditions_on(module, resize(args, axes, {axis: telling}), telling)
-    reasons = [(each.line, each.lengths) for each in found]
-    reasons += [(line, (bound - 1, bound, bound + 1)) for line, bound in set(clamped)]
-    for line, lengths in reasons:
-        for length in lengths:
-            if low <= length and (high is None or length <= high):
-                refusal = NotRolled(
-                    f'the module\'s Python code{line} does something else from "{axis}" {length} on, or at that size '
-                    "only. An exported module has one path for all sizes: leave the condition out, or name the sizes "
-                    f'that the module takes, sizes={{"{axis}": (smallest, largest)}}'
-                )
-                if length > _LONGEST_TRIAL:
-                    raise refusal
-                yield Trial({**base, axis: length}, refusal, may_fail=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnserve.export.recurrence.scan import scan
 from rnnserve.export.roll.copies import Body, Operation, Source
-from rnnserve.export.roll.items import FINAL, SCAN, STACKED, is_tensor
+from rnnserve.export.roll.items import FINAL, SCAN, STACKED, NotRolled, is_tensor
 from rnnserve.export.roll.operations import computed, steps_of, written
 from rnnserve.export.roll.progressions import Progression
 
@@ -17,6 +17,7 @@ __all__ = ["Scanned", "evaluated", "stacked_outputs"]
 
 _ATEN = torch.ops.aten
 _NOTHING: Any = object()
+_START, _END = 1, 2  # among the numbers of a slice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +197,8 @@ class _Scan:
                 return of_step[inputs.of_source[source]]
 
             def number_of(place: int, at: int) -> Any:  # noqa: ANN401 - as above
+                if at == _END and place in inputs.lengths:
+                    return inputs.lengths[place]
                 number = inputs.of_number.get((place, at))
                 return self._number(operations[place].numbers[at]).values[0] if number is None else of_step[number]
 
@@ -252,6 +255,7 @@ class _Inputs:
         of_source: By a sequence's source, its place among the inputs.
         of_operation: By the place of an operation in the body, that of its results.
         of_number: By the place of an operation, and that of its number, that of the number's values.
+        lengths: By the place of a slice that moves from step to step, its length.
     """
 
     def __init__(self, of: _Scan, *, pads: bool) -> None:
@@ -263,6 +267,7 @@ class _Inputs:
         self.of_source: dict[Source, int] = {}
         self.of_operation: dict[int, int] = {}
         self.of_number: dict[tuple[int, int], int] = {}
+        self.lengths: dict[int, Any] = {}
         for place, operation in enumerate(of.body.operations):
             if place in of.fixed:
                 continue
@@ -320,7 +325,13 @@ class _Inputs:
     def _add_numbers(self, of: _Scan, place: int, operation: Operation) -> None:
         for at, slots in enumerate(operation.numbers):
             number = of._number(slots)  # noqa: SLF001 - of the same file
-            if number.is_constant:
+            if operation.target is _ATEN.slice.Tensor and at == _START:
+                end = of._number(operation.numbers[_END])  # noqa: SLF001 - of the same file
+                if number.values[1] != end.values[1]:
+                    raise NotRolled("the steps of a loop take parts of a tensor that have another size in each step")
+                if not number.is_constant:
+                    self.lengths[place] = end.values[0] - number.values[0]
+            if number.is_constant or (at == _END and place in self.lengths):
                 continue
             whole = all(isinstance(each, int | torch.SymInt) for each in number.values)
             dtype = torch.int64 if whole else torch.float64

@@ -163,6 +163,11 @@ def _to(_: _Simplifier, node: fx.Node) -> Any:
     return node.args[0] if _alike(node.args[0], node) else None
 
 
+def _view(_: _Simplifier, node: fx.Node) -> None:
+    """A rolled program may give its argument in another layout."""
+    node.target = _ATEN.reshape.default
+
+
 def _slice(of: _Simplifier, node: fx.Node) -> Any:
     source: Any = node.args[0]
     part = of.part(node, 1)
@@ -301,5 +306,7 @@ _RULES: dict[Any, Callable[[_Simplifier, fx.Node], Any]] = {
     _ATEN.slice_scatter.default: _slice_scatter,
     _ATEN.squeeze.dim: _squeeze,
     _ATEN.to.dtype: _to,
+    _ATEN.view.default: _view,
+    _ATEN._unsafe_view.default: _view,  # noqa: SLF001
     operator.getitem: _getitem,
 }

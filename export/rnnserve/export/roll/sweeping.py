@@ -19,6 +19,7 @@ REPEATED: Form = ("repeated",)
 
 _MOST_SWEEPS = 6  # loops within loops
 _SHORTEST_SEGMENT = 4
+_MOST_SIZES = 24  # of copies that are tried at one place: thousands of operations that are alike would take minutes
 
 
 class _Found(NamedTuple):
@@ -94,20 +95,33 @@ def _swept(items: list[Item], least: int, keys: dict[Any, int]) -> list[Item] | 
 
 def _found(items: Sequence[Item], at: int, least: int, until: int) -> _Found | None:
     """Give the copies that begin at a place, of the smallest size; None if a loop within one begins later."""
+    found = _beginning(items, at, least, until)
+    if found is None or any(
+        _beginning(items, later, least, at + found.size) for later in range(at + 1, at + found.size - least + 1)
+    ):
+        return None
+    return _chosen(items, until, found, at)
+
+
+def _beginning(items: Sequence[Item], at: int, least: int, until: int) -> _Found | None:
+    """Give the copies that begin at a place and end before another one, of the smallest size."""
     if items[at].target in (OUTPUT, *GIVEN):
         return None
-    for size in range(1, (until - at) // least + 1):
-        if at + size >= until or items[at].key != items[at + size].key or (size == 1 and origin_of(items[at])):
-            continue  # of size 1, reads of what is a scan's output already
+    sizes = (
+        size
+        for size in range(1, (until - at) // least + 1)
+        if all(items[at].key == items[at + size * copy].key for copy in range(1, least))
+    )
+    for size in itertools.islice(sizes, _MOST_SIZES):
+        if size == 1 and origin_of(items[at]):
+            continue  # reads of what is a scan's output already
         ahead = range(at, until - size)
         same = sum(1 for _ in itertools.takewhile(lambda n: items[n].key == items[n + size].key, ahead))  # noqa: B023
         most = same // size + 1
         for count in range(most, max(least, most - 2) - 1, -1):
             scan = explained(items, at, size, count)
             if scan is not None:
-                if any(_found(items, each, least, at + size) for each in range(at + 1, at + size - least + 1)):
-                    return None
-                return _chosen(items, until, _Found(scan, size, count, {}), at)
+                return _Found(scan, size, count, {})
     return None
 
 
