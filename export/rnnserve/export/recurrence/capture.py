@@ -99,7 +99,7 @@ def capture(
                 raise refused from error
             refused.__cause__ = error
     if refused is not None:
-        # What the module holds may be of a call before, and be made anew for other rows: `other_paths` compares.
+        # What the module holds may be of a call before, and be made anew for other rows: `value_trials` compares.
         with contextlib.suppress(UnsupportedModule):
             return capture(module, args, axes, limits, more_rows=_MORE_ROWS)
         raise refused from refused.__cause__

@@ -19,13 +19,13 @@ from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
+from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.unchecked_distributions import unchecked
 from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated
-from rnnserve.export.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
@@ -141,7 +141,9 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
     if refused is None or type(said) is RaisedInCapture:
         raise said
     if isinstance(said, NotRolled):
-        raise NotRolled(f"{refused}\n\nA loop of Python is exported as it is if its steps are alike: here {said}.") from said
+        raise NotRolled(
+            f"{refused}\n\nA loop of Python is exported as it is if its steps are alike: here {said}."
+        ) from said
     raise refused from refused.__cause__
 
 

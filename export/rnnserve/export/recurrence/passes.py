@@ -42,13 +42,13 @@ from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.module_names import name_after_modules
-from rnnserve.export.recurrence.value_trials import Trial, run_trials
 from rnnserve.export.recurrence.packed_check import check_packed_values
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.size_probing import Limits, check_other_sizes
 from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
+from rnnserve.export.recurrence.value_trials import Trial, run_trials
 from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
 from rnnserve.export.recurrence.whole_quotients import divide_sizes_exactly

@@ -24,8 +24,8 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
-from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.recurrence.shape_probing import first_other_shape
+from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, source_line
 
 __all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "inputs_of", "outputs_of", "symbols_of", "within"]

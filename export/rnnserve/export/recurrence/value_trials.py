@@ -153,7 +153,7 @@ def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
             return each.clamp(max=most) if is_number else each
         drawn = torch.randn(each.shape, generator=generator, dtype=torch.float32)
         if is_unusual:
-            drawn = (drawn * 30).masked_fill(torch.rand(each.shape, generator=generator) < 0.3, 0.0)  # noqa: PLR2004
+            drawn = (drawn * 30).masked_fill(torch.rand(each.shape, generator=generator) < 0.3, 0.0)
         return drawn.to(each.dtype)
 
     drawn: Arguments = torch.utils._pytree.tree_map_only(Tensor, draw, args)  # noqa: SLF001

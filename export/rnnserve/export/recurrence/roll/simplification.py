@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
-from rnnserve.export.roll.torch_adapter import computed_in
+from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.roll.torch_adapter import computed_in
 from rnnserve.export.source_lines import line_of
 
 __all__ = ["SPLITS", "Clamped", "Shape", "shape_of", "simplify"]
@@ -150,16 +151,16 @@ def _dim(node: fx.Node, position: int) -> int:
     return dim % len(_shape(node.args[0]))  # type: ignore[no-any-return]
 
 
-def _same(_: _Simplifier, node: fx.Node) -> Any:
+def _same(_: _Simplifier, node: fx.Node) -> Argument:
     return node.args[0]
 
 
-def _copy(_: _Simplifier, node: fx.Node) -> Any:
+def _copy(_: _Simplifier, node: fx.Node) -> Argument:
     to, source = node.args[:2]
     return source if isinstance(source, fx.Node) and isinstance(to, fx.Node) and _alike(source, to) else None
 
 
-def _to(_: _Simplifier, node: fx.Node) -> Any:
+def _to(_: _Simplifier, node: fx.Node) -> Argument:
     return node.args[0] if _alike(node.args[0], node) else None
 
 
@@ -168,7 +169,7 @@ def _view(_: _Simplifier, node: fx.Node) -> None:
     node.target = _ATEN.reshape.default
 
 
-def _slice(of: _Simplifier, node: fx.Node) -> Any:
+def _slice(of: _Simplifier, node: fx.Node) -> Argument:
     source: Any = node.args[0]
     part = of.part(node, 1)
     if _alike(source, node) and (part is None or part.step == 1):
@@ -182,7 +183,7 @@ def _slice(of: _Simplifier, node: fx.Node) -> Any:
     return None
 
 
-def _narrow(of: _Simplifier, node: fx.Node) -> Any:
+def _narrow(of: _Simplifier, node: fx.Node) -> Argument:
     source, _, start, length, *_ = node.args
     if not isinstance(start, int) or not isinstance(length, int):
         return None
@@ -191,7 +192,7 @@ def _narrow(of: _Simplifier, node: fx.Node) -> Any:
     return of.make(node, _ATEN.slice.Tensor, source, dim, start, start + length)
 
 
-def _slice_scatter(of: _Simplifier, node: fx.Node) -> Any:
+def _slice_scatter(of: _Simplifier, node: fx.Node) -> Argument:
     source, value = node.args[:2]
     part = of.part(node, 2)
     if _alike(value, source) and (part is None or part.step == 1):
@@ -205,7 +206,7 @@ def _slice_scatter(of: _Simplifier, node: fx.Node) -> Any:
     return None
 
 
-def _select(of: _Simplifier, node: fx.Node) -> Any:
+def _select(of: _Simplifier, node: fx.Node) -> Argument:
     source: Any = node.args[0]
     dim, index = _dim(node, 1), _index(node, 2, 1)
     if index is None:
@@ -240,7 +241,7 @@ def _index(node: fx.Node, position: int, of_dim: int) -> int | None:
     return index + size if index < 0 else index
 
 
-def _select_scatter(of: _Simplifier, node: fx.Node) -> Any:
+def _select_scatter(of: _Simplifier, node: fx.Node) -> Argument:
     source: Any = node.args[0]
     dim, index = _dim(node, 2), _index(node, 3, 2)
     if index is None:
@@ -257,7 +258,7 @@ def _select_scatter(of: _Simplifier, node: fx.Node) -> Any:
     return None
 
 
-def _squeeze(_: _Simplifier, node: fx.Node) -> Any:
+def _squeeze(_: _Simplifier, node: fx.Node) -> Argument:
     source, dim = node.args
     if isinstance(source, fx.Node) and source.target is _ATEN.unsqueeze.default and isinstance(dim, int):
         rank = len(_shape(source))
@@ -266,7 +267,7 @@ def _squeeze(_: _Simplifier, node: fx.Node) -> Any:
     return None
 
 
-def _getitem(of: _Simplifier, node: fx.Node) -> Any:
+def _getitem(of: _Simplifier, node: fx.Node) -> Argument:
     source, number = node.args
     if not isinstance(source, fx.Node) or not isinstance(number, int):
         return None

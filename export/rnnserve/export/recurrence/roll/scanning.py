@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.roll.copies import Body, Operation, Source
+from rnnserve.export.recurrence.roll.items import FINAL, SCAN, STACKED, NotRolled, is_tensor
+from rnnserve.export.recurrence.roll.operations import computed, steps_of, written
+from rnnserve.export.recurrence.roll.progressions import Progression
 from rnnserve.export.recurrence.scan import scan
-from rnnserve.export.roll.copies import Body, Operation, Source
-from rnnserve.export.roll.items import FINAL, SCAN, STACKED, NotRolled, is_tensor
-from rnnserve.export.roll.operations import computed, steps_of, written
-from rnnserve.export.roll.progressions import Progression
 
 __all__ = ["Scanned", "evaluated", "stacked_outputs"]
 
@@ -34,7 +35,12 @@ class Scanned:
 
 
 def evaluated(
-    target: Any, form: Any, references: list[Any], numbers: list[Any], outputs: Collection[int], least: int  # noqa: ANN401
+    target: Argument,
+    form: Argument,
+    references: list[Any],
+    numbers: list[Any],
+    outputs: Collection[int],
+    least: int,
 ) -> Any:  # noqa: ANN401 - a tensor, several, or a size
     """Compute an element.
 
@@ -95,7 +101,9 @@ class _Scan:
                 for source in operation.sources
             )
             if kinds_known and all(each.is_constant for each in numbers):
-                fixed[place] = self._computed(place, operation, [self._fixed_source(each, fixed) for each in operation.sources], numbers)
+                fixed[place] = self._computed(
+                    place, operation, [self._fixed_source(each, fixed) for each in operation.sources], numbers
+                )
         return fixed
 
     def _fixed_source(self, source: Source, fixed: dict[int, Any]) -> Any:  # noqa: ANN401 - as above
@@ -179,7 +187,9 @@ class _Scan:
         """Run a dynamic number of steps as a scan."""
         inputs = _Inputs(self, pads=least < 1)  # ONNX has no scan of no steps: one more step is left out again
         operations, carries = self.body.operations, self.body.carries
-        stacked = {place: inputs.whole(inputs.of_operation[place]) for place in self.outputs if place in inputs.of_operation}
+        stacked = {
+            place: inputs.whole(inputs.of_operation[place]) for place in self.outputs if place in inputs.of_operation
+        }
         stacked |= {place: self._repeated(place) for place in self.outputs if place in self.fixed}
         outputs = [place for place in self.outputs if place not in stacked]
         writes = {number: carry.operation for number, carry in enumerate(carries) if self._only_written(number)}
@@ -208,19 +218,24 @@ class _Scan:
 
             values = self._step(before, number_of, sequence_of, given, writes.values())
             results = [values[place] for place in outputs]
-            for place in writes.values():
-                results.append(self._value(operations[place].sources[1], values, before, sequence_of))
+            results.extend(
+                self._value(operations[place].sources[1], values, before, sequence_of) for place in writes.values()
+            )
             after = self._after(values, before)
             states = [each for number in kept for each in after[number]] or list(state)
             if inputs.pads:
-                states = [torch.where(of_step[0] < self.count, new, old) for new, old in zip(states, state, strict=True)]
+                states = [
+                    torch.where(of_step[0] < self.count, new, old) for new, old in zip(states, state, strict=True)
+                ]
             return states, results or [of_step[0]]
 
         initial = [each for number in kept for each in self.first[number]] or [torch.zeros(1)]
         final, results = scan(combine, initial, inputs.sequences(), dim=0)
         results = [each.narrow(0, 0, self.count) for each in results] if inputs.pads else results
         rest = iter(final)
-        finals: list[Any] = [[next(rest) for _ in first] if number in kept else None for number, first in enumerate(self.first)]
+        finals: list[Any] = [
+            [next(rest) for _ in first] if number in kept else None for number, first in enumerate(self.first)
+        ]
         for (number, place), values in zip(writes.items(), results[len(outputs) :], strict=False):
             dim, at = (self._number(each) for each in operations[place].numbers)
             finals[number] = [written(self.first[number][0], values, dim.values[0], *at.values, self.count)]
@@ -287,7 +302,12 @@ class _Inputs:
             return [self._steps, *self._wholes]
         return [
             self._steps,
-            *(each if len(each.shape) == 1 and _has_more(each, self._steps) else torch.cat([each, each.new_zeros((1, *each.shape[1:]))]) for each in self._wholes),
+            *(
+                each
+                if len(each.shape) == 1 and _has_more(each, self._steps)
+                else torch.cat([each, each.new_zeros((1, *each.shape[1:]))])
+                for each in self._wholes
+            ),
         ]
 
     def _place(self, key: Any, whole: Callable[[], Tensor]) -> int:  # noqa: ANN401 - whatever tells inputs apart

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.roll.fitting import Element
-from rnnserve.export.roll.items import CONSTANT, SCAN, STATE, decoded
-from rnnserve.export.roll.scanning import evaluated, stacked_outputs
-from rnnserve.export.roll.torch_adapter import lines_of
-from rnnserve.export.roll.tracing import Traced
+from rnnserve.export.recurrence.roll.fitting import Element
+from rnnserve.export.recurrence.roll.items import CONSTANT, SCAN, STATE, decoded
+from rnnserve.export.recurrence.roll.scanning import evaluated, stacked_outputs
+from rnnserve.export.recurrence.roll.torch_adapter import lines_of
+from rnnserve.export.recurrence.roll.tracing import Traced
 
 __all__ = ["Rolled"]
 
@@ -78,5 +78,3 @@ class Rolled(nn.Module):
                             evaluated(target, element.form, references, numbers, self.outputs.get(number, ()), least)
                         )
         raise AssertionError("a program has results")
-
-

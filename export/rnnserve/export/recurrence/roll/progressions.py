@@ -99,7 +99,7 @@ def _decay(seen: Sequence[float]) -> tuple[float, ...] | None:
         return None
     one, other = seen[1] - seen[0], seen[2] - seen[1]
     ratio = other / one if one else 0
-    if not 0 < ratio or ratio == 1:
+    if not ratio > 0 or ratio == 1:
         return None
     first = one / (ratio - 1)
     return first, ratio, seen[0] - first

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rnnserve.export.roll.items import SCAN, STACKED, Item, is_tensor
-from rnnserve.export.roll.progressions import Progression, progression
+from rnnserve.export.recurrence.roll.items import SCAN, STACKED, Item, is_tensor
+from rnnserve.export.recurrence.roll.progressions import Progression, progression
 
 __all__ = ["Body", "Carry", "Operation", "Source", "explained", "origin_of", "segment", "stacked_of"]
 
@@ -236,5 +236,3 @@ def stacked_of(item: Item) -> Item:
     return scan.outputs.setdefault(
         place, Item(STACKED, (place,), [scan], shape=(str(scan.numbers[0]), *scan.shape[place]), meta=scan.meta)
     )
-
-

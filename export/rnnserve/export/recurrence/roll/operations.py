@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from rnnserve.export.recurrence import capture_session
+from rnnserve.export.recurrence.roll.items import LITERAL, Form, decoded
+from rnnserve.export.recurrence.roll.sweeping import JOINING, REPEATED, SEGMENT
 from rnnserve.export.recurrence.scan_markers import BEGIN, MARKER
-from rnnserve.export.roll.items import LITERAL, Form, decoded
-from rnnserve.export.roll.sweeping import JOINING, REPEATED, SEGMENT
 
 __all__ = ["computed", "steps_of", "written"]
 

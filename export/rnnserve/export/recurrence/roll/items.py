@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.roll.simplification import Shape, shape_of
+from rnnserve.export.recurrence.roll.tracing import Traced
 from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker
-from rnnserve.export.roll.simplification import Shape, shape_of
-from rnnserve.export.roll.tracing import Traced
 
 __all__ = ["CONSTANT", "FINAL", "GIVEN", "INPUT", "LITERAL", "OUTPUT", "SCAN", "STACKED", "STATE", "Form", "Item"]
 __all__ += ["Home", "NotRolled", "decoded", "is_tensor", "items_of", "meta_of"]

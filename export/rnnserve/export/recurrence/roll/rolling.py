@@ -11,16 +11,16 @@ from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import capture
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
+from rnnserve.export.recurrence.roll.conditions import Condition, conditions_on
+from rnnserve.export.recurrence.roll.emission import Rolled
+from rnnserve.export.recurrence.roll.fitting import fitted
+from rnnserve.export.recurrence.roll.functional import make_functional
+from rnnserve.export.recurrence.roll.items import NotRolled, items_of
+from rnnserve.export.recurrence.roll.simplification import Clamped, simplify
+from rnnserve.export.recurrence.roll.sweeping import rolled
+from rnnserve.export.recurrence.roll.tracing import traced
 from rnnserve.export.recurrence.size_probing import Limits, within
 from rnnserve.export.recurrence.value_trials import Trial
-from rnnserve.export.roll.conditions import Condition, conditions_on
-from rnnserve.export.roll.emission import Rolled
-from rnnserve.export.roll.fitting import fitted
-from rnnserve.export.roll.functional import make_functional
-from rnnserve.export.roll.items import NotRolled, items_of
-from rnnserve.export.roll.simplification import Clamped, simplify
-from rnnserve.export.roll.sweeping import rolled
-from rnnserve.export.roll.tracing import traced
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["RolledCapture", "rolled_capture"]
@@ -101,9 +101,7 @@ def _points(axis: str, axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, 
     """Give sizes to trace at; no two axes change alike."""
     lengths = _lengths(axis, limits)
     for number, length in enumerate([*lengths, lengths[1]] if len(axes.sizes) > 1 else lengths):
-        others = {
-            name: within(_OTHER_SIZES[at % 3][number], name, limits) for at, name in enumerate(axes.sizes)
-        }
+        others = {name: within(_OTHER_SIZES[at % 3][number], name, limits) for at, name in enumerate(axes.sizes)}
         yield {**others, axis: length}
 
 
@@ -115,7 +113,9 @@ def _lengths(axis: str, limits: Limits) -> Sequence[int]:
     if high is not None and lengths[-1] > high:
         lengths = [length - lengths[-1] + high for length in lengths]
     if lengths[0] < max(low, 5):
-        raise NotRolled(f'the module takes too few sizes of the axis "{axis}", {low} to {high}, for its loops to be found')
+        raise NotRolled(
+            f'the module takes too few sizes of the axis "{axis}", {low} to {high}, for its loops to be found'
+        )
     return lengths
 
 
@@ -123,11 +123,10 @@ def _trials(
     axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, clamped: Collection[Clamped]
 ) -> Iterator[Trial]:
     """Give the sizes at which values are compared: usual ones, and both sides of each condition on a size."""
-
     usual = next(_points(axis, axes, limits))
 
     def at(**sizes: int) -> dict[str, int]:
-        length = sizes[axis] if axis in sizes else 5
+        length = sizes.get(axis, 5)
         others = {name: length + 3 + number for number, name in enumerate(axes.sizes)}
         return {name: within(sizes.get(name, others[name]), name, limits) for name in axes.sizes}
 
@@ -140,8 +139,8 @@ def _trials(
             for size in lengths:
                 if within(size, name, limits) == size >= 1:
                     refusal = NotRolled(
-                        f'the module\'s Python code{line} has a condition on the axis "{name}", and takes another path at '
-                        f'the size {size}. An exported module has one path for all sizes: leave the condition out, or '
+                        f'the module\'s Python code{line} has a condition on the axis "{name}", and takes another path '
+                        f"at the size {size}. An exported module has one path for all sizes: leave the condition out, or "
                         f'name the sizes that the module takes, sizes={{"{name}": (smallest, largest)}}'
                     )
                     if size > _LARGEST_TRIAL:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rnnserve.export.roll.copies import Body, Carry, explained, origin_of, segment, stacked_of
-from rnnserve.export.roll.items import FINAL, GIVEN, OUTPUT, SCAN, Form, Home, Item, is_tensor
+from rnnserve.export.recurrence.roll.copies import Body, Carry, explained, origin_of, segment, stacked_of
+from rnnserve.export.recurrence.roll.items import FINAL, GIVEN, OUTPUT, SCAN, Form, Home, Item, is_tensor
 
 __all__ = ["JOINING", "REPEATED", "SEGMENT", "rolled"]
 
@@ -167,7 +167,7 @@ def _join_segments(item: Item, keys: dict[Any, int]) -> None:
         at = 0
         while at < len(parts):
             first, distance, length = segment(parts[at:])
-            equal = sum(1 for _ in itertools.takewhile(lambda each: each is parts[at], parts[at:]))
+            equal = sum(1 for _ in itertools.takewhile(lambda each, first=parts[at]: each is first, parts[at:]))
             if equal >= _SHORTEST_SEGMENT:
                 new_references.append(parts[at])
                 new_numbers.append(equal)
@@ -240,5 +240,3 @@ def _read(item: Item) -> Item:
     read = Item(torch.ops.aten.select.int, form, [stacked], [0, step], item.shape, item.meta)
     # In the order of the first steps, and of the last: an index from the end is another one at another length.
     return scan.reads.setdefault((1, place, step) if step <= left else (2, place, -left), read)
-
-

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnserve.export.roll.items import Form, Item, NotRolled
-from rnnserve.export.roll.progressions import FUNCTIONS
-from rnnserve.export.roll.simplification import Shape
+from rnnserve.export.recurrence.roll.items import Form, Item, NotRolled
+from rnnserve.export.recurrence.roll.progressions import FUNCTIONS
+from rnnserve.export.recurrence.roll.simplification import Shape
 from rnnserve.export.source_lines import line_of_trace
 
 __all__ = ["Element", "Fit", "fitted"]
@@ -100,7 +100,9 @@ class Fit:
                 found = [sum(map(operator.mul, row, factors)) + offset for row in rows]
                 if all(abs(one - other) <= near for one, other in zip(found, values, strict=True)):
                     terms = zip(factors, chosen, itertools.repeat(plus), itertools.repeat(divisor))
-                    return cls(tuple(each for each in terms if each[0] != 0), offset if whole else float(offset), function)
+                    return cls(
+                        tuple(each for each in terms if each[0] != 0), offset if whole else float(offset), function
+                    )
         return None
 
 
@@ -150,7 +152,9 @@ def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[
     elements = []
     for items in itertools.zip_longest(*programs):
         first = items[0]
-        alike = None not in items and all((each.target, _comparable(each)) == (first.target, _comparable(first)) for each in items)
+        alike = None not in items and all(
+            (each.target, _comparable(each)) == (first.target, _comparable(first)) for each in items
+        )
         if not alike:
             raise NotRolled(
                 f"what it computes for more steps is not that of fewer steps repeated{_place(items)}. Of x[:, :t] make "

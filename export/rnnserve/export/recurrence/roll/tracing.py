@@ -22,7 +22,7 @@ class Traced:
     """A module as a graph, at fixed sizes.
 
     Attributes:
-        graph: Placeholders for the parameters and buffers, then for the tensors among the arguments; operators; results.
+        graph: Placeholders for parameters and buffers, then for tensors among the arguments; operators; results.
         states: Parameters and buffers by name, in the order of the placeholders.
         constants: Other tensors by the targets of nodes.
         results: Structure of the results.
@@ -70,5 +70,3 @@ def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
         raise keeps_state(held.asked & held.replaced)
     constants = {node.target: getattr(found, node.target) for node in found.graph.nodes if node.op == "get_attr"}
     return Traced(found.graph, states, constants, specs[0])
-
-

@@ -1,4 +1,4 @@
-"""Making a traced program functional: each write to a tensor, or to a view of one, becomes a new value of the tensor."""
+"""Making a traced program functional: a write to a tensor, or to a view of it, becomes a new value of the tensor."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, fx
 
 from rnnserve.export.recurrence.refusals import keeps_state
+from rnnserve.export.recurrence.roll.items import NotRolled
+from rnnserve.export.recurrence.roll.simplification import SPLITS
+from rnnserve.export.recurrence.roll.torch_adapter import computed_in, functional_of, share_memory
+from rnnserve.export.recurrence.roll.tracing import Traced
 from rnnserve.export.recurrence.scan_writes import refuse_writes, written_by
-from rnnserve.export.roll.items import NotRolled
-from rnnserve.export.roll.simplification import SPLITS
-from rnnserve.export.roll.torch_adapter import computed_in, functional_of, share_memory
-from rnnserve.export.roll.tracing import Traced
 from rnnserve.export.source_lines import line_of
 
 __all__ = ["make_functional"]
@@ -35,11 +35,7 @@ def make_functional(program: Traced) -> None:
         writes.visit(node)
     program.graph.eliminate_dead_code()
     inputs = [node for node in program.graph.nodes if node.op == "placeholder"]
-    carried = [
-        name
-        for node, name in zip(inputs, program.states, strict=False)
-        if node in writes.values and node.users
-    ]
+    carried = [name for node, name in zip(inputs, program.states, strict=False) if node in writes.values and node.users]
     if carried:
         raise keeps_state(carried)
 
@@ -63,7 +59,9 @@ class _Writes:
         """Let a node read what has been written, and note what it writes."""
         written = written_by(node)
         given = node.args[0] if node.args else None
-        given = given[0] if isinstance(given, list | tuple) and given and node.target is not torch.ops.aten.cat else given
+        given = (
+            given[0] if isinstance(given, list | tuple) and given and node.target is not torch.ops.aten.cat else given
+        )
         node.args = fx.map_arg(node.args, lambda each: self._read(each, node))
         node.kwargs = fx.map_arg(node.kwargs, lambda each: self._read(each, node))
         if written:
@@ -153,9 +151,8 @@ class _Writes:
         return node
 
 
-def _inverse(target: Any, *kept: int) -> Callable[[fx.Node, fx.Node, fx.Node], tuple[Any, Any]]:  # noqa: ANN401
+def _inverse(target: Any) -> Callable[[fx.Node, fx.Node, fx.Node], tuple[Any, Any]]:  # noqa: ANN401
     """Write to a view by an operator that takes the tensor, the view's value, and some arguments of the view."""
-    del kept
     return lambda view, before, value: (target, (before, value, *view.args[1:]))
 
 
