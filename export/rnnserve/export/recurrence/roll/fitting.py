@@ -46,7 +46,7 @@ class Fit:
                 size = size * sizes[axis]
             whole = size if divisor == 1 else (size + plus) // divisor
             if isinstance(whole, torch.SymInt) and not self.is_whole:
-                whole = torch.full((), whole, dtype=torch.float64)
+                whole = torch.full((), whole, dtype=torch.float64)  # type: ignore[call-overload] # takes symbols
             if isinstance(whole, torch.Tensor):  # numbers would be of float32 in ONNX
                 factor, value = (torch.full((), each, dtype=torch.float64) for each in (factor, value))
             term = whole if isinstance(factor, int) and factor == 1 else factor * whole
@@ -175,7 +175,7 @@ def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[
                     f"({', '.join(map(str, values))} for sizes {', '.join(_shown(each) for each in points)})"
                 )
             numbers.append(fit)
-        elements.append(Element(first.target, first.form, *references, tuple(numbers), first.shape, first.meta))
+        elements.append(Element(first.target, first.form, references.pop(), tuple(numbers), first.shape, first.meta))
     return elements
 
 

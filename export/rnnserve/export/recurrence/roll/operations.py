@@ -19,7 +19,8 @@ _ATEN = torch.ops.aten
 def computed(target: Any, form: Form, references: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401 - as of torch
     """Compute an element from what it refers to and from its numbers."""
     if target == LITERAL:
-        return _literal(*form, numbers)
+        dtype, shape = form
+        return _literal(dtype, shape, numbers)
     if target in JOINING and not {SEGMENT, REPEATED}.isdisjoint(form[1][1]):
         return _joined(target, form, references, numbers)
     rest, rest_numbers = iter(references), iter(numbers)

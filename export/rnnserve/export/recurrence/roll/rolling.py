@@ -90,11 +90,11 @@ def _rolled_along(axis: str, module: nn.Module, args: Arguments, axes: DynamicAx
     least = {name: within(1, name, limits) for name in axes.sizes}
     made = Rolled(elements, programs[0], sizes_at, least).train(module.training)
     try:
-        program = capture(made, args, axes.of_variadic(args), limits)
+        captured = capture(made, args, axes.of_variadic(args), limits)
     except (FixedSize, RaisedInCapture) as error:
         raise NotRolled(f"the scans that its loops would be exported as fail for some sizes ({error})") from error
     trials = list(_trials(axis, module, args, axes, limits, clamped))
-    return RolledCapture(program, trials, is_stateless=True)
+    return RolledCapture(captured, trials, is_stateless=True)
 
 
 def _points(axis: str, axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
@@ -140,8 +140,8 @@ def _trials(
                 if within(size, name, limits) == size >= 1:
                     refusal = NotRolled(
                         f'the module\'s Python code{line} has a condition on the axis "{name}", and takes another path '
-                        f"at the size {size}. An exported module has one path for all sizes: leave the condition out, or "
-                        f'name the sizes that the module takes, sizes={{"{name}": (smallest, largest)}}'
+                        f"at the size {size}. An exported module has one path for all sizes: leave the condition out, "
+                        f'or name the sizes that the module takes, sizes={{"{name}": (smallest, largest)}}'
                     )
                     if size > _LARGEST_TRIAL:
                         raise refusal

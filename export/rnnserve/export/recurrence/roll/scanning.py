@@ -238,7 +238,9 @@ class _Scan:
         ]
         for (number, place), values in zip(writes.items(), results[len(outputs) :], strict=False):
             dim, at = (self._number(each) for each in operations[place].numbers)
-            finals[number] = [written(self.first[number][0], values, dim.values[0], *at.values, self.count)]
+            finals[number] = [
+                written(self.first[number][0], values, dim.values[0], at.values[0], at.values[1], self.count)
+            ]
         return Scanned(finals, stacked | dict(zip(outputs, results, strict=False)))
 
     def _repeated(self, place: int) -> Tensor:
@@ -310,20 +312,18 @@ class _Inputs:
             ),
         ]
 
-    def _place(self, key: Any, whole: Callable[[], Tensor]) -> int:  # noqa: ANN401 - whatever tells inputs apart
+    def _place(self, key: Argument, whole: Tensor) -> int:
+        """Number an input; one that is there already under the same key is not added again."""
         if key not in self._places:
-            self._wholes.append(whole())
+            self._wholes.append(whole)
             self._places[key] = len(self._wholes)  # the numbers of the steps are before them
         return self._places[key]
 
     def _add_sequence(self, of: _Scan, source: Source) -> None:
-        def whole() -> Tensor:
-            first, distance = of.numbers[source.number : source.number + 2]
-            before = [of.references[each].unsqueeze(0) for each in source.before]
-            rest = steps_of(of.references[source.at], first, distance, of.count - len(before) if before else of.count)
-            return torch.cat([*before, rest]) if before else rest
-
-        self.of_source[source] = self._place(source, whole)
+        first, distance = of.numbers[source.number : source.number + 2]
+        before = [of.references[each].unsqueeze(0) for each in source.before]
+        rest = steps_of(of.references[source.at], first, distance, of.count - len(before) if before else of.count)
+        self.of_source[source] = self._place(source, torch.cat([*before, rest]) if before else rest)
 
     def _add_parts(self, of: _Scan, place: int, operation: Operation) -> bool:
         """Whether an operation is one part of a tensor after another."""
@@ -337,9 +337,8 @@ class _Inputs:
         tensor: Tensor = of._fixed_source(source, of.fixed)  # noqa: SLF001 - of the same file
         first, distance = at.values
         key = (source, dim.values[0], str(first), distance)
-        self.of_operation[place] = self._place(
-            key, lambda: steps_of(tensor.movedim(dim.values[0], 0), first, distance, self._count)
-        )
+        steps = steps_of(tensor.movedim(dim.values[0], 0), first, distance, self._count)
+        self.of_operation[place] = self._place(key, steps)
         return True
 
     def _add_numbers(self, of: _Scan, place: int, operation: Operation) -> None:
@@ -355,14 +354,13 @@ class _Inputs:
                 continue
             whole = all(isinstance(each, int | torch.SymInt) for each in number.values)
             dtype = torch.int64 if whole else torch.float64
-            if not whole and is_tensor(operation.shape) and operation.shape[-1].is_floating_point:  # type: ignore[union-attr]
+            if not whole and is_tensor(operation.shape) and operation.shape[-1].is_floating_point:
                 result: Any = operation.shape[-1]
             else:
                 result = dtype
             key = (number.function, number.base, tuple(map(str, number.values)), result)
-            self.of_number[place, at] = self._place(
-                key, lambda number=number, dtype=dtype, result=result: number.at(self._steps.to(dtype)).to(result)
-            )
+            values = number.at(self._steps.to(dtype)).to(result)
+            self.of_number[place, at] = self._place(key, values)
 
 
 def _has_more(each: Tensor, steps: Tensor) -> bool:

@@ -108,7 +108,7 @@ class _Simplifier:
     def visit(self, node: fx.Node) -> fx.Node:
         """Simplify a node; gives what stands in its place, most often itself."""
         rule = _same if node.target in _SAME else _RULES.get(node.target)
-        new = rule(self, node) if rule is not None else None
+        new: fx.Node | None = rule(self, node) if rule is not None else None
         if new is None or new is node:
             return node
         node.replace_all_uses_with(new)
@@ -134,14 +134,14 @@ class _Simplifier:
         over = [each for each in (start, end) if isinstance(each, int) and size < abs(each) < sys.maxsize]
         self.clamped.extend(Clamped(line_of(node), abs(each)) for each in over)
         start, end, _ = slice(start, end).indices(size)
-        return _Part(dim, start, max(start, end), 1 if step is None else step)
+        return _Part(dim, start, max(start, end), step if isinstance(step, int) else 1)
 
 
 def _shape(node: Any) -> Any:  # noqa: ANN401 - what a node holds
     return node.meta["val"].shape
 
 
-def _alike(one: fx.Node, other: fx.Node) -> bool:
+def _alike(one: Argument, other: Argument) -> bool:
     return shape_of(one.meta["val"]) == shape_of(other.meta["val"])
 
 

@@ -28,13 +28,13 @@ class _Found(NamedTuple):
     Attributes:
         scan: What they become.
         size: Number of items in a copy.
-        count: Number of whole copies.
+        copies: Number of whole copies.
         tail: Items of one more copy, by their place in it.
     """
 
     scan: Item
     size: int
-    count: int
+    copies: int
     tail: dict[int, Item]
 
 
@@ -167,7 +167,7 @@ def _join_segments(item: Item, keys: dict[Any, int]) -> None:
         at = 0
         while at < len(parts):
             first, distance, length = segment(parts[at:])
-            equal = sum(1 for _ in itertools.takewhile(lambda each, first=parts[at]: each is first, parts[at:]))
+            equal = _number_of(parts[at], parts[at:])
             if equal >= _SHORTEST_SEGMENT:
                 new_references.append(parts[at])
                 new_numbers.append(equal)
@@ -201,6 +201,11 @@ def _join_segments(item: Item, keys: dict[Any, int]) -> None:
     if form != item.form:
         item.form, item.references, item.numbers = form, new_references, [*new_numbers, *numbers]
         item.set_key(keys)
+
+
+def _number_of(item: Item, items: Sequence[Item]) -> int:
+    """Count how often a list begins with an item."""
+    return next((number for number, each in enumerate(items) if each is not item), len(items))
 
 
 def _with_reads(items: list[Item]) -> list[Item]:

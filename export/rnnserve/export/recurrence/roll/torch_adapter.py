@@ -21,7 +21,7 @@ def lines_of(meta: Mapping[str, Any]) -> Iterator[None]:
 
 def share_memory(one: Tensor, other: Tensor) -> bool:
     """Whether one tensor is a view of another, both without values."""
-    return one.untyped_storage()._cdata == other.untyped_storage()._cdata  # noqa: SLF001 - there is no public way
+    return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)  # noqa: SLF001 - there is no public way
 
 
 def functional_of(target: Any) -> Any:  # noqa: ANN401 - an operator
