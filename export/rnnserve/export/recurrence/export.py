@@ -138,11 +138,13 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
             capture(module, args, axes, sizes)
     except UnsupportedModule as error:
         refused = error
-    if refused is None or type(said) is RaisedInCapture:
+    if refused is None or (
+        isinstance(said, RaisedInCapture) and not (isinstance(refused, FixedSize) and refused.of_batch)
+    ):
         raise said
     if isinstance(said, NotRolled):
         raise NotRolled(
-            f"{refused}\n\nA loop of Python is exported as it is if its steps are alike: here {said}."
+            f"a loop of Python is exported as it is if its steps are alike: here {said}. {refused}"
         ) from said
     raise refused from refused.__cause__
 
