@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.roll.simplification import Shape, shape_of
 from rnnserve.export.recurrence.roll.tracing import Traced
-from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker
+from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbers_of
 
 __all__ = ["CONSTANT", "FINAL", "GIVEN", "INPUT", "LITERAL", "OUTPUT", "SCAN", "STACKED", "STATE", "Form", "Item"]
 __all__ += ["Home", "NotRolled", "decoded", "is_tensor", "items_of", "meta_of"]
@@ -20,6 +20,7 @@ __all__ += ["Home", "NotRolled", "decoded", "is_tensor", "items_of", "meta_of"]
 INPUT, STATE, CONSTANT, LITERAL, OUTPUT = "input", "state", "constant", "literal", "output"
 SCAN, STACKED, FINAL = "scan", "stacked", "final"
 GIVEN = (INPUT, STATE, CONSTANT)
+_ALONE = -1  # number of a scan whose beginning has gone
 _LARGEST_LITERAL = 64  # values of a constant that are numbers of an item
 
 Form = tuple[Any, ...]
@@ -124,8 +125,17 @@ def _encoded_call(node: fx.Node, references: list[Any], numbers: list[Any]) -> F
         return ("list", ("list", _encoded(args[0], references, numbers), ("value", args[1])), ("dict",))
     if is_marker(node, BEGIN) or is_marker(node, END):  # its own scan's number first, which differs from step to step
         _, *rest = kwargs["attr_ints"]  # type: ignore[misc] # as torch.onnx.ops writes attributes
-        kwargs["attr_ints"] = [("number of the scan",), *(("value", each) for each in rest)]
+        kwargs["attr_ints"] = [
+            ("number of the scan",) if _has_begun(node) else ("value", _ALONE),
+            *(("value", each) for each in rest),
+        ]
     return ("list", _encoded(args, references, numbers), _encoded(kwargs, references, numbers))
+
+
+def _has_begun(marker: fx.Node) -> bool:
+    """Whether a graph has the beginning of a scan: it has gone if no value uses the step."""
+    number = numbers_of(marker)[0]
+    return any(is_marker(each, BEGIN) and numbers_of(each)[0] == number for each in marker.graph.nodes)
 
 
 def _encoded(value: Any, references: list[Any], numbers: list[Any]) -> Form:  # noqa: ANN401 - an argument

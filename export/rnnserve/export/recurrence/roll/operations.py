@@ -26,17 +26,22 @@ def computed(target: Any, form: Form, references: list[Any], numbers: list[Any])
     rest, rest_numbers = iter(references), iter(numbers)
     args, kwargs = (decoded(each, rest, rest_numbers) for each in form[1:])
     if target is MARKER:
-        kwargs["attr_ints"][0] = _number_of_scan(args[1])
+        kwargs["attr_ints"] = [_number_of_scan(args[1], kwargs["attr_ints"][0]), *kwargs["attr_ints"][1:]]
     if any(isinstance(each, Tensor) for each in numbers):
         return _with_tensors(target, args, kwargs)
-    return target(*args, **kwargs)
+    return _FUNCTIONS.get(target, target)(*args, **kwargs)
 
+
+_FUNCTIONS = {_ATEN.one_hot.default: torch.nn.functional.one_hot, _ATEN.linspace.default: torch.linspace}
+"""By operators that take a size as a plain number, the functions that a capture has stand-ins for."""
 
 _open_scans: list[int] = []
 
 
-def _number_of_scan(marker: str) -> int:
+def _number_of_scan(marker: str, known: int | None) -> int:
     """Give a number of its own to each scan that the module calls itself; one ends before that around it."""
+    if known is not None:  # without a beginning
+        return next(capture_session.current().scans)
     if marker == BEGIN:
         _open_scans.append(next(capture_session.current().scans))
         return _open_scans[-1]

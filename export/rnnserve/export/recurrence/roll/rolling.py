@@ -26,7 +26,9 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["RolledCapture", "rolled_capture"]
 
 _LENGTHS = (8, 9, 11)  # unequal gaps, even and odd
-_OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23))  # of other axes, none in step with the lengths
+_OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23), (4, 15, 21, 8), (13, 20, 5, 16))
+"""Sizes of up to five other axes in each trace; no two axes have the same size, or sizes that change alike."""
+
 _TRIED = (1, 2, 3, 9, 17, 67)
 _LONG = (300, 1000, 3000)  # the longest that takes little time
 _BATCHES = (1, 3)
@@ -101,7 +103,10 @@ def _points(axis: str, axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, 
     """Give sizes to trace at; no two axes change alike."""
     lengths = _lengths(axis, limits)
     for number, length in enumerate([*lengths, lengths[1]] if len(axes.sizes) > 1 else lengths):
-        others = {name: within(_OTHER_SIZES[at % 3][number], name, limits) for at, name in enumerate(axes.sizes)}
+        others = {
+            name: within(_OTHER_SIZES[at % len(_OTHER_SIZES)][number], name, limits)
+            for at, name in enumerate(axes.sizes)
+        }
         yield {**others, axis: length}
 
 
