@@ -116,7 +116,7 @@ def refuse_empty(lengths: Tensor) -> None:
         raise ValueError("a row has no steps")
 
 
-@refused("depends on the values", is_core=True, arguments=RAGGED)
+@core(arguments=RAGGED, together=1, told=r"makes no check of values at values\.py:\d+")
 class Checking(nn.Module):
     """Checks its lengths in the ways that packages do."""
 
@@ -134,7 +134,7 @@ class Checking(nn.Module):
         return self.gru(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[1][0]
 
 
-@refused("depends on the values", arguments=RAGGED)
+@right(arguments=RAGGED, told=r"makes no check of values at values\.py:\d+")
 class CheckingInALoop(nn.Module):
     def __init__(self) -> None:
         super().__init__()

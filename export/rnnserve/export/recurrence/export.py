@@ -18,7 +18,7 @@ from rnnserve.export.recurrence.exporter_messages import without_exporter_messag
 from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
-from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
+from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
@@ -26,6 +26,7 @@ from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.unchecked_distributions import unchecked
 from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated
+from rnnserve.export.recurrence.value_checks import ValueChecks
 from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
@@ -87,7 +88,8 @@ def export_onnx(
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module), unchecked() as distributions:
-        of_any_size = _capture(module, args, axes, sizes)
+        checks = ValueChecks(module)
+        of_any_size = _capture_without_checks(module, args, axes, sizes, checks)
         captured = Captured(
             module=module,
             args=args,
@@ -99,18 +101,34 @@ def export_onnx(
             trials=of_any_size.trials,
             is_stateless=of_any_size.is_stateless,
         )
-        for on_program in ON_PROGRAM:
-            on_program(captured)
-        program = _translate(captured.program, input_names)
-        translated = Translated(captured=captured, program=program)
-        for on_graph in ON_GRAPH:
-            on_graph(translated)
+        with checks.left_out():
+            for on_program in ON_PROGRAM:
+                on_program(captured)
+            program = _translate(captured.program, input_names)
+            translated = Translated(captured=captured, program=program)
+            for on_graph in ON_GRAPH:
+                on_graph(translated)
     if distributions:
         warnings.warn(
             f"the exported module does not check the arguments of distributions ({', '.join(sorted(distributions))})",
             stacklevel=2,
         )
+    for line in checks.lines:
+        warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
     return program
+
+
+def _capture_without_checks(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, checks: ValueChecks
+) -> RolledCapture:
+    """Capture a module without the checks of values that stand in the way."""
+    while True:
+        try:
+            with checks.left_out():
+                return _capture(module, args, axes, sizes)
+        except DependsOnValues as refused:
+            if not checks.leave_out(refused):
+                raise
 
 
 def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> RolledCapture:
