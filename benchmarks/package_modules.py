@@ -6,7 +6,8 @@
     pip install --no-deps --target FOLDER minimamba array-lstm norse nir nirtorch xlstm omegaconf s5-pytorch auto-esn
     pip install --no-deps --target FOLDER denoiser ur-lstm-torch torchrecurrent neuralfields
     pip install --no-deps --target FOLDER light-recurrent-unit-pytorch einx frozendict torch-einops-utils
-    pip install --no-deps --target FOLDER networkx scipy openunmix torchaudio einops loguru hyperpyyaml PyYAML
+    pip install --no-deps --target FOLDER networkx scipy openunmix torchaudio einops loguru hyperpyyaml
+    pip install --no-deps --target FOLDER PyYAML ruamel.yaml sentencepiece
     pip install --no-deps --target FOLDER additive-recurrent-unit gsmc-torch pytorch-cqrn torch-dimensions
     pip install --no-deps --target FOLDER rnn-classifiers resdag pytorch-symbolic
     python -m benchmarks.package_modules FOLDER [NAME …]
@@ -154,6 +155,8 @@ def _row(name: str, folder: Path) -> Sequence[str]:
     head = [f"{package} {importlib.metadata.version(package)}", name]
     try:
         manifest: Manifest = publish(_publication(name), repository=folder, progress=False).manifest
+    except (ImportError, OSError) as error:  # a package or library that it needs beside those named above
+        return [*head, f"not imported: {error}", *[""] * 7]
     except ExportError as error:
         return [*head, f"refused: {str(error).partition('. ')[0]}", *[""] * 7]
     publication = _publication(name)

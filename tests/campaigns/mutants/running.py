@@ -156,7 +156,10 @@ def _judge(
                 os.killpg(process.pid, signal.SIGKILL)
     if status == 0:
         return "survived", ""
-    failed = [line for line in log.read_text(errors="replace").splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    said = log.read_text(errors="replace")
+    if "(no match in any of" in said:
+        raise RuntimeError(f"tests have other names than when they were recorded: {said[-2000:]}")
+    failed = [line for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))]
     return "killed", failed[0].split(" - ")[0] if failed else f"status {status}"
 
 

@@ -182,7 +182,14 @@ def test_import_refuses_in_one_line_what_it_cannot_publish(what, tmp_path, capsy
 
 @pytest.mark.parametrize(
     "option",
-    [["--axis", "x=batch"], ["--state", "h_n"], ["--integers", "x=5"], ["--size", "x=5:a"], ["--size", "x=5:4"]],
+    [
+        ["--axis", "x=batch"],
+        ["--axis", ".0=batch"],
+        ["--state", "h_n"],
+        ["--integers", "x=5"],
+        ["--size", "x=5:a"],
+        ["--size", "x=5:4"],
+    ],
 )
 def test_option_of_another_form_is_refused_with_the_form(option, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -170,7 +170,7 @@ def like_it(module, _):
 
 
 def keep(name, ending, initial=(0.0, 0.0, 0.0), **more):
-    BUFFERS.add(name, lambda: Keeping(torch.tensor(initial), ending), **more)
+    BUFFERS.add(name, lambda: Keeping(torch.tensor(initial), ending), together=1, **more)
 
 
 KEPT = r"keeps \['state'\] from one call to the next"

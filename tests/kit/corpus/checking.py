@@ -21,7 +21,7 @@ from kit.corpus.rows import Row
 from rnnserve.export import Floats, Lengths, UnsupportedModule, export_onnx, publish
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["batches", "check_published", "check_refused", "check_right", "refusals"]
+__all__ = ["batches", "check_published", "check_refused", "check_right", "refusal", "refusals"]
 
 RUNS = ((1, 1), (2, 2), (1, 7), (5, 3), (3, 40))
 """(batch, sequence) of the runs that are compared with eager."""
@@ -253,28 +253,45 @@ def _compare_axes(what: str, session: Any, name: str, shape: Sequence[int], size
 @quiet
 def check_refused(row: Row) -> None:
     """Export a row, which is refused with its phrase and a line of its own code, and changes nothing."""
-    sample = row.draw(_sample(row), 0)
-    try:
-        with torch.no_grad():
-            results = len(_tensors(row.module()(*row.draw(_sample(row), 0))))
-    except Exception:  # noqa: BLE001 - eager may refuse it, too
-        results = 1
+    results = _count_results(row)
     module = row.module()
     before, outside = _described(module), row.outside and row.outside()
-    names: dict[str, Any] = {
-        "input_names": [f"input_{number}" for number, _ in enumerate(_tensors(sample))],
-        "output_names": [f"output_{number}" for number in range(results)],
-        "dynamic_shapes": row.shapes(),
-    }
-    with pytest.raises(UnsupportedModule) as raised:
-        export_onnx(module, sample, **names)
-    said = str(raised.value)
+    said = _refusal(row, module, results)
+    assert said is not None, f"{row} is exported"
     assert re.search(row.refused, said, re.DOTALL), said
     if row.is_located:
         assert _names_a_line(said, module), f"{row}: no line of the module in: {said}"
     assert _described(module) == before, f"{row}: the export changed the module"
     assert not row.outside or row.outside() == outside, f"{row}: the export changed variables outside"
     assert torch._C._len_torch_function_stack() == 0
+
+
+@quiet
+def refusal(row: Row) -> str | None:
+    """Export the module of a row; give the message if it is refused."""
+    return _refusal(row, row.module(), _count_results(row))
+
+
+def _count_results(row: Row) -> int:
+    try:
+        with torch.no_grad():
+            return len(_tensors(row.module()(*row.draw(_sample(row), 0))))
+    except Exception:  # noqa: BLE001 - eager may refuse it, too
+        return 1
+
+
+def _refusal(row: Row, module: nn.Module, results: int) -> str | None:
+    sample = row.draw(_sample(row), 0)
+    names: dict[str, Any] = {
+        "input_names": [f"input_{number}" for number, _ in enumerate(_tensors(sample))],
+        "output_names": [f"output_{number}" for number in range(results)],
+        "dynamic_shapes": row.shapes(),
+    }
+    try:
+        export_onnx(module, sample, **names)
+    except UnsupportedModule as refused:
+        return str(refused)
+    return None
 
 
 def _names_a_line(said: str, module: nn.Module) -> bool:

@@ -205,6 +205,16 @@ for dtype in (torch.float64, torch.float16):
     HALVES.add(f"a head after a cast of {dtype}", Casts, floats("batch", "sequence", 3, dtype=dtype))
 
 
+class InDouble(nn.Module):
+    """Operators that onnxruntime has no kernel in float64 for, whose types torch's exporter leaves out."""
+
+    def forward(self, x):
+        return nn.functional.elu(x.double()), nn.functional.silu(x.double())
+
+
+HALVES.add("of a double", InDouble, X, limit=1.0, is_core=True)
+
+
 SPARSE = Family("sparse weights", arguments=(floats("batch", "sequence", 4),))
 
 

@@ -36,6 +36,13 @@ def test_counts_grow_from_nothing_by_each_run_and_failure(monkeypatch):
     assert (statistics.requests, statistics.runs) == (6, 3)
 
 
+def test_chunks_add_to_the_seconds_of_runs_of_as_many_rows():
+    statistics = Statistics()
+    for seconds in (0.5, 0.25):
+        statistics.record_chunk(rows=3, run_seconds=seconds, steps=6, padded_steps=1)
+    assert statistics.sizes == {3: (2, 0.75)}
+
+
 class Yielding:
     """Numbers of a row. Another thread runs between the reading of one and its writing."""
 

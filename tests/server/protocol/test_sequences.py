@@ -182,6 +182,19 @@ def test_sequence_whose_request_waits_is_not_idle(make_world):
     assert world.ask(OWNER) == (b"late",)
 
 
+def test_sequence_that_was_answered_late_keeps_no_idle_one(make_world):
+    world = make_world(sequence_idle=60.0)
+    step = world.sequences.enter(SERVED, SequenceControl(7, True, False), OWNER)
+    step.line_up(None)
+    world.ask(STRANGER, identity=1, starts=True)
+    world.now += 50
+    step.keep((b"late",), 1)
+    world.now += 20
+    world.ask(ELSEWHERE, identity=2, starts=True)
+    assert world.sequences.count == 2
+    assert "was dropped" in world.refusal(STRANGER, identity=1)
+
+
 def test_number_of_sequences_is_bounded_and_half_of_it_for_one_connection(make_world):
     world = make_world(max_sequences=4)
     for identity in (1, 2):

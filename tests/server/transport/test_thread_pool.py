@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from kit.pooled_messages import PATIENCE, Context, Messages, receiving
+from kit.pooled_messages import PATIENCE, Clock, Context, Messages, receiving, result_meanwhile
 from kit.waiting import until
 from rnnserve.server.errors import Cancelled, TooManyCalls, Unsupported, WaitTooLong
 from rnnserve.server.transport.thread_pool import CallPool
@@ -65,3 +65,21 @@ def test_a_call_whose_turn_comes_too_late_is_refused_and_keeps_no_turn(clock):
         assert [pool.submit(receiving(pool), iter([b"x"]), Context()).result(PATIENCE) for _ in range(9)] == 9 * [b"x"]
     finally:
         pool.shutdown()
+
+
+def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for():
+    """Those of the connection that has the most, and not more of them than is needed."""
+    clock = Clock()
+    pool = CallPool(4, 40, "test", TooManyCalls("Test", 40), clock=clock)
+    quiet = Context("quiet")
+    kept = pool.submit(receiving(pool), Messages(quiet), quiet)
+    contexts = [Context("flooding") for _ in range(6)]
+    late = [pool.submit(receiving(pool), Messages(context), context) for context in contexts]
+    another = pool.submit(receiving(pool), iter([b"message"]), Context("another"))
+    assert result_meanwhile(another, clock) == b"message"
+    assert any(context.cancelled.is_set() for context in contexts)
+    assert not quiet.cancelled.is_set()
+    for context in (*contexts, quiet):
+        context.cancel()
+    assert all(isinstance(one.exception(PATIENCE), Cancelled) for one in (*late, kept))
+    pool.shutdown()

@@ -127,28 +127,39 @@ def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
     return lengths
 
 
-def check_shapes(results: Mapping[str, Array], feeds: Mapping[str, Array], signature: Signature) -> None:
+def check_shapes(
+    names: Sequence[str], results: Sequence[Array], feeds: Mapping[str, Array], signature: Signature
+) -> None:
     """Check that the outputs of a run have the sizes by which its requests' parts are found in them.
 
     Args:
-        results: Arrays of the run, by output name.
+        names: Names of the outputs.
+        results: Their arrays, of the run.
         feeds: Every input of the run, by name.
         signature: Signature of the model.
 
     Raises:
         WrongOutputSize: If an output has another shape. Along a sequence axis with lengths it may end with the longest.
     """
-    sizes = {axis: feeds[spec.name].shape[spec.sequence_axes[axis]] for axis, spec in signature.sequence_axes.items()}
-    rows = feeds[signature.main.name].shape[signature.main.batch_axis]
-    for name, result in results.items():
+    main = signature.main
+    rows = feeds[main.name].shape[main.batch_axis]
+    sizes: dict[str, int] = {}
+    for name, result in zip(names, results, strict=True):
         spec = signature.outputs[name]
+        if spec.sized_by:
+            sizes = sizes or _sizes_of(feeds, signature)
         expected = spec.shape(rows, sizes)
         if result.shape == expected:
             continue
         longest = {axis: int(feeds[each.name].max()) for axis, each in signature.lengths.items()}
         trimmed = {at: longest[axis] for axis, at in spec.sequence_axes.items() if axis in longest}
         if result.shape != tuple(trimmed.get(at, size) for at, size in enumerate(expected)):
-            raise _wrong_size(spec, result.shape, expected, sizes)
+            raise _wrong_size(spec, result.shape, expected, _sizes_of(feeds, signature))
+
+
+def _sizes_of(feeds: Mapping[str, Array], signature: Signature) -> dict[str, int]:
+    axes = signature.sequence_axes.items()
+    return {axis: feeds[spec.name].shape[spec.sequence_axes[axis]] for axis, spec in axes}
 
 
 def _wrong_size(

@@ -228,6 +228,7 @@ class SequenceStore:
             if nbytes > sequence.nbytes:
                 self._take(sequence, nbytes)
             sequence.used = now()
+            self._kept.move_to_end(sequence.key)  # in the order of use, as `drop_idle` needs them
         sequence.states = states
         sequence.rows = rows
 

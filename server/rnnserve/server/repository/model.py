@@ -190,7 +190,7 @@ class Model:
         except KERNEL_ERRORS as error:
             reraise(error)
         try:
-            check_shapes(dict(zip(names, results, strict=True)), feeds, self.signature)
+            check_shapes(names, results, feeds, self.signature)
         except WrongOutputSize as error:
             if not self.faults:
                 self.faults.append(str(error))

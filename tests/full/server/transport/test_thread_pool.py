@@ -2,7 +2,7 @@
 
 import pytest
 
-from kit.pooled_messages import PATIENCE, Clock, Context, Messages, receiving, result_meanwhile
+from kit.pooled_messages import PATIENCE, Clock, Context, Messages, receiving
 from kit.waiting import until
 from rnnserve.server.errors import Cancelled, TooManyCalls
 from rnnserve.server.transport.thread_pool import CallPool
@@ -11,23 +11,6 @@ from rnnserve.server.transport.thread_pool import CallPool
 @pytest.fixture
 def clock():
     return Clock()
-
-
-def test_calls_whose_messages_do_not_arrive_give_threads_up_that_others_wait_for(clock):
-    """Those of the connection that has the most, and not more of them than is needed."""
-    pool = CallPool(4, 40, "test", TooManyCalls("Test", 40), clock=clock)
-    quiet = Context("quiet")
-    kept = pool.submit(receiving(pool), Messages(quiet), quiet)
-    contexts = [Context("flooding") for _ in range(6)]
-    late = [pool.submit(receiving(pool), Messages(context), context) for context in contexts]
-    another = pool.submit(receiving(pool), iter([b"message"]), Context("another"))
-    assert result_meanwhile(another, clock) == b"message"
-    assert any(context.cancelled.is_set() for context in contexts)
-    assert not quiet.cancelled.is_set()
-    for context in (*contexts, quiet):
-        context.cancel()
-    assert all(isinstance(one.exception(PATIENCE), Cancelled) for one in (*late, kept))
-    pool.shutdown()
 
 
 def test_where_calls_were_refused_those_without_a_message_give_way(clock):

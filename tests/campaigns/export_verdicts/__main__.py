@@ -1,0 +1,130 @@
+"""Say what becomes of many modules, and compare it with what was frozen.
+
+    PYTHONPATH=tests python -m campaigns.export_verdicts [--freeze] [--packages FOLDER] [corpus|zoo|packages|bytes …]
+
+The tables: `corpus` has the verdict on each row of tests/kit/corpus, `zoo` the modes and states of examples/zoo,
+`packages` those of modules of packages, with their distances from eager when they are served (its first lines say how
+to install them), and `bytes` the digests of what the three classifiers are published as. A line that isn't as it was
+frozen is printed with both versions, and the exit status is 1.
+"""
+
+import argparse
+import contextlib
+import difflib
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from kit.corpus import checking
+from kit.corpus.families import ROWS
+from kit.corpus.rows import Row
+from kit.paths import ROOT
+from rnnserve.cli import main as rnnserve
+
+FROZEN = Path(__file__).with_name("frozen")
+
+
+def corpus(_: argparse.Namespace) -> Iterator[str]:
+    """Give the verdict on each row: right, refused with its first line, or wrong."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    for row in ROWS:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            said = _verdict(row)
+        yield f"{row}: {said}"
+
+
+def _verdict(row: Row) -> str:
+    if row.refused and (said := checking.refusal(row)) is not None:
+        return f"refused: {said.splitlines()[0]}"
+    try:
+        checking.check_right([row])
+    except pytest.fail.Exception as error:
+        return f"wrong: {str(error).splitlines()[0]}"
+    return "right"
+
+
+def zoo(_: argparse.Namespace) -> Iterator[str]:
+    """Give the rows of `make zoo`, without the distances, which differ from machine to machine."""
+    for line in _printed([str(ROOT / "examples" / "zoo")]):
+        yield line.rpartition(" | ")[0]
+
+
+def packages(args: argparse.Namespace) -> Iterator[str]:
+    """Give the rows of `python -m benchmarks.package_modules`."""
+    for line in _printed(["-m", "benchmarks.package_modules", str(args.packages)]):
+        yield re.sub(r"\d+(\.\d+)?e-(0[6-9]|[1-9]\d)\b|\b0\.0\b|\b0\b", "≤ 1e-5", line)
+
+
+def _printed(words: list[str]) -> list[str]:
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def published_bytes(_: argparse.Namespace) -> Iterator[str]:
+    """Give the digests of the files of the three classifiers, which are trained with a fixed seed."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        os.chdir(folder)
+        names = ["simple", "stacked", "bidirectional"]
+        for name in names:
+            rnnserve(["train", name, "--checkpoints", "checkpoints"])
+        rnnserve(["export", *names, "--checkpoints", "checkpoints", "--repository", "models"])
+        digests = {
+            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(Path("models").rglob("*"))
+            if path.suffix in (".onnx", ".pt", ".npz", ".pbtxt")
+        }
+        os.chdir(ROOT)
+    yield from (f"{digest}  {path}" for path, digest in digests.items())
+
+
+TABLES: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
+    "corpus": corpus,
+    "zoo": zoo,
+    "packages": packages,
+    "bytes": published_bytes,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m campaigns.export_verdicts", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--freeze", action="store_true", help="write the tables instead of comparing with them")
+    parser.add_argument("--packages", type=Path, metavar="FOLDER", help="where the packages were installed")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(TABLES)} (default: all)")
+    args = parser.parse_args()
+    tables = args.tables or [name for name in TABLES if name != "packages" or args.packages]
+    if unknown := set(tables) - set(TABLES):
+        parser.error(f"no table is called {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
+    if "packages" in tables and args.packages is None:
+        parser.error("the table packages needs --packages FOLDER")
+    status = 0
+    for name in tables:
+        path = FROZEN / f"{name}.txt"
+        lines = []
+        for line in TABLES[name](args):
+            lines.append(line)
+            print(f"{name} {len(lines)}: {line}", file=sys.stderr, flush=True)
+        if args.freeze:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            continue
+        frozen = path.read_text(encoding="utf-8").splitlines()
+        changes = list(difflib.unified_diff(frozen, lines, "frozen", "now", n=0, lineterm=""))
+        print("\n".join(changes) or f"{name}: as frozen, {len(lines)} lines")
+        status |= bool(changes)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
