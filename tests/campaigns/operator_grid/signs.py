@@ -19,19 +19,14 @@ _BY_FAMILY = {
     "Normalisations": "layer_norm|layer_norm(eps=1e-12)|instance_norm",
     "Images (batch, channels, steps, features)": (
         "max_pool2d(2)|max_pool2d((1, 2))|max_pool2d(3, 2, 1)|max_pool2d(2, return_indices=True)|max_pool3d(2)|"
-        "adaptive_max_pool2d((None, 3))|upsample(bilinear, antialias)|instance_norm|rfft.real, imag|fft|irfft"
+        "adaptive_max_pool2d((None, 3))|upsample(bilinear, antialias)|instance_norm|rfft.real, imag|fft|irfft|"
+        "irfft(view_as_complex)"
     ),
     "Images of any number of steps": (
         "max_pool2d(2)|max_pool2d((1, 2))|max_pool2d(3, 2, 1)|max_pool2d(2, return_indices=True)|max_pool3d(2)|"
-        "upsample(bilinear, antialias)|rfft.real, imag|fft|irfft"
+        "upsample(bilinear, antialias)|rfft.real, imag|fft|irfft|irfft(view_as_complex)"
     ),
-    "Linear algebra and rare operators, of finite rows": (
-        "diag_embed|matrix_power|linalg.solve|linalg.solve of vectors|linalg.solve(left=False)|linalg.solve_ex|"
-        "cholesky_solve(upper=False)|cholesky_inverse(upper=False)|triangular_solve(upper=False)|"
-        "linalg.solve_triangular(upper=False)|linalg.solve_triangular, left=False(upper=False)|"
-        "cholesky_solve(upper=True)|cholesky_inverse(upper=True)|triangular_solve(upper=True)|"
-        "linalg.solve_triangular(upper=True)|linalg.solve_triangular, left=False(upper=True)"
-    ),
+    "Linear algebra and rare operators, of finite rows": "diag_embed|matrix_power",
     "Rows and indices": (
         "max_pool1d|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"
         "adaptive_max_pool1d"

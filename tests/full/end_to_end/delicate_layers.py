@@ -275,11 +275,13 @@ def attended(x, mask):
 
 
 def convolved(x):
-    """Convolve with a kernel as long as the sequence, by transforms of twice its length, as S4D does."""
+    """Convolve with a kernel as long as the sequence, by transforms of twice its length, in parts."""
     steps = x.size(1)
     kernel = torch.exp(-torch.arange(steps) / 9.0)[:, None]
-    product = torch.fft.rfft(x, n=2 * steps, dim=1) * torch.fft.rfft(kernel, n=2 * steps, dim=0)
-    return torch.fft.irfft(product, n=2 * steps, dim=1)[:, :steps]
+    a = torch.view_as_real(torch.fft.rfft(x, n=2 * steps, dim=1)).unbind(-1)
+    b = torch.view_as_real(torch.fft.rfft(kernel, n=2 * steps, dim=0)).unbind(-1)
+    product = torch.stack([a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]], -1)
+    return torch.fft.irfft(torch.view_as_complex(product), n=2 * steps, dim=1)[:, :steps]
 
 
 def clocked(x):

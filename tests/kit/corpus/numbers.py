@@ -1,8 +1,6 @@
 """Modules of complex numbers, of float16 and of sparse weights."""
 
 import functools
-import itertools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,84 +9,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from kit.corpus.rows import LENGTHS, Family, X, floats
 from rnnserve.export import scan
 
-__all__ = ["COMPLEX", "HALVES", "OPERATIONS", "SPARSE"]
+__all__ = ["COMPLEX", "HALVES", "SPARSE"]
 
-
-_Z = torch.tensor([1 + 2j, -0.5j, 0.3 - 1j])
-
-OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "a sum": lambda z, w: z + w - 0.5 * z + 2 + (1 - z) - 1j,
-    "a sum with reals": lambda z, w: z.real.unsqueeze(-1) + w.unsqueeze(-1) - z.unsqueeze(-2).imag,
-    "a product": lambda z, w: z * w * 2j * w.real,
-    "a quotient": lambda z, w: w / z,
-    "a quotient of numbers": lambda z, w: z / 2 + z / (1 + 1j) + 1 / w.abs(),
-    "the inverse": lambda z, _: z.reciprocal(),
-    "a power": lambda z, _: z**2 + z**3,
-    "powers of a constant": lambda z, w: (w / 3).unsqueeze(-1) ** torch.arange(z.size(1)),
-    "exp": lambda z, _: torch.exp(z),
-    "log": lambda z, _: torch.log(z),
-    "abs": lambda z, _: z.abs(),
-    "angle": lambda z, _: z.angle(),
-    "conj": lambda z, _: z.conj() * z.conj_physical().resolve_conj(),
-    "polar": lambda z, _: torch.polar(z.abs(), z.angle() * 2),
-    "a matrix": lambda z, w: z @ torch.outer(w, w),
-    "einsum": lambda z, w: torch.einsum("bth,h->bt", z, w),
-    "sums": lambda z, _: z.sum(1) + z.cumsum(1)[:, -1],
-    "shapes": lambda z, _: z.transpose(1, 2).reshape(z.size(0), -1).unsqueeze(-1).flip(1)[:, 1:],
-    "joined": lambda z, w: torch.cat([z, z * 0 + w, z.real + 0j], -1) + torch.stack([z, z], 0).sum(0).repeat(1, 1, 3),
-    "chosen": lambda z, w: torch.where(z.real > 0, z, w) + z.masked_fill(z.imag > 0, 1.0),
-    "padded": lambda z, _: nn.functional.pad(z, (1, 2), value=0.5),
-    "made": lambda z, _: torch.zeros_like(z) + torch.ones_like(z) + torch.full((3,), 1 + 2j) + z.new_zeros(3),
-    "in parts": lambda z, _: z.unbind(-1)[0] + z.split(1, -1)[2].squeeze(-1),
-    "a transform": lambda z, w: torch.fft.ifft(torch.fft.fft(z, n=8) * torch.fft.fft(w, n=8))[..., :3],
-    "a spectrogram": lambda z, _: (
-        torch.stft(z.real.repeat(1, 1, 3).flatten(0, 1), 4, 2, window=torch.ones(4), center=False, return_complex=True)
-        * 1j
-    ),
-    "a transform of two axes": lambda z, _: torch.fft.ifft2(torch.fft.fft2(z[..., None].repeat(1, 1, 1, 4)) * 2j),
-    "real transforms": lambda z, _: torch.fft.irfft(torch.fft.rfft(z.real, n=8) * 1j, n=8),
-}
-
-
-class Operation(nn.Module):
-    """One operation of two complex numbers, of which one is a parameter."""
-
-    def __init__(self, operation):
-        super().__init__()
-        self.w, self.operation = nn.Parameter(_Z.clone()), operation
-
-    def forward(self, x):
-        result = self.operation(torch.view_as_complex(x), self.w)
-        return torch.view_as_real(result.resolve_conj()) if result.is_complex() else result
-
-
-COMPLEX = Family(
-    "complex numbers", arguments=(floats("batch", "sequence", 3, 2),), together=30, limit=10.0, is_scaled=False
-)
-for name, operation in OPERATIONS.items():
-    COMPLEX.add(
-        name,
-        functools.partial(Operation, operation),
-        is_core=name in ("a product", "abs"),
-        runs=((1, 1), (3, 4), (2, 7)),
-    )
-MAGNITUDES = {
-    "abs": lambda z, _, scale: (z * scale).abs() / scale,
-    "a quotient": lambda z, w, scale: w / (z * scale) * scale,
-    "the inverse": lambda z, _, scale: (z * scale).reciprocal() * scale,
-    "angle": lambda z, _, scale: (z * scale).angle(),
-}
-"""Operations whose squares would overflow or vanish."""
-for (name, operation), scale in itertools.product(MAGNITUDES.items(), (1e-30, 1e15)):
-    COMPLEX.add(
-        f"{name} of numbers times {scale}",
-        functools.partial(Operation, functools.partial(operation, scale=scale)),
-        runs=((1, 1), (3, 4), (2, 7)),
-    )
+COMPLEX = Family("complex numbers")
 right, core, refused = COMPLEX.right, COMPLEX.core, COMPLEX.refused
 
+NO_COMPLEX = r"^{} \(at \w+\.py:\d+\) computes with complex numbers, and ONNX has none .*real and imaginary parts"
 
-@core(arguments=(X,))
+
+@refused(NO_COMPLEX.format("(complex|exp)"), is_core=True)
 class LRU(nn.Module):
     """Linear recurrent unit of Orvieto et al. (2023): a diagonal complex state, step by step."""
 
@@ -109,34 +38,62 @@ class LRU(nn.Module):
         return torch.stack(outputs, 1)
 
 
-@right(arguments=(X,))
-class S4D(nn.Module):
-    """Diagonal state space of Gu et al. (2022), as the authors write it: a kernel, and a convolution by transforms."""
+@core
+class RealLRU(nn.Module):
+    """The same as its refusal asks for: real and imaginary parts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.c = nn.Parameter(torch.randn(3, 4, 2))
-        self.log_dt, self.log_a, self.a = (nn.Parameter(torch.rand(*size)) for size in ((3,), (3, 4), (3, 4)))
+        self.nu, self.theta = nn.Parameter(torch.rand(4)), nn.Parameter(torch.rand(4))
+        self.into, self.out = nn.Parameter(torch.randn(2, 4, 3) / 3), nn.Parameter(torch.randn(2, 2, 4) / 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        steps = x.size(1)
-        a = -torch.exp(self.log_a) + 1j * self.a
-        dt_a = a * torch.exp(self.log_dt).unsqueeze(-1)
-        c = torch.view_as_complex(self.c) * (torch.exp(dt_a) - 1.0) / a
-        powers = torch.exp(dt_a.unsqueeze(-1) * torch.arange(steps))
-        kernel = 2 * torch.einsum("hn, hnl -> hl", c, powers).real
-        spectrum = torch.fft.rfft(x.transpose(1, 2), n=2 * steps) * torch.fft.rfft(kernel, n=2 * steps)
-        return torch.fft.irfft(spectrum, n=2 * steps)[..., :steps].transpose(1, 2)
+        size = torch.exp(-torch.exp(self.nu))
+        a, b = size * torch.cos(self.theta), size * torch.sin(self.theta)
+        real, imaginary = x @ self.into[0].mT, x @ self.into[1].mT
+        re, im = x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4)
+        outputs = []
+        for t in range(x.size(1)):
+            re, im = a * re - b * im + real[:, t], a * im + b * re + imaginary[:, t]
+            outputs.append(re @ self.out[0].mT - im @ self.out[1].mT)
+        return torch.stack(outputs, 1)
 
 
-@refused(r"^tanh \(at \w+\.py:\d+\) of complex numbers has no form in reals here\. Write it")
-def tanh(_, x):
-    return torch.tanh(torch.view_as_complex(x)).real
+@right
+def convolved_by_transforms_in_parts(_, x):
+    size = 2 * x.size(1)
+    a, b = (torch.view_as_real(torch.fft.rfft(each, n=size, dim=1)).unbind(-1) for each in (x, x.cos()))
+    product = torch.stack([a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]], -1)
+    return torch.fft.irfft(torch.view_as_complex(product), n=size, dim=1)[:, : x.size(1)]
 
 
-@refused(r"^the module gives complex numbers; return torch\.view_as_real of them$", is_located=False, is_core=True)
+@right
+def spectra(_, x):
+    sound = x.repeat(1, 1, 3).flatten(1)
+    frames = torch.stft(sound, 4, 2, window=torch.ones(4), center=False, return_complex=True)
+    parts = torch.stft(sound, 4, 2, window=torch.ones(4), center=False, return_complex=False)
+    return frames.abs(), parts, torch.fft.rfft(x).real, torch.fft.rfft(x).imag, torch.fft.irfft(torch.fft.rfft(x), n=3)
+
+
+@refused(NO_COMPLEX.format("mul"))
+def convolved_by_transforms(_, x):
+    size = 2 * x.size(1)
+    product = torch.fft.rfft(x, n=size, dim=1) * torch.fft.rfft(x.cos(), n=size, dim=1)
+    return torch.fft.irfft(product, n=size, dim=1)[:, : x.size(1)]
+
+
+@refused(NO_COMPLEX.format("a loop over steps"))
+def spectra_of_steps(_, x):
+    h, spectra = x.new_zeros(x.size(0), 3), []
+    for t in range(x.size(1)):
+        h = torch.tanh(h + x[:, t])
+        spectra.append(torch.fft.rfft(h))
+    return torch.stack(spectra, 1).abs()
+
+
+@refused(r"^the module gives complex numbers \(at \w+\.py:\d+\)\. Return torch\.view_as_real of them$")
 def complex_results(_, x):
-    return torch.view_as_complex(x) * 2
+    return torch.fft.rfft(x)
 
 
 class Tagger(nn.Module):

@@ -25,6 +25,7 @@ class Packs(nn.Module):
         self.enforce_sorted = enforce_sorted
         self.rnn, self.lstm = nn.GRU(3, 4), nn.LSTM(4, 4, bidirectional=True)
         self.linear, self.gate, self.head = nn.Linear(3, 3), nn.Linear(3, 4), nn.Linear(4, 5)
+        self.square = nn.Linear(4, 4)
         self.embedding, self.norm, self.layer = nn.Embedding(7, 3), nn.BatchNorm1d(3), nn.LayerNorm(4)
         self.convolution, self.prelu, self.dropout = nn.Conv1d(1, 2, 2), nn.PReLU(3), nn.Dropout(0.5)
         with torch.no_grad():
@@ -66,39 +67,19 @@ def computed(name, compute, phrase="", **more):
     right(forward, refused=phrase, **more)
 
 
-computed("convolved", lambda self, data: self.convolution(data.unsqueeze(1)).amax(2))
-computed("mean", lambda _, data: data - data.mean(0), r"aten\.mean\.dim")
-computed("cumulated", lambda _, data: data.cumsum(0), r"aten\.cumsum\.default")
-computed("first", lambda _, data: data + data[0], r"aten\.select\.int")
-computed("differences", lambda _, data: F.pad(data[1:] - data[:-1], (0, 0, 1, 0)), r"aten\.slice\.Tensor")
-computed("flipped", lambda _, data: data.flip(0), r"aten\.flip\.default")
-computed("rolled", lambda _, data: data.roll(1), r"aten\.roll\.default")
-computed("sorted values", lambda _, data: torch.sort(data, dim=0, stable=True).values, r"aten\.sort\.stable")
-computed("all pairs", lambda _, data: torch.softmax(data @ data.T, 1) @ data, r"aten\.(t|numpy_T|permute|transpose)")
-computed("softmax over all", lambda _, data: torch.softmax(data, 0), r"aten\.softmax\.int")
-computed("softmax of scores", lambda _, data: data * torch.softmax(data[:, 0], -1).unsqueeze(1), r"aten\.softmax\.int")
+NO_VALUES = r"^{} \(at \w+\.py:\d+\) computes with `data` of a PackedSequence\. .* Pad first: call pad_packed_sequence"
+
+computed("mean", lambda _, data: data - data.mean(0), NO_VALUES.format("mean"))
+computed("all pairs", lambda _, data: torch.softmax(data @ data.T, 1) @ data, NO_VALUES.format("(t|numpy_T|permute)"))
+computed("by their number", lambda _, data: data / data.size(0), NO_VALUES.format("size"))
+computed("weights of values", lambda self, data: F.linear(self.embedding.weight, data), NO_VALUES.format("linear"))
+computed("products of all pairs", lambda _, data: F.linear(data, data), NO_VALUES.format("linear"))
+computed("of one axis", lambda self, data: F.linear(data, self.gate.weight).sum(1), NO_VALUES.format("sum"))
+computed("normalised over all", lambda _, data: F.layer_norm(data, data.shape), NO_VALUES.format("size|layer_norm"))
 computed(
     "batch statistics",
     lambda _, data: F.batch_norm(data, None, None, training=True),
     r"^the module's code depends on the number of values in `data` of a PackedSequence \(at packed",
-)
-computed("joined along the values", lambda _, data: torch.cat([data, data])[: data.size(0)], r"aten\.cat\.default")
-computed("pairs of values", lambda _, data: (data.reshape(-1, 1) * 2).reshape(-1, 3), r"aten\.(view|reshape)\.default")
-computed(
-    "numbered",
-    lambda _, data: data + torch.arange(data.size(0)).unsqueeze(1),
-    r"aten\.arange\.default.* computes with the number of values",
-)
-computed(
-    "by their number",
-    lambda _, data: data / data.size(0),
-    r"aten\.(mul|div)\.(Tensor|Scalar).* computes with the number of values",
-)
-computed("shifted", lambda _, data: F.pad(data, (0, 0, 1, -1)), r"aten\.pad\.default")
-computed(
-    "weights of values",
-    lambda self, data: F.linear(self.embedding.weight, data).sum(0).unsqueeze(1),
-    r"aten\.linear\.default",
 )
 
 
@@ -141,9 +122,13 @@ def dropout_between_layers(self, x, n):
 
 
 @right
-def two_joined(self, x, n):
-    one, other = self.pack(x, n), self.rnn(self.pack(x * 2, n))[0]
-    return pad(of(one, torch.cat([one.data, other.data, one.data], 1)))
+def layers_of_a_language_model(self, x, n):
+    packed = self.rnn(self.pack(x, n))[0]
+    for _ in range(2):
+        before = packed.data
+        data = F.gelu(self.layer(self.square(self.dropout(before)))) + before
+        packed = of(packed, data)
+    return pad(of(packed, torch.sigmoid(self.head(packed.data))))
 
 
 @right
@@ -153,38 +138,11 @@ def ids_embedded(self, x, n):
 
 
 @right
-def ids_that_no_embedding_has_in_the_padding(self, x, n):
-    inside = torch.arange(x.size(1)) < n[:, None]
-    packed = self.pack(torch.where(inside, (x[..., 0].abs() * 3).long().clamp(max=6), -100), n)
-    table = self.embedding.weight[packed.data]
-    return pad(of(packed, table)), pad(packed), pad(of(packed, F.one_hot(packed.data, 7)))
-
-
-@right
 def values_without_a_logarithm_in_the_padding(self, x, n):
     inside = torch.arange(x.size(1)) < n[:, None]
     packed = self.pack((x.abs() + 1) * inside[..., None], n)
     packed = of(packed, torch.log(packed.data))
     return pad(packed), self.rnn(packed)[1]
-
-
-@right
-def normalised(self, x, n):
-    packed = self.pack(x, n)
-    data = self.prelu(self.norm(packed.data))
-    data = F.layer_norm(data, (3,)) + F.normalize(data, dim=1) + F.softmax(data, -1) + data.cumsum(1).flip(1)
-    return pad(self.rnn(of(packed, data))[0])
-
-
-@right
-def gates_between_two(self, x, n):
-    packed = self.pack(x, n)
-    for _ in range(2):
-        output = self.rnn(packed)[0]
-        gate = torch.sigmoid(self.gate(packed.data))
-        mixed = output.data * gate + (1 - gate) * torch.cat([packed.data, gate[:, :1]], 1)
-        packed = of(packed, self.layer(mixed)[:, :3])
-    return pad(packed)
 
 
 @core
@@ -202,45 +160,6 @@ def one_for_several(self, x, n):
     packed = self.pack(x, n)
     changed = of(packed, self.linear(packed.data))
     return self.rnn(packed)[1], self.rnn(changed)[1], pad(changed), pad(of(changed, changed.data.abs())), pad(packed)
-
-
-@right
-def divided_and_moved(self, x, n):
-    packed = self.pack(x, n)
-    data = packed.data
-    parts = data.view(-1, 3, 1).transpose(1, 2).reshape(data.size(0), 3)
-    one, other = torch.cat([data, data * 2], -1).chunk(2, dim=1)
-    chosen = torch.stack([data, one, other], 1)[:, [2, 0]].sum(1) + data[:, :1] - data.amax(-1, keepdim=True)
-    return pad(of(packed, parts)), pad(of(packed, chosen)), pad(of(packed, data.argmax(1)))
-
-
-@right
-def multiplied(self, x, n):
-    packed = self.pack(x, n)
-    weight = self.linear.weight
-    outer = torch.bmm(packed.data.unsqueeze(2), packed.data.unsqueeze(1)).flatten(1)
-    sums = packed.data @ weight + torch.mm(packed.data, weight) + torch.addmm(self.linear.bias, packed.data, weight)
-    return pad(of(packed, outer)), pad(of(packed, sums))
-
-
-@right
-def made_of_their_number(self, x, n):
-    packed = self.pack(x, n)
-    ones, zeros = torch.ones(packed.data.size(0), 1), packed.data.new_zeros(packed.data.size(0), 1)
-    bias = self.linear.bias.unsqueeze(0).expand(packed.data.size(0), -1)
-    h_0 = packed.data.new_zeros(1, x.size(0), 4)
-    data = torch.cat([packed.data, ones, zeros, bias, torch.zeros_like(packed.data)], 1)
-    return pad(of(packed, data)), self.rnn(packed, h_0)[1]
-
-
-@right
-def written_into_what_is_computed(self, x, n):
-    packed = self.pack(x, n)
-    data = self.linear(packed.data)
-    data += self.linear.bias
-    data[:, 0] = packed.data[:, 1]
-    data[:, 1:2].mul_(3)
-    return pad(of(packed, F.relu(data, inplace=True)))
 
 
 @right
@@ -299,14 +218,6 @@ def elementwise_apply(self, x, n):
 
 
 @OF_SORTED.right
-def features_joined(self, x, n):
-    packed = [self.pack(each, n) for each in (x, x * 2)]
-    joined = PackedSequence(torch.cat([each.data for each in packed], 1)[:, 1:4], packed[0].batch_sizes)
-    output = self.rnn(joined)[0]
-    return pad(PackedSequence(self.head(self.dropout(output.data)), packed[1].batch_sizes))
-
-
-@OF_SORTED.right
 def with_no_indices(self, x, n):
     packed = self.pack(x, n)
     assert packed.sorted_indices is None
@@ -314,7 +225,7 @@ def with_no_indices(self, x, n):
 
 
 int32 = X, lengths(dtype=torch.int32)
-for way in (two_joined, packed_again_and_again, ids_embedded):
+for way in (packed_again_and_again, ids_embedded):
     name = f"{way.__name__}_of_int32"
     right(type(name, (Packs,), {"forward": way}), arguments=int32)
 
@@ -377,39 +288,10 @@ def indices_replaced(self, x, n):
     return pad(packed._replace(unsorted_indices=None))
 
 
-@refused(r"aten\.sum\.default")
-def sum_of_all(self, x, n):
-    return self.rnn(self.pack(x, n))[0].data.sum()
-
-
-@refused(r"aten\.index\.Tensor")
-def chosen(self, x, n):
-    packed = self.pack(x, n)
-    return packed.data[packed.data[:, 0] > 0].amax(0)
-
-
-@refused(r"aten\.div\.Tensor.* computes with the number of values")
-def mean_of_others(self, x, n):
-    packed = self.pack(x, n)
-    return self.rnn(packed)[1] / packed.data.shape[0]
-
-
-@refused(r"aten\.full\.default.* computes with the number of values")
-def their_number(self, x, n):
-    packed = self.pack(x, n)
-    return self.rnn(packed)[1] + torch.full((1, 1, 4), packed.data.numel())
-
-
 @refused(r"^the module's code depends on the number of values in `data` of a PackedSequence \(at packed")
 def by_their_number_in_python(self, x, n):
     packed = self.pack(x, n)
     return self.rnn(packed)[1] * (2 if packed.data.size(0) > 5 else 1)
-
-
-@refused(r"computes with the number of values")
-def one_after_the_other(self, x, n):
-    packed = self.pack(x, n)
-    return torch.stack([packed.data[at].tanh() for at in range(packed.data.size(0))])
 
 
 @refused(r"^forward returns a PackedSequence, or a field of one", is_located=False)
@@ -432,33 +314,11 @@ def computed_and_returned(self, x, n):
     return self.head(self.rnn(self.pack(x, n))[0].data)
 
 
-@refused(r"aten\.mul_\.Tensor.* writes into `data`")
+@refused(NO_VALUES.format("mul_"))
 def written_into(self, x, n):
     packed = self.pack(x, n)
     packed.data.mul_(2)
     return self.rnn(packed)[1]
-
-
-@refused(r"aten\.(fill_|copy_|zero_).* writes into `data`")
-def written_into_a_part(self, x, n):
-    packed = self.pack(x, n)
-    packed.data[:, 0] = 0
-    return self.rnn(packed)[1]
-
-
-@refused(r"aten\.add_\.Tensor.* writes into `data`")
-def written_into_after_dropout(self, x, n):
-    packed = self.pack(x, n)
-    data = self.dropout(packed.data)
-    data += 1
-    return self.rnn(packed)[1], pad(of(packed, data))
-
-
-@refused(r"aten\.copy_\.default")
-def written_elsewhere(self, x, n):
-    steps = x.new_zeros(x.size(0) * x.size(1), 3)
-    steps.copy_(self.pack(x, n).data)
-    return steps.view(x.shape)
 
 
 WRITTEN = r"^the module writes into a tensor after pack_padded_sequence has taken it, .* x = x\.clone\(\) before"
@@ -496,19 +356,13 @@ def results_written_into(self, x, n):
     return padded, self.lstm(packed)[1][0]
 
 
-@refused(r"with other lengths or numbers of steps")
+@refused(NO_VALUES.format("add"))
 def of_other_lengths(self, x, n):
     one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
     return pad(of(one, one.data + other.data))
 
 
-@refused(r"^aten\.add\.Tensor.* with other lengths or numbers of steps")
-def of_more_steps(self, x, n):
-    one, other = self.pack(x, n), self.pack(torch.cat([x, x], 1), n)
-    return pad(of(one, one.data + other.data))
-
-
-@refused(r"^a loop over steps \(at \w+\.py:\d+\)")
+@refused(NO_VALUES.format("(size|symbolic_multi_out)"))
 def carried_by_a_loop(self, x, n):
     packed = self.pack(x, n)
     data = packed.data
@@ -517,44 +371,32 @@ def carried_by_a_loop(self, x, n):
     return pad(of(packed, data))
 
 
-@refused(r"of other values than those of one with the same lengths")
+@refused(r"of values that are not of one that is packed alike\. .* Pad first")
 def filled_into_other_lengths(self, x, n):
     one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
     return pad(of(one, other.data))
 
 
-@refused(r"of other values than those of one with the same lengths")
+@refused(r"of values that are not of one that is packed alike\. .* Pad first")
 def filled_with_steps(self, x, n):
     packed = self.pack(x, n)
     return pad(of(packed, x.transpose(0, 1).reshape(-1, 3)))
 
 
-@refused(r"aten\.add\.Tensor.* mixes|another size")
+@refused(NO_VALUES.format("(add|size)"))
 def joined_with_steps(self, x, n):
     packed = self.pack(x, n)
     return pad(of(packed, packed.data + x.transpose(0, 1).reshape(-1, 3)))
 
 
-@refused(r"takes the number of values of a PackedSequence for another size")
+@refused(NO_VALUES.format("size"))
 def asserted_number(self, x, n):
     packed = self.pack(x, n)
     torch._check(packed.data.size(0) == x.size(0))
     return pad(of(packed, packed.data * 2))
 
 
-@refused(r"aten\.one_hot\.default|unbacked symbols")
-def as_many_classes_as_the_largest(self, x, n):
-    packed = self.pack((x[..., 0].abs() * 3).long().clamp(max=6), n)
-    return pad(of(packed, F.one_hot(packed.data)[:, :1]))
-
-
-@refused(r"packs `data` of a PackedSequence again|mixes")
-def packed_anew(self, x, n):
-    packed = self.pack(x, n)
-    return pad(self.pack(packed.data.unsqueeze(0).expand(x.size(0), -1, -1), n))
-
-
-@refused(r"cond.* mixes", is_located=False)
+@refused(r"cond.* computes with `data`.* Pad first", is_located=False)
 def of_a_branch(self, x, n):
     packed = self.pack(x, n)
     return pad(of(packed, torch.cond(x.sum() > 0, lambda data: data * 2, lambda data: data * 3, (packed.data,))))

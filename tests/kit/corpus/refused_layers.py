@@ -202,7 +202,7 @@ refuse("a scripted layer", plain, r"`encoder\.rnn` is a TorchScript", scripted_l
 library = torch.library.Library("rnnserve_corpus", "DEF")
 library.define("first(Tensor x, int n) -> Tensor")
 library.impl("first", lambda x, n: x.narrow(1, 0, n) * 2, "CPU")
-ONCE = "compute it once, in a buffer"
+ONCE = "compute the result once, in __init__, and keep it as a buffer"
 for name, (compute, said) in {
     "hypot": (lambda y: torch.hypot(y, y), r"torch\.sqrt\(x \* x \+ y \* y\)"),
     "searchsorted": (

@@ -107,11 +107,13 @@ add(
 
 
 def convolved(self, x):
-    """A convolution as long as the sequence, by its transform, as S4D computes it."""
+    """A convolution as long as the sequence, by its transform, in real and imaginary parts."""
     steps = x.size(1)
     kernel = torch.exp(-torch.arange(steps) / 9.0)[:, None]
-    product = torch.fft.rfft(x, n=2 * steps, dim=1) * torch.fft.rfft(kernel, n=2 * steps, dim=0)
-    return torch.fft.irfft(product, n=2 * steps, dim=1)[:, :steps]
+    a = torch.view_as_real(torch.fft.rfft(x, n=2 * steps, dim=1)).unbind(-1)
+    b = torch.view_as_real(torch.fft.rfft(kernel, n=2 * steps, dim=0)).unbind(-1)
+    product = torch.stack([a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]], -1)
+    return torch.fft.irfft(torch.view_as_complex(product), n=2 * steps, dim=1)[:, :steps]
 
 
 LONG = ((1, 1), (1, 2), (3, 7), (2, 64), (1, 500))

@@ -1,7 +1,9 @@
 """Axes without values, as `x[x > 0]` and `x[:, 1:]` may have: the results of eager, or an error where eager raises one.
 
 Of no values onnxruntime has 0 as the mean, where eager has nan, and some number as the largest, where eager raises an
-error. A loop over no steps or rows ends the process with SIGFPE, and a GRU with SIGABRT.
+error. A loop over no steps or rows ends the process with SIGFPE, because Scan divides by the size of a step, and a GRU
+with SIGABRT, because it allocates as many bytes as a row has. So a loop of ours gets a step of zeros, which is left out
+of its results, and a GRU or an LSTM of no rows is an error of the request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +15,6 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnserve.common.refusing_nodes import refusing_name
-from rnnserve.export.operators.empty_loops import guard_loop, guard_rows
 from rnnserve.export.operators.nodes_before import NodesBefore
 
 __all__ = ["MayBeEmpty", "guard_empty_axes", "refuse_empty"]
@@ -28,12 +29,13 @@ _REFUSED = {
     "ReduceMin": "the smallest of no values",
     "ArgMax": "the place of the largest of no values",
     "ArgMin": "the place of the smallest of no values",
-    "GRU": "a GRU over no steps",
-    "LSTM": "an LSTM over no steps",
+    "GRU": "a GRU over no steps, or of no rows",
+    "LSTM": "an LSTM over no steps, or of no rows",
     "RNN": "an RNN over no steps",
     "ConvTranspose": "a transposed convolution of no steps",
 }
-"""Operators for which eager raises an error, and onnxruntime does not always, in words for a client."""
+"""Operators for which eager raises an error, and onnxruntime does not always, in words for a client. Of no rows eager
+gives nothing, and onnxruntime's GRU and LSTM end the process."""
 
 _GUARDED = frozenset({*_REFUSED, "ReduceMean", "Scan"})
 
@@ -55,12 +57,10 @@ def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty | None) -> None:
             shape = None if over is None else over.shape or shapes.get(over.name or "")
             axes = [] if shape is None else _axes_over(node, len(shape))
             empty = [] if shape is None else [axis for axis in axes if may_be_empty(shape[axis])]
-            if shape is not None and node.op_type in ("GRU", "LSTM") and may_be_empty(shape[1]):
-                guard_rows(graph, node)
             if shape is None or not empty:
                 continue
             if node.op_type == "Scan":
-                guard_loop(graph, node, shape)
+                _guard_loop(graph, node, shape)
             elif node.op_type == "ReduceMean":
                 _give_nan(graph, node, axes)
             else:
@@ -81,7 +81,9 @@ def _shapes(model: ir.Model) -> Mapping[str, ir.Shape]:
 
 def _axes_over(node: ir.Node, rank: int) -> Sequence[int]:
     """Give the axes over which a node computes."""
-    if node.op_type in ("GRU", "LSTM", "RNN"):
+    if node.op_type in ("GRU", "LSTM"):
+        return [0, 1]
+    if node.op_type == "RNN":
         return [0]
     if node.op_type == "Scan":  # of no rows, either
         return range(rank)
@@ -138,3 +140,56 @@ def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[n
     some.name = refusing_name(why, f"{node.outputs[0].name}/{at}")
     some.outputs[0].type, some.outputs[0].shape = source.type, source.shape
     node.replace_input_with(at, maker.add(some))
+
+
+def _guard_loop(graph: ir.Graph, node: ir.Node, shape: ir.Shape) -> None:
+    """Let a loop of ours compute with a row or a step of zeros where there is none, and cut that off what it gives.
+
+    Args:
+        graph: Graph of the loop.
+        node: A Scan of one of `TRANSLATIONS`: its states and outputs have the shape of what it is over, states without
+            the axis of the steps; what else it is over counts the steps.
+        shape: Shape of what it is over.
+    """
+    states = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
+    axis = node.attributes["scan_input_axes"].as_ints()[0]
+    maker = NodesBefore(graph, node, f"{node.outputs[0].name}/some")
+    given = [value for value in node.inputs if value is not None]
+    ranks = [len(shape) - 1 if at < states else len(shape) if at == states else 1 for at in range(len(given))]
+    for at, (value, rank) in enumerate(zip(given, ranks, strict=True)):
+        if rank:
+            node.replace_input_with(at, _with_some(maker, value, rank))
+    steps = maker.make("Gather", maker.make("Shape", given[states]), maker.constant(np.array(axis), _INT64), axis=0)
+    is_some = maker.make("Cast", steps, to=ir.DataType.BOOL.value)
+    for at, result in enumerate(node.outputs):
+        if not result.uses() and not result.is_graph_output():
+            continue
+        kept = _renamed(result)
+        like = min(at, states)
+        start = maker.constant(np.zeros(ranks[like]), _INT64)
+        size = maker.make("Shape", given[like])
+        if at >= states:
+            graph.insert_after(node, ir.node("Slice", [result, start, size], outputs=[kept]))
+            continue
+        chosen = ir.node("Where", [is_some, result, node.inputs[at]])
+        chosen.outputs[0].name = f"{kept.name}/after_some"
+        last = [chosen.outputs[0], start, size] if ranks[like] else [chosen.outputs[0]]
+        graph.insert_after(node, [chosen, ir.node("Slice" if ranks[like] else "Identity", last, outputs=[kept])])
+
+
+def _renamed(result: ir.Value) -> ir.Value:
+    """Give what uses a result another value instead, which has its name."""
+    kept = ir.Value(name=result.name, type=result.type, shape=result.shape)
+    result.name, result.shape = f"{kept.name}/with_some", None  # onnxruntime takes values of one shape for one buffer
+    result.replace_all_uses_with(kept, replace_graph_outputs=True)
+    return kept
+
+
+def _with_some(maker: NodesBefore, value: ir.Value, rank: int) -> ir.Value:
+    """Add zeros along those of all axes that are empty, so that they have a size of 1."""
+    least = maker.constant(np.ones(rank), _INT64)
+    missing = maker.make("Sub", least, maker.make("Min", maker.make("Shape", value), least))
+    pads = maker.make("Concat", maker.constant(np.zeros(rank), _INT64), missing, axis=0)
+    padded = maker.make("Pad", value, pads)
+    padded.type = value.type
+    return padded

@@ -46,7 +46,7 @@ def export_onnx(
     The module is exported as it is: call `.eval()` first. No other thread may use the module during the export; other
     modules, and PyTorch itself, work as usual in other threads. Sequences may be plain or packed, batch-first or not,
     with or without initial states. `pad_packed_sequence` without `total_length` trims to the longest row, as in eager.
-    `data` of a packed sequence may be computed with value by value, for another `PackedSequence` that is packed alike.
+    Layers may be called on `data` of a packed sequence, for another `PackedSequence` that is packed alike.
 
     Args:
         module: Any module; nn.RNN, nn.GRU and nn.LSTM may be anywhere in it, or nowhere.

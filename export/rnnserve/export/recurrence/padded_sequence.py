@@ -14,14 +14,9 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.packed_values import DATA, FILL
+from rnnserve.export.recurrence.packed_values import DATA, FILL, PAD_FIRST
 
-__all__ = ["WORK_ON_PADDED", "PackedOrder", "PaddedSequence", "packed_fields", "set_after_lengths"]
-
-WORK_ON_PADDED = (
-    "Work on the padded tensor instead: (batch, sequence, features) before pack_padded_sequence or after "
-    "pad_packed_sequence."
-)
+__all__ = ["PackedOrder", "PaddedSequence", "packed_fields", "set_after_lengths"]
 
 
 class PaddedSequence(PackedSequence):
@@ -44,7 +39,7 @@ class PaddedSequence(PackedSequence):
 
     @property
     def steps(self) -> Tensor:
-        """Values, (sequence, batch, …), padded; rows in the order of the input.
+        """Values, (sequence, batch, …), padded, with rows in the order of the input.
 
         Raises:
             UnsupportedModule: If they have been written to since, as those of eager's sequence, a copy, have not.
@@ -152,7 +147,7 @@ class PackedOrder:
         """Give the sequence that a `PackedSequence` of other values with these `batch_sizes` stands for.
 
         Args:
-            data: (values, …); `packed_check` looks at where they are from.
+            data: (values, …). `check_packed_values` looks at where they are from.
             sorted_indices: Stand-in that the module passes on, or None.
             unsorted_indices: Likewise.
 
@@ -219,8 +214,7 @@ class PackedOrder:
     def _refuse(self, what: str) -> NoReturn:
         raise UnsupportedModule(
             f"the module reads `{self._name}` of a PackedSequence, {what}. Packed values are sorted and ragged, which "
-            "ONNX has no form for; an exported module may only compute with each value of `data` by itself, and make a "
-            f"PackedSequence of the results with the same batch_sizes and indices. {WORK_ON_PADDED}"
+            f"ONNX has no form for: the field may only be handed on to another PackedSequence. {PAD_FIRST}"
         )
 
 
@@ -241,7 +235,7 @@ def _version(tensor: Tensor) -> int | None:
 
 
 def set_after_lengths(steps: Tensor, lengths: Tensor, value: float) -> Tensor:
-    """Set the padding of steps (sequence, batch, …) to a value; lengths are (batch,) int64."""
+    """Set the padding of steps (sequence, batch, …) to a value. Lengths are (batch,) int64."""
     steps_so_far = torch.arange(steps.shape[0], device=steps.device)
     inside = steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
     inside = inside.reshape(inside.shape + (1,) * (steps.dim() - 2))

@@ -33,7 +33,6 @@ from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.cast_order import cast_before_transposing
-from rnnserve.export.recurrence.complex_numbers import write_complex_in_reals
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.empty_sizes import sizes_that_may_be_empty
 from rnnserve.export.recurrence.exact_passes import simplify_exactly
@@ -42,7 +41,7 @@ from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.module_names import name_after_modules
-from rnnserve.export.recurrence.packed_check import check_packed_values
+from rnnserve.export.recurrence.packed_values import check_packed_values
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
@@ -177,18 +176,13 @@ ON_PROGRAM: Sequence[GraphPass[Captured]] = (
         lambda it: leave_stored_buffers(it.program),
     ),
     GraphPass(
-        "write_complex_in_reals",
-        "Complex numbers are pairs of real ones, but those of Fourier transforms.",
-        lambda it: write_complex_in_reals(it.program),
-    ),
-    GraphPass(
         "divide_sizes_exactly",
         "Rounded quotients of sizes are computed with integers.",
         lambda it: divide_sizes_exactly(it.program),
     ),
     GraphPass(
         "refuse_operators",
-        "The program has no operator whose results would be right for some values only.",
+        "The program has no operator whose results would be wrong, or right for some values only.",
         lambda it: refuse_operators(it.program),
     ),
     GraphPass(

@@ -36,8 +36,6 @@ def mark_begin(
     Returns:
         The states before a step, and one step of each sequence.
     """
-    given = [*states, *sequences]
-    states, sequences = _in_reals(states), _in_reals(sequences)
     shapes = [
         *(state.shape for state in states),
         *((*sequence.shape[: loop.dim], *sequence.shape[loop.dim + 1 :]) for sequence in sequences),
@@ -46,8 +44,7 @@ def mark_begin(
     results = torch.onnx.ops.symbolic_multi_out(
         f"{DOMAIN}::{BEGIN}", inputs, {"number": number}, dtypes=[each.dtype for each in inputs], shapes=shapes
     )
-    results = _as(given, results)
-    return results[: len(states)], results[len(states) :]
+    return list(results[: len(states)]), list(results[len(states) :])
 
 
 def mark_end(
@@ -71,9 +68,6 @@ def mark_end(
     Returns:
         The states after the last step, and the outputs with the axis of the steps.
     """
-    given = [*states_after, *outputs]
-    states, sequences = _in_reals(states), _in_reals(sequences)
-    states_after, outputs = _in_reals(states_after), _in_reals(outputs)
     of_step = [*states_after, *outputs]
     shapes = [
         *(state.shape for state in states),
@@ -86,21 +80,7 @@ def mark_end(
         dtypes=[each.dtype for each in of_step],
         shapes=shapes,
     )
-    results = _as(given, results)
-    return results[: len(states)], results[len(states) :]
-
-
-def _in_reals(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Give complex tensors as real ones with a further axis: markers, as all of ONNX, have no others."""
-    return [torch.view_as_real(each.resolve_conj()) if each.is_complex() else each for each in tensors]
-
-
-def _as(given: Sequence[Tensor], results: Sequence[Tensor]) -> list[Tensor]:
-    """Make results complex again, where the tensors that they stand for are."""
-    return [
-        torch.view_as_complex(result) if each.is_complex() else result
-        for each, result in zip(given, results, strict=True)
-    ]
+    return list(results[: len(states)]), list(results[len(states) :])
 
 
 def is_marker(node: fx.Node, name: str) -> bool:

@@ -1,7 +1,7 @@
 """torch's registry of translations, built once in a process and not once an export, and without reading their sources.
 
 `torch.onnx.export` reads the source of each of its translations and parses it, at every call: half of the time that the
-export of a small module takes. What it builds depends on nothing of the module; so an export here takes a copy of the
+export of a small module takes. What it builds depends on nothing of the module, so an export here takes a copy of the
 registry that an earlier one has built, as long as torch's dispatcher and onnxscript have the same operators. For that
 one, too, sources are not parsed, which took half a second of each process that exports: torch reads the signature of a
 translation when it calls one that has none.

@@ -10,7 +10,7 @@ from rnnserve.export.source_lines import first_line, line_of
 __all__ = ["untranslated"]
 
 _WRITE = {
-    "hypot": "write torch.sqrt(x * x + y * y); where squares overflow, of both divided by the larger one",
+    "hypot": "write torch.sqrt(x * x + y * y), or where squares overflow, of both divided by the larger one",
     "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
@@ -18,8 +18,9 @@ _WRITE = {
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
     "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
 } | dict.fromkeys(
-    ("svd", "qr", "eigh", "eig", "pinv", "matrix_exp", "lu", "lu_factor"),
-    "if it is one of weights alone, compute it once, in a buffer; torch.linalg.inv, solve and cholesky are exported",
+    ("svd", "qr", "eigh", "eig", "matrix_exp", "lu", "lu_factor", "lstsq"),
+    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. Else "
+    "compute it outside of the module and make it an input",
 )
 """By operator, what to write instead."""
 

@@ -77,7 +77,7 @@ BINARY = Family(
         *(Operator(f"round(decimals={n})", lambda x, y, n=n: x.round(decimals=n)) for n in (0, 3, 7)),
         Operator("nan_to_num(neginf=0)", lambda x, y: x.nan_to_num(neginf=0.0)),
         Operator("nan_to_num(nan=inf)", lambda x, y: x.nan_to_num(nan=float("inf"), posinf=1.0)),
-        Operator("polar", lambda x, y: torch.polar(x.abs(), y).real),
+        Operator("polar", lambda x, y: torch.polar(x.abs(), y).real, refused="computes with complex numbers"),
         *named(torch, "hypot fmax fmin nextafter", refused=_NO_FORM),
     ],
 )

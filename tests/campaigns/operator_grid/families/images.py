@@ -152,6 +152,11 @@ def _operators(*, of_steps):
         Operator(
             "view_as_complex",
             lambda x: torch.view_as_complex(x.reshape(*x.shape[:3], 3, 2)).abs(),
+            refused="computes with complex numbers",
+        ),
+        Operator(
+            "irfft(view_as_complex)",
+            lambda x: torch.fft.irfft(torch.view_as_complex(x.reshape(*x.shape[:3], 3, 2)), n=4),
             terms=_sum,
             differs="" if of_steps else _INFINITE,
         ),

@@ -70,11 +70,10 @@ def _over_steps(x, keep):
     )
 
 
-def _over_rows(x, keep, gru, lstm, rnn):
+def _over_rows(x, keep, rnn):
     chosen = x[keep]
-    results, states = lstm(chosen)
     return (
-        *(*gru(chosen), results, *states, *rnn(chosen)),
+        *rnn(chosen),
         *(chosen.amax(1), chosen.mean(0), chosen.cumprod(1), chosen.logcumsumexp(1), chosen.long().prod(1)),
     )
 
@@ -82,7 +81,7 @@ def _over_rows(x, keep, gru, lstm, rnn):
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom")  # what is asked for
 @pytest.mark.parametrize("of", ["steps", "batch"])
 def test_what_is_chosen_may_be_nothing(of, process):
-    layers = [layer(3, 2, batch_first=True) for layer in (nn.GRU, nn.LSTM, nn.RNN)] if of == "batch" else []
+    layers = [nn.RNN(3, 2, batch_first=True)] if of == "batch" else []
     module, model = _export(_over_rows if layers else _over_steps, *layers, flags=of)
     size = 4 if of == "batch" else 5
     for keep in (torch.zeros(size), torch.ones(size), torch.arange(size) == 2):
@@ -120,6 +119,15 @@ def test_a_scan_of_no_rows_does_not_end_the_process(process):
     _, model = _export(lambda x, keep: _sums(x[keep]), flags="batch")
     with pytest.raises(RuntimeError, match="a scan over no steps, or of no rows"):
         OnnxRunner(model, process=process)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
+
+
+@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+def test_a_layer_of_no_rows_is_an_error_of_the_request(layer, process):
+    _, model = _export(lambda x, keep, rnn: rnn(x[keep])[:1], layer(3, 2, batch_first=True), flags="batch")
+    with pytest.raises(RuntimeError, match="does not run") as raised:
+        OnnxRunner(model, process=process)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
+    with pytest.raises(InvalidRequest, match=r"over no steps, or of no rows.*, which is an error"):
+        reraise(raised.value)
 
 
 def test_graphs_whose_axes_have_values_hold_no_guard():
