@@ -106,7 +106,7 @@ def _check(node: fx.Node, orders: dict[Any, object]) -> None:
         data, *packed = node.args
         if holding != [data] or orders[data] != _order(*packed):
             _refuse(
-                f"the module makes a PackedSequence{line_of(node)} of values that are not of one that is packed alike"
+                f"the module makes a PackedSequence{line_of(node)} of values that are not packed alike"
             )
     elif holding and not _is_asserted(node):
         if node.op == "output":

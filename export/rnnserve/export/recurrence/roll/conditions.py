@@ -40,7 +40,7 @@ def conditions_on(module: nn.Module, args: Any, length: int, usual: int) -> list
 
     Args:
         module: The module.
-        args: Arguments, whose axis has this length, which is that of no other axis.
+        args: Arguments, whose axis has this length, unlike all other axes.
         length: The length.
         usual: Another length, whose answers are known.
     """

@@ -66,7 +66,7 @@ class Item:
     before: list["Item"] = dataclasses.field(default_factory=list)
 
     def set_key(self, keys: dict[Any, int]) -> None:
-        """Number the item among those that are alike."""
+        """Number the item among alike ones."""
         self.key = keys.setdefault((self.target, self.form, self.shape), len(keys))
 
 

@@ -270,8 +270,8 @@ class _Inputs:
     Attributes:
         pads: Whether there is one step more than there are.
         of_source: By a sequence's source, its place among the inputs.
-        of_operation: By the place of an operation in the body, that of its results.
-        of_number: By the place of an operation, and that of its number, that of the number's values.
+        of_operation: Places of results, by the place of their operation in the body.
+        of_number: Places of a number's values, by the places of its operation and of the number.
         lengths: By the place of a slice that moves from step to step, its length.
     """
 
@@ -313,7 +313,7 @@ class _Inputs:
         ]
 
     def _place(self, key: Argument, whole: Tensor) -> int:
-        """Number an input; one that is there already under the same key is not added again."""
+        """Number an input; under one key it is added once."""
         if key not in self._places:
             self._wholes.append(whole)
             self._places[key] = len(self._wholes)  # the numbers of the steps are before them

@@ -21,7 +21,7 @@ __all__ = ["SPLITS", "Clamped", "Shape", "shape_of", "simplify"]
 _ATEN = torch.ops.aten
 
 Shape = tuple[Any, ...] | str
-"""What a value of a program is, to be compared with that of another step."""
+"""What a value of a program is, to compare with another step."""
 
 _SAME = {
     _ATEN.alias.default,

@@ -233,7 +233,7 @@ def _read(item: Item) -> Item:
         if carry.operation == place and left < carry.lag:
             final = Item(FINAL, (number, left), [scan], shape=item.shape, meta=item.meta)
             return scan.reads.setdefault((0, number, left), final)
-    # The value of the last step; where there is no step, that of what was before the loop: a step that is apart.
+    # The value of the last step; without a step, the value before the loop: a step that is apart.
     before = next((each for each in reversed(scan.before) if each.key == item.key and each.home is None), None)
     if left == 0 and before is not None and is_tensor(item.shape):
         scan.references.append(before)

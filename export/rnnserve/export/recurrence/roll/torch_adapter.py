@@ -1,4 +1,4 @@
-"""What `roll` uses of torch that is not public, tried with torch 2.9 to 2.13."""
+"""What `roll` uses of torch that is not public, tried with torch 2.13."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
