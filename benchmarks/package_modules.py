@@ -154,9 +154,11 @@ def _row(name: str, folder: Path) -> Sequence[str]:
     package = MODULES[name][0]
     head = [f"{package} {importlib.metadata.version(package)}", name]
     try:
-        manifest: Manifest = publish(_publication(name), repository=folder, progress=False).manifest
-    except (ImportError, OSError) as error:  # a package or library that it needs beside those named above
-        return [*head, f"not imported: {error}", *[""] * 7]
+        described = _publication(name)
+    except Exception as error:  # noqa: BLE001 - another version of the package, or a library that it lacks
+        return [*head, f"not made: {type(error).__name__}: {error}", *[""] * 7]
+    try:
+        manifest: Manifest = publish(described, repository=folder, progress=False).manifest
     except ExportError as error:
         return [*head, f"refused: {str(error).partition('. ')[0]}", *[""] * 7]
     publication = _publication(name)

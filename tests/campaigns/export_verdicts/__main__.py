@@ -75,10 +75,10 @@ def published_bytes(_: argparse.Namespace) -> Iterator[str]:
     """Give the digests of the files of the three classifiers, which are trained with a fixed seed."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         os.chdir(folder)
-        names = ["simple", "stacked", "bidirectional"]
-        for name in names:
-            rnnserve(["train", name, "--checkpoints", "checkpoints"])
-        rnnserve(["export", *names, "--checkpoints", "checkpoints", "--repository", "models"])
+        names = ["direction_simple", "direction_stacked", "direction_bidirectional"]
+        trained = [rnnserve(["train", name, "--checkpoints", "checkpoints"]) for name in names]
+        exported = rnnserve(["export", *names, "--checkpoints", "checkpoints", "--repository", "models"])
+        assert not any((*trained, exported))
         digests = {
             str(path): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(Path("models").rglob("*"))
