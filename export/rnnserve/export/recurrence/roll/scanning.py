@@ -197,7 +197,8 @@ class _Scan:
         if not kept and not outputs and not writes:
             return Scanned([], stacked)
 
-        def combine(state: list[Tensor], of_step: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        def combine(state: list[Tensor], taken: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+            of_step = taken if inputs.has_steps else [taken[0], *taken]  # first: the step's number, if anything reads it
             rest = iter(state)
             before = [
                 [next(rest) for _ in first] if number in kept else first for number, first in enumerate(self.first)
@@ -294,14 +295,19 @@ class _Inputs:
             if not self._add_parts(of, place, operation):
                 self._add_numbers(of, place, operation)
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether the numbers of the steps are an input: a scan needs one, and leaves out the step after the last."""
+        return self.pads or not self._wholes
+
     def whole(self, number: int) -> Tensor:
         """Give all steps of an input."""
         return self._wholes[number - 1]
 
     def sequences(self) -> list[Tensor]:
-        """Give all inputs, the numbers of the steps first."""
+        """Give all inputs, the numbers of the steps first if they are needed."""
         if not self.pads:
-            return [self._steps, *self._wholes]
+            return [self._steps, *self._wholes] if self.has_steps else self._wholes
         return [
             self._steps,
             *(
