@@ -227,3 +227,23 @@ def test_bounds_keep_a_condition_out():
         return states(self, x) * (2 if x.size(1) > 256 else 1)
 
     assert_equals_eager(run, sizes={"sequence": (1, 256)})
+
+
+def test_steps_that_are_read_before_the_loop_are_inputs_of_one_scan():
+    """So that the model can be sent a sequence in parts: nothing reads how many steps there are."""
+
+    def run(self, x):
+        h, outputs = x.new_zeros(x.size(0), 3), []
+        for gate, step in zip(x.sigmoid().unbind(1), x.unbind(1), strict=True):
+            h = torch.lerp(h, step, gate)
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+    module = Loop(run).eval()
+    program = export_onnx(
+        module, (torch.randn(3, 12, 3),), input_names=["x"], output_names=["y"], dynamic_shapes=(AXES,)
+    )
+    operators = [node.op_type for node in program.model_proto.graph.node]
+    assert operators.count("Scan") == 1
+    assert "Range" not in operators
+    assert_equals_eager(run)

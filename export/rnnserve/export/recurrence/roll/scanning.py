@@ -198,7 +198,7 @@ class _Scan:
             return Scanned([], stacked)
 
         def combine(state: list[Tensor], taken: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-            of_step = taken if inputs.has_steps else [taken[0], *taken]  # first: the step's number, if anything reads it
+            of_step = taken if inputs.has_steps else [taken[0], *taken]  # the step's number is first
             rest = iter(state)
             before = [
                 [next(rest) for _ in first] if number in kept else first for number, first in enumerate(self.first)
