@@ -82,18 +82,13 @@ def simplify(graph: fx.Graph) -> list[Clamped]:
 
 
 def _read_where_used(graph: fx.Graph) -> None:
-    """Let each step of a tensor be read right before what uses it, as in `x[:, t]`, wherever it was read.
+    """Let each step of a tensor be read right before its first use, as in `x[:, t]`, wherever it was read.
 
     Steps that are all read before a loop, as by `x.unbind(1)`, then belong to the loop's copies.
     """
     for node in reversed(list(graph.nodes)):
-        if node.target is not _ATEN.select.int:
-            continue
-        for user in list(node.users):
-            with graph.inserting_before(user):
-                copy = graph.node_copy(node)
-            user.replace_input_with(node, copy)
-        graph.erase_node(node)
+        if node.target is _ATEN.select.int:
+            min(node.users).prepend(node)  # nodes are in the order of the graph
 
 
 def shape_of(value: object) -> Shape:
