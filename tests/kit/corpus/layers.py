@@ -481,7 +481,6 @@ CELLS: dict[str, Any] = {
     "projected lstm": functools.partial(nn.LSTM, proj_size=2),
 }
 FORMS = list(itertools.product((1, 2), (False, True), (False, True), (False, True), (False, True)))
-CORE_FORMS = (1, False, True, False, True), (2, True, True, True, False), (2, True, False, True, True)
 
 
 def _add_forms():
