@@ -6,10 +6,12 @@ import pathlib
 import sys
 import sysconfig
 import types
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
-__all__ = ["first_line", "is_users_class", "is_users_code", "line_of", "source_line"]
+__all__ = ["first_line", "is_users_class", "is_users_code", "line_of", "line_of_trace", "source_line"]
 
 _ARITHMETIC = ("sympy", "mpmath", "numpy")  # what torch computes sizes with, in a capture, too
 _SPECS = (importlib.util.find_spec(name) for name in _ARITHMETIC)
@@ -52,7 +54,12 @@ def first_line(text: str) -> str:
 
 def line_of(node: torch.fx.Node) -> str:
     """Name the user's line that a node comes from, as " (at file.py:12)"; empty where torch has not kept it."""
-    for frame in reversed(str(node.meta.get("stack_trace") or "").splitlines()):
+    return line_of_trace(node.meta)
+
+
+def line_of_trace(meta: Mapping[str, Any]) -> str:
+    """Name the user's line in what a node holds, as `line_of`."""
+    for frame in reversed(str(meta.get("stack_trace") or "").splitlines()):
         if frame.strip().startswith("File "):
             file, _, rest = frame.strip().removeprefix("File ").partition(", line ")
             filename = file.strip('"')

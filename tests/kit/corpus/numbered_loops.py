@@ -152,7 +152,7 @@ def items_of_a_list_of_all_steps_but_the_last_which_read_the_next(self, x):
     return torch.stack(steps, 1)
 
 
-@right
+@right(bounds=(("sequence", (2, None)),), runs=((2, 2), (1, 7), (5, 3), (3, 40)))
 def items_of_a_list_of_all_steps_but_the_first_which_is_set_before(self, x):
     steps = [each * 2 for each in x.unbind(1)]
     h = steps[0] = torch.zeros_like(x[:, 0])
@@ -246,7 +246,7 @@ class Root(Scaled):
         return (t + 1) ** -0.5
 
 
-@right
+@refused(r"not that of fewer steps repeated.*torch\.cos")
 class Squared(Scaled):
     def number(self, t, _):
         return (t**2 % 7 + t // 3) / 7
@@ -258,13 +258,13 @@ class Exponential(Scaled):
         return math.exp(-t * 0.1)
 
 
-@right
+@refused(r"a number depends on the size of an axis .* no simple formula")
 class Cosine(Scaled):
     def number(self, t, n):
         return 0.5 * (1 + math.cos(math.pi * t / n))
 
 
-@right
+@refused(r"not that of fewer steps repeated")
 class Logarithm(Scaled):
     def number(self, t, _):
         return math.log(t + 2) / math.sqrt(t + 1)
@@ -276,13 +276,13 @@ class Share(Scaled):
         return 1 - t / n
 
 
-@right(told="computes both sides of the branch")
+@refused(r"not that of fewer steps repeated", is_core=True)
 class Threshold(Scaled):
     def number(self, t, n):
         return 1.0 if t / n < 0.3 else 0.5
 
 
-@right
+@refused(r"not that of fewer steps repeated")
 class Condition(Scaled):
     def number(self, t, _):
         return float(t % 3 == 0) + int(t > 4) / 4
@@ -300,7 +300,7 @@ class AsList(Scaled):
         return torch.tensor([t, 2, 5]).sum() * 0.01 + torch.tensor([[0.999**t, 3], [t + 1, 0.5]]).prod()
 
 
-@right
+@refused(r"not that of fewer steps repeated")
 class AsTyped(Scaled):
     def number(self, t, _):
         whole = torch.as_tensor([0.3 * t, t], dtype=torch.int64)
@@ -344,13 +344,13 @@ class Moments(nn.Module):
         return torch.stack(outputs, 1)
 
 
-@refused(r"numpy's exp is called with the number of the step.*math\.exp\(…\)", is_core=True)
+@right
 class ByNumpy(Scaled):
     def number(self, t, _):
         return np.exp(-t * 0.1)
 
 
-@refused(r"a plain number is made of the number of the step, as for .* the position in a list")
+@refused(r"not that of fewer steps repeated")
 class FromTable(Scaled):
     def number(self, t, _):
         return [0.1, 0.2, 0.3][t % 3]

@@ -216,7 +216,7 @@ class Counting(Stepping):
         return self.steps(x, self.begun(x, None)) + COUNT
 
 
-@refused(r"sets the global variable `STATE` of outside_states\.py, and the next one reads it", is_core=True)
+@core
 class SetInLoop(Stepping):
     def forward(self, x):
         global STATE
@@ -227,7 +227,7 @@ class SetInLoop(Stepping):
         return torch.stack(outputs, 1)
 
 
-@refused(r"sets the attribute `h` of the class `ClassSetInLoop`, and the")
+@right
 class ClassSetInLoop(Stepping):
     h: Any = None
 

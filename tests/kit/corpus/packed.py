@@ -371,13 +371,13 @@ def carried_by_a_loop(self, x, n):
     return pad(of(packed, data))
 
 
-@refused(r"of values that are not of one that is packed alike\. .* Pad first")
+@refused(r"of values that are not packed alike\. .* Pad first")
 def filled_into_other_lengths(self, x, n):
     one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
     return pad(of(one, other.data))
 
 
-@refused(r"of values that are not of one that is packed alike\. .* Pad first")
+@refused(r"of values that are not packed alike\. .* Pad first")
 def filled_with_steps(self, x, n):
     packed = self.pack(x, n)
     return pad(of(packed, x.transpose(0, 1).reshape(-1, 3)))

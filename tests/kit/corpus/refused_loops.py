@@ -33,7 +33,7 @@ def another_value_in_the_last_step(self, x):
     return h
 
 
-@core(together=1)
+@refused(r"depends on the values", is_core=True)
 def a_branch_on_values(self, x):
     h, outputs = x.new_zeros(x.size(0), 4), []
     for t, x_t in enumerate(x.unbind(1)):
@@ -48,7 +48,7 @@ def a_branch_on_values(self, x):
     return torch.stack(outputs, dim=1), h
 
 
-@right
+@refused(r"depends on the values")
 def a_branch_on_values_without_an_else(self, x):
     h = x[:, 0]
     for x_t in x.unbind(1):
@@ -57,7 +57,7 @@ def a_branch_on_values_without_an_else(self, x):
     return h
 
 
-@right(together=1)
+@refused(r"depends on the values")
 def a_branch_that_is_left_with_continue(self, x):
     h = c = torch.zeros(x.size(0), 4)
     count = 0
@@ -69,7 +69,7 @@ def a_branch_that_is_left_with_continue(self, x):
     return h, c * count
 
 
-@right
+@refused(r"torch\.where\(torch\.arange\(n\) < t")
 def a_sum_up_to_the_step(self, x):
     outputs = []
     for t in range(x.size(1)):
@@ -99,7 +99,7 @@ def a_list_of_another_function(self, x):
     return torch.cat(outputs, dim=1)
 
 
-@right(together=1)
+@refused(r"depends on the values")
 def layers_in_a_list(self, x):
     states = [x.new_zeros(x.size(0), 4) for _ in self.layers]
     output = x.new_zeros(x.size(0), x.size(1), 4)
@@ -116,7 +116,7 @@ def layers_in_a_list(self, x):
     return output, states[-1]
 
 
-@core(together=1)
+@refused(r"depends on the values", is_core=True)
 def state_until_a_break(self, x):
     h = x.new_zeros(x.size(0), 4)
     for t in range(x.size(1)):
@@ -127,7 +127,7 @@ def state_until_a_break(self, x):
     return h
 
 
-@right
+@refused(r'"sequence" 1 .*sizes=\{"sequence": \(2, None\)\}', is_located=False)
 def left_in_the_second_step(self, x):
     h = x[:, 0]
     for t in range(x.size(1)):
@@ -137,7 +137,7 @@ def left_in_the_second_step(self, x):
     return h
 
 
-@refused("those after the loop would have ended are zeros", is_core=True)
+@refused("ends a loop.*number of steps of each row", is_core=True)
 def outputs_until_a_break(self, x):
     h, outputs = x.new_zeros(x.size(0), 4), []
     for t in range(x.size(1)):
@@ -148,7 +148,7 @@ def outputs_until_a_break(self, x):
     return torch.stack(outputs, 1)
 
 
-@refused(r"line \d+ leaves it with `return`", is_core=True)
+@core
 def returns(self, x):
     h = x[:, 0]
     for x_t in x.unbind(1):
@@ -158,7 +158,7 @@ def returns(self, x):
     return h
 
 
-@refused(r"plain number is made of the number of the step")
+@refused(r"index 9 is out of range")
 def another_module_in_each_step(self, x):
     h = x[:, 0]
     for t in range(x.size(1)):
@@ -166,7 +166,7 @@ def another_module_in_each_step(self, x):
     return h
 
 
-@refused(r"`h` is a tensor .* before a step, and a tensor .* keeps its size .* keep a window", is_core=True)
+@refused(r"not that of fewer steps repeated", is_core=True)
 def a_state_that_grows(self, x):
     h = x[:, :1]
     for t in range(x.size(1)):
@@ -174,7 +174,7 @@ def a_state_that_grows(self, x):
     return h
 
 
-@refused(r"`outputs` that the next step writes to")
+@right
 def one_tensor_in_a_list(self, x):
     h, outputs = torch.zeros_like(x[:, 0]), []
     for x_t in x.unbind(1):
@@ -183,7 +183,7 @@ def one_tensor_in_a_list(self, x):
     return torch.stack(outputs, 1)
 
 
-@refused(r"computes something else when it is run again")
+@right
 def a_count_of_calls(self, x):
     calls, h = iter(range(1000)), x[:, 0]
     for x_t in x.unbind(1):
@@ -191,7 +191,7 @@ def a_count_of_calls(self, x):
     return h
 
 
-@refused(r"set in another way than one in each step")
+@right(runs=((2, 2), (1, 7), (5, 3), (3, 40)))
 def some_items_of_a_list(self, x):
     outputs: list[Any] = [None] * x.size(1)
     for t in range(1, x.size(1)):
@@ -199,7 +199,7 @@ def some_items_of_a_list(self, x):
     return torch.stack(outputs[1:], 1)
 
 
-@refused(r"reads one that a step before it has set.* h_before = h")
+@right
 def an_item_that_was_set(self, x):
     steps = list(x.unbind(1))
     for t in range(1, x.size(1)):
@@ -207,7 +207,7 @@ def an_item_that_was_set(self, x):
     return torch.stack(steps, 1)
 
 
-@refused(r"reads the list as a whole, too", is_core=True)
+@refused(r"not that of fewer steps repeated")
 def all_items_while_they_are_set(self, x):
     steps = list(x.unbind(1))
     for t in range(x.size(1)):
@@ -215,7 +215,7 @@ def all_items_while_they_are_set(self, x):
     return torch.stack(steps, 1)
 
 
-@refused(r"reads the list as a whole, too", is_core=True)
+@refused(r"not that of fewer steps repeated")
 def all_items_in_a_loop_in_a_loop(self, x):
     steps, h = list(x.unbind(1)), x[:, 0]
     for t in range(x.size(1)):
@@ -225,7 +225,7 @@ def all_items_in_a_loop_in_a_loop(self, x):
     return h
 
 
-@refused(r"torch\.vmap within a loop over steps .*einsum")
+@refused(r"torch\.vmap")
 def vmap(self, x):
     h = x[:, :1].expand(-1, 2, -1)
     for x_t in x.unbind(1):
@@ -233,7 +233,7 @@ def vmap(self, x):
     return h
 
 
-@refused(r"how many items the deque `last` has.*deque\(\[x\.new_zeros.*maxlen=n\)")
+@refused(r'"sequence" 1 .*sizes=\{"sequence": \(2, None\)\}', is_located=False)
 def a_deque_that_grows(self, x):
     last, outputs = collections.deque(maxlen=3), []
     for x_t in x.unbind(1):
@@ -258,11 +258,16 @@ def first_apart(name, steps, **more):
 
 first_apart("a first step apart of n", lambda x: x)
 first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x[:, 1::2]], 1))
-first_apart("a first step apart of (n + 1) // 2", lambda x: x[:, ::2])
+first_apart("a first step apart of (n + 1) // 2", lambda x: x[:, ::2], refused="not that of fewer steps repeated")
 first_apart("a first step apart of 2 * n", lambda x: torch.cat([x, x], 1))
-first_apart("a first step apart of n // 3 + n", lambda x: torch.cat([x[:, 2::3], x], 1))
-first_apart("a first step apart of n // 2", lambda x: x[:, 1::2], refused="it may have no step at all")
-first_apart("a first step apart of n - 1", lambda x: x[:, 1:], refused="it may have no step at all")
+first_apart(
+    "a first step apart of n // 3 + n",
+    lambda x: torch.cat([x[:, 2::3], x], 1),
+    refused="gives other values|fail for some",
+    is_located=False,
+)
+first_apart("a first step apart of n // 2", lambda x: x[:, 1::2], refused="not that of fewer steps repeated")
+first_apart("a first step apart of n - 1", lambda x: x[:, 1:], runs=((2, 2), (1, 7), (5, 3), (3, 40)))
 
 
 def repeated(x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
@@ -292,7 +297,7 @@ class LoopsOfScriptedFunctions(nn.Module):
         return repeated(x, x.new_zeros(x.size(0), 3)), self.gate(x)
 
 
-@refused(r'axis 1 of.*"sequence".*`cell`.*loop', is_core=True)
+@core
 class WhileWithoutACounter(nn.Module):
     def __init__(self):
         super().__init__()

@@ -150,7 +150,8 @@ add(
     "lengths of frames",
     shortened,
     bounds=(("sequence", (9, None)),),
-    runs=((1, 9), (2, 10), (1, 11), (3, 12), (2, 13), (1, 500), (2, 77777)),
+    refused="special case",
+    is_located=False,
 )
 
 
@@ -236,7 +237,6 @@ after(
 after(
     "math.log of a size",
     lambda h: h - math.log(h.size(1)),
-    refused=r"plain number \(for math\.log\(n\) write torch\.log\(torch\.tensor\(n\)\)",
 )
 after("window of a size", lambda h: h * torch.hann_window(h.size(1))[:, None], refused=r"torch\.arange\(n\)")
 
@@ -343,18 +343,18 @@ def looped(self, x):
     return torch.stack(outputs, 1)
 
 
-@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+@PLAIN_SIZES.refused(r"gives other values", is_located=False)
 def large(self, x):
     """The captures have one path, and fewer steps another."""
     return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 50 else 3)
 
 
-@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+@PLAIN_SIZES.refused(r"gives other values", is_located=False)
 def larger(self, x):
     return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 150 else 3)
 
 
-@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+@PLAIN_SIZES.refused(r"gives other values", is_located=False)
 def largest(self, x):
     return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 2000 else 3)
 
@@ -364,11 +364,11 @@ def divided(self, x):
     return self.rnn(x)[0] / LIBRARY.sizes(x)[1]
 
 
-@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)")
+@PLAIN_SIZES.right
 def halved(self, x):
     return self.rnn(x)[0][:, : LIBRARY.sizes(x)[1] // 2 + 1]
 
 
-@PLAIN_SIZES.refused(r"cannot be dynamic.*int\(size\)", is_core=True)
+@PLAIN_SIZES.core
 def counted_steps(self, x):
     return torch.stack([self.rnn(x)[0][:, t] for t in range(LIBRARY.sizes(x)[1])], 1)

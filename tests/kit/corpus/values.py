@@ -47,7 +47,7 @@ def in_the_first_steps(n, x):
     return largest
 
 
-@right(told=r"both sides of the branch at values.py:\d+", together=1)
+@refused("depends on the values", is_core=True)
 class Branching(nn.Module):
     """Calls them once and in a loop over steps."""
 
@@ -105,9 +105,7 @@ class Changing(nn.Module):
 WAYS = {
     **dict.fromkeys(("an item", "a list", "an attribute", "in place", "a loop"), "depends on the values"),
     "in place, as an operator": "depends on the values",
-    "another shape": r"branch on values at values.py:\d+ give `y` as a tensor .*of one shape",
-    "another type": r"a tensor \(.*\) of float64 and as a tensor \(.*\) of float32",
-    "another structure": r"give `y` another structure",
+    **dict.fromkeys(("another shape", "another type", "another structure"), "depends on the values"),
 }
 for way, said in WAYS.items():
     VALUES.add(f"a branch on values: {way}", functools.partial(Changing, way), refused=said, is_core=way == "a list")

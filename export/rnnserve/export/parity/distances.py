@@ -115,7 +115,7 @@ class Distances:
         """Take in one tensor of a batch.
 
         Args:
-            kind: Kind of input: "step", "random" or "sample", or another one that the caller chooses.
+            kind: Kind of input: "step", "random" or "sample", or another that the caller chooses.
             name: Name of the tensor.
             length: The size of the first sequence axis.
             found: Floats as computed by what is judged.

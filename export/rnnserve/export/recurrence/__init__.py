@@ -13,8 +13,8 @@ that fix an axis, and `empty_sizes` finds axes that may have no values; `value_t
 (`static_lists` and `static_sizes` are parts of `exact_passes`); `postconditions` checks it. `graph_pass` names a pass
 that fails. Operators that torch translates to something else are in `rnnserve.export.operators`.
 
-`loops` makes scans of the loops in the user's own code, where these fix the number of steps; what it refuses,
-`written_scans` writes as `scan`, for the refusal to show. `changed_functions` notes what runs in another form.
+`roll` makes scans of the loops in the user's own code, where these fix the number of steps: it compares traces at a
+few sizes, and `value_trials` compares values of the exported model with the module's.
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and
 `scan_translation` makes ONNX's Scan of them; `scan_loop`, `scan_writes` and `operation_recorder` are for its refusals.
 `projections` is LSTM with `proj_size`, as a scan; `loop_advice` is what the refusal of a Python loop shows.

@@ -2,8 +2,8 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import CodeType, FunctionType, MappingProxyType
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 import torch.fx.experimental._config
@@ -19,7 +19,6 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
 from rnnserve.export.recurrence.held_values import HeldValueMode
 from rnnserve.export.recurrence.interception import intercepted
-from rnnserve.export.recurrence.loops.functions import loops_captured
 from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
 from rnnserve.export.recurrence.refusals import (
     FixedSize,
@@ -65,11 +64,9 @@ def capture(
     args: Arguments,
     axes: DynamicAxes,
     limits: Mapping[str, tuple[int, int | None]] = MappingProxyType({}),
-    loops: Sequence[tuple[FunctionType, CodeType]] = (),
     *,
     more_rows: int = 0,
     ends_early: bool = False,
-    inside: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer.
 
@@ -78,10 +75,8 @@ def capture(
         args: The sample arguments. Only their shapes and dtypes matter.
         axes: Dynamic axes of the arguments.
         limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
-        loops: Functions with the code to run in the place of theirs, whose loops over steps become scans.
         more_rows: Rows beside those of the sample.
         ends_early: Whether to end where the module's code fixes the size of an axis other than the batch.
-        inside: Context that the module runs in, within that of the capture.
 
     Raises:
         UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
@@ -94,9 +89,8 @@ def capture(
     captured = {**axes.sizes, **larger}
     ending = {size for size in captured.values() if size != captured.get(BATCH)} if ends_early else ()
     refuse_scripts(module)
-    in_scans = loops_captured(loops) if loops else contextlib.nullcontext()
     refused: ExportError | None = None
-    with prepared(module) as held, backed_sizes_of_any_value(), in_scans, inside(), fixed_sizes_noted(ending) as fixed:
+    with prepared(module) as held, backed_sizes_of_any_value(), fixed_sizes_noted(ending) as fixed:
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
@@ -105,14 +99,14 @@ def capture(
                 raise refused from error
             refused.__cause__ = error
     if refused is not None:
-        # What the module holds may be of a call before, and be made anew for other rows: `other_paths` compares.
+        # What the module holds may be of a call before, and be made anew for other rows: `value_trials` compares.
         with contextlib.suppress(UnsupportedModule):
-            return capture(module, args, axes, limits, loops, more_rows=_MORE_ROWS, inside=inside)
+            return capture(module, args, axes, limits, more_rows=_MORE_ROWS)
         raise refused from refused.__cause__
     refuse_random_numbers(program, module)
     if written := held.asked & held.replaced.union(written_buffers(program).values()):
         raise keeps_state(written)  # the next call takes another way
-    refuse_writes(program)
+    refuse_writes(program.graph)
     remove_zero_states(program.graph)
     program.graph_module.recompile()
     return program

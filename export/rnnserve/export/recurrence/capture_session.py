@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from rnnserve.export.held_modules import path_of_the_users
 
-__all__ = ["CaptureSession", "active", "counts_packed", "current", "number_of", "numbers_made", "opened"]
+__all__ = ["CaptureSession", "active", "counts_packed", "current", "opened"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,20 +74,3 @@ def opened(root: nn.Module) -> Iterator[CaptureSession]:
         yield session
     finally:
         _thread.session = before
-
-
-def number_of(size: torch.SymInt) -> int | torch.SymInt:
-    """Give what `int(size)` is in a rewritten function: the size, or its number where `numbers_made` says so."""
-    make: Callable[[torch.SymInt], int | None] | None = getattr(_thread, "number", None)
-    number = None if make is None else make(size)
-    return size if number is None else number
-
-
-@contextlib.contextmanager
-def numbers_made(make: Callable[[torch.SymInt], int | None]) -> Iterator[None]:
-    """Make numbers of sizes in rewritten functions of this thread; None of `make` is for a size that stays one."""
-    _thread.number = make
-    try:
-        yield
-    finally:
-        _thread.number = None

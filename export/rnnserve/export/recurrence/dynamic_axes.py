@@ -1,7 +1,7 @@
 """The axes that are to be dynamic, checked against the sample arguments and in the form that torch.export takes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -23,12 +23,14 @@ class DynamicAxes:
         sizes: Name -> its size in the sample arguments.
         labels: Name of each tensor in messages.
         shapes: What torch.export takes as `dynamic_shapes`.
+        variadic: How many arguments are passed to a variadic parameter.
     """
 
     names: tuple[Mapping[int, str], ...]
     sizes: Mapping[str, int]
     labels: tuple[str, ...]
     shapes: tuple[Shapes, ...]
+    variadic: int = 0
 
     @classmethod
     def of(
@@ -50,8 +52,7 @@ class DynamicAxes:
         specs = _by_position(parameters, args, dynamic_shapes)
         shapes = tuple(walk(arg, spec, name) for arg, spec, name in zip(args, specs, parameters, strict=True))
         variadic = sum(name.startswith("*") for name in parameters)
-        if variadic:  # torch.export takes the shapes of a variadic parameter's arguments as one tuple
-            shapes = (*shapes[:-variadic], shapes[-variadic:])
+        shapes = _grouped(shapes, variadic)
         if len(walk.names) != len(input_names):
             raise WrongArguments(
                 f"input_names has {len(input_names)} names, {list(input_names)}, for {len(walk.names)} tensors among "
@@ -59,7 +60,31 @@ class DynamicAxes:
             )
         if len(set(input_names)) != len(input_names):
             raise WrongArguments(f"input_names has a name twice: {list(input_names)}")
-        return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes)
+        return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes, variadic)
+
+    def fixing(self, args: Arguments, fixed: Collection[str]) -> "DynamicAxes":
+        """Give the dynamic axes without some, by name."""
+        names = tuple({axis: name for axis, name in each.items() if name not in fixed} for each in self.names)
+        sizes = {name: size for name, size in self.sizes.items() if name not in fixed}
+        shapes = _grouped(_shapes(args, names), self.variadic)
+        return dataclasses.replace(self, names=names, sizes=sizes, shapes=shapes)
+
+    def of_variadic(self, args: Arguments) -> "DynamicAxes":
+        """Give the same axes of a module with one variadic parameter for all arguments."""
+        return dataclasses.replace(self, shapes=(_shapes(args, self.names),), variadic=len(args))
+
+
+def _grouped(shapes: tuple[Shapes, ...], variadic: int) -> tuple[Shapes, ...]:
+    """Give shapes as torch.export takes them: those of a variadic parameter's arguments are one tuple."""
+    return (*shapes[:-variadic], shapes[-variadic:]) if variadic else shapes
+
+
+def _shapes(args: Arguments, names: Sequence[Mapping[int, str]]) -> tuple[Shapes, ...]:
+    leaves, spec = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001
+    rest = iter(names)
+    shapes = [dict.fromkeys(next(rest), Dim.DYNAMIC) or None if isinstance(each, Tensor) else None for each in leaves]
+    structured: tuple[Shapes, ...] = torch.utils._pytree.tree_unflatten(shapes, spec)  # noqa: SLF001
+    return structured
 
 
 def _by_position(parameters: Sequence[str], args: Arguments, dynamic_shapes: Shapes) -> list[Any]:

@@ -1,6 +1,6 @@
 """`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer."""
 
-import contextlib
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -12,24 +12,21 @@ from rnnserve.export.operators import divided_by_constants_of
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.changed_functions import Changed
 from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.recurrence.loops.functions import functions_exchanged
-from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
-from rnnserve.export.recurrence.plain_sizes import capture_of_plain_sizes, compared_sizes
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
+from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
 from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.unchecked_distributions import unchecked
 from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated
-from rnnserve.export.recurrence.written_scans.proposal import as_scan
+from rnnserve.export.recurrence.value_checks import ValueChecks
 from rnnserve.export.surroundings import left_as_they_were
 
 __all__ = ["export_onnx"]
@@ -89,9 +86,10 @@ def export_onnx(
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
-    changed = Changed()
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
     with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module), unchecked() as distributions:
+        checks = ValueChecks(module)
+        of_any_size = _capture_without_checks(module, args, axes, sizes, checks)
         captured = Captured(
             module=module,
             args=args,
@@ -99,109 +97,74 @@ def export_onnx(
             sizes=sizes,
             input_names=input_names,
             output_names=output_names,
-            program=_capture_changed(module, args, axes, sizes, changed),
-            paths=changed.paths,
-            is_stateless=changed.is_stateless,
+            program=of_any_size.program,
+            trials=of_any_size.trials,
+            is_stateless=of_any_size.is_stateless,
         )
-        with functions_exchanged(changed.functions(module)):
+        with checks.left_out():
             for on_program in ON_PROGRAM:
                 on_program(captured)
             program = _translate(captured.program, input_names)
             translated = Translated(captured=captured, program=program)
             for on_graph in ON_GRAPH:
                 on_graph(translated)
-    changed.warn(distributions)
+    if distributions:
+        warnings.warn(
+            f"the exported module does not check the arguments of distributions ({', '.join(sorted(distributions))})",
+            stacklevel=2,
+        )
+    for line in checks.lines:
+        warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
     return program
 
 
-def _capture_changed(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed
-) -> torch.export.ExportedProgram:
-    """Capture a module, without the checks and the branches that depend on values; what is changed is added."""
+def _capture_without_checks(
+    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, checks: ValueChecks
+) -> RolledCapture:
+    """Capture a module without the checks of values that stand in the way."""
     while True:
         try:
-            return _capture(module, args, axes, sizes, changed)
+            with checks.left_out():
+                return _capture(module, args, axes, sizes)
         except DependsOnValues as refused:
-            if not changed.goes_on(module, args, axes, sizes, refused):
+            if not checks.leave_out(refused):
                 raise
 
 
-def _capture(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed
-) -> torch.export.ExportedProgram:
-    first: UnsupportedModule | None = None
-    of_loops: UnsupportedModule | None = None
+def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> RolledCapture:
+    """Capture a module with symbolic sizes; if its code fixes one, from captures at a few fixed sizes."""
+    program: torch.export.ExportedProgram | None = None
+    refused: UnsupportedModule | None = None
     try:
-        return _capture_as_it_is(module, args, axes, sizes, changed, ends_early=True)
-    except SizeIsFixed:  # most often by a loop, which is captured otherwise; if not, the refusal is made below
-        _refuse_for_good(module, args, changed)
-    except UnsupportedModule as refused:
-        _refuse_for_good(module, args, changed, refused)
-        first = refused
-    loops = changed.functions(module, loops=True)
-    if loops:
-        try:
-            return capture(module, args, axes, sizes, loops)
-        except UnsupportedModule as refused:
-            if changed.check_in(module, refused) is not None:
-                raise
-            of_loops = refused
-    if first is None:
-        try:
-            return _capture_as_it_is(module, args, axes, sizes, changed)
-        except UnsupportedModule as refused:
-            _refuse_for_good(module, args, changed, refused)
-            first = refused
-    numbered = next((each for each in (of_loops, first) if isinstance(each, FixedSize) and each.by_number), None)
-    if numbered is not None:
-        found_again = capture_of_plain_sizes(module, args, axes, sizes, loops)
-        if found_again is not None:
-            changed.paths += [OtherPath(each, numbered) for each in compared_sizes(axes, sizes)]
-            return found_again
-    # A capture that fails for another reason than a fixed size has one that is nearer to the user's code.
-    shown = of_loops if of_loops is not None and isinstance(first, FixedSize | RaisedInCapture) else first
-    proposal = as_scan(shown, module, args, axes, sizes, loops) if loops else None
-    if proposal is None:
-        raise shown from shown.__cause__
-    if not proposal.same_values:
-        shown.args = (f"{shown}\n\n{proposal.text}",)
-        raise shown from shown.__cause__
-    changed.written.extend(proposal.places)
-    return proposal.program
-
-
-def _capture_as_it_is(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, changed: Changed, *, ends_early: bool = False
-) -> torch.export.ExportedProgram:
-    program = capture(module, args, axes, sizes, changed.functions(module), ends_early=ends_early)
-    return _of_any_size(program, module, args, axes, sizes, changed) if fixes_sizes(program) else program
-
-
-def _refuse_for_good(
-    module: nn.Module, args: Arguments, changed: Changed, refused: UnsupportedModule | None = None
-) -> None:
-    """Raise what a capture was refused for, unless another way of capturing may help."""
+        program = capture(module, args, axes, sizes, ends_early=True)
+    except SizeIsFixed:  # most often by a loop
+        pass
+    except (FixedSize, RaisedInCapture) as error:
+        refused = error
+    if program is not None and not fixes_sizes(program):
+        return RolledCapture(program, [], is_stateless=False)
     # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
-    if not changed.is_stateless:
-        refuse_carried_state(module, args)
-        changed.is_stateless = True
-    if refused is not None and changed.check_in(module, refused) is not None:
-        raise refused
-
-
-def _of_any_size(
-    program: torch.export.ExportedProgram,
-    module: nn.Module,
-    args: Arguments,
-    axes: DynamicAxes,
-    sizes: Limits,
-    changed: Changed,
-) -> torch.export.ExportedProgram:
-    """Capture a module again whose code makes a plain number of what it computes of sizes; else give the program."""
-    with contextlib.suppress(UnsupportedModule):
-        again = capture(module, args, axes, sizes, changed.functions(module, loops=True))
-        return program if fixes_sizes(again) else again
-    return program
+    refuse_carried_state(module, args)
+    try:
+        return rolled_capture(module, args, axes, sizes)
+    except (NotRolled, FixedSize, RaisedInCapture) as error:
+        if program is not None:
+            return RolledCapture(program, [], is_stateless=True)
+        said = error
+    try:
+        if refused is None:
+            capture(module, args, axes, sizes)
+    except UnsupportedModule as error:
+        refused = error
+    if refused is None or (
+        isinstance(said, RaisedInCapture) and not (isinstance(refused, FixedSize) and refused.of_batch)
+    ):
+        raise said
+    if isinstance(said, NotRolled):
+        raise NotRolled(
+            f"a loop of Python is exported as it is if its steps are alike: here {said}. {refused}"
+        ) from said
+    raise refused from refused.__cause__
 
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.refusals import RaisedInCapture
 
 __all__ = ["LongestRowMode", "RowLengths", "longest_row"]
 
@@ -150,10 +151,12 @@ class LongestRowMode(TorchFunctionMode):
             return steps
         if func in _NUMBERS:
             self.asked = True
-            if isinstance(steps, torch.SymInt):  # Python takes no symbol here; where it can, `int` is rewritten
-                raise UnsupportedModule(
-                    "the module's code makes a plain number of the longest row's length, int(lengths.max()), in a "
-                    "function whose source cannot be read: write lengths.max().item(), or x.size(1)"
+            if isinstance(
+                steps, torch.SymInt
+            ):  # Python takes no symbol here; it takes the number of a trace at fixed sizes
+                raise RaisedInCapture(
+                    "the module's code makes a plain number of the longest row's length, int(lengths.max()): write "
+                    "lengths.max().item(), or x.size(1)"
                 )
             return steps
         others = [self.steps_of(each) if isinstance(each, Tensor) else each for each in args[1:]]

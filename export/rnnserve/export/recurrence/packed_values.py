@@ -105,9 +105,7 @@ def _check(node: fx.Node, orders: dict[Any, object]) -> None:
     elif node.target is FILL:
         data, *packed = node.args
         if holding != [data] or orders[data] != _order(*packed):
-            _refuse(
-                f"the module makes a PackedSequence{line_of(node)} of values that are not of one that is packed alike"
-            )
+            _refuse(f"the module makes a PackedSequence{line_of(node)} of values that are not packed alike")
     elif holding and not _is_asserted(node):
         if node.op == "output":
             _refuse(f"the module returns `data` of a PackedSequence{line_of(holding[0])}, or what it computes of it")

@@ -41,13 +41,13 @@ from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.module_names import name_after_modules
-from rnnserve.export.recurrence.other_paths import OtherPath, check_other_paths
 from rnnserve.export.recurrence.packed_values import check_packed_values
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.size_probing import Limits, check_other_sizes
 from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
+from rnnserve.export.recurrence.value_trials import Trial, run_trials
 from rnnserve.export.recurrence.value_types import fill_types
 from rnnserve.export.recurrence.weight_folding import fold_weights
 from rnnserve.export.recurrence.whole_quotients import divide_sizes_exactly
@@ -67,7 +67,7 @@ class Captured:
         input_names: One name a tensor among the arguments.
         output_names: One name a tensor among the results.
         program: What was captured.
-        paths: Sizes at which the module may take another path; `check_other_sizes` looks for more.
+        trials: Sizes at which values are compared; `check_other_sizes` looks for more.
         is_stateless: Whether the capture has found already that no call reads what the one before has written.
     """
 
@@ -78,7 +78,7 @@ class Captured:
     input_names: Sequence[str]
     output_names: Sequence[str]
     program: torch.export.ExportedProgram
-    paths: list[OtherPath] = dataclasses.field(default_factory=list)
+    trials: list[Trial] = dataclasses.field(default_factory=list)
     is_stateless: bool = False
 
 
@@ -133,14 +133,16 @@ def _refuse_carried_state(it: Translated) -> None:
 
 def _check_other_sizes(it: Translated) -> None:
     captured = it.captured
-    captured.paths.extend(
+    if captured.trials:  # of a rolled program, whose values are compared at more sizes
+        return
+    captured.trials.extend(
         check_other_sizes(captured.module, captured.args, captured.axes, captured.program, captured.sizes)
     )
 
 
-def _check_other_paths(it: Translated) -> None:
+def _run_trials(it: Translated) -> None:
     captured = it.captured
-    check_other_paths(captured.paths, captured.module, captured.args, captured.axes, captured.input_names, it.program)
+    run_trials(captured.trials, captured.module, captured.args, captured.axes, captured.input_names, it.program)
 
 
 def _check_postconditions(it: Translated) -> None:
@@ -253,9 +255,9 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
         _check_postconditions,
     ),
     GraphPass(
-        "check_other_paths",
+        "run_trials",
         "Where the module takes another path than at the sample's sizes, the model gives the same values.",
-        _check_other_paths,
+        _run_trials,
     ),
 )
 """Passes on the graph that torch.onnx gives."""

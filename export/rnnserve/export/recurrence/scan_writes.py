@@ -11,22 +11,23 @@ from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbe
 __all__ = ["refuse_writes", "viewed", "written_by"]
 
 
-def refuse_writes(program: torch.export.ExportedProgram) -> None:
+def refuse_writes(graph: fx.Graph) -> None:
     """Refuse steps that write to a tensor which they have not made.
 
     Raises:
         UnsupportedModule: If there is one.
     """
-    positions = {node: position for position, node in enumerate(program.graph.nodes)}
+    positions = {node: position for position, node in enumerate(graph.nodes)}
     # The step of a loop in the user's code is captured several times: what has no end comes to nothing.
     ended = {numbers_of(node)[0] for node in positions if is_marker(node, END)}
-    begins: list[int] = []
+    begins: list[tuple[int, int]] = []  # of scans, each with its number
     for node, position in positions.items():
         if is_marker(node, BEGIN) and numbers_of(node)[0] in ended:
-            begins.append(position)
+            begins.append((numbers_of(node)[0], position))
         elif is_marker(node, END):
-            begins.pop()
-        elif begins and any(positions[_origin(written)] <= begins[-1] for written in written_by(node)):
+            if begins and begins[-1][0] == numbers_of(node)[0]:  # a beginning goes if no value uses the step
+                begins.pop()
+        elif begins and any(positions[_origin(written)] <= begins[-1][1] for written in written_by(node)):
             raise UnsupportedModule(
                 f"a step of scan writes to a tensor that it has not made ({node.target}). Make the tensor a part of "
                 "the state, and let the step return its new value."

@@ -5,7 +5,7 @@ becomes a guard, which ONNX cannot express; and some operators behave differentl
 without a guard. So the module is run, on tensors without values, at sizes of one, at larger sizes, and at sizes that
 break a guard of the user's own code; where it is said which sizes the module takes, at those only. Where eager refuses
 a size, the program need not be right. Where eager accepts it but takes another path, the module is refused; at one
-size of all, `other_paths` compares values.
+size of all, `value_trials` compares values.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
-from rnnserve.export.recurrence.other_paths import OtherPath
 from rnnserve.export.recurrence.shape_probing import first_other_shape
+from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, source_line
 
 __all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "inputs_of", "outputs_of", "symbols_of", "within"]
@@ -62,7 +62,7 @@ def check_other_sizes(
     axes: DynamicAxes,
     program: torch.export.ExportedProgram,
     limits: Limits = ANY_SIZES,
-) -> list[OtherPath]:
+) -> list[Trial]:
     """Run the module at other sizes than the sample's and compare the shapes of its results.
 
     Args:
@@ -104,7 +104,7 @@ def check_other_sizes(
             )
             if not _holds_but_at_one(guard):
                 raise refusal  # a path that many sizes take may have conditions of its own
-            paths.append(OtherPath(breaking, refusal))
+            paths.append(Trial(breaking, refusal))
     return paths
 
 

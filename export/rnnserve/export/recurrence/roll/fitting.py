@@ -1,0 +1,192 @@
+"""Making one program of those of several lengths: the same operations, with numbers that are functions of the sizes."""
+
+import dataclasses
+import itertools
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnnserve.export.recurrence.roll.items import Form, Item, NotRolled
+from rnnserve.export.recurrence.roll.progressions import FUNCTIONS
+from rnnserve.export.recurrence.roll.simplification import Shape
+from rnnserve.export.source_lines import line_of_trace
+
+__all__ = ["Element", "Fit", "fitted"]
+
+_LARGEST_DIVISOR = 4
+_NEAR = 1e-9
+
+Sizes = Mapping[str, Any]
+"""Sizes of the axes that a program was captured with, by name: numbers, or symbols while it is captured anew."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A number as a function of sizes: function(factor * ((size + plus) // divisor) + ... + offset).
+
+    Attributes:
+        terms: Factor, axes whose sizes are multiplied, what is added, and the divisor, for each term.
+        offset: What is added.
+        function: Name of a function of that.
+    """
+
+    terms: tuple[tuple[Any, tuple[str, ...], int, int], ...]
+    offset: Any
+    function: str = "identity"
+
+    def __call__(self, sizes: Sizes) -> Any:  # noqa: ANN401 - a number, a symbol, or a tensor
+        """Compute the number; a tensor of float64 if it is a float that depends on a size that is a symbol."""
+        value = self.offset
+        for factor, axes, plus, divisor in self.terms:
+            size: Any = 1
+            for axis in axes:
+                size = size * sizes[axis]
+            whole = size if divisor == 1 else (size + plus) // divisor
+            if isinstance(whole, torch.SymInt) and not self.is_whole:
+                whole = torch.full((), whole, dtype=torch.float64)  # type: ignore[call-overload] # takes symbols
+            if isinstance(whole, torch.Tensor):  # numbers would be of float32 in ONNX
+                factor, value = (torch.full((), each, dtype=torch.float64) for each in (factor, value))
+            term = whole if isinstance(factor, int) and factor == 1 else factor * whole
+            value = term if isinstance(value, int) and value == 0 else term + value
+        return FUNCTIONS[self.function][1](value)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the number is an int."""
+        return self.function == "identity" and all(isinstance(each, int) for each in (self.offset, *self._factors))
+
+    @property
+    def _factors(self) -> list[Any]:
+        return [factor for factor, *_ in self.terms]
+
+    @classmethod
+    def of(cls, values: Sequence[Any], points: Sequence[Sizes]) -> "Fit | None":
+        """Find the function that gives these numbers at these sizes; None if no simple one does."""
+        if all(each == values[0] for each in values):
+            return cls((), values[0])
+        varying = [name for name in points[0] if len({point[name] for point in points}) > 1]
+        whole = all(isinstance(each, int) for each in values)
+        for function, (inverse, _) in FUNCTIONS.items():
+            if whole and function != "identity":
+                break
+            try:
+                inner = [inverse(each) for each in values]
+            except (ArithmeticError, ValueError):
+                continue
+            found = cls._linear(inner, points, varying, function, whole=whole)
+            if found is not None:
+                return found
+        return None
+
+    @classmethod
+    def _linear(
+        cls, values: Sequence[Any], points: Sequence[Sizes], varying: list[str], function: str, *, whole: bool
+    ) -> "Fit | None":
+        products = [axes for count in range(1, len(varying) + 1) for axes in itertools.combinations(varying, count)]
+        divisors = [(plus, by) for by in range(1, _LARGEST_DIVISOR + 1 if whole else 2) for plus in range(by)]
+        for (plus, divisor), count in itertools.product(divisors, range(1, len(points) - 1)):
+            for chosen in itertools.combinations(products, count):
+                rows = [[(_product(point, axes) + plus) // divisor for axes in chosen] for point in points]
+                system = np.array([[*row, 1] for row in rows], np.float64)
+                if np.linalg.matrix_rank(system) <= count:
+                    continue
+                *factors, offset = map(_rounded, np.linalg.lstsq(system, np.array(values, np.float64))[0].tolist())
+                if whole and not all(isinstance(each, int) for each in (*factors, offset)):
+                    continue
+                near = _NEAR * max(map(abs, values))
+                found = [sum(map(operator.mul, row, factors)) + offset for row in rows]
+                if all(abs(one - other) <= near for one, other in zip(found, values, strict=True)):
+                    terms = zip(factors, chosen, itertools.repeat(plus), itertools.repeat(divisor))
+                    return cls(
+                        tuple(each for each in terms if each[0] != 0), offset if whole else float(offset), function
+                    )
+        return None
+
+
+def _product(point: Sizes, axes: tuple[str, ...]) -> int:
+    size = 1
+    for axis in axes:
+        size *= point[axis]
+    return size
+
+
+def _rounded(value: float) -> Any:  # noqa: ANN401 - an int where it is whole
+    return round(value) if abs(value - round(value)) < _NEAR * max(1, abs(value)) else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Element:
+    """One operation of the program for all sizes.
+
+    Attributes:
+        target: As of an `Item`.
+        form: As of an `Item`.
+        references: Positions of other elements.
+        numbers: Functions of the sizes.
+        shape: Of the item of the first capture.
+        meta: Where the operation is in the user's code.
+    """
+
+    target: Any
+    form: Form
+    references: tuple[int, ...]
+    numbers: tuple[Fit, ...]
+    shape: Shape
+    meta: Mapping[str, Any]
+
+
+def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[Element]:
+    """Make one list of elements of the items of all captures.
+
+    Args:
+        programs: The rolled items of each capture.
+        points: The sizes of each capture.
+
+    Raises:
+        NotRolled: If they are not the same but for numbers that are functions of the sizes.
+    """
+    positions = [{id(item): number for number, item in enumerate(items)} for items in programs]
+    elements = []
+    for items in itertools.zip_longest(*programs):
+        first = items[0]
+        alike = None not in items and all(
+            (each.target, _comparable(each)) == (first.target, _comparable(first)) for each in items
+        )
+        if not alike:
+            raise NotRolled(
+                f"what it computes for more steps is not that of fewer steps repeated{_place(items)}. Of x[:, :t] make "
+                "torch.where(torch.arange(n) < t, …); a number such as math.cos(0.1 * t) read in the loop from a "
+                "tensor that is computed before it, torch.cos(0.1 * torch.arange(n))[t]"
+            )
+        references = {
+            tuple(where[id(each)] for each in item.references) for item, where in zip(items, positions, strict=True)
+        }
+        if len(references) > 1:
+            raise NotRolled(f"it uses another value for more steps than for fewer steps{_place(items)}")
+        numbers = []
+        for values in zip(*(each.numbers for each in items), strict=True):
+            fit = Fit.of(values, points)
+            if fit is None:
+                raise NotRolled(
+                    f"a number depends on the size of an axis{_place(items)} in a way that is no simple formula "
+                    f"({', '.join(map(str, values))} for sizes {', '.join(_shown(each) for each in points)})"
+                )
+            numbers.append(fit)
+        elements.append(Element(first.target, first.form, references.pop(), tuple(numbers), first.shape, first.meta))
+    return elements
+
+
+def _comparable(item: Item) -> Any:  # noqa: ANN401 - a form without shapes, which differ from length to length
+    return item.form.without_shapes() if hasattr(item.form, "without_shapes") else item.form
+
+
+def _shown(sizes: Sizes) -> str:
+    return "/".join(map(str, sizes.values()))
+
+
+def _place(items: Sequence[Item | None]) -> str:
+    """The first line of the user's code among items."""
+    return next((place for each in items if each is not None and (place := line_of_trace(each.meta))), "")

@@ -1,0 +1,204 @@
+"""The operations of a captured program, as items that can be compared with those of other steps and other lengths."""
+
+import dataclasses
+import hashlib
+import operator
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.roll.simplification import Shape, shape_of
+from rnnserve.export.recurrence.roll.tracing import Traced
+from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbers_of
+
+__all__ = ["CONSTANT", "FINAL", "GIVEN", "INPUT", "LITERAL", "OUTPUT", "SCAN", "STACKED", "STATE", "Form", "Item"]
+__all__ += ["Home", "NotRolled", "decoded", "is_tensor", "items_of", "meta_of"]
+
+INPUT, STATE, CONSTANT, LITERAL, OUTPUT = "input", "state", "constant", "literal", "output"
+SCAN, STACKED, FINAL = "scan", "stacked", "final"
+GIVEN = (INPUT, STATE, CONSTANT)
+_ALONE = -1  # number of a scan whose beginning has gone
+_LARGEST_LITERAL = 64  # values of a constant that are numbers of an item
+
+Form = tuple[Any, ...]
+"""Arguments of an operator without what may differ: ("list", …), ("dict", (name, …), …), a reference or a number."""
+
+REFERENCE: Form = ("reference",)
+
+
+class NotRolled(UnsupportedModule):
+    """The captures at several lengths are not one program of any length; the message says where and why."""
+
+
+@dataclasses.dataclass(eq=False)
+class Item:
+    """One operation of a captured program, or one scan of several.
+
+    Attributes:
+        target: The operator, or one of the names above.
+        form: Structure of its arguments; of a scan, its carried values and its body.
+        references: Items among its arguments, in the form's order.
+        numbers: Numbers among its arguments, likewise. The first of a scan is the number of steps.
+        shape: Shape and dtype of its result, or those of a scan's body: equal in all steps, not at all lengths.
+        meta: Where the operation is in the user's code.
+        digits: Relative precision of the numbers.
+        key: Equal for items that differ in references and numbers only.
+        home: Of an item that a scan has replaced: the scan, the step, and the place in its body.
+        outputs: Of a scan, the items that are all steps of an output, by the place in its body.
+        reads: Of a scan, the items that are one step of an output, or a last value, in the order of the program.
+        before: Of a scan, some of the items before it.
+    """
+
+    target: Any
+    form: Form
+    references: list["Item"] = dataclasses.field(default_factory=list)
+    numbers: list[Any] = dataclasses.field(default_factory=list)
+    shape: Shape = ""
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
+    digits: float = 1e-9
+    key: int = -1
+    home: "Home | None" = None
+    outputs: dict[int, "Item"] = dataclasses.field(default_factory=dict)
+    reads: dict[Any, "Item"] = dataclasses.field(default_factory=dict)
+    before: list["Item"] = dataclasses.field(default_factory=list)
+
+    def set_key(self, keys: dict[Any, int]) -> None:
+        """Number the item among alike ones."""
+        self.key = keys.setdefault((self.target, self.form, self.shape), len(keys))
+
+
+class Home(NamedTuple):
+    """What of a scan stands in the place of an item."""
+
+    scan: Item
+    step: int
+    place: int
+
+
+def is_tensor(shape: object) -> bool:
+    """Whether an item of this shape gives one tensor."""
+    return isinstance(shape, tuple) and shape != () and isinstance(shape[-1], torch.dtype)
+
+
+def items_of(program: Traced) -> list[Item]:
+    """Read the items of a functional program, constants where they are first used.
+
+    Raises:
+        NotRolled: If the program has something else than operators.
+    """
+    states = list(program.states)
+    items: dict[fx.Node, Item] = {}
+    for number, node in enumerate(program.graph.nodes):
+        references: list[Any] = []
+        numbers: list[Any] = []
+        value = node.meta.get("val")
+        match node.op:
+            case "placeholder" if number < len(states):
+                item = Item(STATE, (states[number],), shape=shape_of(value))
+            case "placeholder":
+                item = Item(INPUT, (number - len(states),), shape=shape_of(value))
+            case "get_attr":
+                item = _constant(node.target, program.constants[node.target])
+            case "call_function":
+                form = _encoded_call(node, references, numbers)
+                item = Item(node.target, form, numbers=numbers, shape=shape_of(value), meta=meta_of(node))
+            case "output":
+                item = Item(OUTPUT, _encoded(node.args[0], references, numbers), numbers=numbers)
+            case _:
+                raise NotRolled(f"the traced program has a node {node.op} {node.target}, which is no operator")
+        item.references = [items[each] for each in references]
+        items[node] = item
+    return list(_where_used(items.values()))
+
+
+def meta_of(node: fx.Node) -> dict[str, Any]:
+    """Give where a node is in the user's code, as nodes hold it."""
+    return {key: node.meta[key] for key in ("stack_trace", "nn_module_stack") if node.meta.get(key)}
+
+
+def _encoded_call(node: fx.Node, references: list[Any], numbers: list[Any]) -> Form:
+    args, kwargs = list(node.args), dict(node.kwargs)
+    if node.target is operator.getitem:
+        return ("list", ("list", _encoded(args[0], references, numbers), ("value", args[1])), ("dict",))
+    if is_marker(node, BEGIN) or is_marker(node, END):  # its own scan's number first, which differs from step to step
+        _, *rest = kwargs["attr_ints"]  # type: ignore[misc] # as torch.onnx.ops writes attributes
+        kwargs["attr_ints"] = [
+            ("number of the scan",) if _has_begun(node) else ("value", _ALONE),
+            *(("value", each) for each in rest),
+        ]
+    return ("list", _encoded(args, references, numbers), _encoded(kwargs, references, numbers))
+
+
+def _has_begun(marker: fx.Node) -> bool:
+    """Whether a graph has the beginning of a scan: it has gone if no value uses the step."""
+    number = numbers_of(marker)[0]
+    return any(is_marker(each, BEGIN) and numbers_of(each)[0] == number for each in marker.graph.nodes)
+
+
+def _encoded(value: Any, references: list[Any], numbers: list[Any]) -> Form:  # noqa: ANN401 - an argument
+    if isinstance(value, fx.Node):
+        references.append(value)
+        return REFERENCE
+    if isinstance(value, dict):
+        return ("dict", *((name, _encoded(each, references, numbers)) for name, each in value.items()))
+    if isinstance(value, tuple) and value and value[0] in ("value", "number of the scan"):
+        return value
+    if isinstance(value, list | tuple):
+        return ("list", *(_encoded(each, references, numbers) for each in value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        numbers.append(value)
+        return ("number", type(value).__name__)
+    return ("value", value)
+
+
+def decoded(form: Form, references: Iterator[Any], numbers: Iterator[Any]) -> Any:  # noqa: ANN401 - arguments
+    """Give the arguments of a form."""
+    match form[0]:
+        case "list":
+            return [decoded(each, references, numbers) for each in form[1:]]
+        case "dict":
+            return {name: decoded(each, references, numbers) for name, each in form[1:]}
+        case "reference":
+            return next(references)
+        case "number":
+            return next(numbers)
+        case "value":
+            return form[1]
+        case "number of the scan":
+            return None
+    raise AssertionError(form)
+
+
+def _constant(name: str, value: Tensor) -> Item:
+    if hasattr(value, "fake_mode"):
+        raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
+    if value.numel() <= _LARGEST_LITERAL and not value.is_complex():
+        form = (value.dtype, tuple(value.shape))
+        digits = 1e-9 if value.dtype is torch.float64 or not value.is_floating_point() else 2e-7
+        return Item(LITERAL, form, numbers=value.flatten().tolist(), shape=shape_of(value), digits=digits)
+    digest = hashlib.sha256(value.contiguous().numpy(force=True).tobytes()).hexdigest()
+    return Item(CONSTANT, (digest, shape_of(value), name), shape=shape_of(value))
+
+
+def _where_used(items: Any) -> Iterator[Item]:  # noqa: ANN401 - items
+    """Give items with one constant for all of equal values, and each literal where it is first used."""
+    first: dict[Any, Item] = {}
+    instead: dict[int, Item] = {}
+    waiting: dict[int, Item] = {}
+    for item in items:
+        item.references = [instead.get(id(each), each) for each in item.references]
+        for each in item.references:
+            if id(each) in waiting:
+                yield waiting.pop(id(each))
+        if item.target == LITERAL:
+            waiting[id(item)] = item
+            continue
+        if item.target == CONSTANT:
+            kept = first.setdefault(item.form[:2], item)
+            if kept is not item:
+                instead[id(item)] = kept
+                continue
+        yield item

@@ -1,0 +1,324 @@
+"""Simplifying an unrolled program, in which every index is a number: what is written is read again without the write.
+
+In-place changes, aliases and lists of a module need no rules of their own after that: a step that reads
+`state[:, 2]` after `state[:, 2] = h` reads `h`.
+"""
+
+import operator
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+
+from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.roll.torch_adapter import computed_in
+from rnnserve.export.source_lines import line_of
+
+__all__ = ["SPLITS", "Clamped", "Shape", "shape_of", "simplify"]
+
+_ATEN = torch.ops.aten
+
+Shape = tuple[Any, ...] | str
+"""What a value of a program is, to compare with another step."""
+
+_SAME = {
+    _ATEN.alias.default,
+    _ATEN.clone.default,
+    _ATEN.contiguous.default,
+    _ATEN.detach.default,
+    _ATEN.detach_.default,
+    _ATEN.lift_fresh.default,
+    _ATEN.lift_fresh_copy.default,
+}
+"""Operators that give their argument's values. The program is functional: nothing writes to either."""
+
+_CHECKS = {
+    _ATEN._assert_async.msg,  # noqa: SLF001
+    _ATEN._assert_scalar.default,  # noqa: SLF001
+    _ATEN._assert_tensor_metadata.default,  # noqa: SLF001
+    _ATEN.sym_constrain_range.default,
+    _ATEN.sym_constrain_range_for_size.default,
+}
+SPLITS = {
+    _ATEN.chunk.default,
+    _ATEN.split.Tensor,
+    _ATEN.split.sizes,
+    _ATEN.split_with_sizes.default,
+    _ATEN.tensor_split.sections,
+    _ATEN.unsafe_chunk.default,
+    _ATEN.unsafe_split.Tensor,
+}
+
+
+class Clamped(NamedTuple):
+    """A part of an axis that ends after the axis does: at other sizes of the axis it is another part.
+
+    Attributes:
+        line: Line of the user's code, " (at file.py:12)".
+        bound: Where the part begins or ends.
+    """
+
+    line: str
+    bound: int
+
+
+def simplify(graph: fx.Graph) -> list[Clamped]:
+    """Simplify the graph of a functional program, in place, and give the parts that end after their axis.
+
+    Afterwards writes to parts that a later write covers are gone, reads go past writes elsewhere, each part of a split
+    is a select or a slice, `cat` of `cat` is one, and no node is without use.
+    """
+    simplifier = _Simplifier(graph)
+    for node in list(graph.nodes):
+        if node.target in _CHECKS:
+            graph.erase_node(node)
+        elif node.op == "call_function":
+            simplifier.visit(node)
+    graph.eliminate_dead_code()
+    _read_where_used(graph)
+    return simplifier.clamped
+
+
+def _read_where_used(graph: fx.Graph) -> None:
+    """Let each step of a tensor be read right before its first use, as in `x[:, t]`, wherever it was read.
+
+    Steps that are all read before a loop, as by `x.unbind(1)`, then belong to the loop's copies.
+    """
+    for node in reversed(list(graph.nodes)):
+        if node.target is _ATEN.select.int:
+            min(node.users).prepend(node)  # nodes are in the order of the graph
+
+
+def shape_of(value: object) -> Shape:
+    """Describe a value of a program: sizes and dtype of a tensor, those of several values, or the type of another."""
+    if isinstance(value, Tensor):
+        return (*map(str, value.shape), value.dtype)
+    if isinstance(value, list | tuple):
+        return tuple(map(shape_of, value))
+    return type(value).__name__
+
+
+class _Part(NamedTuple):
+    """A slice along an axis: where it begins and ends, from 0 to the axis's size."""
+
+    dim: int
+    start: int
+    end: int
+    step: int
+
+
+class _Simplifier:
+    """Visits nodes in order, so that the arguments of a node are simple already."""
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.graph = graph
+        self.clamped: list[Clamped] = []
+
+    def visit(self, node: fx.Node) -> fx.Node:
+        """Simplify a node; gives what stands in its place, most often itself."""
+        rule = _same if node.target in _SAME else _RULES.get(node.target)
+        new: fx.Node | None = rule(self, node) if rule is not None else None
+        if new is None or new is node:
+            return node
+        node.replace_all_uses_with(new)
+        if not node.users:
+            self.graph.erase_node(node)
+        return new
+
+    def make(self, at: fx.Node, target: Any, *args: Any) -> fx.Node:  # noqa: ANN401 - an operator
+        """Make a node before another one, simplified."""
+        with self.graph.inserting_before(at):
+            new = self.graph.call_function(target, args)
+        new.meta["val"] = computed_in(new)
+        new.meta |= {key: value for key, value in at.meta.items() if key in ("stack_trace", "nn_module_stack")}
+        return self.visit(new)
+
+    def part(self, node: fx.Node, first: int) -> _Part | None:
+        """Give what a slice or slice_scatter is of; None along an axis of a dynamic size."""
+        dim = _dim(node, first)
+        size = _shape(node.args[0])[dim]
+        start, end, step = (*node.args[first + 1 :], None, None, None)[:3]
+        if not isinstance(size, int) or not all(isinstance(each, int | None) for each in (start, end, step)):
+            return None
+        over = [each for each in (start, end) if isinstance(each, int) and size < abs(each) < sys.maxsize]
+        self.clamped.extend(Clamped(line_of(node), abs(each)) for each in over)
+        start, end, _ = slice(start, end).indices(size)
+        return _Part(dim, start, max(start, end), step if isinstance(step, int) else 1)
+
+
+def _shape(node: Any) -> Any:  # noqa: ANN401 - what a node holds
+    return node.meta["val"].shape
+
+
+def _alike(one: Argument, other: Argument) -> bool:
+    return shape_of(one.meta["val"]) == shape_of(other.meta["val"])
+
+
+def _dim(node: fx.Node, position: int) -> int:
+    """The axis among the arguments of a node, from 0 on."""
+    dim: Any = node.args[position] if len(node.args) > position else node.kwargs.get("dim", 0)
+    return dim % len(_shape(node.args[0]))  # type: ignore[no-any-return]
+
+
+def _same(_: _Simplifier, node: fx.Node) -> Argument:
+    return node.args[0]
+
+
+def _copy(_: _Simplifier, node: fx.Node) -> Argument:
+    to, source = node.args[:2]
+    return source if isinstance(source, fx.Node) and isinstance(to, fx.Node) and _alike(source, to) else None
+
+
+def _to(_: _Simplifier, node: fx.Node) -> Argument:
+    return node.args[0] if _alike(node.args[0], node) else None
+
+
+def _view(_: _Simplifier, node: fx.Node) -> None:
+    """A rolled program may give its argument in another layout."""
+    node.target = _ATEN.reshape.default
+
+
+def _slice(of: _Simplifier, node: fx.Node) -> Argument:
+    source: Any = node.args[0]
+    part = of.part(node, 1)
+    if _alike(source, node) and (part is None or part.step == 1):
+        return source
+    if part is None:
+        return None
+    if part.end - part.start == 1:
+        selected = of.make(node, _ATEN.select.int, source, part.dim, part.start)
+        return of.make(node, _ATEN.unsqueeze.default, selected, part.dim)
+    node.args = (source, *part)
+    return None
+
+
+def _narrow(of: _Simplifier, node: fx.Node) -> Argument:
+    source, _, start, length, *_ = node.args
+    if not isinstance(start, int) or not isinstance(length, int):
+        return None
+    dim = _dim(node, 1)
+    start += _shape(source)[dim] if start < 0 else 0
+    return of.make(node, _ATEN.slice.Tensor, source, dim, start, start + length)
+
+
+def _slice_scatter(of: _Simplifier, node: fx.Node) -> Argument:
+    source, value = node.args[:2]
+    part = of.part(node, 2)
+    if _alike(value, source) and (part is None or part.step == 1):
+        return value
+    if part is None:
+        return None
+    if part.end - part.start == 1 and part.step == 1:
+        squeezed = of.make(node, _ATEN.squeeze.dim, value, part.dim)
+        return of.make(node, _ATEN.select_scatter.default, source, squeezed, part.dim, part.start)
+    node.args = (source, value, *part)
+    return None
+
+
+def _select(of: _Simplifier, node: fx.Node) -> Argument:
+    source: Any = node.args[0]
+    dim, index = _dim(node, 1), _index(node, 2, 1)
+    if index is None:
+        return None
+    while True:  # what was written there, or what was there before other writes
+        target, rank = source.target, len(_shape(source))
+        if target is _ATEN.select_scatter.default and _dim(source, 2) == dim and isinstance(source.args[3], int):
+            if source.args[3] == index:
+                return source.args[1]
+        elif target is _ATEN.slice_scatter.default and _dim(source, 2) == dim and (part := of.part(source, 2)):
+            if part.step != 1:
+                break
+            if part.start <= index < part.end:
+                return of.make(node, _ATEN.select.int, source.args[1], dim, index - part.start)
+        elif target is _ATEN.unsqueeze.default and source.args[1] % rank == dim:
+            return source.args[0]
+        elif target is _ATEN.stack.default and (source.args[1] if len(source.args) > 1 else 0) % rank == dim:
+            return source.args[0][index]
+        else:
+            break
+        source = source.args[0]
+    node.args = (source, dim, index)
+    return None
+
+
+def _index(node: fx.Node, position: int, of_dim: int) -> int | None:
+    """The index among the arguments of a node, from 0 on; None where it or the axis is dynamic."""
+    index: Any = node.args[position]
+    size = _shape(node.args[0])[_dim(node, of_dim)]
+    if not isinstance(index, int) or (index < 0 and not isinstance(size, int)):
+        return None
+    return index + size if index < 0 else index
+
+
+def _select_scatter(of: _Simplifier, node: fx.Node) -> Argument:
+    source: Any = node.args[0]
+    dim, index = _dim(node, 2), _index(node, 3, 2)
+    if index is None:
+        return None
+    others, at = [], source  # writes elsewhere, the last first
+    while at.target is _ATEN.select_scatter.default and at.args[2] == dim and at.args[3] != index:
+        others.append(at)
+        at = at.args[0]
+    if at.target is _ATEN.select_scatter.default and at.args[2] == dim:  # written before, and covered by this write
+        source = at.args[0]
+        for each in reversed(others):
+            source = of.make(node, _ATEN.select_scatter.default, source, *each.args[1:])
+    node.args = (source, node.args[1], dim, index)
+    return None
+
+
+def _squeeze(_: _Simplifier, node: fx.Node) -> Argument:
+    source, dim = node.args
+    if isinstance(source, fx.Node) and source.target is _ATEN.unsqueeze.default and isinstance(dim, int):
+        rank = len(_shape(source))
+        added: Any = source.args[1]
+        return source.args[0] if dim % rank == added % rank else None
+    return None
+
+
+def _getitem(of: _Simplifier, node: fx.Node) -> Argument:
+    source, number = node.args
+    if not isinstance(source, fx.Node) or not isinstance(number, int):
+        return None
+    if source.target is _ATEN.unbind.int:
+        return of.make(node, _ATEN.select.int, source.args[0], _dim(source, 1), number)
+    if source.target in SPLITS:
+        dim = _dim(source, 2)
+        sizes = [part.shape[dim] for part in source.meta["val"]]
+        if all(isinstance(size, int) for size in sizes):
+            start = sum(sizes[:number])
+            return of.make(node, _ATEN.slice.Tensor, source.args[0], dim, start, start + sizes[number])
+    return None
+
+
+def _cat(_: _Simplifier, node: fx.Node) -> None:
+    rank = len(_shape(node))
+    dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    parts: list[Any] = []
+    given: Any = node.args[0]
+    for part in given:
+        if rank > 1 and tuple(_shape(part)) == (0,):  # torch leaves it out
+            continue
+        whole = part.target is _ATEN.cat.default and part.args[1] == dim % rank
+        parts.extend(part.args[0] if whole else [part])
+    node.target, node.args, node.kwargs = _ATEN.cat.default, (parts, dim % rank), {}
+
+
+_RULES: dict[Any, Callable[[_Simplifier, fx.Node], Any]] = {
+    _ATEN.cat.default: _cat,
+    _ATEN.concat.default: _cat,
+    _ATEN.concatenate.default: _cat,
+    _ATEN.copy.default: _copy,
+    _ATEN.narrow.default: _narrow,
+    _ATEN.select.int: _select,
+    _ATEN.select_scatter.default: _select_scatter,
+    _ATEN.slice.Tensor: _slice,
+    _ATEN.slice_scatter.default: _slice_scatter,
+    _ATEN.squeeze.dim: _squeeze,
+    _ATEN.to.dtype: _to,
+    _ATEN.view.default: _view,
+    _ATEN._unsafe_view.default: _view,  # noqa: SLF001
+    operator.getitem: _getitem,
+}

@@ -1,0 +1,247 @@
+"""Rolling what an unrolled program repeats for each step, inner loops first, until nothing repeats."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from rnnserve.export.recurrence.roll.copies import Body, Carry, explained, origin_of, segment, stacked_of
+from rnnserve.export.recurrence.roll.items import FINAL, GIVEN, OUTPUT, SCAN, Form, Home, Item, is_tensor
+
+__all__ = ["JOINING", "REPEATED", "SEGMENT", "rolled"]
+
+JOINING = (torch.ops.aten.cat.default, torch.ops.aten.stack.default)
+SEGMENT: Form = ("segment",)
+"""Among the parts of `cat` or `stack`: steps of a scan's output, with three numbers (first, distance, count)."""
+REPEATED: Form = ("repeated",)
+"""Among the parts of `cat` or `stack`: one part several times, with the number of times."""
+
+_MOST_SWEEPS = 6  # loops within loops
+_SHORTEST_SEGMENT = 4
+_MOST_SIZES = 24  # of copies that are tried at one place: thousands of operations that are alike would take minutes
+
+
+class _Found(NamedTuple):
+    """Copies that were found.
+
+    Attributes:
+        scan: What they become.
+        size: Number of items in a copy.
+        copies: Number of whole copies.
+        tail: Items of one more copy, by their place in it.
+    """
+
+    scan: Item
+    size: int
+    copies: int
+    tail: dict[int, Item]
+
+
+def rolled(items: list[Item], steps: int) -> list[Item]:
+    """Replace what repeats for each step by scans.
+
+    Args:
+        items: Items of a program.
+        steps: The smallest number of steps among the captures: what counts as a loop must not differ among them.
+    """
+    keys: dict[Any, int] = {}
+    for least in (steps - 2, steps // 2):  # loops over all steps but two, then those over every second one
+        for _ in range(_MOST_SWEEPS):
+            swept = _swept(items, least, keys)
+            if swept is None:
+                break
+            items = swept
+    return _without_dead(items)
+
+
+def _without_dead(items: list[Item]) -> list[Item]:
+    used: set[int] = set()
+    kept = []
+    for item in reversed(items):
+        if id(item) in used or item.target in (OUTPUT, *GIVEN):
+            kept.append(item)
+            used.update(id(each) for each in item.references)
+    return kept[::-1]
+
+
+def _swept(items: list[Item], least: int, keys: dict[Any, int]) -> list[Item] | None:
+    """Roll what repeats at least so often; None if nothing does."""
+    for item in items:
+        item.home = None
+        item.set_key(keys)
+        _join_segments(item, keys)
+    out: list[Item] = []
+    at = 0
+    while at < len(items):
+        found = _found(items, at, least, len(items))
+        if found is None:
+            out.append(items[at])
+            at += 1
+            continue
+        scan, size, count, tail = found
+        scan.set_key(keys)
+        scan.before = items[max(0, at - 2 * size) : at]
+        for number in range(size * count):
+            items[at + number].home = Home(scan, *divmod(number, size))
+        for place, item in tail.items():
+            item.home = Home(scan, count, place)
+        out.append(scan)
+        at += size * count + len(tail)
+        for item in items[at:]:
+            _join_segments(item, keys)
+    return _with_reads(out) if len(out) < len(items) else None
+
+
+def _found(items: Sequence[Item], at: int, least: int, until: int) -> _Found | None:
+    """Give the copies that begin at a place, of the smallest size; None if a loop within one begins later."""
+    found = _beginning(items, at, least, until)
+    if found is None or any(
+        _beginning(items, later, least, at + found.size) for later in range(at + 1, at + found.size - least + 1)
+    ):
+        return None
+    return _chosen(items, until, found, at)
+
+
+def _beginning(items: Sequence[Item], at: int, least: int, until: int) -> _Found | None:
+    """Give the copies that begin at a place and end before another one, of the smallest size."""
+    if items[at].target in (OUTPUT, *GIVEN):
+        return None
+    sizes = (
+        size
+        for size in range(1, (until - at) // least + 1)
+        if all(items[at].key == items[at + size * copy].key for copy in range(1, least))
+    )
+    for size in itertools.islice(sizes, _MOST_SIZES):
+        if size == 1 and origin_of(items[at]):
+            continue  # reads of what is a scan's output already
+        ahead = range(at, until - size)
+        same = sum(1 for _ in itertools.takewhile(lambda n: items[n].key == items[n + size].key, ahead))  # noqa: B023
+        most = same // size + 1
+        for count in range(most, max(least, most - 2) - 1, -1):
+            scan = explained(items, at, size, count)
+            if scan is not None:
+                return _Found(scan, size, count, {})
+    return None
+
+
+def _chosen(items: Sequence[Item], until: int, found: _Found, at: int) -> _Found | None:
+    """Add what there is of another copy; None if as many copies begin later.
+
+    Those that begin later leave less of the last step behind the loop, so that the first step is the one apart, which
+    there always is.
+    """
+    _, size, count, _ = found
+    tail = _tail(items, at, size, count)
+    if tail and (whole := explained(items, at, size, count, tail)):
+        return found._replace(scan=whole, tail=tail)
+    for later in range(at + 1, min(at + size, until - size * count + 1)):
+        same = all(items[n].key == items[n + size].key for n in range(later, later + size * (count - 1)))
+        if same and explained(items, later, size, count):
+            return None
+    return found
+
+
+def _tail(items: Sequence[Item], at: int, size: int, count: int) -> dict[int, Item]:
+    """Give what follows of another copy, some of which was dead code."""
+    tail: dict[int, Item] = {}
+    after = at + size * count
+    for place in range(size):
+        if after + len(tail) < len(items) and items[after + len(tail)].key == items[at + place].key:
+            tail[place] = items[after + len(tail)]
+    return tail
+
+
+def _join_segments(item: Item, keys: dict[Any, int]) -> None:
+    """Make segments of the parts of `cat` and `stack` that are one scan's outputs in order, or one part several times.
+
+    Without it a list of as many parts as there are steps would be another operation at each length.
+    """
+    if item.target not in JOINING or len(item.references) < _SHORTEST_SEGMENT:
+        return
+    references, numbers = iter(item.references), iter(item.numbers)
+    new_references: list[Item] = []
+    new_numbers: list[Any] = []
+
+    def parts_of(parts: list[Item]) -> Iterator[Form]:
+        at = 0
+        while at < len(parts):
+            first, distance, length = segment(parts[at:])
+            equal = _number_of(parts[at], parts[at:])
+            if equal >= _SHORTEST_SEGMENT:
+                new_references.append(parts[at])
+                new_numbers.append(equal)
+                yield REPEATED
+                at += equal
+            elif length >= _SHORTEST_SEGMENT:
+                new_references.append(stacked_of(parts[at]))
+                new_numbers.extend((first, distance, length))
+                yield SEGMENT
+                at += length
+            else:
+                new_references.append(parts[at])
+                yield ("reference",)
+                at += 1
+
+    kind, given, options = item.form
+    _, parts, *rest = given
+    new_parts: list[Form] = []
+    waiting: list[Item] = []
+    for part in parts[1:]:
+        if part == ("reference",):
+            waiting.append(next(references))
+            continue
+        new_parts.extend(parts_of(waiting))
+        waiting = []
+        new_parts.append(part)
+        new_references.append(next(references))
+        new_numbers.extend(itertools.islice(numbers, 3 if part == SEGMENT else 1))
+    new_parts.extend(parts_of(waiting))
+    form = (kind, ("list", ("list", *new_parts), *rest), options)
+    if form != item.form:
+        item.form, item.references, item.numbers = form, new_references, [*new_numbers, *numbers]
+        item.set_key(keys)
+
+
+def _number_of(item: Item, items: Sequence[Item]) -> int:
+    """Count how often a list begins with an item."""
+    return next((number for number, each in enumerate(items) if each is not item), len(items))
+
+
+def _with_reads(items: list[Item]) -> list[Item]:
+    """Let what reads an item of a copy read a result of the scan; such reads stand after the scan."""
+    for item in items:
+        item.references = [_read(each) if each.home else each for each in item.references]
+    used = {id(each) for item in items for each in item.references}
+    used |= {id(each) for item in items for read in item.reads.values() for each in read.references}
+    out = []
+    for item in items:
+        out.append(item)
+        if item.target == SCAN:
+            out.extend(each for _, each in sorted(item.outputs.items()) if id(each) in used)
+            out.extend(each for _, each in sorted(item.reads.items()))
+            item.outputs, item.reads, item.before = {}, {}, []
+    return out
+
+
+def _read(item: Item) -> Item:
+    """Give what reads one item of a copy from its scan."""
+    assert item.home is not None  # noqa: S101 - by its use
+    scan, step, place = item.home
+    left = scan.numbers[0] - 1 - step
+    for number, carry in enumerate(scan.form.carries):  # type: ignore[attr-defined]
+        if carry.operation == place and left < carry.lag:
+            final = Item(FINAL, (number, left), [scan], shape=item.shape, meta=item.meta)
+            return scan.reads.setdefault((0, number, left), final)
+    # The value of the last step; without a step, the value before the loop: a step that is apart.
+    before = next((each for each in reversed(scan.before) if each.key == item.key and each.home is None), None)
+    if left == 0 and before is not None and is_tensor(item.shape):
+        scan.references.append(before)
+        carries, operations = scan.form
+        scan.form = Body((*carries, Carry(place, 1, (len(scan.references) - 1,))), operations)
+        return _read(item)
+    form = ("list", ("list", ("reference",), ("number", "int"), ("number", "int")), ("dict",))
+    stacked = scan.outputs.get(place) or stacked_of(item)
+    read = Item(torch.ops.aten.select.int, form, [stacked], [0, step], item.shape, item.meta)
+    # In the order of the first steps, and of the last: an index from the end is another one at another length.
+    return scan.reads.setdefault((1, place, step) if step <= left else (2, place, -left), read)

@@ -1,0 +1,176 @@
+"""Running an exported model beside its module at sizes where the two might differ, and comparing values.
+
+A captured program has the path of the sizes that it was captured at. Modules have others for one step, for a batch that
+an attribute names, for more steps than some number.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.module_interface import flatten_results
+from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+
+__all__ = ["Trial", "run_trials"]
+
+_TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("float16"): 2e-2}
+_LONGEST_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """Sizes at which an exported model has to give its module's values.
+
+    Attributes:
+        sizes: Sizes of the dynamic axes, by name.
+        refusal: What is raised if the values are others there.
+        may_fail: Whether the module may raise, so that it doesn't take these sizes.
+        is_long: Whether it may take long: of these trials, only the longest that is expected not to is run.
+    """
+
+    sizes: Mapping[str, int]
+    refusal: UnsupportedModule
+    may_fail: bool = False
+    is_long: bool = False
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    input_names: Sequence[str],
+    program: torch.onnx.ONNXProgram,
+) -> None:
+    """Compare an exported model with its module, with usual values and with large ones beside zeros.
+
+    Args:
+        trials: Sizes, each with a refusal, small ones first.
+        module: The module.
+        args: Sample arguments.
+        axes: Dynamic axes of the arguments.
+        input_names: One name per tensor among them.
+        program: The model, as it is exported.
+
+    Raises:
+        UnsupportedModule: If values differ in one of them, or the module raises though it may not.
+    """
+    if not trials:
+        return
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    seconds: dict[int, float] = {}
+    for trial in trials:
+        if not trial.is_long:
+            _try(trial, module, args, axes, input_names, session, seconds)
+    long = [each for each in trials if each.is_long]
+    for trial in reversed(long):
+        expected = _expected_seconds(seconds, max(trial.sizes.values()))
+        if expected < (_LONGEST_SECONDS if trial is not long[0] else 10 * _LONGEST_SECONDS):
+            _try(trial, module, args, axes, input_names, session, seconds)
+            break
+
+
+def _try(
+    trial: Trial,
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    input_names: Sequence[str],
+    session: ort.InferenceSession,
+    seconds: dict[int, float],
+) -> None:
+    taken = {value.name for value in session.get_inputs()}
+    for is_unusual in (False,) if trial.is_long else (False, True):
+        begun = time.perf_counter()
+        run = _run(trial, module, args, axes, is_unusual=is_unusual)
+        if run is None:
+            continue
+        given, expected = run
+        seconds[max(trial.sizes.values())] = time.perf_counter() - begun
+        feeds = {name: each for name, each in zip(input_names, given, strict=True) if name in taken}
+        try:
+            found = session.run(None, feeds)
+        except Exception as error:  # onnxruntime has no class for all of its errors
+            raise trial.refusal from error
+        factor = 10 if trial.is_long else 1
+        declared = [each.shape for each in session.get_outputs()]
+        if not all(_same(*each, factor) for each in zip(found, expected, declared, strict=True)):
+            raise trial.refusal
+
+
+def _expected_seconds(seconds: Mapping[int, float], size: int) -> float:
+    """Estimate the seconds of a call from those at smaller sizes: with their growth, at least in proportion."""
+    known = sorted((each, max(spent, 1e-6)) for each, spent in seconds.items())
+    if not known:
+        return 0.0
+    largest, spent = known[-1]
+    halves = [each for each in known if 2 * each[0] <= largest]
+    half = halves[-1] if halves else known[0]
+    power = math.log(spent / half[1]) / math.log(largest / half[0]) if half[0] < largest else 1.0
+    return float(spent * (size / largest) ** max(power, 1.0))
+
+
+def _run(
+    trial: Trial, module: nn.Module, args: Arguments, axes: DynamicAxes, *, is_unusual: bool
+) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """Give arguments and results of the module; None if it doesn't take them."""
+    resized = resize(args, axes, trial.sizes)
+    failure: Exception | None = None
+    # Lengths of the sample may be too many for fewer steps.
+    for most in (None, min(trial.sizes.values()), 1):
+        given = _drawn(resized, is_unusual=is_unusual, most=most)
+        kept = torch.utils._pytree.tree_map_only(Tensor, torch.clone, given)  # noqa: SLF001
+        try:
+            with torch.no_grad():
+                expected = [each.numpy(force=True) for each in flatten_results(module(*given))]
+        except Exception as error:  # noqa: BLE001 - whatever the module raises
+            failure = failure or error
+            continue
+        return [each.numpy() for each in torch.utils._pytree.tree_leaves(kept) if isinstance(each, Tensor)], expected  # noqa: SLF001
+    if not trial.may_fail:
+        raise trial.refusal from failure
+    return None
+
+
+def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
+    """Draw the floats among arguments; integers stay, which are within their bounds, or are cut at `most`."""
+    generator = torch.Generator().manual_seed(int(is_unusual))
+
+    def draw(each: Tensor) -> Tensor:
+        if not each.is_floating_point():
+            is_number = most is not None and each.dtype is not torch.bool and not each.is_complex()
+            return each.clamp(max=most) if is_number else each
+        drawn = torch.randn(each.shape, generator=generator, dtype=torch.float32)
+        if is_unusual:
+            drawn = (drawn * 30).masked_fill(torch.rand(each.shape, generator=generator) < 0.3, 0.0)
+        return drawn.to(each.dtype)
+
+    drawn: Arguments = torch.utils._pytree.tree_map_only(Tensor, draw, args)  # noqa: SLF001
+    return drawn
+
+
+def _same(found: Argument, expected: np.ndarray, declared: Sequence[object], factor: float) -> bool:
+    if found.shape != expected.shape or found.dtype != expected.dtype or len(declared) != expected.ndim:
+        return False
+    if any(isinstance(size, int) and size != other for size, other in zip(declared, expected.shape, strict=True)):
+        return False
+    tolerance = _TOLERANCES.get(expected.dtype)
+    if tolerance is None:
+        return bool(np.array_equal(found, expected))
+    finite = np.isfinite(expected)
+    if not finite.any():
+        return True
+    found, expected = found[finite].astype(np.float64), expected[finite].astype(np.float64)
+    near = factor * tolerance * (np.abs(expected) + max(1.0, np.abs(expected).max()) / 10)
+    return bool((np.abs(found - expected) <= near).all())
