@@ -6,13 +6,14 @@ an attribute names, for more steps than some number.
 
 import dataclasses
 import math
-import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.module_interface import flatten_results
@@ -22,7 +23,8 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 __all__ = ["Trial", "run_trials"]
 
 _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("float16"): 2e-2}
-_LONGEST_SECONDS = 0.5
+_MOST_CALLS = 200_000
+"""Calls of torch's functions in a long trial: some two seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +35,14 @@ class Trial:
         sizes: Sizes of the dynamic axes, by name.
         refusal: What is raised if the values are others there.
         may_fail: Whether the module may raise, so that it doesn't take these sizes.
+        steps: Size of the axis that the module loops over; 0 if it loops over none.
         is_long: Whether it may take long: of these trials, only the longest that is expected not to is run.
     """
 
     sizes: Mapping[str, int]
     refusal: UnsupportedModule
     may_fail: bool = False
+    steps: int = 0
     is_long: bool = False
 
 
@@ -69,15 +73,15 @@ def run_trials(
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    seconds: dict[int, float] = {}
+    calls: dict[int, int] = {}
     for trial in trials:
         if not trial.is_long:
-            _try(trial, module, args, axes, input_names, session, seconds)
+            _try(trial, module, args, axes, input_names, session, calls)
     long = [each for each in trials if each.is_long]
     for trial in reversed(long):
-        expected = _expected_seconds(seconds, max(trial.sizes.values()))
-        if expected < (_LONGEST_SECONDS if trial is not long[0] else 10 * _LONGEST_SECONDS):
-            _try(trial, module, args, axes, input_names, session, seconds)
+        expected = _expected_calls(calls, trial.steps)
+        if expected < (_MOST_CALLS if trial is not long[0] else 10 * _MOST_CALLS):
+            _try(trial, module, args, axes, input_names, session, calls)
             break
 
 
@@ -88,16 +92,16 @@ def _try(
     axes: DynamicAxes,
     input_names: Sequence[str],
     session: ort.InferenceSession,
-    seconds: dict[int, float],
+    calls: dict[int, int],
 ) -> None:
     taken = {value.name for value in session.get_inputs()}
     for is_unusual in (False,) if trial.is_long else (False, True):
-        begun = time.perf_counter()
-        run = _run(trial, module, args, axes, is_unusual=is_unusual)
+        with _Calls() as counted:
+            run = _run(trial, module, args, axes, is_unusual=is_unusual)
         if run is None:
             continue
         given, expected = run
-        seconds[max(trial.sizes.values())] = time.perf_counter() - begun
+        calls[trial.steps] = counted.number
         feeds = {name: each for name, each in zip(input_names, given, strict=True) if name in taken}
         try:
             found = session.run(None, feeds)
@@ -109,16 +113,27 @@ def _try(
             raise trial.refusal
 
 
-def _expected_seconds(seconds: Mapping[int, float], size: int) -> float:
-    """Estimate the seconds of a call from those at smaller sizes: with their growth, at least in proportion."""
-    known = sorted((each, max(spent, 1e-6)) for each, spent in seconds.items())
+class _Calls(TorchFunctionMode):
+    """Counts calls of torch's functions: what a module takes, the same on every machine."""
+
+    number = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Run `func`."""
+        del types
+        self.number += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _expected_calls(calls: Mapping[int, int], steps: int) -> float:
+    """Estimate the calls for a number of steps from those for fewer: with their growth, at least in proportion."""
+    known = sorted(calls.items())
     if not known:
         return 0.0
-    largest, spent = known[-1]
-    halves = [each for each in known if 2 * each[0] <= largest]
-    half = halves[-1] if halves else known[0]
-    power = math.log(spent / half[1]) / math.log(largest / half[0]) if half[0] < largest else 1.0
-    return float(spent * (size / largest) ** max(power, 1.0))
+    largest, most = known[-1]
+    before, fewer = next((each for each in reversed(known) if 2 * each[0] <= largest), known[0])
+    power = math.log(max(most, 1) / max(fewer, 1)) / math.log(largest / before) if before < largest else 1.0
+    return float(most * (steps / largest) ** max(power, 1.0))
 
 
 def _run(

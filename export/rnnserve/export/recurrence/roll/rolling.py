@@ -150,7 +150,7 @@ def _trials(
                     )
                     if size > _LARGEST_TRIAL:
                         raise refusal
-                    yield Trial(at(**{name: size}), refusal, may_fail=True)
+                    yield Trial(at(**{name: size}), refusal, may_fail=True, steps=at(**{name: size})[axis])
     for length, batch in (*itertools.product(_TRIED, _BATCHES), (2, _MANY_ROWS), *((length, 2) for length in _LONG)):
         sizes = at(**({axis: length} if axis == BATCH else {axis: length, BATCH: batch}))
         shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
@@ -160,4 +160,4 @@ def _trials(
             "exported as, which is that of most sizes. If the module does not take these sizes, or need not, name the "
             f'smallest and the largest: sizes={{"{axis}": {bound}}}'
         )
-        yield Trial(sizes, refusal, may_fail=True, is_long=length in _LONG)
+        yield Trial(sizes, refusal, may_fail=True, steps=length, is_long=length in _LONG)

@@ -4,6 +4,7 @@ In-place changes, aliases and lists of a module need no rules of their own after
 `state[:, 2]` after `state[:, 2] = h` reads `h`.
 """
 
+import itertools
 import operator
 import sys
 from collections.abc import Callable
@@ -52,6 +53,9 @@ SPLITS = {
 }
 
 
+_MANY_READS = 5  # one after the other; captures have five steps and more
+
+
 class Clamped(NamedTuple):
     """A part of an axis that ends after the axis does: at other sizes of the axis it is another part.
 
@@ -82,13 +86,21 @@ def simplify(graph: fx.Graph) -> list[Clamped]:
 
 
 def _read_where_used(graph: fx.Graph) -> None:
-    """Let each step of a tensor be read right before its first use, as in `x[:, t]`, wherever it was read.
+    """Where many steps of a tensor are read at once, as by `x.unbind(1)`, read each right before its first use.
 
-    Steps that are all read before a loop, as by `x.unbind(1)`, then belong to the loop's copies.
+    They then belong to the copies of the loop that uses them, as reads by `x[:, t]` do. Others stay: a first step that
+    is read before the loop is not part of it.
     """
-    for node in reversed(list(graph.nodes)):
-        if node.target is _ATEN.select.int:
-            min(node.users).prepend(node)  # nodes are in the order of the graph
+    for _, group in itertools.groupby(list(graph.nodes), key=_read_tensor):
+        reads = list(group)
+        if len(reads) >= _MANY_READS and reads[0].target is _ATEN.select.int:
+            for node in reversed(reads):
+                min(node.users).prepend(node)  # nodes are in the order of the graph
+
+
+def _read_tensor(node: fx.Node) -> object:
+    """The tensor that a node reads a step of; of another node, nothing."""
+    return node.args[0] if node.target is _ATEN.select.int else None
 
 
 def shape_of(value: object) -> Shape:
