@@ -223,15 +223,15 @@ SPECIAL = {
         "tensor_split",
     ),
     "squeeze()": (lambda h: h.squeeze().sum().reshape(1, 1).expand(h.size(0), 2), "squeeze"),
-    "squeeze(1)": (lambda h: h.squeeze(1).sum().reshape(1, 1).expand(h.size(0), 2), "squeeze"),
 }
 for name, (special, operator) in SPECIAL.items():
     after(name, special, refused=rf"aten\.{operator}.* \(at ", is_core=name == "squeeze()")
-after("a squeezed state", lambda h: h[:, -1].unsqueeze(0).squeeze(), refused=r"squeeze\(0\)", is_located=False)
+after("squeeze of one step that is summed", lambda h: h.squeeze(1).sum().reshape(1, 1).expand(h.size(0), 2))
+after("a squeezed state", lambda h: h[:, -1].unsqueeze(0).squeeze(), refused=r"aten\.squeeze.* \(at .*squeeze\(0\)")
 after(
     "chunks of steps",
     lambda h: torch.stack([part.amax(1) for part in h.chunk(2, 1)], 1),
-    refused=r'"sequence" 1.*axis 1 is 1 there, not 2.*chunk and split.*sizes=\{"batch": .*"sequence": ',
+    refused=r'"sequence" 1.*aten\.chunk.* \(at .*sizes=\{"batch": .*"sequence": ',
     is_located=False,
 )
 after(

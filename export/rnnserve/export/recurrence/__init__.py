@@ -7,7 +7,7 @@ of `layer_operators` for each layer, and `held_values` answers what code asks of
 `translations` turns these into ONNX, beside those in `translation_registry`; what torch takes apart before is in
 `decomposition_tables`.
 `passes` has the list of what is changed and checked before and after that, in order. Of its files, `refusals`,
-`carried_state`, `size_probing` and `shape_probing` refuse what would be exported wrong; `fixed_sizes` notes the lines
+`carried_state` and `size_probing` refuse what would be exported wrong; `fixed_sizes` notes the lines
 that fix an axis, and `empty_sizes` finds axes that may have no values; `value_types`, `exact_passes`,
 `interface_names`, `axis_names`, `weight_folding`, `float16`, `cast_order` and `exporter_metadata` work on the graph
 (`static_lists` and `static_sizes` are parts of `exact_passes`); `postconditions` checks it. `graph_pass` names a pass

@@ -30,7 +30,6 @@ from rnnserve.export.recurrence.refusals import (
 from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.size_functions import SizeFunctionMode
 from rnnserve.export.recurrence.sparse_weights import dense_weights
-from rnnserve.export.recurrence.stored_buffers import written_buffers
 from rnnserve.export.recurrence.zero_states import remove_zero_states
 from rnnserve.protos.protocol_words import BATCH
 
@@ -103,8 +102,8 @@ def capture(
         with contextlib.suppress(UnsupportedModule):
             return capture(module, args, axes, limits, more_rows=_MORE_ROWS)
         raise refused from refused.__cause__
-    refuse_random_numbers(program, module)
-    if written := held.asked & held.replaced.union(written_buffers(program).values()):
+    refuse_random_numbers(program.graph, module)
+    if written := held.asked & held.changed:
         raise keeps_state(written)  # the next call takes another way
     refuse_writes(program.graph)
     remove_zero_states(program.graph)

@@ -46,7 +46,7 @@ class HeldValueMode(TorchFunctionMode):
 
     Attributes:
         asked: Names of the parameters and buffers that an answer was made of.
-        replaced: Names of those that hold another tensor after a call, `self.calls = self.calls + 1`.
+        changed: Names of those that hold another tensor after a call, `self.calls = self.calls + 1`, or are written to.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -54,9 +54,9 @@ class HeldValueMode(TorchFunctionMode):
         self._module = module
         self._own = dict(_tensors_of(module))
         self._made: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}  # the tensor too, so that no `id` is used again
-        self._begun: dict[str, Tensor] = {}
+        self._begun: dict[str, tuple[Tensor, int]] = {}
         self.asked: set[str] = set()
-        self.replaced: set[str] = set()
+        self.changed: set[str] = set()
 
     @contextlib.contextmanager
     def of_calls(self) -> Iterator["HeldValueMode"]:
@@ -74,13 +74,18 @@ class HeldValueMode(TorchFunctionMode):
 
     def _begin(self) -> None:
         self._made.clear()
-        self._begun = {name: tensor for name, tensor in _tensors_of(self._module) if name in self._own}
-        for name, tensor in self._begun.items():
+        tensors = {name: tensor for name, tensor in _tensors_of(self._module) if name in self._own}
+        self._begun = {name: (tensor, tensor._version) for name, tensor in tensors.items()}  # noqa: SLF001
+        for name, tensor in tensors.items():
             self._made[id(tensor)] = tensor, functools.partial(self._held, name)
 
     def _end(self) -> None:
         after = dict(_tensors_of(self._module))
-        self.replaced.update(name for name, tensor in self._begun.items() if after.get(name) is not tensor)
+        self.changed.update(
+            name
+            for name, (tensor, version) in self._begun.items()
+            if after.get(name) is not tensor or tensor._version != version  # noqa: SLF001 - there is no public way
+        )
 
     def _held(self, name: str) -> Tensor:
         self.asked.add(name)

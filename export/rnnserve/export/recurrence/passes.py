@@ -45,7 +45,7 @@ from rnnserve.export.recurrence.packed_values import check_packed_values
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
-from rnnserve.export.recurrence.size_probing import Limits, check_other_sizes
+from rnnserve.export.recurrence.size_probing import Limits, other_sizes
 from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
 from rnnserve.export.recurrence.value_trials import Trial, run_trials
 from rnnserve.export.recurrence.value_types import fill_types
@@ -67,7 +67,7 @@ class Captured:
         input_names: One name a tensor among the arguments.
         output_names: One name a tensor among the results.
         program: What was captured.
-        trials: Sizes at which values are compared; `check_other_sizes` looks for more.
+        trials: Sizes at which values are compared; `other_sizes` gives more.
         is_stateless: Whether the capture has found already that no call reads what the one before has written.
     """
 
@@ -131,13 +131,11 @@ def _refuse_carried_state(it: Translated) -> None:
         refuse_carried_state(captured.module, captured.args)
 
 
-def _check_other_sizes(it: Translated) -> None:
+def _find_other_sizes(it: Translated) -> None:
     captured = it.captured
     if captured.trials:  # of a rolled program, whose values are compared at more sizes
         return
-    captured.trials.extend(
-        check_other_sizes(captured.module, captured.args, captured.axes, captured.program, captured.sizes)
-    )
+    captured.trials.extend(other_sizes(captured.module, captured.args, captured.axes, captured.program, captured.sizes))
 
 
 def _run_trials(it: Translated) -> None:
@@ -203,9 +201,9 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
         _refuse_carried_state,
     ),
     GraphPass(
-        "check_other_sizes",
-        "At all sizes that the module is said to take, results have the shapes of the program; other paths are noted.",
-        _check_other_sizes,
+        "find_other_sizes",
+        "Sizes are known at which the module may compute otherwise; no condition has another path for several sizes.",
+        _find_other_sizes,
     ),
     _of_model(_inline_functions, "Every node is an operator of ONNX, or a marker of a scan: no function is called."),
     _of_model(fill_types, "Every value has a type, where its operator tells it."),
@@ -256,7 +254,7 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     ),
     GraphPass(
         "run_trials",
-        "Where the module takes another path than at the sample's sizes, the model gives the same values.",
+        "At sizes other than the sample's the model gives the module's values.",
         _run_trials,
     ),
 )

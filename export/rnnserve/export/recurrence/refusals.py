@@ -91,17 +91,17 @@ def refuse_scripts(module: nn.Module) -> None:
             )
 
 
-def refuse_random_numbers(program: torch.export.ExportedProgram, module: nn.Module) -> None:
+def refuse_random_numbers(graph: torch.fx.Graph, module: nn.Module) -> None:
     """Refuse random numbers in the captured program: dropout that is on, or noise.
 
     Args:
-        program: Program that was captured.
+        graph: Graph of the program that was captured.
         module: Module that it was captured of.
 
     Raises:
         UnsupportedModule: If it draws any.
     """
-    for node in program.graph.nodes:
+    for node in graph.nodes:
         target = node.target
         if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:  # noqa: SLF001
             continue

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
@@ -24,14 +23,15 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
-from rnnserve.export.recurrence.shape_probing import first_other_shape
 from rnnserve.export.recurrence.value_trials import Trial
-from rnnserve.export.source_lines import is_users_code, source_line
+from rnnserve.export.source_lines import is_users_code, line_of, source_line
 
-__all__ = ["ANY_SIZES", "Limits", "check_other_sizes", "fixes_sizes", "inputs_of", "outputs_of", "symbols_of", "within"]
+__all__ = ["ANY_SIZES", "Limits", "fixes_sizes", "inputs_of", "other_sizes", "outputs_of", "symbols_of", "within"]
 
 Limits = Mapping[str, tuple[int, int | None]]
 """The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
+
+_ATEN = torch.ops.aten
 
 ANY_SIZES: Limits = MappingProxyType({})
 
@@ -56,14 +56,17 @@ def inputs_of(program: torch.export.ExportedProgram) -> list[Tensor]:
     return [values[name] for name in wanted if isinstance(values.get(name), Tensor)]
 
 
-def check_other_sizes(
+def other_sizes(
     module: nn.Module,
     args: Arguments,
     axes: DynamicAxes,
     program: torch.export.ExportedProgram,
     limits: Limits = ANY_SIZES,
 ) -> list[Trial]:
-    """Run the module at other sizes than the sample's and compare the shapes of its results.
+    """Give sizes at which a module may compute otherwise than the program that was captured of it.
+
+    Operators treat some sizes as special cases without a condition in the user's code: tensor_split makes parts of
+    other lengths where a size does not divide, squeeze() drops an axis of 1.
 
     Args:
         module: The one that was captured.
@@ -72,30 +75,16 @@ def check_other_sizes(
         program: Captured program.
         limits: The sizes that the module takes: it is run at no others.
 
-    Returns:
-        Sizes at which the module's code takes another path than at all others.
-
     Raises:
-        UnsupportedModule: If results have other shapes at some size, or another path is that of more than one size.
+        UnsupportedModule: If a condition in the module's code has another path for more than one size.
     """
     if not axes.sizes:
         return []
-    paths = []
     symbols = symbols_of(program, axes)
-    for sizes in _usual_sizes(axes, limits):
-        shapes = _run(module, args, axes, sizes)
-        if shapes is not None:
-            _compare(shapes, program, symbols, sizes)
-            other = first_other_shape(program, {symbol: sizes[name] for symbol, name in symbols.items()})
-            if other:
-                raise UnsupportedModule(
-                    f"at {_listed(sizes)} {other}: the operator treats some sizes as special cases, and an exported "
-                    "program has one path for all. Name an axis that is always 1, squeeze(-1), or index one that is "
-                    "not, x[0]; compute the sizes of parts from .size() (x[:, : x.size(1) // 2])."
-                )
+    trials = []
     for guard, at in _guards(program):
         breaking = _breaking(guard, symbols, axes, limits)
-        if breaking is not None and _run(module, args, axes, breaking) is not None:
+        if breaking is not None and _takes(module, args, axes, breaking):
             kept_out = _kept_out(breaking, axes, guard, symbols)
             refusal = UnsupportedModule(
                 f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
@@ -104,8 +93,9 @@ def check_other_sizes(
             )
             if not _holds_but_at_one(guard):
                 raise refusal  # a path that many sizes take may have conditions of its own
-            paths.append(Trial(breaking, refusal))
-    return paths
+            trials.append(Trial(breaking, refusal))
+    usual = _usual_sizes(axes, limits)
+    return trials + [Trial(at, _other_values(program, at), may_fail=True, is_usual=True) for at in usual]
 
 
 def _kept_out(
@@ -183,54 +173,37 @@ def _holds_but_at_one(guard: sympy.Basic) -> bool:
     return bool(difference.is_polynomial(symbol)) and sympy.degree(difference, symbol) == 1
 
 
-def _run(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]
-) -> list[tuple[Any, ...]] | None:
-    """Give the shapes of the module's results at `sizes`; None if it refuses these sizes."""
-    resized = resize(args, axes, sizes)
-    # Any error means that the module refuses the size.
-    with contextlib.suppress(Exception), fake_arguments(module, resized) as fakes:
-        leaves = torch.utils._pytree.tree_leaves(module(*fakes))  # noqa: SLF001
-        return [tuple(leaf.shape) for leaf in leaves if isinstance(leaf, Tensor)]
-    return None
+def _takes(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> bool:
+    """Whether the module runs at some sizes. Any error means that it refuses them."""
+    with contextlib.suppress(Exception), fake_arguments(module, resize(args, axes, sizes)) as fakes:
+        module(*fakes)
+        return True
+    return False
 
 
-def _compare(
-    shapes: list[tuple[Any, ...]],
-    program: torch.export.ExportedProgram,
-    symbols: Mapping[sympy.Symbol, str],
-    sizes: Mapping[str, int],
-) -> None:
-    for number, (found, captured) in enumerate(zip(shapes, outputs_of(program), strict=True)):
-        at = {symbol: sizes[name] for symbol, name in symbols.items()}
-        expected = tuple(size if isinstance(size, int) else size.node.expr.subs(at) for size in captured.shape)
-        same = len(found) == len(expected) and all(
-            not isinstance(one, int) or not isinstance(other, int | sympy.Integer) or one == int(other)
-            for one, other in zip(found, expected, strict=True)
-        )
-        if not same:
-            raise UnsupportedModule(
-                f"at {_listed(sizes)} the module's result {number} is {found}, and the captured program's is "
-                f"{tuple(map(str, expected))}: {_difference(found, expected)}, so the module treats this size as a "
-                f"special case. {_advice(program, sizes)}"
-            )
+_SPECIAL = {
+    **dict.fromkeys(
+        (_ATEN.squeeze.default, _ATEN.squeeze.dim, _ATEN.squeeze.dims),
+        "Name an axis that is always 1, squeeze(0), or index one that is not, x[0]",
+    ),
+    **dict.fromkeys(
+        (_ATEN.tensor_split.sections, _ATEN.chunk.default, _ATEN.unsafe_chunk.default, _ATEN.split.Tensor),
+        "Compute the sizes of parts from .size(), x[:, : x.size(1) // 2]",
+    ),
+}
+"""Operators that compute otherwise at some sizes, each with what to write instead."""
 
 
-def _difference(found: tuple[Any, ...], expected: tuple[Any, ...]) -> str:
-    if len(found) != len(expected):
-        return f"it has {len(found)} axes there, not {len(expected)}"
-    at = next(at for at, (one, other) in enumerate(zip(found, expected, strict=True)) if str(one) != str(other))
-    return f"axis {at} is {found[at]} there, not {expected[at]}"
-
-
-def _advice(program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> str:
-    """Say what to write; only of modules that use it that it is squeeze()."""
-    if any(node.target is torch.ops.aten.squeeze.default for node in program.graph.nodes):
-        return "squeeze() without an axis does so where an axis is 1. Name the axis: squeeze(0)."
+def _other_values(program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> UnsupportedModule:
+    """Say that a size is a special case, where that may be, and what to write."""
+    special = [node for node in program.graph.nodes if node.target in _SPECIAL]
+    where = ", ".join(dict.fromkeys(f"{node.target}{line_of(node)}" for node in special)) or "the module's code"
+    advice = "".join(f" {each}." for each in dict.fromkeys(_SPECIAL[node.target] for node in special))
     named = ", ".join(f'"{name}": (…, …)' for name in sizes)
-    return (
-        "chunk and split do so, which give fewer parts of few steps. If the module does not take this size, name the "
-        f"smallest and the largest that it takes: sizes={{{named}}}."
+    return UnsupportedModule(
+        f"at {_listed(sizes)} the module gives other results than the program that was captured at the sample's sizes: "
+        f"{where} treats some sizes as special cases, and an exported program has one path for all.{advice} If the "
+        f"module does not take this size, name the smallest and the largest that it takes: sizes={{{named}}}."
     )
 
 

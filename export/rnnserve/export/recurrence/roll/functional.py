@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from rnnserve.export.recurrence.refusals import keeps_state
 from rnnserve.export.recurrence.roll.items import NotRolled
 from rnnserve.export.recurrence.roll.simplification import SPLITS
 from rnnserve.export.recurrence.roll.torch_adapter import computed_in, functional_of, share_memory
@@ -23,8 +22,7 @@ def make_functional(program: Traced) -> None:
     """Replace the writes of a program, in place.
 
     Raises:
-        UnsupportedModule: If it writes to a view of a kind that has no rule, or if a result depends on what a buffer,
-            which is written to, has held before.
+        UnsupportedModule: If it writes to a view of a kind that has no rule.
     """
     refuse_writes(program.graph)
     nodes = list(program.graph.nodes)
@@ -34,10 +32,6 @@ def make_functional(program: Traced) -> None:
     for node in nodes:
         writes.visit(node)
     program.graph.eliminate_dead_code()
-    inputs = [node for node in program.graph.nodes if node.op == "placeholder"]
-    carried = [name for node, name in zip(inputs, program.states, strict=False) if node in writes.values and node.users]
-    if carried:
-        raise keeps_state(carried)
 
 
 class _Writes:

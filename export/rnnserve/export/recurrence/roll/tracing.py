@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import prepared
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.refusals import explain, keeps_state
+from rnnserve.export.recurrence.refusals import explain, keeps_state, refuse_random_numbers
 
 __all__ = ["Traced", "traced"]
 
@@ -66,7 +66,8 @@ def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
             found = trace(list(states.values()), [leaves[number] for number in at])
     except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
         raise explain(error, module, axes, {}) from error
-    if held.asked & held.replaced:
-        raise keeps_state(held.asked & held.replaced)
+    if held.asked & held.changed:
+        raise keeps_state(held.asked & held.changed)
+    refuse_random_numbers(found.graph, module)
     constants = {node.target: getattr(found, node.target) for node in found.graph.nodes if node.op == "get_attr"}
     return Traced(found.graph, states, constants, specs[0])
