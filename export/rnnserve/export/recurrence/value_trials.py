@@ -5,7 +5,6 @@ an attribute names, for more steps than some number.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ __all__ = ["Trial", "run_trials"]
 _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("float16"): 2e-2}
 _EQUAL_NUMBERS = 0.9
 """Share of integers and booleans that are equal: ties and thresholds may fall to another side in another runtime."""
+_ELEMENTS = 40  # of a result, that take as long as a call
 _MOST_CALLS = 200_000
 """Calls of torch's functions in a long trial: some two seconds."""
 
@@ -118,26 +118,28 @@ def _try(
 
 
 class _Calls(TorchFunctionMode):
-    """Counts calls of torch's functions: what a module takes, the same on every machine."""
+    """Counts calls of torch's functions, large ones as several: what a module takes, the same on every machine."""
 
     number = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Run `func`."""
         del types
-        self.number += 1
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        given = result[0] if isinstance(result, tuple) and result else result
+        self.number += 1 + (given.numel() // _ELEMENTS if isinstance(given, Tensor) else 0)
+        return result
 
 
 def _expected_calls(calls: Mapping[int, int], steps: int) -> float:
     """Estimate the calls for a number of steps from those for fewer: with their growth, at least in proportion."""
-    known = sorted(calls.items())
-    if not known:
+    known = sorted(calls.items())[-3:]
+    if len(known) < 3:
         return 0.0
-    largest, most = known[-1]
-    before, fewer = next((each for each in reversed(known) if 2 * each[0] <= largest), known[0])
-    power = math.log(max(most, 1) / max(fewer, 1)) / math.log(largest / before) if before < largest else 1.0
-    return float(most * (steps / largest) ** max(power, 1.0))
+    (one, few), (two, more), (three, most) = known
+    slope, growth = (most - more) / (three - two), (more - few) / (two - one)
+    bend = max((slope - growth) / (three - one), 0.0)
+    return float(most + (steps - three) * max(slope, most / three) + (steps - three) * (steps - two) * bend)
 
 
 def _run(

@@ -16,7 +16,7 @@ from rnnserve.export.source_lines import line_of_trace
 
 __all__ = ["Element", "Fit", "fitted"]
 
-_LARGEST_DIVISOR = 4
+_LARGEST_DIVISOR = 12
 _NEAR = 1e-9
 
 Sizes = Mapping[str, Any]
@@ -57,6 +57,11 @@ class Fit:
     def is_whole(self) -> bool:
         """Whether the number is an int."""
         return self.function == "identity" and all(isinstance(each, int) for each in (self.offset, *self._factors))
+
+    @property
+    def divides(self) -> bool:
+        """Whether a size is divided in it."""
+        return any(divisor > 1 for *_, divisor in self.terms)
 
     @property
     def _factors(self) -> list[Any]:

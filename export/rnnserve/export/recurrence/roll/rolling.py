@@ -1,7 +1,8 @@
 """Capturing a module that loops over an axis, for all sizes: from captures at a few sizes of it."""
 
+import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,10 +16,10 @@ from rnnserve.export.recurrence.roll.conditions import Condition, conditions_on
 from rnnserve.export.recurrence.roll.emission import Rolled
 from rnnserve.export.recurrence.roll.fitting import fitted
 from rnnserve.export.recurrence.roll.functional import make_functional
-from rnnserve.export.recurrence.roll.items import NotRolled, items_of
+from rnnserve.export.recurrence.roll.items import Item, NotRolled, items_of
 from rnnserve.export.recurrence.roll.simplification import Clamped, simplify
 from rnnserve.export.recurrence.roll.sweeping import rolled
-from rnnserve.export.recurrence.roll.tracing import traced
+from rnnserve.export.recurrence.roll.tracing import Traced, traced
 from rnnserve.export.recurrence.size_probing import Limits, within
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.protos.protocol_words import BATCH
@@ -26,6 +27,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["RolledCapture", "rolled_capture"]
 
 _LENGTHS = (8, 9, 11)  # unequal gaps, even and odd
+_MORE_LENGTHS = (13, 14, 16, 19, 23)
 _OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23), (4, 15, 21, 8), (13, 20, 5, 16))
 """Sizes of up to five other axes in each trace; no two axes have the same size, or sizes that change alike."""
 
@@ -67,54 +69,80 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
     refused: NotRolled | None = None
     for axis in ordered:  # a loop may be over each of them
         try:
-            return _rolled_along(axis, module, args, axes, limits)
+            return _rolled_along(axis, module, args, axes, limits, refused)
         except NotRolled as error:
             refused = refused or error
     assert refused is not None  # noqa: S101 - without a dynamic axis nothing is fixed
     raise refused
 
 
-def _rolled_along(axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
-    programs, clamped = [], []
+def _rolled_along(
+    axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, refused: NotRolled | None
+) -> RolledCapture:
     points = list(_points(axis, axes, limits))
-    for sizes in points:
-        program = traced(module, resize(args, axes, sizes), axes)
-        make_functional(program)
-        clamped += simplify(program.graph)
-        programs.append(program)
+    traces = [_Trace.of(module, args, axes, sizes) for sizes in points]
     fewest = min(sizes[axis] for sizes in points)
-    elements = fitted([rolled(items_of(program), fewest) for program in programs], points)
+    elements = fitted([rolled(trace.items, fewest) for trace in traces], points)
+    if any(number.divides for element in elements for number in element.numbers):  # few sizes have many such formulas
+        more = list(_points(axis, axes, limits, _MORE_LENGTHS))
+        points += more
+        traces += [_Trace.of(module, args, axes, sizes) for sizes in more]
+        elements = fitted([rolled(trace.items, fewest) for trace in traces], points)
+    program, clamped = traces[0].program, [each for trace in traces for each in trace.clamped]
     sizes_at = {
         name: (number, place)
         for number, names in reversed(list(enumerate(axes.names)))
         for place, name in names.items()
     }
     least = {name: within(1, name, limits) for name in axes.sizes}
-    made = Rolled(elements, programs[0], sizes_at, least).train(module.training)
+    made = Rolled(elements, program, sizes_at, least).train(module.training)
     try:
         captured = capture(made, args, axes.of_variadic(args), limits)
     except (FixedSize, RaisedInCapture) as error:
         raise NotRolled(f"the scans that its loops would be exported as fail for some sizes ({error})") from error
     trials = list(_trials(axis, module, args, axes, limits, clamped))
+    if refused is not None:  # along an axis before
+        trials = [dataclasses.replace(each, refusal=NotRolled(f"{refused}. And {each.refusal}")) for each in trials]
     return RolledCapture(captured, trials, is_stateless=True)
 
 
-def _points(axis: str, axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
+class _Trace(NamedTuple):
+    """A module traced at fixed sizes.
+
+    Attributes:
+        program: The program, simplified.
+        items: What it has.
+        clamped: The parts that end after their axis.
+    """
+
+    program: Traced
+    items: list[Item]
+    clamped: list[Clamped]
+
+    @classmethod
+    def of(cls, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> "_Trace":
+        program = traced(module, resize(args, axes, sizes), axes)
+        make_functional(program)
+        clamped = simplify(program.graph)
+        return cls(program, items_of(program), clamped)
+
+
+def _points(axis: str, axes: DynamicAxes, limits: Limits, usual: Sequence[int] = _LENGTHS) -> Iterator[dict[str, int]]:
     """Give sizes to trace at; no two axes change alike."""
-    lengths = _lengths(axis, limits)
+    lengths = _lengths(axis, limits, usual)
     for number, length in enumerate([*lengths, lengths[1]] if len(axes.sizes) > 1 else lengths):
         others = {
-            name: within(_OTHER_SIZES[at % len(_OTHER_SIZES)][number], name, limits)
+            name: within(_OTHER_SIZES[at % len(_OTHER_SIZES)][number % 4], name, limits)
             for at, name in enumerate(axes.sizes)
         }
         yield {**others, axis: length}
 
 
-def _lengths(axis: str, limits: Limits) -> Sequence[int]:
-    """Lengths to capture at: three that the module takes."""
+def _lengths(axis: str, limits: Limits, usual: Sequence[int]) -> Sequence[int]:
+    """Lengths to capture at, which the module takes."""
     low, high = limits.get(axis, (1, None))
     shift = max(low - _LENGTHS[0], 0)
-    lengths = [length + shift for length in _LENGTHS]
+    lengths = [length + shift for length in usual]
     if high is not None and lengths[-1] > high:
         lengths = [length - lengths[-1] + high for length in lengths]
     if lengths[0] < max(low, 5):
