@@ -233,7 +233,7 @@ def vmap(self, x):
     return h
 
 
-@refused(r'"sequence" 1 .*sizes=\{"sequence": \(2, None\)\}', is_located=False)
+@right
 def a_deque_that_grows(self, x):
     last, outputs = collections.deque(maxlen=3), []
     for x_t in x.unbind(1):
@@ -263,8 +263,7 @@ first_apart("a first step apart of 2 * n", lambda x: torch.cat([x, x], 1))
 first_apart(
     "a first step apart of n // 3 + n",
     lambda x: torch.cat([x[:, 2::3], x], 1),
-    refused="gives other values|fail for some",
-    is_located=False,
+    refused="not that of fewer steps repeated",
 )
 first_apart("a first step apart of n // 2", lambda x: x[:, 1::2], refused="not that of fewer steps repeated")
 first_apart("a first step apart of n - 1", lambda x: x[:, 1:], runs=((2, 2), (1, 7), (5, 3), (3, 40)))

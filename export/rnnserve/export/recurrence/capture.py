@@ -151,6 +151,7 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         HeldValueMode(module).of_calls() as held_values,
         dense_weights(held),
         uncached(module),
+        torch._dynamo.config.patch(error_on_nested_fx_trace=False),  # noqa: SLF001 - what torch.compile made runs as written
     ):
         try:
             yield held_values

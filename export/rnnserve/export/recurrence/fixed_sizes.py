@@ -26,12 +26,14 @@ class Fixed(NamedTuple):
         code: What is written there, where the file can be read.
         function: Name of the function that it is in.
         by_number: Whether it makes a plain number of the size: `int(x.size(1))`.
+        axis: Which axis of an argument it is; None where the size is computed of others.
     """
 
     line: str = ""
     code: str = ""
     function: str = ""
     by_number: bool = False
+    axis: int | None = None
 
     def __str__(self) -> str:
         """Give the place for a message, " (at file.py:12, 'n = int(x.size(1))')"; nothing where none was seen."""
@@ -43,7 +45,7 @@ class Fixed(NamedTuple):
 def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]]:
     """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
 
-    torch has no public way to ask for it: its error says which size is fixed, and a log of torch's where.
+    torch has no public way to ask for it: a log of torch's says where.
 
     Args:
         ending: Sizes at which a capture ends, unless the line makes a plain number of one.
@@ -68,6 +70,7 @@ def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]
                     (line.line or "").strip(),
                     line.name,
                     by_number=called.name == "__int__",
+                    axis=next((each.idx for each in self.var_to_sources.get(symbol, []) if hasattr(each, "idx")), None),
                 )
                 if int(target) in ending and not noted[int(target)].by_number:
                     raise SizeIsFixed

@@ -12,13 +12,16 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
+from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.padded_sequence import PackedOrder
 
-__all__ = ["HeldValueMode"]
+__all__ = ["AsksForValues", "HeldValueMode"]
 
 _ASKS: Final = frozenset(
     {
@@ -36,6 +39,10 @@ _ASKS: Final = frozenset(
     }
 )
 """Functions that make values of Python of tensors."""
+
+
+class AsksForValues(Exception):
+    """Code asks for the values of a tensor that has none in a capture."""
 
 
 class HeldValueMode(TorchFunctionMode):
@@ -63,7 +70,7 @@ class HeldValueMode(TorchFunctionMode):
         """Note, in the context, what stands in the place of the module's tensors when it is called."""
         hooks = (
             self._module.register_forward_pre_hook(lambda *_: self._begin()),
-            self._module.register_forward_hook(lambda *_: self._end()),
+            self._module.register_forward_hook(lambda _, __, results: self._end(results)),
         )
         try:
             with self:
@@ -79,7 +86,11 @@ class HeldValueMode(TorchFunctionMode):
         for name, tensor in tensors.items():
             self._made[id(tensor)] = tensor, functools.partial(self._held, name)
 
-    def _end(self) -> None:
+    def _end(self, results: Any) -> None:  # noqa: ANN401 - the module's
+        if any(isinstance(each, PackedOrder) for each in pytree.tree_leaves(results)):
+            raise UnsupportedModule(
+                "forward returns a PackedSequence, or a field of one; return pad_packed_sequence of it instead"
+            )
         after = dict(_tensors_of(self._module))
         self.changed.update(
             name
@@ -103,6 +114,8 @@ class HeldValueMode(TorchFunctionMode):
         held = bool(tensors) and not symbolic and all(id(each) in self._made for each in tensors)
         if held and func in _ASKS:
             return _computed(func, *self._with_values(leaves, structure))
+        if func is Tensor.numpy and isinstance(args[0], FakeTensor):
+            raise AsksForValues(".numpy() needs the values of a tensor")
         result = func(*args, **kwargs)
         if _writes(func, kwargs):
             if any(id(each) in self._made for each in tensors):

@@ -2,14 +2,19 @@
 
 import linecache
 import pathlib
-import re
 import traceback
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
 from torch.export.graph_signature import InputKind
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
@@ -17,6 +22,7 @@ from rnnserve.export.outer_variables import OuterLabel
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
+from rnnserve.export.recurrence.held_values import AsksForValues
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
 from rnnserve.export.recurrence.row_advice import advice_on_rows
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
@@ -34,11 +40,9 @@ __all__ = [
     "refuse_state",
 ]
 
-_OF_VALUES = ("data-dependent", "is not supported for tensor subclasses")  # .numpy(), .tolist()
+_OF_VALUES = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException, AsksForValues)
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
-_COMPILED = re.compile(r"^(\w+::\w+)\(\) Expected a value of type .* but instead found type 'SymInt'")
-_SPECIALISED = re.compile(r"L\['(?P<path>[^']+)'\]\S*?\.size\(\)\[(?P<axis>\d+)\].*?constant \((?P<size>\d+)\)")
 
 
 class FixedSize(UnsupportedModule):
@@ -46,12 +50,11 @@ class FixedSize(UnsupportedModule):
 
     Attributes:
         of_batch: Whether the axis is the batch: the module may hold something of as many rows as the sample has.
-        by_number: Whether code makes a plain number of a size, `int(n)`.
     """
 
-    def __init__(self, message: str, *, of_batch: bool = False, by_number: bool = False) -> None:
+    def __init__(self, message: str, *, of_batch: bool = False) -> None:
         super().__init__(message)
-        self.of_batch, self.by_number = of_batch, by_number
+        self.of_batch = of_batch
 
 
 class DependsOnValues(UnsupportedModule):
@@ -195,61 +198,43 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
         axes: Dynamic axes of its arguments.
         fixed: Places in the user's code that fix sizes, by the size, as far as they were seen.
     """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ExportError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
     passed = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in passed if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
-    text = str(error)
-    if every := list(_SPECIALISED.finditer(text)):
-        # Where a number is made of one size, others are often fixed by what is done with it.
-        lost = next((each for each in every if fixed.get(int(each["size"]), Fixed()).by_number), every[0])
-        said = _static(lost, module, axes, fixed.get(int(lost["size"]), Fixed()))
-        by_number = any(each.by_number for each in fixed.values())
-        return FixedSize(said, of_batch=_names(lost, axes) == {BATCH}, by_number=by_number)
-    if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
-        return UnsupportedModule(
-            f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
-            "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its "
-            f"formula. torch says: {first_line(text)}"
-        )
-    if "fake tensor in the exported program constant's list" in text:
-        return UnsupportedModule(
-            f"the module's forward{at} puts what it computes in the place of a parameter, as weight.data = … does, or "
-            "computes within torch.vmap. A capture cannot follow that: compute the weight once, before publishing, or "
-            "pass it to torch.func.functional_call."
-        )
-    if "BatchedTensor" in text:
-        return UnsupportedModule(
-            f"the module calls torch.vmap within a loop over steps{at}, which cannot be captured. Write what it does "
-            "with one axis more: torch.einsum, torch.bmm or broadcasting."
-        )
-    if "PackedOrder'> in output" in text:
-        return UnsupportedModule(
-            "forward returns a PackedSequence, or a field of one; return pad_packed_sequence of it instead"
-        )
-    if capture_session.counts_packed() & getattr(getattr(error, "cond", None), "free_symbols", set()):
-        return UnsupportedModule(
-            f"the module's code depends on the number of values in `data` of a PackedSequence{at}. An exported module "
-            "has another number of them, those of all steps with padding. Work on the padded tensor instead, (batch, "
-            "sequence, features), and on its lengths."
-        )
-    if type(error).__name__ == "GuardOnDataDependentSymNode" or any(each in text for each in _OF_VALUES):
-        return DependsOnValues(
-            _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]
-        )
-    if compiled := _COMPILED.match(text):
-        return UnsupportedModule(
-            f"the module calls {compiled[1]}{at}, an operator that is compiled and takes sizes as plain numbers: it "
-            "has no Python code to capture, and no form in ONNX. Where the module has the same in operators of torch, "
-            "let it call that."
-        )
-    return RaisedInCapture(
-        f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {first_line(text)}"
-    )
+    said = first_line(str(error))
+    for cause in _chain(error):
+        if isinstance(cause, ExportError):
+            return cause
+        if isinstance(cause, ConstraintViolationError):
+            return _fixed_size(module, axes, fixed)
+        if capture_session.counts_packed() & getattr(getattr(cause, "cond", None), "free_symbols", set()):
+            return UnsupportedModule(
+                f"the module's code depends on the number of values in `data` of a PackedSequence{at}. An exported "
+                "module has another number of them, those of all steps with padding. Work on the padded tensor "
+                "instead, (batch, sequence, features), and on its lengths."
+            )
+        if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
+            return UnsupportedModule(
+                f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported "
+                "program cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or "
+                f"write its formula. torch says: {said}"
+            )
+        if isinstance(cause, _OF_VALUES):
+            return DependsOnValues(
+                _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]
+            )
+        if isinstance(cause, UnsupportedOperatorException):
+            return UnsupportedModule(
+                f"the module calls {cause}{at}, an operator that is compiled: it has no Python code to capture, and no "
+                "form in ONNX. Where the module has the same in operators of torch, let it call that."
+            )
+    return RaisedInCapture(f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {said}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes) -> str:
@@ -276,23 +261,25 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
     return said
 
 
-def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, fixed: Fixed) -> str:
-    axis, size = int(lost["axis"]), lost["size"]
-    names = _names(lost, axes)
+def _fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fixed]) -> FixedSize:
+    # Where a number is made of one size, others are often fixed by what is done with it.
+    ordered = sorted(all_fixed.items(), key=lambda each: not each[1].by_number)
+    size, fixed = next(iter(ordered), (0, Fixed()))
+    names = {name for tensor in axes.names for at, name in tensor.items() if fixed.axis in (None, at)}
     name = " or ".join(f'"{name}"' for name in sorted(names))
-    label = f"axis {axis} of the argument {lost['path']} ({name})"
+    label = f"the axis {name}"
     if fixed.by_number:
-        return (
+        return FixedSize(
             f"{label} cannot be dynamic: {fixed.function} makes a plain number of its size{fixed}, so that the "
             f"exported module would be right for the sample's {size} only. Pass the size on as it is, without int(), "
             "and write a loop or a recursion over it as rnnserve.export.scan; where that function is not yours, put "
             "one of your own in its place that gives the same."
         )
     if names == {BATCH}:
-        return _one_batch(label, int(size), module, fixed)
+        return FixedSize(_one_batch(label, size, module, fixed), of_batch=True)
     cells = [f"`{name}`" for name, submodule in module.named_modules() if isinstance(submodule, nn.RNNCellBase)]
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
-    return (
+    return FixedSize(
         f"{label} cannot be dynamic: the module's Python code fixes it to "
         f"the sample's {size}{fixed}, by a loop over it, by int() or len() (write .size()), by a "
         "function that takes a plain number (for math.log(n) write torch.log(torch.tensor(n)), for a window "
@@ -301,7 +288,7 @@ def _static(lost: re.Match[str], module: nn.Module, axes: DynamicAxes, fixed: Fi
         "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 after each) and are "
         "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "
         f"Scan, in ONNX:\n\n"
-        f"{rewritten_loop(module, int(axis))}\n"
+        f"{rewritten_loop(module, fixed.axis or 1)}\n"
     )
 
 
@@ -311,11 +298,6 @@ def _ends_a_loop(frame: traceback.FrameSummary | None) -> bool:
         return False
     after = linecache.getline(frame.filename, (frame.lineno or 0) + 1)
     return "break" in ((frame.line or "").split(": ")[-1].strip(), after.strip())
-
-
-def _names(lost: re.Match[str], axes: DynamicAxes) -> set[str]:
-    """Give the names of the axes that may be meant."""
-    return {name for tensor in axes.names for at, name in tensor.items() if at == int(lost["axis"])}
 
 
 def _one_batch(axis: str, size: int, module: nn.Module, fixed: Fixed) -> str:

@@ -77,7 +77,7 @@ def run_trials(
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    calls: dict[int, int] = {}
+    calls: dict[int, float] = {}
     for trial in trials:
         if not trial.is_long:
             _try(trial, module, args, axes, input_names, session, calls)
@@ -96,7 +96,7 @@ def _try(
     axes: DynamicAxes,
     input_names: Sequence[str],
     session: ort.InferenceSession,
-    calls: dict[int, int],
+    calls: dict[int, float],
 ) -> None:
     taken = {value.name for value in session.get_inputs()}
     for is_unusual in (False,) if trial.is_long or trial.is_usual else (False, True):
@@ -120,18 +120,18 @@ def _try(
 class _Calls(TorchFunctionMode):
     """Counts calls of torch's functions, large ones as several: what a module takes, the same on every machine."""
 
-    number = 0
+    number = 0.0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Run `func`."""
         del types
         result = func(*args, **(kwargs or {}))
         given = result[0] if isinstance(result, tuple) and result else result
-        self.number += 1 + (given.numel() // _ELEMENTS if isinstance(given, Tensor) else 0)
+        self.number += 1 + (given.numel() / _ELEMENTS if isinstance(given, Tensor) else 0)
         return result
 
 
-def _expected_calls(calls: Mapping[int, int], steps: int) -> float:
+def _expected_calls(calls: Mapping[int, float], steps: int) -> float:
     """Estimate the calls for a number of steps from those for fewer: with their growth, at least in proportion."""
     known = sorted(calls.items())[-3:]
     if len(known) < 3:

@@ -1,5 +1,6 @@
 """Capturing a module that loops over an axis, for all sizes: from captures at a few sizes of it."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll.conditions import Condition, conditions_on
 from rnnserve.export.recurrence.roll.emission import Rolled
-from rnnserve.export.recurrence.roll.fitting import fitted
+from rnnserve.export.recurrence.roll.fitting import Element, fitted
 from rnnserve.export.recurrence.roll.functional import make_functional
 from rnnserve.export.recurrence.roll.items import Item, NotRolled, items_of
 from rnnserve.export.recurrence.roll.simplification import Clamped, simplify
@@ -27,7 +28,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["RolledCapture", "rolled_capture"]
 
 _LENGTHS = (8, 9, 11)  # unequal gaps, even and odd
-_MORE_LENGTHS = (13, 14, 16, 19, 23)
+_MORE_LENGTHS = (16, 17, 18, 19, 21, 22, 23)
 _OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23), (4, 15, 21, 8), (13, 20, 5, 16))
 """Sizes of up to five other axes in each trace; no two axes have the same size, or sizes that change alike."""
 
@@ -79,15 +80,10 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
 def _rolled_along(
     axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, refused: NotRolled | None
 ) -> RolledCapture:
-    points = list(_points(axis, axes, limits))
-    traces = [_Trace.of(module, args, axes, sizes) for sizes in points]
-    fewest = min(sizes[axis] for sizes in points)
-    elements = fitted([rolled(trace.items, fewest) for trace in traces], points)
+    traces, elements = _traced_program(axis, module, args, axes, limits, _LENGTHS)
     if any(number.divides for element in elements for number in element.numbers):  # few sizes have many such formulas
-        more = list(_points(axis, axes, limits, _MORE_LENGTHS))
-        points += more
-        traces += [_Trace.of(module, args, axes, sizes) for sizes in more]
-        elements = fitted([rolled(trace.items, fewest) for trace in traces], points)
+        with contextlib.suppress(NotRolled):  # `value_trials` tells whether those for few sizes hold
+            traces, elements = _traced_program(axis, module, args, axes, limits, _MORE_LENGTHS)
     program, clamped = traces[0].program, [each for trace in traces for each in trace.clamped]
     sizes_at = {
         name: (number, place)
@@ -104,6 +100,16 @@ def _rolled_along(
     if refused is not None:  # along an axis before
         trials = [dataclasses.replace(each, refusal=NotRolled(f"{refused}. And {each.refusal}")) for each in trials]
     return RolledCapture(captured, trials, is_stateless=True)
+
+
+def _traced_program(
+    axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, lengths: Sequence[int]
+) -> tuple[list["_Trace"], list[Element]]:
+    """Trace a module at some lengths, and make one program of the traces."""
+    points = list(_points(axis, axes, limits, lengths))
+    traces = [_Trace.of(module, args, axes, sizes) for sizes in points]
+    fewest = min(sizes[axis] for sizes in points)
+    return traces, fitted([rolled(trace.items, fewest) for trace in traces], points)
 
 
 class _Trace(NamedTuple):
@@ -156,7 +162,7 @@ def _trials(
     axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, clamped: Collection[Clamped]
 ) -> Iterator[Trial]:
     """Give the sizes at which values are compared: usual ones, and both sides of each condition on a size."""
-    usual = next(_points(axis, axes, limits))
+    usual = next(_points(axis, axes, limits, _LENGTHS))
 
     def at(**sizes: int) -> dict[str, int]:
         length = sizes.get(axis, 5)

@@ -53,7 +53,7 @@ SPLITS = {
 }
 
 
-_MANY_READS = 5  # one after the other; captures have five steps and more
+_MANY_READS = 4  # one after the other; of every second step of the shortest trace there are as many
 
 
 class Clamped(NamedTuple):
@@ -89,11 +89,12 @@ def _read_where_used(graph: fx.Graph) -> None:
     """Where many steps of a tensor are read at once, as by `x.unbind(1)`, read each right before its first use.
 
     They then belong to the copies of the loop that uses them, as reads by `x[:, t]` do. Others stay: a first step that
-    is read before the loop is not part of it.
+    is read before the loop is not part of it, and steps that are used in two turns of a loop belong to neither.
     """
     for _, group in itertools.groupby(list(graph.nodes), key=_read_tensor):
         reads = list(group)
-        if len(reads) >= _MANY_READS and reads[0].target is _ATEN.select.int:
+        uses = {tuple(user.target for user in node.users) for node in reads}
+        if len(reads) >= _MANY_READS and reads[0].target is _ATEN.select.int and len(uses) == 1:
             for node in reversed(reads):
                 min(node.users).prepend(node)  # nodes are in the order of the graph
 
