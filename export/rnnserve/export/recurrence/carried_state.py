@@ -89,8 +89,8 @@ def _called(module: nn.Module, args: Arguments) -> list[Any]:
     random.seed(0)
     copied = torch.utils._pytree.tree_map_only(Tensor, torch.clone, args)  # noqa: SLF001 - it may write to them
     with torch.no_grad():
-        results: list[Any] = torch.utils._pytree.tree_leaves(module(*copied))  # noqa: SLF001
-        return torch.utils._pytree.tree_map_only(Tensor, torch.clone, results)  # noqa: SLF001 - a later call may write
+        results = torch.utils._pytree.tree_leaves(module(*copied))  # noqa: SLF001
+        return [each.clone() if isinstance(each, Tensor) else each for each in results]  # a later call may write
 
 
 def _held(module: nn.Module) -> dict[str, list[tuple[Any, int]]]:
