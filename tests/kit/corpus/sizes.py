@@ -150,7 +150,7 @@ add(
     "lengths of frames",
     shortened,
     bounds=(("sequence", (9, None)),),
-    refused="special case",
+    refused="not that of fewer steps repeated",
     is_located=False,
 )
 
