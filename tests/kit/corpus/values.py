@@ -134,7 +134,7 @@ class Checking(nn.Module):
         return self.gru(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[1][0]
 
 
-@right(arguments=RAGGED, told=r"makes no check of values at values\.py:\d+")
+@right(arguments=RAGGED, told=r"makes no check of values at values\.py:\d+", together=1)
 class CheckingInALoop(nn.Module):
     def __init__(self) -> None:
         super().__init__()

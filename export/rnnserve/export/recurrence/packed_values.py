@@ -25,7 +25,11 @@ PAD_FIRST = (
 
 _ATEN = torch.ops.aten
 _COPIES = {_ATEN.alias, _ATEN.clone, _ATEN.contiguous, _ATEN.detach, _ATEN.to}
-_DROPOUTS = {_ATEN.alpha_dropout, _ATEN.dropout, _ATEN.feature_alpha_dropout, _ATEN.feature_dropout}  # not in training
+_DROPOUTS = {
+    *(_ATEN.alpha_dropout, _ATEN.dropout, _ATEN.feature_alpha_dropout, _ATEN.feature_dropout),
+    *(_ATEN.alpha_dropout_, _ATEN.dropout_, _ATEN.feature_alpha_dropout_, _ATEN.feature_dropout_),
+}
+"""Of modules that are not in training: they write nothing."""
 _ASSERTIONS = {
     *(_ATEN._assert_scalar.default, _ATEN._assert_tensor_metadata.default),  # noqa: SLF001 - as torch.export writes them
     _ATEN.sym_constrain_range_for_size.default,
@@ -141,9 +145,11 @@ def _is_asserted(node: fx.Node) -> bool:
 def _keeps_apart(node: fx.Node, holding: list[fx.Node]) -> bool:
     """Whether an operator computes each result of one value alone, and writes to none."""
     target, result, given = node.target, node.meta.get("val"), cast(tuple[Any, ...], node.args)
-    if not isinstance(target, torch._ops.OpOverload) or not isinstance(result, Tensor) or target._schema.is_mutable:  # noqa: SLF001
+    if not isinstance(target, torch._ops.OpOverload) or not isinstance(result, Tensor):  # noqa: SLF001
         return False
     kind, axes = target.overloadpacket, result.dim()
+    if target._schema.is_mutable and kind not in _DROPOUTS:  # noqa: SLF001
+        return False
     if kind in _OF_VALUES:
         at, taken = _OF_VALUES[kind]
         is_alone = [each for each in given if each in holding] == [given[at]]  # not its own weight, either

@@ -33,6 +33,9 @@ Limits = Mapping[str, tuple[int, int | None]]
 
 _ATEN = torch.ops.aten
 
+_LARGE = (67, 300)
+"""Sizes beyond those of parts, as of `x.split(16, 1)`."""
+
 ANY_SIZES: Limits = MappingProxyType({})
 
 
@@ -120,6 +123,8 @@ def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
 def _usual_sizes(axes: DynamicAxes, limits: Limits = ANY_SIZES) -> Iterator[dict[str, int]]:
     for name in axes.sizes:
         yield {**axes.sizes, name: within(1, name, limits)}
+    for name, large in itertools.product(axes.sizes, _LARGE):
+        yield {**axes.sizes, name: within(large, name, limits)}
     for more in (1, 2):  # an odd size and an even one of each axis, at least
         yield {
             name: within(2 * size + more + number, name, limits)
