@@ -167,7 +167,7 @@ def _of_function(function: types.FunctionType) -> Iterator[OuterVariable]:
 def _of_class(kind: type, stored: set[str]) -> Iterator[OuterVariable]:
     for name in sorted({*vars(kind), *stored}):
         value = vars(kind).get(name, MISSING)
-        if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
+        if not (name.startswith("__") or callable(value) or hasattr(type(value), "__get__")):
             yield OuterVariable(kind, name, OuterLabel(f"the attribute `{name}` of the class `{kind.__qualname__}`"))
 
 

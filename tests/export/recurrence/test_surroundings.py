@@ -30,6 +30,25 @@ class Packs(nn.Module):
         return rnn.pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0]
 
 
+class LazyModule:
+    """A package that is imported when it is first used, as Keras has them; it is missing here."""
+
+    def __getattr__(self, name):
+        raise ModuleNotFoundError(f"no module is called absent, whose {name} was asked for")
+
+
+class Lazy(nn.Module):
+    package = LazyModule()
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, input, lengths):
+        mask = torch.arange(input.size(1)) < lengths[:, None]
+        return self.rnn(input * mask[:, :, None], self.package.state if self.training else None)[0]
+
+
 SAMPLE = (torch.randn(3, 4, 3), torch.tensor([4, 2, 1]))
 
 
@@ -106,3 +125,7 @@ def test_exports_of_several_threads():
 
         programs = [future.result() for future in [pool.submit(work) for _ in range(3)]]
     assert all(program.model.graph.outputs[0].name == "output" for program in programs)
+
+
+def test_missing_package_that_nothing_uses_is_not_imported():
+    export(Lazy().eval())

@@ -175,7 +175,7 @@ def states_in_the_order_of_rows(self, x, n):
     return self.rnn(of(packed, packed.data), x[:, :1, :1].transpose(0, 1).repeat(1, 1, 4))[1]
 
 
-@right
+@right(together=1)
 def loop_beside(self, x, n):
     packed = self.pack(x, n)
     h, states = x.new_zeros(x.size(0), 3), []
