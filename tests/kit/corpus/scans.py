@@ -284,8 +284,8 @@ REFUSED: dict[str, Any] = {
     "leak of a scan within another": (leaks_within, r"used outside the step"),
     "a write": (writes_outside, r"writes to a tensor that it has not made"),
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
-    "tensors that take turns": (takes_turns, r"computes something else when it is called again"),
-    "a count of calls": (counts_calls, r"computes something else when it is called again"),
+    "tensors that take turns": (takes_turns, r"all steps of scan are equal"),
+    "a count of calls": (counts_calls, r"all steps of scan are equal"),
     "a branch": (stepping(branches), r"depends on the values"),
 }
 
@@ -293,7 +293,7 @@ REFUSED: dict[str, Any] = {
 class WithVectors(nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.second = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+        self.first, self.second = nn.Parameter(torch.ones(3)), nn.Parameter(-torch.ones(3))
 
 
 for name, (way, said) in REFUSED.items():

@@ -16,7 +16,7 @@ that fails. Operators that torch translates to something else are in `rnnserve.e
 `roll` makes scans of the loops in the user's own code, where these fix the number of steps: it compares traces at a
 few sizes, and `value_trials` compares values of the exported model with the module's.
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and
-`scan_translation` makes ONNX's Scan of them; `scan_loop`, `scan_writes` and `operation_recorder` are for its refusals.
+`scan_translation` makes ONNX's Scan of them; `scan_loop` and `scan_writes` are for its refusals.
 `projections` is LSTM with `proj_size`, as a scan; `loop_advice` is what the refusal of a Python loop shows.
 
 The package imports torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines`, `surroundings` and

@@ -9,9 +9,8 @@ from torch import Tensor
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.operation_recorder import OperationRecorder
 from rnnserve.export.recurrence.scan_loop import ScanLoop
-from rnnserve.export.recurrence.scan_markers import MARKER, mark_begin, mark_end
+from rnnserve.export.recurrence.scan_markers import mark_begin, mark_end
 
 __all__ = ["scan"]
 
@@ -80,16 +79,7 @@ def scan(
     if capture_session.active():
         number = next(capture_session.current().scans)
         begun = mark_begin(loop, number, states, sequences)
-        with OperationRecorder(MARKER) as first:
-            states_after, output, output_spec = step(*begun)
-        with OperationRecorder(MARKER) as second:
-            step(*begun)
-        if first.operations != second.operations:
-            raise UnsupportedModule(
-                "a step of scan computes something else when it is called again: its Python code counts calls, or "
-                "keeps something from one call to the next. Exported, all steps are equal. Make what changes a part of "
-                "the state, or a tensor among xs, such as torch.arange(input.size(1)) with dim=0."
-            )
+        states_after, output, output_spec = step(*begun)
         final, stacked = mark_end(loop, number, states, sequences, states_after, output)
     else:
         final, stacked, output_spec = _loop(loop, step, states, sequences)

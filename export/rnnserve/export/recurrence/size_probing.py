@@ -23,6 +23,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fake_tensors import fake_arguments
+from rnnserve.export.recurrence.scan_markers import END, is_marker
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, line_of, source_line
 
@@ -198,12 +199,19 @@ _SPECIAL = {
 }
 """Operators that compute otherwise at some sizes, each with what to write instead."""
 
+_EQUAL_STEPS = (
+    " Exported, all steps of scan are equal: if its Python code counts calls, or keeps something from call to call, "
+    "make that a part of the state, or a tensor among xs, such as torch.arange(input.size(1)) with dim=0."
+)
+
 
 def _other_values(program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> UnsupportedModule:
     """Say that a size is a special case, where that may be, and what to write."""
     special = [node for node in program.graph.nodes if node.target in _SPECIAL]
     where = ", ".join(dict.fromkeys(f"{node.target}{line_of(node)}" for node in special)) or "the module's code"
     advice = "".join(f" {each}." for each in dict.fromkeys(_SPECIAL[node.target] for node in special))
+    if any(is_marker(node, END) for node in program.graph.nodes):
+        advice += _EQUAL_STEPS
     named = ", ".join(f'"{name}": (…, …)' for name in sizes)
     return UnsupportedModule(
         f"at {_listed(sizes)} the module gives other results than the program that was captured at the sample's sizes: "
