@@ -17,7 +17,6 @@ from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.found_states.parts_record import parts_failures
 from rnnserve.export.module_interface import Arrays, ModuleInterface
-from rnnserve.export.old_translations import old_translations
 from rnnserve.export.parity import OnnxRunner, Reference, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.parity.proof import reference_of
@@ -89,9 +88,6 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         _check(f"{name}: its graph does what {MANIFEST} says for all values", partial(_walk, version, name, graph))
         for name, (graph, _) in graphs.items()
     ]
-    if version.manifest.origin != manifest_pb2.ORIGIN_ADOPTED:  # whose truth is the file itself
-        script = None if model is None else model.module
-        checks.append(Check(f"{MODEL}: by today's translations", list(old_translations(version.files[MODEL], script))))
     with left_as_they_were(), one_thread():
         checks.append(_check(f"{MANIFEST}: sizes of outputs", lambda: _sizes(version.manifest, graphs[MODEL][1])))
         checks += [

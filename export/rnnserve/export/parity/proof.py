@@ -27,8 +27,9 @@ from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import FLOAT64, Reference
+from rnnserve.export.parity.script_comparison import check_script
 from rnnserve.export.parity.size_arithmetic import computes_with_sizes
-from rnnserve.export.parity.tensor_checks import check_onnx, check_script
+from rnnserve.export.parity.tensor_checks import check_onnx
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
 from rnnserve.export.torch_threads import one_thread

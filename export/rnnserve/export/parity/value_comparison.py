@@ -9,7 +9,6 @@ all else is judged without them.
 """
 
 import collections
-import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,13 +23,12 @@ from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.eager_again import EagerAgain
 from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
 from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.input_batches import LENGTHS, USUAL, InputBatch
+from rnnserve.export.parity.input_batches import LENGTHS, USUAL, InputBatch, is_large
 from rnnserve.export.parity.label_comparison import Labelled, judge_labels, rows_of
 from rnnserve.export.parity.near_eager import MEASURED_ROWS, near_eager
 from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
-from rnnserve.export.parity.recurrent_results import RecurrentResults
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.parity.script_comparison import compare_script
 from rnnserve.export.parity.step_limits import limit_of
@@ -102,7 +100,7 @@ class ValueComparison:
         self._batches: list[InputBatch] = []
         self._measured: collections.Counter[tuple[str, int]] = collections.Counter()  # rows by kind and length
         self._unmeasured: dict[tuple[str, str, int], list[tuple[InputBatch, OnnxRunner]]] = {}
-        self._scripted: set[int] = set()  # lengths that it has computed itself
+        self._scripted: set[tuple[str, int]] = set()  # kinds and lengths that the script was run on
         self._labelled: list[Labelled] = []
         self.zeros_after_lengths = {
             tensor.name for tensor in model.outputs if any(axis.name in self._lengths for axis in tensor.axes)
@@ -121,18 +119,15 @@ class ValueComparison:
             script: Compared with eager, bit for bit; None if there is none.
             runner: The ONNX model; None if it cannot be loaded.
         """
-        results = RecurrentResults()
-        keeping = results.kept() if script is not None and self._shares(batch) else contextlib.nullcontext()
         try:
-            with keeping:
-                eager = self._reference.eager(batch.inputs)
+            eager = self._reference.eager(batch.inputs)
         except Exception as error:  # whatever the user's module raises for values that it may not be made for
             if batch.is_usual:
                 raise
             self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {_said(error)}"
             return
-        if script is not None:
-            compare_script(*script, batch, eager, results, self._failures)
+        if script is not None and self._is_scripted(batch):
+            compare_script(*script, batch, eager, self._failures)
         if runner is None:
             return
         try:
@@ -155,15 +150,15 @@ class ValueComparison:
             else:
                 self._compare_onnx(batch, tensor, *values, exact()[tensor.name], moved)
 
-    def _shares(self, batch: InputBatch) -> bool:
-        """Whether the script takes results of eager's recurrent operators.
+    def _is_scripted(self, batch: InputBatch) -> bool:
+        """Whether the script is run on a batch.
 
-        It computes the first batch of each length itself, and of all that are longer than usual sequences the first.
+        The script of a large module is run on single steps, and on the first batch of each kind and length.
         """
-        key = min(batch.length, LENGTHS[-1] + 1)
+        key = batch.kind, min(batch.length, LENGTHS[-1] + 1)
         is_first = key not in self._scripted
         self._scripted.add(key)
-        return not is_first
+        return is_first or batch.kind == "step" or not is_large(self._model.module)
 
     def _is_measured(self, batch: InputBatch) -> bool:
         """Whether a batch is compared with float64 in any case."""
