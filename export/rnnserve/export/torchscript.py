@@ -119,8 +119,8 @@ def load_script(data: bytes) -> torch.jit.ScriptModule:
 def _without_deprecations() -> Iterator[None]:
     """Suppress "torch.jit.… is deprecated": it still works, and model.pt is part of the artifact.
 
-    The warning is a DeprecationWarning in torch 2.13 and a FutureWarning in 2.15. On Python 3.14 and newer, "deprecated"
-    is "not supported in Python 3.14+".
+    The warning is a DeprecationWarning in torch 2.13 and a FutureWarning in 2.15. From Python 3.14 on it says "not
+    supported in Python 3.14+".
     """
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):

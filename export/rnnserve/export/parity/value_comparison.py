@@ -3,13 +3,14 @@
 A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/lab/findings.md, "Comparing
 recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
 square over all their rows; where they are within a few ulps of eager, that they pass is known without it
-(`near_eager`). Integers and booleans are equal wherever eager and float64 agree about them, but for places
-among values that differ by rounding alone (`place_comparison`). NaN and infinity are in the same places as in eager;
-all else is judged without them.
+(`near_eager`). Integers and booleans are equal wherever they are decided: eager and float64 agree about them,
+and so does eager when its inputs or weights are moved by an ulp; of extreme values `chosen_places` decides, too. NaN
+and infinity are in the same places as in eager; all else is judged without them.
 """
 
 import collections
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.eager_again import EagerAgain
 from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
@@ -28,7 +30,6 @@ from rnnserve.export.parity.label_comparison import Labelled, judge_labels, rows
 from rnnserve.export.parity.near_eager import MEASURED_ROWS, near_eager
 from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
 from rnnserve.export.parity.onnx_runner import OnnxRunner
-from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.parity.script_comparison import compare_script
 from rnnserve.export.parity.step_limits import limit_of
@@ -68,6 +69,7 @@ class ValueComparison:
         unanswered: What the module itself raised, by kind of extreme values.
         non_finite: The first batch of each kind of values for which eager gives NaN or infinity, and the output.
         zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
+        undecided: The integer outputs that differ somewhere, and that rounding alone changes there.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class ValueComparison:
         reference: Reference,
         limits: ParityLimits,
         failures: FailureCollector,
-        places: PlaceComparison | None = None,
+        places: ChosenPlaces | None = None,
     ) -> None:
         """Start with no batches.
 
@@ -85,12 +87,13 @@ class ValueComparison:
             reference: Module of the model.
             limits: Limits for the device that the ONNX model runs on.
             failures: Collector to which differences are added.
-            places: Judges places that differ; None where they are wrong.
+            places: Knows which places are as good as eager's for extreme values; None if all others are wrong.
         """
         self.distances = Distances()
         self.refused = False
         self.unanswered: dict[str, str] = {}
         self.non_finite: dict[str, tuple[InputBatch, str]] = {}
+        self.undecided: set[str] = set()
         self._model = model
         self._lengths = model.lengths
         self._reference = reference
@@ -206,8 +209,6 @@ class ValueComparison:
         self._fail_rows()
         for labelled in self._labelled:
             judge_labels(labelled, rows, self._limits, self._failures)
-        if self._places:
-            self._places.judge()
 
     def _fail_rows(self) -> None:
         """Say which rows are too far from float64; of long ones, by what may be rounding, what to do."""
@@ -267,14 +268,9 @@ class ValueComparison:
         if mask is not None:
             self._compare_after_lengths(batch, name, found, eager, mask)
         if eager.dtype.kind != "f":
-            advice = "" if eager.dtype.kind == "b" else _PLACES
-            decided = eager == exact
-            decided = decided if mask is None else decided & mask
-            all_found = found
-            found, eager = (np.where(decided, values, 0) for values in (found, eager))
-            if self._places and not np.array_equal(found, eager) and self._places.accept(batch, name, all_found):
-                return
-            self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
+            self._compare_integers(
+                batch, name, found, eager, (eager == exact) & (True if mask is None else mask), moved
+            )
             return
         mask, (found, eager, exact) = self._finite_values(batch, name, found, eager, exact, mask)
         limit = limit_of(
@@ -291,6 +287,41 @@ class ValueComparison:
         self.distances.add(batch.kind, name, batch.length, found=found, eager=eager, exact=exact, mask=mask)
         if name == self._model.labelled:
             self._labelled.append(Labelled(name, batch, *rows_of((found, eager, exact), mask)))
+
+    def _compare_integers(
+        self,
+        batch: InputBatch,
+        name: str,
+        found: _Array,
+        eager: _Array,
+        counts: npt.NDArray[np.bool_],
+        moved: Callable[[], list[Arrays]],
+    ) -> None:
+        """Compare integers or booleans wherever rounding alone does not change them.
+
+        Of values that are equal but for rounding, such as the states that a recurrent layer converges to, no two
+        implementations choose the same place.
+
+        Args:
+            batch: Inputs of the model.
+            name: Name of the output.
+            found: ONNX's values.
+            eager: Eager's values, of the same shape.
+            counts: The values that are before each row's length, and the same in float64.
+            moved: Gives eager's results for moved inputs.
+        """
+        if np.any((found != eager) & counts):
+            decided = counts.copy()
+            for outputs in itertools.chain(moved(), self._reference.moved_weights(batch.inputs)):
+                decided &= outputs[name] == eager
+            if self._places is not None and not batch.is_usual:
+                decided &= ~self._places.are_tied(batch.inputs, name, found, eager, self._limits) | (found == eager)
+            if not np.array_equal(decided, counts):
+                self.undecided.add(name)
+            counts = decided
+        advice = "" if eager.dtype.kind == "b" else _PLACES
+        found, eager = (np.where(counts, values, 0) for values in (found, eager))
+        self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
 
     def _finite_values(
         self,
