@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.common.lasting_imports import lasting_imports
-from rnnserve.export.commands.early_checks import check_file
-from rnnserve.export.commands.run_timeout import add_run_timeout
+from rnnserve.export.commands.shared_arguments import add_run_timeout, check_file
 from rnnserve.export.description.target_names import check_target
 from rnnserve.export.errors import ExportError, WrongArguments
 
