@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from kit.descriptions import describe_architecture
-from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
 from rnnserve.export.tensor_shapes import axis_of, shape_of
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos import manifest_pb2
@@ -42,7 +41,6 @@ def test_tensors_are_those_of_forward_axis_by_axis(cell):
         **{name: zeros for name in expected if name.endswith("_0")},
     }
     assert model.labelled == "logits"
-    assert list(model.further_checks) == [check_tutorial_equalities]
 
     sizes = {"batch": 6, "sequence": 7}
     arguments = [torch.ones(shape_of(t, sizes), dtype=TORCH[t.datatype]) for t in model.inputs]

@@ -3,7 +3,7 @@
 `publish` describes any module (`description`), exports it (`export_onnx`, `script`), proves the results (`parity`),
 makes golden cases (`golden_cases`) and publishes the version (`publishing`); `pipeline` is the order of it. `scan` is a
 loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers; `verify` proves a
-published version again. Files that others exported are compared with their modules by `diagnosis`, and published
+published version again. Files that others exported are compared with their modules by `file_check`, and published
 without a proof by `adoption`. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server
 or the client.
 

@@ -6,31 +6,36 @@ limit. So rows are chosen: only those are used on which rounding remains small, 
 values there are rows of extreme ones, such as zeros, constants and silence.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_tensors import ModelDescription
+from rnnserve.export.errors import ExportError
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity import OnnxRunner, Reference
 from rnnserve.export.parity.extreme_values import EXTREMES
+from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.reference import Truth
 from rnnserve.export.parity.tolerances import CALM, limits_for, replay_limits
-from rnnserve.export.rounding import Moved, Rounding
+from rnnserve.export.rounding import Rounding
 from rnnserve.export.tensor_shapes import sizes_of, stack_rows, take_row
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import MODEL
 from rnnserve.protos.differences import scale
 from rnnserve.protos.golden import Case, Inference, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["GoldenCases", "make_cases"]
+__all__ = ["GoldenCases", "make_cases", "prove_cases"]
 
 _Array = npt.NDArray[Any]
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 _STEPS = (1, 2, 5, 8)
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
@@ -39,6 +44,9 @@ _SAMPLES = (1, 2, 4, 3)
 
 _EXTREME_ROWS, _EXTREME_STEPS = 4, 16
 """Rows of extreme values of which calm ones are chosen, and their steps."""
+
+_LEFT_OUT = 2
+"""Cases of each kind that are repeated without the inputs that a request may leave out."""
 
 _CANDIDATES, _AT_ONCE = 64, 8
 """Rows of which calm ones are chosen, and how many are run before it is seen whether there are enough."""
@@ -93,22 +101,79 @@ def make_cases(
         *(("random", inputs) for inputs in _sequences(model, rounding, random)),
     ]
     # They are judged as drawn sequences are, so that servers of before read them.
-    sequences += [("random", inputs) for inputs in _extremes(model, rounding, random)]
+    sequences += [("random", inputs) for inputs in _extremes(model, reference, rounding, random)]
 
     every = [Case(kind, i, eager=reference.eager(i), float64=reference.exact(i)) for kind, i in (*steps, *sequences)]
 
     def furthest(cases: Sequence[Case]) -> float:
-        moved = [
-            Moved(case.inputs, rounding.moved_copies(case.inputs), eager=case.eager, exact=case.float64)
-            for case in cases
-        ]
-        measured = rounding.distances_each(moved, with_model=False)
-        return max((float(distances.max()) for distances in measured), default=0.0)
+        return max((float(rounding.distances(case.inputs, with_model=False).max()) for case in cases), default=0.0)
 
     return GoldenCases(every, step=furthest(every[: len(steps)]), sequence=furthest(every[len(steps) :]))
 
 
-def _extremes(model: ModelDescription, rounding: Rounding, random: np.random.Generator) -> Iterator[Arrays]:
+def prove_cases(
+    model: DescribedModel, onnx_model: bytes, reference: Reference | None = None, *, rows_apart: bool = False
+) -> GoldenCases:
+    """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will.
+
+    Args:
+        model: Model that is published.
+        onnx_model: Made from it, and proven.
+        reference: Reference by which it was proven; None for a new one.
+        rows_apart: Whether a row's results depend on no other row.
+
+    Raises:
+        ExportError: If the ONNX model does not give them.
+    """
+    runner = OnnxRunner(onnx_model)
+    with evaluating(model.module):
+        reference = reference_of(model) if reference is None else reference
+        golden = make_cases(model, reference, runner, rows_apart=rows_apart)
+        golden = _with_left_out(golden, model, reference, runner)
+    failures = golden.failures(model, runner)
+    if failures:
+        raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
+    return golden
+
+
+def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Reference, compute: Inference) -> GoldenCases:
+    """Add cases without the inputs whose defaults are recorded: eager's results are those of the forward without them.
+
+    Args:
+        golden: Cases with every input.
+        model: Model that is published.
+        reference: Module of the model, in evaluation mode.
+        compute: ONNX model.
+    """
+    own = {
+        tensor.name
+        for tensor in model.inputs
+        if tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with
+    }
+    parameters = [name if isinstance(name, tuple) else (name,) for name in reference.interface.defaults]
+    by_forward = {name for tensors in parameters if own.intersection(tensors) for name in tensors}
+    names = by_forward | model.defaults.keys()  # a described beginning, where forward has none
+    if not names:
+        return golden
+    rounding = Rounding(model, reference, compute, np.random.default_rng(0))
+    furthest = {"step": golden.step, "sequence": golden.sequence}
+    cases = list(golden.cases)
+    for kind in ("step", "random"):
+        for case in [case for case in golden.cases if case.kind == kind][:_LEFT_OUT]:
+            inputs = {name: array for name, array in case.inputs.items() if name not in names}
+            if not inputs:  # nothing would say how many rows there are
+                continue
+            filled = fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs))
+            of = "step" if kind == "step" else "sequence"
+            furthest[of] = max(furthest[of], float(rounding.distances(filled, with_model=False).max()))
+            given = {name: array for name, array in filled.items() if name not in by_forward}
+            cases.append(Case(kind, inputs, eager=reference.eager(given), float64=reference.exact(filled)))
+    return dataclasses.replace(golden, cases=cases, step=furthest["step"], sequence=furthest["sequence"])
+
+
+def _extremes(
+    model: ModelDescription, reference: Truth, rounding: Rounding, random: np.random.Generator
+) -> Iterator[Arrays]:
     """Give two calm rows of each kind of extreme values, where there are such and results are finite.
 
     Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
@@ -117,43 +182,26 @@ def _extremes(model: ModelDescription, rounding: Rounding, random: np.random.Gen
     sizes = {axis: int(np.clip(_EXTREME_STEPS + 3 * at, *model.sizes[axis])) for at, axis in enumerate(axes)}
     rows = int(np.clip(_EXTREME_ROWS, *model.sizes[BATCH]))
     count = max(2, model.sizes[BATCH][0])
-    drawn = []
     for extreme in EXTREMES.values():
         usual = draw_inputs(model.inputs, random, {**sizes, BATCH: rows}, bounded_states=True)
-        if axes and extreme.applies(model.inputs):
-            inputs = extreme.of(model.inputs, usual, random)
-            drawn.append(Moved(inputs, rounding.moved_copies(inputs)))
-    exacts = _as_one(rounding.exact_of, [batch.inputs for batch in drawn])
-    every = [
-        dataclasses.replace(batch, exact=exact)
-        for batch, exact in zip(drawn, exacts, strict=True)
-        if exact is not None and _is_usual(exact)
-    ]
-    measured = _as_one(lambda some: rounding.until_calm_each(some, count, _limit()), every)
-    for batch, furthest in zip(every, measured, strict=True):
-        calm = np.flatnonzero(furthest <= _limit())[:count] if furthest is not None else np.zeros(0, int)
+        if not axes or not extreme.applies(model.inputs):
+            continue
+        inputs = extreme.of(model.inputs, usual, random)
+        copies = rounding.moved_copies(inputs)
+        calm = np.zeros(0, int)
+        with contextlib.suppress(Exception):  # a module may raise anything for extreme values; the proof reports it
+            if _is_usual(reference.exact(inputs)):
+                furthest = rounding.until_calm(inputs, count, _limit(), copies)
+                calm = np.flatnonzero(furthest <= _limit())[:count]
         if calm.size:
             chosen = np.resize(calm, max(calm.size, model.sizes[BATCH][0]))
-            yield stack_rows(model.inputs, [take_row(model.inputs, batch.inputs, int(row)) for row in chosen], sizes)
+            yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in chosen], sizes)
 
 
 def _is_usual(exact: Mapping[str, _Array]) -> bool:
     """Whether results are finite, and no larger than usual ones."""
     floats = [array for array in exact.values() if array.dtype.kind == "f"]
     return all(np.isfinite(array).all() and scale(array) == 1 for array in floats)
-
-
-def _as_one(run: Callable[[Sequence[_Item]], Sequence[_Result]], every: Sequence[_Item]) -> list[_Result | None]:
-    """Run for all at once; where that raises, for one after the other, with None for those that raise.
-
-    A module may raise anything for extreme values; the proof has told of it.
-    """
-    if not every:
-        return []
-    try:
-        return list(run(every))
-    except Exception:  # noqa: BLE001 - see above
-        return [None] if len(every) == 1 else [result for each in every for result in _as_one(run, [each])]
 
 
 def _steps(model: ModelDescription, random: np.random.Generator) -> Iterator[Arrays]:

@@ -16,13 +16,13 @@ from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.publication import InputDescriptions, Publication
 from rnnserve.export.description.required_attributes import warn_of_required_attributes
 from rnnserve.export.description.state_trees import StateTree
-from rnnserve.export.diagnosis.first_operator import differing_operator
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.exposed_states import Exposed, expose_states
+from rnnserve.export.first_operator import differing_operator
 from rnnserve.export.found_states.parts_file import find_parts
+from rnnserve.export.golden_cases import prove_cases
 from rnnserve.export.manifest import KEEPS_BITS, describe_version, served_file
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.module_cases import prove_cases
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of

@@ -1,11 +1,9 @@
 """TorchScript of the module that is exported, as bytes that repeat and hold nothing of the scripting machine."""
 
 import contextlib
-import functools
 import io
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -19,7 +17,7 @@ from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.script_archive import canonical
 
-__all__ = ["load_script", "script", "script_bytes", "script_model", "try_script"]
+__all__ = ["load_script", "script", "script_bytes", "script_model"]
 
 _LONGEST_REASON = 300  # characters
 
@@ -35,7 +33,7 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     training = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
     # An export in another thread exchanges the code of PyTorch's recurrent modules, whose source a script reads.
-    with LOCK, _without_deprecations(), _torchs_classes_read_once():
+    with LOCK, _without_deprecations():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
         except Exception as error:  # its compiler asserts what it takes, and reads sources that were edited since
@@ -46,24 +44,6 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     if not hasattr(scripted, "forward"):  # of a forward with overloads it makes forward__0, forward__1, …
         raise UnsupportedModule(f"TorchScript gives {type(module).__name__} no forward")
     return scripted
-
-
-def try_script(scripted: torch.jit.ScriptModule, interface: ModuleInterface, arrays: Arrays) -> None:
-    """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
-
-    It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.
-
-    Raises:
-        UnsupportedModule: If the script raises; the message ends with TorchScript's own.
-    """
-    try:
-        interface.call(scripted, arrays)
-    except (torch.jit.Error, RuntimeError) as error:
-        last = str(error).strip().rpartition("\n")[2]
-        raise UnsupportedModule(
-            "TorchScript's form of the module raises where the module does not. If a parameter of forward may be None, "
-            f"annotate it: h: torch.Tensor | None = None. TorchScript: {last}"
-        ) from error
 
 
 def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
@@ -78,12 +58,27 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
     try:
         scripted = script(model.module)
         interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
-        try_script(scripted, interface, draw_sample(model.inputs, model.sizes))
+        _try_script(scripted, interface, draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
     except UnsupportedModule as error:
         reason = " ".join(str(error).split())
         return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
     return scripted, ""
+
+
+def _try_script(scripted: torch.jit.ScriptModule, interface: ModuleInterface, arrays: Arrays) -> None:
+    """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
+
+    It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.
+    """
+    try:
+        interface.call(scripted, arrays)
+    except (torch.jit.Error, RuntimeError) as error:
+        last = str(error).strip().rpartition("\n")[2]
+        raise UnsupportedModule(
+            "TorchScript's form of the module raises where the module does not. If a parameter of forward may be None, "
+            f"annotate it: h: torch.Tensor | None = None. TorchScript: {last}"
+        ) from error
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
@@ -122,37 +117,12 @@ def load_script(data: bytes) -> torch.jit.ScriptModule:
 
 @contextlib.contextmanager
 def _without_deprecations() -> Iterator[None]:
-    """Suppress "torch.jit.… is deprecated": it still works, and model.pt is part of the artifact."""
-    with warnings.catch_warnings():
-        for category in (DeprecationWarning, FutureWarning):  # the former in torch 2.13, the latter in 2.15
-            warnings.filterwarnings("ignore", r".*torch\.jit.*deprecated", category)
-        yield
+    """Suppress "torch.jit.… is deprecated": it still works, and model.pt is part of the artifact.
 
-
-@contextlib.contextmanager
-def _torchs_classes_read_once() -> Iterator[None]:
-    """Have TorchScript look for the source of each of torch's own classes once in a process.
-
-    It does so twice for each GRU and LSTM, to tell overloads of their forward apart, and Python parses the whole file
-    for it: half of the time that the script of a small module takes. Other classes may have been edited since.
+    The warning is a DeprecationWarning in torch 2.13 and a FutureWarning in 2.15. From Python 3.14 on it says "not
+    supported in Python 3.14+".
     """
-    internal: Any = torch._jit_internal  # noqa: SLF001 - there is no public way
-    read = getattr(internal, "get_source_lines_and_file", None)
-    if read is None:
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", r".*torch\.jit.*(deprecated|not supported)", category)
         yield
-        return
-
-    def lines_of(obj: object, *args: Any) -> Any:  # noqa: ANN401 - torch's
-        is_torchs = isinstance(obj, type) and obj.__module__.startswith("torch.")
-        return _read_once(read, obj) if is_torchs else read(obj, *args)
-
-    internal.get_source_lines_and_file = lines_of
-    try:
-        yield
-    finally:
-        internal.get_source_lines_and_file = read
-
-
-@functools.lru_cache(maxsize=64)
-def _read_once(read: Callable[[object], Any], obj: object) -> Any:  # noqa: ANN401 - torch's
-    return read(obj)

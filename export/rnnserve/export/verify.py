@@ -17,8 +17,7 @@ from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.found_states.parts_record import parts_failures
 from rnnserve.export.module_interface import Arrays, ModuleInterface
-from rnnserve.export.old_translations import old_translations
-from rnnserve.export.parity import OnnxRunner, Reference, prove
+from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.surroundings import left_as_they_were
@@ -89,9 +88,6 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         _check(f"{name}: its graph does what {MANIFEST} says for all values", partial(_walk, version, name, graph))
         for name, (graph, _) in graphs.items()
     ]
-    if version.manifest.origin != manifest_pb2.ORIGIN_ADOPTED:  # whose truth is the file itself
-        script = None if model is None else model.module
-        checks.append(Check(f"{MODEL}: by today's translations", list(old_translations(version.files[MODEL], script))))
     with left_as_they_were(), one_thread():
         checks.append(_check(f"{MANIFEST}: sizes of outputs", lambda: _sizes(version.manifest, graphs[MODEL][1])))
         checks += [
@@ -107,7 +103,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
 
         checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)))
         checks.append(_check(f"{MANIFEST}: what stands for inputs that are left out", lambda: _defaults(model)))
-        return [*checks, *_proof(model, version, progress=progress)]
+        return [*checks, *_proofs(model, version, progress=progress)]
 
 
 def _unrepeated(manifest: manifest_pb2.Manifest) -> str:
@@ -285,29 +281,21 @@ def _golden(version: Version, compute: Inference) -> list[str]:
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 
 
-def _proof(model: DescribedModel, version: Version, *, progress: bool) -> list[Check]:
-    name = f"parity: {SCRIPT} and {MODEL} compute the same"
+def _proofs(model: DescribedModel, version: Version, *, progress: bool) -> Iterator[Check]:
+    """Compare the script with each graph, and what was recorded of batching with what is found of the first."""
     with evaluating(model.module):
         reference = reference_of(model, keeps=True)
-    try:
-        proof = prove(model, None, version.files[MODEL], progress=progress, reference=reference)
-    except ParityError as error:
-        return [Check(name, error.failures), *_scan_proof(model, version, reference, progress=progress)]
-    recorded, found = (manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, proof.batching))
-    failures = [] if found == recorded else [f"{MANIFEST}: says {recorded}, found {found}: {proof.batching.reasons}"]
-    return [
-        Check(name, parity=proof.parity),
-        Check(f"batching: {MANIFEST} says what is safe", failures),
-        *_scan_proof(model, version, reference, progress=progress),
-    ]
-
-
-def _scan_proof(model: DescribedModel, version: Version, reference: Reference, *, progress: bool) -> list[Check]:
-    if SCAN not in version.files:
-        return []
-    name = f"parity: {SCRIPT} and {SCAN} compute the same"
-    try:
-        proof = prove(model, None, version.files[SCAN], progress=progress, reference=reference)
-        return [Check(name, parity=proof.parity)]
-    except ParityError as error:
-        return [Check(name, error.failures)]
+    for file in (MODEL, SCAN):
+        if file not in version.files:
+            continue
+        name = f"parity: {SCRIPT} and {file} compute the same"
+        try:
+            proof = prove(model, None, version.files[file], progress=progress, reference=reference)
+        except ParityError as error:
+            yield Check(name, error.failures)
+            continue
+        yield Check(name, parity=proof.parity)
+        if file == MODEL:
+            said, found = (manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, proof.batching))
+            failures = [] if found == said else [f"{MANIFEST}: says {said}, found {found}: {proof.batching.reasons}"]
+            yield Check(f"batching: {MANIFEST} says what is safe", failures)

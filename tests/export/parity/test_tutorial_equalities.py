@@ -1,89 +1,74 @@
-"""The tutorial's equalities, with runners that break one of them each."""
-
-from typing import Any
+"""The tutorial's equalities, in eager and in ONNX: composition from cells, final states, parts, padding."""
 
 import numpy as np
 import pytest
 
-from kit.descriptions import describe_architecture
-from rnnserve.export.parity import ParityError
-from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.parity.tutorial_equalities import check_tutorial_equalities
-from rnnserve.export.torch_threads import one_thread
-from rnnserve.models import Architecture
+from kit.cell_by_cell import compute_cell_by_cell
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.protos.protocol_words import BATCH
 
-ALL = [
-    "tutorial: cells in a loop, layers stacked and directions composed by hand give the same",
-    "tutorial: h_n is output at each row's last point, or backwards at its first: bit for bit",
-    "tutorial: a sequence in two parts, states carried over, gives the same as the whole",
-    "tutorial: values after a row's length change nothing, bit for bit",
+BATCH_SIZE, LENGTH, CUT = 64, 12, 4
+ARCHITECTURES = [
+    {"cell": "rnn"},
+    {"cell": "lstm", "num_layers": 2},
+    {"cell": "gru", "num_layers": 2, "bidirectional": True},
 ]
 
 
-def check(architecture, change=lambda _, outputs: outputs):
-    """What is recorded, and the failures, of a runner that gives eager's results, changed."""
-    model = describe_architecture(architecture)
-    reference, failures = reference_of(model), FailureCollector()
-    run: Any = lambda inputs: change(inputs, dict(reference.eager(inputs)))  # noqa: E731 - typed as a runner
-    with one_thread():
-        lines = check_tutorial_equalities(model, reference, run, limits_for("cpu"), failures, 0)
-    try:
-        failures.raise_if_any()
-    except ParityError as error:
-        return lines, list(error.failures)
-    return lines, []
+@pytest.fixture(params=ARCHITECTURES, ids=lambda sizes: sizes["cell"])
+def classifier(request, subject):
+    return subject(**request.param)
 
 
-@pytest.mark.parametrize(
-    "architecture",
-    [
-        Architecture(hidden=3),
-        Architecture(cell="lstm", num_layers=2, hidden=3),
-        Architecture(cell="gru", num_layers=2, bidirectional=True, hidden=3),
-    ],
-    ids=lambda architecture: architecture.cell,
-)
-def test_right_runner_has_all_equalities(architecture):
-    lines, failures = check(architecture)
-    assert failures == []
-    assert lines == [line for line in ALL if not (architecture.bidirectional and "two parts" in line)]
+@pytest.fixture(params=["eager", "onnx"])
+def compute(request, classifier):
+    return classifier.reference.eager if request.param == "eager" else OnnxRunner(classifier.model)
 
 
-def lose_state(inputs, outputs):
-    """Of the second part of a sequence that is cut in two."""
-    if inputs["input"].shape[1] == 8 and (inputs["lengths"] == 8).all():
-        outputs["h_n"] = outputs["h_n"] + np.float32(1e-3)
-    return outputs
+def drawn(classifier, *, ragged):
+    sizes = {BATCH: BATCH_SIZE, "sequence": LENGTH}
+    return draw_inputs(classifier.described.inputs, np.random.default_rng(1), sizes, ragged=ragged, bounded_states=True)
 
 
-def compose_otherwise(inputs, outputs):
-    if (inputs["lengths"] != inputs["input"].shape[1]).any():
-        outputs["logits"] = outputs["logits"] + np.float32(1e-3)
-    return outputs
+def test_cells_in_a_loop_with_layers_and_directions_joined_by_hand_give_the_same(classifier, compute):
+    inputs = drawn(classifier, ragged=True)
+    composed = compute_cell_by_cell(classifier.reference.double, inputs)
+    exact, found = classifier.reference.exact(inputs), compute(inputs)
+    for name, expected in composed.items():
+        np.testing.assert_allclose(exact[name], expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found[name], expected, rtol=0, atol=4e-6)
 
 
-def move_final_state(_, outputs):
-    outputs["h_n"] = np.nextafter(outputs["h_n"], np.float32(2))
-    return outputs
+def test_final_state_is_the_output_at_the_last_point_or_backwards_at_the_first(classifier, compute):
+    inputs = drawn(classifier, ragged=True)
+    found, architecture = compute(inputs), classifier.classifier.architecture
+    output, hidden = found["output"], architecture.hidden  # output (batch, sequence, directions * hidden)
+    ends = [output[np.arange(BATCH_SIZE), inputs["lengths"] - 1, :hidden], output[:, 0, hidden:]]
+    expected = np.stack(ends[: architecture.directions])  # (directions, batch, hidden)
+    assert np.array_equal(found["h_n"][-architecture.directions :], expected)
 
 
-def count_padding(inputs, outputs):
-    outputs["logits"] = outputs["logits"] + np.float32(1e-9) * inputs["input"].max()
-    return outputs
+def test_sequence_in_two_parts_with_states_carried_over_gives_the_same(classifier, compute):
+    if classifier.classifier.architecture.bidirectional:
+        return
+    inputs = drawn(classifier, ragged=False)
+    states = {each.name: each.continues_as for each in classifier.described.outputs if each.continues_as}
+    first, second = (
+        inputs | {"input": points, "lengths": np.full(BATCH_SIZE, points.shape[1])}
+        for points in (inputs["input"][:, :CUT], inputs["input"][:, CUT:])
+    )
+    before = compute(first)
+    parts = compute(second | {initial: before[final] for final, initial in states.items()})
+    parts["output"] = np.concatenate([before["output"], parts["output"]], axis=1)
+    for name, expected in classifier.reference.exact(inputs).items():
+        np.testing.assert_allclose(parts[name], expected, rtol=0, atol=4e-6)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lose_state, ', in two parts: "h_n" found 0.001 from float64 (root mean square), expected'),
-        (compose_otherwise, ', composed by hand: "logits" found 0.001 from float64'),
-        (move_final_state, ', final states: "h_n" at ['),
-        (count_padding, ', padding: "logits" at ['),
-    ],
-)
-def test_broken_equality_is_named_with_its_tensor(change, said):
-    for bidirectional in (False, change is move_final_state):
-        (failure,) = check(Architecture(num_layers=1 + bidirectional, bidirectional=bidirectional, hidden=3), change)[1]
-        assert said in failure
+def test_values_after_a_row_s_length_change_no_bit(classifier, compute):
+    inputs = drawn(classifier, ragged=True)
+    padding = (np.arange(LENGTH) >= inputs["lengths"][:, None])[..., None]  # (batch, sequence, 1)
+    zeros, large = (
+        compute(inputs | {"input": np.where(padding, np.float32(value), inputs["input"])}) for value in (0.0, 1e4)
+    )
+    assert all(np.array_equal(zeros[name], large[name]) for name in zeros)

@@ -8,8 +8,8 @@ import torch
 from kit.meddling import Meddling, assert_unchanged, described, everything
 from rnnserve.export import ExportError, publish
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.diagnosis import check_file
 from rnnserve.export.errors import ParityError
+from rnnserve.export.file_check import check_file
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.protos.artifact import ArtifactError

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication, publish
-from rnnserve.export.diagnosis import check_file
+from rnnserve.export.file_check import check_file
 from rnnserve.export.verify import verify_version
 
 BOUNDS = [(5, 1 << 17), (28, 28), (1, 1), (4, 8), (300, 310), (1, 3)]

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.common.lasting_imports import lasting_imports
-from rnnserve.export.commands.early_checks import check_file
-from rnnserve.export.commands.run_timeout import add_run_timeout
+from rnnserve.export.commands.shared_arguments import add_run_timeout, check_file
 from rnnserve.export.description.target_names import check_target
 from rnnserve.export.errors import ExportError, WrongArguments
 
@@ -20,12 +19,11 @@ MISTAKES = (ExportError, OSError)
 
 _EPILOG = """\
 The module is described by a publication (rnnserve.export.Publication), as for `rnnserve export`. The file may come from
-any exporter: tensors and axes with other names are matched in order, and reported. Then the file is compared with the
-module at sizes unlike its sample, by the proof that our own exports must pass.
+any exporter: its inputs and outputs are paired with the module's by name or, if names differ, in order. Then the file
+is compared with the module at many sizes, by the proof that our own exports must pass.
 
-What is wrong is printed a line each, causes first: frozen batch or length, missing lengths or states, a GRU with
-linear_before_reset=0, swapped directions or gates, layout=1, and the first node of the graph whose result the module
-does not compute.
+Every difference is printed with its size, and the first operator of the module whose result the file does not have,
+with the line of your code that calls it.
 
 examples:
   rnnserve check model.onnx --against my_models.py:sentiment
@@ -54,20 +52,18 @@ def run(args: argparse.Namespace) -> int:
     check_target(args.against)
 
     with lasting_imports():  # of torch, after the mistakes that can be seen without it
-        from rnnserve.export import diagnosis
+        from rnnserve.export import file_check
 
     publication = _publication(args.against, args.model)
-    checked = diagnosis.check_file(args.file, publication, progress=sys.stderr.isatty(), timeout=args.timeout)
-    for difference in checked.differences:
-        print(f"differs  {difference}")
+    checked = file_check.check_file(args.file, publication, progress=sys.stderr.isatty(), timeout=args.timeout)
+    if not checked.faults:
+        print(f"{args.file} computes what the module computes, with differences up to {checked.largest:.3g}")
+        return 0
     for fault in checked.faults:
         print(f"FAULT    {fault}")
-    if checked.faults:
-        count = f"{len(checked.faults)} fault{'s' if len(checked.faults) > 1 else ''}"
-        print(f"{args.file} does not compute what the module computes: {count}")
-        return 1
-    print(f"{args.file} computes what the module computes")
-    return 0
+    print(checked.operator or "the first operator that differs is not known")
+    print(f"{args.file} does not compute what the module computes")
+    return 1
 
 
 def _publication(target: str, name: str | None) -> "Publication":

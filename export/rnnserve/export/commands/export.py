@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.common.lasting_imports import lasting_imports
-from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
-from rnnserve.export.commands.sign_arguments import add_sign_arguments, read_seal, signed_lines
+from rnnserve.export.commands.shared_arguments import (
+    add_repository,
+    add_sign_arguments,
+    batching_lines,
+    check_checkpoint,
+    check_repository,
+    published_lines,
+    read_seal,
+    signed_lines,
+)
 from rnnserve.export.description.target_names import check_target, is_target
 from rnnserve.export.errors import ExportError
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.batching_modes import BATCHING_MODES
 
 if TYPE_CHECKING:
     from rnnserve.export.description.publication import Publication
     from rnnserve.export.pipeline import ExportResult
-    from rnnserve.protos.manifest_pb2 import Tensor
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -55,13 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where `rnnserve train` has put them (default %(default)s)",
     )
-    parser.add_argument(
-        "--repository",
-        type=Path,
-        default=Path("repository"),
-        metavar="DIR",
-        help="where to publish, as DIR/<model>/<version> (default %(default)s)",
-    )
+    add_repository(parser)
     parser.add_argument(
         "--expose-states",
         action="store_true",
@@ -117,24 +117,20 @@ def _names_in(checkpoints: Path) -> list[str]:
     return names
 
 
-def _required(done: "ExportResult") -> list["Tensor"]:
-    return [tensor for tensor in done.manifest.inputs if tensor.required_because]
-
-
 def _lines(done: "ExportResult", *, with_table: bool) -> Iterator[str]:
     from rnnserve.export.parity import parity_summary, parity_table
 
     parity = done.manifest.parity
     yield f"{done.name}\n\n{parity_table(parity)}\n" if with_table else f"{done.name}: {parity_summary(parity)}"
-    yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
-    yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
+    yield from batching_lines(done)
     yield from (f"warning: {line}" for line in done.manifest.parity.non_finite)
     if done.unscripted:
         yield f"there is no model.pt: {done.unscripted}"
     if done.unlowered:
         yield f"there is no model.scan.onnx: {done.unlowered}"
-    if done.untried:
-        yield done.untried
-    yield from (f'input "{t.name}" has to be sent: {t.required_because}' for t in _required(done))
-    state = "published as" if done.published.new else "unchanged:"
-    yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}"
+    yield from (
+        f'input "{tensor.name}" has to be sent: {tensor.required_because}'
+        for tensor in done.manifest.inputs
+        if tensor.required_because
+    )
+    yield from published_lines(done)

@@ -6,14 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.common.lasting_imports import lasting_imports
-from rnnserve.export.commands.early_checks import check_file, check_repository
-from rnnserve.export.commands.run_timeout import add_run_timeout
-from rnnserve.export.commands.sign_arguments import add_sign_arguments, read_seal, signed_lines
+from rnnserve.export.commands.shared_arguments import (
+    add_repository,
+    add_run_timeout,
+    add_sign_arguments,
+    batching_lines,
+    check_file,
+    check_repository,
+    published_lines,
+    read_seal,
+    signed_lines,
+)
 from rnnserve.export.description.model_names import check_model_name
 from rnnserve.export.errors import ExportError
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.tensors_in_words import axes_in_words, roles_in_words
 
 if TYPE_CHECKING:
@@ -49,55 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("file", type=Path, metavar="MODEL.onnx", help="the ONNX file, with its weights in it")
     parser.add_argument("--name", required=True, help="the model's name in the repository")
-    parser.add_argument(
-        "--axis",
-        action="append",
-        default=[],
-        type=_axis,
-        metavar="TENSOR.AT=NAME",
-        help="name an axis by its position, such as input.0=batch (may be repeated, as all such options)",
-    )
-    parser.add_argument(
-        "--lengths",
-        action="append",
-        default=[],
-        type=_pair,
-        metavar="INPUT=AXIS",
-        help="an input that tells how many steps of a sequence axis each row has",
-    )
-    parser.add_argument(
-        "--state",
-        action="append",
-        default=[],
-        type=_pair,
-        metavar="OUTPUT=INPUT",
-        help="an output continues as an input",
-    )
-    parser.add_argument(
-        "--integers",
-        action="append",
-        default=[],
-        type=_range,
-        metavar="INPUT=LOW:HIGH",
-        help="integers that an input takes, LOW to HIGH - 1 (default: as many as the embedding has rows)",
-    )
-    parser.add_argument(
-        "--size",
-        action="append",
-        default=[],
-        type=_size,
-        metavar="AXIS=LOW:HIGH",
-        help="sizes that the model takes, LOW to HIGH, where that is less than any; AXIS=SIZE: always this size, as of "
-        "a chunk, which is no sequence",
-    )
-    parser.add_argument(
-        "--constant",
-        action="append",
-        default=[],
-        type=_pair,
-        metavar="INPUT=VALUE",
-        help="the value of an input that is the same for all requests, such as sr=16000; several with commas",
-    )
+    for option, (kind, metavar, said) in _REPEATED.items():
+        parser.add_argument(option, action="append", default=[], type=kind, metavar=metavar, help=said)
     parser.add_argument(
         "--output", action="append", default=[], metavar="NAME", help="an output to publish (default: all)"
     )
@@ -111,13 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_run_timeout(parser)
     parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
-    parser.add_argument(
-        "--repository",
-        type=Path,
-        default=Path("repository"),
-        metavar="DIR",
-        help="where to publish, as DIR/<model>/<version> (default %(default)s)",
-    )
+    add_repository(parser)
     add_sign_arguments(parser)
 
 
@@ -156,13 +110,9 @@ def _lines(done: "ExportResult") -> Iterator[str]:
     manifest = done.manifest
     yield from _tensors("input", manifest.inputs)
     yield from _tensors("output", manifest.outputs)
-    yield f"batching {BATCHING_MODES[manifest.batching.mode]}"
-    yield from (f"  since {reason}" for reason in manifest.batching.reasons)
+    yield from batching_lines(done)
     yield from manifest.parity.checks
-    if done.untried:
-        yield done.untried
-    state = "published as" if done.published.new else "unchanged:"
-    yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}"
+    yield from published_lines(done)
     yield "`rnnserve serve --allow-unproven` serves it"
 
 
@@ -203,3 +153,31 @@ def _range(text: str) -> tuple[str, tuple[int, int]]:
     if found[0] > found[1]:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=LOW:HIGH")
     return name, found
+
+
+_REPEATED = {
+    "--axis": (
+        _axis,
+        "TENSOR.AT=NAME",
+        "name an axis by its position, such as input.0=batch (may be repeated, as all such options)",
+    ),
+    "--lengths": (_pair, "INPUT=AXIS", "an input that tells how many steps of a sequence axis each row has"),
+    "--state": (_pair, "OUTPUT=INPUT", "an output continues as an input"),
+    "--integers": (
+        _range,
+        "INPUT=LOW:HIGH",
+        "integers that an input takes, LOW to HIGH - 1 (default: as many as the embedding has rows)",
+    ),
+    "--size": (
+        _size,
+        "AXIS=LOW:HIGH",
+        "sizes that the model takes, LOW to HIGH, where that is less than any; AXIS=SIZE: always this size, as of "
+        "a chunk, which is no sequence",
+    ),
+    "--constant": (
+        _pair,
+        "INPUT=VALUE",
+        "the value of an input that is the same for all requests, such as sr=16000; several with commas",
+    ),
+}
+"""Options that may be repeated: how they are read, and their help."""

@@ -4,7 +4,7 @@
 what it is given: it exports nothing and writes nothing. It imports models, protos, torch, onnx and onnxruntime.
 
 Door: `__all__`, `batching_safety`, `extreme_values`, `failure_collector`, `graph_findings`, `onnx_truth`, `proof`,
-`reference`, `tolerances`, `tutorial_equalities`.
+`reference`, `tolerances`.
 """
 
 from rnnserve.export.errors import ParityError

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.input_drawing import draw_inputs
@@ -11,7 +12,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import sizes_of
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["LENGTHS", "USUAL", "InputBatch", "input_batches", "with_rows"]
+__all__ = ["LENGTHS", "USUAL", "InputBatch", "input_batches", "is_large", "with_rows"]
 
 USUAL = ("step", "random", "sample")
 """The kinds that `input_batches` gives."""
@@ -82,6 +83,11 @@ def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
         yield InputBatch("sample", sample, sizes[BATCH], sizes[axes[0]] if axes else 1)
 
 
+def is_large(module: nn.Module) -> bool:
+    """Whether a module has so many parameters that it computes less in a proof."""
+    return sum(each.numel() for each in module.parameters()) >= _LARGE
+
+
 def with_rows(batches: list[InputBatch], rows: int) -> list[InputBatch]:
     """Give the first batch that has so many rows; all batches where none has."""
     return next(([batch] for batch in batches if batch.rows >= rows), batches)
@@ -89,8 +95,7 @@ def with_rows(batches: list[InputBatch], rows: int) -> list[InputBatch]:
 
 def _lengths_together(model: DescribedModel, most: int) -> int:
     """Give the number of lengths that have all batch sizes together; of a large model at most so many, or three."""
-    is_large = sum(each.numel() for each in model.module.parameters()) >= _LARGE
-    return max(_TOGETHER, min(_TOGETHER_OF_LARGE, most)) if is_large else _TOGETHER
+    return max(_TOGETHER, min(_TOGETHER_OF_LARGE, most)) if is_large(model.module) else _TOGETHER
 
 
 def _lengths(least: int, most: int) -> list[int]:

@@ -14,7 +14,7 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity.batching_safety import find_batching
-from rnnserve.export.parity.compared_values import ComparedValues
+from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.front_ends import front_end_of
@@ -25,10 +25,10 @@ from rnnserve.export.parity.named_integers import named_integers
 from rnnserve.export.parity.non_finite_record import say_non_finite
 from rnnserve.export.parity.onnx_process import OnnxProcess
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
-from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import FLOAT64, Reference
+from rnnserve.export.parity.script_comparison import check_script
 from rnnserve.export.parity.size_arithmetic import computes_with_sizes
-from rnnserve.export.parity.tensor_checks import check_onnx, check_script
+from rnnserve.export.parity.tensor_checks import check_onnx
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
 from rnnserve.export.torch_threads import one_thread
@@ -121,10 +121,7 @@ def _prove(
     limits, failures = limits_for(device), FailureCollector()
     scripted = None if script is None else _script_interface(model, script, failures)
     runner = _runner(onnx_model, model, failures, process, device)
-    places = None
-    if runner is not None and process is None:
-        values = ComparedValues(onnx_model, providers=PROVIDERS[device])
-        places = PlaceComparison(reference, values, limits, failures)
+    places = None if runner is None or process is not None else ChosenPlaces(onnx_model, PROVIDERS[device])
     comparison = ValueComparison(model, reference, limits, failures, places)
     batches = list(input_batches(model, seed))
     extremes = ExtremeBatches(
@@ -146,12 +143,11 @@ def _prove(
         line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
     ]
     failures.raise_if_any()
-    accepted = places.accepted if places else ()
     loaded = onnx.load_model_from_string(onnx_model)
     parity = manifest_pb2.Parity(
         checks=[
             *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
-            *(f'onnx: "{name}", where it differs, by the values compared' for name in sorted(accepted)),
+            *(f'onnx: "{name}", except where rounding alone changes it' for name in sorted(comparison.undecided)),
             *further,
         ],
         batch_sizes=sorted({batch.rows for batch in batches}),

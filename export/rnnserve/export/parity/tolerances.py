@@ -20,7 +20,6 @@ __all__ = [
     "LIMITS",
     "OTHER_FORMULA",
     "OTHER_RUNTIME",
-    "SAME_WEIGHTS",
     "ULP",
     "UNDECIDED",
     "ParityLimits",
@@ -55,9 +54,6 @@ EAGER_ROUNDING = 1e-4
 
 OTHER_FORMULA = 2e-5
 """Distance of values of 1 from which on a file computes another formula: rounding moves short sequences by less."""
-
-SAME_WEIGHTS = 1e-6
-"""Distance of weights that are the same numbers: some exporters add two biases."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,14 +3,14 @@
 A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/lab/findings.md, "Comparing
 recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
 square over all their rows; where they are within a few ulps of eager, that they pass is known without it
-(`near_eager`). Integers and booleans are equal wherever eager and float64 agree about them, but for places
-among values that differ by rounding alone (`place_comparison`). NaN and infinity are in the same places as in eager;
-all else is judged without them.
+(`near_eager`). Integers and booleans are equal wherever they are decided: eager and float64 agree about them,
+and so does eager when its inputs or weights are moved by an ulp; of extreme values `chosen_places` decides, too. NaN
+and infinity are in the same places as in eager; all else is judged without them.
 """
 
 import collections
-import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,17 +20,16 @@ import torch
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.distances import Distances
 from rnnserve.export.parity.eager_again import EagerAgain
 from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
 from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.input_batches import LENGTHS, USUAL, InputBatch
+from rnnserve.export.parity.input_batches import LENGTHS, USUAL, InputBatch, is_large
 from rnnserve.export.parity.label_comparison import Labelled, judge_labels, rows_of
 from rnnserve.export.parity.near_eager import MEASURED_ROWS, near_eager
 from rnnserve.export.parity.non_finite_places import differing_places, without_non_finite
 from rnnserve.export.parity.onnx_runner import OnnxRunner
-from rnnserve.export.parity.place_comparison import PlaceComparison
-from rnnserve.export.parity.recurrent_results import RecurrentResults
 from rnnserve.export.parity.reference import MOVED, Reference
 from rnnserve.export.parity.script_comparison import compare_script
 from rnnserve.export.parity.step_limits import limit_of
@@ -70,6 +69,7 @@ class ValueComparison:
         unanswered: What the module itself raised, by kind of extreme values.
         non_finite: The first batch of each kind of values for which eager gives NaN or infinity, and the output.
         zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
+        undecided: The integer outputs that differ somewhere, and that rounding alone changes there.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ValueComparison:
         reference: Reference,
         limits: ParityLimits,
         failures: FailureCollector,
-        places: PlaceComparison | None = None,
+        places: ChosenPlaces | None = None,
     ) -> None:
         """Start with no batches.
 
@@ -87,12 +87,13 @@ class ValueComparison:
             reference: Module of the model.
             limits: Limits for the device that the ONNX model runs on.
             failures: Collector to which differences are added.
-            places: Judges places that differ; None where they are wrong.
+            places: Knows which places are as good as eager's for extreme values; None if all others are wrong.
         """
         self.distances = Distances()
         self.refused = False
         self.unanswered: dict[str, str] = {}
         self.non_finite: dict[str, tuple[InputBatch, str]] = {}
+        self.undecided: set[str] = set()
         self._model = model
         self._lengths = model.lengths
         self._reference = reference
@@ -102,7 +103,7 @@ class ValueComparison:
         self._batches: list[InputBatch] = []
         self._measured: collections.Counter[tuple[str, int]] = collections.Counter()  # rows by kind and length
         self._unmeasured: dict[tuple[str, str, int], list[tuple[InputBatch, OnnxRunner]]] = {}
-        self._scripted: set[int] = set()  # lengths that it has computed itself
+        self._scripted: set[tuple[str, int]] = set()  # kinds and lengths that the script was run on
         self._labelled: list[Labelled] = []
         self.zeros_after_lengths = {
             tensor.name for tensor in model.outputs if any(axis.name in self._lengths for axis in tensor.axes)
@@ -121,18 +122,15 @@ class ValueComparison:
             script: Compared with eager, bit for bit; None if there is none.
             runner: The ONNX model; None if it cannot be loaded.
         """
-        results = RecurrentResults()
-        keeping = results.kept() if script is not None and self._shares(batch) else contextlib.nullcontext()
         try:
-            with keeping:
-                eager = self._reference.eager(batch.inputs)
+            eager = self._reference.eager(batch.inputs)
         except Exception as error:  # whatever the user's module raises for values that it may not be made for
             if batch.is_usual:
                 raise
             self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {_said(error)}"
             return
-        if script is not None:
-            compare_script(*script, batch, eager, results, self._failures)
+        if script is not None and self._is_scripted(batch):
+            compare_script(*script, batch, eager, self._failures)
         if runner is None:
             return
         try:
@@ -155,15 +153,15 @@ class ValueComparison:
             else:
                 self._compare_onnx(batch, tensor, *values, exact()[tensor.name], moved)
 
-    def _shares(self, batch: InputBatch) -> bool:
-        """Whether the script takes results of eager's recurrent operators.
+    def _is_scripted(self, batch: InputBatch) -> bool:
+        """Whether the script is run on a batch.
 
-        It computes the first batch of each length itself, and of all that are longer than usual sequences the first.
+        The script of a large module is run on single steps, and on the first batch of each kind and length.
         """
-        key = min(batch.length, LENGTHS[-1] + 1)
+        key = batch.kind, min(batch.length, LENGTHS[-1] + 1)
         is_first = key not in self._scripted
         self._scripted.add(key)
-        return not is_first
+        return is_first or batch.kind == "step" or not is_large(self._model.module)
 
     def _is_measured(self, batch: InputBatch) -> bool:
         """Whether a batch is compared with float64 in any case."""
@@ -211,8 +209,6 @@ class ValueComparison:
         self._fail_rows()
         for labelled in self._labelled:
             judge_labels(labelled, rows, self._limits, self._failures)
-        if self._places:
-            self._places.judge()
 
     def _fail_rows(self) -> None:
         """Say which rows are too far from float64; of long ones, by what may be rounding, what to do."""
@@ -272,14 +268,9 @@ class ValueComparison:
         if mask is not None:
             self._compare_after_lengths(batch, name, found, eager, mask)
         if eager.dtype.kind != "f":
-            advice = "" if eager.dtype.kind == "b" else _PLACES
-            decided = eager == exact
-            decided = decided if mask is None else decided & mask
-            all_found = found
-            found, eager = (np.where(decided, values, 0) for values in (found, eager))
-            if self._places and not np.array_equal(found, eager) and self._places.accept(batch, name, all_found):
-                return
-            self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
+            self._compare_integers(
+                batch, name, found, eager, (eager == exact) & (True if mask is None else mask), moved
+            )
             return
         mask, (found, eager, exact) = self._finite_values(batch, name, found, eager, exact, mask)
         limit = limit_of(
@@ -296,6 +287,41 @@ class ValueComparison:
         self.distances.add(batch.kind, name, batch.length, found=found, eager=eager, exact=exact, mask=mask)
         if name == self._model.labelled:
             self._labelled.append(Labelled(name, batch, *rows_of((found, eager, exact), mask)))
+
+    def _compare_integers(
+        self,
+        batch: InputBatch,
+        name: str,
+        found: _Array,
+        eager: _Array,
+        counts: npt.NDArray[np.bool_],
+        moved: Callable[[], list[Arrays]],
+    ) -> None:
+        """Compare integers or booleans wherever rounding alone does not change them.
+
+        Of values that are equal but for rounding, such as the states that a recurrent layer converges to, no two
+        implementations choose the same place.
+
+        Args:
+            batch: Inputs of the model.
+            name: Name of the output.
+            found: ONNX's values.
+            eager: Eager's values, of the same shape.
+            counts: The values that are before each row's length, and the same in float64.
+            moved: Gives eager's results for moved inputs.
+        """
+        if np.any((found != eager) & counts):
+            decided = counts.copy()
+            for outputs in itertools.chain(moved(), self._reference.moved_weights(batch.inputs)):
+                decided &= outputs[name] == eager
+            if self._places is not None and not batch.is_usual:
+                decided &= ~self._places.are_tied(batch.inputs, name, found, eager, self._limits) | (found == eager)
+            if not np.array_equal(decided, counts):
+                self.undecided.add(name)
+            counts = decided
+        advice = "" if eager.dtype.kind == "b" else _PLACES
+        found, eager = (np.where(counts, values, 0) for values in (found, eager))
+        self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
 
     def _finite_values(
         self,

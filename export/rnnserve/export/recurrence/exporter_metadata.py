@@ -12,7 +12,7 @@ TRANSLATED_BY = "rnnserve.translations"
 
 
 def mark_translations(model: ir.Model) -> None:
-    """Say in the model which translations it was exported with: `rnnserve verify` looks for older ones."""
+    """Say in the model which translations it was exported with."""
     model.metadata_props[TRANSLATED_BY] = "1"
 
 

@@ -50,12 +50,11 @@ def test_places_are_judged_by_the_values_compared():
         lambda y: y.max(1).indices,
         lambda y: y.min(-1, keepdim=True).indices,
         lambda y: y.sort(dim=-1, stable=True).indices,
-        lambda y: y.cummax(1).indices,
     ]
     model, data, reference = exported(*choices)
     checks = prove(model, None, data, progress=False, reference=reference).parity.checks
     for number in range(len(choices)):
-        assert f'onnx: "places_{number}", where it differs, by the values compared' in checks
+        assert f'onnx: "places_{number}", except where rounding alone changes it' in checks
 
 
 # Each changes the operator that chooses, and returns nodes to put before it and after it.

@@ -1,0 +1,167 @@
+"""What several commands share: arguments, checks before torch is imported, which takes seconds, and printed lines."""
+
+import argparse
+import difflib
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.run_seconds import RUN_SECONDS
+from rnnserve.export.sealing import Seal, seal_with
+from rnnserve.protos.batching_modes import BATCHING_MODES
+from rnnserve.protos.signing.signed_version import read_claim
+
+if TYPE_CHECKING:
+    from rnnserve.export.pipeline import ExportResult
+
+__all__ = [
+    "add_repository",
+    "add_run_timeout",
+    "add_sign_arguments",
+    "batching_lines",
+    "check_checkpoint",
+    "check_file",
+    "check_repository",
+    "published_lines",
+    "read_seal",
+    "signed_lines",
+]
+
+
+def add_repository(parser: argparse.ArgumentParser) -> None:
+    """Declare `--repository`."""
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        default=Path("repository"),
+        metavar="DIR",
+        help="where to publish, as DIR/<model>/<version> (default %(default)s)",
+    )
+
+
+def add_run_timeout(parser: argparse.ArgumentParser) -> None:
+    """Declare `--timeout`."""
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=RUN_SECONDS,
+        metavar="SECONDS",
+        help="how long onnxruntime may take to load the file, and for each run of it (default %(default)g)",
+    )
+
+
+def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--sign-key` and `--sign-key-password-file`."""
+    parser.add_argument(
+        "--sign-key",
+        type=Path,
+        metavar="FILE",
+        help="sign what is published, as `rnnserve sign` does: private key in PEM, of the elliptic curve P-256 or "
+        "P-384",
+    )
+    parser.add_argument(
+        "--sign-key-password-file", type=Path, metavar="FILE", help="file with that key's password in its first line"
+    )
+
+
+def read_seal(args: argparse.Namespace) -> Seal:
+    """Give what signs as the arguments say, which may be nothing.
+
+    Raises:
+        ArtifactError: If the key cannot be read.
+        ExportError: If the package `cryptography` is missing, or there is a password and no key.
+    """
+    return seal_with(args.sign_key, args.sign_key_password_file)
+
+
+def signed_lines(args: argparse.Namespace, folder: Path) -> Iterator[str]:
+    """Say who has signed a version that was published with the arguments; nothing where it was not to be signed."""
+    if args.sign_key is not None:
+        signed = read_claim(folder)
+        yield f"signed with the key {signed.key_id}, sequence {signed.release.sequence}"
+
+
+def check_repository(repository: Path) -> None:
+    """Check that a version can be published there, without leaving anything.
+
+    Raises:
+        ExportError: If not; the message says why.
+    """
+    folder = repository
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        what = "is a file" if folder == repository else f"cannot be made, since {folder} is a file"
+        raise ExportError(f"the repository {repository} {what}; expected a folder. Nothing was published")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ExportError(
+            f"the repository {repository} cannot be written: {error.strerror}. Nothing was published"
+        ) from error
+
+
+def check_file(path: Path) -> None:
+    """Check that a file can be read.
+
+    Raises:
+        WrongArguments: If not; the message says why.
+    """
+    if not path.exists():
+        raise WrongArguments(f"there is no file {path}{_similar(path)}")
+    if not path.is_file():
+        raise WrongArguments(f"{path} is not a file; expected an ONNX file" if path.is_dir() else f"{path} is no file")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise WrongArguments(f"{path} is empty")
+    except OSError as error:
+        raise WrongArguments(f"{path} cannot be read: {error.strerror}") from error
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Check that there is a checkpoint.
+
+    Raises:
+        WrongArguments: If there is none; the message names the most similar one.
+    """
+    if not folder.is_dir():
+        raise WrongArguments(
+            f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints, and FILE.py:NAME names a module of "
+            f"your own{_similar(folder)}"
+        )
+
+
+def batching_lines(done: "ExportResult") -> Iterator[str]:
+    """Say which requests may share a run of what was published, and why."""
+    yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
+    yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
+
+
+def published_lines(done: "ExportResult") -> Iterator[str]:
+    """Say where a version is, and if the server has not tried it, why."""
+    if done.untried:
+        yield done.untried
+    state = "published as" if done.published.new else "unchanged:"
+    yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}"
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _similar(path: Path) -> str:
+    """Name the entry beside it whose name is most like it."""
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    found = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / found[0]}?" if found else ""

@@ -1,0 +1,92 @@
+"""Places that an ONNX model chooses with ArgMax, ArgMin or TopK: which are right for the values that it compares.
+
+Extreme inputs saturate layers. Of states that are then equal but for an ulp, no two implementations choose the same
+place, however its inputs are moved.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.parity.tolerances import ParityLimits
+from rnnserve.protos.differences import scale
+
+__all__ = ["ChosenPlaces"]
+
+_Array = npt.NDArray[Any]
+
+_PASSES = frozenset({"Identity", "Squeeze", "Unsqueeze"})  # of a place, the same place
+
+
+class ChosenPlaces:
+    """The outputs of an ONNX model that are places, with the values among which they were chosen."""
+
+    def __init__(self, onnx_model: bytes, providers: Sequence[str]) -> None:
+        """Find the outputs.
+
+        Args:
+            onnx_model: The bytes of an ONNX file.
+            providers: Providers of onnxruntime.
+        """
+        model = onnx.load_model_from_string(onnx_model)
+        producers = {name: node for node in model.graph.node for name in node.output}
+        chosen = ((output.name, _choice(output.name, producers)) for output in model.graph.output)
+        self._nodes = {name: node for name, node in chosen if node is not None}
+        known = {value.name for value in (*model.graph.output, *model.graph.input)}
+        model.graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in sorted({node.input[0] for node in self._nodes.values()} - known)
+        )
+        self._runner = OnnxRunner(model.SerializeToString(), providers=providers) if self._nodes else None
+
+    def are_tied(
+        self, inputs: Arrays, name: str, found: _Array, eager: _Array, limits: ParityLimits
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which places are as good as eager's: the values at both are equal but for rounding.
+
+        Args:
+            inputs: Every input by name.
+            name: Name of the output.
+            found: ONNX's places.
+            eager: Eager's places, of the same shape.
+            limits: Limits of values.
+
+        Returns:
+            Of the shape of the places; False throughout if ONNX's places are not those that PyTorch takes of ONNX's
+            values, which are the first of equal ones.
+        """
+        node = self._nodes.get(name)
+        if node is None or self._runner is None:
+            return np.zeros(found.shape, bool)
+        values = (inputs | self._runner(inputs))[node.input[0]]
+        axis = _integer(node, "axis", -1 if node.op_type == "TopK" else 0)
+        falls = node.op_type == "ArgMax" or (node.op_type == "TopK" and _integer(node, "largest", 1) == 1)
+        if values.dtype.kind != "f" or not np.isfinite(values).all():
+            return np.zeros(found.shape, bool)
+        order = np.argsort(-values if falls else values, axis=axis, kind="stable")
+        first = np.take(order, range(found.size * values.shape[axis] // values.size), axis)
+        if first.size != found.size or not np.array_equal(first, found.reshape(first.shape)):
+            return np.zeros(found.shape, bool)
+        at_found, at_eager = (np.take_along_axis(values, at.reshape(first.shape), axis) for at in (found, eager))
+        tied: npt.NDArray[np.bool_] = np.abs(at_found - at_eager) <= limits.sequence_largest * scale(values)
+        return tied.reshape(found.shape)
+
+
+def _choice(name: str, producers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
+    """Give the node that chooses an output's places; None if it is none."""
+    node = producers.get(name)
+    while node is not None and node.op_type in _PASSES:
+        name, node = node.input[0], producers.get(node.input[0])
+    if node is not None and (
+        node.op_type in ("ArgMax", "ArgMin") or (node.op_type == "TopK" and name in node.output[1:])
+    ):
+        return node
+    return None
+
+
+def _integer(node: onnx.NodeProto, name: str, default: int) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), default)
