@@ -17,7 +17,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
-from rnnserve.export.parity.onnx_truth import OnnxTruth
+from rnnserve.export.parity.onnx_runner import OnnxTruth
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.tensor_shapes import axis_of, sizes_of
 from rnnserve.protos import manifest_pb2

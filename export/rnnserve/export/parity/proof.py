@@ -23,8 +23,7 @@ from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batche
 from rnnserve.export.parity.kept_results import KeptResults
 from rnnserve.export.parity.named_integers import named_integers
 from rnnserve.export.parity.non_finite_record import say_non_finite
-from rnnserve.export.parity.onnx_process import OnnxProcess
-from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
+from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
 from rnnserve.export.parity.place_comparison import PlaceComparison
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.size_arithmetic import computes_with_sizes

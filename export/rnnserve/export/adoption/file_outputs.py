@@ -1,0 +1,110 @@
+"""The outputs of an ONNX file, described by running it; and what to say about sizes for which that does not succeed."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import onnx_ir as ir
+
+from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
+from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
+from rnnserve.export.module_interface import Arrays
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["choose_outputs", "describe_file_outputs", "open_axes"]
+
+Tensors = Sequence[manifest_pb2.Tensor]
+
+_FAR, _FARTHER = 1025, 4096
+"""Sizes up to which files are tried: the latter where frames of sound may have hundreds of samples."""
+
+_FOR_MODULES = ". Pad the output"  # from here on, a message speaks to who can change the module
+
+
+def choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
+    """Keep only the outputs named, in their order; all of them if there are no names.
+
+    Raises:
+        WrongArguments: If there is no such output.
+    """
+    by_name = {value.name: value for value in model.graph.outputs}
+    for name in names:
+        if name not in by_name:
+            raise WrongArguments(f'there is no output "{name}"; the outputs are {", ".join(map(str, by_name))}')
+    if names:
+        model.graph.outputs[:] = [by_name[name] for name in names]
+
+
+def open_axes(model: ir.Model) -> dict[str, list[bool]]:
+    """For each output, say of each axis whether the file leaves its size open."""
+    shapes = {value.name or "": value.shape or () for value in model.graph.outputs}
+    return {name: [not (isinstance(dim, int) and dim > 0) for dim in shape] for name, shape in shapes.items()}
+
+
+def describe_file_outputs(
+    compute: Callable[[Arrays], Arrays],
+    inputs: Tensors,
+    is_open: Mapping[str, Sequence[bool]],
+    sizes: Mapping[str, tuple[int, int]],
+    known: Mapping[str, tuple[int, int]],
+    roles: Roles,
+) -> list[manifest_pb2.Tensor]:
+    """Run a file at several sizes, and describe its outputs.
+
+    Args:
+        compute: The file.
+        inputs: Inputs, described.
+        is_open: Result of `open_axes`.
+        sizes: The smallest and the largest size of each dynamic axis that are tried.
+        known: Sizes that the file takes, as far as the user says them or trials have shown them.
+        roles: Roles that the user gives.
+
+    Raises:
+        WrongArguments: If the file does not run with these sizes, or the user names an axis that has another name.
+        UnsupportedModule: If an output cannot be divided among requests; the message says which sizes to name.
+    """
+    far = _FAR
+    try:
+        outputs = describe_outputs(compute, inputs, list(is_open), _longer(sizes, known, far))
+        if _seem_fixed(outputs, is_open):
+            far = _FARTHER
+            outputs = describe_outputs(compute, inputs, list(is_open), _longer(sizes, known, far))
+        check_sizes(compute, inputs, outputs, sizes, far)
+    except UnsupportedModule as error:
+        raise UnsupportedModule(_in_options(str(error), sizes, roles)) from error
+    for tensor in outputs:
+        for at, axis in enumerate(tensor.axes):
+            name = roles.axes.get((tensor.name, at), axis.name)
+            if axis.size == DYNAMIC and name != axis.name:
+                raise WrongArguments(f'--axis {tensor.name}.{at}={name}: this axis is as large as "{axis.name}"')
+            axis.name = name
+    return outputs
+
+
+def _longer(
+    sizes: Mapping[str, tuple[int, int]], known: Mapping[str, tuple[int, int]], far: int
+) -> dict[str, tuple[int, int]]:
+    """Give larger sizes to try, of axes that have no known ones."""
+    return {
+        axis: (low, high if axis == BATCH or axis in known else max(high, far)) for axis, (low, high) in sizes.items()
+    }
+
+
+def _seem_fixed(outputs: Tensors, is_open: Mapping[str, Sequence[bool]]) -> bool:
+    """Whether an axis that the file leaves open was of one size for all sizes that were tried."""
+    return any(
+        is_free and axis.size != DYNAMIC
+        for tensor in outputs
+        for axis, is_free in zip(tensor.axes, is_open[tensor.name], strict=False)
+    )
+
+
+def _in_options(message: str, sizes: Iterable[str], roles: Roles) -> str:
+    """Say which sizes to name, in the place of what a module's author could change."""
+    said, apart, _ = message.partition(_FOR_MODULES)
+    free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]
+    if not apart or not free:
+        return said
+    bounds, one = (" ".join(f"--size {axis}={size}" for axis in free) for size in ("LOW:HIGH", "SIZE"))
+    return f"{said}. If it follows one rule from some size on, say so: {bounds}; if requests have one size only: {one}"
