@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError
@@ -14,10 +13,10 @@ from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity import OnnxRunner, Proof
+from rnnserve.export.onnx_files import load_proto
+from rnnserve.export.parity import OnnxRunner, OnnxTruth, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
-from rnnserve.export.parity.onnx_runner import OnnxTruth
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.tensor_shapes import axis_of, sizes_of
 from rnnserve.protos import manifest_pb2
@@ -134,9 +133,7 @@ def _proof(
 ) -> Proof:
     """Find again, with states that any request may send, which requests may share a run."""
     walks = {
-        file: walk_graph(
-            onnx.load_model_from_string(graph), model.inputs, model.outputs, finite_inputs=model.finite_inputs
-        )
+        file: walk_graph(load_proto(graph), model.inputs, model.outputs, finite_inputs=model.finite_inputs)
         for file, graph in graphs.items()
     }
     batching = find_batching(model, OnnxTruth(runners[MODEL]), limits_for("cpu"), 0, walks[MODEL])

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import torch
 
+from rnnserve.export.onnx_files import load_model
 from rnnserve.export.recurrence.exporter_metadata import TRANSLATED_BY
 from rnnserve.export.recurrence.graph_values import values_of
 
@@ -36,7 +36,7 @@ def old_translations(model: bytes, script: torch.nn.Module | None) -> Iterator[s
         model: The bytes of model.onnx.
         script: Module that the version's model.pt holds, if it has one.
     """
-    graph = ir.from_proto(onnx.load_model_from_string(model))
+    graph = load_model(model)
     is_old = TRANSLATED_BY not in graph.metadata_props
     of_old = (*_erased(graph, script), *_unstable(graph, script)) if is_old else ()
     for finding in dict.fromkeys((*of_old, *_of_attention(graph))):

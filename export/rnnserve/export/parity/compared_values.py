@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.module_interface import Arrays, ModuleInterface, flatten_results
+from rnnserve.export.onnx_files import load_proto, save_proto
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import Reference, moved_inputs
 
@@ -174,7 +175,7 @@ class ComparedValues:
             model: The bytes of an ONNX file.
             more: Arguments of `OnnxRunner`, by which it is run.
         """
-        proto = onnx.load_model_from_string(model)
+        proto = load_proto(model)
         producers = {name: node for node in proto.graph.node for name in node.output}
         self._values = {
             output.name: source
@@ -184,7 +185,7 @@ class ComparedValues:
         known = {output.name for output in proto.graph.output}
         for name in sorted(set(self._values.values()) - known):
             proto.graph.output.add(name=name)
-        self._runner = OnnxRunner(proto.SerializeToString(), **more) if self._values else None
+        self._runner = OnnxRunner(save_proto(proto), **more) if self._values else None
 
     def __call__(self, inputs: Arrays) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
         """Run the model; give by output its places, and the values among which they were chosen."""
