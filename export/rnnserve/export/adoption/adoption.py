@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from rnnserve.export.adoption.file_outputs import choose_outputs, describe_file_outputs, open_axes
+from rnnserve.export.adoption.file_outputs import choose_outputs, describe_file_outputs
 from rnnserve.export.adoption.preparation import Prepared, prepare, write_axes
 from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.adoption.samples import Sample, expected_cases
@@ -87,12 +87,11 @@ def adopt(
     model = ir.from_proto(read_onnx(path, external_data=False))
     _check_operator_set(path, model)
     choose_outputs(model, roles.outputs)
-    is_open = open_axes(model)
     with OnnxProcess(timeout) as process:
         with _naming(path):
             prepared = prepare(model, roles, process)
         with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
-            description = _describe(OnnxRunner(save_model(model), process=process), prepared, is_open, name, roles)
+            description = _describe(OnnxRunner(save_model(model), process=process), prepared, name, roles)
             write_axes(model.graph.outputs, description.outputs)
             load = partial(OnnxRunner, process=process)
             data = save_model(model)
@@ -120,9 +119,7 @@ def _naming(path: Path, advice: str = "") -> Iterator[None]:
         raise ExportError(f"{path}: {error}{advice}") from error
 
 
-def _describe(
-    run: OnnxRunner, prepared: Prepared, is_open: Mapping[str, Sequence[bool]], name: str, roles: Roles
-) -> ModelDescription:
+def _describe(run: OnnxRunner, prepared: Prepared, name: str, roles: Roles) -> ModelDescription:
     inputs = prepared.inputs
     sizes = check_inputs(inputs, prepared.sizes)
 
@@ -136,7 +133,7 @@ def _describe(
                 f"them one name), or are values out of bounds? {error}"
             ) from error
 
-    outputs = describe_file_outputs(compute, inputs, is_open, sizes, prepared.sizes, roles)
+    outputs = describe_file_outputs(compute, run.outputs, inputs, sizes, prepared.sizes, roles)
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
     return ModelDescription(
         name=name,

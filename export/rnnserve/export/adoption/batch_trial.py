@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.adoption.file_inputs import FileInput, describe_inputs
-from rnnserve.export.adoption.roles import ONE_ROW, Roles
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.adoption.roles import Roles
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner
@@ -62,7 +61,8 @@ class BatchTrial:
         is_quantised: Whether it scales to int8 by the values that it meets: then rows move each other a little.
 
     Attributes:
-        refused: What onnxruntime raised for the first sizes that it did not run; empty if it ran.
+        one_row: Why rows cannot be run together, though the file runs with one.
+        refused: What onnxruntime raised for the first sizes with which the file does not run.
     """
 
     def __init__(
@@ -76,16 +76,11 @@ class BatchTrial:
     ) -> None:
         self._inputs, self._alone, self._together, self._roles = inputs, alone, together, roles
         self._is_quantised = is_quantised
-        self.refused = ""
+        self.one_row = self.refused = ""
 
     def find(self) -> Found | None:
-        """Find the batch; None if the file runs with none of the sizes that are tried.
-
-        Raises:
-            WrongArguments: If the file runs with one row only, or rows that run together have other results.
-        """
+        """Find the batch; None if there is none: then `one_row` or `refused` says why."""
         near: Found | None = None
-        why = ""
         for batches in itertools.islice(self._choices(), _MOST):
             described = describe_inputs(self._inputs, batches, self._roles.fixed)
             sizes = self._running_sizes(described)
@@ -97,9 +92,7 @@ class BatchTrial:
                 return found
             if change is not None and change < _QUANTISED and self._is_quantised:
                 near = near or found
-            why = why or words
-        if near is None and why:
-            raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({why})")
+            self.one_row = self.one_row or words
         return near
 
     def _change_by_company(self, found: Found) -> tuple[float | None, str]:
@@ -120,8 +113,10 @@ class BatchTrial:
             for name, array in together.items():
                 change = _change(array, [row[name] for row in alone])
                 if change is None:
-                    shapes = f"{list(array.shape)}, and {list(alone[0][name].shape)} for one row"
-                    return None, f'with {rows} rows, "{name}" has the shape {shapes}'
+                    shape = alone[0][name].shape
+                    hint = ": leave it out (--output)?" if array.shape == shape and len(together) > 1 else ""
+                    words = f'"{name}" has the shape {list(array.shape)}, and {list(shape)} for one row'
+                    return None, f"with {rows} rows, {words}{hint}"
                 if change > worst:
                     how = f"not what the file gives for each alone: it differs by {change:.3g} of what rows differ by"
                     worst, words = change, f'with {rows} rows, "{name}" is {how}'

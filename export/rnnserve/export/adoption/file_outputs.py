@@ -12,12 +12,13 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["choose_outputs", "describe_file_outputs", "open_axes"]
+__all__ = ["choose_outputs", "describe_file_outputs"]
 
-Tensors = Sequence[manifest_pb2.Tensor]
+_FAR = 4096
+"""The largest size with which files are run: frames of sound have hundreds of samples each."""
 
-_FAR, _FARTHER = 1025, 4096
-"""Sizes up to which files are tried: the latter where frames of sound may have hundreds of samples."""
+_CHECKED = 1025
+"""The largest size of those with which the sizes of outputs are compared."""
 
 _FOR_MODULES = ". Pad the output"  # from here on, a message speaks to who can change the module
 
@@ -36,16 +37,10 @@ def choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
         model.graph.outputs[:] = [by_name[name] for name in names]
 
 
-def open_axes(model: ir.Model) -> dict[str, list[bool]]:
-    """For each output, say of each axis whether the file leaves its size open."""
-    shapes = {value.name or "": value.shape or () for value in model.graph.outputs}
-    return {name: [not (isinstance(dim, int) and dim > 0) for dim in shape] for name, shape in shapes.items()}
-
-
 def describe_file_outputs(
     compute: Callable[[Arrays], Arrays],
-    inputs: Tensors,
-    is_open: Mapping[str, Sequence[bool]],
+    names: Sequence[str],
+    inputs: Sequence[manifest_pb2.Tensor],
     sizes: Mapping[str, tuple[int, int]],
     known: Mapping[str, tuple[int, int]],
     roles: Roles,
@@ -54,8 +49,8 @@ def describe_file_outputs(
 
     Args:
         compute: The file.
+        names: Names of its outputs.
         inputs: Inputs, described.
-        is_open: Result of `open_axes`.
         sizes: The smallest and the largest size of each dynamic axis that are tried.
         known: Sizes that the file takes, as far as the user says them or trials have shown them.
         roles: Roles that the user gives.
@@ -64,13 +59,12 @@ def describe_file_outputs(
         WrongArguments: If the file does not run with these sizes, or the user names an axis that has another name.
         UnsupportedModule: If an output cannot be divided among requests; the message says which sizes to name.
     """
-    far = _FAR
+    longer = {
+        axis: (low, high if axis == BATCH or axis in known else max(high, _FAR)) for axis, (low, high) in sizes.items()
+    }
     try:
-        outputs = describe_outputs(compute, inputs, list(is_open), _longer(sizes, known, far))
-        if _seem_fixed(outputs, is_open):
-            far = _FARTHER
-            outputs = describe_outputs(compute, inputs, list(is_open), _longer(sizes, known, far))
-        check_sizes(compute, inputs, outputs, sizes, far)
+        outputs = describe_outputs(compute, inputs, names, longer)
+        check_sizes(compute, inputs, outputs, sizes, _CHECKED)
     except UnsupportedModule as error:
         raise UnsupportedModule(_in_options(str(error), sizes, roles)) from error
     for tensor in outputs:
@@ -80,24 +74,6 @@ def describe_file_outputs(
                 raise WrongArguments(f'--axis {tensor.name}.{at}={name}: this axis is as large as "{axis.name}"')
             axis.name = name
     return outputs
-
-
-def _longer(
-    sizes: Mapping[str, tuple[int, int]], known: Mapping[str, tuple[int, int]], far: int
-) -> dict[str, tuple[int, int]]:
-    """Give larger sizes to try, of axes that have no known ones."""
-    return {
-        axis: (low, high if axis == BATCH or axis in known else max(high, far)) for axis, (low, high) in sizes.items()
-    }
-
-
-def _seem_fixed(outputs: Tensors, is_open: Mapping[str, Sequence[bool]]) -> bool:
-    """Whether an axis that the file leaves open was of one size for all sizes that were tried."""
-    return any(
-        is_free and axis.size != DYNAMIC
-        for tensor in outputs
-        for axis, is_free in zip(tensor.axes, is_open[tensor.name], strict=False)
-    )
 
 
 def _in_options(message: str, sizes: Iterable[str], roles: Roles) -> str:

@@ -14,7 +14,7 @@ from rnnserve.export.adoption.file_inputs import (
     put_constants,
     read_inputs,
 )
-from rnnserve.export.adoption.roles import Question, Roles, ask
+from rnnserve.export.adoption.roles import ONE_ROW, Question, Roles, ask
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import save_model
@@ -69,6 +69,9 @@ def prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> Prepared:
     is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in model.graph.all_nodes())
     trial = BatchTrial(inputs, alone, together, roles, is_quantised=is_quantised)
     found = trial.find()
+    if found is None and trial.one_row:
+        ask(questions)
+        raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({trial.one_row})")
     if found is None:
         ask([*questions, *_any_sizes(inputs, roles, trial.refused)])
         raise WrongArguments(
@@ -104,12 +107,13 @@ def write_axes(values: Sequence[ir.Value], tensors: Sequence[manifest_pb2.Tensor
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
     """Remove inputs that have values in the file: weights of an old file, and what a caller might set."""
     names = [value.name for value in model.graph.inputs if value.is_initializer()]
+    is_old = model.ir_version < _WEIGHTS_APART
+    old = f"; IR version {model.ir_version} lists the weights there, too" if is_old else ""
     if names:
         model.graph.inputs[:] = [value for value in model.graph.inputs if not value.is_initializer()]
+        model.ir_version = max(model.ir_version, _WEIGHTS_APART)
         shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        is_old = model.ir_version < _WEIGHTS_APART
-        old = f"; IR version {model.ir_version} lists the weights there, too" if is_old else ""
         yield f"onnx: inputs that have values in the file keep these, and no request sets them: {shown}{more}{old}"
 
 
