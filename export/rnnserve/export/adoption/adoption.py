@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from rnnserve.export.adoption.file_outputs import choose_outputs, describe_file_outputs
 from rnnserve.export.adoption.preparation import Prepared, prepare, write_axes
-from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.roles import FROZEN, Roles
 from rnnserve.export.adoption.samples import Sample, expected_cases
 from rnnserve.export.adoption.states import describe_states
 from rnnserve.export.description.described_tensors import (
@@ -128,10 +128,7 @@ def _describe(run: OnnxRunner, prepared: Prepared, name: str, roles: Roles) -> M
             return run(arrays)
         except RuntimeError as error:
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
-            raise WrongArguments(
-                f"it does not run with {shapes}; are sizes frozen in the graph, are two axes always of one size (give "
-                f"them one name), or are values out of bounds? {error}"
-            ) from error
+            raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
 
     outputs = describe_file_outputs(compute, run.outputs, inputs, sizes, prepared.sizes, roles)
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)

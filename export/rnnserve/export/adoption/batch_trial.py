@@ -103,7 +103,8 @@ class BatchTrial:
             they do not run together, or a result has no row for each. And the difference in words.
         """
         worst, words = 0.0, ""
-        for rows in _ROWS:
+        most = self._roles.sizes.get(BATCH, (1, max(_ROWS)))[1]
+        for rows in (min(rows, most) for rows in _ROWS):
             inputs = draw_inputs(found.inputs, np.random.default_rng(rows), {**found.sizes, BATCH: rows})
             try:
                 together = self._together(inputs)

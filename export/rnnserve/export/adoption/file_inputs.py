@@ -54,13 +54,7 @@ class FileInput:
 def describe_inputs(
     inputs: Sequence[FileInput], batches: Mapping[str, int], fixed: Mapping[str, int]
 ) -> list[manifest_pb2.Tensor]:
-    """Describe inputs for a choice of their batch axes.
-
-    Args:
-        inputs: Inputs of the file.
-        batches: Position of each input's batch.
-        fixed: Sizes of axes that never have another one.
-    """
+    """Describe inputs for a choice of their batch axes, with axes of a fixed size."""
     described = []
     for each in inputs:
         tensor = manifest_pb2.Tensor()
@@ -86,11 +80,7 @@ def describe_inputs(
 
 
 def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
-    """Check that it is known which axis each input of lengths counts.
-
-    Raises:
-        WrongArguments: If it is not, or the axis that the user says is none.
-    """
+    """Refuse inputs of lengths of which it is not known which sequence axis they count."""
     axes = sequence_axes(inputs)
     for tensor in inputs:
         given = roles.lengths.get(tensor.name)
@@ -107,11 +97,7 @@ def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
 
 
 def check_names(model: ir.Model, roles: Roles) -> None:
-    """Refuse roles of unknown tensors, which would have no effect.
-
-    Raises:
-        WrongArguments: If there are such.
-    """
+    """Refuse roles of unknown tensors, which would have no effect."""
     inputs, outputs = ([value.name or "" for value in of] for of in (model.graph.inputs, model.graph.outputs))
     given: Sequence[tuple[str, Mapping[str, object] | Sequence[str], Sequence[str]]] = (
         ("--axis", [name for name, _ in roles.axes], [*inputs, *outputs]),
@@ -128,11 +114,7 @@ def check_names(model: ir.Model, roles: Roles) -> None:
 
 
 def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
-    """Give inputs values, and remove them from the inputs.
-
-    Raises:
-        WrongArguments: If an input does not take its value, or none is left.
-    """
+    """Give inputs values, and remove them from the inputs."""
     for value in [value for value in model.graph.inputs if value.name in constants]:
         value.const_value = ir.tensor(_constant(value, constants[value.name or ""]), name=value.name)
         model.graph.inputs.remove(value)
@@ -147,9 +129,6 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
     Returns:
         The inputs; and what to ask the user. So that the file can be tried all the same, and all questions be asked at
         once, a guess is in place: numbers that are the same for all rows get a value in the file.
-
-    Raises:
-        WrongArguments: If an input cannot be served; the message says what to do.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
@@ -176,11 +155,7 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
 
 
 def _described(value: ir.Value, roles: Roles) -> manifest_pb2.Tensor:
-    """Describe an input's datatype and axes.
-
-    Raises:
-        WrongArguments: If a request cannot send it.
-    """
+    """Describe the datatype and axes of an input, and refuse one that requests cannot send."""
     is_tensor = isinstance(value.type, ir.TensorType) and value.dtype != ir.DataType.UNDEFINED
     datatype = datatype_of(value.dtype.numpy()) if is_tensor and value.dtype is not None else None
     if datatype is None:

@@ -24,11 +24,7 @@ _FOR_MODULES = ". Pad the output"  # from here on, a message speaks to who can c
 
 
 def choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
-    """Keep only the outputs named, in their order; all of them if there are no names.
-
-    Raises:
-        WrongArguments: If there is no such output.
-    """
+    """Keep only the outputs named, in their order; all of them if there are no names."""
     by_name = {value.name: value for value in model.graph.outputs}
     for name in names:
         if name not in by_name:
@@ -54,10 +50,6 @@ def describe_file_outputs(
         sizes: The smallest and the largest size of each dynamic axis that are tried.
         known: Sizes that the file takes, as far as the user says them or trials have shown them.
         roles: Roles that the user gives.
-
-    Raises:
-        WrongArguments: If the file does not run with these sizes, or the user names an axis that has another name.
-        UnsupportedModule: If an output cannot be divided among requests; the message says which sizes to name.
     """
     longer = {
         axis: (low, high if axis == BATCH or axis in known else max(high, _FAR)) for axis, (low, high) in sizes.items()

@@ -14,7 +14,7 @@ from rnnserve.export.adoption.file_inputs import (
     put_constants,
     read_inputs,
 )
-from rnnserve.export.adoption.roles import ONE_ROW, Question, Roles, ask
+from rnnserve.export.adoption.roles import FROZEN, ONE_ROW, Question, Roles, ask
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_files import save_model
@@ -50,11 +50,6 @@ class Prepared:
 def prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> Prepared:
     """Put constants in, find the batch, and name axes; changes the model.
 
-    Args:
-        model: The file.
-        roles: Roles that the user gives.
-        process: Process in which it runs.
-
     Raises:
         WrongArguments: If the file and the user do not say enough, and then the message asks for all that is missing;
             or if rows cannot be run together.
@@ -74,10 +69,8 @@ def prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> Prepared:
         raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({trial.one_row})")
     if found is None:
         ask([*questions, *_any_sizes(inputs, roles, trial.refused)])
-        raise WrongArguments(
-            "onnxruntime does not run it with one row of these sizes; are sizes frozen in the graph, are two axes "
-            f"always of one size (give them one name), or are values out of bounds? {trial.refused[:_REFUSED]}"
-        )
+        refused = trial.refused[:_REFUSED]
+        raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
     limits, missing = _limits(trial, found, roles)
     ask([*questions, *missing])
     check_lengths(found.inputs, roles)

@@ -5,13 +5,18 @@ from collections.abc import Mapping, Sequence
 
 from rnnserve.export.errors import WrongArguments
 
-__all__ = ["ONE_ROW", "Question", "Roles", "ask"]
+__all__ = ["FROZEN", "ONE_ROW", "Question", "Roles", "ask"]
 
 ONE_ROW = (
     "rnnserve runs several rows at once: export the file again with a dynamic batch axis (dynamic_shapes of "
     "torch.onnx.export)"
 )
 """What to do about a file that computes one row."""
+
+FROZEN = (
+    "are sizes frozen in the graph, are two axes always of one size (give them one name), or are values out of bounds?"
+)
+"""What to look for where a file does not run with sizes that it should take."""
 
 
 @dataclasses.dataclass(frozen=True)

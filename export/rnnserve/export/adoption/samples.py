@@ -20,6 +20,7 @@ from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxTruth
+from rnnserve.export.parity.reference import as_float64
 from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
 from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2
@@ -85,11 +86,6 @@ def read_samples(path: Path) -> Sequence[Sample]:
 def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> GoldenCases:
     """Compare a file's results with expected ones, and make golden cases of these.
 
-    Args:
-        model: Description of what the file takes and gives.
-        truth: The file.
-        known: Complete inputs, and the outputs that are known for them.
-
     Raises:
         WrongArguments: If an output is none of the model's, or has another shape or dtype.
         ExportError: If the file gives other values.
@@ -118,8 +114,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
             furthest = max(furthest, worst.distance / unit)
             # After a row's length, a framework may leave anything; the file's own values stand there.
             outputs[name] = array if mask is None else np.where(mask, array, outputs[name])
-        exact = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in outputs.items()}
-        cases.append(Case("sample", inputs, eager=outputs, float64=exact))
+        cases.append(Case("sample", inputs, eager=outputs, float64=as_float64(outputs)))
     return GoldenCases(cases, step=0.0, sequence=ADOPTED_RMS * furthest)
 
 

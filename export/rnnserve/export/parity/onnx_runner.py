@@ -11,7 +11,7 @@ from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, Proces
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import onnx_worker
 from rnnserve.export.parity.onnx_worker import Session, pack, unpack
-from rnnserve.export.parity.reference import MOVED, moved_inputs
+from rnnserve.export.parity.reference import MOVED, as_float64, moved_inputs
 
 __all__ = ["PROVIDERS", "OnnxProcess", "OnnxRunner", "OnnxTruth"]
 
@@ -164,7 +164,7 @@ class OnnxTruth:
 
     def exact(self, inputs: Mapping[str, _Array]) -> Arrays:
         """Give the same results as float64."""
-        return {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in self.eager(inputs).items()}
+        return as_float64(self.eager(inputs))
 
     def moved(self, inputs: Mapping[str, _Array]) -> Iterator[Arrays]:
         """Run the model on inputs moved by an ulp."""
