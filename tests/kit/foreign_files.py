@@ -13,12 +13,10 @@ from kit.graph_text import parsed_nodes
 
 __all__ = [
     "but_last",
-    "cached",
     "chunks",
-    "ending_early",
     "flattened",
     "framed",
-    "narrow",
+    "less_fourth",
     "one_row_loop",
     "quantised",
     "squeezed",
@@ -91,16 +89,6 @@ def flattened(folder: Path) -> Path:
     return save(folder, nodes, [value("ids", (1, "steps"), INT64)], [value("scores", ("steps",))], constants)
 
 
-def cached(folder: Path, before: str = "cache", after: str = "cache_out") -> Path:
-    """Half of two caches (2, 1, 4, 1) and of x (1, 4), of which a Reshape makes one row. Y (1, 4, 1) is the sum."""
-    nodes = f"""
-        step = Reshape (x, one)  sums = Add ({before}, step)  {after} = Mul (sums, half)
-        y = ReduceSum <keepdims = 0> ({after}, first)
-    """
-    given, made = [value("x", (1, 4)), value(before, (2, 1, 4, 1))], [value("y", (1, 4, 1)), value(after, (2, 1, 4, 1))]
-    return save(folder, nodes, given, made, {"one": [1, 1, 4, 1], "first": [0], "half": np.float32(0.5)})
-
-
 def quantised(folder: Path, axes: Axes = (1, "time", IN), *, loud: bool = False) -> Path:
     """A product in int8 whose scale is that of all rows, and onnxruntime's quantised LSTM, of x (1, time, 2).
 
@@ -166,32 +154,14 @@ def framed(folder: Path) -> Path:
     return save(folder, nodes, [value("x", (1, "samples"))], [value("y", (1, "frames"))], {"one": [1]})
 
 
-def narrow(folder: Path) -> Path:
-    """A number for each step of a GRU of 7 features, squeezed: x (steps, width) to y (steps,), of one step to y ()."""
-    nodes = f"""
-        xt = Unsqueeze (x, one)  all = GRU <hidden_size = {HIDDEN}> (xt, W, R)  steps = Squeeze (all, rows)
-        column = MatMul (steps, head)  y = Squeeze (column)
-    """
-    weights = drawn(W=(1, 3 * HIDDEN, 7), R=(1, 3 * HIDDEN, HIDDEN), head=(HIDDEN, 1))
-    given, made = [value("x", ("steps", "width"))], [value("y", ("steps",))]
-    return save(folder, nodes, given, made, weights | {"one": [1], "rows": [1, 2]})
-
-
-def ending_early(folder: Path) -> Path:
-    """Halves of the sum of x (1, 4) until they are below 0.1: y (1, steps), of which there are as many as it takes."""
-    nodes = """
-        begin = ReduceSum <keepdims = 0> (x)
-        end, steps = Loop <body = b (int64 i, bool go, float sum) => (bool on, float next, float step)
-            { next = Mul (sum, half)  size = Abs (next)  on = Greater (size, limit)  step = Identity (next)
-            }> (most, yes, begin)
-        y = Unsqueeze (steps, zero)
-    """
-    constants = {"zero": [0], "half": np.float32(0.5), "limit": np.float32(0.1), "most": 20, "yes": True}
-    return save(folder, nodes, [value("x", (1, 4))], [value("y", (1, None))], constants)
-
-
 def squeezed(folder: Path) -> Path:
     """One number for each row, squeezed: x (n, 2) to y (n,), and of one row to y ()."""
     weights = {"weights": np.array([[0.5], [0.25]], np.float32)}
     nodes = "column = MatMul (x, weights)  y = Squeeze (column)"
     return save(folder, nodes, [value("x", ("n", 2))], [value("y", ())], weights)
+
+
+def less_fourth(folder: Path) -> Path:
+    """Numbers less the fourth of them: x (1, width) to y (1, width)."""
+    nodes = "fourth = Gather <axis = 1> (x, at)  y = Sub (x, fourth)"
+    return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], {"at": [3]})

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError
@@ -14,11 +13,13 @@ from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity import OnnxRunner, Proof
+from rnnserve.export.onnx_files import load_proto
+from rnnserve.export.parity import OnnxRunner, OnnxTruth, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
-from rnnserve.export.parity.onnx_truth import OnnxTruth
+from rnnserve.export.parity.reference import as_float64
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.scan_file import with_scan
 from rnnserve.export.tensor_shapes import axis_of, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, SCAN
@@ -134,18 +135,13 @@ def _proof(
 ) -> Proof:
     """Find again, with states that any request may send, which requests may share a run."""
     walks = {
-        file: walk_graph(
-            onnx.load_model_from_string(graph), model.inputs, model.outputs, finite_inputs=model.finite_inputs
-        )
+        file: walk_graph(load_proto(graph), model.inputs, model.outputs, finite_inputs=model.finite_inputs)
         for file, graph in graphs.items()
     }
     batching = find_batching(model, OnnxTruth(runners[MODEL]), limits_for("cpu"), 0, walks[MODEL])
     if SCAN in walks:
         scanned = find_batching(model, OnnxTruth(runners[SCAN]), limits_for("cpu"), 0, walks[SCAN])
-        if scanned.HasField("rows"):
-            batching.scan_rows.CopyFrom(scanned.rows)
-        if scanned.HasField("padding"):
-            batching.scan_padding.CopyFrom(scanned.padding)
+        batching = with_scan(batching, scanned)
     names = ", ".join(f'"{tensor.continues_as}"' for tensor in model.outputs if tensor.continues_as)
     parity = manifest_pb2.Parity()
     parity.CopyFrom(proof.parity)
@@ -196,8 +192,7 @@ def _further(
 
 def _with_states(case: Case, exposed: ModelDescription, results: Mapping[str, npt.NDArray[Any]]) -> Case:
     finals = {tensor.name: results[tensor.name] for tensor in exposed.outputs if tensor.name not in case.eager}
-    exact = {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in finals.items()}
-    return dataclasses.replace(case, eager={**case.eager, **finals}, float64={**case.float64, **exact})
+    return dataclasses.replace(case, eager={**case.eager, **finals}, float64={**case.float64, **as_float64(finals)})
 
 
 def _steps(arrays: Arrays, model: ModelDescription, axis: str, part: range) -> Arrays:

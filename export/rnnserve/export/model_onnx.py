@@ -13,6 +13,7 @@ from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import FlatOutputs, is_flat
+from rnnserve.export.onnx_files import save_proto
 from rnnserve.export.output_sizes import settle_sizes
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.recurrence.graph_pass import GraphPass
@@ -55,8 +56,7 @@ def to_onnx(model: DescribedModel) -> bytes:
     exported = Exported(model, program.model_proto)
     for on_file in ON_FILE:
         on_file(exported)
-    data: bytes = exported.file.SerializeToString(deterministic=True)
-    return data
+    return save_proto(exported.file)
 
 
 def _is_named_as_torch(module: nn.Module) -> bool:
@@ -110,7 +110,7 @@ def _name_derived_axes(exported: Exported) -> None:
 
 
 def _guard_recurrences(exported: Exported) -> None:
-    data = exported.file.SerializeToString(deterministic=True)
+    data = save_proto(exported.file)
     model = exported.model
     guarded = guard_recurrences(data, finite_inputs=not model.allow_non_finite, infinite=model.infinite_inputs)
     exported.file.ParseFromString(guarded)

@@ -1,13 +1,35 @@
-"""Reading ONNX files that others wrote."""
+"""Loading and saving ONNX models: between bytes, which files have, and `ir.Model`s, which functions change."""
 
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from rnnserve.export.errors import WrongArguments
 
-__all__ = ["model_inputs", "read_onnx"]
+__all__ = ["load_model", "load_proto", "read_onnx", "save_model", "save_proto"]
+
+
+def load_model(data: bytes) -> ir.Model:
+    """Load a model from the bytes of a file."""
+    return ir.from_proto(load_proto(data))
+
+
+def load_proto(data: bytes) -> onnx.ModelProto:
+    """Load a model as the message that a file has."""
+    return onnx.load_model_from_string(data)
+
+
+def save_model(model: ir.Model) -> bytes:
+    """Give the bytes of a model's file, the same for the same model."""
+    return save_proto(ir.to_proto(model))
+
+
+def save_proto(model: onnx.ModelProto) -> bytes:
+    """Give the bytes of a message's file, the same for the same message."""
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
@@ -18,17 +40,19 @@ def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
         external_data: Whether to read weights that lie in files beside it; otherwise such a model is refused.
 
     Raises:
-        WrongArguments: If it is no valid ONNX model, or has external data that is refused or missing.
+        WrongArguments: If it isn't a valid ONNX model, or has external data that is refused or missing.
         OSError: If it cannot be read.
     """
     if not path.is_file():
         raise WrongArguments(f"there is no file {path}")
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = load_proto(path.read_bytes())
     except DecodeError:
         raise WrongArguments(f"{path} is no ONNX model") from None
     if not model.graph.node:
         raise WrongArguments(f"{path} is no ONNX model, or has no nodes")
+    if model.graph.sparse_initializer:  # onnx_ir drops them
+        raise WrongArguments(f"{path} keeps weights as sparse tensors; save it with dense ones")
     outside = _external_files(model)
     if outside and not external_data:
         raise WrongArguments(
@@ -42,12 +66,6 @@ def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise WrongArguments(f"{path} is no valid ONNX model: {' '.join(str(error).split())}") from error
     return model
-
-
-def model_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """List a model's inputs without those that have a value in the file."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in constants]
 
 
 def _external_files(model: onnx.ModelProto) -> list[str]:

@@ -27,7 +27,7 @@ from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.publishing import Published
-from rnnserve.export.scan_file import try_lowering
+from rnnserve.export.scan_file import try_lowering, with_scan
 from rnnserve.export.sealing import Seal
 from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
@@ -235,7 +235,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             files[SCRIPT] = script_bytes(scripted)
         if scan is not None:
             files[SCAN] = scan.data
-            proof = replace(proof, batching=scan.recorded(proof.batching))
+            proof = replace(proof, batching=with_scan(proof.batching, scan.batching))
         scan_parity = None if scan is None else scan.parity
         shown = Exposed(model, files, golden, proof, unscripted)
         if publication.expose_states:

@@ -14,7 +14,7 @@ from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner, Reference, prove
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["ScanFile", "try_lowering"]
+__all__ = ["ScanFile", "try_lowering", "with_scan"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +31,6 @@ class ScanFile:
     parity: manifest_pb2.Parity
     batching: manifest_pb2.Batching
 
-    def recorded(self, batching: manifest_pb2.Batching) -> manifest_pb2.Batching:
-        """Give what a manifest says of batching: that of model.onnx, and how it was found for this file."""
-        both = manifest_pb2.Batching()
-        both.CopyFrom(batching)
-        if self.batching.HasField("rows"):
-            both.scan_rows.CopyFrom(self.batching.rows)
-        if self.batching.HasField("padding"):
-            both.scan_padding.CopyFrom(self.batching.padding)
-        return both
-
 
 _MODES = [
     manifest_pb2.BATCHING_UNSPECIFIED,
@@ -49,6 +39,17 @@ _MODES = [
     manifest_pb2.BATCHING_ALONE,
 ]
 """From the freest on."""
+
+
+def with_scan(batching: manifest_pb2.Batching, of_scan: manifest_pb2.Batching) -> manifest_pb2.Batching:
+    """Give what a manifest says of batching: that of model.onnx, and how it was found for model.scan.onnx."""
+    both = manifest_pb2.Batching()
+    both.CopyFrom(batching)
+    if of_scan.HasField("rows"):
+        both.scan_rows.CopyFrom(of_scan.rows)
+    if of_scan.HasField("padding"):
+        both.scan_padding.CopyFrom(of_scan.padding)
+    return both
 
 
 def try_lowering(

@@ -17,6 +17,7 @@ from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.found_states.parts_record import parts_failures
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.parity.proof import reference_of
@@ -121,7 +122,7 @@ def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
 
 def _graph(version: Version, name: str) -> tuple[onnx.ModelProto, OnnxRunner]:
     try:
-        return onnx.load_model_from_string(version.files[name]), OnnxRunner(version.files[name])
+        return load_proto(version.files[name]), OnnxRunner(version.files[name])
     except (DecodeError, RuntimeError) as error:
         raise ArtifactError(f"{name}: {error}") from error
 

@@ -11,7 +11,7 @@ import torch
 
 from campaigns.operator_grid.operators import Family
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.parity.onnx_process import OnnxProcess
+from rnnserve.export.parity.onnx_runner import OnnxProcess
 
 __all__ = ["DIFFERS_OF_NOTHING", "EmptyRuns"]
 

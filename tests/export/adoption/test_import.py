@@ -5,15 +5,15 @@ import onnx
 import pytest
 import torch
 
-from kit.adopted_files import SIZES, Mean, axes_of, floats, mean, one_node, published, with_lengths, words
+from kit.adopted_files import SIZES, Mean, mean, one_node, with_lengths, words
 from kit.bad_versions import ABORTING
 from kit.example_models import ALONE
-from kit.foreign_files import chunks, flattened, quantised, unbatched
+from kit.foreign_files import chunks, flattened, quantised, squeezed, unbatched
 from kit.graph_text import graph_of
 from rnnserve.cli import main
 from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.adoption.sample_file import Sample
-from rnnserve.export.errors import ExportError
+from rnnserve.export.adoption.samples import Sample
+from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
@@ -92,36 +92,16 @@ def test_given_results_become_golden_and_wrong_ones_are_refused(tmp_path):
     assert not (tmp_path / "repository" / "other").exists()
 
 
-def test_file_without_a_batch_gets_one(tmp_path):
-    path = unbatched(tmp_path)
-    done = adopt(path, "m", tmp_path / "repository")
-    manifest = done.manifest
-    assert axes_of(manifest.inputs) == {"x": ["batch", "time", 2], "h": ["batch", 1, 3]}
-    assert axes_of(manifest.outputs) == {"y": ["batch", "time", 3], "hn": ["batch", 1, 3]}
-    assert manifest.batching.mode == ALONE
-    assert "one row at a time" in manifest.batching.reasons[0]
-    assert manifest.batching.rows.means == manifest.parts.steps.means == manifest_pb2.MEANS_PROVEN
-    assert not manifest.parts.reason
-    assert manifest.outputs[1].continues_as == "h"
-    x, h = floats(4, 5, 2), floats(4, 1, 3, seed=1)
-    found, file = published(done)({"x": x, "h": h}), OnnxRunner(path.read_bytes())
-    for row in range(4):
-        expected = file({"x": x[row], "h": h[row : row + 1]})
-        assert found["y"][row].tobytes() == expected["y"].tobytes()
-        assert found["hn"][row].tobytes() == expected["hn"][0].tobytes()
+@pytest.mark.parametrize("make", [unbatched, flattened, squeezed])
+def test_file_that_computes_one_row_at_a_time_is_refused_with_a_remedy(make, tmp_path):
+    with pytest.raises(WrongArguments, match=r"computes one row at a time; .* dynamic batch axis \(.*with \d rows, "):
+        adopt(make(tmp_path), "m", tmp_path / "repository")
 
 
-def test_rows_that_a_file_would_join_are_run_one_by_one(tmp_path):
-    path = flattened(tmp_path)
-    done = adopt(path, "m", tmp_path / "repository")
-    assert axes_of(done.manifest.inputs) == {"ids": ["batch", "steps"]}
-    assert axes_of(done.manifest.outputs) == {"scores": ["batch", "steps"]}
-    assert done.manifest.inputs[0].integers.high == 7
-    assert done.manifest.batching.mode == ALONE
-    ids = np.random.default_rng(0).integers(0, 7, (3, 6))
-    found, file = published(done)({"ids": ids})["scores"], OnnxRunner(path.read_bytes())
-    for row in range(3):
-        assert found[row].tobytes() == file({"ids": ids[[row]]})["scores"].tobytes()
+def test_old_operator_set_is_refused_with_a_remedy(tmp_path):
+    path = unbatched(tmp_path, opset=8)
+    with pytest.raises(WrongArguments, match=r"operators of set 8; expected 9 or later.* onnx\.version_converter"):
+        adopt(path, "m", tmp_path / "repository")
 
 
 def test_int8_of_one_scale_is_served_alone_though_no_drawn_value_shows_it(tmp_path):

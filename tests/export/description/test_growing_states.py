@@ -6,7 +6,7 @@ from torch import nn
 
 from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments
 from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.adoption.state_pairs import describe_states
+from rnnserve.export.adoption.states import describe_states
 
 
 class Cached(nn.Module):

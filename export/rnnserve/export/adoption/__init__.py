@@ -4,7 +4,7 @@ There is no module to compare such a file with, so nothing is proven about what 
 What onnxruntime itself can tell is found: the axes of outputs, which requests may share a run, and, where the user
 gives samples with expected outputs, whether the file gives them.
 
-Door: `__all__`, `sample_file`.
+Door: `__all__`, `samples`.
 """
 
 from rnnserve.export.adoption.adoption import adopt

@@ -2,31 +2,18 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 
-from rnnserve.export.adoption.alone import explain_alone
-from rnnserve.export.adoption.expected_results import expected_cases
-from rnnserve.export.adoption.file_tensors import (
-    check_kind,
-    check_names,
-    choose_outputs,
-    constant_inputs,
-    describe_inputs,
-    name_output_axes,
-    write_axis_names,
-)
-from rnnserve.export.adoption.free_axes import FAR, FARTHER, FreeAxes, free_axes, longer_sizes, seem_fixed
-from rnnserve.export.adoption.preparation import Prepared, prepare
-from rnnserve.export.adoption.roles import Roles
-from rnnserve.export.adoption.sample_file import Sample
-from rnnserve.export.adoption.size_advice import advise_sizes
-from rnnserve.export.adoption.state_pairs import describe_states
-from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
+from rnnserve.export.adoption.file_outputs import choose_outputs, describe_file_outputs
+from rnnserve.export.adoption.preparation import Prepared, prepare, write_axes
+from rnnserve.export.adoption.roles import FROZEN, Roles
+from rnnserve.export.adoption.samples import Sample, expected_cases
+from rnnserve.export.adoption.states import describe_states
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
@@ -35,18 +22,17 @@ from rnnserve.export.description.described_tensors import (
     complete_sample,
     name_classes,
 )
-from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.exposed_states import exposed_graph
 from rnnserve.export.found_states.parts_file import PartsFile, find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.manifest import describe_version
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.onnx_files import model_inputs, read_onnx
-from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, Proof
+from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
+from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, OnnxTruth, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
-from rnnserve.export.parity.onnx_truth import OnnxTruth
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.export.sealing import Seal
@@ -62,7 +48,11 @@ from rnnserve.protos.triton_config import MissingConfigError, check_tensors, rea
 __all__ = ["adopt"]
 
 _NOT_COMPARED = "adopted: not compared with its framework"
+_OLDEST = 9
+"""The oldest operator set that is taken: onnxruntime tests none before 7, and Scan has its present form since 9."""
+
 _RAGGED_BATCHES = 4
+_FOR_MODULES = ": does the module"  # from here on, a reason speaks to who can change the module
 
 
 def adopt(
@@ -94,76 +84,53 @@ def adopt(
     """
     check_model_name(name)
     roles = roles or Roles()
-    model = read_onnx(path, external_data=False)
+    model = ir.from_proto(read_onnx(path, external_data=False))
+    _check_operator_set(path, model)
     choose_outputs(model, roles.outputs)
-    free = free_axes(model)
-    constants = constant_inputs(model)
-    check_names(model, roles)
-    for value in model_inputs(model):
-        check_kind(value)
     with OnnxProcess(timeout) as process:
-        prepared = _prepared(path, model, roles, process)
-        model, roles = prepared.model, prepared.roles
-        inputs = describe_inputs(model, roles)
-        truth = _truth(path, model.SerializeToString(), process)
-        try:
-            description = _describe(truth, inputs, free, name, roles)
-            write_axis_names(model, description.inputs, description.outputs)
-            data, load = model.SerializeToString(deterministic=True), partial(OnnxRunner, process=process)
+        with _naming(path):
+            prepared = prepare(model, roles, process)
+        with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
+            description = _describe(OnnxRunner(save_model(model), process=process), prepared, name, roles)
+            write_axes(model.graph.outputs, description.outputs)
+            load = partial(OnnxRunner, process=process)
+            data = save_model(model)
             if roles.expose_states:
                 description, data = exposed_graph(description, MODEL, {MODEL: data}, load, guarded=False)
-            truth = _truth(path, data, process)
             parts = find_parts(description, MODEL, {MODEL: data}, load)
-            return _publish(description, truth, data, repository, samples, constants, parts, prepared, seal)
-        except RuntimeError as error:  # what `OnnxRunner` raises
-            raise ExportError(
-                f"{path}: {error}; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"
-            ) from error
+            return _publish(description, OnnxTruth(load(data)), data, repository, samples, parts, prepared, seal)
 
 
-def _prepared(path: Path, model: onnx.ModelProto, roles: Roles, process: OnnxProcess) -> Prepared:
+def _check_operator_set(path: Path, model: ir.Model) -> None:
+    number = max(model.opset_imports.get(domain, 0) for domain in ("", "ai.onnx"))
+    if 0 < number < _OLDEST:
+        raise WrongArguments(
+            f"{path} has operators of set {number}; expected {_OLDEST} or later. Export it again, or convert it and "
+            f"compare the results: onnx.version_converter.convert_version(onnx.load(path), {_OLDEST})"
+        )
+
+
+@contextlib.contextmanager
+def _naming(path: Path, advice: str = "") -> Iterator[None]:
+    """Name the file in what `OnnxRunner` raises."""
     try:
-        return prepare(model, roles, process)
+        yield
     except RuntimeError as error:
-        raise ExportError(f"{path}: {error}") from error
+        raise ExportError(f"{path}: {error}{advice}") from error
 
 
-def _truth(path: Path, data: bytes, process: OnnxProcess) -> OnnxTruth:
-    try:
-        return OnnxTruth(OnnxRunner(data, process=process))
-    except RuntimeError as error:
-        raise ExportError(f"{path}: {error}") from error
-
-
-def _describe(
-    truth: OnnxTruth, inputs: list[manifest_pb2.Tensor], free: FreeAxes, name: str, roles: Roles
-) -> ModelDescription:
-    sizes = check_inputs(inputs, roles.sizes)
+def _describe(run: OnnxRunner, prepared: Prepared, name: str, roles: Roles) -> ModelDescription:
+    inputs = prepared.inputs
+    sizes = check_inputs(inputs, prepared.sizes)
 
     def compute(arrays: Arrays) -> Arrays:
         try:
-            return truth.eager(arrays)
+            return run(arrays)
         except RuntimeError as error:
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
-            raise WrongArguments(
-                f"it does not run with {shapes}; are sizes frozen in the graph, are two axes always of one size (give "
-                f"them one name), or are values out of bounds? {error}"
-            ) from error
+            raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
 
-    def described(sizes: Mapping[str, tuple[int, int]]) -> list[manifest_pb2.Tensor]:
-        far = FAR
-        outputs = describe_outputs(compute, inputs, list(free), longer_sizes(sizes, roles, far))
-        if seem_fixed(outputs, free):
-            far = FARTHER
-            outputs = describe_outputs(compute, inputs, list(free), longer_sizes(sizes, roles, far))
-        check_sizes(compute, inputs, outputs, sizes, far)
-        return outputs
-
-    try:
-        outputs = described(sizes)
-    except UnsupportedModule as error:
-        raise advise_sizes(error, described, sizes, roles) from error
-    name_output_axes(outputs, roles)
+    outputs = describe_file_outputs(compute, run.outputs, inputs, sizes, prepared.sizes, roles)
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
     return ModelDescription(
         name=name,
@@ -183,7 +150,6 @@ def _publish(
     data: bytes,
     repository: Path,
     samples: Sequence[Sample],
-    constants: str,
     parts: PartsFile,
     prepared: Prepared,
     seal: Seal,
@@ -203,9 +169,7 @@ def _publish(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
-    notes = [*([constants] if constants else []), *prepared.notes]
-    found = _found(model, truth, data, known, notes)
-    explain_alone(found.batching, one_row=prepared.one_row, is_quantised=prepared.is_quantised)
+    found = _found(model, truth, data, known, prepared)
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
@@ -214,19 +178,30 @@ def _publish(
 
 
 def _found(
-    model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]], notes: Sequence[str]
+    model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]], prepared: Prepared
 ) -> Proof:
     """Say what onnxruntime told of the file, and that this is no comparison with its framework."""
-    checks = [_NOT_COMPARED, *notes]
+    checks = [_NOT_COMPARED, *prepared.notes]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
     checks.append("onnx: batching, by the graph and the results of onnxruntime itself")
-    graph = walk_graph(
-        onnx.load_model_from_string(data), model.inputs, model.outputs, finite_inputs=model.finite_inputs
-    )
+    graph = walk_graph(load_proto(data), model.inputs, model.outputs, finite_inputs=model.finite_inputs)
     batching = find_batching(model, truth, limits_for("cpu"), 0, graph)
+    if prepared.is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
+        _serve_alone(batching)
     return Proof(manifest_pb2.Parity(checks=checks), batching, _zeros(model, truth), graph.recorded_causality())
+
+
+def _serve_alone(batching: manifest_pb2.Batching) -> None:
+    """Let requests of a quantised file run alone: if its results are choices, few values show that rows move others."""
+    is_seen = batching.mode == manifest_pb2.BATCHING_ALONE
+    seen = [reason.partition(_FOR_MODULES)[0] for reason in batching.reasons] if is_seen else []
+    batching.mode = manifest_pb2.BATCHING_ALONE
+    batching.ClearField("padding")
+    del batching.reasons[:]
+    why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
+    batching.reasons.extend([why, *seen])
 
 
 def _zeros(model: ModelDescription, truth: OnnxTruth) -> set[str]:
@@ -234,14 +209,11 @@ def _zeros(model: ModelDescription, truth: OnnxTruth) -> set[str]:
     lengths = model.lengths
     zeros = {tensor.name for tensor in model.outputs if any(axis.name in lengths for axis in tensor.axes)}
     random = np.random.default_rng(0)
+    small = {axis: min(max(5 if axis == BATCH else 8, low), high) for axis, (low, high) in model.sizes.items()}
     for _ in range(_RAGGED_BATCHES):
-        inputs = draw_inputs(model.inputs, random, _small_sizes(model.sizes), ragged=True)
+        inputs = draw_inputs(model.inputs, random, small, ragged=True)
         for tensor, array in ((tensor, truth.eager(inputs)[tensor.name]) for tensor in model.outputs):
             mask = mask_before_lengths(tensor, array.shape, inputs, lengths)
             if mask is not None and np.where(mask, 0, array).any():
                 zeros.discard(tensor.name)
     return zeros
-
-
-def _small_sizes(bounds: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    return {axis: min(max(5 if axis == BATCH else 8, low), high) for axis, (low, high) in bounds.items()}

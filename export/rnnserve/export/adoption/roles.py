@@ -1,9 +1,22 @@
-"""What a user says about the tensors of an ONNX file, beyond what the file says itself."""
+"""What a user says about an ONNX file, and what a message asks for if that and the file are not enough."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-__all__ = ["Roles"]
+from rnnserve.export.errors import WrongArguments
+
+__all__ = ["FROZEN", "ONE_ROW", "Question", "Roles", "ask"]
+
+ONE_ROW = (
+    "rnnserve runs several rows at once: export the file again with a dynamic batch axis (dynamic_shapes of "
+    "torch.onnx.export)"
+)
+"""What to do about a file that computes one row."""
+
+FROZEN = (
+    "are sizes frozen in the graph, are two axes always of one size (give them one name), or are values out of bounds?"
+)
+"""What to look for where a file does not run with sizes that it should take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +47,32 @@ class Roles:
     labels: Sequence[str] = ()
     expose_states: bool = False
 
-    @property
-    def limits(self) -> dict[str, tuple[int, int]]:
-        """The smallest and the largest size of axes, fixed ones among them."""
-        return {**self.sizes, **{axis: (size, size) for axis, size in self.fixed.items()}}
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """Something that a file does not say.
+
+    Attributes:
+        why: What is not known, without the option.
+        option: The option that answers it, ready to paste, such as `--constant sr=16000`.
+        hint: What else helps to answer it; empty for nothing.
+    """
+
+    why: str
+    option: str
+    hint: str = ""
+
+
+def ask(questions: Sequence[Question]) -> None:
+    """Ask all questions in one message.
+
+    Raises:
+        WrongArguments: If there are any.
+    """
+    if len(questions) == 1:
+        (only,) = questions
+        raise WrongArguments(f"{only.why}: {only.option}{only.hint}")
+    if questions:
+        options = " ".join(dict.fromkeys(question.option for question in questions))
+        reasons = "; ".join(f"{question.why}{question.hint}" for question in questions)
+        raise WrongArguments(f"the file does not say enough. Add, with your values: {options} ({reasons})")

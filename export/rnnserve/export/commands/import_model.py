@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
     with lasting_imports():  # of torch, after the mistakes that can be seen without it
         from rnnserve.export.adoption import Roles, adopt
-        from rnnserve.export.adoption.sample_file import read_samples
+        from rnnserve.export.adoption.samples import read_samples
 
     roles = Roles(
         axes=dict(args.axis),

@@ -15,6 +15,7 @@ from rnnserve.export.found_states.long_trial import not_continued
 from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.lowering import lower_rnn
+from rnnserve.export.onnx_files import load_proto, save_proto
 from rnnserve.export.parity.graph_findings import finding
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, MODEL, PARTS, SCAN
@@ -65,7 +66,7 @@ def find_parts(
     found, source = _find(model, served, files)
     parts = _parts(model, served, files, found, source, load)
     if parts.record is not None and parts.data is None and _goes_on(model):
-        graph, run = onnx.load_model_from_string(files[served]), load(files[served])
+        graph, run = load_proto(files[served]), load(files[served])
         parts.record.not_continued = not_continued(model, graph, run, found.decision, in_parts=not parts.record.reason)
     return parts
 
@@ -103,15 +104,15 @@ def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> t
     """
 
     def found_in(file: str) -> FoundStates:
-        graph = onnx.load_model_from_string(files[file])
+        graph = load_proto(files[file])
         return find_states(graph, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
 
     found = found_in(served)
     if found.reason and served == SCAN:
         native = found_in(MODEL)
-        lowered = None if native.model is None else lower_rnn(native.model.SerializeToString(deterministic=True))
+        lowered = None if native.model is None else lower_rnn(save_proto(native.model))
         if lowered is not None:
-            return dataclasses.replace(native, model=onnx.load_model_from_string(lowered)), MODEL
+            return dataclasses.replace(native, model=load_proto(lowered)), MODEL
     return found, served
 
 
@@ -138,9 +139,9 @@ def _tried(
         ValueError: If a state does not begin with one value for every row.
     """
     file, data = served
-    defaults = _defaults(model, onnx.load_model_from_string(source), found, load)
+    defaults = _defaults(model, load_proto(source), found, load)
     whole = load(data)
-    cut: bytes | None = None if found.model is None else found.model.SerializeToString(deterministic=True)
+    cut: bytes | None = None if found.model is None else save_proto(found.model)
     initial, final = [state.initial for state in found.states], [state.final for state in found.states]
     trial = CutTrial(
         whole=whole,
@@ -176,7 +177,7 @@ def _defaults(
     shown.CopyFrom(graph)
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
-    results = load(shown.SerializeToString())(_drawn(model))
+    results = load(save_proto(shown))(_drawn(model))
     for name, tensor in computed.items():
         rows = next(at for at, axis in enumerate(tensor.axes) if axis.size < 0)
         array = results[name]

@@ -5,8 +5,8 @@ the graph, `rnn_loop` makes the nodes that stand for one, `node_builder` makes n
 tanh by a function call for each element; from a hidden size of some tens on the loop is several times as fast
 (docs/lab/findings.md, "The RNN kernel").
 
-The package imports onnx and onnx_ir, and of rnnserve only `recurrence.graph_values`. What it makes is proven like what
-the exporter makes.
+The package imports onnx and onnx_ir, and of rnnserve only `onnx_files` and `recurrence.graph_values`. What it makes is
+proven like what the exporter makes.
 
 Door: `__all__`, `node_builder`.
 """

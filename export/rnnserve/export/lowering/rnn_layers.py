@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from rnnserve.export.lowering.node_builder import NodeBuilder
 from rnnserve.export.lowering.rnn_loop import Layer, Lengths, add_layer, add_lengths
+from rnnserve.export.onnx_files import load_model, save_model
 from rnnserve.export.recurrence.graph_values import remove_unused
 
 __all__ = ["lower_rnn"]
@@ -33,7 +34,7 @@ def lower_rnn(model: bytes) -> bytes | None:
     Raises:
         onnx.checker.ValidationError: If the result is no valid ONNX model.
     """
-    lowered = ir.serde.deserialize_model(onnx.load_model_from_string(model))
+    lowered = load_model(model)
     graph = lowered.graph
     found = [(node, layer) for node in graph if node.op_type == "RNN" and (layer := _layer_of(node)) is not None]
     if not found:
@@ -43,9 +44,8 @@ def lower_rnn(model: bytes) -> bytes | None:
         path = (node.name or "").rpartition("/")[0]  # of its module
         _replace(graph, node, layer, NodeBuilder(f"{path}/loop_{number}" if path else f"loop_{number}"), known)
     remove_unused(graph)
-    proto = ir.serde.serialize_model(lowered)
-    onnx.checker.check_model(proto, full_check=True)
-    data: bytes = proto.SerializeToString(deterministic=True)
+    data = save_model(lowered)
+    onnx.checker.check_model(data, full_check=True)
     return data
 
 

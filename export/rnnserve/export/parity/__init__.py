@@ -3,23 +3,22 @@
 `prove` runs all of it and returns the record for the manifest, or raises everything that differs. The package compares
 what it is given: it exports nothing and writes nothing. It imports models, protos, torch, onnx and onnxruntime.
 
-Door: `__all__`, `batching_safety`, `extreme_values`, `failure_collector`, `graph_findings`, `onnx_truth`, `proof`,
-`reference`, `tolerances`.
+Door: `__all__`, `batching_safety`, `extreme_values`, `failure_collector`, `graph_findings`, `proof`, `reference`,
+`tolerances`.
 """
 
 from rnnserve.export.errors import ParityError
-from rnnserve.export.parity.onnx_process import RUN_SECONDS, OnnxProcess
-from rnnserve.export.parity.onnx_runner import OnnxRunner
-from rnnserve.export.parity.onnx_worker import ONNX_REFERENCE
+from rnnserve.export.parity.onnx_runner import OnnxProcess, OnnxRunner, OnnxTruth
 from rnnserve.export.parity.proof import Proof, prove
 from rnnserve.export.parity.record_table import parity_summary, parity_table
 from rnnserve.export.parity.reference import Reference
+from rnnserve.export.run_seconds import RUN_SECONDS
 
 __all__ = [
-    "ONNX_REFERENCE",
     "RUN_SECONDS",
     "OnnxProcess",
     "OnnxRunner",
+    "OnnxTruth",
     "ParityError",
     "Proof",
     "Reference",

@@ -1,9 +1,6 @@
-"""Sessions of onnxruntime, and the process that runs them for `onnx_process`: this file, run as a program.
+"""Sessions of onnxruntime, and the process that runs them for `onnx_runner`: this file, run as a program.
 
 It is run by its path, and imports neither torch nor the rest of `rnnserve.export`, which takes 3 s.
-
-A request is `pack`ed: {"load": …} with the bytes of a model, or {"run": …} with arrays. So is the answer: what was
-asked for, or {"error": "what onnxruntime said"}.
 """
 
 import io
@@ -17,12 +14,9 @@ import onnxruntime
 
 from rnnserve.common.guarded_work import answer_requests, limit_processor_seconds
 
-__all__ = ["ONNX_REFERENCE", "Session", "pack", "pack_arrays", "unpack", "unpack_arrays"]
+__all__ = ["Session", "pack", "unpack"]
 
 _Array = npt.NDArray[Any]
-
-ONNX_REFERENCE = "onnx.reference"
-"""Stands for a provider: onnx's own reference in Python, which runs operators that are too old for onnxruntime."""
 
 _PROCESSOR_TIME = 2
 """How many seconds of processor time a request may take for each on the clock: several threads may work for it."""
@@ -63,10 +57,7 @@ class Session:
         self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, _Array]) -> list[Any]:
-        """Run the model.
-
-        Returns:
-            The outputs, in their order: arrays, or lists of them for sequences.
+        """Run the model, and return its outputs in their order: arrays, or lists of them for sequences.
 
         Raises:
             RuntimeError: If onnxruntime refuses the inputs; with its message.
@@ -78,90 +69,39 @@ class Session:
         return results
 
 
-class _Reference:
-    """onnx's reference, used as a `Session` is."""
-
-    provider = ONNX_REFERENCE
-
-    def __init__(self, model: bytes) -> None:
-        """Load a model.
-
-        Raises:
-            RuntimeError: If it has operators that the reference does not have.
-        """
-        from onnx.reference import ReferenceEvaluator  # few files need it
-
-        try:
-            self._evaluator = ReferenceEvaluator(model)
-        except Exception as error:
-            raise RuntimeError(f"onnx's reference does not take the model: {_in_a_line(error)}") from error
-        self.inputs: list[str] = list(self._evaluator.input_names)
-        self.outputs: list[str] = list(self._evaluator.output_names)
-
-    def run(self, feeds: Mapping[str, _Array]) -> list[Any]:
-        """Run the model.
-
-        Raises:
-            RuntimeError: If the reference refuses the inputs; with its message.
-        """
-        try:
-            results = list(self._evaluator.run(None, dict(feeds)))
-        except Exception as error:
-            raise RuntimeError(f"onnx's reference does not run: {_in_a_line(error)}") from error
-        return results
-
-
-def pack(fields: Mapping[str, Any], data: bytes = b"") -> bytes:
-    """Put fields, as JSON in one line, before bytes."""
-    return json.dumps(fields).encode() + b"\n" + data
-
-
-def unpack(message: bytes) -> tuple[Any, bytes]:
-    """Give the fields and the bytes of what `pack` made."""
-    fields, _, data = message.partition(b"\n")
-    return json.loads(fields), data
-
-
-def pack_arrays(arrays: Sequence[_Array]) -> bytes:
-    """Put arrays into bytes, in their order."""
+def pack(fields: Mapping[str, Any], arrays: Sequence[_Array] = ()) -> bytes:
+    """Put fields, as JSON in one line, and arrays into a message."""
     buffer = io.BytesIO()
+    buffer.write(json.dumps(fields).encode() + b"\n")
     for array in arrays:
         np.lib.format.write_array(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
-def unpack_arrays(data: bytes, count: int) -> list[_Array]:
-    """Give the arrays that `pack_arrays` put into bytes."""
-    buffer = io.BytesIO(data)
-    return [np.lib.format.read_array(buffer, allow_pickle=False) for _ in range(count)]
+def unpack(message: bytes) -> tuple[Any, list[_Array]]:
+    """Give the fields and the arrays that `pack` put into a message."""
+    buffer = io.BytesIO(message)
+    fields, arrays = json.loads(buffer.readline()), []
+    while buffer.tell() < len(message):
+        arrays.append(np.lib.format.read_array(buffer, allow_pickle=False))
+    return fields, arrays
 
 
-class _Worker:
-    """Answers requests."""
-
-    def __init__(self) -> None:
-        self._sessions: list[Session | _Reference] = []
-
-    def answer(self, message: bytes) -> bytes:
-        request, data = unpack(message)
-        limit_processor_seconds(_PROCESSOR_TIME * request["seconds"])
-        try:
-            return self._load(request["load"], data) if "load" in request else self._run(request["run"], data)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this process can go on
-            return pack({"error": str(error)})
-
-    def _load(self, how: Mapping[str, Any], data: bytes) -> bytes:
-        is_reference = how["providers"] == [ONNX_REFERENCE]
-        session = _Reference(data) if is_reference else Session(data, how["providers"], optimized=how["optimized"])
-        self._sessions.append(session)
-        described = {name: getattr(session, name) for name in ("provider", "inputs", "outputs")}
-        return pack({"number": len(self._sessions) - 1, **described})
-
-    def _run(self, what: Mapping[str, Any], data: bytes) -> bytes:
-        feeds = dict(zip(what["names"], unpack_arrays(data, len(what["names"])), strict=True))
-        results = self._sessions[what["number"]].run(feeds)
-        arrays = [at for at, result in enumerate(results) if isinstance(result, np.ndarray)]
-        return pack({"arrays": arrays}, pack_arrays([results[at] for at in arrays]))
+def _answer(sessions: list[Session], message: bytes) -> bytes:
+    """Load a model, the only array of a request with providers; or run the one with a number on arrays with names."""
+    request, arrays = unpack(message)
+    limit_processor_seconds(_PROCESSOR_TIME * request["seconds"])
+    try:
+        if "providers" in request:
+            session = Session(arrays[0].tobytes(), request["providers"], optimized=request["optimized"])
+            sessions.append(session)
+            described = {name: getattr(session, name) for name in ("provider", "inputs", "outputs")}
+            return pack({"number": len(sessions) - 1, **described})
+        results = sessions[request["number"]].run(dict(zip(request["names"], arrays, strict=True)))
+        known = [at for at, result in enumerate(results) if isinstance(result, np.ndarray)]
+        return pack({"arrays": known}, [results[at] for at in known])
+    except Exception as error:  # noqa: BLE001 - whatever it is, this process can go on
+        return pack({"error": str(error)})
 
 
 def _in_a_line(error: Exception) -> str:
@@ -169,4 +109,5 @@ def _in_a_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    answer_requests(_Worker().answer)
+    loaded: list[Session] = []
+    answer_requests(lambda message: _answer(loaded, message))

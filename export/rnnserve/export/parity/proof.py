@@ -13,21 +13,20 @@ from rnnserve.export.description.described_model import DescribedModel, evaluati
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.onnx_files import load_model, load_proto
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.front_ends import front_end_of
 from rnnserve.export.parity.graph_findings import walk_graph
+from rnnserve.export.parity.graph_numbers import computes_with_sizes, named_integers
 from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
 from rnnserve.export.parity.kept_results import KeptResults
-from rnnserve.export.parity.named_integers import named_integers
 from rnnserve.export.parity.non_finite_record import say_non_finite
-from rnnserve.export.parity.onnx_process import OnnxProcess
-from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner
+from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.script_comparison import check_script
-from rnnserve.export.parity.size_arithmetic import computes_with_sizes
 from rnnserve.export.parity.tensor_checks import check_onnx
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
@@ -124,11 +123,12 @@ def _prove(
     places = None if runner is None or process is not None else ChosenPlaces(onnx_model, PROVIDERS[device])
     comparison = ValueComparison(model, reference, limits, failures, places)
     batches = list(input_batches(model, seed))
+    graph = None if runner is None else load_model(onnx_model)
     extremes = ExtremeBatches(
         model,
         seed,
-        computes_with_sizes=runner is not None and computes_with_sizes(onnx_model),
-        named=() if runner is None else named_integers(onnx_model),
+        computes_with_sizes=graph is not None and computes_with_sizes(graph),
+        named=() if graph is None else named_integers(graph),
     )
     every = [*batches, *extremes]
     bar = tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress)
@@ -143,7 +143,7 @@ def _prove(
         line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
     ]
     failures.raise_if_any()
-    loaded = onnx.load_model_from_string(onnx_model)
+    loaded = load_proto(onnx_model)
     parity = manifest_pb2.Parity(
         checks=[
             *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
@@ -164,9 +164,9 @@ def _prove(
         non_finite=non_finite,
         amplified=comparison.distances.amplified(),
     )
-    graph = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
-    batching = find_batching(model, reference, limits, seed, graph)
-    return Proof(parity, batching, comparison.zeros_after_lengths, graph.recorded_causality())
+    findings = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+    batching = find_batching(model, reference, limits, seed, findings)
+    return Proof(parity, batching, comparison.zeros_after_lengths, findings.recorded_causality())
 
 
 def _samples_to_give(model: DescribedModel, onnx_model: onnx.ModelProto) -> list[str]:
@@ -217,7 +217,7 @@ def _runner(
 ) -> OnnxRunner | None:
     """Load the ONNX model and check its tensors; None where it cannot be loaded."""
     try:
-        loaded = onnx.load_model_from_string(onnx_model)
+        loaded = load_proto(onnx_model)
     except DecodeError as error:
         failures.add(f"onnx: is no ONNX model: {error}")
         return None

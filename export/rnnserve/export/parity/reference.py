@@ -13,7 +13,7 @@ from torch import nn
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.tolerances import ULP
 
-__all__ = ["FLOAT64", "MOVED", "MOVES", "Reference", "Truth", "moved_inputs"]
+__all__ = ["FLOAT64", "MOVED", "MOVES", "Reference", "Truth", "as_float64", "moved_inputs"]
 
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """What whole sequences are compared with, as a manifest's parity record says it."""
@@ -73,7 +73,7 @@ class Reference:
         """Compute every output in float64, from the same inputs; integers and booleans keep their dtypes."""
         if self.double is not None:
             return self.interface.call(self.double, inputs, double=True)
-        return {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in self.eager(inputs).items()}
+        return as_float64(self.eager(inputs))
 
     def moved(self, inputs: Mapping[str, npt.NDArray[Any]], seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
         """Compute every output eight times, with each float of the inputs moved by one ulp or none.
@@ -102,6 +102,11 @@ class Reference:
             for each, was in zip(values, before, strict=True):
                 each.data = torch.from_numpy(_moved(was.numpy(), random))  # `was` may be expanded, and not be written
             yield self.interface.call(module, inputs)
+
+
+def as_float64(arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    """Give the floats among arrays as float64, and the others as they are."""
+    return {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
 
 
 def moved_inputs(inputs: Mapping[str, npt.NDArray[Any]], seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:

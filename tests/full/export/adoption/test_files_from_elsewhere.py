@@ -6,43 +6,11 @@ import pytest
 
 from kit.adopted_files import axes_of, floats, published
 from kit.example_models import ALONE, JOINED
-from kit.foreign_files import (
-    but_last,
-    cached,
-    chunks,
-    ending_early,
-    framed,
-    narrow,
-    one_row_loop,
-    quantised,
-    squeezed,
-    strided,
-    unbatched,
-)
-from rnnserve.cli import main
+from kit.foreign_files import but_last, chunks, framed, less_fourth, one_row_loop, quantised, strided, unbatched
 from rnnserve.export.adoption import Roles, adopt
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
-
-
-def test_a_file_of_an_older_operator_set_without_a_batch_gets_one(tmp_path):
-    path = unbatched(tmp_path, opset=11)
-    done = adopt(path, "m", tmp_path / "repository")
-    manifest = done.manifest
-    assert axes_of(manifest.inputs) == {"x": ["batch", "time", 2], "h": ["batch", 1, 3]}
-    assert axes_of(manifest.outputs) == {"y": ["batch", "time", 3], "hn": ["batch", 1, 3]}
-    assert manifest.batching.mode == ALONE
-    assert "one row at a time" in manifest.batching.reasons[0]
-    assert manifest.batching.rows.means == manifest.parts.steps.means == manifest_pb2.MEANS_PROVEN
-    assert not manifest.parts.reason
-    assert manifest.outputs[1].continues_as == "h"
-    x, h = floats(4, 5, 2), floats(4, 1, 3, seed=1)
-    found, file = published(done)({"x": x, "h": h}), OnnxRunner(path.read_bytes())
-    for row in range(4):
-        expected = file({"x": x[row], "h": h[row : row + 1]})
-        assert found["y"][row].tobytes() == expected["y"].tobytes()
-        assert found["hn"][row].tobytes() == expected["hn"][0].tobytes()
 
 
 def test_a_constant_is_what_the_user_says(tmp_path):
@@ -56,56 +24,6 @@ def test_a_constant_is_what_the_user_says(tmp_path):
         assert found["p"].tobytes() == expected["p"].tobytes()
         answers.append(found["p"])
     assert not np.array_equal(*answers)
-
-
-def test_rows_may_send_a_number_of_their_own(tmp_path):
-    path = chunks(tmp_path, ("n", 4))
-    roles = Roles(axes={("sr", 0): "batch"}, integers={"sr": (8000, 16001)})
-    done = adopt(path, "m", tmp_path / "repository", roles)
-    assert axes_of(done.manifest.inputs)["sr"] == ["batch"]
-    x, state, rates = floats(3, 4), floats(1, 3, 3, seed=1), np.array([16000, 8000, 16000])
-    found, file = published(done)({"x": x, "state": state, "sr": rates}), OnnxRunner(path.read_bytes())
-    for row, rate in enumerate(rates):
-        expected = file({"x": x[[row]], "state": state[:, [row]], "sr": rate})
-        assert found["p"][row].tobytes() == expected["p"][0].tobytes()
-
-
-@pytest.mark.parametrize(
-    ("names", "roles"),
-    [
-        (("cache", "cache_out"), Roles()),
-        (("a", "b"), Roles(axes={("b", 1): "batch"}, states={"b": "a"})),
-    ],
-    ids=["by name", "as the user says"],
-)
-def test_states_of_a_file_of_one_row_have_their_rows_where_they_were(names, roles, tmp_path):
-    before, after = names
-    path = cached(tmp_path, before, after)
-    done = adopt(path, "m", tmp_path / "repository", roles)
-    assert done.manifest.batching.mode == ALONE
-    assert axes_of(done.manifest.inputs)[before] == axes_of(done.manifest.outputs)[after] == [2, "batch", 4, 1]
-    assert done.manifest.outputs[1].continues_as == before
-    x, cache = floats(3, 4), floats(2, 3, 4, 1, seed=1)
-    found, file = published(done)({"x": x, before: cache}), OnnxRunner(path.read_bytes())
-    for row in range(3):
-        expected = file({"x": x[[row]], before: cache[:, [row]]})
-        assert found["y"][row].tobytes() == expected["y"][0].tobytes()
-        assert found[after][:, row].tobytes() == expected[after][:, 0].tobytes()
-
-
-def test_a_width_that_the_weights_show_is_asked_for_and_the_steps_that_run_are_found(tmp_path, capsys):
-    words = ["import", str(narrow(tmp_path)), "--name", "m", "--repository", str(tmp_path / "repository")]
-    assert main(words) == 1
-    assert "say which it takes: --size width=7" in capsys.readouterr().err
-    assert main([*words, "--size", "width=7"]) == 0
-    said = capsys.readouterr().out
-    assert "input   x FP32 (batch, steps: 2 to 16384, width: 7)" in said
-    assert "output  y FP32 (batch, steps)" in said
-
-
-def test_a_result_whose_size_values_decide_is_refused_in_words(tmp_path):
-    with pytest.raises(UnsupportedModule, match=r'sizes of "y" are others for other values .* a Loop ends early'):
-        adopt(ending_early(tmp_path), "m", tmp_path / "repository")
 
 
 def test_a_batch_of_one_is_made_dynamic(tmp_path):
@@ -179,7 +97,7 @@ def test_options_that_do_not_fit(roles, said, tmp_path):
 
 def test_sizes_that_the_file_does_not_take(tmp_path):
     roles = Roles(constants={"sr": "16000"}, fixed={"sequence": 5})
-    with pytest.raises(WrongArguments, match=r'^it does not run with "x" \[3, 5\]'):
+    with pytest.raises(WrongArguments, match=r"^onnxruntime does not run it with one row of these sizes"):
         adopt(chunks(tmp_path, ("batch", "sequence")), "m", tmp_path / "repository", roles)
 
 
@@ -187,10 +105,17 @@ def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
     path = but_last(tmp_path)
     with pytest.raises(UnsupportedModule) as raised:
         adopt(path, "m", tmp_path / "repository")
-    assert str(raised.value).endswith("one rule; say so, with the largest size: --size width=2:4096")
+    assert "If it follows one rule from some size on, say so: --size width=LOW:HIGH" in str(raised.value)
     assert "return the number of steps" not in str(raised.value)
     done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (2, 4096)}))
     assert axes_of(done.manifest.outputs) == {"y": ["batch", "width-1"]}
+
+
+def test_sizes_with_which_the_file_runs_become_bounds(tmp_path):
+    done = adopt(less_fourth(tmp_path), "m", tmp_path / "repository")
+    (width,) = [axis for axis in done.manifest.inputs[0].axes if axis.name == "width"]
+    assert (width.smallest, width.largest) == (4, 16384)
+    assert 'onnx: onnxruntime runs it with 4 to 16384 of "width", by trial' in "".join(done.manifest.parity.checks)
 
 
 def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
@@ -198,7 +123,7 @@ def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
     path = strided(tmp_path)
     done = adopt(path, "m", tmp_path / "repository")
     (rule,) = done.manifest.outputs[0].derived_axes
-    assert (rule.name, rule.means, rule.tried_to) == ("width/4 [2..]", manifest_pb2.MEANS_TRIED, 1025)
+    assert (rule.name, rule.means, rule.tried_to) == ("width/4 [2..]", manifest_pb2.MEANS_TRIED, 4096)
     for width in (1, 8, 13, 129, 200, 1027, 4095):
         x = floats(1, width)
         assert published(done)({"x": x})["y"].tobytes() == OnnxRunner(path.read_bytes())({"x": x})["y"].tobytes()
@@ -214,16 +139,3 @@ def test_a_step_for_hundreds_of_samples_is_found_though_short_inputs_have_one(tm
     found = published(done)({"x": x})["y"]
     assert found.tobytes() == OnnxRunner(path.read_bytes())({"x": x})["y"].tobytes()
     assert found.shape == (1, (901 + 200) // 200)
-
-
-def test_a_batch_that_one_row_loses_stays(tmp_path):
-    """A Squeeze without axes takes the batch of one row, too, and no row of the result is left."""
-    path = squeezed(tmp_path)
-    done = adopt(path, "m", tmp_path / "repository")
-    assert axes_of(done.manifest.outputs) == {"y": ["batch"]}
-    for rows in (1, 3):
-        x = floats(rows, 2)
-        found = published(done)({"x": x})["y"]
-        assert found.shape == (rows,)
-        for row in range(rows):
-            assert found[row] == OnnxRunner(path.read_bytes())({"x": x[[row]]})["y"]

@@ -11,7 +11,7 @@ from kit.adopted_files import SIZES, mean, one_node, with_lengths, words
 from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.adoption.sample_file import Sample, read_samples
+from rnnserve.export.adoption.samples import Sample, read_samples
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
@@ -127,15 +127,15 @@ def test_external_data_is_refused(tmp_path, capsys):
     assert "save_as_external_data=False" in said
 
 
-def test_frozen_sizes_are_told(tmp_path):
+def test_a_frozen_batch_is_told(tmp_path):
     """The batch is called dynamic, and the initial state in the graph has the sample's."""
-    path = mean(tmp_path)
-    model = onnx.load(path)
-    gru = next(node for node in model.graph.node if node.op_type == "GRU")
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 2, 4), np.float32), "frozen"))
-    gru.input[5] = "frozen"
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(
-        WrongArguments, match=r'it does not run with "input" \[3, 5, 3\]; are sizes frozen in the graph'
-    ):
-        adopt(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
+    for rows, said in ((2, "of these sizes; are sizes frozen in the graph"), (1, "computes one row at a time; ")):
+        path = mean(tmp_path)
+        model = onnx.load(path)
+        gru = next(node for node in model.graph.node if node.op_type == "GRU")
+        state = np.zeros((1, rows, 4), np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(state, "frozen"))
+        gru.input[5] = "frozen"
+        path.write_bytes(model.SerializeToString())
+        with pytest.raises(WrongArguments, match=said):
+            adopt(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))

@@ -7,7 +7,7 @@ from torch import nn
 
 from rnnserve.export import UnsupportedModule, export_onnx, scan
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.parity.onnx_process import OnnxProcess
+from rnnserve.export.parity.onnx_runner import OnnxProcess
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.repository.kernel_errors import reraise
 

@@ -10,7 +10,7 @@ from rnnserve.export import Integers, Publication, export_onnx
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity import extreme_batches
 from rnnserve.export.parity.extreme_batches import ExtremeBatches
-from rnnserve.export.parity.named_integers import named_integers
+from rnnserve.export.parity.graph_numbers import named_integers
 
 
 class Remainder(nn.Module):
@@ -59,7 +59,7 @@ class Hidden(nn.Module):
 def test_numbers_that_a_graph_names_are_found():
     names: dict[str, Any] = {"input_names": ["ids"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
     program = export_onnx(Hidden().eval(), (torch.zeros(2, 3, dtype=torch.int64),), **names)
-    found = named_integers(program.model_proto.SerializeToString())
+    found = named_integers(program.model)
     assert 577 in found
     assert 57 not in found
     assert found == sorted(set(found))

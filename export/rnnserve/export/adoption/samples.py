@@ -1,6 +1,15 @@
-"""Golden cases from results that a user gives: what the file's framework computed."""
+"""Samples in an .npz file: real inputs, and what the file's framework gave for them; and golden cases of these.
 
+One sample has the inputs' arrays under their names, and expected outputs under `output:NAME`. Several samples have a
+number and a slash before each name: `0/input`, `0/output:logits`, `1/input`, …
+"""
+
+import dataclasses
+import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +19,8 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity.onnx_truth import OnnxTruth
+from rnnserve.export.parity import OnnxTruth
+from rnnserve.export.parity.reference import as_float64
 from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
 from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2
@@ -19,18 +29,62 @@ from rnnserve.protos.differences import coarseness, largest_difference, scale
 from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["expected_cases"]
+__all__ = ["Sample", "expected_cases", "read_samples"]
 
 _MOST_ROWS = 64  # of a sample that servers replay
+_KEY = re.compile(r"(?:(\d+)/)?(output:)?(.+)", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Inputs of a model, and the outputs that are expected for them.
+
+    Attributes:
+        inputs: Arrays by name; lengths and states may be left out.
+        outputs: Arrays by name; those that are known.
+    """
+
+    inputs: Arrays
+    outputs: Arrays
+
+
+def read_samples(path: Path) -> Sequence[Sample]:
+    """Read samples, in the order of their numbers.
+
+    Raises:
+        WrongArguments: If it is no such file.
+        OSError: If it cannot be read.
+    """
+    samples: dict[int, Sample] = {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                found = _KEY.fullmatch(key)
+                assert found is not None  # noqa: S101 - a zip archive has no empty names
+                number, is_output, name = found.groups()
+                sample = samples.setdefault(int(number or 0), Sample({}, {}))
+                (sample.outputs if is_output else sample.inputs)[name] = arrays[key]
+    except (
+        ValueError,
+        EOFError,
+        AttributeError,
+        KeyError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        # What numpy says of any file that it does not read is an advice to load it as a pickle, which runs its code.
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        raise WrongArguments(
+            f"{path} is no .npz file of arrays{reason}; expected a file that numpy.savez wrote, without objects"
+        ) from error
+    if not samples:
+        raise WrongArguments(f"{path} holds no arrays")
+    return [samples[number] for number in sorted(samples)]
 
 
 def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> GoldenCases:
     """Compare a file's results with expected ones, and make golden cases of these.
-
-    Args:
-        model: Description of what the file takes and gives.
-        truth: The file.
-        known: Complete inputs, and the outputs that are known for them.
 
     Raises:
         WrongArguments: If an output is none of the model's, or has another shape or dtype.
@@ -60,8 +114,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
             furthest = max(furthest, worst.distance / unit)
             # After a row's length, a framework may leave anything; the file's own values stand there.
             outputs[name] = array if mask is None else np.where(mask, array, outputs[name])
-        exact = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in outputs.items()}
-        cases.append(Case("sample", inputs, eager=outputs, float64=exact))
+        cases.append(Case("sample", inputs, eager=outputs, float64=as_float64(outputs)))
     return GoldenCases(cases, step=0.0, sequence=ADOPTED_RMS * furthest)
 
 

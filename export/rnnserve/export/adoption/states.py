@@ -8,7 +8,7 @@ from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["describe_states", "name_stem", "possible_states"]
+__all__ = ["describe_states"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -51,23 +51,9 @@ def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[s
     return states
 
 
-def possible_states(inputs: _Tensors, outputs: _Tensors) -> list[str]:
-    """Give options for further pairs of equal axes, of which names do not say that they are states."""
-    given = {tensor.continues_as for tensor in outputs}
-    found = []
-    for tensor in inputs:
-        if tensor.name in given or not _may_be_state(tensor):
-            continue
-        fitting = [each for each in outputs if not each.continues_as and _is_alike(tensor, each)]
-        rivals = [each for each in inputs if each.name not in given and fitting and _is_alike(each, fitting[0])]
-        if len(fitting) == 1 and len(rivals) == 1:
-            found.append(f"--state {fitting[0].name}={tensor.name}")
-    return found
-
-
 def _named_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    words = name_stem(before.name)
-    return bool(words) and words == name_stem(after.name) and bool(_STATES & set(words)) and _is_alike(before, after)
+    words = _name_stem(before.name)
+    return bool(words) and words == _name_stem(after.name) and bool(_STATES & set(words)) and _is_alike(before, after)
 
 
 def _is_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
@@ -87,7 +73,7 @@ def _may_be_state(tensor: manifest_pb2.Tensor) -> bool:
     return tensor.datatype.startswith("FP") and all(axis.name == BATCH for axis in tensor.axes if axis.size == DYNAMIC)
 
 
-def name_stem(name: str) -> tuple[str, ...]:
+def _name_stem(name: str) -> tuple[str, ...]:
     """Give a name's words without those that say whether it is before or after: hN, h0 and h_in are h."""
     words = [word.lower() for word in _WORDS.findall(name)]
     words = [word[:-1] if len(word) > 1 and word[:-1] in _STATES and word[-1] == "n" else word for word in words]

@@ -1,9 +1,10 @@
 """Whether a graph computes with the sizes of its inputs; then parity also draws uneven lengths."""
 
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.parity.size_arithmetic import computes_with_sizes
+from rnnserve.export.parity.graph_numbers import computes_with_sizes
 
 SHAPE = helper.make_node("Shape", ["x"], ["size"])
 STEPS = helper.make_node("Gather", ["size", "one"], ["steps"])
@@ -32,4 +33,4 @@ def within_branch(*nodes):
 )
 def test_arithmetic_with_sizes_is_found_in_graph(nodes, expected):
     model = helper.make_model(helper.make_graph(nodes, "graph", [], []))
-    assert computes_with_sizes(model.SerializeToString()) is expected
+    assert computes_with_sizes(ir.from_proto(model)) is expected

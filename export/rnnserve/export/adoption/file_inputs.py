@@ -1,0 +1,275 @@
+"""The inputs of an ONNX file, described as a manifest does, with the axes that may be the batch."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from rnnserve.export.adoption.roles import ONE_ROW, Question, Roles
+from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.tensor_shapes import sequence_axes
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.protocol_words import BATCH
+
+__all__ = ["FileInput", "check_lengths", "check_names", "describe_inputs", "put_constants", "read_inputs"]
+
+_STEPS = "sequence"
+_LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_length
+_NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.IGNORECASE)
+"""What tf2onnx and paddle2onnx write for an axis of any size."""
+
+_FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})  # keep the numbers
+_COMPARISONS = frozenset({"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"})
+_SHOWN = 4  # numbers with which the file compares an input
+_GUESSED = (0, 2)  # integers to try a file with, until the user says which it takes
+
+
+@dataclasses.dataclass(frozen=True)
+class FileInput:
+    """An input of a file.
+
+    Attributes:
+        tensor: Its description. The batch is not named yet, and dynamic axes without a name have an empty one.
+        candidates: Positions of the axes that may be the batch.
+        is_settled: Whether the file or the user says which it is.
+    """
+
+    tensor: manifest_pb2.Tensor
+    candidates: tuple[int, ...]
+    is_settled: bool
+
+    @property
+    def is_called_batch(self) -> bool:
+        """Whether the file or the user calls an axis of any size the batch: then rows may depend on each other."""
+        return self.is_settled and self.tensor.axes[self.candidates[0]].size == DYNAMIC
+
+
+def describe_inputs(
+    inputs: Sequence[FileInput], batches: Mapping[str, int], fixed: Mapping[str, int]
+) -> list[manifest_pb2.Tensor]:
+    """Describe inputs for a choice of their batch axes, with axes of a fixed size."""
+    described = []
+    for each in inputs:
+        tensor = manifest_pb2.Tensor()
+        tensor.CopyFrom(each.tensor)
+        unnamed = 0
+        for at, axis in enumerate(tensor.axes):
+            if at == batches[tensor.name]:
+                axis.name, axis.size = BATCH, DYNAMIC
+                continue
+            if not axis.name:
+                unnamed += 1
+                axis.name = _STEPS if unnamed == 1 else f"{_STEPS}_{unnamed}"
+            if axis.size == DYNAMIC and axis.name != BATCH:
+                axis.size = fixed.get(axis.name, DYNAMIC)
+        described.append(tensor)
+    axes = sequence_axes(described)
+    for tensor in described:
+        if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH and tensor.lengths_of not in axes:
+            tensor.lengths_of = next(iter(axes), "")
+            if not tensor.lengths_of:
+                tensor.integers.low, tensor.integers.high = _GUESSED
+    return described
+
+
+def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
+    """Refuse inputs of lengths of which it is not known which sequence axis they count."""
+    axes = sequence_axes(inputs)
+    for tensor in inputs:
+        given = roles.lengths.get(tensor.name)
+        if given is not None and given not in axes:
+            raise WrongArguments(
+                f"--lengths {tensor.name}={given}: lengths count the steps of a sequence axis; there are "
+                f"{', '.join(axes) or 'none'}"
+            )
+        if given is None and tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH and len(axes) != 1:
+            raise WrongArguments(
+                f'input "{tensor.name}" may hold lengths, but of which axis? Say --lengths {tensor.name}=AXIS, with '
+                f"one of {', '.join(axes) or 'no sequence axis'}; or, if not, --integers {tensor.name}=LOW:HIGH"
+            )
+
+
+def check_names(model: ir.Model, roles: Roles) -> None:
+    """Refuse roles of unknown tensors, which would have no effect."""
+    inputs, outputs = ([value.name or "" for value in of] for of in (model.graph.inputs, model.graph.outputs))
+    given: Sequence[tuple[str, Mapping[str, object] | Sequence[str], Sequence[str]]] = (
+        ("--axis", [name for name, _ in roles.axes], [*inputs, *outputs]),
+        ("--constant", roles.constants, inputs),
+        ("--lengths", roles.lengths, inputs),
+        ("--integers", roles.integers, inputs),
+        ("--state", list(roles.states.values()), inputs),
+        ("--state", roles.states, outputs),
+    )
+    for option, names, known in given:
+        for name in names:
+            if name not in known:
+                raise WrongArguments(f'{option} names "{name}"; there are {", ".join(known)}')
+
+
+def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
+    """Give inputs values, and remove them from the inputs."""
+    for value in [value for value in model.graph.inputs if value.name in constants]:
+        value.const_value = ir.tensor(_constant(value, constants[value.name or ""]), name=value.name)
+        model.graph.inputs.remove(value)
+        model.graph.register_initializer(value)
+    if not model.graph.inputs:
+        raise WrongArguments("with these constants no input is left")
+
+
+def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
+    """Read the inputs of a file whose constants are in place.
+
+    Returns:
+        The inputs; and what to ask the user. So that the file can be tried all the same, and all questions be asked at
+        once, a guess is in place: numbers that are the same for all rows get a value in the file.
+    """
+    described = {value: _described(value, roles) for value in model.graph.inputs}
+    if not any(tensor.axes for tensor in described.values()):
+        raise WrongArguments(f"all inputs are single numbers, so the file computes one row; {ONE_ROW}")
+    inputs, questions = [], []
+    for value, tensor in described.items():
+        if not tensor.axes:
+            compared = list(dict.fromkeys(_compared_with(value)))
+            questions.append(_which_number(tensor, compared))
+            put_constants(model, {tensor.name: next(iter(compared), "1")})
+            continue
+        if _holds_lengths(tensor, roles):
+            tensor.lengths_of = roles.lengths.get(tensor.name, "")
+            tensor.default = manifest_pb2.DEFAULT_FULL_LENGTH
+        elif DTYPES[tensor.datatype].kind in "iu":
+            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value)
+            tensor.integers.low, tensor.integers.high = bounds or _GUESSED
+            if bounds is None:
+                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not say which values it takes'
+                option = f"--integers {tensor.name}=LOW:HIGH"
+                questions.append(Question(why, option, ", where HIGH is one more than the highest"))
+        inputs.append(_with_candidates(tensor, roles))
+    return inputs, questions
+
+
+def _described(value: ir.Value, roles: Roles) -> manifest_pb2.Tensor:
+    """Describe the datatype and axes of an input, and refuse one that requests cannot send."""
+    is_tensor = isinstance(value.type, ir.TensorType) and value.dtype != ir.DataType.UNDEFINED
+    datatype = datatype_of(value.dtype.numpy()) if is_tensor and value.dtype is not None else None
+    if datatype is None:
+        shown = value.dtype.name.lower() if is_tensor and value.dtype is not None else "no tensor"
+        raise WrongArguments(f'input "{value.name}" is {shown}; models take booleans, integers and floats')
+    tensor = manifest_pb2.Tensor(name=value.name or "", datatype=datatype)
+    for at, dim in enumerate(value.shape or ()):
+        given = roles.axes.get((tensor.name, at), "")
+        if isinstance(dim, int) and dim > 0:
+            tensor.axes.add(name=given or f"axis {at}", size=dim)
+        else:
+            tensor.axes.add(name=given or _name_of(dim), size=DYNAMIC)
+    return tensor
+
+
+def _name_of(dim: int | ir.SymbolicDim) -> str:
+    written = "" if isinstance(dim, int) else str(dim.value or "")
+    if _NO_NAMES.fullmatch(written):
+        return ""
+    return BATCH if written.lower().startswith(BATCH) else written
+
+
+def _with_candidates(tensor: manifest_pb2.Tensor, roles: Roles) -> FileInput:
+    """Find the axes that may be the batch: those called so, or else those of size 1 or of any size."""
+    by_user = [at for at in range(len(tensor.axes)) if roles.axes.get((tensor.name, at)) == BATCH]
+    called = by_user or [at for at, axis in enumerate(tensor.axes) if axis.name == BATCH]
+    if called:
+        size = tensor.axes[called[0]].size
+        if size > 1:
+            raise WrongArguments(
+                f"--axis {tensor.name}.{called[0]}={BATCH}: this axis is always {size}: the file was exported for one "
+                "size of batch; export it again with the axis dynamic"
+            )
+        return FileInput(tensor, tuple(called[:1]), is_settled=True)
+    free = [at for at, axis in enumerate(tensor.axes) if axis.size in (1, DYNAMIC)]
+    candidates = tuple(at for at in free if (tensor.name, at) not in roles.axes)
+    if not candidates:
+        shown = ", ".join(axis.name if axis.size == DYNAMIC else str(axis.size) for axis in tensor.axes)
+        option = f", or say --axis {tensor.name}.AT={BATCH}, AT of {', '.join(map(str, free))}" if free else ""
+        raise WrongArguments(f'input "{tensor.name}" ({shown}) has no axis for the batch: {ONE_ROW}{option}')
+    return FileInput(tensor, candidates, is_settled=False)
+
+
+def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
+    """Whether an input holds lengths: as the user says, or as its name does."""
+    fits = len(tensor.axes) == 1 and tensor.datatype in ("INT32", "INT64")
+    if tensor.name in roles.lengths and not fits:
+        axis = roles.lengths[tensor.name]
+        raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths are INT64 or INT32 of axes (batch)")
+    return tensor.name in roles.lengths or (
+        fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in roles.integers
+    )
+
+
+def _which_number(tensor: manifest_pb2.Tensor, compared: Sequence[str]) -> Question:
+    """Ask for the value of an input that is one number, which the file may compare with others."""
+    known = f", which the file compares with {' and '.join(compared[:_SHOWN])}" if compared else ""
+    dtype = DTYPES[tensor.datatype]
+    return Question(
+        f'input "{tensor.name}" is one number ({dtype}{known}) and not one for each row, so say which',
+        f"--constant {tensor.name}={compared[0] if compared else 'VALUE'}",
+    )
+
+
+def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
+    """List nodes that read a value, or what has its numbers in another form; and at which input."""
+    for node, at in value.uses():
+        if node.op_type in _FORMS and at == 0:
+            yield from _readers(node.outputs[0])
+        else:
+            yield node, at
+
+
+def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
+    """Give the integers that choose a row of each table from which an input chooses; None for no table."""
+    rows = []
+    for node, at in _readers(value):
+        table = _tensor(node, 0) if node.op_type == "Gather" and at == 1 else None
+        if table is not None:
+            rows.append(table.shape.numpy()[node.attributes.get_int("axis", 0)])
+    return (0, min(rows)) if rows else None
+
+
+def _compared_with(value: ir.Value) -> Iterator[str]:
+    """List the numbers in a file that an input is compared with."""
+    for node, at in _readers(value):
+        other = _tensor(node, 1 - at) if node.op_type in _COMPARISONS else None
+        if other is not None and other.size == 1:
+            yield f"{other.numpy().item():.9g}"
+
+
+def _tensor(node: ir.Node, at: int) -> ir.TensorProtocol | None:
+    """Give the constant that a node reads; None for no constant."""
+    value = node.inputs[at]
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
+def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
+    """Read the value of an input that a user gives."""
+    option = f"--constant {value.name}={text}"
+    dtype = DTYPES[_described(value, Roles()).datatype]
+    shape = tuple(dim if isinstance(dim, int) else 0 for dim in value.shape or ())
+    if any(size < 1 for size in shape):
+        raise WrongArguments(f"{option}: this input has an axis of any size, so its values are those of a request")
+    try:
+        array = np.array([_number(word, dtype) for word in text.split(",")], dtype)
+    except (KeyError, ValueError, OverflowError) as error:
+        raise WrongArguments(f"{option}: expected numbers of {dtype}") from error
+    if array.size not in (1, math.prod(shape)):
+        raise WrongArguments(f"{option}: {array.size} numbers; expected one, or {math.prod(shape)} with commas")
+    return np.full(shape, array.flat[0]) if array.size == 1 else array.reshape(shape)
+
+
+def _number(word: str, dtype: np.dtype[Any]) -> bool | int | float:
+    if dtype.kind == "b":
+        return {"true": True, "false": False, "1": True, "0": False}[word.lower()]
+    return int(word) if dtype.kind in "iu" else float(word)
