@@ -22,6 +22,7 @@ __all__ = [
     "owner_of",
     "path_of_the_users",
     "refilling",
+    "users_module",
 ]
 
 _REGISTERED = {"_modules", "_parameters", "_buffers"}
@@ -45,6 +46,11 @@ def path_of_the_users(module: nn.Module) -> str:
         path.append("module")
         module = module.module
     return ".".join(path)
+
+
+def users_module(module: nn.Module) -> nn.Module:
+    """Give the user's own module in those that are wrapped around it."""
+    return module.get_submodule(path_of_the_users(module))
 
 
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:

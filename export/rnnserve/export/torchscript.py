@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.description.lenient_module import LenientModule
-from rnnserve.export.description.made_arguments import MadeArguments
-from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
+from rnnserve.export.flat_module import flat_script
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import LOCK
@@ -48,7 +47,7 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     return scripted
 
 
-def try_script(scripted: torch.jit.ScriptModule, interface: ModuleInterface, arrays: Arrays) -> None:
+def try_script(scripted: nn.Module, interface: ModuleInterface, arrays: Arrays) -> None:
     """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
 
     It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.
@@ -68,22 +67,56 @@ def try_script(scripted: torch.jit.ScriptModule, interface: ModuleInterface, arr
 
 def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
     """Script a described module; None, and why, where TorchScript cannot compile it, or its script does not run."""
-    if isinstance(model.module, MadeArguments):
-        return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
-    if isinstance(model.module, LenientModule):
+    flat = model.module
+    if flat.is_lenient:
         return (
             None,
             "TorchScript packs sorted rows only, or has the longest row's length for a size, as the module says",
         )
+    if not flat.call.is_plain:
+        return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
     try:
-        scripted = script(model.module)
-        interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
-        try_script(scripted, interface, draw_sample(model.inputs, model.sizes))
+        scripted = script(_scriptable(flat.module))
+        called, interface = flat_script(scripted, model.interface.inputs, model.interface.outputs)
+        try_script(called, interface, draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
-    except UnsupportedModule as error:
+    except (UnsupportedModule, WrongArguments) as error:
         reason = " ".join(str(error).split())
         return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
     return scripted, ""
+
+
+def _scriptable(module: nn.Module) -> nn.Module:
+    """Give a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
+    if type(module).forward is nn.LSTM.forward:
+        return _WithLSTM(module)
+    return _WithLayer(module) if type(module).forward in (nn.RNN.forward, nn.GRU.forward) else module
+
+
+class _WithLayer(nn.Module):
+    """nn.RNN or nn.GRU."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run the layer."""
+        result: tuple[Tensor, Tensor] = self.layer(input, hx)
+        return result
+
+
+class _WithLSTM(nn.Module):
+    """nn.LSTM, which has two states."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Run the layer."""
+        result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
+        return result
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:

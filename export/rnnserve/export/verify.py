@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy.typing as npt
 import onnx
@@ -15,8 +15,9 @@ from rnnserve.export.description.described_model import DescribedModel, evaluati
 from rnnserve.export.description.described_outputs import check_sizes
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
+from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_record import parts_failures
-from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.module_interface import Arrays
 from rnnserve.export.old_translations import old_translations
 from rnnserve.export.parity import OnnxRunner, Reference, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
@@ -90,7 +91,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         for name, (graph, _) in graphs.items()
     ]
     if version.manifest.origin != manifest_pb2.ORIGIN_ADOPTED:  # whose truth is the file itself
-        script = None if model is None else model.module
+        script = None if model is None else cast(torch.jit.ScriptModule, model.module.module)
         checks.append(Check(f"{MODEL}: by today's translations", list(old_translations(version.files[MODEL], script))))
     with left_as_they_were(), one_thread():
         checks.append(_check(f"{MANIFEST}: sizes of outputs", lambda: _sizes(version.manifest, graphs[MODEL][1])))
@@ -139,13 +140,13 @@ def _described(version: Version) -> DescribedModel:
         raise ArtifactError(f"{SCRIPT}: torch cannot load it: {error}") from error
     names = [[tensor.name for tensor in tensors] for tensors in (manifest.inputs, manifest.outputs)]
     try:
-        interface = ModuleInterface.of_script(script, *names)
+        module, interface = flat_script(script, *names)
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
     labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,
-        module=script,
+        module=module,
         interface=interface,
         inputs=manifest.inputs,
         outputs=manifest.outputs,

@@ -117,18 +117,6 @@ class Optional(Stepped):
         return super().forward(x, self.begin(x.size(0)) if state is None else state)
 
 
-class NoneAtFirst(Stepped):
-    """As mambapy's cache: None, of which the step makes zeros, or ones."""
-
-    def __init__(self, made):
-        super().__init__(lambda h, c: [(h, c)])
-        self.made = made
-
-    def forward(self, x, state):
-        h, c = state[0]
-        return super().forward(x, (torch.full_like(x, self.made) if h is None else h, c))
-
-
 def test_a_state_that_forward_makes_itself_needs_no_example():
     for first in (0.0, 2.0):
         model = described(Optional(KINDS["dict"][0], first=first))
@@ -142,22 +130,13 @@ def test_a_state_that_forward_makes_itself_needs_no_example():
         described(Stepped(KINDS["dict"][0]))
 
 
-def test_none_in_an_example_has_to_mean_zeros():
-    example = StateTree([(None, torch.zeros(1, 1, 3))])
-    model = described(NoneAtFirst(0.0), inputs={"x": X, "state": example})
-    assert interface(model)[0] == {"state.0.0": [-1, 3], "state.0.1": [-1, 1, 3]}
-    with pytest.raises(WrongArguments, match="None, and zeros in its place give other results"):
-        described(NoneAtFirst(1.0), inputs={"x": X, "state": example})
-
-
 class Counting(nn.Module):
     def forward(self, x, state):
-        memory, position = state["memory"], state["position"]
-        return x + position.unsqueeze(1), {"position": position + 1, "memory": memory, "name": state["name"]}
+        return x + state["position"].unsqueeze(1), {"name": state["name"], "position": state["position"] + 1}
 
 
-def test_integers_empty_tensors_and_constants_in_a_tree():
-    example = {"memory": torch.zeros(0, 1, 4), "position": torch.full((1,), 3), "name": "encoder"}
+def test_integers_and_constants_in_a_tree():
+    example = {"position": torch.full((1,), 3), "name": "encoder"}
     tree = StateTree(example, integers={"pos*": (0, 512)})
     model = described(Counting(), inputs={"x": X, "state": tree})
     assert interface(model)[0] == {"state.position": [-1]}
@@ -181,11 +160,13 @@ def zeros(rows):
 
 REFUSED = {
     "grows": (growing, lambda rows: torch.zeros(rows, 2, 3), r'"state" grows: it is \[2, 2, 3\] before a call'),
-    "python int": (counted, lambda rows: {"h": zeros(rows), "n": 0}, '"state_n.n" is 0 before .* and 1 after'),
+    "python int": (counted, lambda rows: {"h": zeros(rows), "n": 0}, '"state.n" is 0 before .* and 1 after'),
     "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" .* no axis of the rows'),
     "other rows": (lambda x, state: (x, state + x), torch.arange(6.0).view(2, 3), "has other values in each row"),
     "other dtype": (lambda x, state: (x, (state + x).double()), zeros, "float32 in the example and torch.float64"),
     "elsewhere": (lambda x, state: (x, [state["h"]]), lambda rows: {"h": zeros(rows)}, "has 0 parts of its structure"),
+    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, 'has None at "state.n": give the tensor'),
+    "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), r"of shape \[0, 2\] has no values"),
     "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], "has no number of rows"),
 }
 

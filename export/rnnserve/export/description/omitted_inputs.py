@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays, ModuleInterface, Parameter
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, scale
@@ -73,7 +73,7 @@ def find_defaults(
     trials = _Trials(module, interface, inputs, sizes)
     groups = [
         names
-        for names in map(_names, interface.defaults)
+        for names in interface.optional
         if all(by_name[name].default != manifest_pb2.DEFAULT_REQUIRED for name in names) and trials.runs_without(names)
     ]
     lengths = [names for names in groups if by_name[names[0]].lengths_of]
@@ -151,7 +151,7 @@ def wrong_defaults(
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, interface, inputs, sizes)
-    for names in map(_names, interface.defaults):
+    for names in interface.optional:
         tensors = [by_name[name] for name in names]
         if any(tensor.default == manifest_pb2.DEFAULT_REQUIRED for tensor in tensors):
             continue
@@ -161,10 +161,6 @@ def wrong_defaults(
                 f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
                 "publish the module again"
             )
-
-
-def _names(parameter: Parameter) -> tuple[str, ...]:
-    return parameter if isinstance(parameter, tuple) else (str(parameter),)
 
 
 class _Trial(NamedTuple):
@@ -213,41 +209,35 @@ class _Trials:
     def agree(self, names: Collection[str], defaults: Mapping[str, _Array]) -> bool:
         """Whether the module gives the same without these inputs as with their defaults, at every size."""
         return all(
-            self._distance(trial, self._without(trial, names), names, defaults) <= 1
-            for trial in self._trials_without(names)
+            self._agrees(trial, self._without(trial, names), names, defaults) for trial in self._trials_without(names)
         )
 
     def find(self, names: Sequence[str]) -> Arrays | None:
         """Find what stands for these inputs in all trials, where it is not zeros; None where nothing does."""
-        tensors = [tensor for tensor in self._inputs if tensor.name in names]
         if self.agree(names, {}):
             return {}
         trial = next(iter(self._trials_without(names)), self._trials[0])
         wanted = self._without(trial, names)
-        candidates = [self._candidates(tensor, names) for tensor in tensors]
-        best: tuple[float, Arrays] | None = None
-        for combination in itertools.islice(itertools.product(*candidates), _MOST_COMBINATIONS):
-            defaults = {tensor.name: array for tensor, array in zip(tensors, combination, strict=True)}
-            distance = self._distance(trial, wanted, names, defaults)
-            if distance <= 1 and (best is None or distance < best[0]) and self.agree(names, defaults):
-                best = (distance, defaults)
-                if distance == 0:
-                    break
-        return None if best is None else {name: array for name, array in best[1].items() if array.any()}
+        tensors = [tensor for tensor in self._inputs if tensor.name in names]
+        ways = itertools.product(*(self._candidates(tensor, names) for tensor in tensors))
+        for way in itertools.islice(ways, _MOST_COMBINATIONS):
+            defaults = {tensor.name: array for tensor, array in zip(tensors, way, strict=True)}
+            if self._agrees(trial, wanted, names, defaults) and self.agree(names, defaults):
+                return {name: array for name, array in defaults.items() if array.any()}
+        return None
 
     def _without(self, trial: _Trial, names: Collection[str]) -> Arrays:
         given = {name: array for name, array in trial.inputs.items() if name not in names}
         return self._interface.call(self._module, given)
 
-    def _distance(self, trial: _Trial, wanted: Arrays, names: Collection[str], defaults: Mapping[str, _Array]) -> float:
-        """How far the results with defaults are from those wanted, as a multiple of what rounding may do."""
+    def _agrees(self, trial: _Trial, wanted: Arrays, names: Collection[str], defaults: Mapping[str, _Array]) -> bool:
         given = {name: array for name, array in trial.inputs.items() if name not in names}
         filled = fill_left_out(self._inputs, given, defaults, trial.sizes)
         try:
             found = self._interface.call(self._module, filled)
         except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
-            return np.inf
-        return max((_distance(found[name], wanted[name]) for name in wanted), default=0.0)
+            return False
+        return all(_is_near(found[name], wanted[name]) for name in wanted)
 
     def _candidates(self, tensor: manifest_pb2.Tensor, names: Collection[str]) -> list[_Array]:
         """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
@@ -314,15 +304,11 @@ def _constant(
                     yield row.tobytes(), row
 
 
-def _distance(found: _Array, wanted: _Array) -> float:
-    """How far two results are apart, as a multiple of what rounding may do."""
+def _is_near(found: _Array, wanted: _Array) -> bool:
+    """Whether two results differ by no more than rounding may do."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return np.inf
-    if found.dtype.kind != "f":
-        return 0.0 if np.array_equal(found, wanted) else np.inf
-    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
-        return np.inf
-    finite = np.isfinite(wanted)
-    apart = np.abs(np.where(finite, found, 0).astype(np.float64) - np.where(finite, wanted, 0))
-    limit = _ROUNDING * coarseness(wanted.dtype) * scale(np.where(finite, wanted, 0))
-    return float(apart.max(initial=0.0)) / limit
+        return False
+    if wanted.dtype.kind != "f":
+        return np.array_equal(found, wanted)
+    limit = _ROUNDING * coarseness(wanted.dtype) * scale(wanted)
+    return np.allclose(found, wanted, rtol=0, atol=limit, equal_nan=True)

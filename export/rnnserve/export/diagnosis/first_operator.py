@@ -16,8 +16,10 @@ from rnnserve.export.description.described_model import DescribedModel, evaluati
 from rnnserve.export.diagnosis.graph_values import GraphValues
 from rnnserve.export.diagnosis.graph_walk import KnownTensors, counts, same_values
 from rnnserve.export.finiteness.first_non_finite import Origin, origin_of, paths_of
+from rnnserve.export.held_modules import users_module
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays, flatten_results
+from rnnserve.export.module_interface import Arrays
+from rnnserve.export.trees import flatten_results
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["differing_operator"]
@@ -109,7 +111,7 @@ def _ancestors(runs: Sequence[_Run], keys: set[int]) -> set[int]:
 
 def _named(origin: Origin, module: nn.Module) -> str:
     line = f" ({origin.line})" if origin.line else ""
-    of = dict(module.named_modules()).get(origin.module)
+    of = dict(users_module(module).named_modules()).get(origin.module)
     name = f'{type(of).__name__} "{origin.module}"' if isinstance(of, _NAMED) else str(origin)
     return f"{name}{line}"
 

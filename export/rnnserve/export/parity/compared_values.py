@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnnserve.export.module_interface import Arrays, ModuleInterface, flatten_results
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import Reference, moved_inputs
+from rnnserve.export.trees import flatten_results
 
 __all__ = ["Choice", "ComparedValues", "EagerChoices"]
 

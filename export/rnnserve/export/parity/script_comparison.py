@@ -1,9 +1,9 @@
 """Comparing a script with eager: every result of every batch, bit for bit."""
 
 import numpy as np
-import torch
 
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.failure_collector import SCRIPT_BITS, FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
@@ -13,7 +13,7 @@ __all__ = ["compare_script"]
 
 
 def compare_script(
-    script: torch.jit.ScriptModule,
+    script: FlatModule,
     interface: ModuleInterface,
     batch: InputBatch,
     eager: Arrays,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.held_modules import users_module
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.cell_by_cell import compute_cell_by_cell
@@ -50,7 +51,7 @@ def check_tutorial_equalities(
     Returns:
         What was compared, a line each; the lines are part of every manifest.
     """
-    classifier, double = reference.module, reference.double
+    classifier, double = (None if each is None else users_module(each) for each in (reference.module, reference.double))
     if not isinstance(classifier, DirectionClassifier) or not isinstance(double, DirectionClassifier):
         raise TypeError(
             f"the tutorial's equalities are those of a DirectionClassifier, not of a {type(classifier).__name__}"
