@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from rnnserve.export import Publication
 from rnnserve.export.description.described_model import DescribedModel, describe_model
-from rnnserve.export.description.publication_targets import load_publications
+from rnnserve.export.description.targets import load_publications
 from rnnserve.export.input_drawing import draw_inputs
 
 __all__ = ["describe_outcome", "main"]

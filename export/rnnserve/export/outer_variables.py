@@ -11,13 +11,13 @@ import dis
 import functools
 import itertools
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from rnnserve.export.held_modules import containers_in, held_objects, is_object, refilling
+from rnnserve.export.held_modules import contents, held_objects, is_object, reachable
 from rnnserve.export.module_functions import functions_of, names_in
 from rnnserve.export.source_lines import is_users_class, source_line
 
@@ -25,10 +25,9 @@ __all__ = [
     "MISSING",
     "OuterLabel",
     "OuterVariable",
-    "containers_of_outer",
     "held_values",
     "outer_variables",
-    "putting_back",
+    "reached_from",
 ]
 
 _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
@@ -95,6 +94,11 @@ class OuterVariable:
         else:
             setattr(self.owner, self.key, value)
 
+    def putting_back(self) -> Callable[[], None]:
+        """Give what sets it to what it holds now."""
+        value = self.get()
+        return lambda: self.put(value)
+
 
 def outer_variables(module: nn.Module) -> list[OuterVariable]:
     """Give the variables that the user's functions of a module set, or that hold what they may change."""
@@ -107,16 +111,9 @@ def outer_variables(module: nn.Module) -> list[OuterVariable]:
     return list({(id(each.owner), each.key): each for each in found}.values())
 
 
-def containers_of_outer(value: Any) -> list[Any]:  # noqa: ANN401 - whatever a variable holds
-    """Give what `containers_in` gives of a variable's value; nothing where that has very many entries."""
-    found: list[Any] = []
-    entries = 0
-    for container in containers_in(value):
-        entries += 1 + len(container)
-        if entries > _MOST_ENTRIES:
-            return []
-        found.append(container)
-    return found
+def reached_from(value: Any) -> list[Any]:  # noqa: ANN401 - whatever a variable holds
+    """Give the containers and objects in a variable's value; nothing where these have very many entries."""
+    return list(reachable([("", value)], _MOST_ENTRIES).values())
 
 
 def held_values(module: nn.Module) -> dict[str, list[Any]]:
@@ -131,14 +128,6 @@ def held_values(module: nn.Module) -> dict[str, list[Any]]:
         if attribute not in _BOOKKEEPING
     }
     return attributes | {each.label: _leaves(each.get()) for each in outer_variables(module)}
-
-
-def putting_back(variables: Iterable[OuterVariable]) -> Iterator[Callable[[], None]]:
-    """Give what gives variables what they hold now, and their lists, dicts and objects what is in these."""
-    for variable in variables:
-        value = variable.get()
-        yield lambda variable=variable, value=value: variable.put(value)  # type: ignore[misc]
-        yield from map(refilling, containers_of_outer(value))
 
 
 def _of_function(function: types.FunctionType) -> Iterator[OuterVariable]:
@@ -178,10 +167,9 @@ def _named_classes(function: types.FunctionType) -> list[type]:
 
 
 def _leaves(value: Any) -> list[Any]:  # noqa: ANN401
-    inner = containers_of_outer(value)
-    return (
-        [leaf for each in inner for leaf in (each.values() if isinstance(each, dict) else each)] if inner else [value]
-    )
+    inner = reached_from(value)
+    entries = [leaf for each in contents(inner) for leaf in (each.values() if isinstance(each, dict) else each)]
+    return entries if inner else [value]
 
 
 def _may_change(value: Any) -> bool:  # noqa: ANN401

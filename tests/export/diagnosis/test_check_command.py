@@ -4,7 +4,7 @@ import pytest
 
 from kit.checked_files import exported, wrong_reset
 from rnnserve.cli import main
-from rnnserve.export.description.publication_targets import load_publications
+from rnnserve.export.description.targets import load_publications
 
 MINE = """
 import torch

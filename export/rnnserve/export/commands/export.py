@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_checkpoint, check_repository
 from rnnserve.export.commands.sign_arguments import add_sign_arguments, read_seal, signed_lines
-from rnnserve.export.description.target_names import check_target, is_target
+from rnnserve.export.description.targets import check_target, is_target
 from rnnserve.export.errors import ExportError
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 def _publications(names: Sequence[str], checkpoints: Path) -> "Iterator[Publication]":
     """Read what is to be published; own modules first of all, so that a mistake in them is told at once."""
     from rnnserve.export.classifiers import classifier_publication
-    from rnnserve.export.description.publication_targets import load_publications
+    from rnnserve.export.description.targets import load_publications
     from rnnserve.models import load_checkpoint
 
     loaded = {name: load_publications(name) for name in names if is_target(name)}

@@ -9,7 +9,7 @@ from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.early_checks import check_file, check_repository
 from rnnserve.export.commands.run_timeout import add_run_timeout
 from rnnserve.export.commands.sign_arguments import add_sign_arguments, read_seal, signed_lines
-from rnnserve.export.description.model_names import check_model_name
+from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import ExportError
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError

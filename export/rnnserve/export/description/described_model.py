@@ -86,7 +86,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         refuse_padding_alone(calling, described, inputs, sizes)
         flat = made_lenient(flat, interface, inputs, sizes)
         compute = partial(_compute, flat, interface, allow_non_finite=publication.allow_non_finite)
-        outputs = describe_outputs(compute, inputs, given, sizes)
+        outputs = describe_outputs(compute, inputs, given, sizes, is_settled_later=True)
         longest = try_forward(partial(interface.call, flat), inputs, outputs, sizes)
         defaults = find_defaults(flat, interface, inputs, sizes, initial)
     check_states(states, inputs, outputs)

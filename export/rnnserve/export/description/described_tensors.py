@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.description.input_descriptions import DYNAMIC
-from rnnserve.export.description.model_names import check_model_name
+from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
