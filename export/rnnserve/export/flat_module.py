@@ -200,7 +200,7 @@ class FlatModule(Wrapper):
 
     def __init__(self, module: nn.Module, call: Call, rows: Sequence[tuple[str, str, int]] | None = None) -> None:
         super().__init__()
-        self.module = module
+        self.module = _with_forward(module)
         self.training = module.training
         self.call = call
         self._rows = rows
@@ -343,3 +343,39 @@ def flat_script(
         raise WrongArguments(f"its forward takes {found} tensors; expected {len(inputs)}: {', '.join(inputs)}")
     call = Call(tuple(inputs), tuple(args))
     return FlatModule(script, call), ModuleInterface(call.inputs, tuple(outputs), call.optional)
+
+
+def _with_forward(module: nn.Module) -> nn.Module:
+    """Give a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
+    forward = None if isinstance(module, torch.jit.ScriptModule) else type(module).forward
+    if forward is nn.LSTM.forward:
+        return _WithLSTM(module)
+    return _WithLayer(module) if forward in (nn.RNN.forward, nn.GRU.forward) else module
+
+
+class _WithLayer(nn.Module):
+    """nn.RNN or nn.GRU."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.training = layer.training
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run the layer."""
+        result: tuple[Tensor, Tensor] = self.layer(input, hx)
+        return result
+
+
+class _WithLSTM(nn.Module):
+    """nn.LSTM, which has two states."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.training = layer.training
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Run the layer."""
+        result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
+        return result

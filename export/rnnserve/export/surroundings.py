@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.held_modules import contents, entries_of, reachable, refilling
-from rnnserve.export.outer_variables import outer_variables, reached_from
+from rnnserve.export.outer_variables import outer_variables, putting_back, reached_from
 
 __all__ = ["left_as_they_were", "restoring"]
 
@@ -54,7 +54,7 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable
     held = list(reachable(module.named_modules()).values())
     held += [each for variable in outer for each in reached_from(variable.get())]
     restore: list[Callable[[], object]] = list(map(refilling, contents(held)))
-    restore += [variable.putting_back() for variable in outer]
+    restore.append(putting_back(module, outer))
     if not values:
         return restore
     entries = [entry for each in held for _, entry in entries_of(each)] + [variable.get() for variable in outer]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
@@ -76,7 +76,7 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
     if not flat.call.is_plain:
         return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
     try:
-        scripted = script(_scriptable(flat.module))
+        scripted = script(flat.module)
         called, interface = flat_script(scripted, model.interface.inputs, model.interface.outputs)
         try_script(called, interface, draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
@@ -84,39 +84,6 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
         reason = " ".join(str(error).split())
         return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
     return scripted, ""
-
-
-def _scriptable(module: nn.Module) -> nn.Module:
-    """Give a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
-    if type(module).forward is nn.LSTM.forward:
-        return _WithLSTM(module)
-    return _WithLayer(module) if type(module).forward in (nn.RNN.forward, nn.GRU.forward) else module
-
-
-class _WithLayer(nn.Module):
-    """nn.RNN or nn.GRU."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Run the layer."""
-        result: tuple[Tensor, Tensor] = self.layer(input, hx)
-        return result
-
-
-class _WithLSTM(nn.Module):
-    """nn.LSTM, which has two states."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Run the layer."""
-        result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
-        return result
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:

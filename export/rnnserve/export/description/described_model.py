@@ -25,6 +25,7 @@ from rnnserve.export.description.forward_trials import (
     LONGEST,
     bounds_in_words,
     describe_arrays,
+    refuse_padding_alone,
     try_forward,
 )
 from rnnserve.export.description.initial_values import read_initial_values
@@ -32,7 +33,6 @@ from rnnserve.export.description.kept_states import naming_kept_states
 from rnnserve.export.description.lenient_rows import made_lenient
 from rnnserve.export.description.nested_states import read_call
 from rnnserve.export.description.omitted_inputs import find_defaults
-from rnnserve.export.description.padding_ids import refuse_padding_alone
 from rnnserve.export.description.publication import FurtherCheck, Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice

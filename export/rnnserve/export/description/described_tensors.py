@@ -119,7 +119,8 @@ def _check_axes(inputs: Tensors) -> None:
         if axis_of(tensor, BATCH) is None:
             raise WrongArguments(
                 f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one. If it '
-                f'is the same in every request, leave it out of inputs: constants={{"{tensor.name}": …}}'
+                f'is the same in every request, leave it out of inputs: constants={{"{tensor.name}": …}}. If forward '
+                "takes one row at a time, call it for each with rnnserve.export.scan"
             )
         if tensor.lengths_of and tensor.lengths_of not in axes:
             raise WrongArguments(

@@ -17,9 +17,9 @@ from rnnserve.export.description.call_reading import CallReader
 from rnnserve.export.description.described_tensors import check_inputs
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.description.publication import Publication
-from rnnserve.export.description.state_trees import Begin, StateTree, beginnings, first_row
+from rnnserve.export.description.state_trees import Begin, FoundState, StateTree, beginnings, describe_state
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.flat_module import MISSING, Filled, FlatModule, Slot, attribute, set_attribute
+from rnnserve.export.flat_module import FlatModule, attribute, set_attribute
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.surroundings import left_as_they_were
@@ -46,21 +46,6 @@ class ReadCall:
     described: dict[str, InputDescription]
     outputs: Outputs
     states: dict[str, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class _State:
-    """A state that has been looked at.
-
-    Attributes:
-        tree: Its structure, with slots in the places of tensors.
-        described: Descriptions of its tensors, by the names that they have as inputs.
-        result: Path of it in what forward returns; empty for an attribute.
-    """
-
-    tree: Filled
-    described: Mapping[str, InputDescription]
-    result: Path = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,18 +166,23 @@ class _StateReader:
         names: Outputs = every if isinstance(self._outputs, Mapping) else list(outputs)
         return ReadCall(FlatModule(self._module, call), described, names, continued)
 
-    def _find(self) -> tuple[dict[str, _State], _Run]:
+    def _find(self) -> tuple[dict[str, FoundState], _Run]:
         """Look at each state in every way in which the rows may lie in the examples; one way has to fit."""
         said = {path: what if isinstance(what, StateTree) else StateTree() for path, what in self._attributes.items()}
         said = {**self._trees, **said}
-        found: list[tuple[dict[str, _State], _Run]] = []
+        found: list[tuple[dict[str, FoundState], _Run]] = []
         failed: Exception | None = None
         for begin in self._ways(said):
             if found and begin.keys() & self._attributes.keys():
                 break  # it runs with its attributes as they are
             try:
                 runs = [self._run(begin, sizes) for sizes in self._probing_sizes()]
-                states = {name: _state(name, what, runs) for name, what in said.items()}
+                states = {
+                    name: describe_state(
+                        name, what, runs[0].before.get(name), runs[0].held[name], [run.after[name] for run in runs]
+                    )
+                    for name, what in said.items()
+                }
             except Exception as error:  # noqa: BLE001 - whatever the user's module raises
                 if failed is None or isinstance(error, WrongArguments):
                     failed = error
@@ -257,11 +247,11 @@ class _StateReader:
         for name, tree in before.items():
             _check_whole(name, tree)
         tensors = ModuleInterface(tuple(arrays), ()).arguments(arrays)
-        given = {**dict(zip(arrays, tensors, strict=True)), **{name: before[name] for name in self._trees}}
+        given = {**dict(zip(arrays, tensors, strict=True)), **{name: _copied(before[name]) for name in self._trees}}
         with left_as_they_were(self._module), torch.no_grad():
             for path in self._attributes:
                 if before.get(path) is not None:
-                    set_attribute(self._module, path, before[path])
+                    set_attribute(self._module, path, _copied(before[path]))
             held = before | {path: attribute(self._module, path) for path in self._attributes}
             held = {name: dict(leaves(tree)) for name, tree in held.items()}
             result = self._flat.called(given)
@@ -288,7 +278,7 @@ class _StateReader:
             )
         return fitting[0]
 
-    def _results(self, run: _Run, states: Mapping[str, _State], outputs: Sequence[str]) -> tuple[Path, ...]:
+    def _results(self, run: _Run, states: Mapping[str, FoundState], outputs: Sequence[str]) -> tuple[Path, ...]:
         """Give the paths of all results in order: those of a state in the order of its tree."""
         of_state = {
             run.places[name]: [(*run.places[name], *path) for path in states[name].tree.names] for name in states
@@ -368,86 +358,8 @@ def _part(tree: Tree, path: Path) -> Tree:
     return tree
 
 
-def _axes(states: Mapping[str, _State]) -> list[object]:
+def _axes(states: Mapping[str, FoundState]) -> list[object]:
     return [(name, what.axes) for state in states.values() for name, what in state.described.items()]
-
-
-def _state(name: str, what: StateTree, runs: Sequence[_Run]) -> _State:
-    """Describe the tensors of a state by runs with some rows, with more rows, and of more steps.
-
-    Raises:
-        WrongArguments: If it cannot be a model's state; the message says which part, and why.
-    """
-    before = runs[0].before.get(name)
-    structure = runs[0].after[name] if before is None else before
-    first, more_rows, more_steps = (dict(leaves(run.after[name])) for run in runs)
-    _check_constants(name, runs[0].held[name], first)
-    described: dict[str, InputDescription] = {}
-
-    def slot(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
-        if not isinstance(leaf, Tensor):
-            return leaf
-        where, after = ".".join((name, *path)), first.get(path)
-        if not isinstance(after, Tensor):
-            raise WrongArguments(f'"{where}" is a tensor before a call, and none after it; a state keeps its structure')
-        begin = leaf if before is not None else None
-        shapes = [tuple(each.shape) for each in (after, more_rows[path], more_steps[path])]
-        rows = _rows_axis(where, begin, shapes)
-        sizes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(shapes[0]))
-        low, high = what.bounds(path) or (None, None)
-        initial = _initial(where, what, begin, after, rows)
-        described[where] = InputDescription(sizes, after.detach().numpy().dtype, low, high, initial=initial)
-        return Slot(where)
-
-    tree = Filled(mapped(structure, slot))
-    if not described:
-        raise WrongArguments(
-            f'"{name}" holds no tensor after a call, so it is no state: what does forward write to it?'
-        )
-    return _State(tree, described, runs[0].places.get(name, ()))
-
-
-def _check_constants(name: str, before: Mapping[Path, Any], after: Mapping[Path, Any]) -> None:
-    """Check that what is no tensor has come back as it was."""
-    for path, leaf in before.items():
-        is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
-        if is_constant and path in after and not isinstance(after[path], Tensor) and after[path] != leaf:
-            raise WrongArguments(
-                f'"{".".join((name, *path))}" is {leaf!r} before a call and {after[path]!r} after it: a graph takes '
-                "tensors only. Make it a tensor of integers with one number for each row, (batch,)"
-            )
-
-
-def _rows_axis(where: str, begin: Tensor | None, shapes: Sequence[tuple[int, ...]]) -> int:
-    """Find the axis of rows of a tensor: its shapes are those after calls with some rows, more rows, and more steps."""
-    if shapes[0] != shapes[2] or (begin is not None and tuple(begin.shape) != shapes[0]):
-        before = list(begin.shape) if begin is not None else list(shapes[0])
-        after = list(shapes[2] if shapes[0] != shapes[2] else shapes[0])
-        raise WrongArguments(
-            f'"{where}" grows: it is {before} before a call, or after a shorter one, and {after} after it. A state '
-            "keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask those before the "
-            "first by a position that is a state, too"
-        )
-    differ = [at for at, (one, other) in enumerate(zip(shapes[0], shapes[1], strict=True)) if one != other]
-    if len(differ) != 1:
-        raise WrongArguments(
-            f'"{where}" of shape {list(shapes[0])} has no axis of the rows: it is {list(shapes[1])} for one row more. '
-            "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
-        )
-    return differ[0]
-
-
-def _initial(where: str, what: StateTree, begin: Tensor | None, after: Tensor, rows: int) -> Any:  # noqa: ANN401
-    """What a leaf is at the beginning, one row; None where forward's own beginning is to be found."""
-    if what.initial is not None:
-        return what.initial
-    if begin is None:
-        return None
-    if begin.dtype != after.dtype:
-        raise WrongArguments(
-            f'"{where}" is {begin.dtype} in the example and {after.dtype} after a call; a state keeps its dtype'
-        )
-    return first_row(where, begin, rows).detach().numpy()
 
 
 def _own(
