@@ -34,6 +34,7 @@ __all__ = [
     "attribute",
     "flat_script",
     "set_attribute",
+    "slots_of",
 ]
 
 MISSING = object()
@@ -281,6 +282,16 @@ def _begin(module: nn.Module, path: str, state: Filled, given: _Given) -> None:
         set_attribute(module, path, copied)
     else:
         set_attribute(module, path, state.of({name: given[name].clone() for name in names}, torch.float32))
+
+
+def slots_of(argument: Argument) -> tuple[str, ...]:
+    """Name the tensors that an argument takes as they come; none where one is made of lengths."""
+    if isinstance(argument, Slot):
+        return (argument.name,)
+    if isinstance(argument, Filled):
+        return tuple(argument.names.values())
+    parts = [slots_of(each) for each in argument.parts.values()] if isinstance(argument, Grouped) else []
+    return tuple(name for each in parts for name in each) if all(parts) else ()
 
 
 def _is_plain(argument: Argument) -> bool:

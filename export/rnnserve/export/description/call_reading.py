@@ -18,7 +18,18 @@ from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescrip
 from rnnserve.export.description.publication import InputDescriptions
 from rnnserve.export.description.state_trees import StateTree
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.flat_module import Argument, Call, Filled, Fixed, FlatModule, Grouped, OfLengths, Omissible, Slot
+from rnnserve.export.flat_module import (
+    Argument,
+    Call,
+    Filled,
+    Fixed,
+    FlatModule,
+    Grouped,
+    OfLengths,
+    Omissible,
+    Slot,
+    slots_of,
+)
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.tensor_shapes import size_limits
@@ -98,7 +109,9 @@ class CallReader:
         args: list[Argument] = []
         kwargs: dict[str, Argument] = {}
         for parameter in self._parameters:
-            argument = self._omissible(parameter, states, self._argument(parameter, states, kinds))
+            argument = self._argument(parameter, states, kinds)
+            slots = () if parameter.default is _NONE else slots_of(argument)
+            argument = Omissible(argument, slots, parameter.default) if slots else argument
             if parameter.by_keyword:
                 kwargs[parameter.name] = argument
             else:
@@ -183,21 +196,6 @@ class CallReader:
             f'inputs["{name}"] is made from the lengths of "{axis}", but no other input has this axis; there are '
             f"{', '.join(f'{each} {[axis for axis, _ in what.axes]}' for each, what in given.items())}"
         )
-
-    def _omissible(self, parameter: _Parameter, states: Mapping[str, Filled], argument: Argument) -> Argument:
-        """Give what is the parameter's default where it is left out, if it has one and is made of nothing else."""
-        what = parameter.value
-        if parameter.default is _NONE or isinstance(what, Fixed):
-            return argument
-        if parameter.name in states:
-            names = tuple(states[parameter.name].names.values())
-        else:
-            names = tuple(
-                ".".join(path) for path, _ in _leaves(what if isinstance(what, Mapping) else {parameter.name: what})
-            )
-        if any(_is_made(self._described[name]) for name in names if name in self._described):
-            return argument
-        return Omissible(argument, names, parameter.default)
 
     def _kinds_of_groups(self) -> dict[str, Any]:
         """Find what forward takes for parameters of several tensors: tuples, dicts, or classes.
