@@ -112,6 +112,21 @@ def test_state_in_a_container_becomes_named_tensors(make, keys, first):
     np.testing.assert_array_equal(results[f"state_n.{keys[1]}"], np.full((2, 1, 3), 3.0))
 
 
+class Swapped(Stepped):
+    def forward(self, x, state):
+        y, state = super().forward(x, state)
+        return {"c": state["c"], "h": state["h"]}, y * 2, y
+
+
+def test_a_state_is_found_before_the_other_outputs_and_in_another_order():
+    module = Swapped(KINDS["dict"][0])
+    model = described(module, inputs={"x": X, "state": StateTree(module.begin)}, outputs=["double", "state_n", "y"])
+    arrays = {"x": np.ones((2, 3)), "state.h": np.full((2, 3), 2), "state.c": np.ones((2, 1, 3))}
+    results = model.interface.call(model.module, {name: array.astype(np.float32) for name, array in arrays.items()})
+    found = {name: array.ravel()[0] for name, array in results.items()}
+    assert found == {"double": 10, "state_n.h": 2, "state_n.c": 3, "y": 5}
+
+
 class Optional(Stepped):
     def forward(self, x, state=None):
         return super().forward(x, self.begin(x.size(0)) if state is None else state)

@@ -22,6 +22,7 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule, attribute, set_attribute
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.returned_numbers import NoTensor
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.trees import Path, Tree, leaves, mapped, parts_of, shown
 from rnnserve.protos.protocol_words import BATCH
@@ -279,23 +280,28 @@ class _StateReader:
         return fitting[0]
 
     def _results(self, run: _Run, states: Mapping[str, FoundState], outputs: Sequence[str]) -> tuple[Path, ...]:
-        """Give the paths of all results in order: those of a state in the order of its tree."""
-        of_state = {
-            run.places[name]: [(*run.places[name], *path) for path in states[name].tree.names] for name in states
+        """Give the path of each output in what forward returned: those that are no states are named in its order."""
+        paths: dict[str, Path] = {}
+        for name, state in states.items():
+            for path, tensor in state.tree.names.items():
+                paths[self._finals[name] + tensor.removeprefix(name)] = (*run.places[name], *path)
+        places = run.places.values()
+        others = {
+            path: leaf
+            for path, leaf in leaves(run.result)
+            if leaf is not None and not any(path[: len(place)] == place for place in places)
         }
-        found: list[Path] = []
-        for path, leaf in leaves(run.result):
-            place = next((own for own in of_state if path[: len(own)] == own), None)
-            if place is not None:
-                found += [each for each in of_state[place] if each not in found]
-            elif isinstance(leaf, Tensor):
-                found.append(path)
-        if len(found) != len(outputs):
+        for leaf in others.values():
+            if not isinstance(leaf, Tensor):
+                raise NoTensor(leaf)
+        names = [name for name in outputs if name not in paths]
+        if len(names) != len(others):
             raise WrongArguments(
-                f"outputs names {len(outputs)} tensors, {list(outputs)}, but forward gives {len(found)}, "
-                f"{', '.join('.'.join(path) for path in found)}; name each, nested ones in order"
+                f"outputs names {len(names)} tensors beside states, {names}, but forward gives {len(others)}, "
+                f"{', '.join('.'.join(path) for path in others)}; name each, nested ones in order"
             )
-        return tuple(found)
+        paths |= dict(zip(names, others, strict=True))
+        return tuple(paths[name] for name in outputs)
 
 
 def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -> Outputs:
