@@ -228,24 +228,27 @@ class FlatModule(Wrapper):
 
     def called(self, given: _Given) -> Any:  # noqa: ANN401 - what a forward returns
         """Call the module with tensors by name; give what it returns."""
+        if self._rows is None:
+            return self._called(given)
+        with intercepted(), lenient(), self._longest_rows(self._rows, given):
+            return self._called(given)
+
+    def _called(self, given: _Given) -> Any:  # noqa: ANN401
         args = [each.of(given, self._floating) for each in self.call.args]
         kwargs = {name: each.of(given, self._floating) for name, each in self.call.kwargs.items()}
-        if self._rows is None:
-            return self.module(*args, **kwargs)
-        with intercepted(), lenient(), self._longest_rows(self._rows, given):
-            return self.module(*args, **kwargs)
+        return self.module(*args, **kwargs)
 
     def asks_for_rows(self, rows: Sequence[tuple[str, str, int]], tensors: Sequence[Tensor | None]) -> bool:
         """Whether the module's code makes a number or a list of lengths, in a call."""
         given = dict(zip(self.call.inputs, tensors, strict=True))
         with intercepted(), self._longest_rows(rows, given) as mode, contextlib.suppress(Exception):
-            self.called(given)
+            self._called(given)
         return mode.asked
 
     @staticmethod
     def _longest_rows(rows: Sequence[tuple[str, str, int]], given: _Given) -> LongestRowMode:
-        both = [(given[lengths], given[like], axis) for lengths, like, axis in rows]
-        return LongestRowMode([(lengths, of.shape[axis]) for lengths, of, axis in both if None not in (lengths, of)])
+        there = [each for each in rows if given[each[0]] is not None and given[each[1]] is not None]
+        return LongestRowMode([(given[lengths], given[like].shape[axis]) for lengths, like, axis in there])
 
     def _results(self, result: Tree) -> list[Tensor]:
         if self.call.results is None:

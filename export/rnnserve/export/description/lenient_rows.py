@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rnnserve.export.description.forward_trials import unsorted_lengths
-from rnnserve.export.flat_module import Call, FlatModule, Omissible, Slot
+from rnnserve.export.flat_module import Call, FlatModule
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.tensor_shapes import lengths_inputs
 from rnnserve.protos import manifest_pb2
@@ -57,19 +57,13 @@ def made_lenient(
 
 
 def _rows(call: Call, inputs: Sequence[manifest_pb2.Tensor]) -> list[tuple[str, str, int]]:
-    """Give the lengths that are parameters by themselves, each with another one that has its axis, and where."""
-    by_itself: dict[str, bool] = {}
-    for each in (*call.args, *call.kwargs.values()):
-        inner = each.argument if isinstance(each, Omissible) else each
-        if isinstance(inner, Slot):
-            by_itself[inner.name] = isinstance(each, Omissible)
-    described = {tensor.name: tensor for tensor in inputs}
+    """Give the inputs that are lengths, each with another one that has its axis, and where."""
+    optional = {name for names in call.optional for name in names}
     places: dict[str, tuple[str, int]] = {}
-    for name in sorted(by_itself, key=lambda each: by_itself[each]):  # what may be left out comes last
-        for at, axis in enumerate(described[name].axes):
-            places.setdefault(axis.name, (name, at))
-    lengths = lengths_inputs(inputs).items()
-    return [(name, *places[axis]) for axis, name in lengths if name in by_itself and axis in places]
+    for tensor in sorted(inputs, key=lambda each: each.name in optional):  # what may be left out comes last
+        for at, axis in enumerate(tensor.axes):
+            places.setdefault(axis.name, (tensor.name, at))
+    return [(name, *places[axis]) for axis, name in lengths_inputs(inputs).items()]
 
 
 def _results(module: FlatModule, interface: ModuleInterface, arrays: Arrays) -> Arrays | None:
