@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from rnnserve.export import Publication
 from rnnserve.export.description.described_model import DescribedModel, describe_model
-from rnnserve.export.description.publication_targets import load_publications
+from rnnserve.export.description.targets import load_publications
 from rnnserve.export.input_drawing import draw_inputs
 
 __all__ = ["describe_outcome", "main"]
@@ -60,14 +60,8 @@ def describe_outcome(publication: Publication) -> str:
 
 def _export(model: DescribedModel, file: Path) -> None:
     arrays = draw_inputs(model.inputs, np.random.default_rng(0), _sizes(model, batch=3, steps=5))
-    named = {
-        tensor.name: {at: axis.name for at, axis in enumerate(tensor.axes) if axis.name in model.sizes}
-        for tensor in model.inputs
-    }
     shapes = tuple(
-        named[parameter] if isinstance(parameter, str) else tuple(named[name] for name in parameter)
-        for parameter in model.interface.parameters
-        if isinstance(parameter, str | tuple)
+        {at: axis.name for at, axis in enumerate(tensor.axes) if axis.name in model.sizes} for tensor in model.inputs
     )
     with (
         warnings.catch_warnings(),
@@ -82,7 +76,7 @@ def _export(model: DescribedModel, file: Path) -> None:
             dynamo=True,
             input_names=[tensor.name for tensor in model.inputs],
             output_names=[tensor.name for tensor in model.outputs],
-            dynamic_shapes=shapes,
+            dynamic_shapes=(shapes,),  # of one variadic parameter
             verbose=False,
         )
 

@@ -20,7 +20,7 @@ from kit.checked_files import (
     wrong_reset,
 )
 from rnnserve.cli import main
-from rnnserve.export.description.publication_targets import load_publications
+from rnnserve.export.description.targets import load_publications
 from rnnserve.export.file_check import check_file
 
 

@@ -42,8 +42,9 @@ class Subject:
 
     @property
     def classifier(self) -> DirectionClassifier:
-        assert isinstance(self.described.module, DirectionClassifier)
-        return self.described.module
+        module = self.described.module.module
+        assert isinstance(module, DirectionClassifier)
+        return module
 
     def graph(self) -> onnx.ModelProto:
         """A copy of the ONNX model that a test may change."""

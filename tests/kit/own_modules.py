@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, scan
 from rnnserve.export.description.input_descriptions import InputDescription
 
-__all__ = ["PUBLICATIONS", "SAMPLER_INPUTS", "DoubleRecurrent", "Sampler", "own_module"]
+__all__ = ["PUBLICATIONS", "DoubleRecurrent", "own_module"]
 
 
 class Sentiment(nn.Module):
@@ -203,32 +203,6 @@ class DoubleRecurrent(nn.Module):
 
     def forward(self, x):
         return self.gru(x)[0]
-
-
-class Sampler(nn.Module):
-    """One temperature and one limit for a call; states of layers first; a loop over the steps."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru, self.cell = nn.GRU(3, 4), nn.GRUCell(4, 4)
-
-    def forward(self, x, lengths, temperature, most, h_0):
-        output, h_n = self.gru(x, h_0)
-        h, outputs = h_0[0], []
-        for each in output.unbind(0):
-            h = self.cell(each / temperature, h)
-            outputs.append(h.clamp(max=most.float()))
-        inside = torch.arange(x.size(0)).unsqueeze(1) < lengths
-        return torch.stack(outputs) * inside.unsqueeze(2), h_n
-
-
-SAMPLER_INPUTS = {
-    "x": Floats("sequence", "batch", 3),
-    "lengths": Lengths(),
-    "temperature": Floats(low=0.5, high=2.0),
-    "most": Integers(high=2),
-    "h_0": Floats(1, "batch", 4),
-}
 
 
 def state(layers: int, hidden: int) -> InputDescription:

@@ -15,10 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.finiteness.first_non_finite import Origin, origin_of, paths_of
+from rnnserve.export.held_modules import users_module
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays, flatten_results
+from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
+from rnnserve.export.trees import flatten_results
 from rnnserve.protos.differences import scale
 from rnnserve.protos.protocol_words import BATCH
 
@@ -150,7 +152,7 @@ def _ancestors(calls: Sequence[_Call], keys: Set[_Key]) -> Set[_Key]:
 
 def _named(origin: Origin, module: nn.Module) -> str:
     line = f" ({origin.line})" if origin.line else ""
-    of = dict(module.named_modules()).get(origin.module)
+    of = dict(users_module(module).named_modules()).get(origin.module)
     name = f'{type(of).__name__} "{origin.module}"' if isinstance(of, _NAMED) else str(origin)
     return f"{name}{line}"
 

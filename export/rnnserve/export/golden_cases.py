@@ -150,8 +150,7 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
         for tensor in model.inputs
         if tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with
     }
-    parameters = [name if isinstance(name, tuple) else (name,) for name in reference.interface.defaults]
-    by_forward = {name for tensors in parameters if own.intersection(tensors) for name in tensors}
+    by_forward = {name for tensors in reference.interface.optional if own.intersection(tensors) for name in tensors}
     names = by_forward | model.defaults.keys()  # a described beginning, where forward has none
     if not names:
         return golden

@@ -1,12 +1,12 @@
-"""The modules that a module runs: those that it registers, and those in its lists, dicts and objects of Python.
+"""What a module holds: modules, objects and containers, registered or in its lists, dicts and objects of Python.
 
-`nn.Module.named_modules` gives the former alone. `self.cells = [Cell(), Cell()]` registers nothing, nor does
+`nn.Module.named_modules` gives registered modules alone. `self.cells = [Cell(), Cell()]` registers nothing, nor does
 `self.decoder = Decoder(…)` of an ordinary class, and both run all the same. An object is as a dict of its attributes.
 """
 
 import collections
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,20 +15,22 @@ from rnnserve.export.source_lines import is_users_class
 
 __all__ = [
     "Wrapper",
-    "containers_in",
+    "contents",
+    "entries_of",
     "held_modules",
     "held_objects",
     "is_object",
     "owner_of",
     "path_of_the_users",
+    "reachable",
     "refilling",
+    "users_module",
 ]
-
-_REGISTERED = {"_modules", "_parameters", "_buffers"}
 
 _PLAIN = frozenset({bool, float, int, str, types.NoneType})
 """Types of most attributes, whose values hold nothing."""
 
+_CONTAINERS = (dict, list, tuple, set, collections.deque)
 _NO_OBJECTS = (nn.Module, Tensor, type, types.FunctionType, types.ModuleType, dict, list, tuple, set)
 
 
@@ -47,54 +49,53 @@ def path_of_the_users(module: nn.Module) -> str:
     return ".".join(path)
 
 
+def users_module(module: nn.Module) -> nn.Module:
+    """Give the user's own module in those that are wrapped around it."""
+    return module.get_submodule(path_of_the_users(module))
+
+
+def reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]:
+    """Give the modules, objects and containers among some values, and those that they hold, each with its path.
+
+    Args:
+        roots: Values, with their paths.
+        most: Entries of all of them from which on nothing is given; 0 for any number.
+    """
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    entries = 0
+    waiting = list(roots)
+    for path, value in waiting:  # it grows
+        holds = isinstance(value, (nn.Module, *_CONTAINERS)) or is_object(value)
+        if not holds or id(value) in seen:
+            continue
+        seen.add(id(value))
+        found[path] = value
+        inner = entries_of(value)
+        entries += 1 + len(inner)
+        if most and entries > most:
+            return {}
+        waiting += [(f"{path}.{key}".lstrip("."), entry) for key, entry in inner if type(entry) not in _PLAIN]
+    return found
+
+
+def contents(held: Iterable[Any]) -> Iterator[Any]:
+    """Give what can be refilled of what is reachable: containers, and dicts of attributes."""
+    for each in held:
+        if not isinstance(each, tuple):
+            yield each if isinstance(each, _CONTAINERS) else vars(each)
+
+
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:
     """Give all modules by their paths, as "cells.0.linear": the module itself, registered ones, and then others."""
-    named = dict(module.named_modules())
-    seen = {id(each) for each in named.values()}
-    waiting = list(named.items())
-    for path, each in waiting:  # it grows
-        for key, value in each.__dict__.items():
-            if key in _REGISTERED or type(value) in _PLAIN:
-                continue
-            for inner, found in _modules_in(f"{path}.{key}".lstrip("."), value):
-                if id(found) not in seen:
-                    seen.add(id(found))
-                    named[inner] = found
-                    waiting.append((inner, found))
-    return named
+    found = reachable(module.named_modules())
+    return {path: each for path, each in found.items() if isinstance(each, nn.Module)}
 
 
 def held_objects(module: nn.Module) -> dict[str, Any]:
     """Give all modules by their paths, and the objects of ordinary classes that they hold, in lists and dicts, too."""
-    found: dict[str, Any] = dict(held_modules(module))
-    seen: set[int] = set()
-    for path, each in list(found.items()):
-        waiting = [(f"{path}.{key}".lstrip("."), value) for key, value in vars(each).items() if key not in _REGISTERED]
-        for at, value in waiting:  # it grows
-            if type(value) not in _PLAIN and id(value) not in seen and not isinstance(value, nn.Module):
-                seen.add(id(value))
-                waiting += [(f"{at}.{key}", entry) for key, entry in _entries(value)]
-                if is_object(value):
-                    found[at] = value
-    return found
-
-
-def containers_in(value: Any) -> Iterator[Any]:  # noqa: ANN401 - whatever an attribute holds
-    """Give the lists, dicts, sets and deques that an attribute holds, each before those inside of it.
-
-    Of an object of an ordinary class it is the dict of its attributes.
-    """
-    seen: set[int] = set()
-    waiting = [value]
-    while waiting:
-        each = waiting.pop()
-        if id(each) not in seen and (
-            isinstance(each, dict | list | tuple | set | collections.deque) or is_object(each)
-        ):
-            seen.add(id(each))
-            if not isinstance(each, tuple):
-                yield vars(each) if is_object(each) else each
-            waiting.extend(entry for _, entry in _entries(each))
+    found = reachable(module.named_modules())
+    return {path: each for path, each in found.items() if isinstance(each, nn.Module) or is_object(each)}
 
 
 def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object that it holds
@@ -116,36 +117,24 @@ def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, o
 def refilling(container: Any) -> Callable[[], None]:  # noqa: ANN401 - a dict, list, set or deque
     """Give what puts into a container what it holds now, if it holds something else by then."""
     before = list(container.items()) if isinstance(container, dict) else list(container)
-    return lambda: _refill(container, before)
 
+    def refill() -> None:
+        now = list(container.items()) if isinstance(container, dict) else list(container)
+        if len(now) == len(before) and all(map(_is_same, now, before)):
+            return
+        container.clear()
+        if isinstance(container, dict | set):
+            container.update(before)
+        else:
+            container.extend(before)
 
-def _refill(container: Any, entries: list[Any]) -> None:  # noqa: ANN401
-    """Put entries into the container that has had them, if it has others now."""
-    now = list(container.items()) if isinstance(container, dict) else list(container)
-    if len(now) == len(entries) and all(_is_same(one, other) for one, other in zip(now, entries, strict=True)):
-        return
-    container.clear()
-    if isinstance(container, dict | set):
-        container.update(entries)
-    else:
-        container.extend(entries)
+    return refill
 
 
 def _is_same(one: object, other: object) -> bool:
     if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:  # an item of a dict
         return one[0] is other[0] and one[1] is other[1]
     return one is other
-
-
-def _modules_in(path: str, value: Any) -> Iterator[tuple[str, nn.Module]]:  # noqa: ANN401
-    waiting, seen = [(path, value)], set[int]()
-    while waiting:
-        at, each = waiting.pop(0)
-        if isinstance(each, nn.Module):
-            yield from each.named_modules(prefix=at)
-        elif id(each) not in seen:
-            seen.add(id(each))
-            waiting.extend((f"{at}.{key}", entry) for key, entry in _entries(each))
 
 
 def is_object(value: Any) -> bool:  # noqa: ANN401
@@ -159,12 +148,12 @@ def is_object(value: Any) -> bool:  # noqa: ANN401
     return hasattr(value, "__dict__") and is_users_class(type(value))
 
 
-def _entries(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
-    """Give what is in a container or an object, with its keys, positions or names."""
-    if type(value) in _PLAIN:
-        return []
+def entries_of(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
+    """Give what is in a container, an object or a module, with its keys, positions or names."""
+    if isinstance(value, nn.Module):
+        return [*value.named_children(), *vars(value).items()]
     if is_object(value):
         value = vars(value)
     if isinstance(value, dict):
         return list(value.items())
-    return list(enumerate(value)) if isinstance(value, list | tuple | set | collections.deque) else []
+    return list(enumerate(value)) if isinstance(value, _CONTAINERS) else []

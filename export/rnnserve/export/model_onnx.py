@@ -6,13 +6,11 @@ from typing import cast
 
 import onnx
 import torch
-from torch import fx, nn
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.input_drawing import draw_sample
-from rnnserve.export.module_interface import FlatOutputs, is_flat
 from rnnserve.export.onnx_files import save_proto
 from rnnserve.export.output_sizes import settle_sizes
 from rnnserve.export.recurrence import export_onnx
@@ -42,10 +40,8 @@ def to_onnx(model: DescribedModel) -> bytes:
     """
     arguments = model.interface.arguments(draw_sample(model.inputs, model.sizes))
     with evaluating(model.module):
-        with torch.no_grad():
-            flat = is_flat(model.module(*arguments))
         program = export_onnx(
-            model.module if flat and not _is_named_as_torch(model.module) else FlatOutputs(model.module).eval(),
+            model.module,
             arguments,
             input_names=[tensor.name for tensor in model.inputs],
             output_names=[tensor.name for tensor in model.outputs],
@@ -59,28 +55,12 @@ def to_onnx(model: DescribedModel) -> bytes:
     return save_proto(exported.file)
 
 
-def _is_named_as_torch(module: nn.Module) -> bool:
-    """Whether a part of a module has a name that torch's graphs use themselves, as `self.code`; they lose it then."""
-    parts = {name.partition(".")[0] for name, _ in (*module.named_modules(), *module.named_parameters())}
-    return any(hasattr(fx.GraphModule, name) and not hasattr(nn.Module, name) for name in parts if name)
-
-
-def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str] | tuple[Mapping[int, str], ...] | None, ...]:
-    """Name the dynamic axes of each of forward's parameters, but those that have one size only."""
+def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str], ...]:
+    """Name the dynamic axes of each input, but those that have one size only."""
     fixed = _of_one_size(model)
-    named = {
-        tensor.name: {
-            at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name not in fixed
-        }
-        for tensor in model.inputs
-    }
     return tuple(
-        named[parameter]
-        if isinstance(parameter, str)
-        else tuple(named[name] for name in parameter)
-        if isinstance(parameter, tuple)
-        else None
-        for parameter in model.interface.parameters
+        {at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name not in fixed}
+        for tensor in model.inputs
     )
 
 

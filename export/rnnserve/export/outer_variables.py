@@ -7,9 +7,6 @@ a state is refused by its name; and they are left as they were.
 
 import collections
 import dataclasses
-import dis
-import functools
-import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from rnnserve.export.held_modules import containers_in, held_objects, is_object, refilling
+from rnnserve.export.held_modules import contents, held_objects, is_object, reachable
 from rnnserve.export.module_functions import functions_of, names_in
 from rnnserve.export.source_lines import is_users_class, source_line
 
@@ -25,17 +22,14 @@ __all__ = [
     "MISSING",
     "OuterLabel",
     "OuterVariable",
-    "containers_of_outer",
     "held_values",
     "outer_variables",
     "putting_back",
+    "reached_from",
 ]
 
 _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 """PyTorch's own attributes, which change whenever parameters are replaced."""
-
-_KEPT_CODES = 65_536
-"""How many functions' instructions are kept that set variables: each publication asks for them some dozens of times."""
 
 _MOST_ENTRIES = 10_000
 """Entries of all lists, dicts and objects in a variable, from which on it holds data or parts of a program, and no
@@ -99,24 +93,32 @@ class OuterVariable:
 def outer_variables(module: nn.Module) -> list[OuterVariable]:
     """Give the variables that the user's functions of a module set, or that hold what they may change."""
     functions = functions_of(module)
-    stored = {name for each in functions for name in _stored_attributes(each.__code__)}
     found = [variable for each in functions for variable in _of_function(each)]
     classes = {base: None for each in held_objects(module).values() for base in type(each).__mro__}
     classes.update((base, None) for each in functions for kind in _named_classes(each) for base in kind.__mro__)
-    found += [variable for each in classes if is_users_class(each) for variable in _of_class(each, stored)]
+    found += [variable for each in classes if is_users_class(each) for variable in _of_class(each)]
     return list({(id(each.owner), each.key): each for each in found}.values())
 
 
-def containers_of_outer(value: Any) -> list[Any]:  # noqa: ANN401 - whatever a variable holds
-    """Give what `containers_in` gives of a variable's value; nothing where that has very many entries."""
-    found: list[Any] = []
-    entries = 0
-    for container in containers_in(value):
-        entries += 1 + len(container)
-        if entries > _MOST_ENTRIES:
-            return []
-        found.append(container)
-    return found
+def putting_back(module: nn.Module, variables: Iterable[OuterVariable]) -> Callable[[], None]:
+    """Give what sets variables of a module's to what they hold now, and takes those away that come later."""
+    held = [(each, each.get()) for each in variables]
+    owners = {id(each.owner): each.owner for each, _ in held if isinstance(each.owner, dict | type)}
+    names = {key: set(each if isinstance(each, dict) else vars(each)) for key, each in owners.items()}
+
+    def put_back() -> None:
+        for each in outer_variables(module):
+            if each.key not in names.get(id(each.owner), {each.key}):
+                each.put(MISSING)
+        for each, value in held:
+            each.put(value)
+
+    return put_back
+
+
+def reached_from(value: Any) -> list[Any]:  # noqa: ANN401 - whatever a variable holds
+    """Give the containers and objects in a variable's value; nothing where these have very many entries."""
+    return list(reachable([("", value)], _MOST_ENTRIES).values())
 
 
 def held_values(module: nn.Module) -> dict[str, list[Any]]:
@@ -133,21 +135,12 @@ def held_values(module: nn.Module) -> dict[str, list[Any]]:
     return attributes | {each.label: _leaves(each.get()) for each in outer_variables(module)}
 
 
-def putting_back(variables: Iterable[OuterVariable]) -> Iterator[Callable[[], None]]:
-    """Give what gives variables what they hold now, and their lists, dicts and objects what is in these."""
-    for variable in variables:
-        value = variable.get()
-        yield lambda variable=variable, value=value: variable.put(value)  # type: ignore[misc]
-        yield from map(refilling, containers_of_outer(value))
-
-
 def _of_function(function: types.FunctionType) -> Iterator[OuterVariable]:
     code, known = function.__code__, function.__globals__
     file = source_line(code.co_filename, None).partition(":")[0]
-    set_here = _stored_globals(code)
-    for name in sorted(names_in(code)):
-        value = known.get(name, MISSING)
-        if name in set_here or _may_change(value):
+    for name in sorted(names_in(code) & known.keys()):
+        value = known[name]
+        if not (callable(value) or isinstance(value, types.ModuleType)) or is_object(value):
             yield OuterVariable(known, name, OuterLabel(f"the global variable `{name}` of {file}"))
         if isinstance(value, types.ModuleType) and is_users_class(value):
             for inner in sorted(names_in(code) & vars(value).keys()):
@@ -164,9 +157,8 @@ def _of_function(function: types.FunctionType) -> Iterator[OuterVariable]:
         )
 
 
-def _of_class(kind: type, stored: set[str]) -> Iterator[OuterVariable]:
-    for name in sorted({*vars(kind), *stored}):
-        value = vars(kind).get(name, MISSING)
+def _of_class(kind: type) -> Iterator[OuterVariable]:
+    for name, value in sorted(vars(kind).items()):
         if not (name.startswith("__") or callable(value) or hasattr(type(value), "__get__")):
             yield OuterVariable(kind, name, OuterLabel(f"the attribute `{name}` of the class `{kind.__qualname__}`"))
 
@@ -178,10 +170,9 @@ def _named_classes(function: types.FunctionType) -> list[type]:
 
 
 def _leaves(value: Any) -> list[Any]:  # noqa: ANN401
-    inner = containers_of_outer(value)
-    return (
-        [leaf for each in inner for leaf in (each.values() if isinstance(each, dict) else each)] if inner else [value]
-    )
+    inner = reached_from(value)
+    entries = [leaf for each in contents(inner) for leaf in (each.values() if isinstance(each, dict) else each)]
+    return entries if inner else [value]
 
 
 def _may_change(value: Any) -> bool:  # noqa: ANN401
@@ -190,40 +181,3 @@ def _may_change(value: Any) -> bool:  # noqa: ANN401
 
 def _defaults(function: types.FunctionType) -> tuple[Any, ...]:
     return (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for each in code.co_consts:
-        if isinstance(each, types.CodeType):
-            yield from _codes(each)
-
-
-def _stored_globals(code: types.CodeType) -> frozenset[str]:
-    return _named_by(code, "STORE_GLOBAL")
-
-
-def _stored_attributes(code: types.CodeType) -> frozenset[str]:
-    """Name the attributes that code sets of what may be a class: of anything but a method's own `self`.
-
-    Large packages set hundreds of attributes so, which would be looked for in each of their hundreds of classes.
-    """
-    return _named_by(code, "STORE_ATTR")
-
-
-@functools.lru_cache(_KEPT_CODES)
-def _named_by(code: types.CodeType, operation: str) -> frozenset[str]:
-    return frozenset(
-        str(each.argval)
-        for inner in _codes(code)
-        if dis.opmap[operation] in inner.co_code[::2]  # an instruction is two bytes; most code sets nothing so
-        for before, each in itertools.pairwise(dis.get_instructions(inner))
-        if each.opname == operation and not (operation == "STORE_ATTR" and _loads_self(inner, before))
-    )
-
-
-def _loads_self(code: types.CodeType, instruction: dis.Instruction) -> bool:
-    """Whether an instruction of a method loads the object that it is called on; Python may load two at once."""
-    last = instruction.argval[-1] if isinstance(instruction.argval, tuple) else instruction.argval
-    is_method = bool(code.co_argcount) and code.co_varnames[0] == "self"
-    return is_method and last == "self" and instruction.opname.startswith("LOAD_FAST")

@@ -13,7 +13,7 @@ import numpy as np
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 
-from rnnserve.export.description.derived_axes import described_axis, fit_size
+from rnnserve.export.description.derived_axes import described_axis, fit_size, is_sure
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_outputs import OTHER_SIZES, check_sizes
 from rnnserve.export.description.input_descriptions import DYNAMIC
@@ -80,12 +80,14 @@ def _settle(
     """
     axis = tensor.axes[at]
     free = sorted(expression.free_symbols, key=str)
-    if not free or not symbols.keys() >= set(free):
-        return before
     refusal = UnsupportedModule(
         f'axis {at} of output "{tensor.name}" has the size {expression.xreplace(_named(symbols))}: neither fixed, nor '
         f"as large as an axis of the inputs, nor a * ((b * size + c) // d) + e of one, between bounds. {OTHER_SIZES}"
     )
+    if not free or not symbols.keys() >= set(free):
+        if before is not None and not is_sure(before):
+            raise refusal
+        return before
     low, high = model.size_limits[symbols[free[0]]]
     table = sizes_by(expression, free[0], low, high) if len(free) == 1 else None
     if table is None:

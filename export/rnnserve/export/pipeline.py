@@ -13,8 +13,8 @@ from tqdm import tqdm
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.omitted_inputs import warn_of_required_attributes
 from rnnserve.export.description.publication import InputDescriptions, Publication
-from rnnserve.export.description.required_attributes import warn_of_required_attributes
 from rnnserve.export.description.state_trees import StateTree
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.exposed_states import Exposed, expose_states

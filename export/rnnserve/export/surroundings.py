@@ -9,14 +9,13 @@ import contextlib
 import random
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.held_modules import containers_in, held_modules, refilling
-from rnnserve.export.outer_variables import containers_of_outer, outer_variables, putting_back
+from rnnserve.export.held_modules import contents, entries_of, reachable, refilling
+from rnnserve.export.outer_variables import outer_variables, putting_back, reached_from
 
 __all__ = ["left_as_they_were", "restoring"]
 
@@ -42,15 +41,25 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
             again()
 
 
-def restoring(module: nn.Module | None) -> list[Callable[[], object]]:
+def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable[[], object]]:
     """Give what makes a module as it is now; nothing for what is no module.
 
     Args:
         module: Module, as for `left_as_they_were`.
+        values: Whether tensors have their values again, too.
     """
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []
-    return list(_module(module))
+    outer = outer_variables(module)
+    held = list(reachable(module.named_modules()).values())
+    held += [each for variable in outer for each in reached_from(variable.get())]
+    restore: list[Callable[[], object]] = list(map(refilling, contents(held)))
+    restore.append(putting_back(module, outer))
+    if not values:
+        return restore
+    entries = [entry for each in held for _, entry in entries_of(each)] + [variable.get() for variable in outer]
+    tensors = {id(each): each for each in entries if isinstance(each, Tensor) and not (each.is_meta or each.is_sparse)}
+    return restore + [_rewriting(each) for each in tensors.values()]
 
 
 def _process() -> Iterator[Callable[[], object]]:
@@ -77,42 +86,6 @@ def _process() -> Iterator[Callable[[], object]]:
 def _flushes_denormals() -> bool:
     """Whether torch takes denormal numbers for zeros; it has no question for that."""
     return float(torch.tensor(1e-39) * 1.0) == 0.0
-
-
-def _module(module: nn.Module) -> Iterator[Callable[[], object]]:
-    tensors: dict[int, Tensor] = {}
-    for submodule in held_modules(module).values():
-        attributes = dict(submodule.__dict__)
-        for value in attributes.values():
-            tensors.update((id(tensor), tensor) for tensor in _tensors(value))
-            for container in containers_in(value):
-                tensors.update((id(tensor), tensor) for tensor in _tensors(container))
-                yield refilling(container)
-        yield _resetting(submodule, attributes)
-    outer = outer_variables(module)
-    for value in (each.get() for each in outer):
-        tensors.update(
-            (id(tensor), tensor) for held in (value, *containers_of_outer(value)) for tensor in _tensors(held)
-        )
-    yield from putting_back(outer)
-    for tensor in tensors.values():
-        yield _rewriting(tensor)
-
-
-def _tensors(value: object) -> list[Tensor]:
-    """The tensors of an attribute: itself, or those in it."""
-    entries = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-    return [entry for entry in entries if isinstance(entry, Tensor) and not entry.is_meta and not entry.is_sparse]
-
-
-def _resetting(submodule: nn.Module, attributes: dict[str, Any]) -> Callable[[], None]:
-    def reset() -> None:
-        now = submodule.__dict__
-        for name in now.keys() - attributes.keys():
-            del now[name]
-        now.update((name, value) for name, value in attributes.items() if now.get(name, now) is not value)
-
-    return reset
 
 
 def _rewriting(tensor: Tensor) -> Callable[[], None]:

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.description.lenient_module import LenientModule
-from rnnserve.export.description.made_arguments import MadeArguments
-from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.errors import UnsupportedModule, WrongArguments
+from rnnserve.export.flat_module import flat_script
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import LOCK
@@ -48,25 +47,26 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
 
 def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
     """Script a described module; None, and why, where TorchScript cannot compile it, or its script does not run."""
-    if isinstance(model.module, MadeArguments):
-        return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
-    if isinstance(model.module, LenientModule):
+    flat = model.module
+    if flat.is_lenient:
         return (
             None,
             "TorchScript packs sorted rows only, or has the longest row's length for a size, as the module says",
         )
+    if not flat.call.is_plain:
+        return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
     try:
-        scripted = script(model.module)
-        interface = ModuleInterface.of_script(scripted, model.interface.inputs, model.interface.outputs)
-        _try_script(scripted, interface, draw_sample(model.inputs, model.sizes))
+        scripted = script(flat.module)
+        called, interface = flat_script(scripted, model.interface.inputs, model.interface.outputs)
+        _try_script(called, interface, draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
-    except UnsupportedModule as error:
+    except (UnsupportedModule, WrongArguments) as error:
         reason = " ".join(str(error).split())
         return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
     return scripted, ""
 
 
-def _try_script(scripted: torch.jit.ScriptModule, interface: ModuleInterface, arrays: Arrays) -> None:
+def _try_script(scripted: nn.Module, interface: ModuleInterface, arrays: Arrays) -> None:
     """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
 
     It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.

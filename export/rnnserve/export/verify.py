@@ -15,8 +15,9 @@ from rnnserve.export.description.described_model import DescribedModel, evaluati
 from rnnserve.export.description.described_outputs import check_sizes
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
+from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_record import parts_failures
-from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
@@ -136,13 +137,13 @@ def _described(version: Version) -> DescribedModel:
         raise ArtifactError(f"{SCRIPT}: torch cannot load it: {error}") from error
     names = [[tensor.name for tensor in tensors] for tensors in (manifest.inputs, manifest.outputs)]
     try:
-        interface = ModuleInterface.of_script(script, *names)
+        module, interface = flat_script(script, *names)
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
     labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,
-        module=script,
+        module=module,
         interface=interface,
         inputs=manifest.inputs,
         outputs=manifest.outputs,

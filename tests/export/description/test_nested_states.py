@@ -112,21 +112,24 @@ def test_state_in_a_container_becomes_named_tensors(make, keys, first):
     np.testing.assert_array_equal(results[f"state_n.{keys[1]}"], np.full((2, 1, 3), 3.0))
 
 
+class Swapped(Stepped):
+    def forward(self, x, state):
+        y, state = super().forward(x, state)
+        return {"c": state["c"], "h": state["h"]}, y * 2, y
+
+
+def test_a_state_is_found_before_the_other_outputs_and_in_another_order():
+    module = Swapped(KINDS["dict"][0])
+    model = described(module, inputs={"x": X, "state": StateTree(module.begin)}, outputs=["double", "state_n", "y"])
+    arrays = {"x": np.ones((2, 3)), "state.h": np.full((2, 3), 2), "state.c": np.ones((2, 1, 3))}
+    results = model.interface.call(model.module, {name: array.astype(np.float32) for name, array in arrays.items()})
+    found = {name: array.ravel()[0] for name, array in results.items()}
+    assert found == {"double": 10, "state_n.h": 2, "state_n.c": 3, "y": 5}
+
+
 class Optional(Stepped):
     def forward(self, x, state=None):
         return super().forward(x, self.begin(x.size(0)) if state is None else state)
-
-
-class NoneAtFirst(Stepped):
-    """As mambapy's cache: None, of which the step makes zeros, or ones."""
-
-    def __init__(self, made):
-        super().__init__(lambda h, c: [(h, c)])
-        self.made = made
-
-    def forward(self, x, state):
-        h, c = state[0]
-        return super().forward(x, (torch.full_like(x, self.made) if h is None else h, c))
 
 
 def test_a_state_that_forward_makes_itself_needs_no_example():
@@ -142,22 +145,13 @@ def test_a_state_that_forward_makes_itself_needs_no_example():
         described(Stepped(KINDS["dict"][0]))
 
 
-def test_none_in_an_example_has_to_mean_zeros():
-    example = StateTree([(None, torch.zeros(1, 1, 3))])
-    model = described(NoneAtFirst(0.0), inputs={"x": X, "state": example})
-    assert interface(model)[0] == {"state.0.0": [-1, 3], "state.0.1": [-1, 1, 3]}
-    with pytest.raises(WrongArguments, match="None, and zeros in its place give other results"):
-        described(NoneAtFirst(1.0), inputs={"x": X, "state": example})
-
-
 class Counting(nn.Module):
     def forward(self, x, state):
-        memory, position = state["memory"], state["position"]
-        return x + position.unsqueeze(1), {"position": position + 1, "memory": memory, "name": state["name"]}
+        return x + state["position"].unsqueeze(1), {"name": state["name"], "position": state["position"] + 1}
 
 
-def test_integers_empty_tensors_and_constants_in_a_tree():
-    example = {"memory": torch.zeros(0, 1, 4), "position": torch.full((1,), 3), "name": "encoder"}
+def test_integers_and_constants_in_a_tree():
+    example = {"position": torch.full((1,), 3), "name": "encoder"}
     tree = StateTree(example, integers={"pos*": (0, 512)})
     model = described(Counting(), inputs={"x": X, "state": tree})
     assert interface(model)[0] == {"state.position": [-1]}
@@ -181,11 +175,13 @@ def zeros(rows):
 
 REFUSED = {
     "grows": (growing, lambda rows: torch.zeros(rows, 2, 3), r'"state" grows: it is \[2, 2, 3\] before a call'),
-    "python int": (counted, lambda rows: {"h": zeros(rows), "n": 0}, '"state_n.n" is 0 before .* and 1 after'),
+    "python int": (counted, lambda rows: {"h": zeros(rows), "n": 0}, '"state.n" is 0 before .* and 1 after'),
     "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" .* no axis of the rows'),
     "other rows": (lambda x, state: (x, state + x), torch.arange(6.0).view(2, 3), "has other values in each row"),
     "other dtype": (lambda x, state: (x, (state + x).double()), zeros, "float32 in the example and torch.float64"),
     "elsewhere": (lambda x, state: (x, [state["h"]]), lambda rows: {"h": zeros(rows)}, "has 0 parts of its structure"),
+    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, 'has None at "state.n": give the tensor'),
+    "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), r"of shape \[0, 2\] has no values"),
     "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], "has no number of rows"),
 }
 

@@ -18,7 +18,7 @@ NAMES = (
     *("mask", "mask_of_padding", "padded_ids", "relative", "constants", "dict", "highway"),
     *("sorted", "sorted_and_trimmed", "sorted_and_rebuilt"),
 )
-"""One of each way. The rest differ in what `MadeArguments` is called with."""
+"""One of each way. The rest differ in how their `Call` is made."""
 
 SERVED = {name: (ARGUMENTS | PACKED)[name] for name in NAMES}
 

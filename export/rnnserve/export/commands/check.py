@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.shared_arguments import add_run_timeout, check_file
-from rnnserve.export.description.target_names import check_target
+from rnnserve.export.description.targets import check_target
 from rnnserve.export.errors import ExportError, WrongArguments
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _publication(target: str, name: str | None) -> "Publication":
-    from rnnserve.export.description.publication_targets import load_publications
+    from rnnserve.export.description.targets import load_publications
 
     publications = load_publications(target)
     names = [publication.name for publication in publications]

@@ -18,7 +18,7 @@ from rnnserve.export.commands.shared_arguments import (
     read_seal,
     signed_lines,
 )
-from rnnserve.export.description.target_names import check_target, is_target
+from rnnserve.export.description.targets import check_target, is_target
 from rnnserve.export.errors import ExportError
 from rnnserve.models import CheckpointError
 from rnnserve.protos.artifact import ArtifactError
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 def _publications(names: Sequence[str], checkpoints: Path) -> "Iterator[Publication]":
     """Read what is to be published; own modules first of all, so that a mistake in them is told at once."""
     from rnnserve.export.classifiers import classifier_publication
-    from rnnserve.export.description.publication_targets import load_publications
+    from rnnserve.export.description.targets import load_publications
     from rnnserve.models import load_checkpoint
 
     loaded = {name: load_publications(name) for name in names if is_target(name)}

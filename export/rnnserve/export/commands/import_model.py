@@ -17,7 +17,7 @@ from rnnserve.export.commands.shared_arguments import (
     read_seal,
     signed_lines,
 )
-from rnnserve.export.description.model_names import check_model_name
+from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import ExportError
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError

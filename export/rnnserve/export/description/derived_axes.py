@@ -4,14 +4,14 @@ A convolution or a pooling of stride d gives (size + a) // d steps, and several 
 product of their strides; a transposed one gives m * size + a, or m steps for each that a stride has left. Slices have
 a largest size (`y[:, -127:]`), and a smallest one (`max(1, n // 2)`). So the size is times * ((m * size + a) // d) +
 plus between two bounds (`DerivedSize`), and these numbers are fitted to the sizes at many sizes of the inputs: to those
-that the exported program computes, or, where there is no program, to those that runs have.
+that the exported program computes, or, where there is no program, or values decide, to those that runs have.
 """
 
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,28 +20,16 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.derived_size import DerivedSize
 
-__all__ = ["derive_axis", "described_axis", "fit_size"]
+__all__ = ["derive_axis", "described_axis", "fit_size", "is_sure"]
 
 Sizes = npt.NDArray[np.int64]
 
 _DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
-_TRIED: Final = (*range(1, 33), 48, 61, 64, 97, 100, 127, 128)
+_DENSE: Final = 32
+_TRIED: Final = (*range(1, _DENSE + 1), 48, 61, 64, 97, 100, 127, 128)
 _FEW: Final = 64
-_FURTHER, _ROUNDS = 6, 32  # sizes a round; a round halves what a may be
-
-
-class _Fit(NamedTuple):
-    """A rule that is right at all sizes that were tried.
-
-    Attributes:
-        rule: The rule, with the least a.
-        most: The most that a may be.
-        last: The largest size of the inputs that tells something of it: beyond are those of the largest size.
-    """
-
-    rule: DerivedSize
-    most: int
-    last: int
+_CHANGES: Final = 3
+"""How many changes of an output's size are looked for until the two sizes around each are known."""
 
 
 def described_axis(rule: DerivedSize, **more: Any) -> manifest_pb2.DerivedAxis:  # noqa: ANN401 - fields of the message
@@ -65,21 +53,36 @@ def derive_axis(
     found = None
     for axis, (low, high) in limits.items():
         pairs: dict[int, int] = {}
-
-        def measure(wanted: Iterable[int], axis: str = axis, pairs: dict[int, int] = pairs) -> None:
+        wanted = {
+            size for size in (*(low + each - 1 for each in _TRIED), (low + high) // 2, high) if low <= size <= high
+        }
+        while wanted:
             for size in wanted:
-                if size not in pairs:
-                    with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes says so
-                        pairs[size] = size_at({**sizes, axis: size})
-
-        measure(size for size in (*(low + each - 1 for each in _TRIED), (low + high) // 2, high) if low <= size <= high)
+                with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes says so
+                    pairs[size] = size_at({**sizes, axis: size})
+            wanted = set(_between_changes(pairs)) - pairs.keys() if wanted & pairs.keys() else set()
         if len(set(pairs.values())) < 2:
             continue
-        rule = _fit_runs(axis, pairs, measure)
+        ascending = np.array(sorted(pairs), np.int64)
+        rule = fit_size(axis, ascending, np.array([pairs[size] for size in ascending.tolist()], np.int64))
         if rule is None or found is not None:
             return None
         found = described_axis(rule, means=manifest_pb2.MEANS_TRIED, tried_to=max(pairs))
     return found
+
+
+def is_sure(rule: manifest_pb2.DerivedAxis) -> bool:
+    """Whether runs alone tell a rule: they have shown all that a size leaves over, or where strides begin exactly."""
+    return rule.multiply == 1 or rule.divide <= _DENSE
+
+
+def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
+    """Give sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
+    sizes = sorted(pairs)
+    changes = [(one, other) for one, other in itertools.pairwise(sizes) if pairs[one] != pairs[other]]
+    for one, other in {*changes[:_CHANGES], *changes[-1:]}:
+        if other - one > 1:
+            yield (one + other) // 2
 
 
 def fit_size(of: str, sizes: Sizes, found: Sizes) -> DerivedSize | None:
@@ -93,46 +96,6 @@ def fit_size(of: str, sizes: Sizes, found: Sizes) -> DerivedSize | None:
     Returns:
         The one with the smallest d that is right for all of them; None where there is none.
     """
-    fit = _fit(of, sizes, found)
-    return None if fit is None else fit.rule
-
-
-def _fit_runs(of: str, pairs: Mapping[int, int], measure: Callable[[Iterable[int]], None]) -> DerivedSize | None:
-    """Find the rule of what runs have given; more are made, where they tell most, until it is right for all of them."""
-    random = np.random.default_rng(0)
-    for _ in range(_ROUNDS):
-        sizes = np.array(sorted(pairs), np.int64)
-        found = np.array([pairs[size] for size in sizes.tolist()], np.int64)
-        fit = _fit(of, sizes, found)
-        telling = () if fit is None else _telling(fit, int(sizes[0]))
-        wanted = {*_between_steps(sizes, found), *telling} - pairs.keys()
-        if fit is None and not wanted:
-            return None
-        measure([*wanted, *random.integers(sizes[0], sizes[-1] + 1, _FURTHER).tolist()])
-        if fit and wanted.isdisjoint(pairs) and all(fit.rule.size(size) == found for size, found in pairs.items()):
-            return fit.rule
-    return None
-
-
-def _between_steps(sizes: Sizes, found: Sizes) -> Iterator[int]:
-    """Give sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
-    changes = np.flatnonzero(np.diff(found))
-    for at in {*changes[:2].tolist(), int(changes[-1])}:
-        if sizes[at + 1] - sizes[at] > 1:
-            yield int(sizes[at] + sizes[at + 1]) // 2
-
-
-def _telling(fit: _Fit, first: int) -> Iterator[int]:
-    """Give a size for which the smaller half of what a may be gives less than the other, if one can be tried."""
-    _, multiply, least, divide, *_ = fit.rule
-    if least < fit.most and math.gcd(multiply, divide) == 1:
-        half = (least + fit.most + 1) // 2
-        tells = first + (-pow(multiply, -1, divide) * half - first) % divide
-        if tells <= fit.last:
-            yield tells
-
-
-def _fit(of: str, sizes: Sizes, found: Sizes) -> _Fit | None:
     bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
     for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):
         inner = (found > smallest) & ((found < largest) if largest else True)
@@ -142,10 +105,9 @@ def _fit(of: str, sizes: Sizes, found: Sizes) -> _Fit | None:
             linear = _fit_linear(sizes[inner], (found[inner] - plus) // times, divisors)
             if linear is None:
                 continue
-            multiply, add, other, divide = linear
-            rule = DerivedSize(of, multiply, add, divide, times, plus, smallest, largest)
+            rule = DerivedSize(of, *linear, times, plus, smallest, largest)
             if np.array_equal(rule.sizes(sizes), found):
-                return _Fit(rule, other, int(sizes[inner][-1]))
+                return rule
     return None
 
 
@@ -157,8 +119,8 @@ def _multiples(found: Sizes) -> Iterator[tuple[int, int]]:
         yield times, int(found[0]) % times
 
 
-def _fit_linear(sizes: Sizes, found: Sizes, divisors: range) -> tuple[int, int, int, int] | None:
-    """Find m, the least and the most a, and d, the smallest, that make (m * size + a) // d right for every size."""
+def _fit_linear(sizes: Sizes, found: Sizes, divisors: range) -> tuple[int, int, int] | None:
+    """Find m, the least a, and d, the smallest, that make (m * size + a) // d right for every size."""
     span = int(sizes[-1] - sizes[0])
     slope, spread = int(found[-1] - found[0]) / span, 1 / span
     few = slice(None, None, max(1, len(sizes) // _FEW))
@@ -171,5 +133,5 @@ def _fit_linear(sizes: Sizes, found: Sizes, divisors: range) -> tuple[int, int, 
                 if least > most:
                     break
             else:
-                return multiply, least, most, divide
+                return multiply, least, divide
     return None

@@ -5,7 +5,7 @@ The module is run a few times, at sizes unlike each other, which tells the axes 
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,19 +25,18 @@ from rnnserve.export.description.forward_trials import (
     LONGEST,
     bounds_in_words,
     describe_arrays,
+    refuse_padding_alone,
     try_forward,
 )
 from rnnserve.export.description.initial_values import read_initial_values
 from rnnserve.export.description.kept_states import naming_kept_states
-from rnnserve.export.description.lenient_module import made_lenient
-from rnnserve.export.description.nested_states import read_forward
+from rnnserve.export.description.lenient_rows import made_lenient
+from rnnserve.export.description.nested_states import read_call
 from rnnserve.export.description.omitted_inputs import find_defaults
-from rnnserve.export.description.padding_ids import refuse_padding_alone
 from rnnserve.export.description.publication import FurtherCheck, Publication
-from rnnserve.export.description.related_axes import advice_on_axes
-from rnnserve.export.description.single_rows import row_by_row
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.finiteness.first_non_finite import non_finite_advice
+from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]
@@ -48,13 +47,13 @@ class DescribedModel(ModelDescription):
     """A module with the tensors that it takes and gives.
 
     Attributes:
-        module: The module itself, not compiled; or, where that takes not all arguments by position, a wrapper.
-        interface: How it is called.
+        module: A module of flat tensors: around the user's, or around a script.
+        interface: The names of its tensors.
         further_checks: Checks of the publication's own.
         longest: Steps of the longest sequences of the proof, where the description bounds them no closer.
     """
 
-    module: nn.Module
+    module: FlatModule
     interface: ModuleInterface
     further_checks: Sequence[FurtherCheck]
     longest: int = LONGEST
@@ -70,10 +69,8 @@ def describe_model(publication: Publication) -> DescribedModel:
     check_model_name(publication.name)
     module = _unwrapped(publication.module)
     with evaluating(module):
-        read = read_forward(module, publication)
-        forward = row_by_row(read.forward, list(read.outputs), publication.sizes)
-    given, states = read.outputs, read.states
-    module, described = forward.module, forward.described
+        read = read_call(module, publication)
+    given, states, described, flat = read.outputs, read.states, read.described, read.module
     initial = read_initial_values(described, states.values())
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
     sizes = check_inputs(inputs, publication.sizes)
@@ -83,28 +80,22 @@ def describe_model(publication: Publication) -> DescribedModel:
     if both:
         raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
     _check_numbers(module)
-    interface = ModuleInterface(forward.parameters, tuple(given), forward.defaults)
-    calling = partial(interface.call, module)
-    with evaluating(module), naming_kept_states(module, calling, inputs, sizes):
+    interface = ModuleInterface(flat.call.inputs, tuple(given), flat.call.optional)
+    calling = partial(interface.call, flat)
+    with evaluating(flat), naming_kept_states(module, calling, inputs, sizes):
         refuse_padding_alone(calling, described, inputs, sizes)
-        module = made_lenient(module, interface, inputs, sizes)
-        compute = partial(
-            _compute,
-            module,
-            interface,
-            allow_non_finite=publication.allow_non_finite,
-            advice=partial(advice_on_axes, partial(interface.call, module), inputs),
-        )
-        outputs = describe_outputs(compute, inputs, given, sizes)
-        longest = try_forward(partial(interface.call, module), inputs, outputs, sizes)
-        defaults = find_defaults(module, interface, inputs, sizes, initial)
+        flat = made_lenient(flat, interface, inputs, sizes)
+        compute = partial(_compute, flat, interface, allow_non_finite=publication.allow_non_finite)
+        outputs = describe_outputs(compute, inputs, given, sizes, is_settled_later=True)
+        longest = try_forward(partial(interface.call, flat), inputs, outputs, sizes)
+        defaults = find_defaults(flat, interface, inputs, sizes, initial)
     check_states(states, inputs, outputs)
     if isinstance(publication.samples, Mapping):
         raise WrongArguments("samples is one dict; expected a list of dicts, one for each batch of real inputs")
     samples = [complete_sample(number, sample, inputs, defaults) for number, sample in enumerate(publication.samples)]
     return DescribedModel(
         name=publication.name,
-        module=module,
+        module=flat,
         interface=interface,
         inputs=inputs,
         outputs=outputs,
@@ -162,14 +153,7 @@ def _check_numbers(module: nn.Module) -> None:
             raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
 
 
-def _compute(
-    module: nn.Module,
-    interface: ModuleInterface,
-    arrays: Arrays,
-    *,
-    allow_non_finite: bool,
-    advice: Callable[[], str],
-) -> Arrays:
+def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, allow_non_finite: bool) -> Arrays:
     try:
         results = interface.call(module, arrays)
     except WrongArguments:
@@ -177,7 +161,7 @@ def _compute(
     except Exception as error:  # whatever the user's module raises
         raise WrongArguments(
             f"forward does not take inputs as described, {describe_arrays(arrays)}: {type(error).__name__}: "
-            f"{str(error).rstrip('.')}{bounds_in_words(arrays) if isinstance(error, IndexError) else advice()}"
+            f"{str(error).rstrip('.')}{bounds_in_words(arrays) if isinstance(error, IndexError) else ''}"
         ) from error
     for name, array in results.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all() and not allow_non_finite:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from rnnserve.export.description.derived_axes import derive_axis
+from rnnserve.export.description.derived_axes import derive_axis, is_sure
 from rnnserve.export.description.forward_trials import VALUES_DECIDE, sizes_taken
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
@@ -43,6 +43,8 @@ def describe_outputs(
     inputs: Tensors,
     given: Sequence[str] | Mapping[str, InputDescription],
     sizes: Mapping[str, tuple[int, int]],
+    *,
+    is_settled_later: bool = False,
 ) -> list[manifest_pb2.Tensor]:
     """Run a model at several sizes, which tells the datatypes and axes of its outputs.
 
@@ -51,6 +53,7 @@ def describe_outputs(
         inputs: Inputs, described.
         given: The outputs' names, and their descriptions where there are such.
         sizes: The smallest and the largest size of each dynamic axis.
+        is_settled_later: Whether an exported program is asked, too, so that a rule need not be sure by runs alone.
 
     Raises:
         WrongArguments: If a description does not fit.
@@ -71,7 +74,7 @@ def describe_outputs(
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at in range(first.ndim):
             found = [(where, results[name].shape[at]) for where, results in runs]
-            _add_axis(tensor, at, found, partial(_size_of, compute, inputs, name, at), sizes)
+            _add_axis(tensor, at, found, partial(_size_of, compute, inputs, name, at), sizes, sure=not is_settled_later)
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
@@ -167,6 +170,8 @@ def _add_axis(
     found: Sequence[tuple[_Sizes, int]],
     size_at: Callable[[Mapping[str, int]], int],
     sizes: Mapping[str, tuple[int, int]],
+    *,
+    sure: bool,
 ) -> None:
     """Describe the next axis of an output.
 
@@ -176,6 +181,7 @@ def _add_axis(
         found: Sizes of the axis, each with the probe's sizes.
         size_at: Function that runs the model for it.
         sizes: The smallest and the largest size of each dynamic axis.
+        sure: Whether runs have to tell its rule for all sizes.
 
     Raises:
         UnsupportedModule: If its size follows from those of the inputs in no known way.
@@ -189,7 +195,7 @@ def _add_axis(
         tensor.axes.add(name=equal[0], size=DYNAMIC)
         return
     derived = derive_axis(size_at, {axis: limits for axis, limits in sizes.items() if axis != BATCH}, probe)
-    if derived is None:
+    if derived is None or (sure and not is_sure(derived)):
         shown = ", ".join(f"{other} for {where}" for where, other in found)
         raise UnsupportedModule(
             f'axis {at} of output "{tensor.name}" is {shown}: neither fixed, nor as large as an axis of the inputs, '

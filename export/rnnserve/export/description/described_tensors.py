@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.description.input_descriptions import DYNAMIC
-from rnnserve.export.description.model_names import check_model_name
+from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
@@ -119,7 +119,8 @@ def _check_axes(inputs: Tensors) -> None:
         if axis_of(tensor, BATCH) is None:
             raise WrongArguments(
                 f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one. If it '
-                f'is the same in every request, leave it out of inputs: constants={{"{tensor.name}": …}}'
+                f'is the same in every request, leave it out of inputs: constants={{"{tensor.name}": …}}. If forward '
+                "takes one row at a time, call it for each with rnnserve.export.scan"
             )
         if tensor.lengths_of and tensor.lengths_of not in axes:
             raise WrongArguments(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
@@ -22,6 +23,7 @@ __all__ = [
     "VALUES_DECIDE",
     "bounds_in_words",
     "describe_arrays",
+    "refuse_padding_alone",
     "sizes_taken",
     "try_forward",
     "unsorted_lengths",
@@ -83,25 +85,39 @@ def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Map
     Raises:
         WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
     """
-    _try_sizes(compute, inputs, sizes)
+    smallest = {axis: low for axis, (low, _) in sizes.items()}
+    _try_smallest(compute, inputs, smallest, sizes)
+    for axis, (_, high) in sizes.items():
+        _try_largest(compute, inputs, smallest, axis, high)
     longest = _longest(compute, inputs, sizes)
-    _try_long(compute, inputs, sizes, longest)
+    for axis in sequence_axes(inputs):
+        if size_limits(inputs)[axis][1] is None:  # a server would take them: a table of 512 positions has to be told
+            _try_largest(compute, inputs, smallest, axis, max(longest, sizes[axis][1]))
     _try_lengths(compute, inputs, outputs, sizes)
     return longest
 
 
-def _try_sizes(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Run a module at the smallest sizes, and with each dynamic axis at its largest."""
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
+def _try_smallest(
+    compute: _Compute, inputs: Tensors, smallest: Mapping[str, int], sizes: Mapping[str, tuple[int, int]]
+) -> None:
     error = _error(compute, inputs, smallest)
-    if error is not None:
-        alone = sizes[BATCH][0] == 1 < sizes[BATCH][1] and _error(compute, inputs, smallest | {BATCH: 2}) is None
-        raise _raised(error, inputs, smallest, _FOR_ONE_ROW if alone else _named(sizes, "(…, {high})")) from error
-    for axis, (low, high) in sizes.items():
-        error = _error(compute, inputs, smallest | {axis: high})
-        if error is not None:
-            advice = _named({axis: (low, high)}, "({low}, …)")
-            raise _raised(error, inputs, smallest | {axis: high}, advice) from error
+    if error is None:
+        return
+    advice = sizes_taken(compute, inputs, smallest)
+    if smallest[BATCH] == 1 < sizes[BATCH][1] and _error(compute, inputs, {**smallest, BATCH: 2}) is None:
+        advice = _FOR_ONE_ROW
+    advice = advice or "Name the sizes that it takes: sizes={axis: (smallest, largest)}"
+    raise _raised(error, inputs, smallest, advice) from error
+
+
+def _try_largest(compute: _Compute, inputs: Tensors, smallest: Mapping[str, int], axis: str, largest: int) -> None:
+    """Run a module with an axis at its largest size, and look for that which it takes."""
+    if _error(compute, inputs, {**smallest, axis: largest}) is None:
+        return
+    taken, refused = _limit(compute, inputs, smallest, axis, smallest[axis], largest)
+    error = _error(compute, inputs, {**smallest, axis: refused})
+    advice = f'It takes {taken} at most. Say so: sizes={{"{axis}": ({smallest[axis]}, {taken})}}'
+    raise _raised(error, inputs, {**smallest, axis: refused}, advice) from error
 
 
 class _OperatorCount(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
@@ -141,28 +157,17 @@ def _longest(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, 
     return longest
 
 
-def _try_long(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]], longest: int = LONGEST) -> None:
-    """Run a module on long sequences, along each axis for which the description names no largest size.
-
-    A server would take them: a table of 512 positions has to be told to it.
-    """
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
-    for axis in sequence_axes(inputs):
-        if size_limits(inputs)[axis][1] is not None:
-            continue
-        taken, refused = sizes[axis][1], longest + 1
-        if taken >= longest or _error(compute, inputs, smallest | {axis: longest}) is None:
-            continue
-        while refused - taken > 1:
-            middle = (taken + refused) // 2
-            if _error(compute, inputs, smallest | {axis: middle}) is None:
-                taken = middle
-            else:
-                refused = middle
-        error = _error(compute, inputs, smallest | {axis: refused})
-        assert error is not None  # noqa: S101 - the size was found by its error
-        advice = f'It takes {taken} at most. Say so: sizes={{"{axis}": ({sizes[axis][0]}, {taken})}}'
-        raise _raised(error, inputs, smallest | {axis: refused}, advice) from error
+def _limit(
+    compute: _Compute, inputs: Tensors, sizes: Mapping[str, int], axis: str, taken: int, refused: int
+) -> tuple[int, int]:
+    """Give the two sizes of an axis next to each other of which a module takes one and refuses the other."""
+    while abs(refused - taken) > 1:
+        middle = (taken + refused) // 2
+        if _error(compute, inputs, {**sizes, axis: middle}) is None:
+            taken = middle
+        else:
+            refused = middle
+    return taken, refused
 
 
 def sizes_taken(compute: _Compute, inputs: Tensors, refused: Mapping[str, int]) -> str:
@@ -174,26 +179,11 @@ def sizes_taken(compute: _Compute, inputs: Tensors, refused: Mapping[str, int]) 
         refused: The size of each dynamic axis, for which it raises.
     """
     for axis in sequence_axes(inputs):
-        few, enough = refused[axis], size_limits(inputs)[axis][1] or LONGEST
-        if enough <= few or _error(compute, inputs, {**refused, axis: enough}) is not None:
-            continue
-        while enough - few > 1:
-            middle = (few + enough) // 2
-            if _error(compute, inputs, {**refused, axis: middle}) is None:
-                enough = middle
-            else:
-                few = middle
-        return f'It takes {enough} of "{axis}" at least. Say so: sizes={{"{axis}": ({enough}, …)}}'
+        most = size_limits(inputs)[axis][1]
+        if _error(compute, inputs, {**refused, axis: most or LONGEST}) is None:
+            enough, _ = _limit(compute, inputs, refused, axis, most or LONGEST, refused[axis])
+            return f'It takes {enough} of "{axis}" at least. Say so: sizes={{"{axis}": ({enough}, {most or "…"})}}'
     return ""
-
-
-def _named(sizes: Mapping[str, tuple[int, int]], bounds: str) -> str:
-    named = ", ".join(
-        f'"{axis}": {bounds.format(low=low, high=high)}'
-        for axis, (low, high) in sizes.items()
-        if axis != BATCH or len(sizes) == 1
-    )
-    return f"If it takes fewer sizes than the proof uses, name those that it takes: sizes={{{named}}}"
 
 
 def _error(compute: _Compute, inputs: Tensors, sizes: Mapping[str, int]) -> Exception | None:
@@ -204,7 +194,7 @@ def _error(compute: _Compute, inputs: Tensors, sizes: Mapping[str, int]) -> Exce
     return None
 
 
-def _raised(error: Exception, inputs: Tensors, sizes: Mapping[str, int], advice: str) -> WrongArguments:
+def _raised(error: Exception | None, inputs: Tensors, sizes: Mapping[str, int], advice: str) -> WrongArguments:
     shown = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
     arrays = draw_inputs(inputs, np.random.default_rng(0), sizes)
     if isinstance(error, IndexError) and list(sizes) == [BATCH]:  # no table has an entry for each row
@@ -271,3 +261,42 @@ def _sorting(error: Exception) -> str:
     if "sorted" not in str(error):
         return ""
     return " Rows of a request come in any order: pass enforce_sorted=False to pack_padded_sequence, which is exported"
+
+
+def refuse_padding_alone(
+    compute: _Compute,
+    described: Mapping[str, InputDescription],
+    inputs: Tensors,
+    sizes: Mapping[str, tuple[int, int]],
+) -> None:
+    """Take padding ids out of the bounds of inputs, in place, where the module does not run on rows of nothing else.
+
+    A packed sequence of no steps raises, and a mean over none is NaN. Servers refuse ids out of bounds, so that such a
+    row never comes; the model itself writes padding after each row's length. An id in the middle of the bounds stays.
+
+    Args:
+        compute: The module.
+        described: Descriptions of the inputs, by name.
+        inputs: Inputs, described as in a manifest.
+        sizes: The smallest and the largest size of each dynamic axis.
+    """
+    for tensor in inputs:
+        padding, bounds = described[tensor.name].padding, tensor.integers
+        if padding is None or padding not in (bounds.low, bounds.high - 1) or bounds.high - bounds.low < 2:
+            continue
+        arrays = draw_inputs(inputs, np.random.default_rng(0), {axis: low for axis, (low, _) in sizes.items()})
+        arrays[tensor.name] = np.full_like(arrays[tensor.name], padding)
+        if _gives_numbers(compute, arrays):
+            continue
+        if padding == bounds.low:
+            bounds.low += 1
+        else:
+            bounds.high -= 1
+
+
+def _gives_numbers(compute: _Compute, arrays: Arrays) -> bool:
+    try:
+        results = compute(arrays)
+    except Exception:  # noqa: BLE001 - whatever the user's module raises
+        return False
+    return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in results.values())

@@ -1,6 +1,7 @@
 """Naming a state that a module keeps from one call to the next, where that is why it does not take its inputs."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,6 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["naming_kept_states"]
 
-_ROWS = (2, 3)
-
 _MOST_HELD = 8
 """Rows that a state may have when a module is published: one, or those of the last batch that it was tried with."""
 
@@ -34,7 +33,7 @@ def naming_kept_states(
     """Look for a kept state where the module does not take inputs in the context: it has the rows of a call before.
 
     Args:
-        module: Module of the user's.
+        module: Module that is described.
         compute: Function that runs it.
         inputs: Inputs, described.
         sizes: The smallest and the largest size of each dynamic axis.
@@ -47,69 +46,47 @@ def naming_kept_states(
     try:
         yield
     except WrongArguments as error:
-        names = _changed_by_rows(module, compute, inputs, sizes, as_now)
+        smallest = {axis: low for axis, (low, _) in sizes.items()}
+
+        def takes(rows: int, *, again: bool = False) -> bool:
+            for restore in () if again else as_now:
+                restore()
+            try:
+                compute(draw_inputs(inputs, np.random.default_rng(0), smallest | {BATCH: rows}))
+            except Exception:  # noqa: BLE001 - whatever the user's module raises
+                return False
+            return True
+
+        low, high = sizes[BATCH]
+        names = set()
+        for rows in range(low, min(max(low, _MOST_HELD), high)):
+            takes_more = takes(rows + 1)
+            for restore in as_now:
+                restore()
+            before = _held(module)
+            if takes(rows) and not takes(rows + 1, again=True):
+                names = _changed(before, _held(module), None if takes_more else rows)
+                break
         if names:
             raise keeps_state(names) from error
         raise
-
-
-def _changed_by_rows(
-    module: nn.Module,
-    compute: Callable[[Arrays], Arrays],
-    inputs: Sequence[manifest_pb2.Tensor],
-    sizes: Mapping[str, tuple[int, int]],
-    as_now: Sequence[Callable[[], object]],
-) -> set[str]:
-    few, more = (min(max(rows, sizes[BATCH][0]), sizes[BATCH][1]) for rows in _ROWS)
-
-    def takes(rows: int) -> bool:
-        drawn = draw_inputs(
-            inputs, np.random.default_rng(0), {axis: low for axis, (low, _) in sizes.items()} | {BATCH: rows}
-        )
-        try:
-            compute(drawn)
-        except Exception:  # noqa: BLE001 - whatever the user's module raises
-            return False
-        return True
-
-    def again() -> None:
-        for restore in as_now:
-            restore()
-
-    again()
-    takes_alone = takes(more)
-    again()
-    before = _held(module)
-    takes(few)
-    after = _held(module)
-    if takes_alone and not takes(more):
-        return {name for name, leaves in after.items() if not _are_same(before.get(name, []), leaves)}
-    if takes_alone:
-        return set()
-    for rows in range(max(1, sizes[BATCH][0]), min(_MOST_HELD, sizes[BATCH][1]) + 1):
-        again()
-        before = _held(module)
-        if takes(rows):
-            return {name for name, leaves in _held(module).items() if _is_of_rows(before.get(name, []), leaves, rows)}
-    return set()
 
 
 def _held(module: nn.Module) -> dict[str, list[Any]]:
     return held_values(module) | {name: [buffer] for name, buffer in module.named_buffers()}
 
 
-def _is_of_rows(before: Sequence[Any], after: Sequence[Any], rows: int) -> bool:
-    """Whether a call has put other tensors of the same sizes, with so many rows, in the place of tensors."""
-    pairs = list(zip(before, after, strict=False))
-    return len(before) == len(after) and any(
-        isinstance(one, Tensor)
-        and isinstance(other, Tensor)
-        and one is not other
-        and one.shape == other.shape
-        and rows in one.shape
-        for one, other in pairs
-    )
+def _changed(before: Mapping[str, list[Any]], after: Mapping[str, list[Any]], rows: int | None) -> set[str]:
+    """Name what calls have put other values into; given rows, tensors of so many in the place of such alone."""
+    changed = set()
+    for name, leaves in after.items():
+        pairs = list(itertools.zip_longest(before.get(name, []), leaves))
+        if any(one is not other if rows is None else _are_of_rows(one, other, rows) for one, other in pairs):
+            changed.add(name)
+    return changed
 
 
-def _are_same(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+def _are_of_rows(one: object, other: object, rows: int) -> bool:
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)) or one is other:
+        return False
+    return one.shape == other.shape and rows in one.shape

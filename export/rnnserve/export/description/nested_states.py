@@ -1,77 +1,74 @@
-"""How a module's forward is called where its states are nested, or in its attributes: through a wrapper.
+"""States that are nested, or in attributes: the module is run a few times to find what they are made of.
 
-The module is run a few times, which tells the tensors of each state, their axes and their beginnings. From then on it
-is a module whose states are inputs and outputs like any other's.
+That tells the tensors of each state, their axes of rows, dtypes and beginnings, and where they are in what forward
+returns. From then on they are inputs and outputs like any others.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.description.forward_parameters import ForwardParameters, read_parameters
-from rnnserve.export.description.grouped_tensors import kinds_of_groups
-from rnnserve.export.description.input_descriptions import DYNAMIC, Floats, InputDescription
-from rnnserve.export.description.made_inputs import with_made_inputs
-from rnnserve.export.description.publication import InputDescriptions, Publication
-from rnnserve.export.description.state_probing import (
-    Begin,
-    Probe,
-    ProbedState,
-    beginnings,
-    call,
-    describe_leaves,
-    probed_states,
-    probing_sizes,
-)
-from rnnserve.export.description.state_trees import StateTree, Tree, filled, leaves
-from rnnserve.export.description.state_wrapper import (
-    AttributeState,
-    TreeInput,
-    TreeOutput,
-    WithStates,
-    attribute,
-)
+from rnnserve.export.description.call_reading import CallReader
+from rnnserve.export.description.described_tensors import check_inputs
+from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.publication import Publication
+from rnnserve.export.description.state_trees import Begin, FoundState, StateTree, beginnings, describe_state
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.module_interface import Parameter, flatten_results
+from rnnserve.export.flat_module import FlatModule, attribute, set_attribute
+from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.returned_numbers import NoTensor
+from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.trees import Path, Tree, leaves, mapped, parts_of, shown
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["ReadForward", "read_forward"]
+__all__ = ["ReadCall", "read_call"]
 
 Outputs = Sequence[str] | Mapping[str, InputDescription]
 
 
 @dataclasses.dataclass(frozen=True)
-class ReadForward:
-    """How a module is called, and the names of what it gives.
+class ReadCall:
+    """How a module is called, and the names of what it takes and gives.
 
     Attributes:
-        forward: How it is called.
+        module: The module of flat tensors.
+        described: The description of every tensor that it takes, by name, in order.
         outputs: The names of all results, with descriptions where there are such.
         states: Which output continues as which input.
     """
 
-    forward: ForwardParameters
+    module: FlatModule
+    described: dict[str, InputDescription]
     outputs: Outputs
     states: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class _State:
-    """A state that has been looked at: its structure, its tensors by input name, the first one's axis of rows."""
+class _Run:
+    """One call.
 
-    tree: Tree
-    described: Mapping[str, InputDescription]
-    rows: int
+    Attributes:
+        before: Each state that it was given.
+        held: The leaves of each state before the call, of attributes as they were among them, by path.
+        after: Each state after it.
+        places: The paths of states in what forward returned.
+        result: What forward returned.
+    """
 
-    def renamed(self, name: str, output: str) -> list[tuple[str, str]]:
-        """Give the names of its tensors as outputs and inputs: "state_n.0.c", "state.0.c"."""
-        return [(output + tensor.removeprefix(name), tensor) for tensor in self.described]
+    before: Mapping[str, Tree]
+    held: Mapping[str, Mapping[Path, Any]]
+    after: Mapping[str, Tree]
+    places: Mapping[str, Path]
+    result: Tree
 
 
-def read_forward(module: nn.Module, publication: Publication) -> ReadForward:
+def read_call(module: nn.Module, publication: Publication) -> ReadCall:
     """Read how a module is called: its parameters, and the tensors of its states, wherever these are.
 
     Args:
@@ -81,32 +78,13 @@ def read_forward(module: nn.Module, publication: Publication) -> ReadForward:
     Raises:
         WrongArguments: If the description does not fit; the message says where.
     """
-    given = publication.inputs if isinstance(publication.inputs, Mapping) else {}
-    trees = {name: what for name, what in given.items() if isinstance(what, StateTree)}
+    reader = CallReader(module, publication.inputs, publication.constants, publication.sizes)
+    trees = {name: what for name, what in reader.inputs.items() if isinstance(what, StateTree)}
     attributes = _attributes(module, publication)
+    described = {name: what for name, what in reader.inputs.items() if isinstance(what, InputDescription)}
     if not trees and not attributes:
-        return ReadForward(
-            _made(module, publication.inputs, publication), publication.outputs, dict(publication.states)
-        )
-    outputs = _checked_outputs(publication, trees)
-    held = {name: Floats(BATCH) if name in trees else what for name, what in given.items()}
-    probe = Probe(
-        forward=_made(module, held, publication),
-        trees=trees,
-        outputs=list(outputs),
-        states={initial: final for final, initial in publication.states.items()},
-        attributes=list(attributes),
-        sizes=publication.sizes,
-        owner=module,
-    )
-    return _wrapped(publication, probe, attributes, _find(probe, attributes))
-
-
-def _made(module: nn.Module, inputs: InputDescriptions, publication: Publication) -> ForwardParameters:
-    """Give what takes the model's inputs: the module, or what makes its arguments of them."""
-    forward = read_parameters(module, inputs, publication.constants)
-    kinds = kinds_of_groups(module, forward, publication.sizes)
-    return with_made_inputs(forward, publication.constants, kinds)
+        return ReadCall(FlatModule(module, reader.call()), described, publication.outputs, dict(publication.states))
+    return _StateReader(module, publication, reader, trees, attributes).read()
 
 
 def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputDescription | StateTree]:
@@ -136,6 +114,196 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
     return attributes
 
 
+class _StateReader:
+    """Looks at the nested states of a module, and at those in its attributes."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        publication: Publication,
+        reader: CallReader,
+        trees: Mapping[str, StateTree],
+        attributes: Mapping[str, InputDescription | StateTree],
+    ) -> None:
+        self._module = module
+        self._publication = publication
+        self._reader = reader
+        self._trees = trees
+        self._attributes = attributes
+        self._outputs = _checked_outputs(publication, trees)
+        self._finals = {initial: final for final, initial in publication.states.items()}
+        self._flat = FlatModule(module, reader.call())
+
+    def read(self) -> ReadCall:
+        """Find the states, and give the call with a slot for each of their tensors."""
+        states, run = self._find()
+        described: dict[str, InputDescription] = {}
+        for name, what in self._reader.inputs.items():
+            described |= states[name].described if isinstance(what, StateTree) else {name: what}
+        outputs: dict[str, InputDescription | None] = {}
+        continued = {final: name for final, name in self._publication.states.items() if name not in self._trees}
+        of_final = {self._finals[name]: name for name in self._trees}
+        for final in self._outputs:
+            of = of_final.get(final)
+            if of is None:
+                outputs[final] = self._outputs[final] if isinstance(self._outputs, Mapping) else None
+                continue
+            pairs = {final + each.removeprefix(of): each for each in states[of].described}
+            outputs |= dict.fromkeys(pairs)
+            continued |= pairs
+        results = self._results(run, {name: states[name] for name in self._trees}, list(outputs))
+        for path, what in self._attributes.items():
+            own = _own(path, what, states[path].described)
+            described |= own
+            outputs |= {f"{path}_n{name.removeprefix(path)}": each for name, each in own.items()}
+            continued |= {f"{path}_n{name.removeprefix(path)}": name for name in own}
+        call = dataclasses.replace(
+            self._reader.call({name: states[name].tree for name in self._trees}),
+            inputs=tuple(described),
+            attributes={path: states[path].tree for path in self._attributes},
+            results=results if self._trees else None,
+        )
+        every = {name: what for name, what in outputs.items() if what is not None}
+        names: Outputs = every if isinstance(self._outputs, Mapping) else list(outputs)
+        return ReadCall(FlatModule(self._module, call), described, names, continued)
+
+    def _find(self) -> tuple[dict[str, FoundState], _Run]:
+        """Look at each state in every way in which the rows may lie in the examples; one way has to fit."""
+        said = {path: what if isinstance(what, StateTree) else StateTree() for path, what in self._attributes.items()}
+        said = {**self._trees, **said}
+        found: list[tuple[dict[str, FoundState], _Run]] = []
+        failed: Exception | None = None
+        for begin in self._ways(said):
+            if found and begin.keys() & self._attributes.keys():
+                break  # it runs with its attributes as they are
+            try:
+                runs = [self._run(begin, sizes) for sizes in self._probing_sizes()]
+                states = {
+                    name: describe_state(
+                        name, what, runs[0].before.get(name), runs[0].held[name], [run.after[name] for run in runs]
+                    )
+                    for name, what in said.items()
+                }
+            except Exception as error:  # noqa: BLE001 - whatever the user's module raises
+                if failed is None or isinstance(error, WrongArguments):
+                    failed = error
+                continue
+            if all(_axes(states) != _axes(other) for other, _ in found):
+                found.append((states, runs[0]))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise WrongArguments(
+                f"the example of {', '.join(said)} does not tell which axes have the rows: {len(found)} ways run. "
+                "Give an example of another number of rows, or a function of it: StateTree(lambda rows: …)"
+            )
+        if isinstance(failed, WrongArguments):
+            raise failed
+        raise WrongArguments(
+            f"forward does not run with the states {', '.join(said)} as described: {type(failed).__name__}: {failed}"
+        ) from failed
+
+    def _ways(self, said: Mapping[str, StateTree]) -> Iterator[dict[str, Begin]]:
+        """Give beginnings of all states: with attributes as they are, and then with rows of what they hold."""
+        options = {
+            name: beginnings(name, what)
+            for name, what in said.items()
+            if name in self._trees or what.example is not None
+        }
+        for way in itertools.product(*options.values()):
+            yield dict(zip(options, way, strict=True))
+        held = {path: attribute(self._module, path) for path in self._attributes if path not in options}
+        held = {path: tree for path, tree in held.items() if any(isinstance(leaf, Tensor) for _, leaf in leaves(tree))}
+        if not held:
+            return
+        options |= {path: beginnings(path, StateTree(tree)) for path, tree in held.items()}
+        for way in itertools.product(*options.values()):
+            yield dict(zip(options, way, strict=True))
+
+    def _probing_sizes(self) -> Iterator[dict[str, int]]:
+        """Give the sizes of the calls: some rows, more rows, more steps."""
+        described = self._reader.inputs.items()
+        inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
+        if not inputs:
+            raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
+        limits = check_inputs(inputs, self._publication.sizes)
+        for rows, steps in ((2, 2), (3, 2), (2, 5)):
+            yield {
+                axis: min(max(rows, low + rows - 2) if axis == BATCH else low + steps, high)
+                for axis, (low, high) in limits.items()
+            }
+
+    def _run(self, begin: Mapping[str, Begin], sizes: Mapping[str, int]) -> _Run:
+        """Run the module once."""
+        described = self._reader.inputs.items()
+        inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
+        arrays = draw_inputs(inputs, np.random.default_rng(0), sizes, bounded_states=True)
+        before = {name: at(sizes[BATCH]) for name, at in begin.items()}
+        for name in self._trees:
+            if before[name] is None and name not in self._reader.defaults:
+                raise WrongArguments(
+                    f'forward needs "{name}": give an example of it, StateTree(module.init_state(1)), or a function '
+                    "of the number of rows, StateTree(lambda rows: …)"
+                )
+        for name, tree in before.items():
+            _check_whole(name, tree)
+        tensors = ModuleInterface(tuple(arrays), ()).arguments(arrays)
+        given = {**dict(zip(arrays, tensors, strict=True)), **{name: _copied(before[name]) for name in self._trees}}
+        with left_as_they_were(self._module), torch.no_grad():
+            for path in self._attributes:
+                if before.get(path) is not None:
+                    set_attribute(self._module, path, _copied(before[path]))
+            held = before | {path: attribute(self._module, path) for path in self._attributes}
+            held = {name: dict(leaves(tree)) for name, tree in held.items()}
+            result = self._flat.called(given)
+            after = {path: _copied(attribute(self._module, path)) for path in self._attributes}
+        places = {name: self._place(name, before[name], result) for name in self._trees}
+        after |= {name: _part(result, path) for name, path in places.items()}
+        return _Run(before, held, after, places, result)
+
+    def _place(self, name: str, before: Tree, result: Tree) -> Path:
+        """Find where a nested state is among the results of a call."""
+        outputs, output = list(self._outputs), self._finals[name]
+        at_top = parts_of(result) or {}
+        if len(at_top) == len(outputs):
+            key = list(at_top)[outputs.index(output)]
+            if before is None or _is_like(before, at_top[key]):
+                return (key,)
+        elif len(outputs) == 1 and before is not None and _is_like(before, result):
+            return ()
+        fitting = [path for path, part in _containers(result) if before is not None and _is_like(before, part)]
+        if len(fitting) != 1:
+            raise WrongArguments(
+                f'"{output}" is to continue "{name}", but what forward returns, {shown(result)}, has {len(fitting)} '
+                f"parts of its structure, {shown(before)}: return it beside the other outputs, in their order"
+            )
+        return fitting[0]
+
+    def _results(self, run: _Run, states: Mapping[str, FoundState], outputs: Sequence[str]) -> tuple[Path, ...]:
+        """Give the path of each output in what forward returned: those that are no states are named in its order."""
+        paths: dict[str, Path] = {}
+        for name, state in states.items():
+            for path, tensor in state.tree.names.items():
+                paths[self._finals[name] + tensor.removeprefix(name)] = (*run.places[name], *path)
+        places = run.places.values()
+        others = {
+            path: leaf
+            for path, leaf in leaves(run.result)
+            if leaf is not None and not any(path[: len(place)] == place for place in places)
+        }
+        for leaf in others.values():
+            if not isinstance(leaf, Tensor):
+                raise NoTensor(leaf)
+        names = [name for name in outputs if name not in paths]
+        if len(names) != len(others):
+            raise WrongArguments(
+                f"outputs names {len(names)} tensors beside states, {names}, but forward gives {len(others)}, "
+                f"{', '.join('.'.join(path) for path in others)}; name each, nested ones in order"
+            )
+        paths |= dict(zip(names, others, strict=True))
+        return tuple(paths[name] for name in outputs)
+
+
 def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -> Outputs:
     outputs = publication.outputs
     if isinstance(outputs, str) or not all(isinstance(name, str) for name in outputs):
@@ -150,165 +318,68 @@ def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -
                 f'inputs["{name}"] is a StateTree, but states says {dict(publication.states)}; expected the one output '
                 f'that continues it: {{"{name}_n": "{name}"}}'
             )
-    twice = [name for name in continued if continued.count(name) > 1]
-    if twice:
+    if len(set(continued)) != len(continued):
         raise WrongArguments(f"states: two outputs continue as one input: {dict(publication.states)}")
     return outputs
 
 
-def _find(probe: Probe, attributes: Mapping[str, InputDescription | StateTree]) -> dict[str, _State]:
-    """Look at each state in every way in which the rows may lie in the examples; one way has to fit."""
-    said: dict[str, StateTree] = {
-        **probe.trees,
-        **{path: what if isinstance(what, StateTree) else StateTree() for path, what in attributes.items()},
-    }
-    found: list[dict[str, _State]] = []
-    failed: Exception | None = None
-    for begin in _ways(probe, said):
-        if found and begin.keys() & attributes.keys():
-            break  # it runs with its attributes as they are
-        try:
-            probed = probed_states(probe, begin)
-            states = {name: _State(*describe_leaves(name, said[name], state)) for name, state in probed.items()}
-        except Exception as error:  # noqa: BLE001 - whatever the user's module raises
-            if failed is None or isinstance(error, WrongArguments):
-                failed = error
-            continue
-        if all(_axes(states) != _axes(other) for other in found):
-            _check_none(probe, begin, probed)
-            found.append(states)
-    if len(found) == 1:
-        return found[0]
-    if found:
+def _check_whole(name: str, tree: Tree) -> None:
+    """Refuse an example that has no values in some places, which a request could not send."""
+    every = list(leaves(tree))
+    tensors = [(path, leaf) for path, leaf in every if isinstance(leaf, Tensor)]
+    for path, _ in [(path, leaf) for path, leaf in every if leaf is None and tensors]:
         raise WrongArguments(
-            f"the example of {', '.join(probe.trees)} does not tell which axes have the rows: {len(found)} ways run. "
-            "Give an example of another number of rows, or a function of it: StateTree(lambda rows: …)"
+            f'the example of "{name}" has None at "{".".join((name, *path))}": give the tensor that a '
+            "sequence begins with"
         )
-    if isinstance(failed, WrongArguments):
-        raise failed
-    raise WrongArguments(
-        f"forward does not run with the states {', '.join([*probe.trees, *attributes])} as described: "
-        f"{type(failed).__name__}: {failed}"
-    ) from failed
+    for path, leaf in tensors:
+        if not leaf.numel():
+            raise WrongArguments(
+                f'"{".".join((name, *path))}" of shape {list(leaf.shape)} has no values, so it is no state: let '
+                "forward make it, and leave it out of the example"
+            )
 
 
-def _ways(probe: Probe, said: Mapping[str, StateTree]) -> Iterator[dict[str, Begin]]:
-    """Give beginnings of all states: with attributes as they are, and then with rows of what they hold."""
-    options = {name: beginnings(name, said[name]) for name in probe.trees}
-    options |= {path: beginnings(path, said[path]) for path in probe.attributes if said[path].example is not None}
-    for way in itertools.product(*options.values()):
-        yield dict(zip(options, way, strict=True))
-    held = {path: attribute(probe.owner, path) for path in probe.attributes if path not in options}
-    held = {path: tree for path, tree in held.items() if any(isinstance(leaf, Tensor) for _, leaf in leaves(tree))}
-    if not held:
-        return
-    options |= {path: beginnings(path, StateTree(tree)) for path, tree in held.items()}
-    for way in itertools.product(*options.values()):
-        yield dict(zip(options, way, strict=True))
+def _copied(tree: Tree) -> Tree:
+    return mapped(tree, lambda _, leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
 
 
-def _axes(states: Mapping[str, _State]) -> list[object]:
+def _is_like(tree: Tree, result: Tree) -> bool:
+    """Whether a result has a tensor wherever a tree has one, and no other parts."""
+    one, other = ({path: isinstance(leaf, Tensor) for path, leaf in leaves(each)} for each in (tree, result))
+    return one == other
+
+
+def _containers(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Tree]]:
+    parts = parts_of(tree)
+    if parts is not None:
+        yield path, tree
+        for key, part in parts.items():
+            yield from _containers(part, (*path, key))
+
+
+def _part(tree: Tree, path: Path) -> Tree:
+    for key in path:
+        tree = (parts_of(tree) or {})[key]
+    return tree
+
+
+def _axes(states: Mapping[str, FoundState]) -> list[object]:
     return [(name, what.axes) for state in states.values() for name, what in state.described.items()]
 
 
-def _check_none(probe: Probe, begin: Mapping[str, Begin], probed: Mapping[str, ProbedState]) -> None:
-    """Check that zeros mean the same where an example has None.
-
-    Raises:
-        WrongArguments: If they do not.
-    """
-    sizes = next(iter(probing_sizes(probe)))
-    before = {name: at(sizes[BATCH]) for name, at in begin.items()}
-    having_none = {
-        name: tree
-        for name, tree in before.items()
-        if name in probe.trees and probe.trees[name].initial is None
-        if tree is not None and any(leaf is None for _, leaf in leaves(tree))
-    }
-    if not having_none:
-        return
-    zeros = {name: _with_zeros(tree, probed[name].after[0]) for name, tree in having_none.items()}
-    # Beginnings are made again: forward may have written to them.
-    again = {name: at(sizes[BATCH]) for name, at in begin.items()}
-    one, other = (flatten_results(call(probe, states, sizes)[0]) for states in (again, {**before, **zeros}))
-    if len(one) != len(other) or not all(
-        torch.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True) for a, b in zip(one, other, strict=True)
-    ):
-        raise WrongArguments(
-            f"the example of {', '.join(having_none)} has None, and zeros in its place give other results: give "
-            "tensors that mean the beginning"
-        )
-
-
-def _with_zeros(tree: Tree, after: Tree) -> Tree:
-    shapes = filled(after, lambda _, leaf: torch.zeros_like(leaf) if isinstance(leaf, Tensor) else leaf)
-    begins = {path: leaf for path, leaf in leaves(tree) if isinstance(leaf, Tensor)}
-    return filled(shapes, lambda path, leaf: begins[path].clone() if path in begins else leaf)
-
-
-def _wrapped(
-    publication: Publication,
-    probe: Probe,
-    attributes: Mapping[str, InputDescription | StateTree],
-    found: Mapping[str, _State],
-) -> ReadForward:
-    forward = probe.forward
-    tuples = {name: tuple(found[name].described) for name in probe.trees}
-    of_parameter = {tuples[name]: TreeInput(found[name].tree, found[name].rows) for name in probe.trees}
-    described: dict[str, InputDescription] = {}
-    for name, what_is in forward.described.items():
-        described |= found[name].described if name in tuples else {name: what_is}
-
-    def as_passed(parameter: Parameter) -> Parameter:
-        return tuples.get(parameter, parameter) if isinstance(parameter, str) else parameter
-
-    defaults = {as_passed(parameter): value for parameter, value in forward.defaults.items()}
-    passed = [as_passed(parameter) for parameter in forward.parameters]
-    parameters = list(passed)
-    states = {final: initial for final, initial in publication.states.items() if initial not in probe.trees}
-    finals = {probe.states[name]: name for name in probe.trees}
-    results: list[str | TreeOutput] = [
-        TreeOutput(name, found[finals[name]].tree) if name in finals else name for name in publication.outputs
-    ]
-    outputs: dict[str, InputDescription | None] = {}
-    for name in publication.outputs:
-        pairs = found[finals[name]].renamed(finals[name], name) if name in finals else []
-        states |= dict(pairs)
-        given = publication.outputs[name] if isinstance(publication.outputs, Mapping) else None
-        outputs |= {final: None for final, _ in pairs} if pairs else {name: given}
-    for path, what in attributes.items():
-        state = found[path]
-        own = _own(path, what, state)
-        parameters.append(path if list(own) == [path] else tuple(own))
-        described |= own
-        defaults[parameters[-1]] = None
-        pairs = state.renamed(path, f"{path}_n")
-        states |= dict(pairs)
-        outputs |= {final: own[initial] for final, initial in pairs}
-    wrapper = WithStates(
-        forward.module,
-        [of_parameter.get(parameter) if isinstance(parameter, tuple) else None for parameter in passed],
-        results,
-        [AttributeState(path, found[path].tree, found[path].rows) for path in attributes],
-    )
-    every = {name: what for name, what in outputs.items() if what is not None}
-    return ReadForward(
-        ForwardParameters(wrapper, tuple(parameters), described, defaults),
-        every if isinstance(publication.outputs, Mapping) else list(outputs),
-        states,
-    )
-
-
-def _own(path: str, what: InputDescription | StateTree, state: _State) -> dict[str, InputDescription]:
+def _own(
+    path: str, what: InputDescription | StateTree, found: Mapping[str, InputDescription]
+) -> dict[str, InputDescription]:
     """The descriptions of an attribute's tensors: the user's own where there is one."""
     if isinstance(what, StateTree):
-        return dict(state.described)
-    found = state.described.get(path)
-    if found is None or len(state.described) > 1:
+        return dict(found)
+    one = found.get(path)
+    if one is None or len(found) > 1:
         raise WrongArguments(f'the attribute "{path}" holds a tree of tensors: describe it by StateTree()')
-    if [size for _, size in found.axes] != [size for _, size in what.axes] or found.dtype != what.dtype:
+    if [size for _, size in one.axes] != [size for _, size in what.axes] or one.dtype != what.dtype:
         raise WrongArguments(
             f'state_attributes["{path}"] describes {what.dtype} {[a if s == DYNAMIC else s for a, s in what.axes]}; '
-            f"forward writes {found.dtype} {[a if s == DYNAMIC else s for a, s in found.axes]}"
+            f"forward writes {one.dtype} {[a if s == DYNAMIC else s for a, s in one.axes]}"
         )
     return {path: what}

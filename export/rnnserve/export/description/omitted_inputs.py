@@ -9,7 +9,8 @@ is none that a server could fill in: then the input has to be sent.
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,17 +22,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays, ModuleInterface, Parameter
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, scale
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import default_shape, fill_left_out
 
-__all__ = ["find_defaults", "wrong_defaults"]
+__all__ = ["find_defaults", "warn_of_required_attributes", "wrong_defaults"]
 
 _Array = npt.NDArray[Any]
 _Tensors = Sequence[manifest_pb2.Tensor]
+_Names = tuple[str, ...]
 
 _ROWS, _MORE_STEPS = (3, 1, 2, 5), (4, 0, 1, 9)
 """Rows, and steps beyond the fewest that the module takes, of the calls that are compared."""
@@ -58,7 +60,7 @@ def find_defaults(
 
     Args:
         module: Module in evaluation mode.
-        interface: Order and names of its arguments and results.
+        interface: Order and names of its tensors.
         inputs: Inputs, described; `default`, `required_because` and `left_out_with` are written.
         sizes: The smallest and the largest size of each dynamic axis.
         initial: Values with which states begin, as described, of sizes 1 along dynamic axes.
@@ -71,29 +73,29 @@ def find_defaults(
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, interface, inputs, sizes)
-    groups = [
-        names
-        for names in map(_names, interface.defaults)
-        if all(by_name[name].default != manifest_pb2.DEFAULT_REQUIRED for name in names) and trials.runs_without(names)
-    ]
+    groups = [names for names in interface.optional if _may_be_left_out(names, by_name) and trials.runs_without(names)]
     lengths = [names for names in groups if by_name[names[0]].lengths_of]
     states = [names for names in groups if names not in lengths]
     described = [names for names in states if initial.keys() & set(names)]
-    _check_described(trials, described, initial)
+    for names in described:
+        if not trials.agree(names, initial):
+            raise WrongArguments(
+                f'inputs["{names[0]}"] has initial=, but forward without {", ".join(names)} gives other results than '
+                "with these values: leave initial= out, and what forward itself begins with is found and recorded"
+            )
     recorded, required = _of_states(trials, [names for names in states if names not in described])
     recorded |= {name: array for name, array in initial.items() if array.any()}
     states = [names for names in states if names not in required]
     kept = _flat(states)
     required += [
-        names for names in lengths if not (trials.agree(names, {}) and trials.agree([*names, *kept], recorded))
+        names for names in lengths if not (trials.agree(names, {}) and trials.agree((*names, *kept), recorded))
     ]
     for name in _flat(required):
         by_name[name].default = manifest_pb2.DEFAULT_REQUIRED
         by_name[name].required_because = _REASON
     subsets = (some for count in range(1, len(states)) for some in itertools.combinations(states, count))
-    are_together = any(not trials.agree(_flat(some), recorded) for some in subsets)
-    for name in kept:
-        if are_together:
+    if any(not trials.agree(_flat(some), recorded) for some in subsets):
+        for name in kept:
             by_name[name].left_out_with.extend(other for other in kept if other != name)
     for name, array in recorded.items():
         by_name[name].default = manifest_pb2.DEFAULT_RECORDED
@@ -101,23 +103,8 @@ def find_defaults(
     return recorded
 
 
-def _check_described(trials: "_Trials", states: Iterable[tuple[str, ...]], initial: Mapping[str, _Array]) -> None:
-    """Compare described initial values with what forward does without the state, where it runs without."""
-    for names in states:
-        if not trials.agree(names, initial):
-            raise WrongArguments(
-                f'inputs["{names[0]}"] has initial=, but forward without {", ".join(names)} gives other results than '
-                "with these values: leave initial= out, and what forward itself begins with is found and recorded"
-            )
-
-
-def _of_states(trials: "_Trials", states: Sequence[tuple[str, ...]]) -> tuple[Arrays, list[tuple[str, ...]]]:
-    """Find what stands for states where it is not zeros, and which of them cannot be left out.
-
-    Args:
-        trials: Calls of the module.
-        states: Names of the tensors of each parameter of forward that has a default.
-    """
+def _of_states(trials: "_Trials", states: Sequence[_Names]) -> tuple[Arrays, list[_Names]]:
+    """Find what stands for states where it is not zeros, and which of them cannot be left out."""
     together = trials.find(_flat(states))
     if together is not None:
         return together, []
@@ -127,10 +114,6 @@ def _of_states(trials: "_Trials", states: Sequence[tuple[str, ...]]) -> tuple[Ar
     if not trials.agree(_flat(kept), recorded):
         return {}, list(states)
     return recorded, [names for names in states if names not in kept]
-
-
-def _flat(groups: Iterable[tuple[str, ...]]) -> list[str]:
-    return [name for names in groups for name in names]
 
 
 def wrong_defaults(
@@ -144,18 +127,17 @@ def wrong_defaults(
 
     Args:
         module: Module in evaluation mode, eager or scripted.
-        interface: Order and names of its arguments and results.
+        interface: Order and names of its tensors.
         inputs: Inputs as a manifest describes them.
         sizes: The smallest and the largest size of each dynamic axis.
         defaults: Recorded defaults, by input.
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, interface, inputs, sizes)
-    for names in map(_names, interface.defaults):
-        tensors = [by_name[name] for name in names]
-        if any(tensor.default == manifest_pb2.DEFAULT_REQUIRED for tensor in tensors):
+    for names in interface.optional:
+        if not _may_be_left_out(names, by_name):
             continue
-        left_out = sorted({*names, *(other for tensor in tensors for other in tensor.left_out_with)})
+        left_out = tuple(sorted({*names, *(other for name in names for other in by_name[name].left_out_with)}))
         if trials.runs_without(left_out) and not trials.agree(left_out, defaults):
             yield (
                 f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
@@ -163,8 +145,31 @@ def wrong_defaults(
             )
 
 
-def _names(parameter: Parameter) -> tuple[str, ...]:
-    return parameter if isinstance(parameter, tuple) else (str(parameter),)
+def warn_of_required_attributes(inputs: _Tensors, attributes: Collection[str]) -> None:
+    """Warn of inputs made of attributes that each request has to send, since no client has what is in them.
+
+    Args:
+        inputs: Inputs of the model, with what leaving them out means.
+        attributes: The attributes that hold states.
+    """
+    for tensor in inputs:
+        is_held = any(tensor.name == each or tensor.name.startswith(f"{each}.") for each in attributes)
+        if is_held and tensor.required_because:
+            warnings.warn(
+                f'each request has to send "{tensor.name}", what an attribute of the module holds, and clients hardly '
+                "know it: what it begins with is neither zeros nor the same numbers for every row. Let it begin with "
+                "zeros, and count steps, (batch,), in another attribute that is a state: "
+                "torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)",
+                stacklevel=4,
+            )
+
+
+def _may_be_left_out(names: _Names, described: Mapping[str, manifest_pb2.Tensor]) -> bool:
+    return all(described[name].default != manifest_pb2.DEFAULT_REQUIRED for name in names)
+
+
+def _flat(groups: Sequence[_Names]) -> _Names:
+    return tuple(name for names in groups for name in names)
 
 
 class _Trial(NamedTuple):
@@ -187,6 +192,7 @@ class _Trials:
         self._module = module
         self._interface = interface
         self._inputs = inputs
+        self._wanted: dict[tuple[int, _Names], Arrays] = {}
         random = np.random.default_rng(0)
         self._trials = []
         for number, (rows, steps) in enumerate(zip(_ROWS, _MORE_STEPS, strict=True)):
@@ -195,13 +201,13 @@ class _Trials:
             }
             self._trials.append(_Trial(draw_inputs(inputs, random, at, ragged=number % 2 > 0, bounded_states=True), at))
 
-    def _trials_without(self, names: Collection[str]) -> list[_Trial]:
+    def _trials_without(self, names: _Names) -> list[_Trial]:
         """The trials of calls without these inputs: of one row where nothing is left that says how many there are."""
         if any(tensor.name not in names for tensor in self._inputs):
             return self._trials
         return [trial for trial in self._trials if trial.sizes[BATCH] == 1]
 
-    def runs_without(self, names: Collection[str]) -> bool:
+    def runs_without(self, names: _Names) -> bool:
         """Whether the module runs without these inputs."""
         try:
             for trial in self._trials_without(names):
@@ -210,81 +216,66 @@ class _Trials:
             return False
         return True
 
-    def agree(self, names: Collection[str], defaults: Mapping[str, _Array]) -> bool:
+    def agree(self, names: _Names, defaults: Mapping[str, _Array]) -> bool:
         """Whether the module gives the same without these inputs as with their defaults, at every size."""
-        return all(
-            self._distance(trial, self._without(trial, names), names, defaults) <= 1
-            for trial in self._trials_without(names)
-        )
+        return all(self._agrees(trial, names, defaults) for trial in self._trials_without(names))
 
-    def find(self, names: Sequence[str]) -> Arrays | None:
+    def find(self, names: _Names) -> Arrays | None:
         """Find what stands for these inputs in all trials, where it is not zeros; None where nothing does."""
-        tensors = [tensor for tensor in self._inputs if tensor.name in names]
         if self.agree(names, {}):
             return {}
-        trial = next(iter(self._trials_without(names)), self._trials[0])
-        wanted = self._without(trial, names)
-        candidates = [self._candidates(tensor, names) for tensor in tensors]
-        best: tuple[float, Arrays] | None = None
-        for combination in itertools.islice(itertools.product(*candidates), _MOST_COMBINATIONS):
-            defaults = {tensor.name: array for tensor, array in zip(tensors, combination, strict=True)}
-            distance = self._distance(trial, wanted, names, defaults)
-            if distance <= 1 and (best is None or distance < best[0]) and self.agree(names, defaults):
-                best = (distance, defaults)
-                if distance == 0:
-                    break
-        return None if best is None else {name: array for name, array in best[1].items() if array.any()}
+        tensors = [tensor for tensor in self._inputs if tensor.name in names]
+        ways = itertools.product(*(self._candidates(tensor, names) for tensor in tensors))
+        for way in itertools.islice(ways, _MOST_COMBINATIONS):
+            defaults = {tensor.name: array for tensor, array in zip(tensors, way, strict=True)}
+            if self.agree(names, defaults):
+                return {name: array for name, array in defaults.items() if array.any()}
+        return None
 
-    def _without(self, trial: _Trial, names: Collection[str]) -> Arrays:
+    def _without(self, trial: _Trial, names: _Names) -> Arrays:
         given = {name: array for name, array in trial.inputs.items() if name not in names}
-        return self._interface.call(self._module, given)
+        self._wanted[id(trial), names] = found = self._interface.call(self._module, given)
+        return found
 
-    def _distance(self, trial: _Trial, wanted: Arrays, names: Collection[str], defaults: Mapping[str, _Array]) -> float:
-        """How far the results with defaults are from those wanted, as a multiple of what rounding may do."""
+    def _agrees(self, trial: _Trial, names: _Names, defaults: Mapping[str, _Array]) -> bool:
         given = {name: array for name, array in trial.inputs.items() if name not in names}
         filled = fill_left_out(self._inputs, given, defaults, trial.sizes)
         try:
             found = self._interface.call(self._module, filled)
         except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
-            return np.inf
-        return max((_distance(found[name], wanted[name]) for name in wanted), default=0.0)
+            return False
+        wanted = self._wanted.get((id(trial), names)) or self._without(trial, names)
+        return all(_is_near(found[name], array) for name, array in wanted.items())
 
-    def _candidates(self, tensor: manifest_pb2.Tensor, names: Collection[str]) -> list[_Array]:
+    def _candidates(self, tensor: manifest_pb2.Tensor, names: _Names) -> list[_Array]:
         """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
         found: dict[bytes, _Array] | None = None
         for trial in self._trials_without(names):
-            with _Recorder(_elements(tensor, trial.sizes)) as recorder:
+            with _Recorder() as recorder:
                 self._without(trial, names)
             recorder.add([*self._module.parameters(), *self._module.buffers()])
-            these = dict(_constant(recorder.tensors, tensor, trial.sizes))
+            these = dict(_rows_in(recorder.tensors, tensor, trial.sizes))
             found = these if found is None else {key: array for key, array in found.items() if key in these}
         zeros = np.zeros(default_shape(tensor), DTYPES[tensor.datatype])
         return [zeros, *itertools.islice((found or {}).values(), _MOST_CANDIDATES)]
 
 
-def _elements(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> tuple[int, int]:
-    """The number of an input's elements, and of those of one row and step of it."""
-    whole = (sizes[axis.name] if axis.size < 0 else axis.size for axis in tensor.axes)
-    return math.prod(whole), math.prod(default_shape(tensor))
-
-
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Keeps every tensor that operators take and give, of some numbers of elements."""
+    """Keeps copies of every tensor that operators take and give, since operators may write to them later."""
 
-    def __init__(self, elements: Collection[int]) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tensors: list[Tensor] = []
-        self._elements = elements
 
     def add(self, tensors: Any) -> None:  # noqa: ANN401 - any nesting of tensors and others
-        """Keep copies, since operators may write to them later."""
+        """Keep the tensors of numbers that numpy has."""
         for leaf in torch.utils._pytree.tree_leaves(tensors):  # noqa: SLF001
-            if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.numel() in self._elements:
+            if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.dtype not in _NOT_OF_NUMPY:
                 self.tensors.append(leaf.detach().clone())
 
     def __torch_dispatch__(
         self,
-        func: Callable[..., Any],
+        func: Any,  # noqa: ANN401 - as torch declares it
         types: Any,  # noqa: ANN401
         args: Any = (),  # noqa: ANN401
         kwargs: Mapping[str, Any] | None = None,
@@ -296,7 +287,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return result
 
 
-def _constant(
+_NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
+
+
+def _rows_in(
     tensors: Sequence[Tensor], described: manifest_pb2.Tensor, sizes: Mapping[str, int]
 ) -> Iterator[tuple[bytes, _Array]]:
     """Give the tensors that have an input's shape, or one row of it, and are the same for every row and step."""
@@ -304,25 +298,19 @@ def _constant(
     whole = tuple(sizes[axis.name] if axis.size < 0 else axis.size for axis in described.axes)
     first = tuple(slice(0, 1) if axis.size < 0 else slice(None) for axis in described.axes)
     for tensor in tensors:
-        if tensor.is_complex() or tensor.dtype == torch.bfloat16:
-            continue
-        array = tensor.numpy()
         for shape in dict.fromkeys((whole, one)):
-            if array.size == math.prod(shape):
-                row = np.ascontiguousarray(array.reshape(shape)[first].astype(dtype))
-                if np.array_equal(np.broadcast_to(row, shape), array.reshape(shape)) and np.isfinite(row).all():
+            if tensor.numel() == math.prod(shape):
+                array = tensor.numpy().reshape(shape)
+                row = np.ascontiguousarray(array[first].astype(dtype))
+                if np.array_equal(np.broadcast_to(row, shape), array) and np.isfinite(row).all():
                     yield row.tobytes(), row
 
 
-def _distance(found: _Array, wanted: _Array) -> float:
-    """How far two results are apart, as a multiple of what rounding may do."""
+def _is_near(found: _Array, wanted: _Array) -> bool:
+    """Whether two results differ by no more than rounding may do."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return np.inf
-    if found.dtype.kind != "f":
-        return 0.0 if np.array_equal(found, wanted) else np.inf
-    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
-        return np.inf
-    finite = np.isfinite(wanted)
-    apart = np.abs(np.where(finite, found, 0).astype(np.float64) - np.where(finite, wanted, 0))
-    limit = _ROUNDING * coarseness(wanted.dtype) * scale(np.where(finite, wanted, 0))
-    return float(apart.max(initial=0.0)) / limit
+        return False
+    if wanted.dtype.kind != "f":
+        return np.array_equal(found, wanted)
+    limit = _ROUNDING * coarseness(wanted.dtype) * scale(wanted)
+    return np.allclose(found, wanted, rtol=0, atol=limit, equal_nan=True)

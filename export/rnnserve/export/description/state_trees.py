@@ -1,58 +1,27 @@
-"""States that are nested: dicts, lists, tuples, named tuples and dataclasses of tensors, described by an example.
+"""Nested states: what is said of them, the beginnings that examples stand for, and what calls show of their tensors."""
 
-A leaf's name is the parameter's and its path: `state.layers.0.c`. Leaves that are no tensors belong to the structure,
-and have to come back as they were.
-"""
-
-import copy
 import dataclasses
 import fnmatch
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.module_interface import items_of
+from rnnserve.export.flat_module import MISSING, Filled, Slot
+from rnnserve.export.trees import Path, Tree, leaves, mapped, parts_of
+from rnnserve.protos.protocol_words import BATCH
 
-__all__ = [
-    "Empty",
-    "Path",
-    "StateTree",
-    "Tree",
-    "check_constants",
-    "filled",
-    "leaves",
-    "merged",
-    "parts_of",
-    "picked",
-    "shown",
-    "tensors_of",
-]
+__all__ = ["Begin", "FoundState", "StateTree", "beginnings", "describe_state"]
 
-Path = tuple[str, ...]
-Tree = Any
-"""A tensor, None, a constant, or a container of such."""
+_MOST_PLACES = 64
+"""How many ways of placing the rows in the leaves of an example are tried."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Empty:
-    """A tensor without values, as of a memory of no steps: it is made for each call, and is no input.
-
-    Attributes:
-        shape: Its shape, for some number of rows.
-        rows: The axis of rows.
-        dtype: The type of its values.
-    """
-
-    shape: tuple[int, ...]
-    rows: int
-    dtype: torch.dtype
-
-    def of(self, rows: int) -> Tensor:
-        """Make it for a number of rows."""
-        return torch.zeros([rows if at == self.rows else size for at, size in enumerate(self.shape)], dtype=self.dtype)
+Begin = Callable[[int], Tree]
+"""A state at the beginning of a sequence, for a number of rows; None where forward begins by itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +33,7 @@ class StateTree:
 
     Attributes:
         example: Tree of tensors; or a function that takes the number of rows and gives such a tree; or None for what
-            forward returns where it is called without the state. Where a tree has None for what a call makes, zeros
-            have to mean the same.
+            forward returns where it is called without the state.
         initial: A number for all values at the beginning, where the example is of another moment.
         integers: The lowest value and one more than the highest of leaves of integers, by path: {"position": (0, 512)}.
             A path may have wildcards: "*.position".
@@ -81,121 +49,161 @@ class StateTree:
         return next((limits for of, limits in self.integers.items() if fnmatch.fnmatchcase(name, of)), None)
 
 
-def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Give what is in a tree that is no container, each with its path, in the tree's order."""
-    parts = parts_of(tree)
-    if parts is None:
-        yield path, tree
-        return
-    for key, part in parts.items():
-        yield from leaves(part, (*path, key))
+@dataclasses.dataclass(frozen=True)
+class FoundState:
+    """A state that has been looked at.
 
-
-def tensors_of(tree: Tree) -> Iterator[tuple[Path, Tensor]]:
-    """Give the tensors of a tree."""
-    for path, leaf in leaves(tree):
-        if isinstance(leaf, Tensor):
-            yield path, leaf
-
-
-def filled(tree: Tree, values: Callable[[Path, Tensor | Empty], Any], path: Path = ()) -> Tree:
-    """Give a tree of the same containers with something else in the place of each tensor, empty ones among them."""
-    parts = parts_of(tree)
-    if parts is None:
-        return values(path, tree) if isinstance(tree, Tensor | Empty) else tree
-    made = [filled(part, values, (*path, key)) for key, part in parts.items()]
-    return _rebuilt(tree, made)
-
-
-def merged(example: Tree, result: Tree) -> Tree:
-    """Give the example with what the result has where the example has None."""
-    if example is None:
-        return result
-    parts, of_result = parts_of(example), parts_of(result)
-    if parts is None or of_result is None:
-        return example
-    return _rebuilt(example, [merged(part, of_result.get(key)) for key, part in parts.items()])
-
-
-def picked(tree: Tree, result: Tree, path: Path = ()) -> list[tuple[Path, Any]] | None:
-    """Give what a result has in the places of a tree's tensors; None where it is no such tree.
-
-    Dicts may have another order, and a list may stand for a tuple. None in the tree takes anything.
+    Attributes:
+        tree: Its structure, with slots in the places of tensors.
+        described: Descriptions of its tensors, by the names that they have as inputs.
     """
-    if tree is None:
-        return []
-    parts, of_result = parts_of(tree), parts_of(result)
-    if parts is None:
-        if isinstance(tree, Tensor):
-            return [(path, result)] if isinstance(result, Tensor) else None
-        if isinstance(tree, Empty):
-            return [] if isinstance(result, Tensor) else None
-        return [] if of_result is None and not isinstance(result, Tensor) else None
-    if of_result is None or parts.keys() != of_result.keys():
-        return None
-    found: list[tuple[Path, Any]] = []
-    for key, part in parts.items():
-        below = picked(part, of_result[key], (*path, key))
-        if below is None:
-            return None
-        found += below
+
+    tree: Filled
+    described: Mapping[str, InputDescription]
+
+
+def beginnings(name: str, what: StateTree) -> list[Begin]:
+    """Give the ways in which an example can be made for any number of rows: one for each place of the rows.
+
+    Raises:
+        WrongArguments: If no axis of it can have the rows.
+    """
+    example = what.example
+    if example is None:
+        return [lambda _: None]
+    if callable(example) and parts_of(example) is None and not isinstance(example, Tensor):
+        return [example]
+    shapes = {path: tuple(leaf.shape) for path, leaf in leaves(example) if isinstance(leaf, Tensor)}
+    if not shapes:
+        return [lambda _: example]
+    found = [_with_rows(name, what, places) for places in _places(shapes)]
+    if not found:
+        raise WrongArguments(
+            f'the example of "{name}" has no number of rows that each of its tensors has: '
+            f"{', '.join(str(list(shape)) for shape in shapes.values())}. Keep a row of each tensor for each sequence, "
+            "or give a function of the number of rows: StateTree(lambda rows: …)"
+        )
     return found
 
 
-def shown(tree: Tree) -> str:
-    """Show the containers of a tree, and what is in them by its type, for messages: `(Tensor, {h: Tensor})`."""
-    parts = parts_of(tree)
-    if parts is None:
-        return type(tree).__name__
-    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
-        return f"({', '.join(map(shown, parts.values()))})"
-    return f"{{{', '.join(f'{key}: {shown(part)}' for key, part in parts.items())}}}"
+def _places(shapes: Mapping[Path, tuple[int, ...]]) -> Iterator[dict[Path, int]]:
+    """Give the axes that the rows may have in each tensor: the same in all of them first."""
+    for size in sorted(set.intersection(*(set(shape) for shape in shapes.values()))):
+        options = [[at for at, one in enumerate(shape) if one == size] for shape in shapes.values()]
+        same = [(at,) * len(options) for at in range(8) if all(at in some for some in options)]
+        for way in dict.fromkeys([*same, *itertools.islice(itertools.product(*options), _MOST_PLACES)]):
+            yield dict(zip(shapes, way, strict=True))
 
 
-def check_constants(tree: Tree, result: Tree, name: str) -> None:
-    """Check that what is no tensor has come back as it was.
+def _with_rows(name: str, what: StateTree, places: Mapping[Path, int]) -> Begin:
+    def begin(rows: int) -> Tree:
+        def repeated(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
+            if not isinstance(leaf, Tensor):
+                return leaf
+            if what.initial is None:
+                _first_row(".".join((name, *path)), leaf, places[path])
+            return leaf.index_select(places[path], torch.zeros(rows, dtype=torch.int64))
+
+        return mapped(what.example, repeated)
+
+    return begin
+
+
+def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
+    """Give the row of a beginning that all its rows are like.
 
     Raises:
-        WrongArguments: If it has not: a counter that is a Python int, for example.
+        WrongArguments: If they are not alike.
     """
-    after = dict(leaves(result))
-    for path, leaf in leaves(tree):
-        if leaf is None or isinstance(leaf, Tensor | Empty):
-            continue
-        if path in after and not isinstance(after[path], Tensor) and after[path] != leaf:
+    row = leaf.narrow(rows, 0, 1)
+    if not torch.equal(row.expand_as(leaf), leaf):
+        raise WrongArguments(
+            f'the example of "{where}" has other values in each row, so it is no beginning: give one, as init_state '
+            "does, or StateTree(example, initial=0), and reset a module that has run before"
+        )
+    return row
+
+
+def describe_state(
+    name: str, what: StateTree, begin: Tree | None, held: Mapping[Path, Any], after: Sequence[Tree]
+) -> FoundState:
+    """Describe the tensors of a state.
+
+    Args:
+        name: The parameter or attribute.
+        what: Description by the user.
+        begin: The state that the module was given; None where it began by itself.
+        held: The leaves of the state before a call.
+        after: The state after a call with some rows, after one with more rows, and after one of more steps.
+
+    Raises:
+        WrongArguments: If it cannot be a model's state; the message says which part, and why.
+    """
+    first, more_rows, more_steps = (dict(leaves(tree)) for tree in after)
+    _check_constants(name, held, first)
+    described: dict[str, InputDescription] = {}
+
+    def slot(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
+        if not isinstance(leaf, Tensor):
+            return leaf
+        where, found = ".".join((name, *path)), first.get(path)
+        if not isinstance(found, Tensor):
+            raise WrongArguments(f'"{where}" is a tensor before a call, and none after it; a state keeps its structure')
+        beginning = leaf if begin is not None else None
+        shapes = [tuple(each.shape) for each in (found, more_rows[path], more_steps[path])]
+        rows = _rows_axis(where, beginning, shapes)
+        sizes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(shapes[0]))
+        low, high = what.bounds(path) or (None, None)
+        initial = _initial(where, what, beginning, found, rows)
+        described[where] = InputDescription(sizes, found.detach().numpy().dtype, low, high, initial=initial)
+        return Slot(where)
+
+    tree = Filled(mapped(after[0] if begin is None else begin, slot))
+    if not described:
+        raise WrongArguments(
+            f'"{name}" holds no tensor after a call, so it is no state: what does forward write to it?'
+        )
+    return FoundState(tree, described)
+
+
+def _check_constants(name: str, before: Mapping[Path, Any], after: Mapping[Path, Any]) -> None:
+    """Check that what is no tensor has come back as it was."""
+    for path, leaf in before.items():
+        is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
+        if is_constant and path in after and not isinstance(after[path], Tensor) and after[path] != leaf:
             raise WrongArguments(
                 f'"{".".join((name, *path))}" is {leaf!r} before a call and {after[path]!r} after it: a graph takes '
                 "tensors only. Make it a tensor of integers with one number for each row, (batch,)"
             )
 
 
-def parts_of(tree: Tree) -> dict[str, Tree] | None:
-    """Give the parts of a container by key; None for anything else."""
-    items = items_of(tree)
-    if items is not None:
-        return {str(key): part for key, part in items.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return dict(zip(tree._fields, tree, strict=True))
-    if isinstance(tree, list | tuple):
-        return {str(number): part for number, part in enumerate(tree)}
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type | Empty):
-        return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
-    return None
+def _rows_axis(where: str, begin: Tensor | None, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Find the axis of rows of a tensor: its shapes are those after calls with some rows, more rows, and more steps."""
+    if shapes[0] != shapes[2] or (begin is not None and tuple(begin.shape) != shapes[0]):
+        before = list(begin.shape) if begin is not None else list(shapes[0])
+        after = list(shapes[2] if shapes[0] != shapes[2] else shapes[0])
+        raise WrongArguments(
+            f'"{where}" grows: it is {before} before a call, or after a shorter one, and {after} after it. A state '
+            "keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask those before the "
+            "first by a position that is a state, too"
+        )
+    differ = [at for at, (one, other) in enumerate(zip(shapes[0], shapes[1], strict=True)) if one != other]
+    if len(differ) != 1:
+        raise WrongArguments(
+            f'"{where}" of shape {list(shapes[0])} has no axis of the rows: it is {list(shapes[1])} for one row more. '
+            "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
+        )
+    return differ[0]
 
 
-def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
-    """Give a container of the same kind with other parts."""
-    items = items_of(tree)
-    if items is not None:
-        made: Any = copy.copy(tree)
-        for key, part in zip(items, parts, strict=True):
-            made[key] = part
-        return made
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*parts)
-    if isinstance(tree, list | tuple):
-        return type(tree)(parts)
-    made = copy.copy(tree)
-    for field, part in zip(dataclasses.fields(tree), parts, strict=True):
-        object.__setattr__(made, field.name, part)
-    return made
+def _initial(where: str, what: StateTree, begin: Tensor | None, after: Tensor, rows: int) -> Any:  # noqa: ANN401
+    """What a leaf is at the beginning, one row; None where forward's own beginning is to be found."""
+    if what.initial is not None:
+        return what.initial
+    if begin is None:
+        return None
+    if begin.dtype != after.dtype:
+        raise WrongArguments(
+            f'"{where}" is {begin.dtype} in the example and {after.dtype} after a call; a state keeps its dtype'
+        )
+    return _first_row(where, begin, rows).detach().numpy()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnnserve.export.held_modules import users_module
 from rnnserve.export.module_interface import ModuleInterface
 
 __all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of"]
@@ -178,7 +179,7 @@ def _reads_tensors(values: Any) -> bool:  # noqa: ANN401 - what operators take
 def paths_of(module: nn.Module, path: list[str]) -> Iterator[None]:
     """Keep the names of the modules that are running, in the context."""
     handles = []
-    for name, part in module.named_modules():
+    for name, part in users_module(module).named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             continue
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.flat_module import FlatModule, flat_script
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.onnx_files import load_model, load_proto
@@ -202,11 +203,11 @@ def _checks(
 
 def _script_interface(
     model: DescribedModel, script: torch.jit.ScriptModule, failures: FailureCollector
-) -> tuple[torch.jit.ScriptModule, ModuleInterface] | None:
+) -> tuple[FlatModule, ModuleInterface] | None:
     for difference in check_script(script, model.inputs):
         failures.add(difference)
     try:
-        return script, ModuleInterface.of_script(script, model.interface.inputs, model.interface.outputs)
+        return flat_script(script, model.interface.inputs, model.interface.outputs)
     except WrongArguments as error:
         failures.add(f"torchscript: {error}")
         return None

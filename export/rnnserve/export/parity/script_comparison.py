@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.failure_collector import SCRIPT_BITS, FailureCollector
 from rnnserve.export.parity.input_batches import InputBatch
@@ -34,7 +35,7 @@ def check_script(script: torch.jit.ScriptModule, inputs: Sequence[manifest_pb2.T
 
 
 def compare_script(
-    script: torch.jit.ScriptModule,
+    script: FlatModule,
     interface: ModuleInterface,
     batch: InputBatch,
     eager: Arrays,

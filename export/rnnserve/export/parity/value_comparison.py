@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.distances import Distances
@@ -112,7 +112,7 @@ class ValueComparison:
     def compare(
         self,
         batch: InputBatch,
-        script: tuple[torch.jit.ScriptModule, ModuleInterface] | None,
+        script: tuple[FlatModule, ModuleInterface] | None,
         runner: OnnxRunner | None,
     ) -> None:
         """Compute a batch in every way and compare the results.

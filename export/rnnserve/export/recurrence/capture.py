@@ -10,8 +10,7 @@ import torch.fx.experimental._config
 from torch import nn
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
-from rnnserve.export.held_modules import containers_in, held_modules, refilling
-from rnnserve.export.outer_variables import outer_variables, putting_back
+from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.cached_functions import uncached
@@ -31,6 +30,7 @@ from rnnserve.export.recurrence.scan_writes import refuse_writes
 from rnnserve.export.recurrence.size_functions import SizeFunctionMode
 from rnnserve.export.recurrence.sparse_weights import dense_weights
 from rnnserve.export.recurrence.zero_states import remove_zero_states
+from rnnserve.export.surroundings import restoring
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["capture", "frozen", "parameters_of", "prepared"]
@@ -138,10 +138,7 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
 
     Gives what tells which of the module's own values its code has asked for.
     """
-    held = list(held_modules(module).values())
-    attributes = [(each, dict(each.__dict__), dict(each._buffers)) for each in held]  # noqa: SLF001
-    refill = [refilling(each) for own in held for value in own.__dict__.values() for each in containers_in(value)]
-    refill += putting_back(outer_variables(module))
+    restore = restoring(module, values=False)
     with (
         intercepted(),
         capture_session.opened(module),
@@ -149,18 +146,12 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         RecurrentFunctionMode(),
         SizeFunctionMode(),
         HeldValueMode(module).of_calls() as held_values,
-        dense_weights(held),
+        dense_weights(list(held_modules(module).values())),
         uncached(module),
         torch._dynamo.config.patch(error_on_nested_fx_trace=False),  # noqa: SLF001 - what torch.compile made runs as written
     ):
         try:
             yield held_values
         finally:
-            for submodule, before, buffers in attributes:
-                now = submodule.__dict__
-                for name in now.keys() - before.keys():
-                    del now[name]
-                now.update({name: value for name, value in before.items() if now.get(name, now) is not value})
-                submodule._buffers.update(buffers)  # noqa: SLF001 - a module may set them, too, in a run without values
-            for put_back in refill:
-                put_back()
+            for again in restore:
+                again()

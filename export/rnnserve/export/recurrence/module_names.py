@@ -1,4 +1,4 @@
-"""Names of nodes that carry something from step to step: after the module that they are of."""
+"""Names of nodes that carry something from step to step, and of weights: after the user's module that they are of."""
 
 import ast
 
@@ -6,6 +6,7 @@ import onnx_ir as ir
 from torch import nn
 
 from rnnserve.export.held_modules import path_of_the_users
+from rnnserve.export.recurrence.graph_values import values_of
 
 __all__ = ["name_after_modules"]
 
@@ -16,6 +17,8 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 
 def name_after_modules(model: ir.Model, module: nn.Module) -> None:
     """Write the path of their module before the names of such nodes, in place: "encoder.0/node_gru__1".
+
+    Weights have the names that they have in the user's module.
 
     Args:
         model: The graph.
@@ -28,6 +31,20 @@ def name_after_modules(model: ir.Model, module: nn.Module) -> None:
             path = path[len(wrapped) + 1 :]
         if node.op_type in _CARRYING and path and node.name and not node.name.startswith(f"{path}/"):
             node.name = f"{path}/{node.name}"
+    if wrapped:
+        _name_weights(model, f"{wrapped}.")
+
+
+def _name_weights(model: ir.Model, before: str) -> None:
+    """Take the path of the user's module from the names of weights; the order in which the file has them stays."""
+    weights, taken = model.graph.initializers, {value.name for value in values_of(model)}
+    for value in list(weights.values()):
+        name = str(value.name)
+        short = name.removeprefix(before)
+        if short != name and short not in taken:
+            value.name = short
+        else:
+            weights[name] = weights.pop(name)
 
 
 def _module(scopes: str) -> str:

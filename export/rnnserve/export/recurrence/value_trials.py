@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.module_interface import flatten_results
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.trees import flatten_results
 
 __all__ = ["Trial", "run_trials"]
 

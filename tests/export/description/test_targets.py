@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from rnnserve.export.description.publication_targets import load_publications
-from rnnserve.export.description.target_names import is_target
+from rnnserve.export.description.targets import is_target, load_publications
 from rnnserve.export.errors import WrongArguments
 
 FILE = """

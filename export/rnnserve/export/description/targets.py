@@ -1,0 +1,155 @@
+"""Names on a command line: of publications, `FILE.py:NAME` or `package.module:NAME`, and of models.
+
+Mistakes in names are told before torch is imported, which takes seconds; so this file imports nothing that does.
+"""
+
+import difflib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
+
+from rnnserve.export.errors import WrongArguments
+from rnnserve.protos.names import is_model_name
+
+if TYPE_CHECKING:
+    from rnnserve.export.description.publication import Publication
+
+__all__ = ["check_model_name", "check_target", "is_target", "load_publications"]
+
+T = TypeVar("T")
+
+
+def check_model_name(name: str) -> None:
+    """Check that a model's folder may have a name.
+
+    Raises:
+        WrongArguments: If not.
+    """
+    if not is_model_name(name):
+        raise WrongArguments(
+            f"the name {name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with a letter, "
+            "a digit or _"
+        )
+
+
+def is_target(word: str) -> bool:
+    """Whether a word of the command line names a Python object, not a checkpoint."""
+    return ":" in word or word.endswith(".py")
+
+
+def _split(target: str) -> tuple[str, str]:
+    """Return the file or module, and the name in it.
+
+    Raises:
+        WrongArguments: If one is missing.
+    """
+    source, _, name = target.rpartition(":")
+    if not source or not name:
+        raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
+    return source, name
+
+
+def check_target(target: str) -> None:
+    """Check what can be told without importing: importing the user's file imports torch, which takes seconds.
+
+    Raises:
+        WrongArguments: If there is no such file or package, or no name.
+    """
+    source, _ = _split(target)
+    if source.endswith(".py"):
+        path = Path(source)
+        if not path.is_file():
+            raise WrongArguments(f"there is no file {source}{_similar(path)}")
+        return
+    if "/" in source:
+        raise WrongArguments(f"{target}: a file's name ends with .py: {source}.py:{target.rpartition(':')[2]}?")
+    _search(Path.cwd())
+    package = source.partition(".")[0]
+    if not package or (package not in sys.modules and importlib.util.find_spec(package) is None):
+        raise WrongArguments(f"{target}: there is no module {package!r} here or among the packages that are installed")
+
+
+def load_publications(target: str) -> "list[Publication]":
+    """Import a target and read the publications that it stands for.
+
+    Args:
+        target: `FILE.py:NAME` or `package.module:NAME`; NAME is a `Publication`, a list of them, or a function without
+            arguments that returns either. The folder of FILE.py, and the current one, are searched for its imports.
+
+    Raises:
+        WrongArguments: If there is no such thing, or importing it fails.
+    """
+    from rnnserve.export.description.publication import Publication
+
+    def stands_for_publications(value: object) -> bool:
+        several = value if isinstance(value, list | tuple) else [value]
+        return bool(several) and all(isinstance(each, Publication) for each in several)
+
+    source, name = _split(target)
+    check_target(target)
+    module = _import(source)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        known = sorted(key for key, value in vars(module).items() if stands_for_publications(value))
+        hint = f"; it has {', '.join(known)}" if known else ""
+        raise WrongArguments(f'{source} has no "{name}"{hint}') from None
+    if callable(found) and not isinstance(found, type | Publication):
+        found = _guarded(target, found)
+    publications = [found] if isinstance(found, Publication) else found
+    if isinstance(publications, list | tuple) and not publications:
+        raise WrongArguments(f"{target} is an empty list: there is nothing to publish")
+    if not stands_for_publications(publications):
+        raise WrongArguments(
+            f"{target} is a {type(found).__name__}; expected a Publication, a list of them, or a function that returns "
+            "either"
+        )
+    return list(publications)
+
+
+def _import(source: str) -> ModuleType:
+    _search(Path.cwd())
+    if not source.endswith(".py"):
+        return _guarded(source, lambda: importlib.import_module(source))
+    path = Path(source)
+    _search(path.resolve().parent)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise WrongArguments(f"{source} cannot be imported")
+    module, loader = importlib.util.module_from_spec(spec), spec.loader
+    sys.modules[path.stem] = module  # as an import does: dataclasses and scripting look their module up
+    _guarded(source, lambda: loader.exec_module(module))
+    return module
+
+
+def _guarded(what: str, run: Callable[[], T]) -> T:
+    """Run the user's code; what it raises becomes one line that names the place."""
+    try:
+        return run()
+    except WrongArguments:
+        raise
+    except SyntaxError as error:  # which holds its place, unlike the frames: those are Python's own
+        raise WrongArguments(f"{what}: {error.msg} (line {error.lineno} of {error.filename})") from error
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(str(error).split())
+        raise WrongArguments(
+            f"{what}: {type(error).__name__}: {said} (line {place.lineno} of {place.filename})"
+        ) from error
+
+
+def _search(folder: Path) -> None:
+    """Let imports find the modules of a folder."""
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _similar(path: Path) -> str:
+    names = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    found = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / found[0]}?" if found else ""
