@@ -12,7 +12,7 @@ import functools
 import onnx
 
 from kit.graph_text import FEATURES, INPUTS, described, graph_of
-from rnnserve.export.dataflow import Decision, Property, Verdict, decide, worst
+from rnnserve.export.analysis import Decision, Property, Verdict, decide, worst
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["GRAPHS", "VERDICTS", "KnownGraph"]

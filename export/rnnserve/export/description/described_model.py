@@ -37,7 +37,7 @@ from rnnserve.export.description.publication import FurtherCheck, Publication
 from rnnserve.export.description.related_axes import advice_on_axes
 from rnnserve.export.description.single_rows import row_by_row
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.finiteness.first_non_finite import non_finite_advice
+from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.diagnosis.graph_values import GraphValues
 from rnnserve.export.diagnosis.graph_walk import KnownTensors, counts, same_values
-from rnnserve.export.finiteness.first_non_finite import Origin, origin_of, paths_of
+from rnnserve.export.first_non_finite import Origin, origin_of, paths_of
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays, flatten_results
 from rnnserve.protos.protocol_words import BATCH

@@ -4,7 +4,7 @@ Goes in: an ONNX graph, with the description of its inputs and outputs. Comes ou
 recurrent operators and scans, the last inputs of causal convolutions, and running sums as inputs and outputs; or the
 operator by which a sequence may not be cut into parts.
 
-`finding` walks the graph (`rnnserve.export.dataflow`) and puts `recurrences`, `windows` and `running_sums` in;
+`finding` walks the graph (`rnnserve.export.analysis`) and puts `recurrences`, `windows` and `running_sums` in;
 `cut_trial` runs sequences whole and in parts, and compares their bits. A kind of place is a function in `_FINDERS` of
 `finding`: it gives the nodes that take its node's place, and the states that these read and give.
 

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
-from rnnserve.export.dataflow import Decision, Property, Verdict, decide, worst
-from rnnserve.export.dataflow.stepwise import decide_steps, tensor_values
-from rnnserve.export.dataflow.values import NotCovered
+from rnnserve.export.analysis import Decision, Property, Verdict, worst
+from rnnserve.export.analysis.decisions import decide_of, values_of
+from rnnserve.export.analysis.steps import decide_steps
+from rnnserve.export.analysis.values import NotCovered
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
@@ -81,11 +82,11 @@ def find_states(
     copy = onnx.ModelProto()
     copy.CopyFrom(unfold(model, inputs, outputs, axis, finite_inputs=finite_inputs))
     name_results(copy)
-    causality = decide(copy, inputs, outputs, finite_inputs=finite_inputs)[Property.CAUSALITY]
+    values = values_of(copy, inputs, finite_inputs=finite_inputs)
+    causality = decide_of(values, inputs, outputs)[Property.CAUSALITY]
     causal = worst(causality.values())
     if causal.verdict is Verdict.REFUTED:
         return FoundStates(reason=in_words(causal.reasons, copy, axis), decision=causal)
-    values = tensor_values(copy, inputs, finite_inputs=finite_inputs)
     graph = KnownGraph(copy, inputs, outputs, axis, values)
     try:
         places = _places(graph)

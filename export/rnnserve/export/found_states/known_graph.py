@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from rnnserve.export.dataflow.stepwise import causal_key, rows_key
-from rnnserve.export.dataflow.values import Value, size_of
+from rnnserve.export.analysis.decisions import ROWS, causal_key
+from rnnserve.export.analysis.values import Value, size_of
 from rnnserve.export.found_states.place import Obstacle
 from rnnserve.export.tensor_shapes import lengths_inputs
 from rnnserve.protos import manifest_pb2
@@ -90,7 +90,7 @@ class KnownGraph:
             Obstacle: If there is not one plain axis of rows.
         """
         value = self.values[name]
-        track = value.track(rows_key)
+        track = value.track(ROWS)
         if track.undecided:
             raise Obstacle(f"where its rows lie is not known, since no rule covers {track.undecided[0].node}")
         if value.shape is None or track.is_lost or len(track.places) != 1:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 
-from rnnserve.export.dataflow import Decision
-from rnnserve.export.dataflow.counted_steps import counted_steps
+from rnnserve.export.analysis import Decision
+from rnnserve.export.analysis.steps import counted_steps
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.cut_trial import CutTrial, Run
 from rnnserve.export.found_states.known_graph import KnownGraph
@@ -57,13 +58,15 @@ def not_continued(
     return _tried(model, axis, run)
 
 
-def _meets_state(graph: KnownGraph, node: onnx.NodeProto) -> bool:
+def _meets_state(graph: KnownGraph, node: ir.Node) -> bool:
     """Whether what a node computes with is made of declared states alone; or something that a loop's body captures."""
-    bodies = [each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH]
+    bodies = [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]
     if bodies:
-        captured = (graph.inputs_behind(name) for body in bodies for name in captured_names(body))
-        return any(behind and behind <= graph.declared for behind in captured)
-    behind = set().union(*(graph.inputs_behind(name) for name in node.input if name))
+        bodies_read = (name for body in bodies for name in captured_names(ir.serde.serialize_graph(body)))
+        return any((behind := graph.inputs_behind(name)) and behind <= graph.declared for name in bodies_read)
+    behind = set().union(
+        *(graph.inputs_behind(value.name) for value in node.inputs if value is not None and value.name)
+    )
     return bool(behind) and behind <= graph.declared
 
 

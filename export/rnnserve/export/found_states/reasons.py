@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from rnnserve.export.dataflow import Decision
+from rnnserve.export.analysis import Decision
 
 __all__ = ["UNSEEN", "in_words", "undecided_in_words"]
 

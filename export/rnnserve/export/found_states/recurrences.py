@@ -4,7 +4,7 @@ import dataclasses
 
 import onnx
 
-from rnnserve.export.dataflow.stepwise import padding_key
+from rnnserve.export.analysis.decisions import padding_key
 from rnnserve.export.found_states.initial_values import Beginning, initial_of
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.needed_states import captured_names, names_behind, needed_inputs, needed_states

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import onnx
 
-from rnnserve.export.dataflow import Decision
-from rnnserve.export.dataflow.values import size_of
+from rnnserve.export.analysis import Decision
+from rnnserve.export.analysis.values import size_of
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.needed_states import captured_names
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of

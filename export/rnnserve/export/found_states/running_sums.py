@@ -2,7 +2,7 @@
 
 import onnx
 
-from rnnserve.export.dataflow.values import size_of
+from rnnserve.export.analysis.values import size_of
 from rnnserve.export.found_states.initial_values import Beginning, initial_of
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.node_pieces import FAR, NodePieces

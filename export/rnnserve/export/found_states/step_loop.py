@@ -3,8 +3,8 @@
 import onnx
 from onnx import helper
 
-from rnnserve.export.dataflow.sizes import named
-from rnnserve.export.dataflow.values import size_of
+from rnnserve.export.analysis.sizes import named
+from rnnserve.export.analysis.values import size_of
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.subgraphs import all_nodes
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 import onnx
 from onnx import helper
 
-from rnnserve.export.dataflow.branches import taken
-from rnnserve.export.dataflow.stepwise import tensor_values
-from rnnserve.export.dataflow.values import NotCovered
+from rnnserve.export.analysis.decisions import values_of
+from rnnserve.export.analysis.values import NotCovered
+from rnnserve.export.analysis.walk import taken
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.place import Obstacle, Place
 from rnnserve.export.found_states.step_loop import StepLoop
@@ -43,7 +43,7 @@ def unfold(
     unfolded.CopyFrom(model)
     try:
         for _ in range(_MOST):
-            values = tensor_values(unfolded, inputs, finite_inputs=finite_inputs)
+            values = values_of(unfolded, inputs, finite_inputs=finite_inputs)
             if not _unfold_one(KnownGraph(unfolded, inputs, outputs, axis, values)):
                 break
     except (NotCovered, LookupError, StopIteration, TypeError, ValueError):  # as for a rule: a file may hold anything

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from rnnserve.export.dataflow.sizes import named
-from rnnserve.export.dataflow.stepwise import causal_key
-from rnnserve.export.dataflow.values import size_of
+from rnnserve.export.analysis.decisions import causal_key
+from rnnserve.export.analysis.sizes import named
+from rnnserve.export.analysis.values import size_of
 from rnnserve.export.found_states.initial_values import Beginning, initial_of
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.node_pieces import FAR, NodePieces

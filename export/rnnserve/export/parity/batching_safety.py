@@ -1,6 +1,6 @@
 """Which requests may share a run of a model: by a walk through its graph where that decides it, by trial where not.
 
-The walk (`rnnserve.export.dataflow`) decides for all values. What it proves is checked by a few rows; where it refutes
+The walk (`rnnserve.export.analysis`) decides for all values. What it proves is checked by a few rows; where it refutes
 that rows are apart, requests run alone; what it does not decide is found by running the module: eager's own answer
 decides.
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.dataflow import Decision, Verdict
+from rnnserve.export.analysis import Decision, Verdict
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import ParityError
@@ -131,7 +131,7 @@ def _check_proof(decision: Decision, seen: Sequence[str], what: str) -> None:
         raise ParityError(
             [
                 f"internal error: the graph {what} for all values, but {reason}. Either the graph does not compute "
-                "what the module does, or a rule of rnnserve.export.dataflow is wrong; please report it"
+                "what the module does, or a rule of rnnserve.export.analysis is wrong; please report it"
                 for reason in seen
             ]
         )
