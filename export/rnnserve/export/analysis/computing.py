@@ -258,7 +258,6 @@ def normalize(node: Node) -> Value:
         first = 1 if node.operator == "GroupNormalization" else 2
     else:
         first = node.axis(value.rank, -1)
-    last = first + 1 if node.operator == "LpNormalization" else value.rank
     parameters = node.given[1:]
     if (
         len(list(filter(None, node.results))) > 1
@@ -266,7 +265,7 @@ def normalize(node: Node) -> Value:
         or not node.is_free(parameters)
     ):
         raise NotCovered
-    return _computed_over(node, value, range(first, last), Over("normalises over"))
+    return _computed_over(node, value, range(first, value.rank), Over("normalises over"))
 
 
 def normalize_batch(node: Node) -> Value:
@@ -448,17 +447,8 @@ def convolve(node: Node) -> Value:
     kernel = [size_of(axis).number for axis in weights.axes[2:]]
     if None in kernel or not node.is_free(node.given[1:]):
         raise NotCovered
-    over, channels = Over("sums products over"), weights.axes[0]
-    if node.operator == "ConvTranspose":
-        channels = (size_of(weights.axes[1]) * int(node.attribute("group", 1)),)
-        settings = "".join(f"{name}={node.attributes[name]}" for name in sorted(node.attributes))
-        sizes: list[Axis] = [
-            (computed(f"transposed {at} {settings} {kernel}", size_of(axis)),) for at, axis in enumerate(value.axes[2:])
-        ]
-        reads: list[Read] = [Over("convolves over", surely=False)] * len(sizes)
-    else:
-        reads, sizes = _windows(node, value, [number or 0 for number in kernel], "convolves over")
-    return flow(node, (value.axes[0], channels, *sizes), [(value, [At(0), over, *reads])])
+    reads, sizes = _windows(node, value, [number or 0 for number in kernel], "convolves over")
+    return flow(node, (value.axes[0], weights.axes[0], *sizes), [(value, [At(0), Over("sums products over"), *reads])])
 
 
 def pool(node: Node) -> Value:

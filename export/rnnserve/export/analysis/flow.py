@@ -120,6 +120,9 @@ def _from_zero(axis: int, rank: int) -> int:
     return axis % rank
 
 
+_SAME = Reach()
+
+
 @dataclasses.dataclass(frozen=True)
 class At:
     """The values at an index of this axis reach the result's values at the same index of one axis.
@@ -130,7 +133,7 @@ class At:
     """
 
     axis: int
-    reach: Reach = Reach()
+    reach: Reach = _SAME
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +190,7 @@ def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection
 
 def moved(node: Node, shape: Shape, value: Value, reads: Sequence[Read], copies: Collection[int] = ()) -> Value:
     """Give what is known of a result that holds values of one input; arguments as of `flow`."""
-    unchanged = {at: read.axis for at, read in enumerate(reads) if isinstance(read, At) and read.reach == Reach()}
+    unchanged = {at: read.axis for at, read in enumerate(reads) if isinstance(read, At) and read.reach == _SAME}
     return carried(flow(node, shape, [(value, reads)], copies), value, unchanged.get)
 
 
@@ -277,7 +280,7 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
 
 
 def _read_at(node: Node, key: Key, read: At, reach: Reach, *, joined: bool) -> tuple[int, Reach] | Track:
-    if read.reach == Reach():
+    if read.reach == _SAME:
         return read.axis, reach
     if key[0] is Property.ROWS and not read.reach.exact:
         beside = "rows beside each row" if key[1] == BATCH else "steps beside each step"

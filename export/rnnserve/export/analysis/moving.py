@@ -122,18 +122,13 @@ def _expanded(node: Node, value: Value, sizes: list[Size]) -> Value:
 
 
 def tile(node: Node) -> Value:
-    """Repeat along axes of size 1 as Expand does, along others as often as a number says."""
+    """Repeat along axes of size 1, as Expand does."""
     value, repeats = node.input(0), node.input(1).sizes
     if repeats is None or len(repeats) != value.rank:
         raise NotCovered
-    single = [size_of(axis) == ONE for axis in value.axes]
-    if all(repeat == ONE or one for repeat, one in zip(repeats, single, strict=True)):
+    if all(ONE in (repeat, size_of(axis)) for axis, repeat in zip(value.axes, repeats, strict=True)):
         return _expanded(node, value, repeats)
-    sizes = [(size_of(axis) * repeat,) for axis, repeat in zip(value.axes, repeats, strict=True)]
-    shape = tuple(a if repeat == ONE else b for a, b, repeat in zip(value.axes, sizes, repeats, strict=True))
-    over = Over("repeats over", surely=False)
-    reads: list[Read] = [At(at) if repeat == ONE else over for at, repeat in enumerate(repeats)]
-    return moved(node, shape, value, reads, [at for at, one in enumerate(single) if one and repeats[at] != ONE])
+    raise NotCovered
 
 
 def flatten(node: Node) -> Value:
@@ -258,25 +253,6 @@ def split(node: Node) -> list[Value]:
         each = -(-total // len(node.results))
         sizes = [min(each, total - each * number) for number in range(len(node.results))]
     return _parts(node, value, at, sizes)
-
-
-def split_to_sequence(node: Node) -> Value:
-    """Divide an axis into parts that `SequenceAt` reads one by one; nothing is known of any other use of them."""
-    value, split = node.input(0), node.input(1)
-    at, numbers = node.axis(value.rank), split.numbers
-    total = size_of(value.axes[at]).number
-    if numbers is None or total is None:
-        raise NotCovered
-    sizes = [min(numbers[0], total - start) for start in range(0, total, numbers[0])] if split.rank == 0 else numbers
-    return dataclasses.replace(node.undecided(), shape=(), pattern=Columns(tuple(_parts(node, value, at, sizes))))
-
-
-def sequence_at(node: Node) -> Value:
-    """Read one part of a sequence."""
-    sequence, index = node.input(0), node.input(1).numbers
-    if index is None or not isinstance(sequence.pattern, Columns):
-        raise NotCovered
-    return sequence.pattern.parts[index[0]]
 
 
 def _parts(node: Node, value: Value, at: int, sizes: Sequence[int]) -> list[Value]:
@@ -477,25 +453,6 @@ def _indexed(data: Value, at: int, column: Value, front: int) -> Read:
     elif numbers is not None and len(set(numbers)) == 1:
         return _one(data, at, numbers[0])
     return _computed(data, at, column)
-
-
-def scatter_elements(node: Node) -> Value:
-    """Write one axis at an index for each value."""
-    data, indices, updates = node.input(0), node.input(1), node.input(2)
-    at, some = node.axis(data.rank), Over("writes to some of", surely=False)
-    if updates.shape != indices.axes:
-        raise NotCovered
-    reads: list[Read] = [At(o) if indices.axes[o] == data.axes[o] else some for o in range(data.rank)]
-    reads[at] = Over("writes at indices that are computed over", surely=False)
-    result = flow(node, data.axes, [(data, same_axes(data)), (indices, reads), (updates, reads)])
-    tracks = dict(result.tracks)
-    for other in (other for other, read in enumerate(reads) if not isinstance(read, At)):
-        from_start = other == at and indices.numbers is not None and all(number >= 0 for number in indices.numbers)
-        for key in node.keys:  # which rows are written to depends on their places
-            along_rows = key[0] is Property.ROWS and any(place[0] == other for place in result.track(key).places)
-            if along_rows or (key[1] in size_of(result.axes[other]).tainted and not from_start):
-                tracks[key] = join([tracks[key], not_decided(node.title)])
-    return dataclasses.replace(result, tracks=tracks)
 
 
 def one_hot(node: Node) -> Value:

@@ -5,7 +5,7 @@ later one, which `causality` says, isn't enough: attention over all earlier step
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -16,22 +16,19 @@ from rnnserve.export.analysis.sizes import named
 from rnnserve.export.analysis.values import (
     COUNTS,
     LAST,
-    Columns,
-    Inside,
     Key,
     Property,
     Reach,
-    Reason,
     Track,
     Value,
     join,
     size_of,
 )
-from rnnserve.export.analysis.walk import READING, Walk
+from rnnserve.export.analysis.walk import Walk
 from rnnserve.export.tensor_shapes import axis_of
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["CountedSteps", "counted_steps", "decide_steps"]
+__all__ = ["counts_steps", "decide_steps"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -143,91 +140,10 @@ def _decision(tensor: manifest_pb2.Tensor, track: Track, axis: str) -> Decision:
     return Decision(Verdict.NOT_DECIDED, nodes=(f'output "{tensor.name}"',))
 
 
-_NOT_COMPUTED_WITH = {"RNN": 4, "GRU": 4, "LSTM": 4} | dict.fromkeys(READING, 1)
-"""The input that holds the number of steps of each row, or indices."""
-_RELATING = ("Sub", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
-
-
-@dataclasses.dataclass(frozen=True)
-class CountedSteps:
-    """What becomes of the numbers of steps.
-
-    Attributes:
-        nodes: Nodes that number steps, or read how many there are, of which a result is computed.
-        is_unsure: Whether other numbers meet declared states, or are compared with one another, or with how many steps
-            there are: they may be right.
-    """
-
-    nodes: tuple[str, ...]
-    is_unsure: bool
-
-
-def counted_steps(
-    model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, axis: str, meets_state: Callable[[ir.Node], bool]
-) -> CountedSteps:
-    """Say which results of a model count the steps of a request, though declared states go on from it.
-
-    Short sequences do not show a result that is another after 600 steps. If numbers meet a declared state, as in
-    `position + arange(steps)`, they may be right: the graph does not say whether the state counts on.
-
-    Args:
-        model: The graph.
-        inputs: Inputs of the graph, described.
-        outputs: Outputs of the graph, described, final states among them.
-        axis: The sequence axis.
-        meets_state: A function that says whether what a node computes with is made of declared states, and of nothing
-            else but sizes.
-    """
-    walk = _NumberWalk(ir.serde.deserialize_model(model), axis, meets_state)
-    values = walk.run(described_inputs(inputs, [walk.key])).by_name()
-    found = {tensor.name: [reason.node for reason in walk.reasons(values[tensor.name])] for tensor in outputs}
-    nodes = [node for tensor in outputs if not tensor.continues_as for node in found[tensor.name]]
-    is_unsure = walk.is_unsure or any(found[tensor.name] for tensor in outputs if tensor.continues_as)
-    return CountedSteps(tuple(dict.fromkeys(nodes)), is_unsure)
-
-
-class _NumberWalk(Walk):
-    """A walk along the sequence that follows numbers of steps until they meet what may make them right."""
-
-    def __init__(self, model: ir.Model, axis: str, meets_state: Callable[[ir.Node], bool]) -> None:
-        self.key: Key = (Property.ROWS, axis)
-        super().__init__(model, [self.key])
-        self.is_unsure = False
-        self._axis, self._meets_state = axis, meets_state
-
-    def of_node(self, each: ir.Node, node: Node, path: str) -> list[Value]:
-        """Give what is known of each result of a node."""
-        indices = _NOT_COMPUTED_WITH.get(node.operator)
-        given = [self._without(value) if at == indices and value else value for at, value in enumerate(node.inputs)]
-        found = super().of_node(each, dataclasses.replace(node, inputs=given), path)
-        reasons = [self.reasons(value) for value in node.given]
-        # How far one step is from another, or from the last, does not depend on where they are.
-        is_related = node.operator in _RELATING and all(reasons)
-        if is_related or (any(reasons) and self._meets_state(each)):
-            self.is_unsure = True
-            return [self._without(value) for value in found]
-        # Which steps lie before their row's length is the same for a part, and for its lengths.
-        return [
-            self._without(v) if isinstance(v.pattern, Inside) and v.pattern.axis == self._axis else v for v in found
-        ]
-
-    def reasons(self, value: Value) -> list[Reason]:
-        """Give the reasons to think that a value counts steps."""
-        track = value.track(self.key)
-        return [reason for reason in (*track.mixing, *track.undecided) if _counts(reason)]
-
-    def _without(self, value: Value) -> Value:
-        """Leave out that it is numbered."""
-        track, pattern = value.track(self.key), value.pattern
-        left = Track(
-            track.places,
-            tuple(reason for reason in track.mixing if not _counts(reason)),
-            tuple(reason for reason in track.undecided if not _counts(reason)),
-        )
-        if isinstance(pattern, Columns):
-            pattern = Columns(tuple(self._without(part) for part in pattern.parts))
-        return dataclasses.replace(value, tracks={**value.tracks, self.key: left}, pattern=pattern)
-
-
-def _counts(reason: Reason) -> bool:
-    return reason.is_of_numbers or reason.sentence.startswith(COUNTS)
+def counts_steps(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, axis: str) -> bool:
+    """Whether an output may depend on the numbers of a request's steps, or on how many there are."""
+    key: Key = (Property.ROWS, axis)
+    walk = Walk(ir.serde.deserialize_model(model), [key]).run(described_inputs(inputs, [key]))
+    tracks = [walk.by_name()[tensor.name].track(key) for tensor in outputs]
+    reasons = [reason for track in tracks for reason in (*track.mixing, *track.undecided)]
+    return any(reason.is_of_numbers or reason.sentence.startswith(COUNTS) for reason in reasons)

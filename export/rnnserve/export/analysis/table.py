@@ -203,26 +203,16 @@ def _extreme(node: Node) -> Range:
     return Range(choose(r.low for r in given), choose(r.high for r in given), _finite(node))
 
 
-def _rectified(node: Node) -> Range:
-    """Activations that follow their argument above zero, and fall to a small number below it."""
-    alpha = max(1.0, float(node.attribute("alpha", 1.0)))
-    return Range(-2.0 * alpha, 2 * max(_first(node).high, 0.0) + 1.0, _first(node).finite)
-
-
-def _leaky(node: Node) -> Range:
-    """Activations that multiply by a slope below zero."""
-    slope = max(1.0, _first(node, 1).size, abs(float(node.attribute("alpha", 0.01))))
-    return union([_first(node), Range(-_first(node).size * slope, _first(node).size * slope, _first(node).finite)])
+def _around(node: Node) -> Range:
+    """Activations that are not much larger than their argument, and logarithms of shares of its exponentials."""
+    slope = max(1.0, abs(float(node.attribute("alpha", 1.0))), _first(node, 1).size)
+    most = 2 * slope * _first(node).size + math.log(_MANY)
+    return Range(-most, most, _finite(node))
 
 
 def _softplus(node: Node) -> Range:
     """The logarithm of one more than the exponential."""
     return Range(0.0, max(_first(node).high, 0.0) + 1.0, _first(node).finite)
-
-
-def _log_softmax(node: Node) -> Range:
-    """Logarithms of probabilities."""
-    return Range(-2 * _first(node).size - math.log(_MANY), 0.0, _first(node).finite)
 
 
 def _summed(node: Node) -> Range:
@@ -290,7 +280,7 @@ def _batch_normalized(node: Node) -> Range:
 
 
 def _recurrent(node: Node) -> Range:
-    """RNN with tanh, GRU and LSTM: gates are bounded; what is summed within them may overflow, as states of relu may."""
+    """RNN with tanh, GRU and LSTM: gates are bounded. States of relu may overflow, as may sums within gates."""
     x, w, r, b, h, c = (_first(node, at) for at in (0, 1, 2, 3, 5, 6))
     features, hidden = _size_at(node.optional(1), -1), _size_at(node.optional(2), -1)
     inner = x.size * w.size * features + max(1.0, h.size) * r.size * hidden + 2 * b.size
@@ -331,8 +321,8 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     ("HardSigmoid Sigmoid", computing.elementwise, _UNIT),
     ("Cos Erf Sign Sin Softsign Tanh", computing.elementwise, _SIGNED_UNIT),
     ("Atan", computing.elementwise, _within(-2.0, 2.0)),
-    ("Celu Elu Gelu HardSwish Mish Selu Swish ThresholdedRelu", computing.elementwise, _rectified),
-    ("LeakyRelu PRelu", computing.elementwise, _leaky),
+    ("Celu Elu Gelu HardSwish Mish Selu Swish ThresholdedRelu", computing.elementwise, _around),
+    ("LeakyRelu PRelu", computing.elementwise, _around),
     ("And Equal Greater GreaterOrEqual IsInf IsNaN Less", computing.elementwise, _counted),
     ("LessOrEqual Not Or Xor", computing.elementwise, _counted),
     ("BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Shrink", computing.elementwise, _FINITE),
@@ -343,10 +333,9 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     ("ReduceLogSum ReduceLogSumExp ReduceProd", computing.reduce, _any_value),
     ("ArgMax ArgMin", computing.arg_extreme, _counted),
     ("Softmax Hardmax", computing.softmax, _UNIT),
-    ("LogSoftmax", computing.softmax, _log_softmax),
+    ("LogSoftmax", computing.softmax, _around),
     ("GroupNormalization InstanceNormalization", computing.normalize, _normalized),
     ("LayerNormalization RMSNormalization", computing.normalize, _normalized),
-    ("LpNormalization", computing.normalize, _any_value),
     ("BatchNormalization", computing.normalize_batch, _batch_normalized),
     ("CumSum", computing.running_sum, _summed),
     ("TopK", computing.largest, _SAME),
@@ -355,7 +344,7 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     # Over steps.
     ("GRU LSTM RNN", computing.recurrent, _recurrent),
     ("ReverseSequence", computing.reverse_sequence, _SAME),
-    ("Conv ConvInteger ConvTranspose", computing.convolve, _convolved),
+    ("Conv ConvInteger", computing.convolve, _convolved),
     ("GlobalAveragePool GlobalMaxPool MaxPool", computing.pool, _SAME),
     ("AveragePool", computing.pool, _with_zeros),
     ("GlobalLpPool LpPool", computing.pool, _FINITE),
@@ -369,17 +358,15 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     ("Reshape", moving.reshape, _SAME),
     ("Concat", moving.concat, _any_of),
     ("Split", moving.split, _SAME),
-    ("SplitToSequence", moving.split_to_sequence, _SAME),
-    ("SequenceAt", moving.sequence_at, _any_value),
     ("Slice", moving.slice_, _SAME),
     ("Pad", moving.pad, _with_zeros),
     ("Gather", moving.gather, _SAME),
     ("GatherElements", moving.gather_elements, _SAME),
     ("GatherND", moving.gather_nd, _SAME),
-    ("Scatter ScatterElements", moving.scatter_elements, _updated),
     ("OneHot", moving.one_hot, _input_range(2)),
     ("Compress DepthToSpace SpaceToDepth", moving.unknown, _SAME),
-    ("ScatterND", moving.unknown, _updated),
+    ("ConvTranspose", moving.unknown, _convolved),
+    ("Scatter ScatterElements ScatterND", moving.unknown, _updated),
     ("EyeLike NonZero", moving.unknown, _counted),
     # Sizes.
     ("Shape Size", moving.shape, _counted),

@@ -154,8 +154,7 @@ class Range:
     Attributes:
         low: No finite value is smaller.
         high: No finite value is larger.
-        finite: Whether every value is finite; if the walk ignores overflow, as long as no number leaves the range of its
-            datatype.
+        finite: Whether every value is finite: if the walk ignores overflow, as long as no number overflows.
     """
 
     low: float

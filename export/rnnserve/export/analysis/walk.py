@@ -1,7 +1,7 @@
 """Walking a graph node by node, into its loops and branches: one record per value."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from rnnserve.export.analysis.contents import with_content
 from rnnserve.export.analysis.flow import Node
-from rnnserve.export.analysis.loops import joined, repeat, scan
+from rnnserve.export.analysis.loops import joined, scan
 from rnnserve.export.analysis.sizes import Size, named
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.values import (
@@ -121,7 +121,7 @@ class Walk:
         if each.op_type == "If":
             return self._branches(node, inside)
         if each.op_type in ("Loop", "Scan"):
-            return self._loop(node, inside, scan if each.op_type == "Scan" else repeat)
+            return self._loop(node, inside)
         if each.op_type not in RULES:
             raise NotCovered
         found = RULES[each.op_type].dependences(node)
@@ -141,7 +141,7 @@ class Walk:
             for each in results
         ]
 
-    def _loop(self, node: Node, path: str, loop: Callable[..., list[Value]]) -> list[Value]:
+    def _loop(self, node: Node, path: str) -> list[Value]:
         body: ir.Graph = node.attribute("body")
 
         def walk(inputs: Sequence[Value]) -> list[Value]:
@@ -151,8 +151,8 @@ class Walk:
             return [self.of(value) for value in body.outputs]
 
         try:
-            return loop(node, path, walk, overflows=self._overflows)
-        except _UNCOVERED:
+            return scan(node, path, walk, overflows=self._overflows)
+        except _UNCOVERED:  # nothing is known of a Loop, either
             uncovered = dict(self._uncovered)
             walk([dataclasses.replace(node.undecided(), range=ANY)] * len(body.inputs))
             self._uncovered = uncovered

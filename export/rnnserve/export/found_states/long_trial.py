@@ -6,15 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx_ir as ir
 
 from rnnserve.export.analysis import Decision
-from rnnserve.export.analysis.steps import counted_steps
+from rnnserve.export.analysis.steps import counts_steps
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.cut_trial import CutTrial, Run
-from rnnserve.export.found_states.known_graph import KnownGraph
-from rnnserve.export.found_states.needed_states import captured_names
-from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.tensor_shapes import size_limits
 from rnnserve.protos import manifest_pb2
@@ -36,9 +32,7 @@ _AMPLIFIED = 100.0
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def not_continued(
-    model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision, *, in_parts: bool
-) -> str:
+def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision) -> str:
     """Say why sequences may not go on from declared states; empty where they may, as far as it is known.
 
     Args:
@@ -46,28 +40,11 @@ def not_continued(
         graph: The graph that serves.
         run: A function that runs it.
         decision: Decision on its steps when other states were looked for.
-        in_parts: Whether nothing was found in the way of a cut: then only what final states count is left open.
     """
     (axis,) = model.sequence_axes
-    known = KnownGraph(graph, model.inputs, model.outputs, axis, {})
-    counted = counted_steps(graph, model.inputs, model.outputs, axis, lambda node: _meets_state(known, node))
-    if counted.nodes and not in_parts:
-        return undecided_in_words(Decision(decision.verdict, readers=counted.nodes)) + UNSEEN
-    if not (counted.nodes or counted.is_unsure or decision.readers):
+    if not (decision.readers or counts_steps(graph, model.inputs, model.outputs, axis)):
         return ""
     return _tried(model, axis, run)
-
-
-def _meets_state(graph: KnownGraph, node: ir.Node) -> bool:
-    """Whether what a node computes with is made of declared states alone; or something that a loop's body captures."""
-    bodies = [each.as_graph() for each in node.attributes.values() if each.type == ir.AttributeType.GRAPH]
-    if bodies:
-        bodies_read = (name for body in bodies for name in captured_names(ir.serde.serialize_graph(body)))
-        return any((behind := graph.inputs_behind(name)) and behind <= graph.declared for name in bodies_read)
-    behind = set().union(
-        *(graph.inputs_behind(value.name) for value in node.inputs if value is not None and value.name)
-    )
-    return bool(behind) and behind <= graph.declared
 
 
 def _tried(model: ModelDescription, axis: str, run: Run) -> str:

@@ -66,7 +66,7 @@ def find_parts(
     parts = _parts(model, served, files, found, source, load)
     if parts.record is not None and parts.data is None and _goes_on(model):
         graph, run = onnx.load_model_from_string(files[served]), load(files[served])
-        parts.record.not_continued = not_continued(model, graph, run, found.decision, in_parts=not parts.record.reason)
+        parts.record.not_continued = not_continued(model, graph, run, found.decision)
     return parts
 
 
