@@ -273,7 +273,7 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
     if isinstance(read, Last):
         return _mixing(node, key, read.does)
     if kind is Property.PADDING and axis in value.after:
-        return not_decided(node.title)  # a mask, perhaps one that is as good as neutral
+        return not_decided(node.title, read.does)  # a mask, perhaps one that is as good as neutral
     # If a value has two indices of the axis, a mask may make the one depend on the other: a causal mask does.
     surely = read.surely and len(value.track(key).places) == 1
     return _mixing(node, key, read.does) if surely else not_decided(node.title, read.does)

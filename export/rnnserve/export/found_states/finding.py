@@ -10,13 +10,11 @@ from rnnserve.export.analysis.decisions import decide_of, values_of
 from rnnserve.export.analysis.steps import decide_steps
 from rnnserve.export.analysis.values import NotCovered
 from rnnserve.export.found_states.known_graph import KnownGraph
+from rnnserve.export.found_states.needed_states import captured_names
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
 from rnnserve.export.found_states.recurrences import RECURRENT, find_recurrence, find_scan, name_results
-from rnnserve.export.found_states.row_scans import find_in_rows
-from rnnserve.export.found_states.running_sums import find_sum
 from rnnserve.export.found_states.state_names import name_prefixes
-from rnnserve.export.found_states.unfolding import find_loop, unfold
 from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.protos import manifest_pb2
@@ -28,12 +26,11 @@ Tensors = Sequence[manifest_pb2.Tensor]
 
 _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | None]] = {
     **dict.fromkeys(RECURRENT, find_recurrence),
-    "Scan": lambda *given: _find_scan(*given),
-    "Loop": find_loop,
+    "Scan": find_scan,
+    "Loop": lambda graph, _, node, __: _refuse_loop(graph, node),
     "Pad": find_padding,
     "Conv": find_convolution,
     "Concat": find_join,
-    "CumSum": find_sum,
 }
 
 
@@ -80,7 +77,7 @@ def find_states(
     if other:
         return FoundStates(reason=other)
     copy = onnx.ModelProto()
-    copy.CopyFrom(unfold(model, inputs, outputs, axis, finite_inputs=finite_inputs))
+    copy.CopyFrom(model)
     name_results(copy)
     values = values_of(copy, inputs, finite_inputs=finite_inputs)
     causality = decide_of(values, inputs, outputs)[Property.CAUSALITY]
@@ -109,9 +106,11 @@ def _readers(outputs: Tensors, *decisions: Mapping[str, Decision]) -> tuple[str,
     return tuple(dict.fromkeys(reader for each in decisions for name in names for reader in each[name].readers))
 
 
-def _find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    place = find_scan(graph, number, node, prefix)
-    return find_in_rows(graph, number, node, find_states) if place is None else place
+def _refuse_loop(graph: KnownGraph, node: onnx.NodeProto) -> None:
+    """Raise Obstacle for a Loop that reads steps, or their number: it may carry, or count, anything."""
+    (body,) = (each.g for each in node.attribute if each.name == "body")
+    if any(graph.depends_on_steps(name) for name in (*node.input, *captured_names(body)) if name):
+        raise Obstacle("it is a Loop, in which no states are found: a file with a Scan over the steps can be cut")
 
 
 def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:

@@ -47,11 +47,6 @@ class KnownGraph:
         return {tensor.continues_as for tensor in self.outputs if tensor.continues_as}
 
     @functools.cached_property
-    def has_rows(self) -> bool:
-        """Whether there is a batch; the body of a loop over rows has none."""
-        return any(axis.name == BATCH for tensor in self.inputs for axis in tensor.axes)
-
-    @functools.cached_property
     def makers(self) -> dict[str, onnx.NodeProto]:
         """By name of a result, the node that gives it."""
         return {name: node for node in self.model.graph.node for name in node.output if name}
@@ -111,7 +106,7 @@ class KnownGraph:
         Raises:
             Obstacle: If its size is not fixed.
         """
-        rows, value = self.rows_at(name) if self.has_rows else None, self.values[name]
+        rows, value = self.rows_at(name), self.values[name]
         axes = []
         for at, axis in enumerate(value.axes):
             size = kept if at == steps else size_of(axis).number

@@ -20,7 +20,8 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["not_continued"]
 
-_STEPS = (4096, 512, 64, 2)  # as far as the model takes them; counters that begin with 0 show most in few
+_STEPS = tuple(2**power for power in range(12, 0, -1))
+"""As far as the model takes them. Each is cut in halves, so that a change at any number of steps up to 4096 shows."""
 _ROWS = 2
 _LOUD = 100.0  # times the usual, in a second trial
 _TOLERANCE = 1e-3

@@ -41,8 +41,7 @@ _FLIP = re.compile(r'Slice "[^"]*flip')
 _REVERSES = "reverses the sequence"
 _DIRECTIONS = {b"bidirectional": " (bidirectional)", b"reverse": " (backward)"}
 _PLACES = {
-    "If": 'a branch of If "{}", which is chosen as a request runs',
-    "Loop": 'the body of Loop "{}", which runs over something else than steps',
+    "If": 'a branch of If "{}"',
     "Scan": 'the body of Scan "{}", which runs over something else than steps',
 }
 _CARRYING = ("RNN", "GRU", "LSTM", "Scan", "Loop")

@@ -49,7 +49,7 @@ def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix
     hidden = next(each.i for each in node.attribute if each.name == "hidden_size")
     axes = [
         manifest_pb2.Axis(name="directions", size=1),
-        manifest_pb2.Axis(name=BATCH, size=-1) if graph.has_rows else manifest_pb2.Axis(name="row", size=1),
+        manifest_pb2.Axis(name=BATCH, size=-1),
         manifest_pb2.Axis(name="hidden", size=hidden),
     ]
     datatype = datatype_of(graph.element_types.get(node.input[0], 0))
