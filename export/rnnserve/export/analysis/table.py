@@ -76,66 +76,28 @@ def _within(low: float, high: float) -> RangeRule:
     return lambda node: Range(low, high, _finite(node))
 
 
-def _input_range(at: int) -> RangeRule:
+def _input(at: int) -> RangeRule:
     """Make the rule of an operator whose values are those of an input."""
     return lambda node: _first(node, at)
 
 
-def _any_of(node: Node) -> Range:
-    """Values of any input."""
-    return union(_given(node))
-
-
-def _with_zeros(node: Node) -> Range:
-    """Values of an input, the number that it is filled with, and zeros."""
-    return union([_first(node), _first(node, 2), _ZERO])
-
-
-def _updated(node: Node) -> Range:
-    """Values of the data, or of the updates."""
-    return union([_first(node), _first(node, 2)])
-
-
-def _chosen(node: Node) -> Range:
-    """Values of the inputs after the condition."""
-    return union(_given(node)[1:])
-
-
-def _counted(_: Node) -> Range:
-    """Numbers of indices, or truth values."""
-    return Range(-_MANY, _MANY)
-
-
-def _any_value(_: Node) -> Range:
-    """Any value: an operator without a rule."""
-    return ANY
+def _any_of(*at: int) -> RangeRule:
+    """Make the rule of an operator whose values are those of some inputs, zeros for those left out; of all if none."""
+    return lambda node: union([_first(node, each) for each in at or range(len(node.inputs))])
 
 
 def _cast(node: Node) -> Range:
-    """The same numbers, if the datatype has them; integers are finite."""
     given, to = _first(node), int(node.attribute("to", 0))
     if to == 10 and given.size > 65504.0:
-        return ANY
+        return Range(-math.inf, math.inf, given.finite)
     return given if to in (1, 10, 11, 16) else Range(given.low, given.high)
 
 
 def _total(node: Node) -> Range:
-    """Sums, or differences."""
     given = _given(node)
     if node.operator == "Sub":
         given[1] = Range(-given[1].high, -given[1].low, given[1].finite)
     return Range(sum(r.low for r in given), sum(r.high for r in given), _finite(node))
-
-
-def _negative(node: Node) -> Range:
-    """The same numbers with the other sign."""
-    given = _first(node)
-    return Range(-given.high, -given.low, given.finite)
-
-
-def _magnitude(node: Node) -> Range:
-    """Absolute values."""
-    return Range(0.0, _first(node).size, _first(node).finite)
 
 
 def _product(node: Node) -> Range:
@@ -145,14 +107,11 @@ def _product(node: Node) -> Range:
 
 
 def _quotient(node: Node) -> Range:
-    """Quotients, or the inverse."""
     second = _first(node, 1 if node.operator == "Div" else 0)
     if second.low <= 0 <= second.high:
         return ANY
-    return _times(
-        _first(node) if node.operator == "Div" else Range(1.0, 1.0),
-        Range(1 / second.high, 1 / second.low, second.finite),
-    )
+    dividend = _first(node) if node.operator == "Div" else Range(1.0, 1.0)
+    return _times(dividend, Range(1 / second.high, 1 / second.low, second.finite))
 
 
 def _times(first: Range, second: Range) -> Range:
@@ -161,7 +120,6 @@ def _times(first: Range, second: Range) -> Range:
 
 
 def _power(node: Node) -> Range:
-    """Powers with a constant exponent."""
     base, exponent = _first(node), node.inputs[1]
     number = None if exponent is None else exponent.fill
     if number is None or not base.finite or (number != int(number) and base.low < 0):
@@ -172,14 +130,7 @@ def _power(node: Node) -> Range:
     return Range(0.0 if base.low >= 0 or number % 2 == 0 else -high, high)
 
 
-def _logarithm(node: Node) -> Range:
-    """Logarithms of positive numbers."""
-    given = _first(node)
-    return Range(math.log(given.low), math.log(given.high), given.finite) if given.low > 0 else ANY
-
-
 def _exponential(node: Node) -> Range:
-    """Exponentials, as far as float32 has them."""
     given = _first(node)
     if given.high > _LARGEST_EXPONENT:
         return Range(0.0, LARGEST, finite=False)
@@ -188,17 +139,15 @@ def _exponential(node: Node) -> Range:
 
 
 def _clipped(node: Node) -> Range:
-    """Numbers between two bounds."""
     given, bounds = _first(node), [node.optional(1), node.optional(2)]
     if any(bound is not None and bound.fill is None for bound in bounds):
         return union(_given(node))
-    least = -math.inf if bounds[0] is None or bounds[0].fill is None else bounds[0].fill
-    most = math.inf if bounds[1] is None or bounds[1].fill is None else bounds[1].fill
+    attributes = node.attribute("min", -math.inf), node.attribute("max", math.inf)  # before opset 11
+    least, most = (a if b is None or b.fill is None else b.fill for a, b in zip(attributes, bounds, strict=True))
     return Range(min(max(given.low, least), most), min(max(given.high, least), most), given.finite)
 
 
 def _extreme(node: Node) -> Range:
-    """The largest, or smallest, of the inputs."""
     choose, given = max if node.operator == "Max" else min, _given(node)
     return Range(choose(r.low for r in given), choose(r.high for r in given), _finite(node))
 
@@ -210,14 +159,9 @@ def _around(node: Node) -> Range:
     return Range(-most, most, _finite(node))
 
 
-def _softplus(node: Node) -> Range:
-    """The logarithm of one more than the exponential."""
-    return Range(0.0, max(_first(node).high, 0.0) + 1.0, _first(node).finite)
-
-
 def _summed(node: Node) -> Range:
-    """Sums over axes, of the numbers or of their magnitudes or squares, and running sums."""
-    given, count = _first(node), _MANY if node.operator == "CumSum" else _count(node.optional(0))
+    """Sums over axes, of the numbers or of their magnitudes or squares."""
+    given, count = _first(node), _count(node.optional(0))
     if node.operator in ("ReduceL2", "ReduceSumSquare"):
         squares = given.size**2 * count
         is_root = node.operator == "ReduceL2" and squares <= LARGEST
@@ -235,16 +179,9 @@ def _contracted(node: Node) -> Range:
         return Range(-inner, inner, _finite(node))
     largest = math.inf
     for at, axis in ((1, -2), (0, -1)):
-        factor = node.inputs[at]
-        is_known = factor is not None and factor.content is not None and factor.content.dtype != object
-        if (
-            node.operator == "MatMul"
-            and factor is not None
-            and factor.content is not None
-            and is_known
-            and factor.rank > 1
-        ):
-            sums = np.abs(factor.content.astype(np.float64)).sum(axis=axis)
+        content = node.input(at).content
+        if node.operator == "MatMul" and content is not None and content.dtype.kind == "f" and content.ndim > 1:
+            sums = np.abs(content.astype(np.float64)).sum(axis=axis)
             largest = min(largest, float(sums.max(initial=0.0)) * sizes[1 - at])
     inner = min(_size_at(node.inputs[0], -1), _size_at(node.inputs[1], -2))
     if node.operator == "Gemm":
@@ -254,7 +191,6 @@ def _contracted(node: Node) -> Range:
 
 
 def _convolved(node: Node) -> Range:
-    """Sums of products with a kernel."""
     largest = _first(node).size * _first(node, 1).size * _count(node.optional(1)) + _first(node, 2).size
     return Range(-largest, largest, _finite(node))
 
@@ -269,13 +205,11 @@ def _normalized(node: Node) -> Range:
 
 
 def _batch_normalized(node: Node) -> Range:
-    """A layer that divides by the root of a constant."""
     least = _first(node, 4).low + node.attribute("epsilon", 1e-5)
     if least <= 0 or not _first(node, 4).finite:
         return ANY
-    largest = (_first(node).size + _first(node, 3).size) / math.sqrt(least) * _first(node, 1).size + _first(
-        node, 2
-    ).size
+    x, scale, bias, mean = (_first(node, at).size for at in range(4))
+    largest = (x + mean) / math.sqrt(least) * scale + bias
     return Range(-largest, largest, _finite(node))
 
 
@@ -290,13 +224,25 @@ def _recurrent(node: Node) -> Range:
     return Range(-state, state, all(each.finite for each in (x, w, r, b, h, c)))
 
 
-def _filled(node: Node) -> Range:
-    """One number."""
-    return range_of(np.asarray(node.attribute("value", np.zeros(1))))
+_SAME, _UNIT, _SIGNED_UNIT, _FINITE = _input(0), _within(0.0, 1.0), _within(-1.0, 1.0), _within(-math.inf, math.inf)
 
 
-_SAME = _input_range(0)
-_UNIT, _SIGNED_UNIT, _FINITE = _within(0.0, 1.0), _within(-1.0, 1.0), _within(-math.inf, math.inf)
+def _padded(node: Node) -> Range:
+    value = float(node.attribute("value", 0.0))  # before opset 11
+    return union([_first(node), _first(node, 2), range_of(np.array(value))])
+
+
+def _with_zeros(node: Node) -> Range:
+    return union([_first(node), _ZERO])
+
+
+def _counted(_: Node) -> Range:
+    return Range(-_MANY, _MANY)
+
+
+def _any_value(_: Node) -> Range:
+    return ANY
+
 
 _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...] = (
     # At each index.
@@ -306,18 +252,18 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     ("Add Sub Sum", computing.elementwise, _total),
     ("Mul", computing.elementwise, _product),
     ("Div Reciprocal", computing.elementwise, _quotient),
-    ("Neg", computing.elementwise, _negative),
-    ("Abs", computing.elementwise, _magnitude),
+    ("Neg", computing.elementwise, lambda node: _times(_first(node), Range(-1.0, -1.0))),
+    ("Abs", computing.elementwise, lambda node: Range(0.0, _first(node).size, _finite(node))),
     ("Max Min", computing.elementwise, _extreme),
-    ("Mean", computing.elementwise, _any_of),
-    ("Where", computing.elementwise, _chosen),
+    ("Mean", computing.elementwise, _any_of()),
+    ("Where", computing.elementwise, _any_of(1, 2)),
     ("Clip", computing.elementwise, _clipped),
     ("Pow", computing.elementwise, _power),
     ("Sqrt", computing.elementwise, _rising(math.sqrt, 0.0)),
-    ("Log", computing.elementwise, _logarithm),
+    ("Log", computing.elementwise, _rising(math.log, math.ulp(0.0))),
     ("Exp", computing.elementwise, _exponential),
     ("Relu", computing.elementwise, _rising(lambda x: max(x, 0.0))),
-    ("Softplus", computing.elementwise, _softplus),
+    ("Softplus", computing.elementwise, lambda node: Range(0.0, max(_first(node).high, 0.0) + 1.0, _finite(node))),
     ("HardSigmoid Sigmoid", computing.elementwise, _UNIT),
     ("Cos Erf Sign Sin Softsign Tanh", computing.elementwise, _SIGNED_UNIT),
     ("Atan", computing.elementwise, _within(-2.0, 2.0)),
@@ -337,7 +283,7 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     ("GroupNormalization InstanceNormalization", computing.normalize, _normalized),
     ("LayerNormalization RMSNormalization", computing.normalize, _normalized),
     ("BatchNormalization", computing.normalize_batch, _batch_normalized),
-    ("CumSum", computing.running_sum, _summed),
+    ("CumSum", computing.running_sum, lambda node: _times(_first(node), Range(0.0, _MANY))),
     ("TopK", computing.largest, _SAME),
     ("Trilu", computing.triangle, _with_zeros),
     ("Einsum Gemm MatMul MatMulInteger", computing.contract, _contracted),
@@ -356,22 +302,22 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     ("Tile", moving.tile, _SAME),
     ("Flatten", moving.flatten, _SAME),
     ("Reshape", moving.reshape, _SAME),
-    ("Concat", moving.concat, _any_of),
+    ("Concat", moving.concat, _any_of()),
     ("Split", moving.split, _SAME),
     ("Slice", moving.slice_, _SAME),
-    ("Pad", moving.pad, _with_zeros),
+    ("Pad", moving.pad, _padded),
     ("Gather", moving.gather, _SAME),
     ("GatherElements", moving.gather_elements, _SAME),
     ("GatherND", moving.gather_nd, _SAME),
-    ("OneHot", moving.one_hot, _input_range(2)),
+    ("OneHot", moving.one_hot, _input(2)),
     ("Compress DepthToSpace SpaceToDepth", moving.unknown, _SAME),
     ("ConvTranspose", moving.unknown, _convolved),
-    ("Scatter ScatterElements ScatterND", moving.unknown, _updated),
+    ("Scatter ScatterElements ScatterND", moving.unknown, _any_of(0, 2)),
     ("EyeLike NonZero", moving.unknown, _counted),
     # Sizes.
     ("Shape Size", moving.shape, _counted),
     ("Constant", moving.constant_node, _any_value),
-    ("ConstantOfShape", moving.constant_of_shape, _filled),
+    ("ConstantOfShape", moving.constant_of_shape, lambda node: range_of(np.asarray(node.attribute("value", 0.0)))),
     ("Range", moving.range_, _counted),
 )
 

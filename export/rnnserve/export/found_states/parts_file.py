@@ -9,9 +9,8 @@ import numpy.typing as npt
 import onnx
 
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run
+from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run, not_continued
 from rnnserve.export.found_states.finding import FoundStates, find_states
-from rnnserve.export.found_states.long_trial import not_continued
 from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.lowering import lower_rnn

@@ -44,7 +44,7 @@ _PLACES = {
     "If": 'a branch of If "{}"',
     "Scan": 'the body of Scan "{}", which runs over something else than steps',
 }
-_CARRYING = ("RNN", "GRU", "LSTM", "Scan", "Loop")
+_CARRYING = ("RNN", "GRU", "LSTM", "Scan")
 _MOST = 2
 
 
