@@ -181,10 +181,10 @@ def range_of(array: npt.NDArray[Any]) -> Range:
     """The range of a constant of numbers or booleans."""
     if array.dtype.kind not in "biuf" or not array.size:
         return Range(0.0, 0.0)
-    values = array.astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    return Range(low, high, finite.size == values.size)
+    is_finite = np.isfinite(array)
+    wholly = bool(is_finite.all())
+    finite = array if wholly else array[is_finite]
+    return Range(float(finite.min()), float(finite.max()), wholly) if finite.size else Range(0.0, 0.0, finite=False)
 
 
 def union(ranges: Iterable[Range]) -> Range:

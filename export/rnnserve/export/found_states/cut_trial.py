@@ -173,8 +173,6 @@ of 1: that of a server's trial."""
 _AMPLIFIED = 100.0
 """Largest difference that is rounding, as a multiple of what inputs that are moved by an ulp do."""
 
-Arrays = Mapping[str, npt.NDArray[Any]]
-
 
 def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision) -> str:
     """Say why sequences may not go on from declared states; empty where they may, as far as it is known.
