@@ -53,7 +53,7 @@ _OF_NUMBER: Mapping[str, Callable[[float], float]] = {
     "Erf": math.erf,
     **dict.fromkeys(("LeakyRelu", "Gelu", "Mish", "Elu"), lambda number: math.nan if number else 0.0),
 }
-"""What operators make of the one number that all steps after a row's length have; nan if no rule needs it."""
+"""What operators make of the one number that all steps after a row's length have. It is nan if no rule needs it."""
 
 
 def identity(node: Node) -> Value:
@@ -269,7 +269,7 @@ def normalize(node: Node) -> Value:
 
 
 def normalize_batch(node: Node) -> Value:
-    """Normalize by constants; in training, over the batch."""
+    """Normalize by constants, or in training over the batch."""
     value = node.input(0)
     if not node.is_free(node.given[1:]):
         raise NotCovered
@@ -427,12 +427,12 @@ def _ends_there(lengths: Value | None, axis: str) -> bool:
 
 
 def reverse_sequence(node: Node) -> Value:
-    """Turn the steps of each row round, up to its length; those after it stay."""
+    """Turn the steps of each row round, up to its length. Those after it stay."""
     value, lengths = node.input(0), node.input(1)
     steps, rows = int(node.attribute("time_axis", 0)), int(node.attribute("batch_axis", 1))
     if len(value.axes[rows]) > 1 or lengths.rank != 1 or meet([value.axes[rows], lengths.axes[0]]) != value.axes[rows]:
         raise NotCovered
-    # A step and its place change; what a row has after its length, and what it has before it, does not mix.
+    # A step and its place change. What a row has after its length, and what it has before it, does not mix.
     turned = same_axes(value)
     turned[steps] = Over("turns round", surely=False, neutral=lambda axis: _ends_there(lengths, axis))
     sources: list[Source] = [(value, same_axes(value)), (value, turned), (lengths, [At(rows)])]

@@ -103,7 +103,7 @@ _REARRANGED: Mapping[str, Callable[[Node, Sequence[Content], list[int]], Any]] =
 
 
 def _function(node: Node, known: Sequence[Content]) -> Callable[..., Any] | None:
-    """Give what computes the values of an elementwise operator's result; None if they are not looked into."""
+    """Give what computes the values of an elementwise operator's result. None if they are not looked into."""
     operator = node.operator
     kinds = {content.dtype.kind for content in known}
     if operator == "Identity":
@@ -120,7 +120,7 @@ def _function(node: Node, known: Sequence[Content]) -> Callable[..., Any] | None
     if operator == "Div" and kinds <= set("iuO"):
         return _by_entry(_divided)
     if operator == "Mod" and kinds <= set("iu") and not node.attribute("fmod"):
-        # The remainder has the sign of the divisor, as ONNX's does of integers; torch.roll cuts an axis there.
+        # The remainder has the sign of the divisor, as ONNX's does of integers: torch.roll cuts an axis there.
         return _by_entry(lambda number, by: number % by if by else None)
     if operator in ("Max", "Min") and kinds <= set("iuO") and len(known) == 2:
         choose = maximum if operator == "Max" else minimum
@@ -136,7 +136,7 @@ def _by_entry(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _divided(number: int | Size, by: int | Size) -> int | Size | None:
-    """Divide integers as ONNX does; sizes that it isn't known of how are a computation of their own."""
+    """Divide integers as ONNX does. Sizes that are no polynomial then are a computation of their own."""
     first, second = Size.of(number), Size.of(by)
     if first.number is not None and second.number is not None:
         return int(first.number / second.number) if second.number else None
@@ -147,7 +147,7 @@ def _divided(number: int | Size, by: int | Size) -> int | Size | None:
 
 
 def _equal(number: int | Size, other: int | Size) -> bool | None:
-    """Compare sizes: polynomials that differ by a number that is not 0 are never equal; others may be."""
+    """Compare sizes: polynomials that differ by a number that is not 0 are never equal. Others may be."""
     first, second = Size.of(number), Size.of(other)
     if first == second:
         return True

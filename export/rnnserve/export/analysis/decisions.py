@@ -133,7 +133,7 @@ def keys_of(inputs: Tensors) -> list[Key]:
 
 
 def values_of(model: onnx.ModelProto, inputs: Tensors, *, finite_inputs: bool = True) -> dict[str, Value]:
-    """Give what is known of each tensor of a graph, by name, with the keys of `decide`; arguments as of that."""
+    """Give what is known of each tensor of a graph, by name, with the keys of `decide`. Arguments as of that."""
     keys = keys_of(inputs)
     known = described_inputs(inputs, keys, finite=finite_inputs)
     return Walk(ir.serde.deserialize_model(model), keys).run(known).by_name()

@@ -45,7 +45,7 @@ class Node:
     Attributes:
         operator: Its type.
         title: How it is named to people.
-        inputs: What is known of its inputs; None for those that are left out.
+        inputs: What is known of its inputs. None stands for those that are left out.
         results: How many results it has, those that are left out included.
         attributes: Python values by name.
         keys: What is decided: properties, each with an axis of the inputs.
@@ -68,7 +68,7 @@ class Node:
         return value
 
     def optional(self, at: int) -> Value | None:
-        """Give an input; None if it is left out."""
+        """Give an input. None if it is left out."""
         return self.inputs[at] if at < len(self.inputs) else None
 
     @property
@@ -89,7 +89,7 @@ class Node:
         return _from_zero(int(self.attribute("axis", default)), rank)
 
     def axes(self, rank: int, at: int = 1) -> list[int] | None:
-        """Give axes, from an attribute or an input, as numbers from 0 on; None if there are none."""
+        """Give axes, from an attribute or an input, as numbers from 0 on. None if there are none."""
         axes = self.attribute("axes")
         if axes is None:
             given = self.optional(at)
@@ -142,7 +142,7 @@ class Over:
 
     Attributes:
         does: What the operator does, to be followed by what it does that to: "averages over".
-        surely: Whether it always mixes; otherwise whether it does depends on values.
+        surely: Whether it always mixes. Otherwise whether it does depends on values.
         neutral: Whether the steps after each row's length leave the result as it is, by sequence axis.
     """
 
@@ -158,7 +158,7 @@ class First:
 
 @dataclasses.dataclass(frozen=True)
 class Last:
-    """The result is the value at the last index of this axis, after all others; attributes as of `Over`."""
+    """The result is the value at the last index of this axis, after all others. Attributes as of `Over`."""
 
     does: str
     neutral: Callable[[str], bool] | None = None
@@ -189,7 +189,7 @@ def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection
 
 
 def moved(node: Node, shape: Shape, value: Value, reads: Sequence[Read], copies: Collection[int] = ()) -> Value:
-    """Give what is known of a result that holds values of one input; arguments as of `flow`."""
+    """Give what is known of a result that holds values of one input. Arguments as of `flow`."""
     unchanged = {at: read.axis for at, read in enumerate(reads) if isinstance(read, At) and read.reach == _SAME}
     return carried(flow(node, shape, [(value, reads)], copies), value, unchanged.get)
 

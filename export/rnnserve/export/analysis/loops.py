@@ -27,9 +27,9 @@ from rnnserve.export.analysis.values import (
 )
 
 WalkBody = Callable[[Sequence[Value]], list[Value]]
-"""Walks a body, given what is known of its inputs; gives what is known of its outputs."""
+"""Walks a body: gives what is known of its outputs, given what is known of its inputs."""
 
-_MOST_WALKS = 12  # through a body; each adds a place, or a reason, to a state
+_MOST_WALKS = 12  # through a body: each adds a place, or a reason, to a state
 _ROUNDS = 3  # after which ranges that still grow are taken to grow on
 
 

@@ -139,7 +139,7 @@ def flatten(node: Node) -> Value:
 
 
 def reshape(node: Node) -> Value:
-    """Divide and join axes; the values keep their order in memory."""
+    """Divide and join axes: the values keep their order in memory."""
     value, wanted = node.input(0), node.input(1).sizes
     if wanted is None:
         raise NotCovered
@@ -162,7 +162,7 @@ _Part = tuple[int, int, Size]
 
 
 def _reshaped(node: Node, value: Value, sizes: list[Size]) -> Value:
-    """Give what is known of a tensor with other axes; NotCovered if rows or steps would be divided, or mixed."""
+    """Give what is known of a tensor with other axes. Raises NotCovered if rows or steps would be divided, or mixed."""
     parts = [(at, n, size) for at, axis in enumerate(value.axes) for n, size in enumerate(axis) if size != ONE]
     shape: list[Axis] = []
     now: dict[Place, Place] = {}
@@ -186,7 +186,7 @@ def _reshaped(node: Node, value: Value, sizes: list[Size]) -> Value:
 
 
 def _take(parts: list[_Part], size: Size) -> list[_Part]:
-    """Take as many factors from the front as make a size; a fixed size is divided if it has to be."""
+    """Take as many factors from the front as make a size. A fixed size is divided if it has to be."""
     taken: list[_Part] = []
     while size != ONE:
         if not parts:
@@ -344,7 +344,7 @@ def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
 def _stop(size: Size, end: Size) -> Size:
     number = end.number
     if number is None and size.number is not None and size.number > 1:
-        return end  # of a table that has an entry for each step; with fewer, a sum with the steps raises an error
+        return end  # of a table that has an entry for each step: with fewer, a sum with the steps raises an error
     if number is None:  # lengths are never more than the steps of their axis
         return end if str(end) == f"longest of {size}" else minimum(size, end)
     if number >= _FAR:

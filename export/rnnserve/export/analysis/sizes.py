@@ -13,7 +13,7 @@ class Symbol:
         name: Equal names are equal numbers: "batch", or the computation of the number.
         tainted: The dynamic axes on whose sizes, or on whose values, the number depends.
         made_of: The dynamic axes on whose sizes it depends.
-        lowest: A lower bound, 0 or more; None if none is known.
+        lowest: A lower bound, 0 or more. None if none is known.
     """
 
     name: str
@@ -30,14 +30,14 @@ class Size:
     """A polynomial with integer coefficients.
 
     Attributes:
-        terms: Coefficients by monomial, its symbols sorted; no coefficient is 0, the constant's monomial is empty.
+        terms: Coefficients by monomial, its symbols sorted. No coefficient is 0, and the constant's monomial is empty.
     """
 
     terms: tuple[tuple[Monomial, int], ...]
 
     @staticmethod
     def of(number: "int | Size") -> "Size":
-        """Make a size of an integer; a size is returned as it is."""
+        """Make a size of an integer. A size is returned as it is."""
         return number if isinstance(number, Size) else _size({(): int(number)})
 
     @property
@@ -59,7 +59,7 @@ class Size:
 
     @property
     def lowest(self) -> int | None:
-        """A lower bound; None if none is known."""
+        """A lower bound. None if none is known."""
         bound = 0
         for monomial, factor in self.terms:
             if factor < 0 and monomial:
@@ -122,7 +122,7 @@ def longest(axis: str, batch: str) -> Size:
 
 
 def quotient(size: Size, by: Size) -> Size | None:
-    """Divide; None if the result is no polynomial, or not surely without remainder."""
+    """Divide. None if the result is no polynomial, or not surely without remainder."""
     if by.number == 1:
         return size
     if len(by.terms) != 1:

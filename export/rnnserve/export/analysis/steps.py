@@ -107,7 +107,7 @@ class _StepWalk(Walk):
         return dataclasses.replace(value, tracks=tracks, after={}, pattern=None)
 
     def _more(self, name: str) -> int | None:
-        """How many steps more than the sequence a tensor has; None if that isn't known."""
+        """How many steps more than the sequence a tensor has. None if that isn't known."""
         value = self._known.get(name)
         places = [] if value is None else [at for at, _ in value.track(self._causal).places if at >= 0]
         if value is None or value.shape is None or len(places) != 1:

@@ -82,7 +82,7 @@ def _input(at: int) -> RangeRule:
 
 
 def _any_of(*at: int) -> RangeRule:
-    """Make the rule of an operator whose values are those of some inputs, zeros for those left out; of all if none."""
+    """Make the rule of an operator whose values are those of some inputs, or of all. An input left out is zeros."""
     return lambda node: union([_first(node, each) for each in at or range(len(node.inputs))])
 
 
@@ -101,7 +101,7 @@ def _total(node: Node) -> Range:
 
 
 def _product(node: Node) -> Range:
-    """Products; squares if both factors are one tensor."""
+    """Products, or squares if both factors are one tensor."""
     found = _times(_first(node), _first(node, 1))
     return Range(0.0, found.high, found.finite) if node.inputs[0] is node.inputs[1] else found
 
@@ -196,7 +196,7 @@ def _convolved(node: Node) -> Range:
 
 
 def _normalized(node: Node) -> Range:
-    """Layers that divide by the root of a variance and a positive epsilon; the squares may overflow."""
+    """Layers that divide by the root of a variance and a positive epsilon. The squares may overflow."""
     squares = _first(node).size ** 2 * _size_at(node.optional(0), -1)
     if node.attribute("epsilon", 1e-5) <= 0:
         return ANY

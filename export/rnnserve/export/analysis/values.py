@@ -40,7 +40,7 @@ loops around a body run over.
 LAST: Place = (-1, 0)
 
 NUMBERS = "numbers them"
-"""Said of a node that gives each index its number; what reads the numbers decides whether that matters."""
+"""Said of a node that gives each index its number. What reads the numbers decides whether that matters."""
 COMPUTES = "numbers them, and their results are computed of that"
 BY_NUMBER = "numbers them, and they are read by that"
 CUTS = "takes some by their number"
@@ -52,7 +52,7 @@ class Reach:
     """Which indices of the input's axis the value at index i of a place depends on.
 
     Attributes:
-        exact: Whether on one index only; otherwise on all up to it.
+        exact: Whether on one index only. Otherwise it depends on all up to it.
         offset: That index is i + offset.
         by: The node by which the offset grew last.
     """
@@ -202,7 +202,7 @@ Content = npt.NDArray[Any]
 """The values themselves: numbers, or objects of `Size`."""
 
 ONE = Size.of(1)
-_MOST_CONTENT = 4096  # values; no rule looks into larger constants
+_MOST_CONTENT = 4096  # values: no rule looks into larger constants
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,11 +224,11 @@ class Ends:
 
 @dataclasses.dataclass(frozen=True)
 class Inside:
-    """Whether a step lies before its row's length: true, or 1, before it; false, or 0, after it.
+    """Whether a step lies before its row's length: true, or 1, before it, and false, or 0, after it.
 
     Attributes:
         axis: The sequence axis.
-        steps: The axis of the tensor along which the steps lie; negative for the axis of a loop.
+        steps: The axis of the tensor along which the steps lie. It is negative for the axis of a loop.
         rows: The axis of the rows.
         inverted: Whether it is the other way round.
     """
@@ -241,7 +241,7 @@ class Inside:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Indices of several axes, side by side in the last axis; or a sequence of tensors."""
+    """Indices of several axes, side by side in the last axis, or a sequence of tensors."""
 
     parts: "tuple[Value, ...]"
 
@@ -255,16 +255,16 @@ class Value:
 
     Attributes:
         shape: None if not even the number of axes is known.
-        tracks: Tracks by property and axis of the inputs; a missing one is free.
+        tracks: Tracks by property and axis of the inputs. A missing one is free.
         content: The values, if they are known.
         pattern: What they are, if that is known.
         after: The one value that all steps after their row's length have, by sequence axis with lengths. Only in
             tensors that lie along the axis.
-        fill: The one number that all values are; None if they differ, or if that isn't known.
+        fill: The one number that all values are. None if they differ, or if that isn't known.
         range: What the values can be, except those of `after`. None until the walk has completed the record.
         held: The tensor whose values these are at all steps after their row's length, by sequence axis with lengths,
             inside a loop over it.
-        name: Name of the tensor, unique in its graph; empty for what a rule makes on the way.
+        name: Name of the tensor, unique in its graph. It is empty for what a rule makes on the way.
     """
 
     shape: Shape | None
@@ -321,7 +321,7 @@ class Value:
 
     @property
     def size_numbers(self) -> list[int] | None:
-        """The shape as integers; None if it isn't known, or has more values than `few` allows."""
+        """The shape as integers. None if it isn't known, or has more values than `few` allows."""
         numbers = [] if self.shape is None else [size_of(axis).number for axis in self.shape]
         if self.shape is None or None in numbers or math.prod(number or 0 for number in numbers) > _MOST_CONTENT:
             return None
@@ -346,7 +346,7 @@ def constant(array: npt.NDArray[Any], name: str = "") -> Value:
 
 
 def fill_of(array: Content | None) -> float | None:
-    """Give the one number that all values of an array are; None if they differ, or aren't numbers."""
+    """Give the one number that all values of an array are. None if they differ, or aren't numbers."""
     if array is None or not array.size or array.dtype.kind not in "fiub":
         return None
     first = array.flat[0]
@@ -354,7 +354,7 @@ def fill_of(array: Content | None) -> float | None:
 
 
 def along(value: Value, axis: str) -> int | None:
-    """Give the one axis of a tensor that lies along a sequence axis, step by step; None if it isn't known.
+    """Give the one axis of a tensor that lies along a sequence axis, step by step. None if it isn't known.
 
     It is negative for that of a loop, of which the tensor is one step.
     """
@@ -370,9 +370,9 @@ def carried(result: Value, value: Value, place: Callable[[int], int | None]) -> 
     """Keep in a result what is known of the value whose numbers it has, at other axes.
 
     Args:
-        result: The result; its shape and tracks are known.
+        result: The result, of which shape and tracks are known.
         value: The value.
-        place: The axis of the result that an axis of the value has become; None if there is none.
+        place: The axis of the result that an axis of the value has become. None if there is none.
     """
 
     def moved(at: int | None) -> int | None:

@@ -71,7 +71,7 @@ class Walk:
         return self
 
     def of(self, value: ir.Value | None) -> Value:
-        """What is known of a value; of an input that a node leaves out, zeros."""
+        """What is known of a value. An input that a node leaves out is zeros."""
         return Value(None, range=Range(0.0, 0.0)) if value is None else self.values.get(value, Value(None, range=ANY))
 
     def by_name(self) -> dict[str, Value]:
@@ -104,7 +104,7 @@ class Walk:
         Args:
             each: The node in its graph.
             node: The node as rules see it.
-            path: Path of its graph in the model; empty for the model's.
+            path: Path of its graph in the model, which is empty for the model's.
         """
         try:
             found = self._by_rule(each, node, path)
@@ -182,7 +182,7 @@ def _python_value(attribute: ir.Attr) -> Any:  # noqa: ANN401 - a number, a stri
 
 
 def taken(condition: Value) -> str:
-    """Name the attribute with the branch of an If that is surely taken; empty if that depends on values."""
+    """Name the attribute with the branch of an If that is surely taken. It is empty if that depends on values."""
     if condition.few is None or condition.few.dtype == object:
         return ""
     return "then_branch" if bool(np.any(condition.few)) else "else_branch"
