@@ -6,9 +6,9 @@ covers). And for each value its range: whether it is finite if the inputs are.
 
 An abstract interpretation. `walk` goes through the nodes once, into branches and loops (`loops`), and makes one record
 per value (`values`). `table` says for each family of operators how the axes of inputs become those of results
-(`computing`, `moving`), and what the range of the results is. `flow` draws from that what follows for each property, and
-`contents` computes with sizes (`sizes`). What no rule covers is not decided. Only sizes are computed, and never
-taken from the file: what it says of its own tensors may be wrong.
+(`computing`, `moving`), and what the range of the results is. `flow` draws from that what follows for each property.
+`contents` computes with sizes (`sizes`). What no rule covers is not decided. Only sizes are computed, and never taken
+from the file: what it says of its own tensors may be wrong.
 
 The package imports onnx_ir and protos, and of rnnserve.export what describes tensors. It never runs a model.
 
