@@ -200,6 +200,10 @@ one step earlier | +?? | Pad "y"
     s = Slice (x, _1, far, _1)  y = Pad (s, pad_after)
 the last step set to zero | +?? | Pad "y"
     s = Slice (x, _0, minus_1, _1)  y = Pad (s, pad_after)
+the last step set to zero after a layer with lengths | +?? | Pad "p"
+    @turned  n = Cast <to = 6> (lengths)  r = RNN <hidden_size = 3> (t, W, W, B, n)  l = Squeeze (r, _1)
+    s = Slice (l, _0, minus_1, _0)  c = Constant <value_ints = [0, 0, 0, 1, 0, 0]> ()  p = Pad (s, c)
+    y = Transpose <perm = [1, 0, 2]> (p)
 the last step from elsewhere | +?? | Concat "y"
     s = Slice (x, _0, minus_1, _1)  n = Shape <start = 0, end = 1> (x)  h = Concat <axis = 0> (n, _1, _3)
     z = ConstantOfShape (h)  y = Concat <axis = 1> (s, z)
@@ -254,6 +258,10 @@ the last of what is trimmed | ?-+ | Gather "y" | batch, 3
     @trimmed  y = Gather <axis = 1> (trimmed, last)
 divided by the longest row | ?++ | ReduceMax "longest"
     longest = ReduceMax <keepdims = 1> (lengths, _0)  f = Cast <to = 1> (longest)  y = Div (x, f)
+
+a convolution that reads past what is trimmed | ??? | Conv "c" | batch, 3
+    @trimmed  t = Transpose <perm = [0, 2, 1]> (trimmed)  c = Conv <pads = [0, 2], kernel_shape = [3]> (t, kernel_3)
+    y = Gather <axis = 2> (c, scalar_0)
 
 # Branches
 a branch chosen by a constant | +++

@@ -19,8 +19,9 @@ from rnnserve.export.analysis.flow import (
     broadcast_shape,
     flow,
     meet,
+    numbered,
 )
-from rnnserve.export.analysis.moving import same_axes
+from rnnserve.export.analysis.moving import same_axes, unseen_axes
 from rnnserve.export.analysis.sizes import Size, computed, longest
 from rnnserve.export.analysis.values import (
     ONE,
@@ -447,8 +448,13 @@ def convolve(node: Node) -> Value:
     kernel = [size_of(axis).number for axis in weights.axes[2:]]
     if None in kernel or not node.is_free(node.given[1:]):
         raise NotCovered
-    reads, sizes = _windows(node, value, [number or 0 for number in kernel], "convolves over")
-    return flow(node, (value.axes[0], weights.axes[0], *sizes), [(value, [At(0), Over("sums products over"), *reads])])
+    reads, sizes, behind = _windows(node, value, [number or 0 for number in kernel], "convolves over")
+    sources: list[Source] = [(value, [At(0), Over("sums products over"), *reads])]
+    result = flow(node, (value.axes[0], weights.axes[0], *sizes), sources)
+    for at in behind:
+        boundary = size_of(value.axes[at])
+        result = numbered(node, result, boundary, unseen_axes(value, at, boundary, 0.0))
+    return result
 
 
 def pool(node: Node) -> Value:
@@ -458,12 +464,15 @@ def pool(node: Node) -> Value:
         return _left(node, value, range(2, value.rank), Over("pools over"), keep=True)
     if len([name for name in node.results if name]) > 1:
         raise NotCovered  # indices into all values
-    reads, sizes = _windows(node, value, list(node.attribute("kernel_shape")), "pools over")
-    return flow(node, (*value.axes[:2], *sizes), [(value, [At(0), At(1), *reads])])
+    reads, sizes, behind = _windows(node, value, list(node.attribute("kernel_shape")), "pools over")
+    result = flow(node, (*value.axes[:2], *sizes), [(value, [At(0), At(1), *reads])])
+    for at in behind:
+        result = numbered(node, result, size_of(value.axes[at]))
+    return result
 
 
-def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[list[Read], list[Axis]]:
-    """Give how the axes from the third on are read, and what sizes they have then."""
+def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[list[Read], list[Axis], list[int]]:
+    """Give how the axes from the third on are read, what sizes they have then, and which are padded behind."""
     count = value.rank - 2
     strides, dilations, pads, same = (
         node.attribute("strides") or [1] * count,
@@ -473,12 +482,14 @@ def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[li
     )
     reads: list[Read] = []
     sizes: list[Axis] = []
+    behind: list[int] = []
     for number, (axis, length) in enumerate(zip(value.axes[2:], kernel, strict=True)):
         extent = dilations[number] * (length - 1)  # steps from the window's first to its last
         before, after = (0, 0) if same == "VALID" else (pads[number], pads[number + count])
         if same.startswith("SAME"):
             before, after = (extent // 2, -(-extent // 2)) if same == "SAME_UPPER" else (-(-extent // 2), extent // 2)
         size = size_of(axis) + before + after - extent
+        behind += [number + 2] if after > 0 else []
         if strides[number] == 1:
             # A window may be longer than the axis: then there is an error, or nothing.
             sizes.append((size if size.at_least(0) else computed("window", size, lowest=0),))
@@ -493,4 +504,4 @@ def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[li
         else:
             round_ = math.ceil if node.attribute("ceil_mode", 0) else math.floor
             sizes.append((Size.of(round_((size.number - 1) / strides[number]) + 1),))
-    return reads, sizes
+    return reads, sizes, behind

@@ -23,7 +23,7 @@ from rnnserve.export.analysis.flow import (
     moved,
     numbered,
 )
-from rnnserve.export.analysis.sizes import Size, computed, maximum, minimum, quotient
+from rnnserve.export.analysis.sizes import Size, computed, longest, maximum, minimum, quotient
 from rnnserve.export.analysis.values import (
     COMPUTES,
     COUNTS,
@@ -375,9 +375,8 @@ def pad(node: Node) -> Value:
             continue
         padded.append(at)
         if behind.number != 0:
-            kept = [axis for axis, end in value.after.items() if along(value, axis) == at and end == number]
-            # Zeros after zeros: from which step on does not matter, neither to the rows nor to a row's padding.
-            boundaries.append((size_of(shape[at]) + before, [*kept, *([BATCH] if kept else [])] if is_constant else []))
+            boundary = size_of(shape[at]) + before
+            boundaries.append((boundary, unseen_axes(value, at, boundary, number) if is_constant else []))
         shape[at] = (size_of(shape[at]) + before + behind,)
         is_shifted = is_constant and before.number is not None
         reads[at] = At(at, Reach(offset=-(before.number or 0))) if is_shifted else Over("pads over", surely=False)
@@ -387,6 +386,16 @@ def pad(node: Node) -> Value:
     after = {axis: kept for axis, kept in result.after.items() if along(result, axis) not in padded or kept == number}
     fill_number = number if value.fill == number else None
     return dataclasses.replace(result, after=after, pattern=None, fill=fill_number, range=None)
+
+
+def unseen_axes(value: Value, at: int, boundary: Size, number: float | None) -> list[str]:
+    """Name the dynamic axes for which it makes no difference where a number begins that is put behind an axis.
+
+    Zeros after zeros are unseen from the end of the longest row on.
+    """
+    after = [axis for axis, end in value.after.items() if along(value, axis) == at and end == number]
+    kept = [axis for axis in after if boundary.at_least(longest(axis, BATCH))]
+    return [*kept, BATCH] if kept else []
 
 
 def gather(node: Node) -> Value:
