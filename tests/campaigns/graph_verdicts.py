@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 from kit.project_graphs import NAMES, project_graphs
-from rnnserve.export.dataflow import Property, decide, worst
+from rnnserve.export.analysis import Property, decide, worst
 from rnnserve.protos import manifest_pb2
 
 _LONGEST = "longest"  # what tests call the axis that is trimmed to the longest row

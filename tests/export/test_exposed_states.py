@@ -39,7 +39,6 @@ GRAPHS = {
         [*CONVOLUTION, ("Transpose", "v", "t", {"perm": [2, 0, 1]}), *layer("t"), BACK],
         ["conv.last", "gru.h"],
     ),
-    "a running sum": ([("CumSum", "x scalar_1", "y", {"name": "sums/node"})], ["sums.sum"]),
     "a shift by two steps": (
         [
             CONVOLUTION[0],

@@ -69,41 +69,8 @@ a mean of the last three steps | pad.last
 one step back | concat.last
     f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
     cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
-a running sum | cumsum.sum
-    y = CumSum (x, scalar_1)
-a running sum without the step itself | cumsum.sum
-    y = CumSum <exclusive = 1> (x, scalar_1)
 a scan over steps | cell.state
     @begin  @scan, body = b (float state, float step) => (float next, float out) @sums> (begin, x)
-a branch that is decided | layer.h
-    @turned  @true  s = If (true) <then_branch = @gru_a, else_branch = @gru_b>  @back
-a branch within a branch | layer.h
-    @turned  @true  s = If (true) <then_branch = c () => (float c)
-        { c = If (true) <then_branch = @gru_a, else_branch = @gru_b> }, else_branch = @gru_b>  @back
-a loop over steps | cell.state
-    @turned  @true  @begin  @count
-    ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (count, true, begin)  @back
-a loop without a condition | cell.state
-    @turned  @begin  @count
-    ["cell/loop"] end, s = Loop <body = @loop { @step  go_on = Greater (scalar_1, scalar_0) }> (count, , begin)  @back
-a loop whose condition is from outside | cell.state
-    @turned  @true  @begin  @count
-    ["cell/loop"] end, s = Loop <body = @loop { @step  go_on = Identity (true) }> (count, true, begin)  @back
-a loop that computes the same in each step | cell.state
-    @turned  @true  @begin  @count  ["cell/loop"] end, s = Loop <body = @loop { less = Neg (t)
-        step = Gather <axis = 0> (less, number)  next = Add (held, step)  each = Tanh (next)  @goes_on
-        }> (count, true, begin)  @back
-a list that is stacked | cell.state
-    @turned  @true  @begin  @count  nothing = SequenceEmpty ()
-    ["cell/loop"] end, all = Loop <body = b (int64 number, bool going, float held, seq(float) list)
-        => (bool go_on, float next, seq(float) longer) { @step  longer = SequenceInsert (list, each)  @goes_on
-        }> (count, true, begin, nothing)
-    y = ConcatFromSequence <axis = 1, new_axis = 1> (all)
-rows one after another | layer.h
-    y = Scan <num_scan_inputs = 1, body = b (float row) => (float out) { of_one = Unsqueeze (row, one)  @of_row }> (x)
-rows one after another, with something that is passed on | layer.h
-    same, y = Scan <num_scan_inputs = 1, body = b (float kept, float row) => (float still, float out)
-        { of_one = Unsqueeze (row, one)  @of_row  still = Identity (kept) }> (bias, x)
 """
 _OBSTACLES = """
 a backward layer | gru (bidirectional) reads the sequence from its end
@@ -140,35 +107,20 @@ a backward layer before an operator without a rule | gru: it reads the sequence 
     s = MeanVarianceNormalization <axes = [2]> (a)  @back
 a layer that runs past the lengths | gru: it runs past the lengths of rows | lengths
     @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  @back
-branches that values choose | layer (GRU) is in a branch of If "if", which is chosen as a request runs
+branches that values choose | layer (GRU) is in a branch of If "if": no states are found there
     @turned  most = ReduceMax <keepdims = 0> (weights)  unknown = IsNaN (most)
     ["if"] s = If (unknown) <then_branch = @gru_a, else_branch = @gru_b>  @back
-a layer in a loop | layer (GRU) is in the body of Loop "loop", which runs over something else than steps
+a layer in a loop | loop: it is a Loop, in which no states are found
     @turned  @true  ["loop"] s = Loop <body = b (int64 number, bool going, float held) => (bool go_on, float next)
         { ["layer/gru"] a = GRU <hidden_size = 3> (held, W, R)  next = Squeeze (a, one)  @goes_on
         }> (two, true, t)  @back
-rows that begin with their first steps | rows: layer: it begins with what is computed of "row"
-    ["rows"] y = Scan <num_scan_inputs = 1, body = b (float row) => (float out)
-        { of_one = Unsqueeze (row, one)  f = Gather <axis = 0> (of_one, scalar_0)  h = Unsqueeze (f, zero)
-          ["layer/gru"] all = GRU <hidden_size = 3> (of_one, W, R, , , h)  s = Squeeze (all, one)
-          out = Squeeze (s, one) }> (x)
-a loop that ends early | cell: its Loop may end before the last step, by a condition
-    @turned  @true  @begin  @count  most = Mul (weights, weights)
-    ["cell/loop"] end, s = Loop <body = @loop { @step  largest = ReduceMax <keepdims = 0> (next)
-        small = Less (largest, most)  i = Cast <to = 6> (small)  j = ReduceMax <keepdims = 0> (i)
-        go_on = Cast <to = 9> (j) }> (count, true, begin)  @back
-a loop that counts | cell: its Loop counts its steps from the first one of a request, in Add "each"
-    @turned  @true  @begin  @count  ["cell/loop"] end, s = Loop <body = @loop
-        { step = Gather <axis = 0> (t, number)  next = Add (held, step)  counted = Cast <to = 1> (number)
-          each = Add (next, counted)  @goes_on }> (count, true, begin)  @back
-a state that grows | cell: its Loop carries "held", which grows by each step
-    @turned  @true  @begin  @count  f = Unsqueeze (begin, zero)
-    ["cell/loop"] end, s = Loop <body = @loop { step = Gather <axis = 0> (t, number)  new = Unsqueeze (step, zero)
-        next = Concat <axis = 0> (held, new)  each = ReduceMean <keepdims = 0> (next, zero)  @goes_on
-        }> (count, true, f)  @back
-a loop over fewer steps | cell: its Loop runs another number of times than there are steps
-    @turned  @true  @begin  @count  fewer = Sub (count, one)
-    ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (fewer, true, begin)  @back
+a running sum | cumsum (CumSum) reads the steps beside each step
+    y = CumSum (x, scalar_1)
+a loop over steps | cell: it is a Loop, in which no states are found
+    @turned  @true  @begin  @count
+    ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (count, true, begin)  @back
+rows one after another | layer (GRU) is in the body of Scan "y", which runs over something else than steps
+    y = Scan <num_scan_inputs = 1, body = b (float row) => (float out) { of_one = Unsqueeze (row, one)  @of_row }> (x)
 """
 
 

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import export_onnx
-from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.recurrent_guard import guard_recurrences
 
 __all__ = ["FEATURES", "FORMS", "HIDDEN", "bad_steps", "check_guarded", "check_same_bits", "eager_of", "subject"]
 

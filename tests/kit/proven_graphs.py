@@ -8,7 +8,7 @@ import onnxruntime
 
 from kit.graph_text import FEATURES, INPUTS
 from kit.random_graphs import RandomGraph
-from rnnserve.export.dataflow import Property, Verdict, decide
+from rnnserve.export.analysis import Property, Verdict, decide
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["try_graph", "violations"]

@@ -1,4 +1,4 @@
-"""What the dataflow analysis decides of small graphs, as a table: graph, verdicts, reason.
+"""What the analysis decides of small graphs, as a table: graph, verdicts, reason.
 
 A graph has the inputs x (batch, sequence, 3) and lengths (batch,), and the output y. A heading gives its name; whether
 rows, padding and causality are proven (+), refuted (-) or not decided (?); a phrase from the reason for the first
@@ -12,7 +12,7 @@ import functools
 import onnx
 
 from kit.graph_text import FEATURES, INPUTS, described, graph_of
-from rnnserve.export.dataflow import Decision, Property, Verdict, decide, worst
+from rnnserve.export.analysis import Decision, Property, Verdict, decide, worst
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["GRAPHS", "VERDICTS", "KnownGraph"]
@@ -64,8 +64,6 @@ features normalized | +++
     y = LayerNormalization <axis = -1> (x, ones, zeros)
 steps normalized | +-- | normalises over all steps
     @channels  c = InstanceNormalization (t, ones, zeros)  @back
-steps divided by their norm | +-- | normalises over all steps
-    y = LpNormalization <axis = 1> (x)
 a running sum | +++
     y = CumSum (x, scalar_1)
 a running sum without the step itself | +++
@@ -143,8 +141,6 @@ a convolution of two steps | +++
     @channels  c = Conv <auto_pad = "SAME_LOWER"> (t, kernel_2)  @back
 a convolution with a stride | +?? | Conv "c" | batch, 3
     @channels  c = Conv <strides = [2], pads = [1, 1]> (t, kernel_3)  y = ReduceMean <keepdims = 0> (c, _2)
-a convolution that adds steps | +?? | ConvTranspose "c" | batch, 3
-    @channels  c = ConvTranspose <strides = [2]> (t, kernel_3)  y = ReduceMean <keepdims = 0> (c, _2)
 the largest of the last three steps | +++
     @channels  c = MaxPool <kernel_shape = [3], pads = [2, 0]> (t)  @back
 a window that begins one step before | +++
@@ -157,10 +153,6 @@ a pool over all features | +++ | | batch, sequence
     u = Unsqueeze (x, _1)  v = Transpose <perm = [0, 2, 1, 3]> (u)  a = GlobalMaxPool (v)  y = Squeeze (a, _2_3)
 
 # Shapes
-features twice | +++ | | batch, sequence, 6
-    y = Tile (x, _1_1_2)
-steps twice | +?? | Tile "a" | batch, 3
-    a = Tile (x, _1_2_1)  y = ReduceMean <keepdims = 0> (a, _1)
 rows and steps joined and divided again | +++
     f = Reshape (x, any_3)  g = MatMul (f, matrix)  s = Shape (x)  y = Reshape (g, s)
 rows and steps joined by Flatten | +++
@@ -191,13 +183,6 @@ equal parts | +++
     a, b, c = Split <axis = 2, num_outputs = 3> (x)  y = Concat <axis = 2> (c, a, b)
 parts of given sizes | +++
     a, b = Split <axis = 2> (x, _1_2)  y = Concat <axis = 2> (b, a)
-a sequence of features | +++
-    parts = SplitToSequence <axis = 2> (x, scalar_1)  a = SequenceAt (parts, scalar_0)
-    b = SequenceAt (parts, last)  y = Concat <axis = 2> (a, b, a)
-a sequence of parts of given sizes | +++ | | batch, sequence, 2
-    p = SplitToSequence <axis = 2> (x, _1_2)  y = SequenceAt (p, scalar_1)
-a sequence that is joined | ??? | ConcatFromSequence "y"
-    parts = SplitToSequence <axis = 2> (x, scalar_1)  y = ConcatFromSequence <axis = 2> (parts)
 every other feature | +++ | | batch, sequence, 2
     y = Slice (x, _0, far, _2, _2)
 features rotated | +++
@@ -215,6 +200,10 @@ one step earlier | +?? | Pad "y"
     s = Slice (x, _1, far, _1)  y = Pad (s, pad_after)
 the last step set to zero | +?? | Pad "y"
     s = Slice (x, _0, minus_1, _1)  y = Pad (s, pad_after)
+the last step set to zero after a layer with lengths | +?? | Pad "p"
+    @turned  n = Cast <to = 6> (lengths)  r = RNN <hidden_size = 3> (t, W, W, B, n)  l = Squeeze (r, _1)
+    s = Slice (l, _0, minus_1, _0)  c = Constant <value_ints = [0, 0, 0, 1, 0, 0]> ()  p = Pad (s, c)
+    y = Transpose <perm = [1, 0, 2]> (p)
 the last step from elsewhere | +?? | Concat "y"
     s = Slice (x, _0, minus_1, _1)  n = Shape <start = 0, end = 1> (x)  h = Concat <axis = 0> (n, _1, _3)
     z = ConstantOfShape (h)  y = Concat <axis = 1> (s, z)
@@ -234,12 +223,6 @@ an entry of a table for each step | +++
     s = Shape <start = 1, end = 2> (x)  t = Slice (table, _0, s, _0)  y = Add (x, t)
 an entry of a table for each row | ?++ | Slice "t"
     s = Shape <start = 0, end = 1> (x)  t = Slice (table, _0, s, _0)  u = Unsqueeze (t, _1)  y = Add (x, u)
-the last step written | +?? | ScatterElements "y"
-    s = Slice (x, minus_1, far, _1)  h = Shape (s)  i = Expand (minus_1, h)  u = ConstantOfShape (h)
-    y = ScatterElements <axis = 1> (x, i, u)
-the first row written | ?++ | ScatterElements "y"
-    s = Slice (x, _0, _1, _0)  h = Shape (s)  i = Expand (_0, h)  u = ConstantOfShape (h)
-    y = ScatterElements <axis = 0> (x, i, u)
 
 # Masks of the lengths, and trimming to the longest row
 a masked sum | ++- | sums over all steps | batch, 3
@@ -275,6 +258,10 @@ the last of what is trimmed | ?-+ | Gather "y" | batch, 3
     @trimmed  y = Gather <axis = 1> (trimmed, last)
 divided by the longest row | ?++ | ReduceMax "longest"
     longest = ReduceMax <keepdims = 1> (lengths, _0)  f = Cast <to = 1> (longest)  y = Div (x, f)
+
+a convolution that reads past what is trimmed | ??? | Conv "c" | batch, 3
+    @trimmed  t = Transpose <perm = [0, 2, 1]> (trimmed)  c = Conv <pads = [0, 2], kernel_shape = [3]> (t, kernel_3)
+    y = Gather <axis = 2> (c, scalar_0)
 
 # Branches
 a branch chosen by a constant | +++

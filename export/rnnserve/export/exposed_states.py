@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError
-from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.module_interface import Arrays
@@ -19,6 +18,7 @@ from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.reference import as_float64
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.recurrent_guard import guard_recurrences
 from rnnserve.export.scan_file import with_scan
 from rnnserve.export.tensor_shapes import axis_of, sizes_of
 from rnnserve.protos import manifest_pb2

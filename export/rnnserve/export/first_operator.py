@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
-from rnnserve.export.finiteness.first_non_finite import Origin, origin_of, paths_of
+from rnnserve.export.first_non_finite import Origin, origin_of, paths_of
 from rnnserve.export.held_modules import users_module
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays

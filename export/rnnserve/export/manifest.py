@@ -11,10 +11,10 @@ import onnxscript
 import torch
 
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.finiteness import describe_finiteness
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.parity.proof import Proof
 from rnnserve.export.parity.tolerances import replay_limits
+from rnnserve.export.recurrent_guard import describe_finiteness
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, FORMAT_OF_DEFAULTS, MODEL, SCAN, describe_file
 from rnnserve.protos.serving_graph import choose_file

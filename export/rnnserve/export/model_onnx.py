@@ -9,12 +9,12 @@ import torch
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.input_descriptions import DYNAMIC
-from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.onnx_files import save_proto
 from rnnserve.export.output_sizes import settle_sizes
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.recurrence.graph_pass import GraphPass
+from rnnserve.export.recurrent_guard import guard_recurrences
 
 __all__ = ["ON_FILE", "Exported", "to_onnx"]
 

@@ -3,7 +3,7 @@
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.found_states.needed_states import needed_states
+from rnnserve.export.found_states.recurrences import needed_states
 
 
 def value(name):

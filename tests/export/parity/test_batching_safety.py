@@ -8,7 +8,7 @@ import pytest
 
 from kit.descriptions import tensors_described
 from rnnserve.export import ParityError
-from rnnserve.export.dataflow import Decision, Verdict
+from rnnserve.export.analysis import Decision, Verdict
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import GraphFindings, contradictions, finding
@@ -83,17 +83,43 @@ def test_independent_rows_are_padded_and_tried_with_inputs_that_servers_make():
     [
         (with_neighbors, ALONE, "changes by 4 when other rows are in its batch: does the module normalise"),
         (lambda i: masked_sum(i) + i["x"].shape[1], JOINED, "changes by 9 when up to 9 steps of padding are added"),
-        (lambda i: masked_sum(i) + (i["x"] != steps_before(i)).any(), JOINED, "when the values after its length chan"),
+        (
+            lambda i: masked_sum(i) + (i["x"] != steps_before(i)).any(1, keepdims=True),
+            JOINED,
+            "when the values after its length chan",
+        ),
         (lambda i: masked_sum(i) + (np.roll(i["x"], 1, 0)[:, :1] > 60), ALONE, "when other rows are in its batch"),
         (lambda i: masked_sum(i) + ((i["x"] - steps_before(i)).max(1, keepdims=True) > 60), JOINED, "after its length"),
+        (lambda i: masked_sum(i) + 1e-30 * i["x"].sum(), ALONE, "changes by inf when other rows are in its batch"),
     ],
-    ids=["neighbors", "steps", "padding", "loud neighbors", "loud padding"],
+    ids=["neighbors", "steps", "padding", "loud neighbors", "loud padding", "a little of neighbors"],
 )
 def test_dependence_is_found_and_named(compute, mode, reason):
     found, _ = batching_of(compute)
     assert found.mode == mode
     assert found.reasons[0].startswith('"y" of a row changes by ')
     assert reason in found.reasons[0]
+
+
+def with_a_little_padding(inputs):
+    return masked_sum(inputs) + 1e-30 * unmasked_sum(inputs)
+
+
+READING = Decision(Verdict.NOT_DECIDED, nodes=('Softmax "w"',), readers=('Softmax "w"',))
+
+
+@pytest.mark.parametrize(("padding", "mode"), [(UNDECIDED, JOINED), (READING, PADDED)], ids=["unknown", "reader"])
+def test_padding_is_nan_if_no_rule_covers_an_operator(padding, mode):
+    """A mask that multiplies by zero, as attention does, lets NaN through: finite numbers decide there."""
+    assert batching_of(with_a_little_padding, graph=(PROVEN, padding))[0].mode == mode
+
+
+def test_module_that_refuses_nan_is_tried_without():
+    def compute(inputs):
+        assert not np.isnan(inputs["x"]).any()
+        return masked_sum(inputs)
+
+    assert batching_of(compute, graph=(UNDECIDED, UNDECIDED))[0].mode == PADDED
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,33 @@
 """Finding what a graph carries from step to step, and whether a sequence may be cut into parts there."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import onnx
 
-from rnnserve.export.dataflow import Decision, Property, Verdict, decide, worst
-from rnnserve.export.dataflow.stepwise import decide_steps, tensor_values
-from rnnserve.export.dataflow.values import NotCovered
+from rnnserve.export.analysis import Decision, Property, Verdict, worst
+from rnnserve.export.analysis.decisions import decide_of, values_of
+from rnnserve.export.analysis.steps import decide_steps
+from rnnserve.export.analysis.values import NotCovered
 from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
-from rnnserve.export.found_states.recurrences import RECURRENT, find_recurrence, find_scan, name_results
-from rnnserve.export.found_states.row_scans import find_in_rows
-from rnnserve.export.found_states.running_sums import find_sum
-from rnnserve.export.found_states.state_names import name_prefixes
-from rnnserve.export.found_states.unfolding import find_loop, unfold
+from rnnserve.export.found_states.recurrences import RECURRENT, captured_names, find_recurrence, find_scan, name_results
 from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 
-__all__ = ["FoundStates", "find_states"]
-
 Tensors = Sequence[manifest_pb2.Tensor]
 
 _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | None]] = {
     **dict.fromkeys(RECURRENT, find_recurrence),
-    "Scan": lambda *given: _find_scan(*given),
-    "Loop": find_loop,
+    "Scan": find_scan,
+    "Loop": lambda graph, _, node, __: _refuse_loop(graph, node),
     "Pad": find_padding,
     "Conv": find_convolution,
     "Concat": find_join,
-    "CumSum": find_sum,
 }
 
 
@@ -79,13 +74,13 @@ def find_states(
     if other:
         return FoundStates(reason=other)
     copy = onnx.ModelProto()
-    copy.CopyFrom(unfold(model, inputs, outputs, axis, finite_inputs=finite_inputs))
+    copy.CopyFrom(model)
     name_results(copy)
-    causality = decide(copy, inputs, outputs, finite_inputs=finite_inputs)[Property.CAUSALITY]
+    values = values_of(copy, inputs, finite_inputs=finite_inputs)
+    causality = decide_of(values, inputs, outputs)[Property.CAUSALITY]
     causal = worst(causality.values())
     if causal.verdict is Verdict.REFUTED:
         return FoundStates(reason=in_words(causal.reasons, copy, axis), decision=causal)
-    values = tensor_values(copy, inputs, finite_inputs=finite_inputs)
     graph = KnownGraph(copy, inputs, outputs, axis, values)
     try:
         places = _places(graph)
@@ -108,9 +103,11 @@ def _readers(outputs: Tensors, *decisions: Mapping[str, Decision]) -> tuple[str,
     return tuple(dict.fromkeys(reader for each in decisions for name in names for reader in each[name].readers))
 
 
-def _find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    place = find_scan(graph, number, node, prefix)
-    return find_in_rows(graph, number, node, find_states) if place is None else place
+def _refuse_loop(graph: KnownGraph, node: onnx.NodeProto) -> None:
+    """Raise Obstacle for a Loop that reads steps, or their number: it may carry, or count, anything."""
+    (body,) = (each.g for each in node.attribute if each.name == "body")
+    if any(graph.depends_on_steps(name) for name in (*node.input, *captured_names(body)) if name):
+        raise Obstacle("it is a Loop, in which no states are found: a file with a Scan over the steps can be cut")
 
 
 def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:
@@ -164,3 +161,61 @@ def _value(tensor: manifest_pb2.Tensor) -> onnx.ValueInfoProto:
     shape = [axis.name if axis.size < 0 else axis.size for axis in tensor.axes]
     element_type = onnx.helper.np_dtype_to_tensor_dtype(DTYPES[tensor.datatype])
     return onnx.helper.make_tensor_value_info(tensor.name, element_type, shape)
+
+
+_STATES = (".h", ".c", ".last")
+_PIECE = re.compile(r"/(\d+|joined|constant_\d+)")
+_LOOP = re.compile(r"(^|/)loop_\d+$")
+"""What stands between the path of a module and the names of a loop in the place of its RNN operator."""
+
+_ODD = re.compile(r"[^\w.]+")
+
+
+def name_prefixes(graph: onnx.GraphProto, numbers: Sequence[int]) -> dict[int, str]:
+    """Give the prefix of the states of nodes: unique, and such that no tensor of the graph has a name that is given.
+
+    Nodes that an export has made are named after their module, as "encoder.0/node_gru__1": their states are
+    "encoder.0.h". Where a module has several, they are counted: "encoder.0.h", "encoder.1.h" for "encoder".
+
+    Args:
+        graph: The graph.
+        numbers: Numbers of the nodes.
+    """
+    users = _users(graph)
+    paths = {number: _path(graph.node[number], users) for number in numbers}
+    taken = [name for node in graph.node for name in (*node.input, *node.output)]
+    taken += [value.name for value in (*graph.input, *graph.output)] + [tensor.name for tensor in graph.initializer]
+    prefixes: dict[int, str] = {}
+    for number, path in paths.items():
+        alike = [other for other, its in paths.items() if its == path]
+        prefix = path if len(alike) == 1 else f"{path}.{alike.index(number)}"
+        while prefix in prefixes.values() or any(_is_of(name, prefix) for name in taken):
+            prefix += "_"
+        prefixes[number] = prefix
+    return prefixes
+
+
+def _is_of(name: str, prefix: str) -> bool:
+    """Whether a tensor's name is one that is given to states of this prefix, or to what computes them."""
+    rest = name.removeprefix(prefix)
+    return rest != name and (
+        bool(_PIECE.fullmatch(rest)) or rest.removesuffix("_n") in _STATES or rest.startswith(".state")
+    )
+
+
+def _users(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """By tensor: the first node that reads it."""
+    users: dict[str, onnx.NodeProto] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, node)
+    return users
+
+
+def _path(node: onnx.NodeProto, users: Mapping[str, onnx.NodeProto]) -> str:
+    """The path of a node's module; of the node that reads it where it is padding; else its operator."""
+    path = _LOOP.sub("", node.name.rpartition("/")[0])
+    reader = users.get(node.output[0])
+    if not path and reader is not None and reader.op_type == "Conv":
+        path = reader.name.rpartition("/")[0]
+    return _ODD.sub("_", path.strip("/").replace("/", ".")) or node.op_type.lower()

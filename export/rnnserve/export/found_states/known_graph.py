@@ -3,17 +3,16 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from enum import Enum
 
 import onnx
 
-from rnnserve.export.dataflow.stepwise import causal_key, rows_key
-from rnnserve.export.dataflow.values import Value, size_of
+from rnnserve.export.analysis.decisions import ROWS, causal_key
+from rnnserve.export.analysis.values import Value, size_of
 from rnnserve.export.found_states.place import Obstacle
 from rnnserve.export.tensor_shapes import lengths_inputs
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
-
-__all__ = ["KnownGraph"]
 
 _SIZES = ("Shape", "Size")
 
@@ -45,11 +44,6 @@ class KnownGraph:
     def declared(self) -> set[str]:
         """The inputs that are declared as initial states."""
         return {tensor.continues_as for tensor in self.outputs if tensor.continues_as}
-
-    @functools.cached_property
-    def has_rows(self) -> bool:
-        """Whether there is a batch; the body of a loop over rows has none."""
-        return any(axis.name == BATCH for tensor in self.inputs for axis in tensor.axes)
 
     @functools.cached_property
     def makers(self) -> dict[str, onnx.NodeProto]:
@@ -90,7 +84,7 @@ class KnownGraph:
             Obstacle: If there is not one plain axis of rows.
         """
         value = self.values[name]
-        track = value.track(rows_key)
+        track = value.track(ROWS)
         if track.undecided:
             raise Obstacle(f"where its rows lie is not known, since no rule covers {track.undecided[0].node}")
         if value.shape is None or track.is_lost or len(track.places) != 1:
@@ -111,7 +105,7 @@ class KnownGraph:
         Raises:
             Obstacle: If its size is not fixed.
         """
-        rows, value = self.rows_at(name) if self.has_rows else None, self.values[name]
+        rows, value = self.rows_at(name), self.values[name]
         axes = []
         for at, axis in enumerate(value.axes):
             size = kept if at == steps else size_of(axis).number
@@ -145,3 +139,48 @@ class KnownGraph:
         """Name a node to people: the path of its module, else its own name, else its operator."""
         path = node.name.rpartition("/")[0]
         return path or node.name or node.op_type.lower()
+
+
+class Beginning(Enum):
+    """What kind of value it is."""
+
+    ZEROS = "zeros"
+    CONSTANT = "constant"
+    DECLARED = "declared"
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+    """The value before the first step.
+
+    Attributes:
+        kind: Its kind.
+        tensor: Its name in the graph; empty where it is left out, for zeros.
+    """
+
+    kind: Beginning
+    tensor: str = ""
+
+
+def initial_of(graph: KnownGraph, name: str) -> Initial:
+    """Find what a recurrence begins with.
+
+    Args:
+        graph: The graph.
+        name: Name of the initial value; empty where it is left out.
+
+    Raises:
+        Obstacle: If it is computed of inputs that are no declared states.
+    """
+    if not name:
+        return Initial(Beginning.ZEROS)
+    behind = graph.inputs_behind(name)
+    if behind & graph.declared:
+        return Initial(Beginning.DECLARED, name)
+    if behind:
+        raise Obstacle(
+            f'it begins with what is computed of "{min(behind)}", which a later part would have to send again'
+        )
+    value = graph.values.get(name)
+    fill = None if value is None else value.fill
+    return Initial(Beginning.ZEROS if fill == 0 else Beginning.CONSTANT, name)

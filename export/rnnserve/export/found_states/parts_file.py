@@ -9,9 +9,8 @@ import numpy.typing as npt
 import onnx
 
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run
+from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run, not_continued
 from rnnserve.export.found_states.finding import FoundStates, find_states
-from rnnserve.export.found_states.long_trial import not_continued
 from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.lowering import lower_rnn
@@ -67,7 +66,7 @@ def find_parts(
     parts = _parts(model, served, files, found, source, load)
     if parts.record is not None and parts.data is None and _goes_on(model):
         graph, run = load_proto(files[served]), load(files[served])
-        parts.record.not_continued = not_continued(model, graph, run, found.decision, in_parts=not parts.record.reason)
+        parts.record.not_continued = not_continued(model, graph, run, found.decision)
     return parts
 
 

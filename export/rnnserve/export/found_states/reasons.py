@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from rnnserve.export.dataflow import Decision
+from rnnserve.export.analysis import Decision
 
 __all__ = ["UNSEEN", "in_words", "undecided_in_words"]
 
@@ -41,11 +41,10 @@ _FLIP = re.compile(r'Slice "[^"]*flip')
 _REVERSES = "reverses the sequence"
 _DIRECTIONS = {b"bidirectional": " (bidirectional)", b"reverse": " (backward)"}
 _PLACES = {
-    "If": 'a branch of If "{}", which is chosen as a request runs',
-    "Loop": 'the body of Loop "{}", which runs over something else than steps',
+    "If": 'a branch of If "{}"',
     "Scan": 'the body of Scan "{}", which runs over something else than steps',
 }
-_CARRYING = ("RNN", "GRU", "LSTM", "Scan", "Loop")
+_CARRYING = ("RNN", "GRU", "LSTM", "Scan")
 _MOST = 2
 
 

@@ -1,18 +1,15 @@
 """Recurrent operators and scans: their states have inputs and outputs already, which are given names."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 import onnx
 
-from rnnserve.export.dataflow.stepwise import padding_key
-from rnnserve.export.found_states.initial_values import Beginning, initial_of
-from rnnserve.export.found_states.known_graph import KnownGraph
-from rnnserve.export.found_states.needed_states import captured_names, names_behind, needed_inputs, needed_states
+from rnnserve.export.analysis.decisions import padding_key
+from rnnserve.export.found_states.known_graph import Beginning, KnownGraph, initial_of
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place, datatype_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
-
-__all__ = ["RECURRENT", "find_recurrence", "find_scan", "name_results"]
 
 RECURRENT = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
 """Recurrent operators, each with the letters of its states: inputs from the sixth, outputs from the second on."""
@@ -49,7 +46,7 @@ def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix
     hidden = next(each.i for each in node.attribute if each.name == "hidden_size")
     axes = [
         manifest_pb2.Axis(name="directions", size=1),
-        manifest_pb2.Axis(name=BATCH, size=-1) if graph.has_rows else manifest_pb2.Axis(name="row", size=1),
+        manifest_pb2.Axis(name=BATCH, size=-1),
         manifest_pb2.Axis(name="hidden", size=hidden),
     ]
     datatype = datatype_of(graph.element_types.get(node.input[0], 0))
@@ -137,3 +134,78 @@ def _exposed(
             )
         )
     return Place(number, {number: nodes}, [], found)
+
+
+def needed_inputs(graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.GraphProto, count: int) -> list[int]:
+    """Give the numbers of the inputs, states and steps, of which the results are made that the graph reads.
+
+    Args:
+        graph: Graph in which the Scan is.
+        node: Scan of which each result has a name.
+        body: Body of the Scan.
+        count: Number of states, which are the first inputs and outputs of the body.
+    """
+    behind: set[str] = set()
+    for at in _read_results(graph, node, needed_states(graph, node, body, count)):
+        behind |= names_behind(body, body.output[at].name)
+    return [at for at, value in enumerate(body.input) if value.name in behind]
+
+
+def _read_results(graph: onnx.GraphProto, node: onnx.NodeProto, states: Sequence[int]) -> set[int]:
+    read = {name for each in graph.node for name in each.input} | {value.name for value in graph.output}
+    return {*states, *(at for at, name in enumerate(node.output) if name in read)}
+
+
+def needed_states(graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.GraphProto, count: int) -> list[int]:
+    """Give the numbers of the states on which a result depends that the graph reads.
+
+    Args:
+        graph: Graph in which the Scan is.
+        node: Scan of which each result has a name.
+        body: Body of the Scan.
+        count: Number of states, which are the first inputs and outputs of the body.
+    """
+    waiting = [*_read_results(graph, node, [])]
+    inputs = {value.name: at for at, value in enumerate(body.input)}
+    needed: set[int] = set()
+    seen: set[int] = set()
+    while waiting:
+        at = waiting.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        states = {inputs[name] for name in names_behind(body, body.output[at].name) if inputs.get(name, count) < count}
+        if at < count:
+            states.add(at)  # its last value is read, or decides what is
+        needed |= states
+        waiting += states
+    return sorted(needed)
+
+
+def names_behind(body: onnx.GraphProto, name: str) -> set[str]:
+    """Name all that a tensor of a body is computed of; of an operator with a body of its own, all of the outer one."""
+    makers = {result: node for node in body.node for result in node.output}
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        at = waiting.pop()
+        if at in found:
+            continue
+        found.add(at)
+        maker = makers.get(at)
+        if maker is not None:
+            waiting += maker.input
+            if any(each.type == onnx.AttributeProto.GRAPH for each in maker.attribute):
+                waiting += [value.name for value in body.input]
+    return found
+
+
+def captured_names(body: onnx.GraphProto) -> Iterator[str]:
+    """Name the tensors of outer graphs that a body reads."""
+    own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+    own |= {name for node in body.node for name in node.output}
+    for node in body.node:
+        yield from (name for name in node.input if name and name not in own)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from (name for name in captured_names(attribute.g) if name not in own)

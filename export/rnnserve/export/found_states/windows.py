@@ -5,48 +5,70 @@ that reads them computes at least two steps, of which the first is dropped: onnx
 kernel, whose last bits differ.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx import numpy_helper
 
-from rnnserve.export.dataflow.sizes import named
-from rnnserve.export.dataflow.stepwise import causal_key
-from rnnserve.export.dataflow.values import size_of
-from rnnserve.export.found_states.initial_values import Beginning, initial_of
-from rnnserve.export.found_states.known_graph import KnownGraph
-from rnnserve.export.found_states.node_pieces import FAR, NodePieces
+from rnnserve.export.analysis.decisions import causal_key
+from rnnserve.export.analysis.sizes import named
+from rnnserve.export.analysis.values import size_of
+from rnnserve.export.found_states.known_graph import Beginning, KnownGraph, initial_of
 from rnnserve.export.found_states.place import FoundState, Place, datatype_of
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["StateAxes", "find_convolution", "find_join", "find_padding", "last_steps"]
+_FAR = 2**63 - 1
+"""The end of any axis, for a Slice."""
+
+
+class NodePieces:
+    """Nodes and constants whose names begin with one prefix.
+
+    Attributes:
+        nodes: The nodes, in order.
+        initializers: Their constants, of int64.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        """Begin without any.
+
+        Args:
+            prefix: Beginning of their names.
+        """
+        self._prefix = prefix
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def add(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:  # noqa: ANN401 - as ONNX's own
+        """Add a node, and give the name of its result."""
+        name = output or f"{self._prefix}/{len(self.nodes)}"
+        self.nodes.append(onnx.helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+    def constant(self, values: object) -> str:
+        """Add a constant of int64, and give its name."""
+        name = f"{self._prefix}/constant_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.asarray(values, np.int64), name))
+        return name
+
+    def steps(self, tensor: str, axis: int, start: int, end: int, output: str = "") -> str:
+        """Add a Slice along one axis, and give the name of its result."""
+        bounds = [self.constant([number]) for number in (start, end, axis)]
+        return self.add("Slice", [tensor, *bounds], output)
+
+    def moved(self, node: onnx.NodeProto, given: str, result: str) -> onnx.NodeProto:
+        """Add a copy of a node with another first input, and another result."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[0], copy.output[0] = given, result
+        self.nodes.append(copy)
+        return copy
 
 
 _FOLDED = ("BatchNormalization", "Mul", "Add")
-
-
-@dataclasses.dataclass(frozen=True)
-class StateAxes:
-    """Where steps and rows lie in a state.
-
-    Attributes:
-        rank: Number of its axes.
-        steps: The axis of steps.
-        rows: The axis of rows.
-        kept: Number of steps.
-    """
-
-    rank: int
-    steps: int
-    rows: int
-    kept: int
-
-    def along(self, axis: int, size: int) -> list[int]:
-        """The shape of what lies along one of the axes."""
-        return [size if at == axis else 1 for at in range(self.rank)]
 
 
 def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -140,27 +162,6 @@ def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
     return Place(number, nodes, pieces.initializers, [state], prepared)
 
 
-def last_steps(graph: KnownGraph, pieces: NodePieces, joined: str, state: str, axes: StateAxes) -> None:
-    """Give the last steps of each row of a tensor that begins with those of a state: up to the row's length.
-
-    Args:
-        graph: The graph.
-        pieces: The nodes to add to.
-        joined: Name of the tensor.
-        state: Name of the initial state; that of the final one is the same with "_n" after it.
-        axes: Axes of the state.
-    """
-    if not graph.lengths:
-        pieces.steps(joined, axes.steps, -axes.kept, FAR, f"{state}_n")
-        return
-    ends = pieces.add("Cast", [graph.lengths], to=onnx.TensorProto.INT64)
-    by_row = pieces.add("Reshape", [ends, pieces.constant(axes.along(axes.rows, -1))])
-    places = np.arange(axes.kept).reshape(axes.along(axes.steps, axes.kept))
-    indices = pieces.add("Add", [by_row, pieces.constant(places)])
-    every = pieces.add("Expand", [indices, pieces.add("Shape", [state])])
-    pieces.add("GatherElements", [joined, every], f"{state}_n", axis=axes.steps)
-
-
 def _convolutions(graph: KnownGraph, name: str) -> dict[int, onnx.NodeProto]:
     """The nodes that read a tensor, by number, if all are convolutions of it; else none."""
     nodes = graph.model.graph.node
@@ -184,7 +185,7 @@ def _shortened(
         begun = len(pieces.nodes)
         more = f"{chain[last].output[0]}/more"
         pieces.moved(chain[last], chain[last].input[0], more)
-        pieces.steps(more, steps, 1, FAR, chain[last].output[0])
+        pieces.steps(more, steps, 1, _FAR, chain[last].output[0])
         changed |= {at: [each] for at, each in chain.items()} | {last: pieces.nodes[begun:]}
     return changed
 
@@ -224,6 +225,31 @@ def _uncut(graph: KnownGraph, name: str, steps: int, cut: int) -> str:
     return maker.input[0] if is_from_the_first and is_cut and is_read_here_only else name
 
 
+def _last_steps(
+    graph: KnownGraph, pieces: NodePieces, tensors: tuple[str, str], state: str, window: tuple[int, int]
+) -> None:
+    """Give the last steps of each row of a tensor that begins with those of a state: up to the row's length.
+
+    Args:
+        graph: The graph.
+        pieces: The nodes to add to.
+        tensors: Names of the tensor, and of the one that it goes on with.
+        state: Name of the initial state; that of the final one is the same with "_n" after it.
+        window: The axis of steps, and how many are kept.
+    """
+    (joined, tensor), (steps, kept) = tensors, window
+    if not graph.lengths:
+        pieces.steps(joined, steps, -kept, _FAR, f"{state}_n")
+        return
+    rows, rank = graph.rows_at(tensor), graph.values[tensor].rank
+    ends = pieces.add("Cast", [graph.lengths], to=onnx.TensorProto.INT64)
+    by_row = pieces.add("Reshape", [ends, pieces.constant([-1 if at == rows else 1 for at in range(rank)])])
+    places = np.arange(kept).reshape([kept if at == steps else 1 for at in range(rank)])
+    indices = pieces.add("Add", [by_row, pieces.constant(places)])
+    every = pieces.add("Expand", [indices, pieces.add("Shape", [state])])
+    pieces.add("GatherElements", [joined, every], f"{state}_n", axis=steps)
+
+
 def _window(
     graph: KnownGraph,
     pieces: NodePieces,
@@ -249,7 +275,7 @@ def _window(
     element_type = graph.element_types.get(tensor, 0)
     datatype = datatype_of(element_type)
     joined = pieces.add("Concat", [name, tensor], f"{prefix}/joined", axis=steps)
-    last_steps(graph, pieces, joined, name, StateAxes(len(axes), steps, graph.rows_at(tensor), kept))
+    _last_steps(graph, pieces, (joined, tensor), name, window)
     shape = [max(axis.size, 1) for axis in axes]
     default: npt.NDArray[Any] | None = None
     if fill:

@@ -1,6 +1,6 @@
 """Which requests may share a run of a model: by a walk through its graph where that decides it, by trial where not.
 
-The walk (`rnnserve.export.dataflow`) decides for all values. What it proves is checked by a few rows; where it refutes
+The walk (`rnnserve.export.analysis`) decides for all values. What it proves is checked by a few rows; where it refutes
 that rows are apart, requests run alone; what it does not decide is found by running the module: eager's own answer
 decides.
 
@@ -9,13 +9,14 @@ there is. Rows are computed alone, and again in company; the numbers are the mod
 float64, so that what rounding does is far below what a dependence does.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.dataflow import Decision, Verdict
+from rnnserve.export.analysis import Decision, Verdict
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import ParityError
@@ -41,6 +42,7 @@ _CHECKED = (1, 3)  # of the lengths, where it is proven what they would show
 _MORE = 9  # steps of padding that are added, as far as the model takes them
 _LOUD = 1000.0  # times the usual: what other rows, or padding, do may show behind a threshold only
 _LOUD_PADDING = 100.0  # masks that add -1e4 to scores are to be stronger
+_SPOILED = np.nan  # times anything: a dependence shows, however small it is
 
 _COUNTS = (
     "treats the rows of a run by their number: a row's answer may depend on how many are before it, of which a few "
@@ -91,7 +93,8 @@ def find_batching(
     if found.reasons:
         return found
     tries = _BatchingTries(model, reference, limits, random, check_only=padding.proven)
-    found.reasons.extend([*tries.padding_values(), *tries.padding_amount()])
+    has_unknown = not set(padding.nodes) <= set(padding.readers)
+    found.reasons.extend([*tries.padding_values(spoil=has_unknown), *tries.padding_amount()])
     found.padding.CopyFrom(finding(padding, tried=True))
     if found.reasons:
         _check_proof(padding, found.reasons, "reads nothing after the lengths")
@@ -131,7 +134,7 @@ def _check_proof(decision: Decision, seen: Sequence[str], what: str) -> None:
         raise ParityError(
             [
                 f"internal error: the graph {what} for all values, but {reason}. Either the graph does not compute "
-                "what the module does, or a rule of rnnserve.export.dataflow is wrong; please report it"
+                "what the module does, or a rule of rnnserve.export.analysis is wrong; please report it"
                 for reason in seen
             ]
         )
@@ -181,8 +184,15 @@ class _BatchingTries:
             if not self._check_only:
                 loud = [self._louder(row, _LOUD) for row in rows[1:]]
                 companies += [([rows[0], *loud], [0]), ([*loud, rows[0]], [len(loud)])]
+                spoiled = [self._louder(row, _SPOILED) for row in rows[1:]]
+                companies += [([rows[0], *spoiled], [0]), ([*spoiled, rows[0]], [len(spoiled)])]
             for company, compared in companies:
-                together = self._compute(stack_rows(self._model.inputs, company, sizes))
+                try:
+                    together = self._compute(stack_rows(self._model.inputs, company, sizes))
+                except Exception:  # a module may refuse NaN, or read at indices that are made of it
+                    if not any(_is_spoiled(row) for row in company):
+                        raise
+                    continue
                 for number, row in ((number, company[number]) for number in compared):
                     self._compare(worst, row, take_row(self._model.outputs, together, number), self._compute(row))
         return [
@@ -192,20 +202,29 @@ class _BatchingTries:
             for name, change in worst.by_name.items()
         ]
 
-    def padding_values(self) -> list[str]:
-        """Try other values after the ends of rows."""
+    def padding_values(self, *, spoil: bool) -> list[str]:
+        """Try other values after the ends of rows.
+
+        NaN is tried there if no rule covers some operator of the graph: a mask that multiplies by zero lets it through,
+        but finite numbers not.
+
+        Args:
+            spoil: Whether to try NaN.
+        """
         worst = _WorstChanges()
         for sizes in self._all_sizes():
             row = self._row(sizes)
             padded = self._padded(row, sizes)
             noise = draw_inputs(self._model.inputs, self._random, self._longer(sizes) | {BATCH: 1})
-            for times in (1.0,) if self._check_only else (1.0, _LOUD_PADDING):
+            louds = (1.0,) if self._check_only else (1.0, _LOUD_PADDING)
+            for times in (*louds, _SPOILED) if spoil else louds:
                 noisy, louder = dict(padded), self._louder(noise, times)
                 for tensor in self._model.inputs:
                     mask = mask_before_lengths(tensor, padded[tensor.name].shape, padded, self._lengths)
                     if mask is not None:
                         noisy[tensor.name] = np.where(mask, padded[tensor.name], louder[tensor.name])
-                self._compare(worst, padded, self._compute(noisy), self._compute(padded))
+                with contextlib.suppress(Exception) if times is _SPOILED else contextlib.nullcontext():
+                    self._compare(worst, padded, self._compute(noisy), self._compute(padded))
         return [
             f'"{name}" of a row changes by {change} when the values after its length change: is something '
             "computed over "
@@ -281,6 +300,10 @@ class _BatchingTries:
             return True
         spread = np.ptp(np.stack(results).astype(np.float64), axis=0).max(initial=0.0)
         return change <= AMPLIFIED * float(spread)
+
+
+def _is_spoiled(row: Arrays) -> bool:
+    return any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in row.values())
 
 
 def _place(tensor: manifest_pb2.Tensor, change: npt.NDArray[Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from rnnserve.export.dataflow import Decision, Property, Verdict, decide, worst
+from rnnserve.export.analysis import Decision, Property, Verdict, decide, worst
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["UNDECIDED", "GraphFindings", "contradictions", "finding", "walk_graph"]

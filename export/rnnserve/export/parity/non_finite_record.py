@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.finiteness.first_non_finite import find_first_non_finite, non_finite_advice
+from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.input_drawing import is_state
 from rnnserve.export.parity.extreme_batches import IDS, LENGTHS, NOT_FINITE
 from rnnserve.export.parity.extreme_values import EXTREMES

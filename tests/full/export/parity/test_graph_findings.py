@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.own_modules import own_module
 from rnnserve.export import Floats, Integers, Lengths, Publication, publish
-from rnnserve.export.dataflow import Verdict
+from rnnserve.export.analysis import Verdict
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity.batching_safety import find_batching

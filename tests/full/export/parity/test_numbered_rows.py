@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication
-from rnnserve.export.dataflow import Property, decide
+from rnnserve.export.analysis import Property, decide
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity.batching_safety import find_batching

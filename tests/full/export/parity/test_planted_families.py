@@ -14,10 +14,10 @@ from torch import nn
 
 from rnnserve.export import Floats, Integers, Publication
 from rnnserve.export.description.described_model import describe_model, evaluating
-from rnnserve.export.finiteness import guard_recurrences
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, ParityError, prove
 from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.recurrent_guard import guard_recurrences
 
 
 class FrontEnd(nn.Module):

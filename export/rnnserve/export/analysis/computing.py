@@ -1,0 +1,507 @@
+"""Rules of operators that compute at each index, over axes, or over windows of steps."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from rnnserve.export.analysis.contents import symbolic
+from rnnserve.export.analysis.flow import (
+    At,
+    Last,
+    Node,
+    Over,
+    Read,
+    Source,
+    broadcast,
+    broadcast_shape,
+    flow,
+    meet,
+    numbered,
+)
+from rnnserve.export.analysis.moving import same_axes, unseen_axes
+from rnnserve.export.analysis.sizes import Size, computed, longest
+from rnnserve.export.analysis.values import (
+    ONE,
+    Axis,
+    Ends,
+    Inside,
+    NotCovered,
+    Pattern,
+    Property,
+    Range,
+    Reach,
+    Steps,
+    Value,
+    along,
+    carried,
+    size_of,
+)
+
+_WIDE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
+_OF_NUMBER: Mapping[str, Callable[[float], float]] = {
+    "Abs": abs,
+    "Cast": float,
+    "Neg": lambda number: -number,
+    "Relu": lambda number: max(number, 0.0),
+    "Tanh": math.tanh,
+    "Sign": lambda number: float(np.sign(number)),
+    "Not": lambda number: float(not number),
+    "Sigmoid": lambda number: 1 / (1 + math.exp(-number)) if number > -500 else 0.0,
+    "Sin": math.sin,
+    "Erf": math.erf,
+    **dict.fromkeys(("LeakyRelu", "Gelu", "Mish", "Elu"), lambda number: math.nan if number else 0.0),
+}
+"""What operators make of the one number that all steps after a row's length have. It is nan if no rule needs it."""
+
+
+def identity(node: Node) -> Value:
+    """Copy a tensor."""
+    training = node.optional(2)
+    if node.operator == "Dropout" and training is not None and training.fill != 0:
+        raise NotCovered  # it drops values at random
+    return node.input(0)
+
+
+def elementwise(node: Node) -> Value:
+    """Compute at each index of what the inputs have there."""
+    result = broadcast(node, node.given if node.operator != "CastLike" else node.given[:1])
+    fills = [value.fill for value in node.given if value.fill is not None]
+    fill = _of_numbers(node, fills) if len(fills) == len(node.given) else math.nan
+    result = dataclasses.replace(
+        result, fill=None if math.isnan(fill) else fill, after=_after(node, result), pattern=_pattern(node, result)
+    )
+    return _masked(node, result) if node.operator in ("Where", "Mul", "And") else result
+
+
+def _after(node: Node, result: Value) -> dict[str, float]:
+    """Give what results have after each row's length, if inputs have one number there."""
+    found: dict[str, float] = {}
+    for axis in {axis for value in node.given for axis in value.after if along(result, axis) is not None}:
+        numbers = [value.after.get(axis, value.fill) for value in node.given]
+        known = [number for number in numbers if number is not None]
+        others = [value for value, number in zip(node.given, numbers, strict=True) if number != 0]
+        if len(known) == len(numbers):
+            number = _of_numbers(node, known)
+        else:  # zero times whatever is finite
+            is_zero = node.operator == "Mul" and len(others) < len(numbers) and all(v.whole.finite for v in others)
+            number = 0.0 if is_zero else math.nan
+        if not math.isnan(number):
+            found[axis] = number
+    return found
+
+
+def _of_numbers(node: Node, numbers: list[float]) -> float:
+    if len(numbers) == 1 and node.operator in _OF_NUMBER:
+        return _OF_NUMBER[node.operator](numbers[0])
+    if node.operator == "Add":
+        return sum(numbers)
+    if node.operator == "Sub":
+        return numbers[0] - numbers[1]
+    if node.operator == "Mul" and all(map(math.isfinite, numbers)):
+        return math.prod(numbers)
+    if node.operator == "Div" and numbers[0] == 0 and numbers[1] not in (0, math.inf, -math.inf):
+        return 0.0
+    return math.nan
+
+
+def _pattern(node: Node, result: Value) -> Pattern | None:
+    """Give the pattern of a result whose values are those of one input, or differ by a constant, or compare steps."""
+    if node.operator in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual"):
+        return _compared(node, result)
+    for at, value in enumerate(node.given):
+        pattern, others = value.pattern, [other for other in node.given if other is not value]
+        if pattern is None or value.rank != result.rank:
+            continue
+        number = others[0].fill if len(others) == 1 else None
+        if not others and node.operator == "Cast":  # small integers and half floats do not keep numbers of steps
+            return pattern if isinstance(pattern, Inside) or node.attribute("to") in _WIDE else None
+        if not others and node.operator == "Not" and isinstance(pattern, Inside):
+            return dataclasses.replace(pattern, inverted=not pattern.inverted)
+        if number is None or not isinstance(pattern, Steps | Ends):
+            continue
+        if node.operator == "Max" and isinstance(pattern, Ends) and pattern.offset == 0 and number <= 1:
+            return pattern  # `lengths.clamp(min=1)`: no request has a length of less
+        if number.is_integer() and (node.operator == "Add" or (node.operator == "Sub" and at == 0)):
+            return dataclasses.replace(
+                pattern, offset=pattern.offset + int(number if node.operator == "Add" else -number)
+            )
+    return None
+
+
+def _compared(node: Node, result: Value) -> Pattern | None:
+    """Recognize a comparison of steps with lengths: whether a step lies before its row's length."""
+    left, right = node.input(0), node.input(1)
+    steps_first = isinstance(left.pattern, Steps)
+    counted, held = (left, right) if steps_first else (right, left)
+    steps, ends = counted.pattern, held.pattern
+    if not isinstance(steps, Steps) or not isinstance(ends, Ends):
+        return None
+    # Written with the steps on the left: step + steps.offset OPERATOR length + ends.offset.
+    less = node.operator.startswith("Less") == steps_first
+    if ends.offset - steps.offset + (less == node.operator.endswith("OrEqual")) != 0:
+        return None
+    place = steps.place if steps.place < 0 else steps.place + result.rank - counted.rank
+    rows = ends.place + result.rank - held.rank
+    return None if place == rows else Inside(ends.axis, place, rows, inverted=not less)
+
+
+def _masked(node: Node, result: Value) -> Value:
+    """Give what a result has after its rows' lengths, if an input is a mask that was made of lengths."""
+    after, held, range = dict(result.after), {}, result.range
+    for at, mask in enumerate(node.given):
+        inside = mask.pattern
+        if not isinstance(inside, Inside) or mask.shape is None:
+            continue
+        before, behind = (2, 1) if inside.inverted else (1, 2)
+        is_chosen = node.operator == "Where" and at == 0
+        if is_chosen and inside.steps < 0:
+            held[inside.axis] = node.input(behind).name
+        if along(result, inside.axis) != (inside.steps if inside.steps < 0 else inside.steps + result.rank - mask.rank):
+            continue
+        if is_chosen:
+            number = node.input(behind).after.get(inside.axis, node.input(behind).fill)
+            range = node.input(before).whole if number is not None else range
+        elif node.operator == "Where" or inside.inverted:
+            number = None
+        else:  # zero times whatever is finite, or false; nan, which no rule takes for zero
+            others = [value for other, value in enumerate(node.given) if other != at]
+            number = 0.0 if node.operator == "And" or all(value.whole.finite for value in others) else math.nan
+        if number is not None:
+            after[inside.axis] = number
+    return dataclasses.replace(result, after=after, held=held, range=range)
+
+
+_REDUCTIONS = {
+    "ReduceSum": ("sums over", 0.0),
+    "ReduceMean": ("averages over", None),
+    "ReduceMax": ("takes the largest of", -math.inf),
+    "ReduceMin": ("takes the smallest of", math.inf),
+    "ReduceProd": ("multiplies over", 1.0),
+    "ReduceL1": ("sums over", 0.0),
+    "ReduceL2": ("sums squares over", 0.0),
+    "ReduceSumSquare": ("sums squares over", 0.0),
+    "ReduceLogSum": ("sums over", 0.0),
+    "ReduceLogSumExp": ("sums exponentials over", -math.inf),
+}
+"""What they do, and the value that leaves the result as it is."""
+
+
+def reduce(node: Node) -> Value:
+    """Compute one value of all along axes."""
+    value = node.input(0)
+    axes = node.axes(value.rank)
+    if not axes:
+        if node.attribute("noop_with_empty_axes", 0):
+            raise NotCovered
+        axes = list(range(value.rank))
+    does, neutral = _REDUCTIONS[node.operator]
+    over = Over(
+        does,
+        surely=not isinstance(value.pattern, Ends),  # most often the number of steps of the longest row: a size
+        neutral=lambda axis: neutral is not None and value.after.get(axis) == neutral and along(value, axis) in axes,
+    )
+    keep = bool(node.attribute("keepdims", 1))
+    result = _left(node, value, axes, over, keep=keep)
+    if node.operator == "ReduceMax" and isinstance(value.pattern, Ends) and len(axes) == value.rank:
+        batch = next((axis for kind, axis in node.keys if kind is Property.ROWS), "")
+        content = symbolic([longest(value.pattern.axis, batch) + value.pattern.offset])
+        return dataclasses.replace(result, content=content.reshape([1] * result.rank))
+    return result
+
+
+def _left(node: Node, value: Value, axes: Sequence[int], over: Over, *, keep: bool) -> Value:
+    """Give what is known of a result that has one value for all along axes."""
+    left = [at for at in range(value.rank) if keep or at not in axes]
+    reads: list[Read] = [over if at in axes else At(left.index(at)) for at in range(value.rank)]
+    return flow(node, tuple((ONE,) if at in axes else value.axes[at] for at in left), [(value, reads)])
+
+
+def arg_extreme(node: Node) -> Value:
+    """Find the index of the largest, or smallest, along an axis."""
+    value = node.input(0)
+    over = Over("looks for the largest of")
+    return _left(node, value, [node.axis(value.rank)], over, keep=bool(node.attribute("keepdims", 1)))
+
+
+def _computed_over(node: Node, value: Value, axes: Sequence[int], over: Over) -> Value:
+    """Give what a result of the input's shape depends on whose values are computed over axes."""
+    reads: list[Read] = [over if at in axes else At(at) for at in range(value.rank)]
+    return flow(node, value.axes, [(value, same_axes(value)), (value, reads)])
+
+
+def softmax(node: Node) -> Value:
+    """Compute shares of a sum over an axis."""
+    value = node.input(0)
+    is_old = node.opset < 13  # it computes over all axes from `axis` on
+    at = node.axis(value.rank, 1 if is_old else -1)
+    axes = list(range(at, value.rank)) if is_old else [at]
+
+    def neutral(axis: str) -> bool:
+        # A row has at least one step, so that the largest value is finite and exp(-inf) is zero.
+        is_hidden = node.operator != "Hardmax" and value.after.get(axis) == -math.inf
+        return is_hidden and along(value, axis) == at and len(axes) == 1
+
+    result = _computed_over(node, value, axes, Over("computes softmax over", neutral=neutral))
+    is_finite = value.range is not None and value.range.finite
+    zeros = {axis: 0.0 for axis in value.after if neutral(axis) and is_finite and along(result, axis) == at}
+    if node.operator != "Softmax":
+        return result
+    return dataclasses.replace(result, after=zeros, range=Range(0.0, 1.0, value.whole.finite or bool(zeros)))
+
+
+def normalize(node: Node) -> Value:
+    """Normalize over the last axes, by constants' scales."""
+    value = node.input(0)
+    if node.operator in ("GroupNormalization", "InstanceNormalization"):  # over (batch, channels, …)
+        first = 1 if node.operator == "GroupNormalization" else 2
+    else:
+        first = node.axis(value.rank, -1)
+    parameters = node.given[1:]
+    if (
+        len(list(filter(None, node.results))) > 1
+        or any(v.shape is None for v in parameters)
+        or not node.is_free(parameters)
+    ):
+        raise NotCovered
+    return _computed_over(node, value, range(first, value.rank), Over("normalises over"))
+
+
+def normalize_batch(node: Node) -> Value:
+    """Normalize by constants, or in training over the batch."""
+    value = node.input(0)
+    if not node.is_free(node.given[1:]):
+        raise NotCovered
+    over = [0, *range(2, value.rank)] if node.attribute("training_mode", 0) else []
+    return _computed_over(node, value, over, Over("normalises over"))
+
+
+def running_sum(node: Node) -> Value:
+    """Add up along an axis."""
+    value, axis = node.input(0), node.input(1).numbers
+    if axis is None:
+        raise NotCovered
+    at = axis[0] % value.rank
+    if node.attribute("reverse", 0):
+        zeros = {name: 0.0 for name, number in value.after.items() if number == 0 and along(value, name) == at}
+        result = _computed_over(node, value, [at], Over("sums backwards over", neutral=zeros.__contains__))
+        return dataclasses.replace(result, after=zeros)
+    reads = same_axes(value)
+    reads[at] = At(at, Reach(exact=False, offset=-int(node.attribute("exclusive", 0))))
+    return flow(node, value.axes, [(value, reads)])
+
+
+def largest(node: Node) -> list[Value]:
+    """Sort along an axis."""
+    value, count = node.input(0), node.input(1).sizes
+    if count is None:
+        raise NotCovered
+    at, reads = node.axis(value.rank, -1), same_axes(value)
+    reads[at] = Over("sorts over", surely=False)
+    result = flow(node, (*value.axes[:at], (count[0],), *value.axes[at + 1 :]), [(value, reads)])
+    return [result, dataclasses.replace(result, range=Range(0.0, 1e9))]
+
+
+def triangle(node: Node) -> Value:
+    """Set what is beside a diagonal to zero: by place, which counts if rows lie along one of the last two axes."""
+    value = node.input(0)
+    places = [place for key in node.keys if key[0] is Property.ROWS for place in value.track(key).places]
+    if any(place[0] >= value.rank - 2 for place in places):
+        raise NotCovered
+    return flow(node, value.axes, [(value, same_axes(value))])
+
+
+def contract(node: Node) -> Value:
+    """Sum products over the axes that the result does not have: MatMul, Gemm and Einsum."""
+    values = [node.input(at) for at, value in enumerate(node.inputs) if value is not None]
+    terms, given, added = _equation(node, values)
+    values = values[: len(terms)]
+    pairs = list(zip(terms, values, strict=True))
+    if any(len(set(term)) != len(term) or len(term) != value.rank for term, value in pairs):
+        raise NotCovered
+    letters = dict.fromkeys("".join(terms))
+    axes = {letter: meet(v.axes[t.index(letter)] for t, v in pairs if letter in t) for letter in letters}
+    finite = all(value.whole.finite for value in values)
+    # A product of two values that vary may be with a mask, which takes out what must not mix.
+    surely = sum(not node.is_free([value]) for value in values) < 2
+
+    def over(letter: str) -> Over:
+        """Products with zeros after each row's length add nothing."""
+        places = [(value, term.index(letter)) for term, value in pairs if letter in term]
+        return Over(
+            "sums products over",
+            surely,
+            lambda axis: finite and any(v.after.get(axis) == 0 and along(v, axis) == at for v, at in places),
+        )
+
+    sources: list[Source] = [
+        (value, [At(given.index(letter)) if letter in given else over(letter) for letter in term])
+        for term, value in pairs
+    ]
+    shape = tuple(axes[letter] for letter in given)
+    result, after = flow(node, shape, sources), {}
+    for term, value in pairs:
+        for axis in (axis for axis, number in value.after.items() if number == 0 and finite):
+            place = along(value, axis)
+            now = place if place is None or place < 0 else given.find(term[place])
+            if now is not None and now == along(result, axis):
+                after[axis] = 0.0
+    if added is not None:
+        if broadcast_shape([shape, added.axes]) != shape:
+            raise NotCovered
+        after = after if added.fill == 0 else {}
+        result = flow(node, shape, [*sources, (added, [At(at + 2 - added.rank) for at in range(added.rank)])])
+    return dataclasses.replace(result, after=after)
+
+
+def _equation(node: Node, values: list[Value]) -> tuple[list[str], str, Value | None]:
+    """Give a letter for each axis of the factors and of the result, and what is added."""
+    if node.operator == "Gemm":
+        terms = ["km" if node.attribute("transA", 0) else "mk", "nk" if node.attribute("transB", 0) else "kn"]
+        return terms, "mn", values[2] if len(values) > 2 else None
+    if node.operator != "Einsum":  # MatMul
+        if len(values) > 2:
+            raise NotCovered
+        left, right = (value.rank for value in values)
+        batch = "".join(chr(ord("A") + at) for at in range(max(left, right, 2) - 2))
+        outer = [batch[len(batch) - max(rank - 2, 0) :] for rank in (left, right)]
+        rows, columns = "m" * (left > 1), "n" * (right > 1)
+        return [f"{outer[0]}{rows}k", f"{outer[1]}k{columns}"], f"{batch}{rows}{columns}", None
+    equation = node.attribute("equation").replace(" ", "")
+    taken, arrow, given = equation.partition("->")
+    if "." in equation or taken.count(",") + 1 != len(values):
+        raise NotCovered
+    if not arrow:  # letters that occur once, in their order
+        given = "".join(sorted(letter for letter in set(taken) - {","} if taken.count(letter) == 1))
+    return taken.split(","), given, None
+
+
+_INITIAL = {"RNN": (5,), "GRU": (5,), "LSTM": (5, 6)}
+
+
+def recurrent(node: Node) -> list[Value]:
+    """Compute rows step by step, up to their lengths.
+
+    Y (sequence, directions, batch, hidden), Y_h and Y_c (directions, batch, hidden).
+    """
+    value, lengths = node.input(0), node.optional(4)
+    constants = [node.input(1), node.input(2), *(v for at in (3, 7) if (v := node.optional(at)) is not None)]
+    states = [node.input(at) for at in _INITIAL[node.operator] if node.optional(at) is not None]
+    if node.attribute("layout", 0) or value.rank != 3 or not node.is_free(constants):
+        raise NotCovered
+    if any(state.rank != 3 for state in states) or (lengths is not None and len(lengths.axes) != 1):
+        raise NotCovered
+    direction = node.attribute("direction", "forward")
+    directions: Axis = (Size.of(2 if direction == "bidirectional" else 1),)
+    hidden: Axis = (Size.of(int(node.attribute("hidden_size"))),)
+    batch = meet([value.axes[1], *(state.axes[1] for state in states)])
+    is_forward, known = direction == "forward", lengths is None or isinstance(lengths.pattern, Ends)
+    features = Over("sums products over")
+
+    def neutral(axis: str) -> bool:
+        return _ends_there(lengths, axis)
+
+    backward = Over("runs backward over", surely=known, neutral=neutral)
+    last: Read = Last("gives the state after", neutral) if known else Over("stops somewhere over", surely=False)
+    y_sources: list[Source] = [(value, [At(0, Reach(exact=False)) if is_forward else At(0), At(2), features])]
+    y_sources += [] if is_forward else [(value, [backward, At(2), features])]
+    h_sources: list[Source] = [(value, [last if is_forward else backward, At(1), features])]
+    y_sources += [(state, [At(1), At(2), features]) for state in states]
+    h_sources += [(state, [At(0), At(1), features]) for state in states]
+    if lengths is not None:
+        y_sources.append((lengths, [At(2)]))
+        h_sources.append((lengths, [At(1)]))
+    result = flow(node, (value.axes[0], directions, batch, hidden), y_sources)
+    if lengths is not None and isinstance(lengths.pattern, Ends):
+        axis = lengths.pattern.axis
+        if _ends_there(lengths, axis) and along(value, axis) == 0 == along(result, axis):
+            result = dataclasses.replace(result, after={axis: 0.0})
+    return [result, *[flow(node, (directions, batch, hidden), h_sources)] * (len(node.results) - 1)]
+
+
+def _ends_there(lengths: Value | None, axis: str) -> bool:
+    """Whether the operator stops at each row's length."""
+    pattern = None if lengths is None else lengths.pattern
+    return isinstance(pattern, Ends) and pattern.axis == axis and pattern.offset == 0
+
+
+def reverse_sequence(node: Node) -> Value:
+    """Turn the steps of each row round, up to its length. Those after it stay."""
+    value, lengths = node.input(0), node.input(1)
+    steps, rows = int(node.attribute("time_axis", 0)), int(node.attribute("batch_axis", 1))
+    if len(value.axes[rows]) > 1 or lengths.rank != 1 or meet([value.axes[rows], lengths.axes[0]]) != value.axes[rows]:
+        raise NotCovered
+    # A step and its place change. What a row has after its length, and what it has before it, does not mix.
+    turned = same_axes(value)
+    turned[steps] = Over("turns round", surely=False, neutral=lambda axis: _ends_there(lengths, axis))
+    sources: list[Source] = [(value, same_axes(value)), (value, turned), (lengths, [At(rows)])]
+    stays = steps if all(_ends_there(lengths, axis) for axis in value.after) else None
+    moved = carried(flow(node, value.axes, sources), value, lambda at: at if at == stays else None)
+    return dataclasses.replace(moved, pattern=None, fill=None)
+
+
+def convolve(node: Node) -> Value:
+    """Sum products over windows of the axes from the third on."""
+    value, weights = node.input(0), node.input(1)
+    kernel = [size_of(axis).number for axis in weights.axes[2:]]
+    if None in kernel or not node.is_free(node.given[1:]):
+        raise NotCovered
+    reads, sizes, behind = _windows(node, value, [number or 0 for number in kernel], "convolves over")
+    sources: list[Source] = [(value, [At(0), Over("sums products over"), *reads])]
+    result = flow(node, (value.axes[0], weights.axes[0], *sizes), sources)
+    for at in behind:
+        boundary = size_of(value.axes[at])
+        result = numbered(node, result, boundary, unseen_axes(value, at, boundary, 0.0))
+    return result
+
+
+def pool(node: Node) -> Value:
+    """Compute one value of each window of the axes from the third on, or of all along them."""
+    value = node.input(0)
+    if node.operator.startswith("Global"):
+        return _left(node, value, range(2, value.rank), Over("pools over"), keep=True)
+    if len([name for name in node.results if name]) > 1:
+        raise NotCovered  # indices into all values
+    reads, sizes, behind = _windows(node, value, list(node.attribute("kernel_shape")), "pools over")
+    result = flow(node, (*value.axes[:2], *sizes), [(value, [At(0), At(1), *reads])])
+    for at in behind:
+        result = numbered(node, result, size_of(value.axes[at]))
+    return result
+
+
+def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[list[Read], list[Axis], list[int]]:
+    """Give how the axes from the third on are read, what sizes they have then, and which are padded behind."""
+    count = value.rank - 2
+    strides, dilations, pads, same = (
+        node.attribute("strides") or [1] * count,
+        node.attribute("dilations") or [1] * count,
+        node.attribute("pads") or [0] * (2 * count),
+        node.attribute("auto_pad", "NOTSET"),
+    )
+    reads: list[Read] = []
+    sizes: list[Axis] = []
+    behind: list[int] = []
+    for number, (axis, length) in enumerate(zip(value.axes[2:], kernel, strict=True)):
+        extent = dilations[number] * (length - 1)  # steps from the window's first to its last
+        before, after = (0, 0) if same == "VALID" else (pads[number], pads[number + count])
+        if same.startswith("SAME"):
+            before, after = (extent // 2, -(-extent // 2)) if same == "SAME_UPPER" else (-(-extent // 2), extent // 2)
+        size = size_of(axis) + before + after - extent
+        behind += [number + 2] if after > 0 else []
+        if strides[number] == 1:
+            # A window may be longer than the axis: then there is an error, or nothing.
+            sizes.append((size if size.at_least(0) else computed("window", size, lowest=0),))
+            reads.append(At(number + 2, Reach(length == 1, extent - before)))
+            continue
+        reads.append(Over(does, surely=False))
+        name = f"stride {strides[number]}"
+        if same.startswith("SAME") or (node.attribute("ceil_mode", 0) and size.number is None):
+            sizes.append((computed(f"{name} {same} {length}", size_of(axis), lowest=0),))
+        elif size.number is None:
+            sizes.append((computed(name, size - 1) + 1,))
+        else:
+            round_ = math.ceil if node.attribute("ceil_mode", 0) else math.floor
+            sizes.append((Size.of(round_((size.number - 1) / strides[number]) + 1),))
+    return reads, sizes, behind

@@ -1,0 +1,345 @@
+"""How dependences pass through an operator, given which axis of a result each axis of an input becomes.
+
+Rules say for each axis of each input how it is read (`At`, `Over`, …), and what the result's shape is. What follows for
+rows, padding and causality is the same for all operators.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from rnnserve.export.analysis.sizes import Size, named
+from rnnserve.export.analysis.values import (
+    FREE,
+    LAST,
+    NUMBERS,
+    ONE,
+    Axis,
+    Key,
+    NotCovered,
+    Place,
+    Property,
+    Reach,
+    Reason,
+    Shape,
+    Track,
+    Value,
+    carried,
+    join,
+    not_decided,
+    size_of,
+)
+from rnnserve.protos.protocol_words import BATCH
+
+_INDEXING = (  # operators that exist to read, write or count at other indices, or scale by the largest of all numbers
+    *("Compress", "Gather", "GatherElements", "GatherND", "NonZero", "Range", "ReverseSequence", "Scatter"),
+    *("ScatterElements", "ScatterND", "Slice", "TopK", "Unique"),
+    *("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A node as rules see it.
+
+    Attributes:
+        operator: Its type.
+        title: How it is named to people.
+        inputs: What is known of its inputs. None stands for those that are left out.
+        results: How many results it has, those that are left out included.
+        attributes: Python values by name.
+        keys: What is decided: properties, each with an axis of the inputs.
+        opset: The version of the operator set.
+    """
+
+    operator: str
+    title: str
+    inputs: Sequence[Value | None]
+    results: Sequence[str]
+    attributes: Mapping[str, Any]
+    keys: Sequence[Key]
+    opset: int
+
+    def input(self, at: int) -> Value:
+        """Give an input. Raises NotCovered if it is left out, or if its number of axes is not known."""
+        value = self.optional(at)
+        if value is None or value.shape is None:
+            raise NotCovered
+        return value
+
+    def optional(self, at: int) -> Value | None:
+        """Give an input. None if it is left out."""
+        return self.inputs[at] if at < len(self.inputs) else None
+
+    @property
+    def given(self) -> list[Value]:
+        """The inputs that aren't left out."""
+        return [value for value in self.inputs if value is not None]
+
+    def is_free(self, values: Iterable[Value | None]) -> bool:
+        """Whether values depend on no axis in question."""
+        return all(value.track(key).is_free for value in values if value is not None for key in self.keys)
+
+    def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - of the type that the operator says
+        """Give an attribute's value."""
+        return self.attributes.get(name, default)
+
+    def axis(self, rank: int, default: int = 0) -> int:
+        """Give the attribute "axis" as a number from 0 on."""
+        return _from_zero(int(self.attribute("axis", default)), rank)
+
+    def axes(self, rank: int, at: int = 1) -> list[int] | None:
+        """Give axes, from an attribute or an input, as numbers from 0 on. None if there are none."""
+        axes = self.attribute("axes")
+        if axes is None:
+            given = self.optional(at)
+            if given is None:
+                return None
+            axes = given.numbers
+            if axes is None:
+                raise NotCovered
+        return [_from_zero(int(axis), rank) for axis in axes]
+
+    def undecided(self) -> Value:
+        """Give what is known of a result of which nothing is known, and why: this node, or those before it."""
+        tracks = {}
+        for key in self.keys:
+            before = join(value.track(key) for value in self.given if value.shape is None)
+            said = "reads at indices that are not known" if self.operator in _INDEXING else ""
+            if self.operator == "NonZero" and not all(value.track(key).is_free for value in self.given):
+                said = NUMBERS
+            told = [reason for value in self.given for reason in value.track(key).undecided if reason.is_of_numbers]
+            reasons = before.undecided or (Reason(self.title, said),)
+            tracks[key] = Track(undecided=tuple(dict.fromkeys((*reasons, *told))))
+        return Value(shape=None, tracks=tracks)
+
+
+def _from_zero(axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise NotCovered
+    return axis % rank
+
+
+_SAME = Reach()
+
+
+@dataclasses.dataclass(frozen=True)
+class At:
+    """The values at an index of this axis reach the result's values at the same index of one axis.
+
+    Attributes:
+        axis: Axis of the result.
+        reach: Which indices are read, if not the same one.
+    """
+
+    axis: int
+    reach: Reach = _SAME
+
+
+@dataclasses.dataclass(frozen=True)
+class Over:
+    """Values at all indices of this axis reach each value of the result.
+
+    Attributes:
+        does: What the operator does, to be followed by what it does that to: "averages over".
+        surely: Whether it always mixes. Otherwise whether it does depends on values.
+        neutral: Whether the steps after each row's length leave the result as it is, by sequence axis.
+    """
+
+    does: str
+    surely: bool = True
+    neutral: Callable[[str], bool] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    """The result is the value at index 0 of this axis, which no row is too short for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Last:
+    """The result is the value at the last index of this axis, after all others. Attributes as of `Over`."""
+
+    does: str
+    neutral: Callable[[str], bool] | None = None
+
+
+Read = At | First | Last | Over
+Source = tuple[Value, Sequence[Read]]
+
+
+def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection[int] = ()) -> Value:
+    """Give what a result depends on.
+
+    Args:
+        node: The operator.
+        shape: Shape of the result.
+        sources: The inputs that it is computed from, each with how each of its axes is read. An input of which nothing
+            is known makes a result of which nothing is known.
+        copies: Axes of the result along which all values are equal.
+    """
+    sources = list(sources)
+    if any(value.shape is None for value, _ in sources):
+        return dataclasses.replace(node.undecided(), shape=shape)
+    tracks = {}
+    for key in node.keys:
+        through = [_through(node, key, value, reads) for value, reads in sources]
+        tracks[key] = guarded(node, key, join([*through, _copied(key, shape, copies)]), shape)
+    return Value(shape, tracks)
+
+
+def moved(node: Node, shape: Shape, value: Value, reads: Sequence[Read], copies: Collection[int] = ()) -> Value:
+    """Give what is known of a result that holds values of one input. Arguments as of `flow`."""
+    unchanged = {at: read.axis for at, read in enumerate(reads) if isinstance(read, At) and read.reach == _SAME}
+    return carried(flow(node, shape, [(value, reads)], copies), value, unchanged.get)
+
+
+def created(node: Node, shape: Shape) -> Value:
+    """Give what is known of a tensor that is made of sizes alone, and whose values are equal along every axis."""
+    tracks = {key: guarded(node, key, _copied(key, shape, range(len(shape))), shape) for key in node.keys}
+    return Value(shape, tracks)
+
+
+def _copied(key: Key, shape: Shape, axes: Iterable[int]) -> Track:
+    """Let the values along axes whose sizes come from the one in question be those of its rows, or of its steps."""
+    places = {(at, number): Reach() for at in axes for number, size in enumerate(shape[at]) if key[1] in size.made_of}
+    return Track(places)
+
+
+def numbered(node: Node, result: Value, size: Size, kept: Collection[str] = ()) -> Value:
+    """Say that indices of a result are treated by their number, from a number on that depends on a size.
+
+    Which rows, or steps, those are depends on how many there are, unless the number is at least as large as the axis.
+    It makes no difference for the axes in `kept`.
+    """
+    tracks = dict(result.tracks)
+    for key in node.keys:
+        if key[1] in size.tainted and key[1] not in kept and not size.at_least(named(key[1])):
+            tracks[key] = join([result.track(key), not_decided(node.title, "treats them by their number")])
+    return dataclasses.replace(result, tracks=tracks)
+
+
+def guarded(node: Node, key: Key, track: Track, shape: Shape) -> Track:
+    """Make sure that each axis whose size comes from the one in question is known to lie along it.
+
+    Otherwise values at its indices might be numbered, and so depend on a row's place in the batch.
+    """
+    if track.is_lost:
+        return track
+    for at, axis in enumerate(shape):
+        for number, size in enumerate(axis):
+            if key[1] in size.made_of and (at, number) not in track.places:
+                return join([track, not_decided(node.title)])
+            if key[0] is Property.ROWS and (at, number) in track.places and str(size) != key[1]:
+                return join([track, not_decided(node.title, "takes others than all of")])
+    return track
+
+
+def _through(node: Node, key: Key, value: Value, reads: Sequence[Read]) -> Track:
+    track = value.track(key)
+    places: dict[Place, Reach] = {}
+    more = [track.at({})]
+    for (at, number), reach in track.places.items():
+        found = (at, reach) if at < 0 else _read(node, key, value, at, reads[at], reach)
+        if isinstance(found, Track):
+            more.append(found)
+        else:
+            place, further = (found[0], number), found[1]
+            places[place] = places[place].union(further) if place in places else further
+    for at, sizes in enumerate(value.axes):
+        if not isinstance(reads[at], At) and not any(place[0] == at for place in track.places):
+            more.append(_sized(node, key, value, at, sizes, reads[at]))
+    return join([Track(places), *more])
+
+
+def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach) -> tuple[int, Reach] | Track:
+    """Follow one place through one read."""
+    kind, axis = key
+    joined = len(value.axes[at]) > 1
+    if isinstance(read, At):
+        return _read_at(node, key, read, reach, joined=joined)
+    if isinstance(read, First):
+        is_free = kind is not Property.ROWS and not joined and reach.offset <= 0
+        return FREE if is_free else not_decided(node.title, "reads the first of")
+    if isinstance(read, Last):
+        if joined:
+            return not_decided(node.title)
+        if kind is Property.CAUSALITY and reach.offset <= 0:
+            return LAST[0], Reach(exact=False)
+        if kind is Property.CAUSALITY:
+            return Track(mixing=(Reason(reach.by, f'reads {reach.offset} steps ahead of "{axis}"'),))
+    if kind is Property.PADDING and not joined and reach.offset <= 0 and _is_neutral(axis, read):
+        return FREE
+    if isinstance(read, Last):
+        return _mixing(node, key, read.does)
+    if kind is Property.PADDING and axis in value.after:
+        return not_decided(node.title, read.does)  # a mask, perhaps one that is as good as neutral
+    # If a value has two indices of the axis, a mask may make the one depend on the other: a causal mask does.
+    surely = read.surely and len(value.track(key).places) == 1
+    return _mixing(node, key, read.does) if surely else not_decided(node.title, read.does)
+
+
+def _read_at(node: Node, key: Key, read: At, reach: Reach, *, joined: bool) -> tuple[int, Reach] | Track:
+    if read.reach == _SAME:
+        return read.axis, reach
+    if key[0] is Property.ROWS and not read.reach.exact:
+        beside = "rows beside each row" if key[1] == BATCH else "steps beside each step"
+        return Track(mixing=(Reason(node.title, f"reads the {beside}"),))
+    if joined or key[0] is Property.ROWS:  # rows that are moved may be moved back
+        return not_decided(node.title, "moves them")
+    return read.axis, reach.then(dataclasses.replace(read.reach, by=node.title))
+
+
+def _mixing(node: Node, key: Key, does: str) -> Track:
+    kind, axis = key
+    over = {
+        Property.ROWS: "the rows of the batch" if axis == BATCH else f'all steps of "{axis}"',
+        Property.PADDING: f'all steps of "{axis}", those after a row\'s length included',
+        Property.CAUSALITY: f'all steps of "{axis}"',
+    }[kind]
+    return Track(mixing=(Reason(node.title, f"{does} {over}"),))
+
+
+def _is_neutral(axis: str, read: Over | Last) -> bool:
+    return read.neutral is not None and read.neutral(axis)
+
+
+def _sized(node: Node, key: Key, value: Value, at: int, axis: Axis, read: Read) -> Track:
+    """Say whether the size of an axis that is read as a whole depends on the axis in question.
+
+    An output that was cut to the longest row has a size that depends on other rows: what is computed over all its steps
+    does, too, unless the steps after each row's length leave it as it is.
+    """
+    if key[1] not in size_of(axis).tainted or isinstance(read, First):
+        return FREE
+    if isinstance(read, Over | Last):
+        for (kind, sequence), track in value.tracks.items():
+            reach = track.places.get((at, 0)) if kind is Property.PADDING and not track.is_lost else None
+            if reach is not None and len(axis) == 1 and reach.offset <= 0 and _is_neutral(sequence, read):
+                return FREE
+    return not_decided(node.title)
+
+
+def broadcast(node: Node, values: Sequence[Value]) -> Value:
+    """Give what a result depends on that has at each index what the inputs have there, by NumPy's rules."""
+    shape = broadcast_shape([value.axes for value in values])
+    return flow(node, shape, [(v, [At(at + len(shape) - v.rank) for at in range(v.rank)]) for v in values])
+
+
+def broadcast_shape(shapes: Sequence[Shape]) -> Shape:
+    """Give the shape to which shapes are broadcast."""
+    rank = max(map(len, shapes), default=0)
+    padded = [((ONE,),) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(meet([shape[at] for shape in padded]) for at in range(rank))
+
+
+def meet(axes: Iterable[Axis]) -> Axis:
+    """Give the axis at which axes of the same size, or of 1, meet.
+
+    Raises:
+        NotCovered: If their sizes may differ, or were joined from different axes.
+    """
+    found = {axis for axis in axes if size_of(axis) != ONE}
+    if len(found) > 1:
+        raise NotCovered
+    return found.pop() if found else (ONE,)

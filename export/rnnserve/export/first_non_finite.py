@@ -1,0 +1,197 @@
+"""Finding the operator of a module that gives the first NaN or infinity."""
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rnnserve.export.held_modules import users_module
+from rnnserve.export.module_interface import ModuleInterface
+
+__all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of"]
+
+_TORCH = str(Path(torch.__file__).parent)
+_EXPORT = str(Path(__file__).parent)
+
+# Not -100: scores of -200 would lie below it, and what is masked would win.
+_MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -1e9)"
+_FLOATS = "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. "
+_IDS = "Or, if such ids are not meant, say which are: Integers(…, low=, high=). "
+_ALLOWED = "Or publish it so, with allow_non_finite=True"
+_LOGARITHM = "Add a small number before the logarithm, or clamp: x.clamp(min=1e-6).log()"
+_ROOT = "Clamp before the root: x.clamp(min=0).sqrt()"
+_DIVISOR = "Add a small number to the divisor"
+_EXPONENT = "Subtract the largest value before exp, or clamp its argument"
+_SCAN = (
+    "A running sum of exponentials, exp(a) * (x * exp(-a)).cumsum(1), leaves the range of floats over many steps. Keep "
+    "it in log space: (a + (log_x - a).logcumsumexp(1)).exp(), the signs of x apart, or use rnnserve.export.scan"
+)
+_DEVIATION = (
+    "Of one value it is nan. If rows have two steps at least, say so, sizes={axis: (2, 128)}; or use correction=0"
+)
+_RUNNING = (torch.ops.aten.cumsum.default, torch.ops.aten.cumprod.default)
+_ADVICE = {
+    **dict.fromkeys(("log", "log2", "log10", "log1p"), _LOGARITHM),
+    **dict.fromkeys(("sqrt", "rsqrt", "pow"), _ROOT),
+    **dict.fromkeys(("div", "reciprocal", "true_divide"), _DIVISOR),
+    **dict.fromkeys(("std", "var", "std_mean", "var_mean"), _DEVIATION),
+    **dict.fromkeys(("exp", "exp2", "expm1", "cosh", "sinh"), _EXPONENT),
+}
+
+
+class Origin(NamedTuple):
+    """Where NaN or infinity arises.
+
+    Attributes:
+        operator: Name of torch's operator: "log".
+        module: The name of the module that calls it; empty for the outermost.
+        line: File and line that call it: "model.py:12"; empty where that is not known.
+        is_summed: Whether running sums, or products, are computed of what it gives.
+    """
+
+    operator: str
+    module: str
+    line: str
+    is_summed: bool = False
+
+    def __str__(self) -> str:
+        return self.operator + (f' in "{self.module}"' if self.module else "")
+
+    @property
+    def advice(self) -> str:
+        """What to do about its argument, in a sentence without its full stop."""
+        advice = _ADVICE.get(self.operator.rstrip("_"), _MASKS)
+        return _SCAN if advice == _EXPONENT and self.is_summed else advice
+
+
+def find_first_non_finite(
+    module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]
+) -> Origin | None:
+    """Run a module and find the operator whose results are the first NaN, or else the first infinity.
+
+    Infinity is no fault by itself: masks have it. So what gives NaN of finite numbers is told before it; where NaN
+    comes of infinity, what gave that.
+
+    Args:
+        module: Module in evaluation mode.
+        interface: Order and names of its arguments and results.
+        inputs: Arrays for which it gives NaN or infinity.
+
+    Returns:
+        The operator; None where none was found, as in a script.
+    """
+    finder = _Finder()
+    with contextlib.suppress(Exception), torch.no_grad(), paths_of(module, finder.path), finder:
+        module(*interface.arguments(inputs))
+    found = finder.nan or finder.infinity
+    return None if found is None else found._replace(is_summed=finder.is_summed)
+
+
+def non_finite_advice(module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Say where NaN or infinity first arises, and what to do about it, to follow a sentence without its full stop."""
+    origin = find_first_non_finite(module, interface, inputs)
+    if origin is None:
+        return f". {_MASKS}. {_ALLOWED}"
+    line = f" ({origin.line})" if origin.line else ""
+    described = _FLOATS if any(array.dtype.kind == "f" for array in inputs.values()) else _IDS
+    if origin.advice == _MASKS:  # the number in the module is at fault, not the inputs
+        described = ""
+    if origin.advice == _SCAN:  # what to do comes first: no bound of the inputs is small enough for long sequences
+        return f": {origin.advice[0].lower()}{origin.advice[1:]}. The first ones come from {origin}{line}. {_ALLOWED}"
+    return f": the first ones come from {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
+
+
+class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
+    """Looks at the inputs and results of every operator.
+
+    Attributes:
+        path: Names of the modules that are running, the outermost first.
+        nan: The first operator that gives NaN, of inputs without.
+        infinity: The first that gives infinity, of finite inputs.
+        is_summed: Whether a running sum or product was computed of values of which one is not finite.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nor for this
+        self.path: list[str] = []
+        self.nan: Origin | None = None
+        self.infinity: Origin | None = None
+        self.is_summed = False
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - as torch declares it
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run an operator."""
+        given = list(_floats([args, list((kwargs or {}).values())]))
+        had_nan = any(bool(tensor.isnan().any()) for tensor in given)
+        had_infinity = had_nan or not all(bool(tensor.isfinite().all()) for tensor in given)
+        self.is_summed |= had_infinity and func in _RUNNING
+        result = func(*args, **(kwargs or {}))
+        # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
+        if not had_nan and _reads_tensors([args, list((kwargs or {}).values())]):
+            results = list(_floats([result]))
+            if self.nan is None and any(bool(tensor.isnan().any()) for tensor in results):
+                self.nan = self.infinity if had_infinity and self.infinity else origin_of(func, self.path)
+            if self.infinity is None and not had_infinity and any(bool(t.isinf().any()) for t in results):
+                self.infinity = origin_of(func, self.path)
+        return result
+
+
+def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an operator of torch
+    """Name an operator that is running, and the line of the user's code that calls it.
+
+    Args:
+        func: Operator of torch.
+        path: Names of the modules that are running, the outermost first.
+    """
+    frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
+    frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
+    line = "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}"
+    return Origin(str(func).split(".")[1], path[-1] if path else "", line)
+
+
+def _floats(values: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operators take and give
+    if isinstance(values, Tensor):
+        if values.is_floating_point() and values.numel():
+            yield values
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _floats(value)
+
+
+def _reads_tensors(values: Any) -> bool:  # noqa: ANN401 - what operators take
+    if isinstance(values, list | tuple):
+        return any(_reads_tensors(value) for value in values)
+    return isinstance(values, Tensor)
+
+
+@contextlib.contextmanager
+def paths_of(module: nn.Module, path: list[str]) -> Iterator[None]:
+    """Keep the names of the modules that are running, in the context."""
+    handles = []
+    for name, part in users_module(module).named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue
+
+        def enter(_: nn.Module, __: Any, name: str = name) -> None:  # noqa: ANN401 - a module's inputs
+            path.append(name)
+
+        def leave(_: nn.Module, __: Any, ___: Any) -> None:  # noqa: ANN401
+            path.pop()
+
+        handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,288 @@
+"""Recurrent operators whose results are NaN if PyTorch's are, and what a manifest says of NaN and infinity.
+
+onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp what they compute with `min` and `max`, which drop NaN: a
+NaN in a step gives finite numbers, in that step and all later ones (docs/lab/findings.md, "NaN in recurrent kernels").
+Where one can arise, nodes beside the operator look for it: what the operator reads is multiplied by the weights, or by
+some rows of them, and a step whose products hold NaN makes the results of this row NaN from there on. Infinity alone
+saturates the gates and gives finite numbers, here as in PyTorch; two infinities of which the weights make a difference
+give NaN.
+
+Finite results keep their bits. Steps after a row's length reach nothing, as in the operator itself.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from rnnserve.export.analysis.walk import Walk, declared_inputs
+from rnnserve.export.lowering.node_builder import NodeBuilder
+from rnnserve.protos import manifest_pb2
+
+__all__ = ["describe_finiteness", "guard_recurrences"]
+
+_INPUT, _WEIGHT, _RECURRENT, _BIAS, _LENGTHS, _HIDDEN, _CELL = range(7)
+_PREFIX = "guard_"  # of the names of all nodes
+_ROWS = 32
+"""Rows of the weights that are looked at. Two infinities whose products have one sign in all of them give no NaN that
+is found: with weights of either sign, one case in 2 ** 32."""
+
+
+def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Collection[str] = ()) -> bytes:
+    """Guard each recurrent operator that loses NaN, where what it reads may not be finite.
+
+    Args:
+        model: The bytes of an ONNX file, as `export_onnx` gives it.
+        finite_inputs: Whether the floats of the inputs are finite, as servers see to.
+        infinite: Names of inputs that are not.
+
+    Returns:
+        Those of the other file, the same for the same model; the same bytes where no operator needs a guard, or each
+        has one.
+
+    Raises:
+        onnx.checker.ValidationError: If the result is no valid ONNX model.
+    """
+    guarded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
+    walk = _finite_walk(guarded, finite_inputs=finite_inputs, infinite=infinite)
+    wanted = [
+        node
+        for node in ir.traversal.RecursiveGraphIterator(guarded.graph)
+        if _swallows(node) and not walk.of(node.outputs[0]).whole.finite and _is_plain(node) and not _is_guarded(node)
+    ]
+    if not wanted:
+        return model
+    for number, node in enumerate(wanted):
+        _Guard(node, f"{_PREFIX}{number}").insert()
+    proto = ir.serde.serialize_model(guarded)
+    onnx.checker.check_model(proto, full_check=True)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data
+
+
+def describe_finiteness(
+    model: bytes, *, finite_inputs: bool, is_guarded: bool, infinite: Collection[str] = ()
+) -> manifest_pb2.Finiteness:
+    """Say which outputs can be NaN or infinite, and of which inputs a NaN would be lost.
+
+    Args:
+        model: The bytes of an ONNX file.
+        finite_inputs: Whether inputs are finite, as servers see to.
+        is_guarded: Whether its recurrent operators are guarded if what they read may not be finite.
+        infinite: Names of inputs that are not finite even so: states that begin with infinity.
+    """
+    loaded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
+    graph = loaded.graph
+    walk = _finite_walk(loaded, finite_inputs=finite_inputs, infinite=infinite)
+    lost: set[str] = set()
+    if finite_inputs and is_guarded:
+        reached: dict[ir.Value, frozenset[str]] = {}
+        _follow(graph, {value: frozenset([value.name or ""]) for value in graph.inputs if _is_float(value)}, reached)
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            if _swallows(node) and walk.of(node.outputs[0]).whole.finite:
+                lost.update(*(reached.get(value, ()) for value in node.inputs if value is not None))
+    return manifest_pb2.Finiteness(
+        outputs=[value.name or "" for value in graph.outputs if not walk.of(value).whole.finite],
+        lost_inputs=[value.name or "" for value in graph.inputs if value.name in lost],
+        allowed=not finite_inputs,
+    )
+
+
+def _finite_walk(model: ir.Model, *, finite_inputs: bool, infinite: Collection[str]) -> Walk:
+    return Walk(model, overflows=True).run(declared_inputs(model.graph, finite=finite_inputs, infinite=infinite))
+
+
+def _follow(graph: ir.Graph, known: Mapping[ir.Value, frozenset[str]], reached: dict[ir.Value, frozenset[str]]) -> None:
+    """Note for every value which inputs its floats may come from, in the bodies of loops as well."""
+    reached.update(known)
+    for node in graph:
+        sources = frozenset().union(*(reached.get(value, frozenset()) for value in node.inputs if value is not None))
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                body = attribute.as_graph()
+                _follow(body, dict.fromkeys(body.inputs, sources), reached)
+                sources = sources.union(*(reached.get(value, frozenset()) for value in body.outputs))
+        reached.update({output: sources for output in node.outputs if _is_float(output)})
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype is None or value.dtype.is_floating_point()
+
+
+def _swallows(node: ir.Node) -> bool:
+    """Whether onnxruntime's kernel makes finite numbers of NaN: GRU, LSTM, and RNN with relu do, but not with tanh."""
+    if node.op_type not in ("RNN", "GRU", "LSTM"):
+        return False
+    activations = node.attributes.get("activations")
+    return node.op_type != "RNN" or (activations is not None and set(activations.as_strings()) != {"Tanh"})
+
+
+def _constant_of(value: ir.Value | None) -> np.ndarray | None:
+    """Give the value of an initializer or of a Constant node; None for any other value."""
+    if value is None or value.is_graph_input():
+        return None
+    constant = ir.convenience.get_const_tensor(value)
+    return None if constant is None else constant.numpy()
+
+
+def _is_plain(node: ir.Node) -> bool:
+    return "layout" not in node.attributes or not node.attributes["layout"].as_int()
+
+
+def _is_guarded(node: ir.Node) -> bool:
+    users = (user for output in node.outputs for user, _ in output.uses())
+    return any((user.name or "").startswith(_PREFIX) for user in users)
+
+
+class _Guard:
+    """The nodes beside one operator.
+
+    Shapes: input (sequence, batch, features), states (directions, batch, hidden), Y (sequence, directions, batch,
+    hidden).
+    """
+
+    def __init__(self, node: ir.Node, prefix: str) -> None:
+        self._node = node
+        self._given = [*node.inputs, *[None] * (_CELL + 1 - len(node.inputs))]
+        read = node.inputs[_INPUT]
+        assert read is not None  # noqa: S101 - for mypy: an operator without it is not valid
+        self._read = read
+        direction = node.attributes["direction"].as_string() if "direction" in node.attributes else "forward"
+        self._reversed = {"forward": (False,), "reverse": (True,)}.get(direction, (False, True))
+        self._made = NodeBuilder(prefix)
+        recurrent = self._given[_RECURRENT]
+        self._dtype = recurrent.dtype.numpy() if recurrent is not None and recurrent.dtype else np.dtype(np.float32)
+        is_masked = self._given[_LENGTHS] is not None
+        self._zero = self._made.constant("zero", np.zeros((), self._dtype)) if is_masked else None
+        self._nan = self._made.constant("nan", np.array(np.nan, self._dtype))
+
+    def insert(self) -> None:
+        """Put the nodes after the operator, and have its results used through them."""
+        outputs = [value for value in self._node.outputs if value.uses() or value.is_graph_output()]
+        uses = {value: list(value.uses()) for value in outputs}
+        for old, new in zip(outputs, self._guarded(outputs), strict=True):
+            new.type, new.shape = old.type, old.shape
+            for user, at in uses[old]:
+                user.replace_input_with(at, new)
+            graph = self._node.graph
+            if old.is_graph_output() and graph is not None:
+                at = list(graph.outputs).index(old)
+                graph.outputs[at] = new
+                new.name, old.name = old.name, f"{self._made.prefix}/{old.name}"
+        graph = self._node.graph
+        assert graph is not None  # noqa: S101 - for mypy: it was found in one
+        for constant in self._made.constants:
+            graph.initializers.add(constant)
+        graph.insert_after(self._node, self._made.nodes)
+
+    def _guarded(self, outputs: list[ir.Value]) -> list[ir.Value]:
+        op, made = self._made.op, self._made
+        valid = self._valid()
+        bad = self._masked(self._input(), valid)  # (sequence, batch), NaN or a number, as all that follows
+        state = self._state()
+        by_step, final = [], []
+        for direction, is_reversed in enumerate(self._reversed):
+            steps = op("CumSum", bad, made.integers(0), reverse=int(is_reversed))
+            if self._node.op_type == "RNN":
+                # Each step has what the ones before it have left.
+                left = self._relu(direction, valid)
+                before = op("CumSum", left, made.integers(0), exclusive=1, reverse=int(is_reversed))
+                steps = op("Add", steps, before)
+            if state is not None:
+                steps = op("Add", steps, op("Gather", state, made.integers(direction), axis=0))  # (batch) to each step
+            by_step.append(op("Unsqueeze", steps, made.integers([1])))
+            final.append(self._last(steps, is_reversed=is_reversed))
+        results = []
+        for value in outputs:
+            is_sequence = value is self._node.outputs[0]
+            parts = by_step if is_sequence else final
+            is_nan = op("IsNaN", parts[0] if len(parts) == 1 else op("Concat", *parts, axis=1 if is_sequence else 0))
+            if is_sequence and valid is not None:
+                is_nan = op("And", is_nan, op("Unsqueeze", valid, made.integers([1])))
+            results.append(op("Where", op("Unsqueeze", is_nan, made.integers([-1])), self._nan, value))
+        return results
+
+    def _last(self, steps: ir.Value, *, is_reversed: bool) -> ir.Value:
+        """(1, batch): the number of the step that is computed last.
+
+        It is read as the operator gives its final state: a sum over all steps would be the same number, and would look
+        like an output that reads ahead.
+        """
+        op, made = self._made.op, self._made
+        lengths = self._given[_LENGTHS]
+        if is_reversed:
+            return op("Gather", steps, made.integers([0]), axis=0)
+        if lengths is None:
+            return op("Unsqueeze", op("Gather", steps, made.integers(-1), axis=0), made.integers([0]))
+        ends = op("Sub", op("Cast", lengths, to=ir.DataType.INT64.value), made.integers(1))
+        return op("GatherElements", steps, op("Unsqueeze", ends, made.integers([0])), axis=0)
+
+    def _valid(self) -> ir.Value | None:
+        """(sequence, batch) bool: which steps come before their row's length; None where all do."""
+        lengths = self._given[_LENGTHS]
+        if lengths is None:
+            return None
+        return self._made.op("Less", self._steps(), self._made.op("Cast", lengths, to=ir.DataType.INT64.value))
+
+    def _steps(self) -> ir.Value:
+        """(sequence, 1) int64: the number of each step."""
+        op, made = self._made.op, self._made
+        shape = op("Shape", self._read, start=0, end=1)
+        count = op("Squeeze", shape, made.integers([0]))
+        return op("Unsqueeze", op("Range", made.integers(0), count, made.integers(1)), made.integers([1]))
+
+    def _masked(self, values: ir.Value, valid: ir.Value | None) -> ir.Value:
+        return values if valid is None or self._zero is None else self._made.op("Where", valid, values, self._zero)
+
+    def _input(self) -> ir.Value:
+        """(sequence, batch): NaN where a gate of the step is NaN by what the operator reads."""
+        return self._products(self._read, self._weights(_WEIGHT), "weight")
+
+    def _state(self) -> ir.Value | None:
+        """(directions, batch): NaN where the initial states make the first step NaN; None where there are none."""
+        op, made = self._made.op, self._made
+        found = []
+        hidden, cell = self._given[_HIDDEN], self._given[_CELL]
+        if hidden is not None and self._node.op_type == "GRU":
+            # The state itself is part of the next one, beside products with it: infinity there gives NaN, too.
+            found.append(op("ReduceSum", op("Sub", hidden, hidden), made.integers([2]), keepdims=0))
+        elif hidden is not None:
+            rows = [self._weights(_RECURRENT, direction) for direction in range(len(self._reversed))]
+            stacked = None if any(row is None for row in rows) else np.stack([row for row in rows if row is not None])
+            found.append(self._products(hidden, stacked, "recurrent"))
+        if cell is not None:
+            found.append(op("ReduceSum", op("Sign", cell), made.integers([2]), keepdims=0))
+        if len(found) == 2:
+            return op("Add", *found)
+        return found[0] if found else None
+
+    def _relu(self, direction: int, valid: ir.Value | None) -> ir.Value:
+        """(sequence, batch): NaN where the state after a step makes the next one NaN: relu's states can overflow."""
+        op, made = self._made.op, self._made
+        states = op("Gather", self._node.outputs[0], made.integers(direction), axis=1)  # (sequence, batch, hidden)
+        return self._masked(self._products(states, self._weights(_RECURRENT, direction), f"step_{direction}"), valid)
+
+    def _products(self, values: ir.Value, weights: np.ndarray | None, name: str) -> ir.Value:
+        """Sum the signs of products over the last axis: NaN where one of them is; of infinity the sign is a number."""
+        op, made = self._made.op, self._made
+        if weights is None:
+            signs = op("Sub", values, values)  # without known weights infinity counts as NaN
+        else:
+            signs = op("Sign", op("MatMul", values, made.constant(name, weights)))
+        return op("ReduceSum", signs, made.integers([-1]), keepdims=0)
+
+    def _weights(self, which: int, direction: int | None = None) -> np.ndarray | None:
+        """Rows of W or R, (features, rows) or (hidden, rows); None where they are no constant.
+
+        A product of infinity and a weight of zero is NaN, so one row more is zero where any other row is.
+        """
+        weights = _constant_of(self._given[which])  # (directions, gates * hidden, features)
+        if weights is None:
+            return None
+        rows = (weights if direction is None else weights[direction : direction + 1]).reshape(-1, weights.shape[-1])
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _ROWS).astype(int))]
+        zeros = (rows != 0).all(axis=0).astype(rows.dtype)
+        if not zeros.all():
+            chosen = np.concatenate([chosen, zeros[None]])
+        return np.ascontiguousarray(chosen.T)
