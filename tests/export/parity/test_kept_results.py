@@ -25,7 +25,7 @@ class Counted(nn.Module):
         return x * self.factor, x
 
 
-INTERFACE = ModuleInterface(("x",), ("y", "same"), {})
+INTERFACE = ModuleInterface(("x",), ("y", "same"))
 
 
 def inputs(*values):
