@@ -41,14 +41,14 @@ MISSING = object()
 """What an attribute is that a module does not have before its first call."""
 
 _Given = Mapping[str, Any]
-"""The tensors of a call by name; None for those that are left out."""
+"""The tensors of a call by name, with None for those that are left out."""
 
 
 class Argument(Protocol):
     """How one argument of forward comes about."""
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - what forward takes
-        """Make the argument of the tensors of a call; `floating` is the type in which the module runs."""
+        """Make the argument of the tensors of a call. The module runs in the type `floating`."""
 
 
 class Slot:
@@ -64,13 +64,13 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True)
 class Fixed:
-    """A constant; `by_user` where a publication gives it, and forward's own default otherwise."""
+    """A constant that a publication gives (`by_user`), or forward's own default."""
 
     value: Any
     by_user: bool = False
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002
-        """Give the value; of tensors of float32, in the type in which the module runs."""
+        """Give the value. Tensors of float32 get the type in which the module runs."""
         is_float = isinstance(self.value, Tensor) and self.value.dtype == torch.float32
         return self.value.to(floating) if is_float else self.value
 
@@ -127,7 +127,7 @@ class OfLengths:
         like: An input that has the sequence axis.
         axis: The axis's position in it.
         axes: "batch" and "steps" where what is made has these axes, in its order, and "" for axes of size 1.
-        values: What stands before the end of a row and after it: a number or the name of an input; none for shares.
+        values: What stands before the end of a row and after it: a number or the name of an input. None for shares.
         dtype: The type of what is made.
     """
 
@@ -190,7 +190,7 @@ class Call:
 
 
 class FlatModule(Wrapper):
-    """A module of flat tensors around the user's; None stands for a tensor that is left out.
+    """A module of flat tensors around the user's. None stands for a tensor that is left out.
 
     Args:
         module: The user's module, in evaluation mode.
@@ -227,7 +227,7 @@ class FlatModule(Wrapper):
             return (*self._results(result), *self._held_states())
 
     def called(self, given: _Given) -> Any:  # noqa: ANN401 - what a forward returns
-        """Call the module with tensors by name; give what it returns."""
+        """Call the module with tensors by name, and give what it returns."""
         if self._rows is None:
             return self._called(given)
         with intercepted(), lenient(), self._longest_rows(self._rows, given):
@@ -288,7 +288,7 @@ def _begin(module: nn.Module, path: str, state: Filled, given: _Given) -> None:
 
 
 def slots_of(argument: Argument) -> tuple[str, ...]:
-    """Name the tensors that an argument takes as they come; none where one is made of lengths."""
+    """Name the tensors that an argument takes as they come. There are none if one is made of lengths."""
     if isinstance(argument, Slot):
         return (argument.name,)
     if isinstance(argument, Filled):
@@ -306,12 +306,12 @@ def _is_plain(argument: Argument) -> bool:
 
 
 def attribute(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - whatever it holds
-    """What an attribute holds; `MISSING` where there is none yet."""
+    """Give what an attribute holds, or `MISSING`."""
     return getattr(owner_of(module, path), path.rpartition(".")[2], MISSING)
 
 
 def set_attribute(module: nn.Module, path: str, value: Any) -> None:  # noqa: ANN401
-    """Set an attribute, a buffer among them; `MISSING` takes it away."""
+    """Set an attribute, a buffer among them. `MISSING` takes it away."""
     holder, name = owner_of(module, path), path.rpartition(".")[2]
     if value is not MISSING:
         setattr(holder, name, value)

@@ -59,7 +59,7 @@ def reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]
 
     Args:
         roots: Values, with their paths.
-        most: Entries of all of them from which on nothing is given; 0 for any number.
+        most: Entries of all of them from which on nothing is given, or 0 for any number.
     """
     found: dict[str, Any] = {}
     seen: set[int] = set()

@@ -41,7 +41,7 @@ class ModuleInterface:
             double: Whether floats become float64.
 
         Returns:
-            A tensor for each input; None for those that are left out.
+            A tensor for each input, or None if it is left out.
         """
         left_out = {name for names in self.optional if not arrays.keys() & set(names) for name in names}
         arguments: list[Tensor | None] = []

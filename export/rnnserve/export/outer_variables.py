@@ -2,7 +2,7 @@
 
 A forward may keep a state in them as in attributes: `global STATE`, a dict or an object of the file, a variable of the
 function that makes the class, an attribute of the class, a default `memory={}`. They are no part of the module, so such
-a state is refused by its name; and they are left as they were.
+a state is refused by its name, and they are left as they were.
 """
 
 import collections
@@ -117,7 +117,7 @@ def putting_back(module: nn.Module, variables: Iterable[OuterVariable]) -> Calla
 
 
 def reached_from(value: Any) -> list[Any]:  # noqa: ANN401 - whatever a variable holds
-    """Give the containers and objects in a variable's value; nothing where these have very many entries."""
+    """Give the containers and objects in a variable's value, or nothing if these have very many entries."""
     return list(reachable([("", value)], _MOST_ENTRIES).values())
 
 

@@ -1,7 +1,7 @@
 """Trees of tensors, as forwards take and return them, and as states are: containers, and what is in them by key path.
 
 A container is a tuple, list, dict, named tuple or dataclass, or has keys and items as a dict has (tianshou's Batch, a
-TensorDict). torch's pytree knows a class only once it is registered, for the whole process; so containers are read and
+TensorDict). torch's pytree knows a class only once it is registered, for the whole process. So containers are read and
 rebuilt here, and torch sees flat tensors. The path ("layers", "0", "c") is written `layers.0.c`.
 """
 
@@ -53,7 +53,7 @@ def shown(tree: Tree) -> str:
 
 
 def flatten_results(result: Tree) -> list[Tensor]:
-    """List the tensors in what a forward returned, in their order; None is left out.
+    """List the tensors in what a forward returned, in their order. None is left out.
 
     Raises:
         WrongArguments: If there is anything else in it.
@@ -69,7 +69,7 @@ def flatten_results(result: Tree) -> list[Tensor]:
 
 
 def parts_of(tree: Tree) -> dict[str, Tree] | None:
-    """Give the parts of a container by key; None for anything else."""
+    """Give the parts of a container by key, or None for anything else."""
     if isinstance(tree, Tensor):
         return None
     items = _items_of(tree)

@@ -25,7 +25,11 @@ class Counted(nn.Module):
         return x * self.factor, x
 
 
+<<<<<<< HEAD
 INTERFACE = ModuleInterface(("x",), ("y", "same"), ())
+=======
+INTERFACE = ModuleInterface(("x",), ("y", "same"))
+>>>>>>> descr
 
 
 def inputs(*values):

@@ -51,7 +51,7 @@ class _Parameter:
     Attributes:
         name: Its name.
         value: What the publication says of it, or a constant.
-        default: Its default value; `_NONE` where it has none.
+        default: Its default value, or `_NONE`.
         by_keyword: Whether it is passed by keyword.
     """
 
@@ -102,7 +102,7 @@ class CallReader:
         self._kinds = self._kinds_of_groups()
 
     def call(self, states: Mapping[str, Filled] | None = None) -> Call:
-        """Give the call, with nested states in trees of slots; without these, each has one slot of its name."""
+        """Give the call, with nested states in trees of slots. Without these, each has one slot of its name."""
         return self._call(states or {}, self._kinds)
 
     def _call(self, states: Mapping[str, Filled], kinds: Mapping[str, Any]) -> Call:
@@ -200,7 +200,7 @@ class CallReader:
     def _kinds_of_groups(self) -> dict[str, Any]:
         """Find what forward takes for parameters of several tensors: tuples, dicts, or classes.
 
-        Dicts within a dict are as they are described. Of others an annotation says it; else tuples are tried, and dicts
+        Dicts within a dict are as they are described. Of others an annotation says it. Else tuples are tried, and dicts
         where forward does not run with them.
         """
         groups = [

@@ -168,7 +168,7 @@ class _StateReader:
         return ReadCall(FlatModule(self._module, call), described, names, continued)
 
     def _find(self) -> tuple[dict[str, FoundState], _Run]:
-        """Look at each state in every way in which the rows may lie in the examples; one way has to fit."""
+        """Look at each state in every way in which the rows may lie in the examples. One way has to fit."""
         said = {path: what if isinstance(what, StateTree) else StateTree() for path, what in self._attributes.items()}
         said = {**self._trees, **said}
         found: list[tuple[dict[str, FoundState], _Run]] = []

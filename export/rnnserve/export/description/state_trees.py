@@ -132,7 +132,7 @@ def describe_state(
     Args:
         name: The parameter or attribute.
         what: Description by the user.
-        begin: The state that the module was given; None where it began by itself.
+        begin: The state that the module was given, or None if it began by itself.
         held: The leaves of the state before a call.
         after: The state after a call with some rows, after one with more rows, and after one of more steps.
 
