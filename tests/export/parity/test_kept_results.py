@@ -25,11 +25,7 @@ class Counted(nn.Module):
         return x * self.factor, x
 
 
-<<<<<<< HEAD
-INTERFACE = ModuleInterface(("x",), ("y", "same"), ())
-=======
 INTERFACE = ModuleInterface(("x",), ("y", "same"))
->>>>>>> descr
 
 
 def inputs(*values):
