@@ -1,4 +1,4 @@
-"""The HTTP front before a fake server: the application asked directly or over sockets."""
+"""The HTTP front before a fake server, asked directly or over sockets, and `rnnserve serve` with HTTP beside gRPC."""
 
 import asyncio
 import contextlib
@@ -7,15 +7,19 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 import grpc
+import pytest
 import uvicorn
 import uvloop
 
 from kit.fakes import Arrays, FakeModel, FakeModels
+from kit.served import ServedProcess, served
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app import large_bodies
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.site import site_routes
@@ -25,15 +29,18 @@ from rnnserve.web.http1.limits import HttpLimits
 from rnnserve.web.upstream.statuses import error_of_status
 
 __all__ = [
+    "SETTINGS",
     "FakeUpstream",
     "Reply",
     "answers_in",
     "ask",
     "ask_application",
     "exchange",
+    "no_process_is_left",
     "rest_of",
     "running_front",
     "walk_model",
+    "web_server",
 ]
 
 LONGEST = 20.0
@@ -256,3 +263,21 @@ def rest_of(connection: socket.socket) -> bytes:
         while piece := connection.recv(1 << 16):
             said += piece
     return said
+
+
+SETTINGS: dict[str, Any] = {"http_port": 0, "model_control": "explicit", "load_model": "*"}
+
+
+@pytest.fixture(scope="session")
+def web_server(repository: Path) -> Iterator[ServedProcess]:
+    """The process, which speaks HTTP at its `http_address`."""
+    with served(repository, "process", **SETTINGS) as process:
+        yield process
+        assert "Traceback" not in process.log
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """End the process that reads large bodies, which lives on for some seconds."""
+    yield
+    large_bodies._PROCESS_THREAD.submit(large_bodies._READER._end).result()
