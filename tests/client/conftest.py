@@ -1,4 +1,3 @@
-from kit.clients import _server, client, connect, infer, service, url
-from kit.fleet import servers
+from kit.clients import _server, client, connect, infer, servers, service, url
 
 __all__ = ["_server", "client", "connect", "infer", "servers", "service", "url"]

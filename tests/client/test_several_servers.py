@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 import pytest
 
+from kit.clients import addresses_of, ask, counts, reach_all
 from kit.fakes import serving
-from kit.fleet import addresses_of, ask, counts, reach_all
 from kit.session_models import MODELS, FailingModels
 from kit.waiting import until
 from rnnserve.client import Client, FailedPrecondition, InvalidRequest, Unavailable

@@ -1,18 +1,40 @@
-"""Clients of a fake server, blocking and asynchronous, for the conftest files of the client's tests."""
+"""Clients of fake servers, blocking and asynchronous, and several such servers, for the client's tests."""
 
 import asyncio
+import contextlib
 import io
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from grpc_health.v1 import health, health_pb2
 
 from kit.fakes import FakeModel, FakeModels, renew, serving
+from kit.waiting import until
 from rnnserve.cli import main
 from rnnserve.client import AsyncClient, Client
 
-__all__ = ["LABELS", "Awaited", "_server", "client", "connect", "infer", "new_service", "service", "sums", "url"]
+__all__ = [
+    "LABELS",
+    "Awaited",
+    "Served",
+    "_server",
+    "addresses_of",
+    "ask",
+    "client",
+    "connect",
+    "counts",
+    "infer",
+    "new_service",
+    "reach_all",
+    "servers",
+    "service",
+    "started",
+    "sums",
+    "url",
+]
 
 LABELS = ("left", "right", "level")
 
@@ -155,3 +177,58 @@ def infer(url, capsys, monkeypatch):
         return status, printed.out, printed.err
 
     return run
+
+
+@dataclass
+class Served:
+    """A fake that is served; `stop` ends it."""
+
+    service: FakeModels
+    states: health.HealthServicer
+    address: str
+    stop: contextlib.ExitStack
+
+    def report(self, state):
+        self.states.set("", health_pb2.HealthCheckResponse.ServingStatus.Value(state))
+
+
+@contextlib.contextmanager
+def started(address="127.0.0.1:0"):
+    service, states = new_service(), health.HealthServicer()
+    with contextlib.ExitStack() as stack:
+        yield Served(service, states, stack.enter_context(serving(service, states=states, address=address)), stack)
+        if service.blocked is not None:
+            service.blocked.set()
+
+
+@pytest.fixture
+def servers():
+    """Three fakes."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(started()) for _ in range(3)]
+
+
+def addresses_of(servers):
+    return [each.address for each in servers]
+
+
+def ask(client, times=1):
+    for _ in range(times):
+        assert client.infer("echo", {"input": [1.0]})["input"].tolist() == [1.0]
+
+
+def counts(servers):
+    """The number of inference requests that each server got."""
+    return [each.service.calls.count("ModelInfer") for each in servers]
+
+
+def reach_all(client, servers):
+    """Ask until each server has answered, because connections aren't made at the same moment; then count from 0."""
+
+    def all_answered():
+        ask(client)
+        return all(counts(servers))
+
+    until(all_answered)
+    for each in servers:
+        each.service.calls.clear()

@@ -1,4 +1,4 @@
-"""The HTTP front without a server behind it: a fake one, and the application asked directly or over sockets."""
+"""The HTTP front before a fake server, asked directly or over sockets, and `rnnserve serve` with HTTP beside gRPC."""
 
 import asyncio
 import contextlib
@@ -7,124 +7,125 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import unquote
 
+import grpc
+import pytest
 import uvicorn
 import uvloop
 
+from kit.fakes import Arrays, FakeModel, FakeModels
+from kit.served import ServedProcess, served
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app import large_bodies
 from rnnserve.web.app.application import Application, FrontLimits
 from rnnserve.web.app.front_server import FrontServer
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.http1.connection_table import ConnectionTable
 from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
 from rnnserve.web.http1.limits import HttpLimits
+from rnnserve.web.upstream.statuses import error_of_status
 
 __all__ = [
+    "SETTINGS",
     "FakeUpstream",
     "Reply",
     "answers_in",
     "ask",
     "ask_application",
     "exchange",
-    "metadata_of",
+    "no_process_is_left",
     "rest_of",
     "running_front",
+    "walk_model",
+    "web_server",
 ]
 
 LONGEST = 20.0
 
 
-def metadata_of(name: str = "m", *, continuable: bool = False) -> pb.ModelMetadataResponse:
-    """A model that takes walks and gives their logits, and states."""
-    said = pb.ModelMetadataResponse(name=name, versions=["1"], platform="onnxruntime_onnx")
-    said.properties["continuable"] = json.dumps(continuable)
-    walk = said.inputs.add(name="input", datatype="FP32", shape=[-1, -1, 2])
-    walk.parameters["axes"].string_param = "batch, sequence, features"
-    state = said.inputs.add(name="h_0", datatype="FP32", shape=[1, -1, 2])
-    state.parameters["axes"].string_param = "layers * directions, batch, hidden"
-    state.parameters["optional"].bool_param = True
-    logits = said.outputs.add(name="logits", datatype="FP32", shape=[-1, 2])
-    logits.parameters["axes"].string_param = "batch, classes"
-    last = said.outputs.add(name="h_n", datatype="FP32", shape=[1, -1, 2])
-    last.parameters["axes"].string_param = "layers * directions, batch, hidden"
-    last.parameters["continues_as"].string_param = "h_0"
-    return said
+def walk_model(compute: Callable[[Arrays], Arrays] | None = None, *, continuable: bool = False) -> FakeModel:
+    """A model that takes walks and gives their logits, and states. Computes its first input, as "y", by default."""
+    state = ("FP32", (("layers * directions", 1), "batch", ("hidden", 2)))
+    return FakeModel(
+        {"input": ("FP32", ("batch", "sequence", ("features", 2))), "h_0": (*state, {"optional": True})},
+        {"logits": ("FP32", ("batch", ("classes", 2))), "h_n": (*state, {"continues_as": "h_0"})},
+        compute or (lambda tensors: {"y": next(iter(tensors.values()))}),
+        {"continuable": json.dumps(continuable)},
+        labels=None,
+    )
+
+
+class _Context:
+    """Raises what a fake aborts a call with, as an upstream does."""
+
+    def abort(self, code: grpc.StatusCode, message: str) -> NoReturn:
+        raise error_of_status(code, message)
 
 
 class FakeUpstream:
-    """Answers each request with its first input as the output "y", unless it is told otherwise.
+    """A fake server behind the front, called in its loop. Implements `Upstream` and `SharedStream`.
 
     Attributes:
-        asked: Every request and what came with it, in order: (method, request, context).
-        answers: By method, what it answers, or an error that it raises.
-        on_infer: Answers inference requests, where it is set.
-        cancelled: How many calls were cancelled.
+        service: The fake; one with a walk model "m" by default.
         has_stream: Whether there is a stream for small requests, and with it the direct way.
+        answers: By method, what it answers instead of what the fake does, or an error that it raises.
+        asked: Every request and what came with it, in order: (method, request, context).
+        cancelled: How many calls were cancelled.
         streamed: How many requests came on the stream.
     """
 
-    def __init__(self, *, trusts_peer: bool = True, has_stream: bool = True) -> None:
+    def __init__(self, service: FakeModels | None = None, *, trusts_peer: bool = True, has_stream: bool = True) -> None:
+        self.service = service or FakeModels({"m": walk_model()})
         self.trusts_peer = trusts_peer
         self.has_stream = has_stream
-        self.streamed = 0
+        self.answers: dict[str, Any] = {}
         self.asked: list[tuple[str, Any, Any]] = []
-        self.answers: dict[str, Any] = {"ModelMetadata": metadata_of()}
-        self.on_infer: Callable[[pb.ModelInferRequest], Any] | None = None
         self.cancelled = 0
+        self.streamed = 0
+        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
-        self.asked.append(("ModelInfer", request, context))
+        return await self.call("ModelInfer", request, None, context)
+
+    async def call(self, method: str, request: Any, _: Any, context: Any) -> Any:
+        self.asked.append((method, request, context))
+        if method in self.answers:
+            if isinstance(self.answers[method], Exception):
+                raise self.answers[method]
+            return self.answers[method]
+        answered = getattr(self.service, method)
+        if self.service.blocked is None:
+            return answered(request, _Context())
         try:
-            if self.on_infer is not None:
-                answer = self.on_infer(request)
-                return await answer if asyncio.iscoroutine(answer) else answer
+            return await asyncio.to_thread(answered, request, _Context())
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        first = request.inputs[0]
-        response = pb.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
-        response.outputs.add(name="y", datatype=first.datatype, shape=first.shape)
-        response.raw_output_contents.extend(request.raw_input_contents[:1])
-        return response
 
-    def stream_for(self, *_: object) -> "FakeStream | None":
-        return FakeStream(self) if self.has_stream else None
-
-    async def call(self, method: str, request: Any, answer: Any, context: Any) -> Any:
-        self.asked.append((method, request, context))
-        said = self.answers.get(method, answer())
-        if isinstance(said, Exception):
-            raise said
-        return said
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
-class FakeStream:
-    """The stream of a fake upstream: a task for each request, whose answer goes to the waiter."""
-
-    def __init__(self, upstream: FakeUpstream) -> None:
-        self._upstream = upstream
-        self._task: asyncio.Task[None] | None = None
+    def stream_for(self, *_: object) -> "FakeUpstream | None":
+        return self if self.has_stream else None
 
     def send(self, request: bytes, context: Any, waiter: Any) -> int:
-        self._upstream.streamed += 1
-        self._task = asyncio.get_running_loop().create_task(self._answer(request, context, waiter))
-        return self._upstream.streamed
+        self.streamed += 1
+        self._tasks[self.streamed] = asyncio.get_running_loop().create_task(self._answer(request, context, waiter))
+        return self.streamed
 
     def cancel(self, number: int) -> None:
-        assert number
-        self._task.cancel()
+        self._tasks[number].cancel()
 
     async def _answer(self, request: bytes, context: Any, waiter: Any) -> None:
         try:
-            response = await self._upstream.infer(pb.ModelInferRequest.FromString(request), context)
+            response = await self.infer(pb.ModelInferRequest.FromString(request), context)
         except Exception as error:  # noqa: BLE001 - as it is told
             waiter.failed(error)
         else:
             waiter.answered(response.SerializeToString())
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
 
 class Reply(NamedTuple):
@@ -173,7 +174,7 @@ def ask_application(
     scope = {
         "type": "http",
         "method": method or ("GET" if body is None else "POST"),
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
@@ -262,3 +263,21 @@ def rest_of(connection: socket.socket) -> bytes:
         while piece := connection.recv(1 << 16):
             said += piece
     return said
+
+
+SETTINGS: dict[str, Any] = {"http_port": 0, "model_control": "explicit", "load_model": "*"}
+
+
+@pytest.fixture(scope="session")
+def web_server(repository: Path) -> Iterator[ServedProcess]:
+    """The process, which speaks HTTP at its `http_address`."""
+    with served(repository, "process", **SETTINGS) as process:
+        yield process
+        assert "Traceback" not in process.log
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """End the process that reads large bodies, which lives on for some seconds."""
+    yield
+    large_bodies._PROCESS_THREAD.submit(large_bodies._READER._end).result()

@@ -1,14 +1,19 @@
-"""Commands that start with less: under a limit, or without a standard stream.
+"""Commands of processes that start with less: without `site`, under a limit, or without a standard stream.
 
 The new process narrows itself. A function that runs between fork and exec in a process that has gRPC in it may find
 gRPC's threads half stopped, and abort.
 """
 
+import sys
 from collections.abc import Sequence
 
-from kit.bare_python import BARE_PYTHON
+__all__ = ["BARE_PYTHON", "closed", "limited"]
 
-__all__ = ["closed", "limited"]
+BARE_PYTHON = [sys.executable, "-I", "-S", "-c"]
+"""The command line, which a program of a few lines follows: it has the standard library, and heeds no environment.
+
+Without `site` it starts in 10 ms: nothing installed is looked for, and no coverage begun, which takes 140 ms.
+"""
 
 
 def limited(command: Sequence[str], **limits: int) -> list[str]:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from kit import waiting
-from kit.bare_python import BARE_PYTHON
+from kit.narrowed import BARE_PYTHON
 from kit.waiting import PATIENCE
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers.generation import Generation

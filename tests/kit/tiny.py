@@ -1,10 +1,6 @@
 """Just any model, without torch: it multiplies by a factor, so that an answer says which publication of it gave it."""
 
-import contextlib
 import shutil
-import threading
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -14,11 +10,10 @@ from kit.artifacts import build_model, publish_model, tensor
 from kit.example_models import node
 from kit.inference_requests import arrays, request
 from kit.served import new_channel
-from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
-__all__ = ["AskingForFactor", "answers", "ask_factor", "factor_of", "is_answered_by", "publish_tiny"]
+__all__ = ["answers", "ask_factor", "call_for_factor", "factor_of", "is_answered_by", "publish_tiny"]
 
 
 def publish_tiny(root: Path, name: str = "scale", version: int = 1, factor: float = 2.0) -> Path:
@@ -61,45 +56,12 @@ def factor_of(answer: pb.ModelInferResponse) -> tuple[str, float]:
     return answer.model_version, float(arrays(answer)["output"][0, 0])
 
 
-class AskingForFactor:
-    """Clients that ask for a model all the while.
-
-    Attributes:
-        factors: Versions and factors that answered.
-        failures: What was said instead.
-    """
-
-    def __init__(self, port: int, name: str = "scale") -> None:
-        self.factors: Counter[tuple[str, float]] = Counter()
-        self.failures: list[str] = []
-        self._port, self._name = port, name
-        self._is_over = threading.Event()
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator["AskingForFactor"]:
-        """Ask inside a `with`."""
-        threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._is_over.set()
-            for thread in threads:
-                thread.join(30)
-
-    def _ask(self) -> None:
-        with grpc.insecure_channel(f"127.0.0.1:{self._port}") as channel:
-            infer = rpc.GRPCInferenceServiceStub(channel).ModelInfer
-            while not self._is_over.is_set():
-                try:
-                    self.factors[factor_of(infer(ask_factor(self._name), timeout=30))] += 1
-                except grpc.RpcError as error:
-                    self.failures.append(f"{error.code().name}: {error.details()}")
-
-    def until_answered_by(self, version: str, factor: float) -> None:
-        """Wait until a version's answers have come."""
-        until(lambda: self.factors[version, factor] > 20)
+def call_for_factor(channel: grpc.Channel) -> tuple[str, float] | str:
+    """Make a request of "scale"; give the version that answers and its factor, or the error's status and message."""
+    try:
+        return factor_of(rpc.GRPCInferenceServiceStub(channel).ModelInfer(ask_factor("scale"), timeout=30))
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"
 
 
 def answers(port: int, name: str = "scale") -> set[tuple[str, float]]:

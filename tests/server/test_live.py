@@ -8,8 +8,9 @@ import weakref
 import grpc
 import pytest
 
+from kit.asking import Load
 from kit.served import served
-from kit.tiny import AskingForFactor, ask_factor, factor_of, publish_tiny
+from kit.tiny import ask_factor, call_for_factor, factor_of, publish_tiny
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import app
@@ -35,20 +36,19 @@ def listed(stub):
 def test_versions_come_and_go_under_load_without_a_failed_request(root):
     with served(root, model_control="poll", poll=0.1) as running:
         server, stub = running.server, running.stub
-        with AskingForFactor(server.port).running() as asking:
-            asking.until_answered_by("1", 1.5)
+        with Load(server.port, 4, reconnect=False, call=call_for_factor).running() as asking:
+            until(lambda: asking.said["1", 1.5] > 20)
             first = weakref.ref(server._repository.find("scale").model)
             publish_tiny(root, "scale", 2, 2.5)
-            asking.until_answered_by("2", 2.5)
+            until(lambda: asking.said["2", 2.5] > 20)
             assert index(stub)["scale", "1"] == ("UNAVAILABLE", "a newer version serves")
             publish_tiny(root, "scale", 2, 3.5)  # in place
-            asking.until_answered_by("2", 3.5)
+            until(lambda: asking.said["2", 3.5] > 20)
             shutil.rmtree(root / "scale" / "2")
-            at = asking.factors["1", 1.5]
-            until(lambda: asking.factors["1", 1.5] > at + 20)
+            at = asking.said["1", 1.5]
+            until(lambda: asking.said["1", 1.5] > at + 20)
             assert ("scale", "2") not in index(stub)
-        assert asking.failures == []
-        assert set(asking.factors) == {("1", 1.5), ("2", 2.5), ("2", 3.5)}
+        assert set(asking.said) == {("1", 1.5), ("2", 2.5), ("2", 3.5)}
 
         def is_freed():
             gc.collect()

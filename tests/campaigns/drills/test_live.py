@@ -3,8 +3,9 @@
 import os
 import signal
 
+from kit.asking import Load
 from kit.served import served
-from kit.tiny import AskingForFactor, answers, publish_tiny
+from kit.tiny import answers, call_for_factor, publish_tiny
 from kit.waiting import until
 
 
@@ -13,11 +14,11 @@ def test_workers_follow_the_folder_together(tmp_path):
     publish_tiny(root, "scale", 1, 1.5)
     with (
         served(root, "process", workers=2, model_control="poll", poll=0.2) as server,
-        AskingForFactor(server.port).running() as asking,
+        Load(server.port, 4, reconnect=False, call=call_for_factor).running() as load,
     ):
         assert answers(server.port) == {("1", 1.5)}
         publish_tiny(root, "scale", 2, 2.5)
-        asking.until_answered_by("2", 2.5)
+        until(lambda: load.said["2", 2.5] > 20)
         assert answers(server.port) == {("2", 2.5)}
         (publish_tiny(root, "scale", 3, 3.5) / "model.onnx").write_bytes(b"nonsense")
         until(lambda: "version 3 stays out" in server.log)
@@ -27,9 +28,9 @@ def test_workers_follow_the_folder_together(tmp_path):
         until(lambda: "is ready again" in server.log)
         assert answers(server.port) == {("2", 2.5)}
         publish_tiny(root, "scale", 4, 4.5)
-        asking.until_answered_by("4", 4.5)
+        until(lambda: load.said["4", 4.5] > 20)
         assert answers(server.port) == {("4", 4.5)}
         assert before[1] in server.workers()
-    assert all(said.startswith("UNAVAILABLE") for said in asking.failures)  # those that the dead one had in hand
-    assert len(asking.failures) <= 4 * 4
+    assert all(said.startswith("UNAVAILABLE") for said in load.failed)  # those that the dead one had in hand
+    assert sum(load.failed.values()) <= 4 * 4
     assert "Traceback" not in server.log

@@ -2,7 +2,7 @@
 
 import threading
 
-from kit.fleet import addresses_of, ask, counts, reach_all
+from kit.clients import addresses_of, ask, counts, reach_all
 
 
 def test_slow_server_s_requests_are_answered_by_the_next(connect, servers):

@@ -7,7 +7,7 @@ from concurrent import futures
 
 import pytest
 
-from kit.fleet import addresses_of, ask, counts, reach_all, started
+from kit.clients import addresses_of, ask, counts, reach_all, started
 from kit.waiting import PATIENCE, until
 from rnnserve.client import Client, ClientError, Unavailable, addresses, endpoint
 

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from kit.paths import ROOT, TESTS
+from kit.paths import ROOT
 
-FORKED = TESTS / "kit" / "forked_programs.py"
+FORKED = Path(__file__).parent / "forked_programs.py"
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 

@@ -6,8 +6,7 @@ import ssl
 
 import pytest
 
-from kit.certificates import write_certificates
-from kit.client_certificates import ClientAuthority, role_row
+from kit.certificates import ClientAuthority, role_row, write_certificates
 from kit.served import served
 from kit.waiting import PATIENCE, until
 from rnnserve.client import Client

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.http_servers import SETTINGS
+from kit.fronts import SETTINGS
 from kit.served import RNNSERVE, served
 from kit.tokens import tokens_in
 from kit.waiting import PATIENCE, until

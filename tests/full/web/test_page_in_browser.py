@@ -9,16 +9,14 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import grpc
 import numpy as np
 import pytest
 
-from kit.fronts import FakeUpstream, metadata_of, running_front
+from kit.fakes import FakeModels
+from kit.fronts import FakeUpstream, running_front, walk_model
 from kit.served import served
 from kit.tokens import tokens_in
 from rnnserve.client import Client
-from rnnserve.protos import inference_pb2 as pb
-from rnnserve.web.upstream.statuses import error_of_status
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -137,39 +135,15 @@ def test_nothing_stands_in_the_way_of_readers_of_screens_nor_of_phones(web_serve
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
 
-class Counting(FakeUpstream):
-    """A model that counts its steps in its state: x + h_0."""
-
-    def __init__(self, token=""):
-        super().__init__()
-        self._token = f"Bearer {token}" if token else None
-        self.answers["ModelMetadata"] = metadata_of(continuable=True)
-        index = pb.RepositoryIndexResponse()
-        index.models.add(name="m", version="1", state="READY")
-        self.answers["RepositoryIndex"] = index
-        self.on_infer = self._count
-
-    async def call(self, method, request, answer, context):
-        if method != "ServerMetadata" and dict(context.metadata).get("authorization") != self._token:
-            raise error_of_status(grpc.StatusCode.UNAUTHENTICATED, "a token is needed")
-        return await super().call(method, request, answer, context)
-
-    def _count(self, request):
-        given = {
-            tensor.name: np.frombuffer(data, "f4").reshape(tensor.shape)
-            for tensor, data in zip(request.inputs, request.raw_input_contents, strict=True)
-        }
-        walk = given["input"]
-        state = given.get("h_0", np.zeros((1, walk.shape[0], 2), "f4")) + walk.shape[1]
-        response = pb.ModelInferResponse(model_name="m", model_version="1", id=request.id)
-        for name, made in (("logits", walk.sum(1)), ("h_n", state)):
-            response.outputs.add(name=name, datatype="FP32", shape=made.shape)
-            response.raw_output_contents.append(made.astype("f4").tobytes())
-        return response
+def count(tensors):
+    """A model that counts its steps in its state."""
+    walk = tensors["input"]
+    state = tensors.get("h_0", np.zeros((1, len(walk), 2), "f4"))
+    return {"logits": walk.sum(1), "h_n": state + np.float32(walk.shape[1])}
 
 
 def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
-    upstream = Counting()
+    upstream = FakeUpstream(FakeModels({"m": walk_model(count, continuable=True)}))
     with running_front(upstream) as (port, _):
         page = opened(f"127.0.0.1:{port}", size=PHONE)
         form, session = page.locator("section", has_text="Try it"), page.locator("section", has_text="Step by step")
@@ -196,6 +170,7 @@ def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
         page.wait_for_selector("text=Step 1 answered")
         runs = [request for method, request, _ in upstream.asked if method == "ModelInfer"]
         assert [tensor.name for tensor in runs[-1].inputs] == ["input"]
+    assert not any("authorization" in dict(context.metadata) for *_, context in upstream.asked)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kit.http_servers import SETTINGS
+from kit.fronts import SETTINGS
 from kit.served import served
 from kit.waiting import PATIENCE, until
 

@@ -45,7 +45,7 @@ def same_ids(monkeypatch, upstreams):
     monkeypatch.setattr(edge, "_COUNT", itertools.repeat(7))
     monkeypatch.setattr(request_lines, "_COUNT", itertools.repeat(7))
     for upstream in upstreams:
-        upstream.on_infer = None
+        upstream.answers.clear()
         upstream.asked.clear()
         upstream.streamed = 0
 
@@ -190,12 +190,8 @@ def test_request_as_clients_send_it_takes_the_direct_way(fronts, upstreams):
 def test_refusals_of_the_server_are_the_same_both_ways(fronts, upstreams):
     codes = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
     for error in [*(error_of_status(code, "told") for code in codes), RuntimeError("a defect")]:
-
-        def refuse(_, error=error):
-            raise error
-
         for upstream in upstreams:
-            upstream.on_infer = refuse
+            upstream.answers["ModelInfer"] = error
         answers = [turn_by_turn(port, [message(TEXTS[0]), LAST]) for port in fronts]
         assert answers[0] == answers[1]
     assert upstreams[0].streamed == len(codes) + 1

@@ -6,11 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.any_method import check_each_method, front_statuses
-from kit.certified_servers import certified_server
-from kit.client_certificates import role_row
+from kit.certificates import role_row
 from kit.inference_requests import request
-from kit.locked_servers import ASKED, BODIES, DENIED, SIMPLE
+from kit.locked_servers import ASKED, BODIES, DENIED, SIMPLE, certified_server, check_each_method, front_statuses
 from kit.tokens import bearer, tokens_in, write_whole
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc

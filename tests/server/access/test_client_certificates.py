@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.client_certificates import ClientAuthority, role_row
+from kit.certificates import ClientAuthority, role_row
 from kit.tokens import bearer, tokens_in
 from rnnserve.server.access.access_file import AccessFileError, read_content, read_rows
 from rnnserve.server.access.client_certificates import CLIENT_ROLES, names_in

@@ -8,10 +8,18 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from kit.any_method import check_each_method, front_statuses, statuses_before_a_message
 from kit.inference_requests import request
 from kit.left_behind import NothingLeft
-from kit.locked_servers import ASKED, BODIES, DENIED, SIMPLE, locked_server
+from kit.locked_servers import (
+    ASKED,
+    BODIES,
+    DENIED,
+    SIMPLE,
+    check_each_method,
+    front_statuses,
+    locked_server,
+    statuses_before_a_message,
+)
 from kit.tokens import add_limited, bearer
 from kit.waiting import until
 from rnnserve.client import Client, ResourceExhausted

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.bare_python import BARE_PYTHON
+from kit.narrowed import BARE_PYTHON
 from kit.serve_options import configured
 from kit.waiting import until
 from rnnserve.server import Settings

@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 
 from kit.inference_requests import request
-from kit.lane_calls import asks
+from kit.lanes import asks
 from kit.served import served
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.clock import now

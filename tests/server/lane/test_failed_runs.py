@@ -4,7 +4,7 @@ import numpy as np
 from onnxruntime import InferenceSession
 
 from kit.inference_requests import request
-from kit.lane_calls import FakeCall, asks
+from kit.lanes import FakeCall, asks
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
 

@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 
 from kit.inference_requests import request
-from kit.lane_calls import FakeCall, asks
+from kit.lanes import FakeCall, asks
 from kit.served import served
 from rnnserve.server.errors import QueueFull
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from kit.lane_calls import asks
+from kit.lanes import asks
 from kit.loaded import load_repository
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.fair_queue import FairQueue

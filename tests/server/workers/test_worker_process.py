@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from kit.bare_python import BARE_PYTHON
+from kit.narrowed import BARE_PYTHON
 from kit.waiting import until
 from rnnserve.server.workers.worker_process import Backoff, Worker
 

@@ -9,10 +9,9 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.fronts import FakeUpstream, ask, metadata_of
+from kit.fronts import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import FrontLimits
-from rnnserve.web.upstream.statuses import error_of_status
 
 PATH = "/v2/models/m/infer"
 WALK = np.array([[[1, 2], [3, 4]]], "<f4")
@@ -104,8 +103,7 @@ def test_bodies_and_answers_are_compressed_as_the_headers_say(upstream, coding):
 
 def test_only_inference_and_pages_are_compressed(upstream):
     """tritonclient's asyncio client has aiohttp ask for it always, and reads no other answer that is compressed."""
-    metadata = upstream.answers["ModelMetadata"] = metadata_of()
-    metadata.properties["long"] = "x" * 2000
+    upstream.service.models["m"].properties["long"] = "x" * 2000
     asked = {"Accept-Encoding": "gzip, deflate"}
     assert "content-encoding" not in ask(upstream, "/v2/models/m", headers=asked).headers
     assert ask(upstream, "/openapi.json", headers=asked).headers["content-encoding"] == "gzip"
@@ -151,11 +149,7 @@ def test_statuses_of_the_server_become_those_of_http(upstream):
         "INTERNAL": 500, "FAILED_PRECONDITION": 400, "ABORTED": 400, "ALREADY_EXISTS": 400, "OUT_OF_RANGE": 400,
     }  # fmt: skip
     for code, status in statuses.items():
-
-        def refuse(_, code=code):
-            raise error_of_status(grpc.StatusCode[code], "what the server says")
-
-        upstream.on_infer = refuse
+        upstream.service.failure = grpc.StatusCode[code], "what the server says"
         reply = ask(upstream, PATH, BODY)
         assert (reply.status, reply.error) == (status, "what the server says")
         assert reply.headers.get("retry-after") == ("1" if status in (429, 503) else None)
@@ -163,10 +157,7 @@ def test_statuses_of_the_server_become_those_of_http(upstream):
 
 
 def test_a_defect_tells_an_id_and_no_more(upstream, caplog):
-    def fail(_):
-        raise RuntimeError("/secret")
-
-    upstream.on_infer = fail
+    upstream.answers["ModelInfer"] = RuntimeError("/secret")
     reply = ask(upstream, PATH, BODY)
     assert reply.status == 500
     error_id = reply.error.removeprefix("internal error ")[:8]

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import grpc
 import pytest
 
-from kit.fronts import FakeUpstream, ask, metadata_of
-from rnnserve.protos import inference_pb2 as pb
+from kit.fakes import FakeModel
+from kit.fronts import FakeUpstream, ask, walk_model
 from rnnserve.web.app.example_requests import example_request
 from rnnserve.web.app.site import site_routes
 from rnnserve.web.app.static_files import CONTENT_SECURITY_POLICY
@@ -17,11 +17,7 @@ from rnnserve.web.upstream.statuses import error_of_status
 
 @pytest.fixture
 def upstream():
-    made = FakeUpstream()
-    index = pb.RepositoryIndexResponse()
-    index.models.add(name="m", version="1", state="READY")
-    made.answers["RepositoryIndex"] = index
-    return made
+    return FakeUpstream()
 
 
 def test_every_route_is_in_the_document_and_nothing_else(upstream):
@@ -54,11 +50,14 @@ def test_names_in_paths_are_those_that_are_taken(upstream):
     (name,) = ask(upstream, "/openapi.json").json["paths"]["/v2/models/{model}"]["parameters"]
     pattern = re.compile(name["schema"]["pattern"])
     for good in ("m", "direction_simple", "ä b", "..a", "a.b", "%41"):
+        upstream.service.models[good] = walk_model()
         assert pattern.search(good)
         assert ask(upstream, f"/v2/models/{quote(good)}").status == 200
+    upstream.asked.clear()
     for bad in ("", ".", "..", "a/b", "a\\b", "a\0", "a\nb", "\x7f"):
         assert not pattern.search(bad)
         assert ask(upstream, f"/v2/models/{quote(bad, safe='')}").status in (400, 404)
+    assert not upstream.asked
 
 
 def test_examples_are_taken(upstream):
@@ -76,39 +75,29 @@ def test_examples_are_taken(upstream):
 def test_without_a_server_the_document_has_no_examples(upstream):
     upstream.answers["RepositoryIndex"] = error_of_status(grpc.StatusCode.UNAVAILABLE, "gone")
     assert ask(upstream, "/openapi.json").status == 200
-    upstream.answers["RepositoryIndex"] = pb.RepositoryIndexResponse()
+    upstream.answers.clear()
+    upstream.service.models.clear()
     assert "MODEL" in ask(upstream, "/docs").body.decode()
 
 
-def described(datatype, axes, shape, **parameters):
-    metadata = pb.ModelMetadataResponse(name="m")
-    tensor = metadata.inputs.add(name="x", datatype=datatype, shape=shape)
-    tensor.parameters["axes"].string_param = axes
-    for name, value in parameters.items():
-        kind = {bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)]
-        setattr(tensor.parameters[name], kind, value)
-    return metadata
-
-
 @pytest.mark.parametrize(
-    ("metadata", "shape", "data"),
+    ("described", "shape", "data"),
     [
-        (described("INT64", "batch, tokens", [-1, -1], low=5, high=7), [1, 4], [5, 6, 5, 6]),
-        (described("INT64", "batch", [-1], lengths_of="sequence"), [1], [4]),
-        (described("BOOL", "batch, sequence", [-1, 2]), [1, 2], [True, False]),
-        (described("INT8", "batch, time", [-1, -1], limits='{"time": [6, null]}'), [1, 6], [0, 1, 2, 0, 1, 2]),
-        (described("INT8", "batch, time", [-1, -1], limits='{"time": [1, 2]}'), [1, 2], [0, 1]),
+        (("INT64", ("batch", "tokens"), {"low": 5, "high": 7}), [1, 4], [5, 6, 5, 6]),
+        (("INT64", ("batch",), {"lengths_of": "sequence"}), [1], [4]),
+        (("BOOL", ("batch", ("sequence", 2))), [1, 2], [True, False]),
+        (("INT8", ("batch", "time"), {"limits": '{"time": [6, null]}'}), [1, 6], [0, 1, 2, 0, 1, 2]),
+        (("INT8", ("batch", "time"), {"limits": '{"time": [1, 2]}'}), [1, 2], [0, 1]),
     ],
 )
-def test_examples_are_within_bounds(metadata, shape, data):
-    (tensor,) = example_request(metadata)["inputs"]
+def test_examples_are_within_bounds(described, shape, data):
+    (tensor,) = example_request(FakeModel({"x": described}, {}, dict).describe("m", "1"))["inputs"]
     assert (tensor["shape"], tensor["data"]) == (shape, data)
 
 
 def test_page_loads_only_its_own_files_and_shows_names_of_models_as_text(upstream):
     name = "<script>\"'&"
-    upstream.answers["RepositoryIndex"].models[0].name = name
-    upstream.answers["ModelMetadata"] = metadata_of(name)
+    upstream.service.models = {name: walk_model()}
     reply = ask(upstream, "/docs")
     assert reply.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     page = reply.body.decode()

@@ -5,7 +5,8 @@ import logging
 import grpc
 import pytest
 
-from kit.fronts import FakeUpstream, ask_application
+from kit.fakes import FakeModels
+from kit.fronts import FakeUpstream, ask_application, walk_model
 from rnnserve.common.telemetry import traces_to
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.http_spans import HttpSpans
@@ -29,13 +30,9 @@ def lines(caplog):
     return found
 
 
-def raising(error):
-    upstream = FakeUpstream()
-
-    def refuse(_):
-        raise error
-
-    upstream.on_infer = refuse
+def fake(**answers):
+    upstream = FakeUpstream(FakeModels({"secret-name": walk_model()}))
+    upstream.answers = answers
     return upstream
 
 
@@ -45,9 +42,9 @@ def application(upstream, **more):
 
 def test_what_the_front_refuses_has_a_line_with_the_id_of_the_answer(lines):
     headers = {"X-Request-Id": "mine", "traceparent": f"00-{TRACE}-{PARENT}-01"}
-    said = ask_application(application(FakeUpstream()), PATH, b'{"inputs": [secret', headers=headers)
+    said = ask_application(application(fake()), PATH, b'{"inputs": [secret', headers=headers)
     assert (said.status, said.json["id"], said.headers["x-request-id"]) == (400, "mine", "mine")
-    made = ask_application(application(FakeUpstream()), "/nowhere")
+    made = ask_application(application(fake()), "/nowhere")
     first, second = lines()
     assert first.pop("peer").startswith("http:")
     assert first == {
@@ -71,18 +68,18 @@ def test_what_the_front_refuses_has_a_line_with_the_id_of_the_answer(lines):
     ],
 )
 def test_what_the_server_refuses_is_in_its_log(lines, error, count):
-    said = ask_application(application(raising(error)), PATH, GOOD)
+    said = ask_application(application(fake(ModelInfer=error)), PATH, GOOD)
     assert said.json["id"] == said.headers["x-request-id"]
     assert [line["request_id"] for line in lines()] == [said.json["id"]] * count
 
 
 def test_before_a_server_elsewhere_the_front_has_lines_of_all_that_is_wanted(lines):
-    error = error_of_status(grpc.StatusCode.INVALID_ARGUMENT, "no")
-    ask_application(application(raising(error), requests=RequestLog("errors", has_server_log=False)), PATH, GOOD)
-    ask_application(application(FakeUpstream(), requests=RequestLog("errors", has_server_log=False)), PATH, GOOD)
-    ask_application(application(FakeUpstream(), requests=RequestLog("all", has_server_log=False)), PATH, GOOD)
-    ask_application(application(FakeUpstream(), requests=RequestLog("all")), PATH, GOOD)
-    ask_application(application(raising(error), requests=RequestLog("none")), PATH, GOOD)
+    refusing = fake(ModelInfer=error_of_status(grpc.StatusCode.INVALID_ARGUMENT, "no"))
+    ask_application(application(refusing, requests=RequestLog("errors", has_server_log=False)), PATH, GOOD)
+    ask_application(application(fake(), requests=RequestLog("errors", has_server_log=False)), PATH, GOOD)
+    ask_application(application(fake(), requests=RequestLog("all", has_server_log=False)), PATH, GOOD)
+    ask_application(application(fake(), requests=RequestLog("all")), PATH, GOOD)
+    ask_application(application(refusing, requests=RequestLog("none")), PATH, GOOD)
     assert [(line["status"], line.get("reason")) for line in lines()] == [(400, "bad_request"), (200, None)]
 
 
@@ -100,7 +97,7 @@ def spans(monkeypatch):
 
 def test_request_has_a_span_whose_context_goes_on(spans):
     maker, finished = spans
-    upstream = FakeUpstream()
+    upstream = fake()
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1", "X-Request-Id": "mine"}
     ask_application(application(upstream, spans=maker), PATH, GOOD, headers=headers)
     (span,) = finished()

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from kit.fronts import FakeUpstream, ask, metadata_of
+from kit.fronts import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.routes import protocol_routes
 from rnnserve.web.upstream.statuses import error_of_status
@@ -48,11 +48,6 @@ def test_head_and_options(upstream):
 def test_every_route_passes_on_what_the_server_refuses(upstream):
     refusal = error_of_status(grpc.StatusCode.UNAVAILABLE, "told")
     upstream.answers = dict.fromkeys(pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name, refusal)
-
-    def refuse(_):
-        raise refusal
-
-    upstream.on_infer = refuse
     for route in protocol_routes():
         path = route.path.format(model="m", version="1", repository="r", region="g")
         body = b'{"inputs": []}' if route.name == "infer" else b"{}"
@@ -66,15 +61,11 @@ def test_another_sites_page_may_not_post(upstream):
     assert ask(upstream, path, body, headers={"Origin": "http://evil.example"}).status == 403
     assert ask(upstream, path, body, headers={"Origin": "null"}).status == 403
     assert not upstream.asked
+    upstream.answers["RepositoryModelLoad"] = pb.RepositoryModelLoadResponse()
     assert ask(upstream, path, body, headers={"Origin": "http://localhost"}).status == 200
 
 
 def test_health(upstream):
-    upstream.answers |= {
-        "ServerLive": pb.ServerLiveResponse(live=True),
-        "ServerReady": pb.ServerReadyResponse(ready=True),
-        "ModelReady": pb.ModelReadyResponse(ready=True),
-    }
     assert ask(upstream, "/v2/health/live").json == {"live": True}
     assert ask(upstream, "/v2/health/ready").json == {"ready": True}
     assert ask(upstream, "/v2/models/m/versions/1/ready").json == {"name": "m", "ready": True}
@@ -82,10 +73,11 @@ def test_health(upstream):
 
 
 def test_what_is_not_ready_says_when_to_ask_again(upstream):
+    upstream.answers = {"ServerReady": pb.ServerReadyResponse(), "ModelReady": pb.ModelReadyResponse()}
     for path in ("/v2/health/ready", "/v2/models/m/ready"):
         reply = ask(upstream, path)
         assert (reply.status, reply.headers["retry-after"], reply.json["ready"]) == (503, "1", False)
-    upstream.answers["ModelMetadata"] = error_of_status(grpc.StatusCode.NOT_FOUND, "no model")
+    upstream.service.models.clear()
     assert ask(upstream, "/v2/models/m/ready").status == 404
 
 
@@ -99,7 +91,6 @@ def test_models(upstream):
 
 
 def test_metadata_has_the_names_of_axes(upstream):
-    upstream.answers["ModelMetadata"] = metadata_of("m")
     said = ask(upstream, "/v2/models/m").json
     assert said["inputs"][0] == {
         "name": "input",
@@ -139,6 +130,10 @@ def test_the_repository(upstream):
 
 
 def test_control(upstream):
+    upstream.answers |= {
+        "RepositoryModelLoad": pb.RepositoryModelLoadResponse(),
+        "RepositoryModelUnload": pb.RepositoryModelUnloadResponse(),
+    }
     assert ask(upstream, "/v2/repository/models/m/load", b"").json == {"name": "m", "load": True}
     body = b'{"parameters": {"config": "{}", "file:1/model.onnx": "AAE=", "n": 1.0, "unload_dependents": true}}'
     assert ask(upstream, "/v2/repository/models/m/unload", body).json == {"name": "m", "unload": True}

@@ -6,7 +6,6 @@ import socket
 import pytest
 
 from kit.fronts import LONGEST, FakeUpstream, answers_in, exchange, rest_of, running_front
-from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import FrontLimits
 
 TENSOR = {"name": "input", "datatype": "FP32", "shape": [1], "data": [1]}
@@ -19,9 +18,7 @@ CLOSING = INFER + b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(BO
 
 @pytest.fixture(scope="module")
 def front():
-    upstream = FakeUpstream()
-    upstream.answers |= {"ServerLive": pb.ServerLiveResponse(live=True)}
-    with running_front(upstream, limits=FrontLimits(max_body_bytes=1 << 20)) as (port, _):
+    with running_front(FakeUpstream(), limits=FrontLimits(max_body_bytes=1 << 20)) as (port, _):
         yield port
 
 

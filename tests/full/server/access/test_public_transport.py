@@ -6,10 +6,16 @@ import threading
 import grpc
 import pytest
 
-from kit.any_method import check_each_method, statuses_before_a_message
-from kit.certified_servers import certified_server
 from kit.inference_requests import request
-from kit.locked_servers import ASKED, BODIES, SIMPLE, locked_server
+from kit.locked_servers import (
+    ASKED,
+    BODIES,
+    SIMPLE,
+    certified_server,
+    check_each_method,
+    locked_server,
+    statuses_before_a_message,
+)
 from kit.sequence_requests import eventually, raw, step, walk
 from kit.tokens import add_limited, bearer
 from kit.waiting import until

@@ -59,7 +59,7 @@ def over_http(address, model, features, *, points=3, count=1, headers=None):
     return said
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def scraped(repository):
     """The server of two workers, and where its metrics are: of HTTP, and a port of their own."""
     with served(repository, "process", workers=2, http_port=0, metrics_port=0) as server:
@@ -146,6 +146,7 @@ def test_counts_are_the_clients_after_a_worker_was_killed(scraped):
 
 def test_names_that_clients_make_up_make_no_series(scraped):
     server, by_http, by_port = scraped
+    assert over_http(by_http, "a", 2) == ["NOT_FOUND"]
     before = scrape(by_port)
     unknown = [pb.ModelInferRequest(model_name=f"{number} \n\"'") for number in range(10_000)]
     with new_channel(server.port) as channel:
@@ -164,7 +165,8 @@ def test_names_that_clients_make_up_make_no_series(scraped):
 
 
 def test_counts_outlive_a_restart_of_all_workers(scraped):
-    server, _, by_port = scraped
+    server, by_http, by_port = scraped
+    assert over_http(by_http, SIMPLE, 2, count=3) == ["OK"] * 3
     before = scrape(by_port)
     assert before['rnnserve_config_reload_total{outcome="ready"}'] == 0
     old = set(server.workers())

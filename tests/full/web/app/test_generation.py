@@ -6,34 +6,22 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.fronts import FakeUpstream, ask, metadata_of
-from rnnserve.protos import inference_pb2 as pb
-from rnnserve.web.upstream.statuses import error_of_status
+from kit.fakes import FakeModels
+from kit.fronts import FakeUpstream, ask, walk_model
 
 GENERATE, STREAM = "/v2/models/m/generate", "/v2/models/m/versions/1/generate_stream"
 
 
-def add_up(request):
+def add_up(tensors):
     """A model with a state: the sum of all points, of which the logits are the double."""
-    tensors = {
-        tensor.name: np.frombuffer(raw, "<f4").reshape(tuple(tensor.shape))
-        for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
-    }
     walk = tensors["input"]
     state = tensors.get("h_0", np.zeros((1, len(walk), 2), "f4"))[0] + walk.sum(axis=1)
-    response = pb.ModelInferResponse(model_name="m", model_version="1", id=request.id)
-    for name, array in (("logits", 2 * state), ("h_n", state[None])):
-        response.outputs.add(name=name, datatype="FP32", shape=array.shape)
-        response.raw_output_contents.append(array.astype("<f4").tobytes())
-    return response
+    return {"logits": 2 * state, "h_n": state[None]}
 
 
 @pytest.fixture
 def upstream():
-    made = FakeUpstream()
-    made.answers["ModelMetadata"] = metadata_of(continuable=True)
-    made.on_infer = add_up
-    return made
+    return FakeUpstream(FakeModels({"m": walk_model(add_up, continuable=True)}))
 
 
 def events(reply):
@@ -63,18 +51,11 @@ def test_steps_are_events_and_states_are_carried(upstream):
 
 
 def test_a_first_step_that_fails_is_an_error_and_a_later_one_an_event(upstream):
-    def fail_at(step):
-        def answer(request):
-            if len(upstream.asked) == step:
-                raise error_of_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
-            return add_up(request)
-
-        return answer
-
-    upstream.on_infer = fail_at(2)  # the metadata were asked for first
+    service = upstream.service
+    service.failure, service.failing = (grpc.StatusCode.RESOURCE_EXHAUSTED, "full"), {"ModelInfer"}
     assert ask(upstream, STREAM, b'{"input": [[1, 2], [3, 4]]}').status == 429
-    upstream.asked.clear()
-    upstream.on_infer = fail_at(3)
+    service.calls.clear()
+    service.fail_from = 1
     first, second = events(ask(upstream, STREAM, b'{"input": [[1, 2], [3, 4]]}'))
     assert first["logits"] == [2, 4]
     assert (list(second), second["error"]) == (["error", "id"], "full")

@@ -87,7 +87,7 @@ def test_large_answer_comes_in_pieces():
     response.outputs.add(name="a", datatype="FP32", shape=[MIB])
     response.raw_output_contents.append(np.arange(MIB, dtype="<f4").tobytes())
     upstream = FakeUpstream()
-    upstream.on_infer = lambda _: response
+    upstream.answers["ModelInfer"] = response
     body = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}'
     for coding, unpack in (("", bytes), ("gzip", gzip.decompress), ("deflate", zlib.decompress)):
         reply = ask(upstream, PATH, body, headers={"Accept-Encoding": coding} if coding else {})

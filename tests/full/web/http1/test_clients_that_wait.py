@@ -67,7 +67,7 @@ def test_client_that_does_not_read_is_left():
     large = pb.ModelInferResponse(model_name="m")
     large.outputs.add(name="y", datatype="FP32", shape=[8 << 20])
     large.raw_output_contents.append(bytes(32 << 20))
-    upstream.on_infer = lambda _: large
+    upstream.answers["ModelInfer"] = large
     body = json.dumps({"inputs": [TENSOR], "parameters": {"binary_data_output": True}}).encode()
     with running_front(upstream, HttpLimits(write_seconds=0.3)) as (port, table), socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

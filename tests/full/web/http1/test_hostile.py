@@ -1,11 +1,11 @@
 """Whatever a hostile client sends has an answer in JSON or a closed connection."""
 
-import asyncio
 import contextlib
 import json
 import logging
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -71,9 +71,7 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def front():
-    upstream = FakeUpstream()
-    upstream.answers |= {"ServerLive": pb.ServerLiveResponse(live=True)}
-    with running_front(upstream) as (port, _):
+    with running_front(FakeUpstream()) as (port, _):
         yield port
 
 
@@ -112,10 +110,8 @@ def test_client_that_closes_its_half_gets_answers_of_whole_requests(front):
 )
 def test_bytes_held_for_all_connections_are_bounded(piece):
     """Those that hold something for longest give way, and who asks for one thing is answered."""
-    upstream = FakeUpstream()
-    upstream.answers |= {"ServerLive": pb.ServerLiveResponse(live=True)}
     most = 1 << 20
-    with running_front(upstream, HttpLimits(max_held_bytes=most, write_seconds=60)) as (port, table):
+    with running_front(FakeUpstream(), HttpLimits(max_held_bytes=most, write_seconds=60)) as (port, table):
         crowd = []
         for _ in range(120):
             connection = socket.create_connection(("127.0.0.1", port), LONGEST)
@@ -133,27 +129,24 @@ def test_bytes_held_for_all_connections_are_bounded(piece):
 
 def test_client_that_goes_leaves_no_call_and_no_connection():
     """Whether it leaves before the answer, of a large body too, or resets in the middle of one."""
-
-    async def never(_):
-        await asyncio.sleep(3600)
-
     large = pb.ModelInferResponse(model_name="m")
     large.outputs.add(name="y", datatype="FP32", shape=[4 << 20])
     large.raw_output_contents.append(bytes(16 << 20))
     tensor = {"name": "x", "datatype": "FP32", "shape": [1, 60_000], "data": [0.5] * 60_000}
     upstream = FakeUpstream()
     with running_front(upstream) as (port, table):
-        upstream.on_infer = never
+        upstream.service.blocked = threading.Event()
 
         def leave_after(count, body):
             with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
-                connection.sendall(post(body=body))
+                connection.sendall(post(body=body).replace(b"Connection: close\r\n", b""))  # for the direct way, too
                 until(lambda: len(upstream.asked) == count)
             until(lambda: upstream.cancelled == count)
 
         leave_after(1, BODY)
         leave_after(2, json.dumps({"inputs": [tensor]}).encode())
-        upstream.on_infer = lambda _: large
+        upstream.service.blocked.set()
+        upstream.answers["ModelInfer"] = large
         with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
             connection.sendall(post(body=BODY))
             assert connection.recv(100)
