@@ -22,7 +22,7 @@ few sizes, and `value_trials` compares values of the exported model with the mod
 The package imports torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines`, `surroundings` and
 `rnnserve.export.operators`.
 
-Door: `__all__`, `exporter_metadata`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`, `longest_rows`,
+Door: `__all__`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`, `longest_rows`,
 `refusals`, `scan`, `size_expressions`, `size_probing`.
 """
 
