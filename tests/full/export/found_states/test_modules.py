@@ -87,20 +87,3 @@ def test_steps_that_are_read_stand_in_the_way_though_no_drawn_value_shows_it(nam
     reason = record_of(Computed(lambda _, x: 0.5 * x + reads(x))).reason
     assert reason.startswith(said)
     assert reason.endswith(UNSEEN)
-
-
-class OneRow(nn.Module):
-    """A layer on one row, (sequence, 3)."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(D, D, batch_first=True)
-
-    def forward(self, x):
-        return self.gru(x.unsqueeze(0))[0].squeeze(0)
-
-
-def test_states_of_modules_without_a_batch_are_not_found():
-    described = describe_model(Publication(OneRow().eval(), "m", {"x": Floats("sequence", D)}, ["y"]))
-    reason = find_parts(described, MODEL, {MODEL: to_onnx(described)}, OnnxRunner).record.reason
-    assert reason.endswith("runs over something else than steps: no states are found there")

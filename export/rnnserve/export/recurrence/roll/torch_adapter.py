@@ -33,8 +33,8 @@ def functional_of(target: Any) -> Any:  # noqa: ANN401 - an operator
 
 
 def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph
-    """Compute a node's value, without values, from those of its arguments."""
+    """Compute a node's value, without values, from those of its arguments; with values, of constants alone."""
     given, named = fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
-    mode = next(each.meta["val"].fake_mode for each in node.all_input_nodes if hasattr(each.meta["val"], "fake_mode"))
-    with mode:
+    modes = (getattr(each.meta["val"], "fake_mode", None) for each in node.all_input_nodes)
+    with next(filter(None, modes), contextlib.nullcontext()), torch.no_grad():
         return node.target(*given, **named)  # type: ignore[operator] # an operator
