@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from rnnserve.export.recurrence.roll.items import NotRolled
 from rnnserve.export.recurrence.roll.simplification import SPLITS
-from rnnserve.export.recurrence.roll.torch_adapter import computed_in, functional_of, share_memory
+from rnnserve.export.recurrence.roll.torch_adapter import computed_in, functional_of, is_of_a_transform, share_memory
 from rnnserve.export.recurrence.roll.tracing import Traced
 from rnnserve.export.recurrence.scan_writes import refuse_writes, written_by
 from rnnserve.export.source_lines import line_of
@@ -24,6 +24,8 @@ def make_functional(program: Traced) -> None:
     Raises:
         UnsupportedModule: If it writes to a view of a kind that has no rule.
     """
+    if any(map(is_of_a_transform, program.constants.values())):
+        raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
     refuse_writes(program.graph)
     nodes = list(program.graph.nodes)
     if not any(written_by(node) for node in nodes):

@@ -19,6 +19,7 @@ REPEATED: Form = ("repeated",)
 
 _MOST_SWEEPS = 6  # loops within loops
 _SHORTEST_SEGMENT = 4
+_TELLING = 6  # copies that are explained before all are
 _MOST_SIZES = 24  # of copies that are tried at one place: thousands of operations that are alike would take minutes
 
 
@@ -118,6 +119,8 @@ def _beginning(items: Sequence[Item], at: int, least: int, until: int) -> _Found
         ahead = range(at, until - size)
         same = sum(1 for _ in itertools.takewhile(lambda n: items[n].key == items[n + size].key, ahead))  # noqa: B023
         most = same // size + 1
+        if most > _TELLING and not explained(items, at, size, _TELLING):
+            continue  # most runs that are none show it at once
         for count in range(most, max(least, most - 2) - 1, -1):
             scan = explained(items, at, size, count)
             if scan is not None:

@@ -8,7 +8,7 @@ import torch
 import torch.fx.traceback
 from torch import Tensor, fx
 
-__all__ = ["computed_in", "functional_of", "lines_of", "share_memory"]
+__all__ = ["computed_in", "functional_of", "is_of_a_transform", "lines_of", "share_memory"]
 
 
 @contextlib.contextmanager
@@ -22,6 +22,11 @@ def lines_of(meta: Mapping[str, Any]) -> Iterator[None]:
 def share_memory(one: Tensor, other: Tensor) -> bool:
     """Whether one tensor is a view of another, both without values."""
     return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)  # noqa: SLF001 - there is no public way
+
+
+def is_of_a_transform(tensor: Tensor) -> bool:
+    """Whether a tensor has values in a transform only, such as torch.vmap."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))  # noqa: SLF001 - there is no public way
 
 
 def functional_of(target: Any) -> Any:  # noqa: ANN401 - an operator
