@@ -49,13 +49,14 @@ def _pool(x: Value, output_size: Sequence[Any], *, largest: bool) -> Value:
     so 4 results of 8.
     """
     reduce = op.ReduceMax if largest else op.ReduceMean
-    rank = len(x.shape)
+    fixed, rank = x.shape, len(x.shape)
     for axis, results in zip(range(rank - len(output_size), rank), output_size, strict=True):
         if isinstance(results, int) and results == 1:
             x = reduce(x, op.Constant(value_ints=[axis]), keepdims=1)
-        elif isinstance(results, int) and results != x.shape[axis]:
-            sizes = [*[0] * axis, results, x.shape[axis] // results, *[0] * (rank - axis - 1)]
-            x = reduce(op.Reshape(x, op.Constant(value_ints=sizes)), op.Constant(value_ints=[axis + 1]), keepdims=0)
+        elif isinstance(results, int) and results != fixed[axis]:
+            windows = op.Constant(value_ints=[results, fixed[axis] // results])
+            sizes = op.Concat(op.Shape(x, end=axis), windows, op.Shape(x, start=axis + 1), axis=0)
+            x = reduce(op.Reshape(x, sizes), op.Constant(value_ints=[axis + 1]), keepdims=0)
     return x
 
 
