@@ -29,12 +29,15 @@ def refuse_operators(program: torch.export.ExportedProgram) -> None:
         if isinstance(part, fx.GraphModule):
             for node in part.graph.nodes:
                 _refuse_complex(node)
-    for node in program.graph.nodes:
-        _refuse_factorisation(node)
-        entry = _REFUSED.get(node.target, "")
-        why = entry if isinstance(entry, str) else entry(node)
-        if why:
-            raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported right: {why}")
+                _refuse_factorisation(node)
+                _refuse_by_table(node)
+
+
+def _refuse_by_table(node: fx.Node) -> None:
+    entry = _REFUSED.get(node.target, "")
+    why = entry if isinstance(entry, str) else entry(node)
+    if why:
+        raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported right: {why}")
 
 
 _TRANSFORMS = {
