@@ -1,5 +1,7 @@
 """Translations that replace those of torch's exporter: the results of eager, or a refusal that names the operator."""
 
+import math
+
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +16,7 @@ from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.repository.kernel_errors import reraise
 
 STEPS = {0: "batch", 1: "sequence"}
+_SIX = torch.arange(6.0)
 
 
 def test_translations_equal_eager():
@@ -43,8 +46,12 @@ def test_every_constant_is_in_the_graph(operator):
 
 def test_pools_are_right_at_every_length():
     uses = {
-        "adaptive_avg_pool1d": lambda x: F.adaptive_avg_pool1d(x, 3),
-        "adaptive_max_pool1d": lambda x: F.adaptive_max_pool1d(x, 7),
+        "adaptive_avg_pool1d": lambda x: F.adaptive_avg_pool1d(x, 1),
+        "adaptive_max_pool1d": lambda x: F.adaptive_max_pool1d(x, 1),
+        "adaptive_avg_pool2d of a fixed axis": lambda x: F.adaptive_avg_pool2d(x[:, None, :, None] + _SIX, (None, 2)),
+        "adaptive_max_pool2d of a fixed axis": lambda x: F.adaptive_max_pool2d(
+            x[:, None, None] + _SIX[:, None], (3, 1)
+        ),
         "max_pool1d": lambda x: F.max_pool1d(x, 3, 2, 1),
         "avg_pool1d with ceil_mode": lambda x: F.avg_pool1d(x, 3, ceil_mode=True),
     }
@@ -57,7 +64,7 @@ def test_interpolation_takes_the_steps_of_eager_at_every_length():
     uses = {
         "nearest": lambda x: F.interpolate(x[:, None], scale_factor=0.3),
         "nearest to a size": lambda x: F.interpolate(x[:, None], size=41),
-        "linear": lambda x: F.interpolate(x[:, None], scale_factor=2.7, mode="linear"),
+        "nearest in two axes": lambda x: F.interpolate(x[:, None, None].repeat(1, 1, 3, 1), scale_factor=(2.0, 0.7)),
     }
     exported = ExportedUses(uses, torch.zeros(2, 20), axes=STEPS, sizes={"sequence": (10, None)})
     for length in (10, 11, 37, 130, 999):
@@ -89,6 +96,7 @@ def test_part_without_steps_has_the_results_of_eager():
         "var": lambda x: x[:, 1:].var(1),
         "any": lambda x: (x[:, 1:] > 0).any(1),
         "prod": lambda x: x[:, 1:].prod(1),
+        "cumprod": lambda x: x[:, 1:].cumprod(1),
         "logcumsumexp": lambda x: x[:, :-1].logcumsumexp(1),
     }
     exported = ExportedUses(uses, torch.randn(2, 4, 3), axes=STEPS)
@@ -123,3 +131,56 @@ def test_factored_matrices_are_refused_with_line_and_remedy(name, compute):
 
 def test_determinants_are_exported():
     ExportedUses({"det": torch.det}, torch.eye(2).repeat(2, 1, 1)).check(torch.rand(6, 2, 2), rtol=1e-5, atol=1e-6)
+
+
+def _median(x):
+    return x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2]
+
+
+def _linear(x, n=9):
+    t = ((torch.arange(n) + 0.5) * (x.size(-1) / n) - 0.5).clamp(0, x.size(-1) - 1)
+    i = t.long()
+    return x[..., i] + (t - i) * (x[..., (i + 1).clamp(max=x.size(-1) - 1)] - x[..., i])
+
+
+_I = torch.arange(4)
+REFUSED = {
+    "median": (lambda x: x.median(1).values, _median),
+    "nanmedian": (lambda x: x.nanmedian(1).values, None),
+    "kthvalue": (lambda x: x.kthvalue(2, 1).values, lambda x: x.sort(dim=1, stable=True).values[:, 1]),
+    "diagonal": (
+        lambda x: (x[:, None] * x[:, :, None]).diagonal(0, 1, 2),
+        lambda x: (x[:, None] * x[:, :, None])[:, _I, _I],
+    ),
+    "copysign": (lambda x: x.copysign(-x), lambda x: x.abs() * torch.where(-x < 0, -1.0, 1.0)),
+    "signbit": (torch.signbit, lambda x: x < 0),
+    "heaviside": (
+        lambda x: torch.heaviside(x, x + 2),
+        lambda x: torch.where(x == 0, x + 2, (x > 0).to(x.dtype)),
+    ),
+    "logaddexp2": (
+        lambda x: torch.logaddexp2(x, -x),
+        lambda x: torch.logaddexp(x * math.log(2), -x * math.log(2)) / math.log(2),
+    ),
+    "upsample_linear1d": (lambda x: F.interpolate(x[:, None], size=9, mode="linear")[:, 0], _linear),
+    "upsample_nearest_exact1d": (lambda x: F.interpolate(x[:, None], size=9, mode="nearest-exact"), None),
+    "adaptive_avg_pool1d": (lambda x: F.adaptive_avg_pool1d(x, 3), None),
+    "cummax": (lambda x: x.cummax(1).indices, None),
+    "max_pool2d_with_indices": (lambda x: F.max_pool2d(x[:, None, None], (1, 2), return_indices=True)[1], None),
+    "cdist with p=3": (lambda x: torch.cdist(x[:, :, None], x[:, :, None], 3.0), None),
+    "prod of integers": (lambda x: x.long().prod(1), lambda x: x.long().double().prod(1).long()),
+    "raised to powers": (lambda x: x.long() ** torch.arange(4), None),
+    "Softplus of float64": (lambda x: F.softplus(x.double()), None),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_rare_is_refused_and_what_is_said_instead_is_right(name):
+    refused, instead = REFUSED[name]
+    with pytest.raises(UnsupportedModule, match=name):
+        ExportedUses({name: refused}, torch.randn(3, 4))
+    if instead is not None:
+        exported = ExportedUses({name: instead}, torch.randn(3, 4))
+        exported.check(torch.randn(5, 4), rtol=2e-6, atol=1e-6)
+        x = torch.tensor([[2.0, 2.0, -3.0, 0.5], [0.0, -1.0, 7.0, 7.0]])
+        torch.testing.assert_close(instead(x), refused(x))

@@ -171,7 +171,9 @@ DELICATE: dict[str, Delicate] = {
     "a deviation alone": _front(lambda x: x / x.std(-1, keepdim=True), nn.LSTM, apart=True),
     "a running product": _front(lambda x: torch.cumprod(torch.sigmoid(x), 1), nn.GRU),
     "a running maximum": _front(lambda x: x - torch.cummax(x, 1).values, nn.GRU),
-    "a median over time": _front(lambda x: x - x.median(1, keepdim=True).values, nn.GRU),
+    "a median over time": _front(
+        lambda x: x - x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2, None], nn.GRU
+    ),
     "one over zero": _front(lambda x: 1 / x, nn.LSTM, apart=True),
     "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU, apart=True),
     "a mean over the batch": _front(lambda x: x - x.mean(0, keepdim=True), nn.GRU, apart=True),

@@ -6,6 +6,7 @@ with SIGABRT, because it allocates as many bytes as a row has. So a loop of ours
 of its results, and a GRU or an LSTM of no rows is an error of the request.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -15,7 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnserve.common.refusing_nodes import refusing_name
-from rnnserve.export.operators.nodes_before import NodesBefore
+from rnnserve.export.operators.rewriter import NodesBefore, rewrite
 
 __all__ = ["MayBeEmpty", "guard_empty_axes", "refuse_empty"]
 
@@ -37,8 +38,6 @@ _REFUSED = {
 """Operators for which eager raises an error, and onnxruntime does not always, in words for a client. Of no rows eager
 gives nothing, and onnxruntime's GRU and LSTM end the process."""
 
-_GUARDED = frozenset({*_REFUSED, "ReduceMean", "Scan"})
-
 
 def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty | None) -> None:
     """Make what is computed over axes that may be empty what eager gives, in place.
@@ -49,22 +48,29 @@ def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty | None) -> None:
     """
     if may_be_empty is None:
         return
-    shapes = _shapes(model)
-    for graph in list(model.graphs()):
-        for node in [node for node in graph if node.op_type in _GUARDED]:
-            at = len(node.inputs) - node.attributes["num_scan_inputs"].as_int() if node.op_type == "Scan" else 0
-            over = node.inputs[at]
-            shape = None if over is None else over.shape or shapes.get(over.name or "")
-            axes = [] if shape is None else _axes_over(node, len(shape))
-            empty = [] if shape is None else [axis for axis in axes if may_be_empty(shape[axis])]
-            if shape is None or not empty:
-                continue
-            if node.op_type == "Scan":
-                _guard_loop(graph, node, shape)
-            elif node.op_type == "ReduceMean":
-                _give_nan(graph, node, axes)
-            else:
-                refuse_empty(graph, node, 0, np.isin(np.arange(len(shape)), empty), _REFUSED[node.op_type])
+    guard = functools.partial(_guard, may_be_empty, _shapes(model))
+    rewrite(model, dict.fromkeys((*_REFUSED, "ReduceMean", "Scan"), guard))
+
+
+def _guard(
+    may_be_empty: MayBeEmpty, shapes: Mapping[str, ir.Shape], nodes: NodesBefore, node: ir.Node
+) -> ir.Value | None:
+    at = len(node.inputs) - node.attributes["num_scan_inputs"].as_int() if node.op_type == "Scan" else 0
+    over = node.inputs[at]
+    shape = None if over is None else over.shape or shapes.get(over.name or "")
+    if over is None or shape is None:
+        return None
+    axes = _axes_over(node, len(shape))
+    empty = [axis for axis in axes if may_be_empty(shape[axis])]
+    if not empty:
+        return None
+    if node.op_type == "Scan":
+        _guard_loop(nodes, node, over, len(shape))
+    elif node.op_type == "ReduceMean":
+        return _mean_or_nan(nodes, node, over, axes)
+    else:
+        refuse_empty(nodes.graph, node, 0, np.isin(np.arange(len(shape)), empty), _REFUSED[node.op_type])
+    return None
 
 
 def _shapes(model: ir.Model) -> Mapping[str, ir.Shape]:
@@ -104,22 +110,14 @@ def _number_of(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None if value is None else ir.convenience.get_const_tensor(value)
 
 
-def _give_nan(graph: ir.Graph, node: ir.Node, axes: Sequence[int]) -> None:
+def _mean_or_nan(nodes: NodesBefore, node: ir.Node, over: ir.Value, axes: Sequence[int]) -> ir.Value:
     """Multiply a mean by 1, or by 0 / 0 where there are no values."""
-    source, result = node.inputs[0], node.outputs[0]
-    assert source is not None  # noqa: S101 - its shape is known
-    dtype = result.dtype or source.dtype
+    dtype = node.outputs[0].dtype or over.dtype
     assert dtype is not None  # noqa: S101 - `fill_types` has filled it
-    plain = ir.Value(name=f"{result.name}/of_some", type=result.type, shape=result.shape)
-    maker = NodesBefore(graph, node, f"{result.name}/of_none")
-    maker.add(ir.node("ReduceMean", node.inputs, dict(node.attributes), outputs=[plain]))
-    sizes = maker.make("Gather", maker.make("Shape", source), maker.constant(np.array(axes), _INT64), axis=0)
-    least = maker.make("Min", maker.make("ReduceMin", sizes, keepdims=0), maker.constant(np.array(1), _INT64))
-    some = maker.make("Cast", least, to=dtype.value)
-    mean = ir.Value(name=result.name, type=result.type, shape=result.shape)
-    maker.add(ir.node("Mul", [plain, maker.make("Div", some, some)], outputs=[mean]))
-    result.replace_all_uses_with(mean, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+    sizes = nodes.make("Gather", nodes.make("Shape", over), nodes.constant(list(axes), _INT64), axis=0)
+    least = nodes.make("Min", nodes.make("ReduceMin", sizes, keepdims=0), nodes.constant(1, _INT64))
+    some = nodes.make("Cast", least, to=dtype.value)
+    return nodes.make("Mul", nodes.again(node), nodes.make("Div", some, some))
 
 
 def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[np.bool_], why: str) -> None:
@@ -142,54 +140,32 @@ def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[n
     node.replace_input_with(at, maker.add(some))
 
 
-def _guard_loop(graph: ir.Graph, node: ir.Node, shape: ir.Shape) -> None:
-    """Let a loop of ours compute with a row or a step of zeros where there is none, and cut that off what it gives.
+def _guard_loop(nodes: NodesBefore, node: ir.Node, over: ir.Value, rank: int) -> None:
+    """Let a loop of `running` compute with a row or a step of zeros where there is none, and cut that off its results.
 
     Args:
-        graph: Graph of the loop.
-        node: A Scan of one of `TRANSLATIONS`: its states and outputs have the shape of what it is over, states without
-            the axis of the steps; what else it is over counts the steps.
-        shape: Shape of what it is over.
+        nodes: Adds nodes before the loop.
+        node: A Scan: what it gives for each step has the shape of what it is over, and nothing uses its last state.
+        over: What it is over; the state has its shape without the axis of the steps.
+        rank: Number of its axes.
     """
-    states = len(node.inputs) - node.attributes["num_scan_inputs"].as_int()
-    axis = node.attributes["scan_input_axes"].as_ints()[0]
-    maker = NodesBefore(graph, node, f"{node.outputs[0].name}/some")
-    given = [value for value in node.inputs if value is not None]
-    ranks = [len(shape) - 1 if at < states else len(shape) if at == states else 1 for at in range(len(given))]
-    for at, (value, rank) in enumerate(zip(given, ranks, strict=True)):
-        if rank:
-            node.replace_input_with(at, _with_some(maker, value, rank))
-    steps = maker.make("Gather", maker.make("Shape", given[states]), maker.constant(np.array(axis), _INT64), axis=0)
-    is_some = maker.make("Cast", steps, to=ir.DataType.BOOL.value)
-    for at, result in enumerate(node.outputs):
-        if not result.uses() and not result.is_graph_output():
-            continue
-        kept = _renamed(result)
-        like = min(at, states)
-        start = maker.constant(np.zeros(ranks[like]), _INT64)
-        size = maker.make("Shape", given[like])
-        if at >= states:
-            graph.insert_after(node, ir.node("Slice", [result, start, size], outputs=[kept]))
-            continue
-        chosen = ir.node("Where", [is_some, result, node.inputs[at]])
-        chosen.outputs[0].name = f"{kept.name}/after_some"
-        last = [chosen.outputs[0], start, size] if ranks[like] else [chosen.outputs[0]]
-        graph.insert_after(node, [chosen, ir.node("Slice" if ranks[like] else "Identity", last, outputs=[kept])])
+    size, (state, _) = nodes.make("Shape", over), node.inputs
+    assert state is not None  # noqa: S101 - a Scan of ours has one
+    for at, (value, axes) in enumerate(((state, rank - 1), (over, rank))):
+        if axes:
+            node.replace_input_with(at, _with_some(nodes, value, axes))
+    result = node.outputs[1]
+    cut = ir.Value(name=result.name, type=result.type, shape=result.shape)
+    result.name, result.shape = f"{cut.name}/with_some", None  # onnxruntime takes values of one shape for one buffer
+    result.replace_all_uses_with(cut, replace_graph_outputs=True)
+    start = nodes.constant(np.zeros(rank), _INT64)
+    nodes.graph.insert_after(node, ir.node("Slice", [result, start, size], outputs=[cut]))
 
 
-def _renamed(result: ir.Value) -> ir.Value:
-    """Give what uses a result another value instead, which has its name."""
-    kept = ir.Value(name=result.name, type=result.type, shape=result.shape)
-    result.name, result.shape = f"{kept.name}/with_some", None  # onnxruntime takes values of one shape for one buffer
-    result.replace_all_uses_with(kept, replace_graph_outputs=True)
-    return kept
-
-
-def _with_some(maker: NodesBefore, value: ir.Value, rank: int) -> ir.Value:
+def _with_some(nodes: NodesBefore, value: ir.Value, rank: int) -> ir.Value:
     """Add zeros along those of all axes that are empty, so that they have a size of 1."""
-    least = maker.constant(np.ones(rank), _INT64)
-    missing = maker.make("Sub", least, maker.make("Min", maker.make("Shape", value), least))
-    pads = maker.make("Concat", maker.constant(np.zeros(rank), _INT64), missing, axis=0)
-    padded = maker.make("Pad", value, pads)
+    least = nodes.constant(np.ones(rank), _INT64)
+    missing = nodes.make("Sub", least, nodes.make("Min", nodes.make("Shape", value), least))
+    padded = nodes.make("Pad", value, nodes.make("Concat", nodes.constant(np.zeros(rank), _INT64), missing, axis=0))
     padded.type = value.type
     return padded

@@ -1,6 +1,11 @@
-"""Refusing operators of a captured program whose results no translation gives in every case."""
+"""Operators that are refused, with what to write instead: a table of words, or of checks that give words.
 
-from collections.abc import Callable
+Those of the table without a check are refused in the decomposed program, too: their translation is the refusal. Some
+have a translation by torch that gives other values, or ends the process; others have none, or one that few need.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import fx
@@ -8,13 +13,13 @@ from torch import fx
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.source_lines import line_of
 
-__all__ = ["refuse_operators"]
+__all__ = ["TRANSLATIONS", "refuse_operators"]
 
 _ATEN = torch.ops.aten
 
 
 def refuse_operators(program: torch.export.ExportedProgram) -> None:
-    """Refuse what would be right for the values of a sample only.
+    """Refuse what would be right for the values of a sample only, and what has no right translation.
 
     Raises:
         UnsupportedModule: If the program holds such an operator. The message names it and its line, and says what to
@@ -24,12 +29,15 @@ def refuse_operators(program: torch.export.ExportedProgram) -> None:
         if isinstance(part, fx.GraphModule):
             for node in part.graph.nodes:
                 _refuse_complex(node)
-    for node in program.graph.nodes:
-        _refuse_factorisation(node)
-        check = _CHECKS.get(node.target)
-        why = "" if check is None else check(node)
-        if why:
-            raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported right: {why}")
+                _refuse_factorisation(node)
+                _refuse_by_table(node)
+
+
+def _refuse_by_table(node: fx.Node) -> None:
+    entry = _REFUSED.get(node.target, "")
+    why = entry if isinstance(entry, str) else entry(node)
+    if why:
+        raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported right: {why}")
 
 
 _TRANSFORMS = {
@@ -92,12 +100,25 @@ def _refuse_factorisation(node: fx.Node) -> None:
     )
 
 
+def _named(node: fx.Node, *names: str) -> Mapping[str, Any]:
+    """Give the arguments of an operator by name."""
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def _uses_second(node: fx.Node) -> bool:
+    """Whether something uses the second result, most often the indices."""
+    return any(user.args[1] == 1 and user.users for user in node.users)
+
+
+def _value(node: fx.Node) -> torch.Tensor:
+    """Give what is known of an operator's first argument: its shape and type."""
+    source = node.args[0]
+    return source.meta["val"] if isinstance(source, fx.Node) else torch.empty(())
+
+
 def _topk(node: fx.Node) -> str:
-    values_only = not any(user.args[1] == 1 and user.users for user in node.users)
-    is_sorted = {**dict(zip(("x", "k", "dim", "largest", "sorted"), node.args, strict=False)), **node.kwargs}.get(
-        "sorted", True
-    )
-    if values_only and is_sorted:
+    is_sorted = _named(node, "x", "k", "dim", "largest", "sorted").get("sorted", True)
+    if is_sorted and not _uses_second(node):
         return ""
     what = "indices" if is_sorted else "results, with sorted=False,"
     return (
@@ -107,15 +128,43 @@ def _topk(node: fx.Node) -> str:
     )
 
 
+def _indices(words: str) -> Callable[[fx.Node], str]:
+    """Make the check of an operator whose values alone are exported."""
+    return lambda node: words if _uses_second(node) else ""
+
+
+_POOLED = _indices("its indices have no form in ONNX. Use the values alone, without return_indices=True.")
+_RUNNING = _indices(
+    "torch.onnx has no translation of its indices. Use the values alone, or carry the index as a state in a loop over "
+    "the steps."
+)
+
+
+def _adaptive_pool(node: fx.Node) -> str:
+    """Refuse windows of several sizes: results are 1, as many as the axis has, or a divisor of a fixed size."""
+    sizes = _named(node, "x", "output_size")["output_size"]
+    result = node.meta["val"]
+    pooled = result[0] if isinstance(result, list | tuple) else result
+    count = len(sizes) if isinstance(sizes, list | tuple) else 1
+    for before, after in zip(_value(node).shape[-count:], pooled.shape[-count:], strict=True):
+        is_same = str(before) == str(after)
+        divides = isinstance(before, int) and isinstance(after, int) and before % after == 0
+        if not (is_same or divides or str(after) == "1"):
+            return (
+                f"windows of an axis of size {before} for {after} results have several sizes, which no operator of "
+                "ONNX pools (interpolate(mode='area') is this, too). Pool to 1, to a divisor of a fixed size, or by a "
+                "number of steps: avg_pool1d or max_pool1d with kernel_size and stride."
+            )
+    return ""
+
+
 def _adaptive_max_pool(node: fx.Node) -> str:
-    if not any(user.args[1] == 1 and user.users for user in node.users):
-        return ""
-    return "its indices have no form in ONNX. Use the values alone, without return_indices=True."
+    return _POOLED(node) or _adaptive_pool(node)
 
 
 def _avg_pool(node: fx.Node) -> str:
     names = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-    if {**dict(zip(names, node.args, strict=False)), **node.kwargs}.get("divisor_override") is None:
+    if _named(node, *names).get("divisor_override") is None:
         return ""
     return (
         "ONNX has no divisor_override, and torch leaves it out. Leave it out, too, and multiply the result by the "
@@ -123,16 +172,10 @@ def _avg_pool(node: fx.Node) -> str:
     )
 
 
-def _rank(node: fx.Node) -> int:
-    source = node.args[0]
-    return source.meta["val"].dim() if isinstance(source, fx.Node) else 0
-
-
 def _sort(node: fx.Node) -> str:
     """Refuse the order of equal values, but for vectors: rows sorted by length, whose order a module undoes."""
     pair = node.target is _ATEN.sort.default  # argsort gives the indices alone
-    indices = any(user.args[1] == 1 and user.users for user in node.users) if pair else True
-    if not indices or _rank(node) == 1:
+    if (pair and not _uses_second(node)) or _value(node).dim() == 1:
         return ""
     return (
         "the order of equal values is left open by PyTorch, and onnxruntime has another one for rows of more than 16 "
@@ -140,26 +183,8 @@ def _sort(node: fx.Node) -> str:
     )
 
 
-def _median(node: fx.Node) -> str:
-    """Refuse the place of a median, or of the k-th smallest, unless only its value is used."""
-    if not any(user.args[1] == 1 and user.users for user in node.users):
-        return ""
-    return (
-        "which of equal values' indices it gives is left open by PyTorch. Its values are exported. For an index take "
-        "torch.sort(x, dim, stable=True).indices, and of it the k-th; the median is the one at (size - 1) // 2."
-    )
-
-
-def _mode(_: fx.Node) -> str:
-    return (
-        "ONNX has no operator that finds the most frequent value. Of integers below n, count them: "
-        "torch.nn.functional.one_hot(x, n).sum(1).argmax(-1), the smallest of equally frequent ones, as mode gives."
-    )
-
-
 def _scatter_reduce(node: fx.Node) -> str:
-    named = {**dict(zip(("x", "dim", "index", "src", "reduce"), node.args, strict=False)), **node.kwargs}
-    if named.get("reduce") != "mean":
+    if _named(node, "x", "dim", "index", "src", "reduce").get("reduce") != "mean":
         return ""
     return (
         "ONNX has no mean there, and torch writes a sum. Use scatter_add for the sums, scatter_add of ones for the "
@@ -168,27 +193,120 @@ def _scatter_reduce(node: fx.Node) -> str:
 
 
 def _unique(node: fx.Node) -> str:
-    source = node.args[0]
-    if not isinstance(source, fx.Node) or not source.meta["val"].is_floating_point():
+    if not _value(node).is_floating_point():
         return ""
     return "of floats with nan onnxruntime gives others than PyTorch. Make integers of them first, x.long()."
 
 
-_CHECKS: dict[object, Callable[[fx.Node], str]] = {
-    _ATEN.adaptive_max_pool1d.default: _adaptive_max_pool,
-    _ATEN.adaptive_max_pool2d.default: _adaptive_max_pool,
-    _ATEN.adaptive_max_pool3d.default: _adaptive_max_pool,
+_BAGS = (
+    "onnxruntime ends the process when it loads the loop that torch makes of it. Call nn.EmbeddingBag, or "
+    "torch.nn.functional.embedding_bag, with rows of ids (batch, ids), which is exported; or use embedding(tokens), "
+    "zeros in the place of padding, and .sum(1), divided by the number of ids that are no padding for a mean."
+)
+_CHOSEN = (
+    "ONNX has no operator for it. Take the k-th of x.sort(dim=dim, stable=True): its values, or its indices. The "
+    "median is the one at (size - 1) // 2: x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2]."
+)
+_DIAGONALS = (
+    "torch's translation adds up rows under a mask, so that an inf or a nan beside the diagonal is nan in it. Index "
+    "it: i = torch.arange(n), and x[..., i, i]."
+)
+_RESIZED = (
+    "onnxruntime computes the places of results in another order, so that some are other steps' values. Use "
+    "mode='nearest', or weigh steps by hand: t = (torch.arange(n) + 0.5) * (x.size(-1) / n) - 0.5, clamped to the "
+    "steps, i = t.long(), and x[..., i] and the step after it, weighed by t - i."
+)
+
+_REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
+    **dict.fromkeys(
+        (
+            _ATEN.adaptive_avg_pool1d.default,
+            _ATEN.adaptive_avg_pool2d.default,
+            _ATEN._adaptive_avg_pool2d.default,  # noqa: SLF001 - its name in a decomposed program
+            _ATEN.adaptive_avg_pool3d.default,
+        ),
+        _adaptive_pool,
+    ),
+    **dict.fromkeys(
+        (
+            _ATEN.adaptive_max_pool1d.default,
+            _ATEN.adaptive_max_pool2d.default,
+            _ATEN.adaptive_max_pool3d.default,
+        ),
+        _adaptive_max_pool,
+    ),
     _ATEN.argsort.default: _sort,
     _ATEN.avg_pool2d.default: _avg_pool,
     _ATEN.avg_pool3d.default: _avg_pool,
-    _ATEN.kthvalue.default: _median,
-    _ATEN.median.dim: _median,
-    _ATEN.mode.default: _mode,
-    _ATEN.nanmedian.dim: _median,
-    _ATEN.sort.default: _sort,
-    _ATEN.topk.default: _topk,
+    _ATEN.copysign.Scalar: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
+    _ATEN.copysign.Tensor: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
+    _ATEN.cummax.default: _RUNNING,
+    _ATEN.cummin.default: _RUNNING,
+    _ATEN.diagonal.default: _DIAGONALS,
+    _ATEN.diagonal_copy.default: _DIAGONALS,
+    **dict.fromkeys(
+        (
+            _ATEN.embedding_bag.default,
+            _ATEN.embedding_bag.padding_idx,
+            _ATEN._embedding_bag.default,  # noqa: SLF001 - its name in a decomposed program
+            _ATEN._embedding_bag_forward_only.default,  # noqa: SLF001 - the same
+        ),
+        _BAGS,
+    ),
+    _ATEN.hardtanh_backward.default: "it belongs to training, and its translation has other values at the bounds.",
+    _ATEN.heaviside.default: (
+        "its translation by torch gives 1 for nan, where PyTorch gives 0. Write "
+        "torch.where(x == 0, values, (x > 0).to(x.dtype))."
+    ),
+    _ATEN.kthvalue.default: _CHOSEN,
+    _ATEN.logaddexp2.default: (
+        "its translation by torch overflows from 128 on. Write "
+        "torch.logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)."
+    ),
+    _ATEN.max_pool2d_with_indices.default: _POOLED,
+    _ATEN.max_pool3d_with_indices.default: _POOLED,
+    _ATEN.median.default: _CHOSEN,
+    _ATEN.median.dim: _CHOSEN,
+    _ATEN.mode.default: (
+        "ONNX has no operator that finds the most frequent value. Of integers below n, count them: "
+        "torch.nn.functional.one_hot(x, n).sum(1).argmax(-1), the smallest of equally frequent ones, as mode gives."
+    ),
+    _ATEN.nanmedian.default: _CHOSEN,
+    _ATEN.nanmedian.dim: _CHOSEN,
     _ATEN.scatter_reduce.two: _scatter_reduce,
+    _ATEN.signbit.default: "write x < 0, in which -0.0 counts as positive.",
+    torch.ops.prims.signbit.default: "write x < 0, in which -0.0 counts as positive.",
+    _ATEN.sort.default: _sort,
+    _ATEN.special_erfcx.default: (
+        "its translation is exp(x * x) * (1 - erf(x)), which is nan from 10 on and wrong from 3 on; "
+        "log_ndtr is made of it, too. Compute it before the model, or use logsigmoid(1.702 * x) where an "
+        "approximation will do."
+    ),
+    _ATEN.topk.default: _topk,
     _ATEN._unique2.default: _unique,  # noqa: SLF001 - what torch.unique is in a program
     _ATEN.unique_dim.default: _unique,
     _ATEN.unique_consecutive.default: _unique,
+    **{
+        getattr(getattr(_ATEN, f"{name}{space}"), form): _RESIZED
+        for name, space in (
+            ("upsample_linear", "1d"),
+            ("upsample_bilinear", "2d"),
+            ("upsample_trilinear", "3d"),
+            *(("_upsample_nearest_exact", f"{axes}d") for axes in (1, 2, 3)),
+        )
+        for form in ("vec", "default")
+    },
+}
+"""By operator, what to write instead, or a check of a use that gives those words, none where the use is right."""
+
+
+def _refusal(operator: object, why: str) -> Callable[..., Any]:
+    def refuse(*_: object, **__: object) -> None:
+        raise UnsupportedModule(f"{operator} cannot be exported right: {why}")
+
+    return refuse
+
+
+TRANSLATIONS: dict[Any, Callable[..., Any]] = {
+    operator: _refusal(operator, why) for operator, why in _REFUSED.items() if isinstance(why, str)
 }

@@ -19,15 +19,10 @@ from torch.export.graph_signature import ConstantArgument, OutputKind
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.operators import (
     MayBeEmpty,
-    choose_booleans,
     guard_empty_axes,
-    keep_nan,
     refuse_operators,
-    sharpen_sigmoids,
-    sum_integers_exactly,
-    transform_exactly,
+    rewrite_for_onnxruntime,
     unify_numbers,
-    write_out_doubles,
 )
 from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.axis_names import name_axes
@@ -212,14 +207,10 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
         "Of axes that are empty for a request everything is as in eager, or a node fails whose name says why.",
         _guard_empty_axes,
     ),
-    _of_model(keep_nan, "The largest and the smallest of floats are NaN where one of the floats is."),
     _of_model(
-        sharpen_sigmoids, "Small results of a sigmoid are right where a logarithm, a division or a power uses them."
+        rewrite_for_onnxruntime,
+        "NaN, small sigmoids, sums of integers and Fourier transforms are as in eager; each operator has a kernel.",
     ),
-    _of_model(sum_integers_exactly, "Sums of int64 have all digits, and wrap round as in PyTorch."),
-    _of_model(choose_booleans, "No Where chooses between booleans, for which onnxruntime has no kernel."),
-    _of_model(transform_exactly, "Fourier transforms compute in float64."),
-    _of_model(write_out_doubles, "No operator of float64 is left for which onnxruntime has no kernel."),
     _of_model(simplify_exactly, "The graph is small: sizes are folded, and no node is there twice or without use."),
     # Outputs are values of their own from here on, so that each can have its name.
     GraphPass(

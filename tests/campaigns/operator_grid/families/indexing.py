@@ -75,11 +75,14 @@ INDEXING = Family(
         Operator("narrow", lambda x, i: x.narrow(1, 1, 3)),
         Operator("tril", lambda x, i: x.tril()),
         Operator("triu(1)", lambda x, i: x.triu(1)),
-        Operator("diagonal", lambda x, i: x.diagonal()),
-        Operator("diagonal(1)", lambda x, i: x.diagonal(1)),
+        Operator("diagonal", lambda x, i: x.diagonal(), refused="cannot be exported right"),
         Operator("repeat_interleave", lambda x, i: x.repeat_interleave(2, 1)),
         Operator("masked_scatter", lambda x, i: x.masked_scatter(i > 2, x.flip(1))),
-        Operator("interpolate(linear)", lambda x, i: F.interpolate(x[:, None], size=9, mode="linear")),
+        Operator(
+            "interpolate(linear)",
+            lambda x, i: F.interpolate(x[:, None], size=9, mode="linear"),
+            refused="cannot be exported right",
+        ),
         Operator("interpolate(nearest)", lambda x, i: F.interpolate(x[:, None], scale_factor=1.7, mode="nearest")),
         Operator("max_pool1d", lambda x, i: F.max_pool1d(x[:, None], 2)),
         Operator("avg_pool1d(padding=1)", lambda x, i: F.avg_pool1d(x[:, None], 3, padding=1)),
@@ -90,8 +93,12 @@ INDEXING = Family(
         Operator("pad(circular)", lambda x, i: F.pad(x[:, None], (2, 1), mode="circular")),
         Operator("pad(-1, 2)", lambda x, i: F.pad(x, (-1, 2), value=3.0)),
         *(
-            Operator(f"cdist(p={p:g})", lambda x, i, p=p: torch.cdist(x.view(-1, 3, 2), x.flip(1).view(-1, 3, 2), p))
-            for p in (0.0, 1.0, 2.0, 2.5, float("inf"))
+            Operator(
+                f"cdist(p={p:g})",
+                lambda x, i, p=p: torch.cdist(x.view(-1, 3, 2), x.flip(1).view(-1, 3, 2), p),
+                refused="" if p in (1, 2) else "cdist with p",
+            )
+            for p in (1.0, 2.0, 2.5)
         ),
         Operator("einsum('bs,bt->bst')", lambda x, i: torch.einsum("bs,bt->bst", x, x)),
         Operator("conv1d", lambda x, i: F.conv1d(x[:, None], torch.ones(2, 1, 3), padding=1), terms=_windows),

@@ -16,7 +16,7 @@ BOOLEANS = Family(
     [
         *(
             Operator(f"{name}(1)", lambda x, _, name=name: getattr(x, name)(1))
-            for name in ("sum", "prod", "cumsum", "any", "all", "amax", "amin", "count_nonzero")
+            for name in ("sum", "cumsum", "any", "all", "amax", "amin", "count_nonzero")
         ),
         *(Operator(f"{name}()", lambda x, _, name=name: getattr(x, name)()) for name in ("any", "all", "sum")),
         *(
@@ -54,7 +54,7 @@ def _operators(no_kernel: str, not_valid: str) -> list[Operator]:
         Operator("div", lambda x, y: x / y),
         Operator("abs, sign", lambda x, y: (x.abs(), x.sign())),
         Operator("eq, ne, lt, le", lambda x, y: (x == y, x != y, x < y, x <= y)),
-        Operator("sum(1), prod(1), cumsum(1)", lambda x, y: (x.sum(1), x.prod(1), x.cumsum(1))),
+        Operator("sum(1), cumsum(1)", lambda x, y: (x.sum(1), x.cumsum(1))),
         Operator("bitwise", lambda x, y: (x & y, x | y, x ^ y, ~x)),
         Operator("x // 3, x % 3", lambda x, y: (x // 3, x % 3)),
         Operator("x ** 2, x ** 3", lambda x, y: (x**2, x**3)),

@@ -16,7 +16,8 @@ UNARY = Family(
     [
         *named(torch, "abs acos acosh asin asinh atan atanh ceil cos cosh deg2rad erf exp exp2 expm1 floor frac"),
         *named(torch, "isfinite isinf isnan isneginf isposinf log log10 log1p log2 logit nan_to_num neg positive"),
-        *named(torch, "rad2deg reciprocal round rsqrt sgn sign signbit sin sinc sinh sqrt square tan tanh trunc"),
+        *named(torch, "rad2deg reciprocal round rsqrt sgn sign sin sinc sinh sqrt square tan tanh trunc"),
+        Operator("signbit", torch.signbit, refused="cannot be exported right"),
         *named(torch, "absolute arccos arccosh arcsin arcsinh arctan arctanh fix negative"),
         *(Operator(f"special.{name}", getattr(torch.special, name)) for name in ("exp2", "log1p", "round", "ndtr")),
         Operator("special.expit", torch.special.expit, kernel="Sigmoid"),

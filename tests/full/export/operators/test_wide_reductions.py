@@ -1,4 +1,4 @@
-"""Variances, long sums, running products and extrema, and medians: as eager, from denormal numbers to 1e30."""
+"""Variances, long sums, running products and extrema: as eager, from denormal numbers to 1e30."""
 
 import itertools
 
@@ -36,13 +36,8 @@ def _steps(x):
 
 def running(name):
     compute = getattr(torch, name)
-    yield from (Operator(f"{name}({dim})", lambda x, dim=dim: compute(x, dim)) for dim in (1, -1))
-
-
-def chosen(name, *more):
-    compute = getattr(torch, name)
-    for dim, keepdim in itertools.product((1, -1), (False, True)):
-        yield Operator(f"{name}{(*more, dim, keepdim)}", lambda x, d=dim, k=keepdim: compute(x, *more, d, k).values)
+    values = (lambda found: found) if name == "cumprod" else (lambda found: found.values)
+    yield from (Operator(f"{name}({dim})", lambda x, dim=dim: values(compute(x, dim))) for dim in (1, -1))
 
 
 FAMILIES = [
@@ -50,17 +45,6 @@ FAMILIES = [
     Family("running", [_BLOCKS], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
     Family("running, integers", [_COUNTS], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
     Family("running, long", [_LONG], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
-    Family(
-        "chosen",
-        [_BLOCKS],
-        [
-            *(one for name in ("median", "nanmedian") for one in chosen(name)),
-            *(one for k in (1, 2) for one in chosen("kthvalue", k)),
-            Operator("median()", lambda x: x.median()),
-            Operator("nanmedian()", lambda x: x.nanmedian()),
-        ],
-    ),
-    Family("chosen, integers", [_COUNTS], [*chosen("median"), *chosen("nanmedian"), *chosen("kthvalue", 3)]),
     Family(
         "sums",
         [_LONG],

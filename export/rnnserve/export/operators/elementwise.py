@@ -1,0 +1,184 @@
+"""Operators that compute value by value: bounds, powers, logarithms, and what depends on signs.
+
+Bounds: onnxruntime's Clip without a bound takes the largest finite number for it: a mask of -inf became -3.4e38.
+
+Powers: onnxruntime's Pow lacks PyTorch's special cases, and computes powers of integers in float64.
+
+Logarithms: torch's translations compute log(1 + x), exp(x) - 1 and log(exp(a) + exp(b)) as they are written: nothing of
+a small x is left in 1 + x, and exp overflows at 88.7. Here log1p and expm1 are William Kahan's ("Interval arithmetic
+options", 1987; Higham, "Accuracy and Stability of Numerical Algorithms", section 1.14.1): the rounding error of
+u = 1 + x cancels in log(u) * x / (u - 1). Softplus, which is log(1 + exp(x)), is accurate in onnxruntime, for float32.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.operators.values import Value, is_floating, is_negative, op
+
+__all__ = ["TRANSLATIONS"]
+
+_ATEN = torch.ops.aten
+
+_OF_MAX = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.INT32, ir.DataType.INT64)
+"""The types for which onnxruntime has Max and Min; it has Clip for the small integers, which have no inf."""
+
+
+def _clamp(x: Value, min: Value = None, max: Value = None) -> Value:
+    low, high = (None if bound is None else op.CastLike(bound, x) for bound in (min, max))
+    if x.dtype not in _OF_MAX:
+        return op.Clip(x, low, high)
+    return _clamp_tensor(x, low, high)
+
+
+def _clamp_tensor(x: Value, min: Value = None, max: Value = None) -> Value:
+    """Take the upper bound where the bounds cross, as PyTorch does; ONNX's Clip leaves it open."""
+    result = x if min is None else op.Max(x, op.CastLike(min, x))
+    return result if max is None else op.Min(result, op.CastLike(max, x))
+
+
+def _clamp_min(x: Value, min: Value) -> Value:
+    return _clamp(x, min=min)
+
+
+def _clamp_max(x: Value, max: Value) -> Value:
+    return _clamp(x, max=max)
+
+
+def _pow(x: Value, exponent: float) -> Value:
+    """Compute a power: roots as PyTorch does, so that (-inf) ** 0.5 is nan and (-0.0) ** -0.5 is -inf."""
+    if is_floating(x) and exponent in (0.5, -0.5):
+        root = op.Sqrt(x)
+        return root if exponent > 0 else op.Reciprocal(root)
+    if is_floating(x) or exponent != int(exponent) or exponent < 0:
+        return op.Pow(x, exponent)
+    # PyTorch multiplies integers, which wrap round where they overflow.
+    result, square, rest = op.CastLike(1, x), x, int(exponent)
+    while rest:
+        result = op.Mul(result, square) if rest % 2 else result
+        square, rest = (op.Mul(square, square), rest // 2) if rest > 1 else (square, 0)
+    return op.Expand(result, op.Shape(x)) if exponent == 0 else result
+
+
+def _pow_tensor(x: Value, exponent: Value) -> Value:
+    """Compute powers of floats by a tensor of exponents; the base may be a number."""
+    if isinstance(x, float) and not is_floating(exponent):  # PyTorch's result is of floats then
+        exponent = op.Cast(exponent, to=ir.DataType.FLOAT.value)
+    if is_floating(exponent) or (isinstance(x, ir.Value) and is_floating(x)):
+        return op.Pow(x if isinstance(x, ir.Value) else op.CastLike(x, exponent), exponent)
+    raise UnsupportedModule(
+        "integers are raised to powers that are integers in a tensor, which onnxruntime computes in float64: digits "
+        "beyond 2 ** 53 would be lost. Compute with floats, (x.double() ** y).long(), where powers stay below that; "
+        "or look them up in a buffer"
+    )
+
+
+def _addcmul(x: Value, first: Value, second: Value, value: float = 1.0) -> Value:
+    """Compute x + value * first * second, from left to right: another order overflows for other numbers."""
+    return op.Add(x, op.Mul(first if value == 1 else op.Mul(first, op.CastLike(value, first)), second))
+
+
+def _addcdiv(x: Value, first: Value, second: Value, value: float = 1.0) -> Value:
+    return op.Add(x, op.Div(first if value == 1 else op.Mul(first, op.CastLike(value, first)), second))
+
+
+def _lerp(start: Value, end: Value, weight: Value) -> Value:
+    """Compute between start and end, from whichever is nearer, as PyTorch does."""
+    distance, weight = op.Sub(end, start), op.CastLike(weight, start)
+    from_end = op.Sub(end, op.Mul(distance, op.Sub(op.CastLike(1.0, start), weight)))
+    return op.Where(op.Less(op.Abs(weight), 0.5), op.Add(start, op.Mul(weight, distance)), from_end)
+
+
+def _log1p(x: Value) -> Value:
+    u = op.Add(x, 1.0)
+    accurate = op.Mul(op.Log(u), op.Div(x, op.Sub(u, 1.0)))
+    # Where x > 1 the error of u does not matter, and inf / inf does.
+    return op.Where(op.Equal(u, 1.0), x, op.Where(op.Greater(x, 1.0), op.Log(u), accurate))
+
+
+def _expm1(x: Value) -> Value:
+    u = op.Exp(x)
+    less_one = op.Sub(u, 1.0)
+    accurate = op.Mul(less_one, op.Div(x, op.Log(u)))
+    return op.Where(op.Equal(u, 1.0), x, op.Where(op.Greater(op.Abs(x), 1.0), less_one, accurate))
+
+
+def _log1p_of_exp(x: Value) -> Value:
+    """Compute log(1 + exp(x)) for x <= 0; onnxruntime has Softplus for float32 and float16 only."""
+    return _log1p(op.Exp(x)) if x.dtype == ir.DataType.DOUBLE else op.Softplus(x)
+
+
+def _log_sigmoid(x: Value) -> Value:
+    if x.dtype == ir.DataType.DOUBLE:
+        return op.Sub(op.Min(x, op.CastLike(0.0, x)), _log1p_of_exp(op.Neg(op.Abs(x))))
+    return op.Neg(op.Softplus(op.Neg(x)))
+
+
+def _logaddexp(x: Value, y: Value) -> Value:
+    sum_of = op.Add(op.Max(x, y), _log1p_of_exp(op.Neg(op.Abs(op.Sub(x, y)))))
+    # Of equal infinities the difference is nan.
+    return op.Where(op.Equal(x, y), op.Add(x, math.log(2)), sum_of)
+
+
+def _logit(x: Value, eps: float | None = None) -> Value:
+    """Compute log(x / (1 - x)), of x between eps and 1 - eps; nan stays nan."""
+    if eps is not None:
+        x = _clamp(x, eps, 1.0 - eps)
+    return op.Log(op.Div(x, op.Sub(op.CastLike(1.0, x), x)))
+
+
+def _xlogy(x: Value, y: Value) -> Value:
+    """Compute x * log(y): 0 where x is 0, but nan where y is nan."""
+    product = op.Mul(x, op.Log(y))
+    return op.Where(op.And(op.Equal(x, 0.0), op.Not(op.IsNaN(y))), op.Mul(x, 0.0), product)
+
+
+def _sign(x: Value) -> Value:
+    """Compute the sign; of nan it is 0 in PyTorch, and nan in onnxruntime."""
+    return op.Where(op.IsNaN(x), op.CastLike(0.0, x), op.Sign(x)) if is_floating(x) else op.Sign(x)
+
+
+def _atan2(y: Value, x: Value) -> Value:
+    """Compute the angle in the right quadrant, for zeros of either sign and infinities, too."""
+    width, height = op.Abs(x), op.Abs(y)
+    larger = op.Max(width, height)
+    ratio = op.Div(op.Min(width, height), larger)
+    ratio = op.Where(op.Equal(larger, 0.0), op.CastLike(0.0, x), ratio)
+    ratio = op.Where(op.And(op.Equal(width, height), op.IsInf(larger)), op.CastLike(1.0, x), ratio)
+    angle = op.Atan(ratio)
+    angle = op.Where(op.Greater(height, width), op.Sub(op.CastLike(math.pi / 2, x), angle), angle)
+    angle = op.Where(is_negative(x), op.Sub(op.CastLike(math.pi, x), angle), angle)
+    angle = op.Where(is_negative(y), op.Neg(angle), angle)
+    return op.Where(op.Or(op.IsNaN(x), op.IsNaN(y)), op.CastLike(math.nan, x), angle)
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    _ATEN.clamp.default: _clamp,
+    _ATEN.clamp_min.default: _clamp_min,
+    _ATEN.clamp_max.default: _clamp_max,
+    _ATEN.clamp.Tensor: _clamp_tensor,
+    _ATEN.clamp_min.Tensor: _clamp_min,
+    _ATEN.clamp_max.Tensor: _clamp_max,
+    _ATEN.pow.Tensor_Scalar: _pow,
+    _ATEN.pow.Tensor_Tensor: _pow_tensor,
+    _ATEN.pow.Scalar: _pow_tensor,
+    _ATEN.addcmul.default: _addcmul,
+    _ATEN.addcdiv.default: _addcdiv,
+    _ATEN.lerp.Scalar: _lerp,
+    _ATEN.lerp.Tensor: _lerp,
+    _ATEN.log1p.default: _log1p,
+    _ATEN.expm1.default: _expm1,
+    _ATEN.special_expm1.default: _expm1,
+    _ATEN.log_sigmoid.default: _log_sigmoid,
+    _ATEN.log_sigmoid_forward.default: lambda x: (_log_sigmoid(x), x),  # the second result is for training only
+    _ATEN.logaddexp.default: _logaddexp,
+    _ATEN.logit.default: _logit,
+    _ATEN.xlogy.Tensor: _xlogy,
+    _ATEN.sign.default: _sign,
+    _ATEN.sgn.default: _sign,
+    _ATEN.atan2.default: _atan2,
+}

@@ -1,0 +1,148 @@
+"""Layers whose translation by torch is wrong at an edge: attention, convolution over three axes, normalisations.
+
+Attention without an axis of heads, and under a mask that hides every key of a query: eager gives zeros there. torch's
+translation takes four axes only. It gives the mean of all values for a mask of booleans, since it adds float32's lowest
+number to what is hidden, and NaN for a mask of floats that is -inf throughout.
+
+Group and instance normalisation: torch's translation of both is InstanceNormalization, which onnxruntime computes from
+the mean of squares: of values near 1e4 that differ by 1, four digits were left.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from rnnserve.export.operators.values import Value, op
+
+__all__ = ["TRANSLATIONS"]
+
+_ATEN = torch.ops.aten
+_PAIRS = 2  # axes of a mask that is the same for all rows: (queries, keys)
+_SPACE = 3  # axes of a convolution over volumes
+
+
+def _attention(
+    query: Value, key: Value, value: Value, attn_mask: Value = None, *further: Value, **named: Value
+) -> Value:
+    """Weigh values by how keys fit queries, as torch translates it; zeros where a query sees no key.
+
+    Args:
+        query: (batch, heads, queries, features), of which heads, or batch and heads, may be left out.
+        key: (batch, heads, keys, features), likewise.
+        value: (batch, heads, keys, features of values), likewise.
+        attn_mask: Booleans, true of keys that are seen, or floats that are added: (…, queries, keys), with 1 in the
+            place of either where it is the same for all. None for no mask.
+        further: The operator's further arguments.
+        named: The operator's further arguments by name.
+    """
+    # Here, since it takes 0.4 s, which torch has spent by now: it takes its translations from there.
+    from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
+
+    missing = {3: [1], 2: [0, 1]}.get(len(query.shape))
+    if missing is not None:
+        given = [_with_axes(each, missing) for each in (query, key, value)]
+        has_batch = attn_mask is not None and len(attn_mask.shape) > _PAIRS
+        mask = _with_axes(attn_mask, missing) if has_batch else attn_mask
+        return op.Squeeze(_attention(*given, mask, *further, **named), op.Constant(value_ints=missing))
+    if attn_mask is None:
+        return aten_scaled_dot_product_attention(query, key, value, None, *further, **named)
+    zero, keys = op.CastLike(0.0, query), op.Constant(value_ints=[-1])
+    if attn_mask.dtype == ir.DataType.BOOL:
+        seen = op.ReduceMax(op.Cast(attn_mask, to=ir.DataType.INT32.value), keys)
+        sees = op.Cast(seen, to=ir.DataType.BOOL.value)
+    else:
+        sees = op.Not(op.Equal(op.ReduceMax(attn_mask, keys), op.CastLike(float("-inf"), attn_mask)))
+        attn_mask = op.Where(sees, attn_mask, op.CastLike(0.0, attn_mask))
+    weighed = aten_scaled_dot_product_attention(query, key, value, attn_mask, *further, **named)
+    return op.Where(sees, weighed, zero)
+
+
+def _with_axes(x: Value, places: Sequence[int]) -> Value:
+    """Add axes of size 1, of which the translation is told."""
+    result = op.Unsqueeze(x, op.Constant(value_ints=places))
+    sizes = list(x.shape)
+    for at in places:
+        sizes.insert(at, 1)
+    result.type, result.shape = ir.TensorType(x.dtype), ir.Shape(sizes)
+    return result
+
+
+def _conv3d(
+    input: Value,
+    weight: Value,
+    bias: Value = None,
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    groups: int = 1,
+) -> Value:
+    """Convolve over the last three axes; torch's translation writes a scalar for no bias, which no run takes."""
+    strides, pads, dilations = ([*some] * (_SPACE // len(some)) for some in (stride, padding, dilation))
+    inputs = [input, weight] if bias is None else [input, weight, bias]
+    return op.Conv(*inputs, strides=strides, pads=pads * 2, dilations=dilations, group=groups)
+
+
+def _group_norm(
+    x: Value, num_groups: int, weight: Value = None, bias: Value = None, eps: float = 1e-5, cudnn_enabled: bool = True
+) -> Value:
+    """Normalise (batch, channels, …) over each group of channels and all that follows."""
+    del cudnn_enabled
+    grouped = op.Reshape(x, op.Constant(value_ints=[0, num_groups, -1]))
+    normalised = _normalised(grouped, op.Constant(value_ints=[-1]), eps)
+    return _weighed(op.Reshape(normalised, op.Shape(x)), len(x.shape), weight, bias)
+
+
+def _instance_norm(
+    input: Value,
+    weight: Value = None,
+    bias: Value = None,
+    running_mean: Value = None,
+    running_var: Value = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Value:
+    """Normalise (batch, channels, …) over all that follows the channels, or by the running numbers."""
+    del momentum, cudnn_enabled
+    rank = len(input.shape)
+    if use_input_stats:
+        normalised = _normalised(input, op.Constant(value_ints=list(range(2, rank))), eps)
+    else:
+        mean, variance = (_of_channels(given, rank) for given in (running_mean, running_var))
+        normalised = op.Div(op.Sub(input, mean), op.Sqrt(op.Add(variance, op.CastLike(eps, input))))
+    return _weighed(normalised, rank, weight, bias)
+
+
+def _normalised(x: Value, axes: Value, eps: float) -> Value:
+    """Subtract the mean over some axes, and divide by the deviation.
+
+    The mean is corrected by that of the deviations from it. ReduceMean adds up in float32, one after the other: of
+    3,000 times 3.7 it is off by 1e-4, which 1 / sqrt(eps) makes 2e-3 of what is 0.
+    """
+    deviation = op.Sub(x, op.ReduceMean(x, axes))
+    deviation = op.Sub(deviation, op.ReduceMean(deviation, axes))
+    variance = op.ReduceMean(op.Mul(deviation, deviation), axes)
+    return op.Div(deviation, op.Sqrt(op.Add(variance, op.CastLike(eps, x))))
+
+
+def _weighed(x: Value, rank: int, weight: Value, bias: Value) -> Value:
+    for parameter, apply in ((weight, op.Mul), (bias, op.Add)):
+        if parameter is not None:
+            x = apply(x, _of_channels(parameter, rank))
+    return x
+
+
+def _of_channels(parameter: Value, rank: int) -> Value:
+    """Give (channels,) the axes after the channels."""
+    return op.Unsqueeze(parameter, op.Constant(value_ints=list(range(1, rank - 1)))) if rank > 2 else parameter
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    _ATEN.scaled_dot_product_attention.default: _attention,
+    _ATEN.conv3d.default: _conv3d,
+    _ATEN.group_norm.default: _group_norm,
+    _ATEN.instance_norm.default: _instance_norm,
+}
