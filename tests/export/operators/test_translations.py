@@ -137,12 +137,6 @@ def _median(x):
     return x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2]
 
 
-def _linear(x, n=9):
-    t = ((torch.arange(n) + 0.5) * (x.size(-1) / n) - 0.5).clamp(0, x.size(-1) - 1)
-    i = t.long()
-    return x[..., i] + (t - i) * (x[..., (i + 1).clamp(max=x.size(-1) - 1)] - x[..., i])
-
-
 _I = torch.arange(4)
 REFUSED = {
     "median": (lambda x: x.median(1).values, _median),
@@ -162,7 +156,6 @@ REFUSED = {
         lambda x: torch.logaddexp2(x, -x),
         lambda x: torch.logaddexp(x * math.log(2), -x * math.log(2)) / math.log(2),
     ),
-    "upsample_linear1d": (lambda x: F.interpolate(x[:, None], size=9, mode="linear")[:, 0], _linear),
     "upsample_nearest_exact1d": (lambda x: F.interpolate(x[:, None], size=9, mode="nearest-exact"), None),
     "adaptive_avg_pool1d": (lambda x: F.adaptive_avg_pool1d(x, 3), None),
     "cummax": (lambda x: x.cummax(1).indices, None),

@@ -12,7 +12,7 @@ Door: `__all__`.
 from collections.abc import Callable
 from typing import Any
 
-from rnnserve.export.operators import axes, divisions, elementwise, layers, reductions, refusals, running
+from rnnserve.export.operators import axes, divisions, elementwise, layers, reductions, refusals, resizing, running
 from rnnserve.export.operators.divisions import divided_by_constants_of
 from rnnserve.export.operators.empty_axes import MayBeEmpty, guard_empty_axes, refuse_empty
 from rnnserve.export.operators.number_types import unify_numbers
@@ -37,5 +37,6 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     **layers.TRANSLATIONS,
     **reductions.TRANSLATIONS,
     **refusals.TRANSLATIONS,
+    **resizing.TRANSLATIONS,
     **running.TRANSLATIONS,
 }

@@ -213,8 +213,7 @@ _DIAGONALS = (
 )
 _RESIZED = (
     "onnxruntime computes the places of results in another order, so that some are other steps' values. Use "
-    "mode='nearest', or weigh steps by hand: t = (torch.arange(n) + 0.5) * (x.size(-1) / n) - 0.5, clamped to the "
-    "steps, i = t.long(), and x[..., i] and the step after it, weighed by t - i."
+    "mode='nearest' or mode='linear'."
 )
 
 _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
@@ -288,12 +287,7 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
     _ATEN.unique_consecutive.default: _unique,
     **{
         getattr(getattr(_ATEN, f"{name}{space}"), form): _RESIZED
-        for name, space in (
-            ("upsample_linear", "1d"),
-            ("upsample_bilinear", "2d"),
-            ("upsample_trilinear", "3d"),
-            *(("_upsample_nearest_exact", f"{axes}d") for axes in (1, 2, 3)),
-        )
+        for name, space in (("_upsample_nearest_exact", f"{axes}d") for axes in (1, 2, 3))
         for form in ("vec", "default")
     },
 }

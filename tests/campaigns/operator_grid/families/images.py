@@ -92,15 +92,10 @@ def _operators(*, of_steps):
             lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"),
             refused="cannot be exported right",
         ),
-        Operator(
-            "upsample(bilinear)",
-            lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
-            refused="cannot be exported right",
-        ),
+        _windowed("upsample(bilinear)", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
         _windowed(
             "upsample(bilinear, align_corners)",
             lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
-            refused="cannot be exported right",
         ),
         _windowed("upsample(bicubic)", lambda x: F.interpolate(x, scale_factor=2, mode="bicubic")),
         _windowed(

@@ -78,11 +78,7 @@ INDEXING = Family(
         Operator("diagonal", lambda x, i: x.diagonal(), refused="cannot be exported right"),
         Operator("repeat_interleave", lambda x, i: x.repeat_interleave(2, 1)),
         Operator("masked_scatter", lambda x, i: x.masked_scatter(i > 2, x.flip(1))),
-        Operator(
-            "interpolate(linear)",
-            lambda x, i: F.interpolate(x[:, None], size=9, mode="linear"),
-            refused="cannot be exported right",
-        ),
+        Operator("interpolate(linear)", lambda x, i: F.interpolate(x[:, None], size=9, mode="linear")),
         Operator("interpolate(nearest)", lambda x, i: F.interpolate(x[:, None], scale_factor=1.7, mode="nearest")),
         Operator("max_pool1d", lambda x, i: F.max_pool1d(x[:, None], 2)),
         Operator("avg_pool1d(padding=1)", lambda x, i: F.avg_pool1d(x[:, None], 3, padding=1)),
