@@ -7,6 +7,7 @@ from kit.cell_by_cell import compute_cell_by_cell
 from rnnserve.export.held_modules import users_module
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.parity import OnnxRunner
+from rnnserve.models import DirectionClassifier
 from rnnserve.protos.protocol_words import BATCH
 
 BATCH_SIZE, LENGTH, CUT = 64, 12, 4
@@ -34,7 +35,9 @@ def drawn(classifier, *, ragged):
 
 def test_cells_in_a_loop_with_layers_and_directions_joined_by_hand_give_the_same(classifier, compute):
     inputs = drawn(classifier, ragged=True)
-    composed = compute_cell_by_cell(users_module(classifier.reference.double), inputs)
+    double = users_module(classifier.reference.double)
+    assert isinstance(double, DirectionClassifier)
+    composed = compute_cell_by_cell(double, inputs)
     exact, found = classifier.reference.exact(inputs), compute(inputs)
     for name, expected in composed.items():
         np.testing.assert_allclose(exact[name], expected, rtol=0, atol=1e-9)
