@@ -179,6 +179,7 @@ _INVERSES: dict[Any, Callable[[fx.Node, fx.Node, fx.Node], tuple[Any, Any]]] = {
             _ATEN.detach.default,
             _ATEN.contiguous.default,
             _ATEN.to.dtype,
+            _ATEN.to.dtype_layout,
             _ATEN.to.device,
             _ATEN.to.other,
         ),
