@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.source_lines import first_line
 from rnnserve.export.trees import flatten_results
 
 __all__ = ["Trial", "run_trials"]
@@ -77,7 +78,14 @@ def run_trials(
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    session = ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    try:
+        session = ort.InferenceSession(
+            program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime has no class for all of its errors
+        if all(each.is_usual for each in trials):
+            return  # whether onnxruntime has kernels for it is said by the proof, which runs the model anyway
+        raise UnsupportedModule(f"onnxruntime cannot load the exported model: {first_line(str(error))}") from error
     calls: dict[int, float] = {}
     usual = [each for each in trials if each.is_usual]
     if usual:
