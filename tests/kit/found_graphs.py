@@ -114,8 +114,6 @@ a layer in a loop | loop: it is a Loop, in which no states are found
     @turned  @true  ["loop"] s = Loop <body = b (int64 number, bool going, float held) => (bool go_on, float next)
         { ["layer/gru"] a = GRU <hidden_size = 3> (held, W, R)  next = Squeeze (a, one)  @goes_on
         }> (two, true, t)  @back
-a running sum | cumsum (CumSum) reads the steps beside each step
-    y = CumSum (x, scalar_1)
 a loop over steps | cell: it is a Loop, in which no states are found
     @turned  @true  @begin  @count
     ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (count, true, begin)  @back

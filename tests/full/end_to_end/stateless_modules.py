@@ -63,6 +63,7 @@ STREAM: dict[str, tuple[Callable[[], nn.Module], Sequence[str]]] = {
     ),
     "differences": (lambda: Stateless(_differences, gru=_gru()), ["concat.last", "gru.h"]),
     "smoothed": (lambda: Stateless(_smoothed), ["scan.state"]),
+    "running_sum": (lambda: Stateless(lambda m, x: m.gru(x)[0].cumsum(1), gru=_gru()), ["gru.h", "cumsum.sum"]),
     "running_max": (
         lambda: Stateless(lambda m, x: m.gru(x)[0].cummax(1).values, gru=_gru()),
         ["gru.h", "scan.state"],
@@ -71,10 +72,6 @@ STREAM: dict[str, tuple[Callable[[], nn.Module], Sequence[str]]] = {
 """Those that may be sent in parts, each with the states that are found."""
 
 WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "running_sum": (
-        lambda: Stateless(lambda m, x: m.gru(x)[0].cumsum(1), gru=_gru()),
-        "cumsum (CumSum) reads the steps beside each step",
-    ),
     "bidirectional": (
         lambda: Stateless(lambda m, x: m.gru(x)[0], gru=_gru(bidirectional=True)),
         "gru (bidirectional) reads the sequence from its end",

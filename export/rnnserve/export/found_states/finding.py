@@ -14,7 +14,7 @@ from rnnserve.export.found_states.known_graph import KnownGraph
 from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
 from rnnserve.export.found_states.recurrences import RECURRENT, captured_names, find_recurrence, find_scan, name_results
-from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding
+from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding, find_sum
 from rnnserve.export.tensor_shapes import sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
@@ -28,6 +28,7 @@ _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | Non
     "Pad": find_padding,
     "Conv": find_convolution,
     "Concat": find_join,
+    "CumSum": find_sum,
 }
 
 
@@ -163,7 +164,7 @@ def _value(tensor: manifest_pb2.Tensor) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(tensor.name, element_type, shape)
 
 
-_STATES = (".h", ".c", ".last")
+_STATES = (".h", ".c", ".last", ".sum")
 _PIECE = re.compile(r"/(\d+|joined|constant_\d+)")
 _LOOP = re.compile(r"(^|/)loop_\d+$")
 """What stands between the path of a module and the names of a loop in the place of its RNN operator."""

@@ -128,6 +128,32 @@ def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefi
     return Place(number, nodes, pieces.initializers, states)
 
 
+def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
+    """Find a running sum over the sequence, as the guards of recurrent operators have: the sum so far is carried.
+
+    None where it runs over another axis, or backward.
+    """
+    given, axis_name = node.input
+    steps, value = graph.steps_at(given), graph.values.get(given)
+    attributes = {each.name: each.i for each in node.attribute}
+    axis = graph.values[axis_name].numbers if axis_name in graph.values else None
+    if steps is None or axis is None or value is None or axis[0] % value.rank != steps or attributes.get("reverse"):
+        return None
+    pieces, name = NodePieces(prefix), f"{prefix}.sum"
+    axes = graph.axes_of(given, steps, 1)
+    datatype = datatype_of(graph.element_types.get(given, 0))
+    joined = pieces.add("Concat", [name, given], axis=steps)
+    sums = pieces.add("CumSum", [joined, axis_name])
+    first, end = (0, -1) if attributes.get("exclusive") else (1, _FAR)
+    pieces.steps(sums, steps, first, end, node.output[0])
+    _last_steps(graph, pieces, (sums, given), name, (steps, 1))
+    state = FoundState(
+        manifest_pb2.Tensor(name=name, datatype=datatype, axes=axes, default=manifest_pb2.DEFAULT_ZEROS),
+        manifest_pb2.Tensor(name=f"{name}_n", datatype=datatype, axes=axes, continues_as=name),
+    )
+    return Place(number, {number: pieces.nodes}, pieces.initializers, [state])
+
+
 def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
     """Find constants that stand before the first step, by a Concat: None where there are none.
 
