@@ -53,7 +53,9 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             raise keeps_state(reads.read or changed) from error
     if len(alone) == len(after) and all(map(_same, alone, after)):
         return
-    raise keeps_state(reads.read) if reads.read else counts_calls(changed)
+    if reads.read:
+        raise keeps_state(reads.read)
+    raise counts_calls(changed or {"something that is no attribute, buffer or variable"})
 
 
 def _arguments(module: nn.Module, args: Arguments) -> tuple[Arguments, Arguments]:
