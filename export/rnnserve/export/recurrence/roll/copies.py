@@ -79,47 +79,52 @@ def explained(
     """Explain `count` copies of `size` items that begin at a place; None if they can't be explained.
 
     Args:
-        items: Items of a program.
+        items: Items of a program, with their positions.
         at: Where the first copy begins.
         size: Number of items in a copy.
         count: Number of copies.
         tail: Some of the items of one more copy, by their place in it; the others were dead code.
     """
     tail = tail or {}
+    scan = _Explanation(items, at, size, count, tail).scan()
     end = at + size * count + len(tail)
-    pairs = {id(each) for each in items[at:end] if not is_tensor(each.shape) and each.shape != "SymInt"}
+    pairs = {id(each) for each in items[at:end] if not is_tensor(each.shape) and each.shape != "SymInt"} if scan else ()
     if pairs and any(id(each) in pairs for item in items[end:] for each in item.references):
         return None  # several results, which are no output of a scan
-    copies = [
-        [items[at + step * size + place] for step in range(count)] + ([tail[place]] if place in tail else [])
-        for place in range(size)
-    ]
-    return _Explanation(copies, count, has_tail=bool(tail)).scan()
+    return scan
 
 
 class _Explanation:
-    """Explains copies; `copies` has the items of all steps for each place."""
+    """Explains copies."""
 
-    def __init__(self, copies: list[list[Item]], count: int, *, has_tail: bool) -> None:
-        self.copies, self.count, self.has_tail = copies, count, has_tail
-        self.places = {id(each): (step, place) for place, of in enumerate(copies) for step, each in enumerate(of)}
+    def __init__(self, items: Sequence[Item], at: int, size: int, count: int, tail: Mapping[int, Item]) -> None:
+        self.items, self.at, self.size, self.count, self.tail = items, at, size, count, tail
+        self.end = at + size * count
+        self.in_tail = {id(item): (count, place) for place, item in tail.items()}
         self.references: list[Item] = []
-        self.numbers: list[Any] = [count + has_tail]
+        self.numbers: list[Any] = [count + bool(tail)]
         self.outside: dict[int, int] = {}
         self.carries: dict[Any, Carry] = {}
 
     def scan(self) -> Item | None:
         operations = []
-        for of in self.copies:
-            operation = self._operation(of)
+        for place in range(self.size):
+            of = list(self.items[self.at + place : self.end : self.size])
+            operation = self._operation([*of, self.tail[place]] if place in self.tail else of)
             if operation is None:
                 return None
             operations.append(operation)
-        first = self.copies[0][0]
-        shape = tuple(of[0].shape for of in self.copies)
+        first = self.items[self.at : self.at + self.size]
+        shape = tuple(each.shape for each in first)
         form = Body(tuple(self.carries.values()), tuple(operations))
-        meta = next((of[0].meta for of in self.copies if of[0].meta), first.meta)
+        meta = next((each.meta for each in first if each.meta), first[0].meta)
         return Item(SCAN, form, self.references, self.numbers, shape, meta)
+
+    def _place(self, item: Item) -> tuple[int, int] | None:
+        """Which step of the copies an item is in, and at which place; None if it is in none."""
+        if self.at <= item.position < self.end:
+            return divmod(item.position - self.at, self.size)
+        return self.in_tail.get(id(item))
 
     def _operation(self, of: list[Item]) -> Operation | None:
         sources = [self._source(list(seen)) for seen in zip(*(each.references for each in of), strict=True)]
@@ -132,7 +137,7 @@ class _Explanation:
         moves = [self._moves(each) for each in numbers if each is not None]
         if of[0].target == SCAN and moves[0]:  # of another number of steps in each step
             return None
-        is_whole = len(of) == self.count + self.has_tail
+        is_whole = len(of) == self.count + bool(self.tail)
         if not is_whole and (any(moves) or any(each.kind == "sequence" for each in sources if each is not None)):
             return None  # the copy that is not there might read what isn't there either
         first = of[0]
@@ -143,11 +148,11 @@ class _Explanation:
         return len(self.references) - 1
 
     def _source(self, seen: list[Item]) -> Source | None:
-        if all(each is seen[0] for each in seen) and id(seen[0]) not in self.places:
+        if all(each is seen[0] for each in seen) and self._place(seen[0]) is None:
             if id(seen[0]) not in self.outside:
                 self.outside[id(seen[0])] = self._add(seen[0])
             return Source("outside", self.outside[id(seen[0])])
-        places = [self.places.get(id(each)) for each in seen]
+        places = [self._place(each) for each in seen]
         for lag in range(min(_MOST_LAGS, self.count - 1)):
             place = places[lag]
             if place is not None and place[0] == 0 and not any(places[:lag]):
@@ -162,7 +167,7 @@ class _Explanation:
             return None
         if lag == 0:
             return Source("inside", operation)
-        shape = self.copies[operation][0].shape
+        shape = self.items[self.at + operation].shape
         if not is_tensor(shape) or any(each.shape != shape for each in seen[:lag]):
             return None
         key = (operation, *(id(each) for each in seen[:lag]))

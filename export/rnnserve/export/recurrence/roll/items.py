@@ -46,6 +46,7 @@ class Item:
         meta: Where the operation is in the user's code.
         digits: Relative precision of the numbers.
         key: Equal for items that differ in references and numbers only.
+        position: Place in the program; -1 if it stands in none.
         home: Of an item that a scan has replaced: the scan, the step, and the place in its body.
         outputs: Of a scan, the items that are all steps of an output, by the place in its body.
         reads: Of a scan, the items that are one step of an output, or a last value, in the order of the program.
@@ -60,6 +61,7 @@ class Item:
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
     digits: float = 1e-9
     key: int = -1
+    position: int = -1
     home: "Home | None" = None
     outputs: dict[int, "Item"] = dataclasses.field(default_factory=dict)
     reads: dict[Any, "Item"] = dataclasses.field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Rolling what an unrolled program repeats for each step, inner loops first, until nothing repeats."""
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -68,14 +69,15 @@ def _without_dead(items: list[Item]) -> list[Item]:
 
 def _swept(items: list[Item], least: int, keys: dict[Any, int]) -> list[Item] | None:
     """Roll what repeats at least so often; None if nothing does."""
-    for item in items:
-        item.home = None
+    for position, item in enumerate(items):
+        item.home, item.position = None, position
         item.set_key(keys)
         _join_segments(item, keys)
     out: list[Item] = []
     at = 0
+    alike = _Alike(items)
     while at < len(items):
-        found = _found(items, at, least, len(items))
+        found = _found(alike, at, least, len(items))
         if found is None:
             out.append(items[at])
             at += 1
@@ -91,34 +93,67 @@ def _swept(items: list[Item], least: int, keys: dict[Any, int]) -> list[Item] | 
         at += size * count + len(tail)
         for item in items[at:]:
             _join_segments(item, keys)
+        alike = _Alike(items)
     return _with_reads(out) if len(out) < len(items) else None
 
 
-def _found(items: Sequence[Item], at: int, least: int, until: int) -> _Found | None:
+class _Alike:
+    """Where items have equal keys.
+
+    Attributes:
+        items: Items of a program.
+    """
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self._keys = [item.key for item in items]
+        self._places: dict[int, list[int]] = {}
+        for place, key in enumerate(self._keys):
+            self._places.setdefault(key, []).append(place)
+        self._runs: dict[int, tuple[int, int]] = {}
+
+    def sizes(self, at: int, least: int, until: int) -> Iterator[int]:
+        """Give the sizes of copies whose first items are alike, for the copies that begin at a place."""
+        keys, key = self._keys, self._keys[at]
+        places = self._places[key]
+        for place in places[bisect.bisect_right(places, at) :]:
+            size = place - at
+            if size > (until - at) // least:
+                return
+            if all(keys[at + size * copy] == key for copy in range(2, least)):
+                yield size
+
+    def length(self, at: int, size: int, until: int) -> int:
+        """Count the items from a place on that are like those `size` items later."""
+        keys = self._keys
+        first, end = self._runs.get(size, (0, -1))
+        if not first <= at <= end:
+            end = at
+            while end + size < len(keys) and keys[end] == keys[end + size]:
+                end += 1
+            self._runs[size] = at, end
+        return min(end, until - size) - at
+
+
+def _found(alike: _Alike, at: int, least: int, until: int) -> _Found | None:
     """Give the copies that begin at a place, of the smallest size; None if a loop within one begins later."""
-    found = _beginning(items, at, least, until)
+    found = _beginning(alike, at, least, until)
     if found is None or any(
-        _beginning(items, later, least, at + found.size) for later in range(at + 1, at + found.size - least + 1)
+        _beginning(alike, later, least, at + found.size) for later in range(at + 1, at + found.size - least + 1)
     ):
         return None
-    return _chosen(items, until, found, at)
+    return _chosen(alike.items, until, found, at)
 
 
-def _beginning(items: Sequence[Item], at: int, least: int, until: int) -> _Found | None:
+def _beginning(alike: _Alike, at: int, least: int, until: int) -> _Found | None:
     """Give the copies that begin at a place and end before another one, of the smallest size."""
+    items = alike.items
     if items[at].target in (OUTPUT, *GIVEN):
         return None
-    sizes = (
-        size
-        for size in range(1, (until - at) // least + 1)
-        if all(items[at].key == items[at + size * copy].key for copy in range(1, least))
-    )
-    for size in itertools.islice(sizes, _MOST_SIZES):
+    for size in itertools.islice(alike.sizes(at, least, until), _MOST_SIZES):
         if size == 1 and origin_of(items[at]):
             continue  # reads of what is a scan's output already
-        ahead = range(at, until - size)
-        same = sum(1 for _ in itertools.takewhile(lambda n: items[n].key == items[n + size].key, ahead))  # noqa: B023
-        most = same // size + 1
+        most = alike.length(at, size, until) // size + 1
         if most > _TELLING and not explained(items, at, size, _TELLING):
             continue  # most runs that are none show it at once
         for count in range(most, max(least, most - 2) - 1, -1):
