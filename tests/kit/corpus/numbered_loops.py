@@ -59,7 +59,7 @@ def a_list_read_at_the_step_before(self, x):
     return torch.stack(states, 1), torch.stack(outputs, 1)
 
 
-@right
+@right(together=1)
 def every_second_step(self, x):
     length, output = x.size(1), x.new_zeros(x.size(0), x.size(1), 4)
     for first in range(2):

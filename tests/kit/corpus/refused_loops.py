@@ -257,7 +257,7 @@ def first_apart(name, steps, **more):
 
 
 first_apart("a first step apart of n", lambda x: x)
-first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x[:, 1::2]], 1))
+first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x[:, 1::2]], 1), together=1)
 first_apart("a first step apart of (n + 1) // 2", lambda x: x[:, ::2], refused="not that of fewer steps repeated")
 first_apart("a first step apart of 2 * n", lambda x: torch.cat([x, x], 1))
 first_apart(

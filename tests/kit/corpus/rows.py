@@ -85,7 +85,7 @@ class Row:
         layers: Number of native recurrent operators; None if the row doesn't say.
         longer: Whether the sequence axis may be longer than the longest row.
         bounds: Argument `sizes` of the export.
-        together: Rows that one export may hold.
+        together: Rows that one export may hold; 1 for a loop whose size is divided, which is traced twice as often.
         runs: Sizes of the runs; empty for the usual ones.
         is_scaled: Whether runs have zeros, large and small numbers, too.
         sample: Sizes (batch, sequence) of the arguments with which the module is exported.

@@ -371,7 +371,7 @@ def divided(self, x):
     return self.rnn(x)[0] / LIBRARY.sizes(x)[1]
 
 
-@PLAIN_SIZES.right
+@PLAIN_SIZES.right(together=1)
 def halved(self, x):
     return self.rnn(x)[0][:, : LIBRARY.sizes(x)[1] // 2 + 1]
 
