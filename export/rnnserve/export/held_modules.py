@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from rnnserve.export.source_lines import is_users_class
 
@@ -19,6 +20,7 @@ __all__ = [
     "entries_of",
     "held_modules",
     "held_objects",
+    "held_values",
     "is_object",
     "owner_of",
     "path_of_the_users",
@@ -26,6 +28,9 @@ __all__ = [
     "refilling",
     "users_module",
 ]
+
+_BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
+"""PyTorch's own attributes, which change whenever parameters are replaced."""
 
 _PLAIN = frozenset({bool, float, int, str, types.NoneType})
 """Types of most attributes, whose values hold nothing."""
@@ -96,6 +101,17 @@ def held_objects(module: nn.Module) -> dict[str, Any]:
     """Give all modules by their paths, and the objects of ordinary classes that they hold, in lists and dicts, too."""
     found = reachable(module.named_modules())
     return {path: each for path, each in found.items() if isinstance(each, nn.Module) or is_object(each)}
+
+
+def held_values(module: nn.Module) -> dict[str, list[Any]]:
+    """Give what attributes and buffers hold, by their paths, or what is in their lists, dicts and trees."""
+    attributes = {
+        f"{path}.{name}".lstrip("."): tree_leaves(value)
+        for path, each in held_objects(module).items()
+        for name, value in vars(each).items()
+        if name not in _BOOKKEEPING
+    }
+    return attributes | {name: [buffer] for name, buffer in module.named_buffers()}
 
 
 def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object that it holds

@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.held_modules import held_values
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.outer_variables import held_values
 from rnnserve.export.recurrence.refusals import keeps_state
 from rnnserve.export.surroundings import restoring
 from rnnserve.protos import manifest_pb2
@@ -63,17 +63,13 @@ def naming_kept_states(
             takes_more = takes(rows + 1)
             for restore in as_now:
                 restore()
-            before = _held(module)
+            before = held_values(module)
             if takes(rows) and not takes(rows + 1, again=True):
-                names = _changed(before, _held(module), None if takes_more else rows)
+                names = _changed(before, held_values(module), None if takes_more else rows)
                 break
         if names:
             raise keeps_state(names) from error
         raise
-
-
-def _held(module: nn.Module) -> dict[str, list[Any]]:
-    return held_values(module) | {name: [buffer] for name, buffer in module.named_buffers()}
 
 
 def _changed(before: Mapping[str, list[Any]], after: Mapping[str, list[Any]], rows: int | None) -> set[str]:
