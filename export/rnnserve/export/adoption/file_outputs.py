@@ -21,6 +21,7 @@ _CHECKED = 1025
 """The largest size of those with which the sizes of outputs are compared."""
 
 _FOR_MODULES = ". Pad the output"  # from here on, a message speaks to who can change the module
+_FOR_WRAPPERS = ". Every result of forward is an output"  # likewise
 
 
 def choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
@@ -70,6 +71,9 @@ def describe_file_outputs(
 
 def _in_options(message: str, sizes: Iterable[str], roles: Roles) -> str:
     """Say which sizes to name, in the place of what a module's author could change."""
+    said, apart, _ = message.partition(_FOR_WRAPPERS)
+    if apart:
+        return f"{said}; or publish the other outputs alone: --output NAME"
     said, apart, _ = message.partition(_FOR_MODULES)
     free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]
     if not apart or not free:

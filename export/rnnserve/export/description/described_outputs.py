@@ -78,8 +78,8 @@ def describe_outputs(
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
-                "divided among "
-                "requests; leave it out, or return a row of it for each row of the inputs."
+                "divided among requests; return a row of it for each row of the inputs. Every result of forward is an "
+                "output: publish a module around this one to return fewer."
                 f"{_swapped(first.shape, runs[0][0])}"
             )
         if isinstance(given, Mapping):
@@ -240,7 +240,8 @@ def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:
         if all(size == where[one] + where[other] for where, size in found):
             return (
                 f'It is as large as "{one}" and "{other}" together, as a cache is that grows with each request: give '
-                "it a fixed size, such as that of its last steps, or leave this output out"
+                "it a fixed size, such as that of its last steps, or publish a module around this one that does not "
+                "return it"
             )
     return OTHER_SIZES
 
