@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.returned_numbers import NoTensor, made_of_a_tensor
-from rnnserve.export.trees import flatten_results
+from rnnserve.export.trees import NoTensor, flatten_results, made_of_a_tensor
 
 __all__ = ["Arrays", "ModuleInterface"]
 

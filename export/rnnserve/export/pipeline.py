@@ -26,10 +26,8 @@ from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.publishing import Published
+from rnnserve.export.publishing import OtherGraph, Published, Seal, publish_tried
 from rnnserve.export.scan_file import try_lowering, with_scan
-from rnnserve.export.sealing import Seal
-from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script_bytes, script_model

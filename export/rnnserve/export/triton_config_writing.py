@@ -5,22 +5,25 @@ import os
 import secrets
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf import text_encoding
 
-from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.triton_config import CONFIG
 
+if TYPE_CHECKING:  # which imports torch
+    from rnnserve.export.description.publication import Publication
+
 __all__ = ["render_config", "triton_keeps_states", "write_config"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
 
-def triton_keeps_states(publication: Publication, inputs: _Tensors, sizes: Collection[str]) -> bool:
+def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:
     """Decide whether Triton is to keep a model's states.
 
     Args:

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from rnnserve.export.adoption.file_outputs import choose_outputs, describe_file_outputs
+from rnnserve.export.adoption.file_outputs import choose_outputs, describe_file_outputs, describe_states
 from rnnserve.export.adoption.preparation import Prepared, prepare, write_axes
 from rnnserve.export.adoption.roles import FROZEN, Roles
 from rnnserve.export.adoption.samples import Sample, expected_cases
-from rnnserve.export.adoption.states import describe_states
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
@@ -35,8 +34,7 @@ from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult
-from rnnserve.export.sealing import Seal
-from rnnserve.export.server_trial import publish_tried
+from rnnserve.export.publishing import Seal, publish_tried
 from rnnserve.export.tensor_shapes import mask_before_lengths
 from rnnserve.export.triton_config_writing import render_config
 from rnnserve.protos import manifest_pb2

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.publishing import Seal, seal_with
 from rnnserve.export.run_seconds import RUN_SECONDS
-from rnnserve.export.sealing import Seal, seal_with
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.signing.signed_version import read_claim
 

@@ -22,9 +22,8 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule, attribute, set_attribute
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import ModuleInterface
-from rnnserve.export.returned_numbers import NoTensor
 from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.trees import Path, Tree, leaves, mapped, parts_of, shown
+from rnnserve.export.trees import NoTensor, Path, Tree, leaves, mapped, parts_of, shown
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["ReadCall", "read_call"]
