@@ -16,11 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.held_modules import contents, entries_of, held_objects, is_object, reachable, refilling
-from rnnserve.export.module_functions import functions_of, names_in
+from rnnserve.export.held_modules import (
+    contents,
+    entries_of,
+    functions_of,
+    held_objects,
+    is_object,
+    names_in,
+    reachable,
+    refilling,
+)
 from rnnserve.export.source_lines import is_users_class
 
-__all__ = ["left_as_they_were", "restoring"]
+__all__ = ["left_as_they_were", "one_thread", "restoring"]
 
 _MOST_ENTRIES = 10_000
 """Entries of the lists, dicts and objects in a variable, from which on it holds data or parts of a program: it is left
@@ -178,3 +186,18 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     if one.layout is not torch.strided or other.layout is not torch.strided:
         one, other = one.to_dense(), other.to_dense()  # not all functions have kernels for all sparse layouts
     return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread, and restore the number afterwards.
+
+    With one thread the bits of a result do not depend on the machine's cores, and small operators do not wait for each
+    other's threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
