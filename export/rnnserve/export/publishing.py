@@ -4,7 +4,6 @@ Before the rename its files are in a folder whose name begins with a dot, which 
 leaves such a folder, which may be removed.
 """
 
-import dataclasses
 import errno
 import json
 import os
@@ -29,7 +28,7 @@ from rnnserve.protos.signing.signed_version import (
 )
 from rnnserve.protos.triton_config import CONFIG, ConfigError, read_config
 
-__all__ = ["OtherGraph", "Published", "Seal", "Tried", "publish_tried", "publish_version", "seal_with", "try_on_server"]
+__all__ = ["OtherGraph", "Published", "Seal", "publish_tried", "publish_version", "seal_with", "try_on_server"]
 
 Seal = Callable[[Path, int], object]
 """Completes the folder of a version that is about to be published under a number, as by signing it."""
@@ -253,19 +252,6 @@ _SECONDS = 180.0
 """How long the trial may take on the clock; the server itself gives a version 60 seconds."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Tried:
-    """What the server said of a version that it takes.
-
-    Attributes:
-        untried: Why it could not be tried, in one line, where this installation cannot run the server; else empty.
-        keeps_bits: Whether answers keep as many bits on the graph that serves as they would on the other one.
-    """
-
-    untried: str = ""
-    keeps_bits: bool = True
-
-
 class OtherGraph(Exception):
     """The version would serve, but on the other graph its answers keep more bits; nothing of it is published."""
 
@@ -295,15 +281,12 @@ def publish_tried(
             read_config(model)
         except ConfigError as error:
             raise ExportError(_refused(str(error))) from error
-        tried = try_on_server(folder, model.name, is_adopted=is_adopted)
-        if not tried.keeps_bits:
-            raise OtherGraph
-        said.append(tried.untried)
+        said.append(try_on_server(folder, model.name, is_adopted=is_adopted))
 
     return publish_version(model, files, config, check, seal), said[-1]
 
 
-def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> Tried:
+def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
     """Try a version's files as a server does before it serves them.
 
     The server is a second opinion, so none of its code is imported here: it is run by the name of its module.
@@ -313,7 +296,11 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> Trie
         model: The model's name.
         is_adopted: Whether it was adopted from an ONNX file, so that a server takes it with `--allow-unproven` only.
 
+    Returns:
+        Why it could not be tried, in one line, where this installation cannot run the server; else nothing.
+
     Raises:
+        OtherGraph: If its answers keep more bits on the other graph.
         ExportError: If the server does not take the version; the message is the server's.
     """
     arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_adopted else [])]
@@ -333,18 +320,20 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> Trie
     except subprocess.TimeoutExpired:
         raise ExportError(_refused(f"its trial takes more than {_SECONDS:g} s")) from None
     except OSError as error:
-        return Tried(f"the server's own trial was not made: no process can be started: {error.strerror}")
+        return f"the server's own trial was not made: no process can be started: {error.strerror}"
     try:
         found = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
         last = done.stderr.strip().rpartition("\n")[2]
         if last.startswith(("ModuleNotFoundError", "ImportError")) or _MODULE.partition(".")[0] in last:
-            return Tried(f"the server's own trial was not made, since the server is not installed: {last}")
+            return f"the server's own trial was not made, since the server is not installed: {last}"
         raise ExportError(_refused(f"its trial ended {_ending(done.returncode)}: {last}".rstrip(": "))) from None
     if found["serves"]:
-        return Tried(keeps_bits="better" not in found)
+        if "better" in found:
+            raise OtherGraph
+        return ""
     if done.returncode != 1:
-        return Tried(f"the server's own trial was not made: {found['reason']}")
+        return f"the server's own trial was not made: {found['reason']}"
     raise ExportError(_refused(found["reason"]))
 
 

@@ -1,5 +1,6 @@
 """Writing a model's config.pbtxt, which Triton and our own server read; `rnnserve.protos.triton_config` reads it."""
 
+import contextlib
 import itertools
 import os
 import secrets
@@ -13,14 +14,24 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.triton_config import CONFIG
+from rnnserve.protos.triton_config import CONFIG, MissingConfigError, check_tensors, read_config
 
 if TYPE_CHECKING:  # which imports torch
     from rnnserve.export.description.publication import Publication
 
-__all__ = ["render_config", "triton_keeps_states", "write_config"]
+__all__ = ["check_config", "render_config", "triton_keeps_states", "write_config"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
+
+
+def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
+    """Check that a model's config.pbtxt, where there is one, has the same tensors.
+
+    Raises:
+        ConfigError: If it has others.
+    """
+    with contextlib.suppress(MissingConfigError):  # publishing writes it
+        check_tensors(read_config(model), inputs, outputs)
 
 
 def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:

@@ -36,12 +36,11 @@ from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult
 from rnnserve.export.publishing import Seal, publish_tried
 from rnnserve.export.tensor_shapes import mask_before_lengths
-from rnnserve.export.triton_config_writing import render_config
+from rnnserve.export.triton_config_writing import check_config, render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["adopt"]
 
@@ -152,8 +151,7 @@ def _publish(
     prepared: Prepared,
     seal: Seal,
 ) -> ExportResult:
-    with contextlib.suppress(MissingConfigError):  # publishing writes it
-        check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
+    check_config(repository / model.name, model.inputs, model.outputs)
     complete = [complete_sample(number, sample.inputs, model.inputs) for number, sample in enumerate(samples)]
     unknown = [inputs for inputs, sample in zip(complete, samples, strict=True) if not sample.outputs]
     known = [(inputs, sample.outputs) for inputs, sample in zip(complete, samples, strict=True) if sample.outputs]

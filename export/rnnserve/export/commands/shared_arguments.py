@@ -1,13 +1,13 @@
 """What several commands share: arguments, checks before torch is imported, which takes seconds, and printed lines."""
 
 import argparse
-import difflib
 import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnserve.export.description.targets import similar_path
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.publishing import Seal, seal_with
 from rnnserve.export.run_seconds import RUN_SECONDS
@@ -112,7 +112,7 @@ def check_file(path: Path) -> None:
         WrongArguments: If not; the message says why.
     """
     if not path.exists():
-        raise WrongArguments(f"there is no file {path}{_similar(path)}")
+        raise WrongArguments(f"there is no file {path}{similar_path(path)}")
     if not path.is_file():
         raise WrongArguments(f"{path} is not a file; expected an ONNX file" if path.is_dir() else f"{path} is no file")
     try:
@@ -132,7 +132,7 @@ def check_checkpoint(folder: Path) -> None:
     if not folder.is_dir():
         raise WrongArguments(
             f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints, and FILE.py:NAME names a module of "
-            f"your own{_similar(folder)}"
+            f"your own{similar_path(folder)}"
         )
 
 
@@ -158,10 +158,3 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
-
-
-def _similar(path: Path) -> str:
-    """Name the entry beside it whose name is most like it."""
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    found = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / found[0]}?" if found else ""

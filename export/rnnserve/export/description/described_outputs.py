@@ -1,5 +1,6 @@
 """The outputs of a model, described: their datatypes and axes, found by running it at several sizes."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,7 +23,9 @@ __all__ = ["OTHER_SIZES", "check_sizes", "describe_outputs"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
-_Sizes = dict[str, int]
+_Sizes = Mapping[str, int]
+_RunAt = Callable[[_Sizes], Arrays]
+"""Runs a model with inputs of some sizes."""
 
 OTHER_SIZES = (
     "Pad the output with zeros to the steps of the input, and return the number of steps of each row, (batch,), as "
@@ -59,6 +62,7 @@ def describe_outputs(
         WrongArguments: If a description does not fit.
         UnsupportedModule: If an output cannot be divided among requests.
     """
+    run_at = partial(_run_at, compute, inputs)
     runs = _run_at_probes(compute, inputs, sizes)
     outputs = []
     for name in given:
@@ -74,7 +78,7 @@ def describe_outputs(
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at in range(first.ndim):
             found = [(where, results[name].shape[at]) for where, results in runs]
-            _add_axis(tensor, at, found, partial(_size_of, compute, inputs, name, at), sizes, sure=not is_settled_later)
+            _add_axis(tensor, at, found, run_at, sizes, sure=not is_settled_later)
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
@@ -111,7 +115,7 @@ def check_sizes(
         for size in sorted({min(low + each - 1, high) for each in (*_CHECKED, *_CHECKED_FAR, high)}):
             tried = {**probe, name: size}
             try:
-                results = compute(draw_inputs(inputs, np.random.default_rng(0), tried))
+                results = _run_at(compute, inputs, tried)
             except WrongArguments:  # the trial of sizes says so where it is a module; a file is tried as far as it goes
                 continue
             for tensor in outputs:
@@ -149,7 +153,7 @@ def _run_at_probes(
     """
     probes = _probing_sizes(sizes)
     try:
-        runs = [(probe, compute(draw_inputs(inputs, np.random.default_rng(0), probe))) for probe in probes]
+        runs = [(probe, _run_at(compute, inputs, probe)) for probe in probes]
     except WrongArguments as error:
         advice = sizes_taken(compute, inputs, probes[0])
         raise (WrongArguments(f"{error}. {advice}") if advice else error) from error.__cause__
@@ -157,10 +161,8 @@ def _run_at_probes(
         far = {**probes[0], axis: high}
         if axis == BATCH or far in probes:
             continue
-        try:
-            runs.append((far, compute(draw_inputs(inputs, np.random.default_rng(0), far))))
-        except WrongArguments:  # the module takes fewer: the trial of sizes says so, and what to write
-            continue
+        with contextlib.suppress(WrongArguments):  # the module takes fewer: the trial of sizes says so
+            runs.append((far, _run_at(compute, inputs, far)))
     return runs
 
 
@@ -168,20 +170,14 @@ def _add_axis(
     tensor: manifest_pb2.Tensor,
     at: int,
     found: Sequence[tuple[_Sizes, int]],
-    size_at: Callable[[Mapping[str, int]], int],
+    run_at: _RunAt,
     sizes: Mapping[str, tuple[int, int]],
     *,
     sure: bool,
 ) -> None:
-    """Describe the next axis of an output.
+    """Describe the next axis of an output, of which some sizes are known, each with those of its inputs.
 
-    Args:
-        tensor: The output, with the axes before it.
-        at: Position of the axis.
-        found: Sizes of the axis, each with the probe's sizes.
-        size_at: Function that runs the model for it.
-        sizes: The smallest and the largest size of each dynamic axis.
-        sure: Whether runs have to tell its rule for all sizes.
+    With `sure`, runs have to tell its rule for all sizes.
 
     Raises:
         UnsupportedModule: If its size follows from those of the inputs in no known way.
@@ -194,7 +190,8 @@ def _add_axis(
     if equal:
         tensor.axes.add(name=equal[0], size=DYNAMIC)
         return
-    derived = derive_axis(size_at, {axis: limits for axis, limits in sizes.items() if axis != BATCH}, probe)
+    limits = {axis: bounds for axis, bounds in sizes.items() if axis != BATCH}
+    derived = derive_axis(lambda sizes: run_at(sizes)[tensor.name].shape[at], limits, probe)
     if derived is None or (sure and not is_sure(derived)):
         shown = ", ".join(f"{other} for {where}" for where, other in found)
         raise UnsupportedModule(
@@ -211,7 +208,7 @@ def _refuse_fewer(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: M
     shapes: dict[str, list[tuple[int, ...]]] = {tensor.name: [] for tensor in outputs}
     for seed in range(_DRAWS_OF_SMALLEST):
         try:
-            results = compute(draw_inputs(inputs, np.random.default_rng(seed), smallest))
+            results = _run_at(compute, inputs, smallest, seed)
         except WrongArguments:  # the trial of sizes says so, and what to write
             return
         for tensor in outputs:
@@ -246,7 +243,7 @@ def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:
     return OTHER_SIZES
 
 
-def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:
+def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
     """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
     pairs: dict[str, tuple[int, int]] = {}
     for number, (axis, (low, high)) in enumerate(sizes.items()):
@@ -258,9 +255,8 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]
     return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
 
 
-def _size_of(compute: _Compute, inputs: Tensors, name: str, at: int, sizes: Mapping[str, int]) -> int:
-    size: int = compute(draw_inputs(inputs, np.random.default_rng(0), sizes))[name].shape[at]
-    return size
+def _run_at(compute: _Compute, inputs: Tensors, sizes: _Sizes, seed: int = 0) -> Arrays:
+    return compute(draw_inputs(inputs, np.random.default_rng(seed), sizes))
 
 
 def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
