@@ -15,12 +15,7 @@ _WALKS = 64  # of each length
 
 
 def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publication:
-    """Describe a classifier as a publication.
-
-    Args:
-        checkpoint: Trained classifier.
-        seed: Seed of the walks.
-    """
+    """Describe a classifier as a publication."""
     architecture = checkpoint.classifier.architecture
     states = ["h", "c"] if architecture.cell == "lstm" else ["h"]
     state = Floats(("layers * directions", architecture.states), "batch", ("hidden", architecture.hidden))

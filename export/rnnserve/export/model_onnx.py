@@ -110,12 +110,7 @@ def _named(symbols: Mapping[sympy.Symbol, str]) -> dict[sympy.Symbol, sympy.Symb
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A described model, and the file that was exported.
-
-    Attributes:
-        model: The model.
-        file: The file, which passes change.
-    """
+    """A described model, and the file that was exported."""
 
     model: DescribedModel
     file: onnx.ModelProto

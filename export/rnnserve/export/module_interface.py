@@ -35,10 +35,6 @@ class ModuleInterface:
     def arguments(self, arrays: Mapping[str, npt.NDArray[Any]], *, double: bool = False) -> tuple[Tensor | None, ...]:
         """Make the arguments of a call.
 
-        Args:
-            arrays: Inputs by name. Optional ones may be left out.
-            double: Whether floats become float64.
-
         Returns:
             A tensor for each input, or None if it is left out.
         """

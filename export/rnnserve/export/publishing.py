@@ -209,10 +209,6 @@ def _sync(folder: Path) -> None:
 def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
     """Make the model's folder; on failure remove what was added, since servers report a model without versions.
 
-    Args:
-        model: `<repository>/<model>`.
-        temporary: Folder in it for what is not published yet.
-
     Raises:
         PublishingFailed: In the place of an OSError, to say what is left: nothing, or where it is.
     """

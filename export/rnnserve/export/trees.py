@@ -149,12 +149,7 @@ class NoTensor(WrongArguments):
 
 
 def made_of_a_tensor(error: NoTensor, call: Callable[[], object]) -> NoTensor:
-    """Call a module again to say where its code makes the last number, list or array of a tensor.
-
-    Args:
-        error: Error that was raised for its result.
-        call: Function that calls it.
-    """
+    """Call a module again to say where its code makes the last number, list or array of a tensor."""
     with _Makers() as makers, contextlib.suppress(NoTensor):
         call()
     return NoTensor(error.result, makers.last)

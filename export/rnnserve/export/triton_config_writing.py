@@ -37,11 +37,6 @@ def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
 def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:
     """Decide whether Triton is to keep a model's states.
 
-    Args:
-        publication: Publication that Triton is to serve.
-        inputs: Inputs of the publication, described.
-        sizes: Names of its dynamic axes.
-
     Raises:
         WrongArguments: If it is asked to, and cannot.
     """

@@ -43,16 +43,7 @@ def describe_file_outputs(
     known: Mapping[str, tuple[int, int]],
     roles: Roles,
 ) -> list[manifest_pb2.Tensor]:
-    """Run a file at several sizes, and describe its outputs.
-
-    Args:
-        compute: The file.
-        names: Names of its outputs.
-        inputs: Inputs, described.
-        sizes: The smallest and the largest size of each dynamic axis that are tried.
-        known: Sizes that the file takes, as far as the user says them or trials have shown them.
-        roles: Roles that the user gives.
-    """
+    """Run a file at several sizes, and describe its outputs; `known` are sizes that the user says or trials have shown."""
     longer = {
         axis: (low, high if axis == BATCH or axis in known else max(high, _FAR)) for axis, (low, high) in sizes.items()
     }

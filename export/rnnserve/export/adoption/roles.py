@@ -64,11 +64,7 @@ class Question:
 
 
 def ask(questions: Sequence[Question]) -> None:
-    """Ask all questions in one message.
-
-    Raises:
-        WrongArguments: If there are any.
-    """
+    """Ask all questions in one message."""
     if len(questions) == 1:
         (only,) = questions
         raise WrongArguments(f"{only.why}: {only.option}{only.hint}")

@@ -68,12 +68,7 @@ def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_seal(args: argparse.Namespace) -> Seal:
-    """Give what signs as the arguments say, which may be nothing.
-
-    Raises:
-        ArtifactError: If the key cannot be read.
-        ExportError: If the package `cryptography` is missing, or there is a password and no key.
-    """
+    """Give what signs as the arguments say, which may be nothing."""
     return seal_with(args.sign_key, args.sign_key_password_file)
 
 
@@ -85,11 +80,7 @@ def signed_lines(args: argparse.Namespace, folder: Path) -> Iterator[str]:
 
 
 def check_repository(repository: Path) -> None:
-    """Check that a version can be published there, without leaving anything.
-
-    Raises:
-        ExportError: If not; the message says why.
-    """
+    """Check that a version can be published there, without leaving anything."""
     folder = repository
     while not folder.exists():
         folder = folder.parent
@@ -106,11 +97,7 @@ def check_repository(repository: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Check that a file can be read.
-
-    Raises:
-        WrongArguments: If not; the message says why.
-    """
+    """Check that a file can be read."""
     if not path.exists():
         raise WrongArguments(f"there is no file {path}{similar_path(path)}")
     if not path.is_file():
@@ -124,11 +111,7 @@ def check_file(path: Path) -> None:
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Check that there is a checkpoint.
-
-    Raises:
-        WrongArguments: If there is none; the message names the most similar one.
-    """
+    """Check that there is a checkpoint."""
     if not folder.is_dir():
         raise WrongArguments(
             f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints, and FILE.py:NAME names a module of "

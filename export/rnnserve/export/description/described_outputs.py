@@ -98,13 +98,6 @@ def check_sizes(
 ) -> None:
     """Run a model at many sizes, and compare those of its outputs with their description.
 
-    Args:
-        compute: The model.
-        inputs: Inputs, described.
-        outputs: Outputs, described; how far each rule was tried is noted in it.
-        sizes: The smallest and the largest size of each dynamic axis.
-        longest: The largest size that is tried of axes whose largest size is not described.
-
     Raises:
         UnsupportedModule: If an output has another size.
     """

@@ -277,10 +277,6 @@ def complete_sample(
 def read_initial_values(described: Mapping[str, InputDescription], states: Collection[str]) -> Arrays:
     """Give the initial values that descriptions have, zeros among them, of size 1 along dynamic axes.
 
-    Args:
-        described: Descriptions of the inputs, by name.
-        states: The inputs that are states.
-
     Raises:
         WrongArguments: If one is of no state, or does not fit the input's axes, dtype or bounds.
     """

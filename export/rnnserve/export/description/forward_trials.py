@@ -75,12 +75,6 @@ def bounds_in_words(arrays: Arrays) -> str:
 def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> int:
     """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
 
-    Args:
-        compute: The module.
-        inputs: Inputs, described.
-        outputs: Outputs, described.
-        sizes: The smallest and the largest size of each dynamic axis.
-
     Returns:
         How many steps the longest sequences of the proof are to have, where the description bounds them no closer.
 
@@ -173,13 +167,7 @@ def _limit(
 
 
 def sizes_taken(compute: _Compute, inputs: Tensors, refused: Mapping[str, int]) -> str:
-    """Say from which size on a module runs that raises for small ones, as a window of 400 samples does; else nothing.
-
-    Args:
-        compute: The module.
-        inputs: Inputs, described.
-        refused: The size of each dynamic axis, for which it raises.
-    """
+    """Say from which size on a module runs that raises for small ones, as a window does; else nothing."""
     for axis in sequence_axes(inputs):
         most = size_limits(inputs)[axis][1]
         if _error(compute, inputs, {**refused, axis: most or LONGEST}) is None:
@@ -240,12 +228,7 @@ def _steps_advice(tensor: manifest_pb2.Tensor, shape: Sequence[int], trial: Mapp
 
 
 def unsorted_lengths(inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> Arrays:
-    """Draw rows that are not sorted by their lengths, and are all shorter than the sequence axis.
-
-    Args:
-        inputs: Inputs, described.
-        sizes: The smallest and the largest size of each dynamic axis.
-    """
+    """Draw rows that are not sorted by their lengths, and are all shorter than the sequence axis."""
     trial = _trial_sizes(sizes)
     arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
     for axis, name in lengths_inputs(inputs).items():
@@ -275,12 +258,6 @@ def refuse_padding_alone(
 
     A packed sequence of no steps raises, and a mean over none is NaN. Servers refuse ids out of bounds, so that such a
     row never comes; the model itself writes padding after each row's length. An id in the middle of the bounds stays.
-
-    Args:
-        compute: The module.
-        described: Descriptions of the inputs, by name.
-        inputs: Inputs, described as in a manifest.
-        sizes: The smallest and the largest size of each dynamic axis.
     """
     for tensor in inputs:
         padding, bounds = described[tensor.name].padding, tensor.integers
@@ -314,12 +291,6 @@ def made_lenient(
     sizes: Mapping[str, tuple[int, int]],
 ) -> FlatModule:
     """Give a module that takes rows in any order, and lengths below the number of steps, where that is the same module.
-
-    Args:
-        module: Module in evaluation mode.
-        interface: Order and names of its tensors.
-        inputs: Inputs, described.
-        sizes: The smallest and the largest size of each dynamic axis.
 
     Returns:
         The module itself, where it takes such rows and asks for no row's length as a number, or where it gives other

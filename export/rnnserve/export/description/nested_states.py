@@ -70,10 +70,6 @@ class _Run:
 def read_call(module: nn.Module, publication: Publication) -> ReadCall:
     """Read how a module is called: its parameters, and the tensors of its states, wherever these are.
 
-    Args:
-        module: The module: not compiled, in evaluation mode.
-        publication: Publication of it.
-
     Raises:
         WrongArguments: If the description does not fit; the message says where.
     """
@@ -87,11 +83,7 @@ def read_call(module: nn.Module, publication: Publication) -> ReadCall:
 
 
 def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputDescription | StateTree]:
-    """Give the attributes that hold states, with what is said of each.
-
-    Raises:
-        WrongArguments: If there is no such module, or a name is taken.
-    """
+    """Give the attributes that hold states, with what is said of each."""
     given = publication.state_attributes
     if isinstance(given, str):
         raise WrongArguments(f'state_attributes is "{given}"; expected a list of names: ["{given}"]')

@@ -97,11 +97,7 @@ def _with_rows(name: str, what: StateTree, at: int, rows: int) -> Tree:
 
 
 def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
-    """Give the row of a beginning that all its rows are like.
-
-    Raises:
-        WrongArguments: If they are not alike.
-    """
+    """Give the row of a beginning that all its rows are like."""
     row = leaf.narrow(rows, 0, 1)
     if not torch.equal(row.expand_as(leaf), leaf):
         raise WrongArguments(

@@ -43,11 +43,7 @@ def is_target(word: str) -> bool:
 
 
 def _split(target: str) -> tuple[str, str]:
-    """Return the file or module, and the name in it.
-
-    Raises:
-        WrongArguments: If one is missing.
-    """
+    """Return the file or module, and the name in it."""
     source, _, name = target.rpartition(":")
     if not source or not name:
         raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
