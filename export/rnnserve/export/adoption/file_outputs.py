@@ -43,7 +43,7 @@ def describe_file_outputs(
     known: Mapping[str, tuple[int, int]],
     roles: Roles,
 ) -> list[manifest_pb2.Tensor]:
-    """Run a file at several sizes, and describe its outputs; `known` are sizes that the user says or trials have shown."""
+    """Run a file at several sizes, and describe its outputs; `known` sizes are the user's, or found by trial."""
     longer = {
         axis: (low, high if axis == BATCH or axis in known else max(high, _FAR)) for axis, (low, high) in sizes.items()
     }

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from rnnserve.export.description.derived_axes import derive_axis, is_sure
-from rnnserve.export.description.forward_trials import VALUES_DECIDE, sizes_taken
+from rnnserve.export.description.forward_trials import sizes_taken
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
@@ -36,9 +36,6 @@ OTHER_SIZES = (
 _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 255, 256, 257, 307, 400, 511, 512, 513)
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
 """Sizes, counted from the smallest, at which every output is to have the size that was found."""
-
-_DRAWS_OF_SMALLEST = 8
-"""How often the smallest inputs are drawn: values that decide a size are told from sizes that do."""
 
 
 def describe_outputs(
@@ -89,7 +86,6 @@ def describe_outputs(
         if isinstance(given, Mapping):
             _name_axes(tensor, given[name])
         outputs.append(tensor)
-    _refuse_fewer(compute, inputs, outputs, sizes)
     return outputs
 
 
@@ -195,35 +191,6 @@ def _add_axis(
     tensor.derived_axes.append(derived)
 
 
-def _refuse_fewer(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse an axis that is fixed but for few steps, as a loop of `min(n, 5)` steps has it, or for some values."""
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
-    shapes: dict[str, list[tuple[int, ...]]] = {tensor.name: [] for tensor in outputs}
-    for seed in range(_DRAWS_OF_SMALLEST):
-        try:
-            results = _run_at(compute, inputs, smallest, seed)
-        except WrongArguments:  # the trial of sizes says so, and what to write
-            return
-        for tensor in outputs:
-            shapes[tensor.name].append(results[tensor.name].shape)
-    for tensor in outputs:
-        for at, axis in enumerate(tensor.axes):
-            found = {shape[at] for shape in shapes[tensor.name]}
-            if axis.size == DYNAMIC or found == {axis.size}:
-                continue
-            if len(found) > 1:
-                said = " and ".join(map(str, sorted(found)))
-                raise UnsupportedModule(
-                    f'axis {at} of output "{tensor.name}" is {said} for inputs of one size. {VALUES_DECIDE}'
-                )
-            least = ", ".join(f'"{name}": ({axis.size}, …)' for name in sizes if name != BATCH)
-            raise UnsupportedModule(
-                f'axis {at} of output "{tensor.name}" is {axis.size}, and {min(found)} for the smallest inputs, '
-                f"{smallest}, as a loop of min(n, {axis.size}) steps gives it. Say that requests have as many, "
-                f"sizes={{{least}}}; or return as many in any case, padded with zeros"
-            )
-
-
 def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:
     """Say what to do about an axis whose size follows from those of the inputs in no known way."""
     for one, other in itertools.combinations(found[0][0], 2):
@@ -248,8 +215,8 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
     return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
 
 
-def _run_at(compute: _Compute, inputs: Tensors, sizes: _Sizes, seed: int = 0) -> Arrays:
-    return compute(draw_inputs(inputs, np.random.default_rng(seed), sizes))
+def _run_at(compute: _Compute, inputs: Tensors, sizes: _Sizes) -> Arrays:
+    return compute(draw_inputs(inputs, np.random.default_rng(0), sizes))
 
 
 def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:

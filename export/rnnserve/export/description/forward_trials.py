@@ -21,7 +21,6 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
     "LONGEST",
-    "VALUES_DECIDE",
     "bounds_in_words",
     "describe_arrays",
     "made_lenient",
@@ -34,7 +33,7 @@ __all__ = [
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
 
-VALUES_DECIDE = (
+_VALUES_DECIDE = (
     "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), as "
     "another output"
 )
@@ -220,7 +219,7 @@ def _steps_advice(tensor: manifest_pb2.Tensor, shape: Sequence[int], trial: Mapp
     """Say what to do about an output that has fewer steps than it should."""
     fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < trial.get(axis.name, axis.size)]
     if len(shape) == len(tensor.axes) and not any(axis.name in trial for axis in fewer):
-        return VALUES_DECIDE
+        return _VALUES_DECIDE
     return (
         "It has as many steps as the longest row, and needs those of the input: let a loop run over all of them, "
         "x.size(1), and where pad_packed_sequence gives it, pass total_length=x.size(1)"
