@@ -16,9 +16,8 @@ import onnx
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 
-from rnnserve.export.description.derived_axes import described_axis, fit_size, is_sure
 from rnnserve.export.description.described_model import DescribedModel, evaluating
-from rnnserve.export.description.described_outputs import OTHER_SIZES, check_sizes
+from rnnserve.export.description.described_outputs import OTHER_SIZES, check_sizes, described_axis, fit_size, is_sure
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.input_drawing import draw_sample

@@ -7,7 +7,7 @@ from torch import nn
 
 from rnnserve.client import Client
 from rnnserve.export import Floats, UnsupportedModule, publish
-from rnnserve.export.description.derived_axes import derive_axis, fit_size, is_sure
+from rnnserve.export.description.described_outputs import derive_axis, fit_size, is_sure
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.server.testing import serve

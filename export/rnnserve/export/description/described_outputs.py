@@ -1,13 +1,22 @@
-"""The outputs of a model, described: their datatypes and axes, found by running it at several sizes."""
+"""The outputs of a model, described: their datatypes and axes, found by running it at several sizes.
+
+A convolution or a pooling of stride d gives (size + a) // d steps, and several of them in a row do so, too, with the
+product of their strides; a transposed one gives m * size + a, or m steps for each that a stride has left. Slices have
+a largest size (`y[:, -127:]`), and a smallest one (`max(1, n // 2)`). So the size is times * ((m * size + a) // d) +
+plus between two bounds (`DerivedSize`), and these numbers are fitted to the sizes at many sizes of the inputs: to those
+that the exported program computes, or, where there is no program, or values decide, to those that runs have.
+"""
 
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from rnnserve.export.description.derived_axes import derive_axis, is_sure
 from rnnserve.export.description.forward_trials import sizes_taken
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
@@ -19,13 +28,14 @@ from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["OTHER_SIZES", "check_sizes", "describe_outputs"]
+__all__ = ["OTHER_SIZES", "check_sizes", "derive_axis", "describe_outputs", "described_axis", "fit_size", "is_sure"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
 _Sizes = Mapping[str, int]
 _RunAt = Callable[[_Sizes], Arrays]
 """Runs a model with inputs of some sizes."""
+_Numbers = npt.NDArray[np.int64]
 
 OTHER_SIZES = (
     "Pad the output with zeros to the steps of the input, and return the number of steps of each row, (batch,), as "
@@ -35,7 +45,15 @@ OTHER_SIZES = (
 
 _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 255, 256, 257, 307, 400, 511, 512, 513)
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
-"""Sizes, counted from the smallest, at which every output is to have the size that was found."""
+"""_Numbers, counted from the smallest, at which every output is to have the size that was found."""
+
+
+_DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
+_DENSE: Final = 32
+_TRIED: Final = (*range(1, _DENSE + 1), 48, 61, 64, 97, 100, 127, 128)
+_FEW: Final = 64
+_CHANGES: Final = 3
+"""How many changes of an output's size are looked for until the two sizes around each are known."""
 
 
 def describe_outputs(
@@ -138,7 +156,7 @@ def _run_at_probes(
 ) -> list[tuple[_Sizes, Arrays]]:
     """Run a model at sizes unlike each other, and with each sequence axis at its largest.
 
-    Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one.
+    _Numbers that are close together do not tell a fixed axis from one of frames, of which 160 samples make one.
     """
     probes = _probing_sizes(sizes)
     try:
@@ -246,3 +264,108 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
         if axis.name in by_name:
             by_name[axis.name].name = name
         axis.name = name
+
+
+def described_axis(rule: DerivedSize, **more: Any) -> manifest_pb2.DerivedAxis:  # noqa: ANN401 - fields of the message
+    """Describe an axis as a manifest does, named by its rule."""
+    return manifest_pb2.DerivedAxis(name=str(rule), **rule._asdict(), **more)
+
+
+def derive_axis(
+    size_at: Callable[[Mapping[str, int]], int], limits: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]
+) -> manifest_pb2.DerivedAxis | None:
+    """Find the axis of the inputs from which the size of an output's axis follows, and how, by runs.
+
+    Args:
+        size_at: Function that runs the module, and gives the size of the output's axis.
+        limits: The smallest and the largest size of each sequence axis of the inputs.
+        sizes: _Numbers of all axes, the batch among them: where one is changed, the others have these.
+
+    Returns:
+        None where it follows from more than one axis, or in another way.
+    """
+    found = None
+    for axis, (low, high) in limits.items():
+        pairs: dict[int, int] = {}
+        wanted = {
+            size for size in (*(low + each - 1 for each in _TRIED), (low + high) // 2, high) if low <= size <= high
+        }
+        while wanted:
+            for size in wanted:
+                with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes says so
+                    pairs[size] = size_at({**sizes, axis: size})
+            wanted = set(_between_changes(pairs)) - pairs.keys() if wanted & pairs.keys() else set()
+        if len(set(pairs.values())) < 2:
+            continue
+        ascending = np.array(sorted(pairs), np.int64)
+        rule = fit_size(axis, ascending, np.array([pairs[size] for size in ascending.tolist()], np.int64))
+        if rule is None or found is not None:
+            return None
+        found = described_axis(rule, means=manifest_pb2.MEANS_TRIED, tried_to=max(pairs))
+    return found
+
+
+def is_sure(rule: manifest_pb2.DerivedAxis) -> bool:
+    """Whether runs alone tell a rule: they have shown all that a size leaves over, or where strides begin exactly."""
+    return rule.multiply == 1 or rule.divide <= _DENSE
+
+
+def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
+    """Give sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
+    sizes = sorted(pairs)
+    changes = [(one, other) for one, other in itertools.pairwise(sizes) if pairs[one] != pairs[other]]
+    for one, other in {*changes[:_CHANGES], *changes[-1:]}:
+        if other - one > 1:
+            yield (one + other) // 2
+
+
+def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
+    """Find the rule of the sizes of an output's axis.
+
+    Args:
+        of: The axis of the inputs.
+        sizes: _Numbers of that axis, ascending.
+        found: For each of them the size of the output's axis; several.
+
+    Returns:
+        The one with the smallest d that is right for all of them; None where there is none.
+    """
+    bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
+    for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):
+        inner = (found > smallest) & ((found < largest) if largest else True)
+        if len(np.unique(found[inner])) < 2:
+            continue
+        for times, plus in _multiples(found[inner]):
+            linear = _fit_linear(sizes[inner], (found[inner] - plus) // times, divisors)
+            if linear is None:
+                continue
+            rule = DerivedSize(of, *linear, times, plus, smallest, largest)
+            if np.array_equal(rule.sizes(sizes), found):
+                return rule
+    return None
+
+
+def _multiples(found: _Numbers) -> Iterator[tuple[int, int]]:
+    """Give what sizes may be multiples of, and what is added to these: 1 and 0 first."""
+    yield 1, 0
+    times = int(np.gcd.reduce(np.diff(found)))
+    if times > 1:
+        yield times, int(found[0]) % times
+
+
+def _fit_linear(sizes: _Numbers, found: _Numbers, divisors: range) -> tuple[int, int, int] | None:
+    """Find m, the least a, and d, the smallest, that make (m * size + a) // d right for every size."""
+    span = int(sizes[-1] - sizes[0])
+    slope, spread = int(found[-1] - found[0]) / span, 1 / span
+    few = slice(None, None, max(1, len(sizes) // _FEW))
+    # No n sizes in a row need a divisor above n.
+    for divide in range(divisors.start, min(divisors.stop, span + 2)):
+        for multiply in range(max(1, math.ceil(divide * (slope - spread))), int(divide * (slope + spread)) + 1):
+            for part in (few, slice(None)):  # most are wrong for a few sizes already
+                remaining = divide * found[part] - multiply * sizes[part]
+                least, most = int(remaining.max()), int(remaining.min()) + divide - 1
+                if least > most:
+                    break
+            else:
+                return multiply, least, divide
+    return None
