@@ -45,7 +45,7 @@ OTHER_SIZES = (
 
 _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 255, 256, 257, 307, 400, 511, 512, 513)
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
-"""_Numbers, counted from the smallest, at which every output is to have the size that was found."""
+"""Sizes, counted from the smallest, at which every output is to have the size that was found."""
 
 
 _DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
