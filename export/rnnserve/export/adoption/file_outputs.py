@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.file_inputs import Roles
 from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
 from rnnserve.export.description.input_descriptions import DYNAMIC
 from rnnserve.export.errors import UnsupportedModule, WrongArguments

@@ -164,12 +164,11 @@ def _run_at_probes(
     except WrongArguments as error:
         advice = sizes_taken(compute, inputs, probes[0])
         raise (WrongArguments(f"{error}. {advice}") if advice else error) from error.__cause__
-    for axis, (_, high) in sizes.items():
-        far = {**probes[0], axis: high}
-        if axis == BATCH or far in probes:
-            continue
-        with contextlib.suppress(WrongArguments):  # the module takes fewer: the trial of sizes says so
-            runs.append((far, _run_at(compute, inputs, far)))
+    smallest = {axis: low for axis, (low, _) in sizes.items()}
+    for probe in (smallest, *({**probes[0], axis: high} for axis, (_, high) in sizes.items() if axis != BATCH)):
+        if probe not in probes:
+            with contextlib.suppress(WrongArguments):  # the module takes others: the trial of sizes says so
+                runs.append((probe, _run_at(compute, inputs, probe)))
     return runs
 
 
