@@ -1,5 +1,7 @@
 """A module that keeps its state from one call to the next is refused, and the attribute is named."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -94,6 +96,6 @@ def test_result_without_rows_is_left_to_a_module_around():
 
 
 def test_defaults_of_parameters_are_no_kept_state():
-    names = {"input_names": ["x"], "output_names": ["y", "state_n"]}
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y", "state_n"]}
     with pytest.raises(UnsupportedModule, match=r"changes \['module\.calls'\] with each call"):
         export_onnx(Rows(Decaying(counts=True)).eval(), (torch.ones(2, 4, 3),), **names, dynamic_shapes=({0: "batch"},))
