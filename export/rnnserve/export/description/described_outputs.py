@@ -154,9 +154,10 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
 def _run_at_probes(
     compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]
 ) -> list[tuple[_Sizes, Arrays]]:
-    """Run a model at sizes unlike each other, and with each sequence axis at its largest.
+    """Run a model at sizes unlike each other, at the smallest ones, and with each sequence axis at its largest.
 
-    _Numbers that are close together do not tell a fixed axis from one of frames, of which 160 samples make one.
+    Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one, nor from
+    one that is shorter for few steps.
     """
     probes = _probing_sizes(sizes)
     try:
@@ -278,7 +279,7 @@ def derive_axis(
     Args:
         size_at: Function that runs the module, and gives the size of the output's axis.
         limits: The smallest and the largest size of each sequence axis of the inputs.
-        sizes: _Numbers of all axes, the batch among them: where one is changed, the others have these.
+        sizes: Sizes of all axes, the batch among them: where one is changed, the others have these.
 
     Returns:
         None where it follows from more than one axis, or in another way.
@@ -323,7 +324,7 @@ def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
 
     Args:
         of: The axis of the inputs.
-        sizes: _Numbers of that axis, ascending.
+        sizes: Sizes of that axis, ascending.
         found: For each of them the size of the output's axis; several.
 
     Returns:
