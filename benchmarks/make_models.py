@@ -30,10 +30,11 @@ import onnx
 import torch
 
 from benchmarks.scenarios import MODELS, SCENARIOS
-from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.found_states.parts_record import find_parts_of
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.manifest import served_file
+from rnnserve.export.pipeline import publish
 from rnnserve.export.publishing import publish_version
 from rnnserve.export.triton_config_writing import render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
@@ -113,7 +114,11 @@ def _make_classifier(architecture: Architecture) -> DirectionClassifier:
 
 def publish_classifier(name: str, classifier: DirectionClassifier, repository: Path) -> None:
     """Publish a classifier as `rnnserve export` does."""
-    export_checkpoint(Checkpoint(name, classifier, _LABELS, "0" * 64, None), repository, progress=False)
+    publish(
+        classifier_publication(Checkpoint(name, classifier, _LABELS, "0" * 64, None)),
+        repository=repository,
+        progress=False,
+    )
 
 
 def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> None:

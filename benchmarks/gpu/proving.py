@@ -16,7 +16,7 @@ from rnnserve.export.parity.onnx_runner import PROVIDERS
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import publish
-from rnnserve.export.torch_threads import one_thread
+from rnnserve.export.surroundings import one_thread
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL
 from rnnserve.protos.golden import load_cases, replay

@@ -14,9 +14,10 @@ import torch
 
 from kit.machine_words import machine_words
 from rnnserve.export import ExportError, pipeline
-from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.proof import Proof
+from rnnserve.export.pipeline import publish
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
@@ -29,7 +30,7 @@ def contents(folder):
 
 
 def export(checkpoint, repository):
-    return export_checkpoint(checkpoint, repository, progress=False)
+    return publish(classifier_publication(load_checkpoint(checkpoint)), repository=repository, progress=False)
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 from kit.failing_writes import FailingWrites, everything
 from rnnserve.export import ExportError
 from rnnserve.export.errors import PublishingFailed
-from rnnserve.export.publishing import publish_version
-from rnnserve.export.server_trial import publish_tried
+from rnnserve.export.publishing import publish_tried, publish_version
 from rnnserve.protos.names import version_number
 from rnnserve.protos.triton_config import CONFIG
 

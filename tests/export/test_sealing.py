@@ -6,8 +6,7 @@ import pytest
 
 from kit.signed_versions import make_key
 from rnnserve.export.errors import ExportError
-from rnnserve.export.publishing import publish_version
-from rnnserve.export.sealing import seal_with
+from rnnserve.export.publishing import publish_version, seal_with
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE, read_signed
 

@@ -9,7 +9,6 @@ from kit.graph_text import parsed_nodes
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.subgraphs import all_nodes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
 
@@ -83,11 +82,7 @@ class CutGraph:
         nodes = parsed_nodes(self.nodes) if isinstance(self.nodes, str) else [_node(*each) for each in self.nodes]
         words = {name for node in nodes for name in node.input}
         words |= {
-            name
-            for node in nodes
-            for attribute in node.attribute
-            for inner in all_nodes(attribute.g)
-            for name in inner.input
+            name for node in nodes for attribute in node.attribute for inner in attribute.g.node for name in inner.input
         }
         graph = helper.make_graph(
             nodes,

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from rnnserve.export import pipeline, publish
-from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.verify import verify_version
-from rnnserve.models import LABELS, Architecture, DirectionClassifier, save_checkpoint
+from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 
 __all__ = ["checkpoint", "exported", "not_published", "repository", "verified", "version"]
 
@@ -33,7 +33,9 @@ def checkpoint(tmp_path_factory) -> Path:
 def exported(checkpoint, tmp_path_factory):
     """The repository, which tests must not change, and the result of the export."""
     repository = tmp_path_factory.mktemp("published") / "repository"
-    return repository, export_checkpoint(checkpoint, repository, progress=False)
+    return repository, publish(
+        classifier_publication(load_checkpoint(checkpoint)), repository=repository, progress=False
+    )
 
 
 @pytest.fixture(scope="session")

@@ -35,13 +35,18 @@ def models(kept_artifacts, tmp_path_factory):
 def _export_cells(root):
     import torch
 
-    from rnnserve.export.classifiers import export_checkpoint
+    from rnnserve.export.classifiers import classifier_publication
+    from rnnserve.export.pipeline import publish
     from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
     for name, sizes in ARCHITECTURES.items():
         torch.manual_seed(5)
         classifier = DirectionClassifier.of(Architecture(**sizes)).eval()
-        export_checkpoint(Checkpoint(name, classifier, ("left", "right"), "0" * 64, None), root, progress=False)
+        publish(
+            classifier_publication(Checkpoint(name, classifier, ("left", "right"), "0" * 64, None)),
+            repository=root,
+            progress=False,
+        )
 
 
 @pytest.fixture(scope="session")

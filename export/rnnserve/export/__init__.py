@@ -36,8 +36,8 @@ if TYPE_CHECKING:
         WrongArguments,
     )
     from rnnserve.export.pipeline import ExportResult, publish
+    from rnnserve.export.publishing import seal_with
     from rnnserve.export.recurrence import export_onnx, scan
-    from rnnserve.export.sealing import seal_with
     from rnnserve.export.torchscript import script, script_bytes
 
 for _package in ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors", "tqdm", "tabulate"):
@@ -78,7 +78,7 @@ _MODULES = {
     "StateTree": "description.state_trees",
     **dict.fromkeys(("export_onnx", "scan"), "recurrence"),
     **dict.fromkeys(("script", "script_bytes"), "torchscript"),
-    "seal_with": "sealing",
+    "seal_with": "publishing",
 }
 """The module of each public name."""
 

@@ -1,28 +1,21 @@
 """The publication of a direction classifier: its walks are the samples."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from rnnserve.export.description.input_descriptions import Floats, InputDescription, Lengths
 from rnnserve.export.description.publication import Publication
-from rnnserve.export.pipeline import ExportResult, publish
-from rnnserve.models import Architecture, Checkpoint, generate_walks, load_checkpoint, pad
+from rnnserve.models import Architecture, Checkpoint, generate_walks, pad
 
-__all__ = ["classifier_publication", "export_checkpoint"]
+__all__ = ["classifier_publication"]
 
 _WALK_LENGTHS = (2, 3, 4, 8, 16, 32, 64)
 _WALKS = 64  # of each length
 
 
 def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publication:
-    """Describe a classifier as a publication.
-
-    Args:
-        checkpoint: Trained classifier.
-        seed: Seed of the walks.
-    """
+    """Describe a classifier as a publication."""
     architecture = checkpoint.classifier.architecture
     states = ["h", "c"] if architecture.cell == "lstm" else ["h"]
     state = Floats(("layers * directions", architecture.states), "batch", ("hidden", architecture.hidden))
@@ -46,25 +39,6 @@ def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publicat
         samples=_walks(architecture, seed),
         checkpoint_sha256=checkpoint.sha256,
     )
-
-
-def export_checkpoint(checkpoint: Path | Checkpoint, repository: Path, *, progress: bool = True) -> ExportResult:
-    """Export a checkpoint into a repository: the same checkpoint gives the same bytes on every machine, at any time.
-
-    Args:
-        checkpoint: Trained classifier, or its folder.
-        repository: Folder where models are published, as `<repository>/<model>/<version>`.
-        progress: Whether to show a progress bar on standard error.
-
-    Raises:
-        ExportError: If the classifier cannot be exported, or the export does not compute the same; nothing is
-            published.
-        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
-        CheckpointError: If there is no such checkpoint.
-        OSError: If the repository cannot be written.
-    """
-    loaded = load_checkpoint(checkpoint) if isinstance(checkpoint, Path) else checkpoint
-    return publish(classifier_publication(loaded), repository=repository, progress=progress)
 
 
 def _walks(architecture: Architecture, seed: int) -> list[dict[str, npt.NDArray[Any]]]:

@@ -324,11 +324,6 @@ def flat_script(
 ) -> tuple[FlatModule, ModuleInterface]:
     """Read from the types of a script's forward how it takes its tensors.
 
-    Args:
-        script: The script.
-        inputs: The names of all tensors that it takes, in order.
-        outputs: The names of all tensors that it gives, in order.
-
     Raises:
         WrongArguments: If it takes more or fewer tensors.
     """

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.returned_numbers import NoTensor, made_of_a_tensor
-from rnnserve.export.trees import flatten_results
+from rnnserve.export.trees import NoTensor, flatten_results, made_of_a_tensor
 
 __all__ = ["Arrays", "ModuleInterface"]
 
@@ -35,10 +34,6 @@ class ModuleInterface:
 
     def arguments(self, arrays: Mapping[str, npt.NDArray[Any]], *, double: bool = False) -> tuple[Tensor | None, ...]:
         """Make the arguments of a call.
-
-        Args:
-            arrays: Inputs by name. Optional ones may be left out.
-            double: Whether floats become float64.
 
         Returns:
             A tensor for each input, or None if it is left out.

@@ -11,7 +11,6 @@ from torch import nn
 from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
-from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.omitted_inputs import warn_of_required_attributes
 from rnnserve.export.description.publication import InputDescriptions, Publication
@@ -26,18 +25,14 @@ from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.publishing import Published
+from rnnserve.export.publishing import OtherGraph, Published, Seal, publish_tried
 from rnnserve.export.scan_file import try_lowering, with_scan
-from rnnserve.export.sealing import Seal
-from rnnserve.export.server_trial import OtherGraph, publish_tried
-from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.torch_threads import one_thread
+from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.torchscript import script_bytes, script_model
-from rnnserve.export.triton_config_writing import render_config, triton_keeps_states
+from rnnserve.export.triton_config_writing import check_config, render_config, triton_keeps_states
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
 from rnnserve.protos.golden import dump_cases
-from rnnserve.protos.triton_config import MissingConfigError, check_tensors, read_config
 
 __all__ = ["ExportResult", "publish"]
 
@@ -210,7 +205,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")
         if not publication.expose_states:
-            _check_config(repository, model)
+            check_config(repository / model.name, model.inputs, model.outputs)
         advance()
         onnx_model = to_onnx(model)
         advance()
@@ -240,7 +235,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         shown = Exposed(model, files, golden, proof, unscripted)
         if publication.expose_states:
             shown = expose_states(shown)
-            _check_config(repository, shown.model)
+            check_config(repository / model.name, shown.model.inputs, shown.model.outputs)
 
         def described(served: str) -> tuple[dict[str, bytes], manifest_pb2.Manifest]:
             parts = find_parts(shown.model, served, shown.files, OnnxRunner)
@@ -267,11 +262,6 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             published, untried = publish_files()
         bar.update()
     return ExportResult(model.name, published, manifest, shown.unscripted, unlowered, untried)
-
-
-def _check_config(repository: Path, model: ModelDescription) -> None:
-    with contextlib.suppress(MissingConfigError):  # publishing writes it
-        check_tensors(read_config(repository / model.name), model.inputs, model.outputs)
 
 
 @contextlib.contextmanager

@@ -5,20 +5,85 @@ leaves such a folder, which may be removed.
 """
 
 import errno
+import json
 import os
 import secrets
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rnnserve.common.extras import missing_package
 from rnnserve.export.errors import ExportError, PublishingFailed
-from rnnserve.export.sealing import Seal
 from rnnserve.export.triton_config_writing import write_config
-from rnnserve.protos.triton_config import CONFIG
+from rnnserve.protos.signing.signed_version import (
+    SignatureError,
+    read_signed_in_place,
+    sign_version,
+    write_release,
+)
+from rnnserve.protos.triton_config import CONFIG, ConfigError, read_config
 
-__all__ = ["Published", "publish_version"]
+__all__ = ["OtherGraph", "Published", "Seal", "publish_tried", "publish_version", "seal_with", "try_on_server"]
+
+Seal = Callable[[Path, int], object]
+"""Completes the folder of a version that is about to be published under a number, as by signing it."""
+
+
+def seal_with(key_file: Path | str | None, password_file: Path | str | None = None) -> Seal:
+    """Give what signs a version for `publish`: a function of the folder of its files, and of its number.
+
+    What is signed with the key already, beside the config as it is now, stays as it is.
+
+    Args:
+        key_file: Private key in PEM, of the elliptic curve P-256 or P-384; None to sign nothing.
+        password_file: File with the key's password in its first line; None for a key without one.
+
+    Raises:
+        ArtifactError: If the key cannot be read.
+        ExportError: If the package `cryptography` is missing, or there is a password and no key.
+
+    Example:
+        import subprocess
+        import torch
+        from rnnserve.export import Floats, publish, seal_with
+
+        make_key = "openssl ecparam -name prime256v1 -genkey -noout -out release.key"
+        subprocess.run(make_key.split(), check=True)  # yours is kept where models are released
+        result = publish(
+            torch.nn.GRU(3, 8, batch_first=True).eval(),  # with your weights
+            "gru",
+            repository="own_models",
+            inputs={"input": Floats("batch", "sequence", 3)},
+            outputs=["output", "h_n"],
+            progress=False,
+            seal=seal_with("release.key"),
+        )
+        print((result.published.folder / "model.sig").is_file())  # True
+    """
+    if key_file is None:
+        if password_file is not None:
+            raise ExportError("a password is given for a key, and no key (--sign-key): nothing would be signed")
+        return lambda *_: None
+    try:
+        from rnnserve.protos.signing.keys import read_private_key
+    except ModuleNotFoundError as missing:
+        raise ExportError(f"signing {missing_package(missing.name, 'sign')}") from missing
+    key = read_private_key(Path(key_file), None if password_file is None else Path(password_file))
+
+    def seal(folder: Path, number: int) -> None:
+        with suppress(SignatureError):
+            read_signed_in_place(folder, [key.public], number)
+            return
+        write_release(folder, number=number)
+        sign_version(folder, key)
+
+    return seal
+
 
 _ATTEMPTS = 100
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
@@ -144,10 +209,6 @@ def _sync(folder: Path) -> None:
 def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
     """Make the model's folder; on failure remove what was added, since servers report a model without versions.
 
-    Args:
-        model: `<repository>/<model>`.
-        temporary: Folder in it for what is not published yet.
-
     Raises:
         PublishingFailed: In the place of an OSError, to say what is left: nothing, or where it is.
     """
@@ -180,3 +241,101 @@ def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: boo
         with suppress(OSError):  # not empty: another export has come
             folder.rmdir()
     return ", ".join(str(path) for path in added if path.exists())
+
+
+_MODULE = "rnnserve.server.trial"
+_SECONDS = 180.0
+"""How long the trial may take on the clock; the server itself gives a version 60 seconds."""
+
+
+class OtherGraph(Exception):
+    """The version would serve, but on the other graph its answers keep more bits; nothing of it is published."""
+
+
+def publish_tried(
+    model: Path,
+    files: Mapping[str, bytes],
+    config: str,
+    *,
+    is_adopted: bool = False,
+    seal: Seal = lambda *_: None,
+) -> tuple[Published, str]:
+    """Publish files as the next version of a model, as `publish_version` does, if the server takes them.
+
+    Returns:
+        Where the version is; and why it could not be tried, in one line, where the server is not installed.
+
+    Raises:
+        OtherGraph: If its answers keep more bits on the other graph; nothing of it remains.
+        ExportError: If the server does not take the version; nothing of it remains.
+        OSError: If it cannot be written; nothing of it remains.
+    """
+    said = []
+
+    def check(folder: Path) -> None:
+        try:
+            read_config(model)
+        except ConfigError as error:
+            raise ExportError(_refused(str(error))) from error
+        said.append(try_on_server(folder, model.name, is_adopted=is_adopted))
+
+    return publish_version(model, files, config, check, seal), said[-1]
+
+
+def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
+    """Try a version's files as a server does before it serves them.
+
+    The server is a second opinion, so none of its code is imported here: it is run by the name of its module.
+
+    Args:
+        folder: Folder of the version's files.
+        model: The model's name.
+        is_adopted: Whether it was adopted from an ONNX file, so that a server takes it with `--allow-unproven` only.
+
+    Returns:
+        Why it could not be tried, in one line, where this installation cannot run the server; else nothing.
+
+    Raises:
+        OtherGraph: If its answers keep more bits on the other graph.
+        ExportError: If the server does not take the version; the message is the server's.
+    """
+    arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_adopted else [])]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command line
+            # -P: the working directory, which may hold anything, is no place to import from.
+            [sys.executable, "-P", "-m", _MODULE, *arguments],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ExportError(_refused(f"its trial takes more than {_SECONDS:g} s")) from None
+    except OSError as error:
+        return f"the server's own trial was not made: no process can be started: {error.strerror}"
+    try:
+        found = json.loads(done.stdout.strip().rpartition("\n")[2])
+    except ValueError:
+        last = done.stderr.strip().rpartition("\n")[2]
+        if last.startswith(("ModuleNotFoundError", "ImportError")) or _MODULE.partition(".")[0] in last:
+            return f"the server's own trial was not made, since the server is not installed: {last}"
+        raise ExportError(_refused(f"its trial ended {_ending(done.returncode)}: {last}".rstrip(": "))) from None
+    if found["serves"]:
+        if "better" in found:
+            raise OtherGraph
+        return ""
+    if done.returncode != 1:
+        return f"the server's own trial was not made: {found['reason']}"
+    raise ExportError(_refused(found["reason"]))
+
+
+def _refused(reason: str) -> str:
+    return f"a server would not serve this version, so nothing is published: {reason}"
+
+
+def _ending(status: int) -> str:
+    return f"with {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"

@@ -49,7 +49,7 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Col
     wanted = [
         node
         for node in ir.traversal.RecursiveGraphIterator(guarded.graph)
-        if _swallows(node) and not walk.of(node.outputs[0]).whole.finite and _is_plain(node) and not _is_guarded(node)
+        if _swallows(node) and not walk.of(node.outputs[0]).whole.finite and not _is_guarded(node)
     ]
     if not wanted:
         return model
@@ -116,18 +116,6 @@ def _swallows(node: ir.Node) -> bool:
         return False
     activations = node.attributes.get("activations")
     return node.op_type != "RNN" or (activations is not None and set(activations.as_strings()) != {"Tanh"})
-
-
-def _constant_of(value: ir.Value | None) -> np.ndarray | None:
-    """Give the value of an initializer or of a Constant node; None for any other value."""
-    if value is None or value.is_graph_input():
-        return None
-    constant = ir.convenience.get_const_tensor(value)
-    return None if constant is None else constant.numpy()
-
-
-def _is_plain(node: ir.Node) -> bool:
-    return "layout" not in node.attributes or not node.attributes["layout"].as_int()
 
 
 def _is_guarded(node: ir.Node) -> bool:
@@ -277,9 +265,11 @@ class _Guard:
 
         A product of infinity and a weight of zero is NaN, so one row more is zero where any other row is.
         """
-        weights = _constant_of(self._given[which])  # (directions, gates * hidden, features)
-        if weights is None:
+        value = self._given[which]
+        constant = None if value is None else ir.convenience.get_const_tensor(value)
+        if constant is None:
             return None
+        weights = constant.numpy()  # (directions, gates * hidden, features)
         rows = (weights if direction is None else weights[direction : direction + 1]).reshape(-1, weights.shape[-1])
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, _ROWS).astype(int))]
         zeros = (rows != 0).all(axis=0).astype(rows.dtype)

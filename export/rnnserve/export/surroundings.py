@@ -7,17 +7,32 @@ training it.
 
 import contextlib
 import random
+import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.held_modules import contents, entries_of, reachable, refilling
-from rnnserve.export.outer_variables import outer_variables, putting_back, reached_from
+from rnnserve.export.held_modules import (
+    contents,
+    entries_of,
+    functions_of,
+    held_objects,
+    is_object,
+    names_in,
+    reachable,
+    refilling,
+)
+from rnnserve.export.source_lines import is_users_class
 
-__all__ = ["left_as_they_were", "restoring"]
+__all__ = ["left_as_they_were", "one_thread", "restoring"]
+
+_MOST_ENTRIES = 10_000
+"""Entries of the lists, dicts and objects in a variable, from which on it holds data or parts of a program: it is left
+as it is. A global configuration may lead to all that a program has."""
 
 
 @contextlib.contextmanager
@@ -26,8 +41,9 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
 
     Of the module: every attribute of every submodule, training flags and hooks among them; what lists, dicts and sets
     among the attributes hold; and of parameters, buffers and other tensors their values and whether they require a
-    gradient. Likewise the variables outside of it that its functions may change. Of the process: random numbers of
-    torch, numpy and Python, and torch's settings.
+    gradient. Likewise global variables that its functions name, attributes of its classes, and what variables around
+    its functions and defaults of their parameters hold. Of the process: random numbers of torch, numpy and Python, and
+    torch's settings.
 
     Args:
         module: Anything; what is no module is left to those who refuse it.
@@ -50,16 +66,75 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable
     """
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []
-    outer = outer_variables(module)
+    functions = functions_of(module)
+    spaces = list(_spaces(module, functions))
+    outside = [value for _, names in spaces for value in names.values()]
+    outside += [value for each in functions for value in (each.__defaults__, each.__kwdefaults__)]
+    outside = list({id(value): value for value in outside}.values())
     held = list(reachable(module.named_modules()).values())
-    held += [each for variable in outer for each in reached_from(variable.get())]
+    held += [each for value in outside for each in reachable([("", value)], _MOST_ENTRIES).values()]
     restore: list[Callable[[], object]] = list(map(refilling, contents(held)))
-    restore.append(putting_back(module, outer))
+    restore += [_setting(space, names) for space, names in spaces]
     if not values:
         return restore
-    entries = [entry for each in held for _, entry in entries_of(each)] + [variable.get() for variable in outer]
+    entries = [entry for each in held for _, entry in entries_of(each)] + outside
     tensors = {id(each): each for each in entries if isinstance(each, Tensor) and not (each.is_meta or each.is_sparse)}
     return restore + [_rewriting(each) for each in tensors.values()]
+
+
+def _spaces(module: nn.Module, functions: Iterable[types.FunctionType]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Give variables outside of a module that its functions may set: of files, classes and functions around.
+
+    A forward may keep something there as in attributes: `global MASK`, or a dict that all objects of a class have.
+    """
+    classes = {base for each in held_objects(module).values() for base in type(each).__mro__}
+    for function in functions:
+        known, names = function.__globals__, names_in(function.__code__)
+        named = {name: known[name] for name in names & known.keys()}
+        yield known, {name: value for name, value in named.items() if is_object(value) or not _is_code(value)}
+        for cell in function.__closure__ or ():
+            yield cell, _contents(cell)
+        classes.update(base for value in named.values() if isinstance(value, type) for base in value.__mro__)
+    for kind in filter(is_users_class, classes):
+        yield kind, _class_variables(kind)
+
+
+def _is_code(value: Any) -> bool:  # noqa: ANN401 - whatever the user keeps there
+    return callable(value) or isinstance(value, types.ModuleType)
+
+
+def _class_variables(kind: type) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if not (name.startswith("__") or callable(value) or hasattr(type(value), "__get__"))
+    }
+
+
+def _contents(cell: types.CellType) -> dict[str, Any]:
+    try:
+        return {"cell_contents": cell.cell_contents}
+    except ValueError:  # it is not set
+        return {}
+
+
+def _setting(space: Any, before: Mapping[str, Any]) -> Callable[[], None]:  # noqa: ANN401 - a dict, a class or a cell
+    """Give what sets variables again, if they hold something else by then, and takes away a class's that came since."""
+
+    def set_again() -> None:
+        read = _contents if isinstance(space, types.CellType) else _class_variables
+        now = space if isinstance(space, dict) else read(space)
+        for name in () if isinstance(space, dict) else now.keys() - before.keys():
+            delattr(space, name)
+        for name, value in before.items():
+            if name in now and now[name] is value:
+                continue
+            if isinstance(space, dict):
+                space[name] = value
+            else:
+                setattr(space, name, value)
+
+    return set_again
 
 
 def _process() -> Iterator[Callable[[], object]]:
@@ -111,3 +186,18 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     if one.layout is not torch.strided or other.layout is not torch.strided:
         one, other = one.to_dense(), other.to_dense()  # not all functions have kernels for all sparse layouts
     return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread, and restore the number afterwards.
+
+    With one thread the bits of a result do not depend on the machine's cores, and small operators do not wait for each
+    other's threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -2,8 +2,11 @@
 
 import contextlib
 import io
+import pickletools
+import re
 import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -14,9 +17,8 @@ from rnnserve.export.flat_module import flat_script
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.script_archive import canonical
 
-__all__ = ["load_script", "script", "script_bytes", "script_model"]
+__all__ = ["canonical", "load_script", "script", "script_bytes", "script_model"]
 
 _LONGEST_REASON = 300  # characters
 
@@ -126,3 +128,141 @@ def _without_deprecations() -> Iterator[None]:
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", r".*torch\.jit.*(deprecated|not supported)", category)
         yield
+
+
+_MANGLED = re.compile(r"\.___torch_mangle_\d+")
+_QUALIFIED = re.compile(r"__torch__(?:\.\w+)+")
+# The pickle opcode GLOBAL, by which data.pkl names a class: text up to two newlines, whatever its length.
+_GLOBAL = re.compile(rb"c(__torch__[.\w]*)\n(\w+)\n")
+_DEFINITION = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
+_CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
+# Strings first, so that no text within a string is taken for a name.
+_TEMPORARY = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?<![\w.])_\d+\b""")
+_MEMBER_LIKE_ONE = re.compile(r"\._\d+\b")
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)
+
+
+def canonical(archive: bytes) -> bytes:
+    """Rewrite a TorchScript file without paths and with names that depend on the module only.
+
+    `torch.jit.save` writes debug records, which hold the paths of its sources; names like `___torch_mangle_7`, which
+    count the classes of one name that the process has scripted so far; and the pickle's memo opcodes, which depend on
+    the number of references to a tensor. Records and opcodes are removed, and classes of one name are numbered in the
+    order in which the module uses them: the first `GRU` is `GRU`, the second `___torch_mangle_0.GRU`. The format:
+    https://github.com/pytorch/pytorch/blob/main/torch/csrc/jit/docs/serialization.md
+
+    Args:
+        archive: The bytes from `torch.jit.save`.
+
+    Returns:
+        A file that `torch.jit.load` reads, stored without compression.
+    """
+    records = _records(archive)
+    code = {name: records.pop(name).decode() for name in list(records) if name.startswith("code/")}
+    definitions = dict(_definitions(code))
+    renamed = _numbered(_in_order(definitions, records["data.pkl"]))
+    rename = _renamer(renamed)
+    for name in ("data.pkl", "constants.pkl"):
+        # The pickle's memo depends on the number of references to a tensor.
+        records[name] = pickletools.optimize(records[name])
+    pickles = {name: _rename_globals(records[name], renamed) for name in ("data.pkl", "constants.pkl")}
+    if not any(b"___torch_mangle_" in _GLOBAL.sub(b"", pickled) for pickled in pickles.values()):
+        # Otherwise a string of data.pkl names a type, and its length is written before it: names stay.
+        records.update(pickles)
+        code = {}
+        for old, new in renamed.items():
+            code[_file_of(new)] = code.get(_file_of(new), "") + rename(definitions[old])
+    records.update({name: text.encode() for name, text in sorted(code.items())})
+    return _archive(records)
+
+
+def _records(archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        # Without the archive's own folder, which has the name of the saved file, and without debug records and the id.
+        contents = {name.partition("/")[2]: opened.read(name) for name in opened.namelist()}
+    return {
+        name: content
+        for name, content in contents.items()
+        if not name.endswith(".debug_pkl") and not name.startswith(".data/")
+    }
+
+
+def _definitions(code: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Give the qualified name and the text of every class and function."""
+    for file, text in code.items():
+        namespace = file.removeprefix("code/").removesuffix(".py").replace("/", ".")
+        starts = list(_DEFINITION.finditer(text))
+        for start, end in zip(starts, [*(match.start() for match in starts[1:]), len(text)], strict=True):
+            yield f"{namespace}.{start[1]}", _repeatable(text[start.start() : end])
+
+
+def _repeatable(text: str) -> str:
+    # A class's constants come from a set, whose order differs from process to process.
+    text = _CONSTANTS.sub(lambda lines: "".join(sorted(lines[0].splitlines(keepends=True))), text)
+    # Temporaries (_39) are numbered through a file, and which classes share a file depends on earlier scripts.
+    if _MEMBER_LIKE_ONE.search(text):
+        return text
+    numbers: dict[str, str] = {}
+    return _TEMPORARY.sub(
+        lambda match: match[0] if match[0][0] in "\"'" else numbers.setdefault(match[0], f"_{len(numbers)}"), text
+    )
+
+
+def _in_order(definitions: dict[str, str], pickled: bytes) -> list[str]:
+    """Order definitions as the module uses them: the classes of its objects, then what their code names."""
+    order: dict[str, None] = {}
+    waiting = [f"{namespace.decode()}.{name.decode()}" for namespace, name in _GLOBAL.findall(pickled)]
+    while waiting:
+        order.update(dict.fromkeys(name for name in waiting if name in definitions))
+        named = [_known(token, definitions) for name in list(order) for token in _QUALIFIED.findall(definitions[name])]
+        waiting = [name for name in dict.fromkeys(named) if name is not None and name not in order]
+    rest = sorted(set(definitions) - set(order), key=lambda name: (_MANGLED.sub("", name), definitions[name]))
+    return [*order, *rest]
+
+
+def _known(token: str, names: dict[str, str]) -> str | None:
+    """Give the longest known name that `token` begins with, since a member may follow the name."""
+    while token and token not in names:
+        token = token.rpartition(".")[0]
+    return token or None
+
+
+def _numbered(order: list[str]) -> dict[str, str]:
+    counts: dict[str, int] = {}
+    renamed = {}
+    for name in order:
+        plain = _MANGLED.sub("", name)
+        count = counts.get(plain, 0)
+        counts[plain] = count + 1
+        namespace, _, own = plain.rpartition(".")
+        renamed[name] = f"{namespace}.___torch_mangle_{count - 1}.{own}" if count else plain
+    return renamed
+
+
+def _renamer(renamed: dict[str, str]) -> Callable[[str], str]:
+    def one(match: re.Match[str]) -> str:
+        known = _known(match[0], renamed)
+        return match[0] if known is None else renamed[known] + match[0][len(known) :]
+
+    return lambda text: _QUALIFIED.sub(one, text)
+
+
+def _rename_globals(pickled: bytes, renamed: dict[str, str]) -> bytes:
+    def one(match: re.Match[bytes]) -> bytes:
+        name = f"{match[1].decode()}.{match[2].decode()}"
+        namespace, _, own = renamed.get(name, name).rpartition(".")
+        return f"c{namespace}\n{own}\n".encode()
+
+    return _GLOBAL.sub(one, pickled)
+
+
+def _file_of(name: str) -> str:
+    return "code/" + name.rpartition(".")[0].replace(".", "/") + ".py"
+
+
+def _archive(records: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as written:
+        for name, content in records.items():
+            written.writestr(zipfile.ZipInfo(f"archive/{name}", _FIRST_DAY), content)
+    return buffer.getvalue()

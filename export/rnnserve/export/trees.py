@@ -5,18 +5,22 @@ TensorDict). torch's pytree knows a class only once it is registered, for the wh
 rebuilt here, and torch sees flat tensors. The path ("layers", "0", "c") is written `layers.0.c`.
 """
 
+import contextlib
 import copy
 import dataclasses
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.returned_numbers import NoTensor
+from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = ["Path", "Tree", "flatten_results", "leaves", "mapped", "parts_of", "shown"]
+__all__ = ["NoTensor", "Path", "Tree", "flatten_results", "leaves", "made_of_a_tensor", "mapped", "parts_of", "shown"]
 
 Path = tuple[str, ...]
 
@@ -109,3 +113,66 @@ def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
     for field, part in zip(dataclasses.fields(tree), parts, strict=True):
         object.__setattr__(made, field.name, part)
     return made
+
+
+_MAKING: Final = {
+    Tensor.item: ".item()",
+    Tensor.tolist: ".tolist()",
+    Tensor.numpy: ".numpy()",
+    Tensor.__int__: "int()",
+    Tensor.__float__: "float()",
+}
+
+
+class NoTensor(WrongArguments):
+    """A result of forward is no tensor.
+
+    Args:
+        result: The result, or the part of it.
+        line: Line of the user's code that makes it of a tensor, and how, as far as it was seen.
+    """
+
+    def __init__(self, result: object, line: str = "") -> None:
+        self.result = result
+        kind = type(result).__name__
+        what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} of Python"
+        if isinstance(result, np.ndarray | np.generic):
+            what = f"{'an array' if isinstance(result, np.ndarray) else 'a number'} of numpy, {result.dtype}"
+        is_number = isinstance(result, bool | int | float | np.ndarray | np.generic)
+        advice = (
+            f"{line}. Keep it a tensor, so that forward returns one with an entry for each row, or for each step of a "
+            "row: of steps that a row does not have, give 0, and their number as another output, (batch,)"
+            if is_number
+            else "; return tensors, in tuples, dicts or dataclasses"
+        )
+        super().__init__(f"forward returns {what}, and a model gives tensors only{advice}")
+
+
+def made_of_a_tensor(error: NoTensor, call: Callable[[], object]) -> NoTensor:
+    """Call a module again to say where its code makes the last number, list or array of a tensor."""
+    with _Makers() as makers, contextlib.suppress(NoTensor):
+        call()
+    return NoTensor(error.result, makers.last)
+
+
+class _Makers(TorchFunctionMode):
+    """Notes the line of the user's code that has made a number, a list or an array of a tensor last."""
+
+    last = ""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401 - as torch calls it
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run `func`, and note where it was called."""
+        del types
+        how = _MAKING.get(func)
+        if how is not None:
+            frames = [each for each in traceback.extract_stack() if is_users_code(each.filename)]
+            if frames:
+                place = source_line(frames[-1].filename, frames[-1].lineno)
+                self.last = f": it is made of a tensor with {how} (at {place}, {frames[-1].line!r})"
+        return func(*args, **(kwargs or {}))

@@ -1,32 +1,41 @@
 """Writing a model's config.pbtxt, which Triton and our own server read; `rnnserve.protos.triton_config` reads it."""
 
+import contextlib
 import itertools
 import os
 import secrets
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf import text_encoding
 
-from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.triton_config import CONFIG
+from rnnserve.protos.triton_config import CONFIG, MissingConfigError, check_tensors, read_config
 
-__all__ = ["render_config", "triton_keeps_states", "write_config"]
+if TYPE_CHECKING:  # which imports torch
+    from rnnserve.export.description.publication import Publication
+
+__all__ = ["check_config", "render_config", "triton_keeps_states", "write_config"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
 
-def triton_keeps_states(publication: Publication, inputs: _Tensors, sizes: Collection[str]) -> bool:
-    """Decide whether Triton is to keep a model's states.
+def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
+    """Check that a model's config.pbtxt, where there is one, has the same tensors.
 
-    Args:
-        publication: Publication that Triton is to serve.
-        inputs: Inputs of the publication, described.
-        sizes: Names of its dynamic axes.
+    Raises:
+        ConfigError: If it has others.
+    """
+    with contextlib.suppress(MissingConfigError):  # publishing writes it
+        check_tensors(read_config(model), inputs, outputs)
+
+
+def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:
+    """Decide whether Triton is to keep a model's states.
 
     Raises:
         WrongArguments: If it is asked to, and cannot.

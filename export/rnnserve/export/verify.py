@@ -22,9 +22,8 @@ from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.tensor_shapes import sequence_axes, size_limits, sizes_of
-from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from kit.examples import publish_examples
-from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.export.classifiers import classifier_publication
+from rnnserve.export.pipeline import publish
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
 __all__ = ["CLASSIFIERS", "publish_models"]
@@ -23,4 +24,4 @@ def publish_models(root: Path) -> None:
         torch.manual_seed(5)
         classifier = DirectionClassifier.of(Architecture(hidden=_HIDDEN, num_layers=_LAYERS)).eval()
         checkpoint = Checkpoint(name, classifier, ("left", "right"), "0" * 64, None)
-        export_checkpoint(checkpoint, root, progress=False)
+        publish(classifier_publication(checkpoint), repository=root, progress=False)

@@ -9,7 +9,7 @@ from torch import nn
 
 from rnnserve.export import Flags, Floats, Integers, Publication, WrongArguments
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.description.initial_values import read_initial_values
+from rnnserve.export.description.described_tensors import read_initial_values
 from rnnserve.protos import manifest_pb2
 
 ZEROS, RECORDED = manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED

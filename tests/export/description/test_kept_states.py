@@ -1,10 +1,12 @@
 """A module that keeps its state from one call to the next is refused, and the attribute is named."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments
+from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments, export_onnx
 from rnnserve.export.description.described_model import describe_model
 
 
@@ -42,6 +44,34 @@ class Breaks(nn.Module):
         return x.view(-1, 3) + x.view(3, -1).sum(1) if x.size(0) == 1 else x.view(1, -1, 3, 7)
 
 
+class Decaying(nn.Module):
+    """Runs as RWKV does, with its state in an argument that has a default; `shared` is no state of a row."""
+
+    def __init__(self, *, counts=False):
+        super().__init__()
+        self.key, self.counts, self.calls = nn.Linear(3, 4), counts, 0
+
+    def forward(self, x, state=None, strangers=tuple(range(20_000))):  # noqa: ARG002
+        state = x.new_zeros(x.size(0), 4) if state is None else state
+        self.calls += 1
+        outputs = []
+        for t in range(x.size(1)):
+            state = 0.5 * state + torch.exp(-self.key(x[:, t])) + (self.calls if self.counts else 0)
+            outputs.append(state)
+        return torch.stack(outputs, 1), state, self.key.weight.sum(1)
+
+
+class Rows(nn.Module):
+    """Returns what has rows."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x, state=None):
+        return self.module(x, state)[:2]
+
+
 X = {"x": Floats("batch", "sequence", 3)}
 
 
@@ -55,3 +85,17 @@ def test_kept_state_is_named(make):
 def test_stored_result_is_no_kept_state():
     with pytest.raises(WrongArguments, match="does not take inputs as described"):
         describe_model(Publication(Breaks().eval(), "breaks", X, ["y"]))
+
+
+def test_result_without_rows_is_left_to_a_module_around():
+    inputs, states = {**X, "state": Floats("batch", 4)}, {"state_n": "state"}
+    with pytest.raises(UnsupportedModule, match=r'"keys" .* no axis as large as the batch.*publish a module around'):
+        describe_model(Publication(Decaying().eval(), "m", inputs, ["y", "state_n", "keys"], states))
+    model = describe_model(Publication(Rows(Decaying()).eval(), "m", inputs, ["y", "state_n"], states))
+    assert [tensor.name for tensor in model.inputs] == ["x", "state"]
+
+
+def test_defaults_of_parameters_are_no_kept_state():
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y", "state_n"]}
+    with pytest.raises(UnsupportedModule, match=r"changes \['module\.calls'\] with each call"):
+        export_onnx(Rows(Decaying(counts=True)).eval(), (torch.ones(2, 4, 3),), **names, dynamic_shapes=({0: "batch"},))

@@ -182,6 +182,7 @@ REFUSED = {
     "elsewhere": (lambda x, state: (x, [state["h"]]), lambda rows: {"h": zeros(rows)}, "has 0 parts of its structure"),
     "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, 'has None at "state.n": give the tensor'),
     "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), r"of shape \[0, 2\] has no values"),
+    "example of rows at several axes": (lambda x, state: (x, state), [zeros(2), zeros(2).T], "has no number of rows"),
     "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], "has no number of rows"),
 }
 

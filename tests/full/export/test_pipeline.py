@@ -14,10 +14,12 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 import torch
-from rnnserve.export.classifiers import export_checkpoint
+from rnnserve.models import load_checkpoint
+from rnnserve.export.classifiers import classifier_publication
+from rnnserve.export.pipeline import publish
 torch.set_num_threads(3)
 torch.manual_seed(99)
-export_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), progress=False)
+publish(classifier_publication(load_checkpoint(Path(sys.argv[1]))), repository=Path(sys.argv[2]), progress=False)
 """
 
 

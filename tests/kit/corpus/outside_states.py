@@ -151,7 +151,7 @@ class MakingTable(Stepping):
 
 
 @refused(
-    r"keeps a state in the global variable `STATE` of outside_states\.py from one call to the next",
+    r"changes something outside of it, such as a global variable, with each call",
     is_core=True,
     is_located=False,
 )
@@ -163,7 +163,7 @@ class KeptGlobal(Stepping):
         return outputs
 
 
-@refused(r"keeps a state in the global variable `DICT` of outside_states\.py", is_located=False)
+@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
 class KeptInDict(Stepping):
     def forward(self, x):
         outputs = self.steps(x, self.begun(x, DICT["h"]))
@@ -171,7 +171,7 @@ class KeptInDict(Stepping):
         return outputs
 
 
-@refused(r"keeps a state in the global variable `PLAIN` of outside_states\.py", is_located=False)
+@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
 class KeptInObject(Stepping):
     def forward(self, x):
         outputs = self.steps(x, self.begun(x, PLAIN.h))
@@ -179,7 +179,7 @@ class KeptInObject(Stepping):
         return outputs
 
 
-@refused(r"keeps a state in the attribute `kept` of the class `KeptInClass`", is_located=False)
+@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
 class KeptInClass(Stepping):
     kept: Any = None
 
@@ -189,7 +189,7 @@ class KeptInClass(Stepping):
         return outputs
 
 
-@refused(r"keeps a state in a default of a parameter of `KeptInDefault\.run`", is_located=False)
+@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
 class KeptInDefault(Stepping):
     def forward(self, x):
         return self.run(x)
@@ -200,7 +200,7 @@ class KeptInDefault(Stepping):
         return outputs
 
 
-@refused(r"keeps a state in the global variable `TENSOR` of outside_states\.py", is_located=False)
+@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
 class Written(Stepping):
     def forward(self, x):
         outputs = self.steps(x, TENSOR.expand(x.size(0), 4))
@@ -208,7 +208,7 @@ class Written(Stepping):
         return outputs
 
 
-@refused(r"changes the global variable `COUNT` of outside_states\.py with each call", is_located=False)
+@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
 class Counting(Stepping):
     def forward(self, x):
         global COUNT
@@ -267,7 +267,7 @@ def in_functions():
 
 Inner, KeptInner = in_functions()
 right(Inner)
-refused(r"keeps a state in the variable `state` around `in_functions\.<locals>\.KeptInner", is_located=False)(KeptInner)
+refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)(KeptInner)
 
 
 HELD_OBJECTS = Family("held objects")

@@ -8,6 +8,6 @@ Door: `__all__`, `samples`.
 """
 
 from rnnserve.export.adoption.adoption import adopt
-from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.file_inputs import Roles
 
 __all__ = ["Roles", "adopt"]

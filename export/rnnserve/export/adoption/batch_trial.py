@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.adoption.file_inputs import FileInput, describe_inputs
-from rnnserve.export.adoption.roles import Roles
+from rnnserve.export.adoption.file_inputs import FileInput, Roles, describe_inputs
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner

@@ -1,16 +1,16 @@
 """What several commands share: arguments, checks before torch is imported, which takes seconds, and printed lines."""
 
 import argparse
-import difflib
 import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rnnserve.export.description.targets import similar_path
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.publishing import Seal, seal_with
 from rnnserve.export.run_seconds import RUN_SECONDS
-from rnnserve.export.sealing import Seal, seal_with
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.signing.signed_version import read_claim
 
@@ -68,12 +68,7 @@ def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_seal(args: argparse.Namespace) -> Seal:
-    """Give what signs as the arguments say, which may be nothing.
-
-    Raises:
-        ArtifactError: If the key cannot be read.
-        ExportError: If the package `cryptography` is missing, or there is a password and no key.
-    """
+    """Give what signs as the arguments say, which may be nothing."""
     return seal_with(args.sign_key, args.sign_key_password_file)
 
 
@@ -85,11 +80,7 @@ def signed_lines(args: argparse.Namespace, folder: Path) -> Iterator[str]:
 
 
 def check_repository(repository: Path) -> None:
-    """Check that a version can be published there, without leaving anything.
-
-    Raises:
-        ExportError: If not; the message says why.
-    """
+    """Check that a version can be published there, without leaving anything."""
     folder = repository
     while not folder.exists():
         folder = folder.parent
@@ -106,13 +97,9 @@ def check_repository(repository: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Check that a file can be read.
-
-    Raises:
-        WrongArguments: If not; the message says why.
-    """
+    """Check that a file can be read."""
     if not path.exists():
-        raise WrongArguments(f"there is no file {path}{_similar(path)}")
+        raise WrongArguments(f"there is no file {path}{similar_path(path)}")
     if not path.is_file():
         raise WrongArguments(f"{path} is not a file; expected an ONNX file" if path.is_dir() else f"{path} is no file")
     try:
@@ -124,15 +111,11 @@ def check_file(path: Path) -> None:
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Check that there is a checkpoint.
-
-    Raises:
-        WrongArguments: If there is none; the message names the most similar one.
-    """
+    """Check that there is a checkpoint."""
     if not folder.is_dir():
         raise WrongArguments(
             f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints, and FILE.py:NAME names a module of "
-            f"your own{_similar(folder)}"
+            f"your own{similar_path(folder)}"
         )
 
 
@@ -158,10 +141,3 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
-
-
-def _similar(path: Path) -> str:
-    """Name the entry beside it whose name is most like it."""
-    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    found = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / found[0]}?" if found else ""

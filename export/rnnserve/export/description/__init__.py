@@ -3,14 +3,13 @@
 In: a module with the descriptions of its inputs (`input_descriptions`), which together are a `publication`; a command
 finds it by its name (`targets`). Out: a `described_model`, whose tensors have the form that a manifest gives them.
 `call_reading` reads how forward takes its arguments, and `nested_states` what states in trees (`state_trees`) and
-attributes are made of: together they make one module of flat tensors. `lenient_rows` packs rows in any order,
-`described_tensors` holds what is checked of tensors whatever computes them, `described_outputs` and `derived_axes` find
-the axes of outputs, `forward_trials` runs the module at the limits of its sizes, and `omitted_inputs` without the
-arguments that may be left out. `initial_values` has what states begin with, and `kept_states` names states that nobody
-has described. Nothing is exported, compared or written here.
+attributes are made of: together they make one module of flat tensors. `described_tensors` holds what is checked of
+tensors whatever computes them, `described_outputs` finds the axes of outputs, `forward_trials` runs the module at the
+limits of its sizes and on unsorted rows, and `omitted_inputs` without the arguments that may be left out.
+Nothing is exported, compared or written here.
 
 The door imports nothing: commands tell a mistake in a name (`targets`) before torch is imported.
 
-Door: `derived_axes`, `described_model`, `described_outputs`, `described_tensors`, `forward_trials`,
+Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`,
 `input_descriptions`, `omitted_inputs`, `publication`, `state_trees`, `targets`.
 """

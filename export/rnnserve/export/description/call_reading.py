@@ -46,14 +46,7 @@ _LARGEST = 64  # of the sizes tried, where nothing is said
 
 @dataclasses.dataclass(frozen=True)
 class _Parameter:
-    """A parameter of forward that is passed.
-
-    Attributes:
-        name: Its name.
-        value: What the publication says of it, or a constant.
-        default: Its default value, or `_NONE`.
-        by_keyword: Whether it is passed by keyword.
-    """
+    """A parameter of forward that is passed."""
 
     name: str
     value: Any
@@ -326,14 +319,7 @@ def _tensor(value: Any) -> Any:  # noqa: ANN401 - a constant
 def _further(
     module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any], named: Sequence[str]
 ) -> list[str]:
-    """Give what forward has no parameter of its own for, and takes as `*args` or `**kwargs`.
-
-    Args:
-        module: The module.
-        inputs: Descriptions, checked to be in forward's order.
-        constants: Values, in any order.
-        named: The parameters of forward that have names, in its order.
-    """
+    """Give what forward has no parameter of its own for, and takes as `*args` or `**kwargs`."""
     both: list[tuple[str, object]] = [("inputs", inputs), ("constants", constants)]
     for what, given in both:
         if not isinstance(given, Mapping):
@@ -368,12 +354,7 @@ def _takes(known: Mapping[str, inspect.Parameter], kind: Any) -> bool:  # noqa: 
 
 
 def _several_in_one(further: Sequence[str], left: Sequence[str]) -> str:
-    """Say how one parameter takes several tensors, where that seems to be meant: more are described than there are.
-
-    Args:
-        further: Names of what is described, and is no parameter.
-        left: Names of the parameters that are not described.
-    """
+    """Say how one parameter takes several tensors, where that seems to be meant: more are described than there are."""
     if left[-1:] == ["hx"]:
         return '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'
     if len(further) < 2 or not left:

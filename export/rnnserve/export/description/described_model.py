@@ -5,12 +5,13 @@ The module is run a few times, at sizes unlike each other, which tells the axes 
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnserve.export.description.described_outputs import describe_outputs
 from rnnserve.export.description.described_tensors import (
@@ -20,26 +21,35 @@ from rnnserve.export.description.described_tensors import (
     check_states,
     complete_sample,
     name_classes,
+    read_initial_values,
 )
 from rnnserve.export.description.forward_trials import (
     LONGEST,
     bounds_in_words,
     describe_arrays,
+    made_lenient,
     refuse_padding_alone,
     try_forward,
 )
-from rnnserve.export.description.initial_values import read_initial_values
-from rnnserve.export.description.kept_states import naming_kept_states
-from rnnserve.export.description.lenient_rows import made_lenient
 from rnnserve.export.description.nested_states import read_call
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.publication import FurtherCheck, Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
+from rnnserve.export.held_modules import held_values
+from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.recurrence.refusals import keeps_state
+from rnnserve.export.surroundings import restoring
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]
+
+
+_MOST_HELD = 8
+"""Rows that a state may have when a module is published: one, or those of the last batch that it was tried with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +92,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     _check_numbers(module)
     interface = ModuleInterface(flat.call.inputs, tuple(given), flat.call.optional)
     calling = partial(interface.call, flat)
-    with evaluating(flat), naming_kept_states(module, calling, inputs, sizes):
+    with evaluating(flat), _naming_kept_states(module, calling, inputs, sizes):
         refuse_padding_alone(calling, described, inputs, sizes)
         flat = made_lenient(flat, interface, inputs, sizes)
         compute = partial(_compute, flat, interface, allow_non_finite=publication.allow_non_finite)
@@ -170,3 +180,54 @@ def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, a
                 f"{non_finite_advice(module, interface, arrays)}"
             )
     return results
+
+
+@contextlib.contextmanager
+def _naming_kept_states(
+    module: nn.Module,
+    compute: Callable[[Arrays], Arrays],
+    inputs: Sequence[manifest_pb2.Tensor],
+    sizes: Mapping[str, tuple[int, int]],
+) -> Iterator[None]:
+    """If the module does not take its inputs in the context, look for a state that it keeps, of the rows of a call.
+
+    Raises:
+        UnsupportedModule: If it takes some rows after a call with others only if that call is undone, or only as many
+            rows as it holds a state of; with the names of what the call has changed.
+    """
+    as_now = restoring(module)
+    try:
+        yield
+    except WrongArguments as error:
+        smallest = {axis: low for axis, (low, _) in sizes.items()}
+
+        def takes(rows: int, *, again: bool = False) -> bool:
+            for restore in () if again else as_now:
+                restore()
+            try:
+                compute(draw_inputs(inputs, np.random.default_rng(0), smallest | {BATCH: rows}))
+            except Exception:  # noqa: BLE001 - whatever the user's module raises
+                return False
+            return True
+
+        low, high = sizes[BATCH]
+        for rows in range(low, min(max(low, _MOST_HELD), high)):
+            takes_more = takes(rows + 1)
+            for restore in as_now:
+                restore()
+            before = held_values(module)
+            if takes(rows) and not takes(rows + 1, again=True):
+                names = {
+                    name
+                    for name, leaves in held_values(module).items()
+                    for one, other in itertools.zip_longest(before.get(name, []), leaves)
+                    if one is not other and (takes_more or _are_of_rows(one, other, rows))
+                }
+                if names:
+                    raise keeps_state(names) from error
+                break
+        raise
+
+
+def _are_of_rows(one: object, other: object, rows: int) -> bool:
+    return isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape and rows in one.shape

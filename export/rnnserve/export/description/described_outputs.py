@@ -1,13 +1,23 @@
-"""The outputs of a model, described: their datatypes and axes, found by running it at several sizes."""
+"""The outputs of a model, described: their datatypes and axes, found by running it at several sizes.
 
+A convolution or a pooling of stride d gives (size + a) // d steps, and several of them in a row do so, too, with the
+product of their strides; a transposed one gives m * size + a, or m steps for each that a stride has left. Slices have
+a largest size (`y[:, -127:]`), and a smallest one (`max(1, n // 2)`). So the size is times * ((m * size + a) // d) +
+plus between two bounds (`DerivedSize`), and these numbers are fitted to the sizes at many sizes of the inputs: to those
+that the exported program computes, or, where there is no program, or values decide, to those that runs have.
+"""
+
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from rnnserve.export.description.derived_axes import derive_axis, is_sure
-from rnnserve.export.description.forward_trials import VALUES_DECIDE, sizes_taken
+from rnnserve.export.description.forward_trials import sizes_taken
 from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
@@ -18,11 +28,14 @@ from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["OTHER_SIZES", "check_sizes", "describe_outputs"]
+__all__ = ["OTHER_SIZES", "check_sizes", "derive_axis", "describe_outputs", "described_axis", "fit_size", "is_sure"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
-_Sizes = dict[str, int]
+_Sizes = Mapping[str, int]
+_RunAt = Callable[[_Sizes], Arrays]
+"""Runs a model with inputs of some sizes."""
+_Numbers = npt.NDArray[np.int64]
 
 OTHER_SIZES = (
     "Pad the output with zeros to the steps of the input, and return the number of steps of each row, (batch,), as "
@@ -34,8 +47,13 @@ _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 2
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
 """Sizes, counted from the smallest, at which every output is to have the size that was found."""
 
-_DRAWS_OF_SMALLEST = 8
-"""How often the smallest inputs are drawn: values that decide a size are told from sizes that do."""
+
+_DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
+_DENSE: Final = 32
+_TRIED: Final = (*range(1, _DENSE + 1), 48, 61, 64, 97, 100, 127, 128)
+_FEW: Final = 64
+_CHANGES: Final = 3
+"""How many changes of an output's size are looked for until the two sizes around each are known."""
 
 
 def describe_outputs(
@@ -59,6 +77,7 @@ def describe_outputs(
         WrongArguments: If a description does not fit.
         UnsupportedModule: If an output cannot be divided among requests.
     """
+    run_at = partial(_run_at, compute, inputs)
     runs = _run_at_probes(compute, inputs, sizes)
     outputs = []
     for name in given:
@@ -74,18 +93,17 @@ def describe_outputs(
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at in range(first.ndim):
             found = [(where, results[name].shape[at]) for where, results in runs]
-            _add_axis(tensor, at, found, partial(_size_of, compute, inputs, name, at), sizes, sure=not is_settled_later)
+            _add_axis(tensor, at, found, run_at, sizes, sure=not is_settled_later)
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
-                "divided among "
-                "requests; leave it out, or return a row of it for each row of the inputs."
+                "divided among requests; return a row of it for each row of the inputs. Every result of forward is an "
+                "output: publish a module around this one to return fewer."
                 f"{_swapped(first.shape, runs[0][0])}"
             )
         if isinstance(given, Mapping):
             _name_axes(tensor, given[name])
         outputs.append(tensor)
-    _refuse_fewer(compute, inputs, outputs, sizes)
     return outputs
 
 
@@ -93,13 +111,6 @@ def check_sizes(
     compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]], longest: int
 ) -> None:
     """Run a model at many sizes, and compare those of its outputs with their description.
-
-    Args:
-        compute: The model.
-        inputs: Inputs, described.
-        outputs: Outputs, described; how far each rule was tried is noted in it.
-        sizes: The smallest and the largest size of each dynamic axis.
-        longest: The largest size that is tried of axes whose largest size is not described.
 
     Raises:
         UnsupportedModule: If an output has another size.
@@ -111,7 +122,7 @@ def check_sizes(
         for size in sorted({min(low + each - 1, high) for each in (*_CHECKED, *_CHECKED_FAR, high)}):
             tried = {**probe, name: size}
             try:
-                results = compute(draw_inputs(inputs, np.random.default_rng(0), tried))
+                results = _run_at(compute, inputs, tried)
             except WrongArguments:  # the trial of sizes says so where it is a module; a file is tried as far as it goes
                 continue
             for tensor in outputs:
@@ -143,24 +154,22 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
 def _run_at_probes(
     compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]
 ) -> list[tuple[_Sizes, Arrays]]:
-    """Run a model at sizes unlike each other, and with each sequence axis at its largest.
+    """Run a model at sizes unlike each other, at the smallest ones, and with each sequence axis at its largest.
 
-    Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one.
+    Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one, nor from
+    one that is shorter for few steps.
     """
     probes = _probing_sizes(sizes)
     try:
-        runs = [(probe, compute(draw_inputs(inputs, np.random.default_rng(0), probe))) for probe in probes]
+        runs = [(probe, _run_at(compute, inputs, probe)) for probe in probes]
     except WrongArguments as error:
         advice = sizes_taken(compute, inputs, probes[0])
         raise (WrongArguments(f"{error}. {advice}") if advice else error) from error.__cause__
-    for axis, (_, high) in sizes.items():
-        far = {**probes[0], axis: high}
-        if axis == BATCH or far in probes:
-            continue
-        try:
-            runs.append((far, compute(draw_inputs(inputs, np.random.default_rng(0), far))))
-        except WrongArguments:  # the module takes fewer: the trial of sizes says so, and what to write
-            continue
+    smallest = {axis: low for axis, (low, _) in sizes.items()}
+    for probe in (smallest, *({**probes[0], axis: high} for axis, (_, high) in sizes.items() if axis != BATCH)):
+        if probe not in probes:
+            with contextlib.suppress(WrongArguments):  # the module takes others: the trial of sizes says so
+                runs.append((probe, _run_at(compute, inputs, probe)))
     return runs
 
 
@@ -168,20 +177,14 @@ def _add_axis(
     tensor: manifest_pb2.Tensor,
     at: int,
     found: Sequence[tuple[_Sizes, int]],
-    size_at: Callable[[Mapping[str, int]], int],
+    run_at: _RunAt,
     sizes: Mapping[str, tuple[int, int]],
     *,
     sure: bool,
 ) -> None:
-    """Describe the next axis of an output.
+    """Describe the next axis of an output, of which some sizes are known, each with those of its inputs.
 
-    Args:
-        tensor: The output, with the axes before it.
-        at: Position of the axis.
-        found: Sizes of the axis, each with the probe's sizes.
-        size_at: Function that runs the model for it.
-        sizes: The smallest and the largest size of each dynamic axis.
-        sure: Whether runs have to tell its rule for all sizes.
+    With `sure`, runs have to tell its rule for all sizes.
 
     Raises:
         UnsupportedModule: If its size follows from those of the inputs in no known way.
@@ -194,7 +197,8 @@ def _add_axis(
     if equal:
         tensor.axes.add(name=equal[0], size=DYNAMIC)
         return
-    derived = derive_axis(size_at, {axis: limits for axis, limits in sizes.items() if axis != BATCH}, probe)
+    limits = {axis: bounds for axis, bounds in sizes.items() if axis != BATCH}
+    derived = derive_axis(lambda sizes: run_at(sizes)[tensor.name].shape[at], limits, probe)
     if derived is None or (sure and not is_sure(derived)):
         shown = ", ".join(f"{other} for {where}" for where, other in found)
         raise UnsupportedModule(
@@ -205,47 +209,19 @@ def _add_axis(
     tensor.derived_axes.append(derived)
 
 
-def _refuse_fewer(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse an axis that is fixed but for few steps, as a loop of `min(n, 5)` steps has it, or for some values."""
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
-    shapes: dict[str, list[tuple[int, ...]]] = {tensor.name: [] for tensor in outputs}
-    for seed in range(_DRAWS_OF_SMALLEST):
-        try:
-            results = compute(draw_inputs(inputs, np.random.default_rng(seed), smallest))
-        except WrongArguments:  # the trial of sizes says so, and what to write
-            return
-        for tensor in outputs:
-            shapes[tensor.name].append(results[tensor.name].shape)
-    for tensor in outputs:
-        for at, axis in enumerate(tensor.axes):
-            found = {shape[at] for shape in shapes[tensor.name]}
-            if axis.size == DYNAMIC or found == {axis.size}:
-                continue
-            if len(found) > 1:
-                said = " and ".join(map(str, sorted(found)))
-                raise UnsupportedModule(
-                    f'axis {at} of output "{tensor.name}" is {said} for inputs of one size. {VALUES_DECIDE}'
-                )
-            least = ", ".join(f'"{name}": ({axis.size}, …)' for name in sizes if name != BATCH)
-            raise UnsupportedModule(
-                f'axis {at} of output "{tensor.name}" is {axis.size}, and {min(found)} for the smallest inputs, '
-                f"{smallest}, as a loop of min(n, {axis.size}) steps gives it. Say that requests have as many, "
-                f"sizes={{{least}}}; or return as many in any case, padded with zeros"
-            )
-
-
 def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:
     """Say what to do about an axis whose size follows from those of the inputs in no known way."""
     for one, other in itertools.combinations(found[0][0], 2):
         if all(size == where[one] + where[other] for where, size in found):
             return (
                 f'It is as large as "{one}" and "{other}" together, as a cache is that grows with each request: give '
-                "it a fixed size, such as that of its last steps, or leave this output out"
+                "it a fixed size, such as that of its last steps, or publish a module around this one that does not "
+                "return it"
             )
     return OTHER_SIZES
 
 
-def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]:
+def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
     """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
     pairs: dict[str, tuple[int, int]] = {}
     for number, (axis, (low, high)) in enumerate(sizes.items()):
@@ -257,9 +233,8 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[dict[str, int]]
     return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
 
 
-def _size_of(compute: _Compute, inputs: Tensors, name: str, at: int, sizes: Mapping[str, int]) -> int:
-    size: int = compute(draw_inputs(inputs, np.random.default_rng(0), sizes))[name].shape[at]
-    return size
+def _run_at(compute: _Compute, inputs: Tensors, sizes: _Sizes) -> Arrays:
+    return compute(draw_inputs(inputs, np.random.default_rng(0), sizes))
 
 
 def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
@@ -289,3 +264,108 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
         if axis.name in by_name:
             by_name[axis.name].name = name
         axis.name = name
+
+
+def described_axis(rule: DerivedSize, **more: Any) -> manifest_pb2.DerivedAxis:  # noqa: ANN401 - fields of the message
+    """Describe an axis as a manifest does, named by its rule."""
+    return manifest_pb2.DerivedAxis(name=str(rule), **rule._asdict(), **more)
+
+
+def derive_axis(
+    size_at: Callable[[Mapping[str, int]], int], limits: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]
+) -> manifest_pb2.DerivedAxis | None:
+    """Find the axis of the inputs from which the size of an output's axis follows, and how, by runs.
+
+    Args:
+        size_at: Function that runs the module, and gives the size of the output's axis.
+        limits: The smallest and the largest size of each sequence axis of the inputs.
+        sizes: Sizes of all axes, the batch among them: where one is changed, the others have these.
+
+    Returns:
+        None where it follows from more than one axis, or in another way.
+    """
+    found = None
+    for axis, (low, high) in limits.items():
+        pairs: dict[int, int] = {}
+        wanted = {
+            size for size in (*(low + each - 1 for each in _TRIED), (low + high) // 2, high) if low <= size <= high
+        }
+        while wanted:
+            for size in wanted:
+                with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes says so
+                    pairs[size] = size_at({**sizes, axis: size})
+            wanted = set(_between_changes(pairs)) - pairs.keys() if wanted & pairs.keys() else set()
+        if len(set(pairs.values())) < 2:
+            continue
+        ascending = np.array(sorted(pairs), np.int64)
+        rule = fit_size(axis, ascending, np.array([pairs[size] for size in ascending.tolist()], np.int64))
+        if rule is None or found is not None:
+            return None
+        found = described_axis(rule, means=manifest_pb2.MEANS_TRIED, tried_to=max(pairs))
+    return found
+
+
+def is_sure(rule: manifest_pb2.DerivedAxis) -> bool:
+    """Whether runs alone tell a rule: they have shown all that a size leaves over, or where strides begin exactly."""
+    return rule.multiply == 1 or rule.divide <= _DENSE
+
+
+def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
+    """Give sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
+    sizes = sorted(pairs)
+    changes = [(one, other) for one, other in itertools.pairwise(sizes) if pairs[one] != pairs[other]]
+    for one, other in {*changes[:_CHANGES], *changes[-1:]}:
+        if other - one > 1:
+            yield (one + other) // 2
+
+
+def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
+    """Find the rule of the sizes of an output's axis.
+
+    Args:
+        of: The axis of the inputs.
+        sizes: Sizes of that axis, ascending.
+        found: For each of them the size of the output's axis; several.
+
+    Returns:
+        The one with the smallest d that is right for all of them; None where there is none.
+    """
+    bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
+    for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):
+        inner = (found > smallest) & ((found < largest) if largest else True)
+        if len(np.unique(found[inner])) < 2:
+            continue
+        for times, plus in _multiples(found[inner]):
+            linear = _fit_linear(sizes[inner], (found[inner] - plus) // times, divisors)
+            if linear is None:
+                continue
+            rule = DerivedSize(of, *linear, times, plus, smallest, largest)
+            if np.array_equal(rule.sizes(sizes), found):
+                return rule
+    return None
+
+
+def _multiples(found: _Numbers) -> Iterator[tuple[int, int]]:
+    """Give what sizes may be multiples of, and what is added to these: 1 and 0 first."""
+    yield 1, 0
+    times = int(np.gcd.reduce(np.diff(found)))
+    if times > 1:
+        yield times, int(found[0]) % times
+
+
+def _fit_linear(sizes: _Numbers, found: _Numbers, divisors: range) -> tuple[int, int, int] | None:
+    """Find m, the least a, and d, the smallest, that make (m * size + a) // d right for every size."""
+    span = int(sizes[-1] - sizes[0])
+    slope, spread = int(found[-1] - found[0]) / span, 1 / span
+    few = slice(None, None, max(1, len(sizes) // _FEW))
+    # No n sizes in a row need a divisor above n.
+    for divide in range(divisors.start, min(divisors.stop, span + 2)):
+        for multiply in range(max(1, math.ceil(divide * (slope - spread))), int(divide * (slope + spread)) + 1):
+            for part in (few, slice(None)):  # most are wrong for a few sizes already
+                remaining = divide * found[part] - multiply * sizes[part]
+                least, most = int(remaining.max()), int(remaining.min()) + divide - 1
+                if least > most:
+                    break
+            else:
+                return multiply, least, divide
+    return None

@@ -12,17 +12,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.flat_module import Call, FlatModule
 from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
+from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
     "LONGEST",
-    "VALUES_DECIDE",
     "bounds_in_words",
     "describe_arrays",
+    "made_lenient",
     "refuse_padding_alone",
     "sizes_taken",
     "try_forward",
@@ -32,7 +33,7 @@ __all__ = [
 Tensors = Sequence[manifest_pb2.Tensor]
 _Compute = Callable[[Arrays], Arrays]
 
-VALUES_DECIDE = (
+_VALUES_DECIDE = (
     "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), as "
     "another output"
 )
@@ -72,12 +73,6 @@ def bounds_in_words(arrays: Arrays) -> str:
 
 def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> int:
     """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
-
-    Args:
-        compute: The module.
-        inputs: Inputs, described.
-        outputs: Outputs, described.
-        sizes: The smallest and the largest size of each dynamic axis.
 
     Returns:
         How many steps the longest sequences of the proof are to have, where the description bounds them no closer.
@@ -171,13 +166,7 @@ def _limit(
 
 
 def sizes_taken(compute: _Compute, inputs: Tensors, refused: Mapping[str, int]) -> str:
-    """Say from which size on a module runs that raises for small ones, as a window of 400 samples does; else nothing.
-
-    Args:
-        compute: The module.
-        inputs: Inputs, described.
-        refused: The size of each dynamic axis, for which it raises.
-    """
+    """Say from which size on a module runs that raises for small ones, as a window does; else nothing."""
     for axis in sequence_axes(inputs):
         most = size_limits(inputs)[axis][1]
         if _error(compute, inputs, {**refused, axis: most or LONGEST}) is None:
@@ -230,7 +219,7 @@ def _steps_advice(tensor: manifest_pb2.Tensor, shape: Sequence[int], trial: Mapp
     """Say what to do about an output that has fewer steps than it should."""
     fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < trial.get(axis.name, axis.size)]
     if len(shape) == len(tensor.axes) and not any(axis.name in trial for axis in fewer):
-        return VALUES_DECIDE
+        return _VALUES_DECIDE
     return (
         "It has as many steps as the longest row, and needs those of the input: let a loop run over all of them, "
         "x.size(1), and where pad_packed_sequence gives it, pass total_length=x.size(1)"
@@ -238,12 +227,7 @@ def _steps_advice(tensor: manifest_pb2.Tensor, shape: Sequence[int], trial: Mapp
 
 
 def unsorted_lengths(inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> Arrays:
-    """Draw rows that are not sorted by their lengths, and are all shorter than the sequence axis.
-
-    Args:
-        inputs: Inputs, described.
-        sizes: The smallest and the largest size of each dynamic axis.
-    """
+    """Draw rows that are not sorted by their lengths, and are all shorter than the sequence axis."""
     trial = _trial_sizes(sizes)
     arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
     for axis, name in lengths_inputs(inputs).items():
@@ -273,12 +257,6 @@ def refuse_padding_alone(
 
     A packed sequence of no steps raises, and a mean over none is NaN. Servers refuse ids out of bounds, so that such a
     row never comes; the model itself writes padding after each row's length. An id in the middle of the bounds stays.
-
-    Args:
-        compute: The module.
-        described: Descriptions of the inputs, by name.
-        inputs: Inputs, described as in a manifest.
-        sizes: The smallest and the largest size of each dynamic axis.
     """
     for tensor in inputs:
         padding, bounds = described[tensor.name].padding, tensor.integers
@@ -300,3 +278,73 @@ def _gives_numbers(compute: _Compute, arrays: Arrays) -> bool:
     except Exception:  # noqa: BLE001 - whatever the user's module raises
         return False
     return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in results.values())
+
+
+_ROUNDING = 1e-5
+
+
+def made_lenient(
+    module: FlatModule,
+    interface: ModuleInterface,
+    inputs: Sequence[manifest_pb2.Tensor],
+    sizes: Mapping[str, tuple[int, int]],
+) -> FlatModule:
+    """Give a module that takes rows in any order, and lengths below the number of steps, where that is the same module.
+
+    Returns:
+        The module itself, where it takes such rows and asks for no row's length as a number, or where it gives other
+        results when it is lenient. Results are compared on sorted rows, which the module takes as it is, too.
+    """
+    names = list(lengths_inputs(inputs).values())
+    if not names:
+        return module
+    unsorted = unsorted_lengths(inputs, sizes)
+    full = {**unsorted, **{name: np.full_like(unsorted[name], unsorted[name].max() + 1) for name in names}}
+    ordered = {**unsorted, **{name: unsorted[name][::-1].copy() for name in names}}
+    results = {name: _results(module, interface, each) for name, each in (("full", full), ("unsorted", unsorted))}
+    shapes, rows = _shapes(results["full"]), _rows(module.call, inputs)
+    if shapes is None:
+        return module
+    takes_any = _shapes(results["unsorted"]) == shapes
+    if takes_any and not module.asks_for_rows(rows, interface.arguments(unsorted)):
+        return module
+    lenient = FlatModule(module.module, module.call, rows)
+    found = _results(lenient, interface, unsorted)
+    pairs = (
+        (results["full"], _results(lenient, interface, full)),
+        (results["unsorted"], found),
+        (_results(module, interface, ordered), _results(lenient, interface, ordered)),
+    )
+    return lenient if _shapes(found) == shapes and all(_agree_as_far(*pair) for pair in pairs) else module
+
+
+def _rows(call: Call, inputs: Sequence[manifest_pb2.Tensor]) -> list[tuple[str, str, int]]:
+    """Give the inputs that are lengths, each with another one that has its axis, and where."""
+    optional = {name for names in call.optional for name in names}
+    places: dict[str, tuple[str, int]] = {}
+    for tensor in sorted(inputs, key=lambda each: each.name in optional):  # what may be left out comes last
+        for at, axis in enumerate(tensor.axes):
+            places.setdefault(axis.name, (tensor.name, at))
+    return [(name, *places[axis]) for axis, name in lengths_inputs(inputs).items()]
+
+
+def _results(module: FlatModule, interface: ModuleInterface, arrays: Arrays) -> Arrays | None:
+    try:
+        return interface.call(module, arrays)
+    except Exception:  # noqa: BLE001 - whatever the user's module raises
+        return None
+
+
+def _shapes(results: Arrays | None) -> dict[str, tuple[int, ...]] | None:
+    return None if results is None else {name: array.shape for name, array in results.items()}
+
+
+def _agree_as_far(plain: Arrays | None, found: Arrays | None) -> bool:
+    """Whether a lenient module gives what the module itself gives, as far as that goes, where it takes the rows."""
+    for name, array in (plain or {}).items():
+        if found is None or array.ndim != found[name].ndim:
+            return False
+        same = found[name][tuple(slice(size) for size in array.shape)]
+        if same.shape != array.shape or not np.allclose(array, same, _ROUNDING, _ROUNDING, equal_nan=True):
+            return False
+    return True

@@ -22,9 +22,8 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule, attribute, set_attribute
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import ModuleInterface
-from rnnserve.export.returned_numbers import NoTensor
 from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.trees import Path, Tree, leaves, mapped, parts_of, shown
+from rnnserve.export.trees import NoTensor, Path, Tree, leaves, mapped, parts_of, shown
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["ReadCall", "read_call"]
@@ -51,29 +50,17 @@ class ReadCall:
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """One call.
-
-    Attributes:
-        before: Each state that it was given.
-        held: The leaves of each state before the call, of attributes as they were among them, by path.
-        after: Each state after it.
-        places: The paths of states in what forward returned.
-        result: What forward returned.
-    """
+    """One call, with the states that were given, and those after it."""
 
     before: Mapping[str, Tree]
-    held: Mapping[str, Mapping[Path, Any]]
+    held: Mapping[str, Mapping[Path, Any]]  # the leaves of each state before the call, of attributes as they were, too
     after: Mapping[str, Tree]
-    places: Mapping[str, Path]
+    places: Mapping[str, Path]  # of the states in what forward returned
     result: Tree
 
 
 def read_call(module: nn.Module, publication: Publication) -> ReadCall:
     """Read how a module is called: its parameters, and the tensors of its states, wherever these are.
-
-    Args:
-        module: The module: not compiled, in evaluation mode.
-        publication: Publication of it.
 
     Raises:
         WrongArguments: If the description does not fit; the message says where.
@@ -88,11 +75,7 @@ def read_call(module: nn.Module, publication: Publication) -> ReadCall:
 
 
 def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputDescription | StateTree]:
-    """Give the attributes that hold states, with what is said of each.
-
-    Raises:
-        WrongArguments: If there is no such module, or a name is taken.
-    """
+    """Give the attributes that hold states, with what is said of each."""
     given = publication.state_attributes
     if isinstance(given, str):
         raise WrongArguments(f'state_attributes is "{given}"; expected a list of names: ["{given}"]')
@@ -130,6 +113,8 @@ class _StateReader:
         self._reader = reader
         self._trees = trees
         self._attributes = attributes
+        own = {path: what if isinstance(what, StateTree) else StateTree() for path, what in attributes.items()}
+        self._said = {**trees, **own}
         self._outputs = _checked_outputs(publication, trees)
         self._finals = {initial: final for final, initial in publication.states.items()}
         self._flat = FlatModule(module, reader.call())
@@ -169,11 +154,9 @@ class _StateReader:
 
     def _find(self) -> tuple[dict[str, FoundState], _Run]:
         """Look at each state in every way in which the rows may lie in the examples. One way has to fit."""
-        said = {path: what if isinstance(what, StateTree) else StateTree() for path, what in self._attributes.items()}
-        said = {**self._trees, **said}
         found: list[tuple[dict[str, FoundState], _Run]] = []
         failed: Exception | None = None
-        for begin in self._ways(said):
+        for begin in self._ways():
             if found and begin.keys() & self._attributes.keys():
                 break  # it runs with its attributes as they are
             try:
@@ -182,7 +165,7 @@ class _StateReader:
                     name: describe_state(
                         name, what, runs[0].before.get(name), runs[0].held[name], [run.after[name] for run in runs]
                     )
-                    for name, what in said.items()
+                    for name, what in self._said.items()
                 }
             except Exception as error:  # noqa: BLE001 - whatever the user's module raises
                 if failed is None or isinstance(error, WrongArguments):
@@ -192,33 +175,32 @@ class _StateReader:
                 found.append((states, runs[0]))
         if len(found) == 1:
             return found[0]
+        names = ", ".join(self._said)
         if found:
             raise WrongArguments(
-                f"the example of {', '.join(said)} does not tell which axes have the rows: {len(found)} ways run. "
+                f"the example of {names} does not tell which axes have the rows: {len(found)} ways run. "
                 "Give an example of another number of rows, or a function of it: StateTree(lambda rows: …)"
             )
         if isinstance(failed, WrongArguments):
             raise failed
         raise WrongArguments(
-            f"forward does not run with the states {', '.join(said)} as described: {type(failed).__name__}: {failed}"
+            f"forward does not run with the states {names} as described: {type(failed).__name__}: {failed}"
         ) from failed
 
-    def _ways(self, said: Mapping[str, StateTree]) -> Iterator[dict[str, Begin]]:
+    def _ways(self) -> Iterator[dict[str, Begin]]:
         """Give beginnings of all states: with attributes as they are, and then with rows of what they hold."""
-        options = {
-            name: beginnings(name, what)
-            for name, what in said.items()
-            if name in self._trees or what.example is not None
+        as_they_are = [path for path in self._attributes if self._said[path].example is None]
+        given = {name: what for name, what in self._said.items() if name not in as_they_are}
+        held = {path: attribute(self._module, path) for path in as_they_are}
+        rows_of = {
+            path: StateTree(tree)
+            for path, tree in held.items()
+            if any(isinstance(leaf, Tensor) for _, leaf in leaves(tree))
         }
-        for way in itertools.product(*options.values()):
-            yield dict(zip(options, way, strict=True))
-        held = {path: attribute(self._module, path) for path in self._attributes if path not in options}
-        held = {path: tree for path, tree in held.items() if any(isinstance(leaf, Tensor) for _, leaf in leaves(tree))}
-        if not held:
-            return
-        options |= {path: beginnings(path, StateTree(tree)) for path, tree in held.items()}
-        for way in itertools.product(*options.values()):
-            yield dict(zip(options, way, strict=True))
+        for said in (given, given | rows_of) if rows_of else (given,):
+            options = {name: beginnings(name, what) for name, what in said.items()}
+            for way in itertools.product(*options.values()):
+                yield dict(zip(options, way, strict=True))
 
     def _probing_sizes(self) -> Iterator[dict[str, int]]:
         """Give the sizes of the calls: some rows, more rows, more steps."""

@@ -2,8 +2,8 @@
 
 import dataclasses
 import fnmatch
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,6 @@ from rnnserve.export.trees import Path, Tree, leaves, mapped, parts_of
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["Begin", "FoundState", "StateTree", "beginnings", "describe_state"]
-
-_MOST_PLACES = 64
-"""How many ways of placing the rows in the leaves of an example are tried."""
 
 Begin = Callable[[int], Tree]
 """A state at the beginning of a sequence, for a number of rows; None where forward begins by itself."""
@@ -63,7 +60,7 @@ class FoundState:
 
 
 def beginnings(name: str, what: StateTree) -> list[Begin]:
-    """Give the ways in which an example can be made for any number of rows: one for each place of the rows.
+    """Give the ways in which an example can be made for any number of rows: one for each axis of the rows.
 
     Raises:
         WrongArguments: If no axis of it can have the rows.
@@ -73,48 +70,34 @@ def beginnings(name: str, what: StateTree) -> list[Begin]:
         return [lambda _: None]
     if callable(example) and parts_of(example) is None and not isinstance(example, Tensor):
         return [example]
-    shapes = {path: tuple(leaf.shape) for path, leaf in leaves(example) if isinstance(leaf, Tensor)}
+    shapes = [tuple(leaf.shape) for _, leaf in leaves(example) if isinstance(leaf, Tensor)]
     if not shapes:
         return [lambda _: example]
-    found = [_with_rows(name, what, places) for places in _places(shapes)]
-    if not found:
+    places = [at for at in range(min(map(len, shapes))) if len({shape[at] for shape in shapes}) == 1]
+    if not places:
         raise WrongArguments(
-            f'the example of "{name}" has no number of rows that each of its tensors has: '
-            f"{', '.join(str(list(shape)) for shape in shapes.values())}. Keep a row of each tensor for each sequence, "
+            f'the example of "{name}" has no number of rows that each of its tensors has at the same axis: '
+            f"{', '.join(str(list(shape)) for shape in shapes)}. Keep a row of each tensor for each sequence, "
             "or give a function of the number of rows: StateTree(lambda rows: …)"
         )
-    return found
+    return [functools.partial(_with_rows, name, what, at) for at in places]
 
 
-def _places(shapes: Mapping[Path, tuple[int, ...]]) -> Iterator[dict[Path, int]]:
-    """Give the axes that the rows may have in each tensor: the same in all of them first."""
-    for size in sorted(set.intersection(*(set(shape) for shape in shapes.values()))):
-        options = [[at for at, one in enumerate(shape) if one == size] for shape in shapes.values()]
-        same = [(at,) * len(options) for at in range(8) if all(at in some for some in options)]
-        for way in dict.fromkeys([*same, *itertools.islice(itertools.product(*options), _MOST_PLACES)]):
-            yield dict(zip(shapes, way, strict=True))
+def _with_rows(name: str, what: StateTree, at: int, rows: int) -> Tree:
+    """Make an example of so many rows, which are along one axis of all its tensors."""
 
+    def repeated(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if what.initial is None:
+            _first_row(".".join((name, *path)), leaf, at)
+        return leaf.index_select(at, torch.zeros(rows, dtype=torch.int64))
 
-def _with_rows(name: str, what: StateTree, places: Mapping[Path, int]) -> Begin:
-    def begin(rows: int) -> Tree:
-        def repeated(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
-            if not isinstance(leaf, Tensor):
-                return leaf
-            if what.initial is None:
-                _first_row(".".join((name, *path)), leaf, places[path])
-            return leaf.index_select(places[path], torch.zeros(rows, dtype=torch.int64))
-
-        return mapped(what.example, repeated)
-
-    return begin
+    return mapped(what.example, repeated)
 
 
 def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
-    """Give the row of a beginning that all its rows are like.
-
-    Raises:
-        WrongArguments: If they are not alike.
-    """
+    """Give the row of a beginning that all its rows are like."""
     row = leaf.narrow(rows, 0, 1)
     if not torch.equal(row.expand_as(leaf), leaf):
         raise WrongArguments(

@@ -19,7 +19,7 @@ from rnnserve.protos.names import is_model_name
 if TYPE_CHECKING:
     from rnnserve.export.description.publication import Publication
 
-__all__ = ["check_model_name", "check_target", "is_target", "load_publications"]
+__all__ = ["check_model_name", "check_target", "is_target", "load_publications", "similar_path"]
 
 T = TypeVar("T")
 
@@ -43,11 +43,7 @@ def is_target(word: str) -> bool:
 
 
 def _split(target: str) -> tuple[str, str]:
-    """Return the file or module, and the name in it.
-
-    Raises:
-        WrongArguments: If one is missing.
-    """
+    """Return the file or module, and the name in it."""
     source, _, name = target.rpartition(":")
     if not source or not name:
         raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
@@ -64,7 +60,7 @@ def check_target(target: str) -> None:
     if source.endswith(".py"):
         path = Path(source)
         if not path.is_file():
-            raise WrongArguments(f"there is no file {source}{_similar(path)}")
+            raise WrongArguments(f"there is no file {source}{similar_path(path, '*.py')}")
         return
     if "/" in source:
         raise WrongArguments(f"{target}: a file's name ends with .py: {source}.py:{target.rpartition(':')[2]}?")
@@ -149,7 +145,8 @@ def _search(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _similar(path: Path) -> str:
-    names = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
+def similar_path(path: Path, pattern: str = "*") -> str:
+    """Name the entry beside a missing one whose name is most like it, for messages; else nothing."""
+    names = [each.name for each in path.parent.glob(pattern)] if path.parent.is_dir() else []
     found = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {path.parent / found[0]}?" if found else ""

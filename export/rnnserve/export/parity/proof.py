@@ -31,7 +31,7 @@ from rnnserve.export.parity.script_comparison import check_script
 from rnnserve.export.parity.tensor_checks import check_onnx
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
-from rnnserve.export.torch_threads import one_thread
+from rnnserve.export.surroundings import one_thread
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 

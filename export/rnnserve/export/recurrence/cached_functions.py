@@ -12,8 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from rnnserve.export.held_modules import held_objects
-from rnnserve.export.module_functions import CACHED, functions_of, names_in
+from rnnserve.export.held_modules import CACHED, functions_of, held_objects, names_in
 from rnnserve.export.source_lines import is_users_code
 
 __all__ = ["uncached"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.outer_variables import held_values
+from rnnserve.export.held_modules import held_values
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
 from rnnserve.export.recurrence.refusals import counts_calls, keeps_state
 from rnnserve.export.source_lines import first_line
@@ -55,7 +55,7 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         return
     if reads.read:
         raise keeps_state(reads.read)
-    raise counts_calls(changed or {"something that is no attribute, buffer or variable"})
+    raise counts_calls(changed)
 
 
 def _arguments(module: nn.Module, args: Arguments) -> tuple[Arguments, Arguments]:
@@ -96,11 +96,10 @@ def _called(module: nn.Module, args: Arguments) -> list[Any]:
 
 
 def _held(module: nn.Module) -> dict[str, list[tuple[Any, int]]]:
-    """Give what attributes, buffers and outer variables hold, with how often each tensor has been written to."""
-    held = held_values(module) | {name: [each] for name, each in module.named_buffers()}
+    """Give what attributes and buffers hold, with how often each tensor has been written to."""
     return {
         name: [(leaf, leaf._version if isinstance(leaf, Tensor) else 0) for leaf in leaves]  # noqa: SLF001 - there is no public way
-        for name, leaves in held.items()
+        for name, leaves in held_values(module).items()
     }
 
 

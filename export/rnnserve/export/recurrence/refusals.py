@@ -18,7 +18,6 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, Guar
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
-from rnnserve.export.outer_variables import OuterLabel
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
@@ -134,23 +133,11 @@ def _arguments(target: torch._ops.OpOverload, node: torch.fx.Node) -> dict[str, 
     return {**values, **node.kwargs}
 
 
-_AS_ATTRIBUTE = (
-    "Make it an attribute of the module, self.state, a tensor (batch, …), and publish the module with "
-    'state_attributes=["state"]'
-)
-
-
-def keeps_state(names: Iterable[str | None]) -> UnsupportedModule:
+def keeps_state(names: Iterable[str]) -> UnsupportedModule:
     """Say that a module keeps states in attributes or buffers, and how to publish it."""
-    names = list(names)
-    outer = sorted(each for each in names if isinstance(each, OuterLabel))
-    if outer:
-        return UnsupportedModule(
-            f"the module keeps a state in {', '.join(outer)} from one call to the next, and an ONNX model keeps no "
-            f"state. {_AS_ATTRIBUTE}; or make the state an input (h_0) and an output (h_n) of the forward, and publish "
-            'it with states={"h_n": "h_0"}: clients carry it from call to call.'
-        )
-    kept = sorted(map(str, names))
+    kept = sorted(names)
+    if not kept:
+        return counts_calls(())
     return UnsupportedModule(
         f"the module keeps {kept} from one call to the next, and an ONNX model keeps no state. "
         f"Publish it with state_attributes={kept}, which makes an input and an output of each; or make the "
@@ -160,14 +147,17 @@ def keeps_state(names: Iterable[str | None]) -> UnsupportedModule:
 
 
 def counts_calls(names: Collection[str]) -> UnsupportedModule:
-    """Say that a call changes numbers of a module, so that the next one gives other results."""
-    outer = sorted(each for each in names if isinstance(each, OuterLabel))
-    said = ", ".join(outer) if outer else sorted(names)
+    """Say that a call changes numbers of a module, or something outside of it, so that the next one gives others."""
+    said = sorted(names)
+    changes = f"changes {said}" if said else "changes something outside of it, such as a global variable,"
     advice = (
-        _AS_ATTRIBUTE if outer else f"Make it a tensor, (batch, …), and publish the module with state_attributes={said}"
+        f"Make it a tensor, (batch, …), and publish the module with state_attributes={said}"
+        if said
+        else "Make it an attribute of the module, self.state, a tensor (batch, …), and publish the module with "
+        'state_attributes=["state"]'
     )
     return UnsupportedModule(
-        f"the module changes {said} with each call, and the next call gives other results for the same inputs; an ONNX "
+        f"the module {changes} with each call, and the next call gives other results for the same inputs; an ONNX "
         f"model keeps no state. {advice}, or leave it out of what forward computes."
     )
 

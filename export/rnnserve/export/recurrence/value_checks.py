@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from rnnserve.export.module_functions import functions_of
+from rnnserve.export.held_modules import functions_of
 from rnnserve.export.recurrence.refusals import DependsOnValues
 from rnnserve.export.source_lines import source_line
 
