@@ -241,7 +241,7 @@ def test_module_that_cannot_be_published_is_refused_with_a_remedy(refused):
         def forward(self, x: Tensor) -> Tensor:
             return x
 
-    with pytest.warns(DeprecationWarning, match="torch.jit.script"):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit.script"):  # the latter since torch 2.15
         scripted = torch.jit.script(Plain())
     refused("TorchScript module, .*; publish the nn.Module", UnsupportedModule, module=scripted)
     refused(r"is bfloat16, .*; publish module.float\(\)", UnsupportedModule, module=Model().bfloat16())
