@@ -45,12 +45,8 @@ def shifted(x, change, at=(1, 1)):
     return x
 
 
-def rounding_of(told, run=lambda inputs: outputs(inputs["x"]), **options):
-    return Rounding(MODEL, told, run, np.random.default_rng(0), **options)
-
-
-def measure(told, run=lambda inputs: outputs(inputs["x"]), **options):
-    return rounding_of(told, run).distances(INPUTS, **options)
+def measure(told, run=lambda inputs: outputs(inputs["x"])):
+    return Rounding(MODEL, told, run, np.random.default_rng(0)).distances(INPUTS)
 
 
 def test_float64_on_moved_inputs_gives_four_samples():
@@ -65,32 +61,6 @@ def test_float64_on_moved_inputs_gives_four_samples():
         assert 0 < np.abs(x - 0.5).max() <= step
     expected = np.max([np.abs(x - 0.5) for x in moved], axis=0)
     np.testing.assert_allclose(distances, [expected[0, 0], expected[1].max()], rtol=1e-6)
-
-
-class Marked(Told):
-    """Eager lies far away in rows of ones."""
-
-    def eager(self, inputs):
-        return outputs(inputs["x"] + np.where(inputs["x"] == 1, np.float32(0.125), 0))
-
-
-def batch_of(rows, steps, value=0.5):
-    return {"x": np.full((rows, steps), value, np.float32), "lengths": np.full(rows, steps)}
-
-
-@pytest.mark.parametrize("rows_apart", [False, True])
-def test_further_rows_are_measured_only_if_the_first_are_not_calm(rows_apart):
-    calm, one_is_not = batch_of(5, 3), batch_of(5, 3)
-    one_is_not["x"][1] = 1
-    found, runs = [], []
-    for batch in (calm, one_is_not):
-        told = Marked()
-        found.append(rounding_of(told, rows_apart=rows_apart).until_calm(batch, 2, 1e-6))
-        runs.append([len(x) for x in told.seen])
-    assert [len(each) for each in found] == [2 if rows_apart else 5, 5]
-    assert (found[1] > 1e-6).tolist() == [False, True, False, False, False]
-    # Two rows with their moved copies; then the other three of the second batch.
-    assert runs == ([[10], [10, 15]] if rows_apart else [[5] * 5, [5] * 5])
 
 
 def test_eager_and_the_model_are_samples_by_row():

@@ -21,7 +21,6 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner, Reference
 from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.reference import Truth
 from rnnserve.export.parity.tolerances import CALM, limits_for, replay_limits
 from rnnserve.export.rounding import Rounding
@@ -81,9 +80,7 @@ class GoldenCases:
         return replay(self.cases, filled, limits)
 
 
-def make_cases(
-    model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0, rows_apart: bool = False
-) -> GoldenCases:
+def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0) -> GoldenCases:
     """Make the golden cases: the same model and seed give the same ones.
 
     Args:
@@ -91,10 +88,9 @@ def make_cases(
         reference: Module of the model, in evaluation mode, or what stands for it.
         compute: ONNX model, proven: used only to find rows on which rounding remains small.
         seed: Seed of the inputs.
-        rows_apart: Whether a row's results depend on no other row, so that any rows may share a run.
     """
     random = np.random.default_rng(seed)
-    rounding = Rounding(model, reference, compute, random, rows_apart=rows_apart)
+    rounding = Rounding(model, reference, compute, random)
     steps = [("step", inputs) for inputs in _steps(model, random)]
     sequences = [
         *(("sample", inputs) for inputs in _samples(model, rounding)),
@@ -111,24 +107,20 @@ def make_cases(
     return GoldenCases(every, step=furthest(every[: len(steps)]), sequence=furthest(every[len(steps) :]))
 
 
-def prove_cases(
-    model: DescribedModel, onnx_model: bytes, reference: Reference | None = None, *, rows_apart: bool = False
-) -> GoldenCases:
+def prove_cases(model: DescribedModel, onnx_model: bytes, reference: Reference) -> GoldenCases:
     """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will.
 
     Args:
         model: Model that is published.
         onnx_model: Made from it, and proven.
-        reference: Reference by which it was proven; None for a new one.
-        rows_apart: Whether a row's results depend on no other row.
+        reference: Reference by which it was proven.
 
     Raises:
         ExportError: If the ONNX model does not give them.
     """
     runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
-        reference = reference_of(model) if reference is None else reference
-        golden = make_cases(model, reference, runner, rows_apart=rows_apart)
+        golden = make_cases(model, reference, runner)
         golden = _with_left_out(golden, model, reference, runner)
     failures = golden.failures(model, runner)
     if failures:
@@ -190,8 +182,7 @@ def _extremes(
         calm = np.zeros(0, int)
         with contextlib.suppress(Exception):  # a module may raise anything for extreme values; the proof reports it
             if _is_usual(reference.exact(inputs)):
-                furthest = rounding.until_calm(inputs, count, _limit(), copies)
-                calm = np.flatnonzero(furthest <= _limit())[:count]
+                calm = np.flatnonzero(rounding.distances(inputs, copies) <= _limit())[:count]
         if calm.size:
             chosen = np.resize(calm, max(calm.size, model.sizes[BATCH][0]))
             yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in chosen], sizes)
@@ -264,9 +255,9 @@ def _calm_rows(
         drawn = draw_inputs(model.inputs, random, {**sizes, BATCH: candidates}, bounded_states=True)
         every = [take_row(model.inputs, drawn, row) for row in range(candidates)]
         furthest = np.zeros(0)
-        while furthest.size < candidates and (missing := count - int(np.count_nonzero(furthest <= _limit()))) > 0:
+        while furthest.size < candidates and np.count_nonzero(furthest <= _limit()) < count:
             some = stack_rows(model.inputs, every[furthest.size :][: max(_AT_ONCE, model.sizes[BATCH][0])], sizes)
-            furthest = np.concatenate([furthest, rounding.until_calm(some, missing, _limit())])
+            furthest = np.concatenate([furthest, rounding.distances(some)])
         rows = _calm(furthest, count)
         smaller = {axis: max(model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
         if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:

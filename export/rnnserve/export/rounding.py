@@ -12,7 +12,6 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.parity.tolerances import ULP
 from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
-from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import coarseness, equally_non_finite, scale
 from rnnserve.protos.golden import Inference
 from rnnserve.protos.protocol_words import BATCH
@@ -34,54 +33,10 @@ class Rounding:
     """
 
     def __init__(
-        self,
-        model: ModelDescription,
-        reference: Truth,
-        compute: Inference,
-        random: np.random.Generator,
-        *,
-        rows_apart: bool = False,
+        self, model: ModelDescription, reference: Truth, compute: Inference, random: np.random.Generator
     ) -> None:
-        """Take what computes the samples.
-
-        Args:
-            model: Model that is computed.
-            reference: Module of the model, or what stands for it.
-            compute: ONNX model.
-            random: Generator by which inputs are moved.
-            rows_apart: Whether a row's results depend on no other row, so that any rows may share a run.
-        """
-        self._reference = reference
-        self._inputs, self._outputs = model.inputs, model.outputs
-        self._lengths = model.lengths
-        self._compute = compute
-        self._random = random
-        every = [*model.inputs, *model.outputs]
-        self._rows_apart = rows_apart and all(axis_of(tensor, BATCH) is not None for tensor in every)
-
-    def until_calm(
-        self, inputs: _Inputs, count: int, limit: float, copies: Sequence[_Inputs] | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Measure the first rows, and the others only where fewer than `count` of those are within a limit.
-
-        Args:
-            inputs: Every input by name, as in a golden case.
-            count: Rows that are looked for.
-            limit: Distance, in the unit of limits.
-            copies: What `moved_copies` has given for the inputs; None to move them now.
-
-        Returns:
-            (rows,) float64: distances of the rows that were measured, from the first on.
-        """
-        copies = self.moved_copies(inputs) if copies is None else copies
-        rows = self._row_count(inputs)
-        furthest = np.zeros(0)
-        while furthest.size < rows and np.count_nonzero(furthest <= limit) < count:
-            first = furthest.size
-            after = min(count, rows) if self._rows_apart and not first else rows
-            cut, *cut_copies = (_cut(self._inputs, each, first, after) for each in (inputs, *copies))
-            furthest = np.concatenate([furthest, self.distances(cut, cut_copies)])
-        return furthest
+        """Take what computes the samples, and the generator by which inputs are moved."""
+        self._model, self._reference, self._compute, self._random = model, reference, compute, random
 
     def distances(
         self, inputs: _Inputs, copies: Sequence[_Inputs] | None = None, *, with_model: bool = True
@@ -90,7 +45,7 @@ class Rounding:
 
         Args:
             inputs: Every input by name, as in a golden case.
-            copies: What `moved_copies` has given for the inputs; None to move them now.
+            copies: Result of `moved_copies` for the inputs; None to move them now.
             with_model: Whether the ONNX model's results are one of the samples. They are not where limits are made:
                 what is judged by a limit must not widen it. Where rows are chosen, those whose integers differ are
                 infinitely far: a place among values that are equal but for rounding is no golden result.
@@ -98,17 +53,18 @@ class Rounding:
         Returns:
             (batch,) float64: the distance of the value that moves furthest, in the unit of limits.
         """
-        exact, *samples = self._exact([inputs, *(self.moved_copies(inputs) if copies is None else copies)])
-        eager = self._reference.eager(inputs)
-        samples = [eager, *([self._compute(inputs)] if with_model else []), *samples]
+        copies = self.moved_copies(inputs) if copies is None else copies
+        exact, eager = self._reference.exact(inputs), self._reference.eager(inputs)
+        samples = [eager, *([self._compute(inputs)] if with_model else []), *map(self._reference.exact, copies)]
         if self._reference.exact_by == MOVED:
             samples += self._reference.moved(inputs)
-        furthest = np.zeros(next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in self._outputs))
-        for sample, tensor in itertools.product(samples, self._outputs):
+        outputs = self._model.outputs
+        furthest = np.zeros(next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in outputs))
+        for sample, tensor in itertools.product(samples, outputs):
             found, expected = sample[tensor.name], exact[tensor.name]
             if found.shape != expected.shape or (expected.dtype.kind != "f" and not with_model):
                 continue
-            mask = mask_before_lengths(tensor, expected.shape, inputs, self._lengths)
+            mask = mask_before_lengths(tensor, expected.shape, inputs, self._model.lengths)
             distance = _distance(found, expected, eager[tensor.name])
             distance = distance if mask is None else np.where(mask, distance, 0)
             by_row = np.moveaxis(distance, axis_of(tensor, BATCH) or 0, 0).reshape(furthest.size, -1)
@@ -116,7 +72,7 @@ class Rounding:
         return furthest
 
     def moved_copies(self, inputs: _Inputs) -> list[Arrays]:
-        """Move a batch several times by up to one step of float32 near 1, where there is float64 to run it in."""
+        """Move a batch several times by up to one step of float32 near 1, if there is float64 to run it in."""
         if self._reference.exact_by == MOVED:
             return []
         return [{name: self._moved(array) for name, array in inputs.items()} for _ in range(_MOVES)]
@@ -126,20 +82,6 @@ class Rounding:
             return array
         moved: _Array = array + ULP * self._random.uniform(-1, 1, array.shape)
         return moved
-
-    def _exact(self, every: Sequence[_Inputs]) -> list[_Inputs]:
-        """Compute batches of one size in float64; as one run if rows may share it, since weights are read once then."""
-        if not self._rows_apart or len(every) == 1:
-            return [self._reference.exact(inputs) for inputs in every]
-        joined = {
-            tensor.name: np.concatenate([inputs[tensor.name] for inputs in every], axis_of(tensor, BATCH) or 0)
-            for tensor in self._inputs
-        }
-        results, rows = self._reference.exact(joined), self._row_count(every[0])
-        return [_cut(self._outputs, results, at * rows, (at + 1) * rows) for at in range(len(every))]
-
-    def _row_count(self, inputs: _Inputs) -> int:
-        return int(inputs[self._inputs[0].name].shape[axis_of(self._inputs[0], BATCH) or 0])
 
 
 def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
@@ -151,11 +93,3 @@ def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
     distance = np.where(equally_non_finite(found, expected), 0, np.nan_to_num(distance, nan=np.inf))
     unit: _Array = distance / (scale(expected) * (coarseness(found.dtype) if found.dtype.kind == "f" else 1))
     return unit
-
-
-def _cut(tensors: Sequence[manifest_pb2.Tensor], arrays: _Inputs, first: int, after: int) -> Arrays:
-    """Give some rows of arrays by name."""
-    return {
-        tensor.name: np.take(arrays[tensor.name], range(first, after), axis_of(tensor, BATCH) or 0)
-        for tensor in tensors
-    }

@@ -286,7 +286,7 @@ def _golden(version: Version, compute: Inference) -> list[str]:
 def _proofs(model: DescribedModel, version: Version, *, progress: bool) -> Iterator[Check]:
     """Compare the script with each graph, and what was recorded of batching with what is found of the first."""
     with evaluating(model.module):
-        reference = reference_of(model, keeps=True)
+        reference = reference_of(model)
     for file in (MODEL, SCAN):
         if file not in version.files:
             continue

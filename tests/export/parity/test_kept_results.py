@@ -9,7 +9,6 @@ from torch import nn
 
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.parity import Reference
-from rnnserve.export.parity.kept_results import KeptResults
 
 
 class Counted(nn.Module):
@@ -33,7 +32,7 @@ def inputs(*values):
 
 
 def kept(**options):
-    reference = KeptResults(Counted(), INTERFACE, inputs(0.0), **options)
+    reference = Reference(Counted(), INTERFACE, inputs(0.0), **options)
     modules: list[Any] = [reference.module, reference.double]
     for one in modules:
         one.calls.clear()
@@ -41,7 +40,7 @@ def kept(**options):
 
 
 def test_same_inputs_are_computed_once():
-    reference, new = kept(), Reference(Counted(), INTERFACE, inputs(0.0))
+    reference, new = kept(), kept(most_bytes=0)
     for _ in range(3):
         for given in (inputs(1, 1e-9), inputs(3)):
             for compute in ("eager", "exact"):

@@ -11,24 +11,23 @@ from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.flat_module import FlatModule, flat_script
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.onnx_files import load_model, load_proto
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.chosen_places import ChosenPlaces
-from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.extreme_batches import IDS, LENGTHS, NOT_FINITE, ExtremeBatches
+from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.failure_collector import FailureCollector
 from rnnserve.export.parity.front_ends import front_end_of
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.graph_numbers import computes_with_sizes, named_integers
-from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
-from rnnserve.export.parity.kept_results import KeptResults
-from rnnserve.export.parity.non_finite_record import say_non_finite
+from rnnserve.export.parity.input_batches import USUAL, InputBatch, groups_of, input_batches
 from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
 from rnnserve.export.parity.reference import FLOAT64, Reference
-from rnnserve.export.parity.script_comparison import check_script
-from rnnserve.export.parity.tensor_checks import check_onnx
+from rnnserve.export.parity.tensor_checks import check_onnx, check_script
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
 from rnnserve.export.torch_threads import one_thread
@@ -94,17 +93,11 @@ def prove(
         )
 
 
-def reference_of(model: DescribedModel, *, keeps: bool = False) -> Reference:
-    """Make the reference of a described model, in evaluation mode.
-
-    Args:
-        model: The model.
-        keeps: Whether it keeps its results for further proofs; the module must not change until then.
-    """
+def reference_of(model: DescribedModel) -> Reference:
+    """Make the reference of a described model, in evaluation mode."""
     sizes = {axis: low for axis, (low, _) in model.sizes.items()}
     sizes[BATCH] = min(max(2, sizes[BATCH]), model.sizes[BATCH][1])
-    kind = KeptResults if keeps else Reference
-    return kind(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
+    return Reference(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
 
 
 def _prove(
@@ -132,13 +125,13 @@ def _prove(
         named=() if graph is None else named_integers(graph),
     )
     every = [*batches, *extremes]
-    bar = tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress)
-    for batch in bar:
-        bar.set_postfix_str(str(batch), refresh=False)
-        if batch.is_usual or not comparison.refused:  # what does not run at all is said once
-            comparison.compare(batch, scripted, runner)
+    with tqdm(total=len(every), desc="parity", unit=" batches", leave=False, disable=not progress) as bar:
+        for group in groups_of(every):
+            bar.set_postfix_str(str(group[0]), refresh=False)
+            comparison.compare(group, scripted, runner)
+            bar.update(len(group))
     comparison.judge()
-    non_finite = say_non_finite(model, comparison.non_finite, failures)
+    non_finite = _say_non_finite(model, comparison.non_finite, failures)
     runner = None if comparison.refused else runner
     further = [
         line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
@@ -168,6 +161,35 @@ def _prove(
     findings = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
     batching = find_batching(model, reference, limits, seed, findings)
     return Proof(parity, batching, comparison.zeros_after_lengths, findings.recorded_causality())
+
+
+def _say_non_finite(
+    model: DescribedModel, found: Mapping[str, tuple[InputBatch, str]], failures: FailureCollector
+) -> list[str]:
+    """Say for each kind of values which output is not finite in eager, and where that begins; refuse ordinary ones.
+
+    It names no line of a file: the same module gives the same record.
+    """
+    said, is_advised = [], False
+    for kind, (batch, name) in found.items():
+        if kind == NOT_FINITE:
+            continue
+        sentence = f'{kind}: eager itself gives NaN or infinity in "{name}"'
+        origin = find_first_non_finite(model.module, model.interface, batch.inputs)
+        said.append(sentence if origin is None else f"{sentence}, first from {origin}")
+        if _is_ordinary(kind, model) and not model.allow_non_finite:
+            advice = "" if is_advised else non_finite_advice(model.module, model.interface, batch.inputs)
+            is_advised = True
+            failures.add(f"eager, {sentence}{advice}")
+    return said
+
+
+def _is_ordinary(kind: str, model: DescribedModel) -> bool:
+    """Whether a kind has only values that the description means: usual ones, or any within described bounds."""
+    if kind in (*USUAL, IDS, LENGTHS):
+        return True
+    floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
+    return kind in EXTREMES and not EXTREMES[kind].is_of_states and all(tensor.HasField("floats") for tensor in floats)
 
 
 def _samples_to_give(model: DescribedModel, onnx_model: onnx.ModelProto) -> list[str]:

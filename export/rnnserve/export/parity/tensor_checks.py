@@ -1,13 +1,15 @@
-"""The first comparisons: names, axis names and dtypes, of the ONNX model."""
+"""The first comparisons: names, axis names and dtypes of the ONNX model, and the names of a script's arguments."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import onnx
+import torch
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 
-__all__ = ["check_onnx"]
+__all__ = ["check_onnx", "check_script"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -17,6 +19,24 @@ def check_onnx(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors) -> I
     constants = {tensor.name for tensor in model.graph.initializer}
     yield from _check_side("input", [value for value in model.graph.input if value.name not in constants], inputs)
     yield from _check_side("output", list(model.graph.output), outputs)
+
+
+def check_script(script: torch.jit.ScriptModule, inputs: _Tensors) -> Iterator[str]:
+    """Compare the names of a script's arguments with the inputs; yields a sentence if they differ.
+
+    An argument with a default may be missing from the inputs. The tensors of a tuple have names of their own, so
+    nothing is compared where a tuple is passed.
+    """
+    forward: Any = script.forward  # typed as a plain callable
+    arguments = forward.schema.arguments[1:]
+    names = [tensor.name for tensor in inputs]
+    known = {argument.name for argument in arguments}
+    if any("Tuple" in str(argument.type) for argument in arguments) and not known.issuperset(names):
+        return
+    found = [argument.name for argument in arguments if argument.name in names or not argument.has_default_value()]
+    if found != names:
+        takes, expected = (", ".join(f'"{name}"' for name in side) or "none" for side in (found, names))
+        yield f"torchscript, names: forward takes {takes}; expected {expected}"
 
 
 def _check_side(side: str, values: Sequence[onnx.ValueInfoProto], expected: _Tensors) -> Iterator[str]:
