@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from benchmarks.gpu.rows import FAILED, HELD, MEASURED, Row, rows_or_failure
 from rnnserve.export import export_onnx
 from rnnserve.export.lowering import lower_rnn
+from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.torch_threads import one_thread
 from rnnserve.server.repository.bound_run import RUN_OPTIONS
 from rnnserve.server.repository.providers import new_session
 

@@ -7,8 +7,8 @@ import torch
 from kit.descriptions import describe_architecture
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.parity.tolerances import replay_limits
-from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture
 from rnnserve.protos.golden import replay
 

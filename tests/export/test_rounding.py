@@ -5,8 +5,8 @@ import pytest
 
 from kit.descriptions import tensors_described
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
+from rnnserve.export.golden_cases import Rounding
 from rnnserve.export.parity.reference import FLOAT64, MOVED
-from rnnserve.export.rounding import Rounding
 
 MODEL = tensors_described(
     {"x": Floats("batch", "sequence"), "lengths": Lengths()},

@@ -13,8 +13,8 @@ from rnnserve.export.errors import ParityError
 from rnnserve.export.first_operator import differing_operator
 from rnnserve.export.onnx_files import read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, prove
+from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.torch_threads import one_thread
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["CheckedFile", "check_file"]

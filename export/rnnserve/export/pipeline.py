@@ -26,12 +26,12 @@ from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.publishing import Published
 from rnnserve.export.scan_file import try_lowering, with_scan
 from rnnserve.export.sealing import Seal
 from rnnserve.export.server_trial import OtherGraph, publish_tried
 from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.torch_threads import one_thread
 from rnnserve.export.torchscript import script_bytes, script_model
 from rnnserve.export.triton_config_writing import render_config, triton_keeps_states
 from rnnserve.protos import manifest_pb2

@@ -12,8 +12,8 @@ from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.reference import one_thread
 from rnnserve.export.parity.tolerances import replay_limits
-from rnnserve.export.torch_threads import one_thread
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos.golden import replay
 

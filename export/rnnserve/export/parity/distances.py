@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from rnnserve.export.parity.tolerances import LARGE_SUMS, UNDECIDED, ParityLimits
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import scale
+from rnnserve.protos.differences import equally_non_finite, scale
 
-__all__ = ["DistanceRow", "Distances", "Spread"]
+__all__ = ["DistanceRow", "Distances", "Spread", "differing_places", "finite_values", "masked"]
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_] | None
 
 
 @dataclasses.dataclass
@@ -24,12 +25,12 @@ class Spread:
     squares: float = 0.0
     count: int = 0
 
-    def add(self, found: Array, expected: Array, mask: Array | None = None) -> None:
+    def add(self, found: Array, expected: Array, mask: Mask = None) -> None:
         """Add the differences of two arrays of floats of one shape, in float64, where the mask is true."""
         count = expected.size if mask is None else int(np.broadcast_to(mask, expected.shape).sum())
         if not count:
             return
-        differences = np.asarray(_masked(np.subtract(found, expected, dtype=np.float64), mask))
+        differences = np.asarray(masked(np.subtract(found, expected, dtype=np.float64), mask))
         self.largest = max(self.largest, float(differences.max()), -float(differences.min()))
         self.squares += float(np.square(differences, out=differences).sum())
         self.count += count
@@ -60,16 +61,16 @@ class DistanceRow:
     moved_exact: Spread = dataclasses.field(default_factory=Spread)
     scale: float = 1.0
 
-    def add(self, *, found: Array, eager: Array, exact: Array, mask: Array | None = None) -> None:
+    def add(self, *, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
         """Add all distances of one batch, where the mask is true."""
         self.found_eager.add(found, eager, mask)
         self.measure(found, eager, exact, mask)
 
-    def measure(self, found: Array, eager: Array, exact: Array, mask: Array | None = None) -> None:
+    def measure(self, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
         """Add the distances from float64 of one batch, where the mask is true."""
         self.eager_exact.add(eager, exact, mask)
         self.found_exact.add(found, exact, mask)
-        self.scale = max(self.scale, scale(_masked(exact, mask)) * LARGE_SUMS.get(self.kind, 1.0))
+        self.scale = max(self.scale, scale(masked(exact, mask)) * LARGE_SUMS.get(self.kind, 1.0))
 
     @property
     def rounding(self) -> Spread:
@@ -151,5 +152,35 @@ class Distances:
         ]
 
 
-def _masked(values: Array, mask: Array | None) -> Array:
+def masked(values: Array, mask: Mask) -> Array:
+    """Give zeros where values do not count."""
     return values if mask is None else np.where(mask, values, 0)
+
+
+def differing_places(found: Array, eager: Array, mask: Mask, where: object) -> str:
+    """Compare the places and signs of NaN and infinity; say what differs.
+
+    In a step in which a guarded recurrence gives NaN, all its values are NaN, also the few that eager computes from
+    other gates; so a row and step that holds one in eager may hold more.
+    """
+    wrong: npt.NDArray[np.bool_] = np.isfinite(found) != np.isfinite(eager)
+    with np.errstate(invalid="ignore"):
+        wrong |= ~np.isfinite(eager) & ~equally_non_finite(found, eager)
+    is_nan = np.asarray(np.isnan(eager))
+    beside = np.asarray(is_nan.any(axis=-1, keepdims=True)) if eager.ndim > 1 else is_nan
+    wrong = wrong & ~(beside & np.isnan(found))
+    if mask is not None:
+        wrong = wrong & mask
+    if not wrong.any():
+        return ""
+    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return f"at {list(at)} of {where} is {found[at]:.9g} where eager gives {eager[at]:.9g}"
+
+
+def finite_values(mask: Mask, *arrays: Array) -> tuple[Mask, list[Array]]:
+    """Give a mask without the values that are not finite in one of the arrays, and the arrays with zeros there."""
+    if all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays):
+        return mask, list(arrays)
+    finite = np.logical_and.reduce([np.isfinite(array) for array in arrays])
+    cleaned = [np.where(finite, array, 0).astype(array.dtype) for array in arrays]
+    return finite if mask is None else finite & mask, cleaned

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.tolerances import ULP
 
-__all__ = ["FLOAT64", "MOVED", "MOVES", "Reference", "Truth", "as_float64", "moved_inputs"]
+__all__ = ["FLOAT64", "MOVED", "MOVES", "OnnxTruth", "Reference", "Truth", "as_float64", "moved_inputs", "one_thread"]
 
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """What whole sequences are compared with, as a manifest's parity record says it."""
@@ -109,14 +110,7 @@ class Reference:
         return results
 
     def moved(self, inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
-        """Compute every output eight times, with each float of the inputs moved by one ulp or none.
-
-        What these differ by is what rounding alone may do.
-
-        Args:
-            inputs: Every input by name.
-            seeds: Seeds of the moves, one for each time.
-        """
+        """Compute every output once for each seed, with each float of the inputs moved by one ulp or none."""
         for moved in moved_inputs(inputs, seeds):
             yield self.interface.call(self.module, moved)
 
@@ -136,6 +130,32 @@ class Reference:
             for each, was in zip(values, before, strict=True):
                 each.data = torch.from_numpy(_moved(was.numpy(), random))  # `was` may be expanded, and not be written
             yield self.interface.call(module, inputs)
+
+
+class OnnxTruth:
+    """An ONNX model in the place of a module: judged by how its own results change, not by whether they are right.
+
+    Attributes:
+        runner: The model.
+        exact_by: There is no float64: results are judged by moved inputs.
+    """
+
+    exact_by = MOVED
+
+    def __init__(self, runner: OnnxRunner) -> None:
+        self.runner = runner
+
+    def eager(self, inputs: _Inputs) -> Arrays:
+        """Run the model."""
+        return self.runner(inputs)
+
+    def exact(self, inputs: _Inputs) -> Arrays:
+        """Give the same results as float64."""
+        return as_float64(self.eager(inputs))
+
+    def moved(self, inputs: _Inputs) -> Iterator[Arrays]:
+        """Run the model on inputs moved by an ulp."""
+        yield from map(self.eager, moved_inputs(inputs))
 
 
 def as_float64(arrays: _Inputs) -> Arrays:
@@ -167,3 +187,18 @@ def _in_float64(module: nn.Module, interface: ModuleInterface, probe: Arrays) ->
     except Exception:  # noqa: BLE001 - whatever a user's module raises, it does not run in float64
         return None
     return double if all(array.dtype.kind != "f" or array.dtype == np.float64 for array in found.values()) else None
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread, and restore the number afterwards.
+
+    With one thread the bits of a result do not depend on the machine's cores, and small operators do not wait for each
+    other's threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

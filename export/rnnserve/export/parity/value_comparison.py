@@ -21,17 +21,17 @@ from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.chosen_places import ChosenPlaces
-from rnnserve.export.parity.distances import DistanceRow, Distances
+from rnnserve.export.parity.distances import DistanceRow, Distances, differing_places, finite_values, masked
 from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
 from rnnserve.export.parity.failure_collector import SCRIPT_BITS, FailureCollector
 from rnnserve.export.parity.input_batches import LENGTHS, InputBatch, is_large
-from rnnserve.export.parity.onnx_runner import OnnxRunner
 from rnnserve.export.parity.reference import MOVED, MOVES, Reference
 from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.export.tensor_shapes import mask_before_lengths
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import coarseness, equally_non_finite, largest_difference, scale
+from rnnserve.protos.differences import coarseness, largest_difference, scale
 
 __all__ = ["ValueComparison"]
 
@@ -82,7 +82,7 @@ class _Floats:
 
     def with_exact(self) -> tuple[_Mask, _Array, _Array, _Array]:
         """Give the mask, ONNX's values, eager's and float64's."""
-        mask, (found, eager, exact) = _finite_values(self.mask, self.found, self.eager, self.run.exact()[self.name])
+        mask, (found, eager, exact) = finite_values(self.mask, self.found, self.eager, self.run.exact()[self.name])
         return mask, found, eager, exact
 
 
@@ -108,12 +108,7 @@ class ValueComparison:
     ) -> None:
         """Start with no batches.
 
-        Args:
-            model: Model that is compared.
-            reference: Module of the model.
-            limits: Limits for the device that the ONNX model runs on.
-            failures: Collector to which differences are added.
-            places: Knows which places are as good as eager's for extreme values; None if all others are wrong.
+        `places` knows which places are as good as eager's for extreme values; without it all others are wrong.
         """
         self.distances = Distances()
         self.refused = False
@@ -134,13 +129,7 @@ class ValueComparison:
         script: tuple[FlatModule, ModuleInterface] | None,
         runner: OnnxRunner | None,
     ) -> None:
-        """Compute batches of one kind and length in every way, compare the results, and judge them together.
-
-        Args:
-            batches: Inputs of the model.
-            script: Compared with eager, bit for bit; None if there is none.
-            runner: The ONNX model; None if it cannot be loaded.
-        """
+        """Compute batches of one kind and length in every way, compare the results, and judge them together."""
         runs = [run for batch in batches if (run := self._run(batch, script, runner)) is not None]
         rows: dict[str, DistanceRow] = {}
         labelled: list[_Floats] = []
@@ -242,16 +231,16 @@ class ValueComparison:
         if eager.dtype.kind != "f":
             self._compare_integers(run, name, mask)
             return None
-        if not np.isfinite(_masked(eager, mask)).all():
+        if not np.isfinite(masked(eager, mask)).all():
             self.non_finite.setdefault(batch.kind, (batch, name))
         check = f"onnx, {batch.kind}"
-        if differs := _differing_places(found, eager, mask, batch):
+        if differs := differing_places(found, eager, mask, batch):
             self._failures.add_difference(check, name, np.inf, f'{check}: "{name}" {differs}. {_LOST}')
-        mask, (found, eager) = _finite_values(mask, found, eager)
+        mask, (found, eager) = finite_values(mask, found, eager)
         floats = _Floats(run, name, found, eager, mask)
         if batch.kind in ("step", "sample"):
             limit = self._limit_of_values(floats)
-            self._failures.compare_values(check, name, _masked(found, mask), _masked(eager, mask), limit, batch)
+            self._failures.compare_values(check, name, masked(found, mask), masked(eager, mask), limit, batch)
         return floats
 
     def _limit_of_values(self, floats: _Floats) -> float:
@@ -273,7 +262,7 @@ class ValueComparison:
         least = limits.step if floats.run.batch.kind == "step" else limits.sample
         limit = least * coarseness(eager.dtype) * scale(exact)
         own = rounding(eager)
-        if largest_difference(_masked(found, mask), _masked(eager, mask)).distance > limit + factor * own:
+        if largest_difference(masked(found, mask), masked(eager, mask)).distance > limit + factor * own:
             own = max([own, *(rounding(outputs[floats.name]) for outputs in floats.run.moved())])
         return limit + factor * own
 
@@ -298,7 +287,7 @@ class ValueComparison:
                 self.undecided.add(name)
             counts = decided
         advice = "" if eager.dtype.kind == "b" else _PLACES
-        found, eager = _masked(found, counts), _masked(eager, counts)
+        found, eager = masked(found, counts), masked(eager, counts)
         self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
 
     def _measure(self, row: DistanceRow, values: Sequence[_Floats]) -> None:
@@ -309,7 +298,7 @@ class ValueComparison:
         measured, others = values, list[_Floats]()
         is_sequence = batch.kind not in ("step", "sample") and values[0].name != self._model.labelled
         if is_sequence and self._reference.exact_by != MOVED:
-            largest = max(scale(_masked(each.eager, each.mask)) for each in values)
+            largest = max(scale(masked(each.eager, each.mask)) for each in values)
             if row.is_near(self._limits, largest):
                 runs = _with_rows([each.run for each in values]) if batch.is_usual else []
                 measured = [each for each in values if each.run in runs]
@@ -356,7 +345,7 @@ class ValueComparison:
                 for tensor in (tensor for tensor in self._model.outputs if tensor.name in rows):
                     moved = outputs[tensor.name]
                     mask = mask_before_lengths(tensor, moved.shape, run.batch.inputs, self._model.lengths)
-                    mask, (moved, exact) = _finite_values(mask, moved, run.exact()[tensor.name])
+                    mask, (moved, exact) = finite_values(mask, moved, run.exact()[tensor.name])
                     rows[tensor.name].moved_exact.add(moved, exact, mask)
 
     def _compare_labels(self, floats: _Floats, row: DistanceRow) -> None:
@@ -394,36 +383,3 @@ def _rows_of(values: Sequence[_Array], mask: _Mask) -> Iterator[_Array]:
             yield array.reshape(-1, array.shape[-1])
         else:
             yield array[np.broadcast_to(mask, array.shape).all(axis=-1)]
-
-
-def _masked(values: _Array, mask: _Mask) -> _Array:
-    return values if mask is None else np.where(mask, values, 0)
-
-
-def _differing_places(found: _Array, eager: _Array, mask: _Mask, where: object) -> str:
-    """Compare the places and signs of NaN and infinity; say what differs.
-
-    In a step in which a guarded recurrence gives NaN, all its values are NaN, also the few that eager computes from
-    other gates; so a row and step that holds one in eager may hold more.
-    """
-    wrong: npt.NDArray[np.bool_] = np.isfinite(found) != np.isfinite(eager)
-    with np.errstate(invalid="ignore"):
-        wrong |= ~np.isfinite(eager) & ~equally_non_finite(found, eager)
-    is_nan = np.asarray(np.isnan(eager))
-    beside = np.asarray(is_nan.any(axis=-1, keepdims=True)) if eager.ndim > 1 else is_nan
-    wrong = wrong & ~(beside & np.isnan(found))
-    if mask is not None:
-        wrong = wrong & mask
-    if not wrong.any():
-        return ""
-    at = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"at {list(at)} of {where} is {found[at]:.9g} where eager gives {eager[at]:.9g}"
-
-
-def _finite_values(mask: _Mask, *arrays: _Array) -> tuple[_Mask, list[_Array]]:
-    """Give a mask without the values that are not finite in one of the arrays, and the arrays with zeros there."""
-    if all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays):
-        return mask, list(arrays)
-    finite = np.logical_and.reduce([np.isfinite(array) for array in arrays])
-    cleaned = [np.where(finite, array, 0).astype(array.dtype) for array in arrays]
-    return finite if mask is None else finite & mask, cleaned
