@@ -21,9 +21,11 @@ LENGTHS = (2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128)
 
 _TOGETHER, _TOGETHER_OF_LARGE = 3, 12
 """Lengths that have all batch sizes together; the second for modules of many parameters."""
-_MOST_TOGETHER = 16
 _LARGE = 1 << 20
 """Parameters of the smallest of these."""
+
+_MOST_JUDGED = 16
+"""Batches of extreme values that are judged together, so that memory holds their results: all ids may be thousands."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +92,12 @@ def is_large(module: nn.Module) -> bool:
 
 
 def groups_of(batches: Iterable[InputBatch]) -> Iterator[list[InputBatch]]:
-    """Put batches of one kind and length together; of all ids, as many as memory holds the results of."""
+    """Put batches of one kind and length together."""
     groups: dict[tuple[str, int], list[InputBatch]] = {}
     for batch in batches:
         groups.setdefault((batch.kind, batch.length), []).append(batch)
     for group in groups.values():
-        most = len(group) if group[0].is_usual else _MOST_TOGETHER
+        most = len(group) if group[0].is_usual else _MOST_JUDGED
         yield from (group[start : start + most] for start in range(0, len(group), most))
 
 

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,24 +29,41 @@ _MOST_BYTES = 1 << 26
 """Bytes of results that are kept of one module; further ones are computed each time."""
 
 
-class Truth(Protocol):
-    """What results are judged by: a module, or what stands for it."""
+class Truth:
+    """What results are judged by: a module, or what stands for it.
 
-    @property
-    def exact_by(self) -> str:
-        """What `exact` gives: `FLOAT64`; or `MOVED` where it is `eager` itself, to be judged by moved inputs."""
+    Attributes:
+        exact_by: What `exact` gives: `FLOAT64`; or `MOVED` if it is `eager` itself, to be judged by moved inputs.
+    """
+
+    exact_by = MOVED
 
     def eager(self, inputs: _Inputs) -> Arrays:
         """Compute every output in its own dtype."""
+        raise NotImplementedError
 
     def exact(self, inputs: _Inputs) -> Arrays:
         """Compute every output in float64, as exactly as can be; integers and booleans keep their dtypes."""
+        return as_float64(self.eager(inputs))
 
-    def moved(self, inputs: _Inputs) -> Iterator[Arrays]:
-        """Compute every output several times, with the floats of the inputs moved by an ulp."""
+    def moved(self, inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
+        """Compute every output once for each seed, with each float of the inputs moved by one ulp or none."""
+        yield from map(self.eager, moved_inputs(inputs, seeds))
 
 
-class Reference:
+class OnnxTruth(Truth):
+    """An ONNX model in the place of a module: judged by how its own results change, not by whether they are right."""
+
+    def __init__(self, runner: OnnxRunner) -> None:
+        """Take the model."""
+        self.runner = runner
+
+    def eager(self, inputs: _Inputs) -> Arrays:
+        """Run the model."""
+        return self.runner(inputs)
+
+
+class Reference(Truth):
     """A module, eager or scripted, as it is and in float64, run on arrays by name.
 
     Results are kept, since a module's graphs and golden cases are judged by the same ones: they are not to be written,
@@ -72,13 +89,9 @@ class Reference:
         self.module = module
         self.interface = interface
         self.double = _in_float64(module, interface, probe)
+        self.exact_by = MOVED if self.double is None else FLOAT64
         self._room = most_bytes
         self._kept: dict[bytes, Arrays] = {}
-
-    @property
-    def exact_by(self) -> str:
-        """What `exact` gives: `FLOAT64`; or `MOVED` if it is eager itself, to be judged by moved inputs."""
-        return MOVED if self.double is None else FLOAT64
 
     def eager(self, inputs: _Inputs) -> Arrays:
         """Compute every output as the module does."""
@@ -88,7 +101,7 @@ class Reference:
         """Compute every output in float64, from the same inputs; integers and booleans keep their dtypes."""
         double = self.double
         if double is None:
-            return as_float64(self.eager(inputs))
+            return super().exact(inputs)
         return self._once(b"exact", inputs, lambda: self.interface.call(double, inputs, double=True))
 
     def _once(self, what: bytes, inputs: _Inputs, compute: Callable[[], Arrays]) -> Arrays:
@@ -130,32 +143,6 @@ class Reference:
             for each, was in zip(values, before, strict=True):
                 each.data = torch.from_numpy(_moved(was.numpy(), random))  # `was` may be expanded, and not be written
             yield self.interface.call(module, inputs)
-
-
-class OnnxTruth:
-    """An ONNX model in the place of a module: judged by how its own results change, not by whether they are right.
-
-    Attributes:
-        runner: The model.
-        exact_by: There is no float64: results are judged by moved inputs.
-    """
-
-    exact_by = MOVED
-
-    def __init__(self, runner: OnnxRunner) -> None:
-        self.runner = runner
-
-    def eager(self, inputs: _Inputs) -> Arrays:
-        """Run the model."""
-        return self.runner(inputs)
-
-    def exact(self, inputs: _Inputs) -> Arrays:
-        """Give the same results as float64."""
-        return as_float64(self.eager(inputs))
-
-    def moved(self, inputs: _Inputs) -> Iterator[Arrays]:
-        """Run the model on inputs moved by an ulp."""
-        yield from map(self.eager, moved_inputs(inputs))
 
 
 def as_float64(arrays: _Inputs) -> Arrays:
