@@ -45,8 +45,12 @@ def shifted(x, change, at=(1, 1)):
     return x
 
 
+def rounding_of(told, run=lambda inputs: outputs(inputs["x"])):
+    return Rounding(MODEL, told, run, np.random.default_rng(0))
+
+
 def measure(told, run=lambda inputs: outputs(inputs["x"])):
-    return Rounding(MODEL, told, run, np.random.default_rng(0)).distances(INPUTS)
+    return rounding_of(told, run).distances(INPUTS)
 
 
 def test_float64_on_moved_inputs_gives_four_samples():
@@ -77,7 +81,7 @@ def test_values_after_a_rows_length_do_not_count():
 def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit():
     told = Told(exact_by=MOVED)
     tags = outputs(INPUTS["x"])["tags"] + np.array([0, 1])  # the second row is another one
-    rounding = Rounding(MODEL, told, lambda inputs: outputs(inputs["x"]) | {"tags": tags}, np.random.default_rng(0))
+    rounding = rounding_of(told, lambda inputs: outputs(inputs["x"]) | {"tags": tags})
     assert rounding.distances(INPUTS).tolist() == [0, np.inf]
     assert rounding.distances(INPUTS, with_model=False).tolist() == [0, 0]
 
@@ -88,5 +92,5 @@ def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit()
 def test_the_unit_is_that_of_limits(size, dtype, unit):
     x = np.full((2, 3), size, np.float32)
     away = shifted(x, 0.5).astype(dtype)
-    rounding = Rounding(MODEL, Told(exact_by=MOVED), lambda _: outputs(away), np.random.default_rng(0))
+    rounding = rounding_of(Told(exact_by=MOVED), lambda _: outputs(away))
     assert rounding.distances({**INPUTS, "x": x}).tolist() == [0, 0.5 / unit]

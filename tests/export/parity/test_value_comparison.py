@@ -123,7 +123,7 @@ def test_limit_grows_with_large_values_and_with_the_rounding_of_eager(model):
 
 @pytest.mark.parametrize(("change", "runs"), [(0.9e-3, 1), (1.1e-3, 5)], ids=["within the floor", "beyond the floor"])
 def test_float64_is_computed_only_beyond_the_floor_of_eager(unlabelled, change, runs):
-    reference = Given(sums(*[[0.0, 0.0, 0.0]] * 8))  # eight rows are measured in any case
+    reference: Any = Given(sums(*[[0.0, 0.0, 0.0]] * 8))  # eight rows are measured in any case
     inputs: Any = {"x": np.zeros((8, 1, 3), np.float32), "lengths": np.full(8, 1)}
     runner: Any = lambda _: reference.shifted("steps", change)  # noqa: E731
     comparison = ValueComparison(unlabelled, reference, LIMITS, FailureCollector())
