@@ -49,15 +49,8 @@ def needed_by_batches(
             for tensor in model.outputs:
                 name = tensor.name
                 mask = mask_before_lengths(tensor, eager[name].shape, batch.inputs, lengths)
-                distances[device].add(
-                    batch.kind,
-                    name,
-                    batch.length,
-                    found=found[name],
-                    eager=eager[name],
-                    exact=exact[name],
-                    mask=mask,
-                )
+                row = distances[device].row(batch.kind, name, batch.length)
+                row.add(found=found[name], eager=eager[name], exact=exact[name], mask=mask)
                 if batch.kind in ("step", "sample"):
                     pair = [array if mask is None else np.where(mask, array, 0) for array in (found[name], eager[name])]
                     unit = scale(exact[name]) * coarseness(eager[name].dtype)
@@ -90,7 +83,7 @@ def needed_by_cases(cases: Sequence[Case], run: Inference, factor: float) -> Nee
                 _raise(needed, "step", largest_difference(found[name], eager).distance / scale(eager))
             else:
                 _raise(needed, "sequence_largest", largest_difference(found[name], exact).distance / scale(exact))
-                distances.add(case.kind, name, 0, found=found[name], eager=eager, exact=exact)
+                distances.row(case.kind, name, 0).add(found=found[name], eager=eager, exact=exact)
     for row in distances.rows.values():
         _raise_rms(needed, row, factor)
     return needed

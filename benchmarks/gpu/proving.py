@@ -11,8 +11,8 @@ from benchmarks.gpu.rows import FAILED, HELD, MEASURED, Row, one_line, rows_or_f
 from benchmarks.gpu.subjects import REPOSITORY, SUBJECTS, Subject, publication_of, published_version
 from rnnserve.export.description.described_model import describe_model, evaluating
 from rnnserve.export.errors import ParityError
+from rnnserve.export.onnx_runner import PROVIDERS
 from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.parity.onnx_runner import PROVIDERS
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import publish

@@ -5,8 +5,8 @@ import pytest
 
 from kit.descriptions import tensors_described
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
+from rnnserve.export.golden_cases import Rounding
 from rnnserve.export.parity.reference import FLOAT64, MOVED
-from rnnserve.export.rounding import Rounding
 
 MODEL = tensors_described(
     {"x": Floats("batch", "sequence"), "lengths": Lengths()},
@@ -45,12 +45,12 @@ def shifted(x, change, at=(1, 1)):
     return x
 
 
-def rounding_of(told, run=lambda inputs: outputs(inputs["x"]), **options):
-    return Rounding(MODEL, told, run, np.random.default_rng(0), **options)
+def rounding_of(told, run=lambda inputs: outputs(inputs["x"])):
+    return Rounding(MODEL, told, run, np.random.default_rng(0))
 
 
-def measure(told, run=lambda inputs: outputs(inputs["x"]), **options):
-    return rounding_of(told, run).distances(INPUTS, **options)
+def measure(told, run=lambda inputs: outputs(inputs["x"])):
+    return rounding_of(told, run).distances(INPUTS)
 
 
 def test_float64_on_moved_inputs_gives_four_samples():
@@ -67,32 +67,6 @@ def test_float64_on_moved_inputs_gives_four_samples():
     np.testing.assert_allclose(distances, [expected[0, 0], expected[1].max()], rtol=1e-6)
 
 
-class Marked(Told):
-    """Eager lies far away in rows of ones."""
-
-    def eager(self, inputs):
-        return outputs(inputs["x"] + np.where(inputs["x"] == 1, np.float32(0.125), 0))
-
-
-def batch_of(rows, steps, value=0.5):
-    return {"x": np.full((rows, steps), value, np.float32), "lengths": np.full(rows, steps)}
-
-
-@pytest.mark.parametrize("rows_apart", [False, True])
-def test_further_rows_are_measured_only_if_the_first_are_not_calm(rows_apart):
-    calm, one_is_not = batch_of(5, 3), batch_of(5, 3)
-    one_is_not["x"][1] = 1
-    found, runs = [], []
-    for batch in (calm, one_is_not):
-        told = Marked()
-        found.append(rounding_of(told, rows_apart=rows_apart).until_calm(batch, 2, 1e-6))
-        runs.append([len(x) for x in told.seen])
-    assert [len(each) for each in found] == [2 if rows_apart else 5, 5]
-    assert (found[1] > 1e-6).tolist() == [False, True, False, False, False]
-    # Two rows with their moved copies; then the other three of the second batch.
-    assert runs == ([[10], [10, 15]] if rows_apart else [[5] * 5, [5] * 5])
-
-
 def test_eager_and_the_model_are_samples_by_row():
     assert measure(Told(eager=0.125))[1] == 0.125
     assert measure(Told(), lambda inputs: outputs(shifted(inputs["x"], -0.25)))[1] == 0.25
@@ -107,7 +81,7 @@ def test_values_after_a_rows_length_do_not_count():
 def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit():
     told = Told(exact_by=MOVED)
     tags = outputs(INPUTS["x"])["tags"] + np.array([0, 1])  # the second row is another one
-    rounding = Rounding(MODEL, told, lambda inputs: outputs(inputs["x"]) | {"tags": tags}, np.random.default_rng(0))
+    rounding = rounding_of(told, lambda inputs: outputs(inputs["x"]) | {"tags": tags})
     assert rounding.distances(INPUTS).tolist() == [0, np.inf]
     assert rounding.distances(INPUTS, with_model=False).tolist() == [0, 0]
 
@@ -118,5 +92,5 @@ def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit()
 def test_the_unit_is_that_of_limits(size, dtype, unit):
     x = np.full((2, 3), size, np.float32)
     away = shifted(x, 0.5).astype(dtype)
-    rounding = Rounding(MODEL, Told(exact_by=MOVED), lambda _: outputs(away), np.random.default_rng(0))
+    rounding = rounding_of(Told(exact_by=MOVED), lambda _: outputs(away))
     assert rounding.distances({**INPUTS, "x": x}).tolist() == [0, 0.5 / unit]

@@ -17,7 +17,7 @@ from torch import nn
 from kit.machine_words import machine_words
 from rnnserve.export import UnsupportedModule, script, script_bytes
 from rnnserve.export.flat_module import flat_script
-from rnnserve.export.parity.script_comparison import check_script
+from rnnserve.export.parity.proof import check_script
 from rnnserve.protos import manifest_pb2
 
 

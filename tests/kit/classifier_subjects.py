@@ -38,7 +38,7 @@ class Subject:
     @functools.cached_property
     def reference(self) -> Reference:
         """The reference for all verifications of the subject: it computes each batch once."""
-        return reference_of(self.described, keeps=True)
+        return reference_of(self.described)
 
     @property
     def classifier(self) -> DirectionClassifier:

@@ -20,7 +20,7 @@ from rnnserve.export.parity.reference import as_float64
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.recurrent_guard import guard_recurrences
 from rnnserve.export.scan_file import with_scan
-from rnnserve.export.tensor_shapes import axis_of, sizes_of
+from rnnserve.export.tensor_shapes import axis_of, sizes_of, take_steps
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, SCAN
 from rnnserve.protos.golden import Case, Inference
@@ -60,7 +60,7 @@ def exposed_graph(
     *,
     guarded: bool,
 ) -> tuple[ModelDescription, bytes]:
-    """Give a graph the states that are found in it as inputs and outputs; the same where there are none.
+    """Give a graph of a version the states that are found in it as inputs and outputs; the same if there are none.
 
     Args:
         model: Description of the model.
@@ -94,17 +94,11 @@ def exposed_graph(
 
 
 def expose_states(made: Exposed) -> Exposed:
-    """Expose the found states of a proven module's graphs, and prove that sequences go on from them.
+    """Expose the found states of a proven module's graphs, if there are such, and prove that sequences go on from them.
 
     The graphs are proven by what was proven before: from the beginning they give the bits of the graphs that were
     compared with eager, in parts the bits of the whole. Golden results of the states are the graph's own; those of
     what goes on from them are eager's of the whole sequence.
-
-    Args:
-        made: Files that were made of the module, and proven.
-
-    Returns:
-        The same with found states; what was given where there are none.
 
     Raises:
         ExportError: If sequences may not be cut, or what goes on from a state is not what eager gives.
@@ -176,15 +170,13 @@ def _further(
     smallest = model.sizes[axis][0]
     if steps // 2 < smallest or (lengths is not None and (filled[lengths] < steps).any()):
         return None
-    first, second = (_steps(filled, exposed, axis, part) for part in (range(steps // 2), range(steps // 2, steps)))
+    halves = range(steps // 2), range(steps // 2, steps)
+    first, second = ({**filled, **take_steps(exposed.inputs, filled, axis, half)} for half in halves)
     reached = run(first)
     second |= {tensor.continues_as: reached[tensor.name] for tensor in exposed.outputs if tensor.continues_as}
     places = {tensor.name: axis_of(tensor, axis) for tensor in model.outputs}
     results = [
-        {
-            name: array if (at := places[name]) is None else np.take(array, range(steps // 2, steps), at)
-            for name, array in of.items()
-        }
+        {name: array if (at := places[name]) is None else np.take(array, halves[1], at) for name, array in of.items()}
         for of in (case.eager, case.float64)
     ]
     return _with_states(Case(case.kind, second, results[0], results[1]), exposed, run(second))
@@ -193,15 +185,3 @@ def _further(
 def _with_states(case: Case, exposed: ModelDescription, results: Mapping[str, npt.NDArray[Any]]) -> Case:
     finals = {tensor.name: results[tensor.name] for tensor in exposed.outputs if tensor.name not in case.eager}
     return dataclasses.replace(case, eager={**case.eager, **finals}, float64={**case.float64, **as_float64(finals)})
-
-
-def _steps(arrays: Arrays, model: ModelDescription, axis: str, part: range) -> Arrays:
-    """Cut inputs to some of their steps, of which lengths are all."""
-    cut = dict(arrays)
-    for tensor in model.inputs:
-        at = axis_of(tensor, axis)
-        if at is not None:
-            cut[tensor.name] = np.take(arrays[tensor.name], part, at)
-        elif tensor.lengths_of == axis:
-            cut[tensor.name] = np.full_like(arrays[tensor.name], len(part))
-    return cut

@@ -2,6 +2,7 @@
 
 import contextlib
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,18 +77,17 @@ def find_first_non_finite(
     """Run a module and find the operator whose results are the first NaN, or else the first infinity.
 
     Infinity is no fault by itself: masks have it. So what gives NaN of finite numbers is told before it; where NaN
-    comes of infinity, what gave that.
-
-    Args:
-        module: Module in evaluation mode.
-        interface: Order and names of its arguments and results.
-        inputs: Arrays for which it gives NaN or infinity.
-
-    Returns:
-        The operator; None where none was found, as in a script.
+    comes of infinity, what gave that. None if none is found, as in a script.
     """
     finder = _Finder()
-    with contextlib.suppress(Exception), torch.no_grad(), paths_of(module, finder.path), finder:
+    with (
+        warnings.catch_warnings(),
+        contextlib.suppress(Exception),
+        torch.no_grad(),
+        paths_of(module, finder.path),
+        finder,
+    ):
+        warnings.simplefilter("ignore")  # the user has seen them: of `std` of one value, since torch 2.15
         module(*interface.arguments(inputs))
     found = finder.nan or finder.infinity
     return None if found is None else found._replace(is_summed=finder.is_summed)
@@ -132,14 +132,15 @@ class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run an operator."""
-        given = list(_floats([args, list((kwargs or {}).values())]))
+        tensors = _tensors((args, kwargs))
+        given = _floats(tensors)
         had_nan = any(bool(tensor.isnan().any()) for tensor in given)
         had_infinity = had_nan or not all(bool(tensor.isfinite().all()) for tensor in given)
         self.is_summed |= had_infinity and func in _RUNNING
         result = func(*args, **(kwargs or {}))
         # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
-        if not had_nan and _reads_tensors([args, list((kwargs or {}).values())]):
-            results = list(_floats([result]))
+        if not had_nan and tensors:
+            results = _floats(_tensors(result))
             if self.nan is None and any(bool(tensor.isnan().any()) for tensor in results):
                 self.nan = self.infinity if had_infinity and self.infinity else origin_of(func, self.path)
             if self.infinity is None and not had_infinity and any(bool(t.isinf().any()) for t in results):
@@ -148,31 +149,19 @@ class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has 
 
 
 def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an operator of torch
-    """Name an operator that is running, and the line of the user's code that calls it.
-
-    Args:
-        func: Operator of torch.
-        path: Names of the modules that are running, the outermost first.
-    """
+    """Name an operator of torch that is running in modules of these names, and the line of the user's code."""
     frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
     frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
     line = "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}"
     return Origin(str(func).split(".")[1], path[-1] if path else "", line)
 
 
-def _floats(values: Any) -> Iterator[Tensor]:  # noqa: ANN401 - what operators take and give
-    if isinstance(values, Tensor):
-        if values.is_floating_point() and values.numel():
-            yield values
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _floats(value)
+def _tensors(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and give
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, Tensor)]  # noqa: SLF001
 
 
-def _reads_tensors(values: Any) -> bool:  # noqa: ANN401 - what operators take
-    if isinstance(values, list | tuple):
-        return any(_reads_tensors(value) for value in values)
-    return isinstance(values, Tensor)
+def _floats(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """The first operator of a module whose result an ONNX graph does not have: for messages about files that differ."""
 
-import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -27,7 +26,6 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["differing_operator"]
 
 _Array = npt.NDArray[Any]
-_Key = tuple[int, int]  # of a tensor: its id, and how often its storage had been written to
 
 _SCALES = (1.0, 0.0, 1e-3, 30.0, 1000.0)  # of floats: what a proof draws, in short
 _ROWS, _STEPS = 3, 6
@@ -40,30 +38,22 @@ class _Call:
 
     Attributes:
         origin: Its name and line.
-        inputs: Keys of the tensors that it took.
-        outputs: Keys and copies of the tensors that it returned or wrote to.
+        inputs: Storages of the tensors that it took.
+        outputs: Storages and copies of the tensors that it returned.
     """
 
     origin: Origin
-    inputs: Set[_Key]
-    outputs: Mapping[_Key, _Array]
+    inputs: Set[int]
+    outputs: Mapping[int, _Array]
 
 
 def differing_operator(model: DescribedModel, onnx_model: bytes, process: OnnxProcess | None = None) -> str:
-    """Name the first operator of a module whose result an ONNX graph does not have.
+    """Name the first operator of a module whose result an ONNX graph does not have: a sentence without full stop.
 
     Exporters cut computations into different nodes. So an operator is named only if a wrong output is computed from
     its result, and nothing that is computed from it on the way is in the graph. Tensors count as the same if they have
-    the same numbers in any order, because layouts differ.
-
-    Args:
-        model: Model that the graph was made from.
-        onnx_model: The graph, with the model's names of inputs and outputs.
-        process: Process in which the graph runs, if it is of unknown origin; this one where it is None.
-
-    Returns:
-        A sentence without its full stop; empty where the outputs do not differ on a few inputs of each kind, or no
-        operator can be named.
+    the same numbers in any order, because layouts differ. Empty if the outputs do not differ on a few inputs of each
+    kind, or no operator can be named. A process is for graphs of unknown origin.
     """
     with contextlib.suppress(Exception):  # the proof itself reports what raises
         graph = _OpenedGraph(onnx_model, process)
@@ -109,7 +99,7 @@ def _first_differing(model: DescribedModel, arrays: Arrays, found: Arrays, value
     with torch.no_grad(), paths_of(model.module, recorder.path), recorder:
         results = flatten_results(model.module(*arguments))
     wrong = {
-        recorder.key(result)
+        _storage(result)
         for name, result in zip(model.interface.outputs, results, strict=True)
         if name in found and not _is_same(found[name], result.numpy())
     }
@@ -142,7 +132,7 @@ def _is_among(array: _Array, known: Sequence[_Array]) -> bool:
     return _counts(array) and any(_is_same(_in_order(array), each) for each in known if each.size == array.size)
 
 
-def _ancestors(calls: Sequence[_Call], keys: Set[_Key]) -> Set[_Key]:
+def _ancestors(calls: Sequence[_Call], keys: Set[int]) -> Set[int]:
     found = set(keys)
     for call in reversed(calls):
         if not found.isdisjoint(call.outputs):
@@ -169,15 +159,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
         super().__init__()  # type: ignore[no-untyped-call]  # nor for this
         self.path: list[str] = []
         self.calls: list[_Call] = []
-        self._views: dict[int, dict[int, Tensor]] = {}  # by storage and id; kept alive, so that ids stay unique
-        self._writes: collections.Counter[int] = collections.Counter()
-        self._dependent = set(map(self.key, inputs))
-
-    def key(self, tensor: Tensor) -> _Key:
-        """Give the key of a tensor with its present values."""
-        storage = tensor.untyped_storage().data_ptr()
-        self._views.setdefault(storage, {})[id(tensor)] = tensor
-        return id(tensor), self._writes[storage]
+        self._seen = list(inputs)  # kept alive, so that storages stay unique
+        self._dependent = set(map(_storage, inputs))
 
     def __torch_dispatch__(
         self,
@@ -187,24 +170,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run an operator, and keep copies of its results: operators may write to them later."""
-        inputs = set(map(self.key, _tensors((args, kwargs))))
-        written = {tensor.untyped_storage().data_ptr() for tensor in _written(func, args)}
-        changed = [view for storage in written for view in self._views[storage].values()]
-        inputs |= set(map(self.key, changed))
+        inputs = set(map(_storage, _tensors((args, kwargs))))
         result = func(*args, **(kwargs or {}))
-        self._writes.update(written)
         if not inputs.isdisjoint(self._dependent):
-            arrays = [each for each in (*_tensors(result), *changed) if each.dtype != torch.bfloat16]
-            outputs = {self.key(each): each.detach().numpy().copy() for each in arrays}
+            results = [each for each in _tensors(result) if each.dtype != torch.bfloat16]
+            self._seen += results
+            outputs = {_storage(each): each.detach().numpy().copy() for each in results}
             self._dependent |= outputs.keys()
             self.calls.append(_Call(origin_of(func, self.path), inputs, outputs))
         return result
 
 
-def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:  # noqa: ANN401 - an operator, and what it takes
-    """Give the arguments that an operator writes to."""
-    arguments = zip(func._schema.arguments, args, strict=False)  # noqa: SLF001 - torch's own way to tell
-    return _tensors([value for argument, value in arguments if argument.alias_info and argument.alias_info.is_write])
+def _storage(tensor: Tensor) -> int:
+    """Give what a tensor shares with its views: who writes to one changes all."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def _tensors(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and return

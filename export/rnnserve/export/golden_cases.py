@@ -8,6 +8,7 @@ values there are rows of extreme ones, such as zeros, constants and silence.
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,21 +22,20 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner, Reference
 from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.parity.reference import Truth
-from rnnserve.export.parity.tolerances import CALM, limits_for, replay_limits
-from rnnserve.export.rounding import Rounding
-from rnnserve.export.tensor_shapes import sizes_of, stack_rows, take_row
+from rnnserve.export.parity.reference import MOVED, Truth
+from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
+from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths, sizes_of, stack_rows, take_row
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
-from rnnserve.protos.differences import scale
+from rnnserve.protos.differences import coarseness, distances, scale
 from rnnserve.protos.golden import Case, Inference, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = ["GoldenCases", "make_cases", "prove_cases"]
+__all__ = ["GoldenCases", "Rounding", "make_cases", "prove_cases"]
 
 _Array = npt.NDArray[Any]
+_Inputs = Mapping[str, _Array]
 
 _STEPS = (1, 2, 5, 8)
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
@@ -50,6 +50,9 @@ _LEFT_OUT = 2
 
 _CANDIDATES, _AT_ONCE = 64, 8
 """Rows of which calm ones are chosen, and how many are run before it is seen whether there are enough."""
+
+_MOVES = 4
+"""Runs in float64 on inputs that are moved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,34 +70,85 @@ class GoldenCases:
     sequence: float
 
     def failures(self, model: ModelDescription, compute: Inference) -> list[str]:
-        """Replay the cases on the CPU as servers will, which fill in what is left out; say what is wrong.
+        """Replay the cases on the CPU as servers will, which fill in what is left out; say what is wrong."""
 
-        Args:
-            model: Model that the cases are of.
-            compute: ONNX model.
-        """
-
-        def filled(inputs: Mapping[str, _Array]) -> Mapping[str, _Array]:
+        def filled(inputs: _Inputs) -> _Inputs:
             return compute(fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs)))
 
         limits = next(at for at in replay_limits(step=self.step, sequence=self.sequence) if at.device == "cpu")
         return replay(self.cases, filled, limits)
 
 
-def make_cases(
-    model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0, rows_apart: bool = False
-) -> GoldenCases:
+class Rounding:
+    """Samples of what rounding does to a model's results.
+
+    Eager's results and another runtime's are two samples, in which a row's rounding may be small by luck. Float64 on
+    inputs that are moved by as much as float32 rounds gives further samples.
+    """
+
+    def __init__(
+        self, model: ModelDescription, reference: Truth, compute: Inference, random: np.random.Generator
+    ) -> None:
+        """Take what computes the samples, and the generator by which inputs are moved."""
+        self._model, self._reference, self._compute, self._random = model, reference, compute, random
+
+    def distances(
+        self, inputs: _Inputs, copies: Sequence[_Inputs] | None = None, *, with_model: bool = True
+    ) -> npt.NDArray[np.float64]:
+        """Measure how far the value of each row that moves furthest moves, in the unit of limits: (batch,) float64.
+
+        The ONNX model's results are one of the samples, but where limits are made: what is judged by a limit must not
+        widen it. Where rows are chosen, those whose integers differ are infinitely far: a place among values that are
+        equal but for rounding is no golden result. `copies` are those of `moved_copies`; None to move the inputs now.
+        """
+        copies = self.moved_copies(inputs) if copies is None else copies
+        exact, eager = self._reference.exact(inputs), self._reference.eager(inputs)
+        samples = [eager, *([self._compute(inputs)] if with_model else []), *map(self._reference.exact, copies)]
+        if self._reference.exact_by == MOVED:
+            samples += self._reference.moved(inputs)
+        outputs = self._model.outputs
+        furthest = np.zeros(next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in outputs))
+        for sample, tensor in itertools.product(samples, outputs):
+            found, expected = sample[tensor.name], exact[tensor.name]
+            if found.shape != expected.shape or (expected.dtype.kind != "f" and not with_model):
+                continue
+            mask = mask_before_lengths(tensor, expected.shape, inputs, self._model.lengths)
+            distance = _distance(found, expected, eager[tensor.name])
+            distance = distance if mask is None else np.where(mask, distance, 0)
+            by_row = np.moveaxis(distance, axis_of(tensor, BATCH) or 0, 0).reshape(furthest.size, -1)
+            furthest = np.maximum(furthest, by_row.max(axis=1))
+        return furthest
+
+    def moved_copies(self, inputs: _Inputs) -> list[Arrays]:
+        """Move a batch several times by up to one step of float32 near 1, if there is float64 to run it in."""
+        if self._reference.exact_by == MOVED:
+            return []
+        return [{name: self._moved(array) for name, array in inputs.items()} for _ in range(_MOVES)]
+
+    def _moved(self, array: _Array) -> _Array:
+        if array.dtype.kind != "f":
+            return array
+        moved: _Array = array + ULP * self._random.uniform(-1, 1, array.shape)
+        return moved
+
+
+def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
+    """Give how far values are from float64's, in the unit of limits; of integers that are not eager's, infinity."""
+    if expected.dtype.kind != "f":
+        return np.where(found == eager, 0.0, np.inf)
+    unit: _Array = distances(found, expected) / (
+        scale(expected) * (coarseness(found.dtype) if found.dtype.kind == "f" else 1)
+    )
+    return unit
+
+
+def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0) -> GoldenCases:
     """Make the golden cases: the same model and seed give the same ones.
 
-    Args:
-        model: Model that is published.
-        reference: Module of the model, in evaluation mode, or what stands for it.
-        compute: ONNX model, proven: used only to find rows on which rounding remains small.
-        seed: Seed of the inputs.
-        rows_apart: Whether a row's results depend on no other row, so that any rows may share a run.
+    The ONNX model, which is proven, is used only to find rows on which rounding remains small.
     """
     random = np.random.default_rng(seed)
-    rounding = Rounding(model, reference, compute, random, rows_apart=rows_apart)
+    rounding = Rounding(model, reference, compute, random)
     steps = [("step", inputs) for inputs in _steps(model, random)]
     sequences = [
         *(("sample", inputs) for inputs in _samples(model, rounding)),
@@ -111,24 +165,15 @@ def make_cases(
     return GoldenCases(every, step=furthest(every[: len(steps)]), sequence=furthest(every[len(steps) :]))
 
 
-def prove_cases(
-    model: DescribedModel, onnx_model: bytes, reference: Reference | None = None, *, rows_apart: bool = False
-) -> GoldenCases:
+def prove_cases(model: DescribedModel, onnx_model: bytes, reference: Reference) -> GoldenCases:
     """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will.
-
-    Args:
-        model: Model that is published.
-        onnx_model: Made from it, and proven.
-        reference: Reference by which it was proven; None for a new one.
-        rows_apart: Whether a row's results depend on no other row.
 
     Raises:
         ExportError: If the ONNX model does not give them.
     """
     runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
-        reference = reference_of(model) if reference is None else reference
-        golden = make_cases(model, reference, runner, rows_apart=rows_apart)
+        golden = make_cases(model, reference, runner)
         golden = _with_left_out(golden, model, reference, runner)
     failures = golden.failures(model, runner)
     if failures:
@@ -137,14 +182,7 @@ def prove_cases(
 
 
 def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Reference, compute: Inference) -> GoldenCases:
-    """Add cases without the inputs whose defaults are recorded: eager's results are those of the forward without them.
-
-    Args:
-        golden: Cases with every input.
-        model: Model that is published.
-        reference: Module of the model, in evaluation mode.
-        compute: ONNX model.
-    """
+    """Add cases without the inputs whose defaults are recorded: eager's results are those of forward without them."""
     own = {
         tensor.name
         for tensor in model.inputs
@@ -190,14 +228,13 @@ def _extremes(
         calm = np.zeros(0, int)
         with contextlib.suppress(Exception):  # a module may raise anything for extreme values; the proof reports it
             if _is_usual(reference.exact(inputs)):
-                furthest = rounding.until_calm(inputs, count, _limit(), copies)
-                calm = np.flatnonzero(furthest <= _limit())[:count]
+                calm = np.flatnonzero(rounding.distances(inputs, copies) <= _limit())[:count]
         if calm.size:
             chosen = np.resize(calm, max(calm.size, model.sizes[BATCH][0]))
             yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in chosen], sizes)
 
 
-def _is_usual(exact: Mapping[str, _Array]) -> bool:
+def _is_usual(exact: _Inputs) -> bool:
     """Whether results are finite, and no larger than usual ones."""
     floats = [array for array in exact.values() if array.dtype.kind == "f"]
     return all(np.isfinite(array).all() and scale(array) == 1 for array in floats)
@@ -264,9 +301,9 @@ def _calm_rows(
         drawn = draw_inputs(model.inputs, random, {**sizes, BATCH: candidates}, bounded_states=True)
         every = [take_row(model.inputs, drawn, row) for row in range(candidates)]
         furthest = np.zeros(0)
-        while furthest.size < candidates and (missing := count - int(np.count_nonzero(furthest <= _limit()))) > 0:
+        while furthest.size < candidates and np.count_nonzero(furthest <= _limit()) < count:
             some = stack_rows(model.inputs, every[furthest.size :][: max(_AT_ONCE, model.sizes[BATCH][0])], sizes)
-            furthest = np.concatenate([furthest, rounding.until_calm(some, missing, _limit())])
+            furthest = np.concatenate([furthest, rounding.distances(some)])
         rows = _calm(furthest, count)
         smaller = {axis: max(model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
         if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:

@@ -33,6 +33,9 @@ def draw_inputs(
 ) -> Arrays:
     """Draw every input of a model.
 
+    Floats are within their bounds, else normal; integers are within their bounds. Values after a row's length are like
+    the others.
+
     Args:
         inputs: Inputs, described as in a manifest.
         random: Generator from which values are drawn.
@@ -40,10 +43,6 @@ def draw_inputs(
         ragged: Whether rows have any length that the axis may have, up to its size, and one of them the size; otherwise
             all have it.
         bounded_states: Whether states lie within -1 and 1, where tanh keeps them; otherwise some are larger.
-
-    Returns:
-        By name: floats within their bounds, else normal; integers within their bounds; lengths of at least 1, or the
-        smallest size of their axis. Values after a row's length are like the others.
     """
     batch = sizes[BATCH]
     limits_of = size_limits(inputs)
@@ -75,12 +74,7 @@ def draw_inputs(
 
 
 def draw_sample(inputs: Sequence[manifest_pb2.Tensor], limits: Mapping[str, tuple[int, int]]) -> Arrays:
-    """Draw the inputs that a module is exported with: three rows of five, six, … steps, as far as it takes them.
-
-    Args:
-        inputs: Inputs, described as in a manifest.
-        limits: The smallest and the largest size of each dynamic axis.
-    """
+    """Draw the inputs that a module is exported with: three rows of five, six, … steps, as far as it takes them."""
     wanted = {axis: 3 if axis == BATCH else 4 + number for number, axis in enumerate(limits)}
     sizes = {axis: min(max(wanted[axis], low), high) for axis, (low, high) in limits.items()}
     return draw_inputs(inputs, np.random.default_rng(0), sizes)

@@ -212,7 +212,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         scripted, unscripted = script_model(model)
         advance()
         with evaluating(model.module):
-            reference = reference_of(model, keeps=True)
+            reference = reference_of(model)
         with _naming_the_operator(model, onnx_model):
             try:
                 proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
@@ -220,8 +220,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
                 scripted, unscripted = None, f"it computes in another order than eager. {error.failures[0]}"
                 proof = prove(model, None, onnx_model, progress=progress, reference=reference)
         advance()
-        rows_apart = proof.batching.mode != manifest_pb2.BATCHING_ALONE
-        golden = prove_cases(model, onnx_model, reference, rows_apart=rows_apart)
+        golden = prove_cases(model, onnx_model, reference)
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
         advance()

@@ -63,16 +63,8 @@ def try_lowering(
 ) -> tuple[ScanFile | None, str]:
     """Lower a proven model, and prove the result: the whole ladder, and the golden cases.
 
-    Args:
-        model: The module that was exported.
-        onnx_model: Made from it, and proven.
-        golden: Golden cases of the module.
-        batching: Requests that may share a run of it.
-        reference: Reference by which it was proven; None for a new one.
-        progress: Whether to show a progress bar on standard error.
-
     Returns:
-        The file; None, and why, where it does not hold. None and nothing where no RNN operator can be replaced.
+        The file; None, and why, if it does not hold. None and nothing if no RNN operator can be replaced.
     """
     data = lower_rnn(onnx_model)
     if data is None:

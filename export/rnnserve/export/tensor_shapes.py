@@ -22,6 +22,7 @@ __all__ = [
     "sizes_of",
     "stack_rows",
     "take_row",
+    "take_steps",
 ]
 
 Tensors = Sequence[manifest_pb2.Tensor]
@@ -76,16 +77,10 @@ def mask_before_lengths(
     arrays: Mapping[str, npt.NDArray[Any]],
     lengths: Mapping[str, str],
 ) -> npt.NDArray[np.bool_] | None:
-    """Tell which values of a tensor lie before the ends of their rows.
+    """Tell which values of a tensor lie before the ends of their rows, in an array that broadcasts to its shape.
 
-    Args:
-        tensor: An input or output.
-        shape: Shape of the tensor; a sequence axis may be shorter than in the inputs, where a module trims it.
-        arrays: The inputs, lengths among them.
-        lengths: Inputs that hold lengths, from `lengths_inputs`.
-
-    Returns:
-        A boolean array that broadcasts to `shape`; None where the tensor has no axis with lengths: all values count.
+    None if the tensor has no axis with lengths: all values count. A sequence axis may be shorter than in the inputs,
+    which are the arrays, where a module trims it.
     """
     mask: npt.NDArray[np.bool_] | None = None
     batch = axis_of(tensor, BATCH)
@@ -105,6 +100,19 @@ def mask_before_lengths(
 def take_row(tensors: Iterable[manifest_pb2.Tensor], arrays: Mapping[str, npt.NDArray[Any]], row: int) -> Arrays:
     """Cut one row out of arrays by name: batch 1."""
     return {t.name: np.take(arrays[t.name], [row], axis_of(t, BATCH) or 0) for t in tensors if t.name in arrays}
+
+
+def take_steps(
+    inputs: Tensors, arrays: Mapping[str, npt.NDArray[Any]], axis: str, steps: range
+) -> dict[str, npt.NDArray[Any]]:
+    """Cut some steps out of the inputs that have them; lengths become all of these."""
+    cut = {}
+    for tensor in inputs:
+        if (at := axis_of(tensor, axis)) is not None:
+            cut[tensor.name] = np.take(arrays[tensor.name], steps, at)
+        elif tensor.lengths_of == axis:
+            cut[tensor.name] = np.full_like(arrays[tensor.name], len(steps))
+    return cut
 
 
 def stack_rows(inputs: Tensors, rows: Sequence[Arrays], sizes: Mapping[str, int]) -> Arrays:

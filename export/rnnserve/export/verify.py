@@ -21,7 +21,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
-from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.tensor_shapes import sequence_axes, size_limits, sizes_of
 from rnnserve.export.torchscript import load_script
@@ -37,15 +37,12 @@ from rnnserve.protos.artifact import (
     Version,
     read_version,
 )
-from rnnserve.protos.datatypes import datatype_of
 from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out, infinite_defaults, load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version"]
-
-_Form = tuple[str, str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -168,13 +165,8 @@ def _manifest(
     if manifest.model != folder.parent.name:
         yield f'{MANIFEST}: is of the model "{manifest.model}", but is in the folder of "{folder.parent.name}"'
     for name, (model, _) in graphs.items():
-        for kind, described, values in (
-            ("inputs", manifest.inputs, model.graph.input),
-            ("outputs", manifest.outputs, model.graph.output),
-        ):
-            found = [_form(value) for value in values]
-            if found != _forms(described):
-                yield f"{MANIFEST}: its {kind} are {_forms(described)}, but those of {name} are {found}"
+        for difference in check_onnx(model, manifest.inputs, manifest.outputs):
+            yield f"{MANIFEST}: is not of {name}: {difference}"
     if manifest.graph.file and manifest.graph.file not in graphs:
         yield f'{MANIFEST}: lets "{manifest.graph.file}" serve, which is none of {", ".join(graphs)}'
     states = [tensor.name for tensor in manifest.inputs if _is_state(tensor)]
@@ -236,19 +228,6 @@ def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
     return contradictions(manifest, found, scan=name == SCAN)
 
 
-def _forms(tensors: Sequence[manifest_pb2.Tensor]) -> list[_Form]:
-    return [(t.name, t.datatype, [axis.name if axis.size < 0 else axis.size for axis in t.axes]) for t in tensors]
-
-
-def _form(value: onnx.ValueInfoProto) -> _Form:
-    tensor = value.type.tensor_type
-    try:
-        datatype = datatype_of(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) or ""
-    except KeyError:
-        datatype = f"ONNX type {tensor.elem_type}"
-    return value.name, datatype, [axis.dim_param or axis.dim_value for axis in tensor.shape.dim]
-
-
 def _defaults(model: DescribedModel) -> list[str]:
     return [
         f"{MANIFEST}: {said}"
@@ -285,7 +264,7 @@ def _golden(version: Version, compute: Inference) -> list[str]:
 def _proofs(model: DescribedModel, version: Version, *, progress: bool) -> Iterator[Check]:
     """Compare the script with each graph, and what was recorded of batching with what is found of the first."""
     with evaluating(model.module):
-        reference = reference_of(model, keeps=True)
+        reference = reference_of(model)
     for file in (MODEL, SCAN):
         if file not in version.files:
             continue

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Difference", "coarseness", "equally_non_finite", "largest_difference", "scale"]
+__all__ = ["Difference", "coarseness", "distances", "equally_non_finite", "largest_difference", "scale"]
 
 Array = npt.NDArray[Any]
 
@@ -37,6 +37,15 @@ def largest_difference(found: Array, expected: Array) -> Difference:
     worst = np.unravel_index(int(np.argmax(distance)), distance.shape)
     index = tuple(int(position) for position in worst)
     return Difference(index, float(found[index]), float(expected[index]), float(distance[index]))
+
+
+def distances(found: Array, expected: Array) -> Array:
+    """Give absolute differences in float64: 0 of the same infinity or of two NaN, infinite where only one is finite."""
+    with np.errstate(invalid="ignore"):
+        distance: Array = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+    if np.isfinite(distance).all():
+        return distance
+    return np.where(equally_non_finite(found, expected), 0, np.nan_to_num(distance, nan=np.inf, posinf=np.inf))
 
 
 def scale(expected: Array) -> float:

@@ -10,8 +10,8 @@ import onnx
 import torch
 
 from campaigns.operator_grid.operators import Family
+from rnnserve.export.onnx_runner import OnnxProcess
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.parity.onnx_runner import OnnxProcess
 
 __all__ = ["DIFFERS_OF_NOTHING", "EmptyRuns"]
 

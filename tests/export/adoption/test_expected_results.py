@@ -9,7 +9,7 @@ from kit.descriptions import tensors_described
 from rnnserve.export.adoption.samples import expected_cases
 from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
 from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.parity.onnx_runner import OnnxTruth
+from rnnserve.export.parity.reference import OnnxTruth
 
 DESCRIBED = {"x": Floats("sequence", "batch", 2), "lengths": Lengths()}
 OUTPUTS = {"y": Floats("sequence", "batch", 2), "tags": Integers("batch", high=9)}

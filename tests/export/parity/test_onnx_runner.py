@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxRunner, OnnxTruth
-from rnnserve.export.parity.reference import MOVED
+from rnnserve.export.onnx_runner import PROVIDERS, OnnxRunner
+from rnnserve.export.parity.reference import MOVED, OnnxTruth
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnserve.export.parity.distances import Distances, Spread
-from rnnserve.export.parity.near_eager import near_eager
+from rnnserve.export.parity.distances import DistanceRow
 from rnnserve.export.parity.tolerances import LIMITS, limits_for, replay_limits
+from rnnserve.protos.differences import scale
 
 ULP = 2.0**-23
 FIELDS = ("step_state", "step_logits", "walk_logits", "sequence_rms_factor", "sequence_rms_floor", "sequence_largest")
@@ -58,19 +58,19 @@ def test_values_near_eager_pass_whatever_float64_gives(seed, moved, size, error,
     eager = (size * random.standard_normal((3, 4))).astype(np.float32)
     found = (eager + moved * max(1.0, size / 32) * random.standard_normal(eager.shape)).astype(np.float32)
     mask = random.random(eager.shape) < 0.7 if masked else None
-    passed = near_eager(NEAR, found, eager, mask)
-    if passed is not None:
-        assert passed == Spread.between(found, eager, mask)
+    row = DistanceRow()
+    row.found_eager.add(found, eager, mask)
+    if row.is_near(NEAR, scale(eager if mask is None else np.where(mask, eager, 0))):
         exact = eager - error * np.sign(found - eager) * random.random(eager.shape)  # on the other side of eager
-        distances = Distances()
-        distances.add("random", "x", 3, found=found, eager=eager, exact=exact.astype(np.float64), mask=mask)
-        assert all(row.failure(NEAR) is None for row in distances.rows.values())
+        row.measure(found, eager, exact.astype(np.float64), mask)
+        assert row.failure(NEAR) is None
 
 
-def test_values_are_near_eager_within_the_floor():
-    eager = np.zeros((2, 2), np.float32)
-    for change, is_near in [(0.99e-3, True), (1.01e-3, False), (np.nan, False), (np.inf, False)]:
-        assert (near_eager(NEAR, eager + np.float32(change), eager, None) is not None) == is_near
-    found, mask = np.array([[0, 9], [0, 0]], np.float32), np.array([[True, False], [True, True]])
-    assert near_eager(NEAR, found, eager, mask) == Spread(count=3)
-    assert near_eager(NEAR, np.array([1, 2]), np.array([1, 3]), None) is None  # integers are equal or not
+@pytest.mark.parametrize(
+    ("change", "largest", "is_near"),
+    [(0.99e-3, 1, True), (1.01e-3, 1, False), (3.9e-3, 8, True), (4.1e-3, 8, False)],
+)
+def test_values_are_near_eager_within_the_floor(change, largest, is_near):
+    row = DistanceRow()
+    row.found_eager.add(np.full(2, change), np.zeros(2))
+    assert row.is_near(NEAR, largest) == is_near

@@ -24,7 +24,7 @@ def test_scan_graph_of_other_tensors_is_reported(version):
     graph.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "rows"
     forge(version, {SCAN: graph.SerializeToString()})
     (said,) = failures_without_proof(version)[f"{MANIFEST}: of this model"]
-    assert f"but those of {SCAN} are" in said
+    assert f"is not of {SCAN}: onnx, axis names: output" in said
 
 
 def test_script_of_other_weights_is_reported(version):

@@ -15,7 +15,7 @@ from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.parity.tolerances import EAGER_ROUNDING
 from rnnserve.export.tensor_shapes import sequence_axes, take_row
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import equally_non_finite, scale
+from rnnserve.protos.differences import distances, scale
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["BatchTrial", "Found"]
@@ -201,10 +201,7 @@ def _change(found: _Array, rows: Sequence[_Array]) -> float | None:
 def _part_of_spread(found: _Array, expected: _Array, axis: int) -> float:
     if found.dtype.kind != "f":
         return 0.0 if np.array_equal(found, expected) else np.inf
-    with np.errstate(invalid="ignore"):
-        change = np.abs(found.astype(np.float64) - expected)
-    change = np.where(equally_non_finite(found, expected), 0, np.nan_to_num(change, nan=np.inf))
-    largest = float(change.max(initial=0.0))
+    largest = float(distances(found, expected).max(initial=0.0))
     if largest <= EAGER_ROUNDING * scale(expected):
         return 0.0
     spread = float(np.nan_to_num(np.ptp(expected.astype(np.float64), axis=axis)).max(initial=0.0))

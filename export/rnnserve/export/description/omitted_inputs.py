@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,15 +123,7 @@ def wrong_defaults(
     sizes: Mapping[str, tuple[int, int]],
     defaults: Mapping[str, _Array],
 ) -> Iterator[str]:
-    """Say which inputs that may be left out mean something else to a module; a sentence each.
-
-    Args:
-        module: Module in evaluation mode, eager or scripted.
-        interface: Order and names of its tensors.
-        inputs: Inputs as a manifest describes them.
-        sizes: The smallest and the largest size of each dynamic axis.
-        defaults: Recorded defaults, by input.
-    """
+    """Say which inputs that may be left out mean something else to a module than a manifest says."""
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, interface, inputs, sizes)
     for names in interface.optional:
@@ -146,12 +138,7 @@ def wrong_defaults(
 
 
 def warn_of_required_attributes(inputs: _Tensors, attributes: Collection[str]) -> None:
-    """Warn of inputs made of attributes that each request has to send, since no client has what is in them.
-
-    Args:
-        inputs: Inputs of the model, with what leaving them out means.
-        attributes: The attributes that hold states.
-    """
+    """Warn of inputs made of attributes that each request has to send, since no client has what is in them."""
     for tensor in inputs:
         is_held = any(tensor.name == each or tensor.name.startswith(f"{each}.") for each in attributes)
         if is_held and tensor.required_because:
@@ -172,40 +159,23 @@ def _flat(groups: Sequence[_Names]) -> _Names:
     return tuple(name for names in groups for name in names)
 
 
-class _Trial(NamedTuple):
-    """Complete inputs, and the sizes of their dynamic axes."""
-
-    inputs: Arrays
-    sizes: Mapping[str, int]
-
-
 class _Trials:
     """Calls of a module with and without some of its inputs."""
 
     def __init__(
-        self,
-        module: nn.Module,
-        interface: ModuleInterface,
-        inputs: _Tensors,
-        sizes: Mapping[str, tuple[int, int]],
+        self, module: nn.Module, interface: ModuleInterface, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]]
     ) -> None:
-        self._module = module
-        self._interface = interface
-        self._inputs = inputs
+        self._module, self._interface, self._inputs = module, interface, inputs
         self._wanted: dict[tuple[int, _Names], Arrays] = {}
+        self._sizes = [
+            {axis: min(max(rows, low) if axis == BATCH else low + steps, high) for axis, (low, high) in sizes.items()}
+            for rows, steps in zip(_ROWS, _MORE_STEPS, strict=True)
+        ]
         random = np.random.default_rng(0)
-        self._trials = []
-        for number, (rows, steps) in enumerate(zip(_ROWS, _MORE_STEPS, strict=True)):
-            at = {
-                axis: min(max(rows, low) if axis == BATCH else low + steps, high) for axis, (low, high) in sizes.items()
-            }
-            self._trials.append(_Trial(draw_inputs(inputs, random, at, ragged=number % 2 > 0, bounded_states=True), at))
-
-    def _trials_without(self, names: _Names) -> list[_Trial]:
-        """The trials of calls without these inputs: of one row where nothing is left that says how many there are."""
-        if any(tensor.name not in names for tensor in self._inputs):
-            return self._trials
-        return [trial for trial in self._trials if trial.sizes[BATCH] == 1]
+        self._drawn = [
+            draw_inputs(inputs, random, at, ragged=number % 2 > 0, bounded_states=True)
+            for number, at in enumerate(self._sizes)
+        ]
 
     def runs_without(self, names: _Names) -> bool:
         """Whether the module runs without these inputs."""
@@ -221,7 +191,7 @@ class _Trials:
         return all(self._agrees(trial, names, defaults) for trial in self._trials_without(names))
 
     def find(self, names: _Names) -> Arrays | None:
-        """Find what stands for these inputs in all trials, where it is not zeros; None where nothing does."""
+        """Find what stands for these inputs in all trials, if it is not zeros; None if nothing does."""
         if self.agree(names, {}):
             return {}
         tensors = [tensor for tensor in self._inputs if tensor.name in names]
@@ -232,19 +202,25 @@ class _Trials:
                 return {name: array for name, array in defaults.items() if array.any()}
         return None
 
-    def _without(self, trial: _Trial, names: _Names) -> Arrays:
-        given = {name: array for name, array in trial.inputs.items() if name not in names}
-        self._wanted[id(trial), names] = found = self._interface.call(self._module, given)
+    def _trials_without(self, names: _Names) -> list[int]:
+        """Number the trials of calls without these inputs: one row if nothing is left that says how many there are."""
+        has_rows = any(tensor.name not in names for tensor in self._inputs)
+        return [number for number, sizes in enumerate(self._sizes) if has_rows or sizes[BATCH] == 1]
+
+    def _given(self, trial: int, names: _Names) -> Arrays:
+        return {name: array for name, array in self._drawn[trial].items() if name not in names}
+
+    def _without(self, trial: int, names: _Names) -> Arrays:
+        self._wanted[trial, names] = found = self._interface.call(self._module, self._given(trial, names))
         return found
 
-    def _agrees(self, trial: _Trial, names: _Names, defaults: Mapping[str, _Array]) -> bool:
-        given = {name: array for name, array in trial.inputs.items() if name not in names}
-        filled = fill_left_out(self._inputs, given, defaults, trial.sizes)
+    def _agrees(self, trial: int, names: _Names, defaults: Mapping[str, _Array]) -> bool:
+        filled = fill_left_out(self._inputs, self._given(trial, names), defaults, self._sizes[trial])
         try:
             found = self._interface.call(self._module, filled)
         except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
             return False
-        wanted = self._wanted.get((id(trial), names)) or self._without(trial, names)
+        wanted = self._wanted.get((trial, names)) or self._without(trial, names)
         return all(_is_near(found[name], array) for name, array in wanted.items())
 
     def _candidates(self, tensor: manifest_pb2.Tensor, names: _Names) -> list[_Array]:
@@ -254,7 +230,7 @@ class _Trials:
             with _Recorder() as recorder:
                 self._without(trial, names)
             recorder.add([*self._module.parameters(), *self._module.buffers()])
-            these = dict(_rows_in(recorder.tensors, tensor, trial.sizes))
+            these = dict(_rows_in(recorder.tensors, tensor, self._sizes[trial]))
             found = these if found is None else {key: array for key, array in found.items() if key in these}
         zeros = np.zeros(default_shape(tensor), DTYPES[tensor.datatype])
         return [zeros, *itertools.islice((found or {}).values(), _MOST_CANDIDATES)]

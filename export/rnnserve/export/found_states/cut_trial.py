@@ -12,11 +12,12 @@ from rnnserve.export.analysis import Decision
 from rnnserve.export.analysis.steps import counts_steps
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.input_drawing import draw_inputs, is_state
-from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, shape_of, size_limits, sizes_of
+from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, size_limits, sizes_of, take_steps
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.protos.differences import equally_non_finite
+from rnnserve.protos.differences import distances
 from rnnserve.protos.protocol_words import BATCH
+from rnnserve.protos.recorded_defaults import fill_left_out
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Tensors = Sequence[manifest_pb2.Tensor]
@@ -65,7 +66,8 @@ class CutTrial:
         limits = size_limits(self.inputs)
         has_lengths = self.axis in lengths_inputs(self.inputs)
         for sample in self.samples[:1]:
-            yield {name: np.concatenate([array, array], self._batch_at(name)) for name, array in sample.items()}, False
+            places = {tensor.name: axis_of(tensor, BATCH) or 0 for tensor in self.inputs}
+            yield {name: np.concatenate([array, array], places[name]) for name, array in sample.items()}, False
         for steps, rows in ((steps, rows) for steps in _STEPS for rows in _ROWS):
             sizes = dict.fromkeys(limits, 1) | {self.axis: steps, BATCH: rows}
             sizes = {axis: _within(size, *limits.get(axis, (1, None))) for axis, size in sizes.items()}
@@ -77,13 +79,13 @@ class CutTrial:
         """Compare the whole with parts."""
         steps = sizes_of(self.inputs, inputs)[self.axis]
         smallest = size_limits(self.inputs)[self.axis][0]
-        inputs = {**inputs, **self._full_lengths(inputs, steps)}
+        inputs = {**inputs, **take_steps(self.inputs, inputs, self.axis, range(steps))}  # of full lengths
         # What there is after all steps is compared, too: a server does, since further parts continue from it.
-        begun = self._in_parts(inputs, [steps])
+        begun = self.in_parts(inputs, [steps])
         wanted = {**self.whole(inputs), **{tensor.name: begun[tensor.name] for tensor in self.final}}
         cuts = [[steps], [1] * steps, [steps // 2, steps - steps // 2], [1, steps - 1], [steps - 1, 1]]
         for parts in (parts for parts in cuts if min(parts) >= smallest and (len(parts) > 1 or steps > 1)):
-            found = self._in_parts(inputs, parts)
+            found = self.in_parts(inputs, parts)
             for tensor in (*self.outputs, *self.final):
                 one, other = wanted[tensor.name], found[tensor.name]
                 if one.tobytes() != other.tobytes():
@@ -91,38 +93,31 @@ class CutTrial:
                     return f"cutting a sequence changes its {what}{_by(one, other)}"
         return ""
 
-    def halves(self, inputs: Arrays) -> Arrays:
-        """Run the two halves of sequences, the second from the states of the first."""
-        steps = sizes_of(self.inputs, inputs)[self.axis]
-        return self._in_parts(inputs, [steps // 2, steps - steps // 2])
-
-    def _in_parts(self, inputs: Arrays, parts: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+    def in_parts(self, inputs: Arrays, parts: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
         """Run parts one after the other, each from the states of the one before."""
-        given = {**inputs, **self._begun(inputs)}
-        pairs = [(tensor.continues_as, tensor.name) for tensor in (*self.outputs, *self.final) if tensor.continues_as]
-        collected: dict[str, list[npt.NDArray[Any]]] = {tensor.name: [] for tensor in (*self.outputs, *self.final)}
+        given = self._begun(inputs)
+        outputs = [*self.outputs, *self.final]
+        results = []
         at = 0
         for steps in parts:
-            part = {**given, **self._steps(inputs, at, steps)}
-            results = self.parts(part)
-            for name, arrays in collected.items():
-                arrays.append(results[name])
-            given |= {initial: results[final] for initial, final in pairs}
+            cut = take_steps(self.inputs, inputs, self.axis, range(at, at + steps))
+            results.append(self.parts({**given, **cut}))
+            given |= {tensor.continues_as: results[-1][tensor.name] for tensor in outputs if tensor.continues_as}
             at += steps
         places = {tensor.name: axis_of(tensor, self.axis) for tensor in self.outputs}
-        places |= dict.fromkeys(tensor.name for tensor in self.final)
         return {
-            name: arrays[-1] if places[name] is None else np.concatenate(arrays, places[name])
-            for name, arrays in collected.items()
+            tensor.name: results[-1][tensor.name]
+            if (place := places.get(tensor.name)) is None
+            else np.concatenate([each[tensor.name] for each in results], place)
+            for tensor in outputs
         }
 
     def _lost(self, inputs: Arrays) -> str:
         """Compare the states of rows that are shorter than the batch with those of rows of their length."""
-        lengths = inputs[lengths_inputs(self.inputs)[self.axis]]
-        states = self.parts({**inputs, **self._begun(inputs)})
-        for row, length in enumerate(lengths):
-            shorter = {**inputs, **self._steps(inputs, 0, int(length)), **self._begun(inputs)}
-            alone = self.parts(shorter)
+        states = self.parts(self._begun(inputs))
+        for row, length in enumerate(inputs[lengths_inputs(self.inputs)[self.axis]]):
+            cut = take_steps(self.inputs, inputs, self.axis, range(int(length)))
+            alone = self.parts(self._begun({**inputs, **cut}))
             for tensor in self.final:
                 at = axis_of(tensor, BATCH) or 0
                 if np.take(states[tensor.name], row, at).tobytes() != np.take(alone[tensor.name], row, at).tobytes():
@@ -130,28 +125,7 @@ class CutTrial:
         return ""
 
     def _begun(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        sizes = sizes_of(self.inputs, inputs)
-        begun = {}
-        for tensor in self.initial:
-            default = self.defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype]))
-            begun[tensor.name] = np.ascontiguousarray(np.broadcast_to(default, shape_of(tensor, sizes)))
-        return begun
-
-    def _steps(self, inputs: Arrays, start: int, steps: int) -> dict[str, npt.NDArray[Any]]:
-        """Cut inputs to some of their steps; lengths are all of these."""
-        cut = self._full_lengths(inputs, steps)
-        for tensor in self.inputs:
-            at = axis_of(tensor, self.axis)
-            if at is not None:
-                cut[tensor.name] = np.take(inputs[tensor.name], range(start, start + steps), at)
-        return cut
-
-    def _full_lengths(self, inputs: Arrays, steps: int) -> dict[str, npt.NDArray[Any]]:
-        name = lengths_inputs(self.inputs).get(self.axis)
-        return {} if name is None else {name: np.full_like(inputs[name], steps)}
-
-    def _batch_at(self, name: str) -> int:
-        return next(axis_of(tensor, BATCH) or 0 for tensor in self.inputs if tensor.name == name)
+        return fill_left_out([*self.inputs, *self.initial], inputs, self.defaults, sizes_of(self.inputs, inputs))
 
 
 def _within(size: int, low: int, high: int | None) -> int:
@@ -175,25 +149,19 @@ _AMPLIFIED = 100.0
 
 
 def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision) -> str:
-    """Say why sequences may not go on from declared states; empty where they may, as far as it is known.
+    """Say why sequences may not go on from declared states, of a model with one sequence axis; empty if they may.
 
-    Args:
-        model: Description of the model, which has one sequence axis and declares states.
-        graph: The graph that serves.
-        run: A function that runs it.
-        decision: Decision on its steps when other states were looked for.
+    That is as far as it is known: it is tried only if the graph may count steps, or read states elsewhere.
     """
     (axis,) = model.sequence_axes
     if not (decision.readers or counts_steps(graph, model.inputs, model.outputs, axis)):
         return ""
-    return _tried(model, axis, run)
-
-
-def _tried(model: ModelDescription, axis: str, run: Run) -> str:
     trial = CutTrial(run, run, model.inputs, model.outputs, (), (), {}, axis)
     for inputs in _batches(model, axis):
+        steps = sizes_of(model.inputs, inputs)[axis]
         try:
-            whole, found, moved = run(inputs), trial.halves(inputs), run(_moved(inputs))
+            whole, moved = run(inputs), run(_moved(inputs))
+            found = trial.in_parts(inputs, [steps // 2, steps - steps // 2])
         except RuntimeError:  # of onnxruntime: fewer steps are left to try, such as those that a table has
             continue
         for tensor in model.outputs:
@@ -254,7 +222,4 @@ def _differs(
 
 
 def _distance(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(one.astype(np.float64) - other.astype(np.float64))
-    distance = np.where(equally_non_finite(one, other), 0.0, np.nan_to_num(distance, nan=np.inf))
-    return float(distance.max(initial=0.0))
+    return float(distances(one, other).max(initial=0.0))

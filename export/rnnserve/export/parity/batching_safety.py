@@ -9,8 +9,7 @@ there is. Rows are computed alone, and again in company; the numbers are the mod
 float64, so that what rounding does is far below what a dependence does.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,10 +30,12 @@ from rnnserve.export.tensor_shapes import (
     take_row,
 )
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import equally_non_finite, scale
+from rnnserve.protos.differences import distances, scale
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["find_batching"]
+
+_Array = npt.NDArray[Any]
 
 _ROWS = 5
 _LENGTHS = (1, 2, 3, 7, 12)
@@ -50,7 +51,19 @@ _COUNTS = (
 )
 _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 
-_Compute = Callable[[Mapping[str, npt.NDArray[Any]]], Arrays]
+_BESIDE_ROWS = "when other rows are in its batch: does the module normalise, sort or average over the batch axis?"
+_OTHER_PADDING = (
+    "when the values after its length change: is something computed over all steps, such as a mean, a maximum or a "
+    "convolution? Mask it by the lengths"
+)
+_MORE_PADDING = (
+    f"when up to {_MORE} steps of padding are added: does the module average over all steps, or read the last one? Use "
+    "the lengths: sum before each length and divide by it, or read h_n. An output of fewer steps than its input has to "
+    "be zero after them"
+)
+
+_Pairs = Iterator[tuple[Arrays, Arrays, Arrays]]
+"""Inputs of a row; its outputs in some company; and its outputs alone."""
 
 
 def find_batching(
@@ -80,8 +93,8 @@ def find_batching(
         found.reasons.extend(f"{reason}, so that a row's answer depends on other rows" for reason in rows.reasons)
         return found
     random = np.random.default_rng([seed, 2])
-    tries = _BatchingTries(model, reference, limits, random, check_only=rows.proven)
-    found.reasons.extend(tries.neighbours())
+    tries = _Tries(model, reference, limits, random, check_only=rows.proven)
+    found.reasons.extend(tries.changes(tries.beside_other_rows(), _BESIDE_ROWS))
     if found.reasons:
         _check_proof(rows, found.reasons, "keeps rows apart")
         return found
@@ -92,9 +105,10 @@ def find_batching(
     found.reasons.extend(_nothing_to_pad(model))
     if found.reasons:
         return found
-    tries = _BatchingTries(model, reference, limits, random, check_only=padding.proven)
+    tries = _Tries(model, reference, limits, random, check_only=padding.proven)
     has_unknown = not set(padding.nodes) <= set(padding.readers)
-    found.reasons.extend([*tries.padding_values(spoil=has_unknown), *tries.padding_amount()])
+    found.reasons.extend(tries.changes(tries.with_other_padding(spoil=has_unknown), _OTHER_PADDING))
+    found.reasons.extend(tries.changes(tries.with_more_padding(), _MORE_PADDING))
     found.padding.CopyFrom(finding(padding, tried=True))
     if found.reasons:
         _check_proof(padding, found.reasons, "reads nothing after the lengths")
@@ -140,7 +154,14 @@ def _check_proof(decision: Decision, seen: Sequence[str], what: str) -> None:
         )
 
 
-class _BatchingTries:
+class _Tries:
+    """Runs of rows alone and in company.
+
+    Attributes:
+        check_only: Whether it is proven that no change is to be seen: fewer rows are tried, and only a change is told
+            that rounding does not explain.
+    """
+
     def __init__(
         self,
         model: ModelDescription,
@@ -150,109 +171,82 @@ class _BatchingTries:
         *,
         check_only: bool,
     ) -> None:
-        """Prepare tries.
-
-        Args:
-            model: Model that is run.
-            reference: Module, or ONNX model, that runs.
-            limits: Limits for the device.
-            random: Generator from which inputs are drawn.
-            check_only: Whether it is proven that no change is to be seen: fewer rows are tried, and only a change is
-                told that rounding does not explain.
-        """
-        self._check_only = check_only
-        self._reference = reference
-        self._model = model
-        self._compute: _Compute = reference.exact
+        self.check_only = check_only
+        self._model, self._reference, self._random = model, reference, random
+        self._compute = reference.exact
         self._rounding = limits.double if reference.exact_by == FLOAT64 else EAGER_ROUNDING
-        self._random = random
-        self._axes = model.sequence_axes
-        self._lengths = model.lengths
 
-    def neighbours(self) -> list[str]:
+    def changes(self, pairs: _Pairs, when: str) -> list[str]:
+        """Say by how much each output of a row changes at most, and where; as far as both have it."""
+        worst: dict[str, tuple[float, str]] = {}
+        for inputs, found, expected in pairs:
+            for tensor in self._model.outputs:
+                largest, place = self._change(tensor, inputs, found[tensor.name], expected[tensor.name])
+                if largest > worst.get(tensor.name, (0.0, ""))[0]:
+                    worst[tensor.name] = largest, place
+        return [f'"{name}" of a row changes by {change:.3g}{place} {when}' for name, (change, place) in worst.items()]
+
+    def beside_other_rows(self) -> _Pairs:
         """Try rows in batches of other rows, and beside the row of zeros by which servers make a batch even."""
-        worst = _WorstChanges()
+        inputs = self._model.inputs
         for sizes in self._all_sizes():
             rows = [self._row(sizes) for _ in range(_ROWS)]
             zeros = {name: np.zeros_like(array) for name, array in rows[0].items()}
-            for axis, name in self._lengths.items():
+            for axis, name in self._model.lengths.items():
                 zeros[name] = np.full_like(rows[0][name], self._model.sizes[axis][0])
-            for tensor in self._model.inputs:
+            for tensor in inputs:
                 if tensor.HasField("integers") and tensor.integers.low > 0:
                     zeros[tensor.name] = np.full_like(rows[0][tensor.name], tensor.integers.low)
             companies = [(rows, range(_ROWS)), ([rows[0], zeros], [0])]
-            if not self._check_only:
-                loud = [self._louder(row, _LOUD) for row in rows[1:]]
-                companies += [([rows[0], *loud], [0]), ([*loud, rows[0]], [len(loud)])]
-                spoiled = [self._louder(row, _SPOILED) for row in rows[1:]]
-                companies += [([rows[0], *spoiled], [0]), ([*spoiled, rows[0]], [len(spoiled)])]
+            for times in () if self.check_only else (_LOUD, _SPOILED):
+                others = [self._louder(row, times) for row in rows[1:]]
+                companies += [([rows[0], *others], [0]), ([*others, rows[0]], [len(others)])]
             for company, compared in companies:
                 try:
-                    together = self._compute(stack_rows(self._model.inputs, company, sizes))
+                    together = self._compute(stack_rows(inputs, company, sizes))
                 except Exception:  # a module may refuse NaN, or read at indices that are made of it
-                    if not any(_is_spoiled(row) for row in company):
+                    if not any(np.isnan(a).any() for row in company for a in row.values() if a.dtype.kind == "f"):
                         raise
                     continue
-                for number, row in ((number, company[number]) for number in compared):
-                    self._compare(worst, row, take_row(self._model.outputs, together, number), self._compute(row))
-        return [
-            f'"{name}" of a row changes by {change} when other rows are in its batch: does the module normalise, '
-            "sort or "
-            "average over the batch axis?"
-            for name, change in worst.by_name.items()
-        ]
+                for number in compared:
+                    alone = self._compute(company[number])
+                    yield company[number], take_row(self._model.outputs, together, number), alone
 
-    def padding_values(self, *, spoil: bool) -> list[str]:
+    def with_other_padding(self, *, spoil: bool) -> _Pairs:
         """Try other values after the ends of rows.
 
         NaN is tried there if no rule covers some operator of the graph: a mask that multiplies by zero lets it through,
         but finite numbers not.
-
-        Args:
-            spoil: Whether to try NaN.
         """
-        worst = _WorstChanges()
         for sizes in self._all_sizes():
             row = self._row(sizes)
             padded = self._padded(row, sizes)
             noise = draw_inputs(self._model.inputs, self._random, self._longer(sizes) | {BATCH: 1})
-            louds = (1.0,) if self._check_only else (1.0, _LOUD_PADDING)
-            for times in (*louds, _SPOILED) if spoil else louds:
+            for times in (1.0, *(() if self.check_only else (_LOUD_PADDING,)), *((_SPOILED,) if spoil else ())):
                 noisy, louder = dict(padded), self._louder(noise, times)
                 for tensor in self._model.inputs:
-                    mask = mask_before_lengths(tensor, padded[tensor.name].shape, padded, self._lengths)
+                    mask = mask_before_lengths(tensor, padded[tensor.name].shape, padded, self._model.lengths)
                     if mask is not None:
                         noisy[tensor.name] = np.where(mask, padded[tensor.name], louder[tensor.name])
-                with contextlib.suppress(Exception) if times is _SPOILED else contextlib.nullcontext():
-                    self._compare(worst, padded, self._compute(noisy), self._compute(padded))
-        return [
-            f'"{name}" of a row changes by {change} when the values after its length change: is something '
-            "computed over "
-            "all steps, such as a mean, a maximum or a convolution? Mask it by the lengths"
-            for name, change in worst.by_name.items()
-        ]
+                try:
+                    found = self._compute(noisy)
+                except Exception:
+                    if times is not _SPOILED:
+                        raise
+                    continue
+                yield padded, found, self._compute(padded)
 
-    def padding_amount(self) -> list[str]:
+    def with_more_padding(self) -> _Pairs:
         """Try more steps after the ends of rows."""
-        worst = _WorstChanges()
         for sizes in self._all_sizes():
             row = self._row(sizes)
-            self._compare(worst, row, self._compute(self._padded(row, sizes)), self._compute(row))
-        return [
-            f'"{name}" of a row changes by {change} when up to {_MORE} steps of padding are added: does the module '
-            "average over all "
-            "steps, or read the last one? Use the lengths: sum before each length and divide by it, or read h_n. An "
-            "output of fewer steps than its input has to be zero after them"
-            for name, change in worst.by_name.items()
-        ]
+            yield row, self._compute(self._padded(row, sizes)), self._compute(row)
 
     def _all_sizes(self) -> Iterator[dict[str, int]]:
-        if not self._axes:
-            yield {}
-            return
-        for number in _CHECKED if self._check_only else range(len(_LENGTHS)):
+        axes = self._model.sequence_axes
+        for number in (_CHECKED if self.check_only else range(len(_LENGTHS))) if axes else (0,):
             sizes = {}
-            for at, axis in enumerate(self._axes):
+            for at, axis in enumerate(axes):
                 low, high = self._model.sizes[axis]
                 # Below the largest size, where there is one, so that padding can be added.
                 sizes[axis] = min(low + _LENGTHS[(number + at) % len(_LENGTHS)] - 1, max(high - 1, low))
@@ -275,23 +269,26 @@ class _BatchingTries:
     def _padded(self, row: Arrays, sizes: Mapping[str, int]) -> Arrays:
         return stack_rows(self._model.inputs, [row], self._longer(sizes))
 
-    def _compare(self, worst: "_WorstChanges", inputs: Arrays, found: Arrays, expected: Arrays) -> None:
-        """Compare a row's outputs, as far as both have them: padding makes some longer."""
-        for tensor in self._model.outputs:
-            name = tensor.name
-            common = tuple(slice(0, min(sizes)) for sizes in zip(found[name].shape, expected[name].shape, strict=True))
-            some, others = found[name][common], expected[name][common]
-            mask = mask_before_lengths(tensor, some.shape, inputs, self._lengths)
-            with np.errstate(invalid="ignore"):
-                change = np.abs(some.astype(np.float64) - others.astype(np.float64))
-            if some.dtype.kind == "f" and not np.isfinite(change).all():
-                change = np.where(equally_non_finite(some, others), 0, np.nan_to_num(change, nan=np.inf))
-            change = change if mask is None else np.where(mask, change, 0)
-            largest = float(change.max(initial=0.0))
-            limit = self._rounding * scale(others) if others.dtype.kind == "f" else 0
-            if largest <= limit or (self._check_only and self._is_rounding(name, inputs, largest)):
-                continue
-            worst.add(name, largest, _place(tensor, change))
+    def _change(
+        self, tensor: manifest_pb2.Tensor, inputs: Arrays, found: _Array, expected: _Array
+    ) -> tuple[float, str]:
+        """Give the largest change of an output, and where; as far as both have it, since padding makes some longer."""
+        common = tuple(slice(0, min(sizes)) for sizes in zip(found.shape, expected.shape, strict=True))
+        found, expected = found[common], expected[common]
+        mask = mask_before_lengths(tensor, found.shape, inputs, self._model.lengths)
+        change = distances(found, expected)
+        change = change if mask is None else np.where(mask, change, 0)
+        largest = float(change.max(initial=0.0))
+        limit = self._rounding * scale(expected) if expected.dtype.kind == "f" else 0
+        if largest <= limit or (self.check_only and self._is_rounding(tensor.name, inputs, largest)):
+            return 0.0, ""
+        index = np.unravel_index(int(np.argmax(change)), change.shape)
+        steps = [
+            f"{axis.name} {at} of {size}"
+            for axis, at, size in zip(tensor.axes, index, change.shape, strict=True)
+            if axis.size == DYNAMIC and axis.name != BATCH
+        ]
+        return largest, f" at {', '.join(steps)}" if steps else ""
 
     def _is_rounding(self, name: str, inputs: Arrays, change: float) -> bool:
         """Whether a change is what rounding does: integers flip by it, and floats move as inputs moved by an ulp do."""
@@ -300,34 +297,3 @@ class _BatchingTries:
             return True
         spread = np.ptp(np.stack(results).astype(np.float64), axis=0).max(initial=0.0)
         return change <= AMPLIFIED * float(spread)
-
-
-def _is_spoiled(row: Arrays) -> bool:
-    return any(array.dtype.kind == "f" and bool(np.isnan(array).any()) for array in row.values())
-
-
-def _place(tensor: manifest_pb2.Tensor, change: npt.NDArray[Any]) -> str:
-    """Say at which step of each sequence axis of an output the largest change is."""
-    index = np.unravel_index(int(np.argmax(change)), change.shape)
-    steps = [
-        f"{axis.name} {at} of {size}"
-        for axis, at, size in zip(tensor.axes, index, change.shape, strict=True)
-        if axis.size == DYNAMIC and axis.name != BATCH
-    ]
-    return f" at {', '.join(steps)}" if steps else ""
-
-
-class _WorstChanges:
-    """The largest change of each output that changed."""
-
-    def __init__(self) -> None:
-        self._by_name: dict[str, tuple[float, str]] = {}
-
-    @property
-    def by_name(self) -> dict[str, str]:
-        """By output: how much it changed, and where."""
-        return {name: f"{change:.3g}{place}" for name, (change, place) in self._by_name.items()}
-
-    def add(self, name: str, change: float, place: str) -> None:
-        if name not in self._by_name or change > self._by_name[name][0]:
-            self._by_name[name] = (change, place)

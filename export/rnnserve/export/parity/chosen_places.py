@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from rnnserve.export.module_interface import Arrays
-from rnnserve.export.parity.onnx_runner import OnnxRunner
+from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.protos.differences import scale
 
@@ -27,12 +27,7 @@ class ChosenPlaces:
     """The outputs of an ONNX model that are places, with the values among which they were chosen."""
 
     def __init__(self, onnx_model: bytes, providers: Sequence[str]) -> None:
-        """Find the outputs.
-
-        Args:
-            onnx_model: The bytes of an ONNX file.
-            providers: Providers of onnxruntime.
-        """
+        """Find the outputs, and make the values that their places are chosen among outputs, too."""
         model = onnx.load_model_from_string(onnx_model)
         producers = {name: node for node in model.graph.node for name in node.output}
         chosen = ((output.name, _choice(output.name, producers)) for output in model.graph.output)
@@ -46,18 +41,9 @@ class ChosenPlaces:
     def are_tied(
         self, inputs: Arrays, name: str, found: _Array, eager: _Array, limits: ParityLimits
     ) -> npt.NDArray[np.bool_]:
-        """Tell which places are as good as eager's: the values at both are equal but for rounding.
+        """Tell which of ONNX's places are as good as eager's: the values at both are equal but for rounding.
 
-        Args:
-            inputs: Every input by name.
-            name: Name of the output.
-            found: ONNX's places.
-            eager: Eager's places, of the same shape.
-            limits: Limits of values.
-
-        Returns:
-            Of the shape of the places; False throughout if ONNX's places are not those that PyTorch takes of ONNX's
-            values, which are the first of equal ones.
+        None is if ONNX's places are not those that PyTorch takes of ONNX's values, which are the first of equal ones.
         """
         node = self._nodes.get(name)
         if node is None or self._runner is None:

@@ -1,4 +1,4 @@
-"""How far apart results are, gathered over many batches of one kind and length."""
+"""How far apart results are, gathered over many batches of one kind and length, and whether that is too far."""
 
 import dataclasses
 from collections.abc import Collection
@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from rnnserve.export.parity.tolerances import LARGE_SUMS, UNDECIDED, ParityLimits
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.differences import scale
+from rnnserve.protos.differences import equally_non_finite, scale
 
-__all__ = ["DistanceRow", "Distances", "Spread"]
+__all__ = ["DistanceRow", "Distances", "Spread", "differing_places", "finite_values", "masked"]
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_] | None
 
 
 @dataclasses.dataclass
@@ -24,31 +25,19 @@ class Spread:
     squares: float = 0.0
     count: int = 0
 
-    @classmethod
-    def between(cls, found: Array, expected: Array, mask: Array | None = None) -> "Spread":
-        """Measure the differences of one batch, in float64.
-
-        Args:
-            found: Floats of any shape.
-            expected: Floats of the same shape.
-            mask: Values that count, broadcast to that shape; None for all.
-        """
-        count = _count(mask, expected)
+    def add(self, found: Array, expected: Array, mask: Mask = None) -> None:
+        """Add the differences of two arrays of floats of one shape, in float64, where the mask is true."""
+        count = expected.size if mask is None else int(np.broadcast_to(mask, expected.shape).sum())
         if not count:
-            return cls()
-        differences = np.asarray(_masked(np.subtract(found, expected, dtype=np.float64), mask))
-        largest = max(float(differences.max()), -float(differences.min()))
-        return cls(largest, float(np.square(differences, out=differences).sum()), count)
-
-    def add(self, other: "Spread") -> None:
-        """Take in what was measured of another batch."""
-        self.largest = max(self.largest, other.largest)
-        self.squares += other.squares
-        self.count += other.count
+            return
+        differences = np.asarray(masked(np.subtract(found, expected, dtype=np.float64), mask))
+        self.largest = max(self.largest, float(differences.max()), -float(differences.min()))
+        self.squares += float(np.square(differences, out=differences).sum())
+        self.count += count
 
     @property
     def rms(self) -> float:
-        """Root mean square of everything that was taken in; 0 of nothing."""
+        """Root mean square of all differences; 0 if there are none."""
         return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
 
 
@@ -57,6 +46,7 @@ class DistanceRow:
     """The distances of one kind of input, one tensor and one length.
 
     Attributes:
+        kind: Kind of input, for the limits of large sums.
         found_eager: Distance of the found values from eager's.
         eager_exact: Distance of eager's values from those in float64.
         found_exact: Distance of the found values from those in float64.
@@ -64,15 +54,27 @@ class DistanceRow:
         scale: Factor by which limits grow, see `rnnserve.protos.differences.scale`.
     """
 
+    kind: str = ""
     found_eager: Spread = dataclasses.field(default_factory=Spread)
     eager_exact: Spread = dataclasses.field(default_factory=Spread)
     found_exact: Spread = dataclasses.field(default_factory=Spread)
     moved_exact: Spread = dataclasses.field(default_factory=Spread)
     scale: float = 1.0
 
+    def add(self, *, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
+        """Add all distances of one batch, where the mask is true."""
+        self.found_eager.add(found, eager, mask)
+        self.measure(found, eager, exact, mask)
+
+    def measure(self, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
+        """Add the distances from float64 of one batch, where the mask is true."""
+        self.eager_exact.add(eager, exact, mask)
+        self.found_exact.add(found, exact, mask)
+        self.scale = max(self.scale, scale(masked(exact, mask)) * LARGE_SUMS.get(self.kind, 1.0))
+
     @property
     def rounding(self) -> Spread:
-        """How far rounding takes eager from float64: over several runs where there were several, else over one."""
+        """How far rounding takes eager from float64: over several runs if there were several, else over one."""
         return self.moved_exact if self.moved_exact.count else self.eager_exact
 
     @property
@@ -80,16 +82,22 @@ class DistanceRow:
         """Whether moved inputs have changed nothing, as of ids."""
         return self.moved_exact.largest == self.eager_exact.largest and self.moved_exact.rms == self.eager_exact.rms
 
+    def is_near(self, limits: ParityLimits, largest_scale: float) -> bool:
+        """Whether the values pass whatever float64 gives, so that it need not be computed.
+
+        If found values are within the floor of eager's, that follows from the triangle inequality: |found - exact| <=
+        |found - eager| + |eager - exact|. Half of eager's scale stands for float64's: if float64's were less than
+        that, eager would be so far from it that the multiple alone would do.
+        """
+        floor = limits.sequence_rms_floor * max(1.0, largest_scale / 2)
+        return limits.sequence_rms_factor >= 1 and self.found_eager.rms <= floor
+
     def allowed(self, limits: ParityLimits) -> float:
         """Give the root mean square distance from float64 that the found values may have."""
         return limits.sequence_rms_factor * self.rounding.rms + limits.sequence_rms_floor * self.scale
 
     def failure(self, limits: ParityLimits) -> str | None:
-        """Judge the distance from float64 by eager's own.
-
-        Returns:
-            What is wrong with it, in words; None if nothing is.
-        """
+        """Judge the distance from float64 by eager's own; say what is wrong with it."""
         found, eager, allowed = self.found_exact.rms, self.rounding.rms, self.allowed(limits)
         if found <= allowed:  # False for NaN
             return None
@@ -100,81 +108,18 @@ class DistanceRow:
 
 
 class Distances:
-    """Distances between found values, eager's and float64's, by kind of input, tensor and length.
+    """Distances between found values, eager's and float64's.
 
     Attributes:
-        rows: Distances by kind, name of the tensor and length of the sequence axis.
+        rows: Distances by kind of input, name of the tensor and length of the first sequence axis.
     """
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str, int], DistanceRow] = {}
 
-    def add(
-        self, kind: str, name: str, length: int, *, found: Array, eager: Array, exact: Array, mask: Array | None = None
-    ) -> None:
-        """Take in one tensor of a batch.
-
-        Args:
-            kind: Kind of input: "step", "random" or "sample", or another that the caller chooses.
-            name: Name of the tensor.
-            length: The size of the first sequence axis.
-            found: Floats as computed by what is judged.
-            eager: Eager's floats, of the same shape.
-            exact: Values of the same shape, in float64.
-            mask: Values that count, broadcast to that shape; None for all.
-        """
-        if not _count(mask, exact):
-            return
-        self.add_near(kind, name, length, Spread.between(found, eager, mask))
-        self.add_exact(kind, name, length, found=found, eager=eager, exact=exact, mask=mask)
-
-    def add_near(self, kind: str, name: str, length: int, found_eager: Spread) -> None:
-        """Take in one tensor of a batch of which float64 is not computed: its distance from eager.
-
-        Args:
-            kind: Kind of input, as for `add`.
-            name: Name of the tensor, as for `add`.
-            length: Length of the sequence axis, as for `add`.
-            found_eager: Distance of the found values from eager's.
-        """
-        if found_eager.count:
-            self.rows.setdefault((kind, name, length), DistanceRow()).found_eager.add(found_eager)
-
-    def add_exact(
-        self, kind: str, name: str, length: int, *, found: Array, eager: Array, exact: Array, mask: Array | None = None
-    ) -> None:
-        """Take in the distances from float64 of a tensor of which `add_near` has that from eager.
-
-        Args:
-            kind: Kind of input, as for `add`.
-            name: Name of the tensor, as for `add`.
-            length: Length of the sequence axis, as for `add`.
-            found: Floats as computed by what is judged.
-            eager: Eager's floats, of the same shape.
-            exact: Values of the same shape, in float64.
-            mask: Values that count, as for `add`.
-        """
-        if not _count(mask, exact):
-            return
-        row = self.rows[kind, name, length]
-        row.eager_exact.add(Spread.between(eager, exact, mask))
-        row.found_exact.add(Spread.between(found, exact, mask))
-        row.scale = max(row.scale, scale(_masked(exact, mask)) * LARGE_SUMS.get(kind, 1.0))
-
-    def add_moved(
-        self, kind: str, name: str, length: int, *, moved: Array, exact: Array, mask: Array | None = None
-    ) -> None:
-        """Take in eager's values for inputs moved by an ulp, after `add` took the batch in.
-
-        Args:
-            kind: Kind of input, as for `add`.
-            name: Name of the tensor, as for `add`.
-            length: Length of the sequence axis, as for `add`.
-            moved: Eager's values; floats.
-            exact: Float64's values of the same shape, for the inputs that were not moved.
-            mask: Values that count, as for `add`.
-        """
-        self.rows[kind, name, length].moved_exact.add(Spread.between(moved, exact, mask))
+    def row(self, kind: str, name: str, length: int) -> DistanceRow:
+        """Give a row; an empty one the first time."""
+        return self.rows.setdefault((kind, name, length), DistanceRow(kind))
 
     def record(self, kinds: Collection[str] | None = None) -> list[manifest_pb2.Distance]:
         """Give the manifest's rows, of some kinds or of all, in the order in which they first came."""
@@ -191,7 +136,7 @@ class Distances:
                 onnx_from_float64_rms=row.found_exact.rms,
             )
             for (kind, name, length), row in self.rows.items()
-            if kinds is None or kind in kinds
+            if row.found_eager.count and (kinds is None or kind in kinds)
         ]
 
     def amplified(self) -> list[str]:
@@ -207,9 +152,35 @@ class Distances:
         ]
 
 
-def _masked(values: Array, mask: Array | None) -> Array:
+def masked(values: Array, mask: Mask) -> Array:
+    """Give zeros where values do not count."""
     return values if mask is None else np.where(mask, values, 0)
 
 
-def _count(mask: Array | None, values: Array) -> int:
-    return values.size if mask is None else int(np.broadcast_to(mask, values.shape).sum())
+def differing_places(found: Array, eager: Array, mask: Mask, where: object) -> str:
+    """Compare the places and signs of NaN and infinity; say what differs.
+
+    In a step in which a guarded recurrence gives NaN, all its values are NaN, also the few that eager computes from
+    other gates; so a row and step that holds one in eager may hold more.
+    """
+    wrong: npt.NDArray[np.bool_] = np.isfinite(found) != np.isfinite(eager)
+    with np.errstate(invalid="ignore"):
+        wrong |= ~np.isfinite(eager) & ~equally_non_finite(found, eager)
+    is_nan = np.asarray(np.isnan(eager))
+    beside = np.asarray(is_nan.any(axis=-1, keepdims=True)) if eager.ndim > 1 else is_nan
+    wrong = wrong & ~(beside & np.isnan(found))
+    if mask is not None:
+        wrong = wrong & mask
+    if not wrong.any():
+        return ""
+    at = tuple(int(i) for i in np.argwhere(wrong)[0])
+    return f"at {list(at)} of {where} is {found[at]:.9g} where eager gives {eager[at]:.9g}"
+
+
+def finite_values(mask: Mask, *arrays: Array) -> tuple[Mask, list[Array]]:
+    """Give a mask without the values that are not finite in one of the arrays, and the arrays with zeros there."""
+    if all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays):
+        return mask, list(arrays)
+    finite = np.logical_and.reduce([np.isfinite(array) for array in arrays])
+    cleaned = [np.where(finite, array, 0).astype(array.dtype) for array in arrays]
+    return finite if mask is None else finite & mask, cleaned

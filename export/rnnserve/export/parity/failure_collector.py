@@ -42,31 +42,10 @@ class FailureCollector:
         if text not in self._failures:
             self._failures.append(text)
 
-    def add_refusal(self, check: str, error: Exception, where: object) -> None:
-        """Add that a batch could not be run at all.
-
-        Args:
-            check: Name of the check.
-            error: Error that was raised.
-            where: Batch that was run.
-        """
-        self.add_difference(check, "", 0.0, f"{check}: {where}: {error}")
-
     def compare_forms(
         self, check: str, name: str, found: npt.NDArray[Any], expected: npt.NDArray[Any], where: object
     ) -> bool:
-        """Compare dtypes and shapes, and add what differs.
-
-        Args:
-            check: Name of the check.
-            name: Name of the tensor.
-            found: Array that is judged.
-            expected: Array that it has to be like.
-            where: Batch that was run.
-
-        Returns:
-            Whether the shapes are the same, so that values can be compared.
-        """
+        """Compare dtypes and shapes, and add what differs; give whether the shapes are the same."""
         if found.dtype != expected.dtype:
             self.add(f'{check}, dtypes: "{name}" is {found.dtype}; expected {expected.dtype}')
         if found.shape != expected.shape:
@@ -84,17 +63,7 @@ class FailureCollector:
         where: object,
         advice: str = "",
     ) -> None:
-        """Compare values one by one, and add the largest difference if it is beyond the limit.
-
-        Args:
-            check: Name of the check.
-            name: Name of the tensor.
-            found: Array that is judged.
-            expected: Values that are right, of the same shape.
-            limit: The largest difference allowed, in the unit of the tensor; 0 asks for equal numbers.
-            where: Batch that was run.
-            advice: A sentence without its full stop, to follow.
-        """
+        """Compare values of one shape one by one, and add the largest difference if it is beyond the limit."""
         worst = largest_difference(found, expected)
         if worst.distance <= limit:
             return
@@ -105,14 +74,7 @@ class FailureCollector:
         self.add_difference(check, name, worst.distance, text)
 
     def add_difference(self, check: str, name: str, distance: float, text: str) -> None:
-        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told.
-
-        Args:
-            check: Name of the check.
-            name: Name of the tensor.
-            distance: Distance of its values; 0 where there is none.
-            text: The sentence about this batch.
-        """
+        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told."""
         known = self._worst.get((check, name))
         if known is None:
             self._worst[check, name] = _Worst(check, distance, text)
@@ -123,12 +85,7 @@ class FailureCollector:
             known.distance, known.text = distance, text
 
     def raise_if_any(self) -> None:
-        """Raise what was collected.
-
-        Raises:
-            ScriptRounds: If a script's values are all that differs, by no more than rounding.
-            ParityError: If anything else was.
-        """
+        """Raise what was collected, as `ScriptRounds` if that is rounding of a script."""
         if not self._failures:
             return
         lines = []

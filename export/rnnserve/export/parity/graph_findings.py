@@ -1,20 +1,51 @@
-"""What a walk through a graph decides of it, as a version's manifest records it."""
+"""What a graph tells: what holds for all values, as a manifest records it, and which inputs may be special to it.
+
+Special are the whole numbers that a graph names, sizes that it computes with, and what a recording has and no drawing.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import onnx
+import onnx_ir as ir
 
 from rnnserve.export.analysis import Decision, Property, Verdict, decide, worst
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["UNDECIDED", "GraphFindings", "contradictions", "finding", "walk_graph"]
+__all__ = [
+    "UNDECIDED",
+    "GraphFindings",
+    "computes_with_sizes",
+    "contradictions",
+    "finding",
+    "front_end_of",
+    "named_integers",
+    "walk_graph",
+]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
 _MOST = 20  # nodes, or sentences, that are recorded of one property
 
 UNDECIDED = Decision(Verdict.NOT_DECIDED)
+
+_MOST_VALUES = 8
+"""Values of a tensor that is looked at: larger ones are tables, and no numbers that somebody has written."""
+
+_MOVES = frozenset(
+    {"Add", "Cast", "Concat", "Gather", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Slice", "Squeeze", "Sub"}
+    | {"Unsqueeze"}
+)
+"""Through these a size stays a size: whole numbers that are right wherever they are small."""
+
+_ROUNDS = frozenset({"Div", "Mod"})
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
+
+_SIGNS = {"DFT": "a Fourier transform", "STFT": "a Fourier transform", "Log": "a logarithm"}
+"""What tells of one, by operator, in words."""
+
+_BEHIND = frozenset({"GRU", "LSTM", "Loop", "RNN", "Scan"})
+"""Operators behind which nothing is a front end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +69,7 @@ class GraphFindings:
 
 
 def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool) -> GraphFindings:
-    """Walk a model's graph.
-
-    Args:
-        graph: The graph.
-        inputs: Inputs of the graph, described.
-        outputs: Outputs of the graph, described.
-        finite_inputs: Whether no input is NaN or infinite: servers refuse these, unless they were allowed.
-    """
+    """Decide what holds of a model's graph; `finite_inputs`: no input is NaN or infinite, as servers see to."""
     found = decide(graph, inputs, outputs, finite_inputs=finite_inputs)
     padding = found.get(Property.PADDING)
     return GraphFindings(
@@ -56,13 +80,7 @@ def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, fin
 
 
 def contradictions(recorded: manifest_pb2.Manifest, found: GraphFindings, *, scan: bool) -> list[str]:
-    """Name what a manifest says to be proven of a graph and is not, and what it allows although the graph refutes it.
-
-    Args:
-        recorded: The manifest.
-        found: Decisions of a walk through the graph now.
-        scan: Whether it is the graph of model.scan.onnx.
-    """
+    """Name what a manifest says to be proven of a graph and is not, and what it allows though the graph refutes it."""
     batching = recorded.batching
     rows, padding = (batching.scan_rows, batching.scan_padding) if scan else (batching.rows, batching.padding)
     claims = [("rows are apart", rows, found.rows), ("padding is not read", padding, found.padding or UNDECIDED)]
@@ -91,15 +109,58 @@ def _why(decision: Decision) -> str:
 
 
 def finding(decision: Decision, *, tried: bool) -> manifest_pb2.Finding:
-    """Give what a manifest says of how a property was found.
-
-    Args:
-        decision: Decision of the walk.
-        tried: Whether drawn values were compared where the walk did not decide.
-    """
+    """Give what a manifest says of how a property was found; `tried` if drawn values were compared, too."""
     means = {
         Verdict.PROVEN: manifest_pb2.MEANS_PROVEN,
         Verdict.REFUTED: manifest_pb2.MEANS_REFUTED,
         Verdict.NOT_DECIDED: manifest_pb2.MEANS_TRIED if tried else manifest_pb2.MEANS_NOT_DECIDED,
     }[decision.verdict]
     return manifest_pb2.Finding(means=means, nodes=decision.nodes[:_MOST], reasons=decision.reasons[:_MOST])
+
+
+def named_integers(model: ir.Model) -> list[int]:
+    """Give the whole numbers among the small constants of a graph and its loops, in order."""
+    found: set[int] = set()
+    for tensor in _constants(model):
+        if tensor.size <= _MOST_VALUES and tensor.dtype in (ir.DataType.INT64, ir.DataType.INT32):
+            found.update(tensor.numpy().reshape(-1).tolist())
+    return sorted(found)
+
+
+def computes_with_sizes(model: ir.Model) -> bool:
+    """Whether a graph divides a size, makes a float of one, or holds Resize, which does so by itself."""
+    sizes: set[ir.Value | None] = set()
+    for node in model.graph.all_nodes():
+        if node.op_type == "Resize":
+            return True
+        if node.op_type in ("Shape", "Size"):
+            sizes.update(node.outputs)
+        elif not sizes.isdisjoint(node.inputs):
+            if node.op_type in _ROUNDS or (node.op_type == "Cast" and node.attributes.get_int("to", 0) in _FLOATS):
+                return True
+            if node.op_type in _MOVES:
+                sizes.update(node.outputs)
+    return False
+
+
+def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.const_value
+        for node in graph:
+            for attribute in node.attributes.values():
+                if attribute.type is ir.AttributeType.TENSOR:
+                    yield attribute.as_tensor()
+
+
+def front_end_of(model: onnx.ModelProto, inputs: Collection[str]) -> str:
+    """Name in words what a graph computes of float inputs before anything recurrent, if a front end computes that."""
+    reached = set(inputs)
+    for node in model.graph.node:
+        if node.op_type in _BEHIND or reached.isdisjoint(node.input):
+            continue
+        if node.op_type in _SIGNS:
+            return _SIGNS[node.op_type]
+        reached.update(node.output)
+    return ""

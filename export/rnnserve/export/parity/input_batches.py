@@ -1,7 +1,7 @@
 """The inputs that are compared: single steps, drawn sequences, given samples, at sizes unlike the exporter's."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from torch import nn
@@ -12,7 +12,7 @@ from rnnserve.export.module_interface import Arrays
 from rnnserve.export.tensor_shapes import sizes_of
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["LENGTHS", "USUAL", "InputBatch", "input_batches", "is_large", "with_rows"]
+__all__ = ["LENGTHS", "USUAL", "InputBatch", "groups_of", "input_batches", "is_large"]
 
 USUAL = ("step", "random", "sample")
 """The kinds that `input_batches` gives."""
@@ -23,6 +23,9 @@ _TOGETHER, _TOGETHER_OF_LARGE = 3, 12
 """Lengths that have all batch sizes together; the second for modules of many parameters."""
 _LARGE = 1 << 20
 """Parameters of the smallest of these."""
+
+_MOST_JUDGED = 16
+"""Batches of extreme values that are judged together, so that memory holds their results: all ids may be thousands."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +91,14 @@ def is_large(module: nn.Module) -> bool:
     return sum(each.numel() for each in module.parameters()) >= _LARGE
 
 
-def with_rows(batches: list[InputBatch], rows: int) -> list[InputBatch]:
-    """Give the first batch that has so many rows; all batches where none has."""
-    return next(([batch] for batch in batches if batch.rows >= rows), batches)
+def groups_of(batches: Iterable[InputBatch]) -> Iterator[list[InputBatch]]:
+    """Put batches of one kind and length together."""
+    groups: dict[tuple[str, int], list[InputBatch]] = {}
+    for batch in batches:
+        groups.setdefault((batch.kind, batch.length), []).append(batch)
+    for group in groups.values():
+        most = len(group) if group[0].is_usual else _MOST_JUDGED
+        yield from (group[start : start + most] for start in range(0, len(group), most))
 
 
 def _lengths_together(model: DescribedModel, most: int) -> int:

@@ -1,41 +1,45 @@
 """The whole comparison of eager, TorchScript and ONNX: the record of it, or everything that differs."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
+from tabulate import tabulate
 from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.flat_module import FlatModule, flat_script
 from rnnserve.export.input_drawing import draw_inputs, is_state
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.onnx_files import load_model, load_proto
+from rnnserve.export.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.chosen_places import ChosenPlaces
-from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.extreme_batches import IDS, LENGTHS, NOT_FINITE, ExtremeBatches
+from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.front_ends import front_end_of
-from rnnserve.export.parity.graph_findings import walk_graph
-from rnnserve.export.parity.graph_numbers import computes_with_sizes, named_integers
-from rnnserve.export.parity.input_batches import USUAL, InputBatch, input_batches
-from rnnserve.export.parity.kept_results import KeptResults
-from rnnserve.export.parity.non_finite_record import say_non_finite
-from rnnserve.export.parity.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
+from rnnserve.export.parity.graph_findings import computes_with_sizes, front_end_of, named_integers, walk_graph
+from rnnserve.export.parity.input_batches import USUAL, InputBatch, groups_of, input_batches
 from rnnserve.export.parity.reference import FLOAT64, Reference
-from rnnserve.export.parity.script_comparison import check_script
-from rnnserve.export.parity.tensor_checks import check_onnx
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
 from rnnserve.export.surroundings import one_thread
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["Proof", "prove", "reference_of"]
+__all__ = ["Proof", "check_onnx", "check_script", "parity_summary", "parity_table", "prove", "reference_of"]
+
+_Tensors = Sequence[manifest_pb2.Tensor]
+
+_PAIRS = ("onnx from\neager", "eager from\nfloat64", "onnx from\nfloat64")
+_HEADERS = ["input", "tensor", "length", *(f"{pair}\n{figure}" for pair in _PAIRS for figure in ("largest", "rms"))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,92 +86,93 @@ def prove(
         ParityError: If anything differs; the message has a line for everything that does.
     """
     with one_thread(), evaluating(model.module):
-        return _prove(
+        reference = reference_of(model) if reference is None else reference
+        limits, failures = limits_for(device), FailureCollector()
+        scripted = None if script is None else _script_interface(model, script, failures)
+        runner = _runner(onnx_model, model, failures, process, device)
+        places = None if runner is None or process is not None else ChosenPlaces(onnx_model, PROVIDERS[device])
+        comparison = ValueComparison(model, reference, limits, failures, places)
+        batches = list(input_batches(model, seed))
+        graph = None if runner is None else load_model(onnx_model)
+        extremes = ExtremeBatches(
             model,
-            script,
-            onnx_model,
-            reference_of(model) if reference is None else reference,
-            seed=seed,
-            progress=progress,
-            process=process,
-            device=device,
+            seed,
+            computes_with_sizes=graph is not None and computes_with_sizes(graph),
+            named=() if graph is None else named_integers(graph),
         )
+        every = [*batches, *extremes]
+        with tqdm(total=len(every), desc="parity", unit=" batches", leave=False, disable=not progress) as bar:
+            for group in groups_of(every):
+                bar.set_postfix_str(str(group[0]), refresh=False)
+                comparison.compare(group, scripted, runner)
+                bar.update(len(group))
+        comparison.judge()
+        non_finite = _say_non_finite(model, comparison.non_finite, failures)
+        runner = None if comparison.refused else runner
+        further = [
+            line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
+        ]
+        failures.raise_if_any()
+        loaded = load_proto(onnx_model)
+        parity = manifest_pb2.Parity(
+            checks=[
+                *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
+                *(f'onnx: "{name}", except where rounding alone changes it' for name in sorted(comparison.undecided)),
+                *further,
+            ],
+            batch_sizes=sorted({batch.rows for batch in batches}),
+            lengths=sorted({batch.length for batch in batches}),
+            samples=sum(batch.rows for batch in batches),
+            distances=comparison.distances.record(USUAL),
+            exact=reference.exact_by,
+            drawn=[f"{kind}: {text}" for kind, text in extremes.drawn.items() if kind not in comparison.unanswered],
+            not_drawn=[
+                *extremes.not_drawn,
+                *(f"{kind}: forward raises for {what}" for kind, what in comparison.unanswered.items()),
+                *_samples_to_give(model, loaded),
+            ],
+            non_finite=non_finite,
+            amplified=comparison.distances.amplified(),
+        )
+        findings = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+        batching = find_batching(model, reference, limits, seed, findings)
+        return Proof(parity, batching, comparison.zeros_after_lengths, findings.recorded_causality())
 
 
-def reference_of(model: DescribedModel, *, keeps: bool = False) -> Reference:
-    """Make the reference of a described model, in evaluation mode.
-
-    Args:
-        model: The model.
-        keeps: Whether it keeps its results for further proofs; the module must not change until then.
-    """
+def reference_of(model: DescribedModel) -> Reference:
+    """Make the reference of a described model, in evaluation mode."""
     sizes = {axis: low for axis, (low, _) in model.sizes.items()}
     sizes[BATCH] = min(max(2, sizes[BATCH]), model.sizes[BATCH][1])
-    kind = KeptResults if keeps else Reference
-    return kind(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
+    return Reference(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
 
 
-def _prove(
-    model: DescribedModel,
-    script: torch.jit.ScriptModule | None,
-    onnx_model: bytes,
-    reference: Reference,
-    *,
-    seed: int,
-    progress: bool,
-    process: OnnxProcess | None,
-    device: str,
-) -> Proof:
-    limits, failures = limits_for(device), FailureCollector()
-    scripted = None if script is None else _script_interface(model, script, failures)
-    runner = _runner(onnx_model, model, failures, process, device)
-    places = None if runner is None or process is not None else ChosenPlaces(onnx_model, PROVIDERS[device])
-    comparison = ValueComparison(model, reference, limits, failures, places)
-    batches = list(input_batches(model, seed))
-    graph = None if runner is None else load_model(onnx_model)
-    extremes = ExtremeBatches(
-        model,
-        seed,
-        computes_with_sizes=graph is not None and computes_with_sizes(graph),
-        named=() if graph is None else named_integers(graph),
-    )
-    every = [*batches, *extremes]
-    bar = tqdm(every, desc="parity", unit=" batches", leave=False, disable=not progress)
-    for batch in bar:
-        bar.set_postfix_str(str(batch), refresh=False)
-        if batch.is_usual or not comparison.refused:  # what does not run at all is said once
-            comparison.compare(batch, scripted, runner)
-    comparison.judge()
-    non_finite = say_non_finite(model, comparison.non_finite, failures)
-    runner = None if comparison.refused else runner
-    further = [
-        line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
-    ]
-    failures.raise_if_any()
-    loaded = load_proto(onnx_model)
-    parity = manifest_pb2.Parity(
-        checks=[
-            *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
-            *(f'onnx: "{name}", except where rounding alone changes it' for name in sorted(comparison.undecided)),
-            *further,
-        ],
-        batch_sizes=sorted({batch.rows for batch in batches}),
-        lengths=sorted({batch.length for batch in batches}),
-        samples=sum(batch.rows for batch in batches),
-        distances=comparison.distances.record(USUAL),
-        exact=reference.exact_by,
-        drawn=[f"{kind}: {text}" for kind, text in extremes.drawn.items() if kind not in comparison.unanswered],
-        not_drawn=[
-            *extremes.not_drawn,
-            *(f"{kind}: forward raises for {what}" for kind, what in comparison.unanswered.items()),
-            *_samples_to_give(model, loaded),
-        ],
-        non_finite=non_finite,
-        amplified=comparison.distances.amplified(),
-    )
-    findings = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
-    batching = find_batching(model, reference, limits, seed, findings)
-    return Proof(parity, batching, comparison.zeros_after_lengths, findings.recorded_causality())
+def _say_non_finite(
+    model: DescribedModel, found: Mapping[str, tuple[InputBatch, str]], failures: FailureCollector
+) -> list[str]:
+    """Say for each kind of values which output is not finite in eager, and where that begins; refuse ordinary ones.
+
+    It names no line of a file: the same module gives the same record.
+    """
+    said, is_advised = [], False
+    for kind, (batch, name) in found.items():
+        if kind == NOT_FINITE:
+            continue
+        sentence = f'{kind}: eager itself gives NaN or infinity in "{name}"'
+        origin = find_first_non_finite(model.module, model.interface, batch.inputs)
+        said.append(sentence if origin is None else f"{sentence}, first from {origin}")
+        if _is_ordinary(kind, model) and not model.allow_non_finite:
+            advice = "" if is_advised else non_finite_advice(model.module, model.interface, batch.inputs)
+            is_advised = True
+            failures.add(f"eager, {sentence}{advice}")
+    return said
+
+
+def _is_ordinary(kind: str, model: DescribedModel) -> bool:
+    """Whether a kind has only values that the description means: usual ones, or any within described bounds."""
+    if kind in (*USUAL, IDS, LENGTHS):
+        return True
+    floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
+    return kind in EXTREMES and not EXTREMES[kind].is_of_states and all(tensor.HasField("floats") for tensor in floats)
 
 
 def _samples_to_give(model: DescribedModel, onnx_model: onnx.ModelProto) -> list[str]:
@@ -229,3 +234,106 @@ def _runner(
     except RuntimeError as error:
         failures.add(f"onnx: {error}")
         return None
+
+
+def check_onnx(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors) -> Iterator[str]:
+    """Compare an ONNX model's inputs and outputs with those described; yields a sentence for each difference."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    yield from _check_side("input", [value for value in model.graph.input if value.name not in constants], inputs)
+    yield from _check_side("output", list(model.graph.output), outputs)
+
+
+def check_script(script: torch.jit.ScriptModule, inputs: _Tensors) -> Iterator[str]:
+    """Compare the names of a script's arguments with the inputs; yields a sentence if they differ.
+
+    An argument with a default may be missing from the inputs. The tensors of a tuple have names of their own, so
+    nothing is compared where a tuple is passed.
+    """
+    forward: Any = script.forward  # typed as a plain callable
+    arguments = forward.schema.arguments[1:]
+    names = [tensor.name for tensor in inputs]
+    known = {argument.name for argument in arguments}
+    if any("Tuple" in str(argument.type) for argument in arguments) and not known.issuperset(names):
+        return
+    found = [argument.name for argument in arguments if argument.name in names or not argument.has_default_value()]
+    if found != names:
+        takes, expected = (", ".join(f'"{name}"' for name in side) or "none" for side in (found, names))
+        yield f"torchscript, names: forward takes {takes}; expected {expected}"
+
+
+def _check_side(side: str, values: Sequence[onnx.ValueInfoProto], expected: _Tensors) -> Iterator[str]:
+    found = {value.name: value for value in values}
+    names = [tensor.name for tensor in expected]
+    if list(found) != names:
+        yield f"onnx, names: {side}s are {_listed(list(found))}; expected {_listed(names)}"
+    for tensor in expected:
+        if tensor.name not in found:
+            continue
+        kind = found[tensor.name].type.tensor_type
+        dtype, expected_dtype = _dtype(kind.elem_type), DTYPES[tensor.datatype].name
+        if dtype != expected_dtype:
+            yield f'onnx, dtypes: {side} "{tensor.name}" is {dtype}; expected {expected_dtype}'
+        axes = tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "(no name)" for dim in kind.shape.dim
+        )
+        expected_axes = tuple(axis.name if axis.size < 0 else axis.size for axis in tensor.axes)
+        if axes != expected_axes:
+            yield f'onnx, axis names: {side} "{tensor.name}" has axes {_shown(axes)}; expected {_shown(expected_axes)}'
+
+
+def _dtype(elem_type: int) -> str:
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
+    except KeyError:
+        return f"of ONNX's type {elem_type}"
+
+
+def _shown(axes: Sequence[str | int]) -> str:
+    return f"({', '.join(str(axis) for axis in axes)})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names) or "none"
+
+
+def parity_summary(parity: manifest_pb2.Parity) -> str:
+    """Summarize a parity record in a few lines: how many sequences were compared, and what to know about the result."""
+    return "\n".join(_summary_lines(parity))
+
+
+def parity_table(parity: manifest_pb2.Parity) -> str:
+    """Lay a parity record out, in at most 120 columns: a line for each kind of input, tensor and length."""
+    return "\n".join(_lines(parity))
+
+
+def _summary_lines(parity: manifest_pb2.Parity) -> Iterator[str]:
+    batch_sizes, lengths = _span(parity.batch_sizes), _span(parity.lengths)
+    yield f"{parity.samples:,} sequences as in eager PyTorch, in batches of {batch_sizes}, of {lengths} steps"
+    yield from (f"not drawn: {line}" for line in parity.not_drawn)
+    yield from (f"amplified: {line}" for line in parity.amplified)
+
+
+def _lines(parity: manifest_pb2.Parity) -> Iterator[str]:
+    yield from parity.checks
+    yield from (f"also drawn: {line}" for line in parity.drawn)
+    yield from _summary_lines(parity)
+    yield ""
+    rows = [
+        (
+            row.input,
+            row.tensor,
+            row.length,
+            row.onnx_from_eager_max,
+            row.onnx_from_eager_rms,
+            row.eager_from_float64_max,
+            row.eager_from_float64_rms,
+            row.onnx_from_float64_max,
+            row.onnx_from_float64_rms,
+        )
+        for row in parity.distances
+    ]
+    yield tabulate(rows, headers=_HEADERS, tablefmt="plain", floatfmt=".1e", numalign="right")
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{min(numbers)} to {max(numbers)}" if numbers else "no"

@@ -2,8 +2,9 @@
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,10 @@ import torch
 from torch import nn
 
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.tolerances import ULP
 
-__all__ = ["FLOAT64", "MOVED", "MOVES", "Reference", "Truth", "as_float64", "moved_inputs"]
+__all__ = ["FLOAT64", "MOVED", "MOVES", "OnnxTruth", "Reference", "Truth", "as_float64", "moved_inputs"]
 
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """What whole sequences are compared with, as a manifest's parity record says it."""
@@ -21,72 +23,111 @@ FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 MOVES = range(8)
 """Seeds by which inputs or weights are moved."""
 
+_Inputs = Mapping[str, npt.NDArray[Any]]
 
-class Truth(Protocol):
-    """What results are judged by: a module, or what stands for it."""
+_MOST_BYTES = 1 << 26
+"""Bytes of results that are kept of one module; further ones are computed each time."""
 
-    @property
-    def exact_by(self) -> str:
-        """What `exact` gives: `FLOAT64`; or `MOVED` where it is `eager` itself, to be judged by moved inputs."""
 
-    def eager(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+class Truth:
+    """What results are judged by: a module, or what stands for it.
+
+    Attributes:
+        exact_by: What `exact` gives: `FLOAT64`; or `MOVED` if it is `eager` itself, to be judged by moved inputs.
+    """
+
+    exact_by = MOVED
+
+    def eager(self, inputs: _Inputs) -> Arrays:
         """Compute every output in its own dtype."""
+        raise NotImplementedError
 
-    def exact(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    def exact(self, inputs: _Inputs) -> Arrays:
         """Compute every output in float64, as exactly as can be; integers and booleans keep their dtypes."""
+        return as_float64(self.eager(inputs))
 
-    def moved(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
-        """Compute every output several times, with the floats of the inputs moved by an ulp."""
+    def moved(self, inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
+        """Compute every output once for each seed, with each float of the inputs moved by one ulp or none."""
+        yield from map(self.eager, moved_inputs(inputs, seeds))
 
 
-class Reference:
+class OnnxTruth(Truth):
+    """An ONNX model in the place of a module: judged by how its own results change, not by whether they are right."""
+
+    def __init__(self, runner: OnnxRunner) -> None:
+        """Take the model."""
+        self.runner = runner
+
+    def eager(self, inputs: _Inputs) -> Arrays:
+        """Run the model."""
+        return self.runner(inputs)
+
+
+class Reference(Truth):
     """A module, eager or scripted, as it is and in float64, run on arrays by name.
+
+    Results are kept, since a module's graphs and golden cases are judged by the same ones: they are not to be written,
+    and the module must not change.
 
     Attributes:
         module: The module itself.
         interface: Order and names of its arguments and results.
-        double: A copy of it in float64; None where it does not run in float64.
+        double: A copy of it in float64; None if it does not run in float64.
     """
 
-    def __init__(self, module: nn.Module, interface: ModuleInterface, probe: Arrays) -> None:
+    def __init__(
+        self, module: nn.Module, interface: ModuleInterface, probe: Arrays, *, most_bytes: int = _MOST_BYTES
+    ) -> None:
         """Make the copy in float64.
 
         Args:
             module: Module in evaluation mode, on the CPU.
             interface: Order and names of its arguments and results.
             probe: Inputs on which the copy is tried.
+            most_bytes: Bytes of results that are kept.
         """
         self.module = module
         self.interface = interface
         self.double = _in_float64(module, interface, probe)
+        self.exact_by = MOVED if self.double is None else FLOAT64
+        self._room = most_bytes
+        self._kept: dict[bytes, Arrays] = {}
 
-    @property
-    def exact_by(self) -> str:
-        """What `exact` gives: `FLOAT64`; or `MOVED` where it is eager itself, to be judged by moved inputs."""
-        return MOVED if self.double is None else FLOAT64
-
-    def eager(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    def eager(self, inputs: _Inputs) -> Arrays:
         """Compute every output as the module does."""
-        return self.interface.call(self.module, inputs)
+        return self._once(b"eager", inputs, lambda: self.interface.call(self.module, inputs))
 
-    def exact(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+    def exact(self, inputs: _Inputs) -> Arrays:
         """Compute every output in float64, from the same inputs; integers and booleans keep their dtypes."""
-        if self.double is not None:
-            return self.interface.call(self.double, inputs, double=True)
-        return as_float64(self.eager(inputs))
+        double = self.double
+        if double is None:
+            return super().exact(inputs)
+        return self._once(b"exact", inputs, lambda: self.interface.call(double, inputs, double=True))
 
-    def moved(self, inputs: Mapping[str, npt.NDArray[Any]], seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
-        """Compute every output eight times, with each float of the inputs moved by one ulp or none.
+    def _once(self, what: bytes, inputs: _Inputs, compute: Callable[[], Arrays]) -> Arrays:
+        digest = hashlib.blake2b(what)
+        for name, array in inputs.items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        key = digest.digest()
+        if key in self._kept:
+            return dict(self._kept[key])
+        results = compute()
+        size = sum(array.nbytes for array in results.values())
+        if size <= self._room:
+            self._room -= size
+            # A result may be a view of an input, or of a weight.
+            self._kept[key] = kept = {name: np.array(array) for name, array in results.items()}
+            for array in kept.values():
+                array.flags.writeable = False
+        return results
 
-        What these differ by is what rounding alone may do.
+    def moved(self, inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
+        """Compute every output once for each seed, with each float of the inputs moved by one ulp or none."""
+        for moved in moved_inputs(inputs, seeds):
+            yield self.interface.call(self.module, moved)
 
-        Args:
-            inputs: Every input by name.
-            seeds: Seeds of the moves, one for each time.
-        """
-        yield from map(self.eager, moved_inputs(inputs, seeds))
-
-    def moved_weights(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
+    def moved_weights(self, inputs: _Inputs) -> Iterator[Arrays]:
         """Compute every output eight times, with each float of parameters and buffers moved by one ulp or none.
 
         Nothing for a module that cannot be copied, or raises with other weights than its own.
@@ -94,7 +135,7 @@ class Reference:
         with contextlib.suppress(Exception):  # whatever a user's module raises
             yield from list(self._of_moved_weights(copy.deepcopy(self.module), inputs))
 
-    def _of_moved_weights(self, module: nn.Module, inputs: Mapping[str, npt.NDArray[Any]]) -> Iterator[Arrays]:
+    def _of_moved_weights(self, module: nn.Module, inputs: _Inputs) -> Iterator[Arrays]:
         values = [each for each in (*module.parameters(), *module.buffers()) if each.dtype == torch.float32]
         before = [each.detach() for each in values]
         for seed in MOVES:
@@ -104,12 +145,12 @@ class Reference:
             yield self.interface.call(module, inputs)
 
 
-def as_float64(arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+def as_float64(arrays: _Inputs) -> Arrays:
     """Give the floats among arrays as float64, and the others as they are."""
     return {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
 
 
-def moved_inputs(inputs: Mapping[str, npt.NDArray[Any]], seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
+def moved_inputs(inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
     """Give inputs once for each seed, with each float moved by one ulp or none."""
     for seed in seeds:
         random = np.random.default_rng(seed)

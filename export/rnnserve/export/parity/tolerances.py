@@ -117,10 +117,8 @@ def limits_for(device: str) -> ParityLimits:
 def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_pb2.ReplayLimits]:
     """Give the limits for replaying golden results as the manifest has them, a message for each device.
 
-    Args:
-        step: Distance by which rounding was found to move a value in one step, in the unit of the limit; wide layers
-            need more than the table has.
-        sequence: Distance in whole sequences, likewise.
+    They grow with how far rounding was found to move a value in one step and in whole sequences, in the unit of the
+    limit; wide layers need more than the table has.
     """
     cpu = LIMITS["cpu"]
     wider_step = max(1.0, OTHER_RUNTIME * step / cpu.step)

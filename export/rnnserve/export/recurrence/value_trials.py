@@ -7,16 +7,14 @@ an attribute names, for more steps than some number.
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.onnx_runner import OnnxRunner
+from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.source_lines import first_line
 from rnnserve.export.trees import flatten_results
@@ -26,9 +24,6 @@ __all__ = ["Trial", "run_trials"]
 _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("float16"): 2e-2}
 _ULP = 2.0**-23  # of float32, relative
 _AS_FAR = 10  # times as far from float64 as eager
-_ELEMENTS = 40  # of a result, that take as long as a call
-_MOST_CALLS = 200_000
-"""Calls of torch's functions in a long trial: some two seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +34,13 @@ class Trial:
         sizes: Sizes of the dynamic axes, by name.
         refusal: What is raised if the values are others there.
         may_fail: Whether the module may raise, so that it doesn't take these sizes.
-        steps: Size of the axis that the module loops over; 0 if it loops over none.
         is_usual: Whether nothing tells that the values differ there: only usual ones are compared.
-        is_long: Whether it may take long: of these trials, only the longest that is expected not to is run.
+        is_long: Whether rounding adds up over many steps: usual values are compared, with ten times the tolerance.
     """
 
     sizes: Mapping[str, int]
     refusal: UnsupportedModule
     may_fail: bool = False
-    steps: int = 0
     is_usual: bool = False
     is_long: bool = False
 
@@ -62,179 +55,118 @@ def run_trials(
 ) -> None:
     """Compare an exported model with its module, with usual values and with large ones beside zeros.
 
-    Args:
-        trials: Sizes, each with a refusal, small ones first.
-        module: The module.
-        args: Sample arguments.
-        axes: Dynamic axes of the arguments.
-        input_names: One name per tensor among them.
-        program: The model, as it is exported.
-
     Raises:
-        UnsupportedModule: If values differ in one of them, or the module raises though it may not.
+        UnsupportedModule: If values differ in one of the trials, or the module raises though it may not.
     """
     if not trials:
         return
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
+    model = program.model_proto
     try:
-        session = ort.InferenceSession(
-            program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime has no class for all of its errors
+        runner = OnnxRunner(model.SerializeToString())
+    except RuntimeError as error:
         if all(each.is_usual for each in trials):
             return  # whether onnxruntime has kernels for it is said by the proof, which runs the model anyway
         raise UnsupportedModule(f"onnxruntime cannot load the exported model: {first_line(str(error))}") from error
-    calls: dict[int, float] = {}
+    declared = [[dim.dim_value for dim in output.type.tensor_type.shape.dim] for output in model.graph.output]
+    running = _Trials(module, args, axes, input_names, runner, declared)
     for trial in trials:
-        if not trial.is_long:
-            _try(trial, module, args, axes, input_names, session, calls)
-    long = [each for each in trials if each.is_long]
-    for trial in reversed(long):
-        expected = _expected_calls(calls, trial.steps)
-        if expected < (_MOST_CALLS if trial is not long[0] else 10 * _MOST_CALLS):
-            _try(trial, module, args, axes, input_names, session, calls)
-            break
+        running.run(trial)
 
 
-def _try(
-    trial: Trial,
-    module: nn.Module,
-    args: Arguments,
-    axes: DynamicAxes,
-    input_names: Sequence[str],
-    session: ort.InferenceSession,
-    calls: dict[int, float],
-) -> None:
-    taken = {value.name for value in session.get_inputs()}
-    for is_unusual in (False,) if trial.is_long or trial.is_usual else (False, True):
-        with _Calls() as counted:
-            run = _run(trial, module, args, axes, is_unusual=is_unusual)
-        if run is None:
-            continue
-        given, expected = run
-        calls[trial.steps] = counted.number
-        feeds = {name: each for name, each in zip(input_names, given, strict=True) if name in taken}
-        try:
-            found = session.run(None, feeds)
-        except Exception as error:  # onnxruntime has no class for all of its errors
-            raise trial.refusal from error
-        factor = 10 if trial.is_long else 1
-        declared = [each.shape for each in session.get_outputs()]
-        if not all(_is_shaped(*each) for each in zip(found, expected, declared, strict=True)):
-            raise trial.refusal
-        same = all(_same(*each, factor) for each in zip(found, expected, strict=True))
-        if not same and not _are_rounded(module, resize(args, axes, trial.sizes), given, found, expected):
-            raise trial.refusal
+@dataclasses.dataclass(frozen=True)
+class _Trials:
+    """A module and its exported model.
 
-
-def _are_rounded(
-    module: nn.Module,
-    args: Arguments,
-    given: Sequence[np.ndarray],
-    found: Sequence[Argument],
-    expected: Sequence[np.ndarray],
-) -> bool:
-    """Whether results differ by rounding alone, which the module amplifies.
-
-    Eager is as far from float64 then, and integers differ only where eager in float64, or of inputs that are moved by
-    an ulp, gives others, too.
+    Attributes:
+        declared: Sizes of each output's axes that the graph fixes; 0 for the others.
     """
-    exact, *moved = (_eager(module, args, given, to, factor) for to, factor in _AGAIN)
-    for at, (one, eager) in enumerate(zip(found, expected, strict=True)):
-        if eager.dtype.kind == "f":
-            if exact is None or _distance(one, exact[at]) > _AS_FAR * _distance(eager, exact[at]):
-                return False
-        elif np.any((one != eager) & ~_changing(eager, [each[at] for each in (exact, *moved) if each is not None])):
-            return False
-    return True
+
+    module: nn.Module
+    args: Arguments
+    axes: DynamicAxes
+    input_names: Sequence[str]
+    runner: OnnxRunner
+    declared: Sequence[Sequence[int]]
+
+    def run(self, trial: Trial) -> None:
+        """Compare values at the sizes of a trial; raise its refusal if they differ."""
+        for is_unusual in (False,) if trial.is_long or trial.is_usual else (False, True):
+            given, expected = self._eager_results(trial, is_unusual=is_unusual)
+            if expected is None:
+                continue
+            arrays = [leaf.numpy() for leaf in _tensors(given)]
+            try:
+                results = self.runner(dict(zip(self.input_names, arrays, strict=True)))
+            except RuntimeError as error:
+                raise trial.refusal from error
+            found = list(results.values())
+            if not all(_is_shaped(*each) for each in zip(found, expected, self.declared, strict=True)):
+                raise trial.refusal
+            tolerance = 10 if trial.is_long else 1
+            same = all(_is_near(*each, tolerance) for each in zip(found, expected, strict=True))
+            if not same and not self._differ_by_rounding(given, found, expected):
+                raise trial.refusal
+
+    def _eager_results(self, trial: Trial, *, is_unusual: bool) -> tuple[Arguments, list[np.ndarray] | None]:
+        """Draw arguments, and run the module on them; no results if it doesn't take the sizes."""
+        resized = resize(self.args, self.axes, trial.sizes)
+        failure: Exception | None = None
+        # Lengths of the sample may be too many for fewer steps, and floats may have to be like those of the sample.
+        drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(trial.sizes.values()), 1))
+        for given in (*drawn, resized):
+            kept: Arguments = torch.utils._pytree.tree_map_only(Tensor, torch.clone, given)  # noqa: SLF001
+            try:
+                return kept, _results(self.module, given)
+            except Exception as error:  # noqa: BLE001 - whatever the module raises
+                failure = failure or error
+        if not trial.may_fail:
+            raise trial.refusal from failure
+        return resized, None
+
+    def _differ_by_rounding(
+        self, given: Arguments, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]
+    ) -> bool:
+        """Whether results differ by rounding alone, which the module amplifies.
+
+        Eager is as far from float64 then, and integers differ only if eager in float64, or of inputs that are moved by
+        an ulp, gives others, too.
+        """
+        exact, *moved = (self._eager_again(given, to, factor) for to, factor in _AGAIN)
+        for at, (one, eager) in enumerate(zip(found, expected, strict=True)):
+            if eager.dtype.kind == "f":
+                if exact is None or _distance(one, exact[at]) > _AS_FAR * _distance(eager, exact[at]):
+                    return False
+            else:
+                others = [each[at] for each in (exact, *moved) if each is not None and each[at].shape == eager.shape]
+                undecided = np.logical_or.reduce([np.zeros(eager.shape, bool), *(each != eager for each in others)])
+                if np.any((one != eager) & ~undecided):
+                    return False
+        return True
+
+    def _eager_again(self, given: Arguments, to: torch.dtype | None, factor: float) -> list[np.ndarray] | None:
+        """Run the module on inputs that are moved, or in float64; None if it can't."""
+
+        def moved(each: Tensor) -> Tensor:
+            return (each * factor).to(to or each.dtype) if each.is_floating_point() else each.clone()
+
+        try:
+            module = copy.deepcopy(self.module) if to is None else copy.deepcopy(self.module).to(to)
+            return _results(module, torch.utils._pytree.tree_map_only(Tensor, moved, given))  # noqa: SLF001
+        except Exception:  # noqa: BLE001 - a module that is no module of float64, or can't be copied
+            return None
 
 
 _AGAIN = ((torch.float64, 1.0), (None, 1 + _ULP), (None, 1 - _ULP))
 """Dtypes and factors of the floats with which eager runs again."""
 
 
-def _eager(
-    module: nn.Module, args: Arguments, given: Sequence[np.ndarray], to: torch.dtype | None, factor: float
-) -> list[np.ndarray] | None:
-    """Run the module on inputs that are moved, or in float64; None if it can't."""
-    leaves, structure = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001
-    rest = iter(given)
-    tensors = [torch.from_numpy(next(rest)) if isinstance(each, Tensor) else each for each in leaves]
-    moved = [
-        (each * factor).to(to or each.dtype) if isinstance(each, Tensor) and each.is_floating_point() else each
-        for each in tensors
-    ]
-    try:
-        with torch.no_grad():
-            run = copy.deepcopy(module) if to is None else copy.deepcopy(module).to(to)
-            results = flatten_results(run(*torch.utils._pytree.tree_unflatten(moved, structure)))  # noqa: SLF001
-            return [each.numpy(force=True) for each in results]
-    except Exception:  # noqa: BLE001 - a module that is no module of float64, or can't be copied
-        return None
+def _results(module: nn.Module, args: Arguments) -> list[np.ndarray]:
+    with torch.no_grad():
+        return [each.numpy(force=True) for each in flatten_results(module(*args))]
 
 
-def _changing(eager: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """Where one of the other results is another one."""
-    changing = np.zeros(eager.shape, bool)
-    for other in others:
-        changing |= other != eager if other.shape == eager.shape else False
-    return changing
-
-
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    if one.shape != other.shape:
-        return float("inf")
-    both = np.isfinite(one) & np.isfinite(other)
-    return float(np.abs(one[both].astype(np.float64) - other[both]).max(initial=0.0))
-
-
-class _Calls(TorchFunctionMode):
-    """Counts calls of torch's functions, large ones as several: what a module takes, the same on every machine."""
-
-    number = 0.0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Run `func`."""
-        del types
-        result = func(*args, **(kwargs or {}))
-        given = result[0] if isinstance(result, tuple) and result else result
-        self.number += 1 + (given.numel() / _ELEMENTS if isinstance(given, Tensor) else 0)
-        return result
-
-
-def _expected_calls(calls: Mapping[int, float], steps: int) -> float:
-    """Estimate the calls for a number of steps from those for fewer: with their growth, at least in proportion."""
-    known = sorted(calls.items())[-3:]
-    if len(known) < 3:
-        return 0.0
-    (one, few), (two, more), (three, most) = known
-    slope, growth = (most - more) / (three - two), (more - few) / (two - one)
-    bend = max((slope - growth) / (three - one), 0.0)
-    return float(most + (steps - three) * max(slope, most / three) + (steps - three) * (steps - two) * bend)
-
-
-def _run(
-    trial: Trial, module: nn.Module, args: Arguments, axes: DynamicAxes, *, is_unusual: bool
-) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """Give arguments and results of the module; None if it doesn't take them."""
-    resized = resize(args, axes, trial.sizes)
-    failure: Exception | None = None
-    # Lengths of the sample may be too many for fewer steps, and floats may have to be like those of the sample.
-    drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(trial.sizes.values()), 1))
-    for given in (*drawn, resized):
-        kept = torch.utils._pytree.tree_map_only(Tensor, torch.clone, given)  # noqa: SLF001
-        try:
-            with torch.no_grad():
-                expected = [each.numpy(force=True) for each in flatten_results(module(*given))]
-        except Exception as error:  # noqa: BLE001 - whatever the module raises
-            failure = failure or error
-            continue
-        return [each.numpy() for each in torch.utils._pytree.tree_leaves(kept) if isinstance(each, Tensor)], expected  # noqa: SLF001
-    if not trial.may_fail:
-        raise trial.refusal from failure
-    return None
+def _tensors(args: Arguments) -> list[Tensor]:
+    return [each for each in torch.utils._pytree.tree_leaves(args) if isinstance(each, Tensor)]  # noqa: SLF001
 
 
 def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
@@ -254,14 +186,14 @@ def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
     return drawn
 
 
-def _is_shaped(found: Argument, expected: np.ndarray, declared: Sequence[object]) -> bool:
+def _is_shaped(found: np.ndarray, expected: np.ndarray, declared: Sequence[int]) -> bool:
     """Whether a result has eager's shape and dtype, and the graph declares that shape."""
     if found.shape != expected.shape or found.dtype != expected.dtype or len(declared) != expected.ndim:
         return False
-    return all(size == other for size, other in zip(declared, expected.shape, strict=True) if isinstance(size, int))
+    return all(not size or size == other for size, other in zip(declared, expected.shape, strict=True))
 
 
-def _same(found: Argument, expected: np.ndarray, factor: float) -> bool:
+def _is_near(found: np.ndarray, expected: np.ndarray, factor: float) -> bool:
     tolerance = _TOLERANCES.get(expected.dtype)
     if tolerance is None:
         return bool(np.array_equal(found, expected))
@@ -271,3 +203,8 @@ def _same(found: Argument, expected: np.ndarray, factor: float) -> bool:
     found, expected = found[finite].astype(np.float64), expected[finite].astype(np.float64)
     near = factor * tolerance * (np.abs(expected) + max(1.0, np.abs(expected).max()) / 10)
     return bool((np.abs(found - expected) <= near).all())
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    both = np.isfinite(one) & np.isfinite(other)
+    return float(np.abs(one[both].astype(np.float64) - other[both]).max(initial=0.0))

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from rnnserve.export import UnsupportedModule, export_onnx, scan
+from rnnserve.export.onnx_runner import OnnxProcess
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.parity.onnx_runner import OnnxProcess
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.repository.kernel_errors import reraise
 

@@ -39,7 +39,7 @@ def exported(*choices, relu=False):
     names = [f"places_{number}" for number in range(len(choices))]
     inputs = {"x": Floats("batch", "sequence", ("features", 4))}
     model = describe_model(Publication(Chosen(choices, layer).eval(), "m", inputs, names))
-    return model, to_onnx(model), reference_of(model, keeps=True)
+    return model, to_onnx(model), reference_of(model)
 
 
 def test_places_are_judged_by_the_values_compared():

@@ -79,7 +79,7 @@ def exported(name):
         torch.manual_seed(0)
         model = describe_model(Publication(make(), name, inputs, outputs))
     with evaluating(model.module):
-        return model, to_onnx(model), reference_of(model, keeps=True)
+        return model, to_onnx(model), reference_of(model)
 
 
 def verify(name, data):

@@ -21,7 +21,7 @@ def exported(name):
     """The described module, its ONNX model, and a reference that computes each batch once."""
     kind, describe = PUBLICATIONS[name]
     model = dataclasses.replace(describe_model(describe(own_module(kind).eval())), longest=300)
-    return model, to_onnx(model), reference_of(model, keeps=True)
+    return model, to_onnx(model), reference_of(model)
 
 
 def operators(model, op_type):

@@ -9,8 +9,8 @@ from torch import nn
 from rnnserve.export import Floats, Publication, scan
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
+from rnnserve.export.onnx_runner import PROVIDERS
 from rnnserve.export.parity import OnnxRunner, parity_table, proof, prove
-from rnnserve.export.parity.onnx_runner import PROVIDERS
 from rnnserve.export.parity.tolerances import LIMITS
 
 
