@@ -11,9 +11,9 @@ import torch
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.graph_values import values_of
+from rnnserve.export.recurrence.layer_operators import TRIM
 from rnnserve.export.recurrence.size_expressions import expression_of, sizes_by
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, outputs_of, symbols_of
-from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = ["name_axes"]
 

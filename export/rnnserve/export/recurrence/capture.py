@@ -7,7 +7,10 @@ from types import MappingProxyType
 
 import torch
 import torch.fx.experimental._config
-from torch import nn
+from torch import Tensor, nn
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.held_modules import held_modules
@@ -16,9 +19,9 @@ from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.cached_functions import uncached
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
 from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
+from rnnserve.export.recurrence.function_stand_ins import FunctionStandIns, dense_weights
 from rnnserve.export.recurrence.held_values import HeldValueMode
 from rnnserve.export.recurrence.interception import intercepted
-from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
 from rnnserve.export.recurrence.refusals import (
     FixedSize,
     explain,
@@ -27,13 +30,11 @@ from rnnserve.export.recurrence.refusals import (
     refuse_scripts,
 )
 from rnnserve.export.recurrence.scan_writes import refuse_writes
-from rnnserve.export.recurrence.size_functions import SizeFunctionMode
-from rnnserve.export.recurrence.sparse_weights import dense_weights
 from rnnserve.export.recurrence.zero_states import remove_zero_states
 from rnnserve.export.surroundings import restoring
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["capture", "frozen", "parameters_of", "prepared"]
+__all__ = ["capture", "fake_arguments", "frozen", "parameters_of", "prepared"]
 
 _MORE_ROWS = 4  # of a capture that was refused for the number of rows that the module holds
 
@@ -143,8 +144,7 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         intercepted(),
         capture_session.opened(module),
         torch.no_grad(),
-        RecurrentFunctionMode(),
-        SizeFunctionMode(),
+        FunctionStandIns(),
         HeldValueMode(module).of_calls() as held_values,
         dense_weights(list(held_modules(module).values())),
         uncached(module),
@@ -155,3 +155,20 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         finally:
             for again in restore:
                 again()
+
+
+@contextlib.contextmanager
+def fake_arguments(module: nn.Module, args: Arguments) -> Iterator[Arguments]:
+    """Give `args` without values; within the context, the module can be called with them.
+
+    Sizes are plain numbers, except those that depend on values: trimming to the longest row gives a symbol.
+    """
+    with (
+        prepared(module),
+        FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode,
+        enable_python_dispatcher(),
+    ):
+        fakes: Arguments = torch.utils._pytree.tree_map_only(  # noqa: SLF001
+            Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), args
+        )
+        yield fakes

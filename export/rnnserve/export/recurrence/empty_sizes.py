@@ -10,9 +10,8 @@ from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from rnnserve.export.operators import MayBeEmpty
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.packed_values import DATA
+from rnnserve.export.recurrence.layer_operators import TRIM
 from rnnserve.export.recurrence.size_probing import Limits, symbols_of
-from rnnserve.export.recurrence.trim_operator import TRIM
 
 __all__ = ["sizes_that_may_be_empty"]
 
@@ -43,7 +42,7 @@ def sizes_that_may_be_empty(
             if isinstance(tensor, torch.Tensor):
                 sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # SymInt
                 expressions |= {str(size.node): size.node.expr for size in sizes}
-                if node.target in (TRIM, DATA):
+                if node.target is TRIM:
                     least.setdefault(str(sizes[0].node), 1)
     known = {name: _least(expression, least) for name, expression in expressions.items()}
     if all(size > 0 for size in known.values()):

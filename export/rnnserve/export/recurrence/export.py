@@ -17,12 +17,12 @@ from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.recurrence.layer_operators import TRANSLATIONS
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.translation_registry import registry_kept
-from rnnserve.export.recurrence.translations import TRANSLATIONS
 from rnnserve.export.recurrence.unchecked_distributions import unchecked
 from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated

@@ -19,9 +19,10 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.argument_types import Argument, Arguments
-from rnnserve.export.recurrence.padded_sequence import PackedOrder
+from rnnserve.export.recurrence.packing import PackedField
+from rnnserve.export.recurrence.refusals import AsksForValues
 
-__all__ = ["AsksForValues", "HeldValueMode"]
+__all__ = ["HeldValueMode"]
 
 _ASKS: Final = frozenset(
     {
@@ -39,10 +40,6 @@ _ASKS: Final = frozenset(
     }
 )
 """Functions that make values of Python of tensors."""
-
-
-class AsksForValues(Exception):
-    """Code asks for the values of a tensor that has none in a capture."""
 
 
 class HeldValueMode(TorchFunctionMode):
@@ -87,7 +84,7 @@ class HeldValueMode(TorchFunctionMode):
             self._made[id(tensor)] = tensor, functools.partial(self._held, name)
 
     def _end(self, results: Any) -> None:  # noqa: ANN401 - the module's
-        if any(isinstance(each, PackedOrder) for each in pytree.tree_leaves(results)):
+        if any(isinstance(each, PackedField) for each in pytree.tree_leaves(results)):
             raise UnsupportedModule(
                 "forward returns a PackedSequence, or a field of one; return pad_packed_sequence of it instead"
             )

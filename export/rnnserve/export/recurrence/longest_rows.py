@@ -3,7 +3,7 @@
 Many modules ask for it: to cut their input to it, to make a mask of as many steps, to run as many steps of a loop. It
 depends on values, so that no exported program can have it as a size. In the context of a `LongestRowMode` such code
 gets the size of the sequence axis instead, which is the same wherever one row is as long as the axis. A request may
-have more steps than its longest row: then results have its steps, as with `lenient_packing`.
+have more steps than its longest row: then results have its steps, as with lenient packing.
 
 What is computed of lengths and masks, by operators that keep the longest row the longest, is followed.
 """

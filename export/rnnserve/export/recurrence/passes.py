@@ -36,7 +36,6 @@ from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.graph_pass import GraphPass
 from rnnserve.export.recurrence.interface_names import name_interface
 from rnnserve.export.recurrence.module_names import name_after_modules
-from rnnserve.export.recurrence.packed_values import check_packed_values
 from rnnserve.export.recurrence.postconditions import check_postconditions
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
@@ -158,11 +157,6 @@ def _of_model(change: Callable[[ir.Model], None], ensures: str) -> GraphPass[Tra
 
 
 ON_PROGRAM: Sequence[GraphPass[Captured]] = (
-    GraphPass(
-        "check_packed_values",
-        "Each value of a packed sequence is computed with by itself, for another packed sequence.",
-        lambda it: check_packed_values(it.program),
-    ),
     GraphPass(
         "leave_stored_buffers",
         "Buffers whose values before a call no result depends on are not written to.",

@@ -19,16 +19,15 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, Guar
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.outer_variables import OuterLabel
-from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
-from rnnserve.export.recurrence.held_values import AsksForValues
 from rnnserve.export.recurrence.loop_advice import rewritten_loop
 from rnnserve.export.recurrence.row_advice import advice_on_rows
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
+    "AsksForValues",
     "DependsOnValues",
     "FixedSize",
     "RaisedInCapture",
@@ -39,6 +38,11 @@ __all__ = [
     "refuse_scripts",
     "refuse_state",
 ]
+
+
+class AsksForValues(Exception):
+    """Code asks for the values of a tensor that has none in a capture."""
+
 
 _OF_VALUES = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException, AsksForValues)
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
@@ -207,12 +211,6 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
             return cause
         if isinstance(cause, ConstraintViolationError):
             return _fixed_size(module, axes, fixed)
-        if capture_session.counts_packed() & getattr(getattr(cause, "cond", None), "free_symbols", set()):
-            return UnsupportedModule(
-                f"the module's code depends on the number of values in `data` of a PackedSequence{at}. An exported "
-                "module has another number of them, those of all steps with padding. Work on the padded tensor "
-                "instead, (batch, sequence, features), and on its lengths."
-            )
         if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
             return UnsupportedModule(
                 f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported "
