@@ -30,7 +30,7 @@ from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.cast_order import cast_before_transposing
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.empty_sizes import sizes_that_may_be_empty
-from rnnserve.export.recurrence.exact_passes import simplify_exactly
+from rnnserve.export.recurrence.exact_passes import fold_weights, simplify_exactly
 from rnnserve.export.recurrence.exporter_metadata import mark_translations, remove_metadata
 from rnnserve.export.recurrence.float16 import compute_float16_in_float32
 from rnnserve.export.recurrence.graph_pass import GraphPass
@@ -43,7 +43,6 @@ from rnnserve.export.recurrence.size_probing import Limits, other_sizes
 from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
 from rnnserve.export.recurrence.value_trials import Trial, run_trials
 from rnnserve.export.recurrence.value_types import fill_types
-from rnnserve.export.recurrence.weight_folding import fold_weights
 from rnnserve.export.recurrence.whole_quotients import divide_sizes_exactly
 
 __all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "Translated"]
