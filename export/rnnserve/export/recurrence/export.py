@@ -12,7 +12,6 @@ from rnnserve.export.operators import divided_by_constants_of
 from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
 from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
@@ -22,9 +21,8 @@ from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Tr
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
-from rnnserve.export.recurrence.translation_registry import registry_kept
+from rnnserve.export.recurrence.torch_onnx_caches import built_once
 from rnnserve.export.recurrence.unchecked_distributions import unchecked
-from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
 from rnnserve.export.recurrence.untranslated import untranslated
 from rnnserve.export.recurrence.value_checks import ValueChecks
 from rnnserve.export.surroundings import left_as_they_were
@@ -169,12 +167,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with (
-            registry_kept(),
-            decompositions_kept(captured),
-            copied_where_undecomposed(),
-            divided_by_constants_of(captured),
-        ):
+        with built_once(), divided_by_constants_of(captured):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
