@@ -13,7 +13,7 @@ from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.onnx_files import save_proto
 from rnnserve.export.output_sizes import settle_sizes
 from rnnserve.export.recurrence import export_onnx
-from rnnserve.export.recurrence.graph_pass import GraphPass
+from rnnserve.export.recurrence.passes import GraphPass
 from rnnserve.export.recurrent_guard import guard_recurrences
 
 __all__ = ["ON_FILE", "Exported", "to_onnx"]

@@ -15,13 +15,13 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.cached_functions import uncached
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
 from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
 from rnnserve.export.recurrence.function_stand_ins import FunctionStandIns, dense_weights
 from rnnserve.export.recurrence.held_values import HeldValueMode
 from rnnserve.export.recurrence.interception import intercepted
+from rnnserve.export.recurrence.program_passes import refuse_writes, remove_zero_states
 from rnnserve.export.recurrence.refusals import (
     FixedSize,
     explain,
@@ -29,8 +29,6 @@ from rnnserve.export.recurrence.refusals import (
     refuse_random_numbers,
     refuse_scripts,
 )
-from rnnserve.export.recurrence.scan_writes import refuse_writes
-from rnnserve.export.recurrence.zero_states import remove_zero_states
 from rnnserve.export.surroundings import restoring
 from rnnserve.protos.protocol_words import BATCH
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.outer_variables import held_values
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import counts_calls, keeps_state
 from rnnserve.export.source_lines import first_line
 from rnnserve.export.surroundings import left_as_they_were

@@ -2,16 +2,24 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.export import Dim
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.recurrence.argument_types import Argument, Arguments, Shapes
 
-__all__ = ["DynamicAxes", "resize"]
+__all__ = ["Argument", "Arguments", "DynamicAxes", "Shapes", "resize"]
+
+Argument: TypeAlias = Any
+"""One argument of a function that the user's module calls."""
+
+Arguments: TypeAlias = tuple[Any, ...]
+"""The arguments of a forward: tensors, nested tuples, lists and dicts of them, None, plain numbers."""
+
+Shapes: TypeAlias = Any
+"""Dynamic shapes as torch.export takes them: parallel to the arguments, at each tensor None or axis -> name."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.recurrent_layers import LayerStack, refuse_dtype, run
 
 __all__ = ["FunctionStandIns", "dense_weights"]
@@ -140,8 +140,8 @@ def _max_pool1d(
         _with_indices()
     kernel = _number(kernel_size)
     step = kernel if stride is None or stride == [] else _number(stride)
-    widths = ((0 if at == 0 else 1, _number(each)) for at, each in enumerate((padding, dilation)))
-    return torch.max_pool2d(input.unsqueeze(-2), (1, kernel), (1, step), *widths, ceil_mode).squeeze(-2)
+    around, apart = (0, _number(padding)), (1, _number(dilation))
+    return torch.max_pool2d(input.unsqueeze(-2), (1, kernel), (1, step), around, apart, ceil_mode).squeeze(-2)
 
 
 def _number(value: Argument) -> int:

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.packing import PackedField
 from rnnserve.export.recurrence.refusals import AsksForValues
 

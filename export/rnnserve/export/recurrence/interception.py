@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.utils import rnn
 
 from rnnserve.export.recurrence import capture_session, packing, recurrent_layers
-from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.dynamic_axes import Argument
 
 __all__ = ["LOCK", "intercepted", "route"]
 
@@ -71,14 +71,11 @@ def _stub(name: str, function: types.FunctionType) -> types.CodeType:
 
 
 _EXCHANGES = {
-    name: _Exchange(name, *functions)
-    for name, functions in {
-        "RNN.forward": (nn.RNN.forward, recurrent_layers.forward),
-        "GRU.forward": (nn.GRU.forward, recurrent_layers.forward),
-        "LSTM.forward": (nn.LSTM.forward, recurrent_layers.forward),
-        "pack_padded_sequence": (rnn.pack_padded_sequence, packing.pack_padded_sequence, packing.pack_leniently),
-        "pad_packed_sequence": (rnn.pad_packed_sequence, packing.pad_packed_sequence, packing.pad_leniently),
-    }.items()
+    "RNN.forward": _Exchange("RNN.forward", nn.RNN.forward, recurrent_layers.forward),
+    "GRU.forward": _Exchange("GRU.forward", nn.GRU.forward, recurrent_layers.forward),
+    "LSTM.forward": _Exchange("LSTM.forward", nn.LSTM.forward, recurrent_layers.forward),
+    "pack": _Exchange("pack", rnn.pack_padded_sequence, packing.pack_padded_sequence, packing.pack_leniently),
+    "pad": _Exchange("pad", rnn.pad_packed_sequence, packing.pad_packed_sequence, packing.pad_leniently),
 }
 _depth = 0
 

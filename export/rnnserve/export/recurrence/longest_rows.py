@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import RaisedInCapture
 
 __all__ = ["LongestRowMode", "RowLengths", "longest_row"]

@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.layer_operators import TRIM
 from rnnserve.export.recurrence.longest_rows import RowLengths
 
@@ -165,7 +165,8 @@ class PackedField:
         field: PackedField = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, cls))
         if field.name != "data" or field is not args[0] or func not in _BY_VALUE:
             field._refuse(f"in {getattr(func, '__name__', func)}")
-        return field._computed(lambda steps: func(steps, *args[1:], **(kwargs or {})))
+        computed: PackedField = field._computed(lambda steps: func(steps, *args[1:], **(kwargs or {})))
+        return computed
 
     def _computed(self, compute: Callable[[Tensor], Tensor]) -> "PackedField":
         padded = self.padded

@@ -7,8 +7,9 @@ comment says why. docs/reference/passes.md has the same list.
 
 import dataclasses
 import functools
+import traceback
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import onnx_ir as ir
 import torch
@@ -16,7 +17,7 @@ from onnx_ir.passes.common import InlinePass
 from torch import nn
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.errors import ExportError, FailedPass, WrongArguments
 from rnnserve.export.operators import (
     MayBeEmpty,
     guard_empty_axes,
@@ -24,28 +25,65 @@ from rnnserve.export.operators import (
     rewrite_for_onnxruntime,
     unify_numbers,
 )
-from rnnserve.export.recurrence.argument_types import Arguments
-from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.cast_order import cast_before_transposing
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.empty_sizes import sizes_that_may_be_empty
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes
 from rnnserve.export.recurrence.exact_passes import fold_weights, simplify_exactly
-from rnnserve.export.recurrence.exporter_metadata import mark_translations, remove_metadata
-from rnnserve.export.recurrence.float16 import compute_float16_in_float32
-from rnnserve.export.recurrence.graph_pass import GraphPass
-from rnnserve.export.recurrence.interface_names import name_interface
-from rnnserve.export.recurrence.module_names import name_after_modules
+from rnnserve.export.recurrence.float16 import cast_before_transposing, compute_float16_in_float32
+from rnnserve.export.recurrence.graph_values import fill_types
+from rnnserve.export.recurrence.naming import (
+    mark_translations,
+    name_after_modules,
+    name_axes,
+    name_interface,
+    remove_metadata,
+)
 from rnnserve.export.recurrence.postconditions import check_postconditions
+from rnnserve.export.recurrence.program_passes import divide_sizes_exactly, leave_stored_buffers
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
+from rnnserve.export.recurrence.size_expressions import sizes_that_may_be_empty
 from rnnserve.export.recurrence.size_probing import Limits, other_sizes
-from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
 from rnnserve.export.recurrence.value_trials import Trial, run_trials
-from rnnserve.export.recurrence.value_types import fill_types
-from rnnserve.export.recurrence.whole_quotients import divide_sizes_exactly
 
-__all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "Translated"]
+__all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "GraphPass", "Translated"]
+
+Subject = TypeVar("Subject")
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphPass(Generic[Subject]):
+    """A function that changes or checks its subject in place.
+
+    Attributes:
+        name: Name in messages, that of the function.
+        ensures: What holds after it, a sentence.
+        run: The function.
+    """
+
+    name: str
+    ensures: str
+    run: Callable[[Subject], None]
+
+    def __call__(self, subject: Subject) -> None:
+        """Run the pass.
+
+        Raises:
+            ExportError: If the pass refuses the module; OSError and MemoryError stay what they are, too.
+            FailedPass: If the pass raises anything else, which is the cause.
+        """
+        try:
+            self.run(subject)
+        except (ExportError, OSError, MemoryError):  # refusals, and the surroundings: commands have a line for each
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise FailedPass(
+                self.name,
+                f"the export's pass {self.name} failed: {said} (line {place.lineno} of {place.filename}). It ensures: "
+                f"{self.ensures} The module may be right: this is a defect of rnnserve, or torch, onnx or onnx_ir is "
+                "of a version that it was not tested with",
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session, layer_operators
-from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.packing import Padded
 from rnnserve.export.recurrence.scan import scan
 

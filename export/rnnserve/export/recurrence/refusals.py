@@ -2,6 +2,7 @@
 
 import linecache
 import pathlib
+import re
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,8 +22,6 @@ from rnnserve.export.held_modules import held_modules
 from rnnserve.export.outer_variables import OuterLabel
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
-from rnnserve.export.recurrence.loop_advice import rewritten_loop
-from rnnserve.export.recurrence.row_advice import advice_on_rows
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH
 
@@ -315,3 +314,56 @@ def _one_batch(axis: str, size: int, module: nn.Module, fixed: Fixed) -> str:
         f"by a loop over the rows.{held} Make what has an axis for the rows in the forward, of the size of its input: "
         "x.new_zeros(x.size(0), hidden). A request has another number of rows than the sample."
     )
+
+
+_STEPS = {
+    True: """\
+    def step(state, x):  # (h, c), each (batch, hidden), before the step; x (batch, features), one step of the input
+        h, c = {cell}(x, state)
+        return (h, c), h  # the state after the step, and the step's output
+    zeros = input.new_zeros(input.size(0), {hidden})
+    (h_n, c_n), output = scan(step, (zeros, zeros), input, dim={axis})
+    return output, h_n, c_n""",
+    False: """\
+    def step(h, x):  # h, the state before the step, a tensor or a tuple; x (batch, features), one step of the input
+        h = {cell}(x, h)
+        return h, h  # the state after the step, and the step's output
+    h_n, output = scan(step, input.new_zeros(input.size(0), {hidden}), input, dim={axis})
+    return output, h_n""",
+}
+
+
+def rewritten_loop(module: nn.Module, axis: int) -> str:
+    """Write a forward that calls the module's first cell in a `scan`; of `self.cell` where it has no cell of PyTorch.
+
+    Args:
+        module: Module whose Python loop cannot be exported.
+        axis: Axis of the input, over which it loops.
+    """
+    cells = ((name, cell) for name, cell in module.named_modules() if name and isinstance(cell, nn.RNNCellBase))
+    name, cell = next(cells, ("cell", None))
+    # A number in a name is a position in a list or in nn.Sequential.
+    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+    hidden = cell.hidden_size if cell is not None else "self.hidden_size"
+    body = _STEPS[isinstance(cell, nn.LSTMCell)].format(cell=f"self{path}", hidden=hidden, axis=axis)
+    return f"from rnnserve.export import scan\n\ndef forward(self, input):\n{body}"
+
+
+_CUT = re.compile(r"\[\w+(,\s*|\]\[)\s*:\s*\w*len\w*")
+_REVERSED = re.compile(r"flip|reversed|\[::-1\]")
+
+_ALL_STEPS = (
+    " It cuts each row at its length: compute all steps of all rows instead, and choose by steps = "
+    "torch.arange(x.size(1)) and inside = steps < lengths.unsqueeze(1), (batch, sequence)."
+)
+_GATHERED = (
+    " All rows, each reversed up to its length, are x.gather(1, at.unsqueeze(2).expand_as(x)) with at = "
+    "torch.where(inside, lengths.unsqueeze(1) - 1 - steps, steps)."
+)
+
+
+def advice_on_rows(line: str) -> str:
+    """Give sentences on a line that cuts rows at their lengths; nothing on another one."""
+    if _CUT.search(line) is None:
+        return ""
+    return _ALL_STEPS + (_GATHERED if _REVERSED.search(line) else "")

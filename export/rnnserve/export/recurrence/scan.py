@@ -8,9 +8,8 @@ from torch import Tensor
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.scan_loop import ScanLoop
-from rnnserve.export.recurrence.scan_markers import mark_begin, mark_end
+from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.recurrence.scan_markers import ScanLoop, mark_begin, mark_end
 
 __all__ = ["scan"]
 

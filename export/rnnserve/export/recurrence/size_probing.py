@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import fake_arguments
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
 from rnnserve.export.recurrence.scan_markers import END, is_marker
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, line_of, source_line

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments, DynamicAxes, resize
 from rnnserve.export.source_lines import first_line
 from rnnserve.export.trees import flatten_results
 

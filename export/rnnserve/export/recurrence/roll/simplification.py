@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
-from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.roll.torch_adapter import computed_in
 from rnnserve.export.source_lines import line_of
 

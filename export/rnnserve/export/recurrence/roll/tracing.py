@@ -9,9 +9,8 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import prepared
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes
 from rnnserve.export.recurrence.refusals import explain, keeps_state, refuse_random_numbers
 
 __all__ = ["Traced", "traced"]
