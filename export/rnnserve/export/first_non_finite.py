@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.held_modules import users_module
 from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.torch_adapter import TorchDispatchMode
 
 __all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of"]
 

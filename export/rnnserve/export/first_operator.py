@@ -11,7 +11,6 @@ import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of
@@ -20,6 +19,7 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
+from rnnserve.export.torch_adapter import TorchDispatchMode, schema_of, tree_leaves
 from rnnserve.export.trees import flatten_results
 from rnnserve.protos.differences import scale
 from rnnserve.protos.protocol_words import BATCH
@@ -203,9 +203,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
 
 def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:  # noqa: ANN401 - an operator, and what it takes
     """Give the arguments that an operator writes to."""
-    arguments = zip(func._schema.arguments, args, strict=False)  # noqa: SLF001 - torch's own way to tell
+    arguments = zip(schema_of(func).arguments, args, strict=False)
     return _tensors([value for argument, value in arguments if argument.alias_info and argument.alias_info.is_write])
 
 
 def _tensors(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and return
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, Tensor)]  # noqa: SLF001
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from rnnserve.export.held_modules import contents, held_objects, is_object, reachable
 from rnnserve.export.module_functions import functions_of, names_in
 from rnnserve.export.source_lines import is_users_class, source_line
+from rnnserve.export.torch_adapter import tree_leaves
 
 __all__ = [
     "MISSING",

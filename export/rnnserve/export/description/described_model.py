@@ -38,6 +38,7 @@ from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.torch_adapter import OptimizedModule, written_module
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]
 
@@ -131,8 +132,8 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         )
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"publish got a {type(module).__name__}; expected an nn.Module")
-    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | torch._dynamo.OptimizedModule):  # noqa: SLF001 - what torch.compile gives
-        module = module._orig_mod if isinstance(module, torch._dynamo.OptimizedModule) else module.module  # noqa: SLF001
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | OptimizedModule):
+        module = written_module(module) if isinstance(module, OptimizedModule) else module.module
     tensors = [*module.named_parameters(), *module.named_buffers()]
     for name, tensor in tensors:
         if tensor.device.type != "cpu":

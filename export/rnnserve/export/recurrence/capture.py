@@ -6,10 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import torch
-import torch.fx.experimental._config
 from torch import Tensor, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
@@ -30,6 +27,13 @@ from rnnserve.export.recurrence.refusals import (
     refuse_scripts,
 )
 from rnnserve.export.surroundings import restoring
+from rnnserve.export.torch_adapter import (
+    FakeTensorMode,
+    backed_sizes_of_any_value,
+    compiled_as_written,
+    enable_python_dispatcher,
+    tree_map_only,
+)
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["capture", "fake_arguments", "frozen", "parameters_of", "prepared"]
@@ -110,14 +114,6 @@ def capture(
     return program
 
 
-def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
-    """Make torch.export not assume that dynamic sizes are 2 or more, as torch.onnx does."""
-    context: contextlib.AbstractContextManager[None] = torch.fx.experimental._config.patch(  # type: ignore[attr-defined]  # noqa: SLF001
-        backed_size_oblivious=True
-    )
-    return context
-
-
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Make no parameter require a gradient in the context: a forward may enable gradients, which stand-ins lack."""
@@ -146,7 +142,7 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         HeldValueMode(module).of_calls() as held_values,
         dense_weights(list(held_modules(module).values())),
         uncached(module),
-        torch._dynamo.config.patch(error_on_nested_fx_trace=False),  # noqa: SLF001 - what torch.compile made runs as written
+        compiled_as_written(),
     ):
         try:
             yield held_values
@@ -166,7 +162,5 @@ def fake_arguments(module: nn.Module, args: Arguments) -> Iterator[Arguments]:
         FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode,
         enable_python_dispatcher(),
     ):
-        fakes: Arguments = torch.utils._pytree.tree_map_only(  # noqa: SLF001
-            Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), args
-        )
+        fakes: Arguments = tree_map_only(Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), args)
         yield fakes

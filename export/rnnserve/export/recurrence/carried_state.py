@@ -20,6 +20,7 @@ from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import counts_calls, keeps_state
 from rnnserve.export.source_lines import first_line
 from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.torch_adapter import tree_leaves, tree_map_only, version_of
 
 __all__ = ["refuse_carried_state"]
 
@@ -77,7 +78,7 @@ def _drawn(args: Arguments, seed: int) -> Arguments:
     def draw(each: Tensor) -> Tensor:
         return torch.randn(each.shape, generator=generator).to(each.dtype) if each.is_floating_point() else each
 
-    drawn: Arguments = torch.utils._pytree.tree_map_only(Tensor, draw, args)  # noqa: SLF001
+    drawn: Arguments = tree_map_only(Tensor, draw, args)
     return drawn
 
 
@@ -91,22 +92,22 @@ def _called(module: nn.Module, args: Arguments) -> list[Any]:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - the generator that a module may use
     random.seed(0)
-    copied = torch.utils._pytree.tree_map_only(Tensor, torch.clone, args)  # noqa: SLF001 - it may write to them
+    copied = tree_map_only(Tensor, torch.clone, args)
     with torch.no_grad():
-        results = torch.utils._pytree.tree_leaves(module(*copied))  # noqa: SLF001
+        results = tree_leaves(module(*copied))
         return [each.clone() if isinstance(each, Tensor) else each for each in results]  # a later call may write
 
 
-def _held(module: nn.Module) -> dict[str, list[tuple[Any, int]]]:
+def _held(module: nn.Module) -> dict[str, list[tuple[Any, int | None]]]:
     """Give what attributes, buffers and outer variables hold, with how often each tensor has been written to."""
     held = held_values(module) | {name: [each] for name, each in module.named_buffers()}
     return {
-        name: [(leaf, leaf._version if isinstance(leaf, Tensor) else 0) for leaf in leaves]  # noqa: SLF001 - there is no public way
+        name: [(leaf, version_of(leaf) if isinstance(leaf, Tensor) else 0) for leaf in leaves]
         for name, leaves in held.items()
     }
 
 
-def _keys(held: list[tuple[Any, int]]) -> list[Any]:
+def _keys(held: list[tuple[Any, int | None]]) -> list[Any]:
     """Give what differs where something else is held, or a tensor has been written to."""
     return [(leaf if isinstance(leaf, int | float | str) else id(leaf), version) for leaf, version in held]
 
@@ -136,7 +137,7 @@ class _Reads(TorchFunctionMode):
     ) -> Argument:
         """Run `func` and record what it reads."""
         del types
-        for leaf in torch.utils._pytree.tree_leaves((args, kwargs)):  # noqa: SLF001
+        for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor) and id(leaf) in self.written:
                 self.read.add(self.written[id(leaf)])
         return func(*args, **(kwargs or {}))

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.export._trace
 from torch import nn
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
@@ -27,6 +26,7 @@ from rnnserve.export.recurrence.torch_onnx_caches import built_once
 from rnnserve.export.recurrence.value_checks import ValueChecks, unchecked
 from rnnserve.export.source_lines import first_line, line_of
 from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.torch_adapter import OptimizedModule, without_printed_graphs, written_module
 
 __all__ = ["export_onnx", "untranslated", "without_exporter_messages"]
 
@@ -49,7 +49,7 @@ def without_exporter_messages() -> Iterator[None]:
     """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), _without_printed_graphs():
+    with warnings.catch_warnings(), without_printed_graphs():
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
         # torch warns of every attribute that a forward writes; `carried_state` refuses those that matter.
@@ -61,17 +61,6 @@ def without_exporter_messages() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _without_printed_graphs() -> Iterator[None]:
-    """Let `print` of torch.export's module of captures print nothing: it has no other use there, and no switch."""
-    names = vars(torch.export._trace)  # noqa: SLF001
-    names["print"] = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        del names["print"]
 
 
 _WRITE = {
@@ -171,9 +160,9 @@ def export_onnx(
     """
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
-    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):  # noqa: SLF001 - what torch.compile gives
+    if isinstance(module, OptimizedModule):
         return export_onnx(
-            module._orig_mod,  # noqa: SLF001
+            written_module(module),
             args,
             input_names=input_names,
             output_names=output_names,

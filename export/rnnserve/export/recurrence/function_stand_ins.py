@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.recurrent_layers import LayerStack, refuse_dtype, run
+from rnnserve.export.torch_adapter import own_dicts
 
 __all__ = ["FunctionStandIns", "dense_weights"]
 
@@ -231,7 +232,7 @@ def dense_weights(modules: Iterable[nn.Module]) -> Iterator[None]:
     """
     replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     for module in modules:
-        own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers, module.__dict__)  # noqa: SLF001 - not to register
+        own: tuple[dict[str, Any], ...] = own_dicts(module)
         for held in own:
             replaced += [(held, name, value) for name, value in held.items() if _is_sparse(value)]
     try:

@@ -14,14 +14,13 @@ from typing import Any, Final, NoReturn, Self
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import RaisedInCapture
+from rnnserve.export.torch_adapter import FakeTensor, function_modes, tree_map
 
 __all__ = ["LongestRowMode", "RowLengths", "longest_row"]
 
@@ -221,7 +220,7 @@ def _arithmetic(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable
 
 def _innermost() -> LongestRowMode | None:
     """Give this thread's innermost mode."""
-    modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # noqa: SLF001
+    modes = function_modes()
     return next((each for each in reversed(modes) if isinstance(each, LongestRowMode)), None)
 
 

@@ -24,12 +24,12 @@ import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.layer_operators import TRIM
 from rnnserve.export.recurrence.longest_rows import RowLengths
+from rnnserve.export.torch_adapter import tree_leaves, version_of
 
 __all__ = [
     "PackedField",
@@ -76,7 +76,7 @@ class Padded:
 
     def _versions(self) -> tuple[int | None, int | None]:
         """Count the writes to both tensors, and to those that they are views of; inference mode does not count."""
-        count = (None if each.is_inference() else each._version for each in (self.steps, self.row_lengths))  # noqa: SLF001
+        count = (version_of(each) for each in (self.steps, self.row_lengths))
         return next(count), next(count)
 
     def with_steps(self, steps: Tensor, *, zero_padded: bool) -> "Padded":
@@ -162,7 +162,7 @@ class PackedField:
         cls, func: Argument, types: Argument, args: Argument = (), kwargs: Argument = None
     ) -> "PackedField":
         del types
-        field: PackedField = next(each for each in pytree.tree_leaves((args, kwargs)) if isinstance(each, cls))
+        field: PackedField = next(each for each in tree_leaves((args, kwargs)) if isinstance(each, cls))
         if field.name != "data" or field is not args[0] or func not in _BY_VALUE:
             field._refuse(f"in {getattr(func, '__name__', func)}")
         computed: PackedField = field._computed(lambda steps: func(steps, *args[1:], **(kwargs or {})))

@@ -44,6 +44,7 @@ from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, tran
 from rnnserve.export.recurrence.size_expressions import sizes_that_may_be_empty
 from rnnserve.export.recurrence.size_probing import Limits, other_sizes
 from rnnserve.export.recurrence.value_trials import Trial, run_trials
+from rnnserve.export.torch_adapter import TESTED
 
 __all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "GraphPass", "Translated"]
 
@@ -82,7 +83,8 @@ class GraphPass(Generic[Subject]):
                 self.name,
                 f"the export's pass {self.name} failed: {said} (line {place.lineno} of {place.filename}). It ensures: "
                 f"{self.ensures} The module may be right: this is a defect of rnnserve, or torch, onnx or onnx_ir is "
-                "of a version that it was not tested with",
+                f"of a version that it was not tested with: torch is {torch.__version__}, tested with "
+                f"{', '.join(TESTED)}",
             ) from error
 
 

@@ -21,6 +21,7 @@ from torch.export.graph_signature import InputKind
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import layer_operators
 from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbers_of
+from rnnserve.export.torch_adapter import OpOverload, schema_of
 
 __all__ = ["divide_sizes_exactly", "leave_stored_buffers", "refuse_writes", "remove_zero_states", "written_by"]
 
@@ -50,9 +51,9 @@ def refuse_writes(graph: fx.Graph) -> None:
 
 def written_by(node: fx.Node) -> list[fx.Node]:
     """Give the tensors that a node of the captured program writes to."""
-    if not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001
+    if not isinstance(node.target, OpOverload):
         return []
-    schema = zip(node.target._schema.arguments, node.args, strict=False)  # noqa: SLF001
+    schema = zip(schema_of(node.target).arguments, node.args, strict=False)
     return [
         value
         for argument, value in schema
@@ -200,9 +201,9 @@ def _is_zeros(value: object) -> bool:
 def _written(value: fx.Node) -> bool:
     """Whether an operator may write to `value`, directly or through a view of it."""
     for user in value.users:
-        if not isinstance(user.target, torch._ops.OpOverload):  # noqa: SLF001
+        if not isinstance(user.target, OpOverload):
             continue
-        schema = user.target._schema  # noqa: SLF001
+        schema = schema_of(user.target)
         if schema.is_mutable:
             return True
         if any(result.alias_info is not None for result in schema.returns) and _written(user):

@@ -20,6 +20,7 @@ from rnnserve.export.recurrence import capture_session, layer_operators
 from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.packing import Padded
 from rnnserve.export.recurrence.scan import scan
+from rnnserve.export.torch_adapter import weight_names
 
 __all__ = ["LayerStack", "forward", "refuse_dtype", "run"]
 
@@ -203,7 +204,7 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
     h_0, c_0 = _states(module, hx, steps.shape[1], name)
     stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional, module.proj_size > 0)
     # getattr instead of _flat_weights: parametrisations compute the weight when it is read, as in eager.
-    weights = [getattr(module, weight) for weight in module._flat_weights_names]  # noqa: SLF001
+    weights = [getattr(module, weight) for weight in weight_names(module)]
     lengths = None if packed is None else packed.row_lengths
     output, *finals = run(stack, steps, lengths, h_0, c_0, weights)
     if packed is not None:
@@ -219,7 +220,7 @@ def _refuse_settings(module: nn.RNNBase, name: str) -> None:
             f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
             "Call .eval() on the module before exporting it."
         )
-    dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
+    dtype = getattr(module, weight_names(module)[0]).dtype
     refuse_dtype(dtype, f"{name} holds {dtype}")
 
 
@@ -260,7 +261,7 @@ def _check_features(module: nn.RNNBase, steps: Tensor, name: str) -> None:
             f"{name} got an input of {steps.dim()} axes with {steps.shape[-1]} features; expected {_axes(module)} with "
             f"{module.input_size} features. Are features the last axis?"
         )
-    weight = getattr(module, module._flat_weights_names[0])  # noqa: SLF001
+    weight = getattr(module, weight_names(module)[0])
     if steps.dtype != weight.dtype:
         raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {weight.dtype}")
 
@@ -288,6 +289,6 @@ def _check_state(module: nn.RNNBase, state: str, tensor: Argument, batch: int, n
             f"{name} got {state} {got}; expected (layers * directions, batch, "
             f"{'proj_size' if projected else 'hidden'}) = {expected}, also where the input is batch-first"
         )
-    dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
+    dtype = getattr(module, weight_names(module)[0]).dtype
     if tensor.dtype != dtype:
         raise UnsupportedModule(f"{name} got {state} of {tensor.dtype}; its weights are {dtype}")

@@ -9,11 +9,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedOperatorException,
-)
 from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode
 
@@ -23,6 +18,13 @@ from rnnserve.export.outer_variables import OuterLabel
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
+from rnnserve.export.torch_adapter import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    OpOverload,
+    UnsupportedOperatorException,
+    schema_of,
+)
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
@@ -109,14 +111,14 @@ def refuse_random_numbers(graph: torch.fx.Graph, module: nn.Module) -> None:
     """
     for node in graph.nodes:
         target = node.target
-        if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:  # noqa: SLF001
+        if not isinstance(target, OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:
             continue
         values = _arguments(target, node)
         on = next((values[name] for name in ("train", "training") if name in values), True)
         rate = next((values[name] for name in ("p", "dropout_p") if name in values), 1.0)
         if on and rate:
             raise UnsupportedModule(
-                f"the module draws random numbers: {target._schema.name}. Exported, it could equal eager in no "  # noqa: SLF001
+                f"the module draws random numbers: {schema_of(target).name}. Exported, it could equal eager in no "
                 f"run. If it is dropout, call .eval() on {_in_training(module)} before exporting; if it is an initial "
                 "state, use zeros, a parameter, or an input."
             )
@@ -130,8 +132,8 @@ def _in_training(module: nn.Module) -> str:
     return f"{names}, which .eval() of the module does not reach," if held else "the module"
 
 
-def _arguments(target: torch._ops.OpOverload, node: torch.fx.Node) -> dict[str, Any]:
-    schema = target._schema.arguments  # noqa: SLF001
+def _arguments(target: OpOverload, node: torch.fx.Node) -> dict[str, Any]:
+    schema = schema_of(target).arguments
     values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     values.update({argument.name: value for argument, value in zip(schema, node.args, strict=False)})
     return {**values, **node.kwargs}

@@ -17,11 +17,12 @@ from torch import Tensor, fx
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.torch_adapter import MULTI_OUT
 
 __all__ = ["BEGIN", "DOMAIN", "END", "MARKER", "ScanLoop", "is_marker", "mark_begin", "mark_end", "numbers_of"]
 
 DOMAIN, BEGIN, END = "rnnserve", "ScanBegin", "ScanEnd"
-MARKER = torch.ops.onnx_symbolic._symbolic_multi_out.default  # noqa: SLF001 - what symbolic_multi_out leaves
+MARKER = MULTI_OUT
 
 
 @dataclasses.dataclass(frozen=True)

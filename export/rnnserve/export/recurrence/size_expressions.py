@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
-from torch.utils._sympy.numbers import int_oo
-from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from rnnserve.export.operators import MayBeEmpty
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.layer_operators import TRIM
 from rnnserve.export.recurrence.size_probing import Limits, symbols_of
+from rnnserve.export.torch_adapter import least_of
 
 __all__ = ["expression_of", "sizes_by", "sizes_that_may_be_empty"]
 
@@ -98,14 +97,7 @@ def sizes_that_may_be_empty(
                 expressions |= {str(size.node): size.node.expr for size in sizes}
                 if node.target is TRIM:
                     least.setdefault(str(sizes[0].node), 1)
-    known = {name: _least(expression, least) for name, expression in expressions.items()}
+    known = {name: least_of(expression, least) for name, expression in expressions.items()}
     if all(size > 0 for size in known.values()):
         return None
     return lambda size: size == 0 if isinstance(size, int) else known.get(str(size.value), 0) <= 0
-
-
-def _least(expression: sympy.Expr, least: Mapping[str, int]) -> int:
-    """Give a bound below which a size is not, from those of its symbols."""
-    ranges = {symbol: ValueRanges(least.get(str(symbol), 0), int_oo) for symbol in expression.free_symbols}
-    lower = bound_sympy(expression, ranges).lower
-    return 0 if lower in (-int_oo, -sympy.oo) else int(lower)  # is_finite holds for -int_oo

@@ -13,15 +13,14 @@ import contextlib
 import inspect
 import types
 from collections.abc import Iterator
-from typing import Any
 
 from torch import nn
-from torch.distributions import Distribution
 
 from rnnserve.export.module_functions import functions_of
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.refusals import DependsOnValues
 from rnnserve.export.source_lines import source_line
+from rnnserve.export.torch_adapter import argument_checks, set_argument_checks
 
 __all__ = ["ValueChecks", "unchecked"]
 
@@ -187,12 +186,11 @@ class _Default:
 @contextlib.contextmanager
 def unchecked() -> Iterator[set[str]]:
     """Leave the checks out while this thread captures a module; give the names of the distributions, once it has."""
-    kind: Any = Distribution
-    before = kind._validate_args  # noqa: SLF001 - as `set_default_validate_args` sets it
+    before = argument_checks()
     default = _Default(before) if before else None
     if default is not None:
-        kind._validate_args = default  # noqa: SLF001
+        set_argument_checks(default)
     try:
         yield set() if default is None else default.left_out
     finally:
-        kind._validate_args = before  # noqa: SLF001
+        set_argument_checks(before)

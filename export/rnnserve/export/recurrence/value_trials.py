@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments, DynamicAxes, resize
 from rnnserve.export.source_lines import first_line
+from rnnserve.export.torch_adapter import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 from rnnserve.export.trees import flatten_results
 
 __all__ = ["Trial", "run_trials"]
@@ -158,7 +159,7 @@ def _eager(
     module: nn.Module, args: Arguments, given: Sequence[np.ndarray], to: torch.dtype | None, factor: float
 ) -> list[np.ndarray] | None:
     """Run the module on inputs that are moved, or in float64; None if it can't."""
-    leaves, structure = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001
+    leaves, structure = tree_flatten(args)
     rest = iter(given)
     tensors = [torch.from_numpy(next(rest)) if isinstance(each, Tensor) else each for each in leaves]
     moved = [
@@ -168,7 +169,7 @@ def _eager(
     try:
         with torch.no_grad():
             run = copy.deepcopy(module) if to is None else copy.deepcopy(module).to(to)
-            results = flatten_results(run(*torch.utils._pytree.tree_unflatten(moved, structure)))  # noqa: SLF001
+            results = flatten_results(run(*tree_unflatten(moved, structure)))
             return [each.numpy(force=True) for each in results]
     except Exception:  # noqa: BLE001 - a module that is no module of float64, or can't be copied
         return None
@@ -223,14 +224,14 @@ def _run(
     # Lengths of the sample may be too many for fewer steps, and floats may have to be like those of the sample.
     drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(trial.sizes.values()), 1))
     for given in (*drawn, resized):
-        kept = torch.utils._pytree.tree_map_only(Tensor, torch.clone, given)  # noqa: SLF001
+        kept = tree_map_only(Tensor, torch.clone, given)
         try:
             with torch.no_grad():
                 expected = [each.numpy(force=True) for each in flatten_results(module(*given))]
         except Exception as error:  # noqa: BLE001 - whatever the module raises
             failure = failure or error
             continue
-        return [each.numpy() for each in torch.utils._pytree.tree_leaves(kept) if isinstance(each, Tensor)], expected  # noqa: SLF001
+        return [each.numpy() for each in tree_leaves(kept) if isinstance(each, Tensor)], expected
     if not trial.may_fail:
         raise trial.refusal from failure
     return None
@@ -249,7 +250,7 @@ def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
             drawn = (drawn * 30).masked_fill(torch.rand(each.shape, generator=generator) < 0.3, 0.0)
         return drawn.to(each.dtype)
 
-    drawn: Arguments = torch.utils._pytree.tree_map_only(Tensor, draw, args)  # noqa: SLF001
+    drawn: Arguments = tree_map_only(Tensor, draw, args)
     return drawn
 
 
