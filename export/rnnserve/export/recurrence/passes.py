@@ -237,7 +237,8 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     _of_model(fill_types, "Every value has a type, where its operator tells it."),
     GraphPass(
         "guard_empty_axes",
-        "Of axes that are empty for a request everything is as in eager, or a node fails whose name says why.",
+        "Where an axis is empty for a request, what onnxruntime computes otherwise of it than eager fails, by a node "
+        "whose name says why.",
         _guard_empty_axes,
     ),
     _of_model(
