@@ -58,6 +58,7 @@ __all__ = [
     "lines_of",
     "outside_of_modes",
     "own_dicts",
+    "packed_fields",
     "replacements_seen",
     "schema_of",
     "set_argument_checks",
@@ -184,6 +185,10 @@ def weight_names(module: nn.RNNBase) -> list[str]:
     """Name a recurrent module's weights, in the order in which torch passes them on."""
     names: list[str] = module._flat_weights_names
     return names
+
+
+packed_fields = torch.nn.utils.rnn._packed_sequence_init_args
+"""What the constructor of PackedSequence calls."""
 
 
 def own_dicts(module: nn.Module) -> tuple[dict[str, Any], ...]:

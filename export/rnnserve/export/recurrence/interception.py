@@ -23,6 +23,7 @@ from torch.nn.utils import rnn
 
 from rnnserve.export.recurrence import capture_session, packing, recurrent_layers
 from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.torch_adapter import packed_fields
 
 __all__ = ["LOCK", "intercepted", "route"]
 
@@ -36,12 +37,16 @@ class _Exchange:
     Args:
         name: Name of the function here.
         function: Function of PyTorch.
-        replacement: Function that runs in a capture.
+        replacement: Function that runs in a capture; None for the function itself.
         lenient: Function that runs elsewhere in a lenient context, with PyTorch's own as its first argument.
     """
 
     def __init__(
-        self, name: str, function: object, replacement: Callable[..., Any], lenient: Callable[..., Any] | None = None
+        self,
+        name: str,
+        function: object,
+        replacement: Callable[..., Any] | None,
+        lenient: Callable[..., Any] | None = None,
     ) -> None:
         self.function = cast(types.FunctionType, function)
         self.code = self.function.__code__
@@ -49,7 +54,7 @@ class _Exchange:
             self.code, self.function.__globals__, self.function.__name__, self.function.__defaults__
         )
         self.stub = _stub(name, self.function)
-        self.replacement = replacement
+        self.replacement = replacement or self.original
         self.lenient = self.original if lenient is None else functools.partial(lenient, self.original)
 
 
@@ -75,6 +80,7 @@ _EXCHANGES = {
     "GRU.forward": _Exchange("GRU.forward", nn.GRU.forward, recurrent_layers.forward),
     "LSTM.forward": _Exchange("LSTM.forward", nn.LSTM.forward, recurrent_layers.forward),
     "pack": _Exchange("pack", rnn.pack_padded_sequence, packing.pack_padded_sequence, packing.pack_leniently),
+    "fields": _Exchange("fields", packed_fields, None, packing.fields_leniently),
     "pad": _Exchange("pad", rnn.pad_packed_sequence, packing.pad_packed_sequence, packing.pad_leniently),
 }
 _depth = 0

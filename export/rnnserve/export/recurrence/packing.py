@@ -34,6 +34,7 @@ from rnnserve.export.torch_adapter import tree_leaves, version_of
 __all__ = [
     "PackedField",
     "Padded",
+    "fields_leniently",
     "is_lenient",
     "lenient",
     "pack_leniently",
@@ -44,6 +45,9 @@ __all__ = [
 
 _STEPS = "_rnnserve_steps"
 """The attribute of `batch_sizes` that holds the number of steps; recurrent layers pass that tensor on."""
+
+_INDICES = "_rnnserve_indices"
+"""The attribute of `batch_sizes` that holds how rows were sorted, where the module says that they are sorted."""
 
 _PAD_FIRST = (
     "Pad first: call pad_packed_sequence, compute with the padded tensor, and pack it again with the same lengths."
@@ -60,8 +64,7 @@ class Padded:
         steps: Values, (sequence, batch, …), padded, with rows in the order of the input.
         row_lengths: Lengths, (batch,) int64.
         zero_padded: Whether `steps` is known to be zero after each row's length, as ONNX's results are.
-        is_sorted: Whether rows were said to be sorted by length: eager has no `sorted_indices` then, unless it is
-            lenient.
+        is_sorted: Whether rows were said to be sorted by length: eager has no `sorted_indices` then.
         versions: How often both tensors had been written to.
     """
 
@@ -273,7 +276,7 @@ def pack_padded_sequence(
         )
     # A cast to the same type would be an operator of the captured program.
     lengths = lengths if lengths.dtype == torch.int64 else lengths.to(torch.int64)
-    return Padded(steps, lengths, is_sorted=enforce_sorted and not is_lenient()).packed()
+    return Padded(steps, lengths, is_sorted=enforce_sorted).packed()
 
 
 def pad_packed_sequence(
@@ -331,11 +334,23 @@ def lenient() -> Iterator[None]:
         _thread.depth -= 1
 
 
-def pack_leniently(original: Any, input: Tensor, lengths: Argument, batch_first: bool, _: bool) -> PackedSequence:  # noqa: ANN401
+def pack_leniently(
+    original: Any, input: Tensor, lengths: Argument, batch_first: bool, is_sorted: bool
+) -> PackedSequence:
     """Pack rows in any order, by torch's own function."""
     packed: PackedSequence = original(input, lengths, batch_first, False)
     setattr(packed.batch_sizes, _STEPS, input.shape[1 if batch_first else 0])
+    if is_sorted:
+        setattr(packed.batch_sizes, _INDICES, (packed.sorted_indices, packed.unsorted_indices))
     return packed
+
+
+def fields_leniently(original: Any, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Give the fields of a `PackedSequence`, by torch's own function; rows that were sorted here keep their order."""
+    data, sizes, *indices = original(*fields)
+    if all(each is None for each in indices):
+        indices = getattr(sizes, _INDICES, indices)
+    return data, sizes, *indices
 
 
 def pad_leniently(
