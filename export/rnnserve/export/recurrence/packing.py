@@ -335,17 +335,17 @@ def lenient() -> Iterator[None]:
 
 
 def pack_leniently(
-    original: Any, input: Tensor, lengths: Argument, batch_first: bool, is_sorted: bool
+    original: Callable[..., PackedSequence], input: Tensor, lengths: Argument, batch_first: bool, is_sorted: bool
 ) -> PackedSequence:
     """Pack rows in any order, by torch's own function."""
-    packed: PackedSequence = original(input, lengths, batch_first, False)
+    packed = original(input, lengths, batch_first, False)
     setattr(packed.batch_sizes, _STEPS, input.shape[1 if batch_first else 0])
     if is_sorted:
         setattr(packed.batch_sizes, _INDICES, (packed.sorted_indices, packed.unsorted_indices))
     return packed
 
 
-def fields_leniently(original: Any, *fields: Any) -> tuple[Any, ...]:  # noqa: ANN401
+def fields_leniently(original: Callable[..., tuple[Any, ...]], *fields: Argument) -> tuple[Argument, ...]:
     """Give the fields of a `PackedSequence`, by torch's own function; rows that were sorted here keep their order."""
     data, sizes, *indices = original(*fields)
     if all(each is None for each in indices):
@@ -354,7 +354,7 @@ def fields_leniently(original: Any, *fields: Any) -> tuple[Any, ...]:  # noqa: A
 
 
 def pad_leniently(
-    original: Any,  # noqa: ANN401 - torch's function
+    original: Callable[..., tuple[Tensor, Tensor]],
     sequence: PackedSequence,
     batch_first: bool,
     padding_value: float,
@@ -363,5 +363,4 @@ def pad_leniently(
     """Pad to the steps of what was packed, by torch's own function."""
     if total_length is None:
         total_length = getattr(sequence.batch_sizes, _STEPS, None)
-    padded: tuple[Tensor, Tensor] = original(sequence, batch_first, padding_value, total_length)
-    return padded
+    return original(sequence, batch_first, padding_value, total_length)
