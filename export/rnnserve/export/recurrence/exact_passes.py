@@ -52,6 +52,8 @@ def simplify_exactly(model: ir.Model) -> None:
     # It knows sizes that are fixed, casts to the same type, and lists of tensors whose parts are known, too.
     fold_constants(model, onnx_shape_inference=False, output_size_limit=_ANY_SIZE, should_fold=_is_exact)
     _bypass_nodes(model)
+    for node in model.graph.all_nodes():
+        _infer_size(model.graph, node)
     common.RemoveUnusedNodesPass()(model)
     # Initializers are merged where type, shape and bytes are equal: 0.0 and -0.0 stay apart.
     common.DeduplicateInitializersPass()(model)
@@ -105,7 +107,6 @@ def _bypass_nodes(model: ir.Model) -> None:
     _lift_constants(model)
     for graph in list(model.graphs()):
         for node in list(graph):
-            _infer_size(model.graph, node)
             source = node.inputs[0] if node.inputs else None
             same = _reshaped_size(node) or (source if source is not None and _changes_nothing(node, source) else None)
             if same is not None and not node.outputs[0].is_graph_output():
