@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.held_modules import users_module
 from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.torch_adapter import TorchDispatchMode, tree_leaves
 
 __all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of"]
 
@@ -157,7 +157,7 @@ def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an op
 
 
 def _tensors(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and give
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, Tensor)]  # noqa: SLF001
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def _floats(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of
@@ -19,6 +18,7 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
+from rnnserve.export.torch_adapter import TorchDispatchMode, tree_leaves
 from rnnserve.export.trees import flatten_results
 from rnnserve.protos.differences import scale
 from rnnserve.protos.protocol_words import BATCH
@@ -187,4 +187,4 @@ def _storage(tensor: Tensor) -> int:
 
 
 def _tensors(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and return
-    return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, Tensor)]  # noqa: SLF001
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]

@@ -16,8 +16,8 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.held_modules import Wrapper, owner_of
 from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.recurrence.interception import intercepted
-from rnnserve.export.recurrence.lenient_packing import lenient
 from rnnserve.export.recurrence.longest_rows import LongestRowMode
+from rnnserve.export.recurrence.packing import lenient
 from rnnserve.export.trees import Path, Tree, flatten_results, leaves, mapped
 
 __all__ = [

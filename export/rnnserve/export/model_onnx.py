@@ -23,7 +23,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.onnx_files import save_proto
 from rnnserve.export.recurrence import export_onnx
-from rnnserve.export.recurrence.graph_pass import GraphPass
+from rnnserve.export.recurrence.passes import GraphPass
 from rnnserve.export.recurrence.size_expressions import expression_of, sizes_by
 from rnnserve.export.recurrence.size_probing import inputs_of, outputs_of
 from rnnserve.export.recurrent_guard import guard_recurrences

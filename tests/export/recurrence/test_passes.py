@@ -11,8 +11,7 @@ from torch import nn
 from kit.paths import ROOT
 from rnnserve.export import FailedPass, UnsupportedModule, export_onnx
 from rnnserve.export.model_onnx import ON_FILE
-from rnnserve.export.recurrence.graph_pass import GraphPass
-from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM
+from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, GraphPass
 
 PAGE = ROOT / "docs" / "reference" / "passes.md"
 RUN = "rnnserve.export.recurrence.export"

@@ -1,5 +1,7 @@
 """Modes of a module, and arguments, on which its verdict depends."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -90,3 +92,21 @@ def test_checks_of_distributions_are_left_out_and_told():
         export(Policy().eval(), outputs=2)
     with pytest.raises(ValueError, match="Expected parameter logits"):  # in eager, as before
         Policy()(torch.full((1, 3, 3), torch.nan))
+
+
+class Counting(nn.Module):
+    """Gives other results in each call, by something that is no attribute."""
+
+    def __init__(self, difference):
+        super().__init__()
+        self.rnn, calls = nn.RNN(3, 4, batch_first=True), itertools.count()
+        self.factor = lambda: 1 + difference * (next(calls) % 3)
+
+    def forward(self, x):
+        return self.rnn(x)[0] * self.factor()
+
+
+def test_results_that_differ_by_rounding_show_no_state():
+    assert export(Counting(1e-7).eval())
+    with pytest.raises(UnsupportedModule, match=r"changes .* with each call"):
+        export(Counting(1e-2).eval())

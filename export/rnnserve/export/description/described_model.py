@@ -42,6 +42,7 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.refusals import keeps_state
 from rnnserve.export.surroundings import restoring
+from rnnserve.export.torch_adapter import OptimizedModule, written_module
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
@@ -141,8 +142,8 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         )
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"publish got a {type(module).__name__}; expected an nn.Module")
-    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | torch._dynamo.OptimizedModule):  # noqa: SLF001 - what torch.compile gives
-        module = module._orig_mod if isinstance(module, torch._dynamo.OptimizedModule) else module.module  # noqa: SLF001
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | OptimizedModule):
+        module = written_module(module) if isinstance(module, OptimizedModule) else module.module
     tensors = [*module.named_parameters(), *module.named_buffers()]
     for name, tensor in tensors:
         if tensor.device.type != "cpu":

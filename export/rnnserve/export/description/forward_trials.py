@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.errors import WrongArguments
@@ -16,6 +15,7 @@ from rnnserve.export.flat_module import Call, FlatModule
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
+from rnnserve.export.torch_adapter import TorchDispatchMode
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 

@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.torch_adapter import TorchDispatchMode, tree_leaves
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, scale
@@ -245,7 +245,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
     def add(self, tensors: Any) -> None:  # noqa: ANN401 - any nesting of tensors and others
         """Keep the tensors of numbers that numpy has."""
-        for leaf in torch.utils._pytree.tree_leaves(tensors):  # noqa: SLF001
+        for leaf in tree_leaves(tensors):
             if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.dtype not in _NOT_OF_NUMPY:
                 self.tensors.append(leaf.detach().clone())
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from rnnserve.export.operators import axes, divisions, elementwise, layers, reductions, refusals, resizing, running
 from rnnserve.export.operators.divisions import divided_by_constants_of
+from rnnserve.export.operators.elementwise import unify_numbers
 from rnnserve.export.operators.empty_axes import MayBeEmpty, guard_empty_axes, refuse_empty
-from rnnserve.export.operators.number_types import unify_numbers
 from rnnserve.export.operators.refusals import refuse_operators
 from rnnserve.export.operators.rewrites import rewrite_for_onnxruntime
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from rnnserve.export.operators.values import Value, op
+from rnnserve.export.torch_adapter import internal
 
 __all__ = ["TRANSLATIONS"]
 
@@ -61,7 +62,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
         (
             _ATEN.adaptive_avg_pool1d.default,
             _ATEN.adaptive_avg_pool2d.default,
-            _ATEN._adaptive_avg_pool2d.default,  # noqa: SLF001 - its name in a decomposed program
+            internal("_adaptive_avg_pool2d"),
             _ATEN.adaptive_avg_pool3d.default,
         ),
         lambda x, output_size: _pool(x, output_size, largest=False),

@@ -20,7 +20,7 @@ import torch
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.values import Value, is_floating, is_negative, op
 
-__all__ = ["TRANSLATIONS"]
+__all__ = ["TRANSLATIONS", "unify_numbers"]
 
 _ATEN = torch.ops.aten
 
@@ -182,3 +182,30 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.sgn.default: _sign,
     _ATEN.atan2.default: _atan2,
 }
+
+
+_OF_BOUNDS = frozenset(
+    {
+        *(_ATEN.clamp.default, _ATEN.clamp_min.default, _ATEN.clamp_max.default, _ATEN.clip.default),
+        *(_ATEN.clamp_.default, _ATEN.clamp_min_.default, _ATEN.clamp_max_.default, _ATEN.clip_.default),
+        *(_ATEN.hardtanh.default, _ATEN.hardtanh_.default, _ATEN.threshold.default, _ATEN.threshold_.default),
+        *(_ATEN.where.Scalar, _ATEN.where.ScalarOther, _ATEN.where.ScalarSelf),
+    }
+)
+
+
+def unify_numbers(program: torch.export.ExportedProgram) -> None:
+    """Make whole numbers among the bounds of floats floats, in place; bounds of integers stay as they are."""
+    for node in program.graph.nodes:
+        if node.target in _OF_BOUNDS and _is_floating(node):
+            node.args = tuple(_as_float(argument) for argument in node.args)
+            node.kwargs = {name: _as_float(argument) for name, argument in node.kwargs.items()}
+
+
+def _is_floating(node: torch.fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _as_float(argument: object) -> object:
+    return float(argument) if isinstance(argument, int) and not isinstance(argument, bool) else argument

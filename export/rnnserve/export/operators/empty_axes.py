@@ -1,9 +1,8 @@
-"""Axes without values, as `x[x > 0]` and `x[:, 1:]` may have: the results of eager, or an error where eager raises one.
+"""Axes without values, as `x[x > 0]` and `x[:, 1:]` may have: a node fails there, whose name says why.
 
 Of no values onnxruntime has 0 as the mean, where eager has nan, and some number as the largest, where eager raises an
 error. A loop over no steps or rows ends the process with SIGFPE, because Scan divides by the size of a step, and a GRU
-with SIGABRT, because it allocates as many bytes as a row has. So a loop of ours gets a step of zeros, which is left out
-of its results, and a GRU or an LSTM of no rows is an error of the request.
+with SIGABRT, because it allocates as many bytes as a row has. So all of these are errors of the request.
 """
 
 import functools
@@ -28,19 +27,20 @@ _INT64 = ir.DataType.INT64
 _REFUSED = {
     "ReduceMax": "the largest of no values",
     "ReduceMin": "the smallest of no values",
+    "ReduceMean": "the mean of no values",
     "ArgMax": "the place of the largest of no values",
     "ArgMin": "the place of the smallest of no values",
     "GRU": "a GRU over no steps, or of no rows",
     "LSTM": "an LSTM over no steps, or of no rows",
     "RNN": "an RNN over no steps",
+    "Scan": "a running result over no steps, or of no rows",
     "ConvTranspose": "a transposed convolution of no steps",
 }
-"""Operators for which eager raises an error, and onnxruntime does not always, in words for a client. Of no rows eager
-gives nothing, and onnxruntime's GRU and LSTM end the process."""
+"""Operators that onnxruntime computes of no values otherwise than eager, in words for a client."""
 
 
 def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty | None) -> None:
-    """Make what is computed over axes that may be empty what eager gives, in place.
+    """Let what is computed over axes that may be empty fail where they are, in place.
 
     Args:
         model: The finished graph.
@@ -48,29 +48,17 @@ def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty | None) -> None:
     """
     if may_be_empty is None:
         return
-    guard = functools.partial(_guard, may_be_empty, _shapes(model))
-    rewrite(model, dict.fromkeys((*_REFUSED, "ReduceMean", "Scan"), guard))
+    rewrite(model, dict.fromkeys(_REFUSED, functools.partial(_guard, may_be_empty, _shapes(model))))
 
 
-def _guard(
-    may_be_empty: MayBeEmpty, shapes: Mapping[str, ir.Shape], nodes: NodesBefore, node: ir.Node
-) -> ir.Value | None:
+def _guard(may_be_empty: MayBeEmpty, shapes: Mapping[str, ir.Shape], nodes: NodesBefore, node: ir.Node) -> None:
     at = len(node.inputs) - node.attributes["num_scan_inputs"].as_int() if node.op_type == "Scan" else 0
     over = node.inputs[at]
     shape = None if over is None else over.shape or shapes.get(over.name or "")
-    if over is None or shape is None:
-        return None
-    axes = _axes_over(node, len(shape))
-    empty = [axis for axis in axes if may_be_empty(shape[axis])]
-    if not empty:
-        return None
-    if node.op_type == "Scan":
-        _guard_loop(nodes, node, over, len(shape))
-    elif node.op_type == "ReduceMean":
-        return _mean_or_nan(nodes, node, over, axes)
-    else:
-        refuse_empty(nodes.graph, node, 0, np.isin(np.arange(len(shape)), empty), _REFUSED[node.op_type])
-    return None
+    if shape is not None:
+        empty = [axis for axis in _axes_over(node, len(shape)) if may_be_empty(shape[axis])]
+        if empty:
+            refuse_empty(nodes.graph, node, at, np.isin(np.arange(len(shape)), empty), _REFUSED[node.op_type])
 
 
 def _shapes(model: ir.Model) -> Mapping[str, ir.Shape]:
@@ -110,16 +98,6 @@ def _number_of(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None if value is None else ir.convenience.get_const_tensor(value)
 
 
-def _mean_or_nan(nodes: NodesBefore, node: ir.Node, over: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """Multiply a mean by 1, or by 0 / 0 where there are no values."""
-    dtype = node.outputs[0].dtype or over.dtype
-    assert dtype is not None  # noqa: S101 - `fill_types` has filled it
-    sizes = nodes.make("Gather", nodes.make("Shape", over), nodes.constant(list(axes), _INT64), axis=0)
-    least = nodes.make("Min", nodes.make("ReduceMin", sizes, keepdims=0), nodes.constant(1, _INT64))
-    some = nodes.make("Cast", least, to=dtype.value)
-    return nodes.make("Mul", nodes.again(node), nodes.make("Div", some, some))
-
-
 def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[np.bool_], why: str) -> None:
     """Put a node before another one that fails where an axis is empty: it asks for a size of 1 there.
 
@@ -138,34 +116,3 @@ def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[n
     some.name = refusing_name(why, f"{node.outputs[0].name}/{at}")
     some.outputs[0].type, some.outputs[0].shape = source.type, source.shape
     node.replace_input_with(at, maker.add(some))
-
-
-def _guard_loop(nodes: NodesBefore, node: ir.Node, over: ir.Value, rank: int) -> None:
-    """Let a loop of `running` compute with a row or a step of zeros where there is none, and cut that off its results.
-
-    Args:
-        nodes: Adds nodes before the loop.
-        node: A Scan: what it gives for each step has the shape of what it is over, and nothing uses its last state.
-        over: What it is over; the state has its shape without the axis of the steps.
-        rank: Number of its axes.
-    """
-    size, (state, _) = nodes.make("Shape", over), node.inputs
-    assert state is not None  # noqa: S101 - a Scan of ours has one
-    for at, (value, axes) in enumerate(((state, rank - 1), (over, rank))):
-        if axes:
-            node.replace_input_with(at, _with_some(nodes, value, axes))
-    result = node.outputs[1]
-    cut = ir.Value(name=result.name, type=result.type, shape=result.shape)
-    result.name, result.shape = f"{cut.name}/with_some", None  # onnxruntime takes values of one shape for one buffer
-    result.replace_all_uses_with(cut, replace_graph_outputs=True)
-    start = nodes.constant(np.zeros(rank), _INT64)
-    nodes.graph.insert_after(node, ir.node("Slice", [result, start, size], outputs=[cut]))
-
-
-def _with_some(nodes: NodesBefore, value: ir.Value, rank: int) -> ir.Value:
-    """Add zeros along those of all axes that are empty, so that they have a size of 1."""
-    least = nodes.constant(np.ones(rank), _INT64)
-    missing = nodes.make("Sub", least, nodes.make("Min", nodes.make("Shape", value), least))
-    padded = nodes.make("Pad", value, nodes.make("Concat", nodes.constant(np.zeros(rank), _INT64), missing, axis=0))
-    padded.type = value.type
-    return padded

@@ -18,6 +18,7 @@ import torch
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.values import Value, is_floating, op
+from rnnserve.export.torch_adapter import internal
 
 __all__ = ["TRANSLATIONS"]
 
@@ -175,5 +176,5 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
         )
     },
     _ATEN.cdist.default: _cdist,
-    _ATEN._cdist_forward.default: _cdist,  # noqa: SLF001 - its name in a decomposed program
+    internal("_cdist_forward"): _cdist,
 }

@@ -12,6 +12,7 @@ from torch import fx
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.source_lines import line_of
+from rnnserve.export.torch_adapter import internal
 
 __all__ = ["TRANSLATIONS", "refuse_operators"]
 
@@ -221,7 +222,7 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
         (
             _ATEN.adaptive_avg_pool1d.default,
             _ATEN.adaptive_avg_pool2d.default,
-            _ATEN._adaptive_avg_pool2d.default,  # noqa: SLF001 - its name in a decomposed program
+            internal("_adaptive_avg_pool2d"),
             _ATEN.adaptive_avg_pool3d.default,
         ),
         _adaptive_pool,
@@ -247,8 +248,8 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
         (
             _ATEN.embedding_bag.default,
             _ATEN.embedding_bag.padding_idx,
-            _ATEN._embedding_bag.default,  # noqa: SLF001 - its name in a decomposed program
-            _ATEN._embedding_bag_forward_only.default,  # noqa: SLF001 - the same
+            internal("_embedding_bag"),
+            internal("_embedding_bag_forward_only"),
         ),
         _BAGS,
     ),
@@ -282,7 +283,7 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
         "approximation will do."
     ),
     _ATEN.topk.default: _topk,
-    _ATEN._unique2.default: _unique,  # noqa: SLF001 - what torch.unique is in a program
+    internal("_unique2"): _unique,
     _ATEN.unique_dim.default: _unique,
     _ATEN.unique_consecutive.default: _unique,
     **{

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 import torch
-from torch.onnx._internal.exporter._torchlib.ops.hop import call_op
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.values import Value, filled_without, is_floating, op
+from rnnserve.export.torch_adapter import call_op
 
 __all__ = ["TRANSLATIONS"]
 

@@ -2,28 +2,25 @@
 
 `export_onnx` takes any nn.Module. The steps, each in a module of this package: `dynamic_axes` checks the arguments;
 `capture` runs torch.export while `interception` puts our code in place of PyTorch's recurrent modules
-(`recurrent_modules`), functions (`recurrent_functions`, `pooling_functions`) and packing (`packing`), which leave one
-of `layer_operators` for each layer, and `held_values` answers what code asks of the module's own numbers;
-`translations` turns these into ONNX, beside those in `translation_registry`; what torch takes apart before is in
-`decomposition_tables`.
-`passes` has the list of what is changed and checked before and after that, in order. Of its files, `refusals`,
-`carried_state` and `size_probing` refuse what would be exported wrong; `fixed_sizes` notes the lines
-that fix an axis, and `empty_sizes` finds axes that may have no values; `value_types`, `exact_passes`,
-`interface_names`, `axis_names`, `weight_folding`, `float16`, `cast_order` and `exporter_metadata` work on the graph
-(`static_lists` and `static_sizes` are parts of `exact_passes`); `postconditions` checks it. `graph_pass` names a pass
-that fails. Operators that torch translates to something else are in `rnnserve.export.operators`.
+(`recurrent_layers`) and packing (`packing`), `function_stand_ins` in place of its functions, and `held_values` answers
+what code asks of the module's own numbers. What is left is one of `layer_operators` for each layer, which are
+translated to ONNX beside the operators in `rnnserve.export.operators`. `torch_onnx_caches` makes that quick.
+
+`passes` has the list of what is changed and checked before and after the translation, in order, and names a pass that
+fails. Of its files, `refusals`, `carried_state` and `size_probing` refuse what would be exported wrong; `fixed_sizes`
+notes the lines that fix an axis, and `size_expressions` finds axes that may have no values; `program_passes` works on
+the captured program, `exact_passes`, `naming` and `float16` on the graph; `postconditions` checks it.
 
 `roll` makes scans of the loops in the user's own code, where these fix the number of steps: it compares traces at a
 few sizes, and `value_trials` compares values of the exported model with the module's.
 `scan` is a loop over steps of any kind: `scan_markers` are in the captured program where a step begins and ends, and
-`scan_translation` makes ONNX's Scan of them; `scan_loop` and `scan_writes` are for its refusals.
-`projections` is LSTM with `proj_size`, as a scan; `loop_advice` is what the refusal of a Python loop shows.
+`scan_translation` makes ONNX's Scan of them.
 
 The package imports torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines`, `surroundings` and
 `rnnserve.export.operators`.
 
-Door: `__all__`, `graph_pass`, `graph_values`, `interception`, `lenient_packing`, `longest_rows`,
-`refusals`, `scan`, `size_expressions`, `size_probing`.
+Door: `__all__`, `graph_values`, `interception`, `longest_rows`, `packing`, `passes`, `refusals`, `scan`,
+`size_expressions`, `size_probing`.
 """
 
 from rnnserve.export.recurrence.export import export_onnx

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import torch
-import torch.fx.experimental._config
-from torch import nn
+from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.cached_functions import uncached
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
 from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
+from rnnserve.export.recurrence.function_stand_ins import FunctionStandIns, dense_weights
 from rnnserve.export.recurrence.held_values import HeldValueMode
 from rnnserve.export.recurrence.interception import intercepted
-from rnnserve.export.recurrence.recurrent_functions import RecurrentFunctionMode
+from rnnserve.export.recurrence.program_passes import refuse_writes, remove_zero_states
 from rnnserve.export.recurrence.refusals import (
     FixedSize,
     explain,
@@ -26,14 +26,17 @@ from rnnserve.export.recurrence.refusals import (
     refuse_random_numbers,
     refuse_scripts,
 )
-from rnnserve.export.recurrence.scan_writes import refuse_writes
-from rnnserve.export.recurrence.size_functions import SizeFunctionMode
-from rnnserve.export.recurrence.sparse_weights import dense_weights
-from rnnserve.export.recurrence.zero_states import remove_zero_states
 from rnnserve.export.surroundings import restoring
+from rnnserve.export.torch_adapter import (
+    FakeTensorMode,
+    backed_sizes_of_any_value,
+    compiled_as_written,
+    enable_python_dispatcher,
+    tree_map_only,
+)
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["capture", "frozen", "parameters_of", "prepared"]
+__all__ = ["capture", "fake_arguments", "frozen", "parameters_of", "prepared"]
 
 _MORE_ROWS = 4  # of a capture that was refused for the number of rows that the module holds
 
@@ -111,14 +114,6 @@ def capture(
     return program
 
 
-def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
-    """Make torch.export not assume that dynamic sizes are 2 or more, as torch.onnx does."""
-    context: contextlib.AbstractContextManager[None] = torch.fx.experimental._config.patch(  # type: ignore[attr-defined]  # noqa: SLF001
-        backed_size_oblivious=True
-    )
-    return context
-
-
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Make no parameter require a gradient in the context: a forward may enable gradients, which stand-ins lack."""
@@ -143,15 +138,29 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         intercepted(),
         capture_session.opened(module),
         torch.no_grad(),
-        RecurrentFunctionMode(),
-        SizeFunctionMode(),
+        FunctionStandIns(),
         HeldValueMode(module).of_calls() as held_values,
         dense_weights(list(held_modules(module).values())),
         uncached(module),
-        torch._dynamo.config.patch(error_on_nested_fx_trace=False),  # noqa: SLF001 - what torch.compile made runs as written
+        compiled_as_written(),
     ):
         try:
             yield held_values
         finally:
             for again in restore:
                 again()
+
+
+@contextlib.contextmanager
+def fake_arguments(module: nn.Module, args: Arguments) -> Iterator[Arguments]:
+    """Give `args` without values; within the context, the module can be called with them.
+
+    Sizes are plain numbers, except those that depend on values: trimming to the longest row gives a symbol.
+    """
+    with (
+        prepared(module),
+        FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode,
+        enable_python_dispatcher(),
+    ):
+        fakes: Arguments = tree_map_only(Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), args)
+        yield fakes

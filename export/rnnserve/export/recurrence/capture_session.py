@@ -5,14 +5,12 @@ import dataclasses
 import itertools
 import threading
 from collections.abc import Iterator
-from typing import Any
 
-import torch
 from torch import nn
 
 from rnnserve.export.held_modules import path_of_the_users
 
-__all__ = ["CaptureSession", "active", "counts_packed", "current", "opened"]
+__all__ = ["CaptureSession", "active", "current", "opened"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +21,11 @@ class CaptureSession:
         root: The module being exported.
         names: `id` of each submodule -> its name in messages.
         scans: Gives each `scan` of the captured program a number.
-        packed: By the sizes of a packed sequence, its values as one tensor: `padded_sequence`.
     """
 
     root: nn.Module
     names: dict[int, str]
     scans: Iterator[int] = dataclasses.field(default_factory=itertools.count)
-    packed: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, root: nn.Module) -> "CaptureSession":
@@ -56,12 +52,6 @@ def current() -> CaptureSession:
     """Give this thread's session; only for code that runs while there is one."""
     session: CaptureSession = _thread.session
     return session
-
-
-def counts_packed() -> set[object]:
-    """Give the symbols of how many values packed sequences have in this thread's session; none without one."""
-    counts: list[Any] = [each.shape[0] for each in current().packed.values()] if active() else []
-    return {symbol for count in counts if hasattr(count, "node") for symbol in count.node.expr.free_symbols}
 
 
 @contextlib.contextmanager

@@ -2,16 +2,25 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.export import Dim
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.recurrence.argument_types import Argument, Arguments, Shapes
+from rnnserve.export.torch_adapter import tree_flatten, tree_unflatten
 
-__all__ = ["DynamicAxes", "resize"]
+__all__ = ["Argument", "Arguments", "DynamicAxes", "Shapes", "resize"]
+
+Argument: TypeAlias = Any
+"""One argument of a function that the user's module calls."""
+
+Arguments: TypeAlias = tuple[Any, ...]
+"""The arguments of a forward: tensors, nested tuples, lists and dicts of them, None, plain numbers."""
+
+Shapes: TypeAlias = Any
+"""Dynamic shapes as torch.export takes them: parallel to the arguments, at each tensor None or axis -> name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +89,10 @@ def _grouped(shapes: tuple[Shapes, ...], variadic: int) -> tuple[Shapes, ...]:
 
 
 def _shapes(args: Arguments, names: Sequence[Mapping[int, str]]) -> tuple[Shapes, ...]:
-    leaves, spec = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001
+    leaves, spec = tree_flatten(args)
     rest = iter(names)
     shapes = [dict.fromkeys(next(rest), Dim.DYNAMIC) or None if isinstance(each, Tensor) else None for each in leaves]
-    structured: tuple[Shapes, ...] = torch.utils._pytree.tree_unflatten(shapes, spec)  # noqa: SLF001
+    structured: tuple[Shapes, ...] = tree_unflatten(shapes, spec)
     return structured
 
 
@@ -197,10 +206,10 @@ def resize(args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> Argu
         axes: Dynamic axes of the arguments.
         sizes: Name -> size; a name that is missing keeps its size.
     """
-    leaves, spec = torch.utils._pytree.tree_flatten(args)  # noqa: SLF001
+    leaves, spec = tree_flatten(args)
     names = iter(axes.names)
     resized = [_resize(leaf, next(names), sizes) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-    again: Arguments = torch.utils._pytree.tree_unflatten(resized, spec)  # noqa: SLF001
+    again: Arguments = tree_unflatten(resized, spec)
     return again
 
 

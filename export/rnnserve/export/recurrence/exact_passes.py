@@ -9,25 +9,24 @@ onnxscript's rules these are left out on purpose:
 - Cast of Cast: float64 to float16 by way of float32 rounds twice;
 - BatchNormalization into weights, Reshape and MatMul to MatMul: they round in another order;
 - a bias of zeros left out: -0.0 + 0.0 is 0.0;
-- Slices to Split, ScatterND to Identity, Pad into Conv, Reshape by an inferred shape: nothing here needs them, and they
-  rely on inferred shapes;
 - folding of float arithmetic: it is computed by numpy, whose last bits are not onnxruntime's. onnxruntime folds such
-  constants itself when it loads the model, with the kernels that would compute them in each run.
+  constants itself when it loads the model, with the kernels that would compute them in each run. Weights of recurrent
+  operators are the exception (`fold_weights`): the file holds ONNX's layout, not the steps that lead to it.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import common
 
-from rnnserve.export.recurrence.graph_values import remove_unused
-from rnnserve.export.recurrence.static_lists import lists_to_tensors
-from rnnserve.export.recurrence.static_sizes import inferred_shape, reshaped_size, static_sizes
+from rnnserve.export.recurrence.graph_values import integers_of, remove_unused
 
-__all__ = ["simplify_exactly"]
+__all__ = ["RECURRENT", "fold_weights", "simplify_exactly"]
+
+RECURRENT = ("RNN", "GRU", "LSTM")
+_WEIGHTS = {1: "W", 2: "R", 3: "B"}
 
 _INTEGERS = "biu"  # numpy's kinds: bool, signed, unsigned
 # Each gives elements of its inputs as they are, in another order, number or shape: the same bits in any runtime.
@@ -37,22 +36,24 @@ _MOVES = frozenset(
 # In two's complement, in numpy as in onnxruntime. Div and Mod are not here: they round negative numbers otherwise.
 _EXACT_OF_INTEGERS = frozenset({"Add", "Sub", "Mul", "Range", "ReduceProd"})
 _MOST_ELEMENTS = 1024  # of what is folded: sizes, axes and indices are smaller, and the file should not grow
+_ANY_SIZE = 1 << 62
 _END = np.iinfo(np.int64).max  # what the exporter writes for "to the end" of an axis
 
 
 def simplify_exactly(model: ir.Model) -> None:
     """Fold, merge and remove what can be without a change of any value, in place."""
-    # Constants as initializers, those of subgraphs included: where a tensor is stored changes nothing.
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.LiftSubgraphInitializersToMainGraphPass()(model)
-    _own_tensors(model.graph)
-    for graph in list(model.graphs()):
-        for node in list(graph):
-            known = _typed(graph, node)
-            _infer_size(model.graph, known)
-            if not _bypass(graph, known):
-                _fold(model.graph, graph, known)
-    lists_to_tensors(model)
+    from onnxscript.optimizer import fold_constants  # here, since torch.onnx has imported it by now
+
+    _bypass_nodes(model)
+    for node in model.graph.all_nodes():
+        split = node.inputs[1] if node.op_type == "SplitToSequence" and len(node.inputs) > 1 else None
+        if split is not None and split.const_value is None:
+            split.shape = None  # onnxscript 0.7 fails at a size that is computed, and known to be a scalar
+    # It knows sizes that are fixed, casts to the same type, and lists of tensors whose parts are known, too.
+    fold_constants(model, onnx_shape_inference=False, output_size_limit=_ANY_SIZE, should_fold=_is_exact)
+    _bypass_nodes(model)
+    for node in model.graph.all_nodes():
+        _infer_size(model.graph, node)
     common.RemoveUnusedNodesPass()(model)
     # Initializers are merged where type, shape and bytes are equal: 0.0 and -0.0 stay apart.
     common.DeduplicateInitializersPass()(model)
@@ -68,120 +69,20 @@ def simplify_exactly(model: ir.Model) -> None:
     common.NameFixPass()(model)
 
 
-def _merge_equal_nodes(model: ir.Model) -> None:
-    """Merge nodes that compute the same; an output keeps its shape if it becomes a value within a translation."""
-    shapes = [value.shape for value in model.graph.outputs]
-    common.CommonSubexpressionEliminationPass()(model)
-    for value, shape in zip(model.graph.outputs, shapes, strict=True):
-        if value.shape is None:
-            value.shape = shape
-
-
-def _own_tensors(graph: ir.Graph) -> None:
-    """Copy initializers that are views of a protobuf message, as lifted constants are: those cannot be renamed."""
-    for value in graph.initializers.values():
-        if isinstance(value.const_value, ir.TensorProtoTensor):
+def _lift_constants(model: ir.Model) -> None:
+    """Make constants initializers, those of subgraphs included: where a tensor is stored changes nothing."""
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.LiftSubgraphInitializersToMainGraphPass()(model)
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.TensorProtoTensor):  # a view of a message, which cannot be renamed
             value.const_value = ir.Tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
 
 
-def _typed(graph: ir.Graph, node: ir.Node) -> ir.Node:
-    """Make a CastLike a Cast, where the type is known: the value that it is cast like is then not needed."""
-    like = node.inputs[1] if node.op_type == "CastLike" else None
-    if like is None or like.dtype is None:
-        return node
-    result = node.outputs[0]
-    replaced = ir.Value(name=result.name, type=ir.TensorType(like.dtype), shape=result.shape)
-    cast = ir.node("Cast", [node.inputs[0]], {"to": like.dtype.value}, outputs=[replaced], name=node.name)
-    graph.insert_before(node, cast)
-    _replace(graph, node, replaced)
-    return cast
-
-
-def _bypass(graph: ir.Graph, node: ir.Node) -> bool:
-    """Let what uses the result of a node that changes nothing use the node's input; say whether it did."""
-    source = node.inputs[0] if node.inputs else None
-    same = reshaped_size(node) or (source if source is not None and _changes_nothing(node, source) else None)
-    if same is None or node.outputs[0].is_graph_output():
-        return False
-    _replace(graph, node, same)
-    return True
-
-
-def _changes_nothing(node: ir.Node, source: ir.Value) -> bool:
-    match node.op_type:
-        case "Identity":
-            return True
-        case "Concat":
-            return len(node.inputs) == 1
-        case "Cast":
-            return source.dtype is not None and source.dtype.value == node.attributes["to"].as_int()
-        case "Transpose":
-            order = node.attributes.get("perm")
-            return order is not None and list(order.as_ints()) == list(range(len(order.as_ints())))
-        case "Slice":  # x[:, a:b] has a Slice of the first axis, too, from 0 to the end; h_n[-1:] of one layer is h_n
-            starts, ends, axes, steps = (_elements(node, at) for at in (1, 2, 3, 4))
-            if not starts or ends != [_END] * len(starts) or not set(steps) <= {1}:
-                return False
-            return all(_is_first(source, start, axes[at : at + 1]) for at, start in enumerate(starts))
-        case _:
-            return False
-
-
-def _infer_size(main: ir.Graph, node: ir.Node) -> None:
-    """Let a Reshape infer the only size that it would read."""
-    sizes = inferred_shape(node)
-    if sizes is not None:
-        name = f"{node.outputs[0].name}_sizes"
-        shape = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(sizes)]))
-        shape.const_value = ir.tensor(np.array(sizes, np.int64), name=name)
-        main.register_initializer(shape)
-        node.replace_input_with(1, shape)
-
-
-def _is_first(source: ir.Value, start: int, axis: list[int]) -> bool:
-    """Whether an index is that of the first element along an axis; a negative one needs an axis of fixed size."""
-    sizes = list(source.shape) if source.shape is not None else []
-    if start == 0 or not axis or not -len(sizes) <= axis[0] < len(sizes):
-        return start == 0
-    size = sizes[axis[0]]
-    return isinstance(size, int) and start == -size
-
-
-def _elements(node: ir.Node, at: int) -> list[int]:
-    """Give the elements of a small constant input; none where it is missing, large or not constant."""
-    value = node.inputs[at] if at < len(node.inputs) else None
-    constant = None if value is None else value.const_value
-    return [] if constant is None or constant.size > _MOST_ELEMENTS else [int(v) for v in constant.numpy().flat]
-
-
-def _fold(main: ir.Graph, graph: ir.Graph, node: ir.Node) -> None:
-    """Put an initializer in the place of a node whose inputs are initializers, where numpy computes the same bits."""
-    result = node.outputs[0]
-    sizes = static_sizes(node)
-    if sizes is not None and not result.is_graph_output():
-        _put(main, graph, node, np.array(sizes, np.int64))
-        return
+def _is_exact(node: ir.Node) -> bool:
+    """Whether numpy computes the same bits of a node's constants as any runtime does."""
     constants = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
-    if not constants or len(constants) < len(node.inputs) or result.is_graph_output() or not _is_exact(node, constants):
-        return
-    feeds = {
-        value.name or "": constant.numpy() for value, constant in zip(node.inputs, constants, strict=True) if value
-    }
-    results: Any = ReferenceEvaluator(ir.to_proto(node)).run(None, feeds)
-    _put(main, graph, node, np.asarray(results[0]))
-
-
-def _put(main: ir.Graph, graph: ir.Graph, node: ir.Node, array: Any) -> None:  # noqa: ANN401 - of any datatype
-    """Put an initializer in a node's place."""
-    result = node.outputs[0]
-    folded = ir.Value(name=result.name, type=ir.TensorType(ir.DataType.from_numpy(array.dtype)))
-    folded.const_value = ir.tensor(array, name=folded.name)
-    folded.shape = ir.Shape(array.shape)
-    _replace(graph, node, folded)
-    main.register_initializer(folded)
-
-
-def _is_exact(node: ir.Node, constants: list[ir.TensorProtocol]) -> bool:
+    if not constants:
+        return False
     integers = all(constant.dtype.numpy().kind in _INTEGERS for constant in constants)
     small = sum(constant.size for constant in constants) <= _MOST_ELEMENTS
     if node.op_type == "Cast":
@@ -201,9 +102,92 @@ def _is_exact(node: ir.Node, constants: list[ir.TensorProtocol]) -> bool:
     return (small and integers) or (last_use and node.op_type != "Expand") or (small and constants[0].size <= 1)
 
 
-def _replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+def _bypass_nodes(model: ir.Model) -> None:
+    """Let what uses the results of nodes that change nothing use the nodes' inputs."""
+    _lift_constants(model)
+    for graph in list(model.graphs()):
+        for node in list(graph):
+            source = node.inputs[0] if node.inputs else None
+            same = _reshaped_size(node) or (source if source is not None and _changes_nothing(node, source) else None)
+            if same is not None and not node.outputs[0].is_graph_output():
+                node.outputs[0].replace_all_uses_with(same)
+                graph.remove(node, safe=True)
+
+
+def _changes_nothing(node: ir.Node, source: ir.Value) -> bool:
+    if node.op_type == "Transpose":
+        order = node.attributes.get("perm")
+        return order is not None and list(order.as_ints()) == list(range(len(order.as_ints())))
+    if node.op_type == "Slice":  # x[:, a:b] slices the first axis, too; h_n[-1:] of one layer is h_n
+        starts, ends, axes, steps = (
+            (integers_of(node.inputs[at]) or []) if at < len(node.inputs) else [] for at in (1, 2, 3, 4)
+        )
+        if not starts or ends != [_END] * len(starts) or not set(steps) <= {1}:
+            return False
+        return all(_is_first(source, start, axes[at : at + 1]) for at, start in enumerate(starts))
+    return node.op_type == "Identity" or (node.op_type == "Concat" and len(node.inputs) == 1)
+
+
+def _is_first(source: ir.Value, start: int, axis: list[int]) -> bool:
+    """Whether an index is that of the first element along an axis; a negative one needs an axis of fixed size."""
+    sizes = list(source.shape) if source.shape is not None else []
+    if start == 0 or not axis or not -len(sizes) <= axis[0] < len(sizes):
+        return start == 0
+    size = sizes[axis[0]]
+    return isinstance(size, int) and start == -size
+
+
+def _infer_size(main: ir.Graph, node: ir.Node) -> None:
+    """Let a Reshape infer the only size that it would read.
+
+    A reshape that is possible at all gives the same either way, without a Shape and a Concat in each run.
+    """
+    shape = node.inputs[1].producer() if node.op_type == "Reshape" and node.inputs[1] is not None else None
+    if shape is None or shape.op_type != "Concat":
+        return
+    sizes: list[int] = []
+    for value in shape.inputs:
+        known = integers_of(value)
+        if known is None and value is not None and (_is_one_entry(value.producer()) or value.shape == ir.Shape([1])):
+            known = [-1]
+        if known is None:
+            return
+        sizes += known
+    if sizes.count(-1) == 1 and all(size > 0 or size == -1 for size in sizes):
+        name = f"{node.outputs[0].name}_sizes"
+        inferred = ir.Value(name=name, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(sizes)]))
+        inferred.const_value = ir.tensor(np.array(sizes, np.int64), name=name)
+        main.register_initializer(inferred)
+        node.replace_input_with(1, inferred)
+
+
+def _reshaped_size(node: ir.Node) -> ir.Value | None:
+    """Give the one entry of Shape that a node makes a list of again, after a Squeeze; None for other nodes.
+
+    So the exporter writes each size of `x.reshape(batch, steps, -1)`: Shape, Squeeze, Reshape to (-1,), Concat.
+    """
+    if node.op_type != "Reshape" or integers_of(node.inputs[1]) not in ([-1], [1]) or node.inputs[0] is None:
+        return None
+    number = node.inputs[0].producer()
+    value = number.inputs[0] if number is not None and number.op_type == "Squeeze" else None
+    return value if value is not None and _is_one_entry(value.producer()) else None
+
+
+def _is_one_entry(shape: ir.Node | None) -> bool:
+    """Whether a node is a Shape that gives one size."""
+    if shape is None or shape.op_type != "Shape" or not {"start", "end"} <= set(shape.attributes):
+        return False
+    start, end = (shape.attributes[name].as_int() for name in ("start", "end"))
+    return end == start + 1
+
+
+def _merge_equal_nodes(model: ir.Model) -> None:
+    """Merge nodes that compute the same; an output keeps its shape if it becomes a value within a translation."""
+    shapes = [value.shape for value in model.graph.outputs]
+    common.CommonSubexpressionEliminationPass()(model)
+    for value, shape in zip(model.graph.outputs, shapes, strict=True):
+        if value.shape is None:
+            value.shape = shape
 
 
 def _has_negative_zero(node: ir.Node) -> bool:
@@ -211,3 +195,58 @@ def _has_negative_zero(node: ir.Node) -> bool:
         attribute.type is ir.AttributeType.FLOAT and attribute.value == 0 and math.copysign(1.0, attribute.value) < 0
         for attribute in node.attributes.values()
     )
+
+
+def fold_weights(model: ir.Model) -> None:
+    """Make W, R and B of every recurrent operator an initializer, in place, where they depend on initializers only.
+
+    They are folded whatever their size, together with what computes them (weight norm and other parametrisations
+    included). Afterwards every node and every initializer is used. Weights that depend on the module's inputs stay as
+    they are: every run computes them.
+    """
+    graph = model.graph
+    known: dict[str, np.ndarray] = {}
+    for number, node in enumerate(node for node in graph.all_nodes() if node.op_type in RECURRENT):
+        for position, letter in _WEIGHTS.items():
+            value = node.inputs[position] if position < len(node.inputs) else None
+            if value is None or not _is_constant(value):
+                continue
+            name = f"{node.op_type}_{number}/{letter}"
+            if value.producer() is None:
+                if len(value.uses()) == 1:  # it has been folded already, under a running number
+                    del graph.initializers[value.name or ""]
+                    value.name = name
+                    graph.initializers.add(value)
+                continue
+            array = _evaluate(value, known)
+            tensor = ir.tensor(array, name=name)
+            folded = ir.Value(
+                name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
+            )
+            graph.initializers.add(folded)
+            node.replace_input_with(position, folded)
+    remove_unused(graph)
+
+
+def _is_constant(value: ir.Value) -> bool:
+    producer = value.producer()
+    if producer is None:
+        return value.const_value is not None and not value.is_graph_input()
+    if producer.op_type == "Constant":
+        return True
+    return all(_is_constant(source) for source in producer.inputs if source is not None)
+
+
+def _evaluate(value: ir.Value, known: dict[str, np.ndarray]) -> np.ndarray:
+    """Compute a constant value; `known` holds by name what was computed so far."""
+    name = value.name or ""
+    if name not in known:
+        if value.const_value is not None:
+            known[name] = value.const_value.numpy()
+        else:
+            node = value.producer()
+            assert node is not None  # noqa: S101 - `_is_constant` has followed the same producers
+            inputs = {source.name or "": _evaluate(source, known) for source in node.inputs if source is not None}
+            results = ReferenceEvaluator(ir.to_proto(node)).run(None, inputs)
+            known.update({output.name or "": array for output, array in zip(node.outputs, results, strict=True)})
+    return np.ascontiguousarray(known[name])

@@ -1,7 +1,10 @@
 """`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer."""
 
+import contextlib
+import logging
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -9,27 +12,110 @@ from torch import nn
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
 from rnnserve.export.operators import divided_by_constants_of
-from rnnserve.export.recurrence.argument_types import Arguments, Shapes
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.decomposition_tables import decompositions_kept
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.exporter_messages import without_exporter_messages
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Shapes
 from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.recurrence.layer_operators import TRANSLATIONS
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
-from rnnserve.export.recurrence.translation_registry import registry_kept
-from rnnserve.export.recurrence.translations import TRANSLATIONS
-from rnnserve.export.recurrence.unchecked_distributions import unchecked
-from rnnserve.export.recurrence.undecomposed import copied_where_undecomposed
-from rnnserve.export.recurrence.untranslated import untranslated
-from rnnserve.export.recurrence.value_checks import ValueChecks
+from rnnserve.export.recurrence.torch_onnx_caches import built_once
+from rnnserve.export.recurrence.value_checks import ValueChecks, unchecked
+from rnnserve.export.source_lines import first_line, line_of
 from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.torch_adapter import OptimizedModule, without_printed_graphs, written_module
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "untranslated", "without_exporter_messages"]
+
+# They report that torchvision is not installed, what was not folded and, with whole graphs, why a module cannot be
+# captured, which the exception says as well.
+_LOGGERS = (
+    "torch.onnx._internal.exporter",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch._subclasses.fake_tensor",
+    "onnxscript",
+    "onnx_ir",
+)
+
+
+@contextlib.contextmanager
+def without_exporter_messages() -> Iterator[None]:
+    """Suppress deprecation warnings and messages of torch's exporter, also under `-W error`; errors still raise.
+
+    Where a capture fails, torch.export prints the graph so far: 90 lines before the error that says what to change.
+    """
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), without_printed_graphs():
+        for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", category)
+        # torch warns of every attribute that a forward writes; `carried_state` refuses those that matter.
+        warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export", UserWarning)
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+_WRITE = {
+    "hypot": "write torch.sqrt(x * x + y * y), or where squares overflow, of both divided by the larger one",
+    "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
+    "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
+    "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
+    "scaled_dot_product_attention": "give it three or four axes: join those before them, x.flatten(0, 1)",
+    "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
+    "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
+} | dict.fromkeys(
+    ("svd", "qr", "eigh", "eig", "matrix_exp", "lu", "lu_factor", "lstsq"),
+    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. Else "
+    "compute it outside of the module and make it an input",
+)
+"""By operator, what to write instead."""
+
+
+def untranslated(error: Exception, program: torch.export.ExportedProgram) -> UnsupportedModule:
+    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays.
+
+    Args:
+        error: Error of torch.onnx.
+        program: Program that was to be translated.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, UnsupportedModule):
+        return cause
+    said = f"{error}{cause}"
+    found = re.search(r"target=torch\.ops\.\w+\.(\w+)", said) or re.search(r"OpOverload\(op='\w+\.(\w+)'", said)
+    if found is None:
+        return UnsupportedModule(
+            f"the module was captured, but torch.onnx cannot translate it: {type(cause).__name__}: "
+            f"{first_line(str(cause))}"
+        )
+    name = _name(found[1])
+    why = "has no form in ONNX"
+    if "No ONNX function found" not in said:
+        why = f"cannot be translated: {first_line(str(cause)).rstrip('.')}"
+    advice = _WRITE.get(name, "write it with operators that can: docs/reference/operators.md lists them")
+    return UnsupportedModule(f"{name}{_line(name, program)} {why}. Instead, {advice}.")
+
+
+def _line(name: str, program: torch.export.ExportedProgram) -> str:
+    """Name the first line of the user's code where an operator is called."""
+    called = (node for node in program.graph.nodes if _name(getattr(node.target, "__name__", "")) == name)
+    return next((line for node in called if (line := line_of(node))), "")
+
+
+def _name(overload: str) -> str:
+    """Name an operator as users do: `_pdist_forward.default` is pdist, `special_i0` i0, `linalg_inv_ex` inv."""
+    name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
+    return name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")
 
 
 def export_onnx(
@@ -74,9 +160,9 @@ def export_onnx(
     """
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
-    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule):  # noqa: SLF001 - what torch.compile gives
+    if isinstance(module, OptimizedModule):
         return export_onnx(
-            module._orig_mod,  # noqa: SLF001
+            written_module(module),
             args,
             input_names=input_names,
             output_names=output_names,
@@ -169,12 +255,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with (
-            registry_kept(),
-            decompositions_kept(captured),
-            copied_where_undecomposed(),
-            divided_by_constants_of(captured),
-        ):
+        with built_once(), divided_by_constants_of(captured):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,

@@ -4,12 +4,13 @@ import contextlib
 import threading
 import traceback
 from collections.abc import Collection, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.source_lines import is_users_code, source_line
+from rnnserve.export.torch_adapter import replacements_seen
 
 __all__ = ["Fixed", "SizeIsFixed", "fixed_sizes_noted"]
 
@@ -54,9 +55,9 @@ def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]
         SizeIsFixed: If one of these is fixed.
     """
     noted: dict[int, Fixed] = {}
-    before, thread = ShapeEnv._set_replacement, threading.get_ident()  # noqa: SLF001
+    thread = threading.get_ident()
 
-    def replaces(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr, *rest: Any, **named: Any) -> None:  # noqa: ANN401
+    def see(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr) -> None:
         if isinstance(target, sympy.Integer) and int(target) not in noted and threading.get_ident() == thread:
             stack = traceback.extract_stack()
             # The innermost of the user's; a frame without a file is of code that torch has made.
@@ -74,10 +75,6 @@ def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]
                 )
                 if int(target) in ending and not noted[int(target)].by_number:
                     raise SizeIsFixed
-        before(self, symbol, target, *rest, **named)
 
-    ShapeEnv._set_replacement = replaces  # type: ignore[assignment, method-assign]  # noqa: SLF001
-    try:
+    with replacements_seen(see):
         yield noted
-    finally:
-        ShapeEnv._set_replacement = before  # type: ignore[method-assign]  # noqa: SLF001

@@ -4,6 +4,9 @@ onnxruntime's CPU provider has few float16 kernels, and puts a Cast before and a
 operators are a Transpose and a MatMul, as of a Linear layer after a batch-first recurrent one, its optimizer then ends
 the process (docs/lab/findings.md, "Exporting recurrent modules"). In float32 there is no such graph, and values are
 rounded once, at the outputs, which brings them nearer to float64 than those of eager.
+
+MatmulTransposeFusion of onnxruntime 1.32 causes that segmentation fault when it casts before it transposes itself, with
+a Transpose that does not exchange the last two axes. So every Cast after a Transpose comes before it here.
 """
 
 import numpy as np
@@ -11,7 +14,7 @@ import onnx_ir as ir
 
 from rnnserve.export.recurrence.graph_values import values_of
 
-__all__ = ["compute_float16_in_float32"]
+__all__ = ["cast_before_transposing", "compute_float16_in_float32"]
 
 _HALF, _FLOAT = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
@@ -79,3 +82,32 @@ def _narrow_output(graph: ir.Graph, position: int) -> None:
     wide.name = f"{wide.name}/float32"
     graph.append(ir.node("Cast", [wide], {"to": _HALF.value}, outputs=[narrow]))
     graph.outputs[position] = narrow
+
+
+def cast_before_transposing(model: ir.Model) -> None:
+    """Exchange every Transpose and the Cast after it, in place: the values are the same.
+
+    MatmulTransposeFusion of onnxruntime 1.32 causes a segmentation fault when it does this itself, with a Transpose
+    that does not exchange the last two axes (docs/lab/findings.md, "Exporting recurrent modules").
+    """
+    for graph in model.graphs():
+        for cast in [node for node in graph if node.op_type == "Cast"]:
+            transposed, result = cast.inputs[0], cast.outputs[0]
+            transpose = transposed.producer() if transposed is not None else None
+            if transposed is None or transpose is None or transpose.op_type != "Transpose":
+                continue
+            source = transpose.inputs[0]
+            assert source is not None  # noqa: S101 - Transpose has one input
+            early = ir.Value(name=f"{result.name}/cast", type=result.type, shape=source.shape)
+            late = ir.Value(name=result.name, type=result.type, shape=result.shape)
+            graph.insert_before(
+                cast,
+                [
+                    ir.node("Cast", [source], dict(cast.attributes), outputs=[early]),
+                    ir.node("Transpose", [early], dict(transpose.attributes), outputs=[late]),
+                ],
+            )
+            result.replace_all_uses_with(late, replace_graph_outputs=True)
+            graph.remove(cast, safe=True)
+            if not transposed.uses() and not transposed.is_graph_output() and transpose.graph is graph:
+                graph.remove(transpose, safe=True)

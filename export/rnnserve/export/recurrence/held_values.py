@@ -12,16 +12,22 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import _disable_current_modes
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
-from rnnserve.export.recurrence.padded_sequence import PackedOrder
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
+from rnnserve.export.recurrence.packing import PackedField
+from rnnserve.export.recurrence.refusals import AsksForValues
+from rnnserve.export.torch_adapter import (
+    FakeTensor,
+    outside_of_modes,
+    tree_flatten,
+    tree_leaves,
+    tree_unflatten,
+    version_of,
+)
 
-__all__ = ["AsksForValues", "HeldValueMode"]
+__all__ = ["HeldValueMode"]
 
 _ASKS: Final = frozenset(
     {
@@ -41,10 +47,6 @@ _ASKS: Final = frozenset(
 """Functions that make values of Python of tensors."""
 
 
-class AsksForValues(Exception):
-    """Code asks for the values of a tensor that has none in a capture."""
-
-
 class HeldValueMode(TorchFunctionMode):
     """Answers, in this thread, what Python code asks of values that depend on no argument of the module.
 
@@ -61,7 +63,7 @@ class HeldValueMode(TorchFunctionMode):
         self._module = module
         self._own = dict(_tensors_of(module))
         self._made: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}  # the tensor too, so that no `id` is used again
-        self._begun: dict[str, tuple[Tensor, int]] = {}
+        self._begun: dict[str, tuple[Tensor, int | None]] = {}
         self.asked: set[str] = set()
         self.changed: set[str] = set()
 
@@ -82,12 +84,12 @@ class HeldValueMode(TorchFunctionMode):
     def _begin(self) -> None:
         self._made.clear()
         tensors = {name: tensor for name, tensor in _tensors_of(self._module) if name in self._own}
-        self._begun = {name: (tensor, tensor._version) for name, tensor in tensors.items()}  # noqa: SLF001
+        self._begun = {name: (tensor, version_of(tensor)) for name, tensor in tensors.items()}
         for name, tensor in tensors.items():
             self._made[id(tensor)] = tensor, functools.partial(self._held, name)
 
     def _end(self, results: Any) -> None:  # noqa: ANN401 - the module's
-        if any(isinstance(each, PackedOrder) for each in pytree.tree_leaves(results)):
+        if any(isinstance(each, PackedField) for each in tree_leaves(results)):
             raise UnsupportedModule(
                 "forward returns a PackedSequence, or a field of one; return pad_packed_sequence of it instead"
             )
@@ -95,7 +97,7 @@ class HeldValueMode(TorchFunctionMode):
         self.changed.update(
             name
             for name, (tensor, version) in self._begun.items()
-            if after.get(name) is not tensor or tensor._version != version  # noqa: SLF001 - there is no public way
+            if after.get(name) is not tensor or version_of(tensor) != version
         )
 
     def _held(self, name: str) -> Tensor:
@@ -108,7 +110,7 @@ class HeldValueMode(TorchFunctionMode):
         """Run `func`, on the module's own numbers if it asks for values that they decide."""
         del types
         kwargs = kwargs or {}
-        leaves, structure = pytree.tree_flatten((tuple(args), kwargs))
+        leaves, structure = tree_flatten((tuple(args), kwargs))
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         symbolic = any(isinstance(each, torch.SymInt | torch.SymFloat | torch.SymBool) for each in leaves)
         held = bool(tensors) and not symbolic and all(id(each) in self._made for each in tensors)
@@ -126,19 +128,19 @@ class HeldValueMode(TorchFunctionMode):
 
     def _note(self, func: Callable[..., Any], leaves: list[Any], structure: Argument, result: Argument) -> None:
         """Note how each tensor of a result is made, for where one is asked for."""
-        for at, each in enumerate(pytree.tree_leaves(result)):
+        for at, each in enumerate(tree_leaves(result)):
             if isinstance(each, Tensor) and id(each) not in self._made:
 
                 def made(at: int = at) -> Tensor:
                     args, kwargs = self._with_values(leaves, structure)
-                    tensor: Tensor = pytree.tree_leaves(_computed(func, args, kwargs))[at]
+                    tensor: Tensor = tree_leaves(_computed(func, args, kwargs))[at]
                     return tensor
 
                 self._made[id(each)] = each, made
 
     def _with_values(self, leaves: list[Any], structure: Argument) -> tuple[Arguments, dict[str, Any]]:
         values = [self._made[id(each)][1]() if isinstance(each, Tensor) else each for each in leaves]
-        args, kwargs = pytree.tree_unflatten(values, structure)
+        args, kwargs = tree_unflatten(values, structure)
         return args, kwargs
 
 
@@ -149,7 +151,7 @@ def _tensors_of(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _computed(func: Callable[..., Any], args: Arguments, kwargs: dict[str, Any]) -> Argument:
     """Run a function on tensors with values, outside of the capture."""
-    with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():  # noqa: SLF001
+    with outside_of_modes():
         return func(*args, **kwargs)
 
 

@@ -1,8 +1,9 @@
-"""Replacing the code of PyTorch's recurrent modules, packing functions and embedding_bag during a capture.
+"""Replacing the code of PyTorch's recurrent modules and packing functions during a capture.
 
 A user's file refers to `pack_padded_sequence` by name, in a closure, a partial or a default argument; replacing the
-attribute of `torch.nn.utils.rnn` reaches none of these. So the function object stays and its code is exchanged: every
-reference to it runs our code, until the original code is restored.
+attribute of `torch.nn.utils.rnn` reaches none of these, and they are functions of Python that no mode of torch sees. So
+the function object stays and its code is exchanged: every reference to it runs our code, until the original code is
+restored. What a mode of torch sees is in `function_stand_ins`.
 
 The exchanged code checks whether this thread is capturing. If not, it runs PyTorch's own code, so other threads are
 only some microseconds slower. A thread that reads the *source* of these functions meanwhile, as `torch.jit.script`
@@ -11,6 +12,7 @@ does, would read ours; so `rnnserve.export.script` waits for the lock.
 
 import contextlib
 import functools
+import inspect
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -19,9 +21,9 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.utils import rnn
 
-from rnnserve.export.recurrence import capture_session, embedding_bags, lenient_packing, packing, recurrent_modules
-from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.padded_sequence import packed_fields
+from rnnserve.export.recurrence import capture_session, packing, recurrent_layers
+from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.torch_adapter import packed_fields
 
 __all__ = ["LOCK", "intercepted", "route"]
 
@@ -29,103 +31,21 @@ __all__ = ["LOCK", "intercepted", "route"]
 LOCK = threading.RLock()
 
 
-# The stubs have the signatures of what they replace, since torch.export reads the signature of the module that it
-# captures. They run with torch's globals, so they import what they need.
-def _rnn_forward(self: Argument, input: Argument, hx: Argument = None) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("RNN.forward", self, input, hx)
-
-
-def _gru_forward(self: Argument, input: Argument, hx: Argument = None) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("GRU.forward", self, input, hx)
-
-
-def _lstm_forward(self: Argument, input: Argument, hx: Argument = None) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("LSTM.forward", self, input, hx)
-
-
-def _pack(input: Argument, lengths: Argument, batch_first: bool = False, enforce_sorted: bool = True) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("pack_padded_sequence", input, lengths, batch_first, enforce_sorted)
-
-
-def _pad(
-    sequence: Argument, batch_first: bool = False, padding_value: float = 0.0, total_length: Argument = None
-) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("pad_packed_sequence", sequence, batch_first, padding_value, total_length)
-
-
-def _fields(
-    data: Argument, batch_sizes: Argument = None, sorted_indices: Argument = None, unsorted_indices: Argument = None
-) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("packed_fields", data, batch_sizes, sorted_indices, unsorted_indices)
-
-
-def _pack_list(sequences: Argument, enforce_sorted: bool = True) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("pack_sequence", sequences, enforce_sorted)
-
-
-def _unpack_list(packed_sequences: Argument) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("unpack_sequence", packed_sequences)
-
-
-def _unpad_list(padded_sequences: Argument, lengths: Argument, batch_first: bool = False) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route("unpad_sequence", padded_sequences, lengths, batch_first)
-
-
-def _bag(
-    input: Argument,
-    weight: Argument,
-    offsets: Argument = None,
-    max_norm: Argument = None,
-    norm_type: float = 2,
-    scale_grad_by_freq: bool = False,
-    mode: str = "mean",
-    sparse: bool = False,
-    per_sample_weights: Argument = None,
-    include_last_offset: bool = False,
-    padding_idx: Argument = None,
-) -> Argument:
-    from rnnserve.export.recurrence.interception import route
-
-    return route(
-        "embedding_bag",
-        *(input, weight, offsets, max_norm, norm_type, scale_grad_by_freq),
-        *(mode, sparse, per_sample_weights, include_last_offset, padding_idx),
-    )
-
-
 class _Exchange:
-    """One function of PyTorch: its own code under another name, the stub's code, and our replacements.
+    """One function of PyTorch: its own code under another name, the code that stands in it, and our replacements.
 
     Args:
+        name: Name of the function here.
         function: Function of PyTorch.
-        stub: Function whose code stands in it.
-        replacement: Function that runs in a capture.
-        lenient: Function that runs elsewhere in a lenient context, with PyTorch's own as a further argument.
+        replacement: Function that runs in a capture; None for the function itself.
+        lenient: Function that runs elsewhere in a lenient context, with PyTorch's own as its first argument.
     """
 
     def __init__(
         self,
-        function: Callable[..., Any],
-        stub: Callable[..., Any],
-        replacement: Callable[..., Any],
+        name: str,
+        function: object,
+        replacement: Callable[..., Any] | None,
         lenient: Callable[..., Any] | None = None,
     ) -> None:
         self.function = cast(types.FunctionType, function)
@@ -133,29 +53,35 @@ class _Exchange:
         self.original = types.FunctionType(
             self.code, self.function.__globals__, self.function.__name__, self.function.__defaults__
         )
-        self.stub = cast(types.FunctionType, stub).__code__
-        self.replacement = replacement
+        self.stub = _stub(name, self.function)
+        self.replacement = replacement or self.original
         self.lenient = self.original if lenient is None else functools.partial(lenient, self.original)
 
 
+def _stub(name: str, function: types.FunctionType) -> types.CodeType:
+    """Make code that calls `route`, of the same signature, which torch.export reads of the module that it captures.
+
+    It runs with torch's globals, so it imports what it needs.
+    """
+    parameters = ", ".join(inspect.signature(function).parameters)
+    lines = (
+        f"def stub({parameters}):",
+        f"    from {__name__} import route",
+        f"    return route({name!r}, {parameters})",
+    )
+    made: dict[str, Any] = {}
+    exec(compile("\n".join(lines), __file__, "exec"), made)  # noqa: S102 - of the names above
+    code: types.CodeType = made["stub"].__code__
+    return code
+
+
 _EXCHANGES = {
-    "RNN.forward": _Exchange(nn.RNN.forward, _rnn_forward, recurrent_modules.forward),
-    "GRU.forward": _Exchange(nn.GRU.forward, _gru_forward, recurrent_modules.forward),
-    "LSTM.forward": _Exchange(nn.LSTM.forward, _lstm_forward, recurrent_modules.forward),
-    "pack_padded_sequence": _Exchange(
-        rnn.pack_padded_sequence, _pack, packing.pack_padded_sequence, lenient_packing.pack
-    ),
-    "pad_packed_sequence": _Exchange(rnn.pad_packed_sequence, _pad, packing.pad_packed_sequence, lenient_packing.pad),
-    "packed_fields": _Exchange(
-        rnn._packed_sequence_init_args,  # noqa: SLF001 - what the constructor of PackedSequence calls
-        _fields,
-        packed_fields,
-        lenient_packing.fields,
-    ),
-    "pack_sequence": _Exchange(rnn.pack_sequence, _pack_list, packing.pack_sequence),
-    "unpack_sequence": _Exchange(rnn.unpack_sequence, _unpack_list, packing.unpack_sequence),
-    "embedding_bag": _Exchange(nn.functional.embedding_bag, _bag, embedding_bags.embedding_bag),
-    "unpad_sequence": _Exchange(rnn.unpad_sequence, _unpad_list, packing.unpad_sequence),
+    "RNN.forward": _Exchange("RNN.forward", nn.RNN.forward, recurrent_layers.forward),
+    "GRU.forward": _Exchange("GRU.forward", nn.GRU.forward, recurrent_layers.forward),
+    "LSTM.forward": _Exchange("LSTM.forward", nn.LSTM.forward, recurrent_layers.forward),
+    "pack": _Exchange("pack", rnn.pack_padded_sequence, packing.pack_padded_sequence, packing.pack_leniently),
+    "fields": _Exchange("fields", packed_fields, None, packing.fields_leniently),
+    "pad": _Exchange("pad", rnn.pad_packed_sequence, packing.pad_packed_sequence, packing.pad_leniently),
 }
 _depth = 0
 
@@ -165,7 +91,7 @@ def route(name: str, *arguments: Argument) -> Argument:
     exchange = _EXCHANGES[name]
     if capture_session.active():
         return exchange.replacement(*arguments)
-    return (exchange.lenient if lenient_packing.is_lenient() else exchange.original)(*arguments)
+    return (exchange.lenient if packing.is_lenient() else exchange.original)(*arguments)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 Many modules ask for it: to cut their input to it, to make a mask of as many steps, to run as many steps of a loop. It
 depends on values, so that no exported program can have it as a size. In the context of a `LongestRowMode` such code
 gets the size of the sequence axis instead, which is the same wherever one row is as long as the axis. A request may
-have more steps than its longest row: then results have its steps, as with `lenient_packing`.
+have more steps than its longest row: then results have its steps, as with lenient packing.
 
 What is computed of lengths and masks, by operators that keep the longest row the longest, is followed.
 """
@@ -14,14 +14,13 @@ from typing import Any, Final, NoReturn, Self
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.argument_types import Argument, Arguments
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import RaisedInCapture
+from rnnserve.export.torch_adapter import FakeTensor, function_modes, tree_map
 
 __all__ = ["LongestRowMode", "RowLengths", "longest_row"]
 
@@ -221,7 +220,7 @@ def _arithmetic(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable
 
 def _innermost() -> LongestRowMode | None:
     """Give this thread's innermost mode."""
-    modes = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # noqa: SLF001
+    modes = function_modes()
     return next((each for each in reversed(modes) if isinstance(each, LongestRowMode)), None)
 
 

@@ -2,35 +2,230 @@
 
 PyTorch's packed sequence is sorted and ragged, and no ONNX operator reads that form. ONNX's recurrent operators take
 the padded tensor and the lengths instead, and give zeros after each row's length. So `pack_padded_sequence` keeps both,
-and `pad_packed_sequence` returns what eager returns: trimmed to the longest row, or padded to `total_length`.
+and `pad_packed_sequence` returns what eager returns: trimmed to the longest row, or padded to `total_length`. The
+fields of such a `PackedSequence` can only be handed on to another one. What is computed of each value of `data` by
+itself is computed of the padded steps: `PackedSequence(self.dropout(p.data), p.batch_sizes, …)`.
+
+Servers need packing that is lenient: `pack_padded_sequence` refuses rows that are not sorted by length, unless it is
+told to sort them, but the rows of a request come in any order. `pad_packed_sequence` cuts its result to the longest
+row, but a request may have more steps than its longest row. In a lenient context rows are sorted, and results have the
+steps of what was packed: both as if the module had said so.
 """
 
-from typing import NoReturn
+import contextlib
+import dataclasses
+import operator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.lenient_packing import is_lenient
+from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.recurrence.layer_operators import TRIM
 from rnnserve.export.recurrence.longest_rows import RowLengths
-from rnnserve.export.recurrence.padded_sequence import PaddedSequence, set_after_lengths
-from rnnserve.export.recurrence.trim_operator import TRIM
+from rnnserve.export.torch_adapter import tree_leaves, version_of
 
 __all__ = [
+    "PackedField",
+    "Padded",
+    "fields_leniently",
+    "is_lenient",
+    "lenient",
+    "pack_leniently",
     "pack_padded_sequence",
-    "pack_sequence",
+    "pad_leniently",
     "pad_packed_sequence",
-    "unpack_sequence",
-    "unpad_sequence",
 ]
+
+_STEPS = "_rnnserve_steps"
+"""The attribute of `batch_sizes` that holds the number of steps; recurrent layers pass that tensor on."""
+
+_INDICES = "_rnnserve_indices"
+"""The attribute of `batch_sizes` that holds how rows were sorted, where the module says that they are sorted."""
+
+_PAD_FIRST = (
+    "Pad first: call pad_packed_sequence, compute with the padded tensor, and pack it again with the same lengths."
+)
+
+_thread = threading.local()
+
+
+@dataclasses.dataclass(frozen=True)
+class Padded:
+    """What a `PackedSequence` stands for in a captured module.
+
+    Attributes:
+        steps: Values, (sequence, batch, …), padded, with rows in the order of the input.
+        row_lengths: Lengths, (batch,) int64.
+        zero_padded: Whether `steps` is known to be zero after each row's length, as ONNX's results are.
+        is_sorted: Whether rows were said to be sorted by length: eager has no `sorted_indices` then.
+        versions: How often both tensors had been written to.
+    """
+
+    steps: Tensor
+    row_lengths: Tensor
+    zero_padded: bool = False
+    is_sorted: bool = False
+    versions: tuple[int | None, int | None] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "versions", self._versions())
+
+    def _versions(self) -> tuple[int | None, int | None]:
+        """Count the writes to both tensors, and to those that they are views of; inference mode does not count."""
+        count = (version_of(each) for each in (self.steps, self.row_lengths))
+        return next(count), next(count)
+
+    def with_steps(self, steps: Tensor, *, zero_padded: bool) -> "Padded":
+        """Give other values, (sequence, batch, …), that are packed likewise."""
+        return dataclasses.replace(self, steps=steps, zero_padded=zero_padded)
+
+    def packed(self) -> PackedSequence:
+        """Give the `PackedSequence` that stands for it."""
+        data, sizes, order, back = (PackedField(name, self) for name in PackedSequence._fields)
+        fields: Any = (data, sizes, None, None) if self.is_sorted else (data, sizes, order, back)
+        return PackedSequence(*fields)
+
+    @classmethod
+    def of(cls, sequence: PackedSequence, name: str) -> "Padded":
+        """Give what a packed sequence stands for.
+
+        Args:
+            sequence: The sequence.
+            name: What got it, for messages.
+
+        Raises:
+            UnsupportedModule: If it is not one that was packed within the module's forward, or of other values, or if
+                it has lost its indices, or something has been written into it.
+        """
+        fields: Any = tuple(sequence) if isinstance(sequence, PackedSequence) else (None, None)
+        data, sizes, *order = fields
+        if not isinstance(sizes, PackedField):
+            raise UnsupportedModule(
+                f"{name} got a {type(sequence).__name__} that was not made by pack_padded_sequence within the module's "
+                "forward. Let the module take the padded tensor and `lengths`, and pack them there."
+            )
+        if not isinstance(data, PackedField):
+            raise UnsupportedModule(
+                f"{name} got a PackedSequence of values that are not computed of another one's: packed values are "
+                f"sorted and ragged, which ONNX has no form for. {_PAD_FIRST}"
+            )
+        padded = data.padded
+        expected = [None, None] if padded.is_sorted else ["sorted_indices", "unsorted_indices"]
+        if not sizes.is_of(padded) or [getattr(each, "name", None) for each in order] != expected:
+            raise UnsupportedModule(
+                "the module makes a PackedSequence without the sorted_indices and unsorted_indices that belong to its "
+                "batch_sizes, so that its rows come sorted by length, each in the place of another. Pass them on: "
+                "PackedSequence(p.data, p.batch_sizes, p.sorted_indices, p.unsorted_indices)."
+            )
+        if padded.versions != padded._versions():  # noqa: SLF001 - its own
+            raise UnsupportedModule(
+                "the module writes into a tensor after pack_padded_sequence has taken it, or into what "
+                "pad_packed_sequence has given, and then uses the packed sequence. Eager has a copy in it, an exported "
+                "module the tensor itself. Write into another tensor: x = x * 2 instead of x.mul_(2), or x = x.clone() "
+                "before."
+            )
+        return padded
+
+
+class PackedField:
+    """Stands for a field of a `PackedSequence` in a captured module: to be handed on, not to be read.
+
+    Functions that compute each value of `data` by itself compute the padded steps instead.
+
+    Attributes:
+        name: Name of the field.
+        padded: What the sequence stands for.
+    """
+
+    def __init__(self, name: str, padded: Padded) -> None:
+        self.name, self.padded = name, padded
+        self.device = torch.device("cpu") if name == "batch_sizes" else padded.steps.device
+        self.dtype = padded.steps.dtype
+
+    def is_of(self, padded: Padded) -> bool:
+        """Whether it is a field of a sequence that is packed by the same lengths."""
+        return self.padded.row_lengths is padded.row_lengths
+
+    def to(self, *args: Argument, **kwargs: Argument) -> "PackedField":
+        """Convert it, as `PackedSequence.to` does."""
+        if self.name != "data":
+            return self
+        steps = self.padded.steps.to(*args, **kwargs)
+        return PackedField("data", self.padded.with_steps(steps, zero_padded=self.padded.zero_padded))
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Argument, types: Argument, args: Argument = (), kwargs: Argument = None
+    ) -> "PackedField":
+        del types
+        field: PackedField = next(each for each in tree_leaves((args, kwargs)) if isinstance(each, cls))
+        if field.name != "data" or field is not args[0] or func not in _BY_VALUE:
+            field._refuse(f"in {getattr(func, '__name__', func)}")
+        computed: PackedField = field._computed(lambda steps: func(steps, *args[1:], **(kwargs or {})))
+        return computed
+
+    def _computed(self, compute: Callable[[Tensor], Tensor]) -> "PackedField":
+        padded = self.padded
+        steps = padded.steps
+        if not steps.is_floating_point():  # ids: what is padded need not be one that an embedding has
+            steps = _set_after_lengths(steps, padded.row_lengths, 0)
+        return PackedField("data", padded.with_steps(compute(steps), zero_padded=False))
+
+    def _combined(self, compute: Callable[[Any, Any], Tensor], other: object) -> "PackedField":
+        """Compute with a number, or with values that are packed alike."""
+        alike = isinstance(other, PackedField) and self.name == other.name == "data" and self.is_of(other.padded)
+        if not alike and not (self.name == "data" and isinstance(other, int | float)):
+            self._read()
+        second = other.padded.steps if isinstance(other, PackedField) else other
+        return self._computed(lambda steps: compute(steps, second))
+
+    def __add__(self, other: object) -> "PackedField":
+        return self._combined(operator.add, other)
+
+    def __mul__(self, other: object) -> "PackedField":
+        return self._combined(operator.mul, other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # a question of Python's, such as whether it can be copied
+            raise AttributeError(name)
+        self._refuse(f".{name}")
+
+    def _read(self, *_: object) -> NoReturn:
+        self._refuse("or computes with it")
+
+    __iter__ = __getitem__ = __len__ = __bool__ = __int__ = __index__ = __float__ = __eq__ = __lt__ = __gt__ = _read
+    __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = __pow__ = _read
+    __hash__ = None  # type: ignore[assignment]  # as where only __eq__ is defined
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise UnsupportedModule(
+            f"the module reads `{self.name}` of a PackedSequence, {what}. Packed values are sorted and ragged, which "
+            "ONNX has no form for: the field may only be handed on to another PackedSequence; dropout, nn.Linear, "
+            "nn.Embedding, nn.LayerNorm, activations and sums of values of `data` may come before. "
+            f"{_PAD_FIRST}"
+        )
+
+
+_BY_VALUE = {
+    *(F.dropout, F.alpha_dropout, F.feature_alpha_dropout, F.linear, F.embedding, F.layer_norm),
+    *(F.elu, F.gelu, F.leaky_relu, F.mish, F.relu, F.relu6, F.selu, F.silu, F.softplus, F.hardtanh, F.logsigmoid),
+    *(torch.tanh, torch.sigmoid, torch.relu, torch.abs, torch.exp, torch.log, torch.clamp),
+}
+"""Functions whose results are each of one value of their first argument, or of its last axes."""
 
 
 def pack_padded_sequence(
     input: Tensor, lengths: Argument, batch_first: bool = False, enforce_sorted: bool = True
-) -> PaddedSequence:
+) -> PackedSequence:
     """Keep the padded tensor and its lengths.
 
     Args:
@@ -39,8 +234,7 @@ def pack_padded_sequence(
             file, which is only right where the batch has a fixed size.
         batch_first: Order of the axes, as in PyTorch.
         enforce_sorted: Eager refuses unsorted lengths where it is True. An export has no values to check, and rows keep
-            their order in either case, so the exported module takes any order. Where it is True, a `PackedSequence` of
-            other values needs no indices, as in eager.
+            their order in either case, so the exported module takes any order.
 
     Raises:
         UnsupportedModule: If lengths are constants although the batch is dynamic, or have the wrong rank or dtype.
@@ -82,7 +276,7 @@ def pack_padded_sequence(
         )
     # A cast to the same type would be an operator of the captured program.
     lengths = lengths if lengths.dtype == torch.int64 else lengths.to(torch.int64)
-    return PaddedSequence(steps, lengths, zero_padded=False, is_sorted=enforce_sorted)
+    return Padded(steps, lengths, is_sorted=enforce_sorted).packed()
 
 
 def pad_packed_sequence(
@@ -91,7 +285,7 @@ def pad_packed_sequence(
     """Return the padded tensor and its lengths, of the size and with the padding of eager.
 
     Args:
-        sequence: Result of `pack_padded_sequence` or of a recurrent module, or made of values computed of such a one's.
+        sequence: Result of `pack_padded_sequence` or of a recurrent module.
         batch_first: Order of the axes, as in PyTorch.
         padding_value: The value after each row's length.
         total_length: The size of the sequence axis; None is the longest length, known at run time only, and in a
@@ -104,44 +298,69 @@ def pad_packed_sequence(
     Raises:
         UnsupportedModule: If the sequence was packed outside the module's forward, or its indices are lost.
     """
-    packed = PaddedSequence.of(sequence)
-    if packed is None:
-        raise UnsupportedModule(
-            f"pad_packed_sequence got a {type(sequence).__name__} that was not made by pack_padded_sequence within the "
-            "module's forward; build it there, from the padded tensor and its lengths"
-        )
-    steps, lengths = packed.steps, packed.row_lengths
+    padded = Padded.of(sequence, "pad_packed_sequence")
+    steps, lengths = padded.steps, padded.row_lengths
     if total_length is not None and not statically_known_true(total_length == steps.shape[0]):
         # Pad by total_length, then cut to it: right whether it is longer or shorter than the steps.
         padding = [0, 0] * (steps.dim() - 1) + [0, total_length]
-        steps = torch.nn.functional.pad(steps, padding)[:total_length]
-    if padding_value != 0 or not packed.zero_padded:
-        steps = set_after_lengths(steps, lengths, padding_value)
+        steps = F.pad(steps, padding)[:total_length]
+    if padding_value != 0 or not padded.zero_padded:
+        steps = _set_after_lengths(steps, lengths, padding_value)
     if total_length is None and not is_lenient():
         steps = TRIM(steps, lengths)
     return (steps.transpose(0, 1) if batch_first else steps), lengths
 
 
-def pack_sequence(sequences: Argument, enforce_sorted: bool = True) -> NoReturn:
-    """Refuse: a list of rows has a fixed number of rows, each of a fixed size."""
-    del sequences, enforce_sorted
-    _refuse_lists("pack_sequence", "pack_padded_sequence on the padded tensor (batch, sequence, ...) with its lengths")
+def _set_after_lengths(steps: Tensor, lengths: Tensor, value: float) -> Tensor:
+    """Set the padding of steps (sequence, batch, …) to a value. Lengths are (batch,) int64."""
+    steps_so_far = torch.arange(steps.shape[0], device=steps.device)
+    inside = steps_so_far.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
+    inside = inside.reshape(inside.shape + (1,) * (steps.dim() - 2))
+    return torch.where(inside, steps, torch.full((), value, dtype=steps.dtype, device=steps.device))
 
 
-def unpack_sequence(packed_sequences: Argument) -> NoReturn:
-    """Refuse: a list of rows has a fixed number of rows, each of a fixed size."""
-    del packed_sequences
-    _refuse_lists("unpack_sequence", "pad_packed_sequence, and cut the rows outside the module")
+def is_lenient() -> bool:
+    """Whether this thread is in a lenient context."""
+    return getattr(_thread, "depth", 0) > 0
 
 
-def unpad_sequence(padded_sequences: Argument, lengths: Argument, batch_first: bool = False) -> NoReturn:
-    """Refuse: a list of rows has a fixed number of rows, each of a fixed size."""
-    del padded_sequences, lengths, batch_first
-    _refuse_lists("unpad_sequence", "the padded tensor and its lengths, and cut the rows outside the module")
+@contextlib.contextmanager
+def lenient() -> Iterator[None]:
+    """Pack and unpack leniently in this thread, where the functions of torch are exchanged: `interception`."""
+    _thread.depth = getattr(_thread, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _thread.depth -= 1
 
 
-def _refuse_lists(name: str, instead: str) -> NoReturn:
-    raise UnsupportedModule(
-        f"the module calls {name}, which works on a Python list with one tensor a row: the number of rows and their "
-        f"lengths would be constants of the file. Use {instead}."
-    )
+def pack_leniently(
+    original: Callable[..., PackedSequence], input: Tensor, lengths: Argument, batch_first: bool, is_sorted: bool
+) -> PackedSequence:
+    """Pack rows in any order, by torch's own function."""
+    packed = original(input, lengths, batch_first, False)
+    setattr(packed.batch_sizes, _STEPS, input.shape[1 if batch_first else 0])
+    if is_sorted:
+        setattr(packed.batch_sizes, _INDICES, (packed.sorted_indices, packed.unsorted_indices))
+    return packed
+
+
+def fields_leniently(original: Callable[..., tuple[Any, ...]], *fields: Argument) -> tuple[Argument, ...]:
+    """Give the fields of a `PackedSequence`, by torch's own function; rows that were sorted here keep their order."""
+    data, sizes, *indices = original(*fields)
+    if all(each is None for each in indices):
+        indices = getattr(sizes, _INDICES, indices)
+    return data, sizes, *indices
+
+
+def pad_leniently(
+    original: Callable[..., tuple[Tensor, Tensor]],
+    sequence: PackedSequence,
+    batch_first: bool,
+    padding_value: float,
+    total_length: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Pad to the steps of what was packed, by torch's own function."""
+    if total_length is None:
+        total_length = getattr(sequence.batch_sizes, _STEPS, None)
+    return original(sequence, batch_first, padding_value, total_length)

@@ -7,8 +7,9 @@ comment says why. docs/reference/passes.md has the same list.
 
 import dataclasses
 import functools
+import traceback
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import onnx_ir as ir
 import torch
@@ -16,7 +17,7 @@ from onnx_ir.passes.common import InlinePass
 from torch import nn
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.errors import ExportError, FailedPass, WrongArguments
 from rnnserve.export.operators import (
     MayBeEmpty,
     guard_empty_axes,
@@ -24,30 +25,67 @@ from rnnserve.export.operators import (
     rewrite_for_onnxruntime,
     unify_numbers,
 )
-from rnnserve.export.recurrence.argument_types import Arguments
-from rnnserve.export.recurrence.axis_names import name_axes
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.cast_order import cast_before_transposing
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.empty_sizes import sizes_that_may_be_empty
-from rnnserve.export.recurrence.exact_passes import simplify_exactly
-from rnnserve.export.recurrence.exporter_metadata import mark_translations, remove_metadata
-from rnnserve.export.recurrence.float16 import compute_float16_in_float32
-from rnnserve.export.recurrence.graph_pass import GraphPass
-from rnnserve.export.recurrence.interface_names import name_interface
-from rnnserve.export.recurrence.module_names import name_after_modules
-from rnnserve.export.recurrence.packed_values import check_packed_values
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes
+from rnnserve.export.recurrence.exact_passes import fold_weights, simplify_exactly
+from rnnserve.export.recurrence.float16 import cast_before_transposing, compute_float16_in_float32
+from rnnserve.export.recurrence.graph_values import fill_types
+from rnnserve.export.recurrence.naming import (
+    mark_translations,
+    name_after_modules,
+    name_axes,
+    name_interface,
+    remove_metadata,
+)
 from rnnserve.export.recurrence.postconditions import check_postconditions
+from rnnserve.export.recurrence.program_passes import divide_sizes_exactly, leave_stored_buffers
 from rnnserve.export.recurrence.refusals import refuse_state
 from rnnserve.export.recurrence.scan_translation import refuse_empty_scans, translate_scans
+from rnnserve.export.recurrence.size_expressions import sizes_that_may_be_empty
 from rnnserve.export.recurrence.size_probing import Limits, other_sizes
-from rnnserve.export.recurrence.stored_buffers import leave_stored_buffers
 from rnnserve.export.recurrence.value_trials import Trial, run_trials
-from rnnserve.export.recurrence.value_types import fill_types
-from rnnserve.export.recurrence.weight_folding import fold_weights
-from rnnserve.export.recurrence.whole_quotients import divide_sizes_exactly
+from rnnserve.export.torch_adapter import TESTED
 
-__all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "Translated"]
+__all__ = ["ON_GRAPH", "ON_PROGRAM", "Captured", "GraphPass", "Translated"]
+
+Subject = TypeVar("Subject")
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphPass(Generic[Subject]):
+    """A function that changes or checks its subject in place.
+
+    Attributes:
+        name: Name in messages, that of the function.
+        ensures: What holds after it, a sentence.
+        run: The function.
+    """
+
+    name: str
+    ensures: str
+    run: Callable[[Subject], None]
+
+    def __call__(self, subject: Subject) -> None:
+        """Run the pass.
+
+        Raises:
+            ExportError: If the pass refuses the module; OSError and MemoryError stay what they are, too.
+            FailedPass: If the pass raises anything else, which is the cause.
+        """
+        try:
+            self.run(subject)
+        except (ExportError, OSError, MemoryError):  # refusals, and the surroundings: commands have a line for each
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise FailedPass(
+                self.name,
+                f"the export's pass {self.name} failed: {said} (line {place.lineno} of {place.filename}). It ensures: "
+                f"{self.ensures} The module may be right: this is a defect of rnnserve, or torch, onnx or onnx_ir is "
+                f"of a version that it was not tested with: torch is {torch.__version__}, tested with "
+                f"{', '.join(TESTED)}",
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,11 +197,6 @@ def _of_model(change: Callable[[ir.Model], None], ensures: str) -> GraphPass[Tra
 
 ON_PROGRAM: Sequence[GraphPass[Captured]] = (
     GraphPass(
-        "check_packed_values",
-        "Each value of a packed sequence is computed with by itself, for another packed sequence.",
-        lambda it: check_packed_values(it.program),
-    ),
-    GraphPass(
         "leave_stored_buffers",
         "Buffers whose values before a call no result depends on are not written to.",
         lambda it: leave_stored_buffers(it.program),
@@ -204,7 +237,8 @@ ON_GRAPH: Sequence[GraphPass[Translated]] = (
     _of_model(fill_types, "Every value has a type, where its operator tells it."),
     GraphPass(
         "guard_empty_axes",
-        "Of axes that are empty for a request everything is as in eager, or a node fails whose name says why.",
+        "Where an axis is empty for a request, what onnxruntime computes otherwise of it than eager fails, by a node "
+        "whose name says why.",
         _guard_empty_axes,
     ),
     _of_model(

@@ -10,7 +10,7 @@ import torch
 from rnnserve.export.errors import BrokenPostcondition
 from rnnserve.export.recurrence import layer_operators
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.weight_folding import RECURRENT
+from rnnserve.export.recurrence.exact_passes import RECURRENT
 
 __all__ = ["check_postconditions"]
 

@@ -2,32 +2,32 @@
 
 import linecache
 import pathlib
+import re
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedOperatorException,
-)
 from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
-from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
-from rnnserve.export.recurrence.held_values import AsksForValues
-from rnnserve.export.recurrence.loop_advice import rewritten_loop
-from rnnserve.export.recurrence.row_advice import advice_on_rows
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
+from rnnserve.export.torch_adapter import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    OpOverload,
+    UnsupportedOperatorException,
+    schema_of,
+)
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
+    "AsksForValues",
     "DependsOnValues",
     "FixedSize",
     "RaisedInCapture",
@@ -38,6 +38,11 @@ __all__ = [
     "refuse_scripts",
     "refuse_state",
 ]
+
+
+class AsksForValues(Exception):
+    """Code asks for the values of a tensor that has none in a capture."""
+
 
 _OF_VALUES = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException, AsksForValues)
 _DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
@@ -105,14 +110,14 @@ def refuse_random_numbers(graph: torch.fx.Graph, module: nn.Module) -> None:
     """
     for node in graph.nodes:
         target = node.target
-        if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:  # noqa: SLF001
+        if not isinstance(target, OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:
             continue
         values = _arguments(target, node)
         on = next((values[name] for name in ("train", "training") if name in values), True)
         rate = next((values[name] for name in ("p", "dropout_p") if name in values), 1.0)
         if on and rate:
             raise UnsupportedModule(
-                f"the module draws random numbers: {target._schema.name}. Exported, it could equal eager in no "  # noqa: SLF001
+                f"the module draws random numbers: {schema_of(target).name}. Exported, it could equal eager in no "
                 f"run. If it is dropout, call .eval() on {_in_training(module)} before exporting; if it is an initial "
                 "state, use zeros, a parameter, or an input."
             )
@@ -126,8 +131,8 @@ def _in_training(module: nn.Module) -> str:
     return f"{names}, which .eval() of the module does not reach," if held else "the module"
 
 
-def _arguments(target: torch._ops.OpOverload, node: torch.fx.Node) -> dict[str, Any]:
-    schema = target._schema.arguments  # noqa: SLF001
+def _arguments(target: OpOverload, node: torch.fx.Node) -> dict[str, Any]:
+    schema = schema_of(target).arguments
     values = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
     values.update({argument.name: value for argument, value in zip(schema, node.args, strict=False)})
     return {**values, **node.kwargs}
@@ -197,12 +202,6 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
             return cause
         if isinstance(cause, ConstraintViolationError):
             return _fixed_size(module, axes, fixed)
-        if capture_session.counts_packed() & getattr(getattr(cause, "cond", None), "free_symbols", set()):
-            return UnsupportedModule(
-                f"the module's code depends on the number of values in `data` of a PackedSequence{at}. An exported "
-                "module has another number of them, those of all steps with padding. Work on the padded tensor "
-                "instead, (batch, sequence, features), and on its lengths."
-            )
         if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
             return UnsupportedModule(
                 f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported "
@@ -307,3 +306,56 @@ def _one_batch(axis: str, size: int, module: nn.Module, fixed: Fixed) -> str:
         f"by a loop over the rows.{held} Make what has an axis for the rows in the forward, of the size of its input: "
         "x.new_zeros(x.size(0), hidden). A request has another number of rows than the sample."
     )
+
+
+_STEPS = {
+    True: """\
+    def step(state, x):  # (h, c), each (batch, hidden), before the step; x (batch, features), one step of the input
+        h, c = {cell}(x, state)
+        return (h, c), h  # the state after the step, and the step's output
+    zeros = input.new_zeros(input.size(0), {hidden})
+    (h_n, c_n), output = scan(step, (zeros, zeros), input, dim={axis})
+    return output, h_n, c_n""",
+    False: """\
+    def step(h, x):  # h, the state before the step, a tensor or a tuple; x (batch, features), one step of the input
+        h = {cell}(x, h)
+        return h, h  # the state after the step, and the step's output
+    h_n, output = scan(step, input.new_zeros(input.size(0), {hidden}), input, dim={axis})
+    return output, h_n""",
+}
+
+
+def rewritten_loop(module: nn.Module, axis: int) -> str:
+    """Write a forward that calls the module's first cell in a `scan`; of `self.cell` where it has no cell of PyTorch.
+
+    Args:
+        module: Module whose Python loop cannot be exported.
+        axis: Axis of the input, over which it loops.
+    """
+    cells = ((name, cell) for name, cell in module.named_modules() if name and isinstance(cell, nn.RNNCellBase))
+    name, cell = next(cells, ("cell", None))
+    # A number in a name is a position in a list or in nn.Sequential.
+    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+    hidden = cell.hidden_size if cell is not None else "self.hidden_size"
+    body = _STEPS[isinstance(cell, nn.LSTMCell)].format(cell=f"self{path}", hidden=hidden, axis=axis)
+    return f"from rnnserve.export import scan\n\ndef forward(self, input):\n{body}"
+
+
+_CUT = re.compile(r"\[\w+(,\s*|\]\[)\s*:\s*\w*len\w*")
+_REVERSED = re.compile(r"flip|reversed|\[::-1\]")
+
+_ALL_STEPS = (
+    " It cuts each row at its length: compute all steps of all rows instead, and choose by steps = "
+    "torch.arange(x.size(1)) and inside = steps < lengths.unsqueeze(1), (batch, sequence)."
+)
+_GATHERED = (
+    " All rows, each reversed up to its length, are x.gather(1, at.unsqueeze(2).expand_as(x)) with at = "
+    "torch.where(inside, lengths.unsqueeze(1) - 1 - steps, steps)."
+)
+
+
+def advice_on_rows(line: str) -> str:
+    """Give sentences on a line that cuts rows at their lengths; nothing on another one."""
+    if _CUT.search(line) is None:
+        return ""
+    return _ALL_STEPS + (_GATHERED if _REVERSED.search(line) else "")

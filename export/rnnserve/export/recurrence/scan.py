@@ -8,9 +8,9 @@ from torch import Tensor
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.scan_loop import ScanLoop
-from rnnserve.export.recurrence.scan_markers import mark_begin, mark_end
+from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.recurrence.scan_markers import ScanLoop, mark_begin, mark_end
+from rnnserve.export.torch_adapter import tree_flatten, tree_unflatten
 
 __all__ = ["scan"]
 
@@ -55,24 +55,24 @@ def scan(
         UnsupportedModule: If there is no step, if sizes along `dim` differ, or if a step changes the state's structure,
             shapes or dtypes. In eager, too, so that it is seen before the export.
     """
-    states, state_spec = torch.utils._pytree.tree_flatten(init)  # noqa: SLF001
-    sequences, step_spec = torch.utils._pytree.tree_flatten(xs)  # noqa: SLF001
+    states, state_spec = tree_flatten(init)
+    sequences, step_spec = tree_flatten(xs)
     loop = ScanLoop.of(states, sequences, dim, reverse)
 
     def step(before: list[Tensor], of_step: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Argument]:
         """Call `combine_fn` with flat lists; the last result is the structure of the output."""
         after, output = combine_fn(
-            torch.utils._pytree.tree_unflatten(before, state_spec),  # noqa: SLF001
-            torch.utils._pytree.tree_unflatten(of_step, step_spec),  # noqa: SLF001
+            tree_unflatten(before, state_spec),
+            tree_unflatten(of_step, step_spec),
         )
-        after, after_spec = torch.utils._pytree.tree_flatten(after)  # noqa: SLF001
+        after, after_spec = tree_flatten(after)
         if after_spec != state_spec:
             raise UnsupportedModule(
                 f"a step of scan changes the structure of the state: {state_spec} before the step, {after_spec} after "
                 "it. combine_fn returns the pair (state after the step, output of the step)."
             )
         loop.check_states(states, after)
-        output, output_spec = torch.utils._pytree.tree_flatten(output)  # noqa: SLF001
+        output, output_spec = tree_flatten(output)
         loop.check_outputs(output)
         return after, output, output_spec
 
@@ -84,8 +84,8 @@ def scan(
     else:
         final, stacked, output_spec = _loop(loop, step, states, sequences)
     return (
-        torch.utils._pytree.tree_unflatten(final, state_spec),  # noqa: SLF001
-        torch.utils._pytree.tree_unflatten(stacked, output_spec),  # noqa: SLF001
+        tree_unflatten(final, state_spec),
+        tree_unflatten(stacked, output_spec),
     )
 
 

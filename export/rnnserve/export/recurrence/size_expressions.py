@@ -1,4 +1,4 @@
-"""What a captured program says of the sizes of its results: expressions of the sizes that a request chooses."""
+"""What a captured program says of sizes: those of its results by those that a request chooses, and which may be 0."""
 
 import functools
 import operator
@@ -10,7 +10,13 @@ import numpy.typing as npt
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 
-__all__ = ["expression_of", "sizes_by"]
+from rnnserve.export.operators import MayBeEmpty
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.layer_operators import TRIM
+from rnnserve.export.recurrence.size_probing import Limits, symbols_of
+from rnnserve.export.torch_adapter import least_of
+
+__all__ = ["expression_of", "sizes_by", "sizes_that_may_be_empty"]
 
 _DENSE, _FARTHEST = 1 << 13, 1 << 20
 
@@ -61,3 +67,37 @@ def sizes_by(
     except (NameError, TypeError, ValueError, ArithmeticError):
         return None
     return (sizes, np.broadcast_to(found, sizes.shape)) if found.dtype.kind == "i" else None
+
+
+def sizes_that_may_be_empty(
+    captured: torch.export.ExportedProgram, decomposed: torch.export.ExportedProgram, axes: DynamicAxes, limits: Limits
+) -> MayBeEmpty | None:
+    """Look at every size of a program.
+
+    That an axis has values is for torch a condition, as `x.amax(1)` makes one, which no graph checks. So only this is
+    taken for granted: an axis of a request is as long as the module takes, and rows are trimmed to one step or more,
+    so that packed ones have values.
+
+    Args:
+        captured: The program.
+        decomposed: The program as torch.onnx has translated it, whose sizes' names the graph has.
+        axes: The dynamic axes.
+        limits: The sizes that the module takes.
+
+    Returns:
+        Whether a size in the graph may be 0; None where none may.
+    """
+    least = {str(symbol): limits.get(name, (1, None))[0] for symbol, name in symbols_of(captured, axes).items()}
+    expressions: dict[str, sympy.Expr] = {}
+    for node in decomposed.graph.nodes:
+        value = node.meta.get("val")
+        for tensor in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(tensor, torch.Tensor):
+                sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # SymInt
+                expressions |= {str(size.node): size.node.expr for size in sizes}
+                if node.target is TRIM:
+                    least.setdefault(str(sizes[0].node), 1)
+    known = {name: least_of(expression, least) for name, expression in expressions.items()}
+    if all(size > 0 for size in known.values()):
+        return None
+    return lambda size: size == 0 if isinstance(size, int) else known.get(str(size.value), 0) <= 0

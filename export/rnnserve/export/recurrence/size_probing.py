@@ -15,17 +15,16 @@ from types import MappingProxyType
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
-import torch.fx.experimental.sym_node
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence.argument_types import Arguments
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
-from rnnserve.export.recurrence.fake_tensors import fake_arguments
+from rnnserve.export.recurrence.capture import fake_arguments
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
 from rnnserve.export.recurrence.scan_markers import END, is_marker
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, line_of, source_line
+from rnnserve.export.torch_adapter import expressions_of
 
 __all__ = ["ANY_SIZES", "Limits", "fixes_sizes", "inputs_of", "other_sizes", "outputs_of", "symbols_of", "within"]
 
@@ -46,10 +45,9 @@ def symbols_of(program: torch.export.ExportedProgram, axes: DynamicAxes) -> dict
     for value, names in zip(inputs_of(program), axes.names, strict=True):
         for axis, name in names.items():
             size = value.shape[axis]
-            if isinstance(node := getattr(size, "node", None), torch.fx.experimental.sym_node.SymNode):
-                for expression in (node._expr, node.expr):  # noqa: SLF001 - before and after unification
-                    if isinstance(expression, sympy.Symbol):
-                        symbols.setdefault(expression, name)
+            for expression in expressions_of(size):
+                if isinstance(expression, sympy.Symbol):
+                    symbols.setdefault(expression, name)
     return symbols
 
 

@@ -3,6 +3,9 @@
 An exported program can't branch on values. If a check fails, eager gives no result, so a program without the check is
 right wherever eager gives one. The check is left out of the function's code while the module is captured, and the user
 is told.
+
+`torch.distributions` checks its arguments likewise. Its checks are left out unless a distribution is told to check,
+`validate_args=True`.
 """
 
 import ast
@@ -14,10 +17,12 @@ from collections.abc import Iterator
 from torch import nn
 
 from rnnserve.export.held_modules import functions_of
+from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.refusals import DependsOnValues
 from rnnserve.export.source_lines import source_line
+from rnnserve.export.torch_adapter import argument_checks, set_argument_checks
 
-__all__ = ["ValueChecks"]
+__all__ = ["ValueChecks", "unchecked"]
 
 _CHECKS = {"_assert", "_assert_async", "_check", "_check_value", "_check_tensor_all"}  # of torch
 _Codes = dict[tuple[str, int], types.CodeType]
@@ -162,3 +167,30 @@ def _same_code(one: types.CodeType, other: types.CodeType) -> bool:
         _same_code(mine, its) if isinstance(mine, types.CodeType) and isinstance(its, types.CodeType) else mine == its
         for mine, its in zip(one.co_consts, other.co_consts, strict=True)
     )
+
+
+class _Default:
+    """The class's attribute: whether a distribution checks that is not told to."""
+
+    def __init__(self, before: bool) -> None:
+        self.left_out: set[str] = set()
+        self._before = before
+
+    def __get__(self, instance: object, owner: type) -> bool:
+        if not capture_session.active():
+            return self._before
+        self.left_out.add(owner.__name__)
+        return False
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[set[str]]:
+    """Leave the checks out while this thread captures a module; give the names of the distributions, once it has."""
+    before = argument_checks()
+    default = _Default(before) if before else None
+    if default is not None:
+        set_argument_checks(default)
+    try:
+        yield set() if default is None else default.left_out
+    finally:
+        set_argument_checks(before)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.onnx_runner import OnnxRunner
-from rnnserve.export.recurrence.argument_types import Arguments
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
 from rnnserve.export.source_lines import first_line
+from rnnserve.export.torch_adapter import tree_leaves, tree_map_only
 from rnnserve.export.trees import flatten_results
 
 __all__ = ["Trial", "run_trials"]
@@ -114,7 +114,7 @@ class _Trials:
         # Lengths of the sample may be too many for fewer steps, and floats may have to be like those of the sample.
         drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(trial.sizes.values()), 1))
         for given in (*drawn, resized):
-            kept: Arguments = torch.utils._pytree.tree_map_only(Tensor, torch.clone, given)  # noqa: SLF001
+            kept: Arguments = tree_map_only(Tensor, torch.clone, given)
             try:
                 return kept, _results(self.module, given)
             except Exception as error:  # noqa: BLE001 - whatever the module raises
@@ -151,7 +151,7 @@ class _Trials:
 
         try:
             module = copy.deepcopy(self.module) if to is None else copy.deepcopy(self.module).to(to)
-            return _results(module, torch.utils._pytree.tree_map_only(Tensor, moved, given))  # noqa: SLF001
+            return _results(module, tree_map_only(Tensor, moved, given))
         except Exception:  # noqa: BLE001 - a module that is no module of float64, or can't be copied
             return None
 
@@ -166,7 +166,7 @@ def _results(module: nn.Module, args: Arguments) -> list[np.ndarray]:
 
 
 def _tensors(args: Arguments) -> list[Tensor]:
-    return [each for each in torch.utils._pytree.tree_leaves(args) if isinstance(each, Tensor)]  # noqa: SLF001
+    return [each for each in tree_leaves(args) if isinstance(each, Tensor)]
 
 
 def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
@@ -182,7 +182,7 @@ def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
             drawn = (drawn * 30).masked_fill(torch.rand(each.shape, generator=generator) < 0.3, 0.0)
         return drawn.to(each.dtype)
 
-    drawn: Arguments = torch.utils._pytree.tree_map_only(Tensor, draw, args)  # noqa: SLF001
+    drawn: Arguments = tree_map_only(Tensor, draw, args)
     return drawn
 
 

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rnnserve.export.recurrence.roll.fitting import Element
 from rnnserve.export.recurrence.roll.items import CONSTANT, SCAN, STATE, decoded
 from rnnserve.export.recurrence.roll.scanning import evaluated, stacked_outputs
-from rnnserve.export.recurrence.roll.torch_adapter import lines_of
 from rnnserve.export.recurrence.roll.tracing import Traced
+from rnnserve.export.torch_adapter import lines_of, tree_leaves, tree_unflatten
 
 __all__ = ["Rolled"]
 
@@ -56,7 +55,7 @@ class Rolled(nn.Module):
 
     def forward(self, *args: Any) -> Any:  # noqa: ANN401 - the user's
         """Compute the results."""
-        leaves = torch.utils._pytree.tree_leaves(args)  # noqa: SLF001
+        leaves = tree_leaves(args)
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         sizes = {name: tensors[number].shape[axis] for name, (number, axis) in self.sizes_at.items()}
         values: list[Any] = []
@@ -70,7 +69,7 @@ class Rolled(nn.Module):
                     values.append(getattr(*self.held[number]))
                 case "output":
                     results = decoded(element.form, iter(references), iter(numbers))
-                    return torch.utils._pytree.tree_unflatten(results, self.results)  # noqa: SLF001
+                    return tree_unflatten(results, self.results)
                 case target:
                     least = element.numbers[0](self.least) if target == SCAN else 0
                     with lines_of(element.meta):

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from rnnserve.export.recurrence.program_passes import refuse_writes, written_by
 from rnnserve.export.recurrence.roll.items import NotRolled
 from rnnserve.export.recurrence.roll.simplification import SPLITS
-from rnnserve.export.recurrence.roll.torch_adapter import computed_in, functional_of, is_of_a_transform, share_memory
 from rnnserve.export.recurrence.roll.tracing import Traced
-from rnnserve.export.recurrence.scan_writes import refuse_writes, written_by
 from rnnserve.export.source_lines import line_of
+from rnnserve.export.torch_adapter import computed_in, functional_of, is_of_a_transform, share_memory
 
 __all__ = ["make_functional"]
 

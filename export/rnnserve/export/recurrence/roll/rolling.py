@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import capture
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
 from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll.conditions import Condition, conditions_on
 from rnnserve.export.recurrence.roll.emission import Rolled

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnserve.export.recurrence.argument_types import Argument
+from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.roll.copies import Body, Operation, Source
 from rnnserve.export.recurrence.roll.items import FINAL, SCAN, STACKED, NotRolled, is_tensor
 from rnnserve.export.recurrence.roll.operations import computed, steps_of, written

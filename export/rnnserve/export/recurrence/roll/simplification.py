@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 
-from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.roll.torch_adapter import computed_in
+from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.source_lines import line_of
+from rnnserve.export.torch_adapter import computed_in, internal
 
 __all__ = ["SPLITS", "Clamped", "Shape", "shape_of", "simplify"]
 
@@ -36,9 +36,9 @@ _SAME = {
 """Operators that give their argument's values. The program is functional: nothing writes to either."""
 
 _CHECKS = {
-    _ATEN._assert_async.msg,  # noqa: SLF001
-    _ATEN._assert_scalar.default,  # noqa: SLF001
-    _ATEN._assert_tensor_metadata.default,  # noqa: SLF001
+    internal("_assert_async", "msg"),
+    internal("_assert_scalar"),
+    internal("_assert_tensor_metadata"),
     _ATEN.sym_constrain_range.default,
     _ATEN.sym_constrain_range_for_size.default,
 }
@@ -332,6 +332,6 @@ _RULES: dict[Any, Callable[[_Simplifier, fx.Node], Any]] = {
     _ATEN.squeeze.dim: _squeeze,
     _ATEN.to.dtype: _to,
     _ATEN.view.default: _view,
-    _ATEN._unsafe_view.default: _view,  # noqa: SLF001
+    internal("_unsafe_view"): _view,
     operator.getitem: _getitem,
 }

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils import _pytree as pytree
 
-from rnnserve.export.recurrence.argument_types import Arguments
 from rnnserve.export.recurrence.capture import prepared
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes
 from rnnserve.export.recurrence.refusals import explain, keeps_state, refuse_random_numbers
+from rnnserve.export.torch_adapter import TreeSpec, tree_flatten, tree_unflatten
 
 __all__ = ["Traced", "traced"]
 
@@ -31,7 +30,7 @@ class Traced:
     graph: fx.Graph
     states: Mapping[str, Tensor]
     constants: Mapping[str, Tensor]
-    results: pytree.TreeSpec
+    results: TreeSpec
 
 
 def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
@@ -43,18 +42,16 @@ def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
     states: dict[str, Tensor] = {
         name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())
     }
-    leaves, structure = pytree.tree_flatten(args)
+    leaves, structure = tree_flatten(args)
     at = [number for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    specs: list[pytree.TreeSpec] = []
+    specs: list[TreeSpec] = []
 
     def called(given: list[Tensor], tensors: list[Tensor]) -> list[Any]:
         passed = list(leaves)
         for number, tensor in zip(at, tensors, strict=True):
             passed[number] = tensor
         own = dict(zip(states, given, strict=True))
-        flat, spec = pytree.tree_flatten(
-            torch.func.functional_call(module, own, pytree.tree_unflatten(passed, structure))
-        )
+        flat, spec = tree_flatten(torch.func.functional_call(module, own, tree_unflatten(passed, structure)))
         specs.append(spec)
         return flat
 

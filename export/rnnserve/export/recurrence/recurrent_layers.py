@@ -1,4 +1,10 @@
-"""nn.RNN, nn.GRU and nn.LSTM during a capture: the checks of PyTorch, and one stand-in for each layer."""
+"""nn.RNN, nn.GRU and nn.LSTM during a capture: the checks of PyTorch, and one stand-in for each layer.
+
+LSTM with projections (`proj_size`) is a scan, since ONNX's LSTM operator has none. The hidden state of each step is
+multiplied by weight_hr before the next step reads it (https://arxiv.org/abs/1402.1128). Such a layer also equals an
+LSTM operator with the recurrent weight `weight_hh @ weight_hr`. That has up to hidden / proj_size times the weights to
+read in each step, and rounds in another order than eager.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,13 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import capture_session, layer_operators
-from rnnserve.export.recurrence.argument_types import Argument
-from rnnserve.export.recurrence.padded_sequence import PaddedSequence
-from rnnserve.export.recurrence.projections import projected_lstm
+from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.recurrence.packing import Padded
+from rnnserve.export.recurrence.scan import scan
+from rnnserve.export.torch_adapter import weight_names
 
 __all__ = ["LayerStack", "forward", "refuse_dtype", "run"]
 
@@ -83,13 +91,90 @@ def _layer(
     stack: LayerStack, steps: Tensor, lengths: Tensor | None, h: Tensor | None, c: Tensor | None, weights: list[Tensor]
 ) -> tuple[Tensor, ...]:
     if stack.projected:
-        return projected_lstm(steps, lengths, h, c, weights, stack.bidirectional)
+        return _projected_lstm(steps, lengths, h, c, weights, stack.bidirectional)
     if stack.mode == "LSTM":
         return tuple(layer_operators.LSTM(steps, lengths, h, c, weights, stack.bias, stack.bidirectional))
     if stack.mode == "GRU":
         return tuple(layer_operators.GRU(steps, lengths, h, weights, stack.bias, stack.bidirectional))
     nonlinearity = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}[stack.mode]
     return tuple(layer_operators.RNN(steps, lengths, h, weights, stack.bias, stack.bidirectional, nonlinearity))
+
+
+def _projected_lstm(
+    steps: Tensor,
+    lengths: Tensor | None,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    bidirectional: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute one layer, as PyTorch does.
+
+    Args:
+        steps: (sequence, batch, features).
+        lengths: (batch,) int64, or None where all rows are as long as the sequence.
+        h_0: (directions, batch, projection), or None for zeros.
+        c_0: (directions, batch, hidden), or None for zeros.
+        weights: Direction by direction: weight_ih (4 * hidden, features), weight_hh (4 * hidden, projection), with bias
+            bias_ih and bias_hh (4 * hidden,), and weight_hr (projection, hidden).
+        bidirectional: Whether there are two directions.
+
+    Returns:
+        output (sequence, batch, directions * projection), zero after each row's length; h_n like h_0; c_n like c_0.
+    """
+    directions = 1 + bidirectional
+    each = len(weights) // directions
+    inside = None
+    if lengths is not None:
+        numbers = torch.arange(steps.shape[0], device=steps.device)
+        inside = numbers.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
+    outputs, hs, cs = [], [], []
+    for number in range(directions):
+        own = weights[number * each : (number + 1) * each]
+        zeros = [steps.new_zeros(steps.shape[1], own[-1].shape[axis]) for axis in (0, 1)]
+        h, c = (zero if state is None else state[number] for state, zero in zip((h_0, c_0), zeros, strict=True))
+        output, h, c = _direction(steps, inside, h, c, own, reverse=number == 1)
+        outputs.append(output)
+        hs.append(h)
+        cs.append(c)
+    return torch.cat(outputs, dim=2), torch.stack(hs), torch.stack(cs)
+
+
+def _direction(
+    steps: Tensor, inside: Tensor | None, h: Tensor, c: Tensor, weights: Sequence[Tensor], *, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute one direction of a layer.
+
+    Args:
+        steps: (sequence, batch, features).
+        inside: (sequence, batch) bool, whether a step is within its row's length; None where all are.
+        h: (batch, projection), before the first step.
+        c: (batch, hidden), before the first step.
+        weights: Weights of the direction.
+        reverse: Whether the last step is the first.
+
+    Returns:
+        output (sequence, batch, projection), and the states after the last step of each row.
+    """
+    weight_ih, weight_hh, *biases, weight_hr = weights
+    bias_ih, bias_hh = biases or (None, None)
+
+    def step(state: tuple[Tensor, Tensor], x: tuple[Tensor, ...]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        h, c = state
+        gates = functional.linear(h, weight_hh, bias_hh) + x[0]
+        i, f, g, o = gates.chunk(4, dim=1)
+        c_after = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h_after = functional.linear(torch.sigmoid(o) * torch.tanh(c_after), weight_hr)
+        if inside is None:
+            return (h_after, c_after), h_after
+        here = x[1].unsqueeze(1)
+        # Reversed, a row's first steps are padding: it keeps its initial state until its last step.
+        kept = torch.where(here, h_after, h), torch.where(here, c_after, c)
+        return kept, torch.where(here, h_after, torch.zeros_like(h_after))
+
+    gates = functional.linear(steps, weight_ih, bias_ih)
+    (h, c), output = scan(step, (h, c), (gates,) if inside is None else (gates, inside), reverse=reverse)
+    return output, h, c
 
 
 def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[Argument, Argument]:
@@ -109,14 +194,9 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
     """
     name = capture_session.current().name(module)
     _refuse_settings(module, name)
-    packed = PaddedSequence.of(input) if isinstance(input, PackedSequence) else None
+    packed = Padded.of(input, name) if isinstance(input, PackedSequence) else None
     if packed is not None:
         steps = packed.steps
-    elif isinstance(input, PackedSequence):
-        raise UnsupportedModule(
-            f"{name} got a PackedSequence that was not made by pack_padded_sequence within the module's forward. Let "
-            "the module take the padded tensor and `lengths`, and pack them there."
-        )
     else:
         _check_plain(module, input, name)
         steps = input.transpose(0, 1) if module.batch_first else input
@@ -124,11 +204,11 @@ def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[A
     h_0, c_0 = _states(module, hx, steps.shape[1], name)
     stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional, module.proj_size > 0)
     # getattr instead of _flat_weights: parametrisations compute the weight when it is read, as in eager.
-    weights = [getattr(module, weight) for weight in module._flat_weights_names]  # noqa: SLF001
+    weights = [getattr(module, weight) for weight in weight_names(module)]
     lengths = None if packed is None else packed.row_lengths
     output, *finals = run(stack, steps, lengths, h_0, c_0, weights)
     if packed is not None:
-        result: Any = packed.with_steps(output, zero_padded=True)
+        result: Any = packed.with_steps(output, zero_padded=True).packed()
     else:
         result = output.transpose(0, 1) if module.batch_first else output
     return result, tuple(finals) if module.mode == "LSTM" else finals[0]
@@ -140,7 +220,7 @@ def _refuse_settings(module: nn.RNNBase, name: str) -> None:
             f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
             "Call .eval() on the module before exporting it."
         )
-    dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
+    dtype = getattr(module, weight_names(module)[0]).dtype
     refuse_dtype(dtype, f"{name} holds {dtype}")
 
 
@@ -181,7 +261,7 @@ def _check_features(module: nn.RNNBase, steps: Tensor, name: str) -> None:
             f"{name} got an input of {steps.dim()} axes with {steps.shape[-1]} features; expected {_axes(module)} with "
             f"{module.input_size} features. Are features the last axis?"
         )
-    weight = getattr(module, module._flat_weights_names[0])  # noqa: SLF001
+    weight = getattr(module, weight_names(module)[0])
     if steps.dtype != weight.dtype:
         raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {weight.dtype}")
 
@@ -209,6 +289,6 @@ def _check_state(module: nn.RNNBase, state: str, tensor: Argument, batch: int, n
             f"{name} got {state} {got}; expected (layers * directions, batch, "
             f"{'proj_size' if projected else 'hidden'}) = {expected}, also where the input is batch-first"
         )
-    dtype = getattr(module, module._flat_weights_names[0]).dtype  # noqa: SLF001
+    dtype = getattr(module, weight_names(module)[0]).dtype
     if tensor.dtype != dtype:
         raise UnsupportedModule(f"{name} got {state} of {tensor.dtype}; its weights are {dtype}")

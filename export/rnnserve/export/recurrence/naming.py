@@ -1,0 +1,184 @@
+"""Names in the exported graph: of inputs and outputs, of dynamic axes, of nodes and weights.
+
+Inputs and outputs get their names after outputs have become values of their own. torch's exporter names them before:
+where an output is an input, or two outputs are one value, names would be lost. Nodes that carry something from step to
+step, and weights, are named after the user's module that they are of.
+"""
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from torch import nn
+
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.held_modules import path_of_the_users
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.graph_values import values_of
+from rnnserve.export.recurrence.layer_operators import TRIM
+from rnnserve.export.recurrence.size_expressions import expression_of, sizes_by
+from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, outputs_of, symbols_of
+
+__all__ = ["TRANSLATED_BY", "mark_translations", "name_after_modules", "name_axes", "name_interface", "remove_metadata"]
+
+
+def name_interface(model: ir.Model, input_names: Sequence[str], output_names: Sequence[str]) -> None:
+    """Name the inputs and outputs, in place, and rename other values of these names.
+
+    Args:
+        model: Model whose outputs are different values, none of them an input.
+        input_names: One an input, in order.
+        output_names: One an output, in order.
+    """
+    taken = {*input_names, *output_names}
+    for value in values_of(model):
+        if value.name in taken:
+            value.name = f"{value.name}/inner"
+    for values, names in ((model.graph.inputs, input_names), (model.graph.outputs, output_names)):
+        for value, name in zip(values, names, strict=True):
+            value.name = name
+
+
+_SYMBOL = re.compile(r"\b[A-Za-z_]\w*")
+
+
+def name_axes(
+    model: ir.Model, captured: torch.export.ExportedProgram, axes: DynamicAxes, sizes: Limits = ANY_SIZES
+) -> None:
+    """Give every dynamic axis the name asked for, in place, in every tensor that has the axis.
+
+    `pad_packed_sequence` trims its result to the longest row. That axis is called `longest` (`longest_1`, … where there
+    are several), unless an axis that was asked for is known to have the same size.
+
+    Args:
+        model: The graph, whose sizes have the symbols of the program.
+        captured: The program that it was translated from.
+        axes: The names that were asked for.
+        sizes: Sizes that the module takes, by axis.
+
+    Raises:
+        WrongArguments: If the module makes axes of different names one size.
+    """
+    names: dict[str, str] = {}
+    for value, asked, label in zip(model.graph.inputs, axes.names, axes.labels, strict=True):
+        for axis, name in asked.items():
+            size = value.shape[axis] if value.shape is not None else None
+            symbol = str(getattr(size, "value", size))
+            if names.setdefault(symbol, name) != name:
+                raise WrongArguments(
+                    f'the module makes the axes "{names[symbol]}" and "{name}" (axis {axis} of `{label}`) one size, so '
+                    "that they cannot be chosen apart: give them one name"
+                )
+    trimmed = [str(node.meta["val"].shape[0]) for node in captured.graph.nodes if node.target is TRIM]
+    unnamed = dict.fromkeys(symbol for symbol in trimmed if symbol not in names and symbol.isidentifier())
+    for number, symbol in enumerate(unnamed):
+        names[symbol] = f"longest_{number}" if number else "longest"
+    for value in values_of(model):
+        if value.shape is not None:
+            value.shape = ir.Shape([_renamed(size, names) for size in value.shape])
+    for value, computed in zip(model.graph.outputs, outputs_of(captured), strict=True):
+        if value.shape is not None:
+            of_axes = [_axis_of(size, symbols_of(captured, axes), sizes) for size in computed.shape]
+            value.shape = ir.Shape([name or size for name, size in zip(of_axes, value.shape, strict=True)])
+
+
+def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], sizes: Limits) -> str | int | None:
+    """Give the axis whose size another way to write it always gives: a model pads to a length, and cuts to the input's.
+
+    Or the number that it always gives: a loop of min(n, 5) steps, where there are five or more.
+    """
+    expression = expression_of(size)
+    free = expression.free_symbols
+    if len(free) != 1 or expression in free or not free <= set(symbols):
+        return None
+    (symbol,) = free
+    low, high = sizes.get(symbols[symbol], (1, None))
+    table = sizes_by(expression, symbol, low, high)
+    if table is None:
+        return None
+    tried, found = table
+    if np.array_equal(tried, found):
+        return symbols[symbol]
+    return int(found[0]) if low != high and (found == found[0]).all() else None
+
+
+def _renamed(size: int | ir.SymbolicDim, names: dict[str, str]) -> int | ir.SymbolicDim:
+    """Put names in place of a size's symbols; the rest of an expression (`s1 - 2`) stays."""
+    if isinstance(size, int) or size.value is None:
+        return size
+    return ir.SymbolicDim(_SYMBOL.sub(lambda symbol: names.get(symbol[0], symbol[0]), size.value))
+
+
+_CARRYING = {"RNN", "GRU", "LSTM", "Scan", "Conv", "CumSum", "Pad", "Concat"}
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where the exporter writes the paths of the modules around a node, outermost first, and then the node's own name."""
+
+
+def name_after_modules(model: ir.Model, module: nn.Module) -> None:
+    """Write the path of their module before the names of such nodes, in place: "encoder.0/node_gru__1".
+
+    Weights have the names that they have in the user's module.
+
+    Args:
+        model: The graph.
+        module: Module that was captured: what is wrapped around the user's is left out of paths.
+    """
+    wrapped = path_of_the_users(module)
+    for node in model.graph:
+        path = _module(node.metadata_props.get(_SCOPES, ""))
+        if wrapped and f"{path}.".startswith(f"{wrapped}."):
+            path = path[len(wrapped) + 1 :]
+        if node.op_type in _CARRYING and path and node.name and not node.name.startswith(f"{path}/"):
+            node.name = f"{path}/{node.name}"
+    if wrapped:
+        _name_weights(model, f"{wrapped}.")
+
+
+def _name_weights(model: ir.Model, before: str) -> None:
+    """Take the path of the user's module from the names of weights; the order in which the file has them stays."""
+    weights, taken = model.graph.initializers, {value.name for value in values_of(model)}
+    for value in list(weights.values()):
+        name = str(value.name)
+        short = name.removeprefix(before)
+        if short != name and short not in taken:
+            value.name = short
+        else:
+            weights[name] = weights.pop(name)
+
+
+def _module(scopes: str) -> str:
+    """The path of the innermost module; empty where it is the exported one, or not known."""
+    try:
+        found = ast.literal_eval(scopes)
+    except (ValueError, SyntaxError):
+        return ""
+    paths = found[:-1] if isinstance(found, list) else []
+    return str(paths[-1]) if paths and isinstance(paths[-1], str) else ""
+
+
+TRANSLATED_BY = "rnnserve.translations"
+"""The model's property that says that it was exported without torch's optimizer, and by our translations."""
+
+
+def mark_translations(model: ir.Model) -> None:
+    """Say in the model which translations it was exported with."""
+    model.metadata_props[TRANSLATED_BY] = "1"
+
+
+def remove_metadata(model: ir.Model) -> None:
+    """Remove, in place, everything that tells of the exporting machine."""
+    ClearMetadataAndDocStringPass()(model)
+    # The pass clears graphs and nodes. The exporter also writes to the model, to values and to their tensors.
+    model.metadata_props.clear()
+    model.doc_string = None
+    for value in values_of(model):
+        value.metadata_props.clear()
+        value.doc_string = None
+        if value.const_value is not None:
+            value.const_value.metadata_props.clear()
+            value.const_value.doc_string = None
