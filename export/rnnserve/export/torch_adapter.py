@@ -74,7 +74,7 @@ __all__ = [
     "written_module",
 ]
 
-TESTED = ("2.13",)
+TESTED = ("2.13", "2.15")
 """The versions of torch that the export was tested with."""
 
 OpOverload = torch._ops.OpOverload

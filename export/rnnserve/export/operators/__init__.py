@@ -16,12 +16,13 @@ from rnnserve.export.operators import axes, divisions, elementwise, layers, redu
 from rnnserve.export.operators.divisions import divided_by_constants_of
 from rnnserve.export.operators.elementwise import unify_numbers
 from rnnserve.export.operators.empty_axes import MayBeEmpty, guard_empty_axes, refuse_empty
-from rnnserve.export.operators.refusals import refuse_operators
+from rnnserve.export.operators.refusals import checked_distribution, refuse_operators
 from rnnserve.export.operators.rewrites import rewrite_for_onnxruntime
 
 __all__ = [
     "TRANSLATIONS",
     "MayBeEmpty",
+    "checked_distribution",
     "divided_by_constants_of",
     "guard_empty_axes",
     "refuse_empty",

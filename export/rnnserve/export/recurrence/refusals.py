@@ -14,6 +14,7 @@ from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, Guar
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
+from rnnserve.export.operators import checked_distribution
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.recurrence.fixed_sizes import Fixed
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
@@ -203,11 +204,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
         if isinstance(cause, ConstraintViolationError):
             return _fixed_size(module, axes, fixed)
         if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
-            return UnsupportedModule(
-                f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported "
-                "program cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or "
-                f"write its formula. torch says: {said}"
-            )
+            return UnsupportedModule(f"{checked_distribution(at)}. torch says: {said}")
         if isinstance(cause, _OF_VALUES):
             return DependsOnValues(
                 _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]

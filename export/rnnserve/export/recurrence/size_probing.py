@@ -97,7 +97,7 @@ def other_sizes(
                 raise refusal  # a path that many sizes take may have conditions of its own
             trials.append(Trial(breaking, refusal))
     usual = _usual_sizes(axes, limits)
-    return trials + [Trial(at, _other_values(program, at), may_fail=True, is_usual=True) for at in usual]
+    return trials + [Trial(at, _other_values(program, at, axes), may_fail=True, is_usual=True) for at in usual]
 
 
 def _kept_out(
@@ -203,14 +203,18 @@ _EQUAL_STEPS = (
 )
 
 
-def _other_values(program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> UnsupportedModule:
+def _other_values(
+    program: torch.export.ExportedProgram, sizes: Mapping[str, int], axes: DynamicAxes
+) -> UnsupportedModule:
     """Say that a size is a special case, where that may be, and what to write."""
     special = [node for node in program.graph.nodes if node.target in _SPECIAL]
     where = ", ".join(dict.fromkeys(f"{node.target}{line_of(node)}" for node in special)) or "the module's code"
     advice = "".join(f" {each}." for each in dict.fromkeys(_SPECIAL[node.target] for node in special))
     if any(is_marker(node, END) for node in program.graph.nodes):
         advice += _EQUAL_STEPS
-    named = ", ".join(f'"{name}": (…, …)' for name in sizes)
+    unlike = [name for name, size in sizes.items() if size != axes.sizes[name]]
+    bounds = "(2, None)" if [sizes[name] for name in unlike] == [1] else "(…, …)"
+    named = ", ".join(f'"{name}": {bounds}' for name in unlike or sizes)
     return UnsupportedModule(
         f"at {_listed(sizes)} the module gives other results than the program that was captured at the sample's sizes: "
         f"{where} treats some sizes as special cases, and an exported program has one path for all.{advice} If the "
