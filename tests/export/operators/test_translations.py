@@ -89,21 +89,28 @@ def test_squeeze_is_refused_when_only_some_lengths_have_the_axis():
         ExportedUses({"squeeze": lambda x: x.squeeze(1)}, torch.randn(3, 4, 2), axes=STEPS)
 
 
-@pytest.mark.filterwarnings("ignore:.*degrees of freedom")  # of the variance of no values
 def test_part_without_steps_has_the_results_of_eager():
     uses = {
-        "mean": lambda x: x[:, 1:].mean(1),
-        "var": lambda x: x[:, 1:].var(1),
         "any": lambda x: (x[:, 1:] > 0).any(1),
+        "sum": lambda x: x[:, 1:].sum(1),
         "prod": lambda x: x[:, 1:].prod(1),
-        "cumprod": lambda x: x[:, 1:].cumprod(1),
-        "logcumsumexp": lambda x: x[:, :-1].logcumsumexp(1),
     }
     exported = ExportedUses(uses, torch.randn(2, 4, 3), axes=STEPS)
     with OnnxProcess(60.0) as process:  # a loop over nothing can end it
         exported.run = OnnxRunner(exported.model.SerializeToString(), process=process)
         for steps in (1, 2, 7):
             exported.check(torch.randn(2, steps, 3), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")  # of the variance of no values
+@pytest.mark.parametrize(
+    "compute",
+    [lambda x: x[:, 1:].mean(1), lambda x: x[:, 1:].var(1), lambda x: x[:, :-1].cumprod(1)],
+    ids=["mean", "var", "cumprod"],
+)
+def test_mean_or_running_result_of_no_values_is_refused_with_the_sizes_to_name(compute):
+    with pytest.raises(UnsupportedModule, match=r'sizes=\{"sequence": \(2, None\)\}'):
+        ExportedUses({"of a part": compute}, torch.randn(2, 4, 3), axes=STEPS)
 
 
 def test_largest_of_no_values_is_an_error_of_the_request():
