@@ -1,5 +1,6 @@
 """The first operator of a module whose result an ONNX graph does not have: for messages about files that differ."""
 
+import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -18,7 +19,7 @@ from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
-from rnnserve.export.torch_adapter import TorchDispatchMode, tree_leaves
+from rnnserve.export.torch_adapter import TorchDispatchMode, schema_of, tree_leaves
 from rnnserve.export.trees import flatten_results
 from rnnserve.protos.differences import scale
 from rnnserve.protos.protocol_words import BATCH
@@ -26,6 +27,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["differing_operator"]
 
 _Array = npt.NDArray[Any]
+_Key = tuple[int, int]  # of a tensor: its id, and how often its storage had been written to
 
 _SCALES = (1.0, 0.0, 1e-3, 30.0, 1000.0)  # of floats: what a proof draws, in short
 _ROWS, _STEPS = 3, 6
@@ -38,13 +40,13 @@ class _Call:
 
     Attributes:
         origin: Its name and line.
-        inputs: Storages of the tensors that it took.
-        outputs: Storages and copies of the tensors that it returned.
+        inputs: Keys of the tensors that it took.
+        outputs: Keys and copies of the tensors that it returned or wrote to.
     """
 
     origin: Origin
-    inputs: Set[int]
-    outputs: Mapping[int, _Array]
+    inputs: Set[_Key]
+    outputs: Mapping[_Key, _Array]
 
 
 def differing_operator(model: DescribedModel, onnx_model: bytes, process: OnnxProcess | None = None) -> str:
@@ -99,7 +101,7 @@ def _first_differing(model: DescribedModel, arrays: Arrays, found: Arrays, value
     with torch.no_grad(), paths_of(model.module, recorder.path), recorder:
         results = flatten_results(model.module(*arguments))
     wrong = {
-        _storage(result)
+        recorder.key(result)
         for name, result in zip(model.interface.outputs, results, strict=True)
         if name in found and not _is_same(found[name], result.numpy())
     }
@@ -132,7 +134,7 @@ def _is_among(array: _Array, known: Sequence[_Array]) -> bool:
     return _counts(array) and any(_is_same(_in_order(array), each) for each in known if each.size == array.size)
 
 
-def _ancestors(calls: Sequence[_Call], keys: Set[int]) -> Set[int]:
+def _ancestors(calls: Sequence[_Call], keys: Set[_Key]) -> Set[_Key]:
     found = set(keys)
     for call in reversed(calls):
         if not found.isdisjoint(call.outputs):
@@ -159,8 +161,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
         super().__init__()  # type: ignore[no-untyped-call]  # nor for this
         self.path: list[str] = []
         self.calls: list[_Call] = []
-        self._seen = list(inputs)  # kept alive, so that storages stay unique
-        self._dependent = set(map(_storage, inputs))
+        self._views: dict[int, dict[int, Tensor]] = {}  # by storage and id; kept alive, so that ids stay unique
+        self._writes: collections.Counter[int] = collections.Counter()
+        self._dependent = set(map(self.key, inputs))
+
+    def key(self, tensor: Tensor) -> _Key:
+        """Give the key of a tensor with its present values."""
+        storage = tensor.untyped_storage().data_ptr()
+        self._views.setdefault(storage, {})[id(tensor)] = tensor
+        return id(tensor), self._writes[storage]
 
     def __torch_dispatch__(
         self,
@@ -170,20 +179,24 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Run an operator, and keep copies of its results: operators may write to them later."""
-        inputs = set(map(_storage, _tensors((args, kwargs))))
+        inputs = set(map(self.key, _tensors((args, kwargs))))
+        written = {tensor.untyped_storage().data_ptr() for tensor in _written(func, args)}
+        changed = [view for storage in written for view in self._views[storage].values()]
+        inputs |= set(map(self.key, changed))
         result = func(*args, **(kwargs or {}))
+        self._writes.update(written)
         if not inputs.isdisjoint(self._dependent):
-            results = [each for each in _tensors(result) if each.dtype != torch.bfloat16]
-            self._seen += results
-            outputs = {_storage(each): each.detach().numpy().copy() for each in results}
+            arrays = [each for each in (*_tensors(result), *changed) if each.dtype != torch.bfloat16]
+            outputs = {self.key(each): each.detach().numpy().copy() for each in arrays}
             self._dependent |= outputs.keys()
             self.calls.append(_Call(origin_of(func, self.path), inputs, outputs))
         return result
 
 
-def _storage(tensor: Tensor) -> int:
-    """Give what a tensor shares with its views: who writes to one changes all."""
-    return tensor.untyped_storage().data_ptr()
+def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:  # noqa: ANN401 - an operator, and what it takes
+    """Give the arguments that an operator writes to."""
+    arguments = zip(schema_of(func).arguments, args, strict=False)
+    return _tensors([value for argument, value in arguments if argument.alias_info and argument.alias_info.is_write])
 
 
 def _tensors(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and return

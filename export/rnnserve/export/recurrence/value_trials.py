@@ -7,10 +7,12 @@ an attribute names, for more steps than some number.
 import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.onnx_runner import OnnxRunner
@@ -24,6 +26,9 @@ __all__ = ["Trial", "run_trials"]
 _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("float16"): 2e-2}
 _ULP = 2.0**-23  # of float32, relative
 _AS_FAR = 10  # times as far from float64 as eager
+_ELEMENTS = 40  # of a result, that take as long as a call
+_TIMES_AS_MANY = 10  # calls for three times as many steps, if they grow with the square
+_MOST_CALLS = 150_000  # of torch's functions, in a long trial: some two seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Trial:
         refusal: What is raised if the values are others there.
         may_fail: Whether the module may raise, so that it doesn't take these sizes.
         is_usual: Whether nothing tells that the values differ there: only usual ones are compared.
-        is_long: Whether rounding adds up over many steps: usual values are compared, with ten times the tolerance.
+        is_long: Whether rounding adds up over many steps: usual values are compared, with ten times the tolerance, if
+            it takes little time, by the calls of the long one before.
     """
 
     sizes: Mapping[str, int]
@@ -69,8 +75,26 @@ def run_trials(
         raise UnsupportedModule(f"onnxruntime cannot load the exported model: {first_line(str(error))}") from error
     declared = [[dim.dim_value for dim in output.type.tensor_type.shape.dim] for output in model.graph.output]
     running = _Trials(module, args, axes, input_names, runner, declared)
+    most = 0.0
     for trial in trials:
-        running.run(trial)
+        if not trial.is_long or most < _MOST_CALLS:
+            with _Calls() as counted:
+                running.run(trial)
+            most = counted.number * _TIMES_AS_MANY if trial.is_long else 0.0
+
+
+class _Calls(TorchFunctionMode):
+    """Counts calls of torch's functions, large ones as several: what a module takes, the same on every machine."""
+
+    number = 0.0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Run `func`."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        given = result[0] if isinstance(result, tuple) and result else result
+        self.number += 1 + (given.numel() / _ELEMENTS if isinstance(given, Tensor) else 0)
+        return result
 
 
 @dataclasses.dataclass(frozen=True)

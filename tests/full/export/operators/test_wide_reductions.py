@@ -42,9 +42,24 @@ def running(name):
 
 FAMILIES = [
     *(Family(name, [_BLOCKS], list(moments(name))) for name in ("var", "std_mean")),
-    Family("running", [_BLOCKS], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
-    Family("running, integers", [_COUNTS], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
-    Family("running, long", [_LONG], [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]),
+    Family(
+        "running",
+        [_BLOCKS],
+        [one for name in ("cumprod", "cummax", "cummin") for one in running(name)],
+        tries_nothing=False,
+    ),
+    Family(
+        "running, integers",
+        [_COUNTS],
+        [one for name in ("cumprod", "cummax", "cummin") for one in running(name)],
+        tries_nothing=False,
+    ),
+    Family(
+        "running, long",
+        [_LONG],
+        [one for name in ("cumprod", "cummax", "cummin") for one in running(name)],
+        tries_nothing=False,
+    ),
     Family(
         "sums",
         [_LONG],

@@ -32,7 +32,7 @@ _OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23), (4, 15, 21, 8)
 """Sizes of up to five other axes in each trace; no two axes have the same size, or sizes that change alike."""
 
 _TRIED = (1, 2, 3, 9, 17, 67)
-_LONG = 1000
+_LONG = (300, 1000, 3000)
 _BATCHES = (1, 3)
 _MANY_ROWS = 300
 _TELLING_SIZE = 83  # of the run that finds conditions: the size of few other axes
@@ -184,7 +184,7 @@ def _trials(
                     if size > _LARGEST_TRIAL:
                         raise refusal
                     yield Trial(at(**{name: size}), refusal, may_fail=True)
-    for length, batch in (*itertools.product(_TRIED, _BATCHES), (2, _MANY_ROWS), (_LONG, 2)):
+    for length, batch in (*itertools.product(_TRIED, _BATCHES), (2, _MANY_ROWS), *((length, 2) for length in _LONG)):
         sizes = at(**({axis: length} if axis == BATCH else {axis: length, BATCH: batch}))
         shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
         bound = f"({length + 1}, None)" if length < _TRIED[3] else "(…, …)"
@@ -193,4 +193,4 @@ def _trials(
             "exported as, which is that of most sizes. If the module does not take these sizes, or need not, name the "
             f'smallest and the largest: sizes={{"{axis}": {bound}}}'
         )
-        yield Trial(sizes, refusal, may_fail=True, is_long=length == _LONG)
+        yield Trial(sizes, refusal, may_fail=True, is_long=length in _LONG)
