@@ -201,7 +201,14 @@ class LongestRowMode(TorchFunctionMode):
         return made
 
     def _replaced(self, arguments: Argument) -> Argument:
-        return tree_map(self._number, arguments)
+        if type(arguments) in (
+            tuple,
+            list,
+        ):  # as most are; `tree_map` takes 30 µs
+            return type(arguments)(map(self._replaced, arguments))
+        if isinstance(arguments, tuple | dict):
+            return tree_map(self._number, arguments) if arguments else arguments
+        return self._number(arguments)
 
     def _number(self, value: Argument) -> Argument:
         if isinstance(value, slice):
