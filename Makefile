@@ -92,10 +92,10 @@ serve: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## train, export and verif
 load: setup $(MODELS:%=$(REPOSITORY)/%/config.pbtxt) ## load-test a server of its own: load.html and load.json
 	$(BIN)/rnnserve load --serve $(REPOSITORY) --html load.html --json load.json $(LOAD_FLAGS)
 
-test: setup ## run the core tests: the first test of every promise, in three minutes
+test: setup ## run the core tests: the first test of every promise, in five minutes
 	$(PYTEST) $(PARALLEL)
 
-test-full: setup ## run the tests of breadth in tests/full, in nine minutes
+test-full: setup ## run the tests of breadth in tests/full, in a quarter of an hour
 	$(PYTEST) $(PARALLEL) tests/full
 
 test-all: test test-full ## run the core tests, then the full tests
