@@ -147,7 +147,6 @@ def _described(version: Version) -> DescribedModel:
         labelled=labelled,
         samples=(),
         sizes=_tried_sizes(manifest)[0],
-        further_checks=(),
         checkpoint_sha256=manifest.checkpoint_sha256,
         allow_non_finite=manifest.finiteness.allowed,
         defaults=load_defaults(version.files, manifest.inputs),

@@ -54,6 +54,6 @@ def test_table_fits_a_terminal_and_has_a_line_for_each_row(proven):
 @pytest.mark.parametrize("progress", [False, True])
 def test_progress_bar_is_shown_on_demand(subject, monkeypatch, capsys, progress):
     monkeypatch.setattr(proof, "input_batches", lambda model, seed: itertools.islice(input_batches(model, seed), 3))
-    some = dataclasses.replace(subject().described, further_checks=(), sizes={"batch": (1, 3), "sequence": (1, 4)})
+    some = dataclasses.replace(subject().described, sizes={"batch": (1, 3), "sequence": (1, 4)})
     proof.prove(some, None, subject().model, progress=progress)
     assert ("parity: " in capsys.readouterr().err) == progress

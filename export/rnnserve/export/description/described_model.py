@@ -33,7 +33,7 @@ from rnnserve.export.description.forward_trials import (
 )
 from rnnserve.export.description.nested_states import read_call
 from rnnserve.export.description.omitted_inputs import find_defaults
-from rnnserve.export.description.publication import FurtherCheck, Publication
+from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
@@ -60,13 +60,11 @@ class DescribedModel(ModelDescription):
     Attributes:
         module: A module of flat tensors: around the user's, or around a script.
         interface: The names of its tensors.
-        further_checks: Checks of the publication's own.
         longest: Steps of the longest sequences of the proof, where the description bounds them no closer.
     """
 
     module: FlatModule
     interface: ModuleInterface
-    further_checks: Sequence[FurtherCheck]
     longest: int = LONGEST
 
 
@@ -114,7 +112,6 @@ def describe_model(publication: Publication) -> DescribedModel:
         labelled=name_classes(publication.labels, outputs),
         samples=samples,
         sizes=sizes,
-        further_checks=publication.further_checks,
         longest=longest,
         checkpoint_sha256=publication.checkpoint_sha256,
         allow_non_finite=publication.allow_non_finite,

@@ -1,8 +1,8 @@
 """A publication: a module, and the description under which it is published."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy.typing as npt
 from torch import nn
@@ -10,22 +10,10 @@ from torch import nn
 from rnnserve.export.description.input_descriptions import InputDescription
 from rnnserve.export.description.state_trees import StateTree
 
-if TYPE_CHECKING:
-    from rnnserve.export.description.described_model import DescribedModel
-    from rnnserve.export.parity import OnnxRunner, Reference
-    from rnnserve.export.parity.failure_collector import FailureCollector
-    from rnnserve.export.parity.tolerances import ParityLimits
-
-__all__ = ["FurtherCheck", "InputDescriptions", "Publication"]
+__all__ = ["InputDescriptions", "Publication"]
 
 InputDescriptions = Mapping[str, InputDescription | StateTree | Mapping[str, Any]]
 """By parameter of forward; of one that takes several tensors a dict, whose values are descriptions or such dicts."""
-
-FurtherCheck = Callable[
-    ["DescribedModel", "Reference", "OnnxRunner | None", "ParityLimits", "FailureCollector", int], Sequence[str]
-]
-"""A check of one family of modules. Takes what the proof has, and the seed of its inputs; adds failures, and returns
-what it compared, a line each, for the record."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +53,6 @@ class Publication:
         expose_states: Whether states that are found in the graph, though forward neither takes nor returns them, become
             inputs and outputs, named after their module ("encoder.gru.h", "encoder.gru.h_n"). A module whose sequences
             may not be cut into parts is refused then.
-        further_checks: Checks that the proof runs beside its own.
         checkpoint_sha256: The digest of the weights' file, where there is one.
 
     Example:
@@ -94,5 +81,4 @@ class Publication:
     constants: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     state_attributes: Sequence[str] | Mapping[str, InputDescription | StateTree] = ()
     expose_states: bool = False
-    further_checks: Sequence[FurtherCheck] = ()
     checkpoint_sha256: str = ""

@@ -109,16 +109,12 @@ def prove(
         comparison.judge()
         non_finite = _say_non_finite(model, comparison.non_finite, failures)
         runner = None if comparison.refused else runner
-        further = [
-            line for check in model.further_checks for line in check(model, reference, runner, limits, failures, seed)
-        ]
         failures.raise_if_any()
         loaded = load_proto(onnx_model)
         parity = manifest_pb2.Parity(
             checks=[
                 *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
                 *(f'onnx: "{name}", except where rounding alone changes it' for name in sorted(comparison.undecided)),
-                *further,
             ],
             batch_sizes=sorted({batch.rows for batch in batches}),
             lengths=sorted({batch.length for batch in batches}),

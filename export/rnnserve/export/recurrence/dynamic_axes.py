@@ -1,7 +1,7 @@
 """The axes that are to be dynamic, checked against the sample arguments and in the form that torch.export takes."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 import torch
@@ -70,13 +70,6 @@ class DynamicAxes:
         if len(set(input_names)) != len(input_names):
             raise WrongArguments(f"input_names has a name twice: {list(input_names)}")
         return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes, variadic)
-
-    def fixing(self, args: Arguments, fixed: Collection[str]) -> "DynamicAxes":
-        """Give the dynamic axes without some, by name."""
-        names = tuple({axis: name for axis, name in each.items() if name not in fixed} for each in self.names)
-        sizes = {name: size for name, size in self.sizes.items() if name not in fixed}
-        shapes = _grouped(_shapes(args, names), self.variadic)
-        return dataclasses.replace(self, names=names, sizes=sizes, shapes=shapes)
 
     def of_variadic(self, args: Arguments) -> "DynamicAxes":
         """Give the same axes of a module with one variadic parameter for all arguments."""

@@ -22,7 +22,7 @@ from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import RaisedInCapture
 from rnnserve.export.torch_adapter import FakeTensor, function_modes, tree_map
 
-__all__ = ["LongestRowMode", "RowLengths", "longest_row"]
+__all__ = ["LongestRowMode", "RowLengths"]
 
 _KEEPING: Final = {
     *(Tensor.to, Tensor.type, Tensor.long, Tensor.int, Tensor.float, Tensor.cpu, Tensor.clone, Tensor.detach),
@@ -235,11 +235,3 @@ def _tolist(tensor: FakeTensor) -> Any:  # noqa: ANN401 - a list, or what stands
     """Do what `tolist` does, in the thread that captures as its mode says."""
     mode = _innermost()
     return _TOLIST(tensor) if mode is None else mode.listed(tensor)
-
-
-def longest_row(value: Argument) -> int | torch.SymInt | None:
-    """Give the number of steps that a tensor stands for in this thread's innermost mode; None for anything else."""
-    if not isinstance(value, Tensor):
-        return None
-    mode = _innermost()
-    return None if mode is None else mode.steps_of(value)

@@ -40,25 +40,12 @@ def running(name):
     yield from (Operator(f"{name}({dim})", lambda x, dim=dim: values(compute(x, dim))) for dim in (1, -1))
 
 
+RUNNING = [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]
 FAMILIES = [
     *(Family(name, [_BLOCKS], list(moments(name))) for name in ("var", "std_mean")),
-    Family(
-        "running",
-        [_BLOCKS],
-        [one for name in ("cumprod", "cummax", "cummin") for one in running(name)],
-        tries_nothing=False,
-    ),
-    Family(
-        "running, integers",
-        [_COUNTS],
-        [one for name in ("cumprod", "cummax", "cummin") for one in running(name)],
-        tries_nothing=False,
-    ),
-    Family(
-        "running, long",
-        [_LONG],
-        [one for name in ("cumprod", "cummax", "cummin") for one in running(name)],
-        tries_nothing=False,
+    *(
+        Family(name, [values], RUNNING, tries_nothing=False)  # of no values they fail the request
+        for name, values in {"running": _BLOCKS, "running, integers": _COUNTS, "running, long": _LONG}.items()
     ),
     Family(
         "sums",
