@@ -16,8 +16,8 @@ import grpc  # noqa: E402
 from benchmarks.errors import ServerFailed  # noqa: E402
 from rnnserve.server.connections.byte_budget import ByteBudget  # noqa: E402
 from rnnserve.server.grpcio_private.missing_parts import missing_parts  # noqa: E402
-from rnnserve.server.lane.arrived_requests import ArrivedRequest  # noqa: E402
-from rnnserve.server.lane.completion_queue import Lane  # noqa: E402
+from rnnserve.server.fast_path.calls import ArrivedRequest  # noqa: E402
+from rnnserve.server.fast_path.fast_path import FastPath  # noqa: E402
 
 __all__ = ["main"]
 

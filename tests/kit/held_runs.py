@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from rnnserve.server.batching import scheduler
 from rnnserve.server.batching.step_run import StepRun
 from rnnserve.server.repository.model import Model
 
@@ -37,8 +36,6 @@ def hold_runs(
         hold(self._model, [pending.check() for pending in self.pending])
         advance(self)
 
-    # However little a run takes here, it waits in a queue, and is not made by the thread that asks for it.
-    monkeypatch.setattr(scheduler, "_WAKE_SECONDS", 0.0)
     monkeypatch.setattr(Model, "run", held_run)
     monkeypatch.setattr(StepRun, "advance", held_advance)
     yield started, may_go

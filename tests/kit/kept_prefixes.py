@@ -6,8 +6,8 @@ import numpy as np
 
 from kit.inference_requests import request
 from rnnserve.server.errors import ServeError
-from rnnserve.server.lane.prefixes import PrefixCache, RequestPrefix
-from rnnserve.server.lane.same_prefix import SamePrefixRun
+from rnnserve.server.fast_path.template_runs import SamePrefixRun
+from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
 
 __all__ = ["NAME", "agrees", "asked", "inputs", "kept", "parsed", "recognised"]

@@ -12,9 +12,9 @@ import pytest
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.batching.waiting_limits import Refusal, WaitingLimits
+from rnnserve.server.batching.waiting_queue import WaitingQueue
 from rnnserve.server.errors import QueueFull
-from rnnserve.server.lane import same_prefix
+from rnnserve.server.fast_path import template_runs
 from rnnserve.server.repository.model import Model
 
 __all__ = ["KINDS", "Client", "small_middle_and_large"]
@@ -24,7 +24,7 @@ PATIENCE = 20.0
 
 SMALL, MIDDLE, LARGE = (1, 4), (40, 64), (400, 64)  # rows and steps: 32 B, 20 KiB, 200 KiB
 KINDS = {}
-RUNS = (Model, "run"), (Model, "run_arrays"), (same_prefix.SamePrefixRun, "run")
+RUNS = (Model, "run"), (Model, "run_arrays"), (template_runs.SamePrefixRun, "run")
 
 
 def kind(function):
@@ -158,10 +158,10 @@ def refused_at_the_boundary(client, _):
 
 @kind
 def queue_full(client, monkeypatch):
-    def refuse(_, model, cost, queue, pending):
-        return Refusal(pending, QueueFull(model, 1))
+    def refuse(_, model, cost, pending):
+        return QueueFull(model, 1)
 
-    monkeypatch.setattr(WaitingLimits, "refusal", refuse)
+    monkeypatch.setattr(WaitingQueue, "refusal", refuse)
     for size in (MIDDLE, LARGE):
         said = client.ask_in_turn(asks(size), asks(size, sequence=4, starts=True))
         assert set(said) <= {OK, "RESOURCE_EXHAUSTED"}

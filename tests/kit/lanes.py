@@ -12,13 +12,13 @@ from kit.inference_requests import request
 from kit.waiting import PATIENCE
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import ServeError
-from rnnserve.server.lane.arrived_requests import LaneCall
-from rnnserve.server.lane.completion_queue import Lane
+from rnnserve.server.fast_path.calls import UnaryCall
+from rnnserve.server.fast_path.fast_path import FastPath
 
 __all__ = ["FakeCall", "Held", "asks", "connected", "running"]
 
 
-class FakeCall(LaneCall):
+class FakeCall(UnaryCall):
     """A call that keeps what it is answered, and who wants to hear of its end."""
 
     def __init__(self, payload: bytes, peer: str = "a", deadline: float = math.inf) -> None:
@@ -81,7 +81,7 @@ class Held:
 def connected(handler, budget=None):
     """A lane on a server of its own: the server, the lane, and a client's channel."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    lane = Lane(server, "/a.B/C", handler, budget or ByteBudget(1 << 28), print)
+    lane = FastPath(server, "/a.B/C", handler, budget or ByteBudget(1 << 28))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     lane.start()
@@ -89,8 +89,7 @@ def connected(handler, budget=None):
         yield server, lane, channel
         lane.stop_accepting()
         server.stop(0).wait()
-        lane.join(PATIENCE)
-        assert not lane.is_running()
+        assert lane.join(PATIENCE)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from kit.waiting import PATIENCE
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.errors import ServeError
-from rnnserve.server.lane.arrived_requests import ArrivedRequest
+from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.protocol.sequence_turns import Step
 

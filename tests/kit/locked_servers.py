@@ -132,9 +132,9 @@ class Locked:
 
 
 @contextlib.contextmanager
-def locked_server(repository, folder, transport, **settings):
+def locked_server(repository, folder, **settings):
     tokens = tokens_in(folder)
-    asked = {"transport": transport, "tokens": tokens.path, "private_sockets": folder}
+    asked = {"tokens": tokens.path, "private_sockets": folder}
     asked |= {"max_wrong_tokens": 1 << 30} | settings  # all tests here come from one address
     with served(repository, **asked) as running:
         until(running.server._repository.is_ready)  # on a slow machine models are loaded beside those that serve
@@ -174,7 +174,7 @@ class Certified:
 
 
 @contextlib.contextmanager
-def certified_server(repository, folder, transport="lane"):
+def certified_server(repository, folder, *, plain=False):
     authority, files = ClientAuthority(), write_certificates(folder)
     clients = folder / "clients.pem"
     clients.write_bytes(authority.pem)
@@ -190,7 +190,7 @@ def certified_server(repository, folder, transport="lane"):
     tls = {"tls_certificate": files.server, "tls_key": files.key(files.server), "tls_client_ca": clients}
     more = {"client_roles": roles, "private_sockets": folder, "max_wrong_tokens": 1 << 30}
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(served(repository, host="localhost", transport=transport, **tls, **more))
+        running = stack.enter_context(served(repository, host="localhost", plain=plain, **tls, **more))
         server = running.server
         until(server._repository.is_ready)
         options = [("grpc.default_authority", "localhost")]

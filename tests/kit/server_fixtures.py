@@ -77,7 +77,7 @@ def session_key(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(repository, session_key):
     """A `Server` of the trained models in this process, on the lane."""
-    with served(repository, transport="lane", session_key=session_key) as running:
+    with served(repository, session_key=session_key) as running:
         yield running.server
 
 

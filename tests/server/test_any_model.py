@@ -15,7 +15,7 @@ from rnnserve.protos.datatypes import DTYPES
 
 @pytest.fixture(scope="module")
 def infer(zoo):
-    with served(zoo, transport="lane") as server:
+    with served(zoo) as server:
         index = server.stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
         assert {model.name: model.reason for model in index} == dict.fromkeys(sorted(EXAMPLES), "")
         yield server.stub.ModelInfer

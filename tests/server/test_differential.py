@@ -1,6 +1,6 @@
 """Mutated requests, many in flight, to both transports: the same bytes, the same status, the same message.
 
-Both recognize requests by their first bytes, so a server that reads each one whole is asked, too. The full suite sends
+Both recognize requests by their templates, so a server that reads each one whole is asked, too. The full suite sends
 more, and `make fuzz` a million.
 """
 
@@ -30,10 +30,10 @@ def whole(published):
 
 @pytest.fixture(scope="module")
 def addresses(published, whole):
-    with served(published, transport="lane") as lane, served(published, transport="public") as public:
-        kinds = {type(each.server._transport._transport).__name__ for each in (lane, public)}
-        assert kinds == {"LaneTransport", "PublicTransport"}
-        yield [whole.address, lane.address, public.address]
+    with served(published) as fast, served(published, plain=True) as plain:
+        kinds = {type(each.server._transport._transport).__name__ for each in (fast, plain)}
+        assert kinds == {"FastPath", "PlainTransport"}
+        yield [whole.address, fast.address, plain.address]
 
 
 def met(tallies, most_requests: int) -> Tally:

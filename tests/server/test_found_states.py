@@ -20,7 +20,7 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stub(repository):
-    with served(repository, transport="lane", allow_unproven=True) as server:
+    with served(repository, allow_unproven=True) as server:
         yield server.stub
 
 

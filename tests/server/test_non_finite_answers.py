@@ -77,13 +77,13 @@ def repository(tmp_path_factory, modules):
 
 @pytest.fixture(scope="module")
 def stub(repository):
-    with served(repository, transport="lane") as server:
+    with served(repository) as server:
         yield server.stub
 
 
 @pytest.fixture(scope="module")
 def lenient(repository):
-    with served(repository, transport="lane", allow_non_finite=True) as server:
+    with served(repository, allow_non_finite=True) as server:
         yield server.stub
 
 

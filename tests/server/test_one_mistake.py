@@ -36,7 +36,7 @@ def bags(tmp_path_factory):
 
 @pytest.fixture
 def address(bags):
-    with served(bags, transport="lane") as server:
+    with served(bags) as server:
         yield server.address
 
 

@@ -166,7 +166,7 @@ def test_step_whose_answer_is_too_large_leaves_its_sequence(repository, monkeypa
 
     monkeypatch.setattr(ByteBudget, "take", take_little)
     parts = [walk(3, seed=1), walk(4, seed=2)]
-    with served(repository, transport="lane") as server:
+    with served(repository) as server:
         whole = [raw(server.stub.ModelInfer(step(part, 1, starts=not at))) for at, part in enumerate(parts)]
         ways = way(server.stub)
         assert raw(ways.ask(step(parts[0], 2, starts=True)).infer_response) == whole[0]

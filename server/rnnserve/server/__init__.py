@@ -52,7 +52,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnnserve.server.app import Server
-    from rnnserve.server.grpcio_private.polling import choose_polling
+    from rnnserve.server.fast_path.grpcio_core import choose_polling
     from rnnserve.server.settings import Settings
 
 __all__ = ["Server", "Settings", "choose_polling"]
@@ -60,7 +60,7 @@ __all__ = ["Server", "Settings", "choose_polling"]
 _HOMES = {
     "Server": "rnnserve.server.app",
     "Settings": "rnnserve.server.settings",
-    "choose_polling": "rnnserve.server.grpcio_private.polling",
+    "choose_polling": "rnnserve.server.fast_path.grpcio_core",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Self
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.schedulers import Schedulers
-from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
@@ -41,10 +41,6 @@ its trial, so that more would wait for the server."""
 
 _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
-
-_TICKS_A_LOOK = 10
-"""Ticks, about a second each, between two looks at what is left of memory: others may take of it what was left when the
-models were loaded. A look takes 1.3 ms of a busy server's processor time."""
 
 
 class Server:
@@ -135,7 +131,7 @@ class Server:
                 agreement=agreement,
                 start_with=settings.wanted_models,
             )
-            self._schedulers = Schedulers(WaitingLimits(settings.max_queue, settings.max_wait))
+            self._schedulers = Schedulers(QueueLimits(settings.max_queue, settings.max_wait))
             self._service = Service(self._repository, settings, self.live if is_live else None, counts_of_others)
             self._moves = None
             if peers is not None:
@@ -149,8 +145,7 @@ class Server:
         self.address = f"{settings.host}:{self.port}"
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
-        self._ticks = 0
-        self._fitted = self._repository.generation  # of what serves, when requests were last held to what it leaves
+        self._fitted = self._repository.generation  # of what serves, when requests were last held to memory
         self._descriptors = DescriptorWatch()
         self._ends_since: float | None = None
 
@@ -212,25 +207,16 @@ class Server:
         table.process[places.HELD_BYTES] = self._transport.held_bytes
         table.process[places.IN_FLIGHT] = self._transport.in_flight
         table.process[places.SEQUENCES] = self._service.sequences.count
-        waiting, on_lane = self._schedulers.queued(), self._transport.queued_on_lane()
+        waiting, dispatched = self._schedulers.queued(), self._transport.queued()
         queued = {
             (served.model.name, served.model.version): sum(
-                waiting[each] + on_lane.get(each, 0) for each in served.models
+                waiting[each] + dispatched.get(each, 0) for each in served.models
             )
             for served in self._repository.served()
         }
         for row in table.rows():
             row.counts[places.READY] = (row.model, row.version) in queued
             row.counts[places.QUEUED] = queued.get((row.model, row.version), 0)
-
-    def leave(self, told_to_stop: threading.Event) -> None:
-        """Give the shared port to the other processes, and answer until every client is with them.
-
-        Args:
-            told_to_stop: The event that ends the wait.
-        """
-        self._note_end()
-        self._transport.leave(told_to_stop)
 
     def reload(self) -> None:
         """Load what the repository holds now, beside what serves; the log tells what came of it."""
@@ -312,8 +298,7 @@ class Server:
         """Tell health checks, and free what versions that serve no more leave behind."""
         self._descriptors.look()
         self._announce()
-        self._ticks += 1
-        self._transport.look_at_memory(is_due=not self._ticks % _TICKS_A_LOOK)
+        self._transport.look_at_tokens()
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _announce(self) -> None:

@@ -12,7 +12,6 @@
     ├── TimeoutExpired      UNAVAILABLE          the request waited longer than its parameter `timeout`, as in Triton
     ├── QueueFull           RESOURCE_EXHAUSTED   as many requests wait as may: slow down
     ├── TooManyCalls        RESOURCE_EXHAUSTED   as many calls of the method are in hand as may: slow down
-    ├── HeadersTooLarge     RESOURCE_EXHAUSTED   the call's header fields take more bytes than they may
     ├── WaitTooLong         RESOURCE_EXHAUSTED   what waits takes longer than a request may wait: slow down
     ├── TooMuchHeld         RESOURCE_EXHAUSTED   as many bytes are in hand as may be: slow down, and read responses
     ├── NoMemory            RESOURCE_EXHAUSTED   the system gives no memory for the request or its answer
@@ -44,7 +43,6 @@ from rnnserve.server.error_texts import cut, is_of_memory, one_line
 __all__ = [
     "Cancelled",
     "DeadlinePassed",
-    "HeadersTooLarge",
     "InternalError",
     "InvalidRequest",
     "LoadFailed",
@@ -175,14 +173,20 @@ class QueueFull(ServeError):
 
     status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, model: str, capacity: int) -> None:
+    def __init__(self, model: str, capacity: int, *, is_of_connection: bool = False) -> None:
         """Say which queue is full.
 
         Args:
             model: Name of the model.
             capacity: Number of requests that may wait.
+            is_of_connection: Whether those are the requests of one connection.
         """
-        super().__init__(f"{model}: {capacity} requests wait already (--max-queue); slow down")
+        if is_of_connection:
+            super().__init__(
+                f"{model}: {capacity} requests of this connection wait already (a quarter of --max-queue); slow down"
+            )
+        else:
+            super().__init__(f"{model}: {capacity} requests wait already (--max-queue); slow down")
 
 
 class TooManyCalls(ServeError):
@@ -193,16 +197,6 @@ class TooManyCalls(ServeError):
     def __init__(self, methods: str, capacity: int) -> None:
         """Say of which methods, and how many calls may be in hand."""
         super().__init__(f"{capacity:,} calls of {methods} are in hand already; slow down")
-
-
-class HeadersTooLarge(ServeError):
-    """The header fields of a call take more bytes than they may."""
-
-    status = "RESOURCE_EXHAUSTED"
-
-    def __init__(self, size: int, limit: int) -> None:
-        """Say how many bytes they take of how many."""
-        super().__init__(f"the call's header fields take {size:,} bytes; at most {limit:,} are read")
 
 
 class WaitTooLong(ServeError):
@@ -216,14 +210,6 @@ class WaitTooLong(ServeError):
         return cls(
             f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait "
             "(--max-wait); slow down"
-        )
-
-    @classmethod
-    def for_its_turn(cls, seconds: float, limit: float) -> Self:
-        """Say how long a call has waited before its message was received, and how long one may."""
-        return cls(
-            f"the call has waited {seconds:.1f} s for its turn, more than the {limit:g} s that one may (--max-wait); "
-            "slow down"
         )
 
     @classmethod

@@ -139,7 +139,7 @@ HANG = """
 import time
 from typing import Any
 from rnnserve.server.batching import scheduler
-from rnnserve.server.lane import dispatcher
+from rnnserve.server.fast_path import dispatcher
 
 def hang_on(steps, run):
     def run_or_hang(model, batch):
@@ -233,12 +233,12 @@ def endless():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_no_signal_is_lost(repository, tmp_path, number):
     for _ in range(10):
-        with served(repository, "process", transport="public") as server:
+        with served(repository, "process", plain=True) as server:
             assert server.end(number) == 0
 
 
 def test_no_hang_up_is_lost(repository, tmp_path):
-    with served(repository, "process", transport="public") as server:
+    with served(repository, "process", plain=True) as server:
         for count in range(10):
             server.send(signal.SIGHUP)
             until(functools.partial(are_loaded_again, server, count + 1))

@@ -63,7 +63,7 @@ def _differential(folder: Path, requests: int, seed: int) -> int:
     tally = Tally()
     traffic = Traffic(valid_requests(CLASSIFIERS, seed), seed)
     with contextlib.ExitStack() as stack:
-        settings = [Settings(provider="cpu", transport=transport) for transport in ("lane", "public")]
+        settings = [Settings(provider="cpu", plain=plain) for plain in (False, True)]
         asked = [serve_reading_whole(folder), *(serve(folder, each) for each in settings)]
         servers = [stack.enter_context(each) for each in asked]
         progress = stack.enter_context(tqdm.tqdm(total=requests, unit="req"))

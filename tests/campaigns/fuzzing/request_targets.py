@@ -18,7 +18,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
 from rnnserve.server.boundary.field_counts import refuse_crowded
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
-from rnnserve.server.lane.prefixes import PrefixCache
+from rnnserve.server.fast_path.templates import PrefixCache
 from rnnserve.server.protocol.service import Service
 
 __all__ = ["BoundaryTarget", "FieldCountTarget", "PrefixTarget", "load_service"]

@@ -13,7 +13,7 @@ from campaigns.fuzzing.targets import NAMES, prepare_targets
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import triton_config
 from rnnserve.server.boundary import checking, field_counts
-from rnnserve.server.lane import prefixes
+from rnnserve.server.fast_path import prefixes
 
 INPUTS, SEED = 1500, 3
 

@@ -1,4 +1,4 @@
-"""A server that reads every request whole: what those are compared with that recognise requests by their prefixes."""
+"""A server that reads every request whole: the oracle for servers that recognize requests by their templates."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,22 +6,34 @@ from pathlib import Path
 from unittest import mock
 
 from rnnserve.server import Settings
+from rnnserve.server.fast_path import admission
 from rnnserve.server.testing import RunningServer, serve
-from rnnserve.server.transport import public_calls
-from rnnserve.server.transport.recognition import Recognition
 
 __all__ = ["serve_reading_whole"]
 
 
-class _ReadWhole(Recognition):
-    def accept(self, payload, caller):
-        return self._service.accept(payload, caller)
+class _NoTemplates:
+    """Keeps no template, and recognizes nothing."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def clear(self):
+        pass
+
+    def add(self, *_):
+        pass
+
+    def shared(self, _):
+        return None
+
+    recognise = shared
 
 
 @contextlib.contextmanager
 def serve_reading_whole(repository: Path) -> Iterator[RunningServer]:
-    """Serve on the public transport, without prefixes: neither code nor cache is shared with what recognises them."""
+    """Serve on the plain transport, without templates."""
     with contextlib.ExitStack() as stack:
-        with mock.patch.object(public_calls, "Recognition", _ReadWhole):
-            server = stack.enter_context(serve(repository, Settings(provider="cpu", transport="public")))
+        with mock.patch.object(admission, "PrefixCache", _NoTemplates):
+            server = stack.enter_context(serve(repository, Settings(provider="cpu", plain=True)))
         yield server

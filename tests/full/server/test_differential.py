@@ -10,7 +10,7 @@ from campaigns.fuzzing.traffic import Traffic, valid_requests
 from campaigns.fuzzing.whole_reading import serve_reading_whole
 from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.lane import prefixes, same_prefix, varying_fields
+from rnnserve.server.fast_path import template_runs, templates, varying_fields
 
 SEED = 12
 
@@ -29,7 +29,7 @@ def whole(published):
 @pytest.fixture
 def lane(published):
     """A server without any prefix in its cache."""
-    with served(published, transport="lane") as server:
+    with served(published) as server:
         yield server
 
 
@@ -50,23 +50,23 @@ def test_lane_answers_mutated_requests_as_if_it_read_each_one_whole(whole, lane)
 
 def plant_id_set_again(monkeypatch):
     """The defect that this fuzzer found first: an id that is set again, and empty, after the one that was cut out."""
-    monkeypatch.setattr(prefixes, "_LONG_ID_FIELD", b"")
-    monkeypatch.setattr(prefixes, "_LONG_ID", "")
+    monkeypatch.setattr(templates, "_LONG_ID_FIELD", b"")
+    monkeypatch.setattr(templates, "_LONG_ID", "")
 
 
 def plant_prefix_of_any_start(monkeypatch):
     """A start that is no message of its own passes: data inside of an unknown field, an id in the middle."""
-    monkeypatch.setattr(prefixes, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
+    monkeypatch.setattr(templates, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
 
 
 def plant_tags_not_compared(monkeypatch):
     """The tags and sizes of the second and later tensors' data are not looked at."""
-    monkeypatch.setattr(prefixes, "_has_later_tags", lambda *_: True)
+    monkeypatch.setattr(templates, "_has_later_tags", lambda *_: True)
 
 
 def plant_values_not_checked(monkeypatch):
     """Values of recognised requests are taken as they come."""
-    monkeypatch.setattr(prefixes, "validator", lambda *_, **__: lambda _: True)
+    monkeypatch.setattr(templates, "validator", lambda *_, **__: lambda _: True)
 
 
 def plant_id_of_any_bytes(monkeypatch):
@@ -81,12 +81,12 @@ def plant_id_of_any_bytes(monkeypatch):
             return True
 
     find = varying_fields.find_varying_fields
-    monkeypatch.setattr(prefixes, "find_varying_fields", lambda payload: find(Any(payload)))
+    monkeypatch.setattr(templates, "find_varying_fields", lambda payload: find(Any(payload)))
 
 
 def plant_lengths_off_by_one(monkeypatch):
     """A length may be one more than the axis."""
-    fill, read = same_prefix.SamePrefixRun._fill, prefixes.RequestPrefix.read
+    fill, read = template_runs.SamePrefixRun._fill, templates.RequestPrefix.read
 
     def fill_one_more(self, input, values):
         prefix = self._prefix
@@ -96,8 +96,8 @@ def plant_lengths_off_by_one(monkeypatch):
         finally:
             self._prefix = prefix
 
-    monkeypatch.setattr(same_prefix.SamePrefixRun, "_fill", fill_one_more)
-    monkeypatch.setattr(prefixes.RequestPrefix, "read", lambda self, *given: read(longer(self), *given))
+    monkeypatch.setattr(template_runs.SamePrefixRun, "_fill", fill_one_more)
+    monkeypatch.setattr(templates.RequestPrefix, "read", lambda self, *given: read(longer(self), *given))
 
 
 def longer(prefix):
@@ -107,11 +107,11 @@ def longer(prefix):
 def plant_outputs_of_the_last_prefix(monkeypatch):
     """What requests ask for is not part of the prefix that is compared: the last one's is answered."""
     monkeypatch.setattr(
-        prefixes.PrefixCache, "recognise", lambda self, payload: _similar(self, payload) or _recognise(self, payload)
+        templates.PrefixCache, "recognise", lambda self, payload: _similar(self, payload) or _recognise(self, payload)
     )
 
 
-_recognise = prefixes.PrefixCache.recognise
+_recognise = templates.PrefixCache.recognise
 
 
 def _similar(cache, payload):

@@ -20,9 +20,9 @@ def repository(tmp_path_factory):
     return import_found(tmp_path_factory.mktemp("found"))
 
 
-@pytest.fixture(scope="module", params=["lane", "public"])
+@pytest.fixture(scope="module", params=[False, True], ids=["fast", "plain"])
 def stub(request, repository):
-    with served(repository, transport=request.param, allow_unproven=True) as server:
+    with served(repository, plain=request.param, allow_unproven=True) as server:
         yield server.stub
 
 

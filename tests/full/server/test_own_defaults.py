@@ -62,12 +62,12 @@ def learned(tmp_path_factory):
     return folder, module, done
 
 
-@pytest.mark.parametrize("transport", ["public", "lane"])
-def test_requests_with_and_without_a_state_share_runs(learned, transport):
+@pytest.mark.parametrize("plain", [True, False])
+def test_requests_with_and_without_a_state_share_runs(learned, plain):
     """On both transports, in the same batch, recognised by their prefix or not, with the bits of each alone."""
     folder, module, _ = learned
     x, state = drawn(6, 7, 3), drawn(1, 6, 4)
-    with serve(folder, Settings(provider="cpu", transport=transport)) as server, Client(server.address) as client:
+    with serve(folder, Settings(provider="cpu", plain=plain)) as server, Client(server.address) as client:
         for _ in range(3):  # the first passes the boundary, the others are recognised
             left_out = client.predict("model", list(x))
             mixed = client.predict(

@@ -17,7 +17,6 @@ from kit.sequence_requests import (
     walk,
 )
 from kit.served import served
-from rnnserve.server.lane import connection_streams
 
 
 def test_a_client_may_wait_for_each_answer_and_not_wait_and_wait_again(stub):
@@ -61,9 +60,8 @@ def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
     assert not any(answer.error_message for of_stream in answers for answer in of_stream)
 
 
-def test_streams_that_end_with_an_error_leave_room_for_others(repository, monkeypatch):
-    monkeypatch.setattr(connection_streams, "_IN_HAND_OF_CONNECTION", 3)
-    with served(repository, transport="lane") as server, stream_of(server.stub) as stays:
+def test_streams_that_end_with_an_error_leave_room_for_others(repository):
+    with served(repository, max_queue=3) as server, stream_of(server.stub) as stays:
         stub = server.stub
         assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message
         for _ in range(5):

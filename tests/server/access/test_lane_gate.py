@@ -8,9 +8,9 @@ from rnnserve.server.access.access_file import Limits
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, Unauthenticated
 from rnnserve.server.access.token_writing import revoke_token
-from rnnserve.server.lane import arrivals
-from rnnserve.server.lane.arrivals import Arrivals
-from rnnserve.server.lane.arrived_requests import LaneCall
+from rnnserve.server.fast_path import arrivals
+from rnnserve.server.fast_path.arrived import Arrivals
+from rnnserve.server.fast_path.calls import UnaryCall
 
 INFER = f"{INFERENCE}ModelInfer"
 
@@ -25,7 +25,7 @@ def gate(tokens):
     return Gate(tokens.path)
 
 
-class FakeCall(LaneCall):
+class FakeCall(UnaryCall):
     """A call of the lane that notes with what it was refused."""
 
     def __init__(self):

@@ -14,7 +14,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import Scheduler
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
 
@@ -83,7 +83,7 @@ def model():
 
 @pytest.fixture
 def scheduler(model):
-    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
+    scheduler = Scheduler(model, QueueLimits(4, math.inf))
     yield scheduler
     model.may_go.set()
     scheduler.close()
@@ -105,23 +105,13 @@ def hold(scheduler, model):
 @contextlib.contextmanager
 def scheduling(*models, requests=4):
     """Schedulers of these models, which go on at the end."""
-    schedulers = Schedulers(WaitingLimits(requests, math.inf))
+    schedulers = Schedulers(QueueLimits(requests, math.inf))
     try:
         yield schedulers
     finally:
         for model in models:
             model.may_go.set()
         schedulers.close()
-
-
-def submit_in_threads(scheduler, *callers):
-    """Submit requests whose threads may run them."""
-    threads = [
-        threading.Thread(target=scheduler.submit, args=[caller], kwargs={"may_run_now": True}) for caller in callers
-    ]
-    for thread in threads:
-        thread.start()
-    return threads
 
 
 def scheduler_threads():
@@ -138,68 +128,26 @@ def test_requests_that_arrive_during_a_run_are_the_next_batch(scheduler, model, 
     assert model.batches == [[1], [2, 3, 4]]
 
 
-def test_waiting_thread_runs_its_own_request_when_nothing_else_runs(scheduler, model):
-    model.may_go.set()
-    for number in (1, 2):
-        caller = Caller(number)
-        scheduler.submit(caller, may_run_now=True)
-        assert caller.answered_on is threading.current_thread()
-    scheduler.submit(waiting := Caller(3))
-    assert waiting.wait()
-    assert waiting.answered_on is not threading.current_thread()
-
-
-def test_requests_that_arrive_while_a_caller_runs_its_own_run_after_it(scheduler, model):
-    first, later = Caller(1), [Caller(number) for number in (2, 3)]
-    (running,) = submit_in_threads(scheduler, first)
-    assert model.started.wait(PATIENCE)
-    assert not scheduler.is_hung()
-    assert scheduler.is_hung(-1.0, 0.0)
-    for caller in later:
-        scheduler.submit(caller, may_run_now=True)
-    assert not any(caller.is_answered() for caller in later)
-    assert not scheduler.close(timeout=0.1)  # until all have been answered
-    model.may_go.set()
-    assert_answered(first, *later)
-    running.join(PATIENCE)
-    assert not scheduler.is_hung(-1.0, 0.0)
-    assert scheduler.close(PATIENCE)
-    assert model.batches == [[1], [2, 3]]
-
-
-@pytest.mark.parametrize(("seconds", "runs_at_once"), [(20e-6, True), (1e-3, False)])
-def test_run_shorter_than_waking_a_thread_is_made_on_the_callers(seconds, runs_at_once):
-    """Even while another request runs. A longer one waits, and shares the next run."""
-    model = Model(seconds)
-    scheduler = Scheduler(model, WaitingLimits(4, math.inf))
-    first, later = Caller(1), [Caller(number) for number in (2, 3)]
-    scheduler.submit(first)
-    assert model.started.wait(PATIENCE)
-    running = submit_in_threads(scheduler, *later)
-    until(lambda: len(model.batches) == (3 if runs_at_once else 1) and scheduler.queued == (0 if runs_at_once else 2))
-    model.may_go.set()
-    assert_answered(first, *later)
-    for thread in running:
-        thread.join(PATIENCE)
-    assert [caller.answered_on in running for caller in later] == [runs_at_once] * 2
-    assert len(model.batches) == (3 if runs_at_once else 2)
-    assert scheduler.close(PATIENCE)
-    with pytest.raises(ShuttingDown):
-        scheduler.submit(Caller(4), may_run_now=True)
-
-
-def test_full_queue_refuses_at_once_or_lets_the_connection_with_most_give_way(scheduler, model, hold):
+def test_full_queue_refuses_at_once(scheduler, model, hold):
     hold()
     waiting = [Caller(number) for number in range(2, 6)]
     for caller in waiting:
         scheduler.submit(caller)
     with pytest.raises(QueueFull, match="slow: 4 requests wait already"):
         scheduler.submit(Caller(6))
-    polite = Caller(7, connection="another")
-    scheduler.submit(polite)
-    assert isinstance(waiting[-1].wait(), QueueFull)
     model.may_go.set()
-    assert_answered(*waiting[:-1], polite)
+    assert_answered(*waiting)
+
+
+def test_run_is_hung_when_it_takes_much_longer_than_its_cost(scheduler, model, hold):
+    hold()
+    assert not scheduler.is_hung()
+    assert scheduler.is_hung(-1.0, 0.0)
+    assert not scheduler.close(timeout=0.1)  # until all have been answered
+    model.may_go.set()
+    assert scheduler.close(PATIENCE)
+    with pytest.raises(ShuttingDown):
+        scheduler.submit(Caller(4))
 
 
 def test_late_and_cancelled_requests_are_not_run(scheduler, model, hold):

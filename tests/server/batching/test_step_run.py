@@ -16,7 +16,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun, chunk_steps
-from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.clock import now
@@ -151,7 +151,7 @@ def run_all(steps, *callers):
 
 def assert_answered_as_whole(model, callers, all_wait=None):
     """Have schedulers answer all callers, each with the bits of a run of its own."""
-    schedulers = Schedulers(WaitingLimits(requests=1000, seconds=1e9))
+    schedulers = Schedulers(QueueLimits(requests=1000, seconds=1e9))
     for caller in callers:
         schedulers.submit(model, caller)
     if all_wait is not None:
@@ -348,7 +348,7 @@ def test_whole_requests_and_steps_of_sequences_share_runs(monkeypatch):
     model.in_steps = parts.in_steps = parts
     all_wait, run_arrays = threading.Event(), parts.run_arrays
     monkeypatch.setattr(parts, "run_arrays", lambda *args: all_wait.wait(20) and run_arrays(*args))
-    schedulers = Schedulers(WaitingLimits(requests=100, seconds=1e9))
+    schedulers = Schedulers(QueueLimits(requests=100, seconds=1e9))
     callers = [Caller(request_of(model, draw, steps=1 if number % 2 else 9)) for number in range(24)]
     for number, caller in enumerate(callers):
         schedulers.submit(parts if number % 2 else model, caller)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rnnserve.server.connections.byte_budget import SMALL, ByteBudget, HeldBytes
+from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import TooMuchHeld
 
 
@@ -39,30 +39,6 @@ def test_what_is_refused_is_not_held():
     for _ in range(3):
         with pytest.raises(TooMuchHeld):
             budget.take("a", 501)
-    assert budget.held == 0
-    assert not budget._held
-
-
-class Call:
-    connection = "a"
-
-
-def test_a_call_holds_one_message_at_a_time_and_nothing_after_its_end():
-    budget = ByteBudget(8 * SMALL)
-    held = HeldBytes(budget, Call())
-    held.hold(2 * SMALL)
-    assert budget.held == 2 * SMALL
-    held.hold(3 * SMALL)
-    assert budget.held == 3 * SMALL
-    with pytest.raises(TooMuchHeld):
-        held.hold(4 * SMALL + 1)
-    assert budget.held == 0
-    held.hold(SMALL)  # few bytes are not counted
-    assert budget.held == 0
-    held.hold(2 * SMALL)
-    held.end()
-    held.hold(2 * SMALL)
-    held.end()
     assert budget.held == 0
     assert not budget._held
 

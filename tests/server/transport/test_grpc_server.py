@@ -1,17 +1,19 @@
-"""A gRPC server in one piece: single calls, compression, its end, and what little memory bounds."""
+"""A gRPC server in one piece: single calls, compression, its start and its end."""
 
-from typing import Any
+import os
+import re
+import subprocess
+import threading
 
 import grpc
 import numpy as np
 import pytest
 
 from kit.inference_requests import request
-from kit.served import served
+from kit.served import RNNSERVE, served
+from kit.waiting import until
+from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from rnnserve.server.errors import StartError
-from rnnserve.server.process.memory_limits import Room
-from rnnserve.server.transport import grpc_server
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -60,29 +62,68 @@ def test_a_server_that_was_never_started_leaves_no_process(repository):
     assert [process._process for process in processes] == [None] * len(processes)
 
 
-def test_a_grpcio_without_what_the_lane_needs(repository, monkeypatch, caplog):
-    monkeypatch.setattr(grpc_server, "missing_parts", lambda _: "grpcio 9.9 lacks CompletionQueue")
-    with pytest.raises(StartError, match=r"transport lane: cannot run here: grpcio 9\.9 lacks CompletionQueue"):
-        Server(Settings(repository, grpc_port=0, provider="cpu", transport="lane"))
-    with served(repository, transport="auto") as running:
-        assert running.stub.ModelInfer(request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})).outputs
-    assert "ModelInfer takes the public transport, which is slower" in caplog.text
+BROKEN = """
+import grpc
+from grpc._cython import cygrpc
+serve = grpc.server
+
+class Changed(cygrpc.CompletionQueue):
+    def poll(self, deadline, *, flags):
+        raise AssertionError
+
+def server(*args, **kwargs):
+    made = serve(*args, **kwargs)
+    {change}
+    return made
+
+grpc.server = server
+"""
+CHANGES = {
+    "gone": "del cygrpc.peer_identities",
+    "changed": "made._state.completion_queue = Changed()",
+}
 
 
-@pytest.mark.parametrize("limited", ["address_space_left", "memory_left"])
-def test_little_memory_bounds_a_server_until_there_is_more(repository, monkeypatch, limited):
-    """It bounds what is received at once, open streams, what requests hold, and what counts as short of memory."""
-    with served(repository, transport="lane") as running:
-        transport: Any = running.server._transport
+@pytest.mark.parametrize("change", CHANGES)
+def test_grpcio_with_other_private_parts_is_named_at_start(repository, tmp_path, change):
+    (tmp_path / "sitecustomize.py").write_text(BROKEN.format(change=CHANGES[change]))
+    done = subprocess.run(
+        [*RNNSERVE, "serve", str(repository), "--grpc-port", "0", "--provider", "cpu", "--no-http"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = [each for each in done.stderr.splitlines() if "grpcio" in each]
+    assert re.search(r"fast path does not work with grpcio .*: install grpcio.*--plain", line)
+    assert "Traceback" not in done.stderr
 
-        def bounds():
-            lane = transport._transport
-            held = transport._budget.limit, transport._service.response_room, transport._memory_guard.most_bytes
-            return lane._window.limit, lane._streams.most, held
 
-        usual = bounds()
-        for left in (100 << 20, 1 << 50, 50 << 20, None):
-            room = None if left is None else Room(left, "it")
-            monkeypatch.setattr(grpc_server, limited, lambda *_, room=room: room)
-            transport.look_at_memory(is_due=True)
-            assert (bounds() == usual) == (left not in (100 << 20, 50 << 20))
+def test_plain_server_needs_no_private_parts_and_has_the_same_bytes(repository):
+    asked = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
+    patch = BROKEN.format(change=CHANGES["gone"])
+    with served(repository) as fast, served(repository, "process", plain=True, patch=patch) as plain:
+        answers = {each.stub.ModelInfer(asked).SerializeToString() for each in (fast, plain)}
+    assert len(answers) == 1
+
+
+def test_stop_under_load_ends_calls_with_ok_or_unavailable(repository):
+    """Clients that wait for each answer before they ask again."""
+    asked = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
+    codes: set[grpc.StatusCode] = set()
+    is_over = threading.Event()
+
+    def ask(running):
+        with running.channel() as channel:
+            stub = rpc.GRPCInferenceServiceStub(channel)
+            while not is_over.is_set():
+                codes.add(stub.ModelInfer.future(asked).code())
+
+    with served(repository) as running:
+        threads = [threading.Thread(target=ask, args=[running]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        until(lambda: codes)
+        running.server.stop(grace=5)
+        is_over.set()
+        for thread in threads:
+            thread.join()
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}

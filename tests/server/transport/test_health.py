@@ -81,6 +81,10 @@ class WatchedCall:
         return True
 
 
+def no_grant():
+    """Gives what a caller may do on a server without tokens."""
+
+
 def new_service(models, **more):
     return HealthService(("", SERVICE), models, **more)
 
@@ -91,11 +95,14 @@ def test_a_model_serves_by_itself():
 
     def check(name):
         asked = health_pb2.HealthCheckRequest(service=name).SerializeToString()
-        return health_pb2.HealthCheckResponse.FromString(health.check(asked, call)).status
+        return health_pb2.HealthCheckResponse.FromString(health.check(asked, no_grant)).status
 
     def watch(name):
         asked = health_pb2.HealthCheckRequest(service=name).SerializeToString()
-        return (health_pb2.HealthCheckResponse.FromString(said).status for said in health.watch(asked, call))
+        return (
+            health_pb2.HealthCheckResponse.FromString(said).status
+            for said in health.watch(asked, call, lambda: no_grant)
+        )
 
     assert [check(name) for name in ("", "good", "bad")] == [NOT_SERVING, SERVING, NOT_SERVING]
     good, bad, later = watch("good"), watch("bad"), watch("later")

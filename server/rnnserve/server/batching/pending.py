@@ -21,10 +21,7 @@ class PendingRequest(abc.ABC):
         deadline: When it is late (`lateness`), in seconds on the server's clock.
         timeout: Seconds of its own time-out where that is what the deadline says, else infinity.
         arrived: When it arrived, in seconds on the same clock.
-        may_be_displaced: Whether it may be refused in favour of another connection's, although it waits already.
     """
-
-    may_be_displaced = True
 
     __slots__ = ("arrived", "deadline", "rows", "steps", "timeout")
 

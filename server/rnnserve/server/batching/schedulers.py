@@ -13,7 +13,7 @@ from rnnserve.server.batching.execution import BatchModel
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.scheduler import BATCH_SECONDS, Scheduler
 from rnnserve.server.batching.step_run import MOST_ROWS
-from rnnserve.server.batching.waiting_limits import WaitingLimits
+from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.errors import ServeError, ShuttingDown
 
 __all__ = ["Schedulers"]
@@ -25,7 +25,7 @@ class Schedulers:
     A model has up to two: of requests that take long and are run whole, and of the others.
     """
 
-    def __init__(self, limits: WaitingLimits) -> None:
+    def __init__(self, limits: QueueLimits) -> None:
         """Start without any.
 
         Args:
@@ -37,13 +37,12 @@ class Schedulers:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def submit(self, model: BatchModel, pending: PendingRequest, *, may_run_now: bool = False) -> None:
+    def submit(self, model: BatchModel, pending: PendingRequest) -> None:
         """Put a request into its model's queue.
 
         Args:
             model: The model that is asked; compared by identity.
             pending: The request.
-            may_run_now: Whether it may be run before this returns.
 
         Raises:
             QueueFull: If as many requests wait for the model as may.
@@ -64,7 +63,7 @@ class Schedulers:
                     if scheduler is None:
                         scheduler = self._by_model[key] = Scheduler(model, self._limits, runs_whole=runs_whole)
             try:
-                scheduler.submit(pending, may_run_now=may_run_now)
+                scheduler.submit(pending)
             except ShuttingDown:
                 if self._by_model.get(key) is scheduler:
                     raise

@@ -28,7 +28,7 @@ from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
 from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, NoMemory
+from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.settings import Settings
 
 __all__ = ["check_request", "parse_request"]
@@ -69,7 +69,6 @@ def check_request(
     request: inference_pb2.ModelInferRequest,
     signature: Signature,
     settings: Settings,
-    response_room: int | None = None,
 ) -> CheckedRequest:
     """Check a request for a model with this signature, and turn its tensors into arrays.
 
@@ -77,11 +76,9 @@ def check_request(
         request: Message with the request.
         signature: Signature of the model.
         settings: Settings that say how large requests and responses may be.
-        response_room: Bytes of a response for which there is memory; None where it has no limit.
 
     Raises:
         InvalidRequest: If anything about it is not as the signature and the settings say.
-        NoMemory: If there is no memory for its response.
         Unsupported: If it asks for shared memory.
     """
     refuse_shared_memory(request)
@@ -96,7 +93,7 @@ def check_request(
     sizes, outputs = signature.sizes_of(shapes), _outputs_of(request, signature)
     classes = read_classes(request, signature)
     batch = signature.batch_of(shapes)
-    _refuse_large_response(outputs, signature, batch, sizes, settings, response_room)
+    _refuse_large_response(outputs, signature, batch, sizes, settings)
     refuse_too_many_classes(classes, signature, batch, sizes)
     is_raw = bool(request.raw_input_contents)
     lengths: dict[str, Array] = {}  # by sequence axis: (batch)
@@ -263,7 +260,6 @@ def _refuse_large_response(
     batch: int,
     sizes: Mapping[str, int],
     settings: Settings,
-    room: int | None,
 ) -> None:
     size_of: dict[str, int] = {}
     for name in outputs:
@@ -277,11 +273,6 @@ def _refuse_large_response(
             f"than the {settings.max_response_bytes:,} that this server sends (--max-response-bytes): name the outputs "
             "that you need, or send fewer rows (the batch axis) a request",
             field="outputs",
-        )
-    if room is not None and size > room:
-        raise NoMemory(
-            f"the response would have {size:,} bytes, and the limit on the server's memory leaves "
-            f"{room:,} for one: send fewer rows (the batch axis) or steps a request, or raise the limit"
         )
 
 

@@ -33,7 +33,7 @@ from rnnserve.server.commands.signature_record import record_shared
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
-from rnnserve.server.grpcio_private.polling import choose_polling
+from rnnserve.server.fast_path.grpcio_core import choose_polling
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.process.tls_files import tls_kept
 from rnnserve.server.repository.trials import Trials
@@ -201,7 +201,7 @@ def _serve(
     settings: Settings, supervised: Supervised | None, metrics: Metrics | None = None, options: str = ""
 ) -> bool:
     """Be the server, or one worker of it; return whether threads are left."""
-    if settings.transport != "public":
+    if not settings.plain:
         choose_polling()
     check_room()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
@@ -246,9 +246,7 @@ def _serve(
                 supervised.beat(server.pulse().complaint, _log.error, server.count_gauges)
             _keep_from_garbage_collection()
             ending.told.wait()
-            if settings.share_port and not ending.told_to_stop.is_set():
-                server.leave(ending.told_to_stop)
-            elif ending.drains:
+            if ending.drains:
                 server.drain()
         finally:
             left = server.stop()

@@ -8,18 +8,17 @@ one that does not read its responses, leaves room for the others.
 
 import threading
 from collections import Counter
-from typing import Protocol
 
 from rnnserve.server.errors import TooMuchHeld
 
-__all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget", "HeldBytes", "OfConnection"]
+__all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget"]
 
 SMALL = 16 << 10
 """Bytes of a message that is not counted among those in hand: the queues' lengths and the number of streams bound how
 many there are. Beyond it: it is counted."""
 
 LARGE = 128 << 10
-"""Bytes of a request above which the lane leaves it to other threads: to parse 16 MB kept the lane for a second."""
+"""Bytes of a request above which another thread parses it: to parse 16 MB kept the fast path for a second."""
 
 RESPONSE_COPIES = 2
 """How often a response is in memory until it has been sent: gRPC copies it, and keeps the original meanwhile."""
@@ -48,11 +47,6 @@ class ByteBudget:
         """Bytes that are held now."""
         return self._total
 
-    def connections(self) -> list[str]:
-        """Names of the connections that hold some."""
-        with self._lock:
-            return list(self._held)
-
     def take(self, connection: str, size: int) -> None:
         """Hold bytes for a connection.
 
@@ -74,60 +68,3 @@ class ByteBudget:
             self._held[connection] -= size
             if not self._held[connection]:
                 del self._held[connection]
-
-
-class OfConnection(Protocol):
-    """What comes from a connection."""
-
-    @property
-    def connection(self) -> str:
-        """Names the connection."""
-
-
-class HeldBytes:
-    """What one call holds of a budget: its request's bytes, then its response's. Any thread may use it."""
-
-    __slots__ = ("_budget", "_call", "_has_ended", "_lock", "_size")
-
-    def __init__(self, budget: ByteBudget, call: OfConnection) -> None:
-        """Start with nothing held.
-
-        Args:
-            budget: The budget.
-            call: The call.
-        """
-        self._budget = budget
-        self._call = call
-        self._size = 0
-        self._has_ended = False
-        self._lock = threading.Lock()
-
-    @property
-    def connection(self) -> str:
-        """Names the call's connection."""
-        return self._call.connection
-
-    def hold(self, size: int) -> None:
-        """Hold the bytes of a message, in the place of those held before, unless they are few or the call has ended.
-
-        Raises:
-            TooMuchHeld: If the budget is spent; then nothing is held.
-        """
-        if size <= SMALL and not self._size:
-            return
-        with self._lock:
-            self._let_go()
-            if size > SMALL and not self._has_ended:
-                self._budget.take(self._call.connection, size)
-                self._size = size
-
-    def end(self) -> None:
-        """Hold nothing, from now on."""
-        with self._lock:
-            self._has_ended = True
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._size:
-            self._budget.give_back(self._call.connection, self._size)
-            self._size = 0

@@ -18,7 +18,6 @@ from rnnserve.server.access.refusals import (
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
-    HeadersTooLarge,
     InternalError,
     InvalidRequest,
     LoadFailed,
@@ -134,7 +133,6 @@ _REASONS: tuple[type[ServeError], ...] = (
     TimeoutExpired,
     QueueFull,
     TooManyCalls,
-    HeadersTooLarge,
     WaitTooLong,
     TooMuchHeld,
     NoMemory,

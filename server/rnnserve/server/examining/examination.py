@@ -49,7 +49,6 @@ def findings(settings: Settings, processes: Processes) -> Iterator[Finding]:
         has_all = installed.has_server_packages()
         if has_all:
             yield from as_finding("provider", lambda: installed.provider(settings))
-            yield from as_finding("lane", lambda: installed.lane(settings))
         yield from _of_machine(settings, processes)
         yield from _of_ports(settings, processes)
         yield from as_finding("certificates", lambda: listening.certificates(settings))
@@ -76,7 +75,6 @@ def _of_machine(settings: Settings, processes: Processes) -> Iterator[Finding]:
     yield from as_finding("threads", machine.threads)
     yield from as_finding("files", machine.files)
     yield from as_finding("cores", lambda: machine.cores(settings, processes.workers))
-    yield from as_finding("memory", lambda: machine.memory(settings, processes.workers))
     yield from as_finding("clock", machine.clock)
 
 

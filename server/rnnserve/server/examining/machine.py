@@ -10,17 +10,10 @@ from pathlib import Path
 
 from rnnserve.common.cgroup import Cgroups, usable_cores
 from rnnserve.server.examining.finding import OK, PROBLEM, WARNING, Finding
-from rnnserve.server.process.memory_limits import (
-    UNCOUNTED_BYTES,
-    Room,
-    address_space_left,
-    bytes_for_requests,
-    memory_left,
-)
 from rnnserve.server.process.start_check import check_room
 from rnnserve.server.settings import Settings
 
-__all__ = ["clock", "cores", "files", "memory", "threads"]
+__all__ = ["clock", "cores", "files", "threads"]
 
 _FEW_FILES = 1024
 
@@ -66,22 +59,6 @@ def cores(settings: Settings, workers: int) -> Iterator[Finding]:
         yield Finding(WARNING, "cores", said, remedy)
     else:
         yield Finding(OK, "cores", said)
-
-
-def memory(settings: Settings, workers: int) -> Iterator[Finding]:
-    """Whether limits leave the memory that requests may take."""
-    rooms = [room for room in (address_space_left(), memory_left(workers)) if room is not None]
-    if not rooms:
-        yield Finding(OK, "memory", "neither the address space nor a cgroup has a limit")
-    for room in rooms:
-        yield _memory_within(room, settings)
-
-
-def _memory_within(room: Room, settings: Settings) -> Finding:
-    _, told = bytes_for_requests(settings.max_held_bytes, UNCOUNTED_BYTES, room)
-    if told is not None:
-        return Finding(WARNING, "memory", f"before models are loaded, {told}")
-    return Finding(OK, "memory", f"the limit on {room.limit} leaves {room.left >> 20:,} MB before models are loaded")
 
 
 def clock() -> Iterator[Finding]:

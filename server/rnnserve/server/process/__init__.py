@@ -1,12 +1,11 @@
 """The process: what the system gives it, and what it says where that is too little.
 
-`start_check`: threads and memory before they are needed; `memory_limits`: the limits on addresses and memory, and what
-they leave for requests; `descriptors`: a line where no descriptor is left; `resources`: which limit an error comes
-from; `tls_files`: what TLS is served with, kept for workers.
+`start_check`: threads and memory before they are needed; `descriptors`: a line where no descriptor is left;
+`resources`: which limit an error comes from; `tls_files`: what TLS is served with, kept for workers.
 
 Imports `settings`, `errors` and `rnnserve.common`; no gRPC.
 
 Threads: `start_check`.
 
-Door: `descriptors`, `memory_limits`, `resources`, `start_check`, `thread_frames`, `tls_files`.
+Door: `descriptors`, `resources`, `start_check`, `tls_files`.
 """

@@ -28,8 +28,6 @@ class PendingStep(PendingRequest):
         step: What it is in its sequence; from `enter` on.
     """
 
-    may_be_displaced = False  # those that wait for their turn behind it would be run without it
-
     __slots__ = ()
 
     step: Step

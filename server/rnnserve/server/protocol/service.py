@@ -63,7 +63,6 @@ class Service:
     Attributes:
         repository: The models.
         settings: The limits of requests, and the provider that was asked for.
-        response_room: Bytes of a response for which there is memory; None where it has no limit.
         sequences: Whose states are kept.
         is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
     """
@@ -89,7 +88,6 @@ class Service:
         """
         self.repository = repository
         self.settings = settings
-        self.response_room: int | None = None
         self.sequences = Sequences(settings)
         self.is_draining = False
         self._sealed_states = open_sealed_states(settings)
@@ -140,7 +138,6 @@ class Service:
 
         Raises:
             InvalidRequest: If it is not one that may be run.
-            NoMemory: If there is no memory for its response.
             NotFound: If the repository does not have the model or version that it names.
             NotReady: If that model does not serve.
             PermissionDenied: If the caller's token is not for that model.
@@ -154,7 +151,7 @@ class Service:
             return self._accept_session(request)
         served = self._version_asked(request, caller)
         try:
-            return served, check_request(request, served.model.signature, self.settings, self.response_room)
+            return served, check_request(request, served.model.signature, self.settings)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
@@ -163,12 +160,11 @@ class Service:
 
         Raises:
             InvalidRequest: If it is not one that may be run.
-            NoMemory: If there is no memory for its response.
             Unsupported: If it asks for what this server does not do.
         """
         try:
             request = parse_request(payload, self.settings)
-            return check_request(request, served.model.signature, self.settings, self.response_room)
+            return check_request(request, served.model.signature, self.settings)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
@@ -189,7 +185,7 @@ class Service:
                 f"the parameters {SESSION} and sequence_id exclude each other: client or server keeps the states"
             )
         served, sealed = self._sealed_states.find(request, self.repository)
-        checked = check_request(request, served.model.signature, self.settings, self.response_room)
+        checked = check_request(request, served.model.signature, self.settings)
         served = served.of_sequences
         return served, self._sealed_states.continue_from(sealed, checked, served.model)
 

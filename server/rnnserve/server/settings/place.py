@@ -18,7 +18,7 @@ class PlaceSettings(SettingsPart):
         host: Name or address to listen on.
         grpc_port: 0 for any that is free.
         provider: "cpu", "cuda", or "auto" for CUDA where a trial of it succeeds.
-        transport: "lane", "public", or "auto" for the lane where grpcio has what it needs.
+        plain: Serve without the fast path, through grpcio's public API alone, which is slower.
     """
 
     repository: Path = dataclasses.field(
@@ -33,10 +33,10 @@ class PlaceSettings(SettingsPart):
         default="auto",
         metadata=option("where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")),
     )
-    transport: str = dataclasses.field(
-        default="auto",
+    plain: bool = dataclasses.field(
+        default=False,
         metadata=option(
-            "how inference requests are received; auto is the lane, the fast way, where grpcio has what it needs",
-            choices=("auto", "lane", "public"),
+            "serve without the fast path, through grpcio's public API alone: slower, for versions of grpcio with which "
+            "the fast path does not work"
         ),
     )

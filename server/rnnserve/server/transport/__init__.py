@@ -1,14 +1,12 @@
-"""Transports: serving over grpcio, and the end of that.
+"""Serving over grpcio: the port, TLS, and every method except those of the fast path.
 
-In: connections. `grpc_server` binds the port and serves every method, with the certificates of `tls`, the options of
-`core_options` and the threads of `pools`; `stopping` ends that. ModelInfer comes by a `transport`: by the lane
-(`lane_transport`) where grpcio has what that needs, else by `public_transport`: `public_calls` answer on the threads of
-a `thread_pool` (`thread_stack`; streams on those of `stream_pool`) as `waiting_calls`, which one `watchdog` looks at.
-`health` answers grpc.health.v1, and `reflection` those who ask for descriptions. Out: responses and statuses.
+In: connections. `grpc_server` binds the port with the certificates of `tls` and the options of `core_options`, starts
+the fast path, and stops everything. `control` serves all other methods: those of the protocol, `health` and
+`reflection`. With `--plain`, `plain_transport` takes the place of the fast path. Out: responses and statuses.
 
-Imports every room below it.
+Imports every package below it.
 
-Threads: `thread_pool`, `thread_stack`, `watchdog`.
+Threads: `plain_transport`.
 
 Door: `grpc_server`.
 """

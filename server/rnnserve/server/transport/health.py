@@ -9,18 +9,17 @@ anything.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import health_pb2
 from rnnserve.protos.access_table import Need
-from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.grant import Grant
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, NotFound
 from rnnserve.server.repository.repository import Repository
-from rnnserve.server.transport.call_access import grant_of
 
 __all__ = ["HEALTH_SERVICE", "HealthService"]
 
@@ -45,7 +44,6 @@ class HealthService:
         repository: Repository,
         *,
         look_seconds: float = _LOOK_SECONDS,
-        gate: Gate | None = None,
     ) -> None:
         """Start with none serving.
 
@@ -53,9 +51,7 @@ class HealthService:
             names: Names of the services that serve together; the empty name stands for the server.
             repository: The models.
             look_seconds: Seconds after which a watch looks whether anything has changed, should none have told it.
-            gate: Gate that says who may ask for a model; None where anybody may.
         """
-        self._gate = gate
         self._names = names
         self._look_seconds = look_seconds
         self._repository = repository
@@ -81,22 +77,30 @@ class HealthService:
             self._is_shut_down, self._is_draining, self._serves = True, True, False
             self._changed.notify_all()
 
-    def check(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
+    def check(self, payload: bytes, grant_of: Callable[[], Grant | None]) -> bytes:
         """Answer Check.
+
+        Args:
+            payload: Bytes of the request.
+            grant_of: Gives what the caller may do; None on a server that asks for no token.
 
         Raises:
             InvalidRequest: If the bytes are no request.
             NotFound: If the service is not known.
         """
         name = _read_name(payload)
-        self._check_access(name, context)
+        self._check_access(name, grant_of)
         status = self._status(name)
         if status == _Response.SERVICE_UNKNOWN:
             raise self._unknown(name)
         return _Response(status=status).SerializeToString()
 
-    def list(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
+    def list(self, payload: bytes, grant_of: Callable[[], Grant | None]) -> bytes:
         """Answer List.
+
+        Args:
+            payload: Bytes of the request.
+            grant_of: Gives what the caller may do.
 
         Raises:
             InvalidRequest: If the bytes are no request.
@@ -106,29 +110,36 @@ class HealthService:
         except DecodeError:
             raise InvalidRequest("not a grpc.health.v1.HealthListRequest") from None
         response = health_pb2.HealthListResponse()
-        grant = grant_of(self._gate, context)
+        grant = grant_of()
         for name in (*self._names, *[name for name in self._models() if grant is None or grant.is_for(name)]):
             response.statuses[name].status = self._status(name)
         return response.SerializeToString()
 
-    def watch(self, payload: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+    def watch(
+        self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], Callable[[], Grant | None]]
+    ) -> Iterator[bytes]:
         """Answer Watch: with the state now, and whenever it changes, until the call ends.
 
         A service that is not known may come to be: a model that is published later, say.
+
+        Args:
+            payload: Bytes of the request.
+            context: Context of the call.
+            admit: Lets the caller in again, and gives what gives what it may do.
 
         Raises:
             InvalidRequest: If the bytes are no request.
             NotFound: If the service is not known, and its name is too long for any.
         """
         name = _read_name(payload)
-        self._check_access(name, context)
+        self._check_access(name, admit())
         if len(name) > _MAX_NAME:
             raise self._unknown(name)
         if not context.add_callback(self._wake):
             return
         told = None
         while context.is_active():
-            self._check_access(name, context)
+            self._check_access(name, admit())
             with self._changed:
                 if self._status(name) == told and not self._is_shut_down:
                     self._changed.wait(self._look_seconds)
@@ -139,9 +150,9 @@ class HealthService:
             if is_last:
                 return
 
-    def _check_access(self, name: str, context: grpc.ServicerContext) -> None:
+    def _check_access(self, name: str, grant_of: Callable[[], Grant | None]) -> None:
         """Check that a caller may ask for a service: for others than the server's own, as for inference."""
-        if name not in self._names and (grant := grant_of(self._gate, context)) is not None:
+        if name not in self._names and (grant := grant_of()) is not None:
             grant.check(Need.INFER)
             grant.check_model(name)
 

@@ -26,7 +26,7 @@ def test_a_request_whose_server_leaves_before_it_is_called_is_answered_by_anothe
             (leaving,) = sockets._workers.values()
             await leaving.close(60.0)
             gone.unlink()
-            with served(repository, private_sockets=tmp_path, transport="lane"):
+            with served(repository, private_sockets=tmp_path):
                 answered = await sockets.infer(request("direction_simple", {"input": walk(4)}), CallContext())
             assert answered.model_name == "direction_simple"
         finally:

@@ -1,0 +1,16 @@
+"""The fast path: ModelInfer and ModelStreamInfer on a completion queue of its own, on one thread.
+
+In: calls and streams as grpcio's core reports them (`fast_path`, `streams`, `gateway_stream`). A request's bytes are
+recognized by their template, or pass request validation (`admission`); then the request waits in its model's queue
+(`dispatcher`). Requests with one template run by a short cut (`template_runs`), all others by `batching.execution`.
+Out: each request answered once.
+
+`grpcio_core` is the only file that names what grpcio keeps private. `self_test` tries it at each start.
+
+Imports `protocol` and every package below that.
+
+Threads: `fast_path`, `large_requests`.
+
+Door: `arrived`, `calls`, `dispatcher`, `fast_path`, `grpcio_core`, `self_test`, `streams`, `templates`,
+`varying_fields`.
+"""

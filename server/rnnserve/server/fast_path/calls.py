@@ -1,0 +1,381 @@
+"""A request that has arrived, before it is parsed: by a call of its own here, or as a message of a stream."""
+
+import abc
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import Any, NamedTuple, Protocol
+
+from rnnserve.server.access.grant import Grant
+from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
+from rnnserve.server.connections.private_socket import believed_peer, is_of_http, shown_certificate
+from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
+from rnnserve.server.errors import Cancelled, InternalError, ServeError, TooMuchHeld, Unsupported
+from rnnserve.server.fast_path.grpcio_core import GrpcioCore
+from rnnserve.server.fast_path.varying_fields import read_id
+from rnnserve.server.observing.origins import Origin, origin_of
+from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.protocol.sequence_callers import StreamOwner
+
+__all__ = [
+    "ArrivedRequest",
+    "CallHandler",
+    "ControlCall",
+    "Door",
+    "FastDoor",
+    "GrantOf",
+    "UnaryCall",
+    "UnaryMethod",
+    "certificate_of",
+]
+
+
+class Door(Protocol):
+    """Where requests arrive: the fast path, or the plain transport."""
+
+    @property
+    def budget(self) -> ByteBudget:
+        """The budget of bytes that requests and responses hold."""
+
+
+class FastDoor(Door, Protocol):
+    """The fast path, as its calls and streams see it."""
+
+    @property
+    def core(self) -> GrpcioCore:
+        """What is started on calls."""
+
+    @property
+    def handing_on(self) -> int:
+        """The thread's number while it answers what has arrived; 0 in between."""
+
+    def call_is_over(self) -> None:
+        """Note that the last event of a call has come. On the fast path's thread."""
+
+
+class ArrivedRequest(abc.ABC):
+    """A request that has arrived, to be answered exactly once, from any thread.
+
+    Attributes:
+        payload: Its bytes, until it is answered.
+        deadline: In seconds on the clock of `clock`; far in the future if the caller set none.
+        is_answered: Whether it has been answered or refused.
+        held_bytes: Bytes of the budget that it holds.
+        grant: What its token admits to; None if no token was asked for.
+        stream: The stream that it came on; None for a call of its own.
+    """
+
+    __slots__ = ("_connection", "_door", "_room", "deadline", "grant", "held_bytes", "is_answered", "payload", "stream")
+
+    def __init__(self, door: Door, payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
+        self._door = door
+        self.payload = payload
+        self.deadline = deadline
+        self.stream = stream
+        self.is_answered = False
+        self.held_bytes = 0
+        self.grant: Grant | None = None
+        self._connection = ""  # its name, once it was asked for
+        self._room = 0  # bytes of a response that its held bytes are for
+
+    @abc.abstractmethod
+    def peer(self) -> str:
+        """Name the connection: the same for all of its requests."""
+
+    @abc.abstractmethod
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty for none."""
+
+    @abc.abstractmethod
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+
+    @abc.abstractmethod
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        """Call `on_cancel` if the request is cancelled before it is answered."""
+
+    @abc.abstractmethod
+    def answer(self, payload: bytes) -> None:
+        """Send the bytes of a ModelInferResponse, or that the budget of bytes is spent."""
+
+    @abc.abstractmethod
+    def refuse(self, error: ServeError) -> None:
+        """Send an error."""
+
+    def is_counted(self, size: int) -> bool:
+        """Whether a response of so many bytes takes them from the budget."""
+        return size > SMALL or self.held_bytes > 0
+
+    def hold(self, size: int) -> None:
+        """Take bytes from the budget, in place of those that it holds.
+
+        Raises:
+            TooMuchHeld: If the budget is spent; then it holds none.
+        """
+        self.let_go()
+        self._door.budget.take(self.peer(), size)
+        self.held_bytes = size
+
+    def make_room(self, size: int) -> None:
+        """Take the bytes of a response before it is sent: before states are kept, which a refusal could not undo.
+
+        Args:
+            size: Bytes of the response, or more.
+
+        Raises:
+            TooMuchHeld: If the budget is spent; then it holds none.
+        """
+        if self.is_counted(size):
+            self.hold(RESPONSE_COPIES * size)
+            self._room = size
+
+    def hold_response(self, payload: bytes) -> bool:
+        """Take a response's bytes from the budget; False if the budget is spent, and the request is refused."""
+        if self._room >= len(payload) > 0:
+            return True
+        try:
+            self.hold(RESPONSE_COPIES * len(payload))
+        except TooMuchHeld as error:
+            self.refuse(after_run(error))
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Give back what it holds of the budget."""
+        if self.held_bytes:
+            self._door.budget.give_back(self._connection, self.held_bytes)
+            self.held_bytes = 0
+
+
+class CallHandler(Protocol):
+    """Answers the requests, on the thread that takes them."""
+
+    def nap_seconds(self, calls: int, /) -> float:
+        """Give the seconds for which the thread, woken, sleeps before it looks for more; 0 for none.
+
+        Args:
+            calls: Number of calls in flight.
+        """
+
+    def take(self, arrived: list[ArrivedRequest]) -> None:
+        """Take requests that have arrived together, and answer each now or later. Empty when nothing has arrived."""
+
+    def take_large(self, request: ArrivedRequest) -> None:
+        """Take a request of more than `LARGE` bytes, and answer it later: the thread has no time for it."""
+
+    def work(self) -> bool:
+        """Run a batch, and return whether more waits: in between, the thread collects what arrives."""
+
+
+class UnaryCall(ArrivedRequest):
+    """A call of ModelInfer on the fast path: one request, one response and a status.
+
+    Attributes:
+        call: The call, as grpcio's core gives it.
+    """
+
+    __slots__ = ("_is_watched", "_metadata", "_said", "call")
+
+    stream = None
+
+    def __init__(
+        self,
+        door: FastDoor,
+        call: Any,  # noqa: ANN401 - grpcio's own
+        deadline: float,
+        said: Sequence[Any] = (),
+        metadata: Sequence[Any] = (),
+    ) -> None:
+        """Begin without the message: `payload` is set when it has arrived.
+
+        Args:
+            door: The fast path.
+            call: The call.
+            deadline: The caller's deadline, in seconds on the clock of `clock`.
+            said: The call's metadata, if they may say whose call it is.
+            metadata: The call's metadata, for what is logged of the request.
+        """
+        # Without `super().__init__`, which costs half a microsecond, as this does once a request.
+        self._door: FastDoor = door
+        self.deadline = deadline
+        self.payload = b""
+        self.is_answered = False
+        self.held_bytes = 0
+        self.grant = None
+        self._connection = ""
+        self._room = 0
+        self.call = call
+        self._said = said
+        self._metadata = metadata
+        self._is_watched = False
+
+    def peer(self) -> str:
+        """Name the connection: the same for all of its calls."""
+        if not self._connection:
+            connection = self.call.peer().decode()
+            self._connection = believed_peer(connection, self._said) if self._said else connection
+        return self._connection
+
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        return origin_of(self.peer(), self._metadata, read_id(self.payload), "ModelInfer")
+
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty for none."""
+        return self._door.core.identity_of(self.call)
+
+    def certificate(self) -> str:
+        """Give the certificate that its client has shown; empty for none."""
+        return certificate_of(self._door.core, self.call, self._said)
+
+    def _is_of_http(self) -> bool:
+        return bool(self._said) and is_of_http(self.peer())
+
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        """Call `on_cancel`, on the fast path's thread, if the call is cancelled before it is answered."""
+        self._is_watched = True
+        self.call.start_server_batch((self._door.core.new_close(),), _Watch(on_cancel))
+
+    def answer(self, payload: bytes) -> None:
+        """Send the response, or that the budget of bytes is spent."""
+        # `is_counted`, without a call for each answer.
+        if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
+            return
+        if self.is_answered:
+            return  # after a failure in the middle of a batch, all of the batch may be refused
+        self.is_answered = True
+        if self._said and self._is_of_http():
+            count_http_answer(answering.counts)
+        self.payload = b""  # the response may wait for its reader for long
+        core = self._door.core
+        message = core.send_message(payload, 0)
+        if self._is_watched:
+            self.call.start_server_batch((core.no_metadata, message, core.ok), self)
+        else:
+            self.call.start_server_batch((core.no_metadata, message, core.ok, core.close), self)
+
+    def refuse(self, error: ServeError) -> None:
+        """Send the status of an error."""
+        if self.is_answered:
+            return
+        self.let_go()
+        count_refusal(error, is_http=self._is_of_http())
+        request_id = tell_refusal(self, error)
+        self.is_answered = True
+        self.payload = b""
+        core = self._door.core
+        close = () if self._is_watched else (core.close,)
+        self.call.start_server_batch((core.no_metadata, core.status(error, request_id), *close), self)
+
+    def end_without_message(self) -> None:
+        """End a call whose message has not come: the client half-closed it, cancelled it, or has gone."""
+        self.is_answered = True
+        core, error = self._door.core, Unsupported("the method requires exactly one request message.")
+        self.call.start_server_batch((core.no_metadata, core.status(error), core.new_close()), _NoMessage(self._door))
+
+
+GrantOf = Callable[[], Grant | None]
+"""Gives what the caller of a control method may do; None on a server that asks for no token."""
+
+
+class UnaryMethod(NamedTuple):
+    """A method with one request and one response that no model answers.
+
+    Attributes:
+        name: Its full name, "/package.Service/Method".
+        admit: Lets a call in by its metadata and a function that gives its client's certificate, or raises.
+        answer: Turns the request's bytes into the response's.
+        pool: Threads on which it answers.
+    """
+
+    name: str
+    admit: Callable[[Any, Callable[[], str]], GrantOf]
+    answer: Callable[[bytes, GrantOf], bytes]
+    pool: futures.Executor
+
+
+class ControlCall(UnaryCall):
+    """A call of a control method: received on the fast path's thread, so that no thread waits for its message."""
+
+    __slots__ = ("_grant_of", "_method")
+
+    def __init__(
+        self,
+        door: FastDoor,
+        call: Any,  # noqa: ANN401 - grpcio's own
+        deadline: float,
+        metadata: Sequence[Any],
+        method: UnaryMethod,
+    ) -> None:
+        """Take a call, as grpcio's core gives it."""
+        super().__init__(door, call, deadline, metadata, metadata)
+        self._method = method
+        self._grant_of: GrantOf | None = None
+
+    def begin(self) -> None:
+        """Let it in, and receive its message; or refuse it."""
+        try:
+            self._grant_of = self._method.admit(self._metadata, self.certificate)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            self.call.start_server_batch((self._door.core.receive_message(0),), self)
+
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        return origin_of(self.peer(), self._metadata, "", self._method.name.rpartition("/")[2])
+
+    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Handle that its message has arrived, or that its answer has been sent."""
+        if self.is_answered:
+            self._door.call_is_over()
+            self.let_go()
+            return
+        payload = event.batch_operations[0].message()
+        if payload is None:
+            self.end_without_message()
+        else:
+            self.payload = payload
+            self._method.pool.submit(self._run)
+
+    def _run(self) -> None:
+        assert self._grant_of is not None  # noqa: S101 - for the type checker
+        try:
+            self.answer(self._method.answer(self.payload, self._grant_of))
+        except ServeError as error:
+            self.refuse(error)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread
+            self.refuse(InternalError.hiding(error))
+
+
+class _Watch:
+    """Tag of the event that says how a watched call closed."""
+
+    __slots__ = ("_on_cancel",)
+
+    def __init__(self, on_cancel: Callable[[], None]) -> None:
+        self._on_cancel = on_cancel
+
+    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Pass a cancellation on."""
+        if event.batch_operations[0].cancelled():
+            self._on_cancel()
+
+
+class _NoMessage:
+    """Tag of the last event of a call without a message: only then it is known whether the client had cancelled."""
+
+    __slots__ = ("_door",)
+
+    def __init__(self, door: FastDoor) -> None:
+        self._door = door
+
+    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Count the call."""
+        is_cancelled = event.batch_operations[-1].cancelled()
+        count_refusal(Cancelled("no message came") if is_cancelled else Unsupported("no message came"))
+        self._door.call_is_over()
+
+
+def certificate_of(core: GrpcioCore, call: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - grpcio's own
+    """Give the certificate that the client of a call, or of its HTTP gateway, has shown; empty for none."""
+    return shown_certificate(call.peer().decode(), metadata, lambda: core.auth_context_of(call))

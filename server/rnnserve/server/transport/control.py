@@ -1,0 +1,288 @@
+"""The control methods: all methods except ModelInfer and ModelStreamInfer.
+
+Those with one request and one response are received on the fast path, so that calls without a message keep no thread;
+on the plain transport they are ordinary handlers, as health's Watch and server reflection always are.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
+from rnnserve.server.access.gate import Gate
+from rnnserve.server.access.grant import Grant
+from rnnserve.server.boundary.compression import decompress
+from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
+from rnnserve.server.counting.table import count_refusal
+from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
+from rnnserve.server.fast_path.calls import GrantOf, UnaryMethod
+from rnnserve.server.observing.origins import Origin, origin_of
+from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.protocol.error_details import trailing_metadata
+from rnnserve.server.protocol.service import Method, Service
+from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
+from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
+
+__all__ = ["INFERENCE_SERVICE", "Caller", "ControlMethods", "abort"]
+
+INFERENCE_SERVICE = INFERENCE.strip("/")
+
+_CONTROL_THREADS = 16
+"""Threads of the methods that answer at once."""
+
+_LOADING_THREADS = 4
+"""Threads of the methods that load models. Changes are made one after another, so most threads wait."""
+
+_LASTING = 256
+"""Calls of health's Watch and of server reflection that may be open: each keeps a thread. Beyond it: UNIMPLEMENTED.
+gRPC's clients take a server whose Watch is UNIMPLEMENTED for healthy, and go by the statuses of their calls; with any
+other status they send it nothing (gRPC's proposal A17)."""
+
+_REFUSING_THREADS = 8
+
+_MAX_CONTROL_BYTES = 4 << 20
+"""Bytes of a request of these methods, decompressed. Beyond it: INVALID_ARGUMENT."""
+
+_NAME_OF_MODEL: Mapping[type[Message], str] = {
+    pb.ModelReadyRequest: "name",
+    pb.ModelMetadataRequest: "name",
+    pb.ModelConfigRequest: "name",
+    pb.ModelStatisticsRequest: "name",
+    pb.RepositoryModelLoadRequest: "model_name",
+    pb.RepositoryModelUnloadRequest: "model_name",
+    pb.TraceSettingRequest: "model_name",
+}
+"""The field of a request that names a model; some may be empty, for all of them."""
+
+_OF_MODELS = ("models", "model_stats")
+"""Fields of answers that are about several models: of RepositoryIndex, and of ModelStatistics."""
+
+# RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
+_Converse = Callable[[Any, grpc.ServicerContext, Callable[[], GrantOf]], Iterator[bytes]]
+
+
+class Caller:
+    """The client of a call on grpcio's own threads.
+
+    Attributes:
+        grant: What its token admits to; None if no token was asked for.
+    """
+
+    grant: Grant | None = None
+
+    def __init__(self, context: grpc.ServicerContext, method: str) -> None:
+        """Take the context of a call, and the name of its method."""
+        self._context = context
+        self._method = method
+
+    @functools.cached_property
+    def _name(self) -> str:
+        return believed_peer(self._context.peer(), self._context.invocation_metadata())
+
+    def peer(self) -> str:
+        """Name its connection."""
+        return self._name
+
+    def identity(self) -> str:
+        """Give the names in the client's certificate; empty for none."""
+        return b" ".join(self._context.peer_identities() or ()).decode(errors="replace")
+
+    def certificate(self) -> str:
+        """Give the certificate that the client has shown; empty for none."""
+        context = self._context
+        return shown_certificate(context.peer(), context.invocation_metadata(), context.auth_context)
+
+    def origin(self, message_id: str = "") -> Origin:
+        """Say where its request comes from."""
+        return origin_of(self.peer(), self._context.invocation_metadata(), message_id, self._method)
+
+
+def abort(context: grpc.ServicerContext, caller: Caller, error: Exception, *, is_counted: bool = False) -> NoReturn:
+    """End a call with an error's status, after the error was counted and logged.
+
+    Args:
+        context: Context of the call.
+        caller: Its caller.
+        error: The error; one that is no `ServeError` is a defect, and hidden.
+        is_counted: Whether it has been counted and logged.
+    """
+    shown = error if isinstance(error, ServeError) else InternalError.hiding(error)
+    # A frame that has the error as a variable, and is in its traceback, would keep the call.
+    shown.__traceback__ = shown.__context__ = None
+    if not is_counted:
+        count_refusal(shown)
+        shown.request_id = tell_refusal(caller, shown)
+    context.set_trailing_metadata(trailing_metadata(shown, shown.request_id))
+    context.abort(grpc.StatusCode[shown.status], str(shown))
+    raise AssertionError  # `abort` raises; this tells the type checker
+
+
+class ControlMethods:
+    """The handlers, and their threads."""
+
+    def __init__(self, service: Service, health: HealthService, gate: Gate | None) -> None:
+        """Prepare the handlers; no thread is started.
+
+        Args:
+            service: The service, which answers.
+            health: The states of the services.
+            gate: Gate that lets calls in; None for all of them.
+        """
+        self._gate = gate
+        self._answering = futures.ThreadPoolExecutor(_CONTROL_THREADS, "control")
+        self._loading = futures.ThreadPoolExecutor(_LOADING_THREADS, "loading")
+        self._lasting = futures.ThreadPoolExecutor(_LASTING + _REFUSING_THREADS, "lasting")
+        self._lasting_calls = 0
+        self._lock = threading.Lock()
+        self.methods = [
+            *(
+                self._method(f"{INFERENCE}{name}", _answering(method, name), takes_long=method.takes_long)
+                for name, method in service.methods.items()
+            ),
+            self._method(f"/{HEALTH_SERVICE}/Check", health.check),
+            self._method(f"/{HEALTH_SERVICE}/List", health.list),
+        ]
+        reflection = ReflectionService()
+        self._lasting_methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            f"/{HEALTH_SERVICE}/Watch": self._watching(f"/{HEALTH_SERVICE}/Watch", health.watch),
+            **{
+                f"/{name}/ServerReflectionInfo": self._conversing(f"/{name}/ServerReflectionInfo", reflection.answer)
+                for name in REFLECTION_SERVICES
+            },
+        }
+
+    def add_to(self, server: grpc.Server, *, is_plain: bool) -> None:
+        """Add ordinary handlers to a server: of all methods, or of those that the fast path does not receive.
+
+        Args:
+            server: The server.
+            is_plain: Whether there is no fast path.
+
+        Raises:
+            StartError: If the access table has no row for one of the methods.
+        """
+        if missing := rows_missing([*self._lasting_methods, *(method.name for method in self.methods)]):
+            raise StartError(f"nothing says who may call {', '.join(missing)}: rnnserve/protos/access_table.py")
+        handlers = self._lasting_methods | ({each.name: _handler(each) for each in self.methods} if is_plain else {})
+        for name, handler in handlers.items():
+            _, service, method = name.split("/")
+            server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
+
+    def shutdown(self) -> None:
+        """End the threads when they have done what they have."""
+        self._answering.shutdown(wait=False)
+        self._loading.shutdown(wait=False)
+        self._lasting.shutdown(wait=False)
+
+    def _method(self, name: str, answer: Callable[[bytes, GrantOf], bytes], *, takes_long: bool = False) -> UnaryMethod:
+        pool = self._loading if takes_long else self._answering
+        return UnaryMethod(name, functools.partial(self._admit, name), answer, pool)
+
+    def _admit(self, method: str, metadata: Any, certificate: Callable[[], str]) -> GrantOf:  # noqa: ANN401 - grpcio's own
+        """Let a call in; return a function that gives what its caller may do.
+
+        Raises:
+            ServeError: If it may not be answered.
+        """
+        gate = self._gate
+        if gate is None:
+            return _no_grant
+        gate.admit(method, metadata, certificate)
+        if method == SERVER_METADATA:
+            gate.admit_route(metadata, certificate)
+        return functools.partial(gate.grant_of, metadata, certificate)
+
+    def _watching(self, method: str, converse: _Converse) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Make the handler of a method with one request and many responses."""
+        return grpc.unary_stream_rpc_method_handler(self._lasting_handle(method, converse))
+
+    def _conversing(
+        self, method: str, answer: Callable[[bytes, grpc.ServicerContext], bytes]
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Make the handler of a method that answers each request of a stream before it takes the next."""
+
+        def converse(
+            messages: Iterator[bytes], context: grpc.ServicerContext, admit: Callable[[], GrantOf]
+        ) -> Iterator[bytes]:
+            for payload in messages:
+                admit()
+                yield answer(payload, context)
+
+        return grpc.stream_stream_rpc_method_handler(self._lasting_handle(method, converse))
+
+    def _lasting_handle(
+        self, method: str, converse: _Converse
+    ) -> Callable[[Any, grpc.ServicerContext], Iterator[bytes]]:
+        """Make the function of a call that keeps its thread: it is counted, and let in again as often as it asks."""
+
+        def handle(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:  # noqa: ANN401 - bytes, or many
+            caller = Caller(context, method.rpartition("/")[2])
+            admit = functools.partial(self._admit, method, context.invocation_metadata(), caller.certificate)
+            try:
+                admit()
+                with self._lock:
+                    self._lasting_calls += 1
+                    is_too_many = self._lasting_calls > _LASTING
+                try:
+                    if is_too_many:
+                        raise Unsupported(f"{_LASTING} watches and reflections are open already: ask Check")
+                    yield from converse(request, context, admit)
+                finally:
+                    with self._lock:
+                        self._lasting_calls -= 1
+            except grpc.RpcError:
+                return  # the call has ended
+            except Exception as error:  # noqa: BLE001 - as above
+                abort(context, caller, error)
+
+        handle.experimental_thread_pool = self._lasting  # type: ignore[attr-defined]
+        return handle
+
+
+def _handler(method: UnaryMethod) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """Make an ordinary handler of a method with one request and one response."""
+
+    def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:
+        caller = Caller(context, method.name.rpartition("/")[2])
+        try:
+            return method.answer(payload, method.admit(context.invocation_metadata(), caller.certificate))
+        except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
+            abort(context, caller, error)
+
+    handle.experimental_thread_pool = method.pool  # type: ignore[attr-defined]
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _no_grant() -> None:
+    """Give what the caller may do on a server without a gate."""
+
+
+def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
+    """Answer a method of the protocol from bytes to bytes, as far as the models of a token go."""
+    is_open = METHODS[f"{INFERENCE}{name}"] is Need.HEALTH
+
+    def answer(payload: bytes, grant_of: GrantOf) -> bytes:
+        try:
+            request = method.read(decompress(payload, _MAX_CONTROL_BYTES))
+        except DecodeError:
+            raise InvalidRequest(f"the request's {len(payload):,} bytes are not a message of this method") from None
+        grant = None if is_open else grant_of()
+        if grant is None or grant.valid_token().models is None:
+            return method.answer(request).SerializeToString()
+        field = _NAME_OF_MODEL.get(type(request))
+        if field is not None and (model := getattr(request, field)):
+            grant.check_model(model)
+        response = method.answer(request)
+        for entries in [getattr(response, field) for field in _OF_MODELS if hasattr(response, field)]:
+            kept = [entry for entry in entries if grant.is_for(entry.name)]
+            del entries[:]
+            entries.extend(kept)
+        return response.SerializeToString()
+
+    return answer

@@ -1,0 +1,70 @@
+"""When grpcio's thread leaves the sockets to the lane's, and when that looks for more before it waits."""
+
+import contextlib
+import time
+from concurrent import futures
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.inference_requests import request
+from kit.served import served
+from kit.waiting import until
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.server.fast_path import arrival_pace
+from rnnserve.server.fast_path.arrival_pace import ArrivalPace
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of the module, in seconds."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(arrival_pace, "now", lambda: clock.now)
+    return clock
+
+
+def arrive(pace, *connections):
+    pace.note([SimpleNamespace(peer=lambda name=name: name) for name in connections])
+
+
+@pytest.fixture
+def pace(clock):
+    """One that has heard a connection before, and some time ago."""
+    pace = ArrivalPace()
+    assert not pace.is_left_to_fast_path()  # none at all
+    arrive(pace, "one")
+    arrive(pace, "two")
+    clock.now += 10
+    return pace
+
+
+def test_both_methods_are_answered_while_one_client_asks_again_and_again(repository):
+    """And a client beside it, of another method, whose thread leaves the sockets to the lane's."""
+    with served(repository) as running, contextlib.ExitStack() as stack:
+        channels = [stack.enter_context(running.channel()) for _ in range(2)]
+        stubs = [rpc.GRPCInferenceServiceStub(channel) for channel in channels]
+        pool = stack.enter_context(futures.ThreadPoolExecutor(1))
+        message = request("direction_simple", {"input": np.zeros((1, 1, 2), np.float32)}, ["logits"])
+        lane: Any = running.server._transport._transport
+        pace = lane._pace
+        seen = []
+
+        def ask():
+            deadline = time.monotonic() + 30
+            while len(seen) < 5 and time.monotonic() < deadline:
+                stubs[0].ModelInfer(message)
+            return len(seen)
+
+        asking = pool.submit(ask)
+        for _ in range(5):
+            until(pace.is_left_to_fast_path)
+            time.sleep(0.15)  # the other thread's own calls are long past
+            seen.append(stubs[1].ServerLive(pb.ServerLiveRequest(), timeout=20).live)
+        assert asking.result() == 5
+        assert all(seen)
+        until(lambda: not pace.is_left_to_fast_path())
+        assert stubs[1].ServerLive(pb.ServerLiveRequest(), timeout=20).live
+        assert stubs[0].ModelInfer(message, timeout=20).outputs

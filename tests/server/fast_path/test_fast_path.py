@@ -1,0 +1,153 @@
+"""The lane's own loop, and what it needs of grpcio."""
+
+import functools
+import queue
+
+import grpc
+
+from kit.lanes import Held, running
+from kit.waiting import PATIENCE, until
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
+from rnnserve.server.errors import ShuttingDown
+
+
+def test_the_lane_ends_after_the_last_answer_and_not_before():
+    held = Held()
+    with running(held) as (server, lane, infer):
+        response = infer.future(b"question")
+        call = held.calls.get(timeout=PATIENCE)
+        lane.stop_accepting()
+        stopped = server.stop(PATIENCE)
+        assert not lane.join(0.3)
+        call.answer(b"answer")
+        assert response.result(PATIENCE) == b"answer"
+        assert stopped.wait(PATIENCE)
+        assert lane.join(PATIENCE)
+
+
+def test_a_call_is_answered_once():
+    held = Held()
+    with running(held) as (_, _, infer):
+        response = infer.future(b"question")
+        call = held.calls.get(timeout=PATIENCE)
+        assert call.payload == b"question"
+        assert not call.is_answered
+        call.answer(b"first")
+        assert call.is_answered
+        call.answer(b"second")
+        call.refuse(ShuttingDown("third"))
+        assert response.result(PATIENCE) == b"first"
+
+
+def test_a_refusal_has_its_status_and_message():
+    held = Held()
+    with running(held) as (_, _, infer):
+        response = infer.future(b"question")
+        held.calls.get(timeout=PATIENCE).refuse(ShuttingDown("the server is shutting down"))
+        assert response.code() == grpc.StatusCode.UNAVAILABLE
+        assert response.details() == "the server is shutting down"
+
+
+def test_a_watched_call_tells_of_its_cancellation_only_then():
+    held, told = Held(), queue.Queue()
+    with running(held) as (_, _, infer):
+        response, gone = infer.future(b"answered"), infer.future(b"cancelled")
+        calls = {call.payload: call for call in (held.calls.get(timeout=PATIENCE) for _ in range(2))}
+        for payload, call in calls.items():
+            call.watch(functools.partial(told.put, payload))
+        calls[b"answered"].answer(b"answer")
+        assert response.result(PATIENCE) == b"answer"
+        gone.cancel()
+        assert told.get(timeout=PATIENCE) == b"cancelled"
+        calls[b"cancelled"].refuse(ShuttingDown("for the lane's own count"))
+        assert told.empty()
+
+
+def test_a_defect_of_the_handler_answers_its_calls_and_ends_nothing(caplog):
+    class Broken(Held):
+        def take(self, arrived):
+            if arrived and arrived[0].payload == b"bad":
+                raise ZeroDivisionError("secret")
+            super().take(arrived)
+
+    held = Broken()
+    with running(held) as (_, lane, infer):
+        response = infer.future(b"bad")
+        assert response.code() == grpc.StatusCode.INTERNAL
+        assert "secret" not in response.details()
+        assert "secret" in caplog.text
+        response = infer.future(b"good")
+        held.calls.get(timeout=PATIENCE).answer(b"answer")
+        assert response.result(PATIENCE) == b"answer"
+        assert not lane.join(0)
+
+
+def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
+    """After `MAX_REQUESTS` the lane hands on what it has, so that it looks after the rest of its work."""
+
+    class Counting(Held):
+        def __init__(self):
+            super().__init__()
+            self.sizes = []
+
+        def take(self, arrived):
+            self.sizes.append(len(arrived))
+            for call in arrived:
+                call.answer(call.payload)
+
+    counting = Counting()
+    with running(counting) as (_, _, infer):
+        responses = [infer.future(str(number).encode()) for number in range(1000)]
+        assert [response.result(PATIENCE) for response in responses] == [str(n).encode() for n in range(1000)]
+        assert sum(counting.sizes) == 1000
+        assert max(counting.sizes) <= MAX_REQUESTS
+
+
+def test_bytes_are_held_from_arrival_until_they_are_sent():
+    held, budget = Held(), ByteBudget(1 << 20)
+    with running(held, budget) as (_, _, infer):
+        response = infer.future(b"q" * 100_000)
+        call = held.calls.get(timeout=PATIENCE)
+        assert budget.held == 100_000
+        call.answer(b"a" * 50_000)
+        assert response.result(PATIENCE) == b"a" * 50_000
+        until(lambda: budget.held == 0)
+        assert call.payload == b""
+
+
+def test_a_request_beyond_the_budget_is_refused_at_once():
+    held, budget = Held(), ByteBudget(250_000)
+    with running(held, budget) as (_, _, infer):
+        first, second = infer.future(b"q" * 100_000), infer.future(b"q" * 100_000)
+        call = held.calls.get(timeout=PATIENCE)
+        until(lambda: first.done() or second.done())
+        refused = first if first.done() else second
+        assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.details().startswith("requests and unread responses of this connection take 100,000 bytes")
+        call.refuse(ShuttingDown("done"))
+        until(lambda: budget.held == 0)
+
+
+def test_a_response_beyond_the_budget_is_refused_instead():
+    held, budget = Held(), ByteBudget(250_000)
+    with running(held, budget) as (_, _, infer):
+        response = infer.future(b"question")
+        held.calls.get(timeout=PATIENCE).answer(b"a" * 100_000)  # it takes twice as much until it has been sent
+        assert response.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        until(lambda: budget.held == 0)
+
+
+def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_lane(caplog):
+    held = Held()
+    with running(held) as (_, _, infer):
+        for failure in (None, ZeroDivisionError("secret"), None):
+            held.failure = failure
+            response = infer.future(b"q" * (LARGE + 1))
+            if failure is None:
+                held.large.get(timeout=PATIENCE).answer(b"answer")
+                assert response.result(PATIENCE) == b"answer"
+            else:
+                assert response.code() == grpc.StatusCode.INTERNAL
+        assert held.calls.empty()
+    assert "secret" in caplog.text

@@ -1,0 +1,99 @@
+"""Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
+
+import asyncio
+import random
+
+import grpc
+import pytest
+
+from kit.front_streams import MINE, exchange, socket_of, with_stream
+from kit.inference_requests import request
+from kit.sequence_requests import step, walk
+from kit.served import served
+from kit.waiting import until
+from rnnserve.protos import front_pb2
+from rnnserve.protos import inference_pb2_grpc as rpc
+from rnnserve.protos.protocol_words import PEER
+from rnnserve.web.errors import RestError
+from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.upstream.upstream import CallContext
+
+MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
+OTHER = CallContext(((PEER, "ipv4:10.0.0.1:2222"),), 30.0)
+
+
+@pytest.fixture(scope="module")
+def front_server(repository, tmp_path_factory):
+    with served(repository, private_sockets=tmp_path_factory.mktemp("s")) as running:
+        yield running.server
+
+
+@pytest.fixture(scope="module")
+def stub(front_server):
+    with grpc.insecure_channel(f"127.0.0.1:{front_server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
+        yield rpc.GRPCInferenceServiceStub(channel)
+
+
+def outcome_of_call(stub, message):
+    try:
+        return stub.ModelInfer(message).SerializeToString(deterministic=True)
+    except grpc.RpcError as error:
+        told = error_of_status(error.code(), error.details())
+        return told.status, str(told)
+
+
+async def outcome(stream, message, context=MINE):
+    try:
+        return (await stream.infer(message.SerializeToString(), context)).SerializeToString(deterministic=True)
+    except RestError as error:
+        return error.status, str(error)
+
+
+def test_every_request_has_the_answer_of_a_call_of_its_own(front_server, stub):
+    """Of several models, lengths and outputs. Wrong ones among them, and a few that are large."""
+    draw = random.Random(7)
+    messages = []
+    for number in range(150):
+        steps = draw.choice([1, 4, 4, 4, 9, 600])
+        message = request(draw.choice(MODELS), {"input": walk(steps, seed=number)}, draw.choice([("logits",), ()]))
+        message.id = f"n{number}"
+        if number % 10 == 3:
+            message.inputs[0].shape[2] = 5
+        if number % 10 == 7:
+            message.model_name = "nope"
+        messages.append(message)
+
+    async def use(stream):
+        return await asyncio.gather(*(outcome(stream, message) for message in messages))
+
+    expected = [outcome_of_call(stub, message) for message in messages]
+    assert with_stream(front_server, use) == expected
+    assert {type(each) for each in expected} == {bytes, tuple}
+    until(lambda: front_server._transport._budget.held == 0)
+
+
+def test_sequences_are_those_of_the_fronts_client(front_server):
+    async def use(stream):
+        said = [
+            await outcome(stream, step(walk(2), 7, starts=True)),
+            await outcome(stream, step(walk(1), 7)),
+            await outcome(stream, step(walk(1), 7), OTHER),
+            await outcome(stream, step(walk(1), 7, ends=True)),
+        ]
+        return [type(each) for each in said]
+
+    assert with_stream(front_server, use) == [bytes, bytes, tuple, bytes]
+
+
+def test_a_client_that_half_closes_has_its_answers(front_server):
+    message = front_pb2.FrontRequests()
+    for number in range(30):
+        payload = request(MODELS[0], {"input": walk(4)}).SerializeToString()
+        message.entries.add(number=number, request=payload, peer="ipv4:1.2.3.4:5", timeout=30.0)
+    with grpc.insecure_channel(f"unix:{socket_of(front_server)}", [("grpc.default_authority", "localhost")]) as channel:
+        call = exchange(channel)(iter([message.SerializeToString()]))
+        answers = [front_pb2.FrontAnswers.FromString(each) for each in call]
+        assert call.code() is grpc.StatusCode.OK
+    assert sorted(entry.number for answer in answers for entry in answer.entries) == list(range(30))
+    assert len(answers) < 30
+    until(lambda: not front_server._transport._transport._gateways)

@@ -1,0 +1,105 @@
+"""Requests of many bytes: off the lane's thread, from parsing to the answer."""
+
+import gzip
+import math
+import queue
+import threading
+
+import numpy as np
+import pytest
+
+from kit.inference_requests import arrays, request
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.clock import now
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
+from rnnserve.server.fast_path.large_requests import LargeRequests
+from rnnserve.server.fast_path.varying_fields import HEAD_BYTES
+
+PATIENCE = 20.0
+
+
+class Call:
+    """A call on the lane: its answers, and the threads that gave them."""
+
+    def __init__(self, payload, deadline=math.inf, connection="ipv4:127.0.0.1:1"):
+        self.payload, self.deadline, self.connection = payload, deadline, connection
+        self.stream = self.grant = None
+        self.held = []
+        self.answers = queue.Queue()
+        self.is_watched = False
+
+    def watch(self, _):
+        self.is_watched = True
+
+    def peer(self):
+        return self.connection
+
+    def hold(self, size):
+        self.held.append(size)
+
+    def answer(self, payload):
+        self.answers.put((payload, threading.current_thread().name))
+
+    def refuse(self, error):
+        self.answers.put((error, threading.current_thread().name))
+
+
+def asked(payload, **more):
+    return Call(payload, **more)
+
+
+@pytest.fixture
+def large(service, schedulers):
+    large = LargeRequests(service, schedulers)
+    yield large
+    large.close()
+
+
+def payload_of(rows=3000):
+    walks = np.linspace(-1, 1, rows * 6 * 2, dtype=np.float32).reshape(rows, 6, 2)
+    return request("direction_simple", {"input": walks}, ["logits"]).SerializeToString()
+
+
+def test_they_are_answered_from_the_thread_of_their_model(large):
+    call = asked(payload_of())
+    large.submit(call)
+    answer, thread = call.answers.get(timeout=PATIENCE)
+    assert arrays(pb.ModelInferResponse.FromString(answer))["logits"].shape == (3000, 2)
+    assert thread == "scheduler direction_simple"
+    assert call.is_watched
+    assert len(call.payload) <= HEAD_BYTES  # the checked request has its bytes: they are in memory once
+
+
+def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):
+    wrong, right = asked(payload_of()[:-1]), asked(payload_of(2))
+    for call in (wrong, right):
+        large.submit(call)
+    assert isinstance(wrong.answers.get(timeout=PATIENCE)[0], InvalidRequest)
+    assert isinstance(right.answers.get(timeout=PATIENCE)[0], bytes)
+
+
+def test_one_whose_deadline_has_passed_is_not_parsed(large, monkeypatch):
+    monkeypatch.setattr(large._service, "accept", lambda *_: pytest.fail("it is parsed"))
+    call = asked(payload_of(), deadline=now() - 1)
+    large.submit(call)
+    assert isinstance(call.answers.get(timeout=PATIENCE)[0], DeadlinePassed)
+
+
+def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(large._service, "accept", lambda *_: 1 / 0)
+        call = asked(payload_of(2))
+        large.submit(call)
+        assert isinstance(call.answers.get(timeout=PATIENCE)[0], InternalError)
+    call = asked(payload_of(2))
+    large.submit(call)
+    assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
+
+
+def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
+    payload = payload_of()
+    call = asked(gzip.compress(payload))
+    large.submit(call)
+    response, _ = call.answers.get(timeout=PATIENCE)
+    assert arrays(pb.ModelInferResponse.FromString(response))["logits"].shape == (3000, 2)
+    assert call.held == [len(payload)]
