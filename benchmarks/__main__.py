@@ -27,7 +27,7 @@ from benchmarks.preparation import (
 from benchmarks.report import render_report
 from benchmarks.run_description import describe_run, is_machine_busy
 from benchmarks.scenarios import SCENARIOS, SOAK
-from benchmarks.server_names import ALL_SERVERS, LANE
+from benchmarks.server_names import ALL_SERVERS, FAST_PATH
 from benchmarks.server_processes import interrupt_on_signal
 from benchmarks.source_trees import unpack_commit, working_tree
 from benchmarks.token_cost import measure_token_cost
@@ -81,7 +81,7 @@ def _compare_with_peers(args: argparse.Namespace) -> int:
 
 def _left_out(earlier: EarlierCommit, chosen: Sequence[str]) -> list[str]:
     """Say of each chosen scenario with the lane in which the earlier commit was not measured, why."""
-    found = [scenario for scenario in SCENARIOS if scenario.name in chosen and LANE in scenario.servers]
+    found = [scenario for scenario in SCENARIOS if scenario.name in chosen and FAST_PATH in scenario.servers]
     reasons = [(scenario.name, earlier.missing(scenario)) for scenario in found]
     return [f"{name}: {earlier.server}: {reason}" for name, reason in reasons if reason is not None]
 

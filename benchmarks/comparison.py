@@ -23,7 +23,7 @@ from benchmarks.metrics import (
 from benchmarks.report import describe_lines, format_metric
 from benchmarks.requests import BenchmarkRequest
 from benchmarks.scenarios import SCENARIOS, Scenario
-from benchmarks.server_names import LANE
+from benchmarks.server_names import FAST_PATH
 from benchmarks.server_processes import ServerProcess
 from benchmarks.source_trees import SourceTree
 from rnnserve.client.aligned_table import format_aligned_table
@@ -51,7 +51,7 @@ _WARM_UP_S = 0.2
 
 def server_name(tree: SourceTree) -> str:
     """Return the name of a tree's server for tables and logs."""
-    return f"{LANE}, {tree.name}"
+    return f"{FAST_PATH}, {tree.name}"
 
 
 def compare_trees(

@@ -14,7 +14,7 @@ from benchmarks.environments import Environment
 from benchmarks.preparation import make_models_of_tree
 from benchmarks.requests import BenchmarkRequest
 from benchmarks.scenarios import Scenario
-from benchmarks.server_names import LANE, server_of_commit
+from benchmarks.server_names import FAST_PATH, server_of_commit
 from benchmarks.server_processes import ServerProcess
 from benchmarks.source_trees import SourceTree, unpack_commit
 
@@ -43,9 +43,9 @@ class EarlierCommit:
 
         Requests of sequences came later than the commits that lack a model, so a scenario with steps is left out.
         """
-        if LANE not in names or self.missing(scenario) is not None:
+        if FAST_PATH not in names or self.missing(scenario) is not None:
             return names
-        at = names.index(LANE) + 1
+        at = names.index(FAST_PATH) + 1
         return [*names[:at], self.server, *names[at:]]
 
     def missing(self, scenario: Scenario) -> str | None:

@@ -190,7 +190,7 @@ def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
         found.append(metrics)
         values = ", ".join(f"{value:.4g} {name}" for name, value in metrics.items())
         print_progress(f"start, round {number} of {rounds}: {values}")
-    return {server_names.LANE: found}
+    return {server_names.FAST_PATH: found}
 
 
 def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]:
@@ -199,8 +199,8 @@ def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]
     requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
     message = encode_request(scenario.model, requests[0])
     repository = work / "models" / "all_outputs"
-    with servers.start_server(server_names.LANE, repository, scenario.model, work, requests[0]) as process:
-        response_bytes = check_answers(server_names.LANE, process.port, scenario.model, requests)
+    with servers.start_server(server_names.FAST_PATH, repository, scenario.model, work, requests[0]) as process:
+        response_bytes = check_answers(server_names.FAST_PATH, process.port, scenario.model, requests)
         send_requests(settings.settle, process.port, message, response_bytes, work)
         settled = largest = resident_bytes(process.pids)
         sent = settings.settle
@@ -213,7 +213,7 @@ def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]
             growth = (resident - settled) / _MB
             print_progress(f"soak: {sent:,} requests, {resident / _MB:.1f} MB, {growth:+.2f} MB")
     metrics = {"growth MB": (largest - settled) / _MB, "resident MB": resident / _MB, "requests": float(sent)}
-    return {server_names.LANE: [metrics]}
+    return {server_names.FAST_PATH: [metrics]}
 
 
 def _outputs_of(scenario: Scenario) -> str:

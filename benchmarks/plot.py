@@ -15,10 +15,10 @@ from benchmarks.server_names import (
     BESIDE_HTTP,
     CONSTANT,
     EAGER,
+    FAST_PATH,
     HTTP,
     HTTP_TWO,
-    LANE,
-    PUBLIC,
+    PLAIN,
     SESSION_RUN,
     TWO_WORKERS,
     UNASKED_TOKENS,
@@ -28,7 +28,7 @@ from benchmarks.server_names import (
 __all__ = ["draw_plot"]
 
 _RNNSERVE, _OTHERS, _UPPER_LIMIT = "#1f6f8b", "#b8b8b8", "#e3c16f"
-_OWN = (LANE, PUBLIC, TWO_WORKERS, BESIDE_HTTP, WITH_TOKENS, UNASKED_TOKENS, HTTP, HTTP_TWO)
+_OWN = (FAST_PATH, PLAIN, TWO_WORKERS, BESIDE_HTTP, WITH_TOKENS, UNASKED_TOKENS, HTTP, HTTP_TWO)
 _COLOURS = dict.fromkeys(_OWN, _RNNSERVE) | dict.fromkeys((CONSTANT, SESSION_RUN, EAGER), _UPPER_LIMIT)
 _COLUMNS = 2
 

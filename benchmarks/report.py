@@ -9,8 +9,8 @@ from benchmarks.peers.triton import NOT_MEASURED
 from benchmarks.scenarios import GOALS, SCENARIOS, SOAK, PerformanceGoal
 from benchmarks.server_names import (
     CONSTANT,
+    FAST_PATH,
     HTTP,
-    LANE,
     MODEL_LIMITS,
     MOSEC,
     TRITON,
@@ -131,9 +131,9 @@ def _limit_lines(rounds: Rounds, metric: str) -> list[str]:
     if front:
         return [f"a core of the front carries {1e6 / front:,.0f} requests/s"]
     others = [name for name in rounds if name in (*MODEL_LIMITS, CONSTANT) or is_of_commit(name)]
-    ratios = [(name, median_ratio(rounds, LANE, name, metric)) for name in others]
+    ratios = [(name, median_ratio(rounds, FAST_PATH, name, metric)) for name in others]
     texts = [f"{_format_ratio(ratio)} {name}" for name, ratio in ratios if ratio is not None]
-    return [f"{metric} of {LANE}: {', '.join(texts)}"] if texts else []
+    return [f"{metric} of {FAST_PATH}: {', '.join(texts)}"] if texts else []
 
 
 def _goal_table(results: Sequence[GoalResult]) -> str:

@@ -8,11 +8,11 @@ from benchmarks.server_names import (
     BESIDE_HTTP,
     BESIDE_JSON,
     CONSTANT,
+    FAST_PATH,
     HTTP,
     HTTP_SERVERS,
     HTTP_TWO,
     INFERENCE_SERVERS,
-    LANE,
     LITSERVE,
     MLSERVER,
     MODEL_LIMITS,
@@ -41,9 +41,9 @@ __all__ = [
 STARTED_ANEW = (TRITON_SEQUENCES,)
 """Servers that are started again before each turn: Triton's sequence batcher dies of signal 11 with a second client."""
 
-_SEQUENCE_SERVERS = (LANE, TRITON_SEQUENCES)
+_SEQUENCE_SERVERS = (FAST_PATH, TRITON_SEQUENCES)
 
-_CELL_SERVERS = (LANE, TRITON, TRITON_RAGGED, *MODEL_LIMITS)
+_CELL_SERVERS = (FAST_PATH, TRITON, TRITON_RAGGED, *MODEL_LIMITS)
 
 MODELS = {f"hidden_{hidden}": ("rnn", hidden) for hidden in (16, 128, 512)} | {
     f"{cell}_{hidden}": (cell, hidden) for cell in ("gru", "lstm") for hidden in (128, 512)
@@ -219,7 +219,7 @@ SCENARIOS = (
         (4, 4),
         ("requests/s", "p99 ms"),
         LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
-        (LANE, BESIDE_HTTP),
+        (FAST_PATH, BESIDE_HTTP),
         turns=3,
     ),
     Scenario(
@@ -229,7 +229,7 @@ SCENARIOS = (
         (4, 4),
         ("requests/s", "p50 ms", "p99 ms", "CPU µs"),
         LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
-        (WITH_TOKENS, UNASKED_TOKENS, LANE),
+        (WITH_TOKENS, UNASKED_TOKENS, FAST_PATH),
         turns=3,
     ),
 )
@@ -270,7 +270,7 @@ class PerformanceGoal:
 
     scenario: str
     metric: str
-    server: str = LANE
+    server: str = FAST_PATH
     against: str | None = None
     at_least: float | None = None
     at_most: float | None = None
@@ -292,7 +292,7 @@ GOALS = (
     PerformanceGoal("lengths", "inferences/s", against=TRITON_RAGGED, at_least=1.35),
     PerformanceGoal("lengths", "p99 ms", against=TRITON, at_most=0.5),
     PerformanceGoal("lengths", "p99 ms", against=TRITON_RAGGED, at_most=0.7),
-    PerformanceGoal("lengths", "inferences/s", server=TWO_WORKERS, against=LANE, at_least=1.0),
+    PerformanceGoal("lengths", "inferences/s", server=TWO_WORKERS, against=FAST_PATH, at_least=1.0),
     PerformanceGoal("poisson", "p99 ms", against=TRITON_RAGGED, at_most=0.6),
     PerformanceGoal("steps", "inferences/s", against=TRITON_SEQUENCES, at_least=2.5),
     PerformanceGoal("steps", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
@@ -306,7 +306,7 @@ GOALS = (
     ),
     PerformanceGoal("http_binary", "requests/s", server=HTTP, against=MOSEC, at_least=0.5),
     PerformanceGoal("http_binary", "requests/s", server=HTTP, against=TRITON_HTTP, at_least=0.5),
-    PerformanceGoal("http_idle", "requests/s", server=BESIDE_HTTP, against=LANE, at_least=0.97),
+    PerformanceGoal("http_idle", "requests/s", server=BESIDE_HTTP, against=FAST_PATH, at_least=0.97),
     PerformanceGoal("http_large", "p50 ms", server=BESIDE_JSON, against=ALONE, at_most=2),
     PerformanceGoal("http_large", "max ms", server=BESIDE_JSON, at_most=1000),
     PerformanceGoal("soak", "growth MB", at_most=5),

@@ -8,18 +8,18 @@ __all__ = [
     "BESIDE_JSON",
     "CONSTANT",
     "EAGER",
+    "FAST_PATH",
     "GRPC_AIO",
     "GRPC_SERVER",
     "HTTP",
     "HTTP_SERVERS",
     "HTTP_TWO",
     "INFERENCE_SERVERS",
-    "LANE",
     "LITSERVE",
     "MLSERVER",
     "MODEL_LIMITS",
     "MOSEC",
-    "PUBLIC",
+    "PLAIN",
     "SESSION_RUN",
     "TRITON",
     "TRITON_HTTP",
@@ -32,13 +32,13 @@ __all__ = [
     "server_of_commit",
 ]
 
-LANE, PUBLIC, TWO_WORKERS = "rnnserve (lane)", "rnnserve (public)", "rnnserve (lane), 2 workers"
+FAST_PATH, PLAIN, TWO_WORKERS = "rnnserve (fast path)", "rnnserve (plain)", "rnnserve (fast path), 2 workers"
 TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
-GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "lane, constant"
+GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "fast path, constant"
 
-HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 fronts", "rnnserve (lane), HTTP idle"
+HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 fronts", "rnnserve (fast path), HTTP idle"
 TRITON_HTTP, MOSEC, LITSERVE, MLSERVER, BENTOML = "Triton (HTTP)", "mosec", "LitServe", "MLServer", "BentoML"
-WITH_TOKENS, UNASKED_TOKENS = "rnnserve (lane), --tokens", "rnnserve (lane), the same header"
+WITH_TOKENS, UNASKED_TOKENS = "rnnserve (fast path), --tokens", "rnnserve (fast path), the same header"
 ALONE, BESIDE_JSON = "gRPC alone", "gRPC beside 16 MiB JSON"
 
 SESSION_RUN, EAGER = "session.run", "eager PyTorch"
@@ -47,7 +47,7 @@ MODEL_LIMITS = (SESSION_RUN, EAGER)
 """No servers: the batches of a scenario in a bare loop, as large as its requests in flight allow. It is what a server
 could reach if receiving, batching and answering cost nothing."""
 
-INFERENCE_SERVERS = (LANE, TRITON, TRITON_RAGGED, PUBLIC, GRPC_AIO, GRPC_SERVER)
+INFERENCE_SERVERS = (FAST_PATH, TRITON, TRITON_RAGGED, PLAIN, GRPC_AIO, GRPC_SERVER)
 """The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
 
 HTTP_SERVERS = (HTTP, MOSEC, TRITON_HTTP)

@@ -33,10 +33,10 @@ StartServer = Callable[[str, Path, str, Path, BenchmarkRequest], AbstractContext
 """A function with the arguments of `start_server`."""
 
 _RNNSERVE_OPTIONS = {
-    server_names.LANE: ("--transport", "lane", "--no-http"),
-    server_names.PUBLIC: ("--transport", "public", "--no-http"),
-    server_names.TWO_WORKERS: ("--transport", "lane", "--workers", "2", "--no-http"),
-    server_names.BESIDE_HTTP: ("--transport", "lane", "--http-port", "0"),
+    server_names.FAST_PATH: ("--no-http",),
+    server_names.PLAIN: ("--plain", "--no-http"),
+    server_names.TWO_WORKERS: ("--workers", "2", "--no-http"),
+    server_names.BESIDE_HTTP: ("--http-port", "0"),
 }
 _PLAIN_KINDS = {server_names.GRPC_AIO: "aio", server_names.GRPC_SERVER: "threads"}
 
@@ -95,7 +95,7 @@ def start_server(
 def start_server_from_tree(
     server: str, tree: SourceTree, repository: Path, model: str, work: Path
 ) -> AbstractContextManager[ServerProcess]:
-    """Start the server of a source tree with the lane transport; it ends with the returned context.
+    """Start the server of a source tree with the fast path; it ends with the returned context.
 
     Args:
         server: Name of the server, for messages and the name of its log.
@@ -107,7 +107,7 @@ def start_server_from_tree(
     Raises:
         ServerFailed: If the server does not become ready, or other code than the tree's would run.
     """
-    command = tree.command(["serve", str(repository), "--grpc-port", "0", "--transport", "lane"])
+    command = tree.command(["serve", str(repository), "--grpc-port", "0"])
     log = folder_of_server(work, server, model).with_suffix(".log")
     return running_rnnserve(server, command, log, tree.environment)
 

@@ -17,7 +17,7 @@ from rnnserve.server.access.token_writing import add_token
 
 __all__ = ["measure_token_cost"]
 
-_LANE = ("--transport", "lane", "--no-http")
+_LANE = ("--no-http",)
 
 
 def measure_token_cost(scenario: Scenario, rounds: int, seconds: float, work: Path) -> dict[str, list[Metrics]]:
@@ -43,11 +43,11 @@ def measure_token_cost(scenario: Scenario, rounds: int, seconds: float, work: Pa
     tokens = folder / "tokens.toml"
     tokens.unlink(missing_ok=True)
     headers = {AUTHORIZATION: f"Bearer {add_token(tokens, 'benchmark', 'infer')}"}
-    options = {server_names.WITH_TOKENS: ("--tokens", str(tokens)), server_names.LANE: ()}
+    options = {server_names.WITH_TOKENS: ("--tokens", str(tokens)), server_names.FAST_PATH: ()}
     kinds = {
         server_names.WITH_TOKENS: (server_names.WITH_TOKENS, headers),
-        server_names.UNASKED_TOKENS: (server_names.LANE, headers),
-        server_names.LANE: (server_names.LANE, {}),
+        server_names.UNASKED_TOKENS: (server_names.FAST_PATH, headers),
+        server_names.FAST_PATH: (server_names.FAST_PATH, {}),
     }
     found: dict[str, list[Metrics]] = {name: [] for name in kinds}
     with ExitStack() as stack:

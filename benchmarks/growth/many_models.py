@@ -20,7 +20,7 @@ from benchmarks.growth.turns import OUT_OF_TIME, make_request, serve_lane, turn_
 from benchmarks.measurement import read_work_done
 from benchmarks.metrics import Metrics
 from benchmarks.requests import encode_request
-from benchmarks.server_names import LANE
+from benchmarks.server_names import FAST_PATH
 from benchmarks.server_processes import ServerProcess, resident_bytes, running_server
 
 __all__ = ["measure_models", "send_to_all"]
@@ -54,7 +54,7 @@ def measure_models(
             found.rounds.pop(point, None)
             found.failures[point] = str(error)
             continue
-        found.add(point, LANE, lane)
+        found.add(point, FAST_PATH, lane)
         found.add(point, size.bound, bound)
         text = ", ".join(f"{value:,.4g} {name}" for name, value in lane.items())
         print(f"{size.name} {point:,}, round {number} of {rounds}: {text}", file=sys.stderr, flush=True)
@@ -123,7 +123,7 @@ def _start_and_memory(process: ServerProcess) -> dict[str, float]:
 def _check_memory(found: Growth, count: int) -> None:
     """Refuse a number of models that needs more memory than is free, by what the largest measured number takes."""
     smaller = [point for point in found.points() if point < count]
-    resident = found.median(smaller[-1], LANE, "resident MB") if smaller else None
+    resident = found.median(smaller[-1], FAST_PATH, "resident MB") if smaller else None
     if resident is None:
         return
     needed = resident * count / smaller[-1]

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator
 
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import Metric
-from benchmarks.server_names import LANE
+from benchmarks.server_names import FAST_PATH
 
 __all__ = ["draw_growth"]
 
@@ -27,7 +27,7 @@ def draw_growth(growth: Growth, machine: str, path: Path) -> bool:
     Returns:
         Whether a point was measured; otherwise no file is written.
     """
-    metrics = [metric for metric in growth.size.metrics if metric.is_plotted and growth.curve(LANE, metric.name)]
+    metrics = [metric for metric in growth.size.metrics if metric.is_plotted and growth.curve(FAST_PATH, metric.name)]
     if not metrics:
         return False
     figure = Figure(figsize=(max(6.5, 4.2 * len(metrics)), 4.2))
@@ -43,7 +43,7 @@ def draw_growth(growth: Growth, machine: str, path: Path) -> bool:
 
 def _draw_panel(axes: Axes, growth: Growth, metric: Metric) -> None:
     shown: list[float] = []
-    for name, colour, style in ((LANE, _LANE, "-"), (growth.size.bound, _BOUND, "--")):
+    for name, colour, style in ((FAST_PATH, _LANE, "-"), (growth.size.bound, _BOUND, "--")):
         curve = growth.curve(name, metric.name)
         if not curve:
             continue

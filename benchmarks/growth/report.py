@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.growth.results import Growth
 from benchmarks.growth.slopes import describe_slope
 from benchmarks.report import describe_lines, format_metric
-from benchmarks.server_names import LANE
+from benchmarks.server_names import FAST_PATH
 from rnnserve.client.aligned_table import format_aligned_table
 
 __all__ = ["failure_lines", "render_growth", "slope_lines"]
@@ -37,7 +37,7 @@ def slope_lines(growth: Growth) -> list[str]:
     """Say how each plotted cost grows, that of the lane and that of its bound."""
     lines = []
     for metric in growth.size.metrics:
-        for name in (LANE, growth.size.bound) if metric.is_plotted else ():
+        for name in (FAST_PATH, growth.size.bound) if metric.is_plotted else ():
             curve = growth.curve(name, metric.name)
             if curve:
                 lines.append(f"{metric.name}, {name}: {describe_slope(curve, metric.unit, growth.size.each)}")
@@ -55,7 +55,7 @@ def _table(growth: Growth) -> str:
     columns: list[list[str]] = [[f"{point:,}" for point in points]]
     for metric in size.metrics:
         header.append(metric.name)
-        columns.append([format_metric(growth.median(point, LANE, metric.name)) for point in points])
+        columns.append([format_metric(growth.median(point, FAST_PATH, metric.name)) for point in points])
         if any(growth.median(point, size.bound, metric.name) is not None for point in points):
             header += [size.bound, "x"]
             columns.append([format_metric(growth.median(point, size.bound, metric.name)) for point in points])

@@ -5,7 +5,7 @@ import statistics
 
 from benchmarks.growth.sizes import Size
 from benchmarks.metrics import Metrics, Rounds, median_of_rounds
-from benchmarks.server_names import LANE
+from benchmarks.server_names import FAST_PATH
 
 __all__ = ["Growth"]
 
@@ -30,7 +30,7 @@ class Growth:
 
     def points(self) -> list[int]:
         """Return the points of which the lane was measured, in rising order."""
-        return sorted(point for point, rounds in self.rounds.items() if rounds.get(LANE))
+        return sorted(point for point, rounds in self.rounds.items() if rounds.get(FAST_PATH))
 
     def median(self, point: int, name: str, metric: str) -> float | None:
         """Return the median of a metric over the rounds; None if it was not measured."""
@@ -39,7 +39,7 @@ class Growth:
     def ratio(self, point: int, metric: str) -> float | None:
         """Return the lane's cost divided by the bound's: the median of the ratios in each round."""
         rounds: Rounds = self.rounds.get(point, {})
-        pairs = zip(rounds.get(LANE, ()), rounds.get(self.size.bound, ()), strict=False)
+        pairs = zip(rounds.get(FAST_PATH, ()), rounds.get(self.size.bound, ()), strict=False)
         ratios = [lane[metric] / bound[metric] for lane, bound in pairs if lane.get(metric) and bound.get(metric)]
         return statistics.median(ratios) if ratios else None
 

@@ -26,7 +26,7 @@ from benchmarks.metrics import Metrics
 from benchmarks.model_limits import graphs_of, running_model_loop, write_batches
 from benchmarks.requests import BenchmarkRequest, encode_request
 from benchmarks.scenarios import LoadSettings
-from benchmarks.server_names import CONSTANT, LANE
+from benchmarks.server_names import CONSTANT, FAST_PATH
 from benchmarks.server_processes import ServerProcess
 from rnnserve.protos import inference_pb2 as pb
 
@@ -84,7 +84,7 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
                 found.rounds.pop(point, None)
                 found.failures[point] = str(error)
                 continue
-            found.add(point, LANE, metrics)
+            found.add(point, FAST_PATH, metrics)
             found.add(point, size.bound, bounded)
             text = f"{metrics[COST]:,.4g} {COST}, {size.bound} {bounded[COST]:,.4g}"
             print(f"{size.name} {point:,}, round {number} of {rounds}: {text}", file=sys.stderr, flush=True)
@@ -95,9 +95,9 @@ def serve_lane(
     repository: Path, log: Path, timeout_s: float = 60.0
 ) -> contextlib.AbstractContextManager[ServerProcess]:
     """Start this server on a repository, with room for all requests in flight; it ends with the context."""
-    options = ["--grpc-port", "0", "--transport", "lane", f"--max-queue={_MAX_QUEUE}"]
+    options = ["--grpc-port", "0", f"--max-queue={_MAX_QUEUE}"]
     command = [servers.CONSOLE_SCRIPT, "serve", str(repository), "--no-http", *options]
-    return servers.running_rnnserve(LANE, command, log, timeout_s=timeout_s)
+    return servers.running_rnnserve(FAST_PATH, command, log, timeout_s=timeout_s)
 
 
 def make_request(repository: Path, load: Load) -> BenchmarkRequest:

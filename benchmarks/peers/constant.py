@@ -1,6 +1,6 @@
-"""The lane's upper limit: `python -m benchmarks.peers.constant RESPONSE` answers every request with a file's bytes.
+"""The fast path's upper limit: `python -m benchmarks.peers.constant RESPONSE` answers with a file's bytes.
 
-Its rate is the highest that gRPC, the lane's loop and the machine allow for a server that does nothing else.
+Its rate is the highest that gRPC, the fast path's loop and the machine allow for a server that does nothing else.
 """
 
 import sys
@@ -13,9 +13,7 @@ choose_polling()  # before grpc is imported, as `rnnserve serve` does
 
 import grpc  # noqa: E402
 
-from benchmarks.errors import ServerFailed  # noqa: E402
 from rnnserve.server.connections.byte_budget import ByteBudget  # noqa: E402
-from rnnserve.server.grpcio_private.missing_parts import missing_parts  # noqa: E402
 from rnnserve.server.fast_path.calls import ArrivedRequest  # noqa: E402
 from rnnserve.server.fast_path.fast_path import FastPath  # noqa: E402
 
@@ -42,22 +40,14 @@ class _Constant:
         return 0.0
 
 
-def main(path: str) -> None:
-    """Serve until the process is terminated.
-
-    Raises:
-        ServerFailed: If the lane cannot run with this grpcio.
-    """
-    response = Path(path).read_bytes()
+def main(file: str) -> None:
+    """Serve until the process is terminated."""
+    response = Path(file).read_bytes()
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    lacking = missing_parts(server)
-    if lacking is not None:
-        raise ServerFailed(f"the lane cannot run here: {lacking}")
-
-    lane = Lane(server, "/inference.GRPCInferenceService/ModelInfer", _Constant(response), ByteBudget(256 << 20), print)
+    path = FastPath(server, "/inference.GRPCInferenceService/ModelInfer", _Constant(response), ByteBudget(256 << 20))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    lane.start()
+    path.start()
     print(f"gRPC on 127.0.0.1:{port}", flush=True)
     server.wait_for_termination()
 

@@ -1,9 +1,10 @@
 """One server: its queue, its runs, and the core that it runs on, which it may share.
 
-The queue and the grouping of requests into runs are the server's own code, `batching.fair_queue` and
+The queue and the grouping of requests into runs are the server's own code, `batching.waiting_queue` and
 `batching.planning`; only the time of a run is the cost model's.
 """
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import simpy
 
 from benchmarks.simulation.cost_model import CostModel
-from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.planning import plan_lengths
+from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 
 __all__ = ["Core", "SimulatedRequest", "SimulatedServer"]
 
 _LANE_SECONDS = 10e-3
-"""How long a batch may take on the lane: `lane.dispatcher`."""
+"""How long a batch may take on the fast path's own thread: `fast_path.dispatcher`."""
+
+_NO_LIMITS = QueueLimits(2**31, math.inf)
+"""Nothing is refused here, so that overload shows as time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,10 +49,7 @@ class SimulatedRequest:
         """Names its connection."""
         return str(self.client)
 
-    @property
-    def may_be_displaced(self) -> bool:
-        """Whether it may be refused: nothing is refused here, so that overload shows as time."""
-        return False
+    deadline = math.inf
 
 
 class Core:
@@ -104,17 +105,14 @@ class SimulatedServer:
         self.answered = 0
         self._environment, self._costs, self._answer = environment, costs, answer
         self._core, self._speed, self._joins = core, speed, joins
-        self._queue: FairQueue[SimulatedRequest] = FairQueue()
+        self._queue: WaitingQueue[SimulatedRequest] = WaitingQueue(_NO_LIMITS)
         self._in_hand: list[SimulatedRequest] = []
         self._wake = environment.event()
         self._process = environment.process(self._serve())
 
     def submit(self, request: SimulatedRequest) -> None:
         """Take a request."""
-        if self._queue.is_crowded:
-            self._queue.add_from(request.connection, request)
-        else:
-            self._queue.add(request)
+        self._queue.add(request)
         if not self._wake.triggered:
             self._wake.succeed()
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.report import evaluate_goals, render_report
 from benchmarks.scenarios import GOALS, SCENARIOS
-from benchmarks.server_names import ALONE, BESIDE_JSON, CONSTANT, LANE, TRITON, TRITON_RAGGED
+from benchmarks.server_names import ALONE, BESIDE_JSON, CONSTANT, FAST_PATH, TRITON, TRITON_RAGGED
 
 ABOUT = {"hardware": {"processor": "a processor", "cores": "2"}, "versions": {"grpcio": "1.85.3"}}
 
@@ -17,7 +17,7 @@ def rounds(**figures):
 
 FOUND = {
     "throughput": {
-        LANE: rounds(requests_per_s=[40000.0, 20000.0, 44000.0]),
+        FAST_PATH: rounds(requests_per_s=[40000.0, 20000.0, 44000.0]),
         TRITON: rounds(requests_per_s=[20000.0, 10000.0, 20000.0]),
         CONSTANT: rounds(requests_per_s=[50000.0, 25000.0, 55000.0]),
     }
@@ -46,7 +46,7 @@ def test_goals_are_evaluated_for_what_was_measured():
 
 def test_the_report_names_servers_machine_and_versions():
     text = render_report(FOUND, ABOUT)
-    assert "rnnserve (lane)" in text
+    assert "rnnserve (fast path)" in text
     assert "40,000" in text
     assert "2.00 x" in text
     assert "C++ ONNX Runtime backend is in no package registry and was not measured" in text
@@ -56,7 +56,7 @@ def test_the_report_names_servers_machine_and_versions():
 
 
 def test_a_saturated_server_has_no_metrics_and_the_report_says_so():
-    found: Any = {"poisson": {LANE: [{"p99 ms": 2.0, "p50 ms": 1.0, "inferences/s": 4000.0}], TRITON_RAGGED: [{}]}}
+    found: Any = {"poisson": {FAST_PATH: [{"p99 ms": 2.0, "p50 ms": 1.0, "inferences/s": 4000.0}], TRITON_RAGGED: [{}]}}
     text = render_report(found, ABOUT)
     (line,) = [line for line in text.splitlines() if line.startswith("Triton ragged")]
     assert line.split()[2:] == ["-"] * 6
