@@ -14,7 +14,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, Need
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE
-from rnnserve.server.transport import load_reports
 
 UNAUTHENTICATED, DENIED_STATUS = DENIED
 INFER = f"{INFERENCE}ModelInfer"
@@ -31,8 +30,7 @@ def stub_of(certified, kind):
     return rpc.GRPCInferenceServiceStub(certified.channels[kind])
 
 
-def test_each_method_answers_only_its_roles(certified, monkeypatch):
-    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+def test_each_method_answers_only_its_roles(certified):
     for ask in (certified.ask, certified.ask_as_front):
         check_each_method({kind: functools.partial(ask, kind=kind) for kind in (*ROLES, "stranger")}, SIMPLE)
     for method, need in METHODS.items():

@@ -30,7 +30,7 @@ from rnnserve.protos.protocol_words import FRONT_EXCHANGE, TOKENS
 from rnnserve.server import Server, Settings
 from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.errors import StartError
-from rnnserve.server.transport import grpc_server, load_reports
+from rnnserve.server.transport import grpc_server
 from rnnserve.server.transport.call_access import check_rows
 
 OK, UNAUTHENTICATED, DENIED_STATUS = grpc.StatusCode.OK, *DENIED
@@ -63,8 +63,7 @@ def refused(call, asked, token):
 
 
 @pytest.mark.parametrize("way", ["port", "socket"])
-def test_each_method_answers_only_its_roles(locked, way, monkeypatch):
-    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+def test_each_method_answers_only_its_roles(locked, way):
     tokens = locked.tokens._asdict() | {"none": ""}
     kinds = ("none", "unknown", "expired", "infer", "metrics", "admin")
     ask = {kind: functools.partial(locked.ask, metadata=bearer(tokens[kind]), way=way) for kind in kinds}

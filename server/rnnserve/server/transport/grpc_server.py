@@ -44,7 +44,6 @@ from rnnserve.server.transport.call_access import CallAccess, check_rows
 from rnnserve.server.transport.core_options import core_options, message_bytes
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.lane_transport import SERVICE, LaneTransport
-from rnnserve.server.transport.load_reports import LOAD_REPORT_SERVICE, LoadReports
 from rnnserve.server.transport.pools import Pools
 from rnnserve.server.transport.public_calls import PublicCalls, conversing, unary, watching
 from rnnserve.server.transport.public_transport import PublicTransport
@@ -106,10 +105,6 @@ class GrpcServer:
                 "List": unary(self._health.list, pools.control),
                 "Watch": watching(self._health.watch, pools.watches),
             },
-        )
-        self._load_reports = LoadReports()
-        self._add_service(
-            LOAD_REPORT_SERVICE, {"StreamCoreMetrics": watching(self._load_reports.stream, pools.reports)}
         )
         reflection = conversing(ReflectionService().answer, pools.reflections)
         for name in REFLECTION_SERVICES:
@@ -233,7 +228,6 @@ class GrpcServer:
             What has not ended within the grace and two seconds, in words.
         """
         self._health.shut_down()
-        self._load_reports.shut_down()
         if self._tls is not None:
             self._tls.close()
         left = self._stopping.stop(grace, is_started=self._is_started)

@@ -35,10 +35,6 @@ _WATCHES = 256
 """Watches of the server's health: each keeps a thread, since grpcio has a send wait for its client. Beyond it:
 UNIMPLEMENTED, so that clients which balance take the server for healthy and go by what their calls say."""
 
-_REPORTS = 256
-"""Streams of load reports: each keeps a thread, too. A client that gets none takes turns without them. Beyond it:
-RESOURCE_EXHAUSTED."""
-
 _STREAM_THREADS = 256
 """Streams (calls of ModelStreamInfer) on the public transport: each keeps a thread. The lane needs none. Beyond it:
 RESOURCE_EXHAUSTED."""
@@ -58,7 +54,6 @@ class Pools:
         control: Methods that answer at once.
         loading: Methods that load models.
         watches: Watches of the server's health.
-        reports: Streams of load reports.
         reflections: Streams of server reflection.
         inference: ModelInfer on the public transport.
         streams: ModelStreamInfer on the public transport.
@@ -68,7 +63,6 @@ class Pools:
     control: CallPool
     loading: CallPool
     watches: CallPool
-    reports: CallPool
     reflections: CallPool
     inference: CallPool
     streams: CallPool
@@ -78,7 +72,7 @@ class Pools:
     def all(self) -> tuple[CallPool, ...]:
         """Each of them."""
         return (
-            self.control, self.loading, self.watches, self.reports, self.reflections, self.inference, self.streams,
+            self.control, self.loading, self.watches, self.reflections, self.inference, self.streams,
         )  # fmt: skip
 
     @classmethod
@@ -103,13 +97,6 @@ class Pools:
                 TooManyCalls("RepositoryModelLoad and Unload", _LOADING_CALLS),
             ),
             watches=new_pool(_WATCHES, _WATCHES, "watch", _too_many_watches(), hopeless_seconds=_STREAM_HOPELESS),
-            reports=new_pool(
-                _REPORTS,
-                _REPORTS,
-                "report",
-                TooManyCalls("StreamCoreMetrics", _REPORTS),
-                hopeless_seconds=_STREAM_HOPELESS,
-            ),
             reflections=new_pool(
                 _REFLECTIONS,
                 _REFLECTIONS,

@@ -22,7 +22,6 @@ from kit.waiting import until
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, ROLES
 from rnnserve.server.access.token_writing import add_token, revoke_token
-from rnnserve.server.transport import load_reports
 
 INFER, WATCH = f"{INFERENCE}ModelInfer", "/grpc.health.v1.Health/Watch"
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -34,8 +33,7 @@ def locked(repository, tmp_path_factory):
         yield locked
 
 
-def test_each_method_answers_only_its_roles(locked, repository, tmp_path, monkeypatch):
-    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+def test_each_method_answers_only_its_roles(locked, repository, tmp_path):
     tokens = locked.tokens._asdict() | {"none": ""}
     kinds = ("none", "unknown", "expired", "infer", "metrics", "admin")
     for way in ("port", "socket"):
