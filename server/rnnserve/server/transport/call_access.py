@@ -34,7 +34,6 @@ _NAME_OF_MODEL: Mapping[type[Message], str] = {
     pb.ModelStatisticsRequest: "name",
     pb.RepositoryModelLoadRequest: "model_name",
     pb.RepositoryModelUnloadRequest: "model_name",
-    pb.TraceSettingRequest: "model_name",
 }
 """The field of a request that names a model; some may be empty, for all of them."""
 
