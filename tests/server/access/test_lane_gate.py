@@ -1,13 +1,14 @@
 """The gate as the lane asks it, once a call."""
 
+import datetime as dt
+
 import pytest
 
-from kit.tokens import add_limited, bearer, tokens_in
-from rnnserve.protos.access_table import INFERENCE, Need
-from rnnserve.server.access.access_file import Limits
+from kit.tokens import bearer, tokens_in
+from rnnserve.protos.access_table import INFERENCE
 from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.refusals import PermissionDenied, TokenLimitReached, Unauthenticated
-from rnnserve.server.access.token_writing import revoke_token
+from rnnserve.server.access.token_writing import add_token, revoke_token
+from rnnserve.server.errors import PermissionDenied, Unauthenticated
 from rnnserve.server.lane import arrivals
 from rnnserve.server.lane.arrivals import Arrivals
 from rnnserve.server.lane.arrived_requests import LaneCall
@@ -55,31 +56,12 @@ def let_in(gate):
     return ask
 
 
-def test_lane_counts_with_limits_and_without(gate, tokens):
-    grant = gate.grant_with(Need.INFER, bearer(tokens.infer))
-    for limits in (Limits(), Limits(in_flight=2), Limits()):
-        grant.usage.limit(limits)
-        calls = [FakeCall() for _ in range(3)]
-        for call in calls[:2]:
-            call.let_in(grant)
-        if limits.is_any:
-            with pytest.raises(TokenLimitReached):
-                calls[2].let_in(grant)
-        else:
-            calls[2].let_in(grant)
-        assert [call.usage is grant.usage for call in calls] == [limits.is_any, limits.is_any, False]
-        for call in calls:
-            if call.usage is not None:
-                call.usage.end()
-    assert (grant.usage.requests, grant.usage.limited) == (3 + 2 + 3, 1)
-
-
 def test_lasting_token_is_found_at_once_until_the_file_changes(gate, tokens, let_in):
     metadata = [("user-agent", "x"), *bearer(tokens.infer)]
     before = gate.at_once
     assert [let_in(metadata).grant.holder for _ in range(3)] == ["infer"] * 3
     assert list(before) == [bearer(tokens.infer)[0][1]]
-    assert let_in(metadata).grant.usage.requests == 4
+    assert let_in(metadata).grant.requests == 4
     twice = [*metadata, *bearer(tokens.infer)]
     for wrong in (twice, [], bearer(tokens.unknown), bearer(tokens.expired)):
         assert type(let_in(wrong).refused) is Unauthenticated
@@ -92,12 +74,10 @@ def test_lasting_token_is_found_at_once_until_the_file_changes(gate, tokens, let
     assert type(let_in(metadata).refused) is Unauthenticated
 
 
-def test_token_with_an_end_or_limits_is_looked_at_each_time(gate, tokens, let_in):
-    mores = ("rate = 1000.0", "in_flight = 5", "not_after = 2100-01-01T00:00:00Z")
-    added = [add_limited(tokens.path, f"some{number}", more) for number, more in enumerate(mores)]
+def test_token_with_an_end_is_looked_at_each_time(gate, tokens, let_in):
+    token = add_token(tokens.path, "some", "infer", None, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
     assert gate.look(10.0)
-    for number, token in enumerate(added):
-        assert [let_in(bearer(token)).grant.holder for _ in range(2)] == [f"some{number}"] * 2
+    assert [let_in(bearer(token)).grant.requests for _ in range(2)] == [1, 2]
     assert gate.at_once == {}
 
 

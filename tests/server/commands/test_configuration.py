@@ -23,7 +23,7 @@ OTHER = {
     "transport": ("public", '"public"', "public"), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
     "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
     "tokens": ("t.toml", '"t.toml"', Path("t.toml")), "closed_health": ("", "true", True),
-    "client_roles": ("r.toml", '"r.toml"', Path("r.toml")), "max_wrong_tokens": ("4", "4", 4),
+    "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
     "session_key": ("s.key", '"s.key"', Path("s.key")), "session_age": ("90", "90", 90.0),
     "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
     "max_response_bytes": ("11", "1_1", 11), "max_held_bytes": ("3000000", "3_000_000", 3_000_000),

@@ -19,7 +19,6 @@ from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.unblocked_output import unblock_output
-from rnnserve.server.access.shared_usage import UsageMemory, usage_places, use_usage_memory
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.configuration import CONFIG_VARIABLE, MissingOption, read_configuration
 from rnnserve.server.commands.ending import Ending, end_at_once
@@ -106,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
     parser.add_argument("--private-sockets", type=Path, help=argparse.SUPPRESS)
-    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd", "--tls-fd", "--usage-fd", "--usage-place"):
+    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd", "--tls-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -132,8 +131,6 @@ def run(args: argparse.Namespace) -> int:
             _count_in(args.counts_fd)
             if args.tls_fd is not None:
                 use_kept_identity(KeptIdentity(args.tls_fd))
-            if args.usage_fd is not None:
-                use_usage_memory(UsageMemory(usage_places(command.workers), args.usage_fd, args.usage_place))
             with requests_told(settings):
                 has_threads = _serve(settings, supervised)
         else:
@@ -283,8 +280,6 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
         tls_kept(settings),
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
-        if settings.access_file is not None:
-            use_usage_memory(UsageMemory(usage_places(options.workers)))
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={options.log_level}"]
         if options.log_format != LOG_FORMATS[0]:
             command.append(f"--log-format={options.log_format}")

@@ -40,12 +40,12 @@ class Arrivals:
             grant = at_once.get(shown)
             if grant is not None:
                 call.grant = grant
-                grant.usage.unlimited_on_lane += 1
+                grant.requests += 1
                 return True
             grant = gate.grant_with(self._need, metadata, call.certificate)
             call.let_in(grant)
         except ServeError as error:
-            call.refuse(gate.slowed(error, call.peer()))
+            call.refuse(error)
             return False
         if grant.admits_at_once(self._need):
             if len(at_once) >= _MOST_AT_ONCE:
@@ -74,13 +74,13 @@ class Arrivals:
                 return [request]
             self._handler.take_large(request)
         except ServeError as error:
-            request.refuse(error if self._gate is None else self._gate.slowed(error, request.peer()))
+            request.refuse(error)
         except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the lane
             request.refuse(InternalError.hiding(error))
         return []
 
     def _let_request_in(self, request: ArrivedRequest) -> None:
-        """Let in a request of a stream, each of which is asked for itself; count what has arrived."""
+        """Let in a request of a stream, each of which is asked for itself."""
         assert self._gate is not None  # noqa: S101 - for the type checker
         if request.stream is not None:
             grant = request.stream.grant
@@ -89,5 +89,3 @@ class Arrivals:
                 request.let_in(grant)
         elif type(request) is FrontRequest:
             request.let_in(self._gate.grant_with(Need.INFER, request.headers.items(), request.certificate))
-        if request.usage is not None:
-            request.usage.count_bytes(len(request.payload))

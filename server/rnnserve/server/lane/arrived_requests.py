@@ -4,8 +4,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from rnnserve.server.access.grant import Grant
-from rnnserve.server.access.usage import Usage
+from rnnserve.server.access.gate import Grant
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http
 from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
@@ -54,13 +53,11 @@ class ArrivedRequest(abc.ABC):
         is_answered: Whether it has been answered or refused.
         held_bytes: What it holds of the lane's budget.
         grant: What its token admits to; None where none was asked for.
-        usage: What its token's requests take, where that is limited; until it is answered.
         stream: The stream that it came on; None for a call of its own.
     """
 
     __slots__ = (
         "_connection", "_lane", "_room", "deadline", "grant", "held_bytes", "is_answered", "payload", "stream",
-        "usage",
     )  # fmt: skip
 
     def __init__(self, lane: CallServices, payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
@@ -71,7 +68,6 @@ class ArrivedRequest(abc.ABC):
         self.is_answered = False
         self.held_bytes = 0  # bytes of the lane's budget
         self.grant: Grant | None = None
-        self.usage: Usage | None = None
         self._connection = ""  # its name, where that was asked for
         self._room = 0  # bytes of a response that its held bytes are for
 
@@ -100,17 +96,9 @@ class ArrivedRequest(abc.ABC):
         """Send an error."""
 
     def let_in(self, grant: Grant) -> None:
-        """Count it among the requests of its token. For the lane's thread.
-
-        Raises:
-            TokenLimitReached: If these are as many as may be.
-        """
+        """Count it among the requests of its token. For the lane's thread."""
         self.grant = grant
-        usage = grant.usage
-        if not usage.is_limited:
-            usage.unlimited_on_lane += 1  # without a lock, which takes longer than all else here
-        elif usage.begin():
-            self.usage = usage
+        grant.requests += 1
 
     def hold(self, size: int) -> None:
         """Take bytes from the lane's budget, in the place of those that it holds.
@@ -213,7 +201,6 @@ class LaneCall(ArrivedRequest):
         self.is_answered = False
         self.held_bytes = 0
         self.grant = None
-        self.usage = None
         self._connection = ""
         self._room = 0
         self.call = call
@@ -257,8 +244,6 @@ class LaneCall(ArrivedRequest):
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
-        if self.usage is not None:
-            self.usage.end()
         if self._told and self._is_of_http():
             count_http_answer(answering.counts)
         self.payload = b""  # what is sent may wait for its reader for long
@@ -281,8 +266,6 @@ class LaneCall(ArrivedRequest):
         count_refusal(error, is_http=self._is_of_http())
         request_id = tell_refusal(self, error)
         self.is_answered = True
-        if self.usage is not None:
-            self.usage.end()
         self.payload = b""
         operations = self._lane.operations
         close = () if self._is_watched else (operations.close,)

@@ -310,9 +310,7 @@ class Lane(HeldAnswers):
                 unfinished[call] = None
                 call.call.start_server_batch((receive(0),), call)
             if message is not None:
-                if len(message.payload) <= SMALL and (
-                    gate is None or (type(message) is LaneCall and message.usage is None)
-                ):
+                if len(message.payload) <= SMALL and (gate is None or type(message) is LaneCall):
                     arrived.append(message)
                 else:
                     arrived += arrivals.take(message)

@@ -73,7 +73,6 @@ class FrontRequest(ArrivedRequest):
         self.is_answered = False
         self.held_bytes = 0
         self.grant = None
-        self.usage = None
         self._connection = of_http(entry.peer)
         self._room = 0
         self._front = front
@@ -124,17 +123,15 @@ class FrontRequest(ArrivedRequest):
             self.let_go()
             count_refusal(error, is_http=True)
             tell_refusal(self, error)
-            self._finish(_CODES[error.status], b"", str(error), error.retry_after)
+            self._finish(_CODES[error.status], b"", str(error))
 
-    def _finish(self, status: int, response: bytes, message: str, retry_after: float = 0.0) -> None:
+    def _finish(self, status: int, response: bytes, message: str) -> None:
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
-        if self.usage is not None:
-            self.usage.end()
         self.payload = b""
         self.on_cancel = None
-        self._front.answered(self, status, response, message, retry_after)
+        self._front.answered(self, status, response, message)
 
 
 class FrontBatch:
@@ -193,7 +190,7 @@ class FrontStream:
         self._lock = threading.Lock()
         self._in_hand: dict[int, FrontRequest] = {}  # not answered
         self._count = 0  # of these, and of those whose answers have not been sent
-        self._answers: list[tuple[FrontRequest, int, bytes, str, float]] = []
+        self._answers: list[tuple[FrontRequest, int, bytes, str]] = []
         self._sent_requests: list[FrontRequest] = []
         self._is_open = True
         self._is_ending = self._is_receiving = self._is_sending = self._has_begun_to_send = self._has_status = False
@@ -221,14 +218,14 @@ class FrontStream:
         """Whether a request is in hand, and its client is there, as far as is known."""
         return number in self._in_hand
 
-    def answered(self, request: FrontRequest, status: int, response: bytes, message: str, retry_after: float) -> None:
+    def answered(self, request: FrontRequest, status: int, response: bytes, message: str) -> None:
         """Send an answer, with others that have come while one was being sent."""
         with self._lock:
             self._in_hand.pop(request.number, None)
             if not self._is_open:
                 request.let_go()
                 return
-            self._answers.append((request, status, response, message, retry_after))
+            self._answers.append((request, status, response, message))
             if self._lane.handing_on != threading.get_ident():
                 self._send()
 
@@ -317,8 +314,8 @@ class FrontStream:
             message = front_pb2.FrontAnswers(is_ending=self._must_tell)
             self._must_tell = False
             add = message.entries.add
-            for request, status, response, said, seconds in self._answers:
-                add(number=request.number, response=response, status=status, message=said, retry_after=seconds)
+            for request, status, response, said in self._answers:
+                add(number=request.number, response=response, status=status, message=said)
                 self._sent_requests.append(request)
             self._answers.clear()
             self._is_sending = True

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.clock import from_wall_clock
-from rnnserve.server.connections.private_socket import believed_peer, is_private
+from rnnserve.server.connections.private_socket import is_private
 from rnnserve.server.errors import ServeError, Unsupported
 from rnnserve.server.lane.arrived_requests import LaneCall
 from rnnserve.server.lane.front_stream import FrontServices, FrontStream
@@ -86,7 +85,7 @@ class NewStreams:
         except ServeError as error:
             call = LaneCall(self._lane, event.call, deadline, (), metadata)
             # Without a name for it: a frame that has an error as a variable, and is in its traceback, would stay.
-            call.refuse(error if self._gate is None else self._gate.slowed(error, believed_peer(name, metadata)))
+            call.refuse(error)
             return
         if displaced is not None:
             displaced.cancel(self._exhausted, GAVE_WAY)

@@ -113,8 +113,6 @@ class StreamMessage(ArrivedRequest):
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
-        if self.usage is not None:
-            self.usage.end()
         self.payload = b""
         self.on_cancel = None
         self.response = response

@@ -5,7 +5,6 @@ that comes from, only to a handler. So certificates are looked at on the thread 
 received.
 """
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
@@ -17,15 +16,13 @@ from google.protobuf.message import Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import METHODS, SERVER_METADATA, Need, rows_missing
 from rnnserve.server.access.credentials import no_certificate
-from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.grant import Grant
-from rnnserve.server.access.refusals import Unauthenticated
-from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
-from rnnserve.server.errors import ServeError, StartError
+from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.connections.private_socket import shown_certificate
+from rnnserve.server.errors import ServeError, StartError, Unauthenticated
 from rnnserve.server.transport.error_statuses import ErrorsAsStatuses
 from rnnserve.server.transport.late_messages import end_call
 
-__all__ = ["CallAccess", "check_rows", "grant_of", "limited_answer", "metered"]
+__all__ = ["CallAccess", "check_rows", "counted", "grant_of", "limited_answer"]
 
 _NAME_OF_MODEL: Mapping[type[Message], str] = {
     pb.ModelReadyRequest: "name",
@@ -102,7 +99,7 @@ class CallAccess:
 
         def refuse(_: Any, context: grpc.ServicerContext) -> bytes:  # noqa: ANN401 - messages that it does not take
             with ErrorsAsStatuses(context, method.rpartition("/")[2]):
-                raise self._gate.slowed(error, _peer_of(context))
+                raise error
 
         refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]
         return grpc.stream_unary_rpc_method_handler(refuse)
@@ -123,7 +120,7 @@ class CallAccess:
             error = self.refusal(method, context.invocation_metadata(), certificate)
             if error is not None:
                 with ErrorsAsStatuses(context, method.rpartition("/")[2]):
-                    raise self._gate.slowed(error, _peer_of(context))
+                    raise error
             return answer(messages, context)
 
         check.experimental_thread_pool = answer.experimental_thread_pool  # type: ignore[attr-defined]
@@ -191,36 +188,16 @@ def _certificate_of(context: grpc.ServicerContext) -> str:
     return shown_certificate(context.peer(), context.invocation_metadata(), context.auth_context)
 
 
-def _peer_of(context: grpc.ServicerContext) -> str:
-    return believed_peer(context.peer(), context.invocation_metadata())
-
-
-@contextlib.contextmanager
-def metered(grant: Grant | None, size: int = 0) -> Iterator[None]:
-    """Count a request among those of its token inside the block.
-
-    Args:
-        grant: Grant of its token; None where none was asked for.
-        size: Bytes that have arrived of it.
+def counted(grant: Grant | None) -> None:
+    """Count a request of a token, which must still admit to inference.
 
     Raises:
-        PermissionDenied: If the token does not admit to inference any more.
-        TokenLimitReached: If its requests are as many as may be.
-        Unauthenticated: If it is no more.
+        PermissionDenied: If it does not.
+        Unauthenticated: If it was removed from the file.
     """
-    if grant is None:
-        yield
-        return
-    grant.check(Need.INFER)
-    usage = grant.usage
-    if not usage.begin():
-        yield
-        return
-    try:
-        usage.count_bytes(size)
-        yield
-    finally:
-        usage.end()
+    if grant is not None:
+        grant.check(Need.INFER)
+        grant.requests += 1
 
 
 def limited_answer(answer: Callable[[Any], Message], request: Any, grant: Grant | None) -> Message:  # noqa: ANN401 - a message

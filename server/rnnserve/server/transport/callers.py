@@ -2,7 +2,7 @@
 
 import grpc
 
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Grant
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http
 from rnnserve.server.lane.varying_fields import read_id
 from rnnserve.server.observing.origins import Origin, origin_of

@@ -271,8 +271,7 @@ class GrpcServer:
         self._transport.end_revoked()
         table = used_table()
         for name, grant in gate.grants():
-            counts, usage = table.row(*places.row_of_token(name)), grant.usage
-            counts[places.TOKEN_REQUESTS], counts[places.TOKEN_LIMITED] = usage.requests, usage.limited
+            table.row(*places.row_of_token(name))[places.TOKEN_REQUESTS] = grant.requests
 
     def _activity(self) -> Activity:
         return Activity(

@@ -9,8 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos.access_table import INFERENCE, METHODS, Need
-from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.batching.lateness import cancelled, check_unread
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
@@ -27,7 +26,7 @@ from rnnserve.server.protocol.responses import (
     errors_end_stream,
 )
 from rnnserve.server.protocol.service import Method, Service
-from rnnserve.server.transport.call_access import grant_of, limited_answer, metered
+from rnnserve.server.transport.call_access import counted, grant_of, limited_answer
 from rnnserve.server.transport.callers import PublicCaller
 from rnnserve.server.transport.error_statuses import ErrorsAsStatuses
 from rnnserve.server.transport.inference_calls import InferenceCall, StreamCall, UnaryCall
@@ -100,7 +99,8 @@ class PublicCalls:
         caller = PublicCaller(
             context, "ModelInfer", believes=self._believes_callers, beginning=received[0][:HEAD_BYTES]
         )
-        with _refusals_told(caller), metered(self._grant(caller, context), len(received[0])):
+        with _refusals_told(caller):
+            counted(self._grant(caller, context))
             if not context.add_callback(call.close):
                 raise cancelled("read")
             held.hold(self._bytes_of(received[0]))
@@ -121,9 +121,9 @@ class PublicCalls:
             received, caller.beginning = [payload], payload[:HEAD_BYTES]
             del payload  # it may have 16 MB, and the next one may come in an hour
             try:
-                with metered(caller.grant, len(received[0])):
-                    held.hold(self._bytes_of(received[0]))
-                    answer = [encode_stream_response(self._run(received, context, caller, stream, held, pool))]
+                counted(caller.grant)
+                held.hold(self._bytes_of(received[0]))
+                answer = [encode_stream_response(self._run(received, context, caller, stream, held, pool))]
                 yield answer.pop()  # of which nothing is kept while the next message is awaited
             except ServeError as error:
                 count_refusal(error)

@@ -17,7 +17,7 @@ from kit.locked_servers import (
     statuses_before_a_message,
 )
 from kit.sequence_requests import eventually, raw, step, walk
-from kit.tokens import add_limited, bearer
+from kit.tokens import bearer
 from kit.waiting import until
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, ROLES
@@ -58,24 +58,6 @@ def test_requests_of_one_run_go_by_their_own_tokens(locked):
     codes = [future.code().name for future in futures[:5]]
     assert codes == ["OK", "PERMISSION_DENIED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNAUTHENTICATED"]
     assert [future.code().name for future in futures] == codes * 40
-
-
-def test_limits_hold_until_a_request_is_answered_or_cancelled(locked):
-    stub = locked.stub()
-    slow = add_limited(locked.tokens.path, "slow", "rate = 0.01")
-    one = add_limited(locked.tokens.path, "one", "in_flight = 2")
-    until(lambda: locked.ask(f"{INFERENCE}ServerMetadata", bearer(one))[0] is grpc.StatusCode.OK)
-    assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(slow)).outputs
-    with pytest.raises(grpc.RpcError, match=r"rate = 0\.01"):
-        stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(slow))
-    large = request(SIMPLE, {"input": walk(200, rows=500)})
-    for _ in range(10):
-        calls = [stub.ModelInfer.future(large, metadata=bearer(one)) for _ in range(3)]
-        calls += [stub.ModelStreamInfer(iter([large] * 2), metadata=bearer(one)) for _ in range(2)]
-        for call in calls:
-            call.cancel()
-    until(lambda: locked.usage(one)._numbers.all_in_flight() == 0)
-    assert eventually(lambda: stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(one))).outputs
 
 
 @pytest.mark.parametrize("transport", ["lane", "public"])
