@@ -12,11 +12,10 @@ The rooms, top first; each imports only rooms below it (`make check` holds this)
 =======================  =====================================================================================
 room                     what it does
 =======================  =====================================================================================
-`commands/`              `rnnserve serve` and `rnnserve doctor`
+`commands/`              `rnnserve serve` and `rnnserve token`
 `testing.py`             a server inside a `with`, for the tests of code that uses one
 `trial.py`               tries one version, as `rnnserve export` ends
 `app.py`                 puts a server together
-`examining/`             what an operator should look at before a server starts
 `transport/`             the gRPC server and its end, health, reflection, the public calls
 `lane/`                  the completion queue and the fast way of the requests on it
 `workers/`               several processes on one port, and their supervisor

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import Self
 
@@ -17,6 +17,7 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
+from rnnserve.server.repository.entries import Status
 from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, ModelFolders
 from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.loader import Loader
@@ -201,6 +202,10 @@ class Server:
             self._transport.turns(),
             lambda: [f"the run of {name}" for name in self._schedulers.hung()] + self._transport.hung(),
         )
+
+    def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
+        """Each model with the status of each of its versions."""
+        return self._repository.statuses()
 
     def own_counts(self) -> bytes:
         """What this server has counted of its models: a ModelStatisticsResponse."""

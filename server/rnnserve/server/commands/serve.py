@@ -19,6 +19,7 @@ from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.unblocked_output import unblock_output
+from rnnserve.server.commands.check import check
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.configuration import CONFIG_VARIABLE, MissingOption, read_configuration
 from rnnserve.server.commands.ending import Ending, end_at_once
@@ -100,6 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="print every option and where it is from, as such a file, and end",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="try ports, files and models as a start does, print a line for each finding, and end",
+    )
     parser.set_defaults(refuse=parser.error)
 
     # What a supervisor tells its workers.
@@ -120,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
     if hasattr(args, "print_config"):
         print(configuration.text(), end="")
         return 0
+    if hasattr(args, "check"):
+        return check(settings, command)
     _prepare_process(args.lifeline_fd)
     _set_up_log(command, is_worker=is_worker)
     try:
