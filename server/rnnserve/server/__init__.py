@@ -28,7 +28,6 @@ room                     what it does
 `sockets/`               ports, listening, telling clients to go elsewhere
 `process/`               threads, memory and descriptors that the system gives
 `access/`                whose calls are answered: tokens, and what each may do
-`signing/`               which signatures let a version serve
 `observing/`             what is told of single requests: lines of the log, and spans
 `counting/`              counts that outlive their process, and the text that Prometheus reads
 `settings/`              every option, declared once, a file for each subject

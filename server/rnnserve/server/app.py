@@ -25,9 +25,9 @@ from rnnserve.server.repository.pinned_loader import PinnedLoader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.repository.signed_versions import open_signature_gate
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
-from rnnserve.server.signing.gate import open_gate
 from rnnserve.server.transport.grpc_server import GrpcServer
 from rnnserve.server.workers.peers import Peers
 from rnnserve.server.workers.pulse import Pulse
@@ -103,7 +103,7 @@ class Server:
                 wanted=settings.wanted_models,
                 control=settings.model_control,
                 ready=settings.ready,
-                gate=open_gate(settings),
+                gate=open_signature_gate(settings),
             )
 
             def new_loader(models: Draft) -> Loader:

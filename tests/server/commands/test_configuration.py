@@ -38,8 +38,7 @@ OTHER = {
     "http_allow_host": ("a", '["a"]', ("a",)), "metrics_port": ("0", "0", 0),
     "no_triton_metrics": ("", "true", True), "log_level": ("debug", '"debug"', "debug"),
     "log_format": ("json", '"json"', "json"),
-    "require_signature": ("a,b", '["a", "b"]', (Path("a"), Path("b"))), "refused_signatures": ("r", '"r"', Path("r")),
-    "signature_record": ("r.json", '"r.json"', Path("r.json")), "allow_rollback": ("", "true", True),
+    "require_signature": ("a,b", '["a", "b"]', (Path("a"), Path("b"))),
 }  # fmt: skip
 
 # What an option needs beside it.

@@ -29,13 +29,13 @@ from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import add_options, given_options, write_options
 from rnnserve.server.commands.refusal_log import refusals_logged
 from rnnserve.server.commands.request_telling import check_tracing, requests_told
-from rnnserve.server.commands.signature_record import record_shared
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.process.tls_files import tls_kept
+from rnnserve.server.repository.signed_versions import open_signature_gate
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.ports import reserve_port
@@ -281,11 +281,11 @@ def _keep_from_garbage_collection() -> None:
 
 def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | None = None, changed: str = "") -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
+    open_signature_gate(settings)  # so that one process reports a wrong key, and not each worker
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
     with (
         receive_signals(*_SUPERVISED_SIGNALS) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
-        record_shared(settings) as of_workers,
         tls_kept(settings),
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
@@ -295,7 +295,7 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
         command += [f"--workers={options.workers}", f"--peers={secrets.token_hex(8)}"]
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
-        told = write_options(dataclasses.replace(of_workers, grpc_port=port))
+        told = write_options(dataclasses.replace(settings, grpc_port=port))
         supervisor = Supervisor(
             lambda more: [*command, *more, *told],
             options.workers,

@@ -100,7 +100,6 @@ class Loader:
         self._threads = threads
         self._allow_non_finite = allow_non_finite
         self._order = LoadOrder(timeout)
-        self._held: list[tuple[Candidate, Model]] = []  # earlier releases, until a later one serves beside them
         self._lost = 0.0  # seconds spent on versions that did not come to serve
         self._began = time.monotonic()  # when a version's turn ended last
         self.faults: list[str] = []
@@ -121,7 +120,6 @@ class Loader:
             for name in self._models.models():
                 self._choose(name)
             self._load_all()
-            self._models.stay()
             if self._models.models() and not self._models.served():
                 self.fault = StartError(self._models.why_none())
         except Stopped:
@@ -189,8 +187,6 @@ class Loader:
                 self._serve(candidate, findings)
                 self._end(candidate)
                 self._begin_trials()
-        for candidate, _ in self._held:
-            self._refuse(candidate, self._models.rollback(candidate.name, candidate.version))
 
     def _begin_trials(self) -> None:
         """Let versions that wait be tried, as many at the same time as may be."""
@@ -211,8 +207,7 @@ class Loader:
         """Whether a version may come to serve, and nothing is known of it; where it is, the version serves."""
         if self._models.is_outdated(candidate.name, candidate.version, candidate.wanted):
             return False
-        waiting = [other.version for other in self._order.waiting if other.name == candidate.name]
-        if refusal := self._models.refusal(candidate.name, candidate.version, waiting):
+        if refusal := self._models.signed.refusal(candidate.name, candidate.version):
             self._refuse(candidate, refusal)
             return False
         if self._take_over(candidate):
@@ -319,19 +314,12 @@ class Loader:
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: Candidate, model: Model) -> None:
-        """Let a version that holds serve in the place of an older one; one of an earlier release after a later one."""
+        """Let a version that holds serve in the place of an older one."""
         name = candidate.name
-        if self._models.rollback(name, candidate.version):
-            self._held.append((candidate, model))
-            return
         self._models.serve(ServedVersion(model, candidate.config, self._models.signed.of(name, candidate.version)))
         used_table().tell(name, model.version, model.about)
         for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
             self._models.leave_out(name, older, "a newer version serves")
-        held, self._held = self._held, []
-        for earlier, its_model in held:
-            if not self._models.is_outdated(earlier.name, earlier.version, earlier.wanted):
-                self._let_serve(earlier, its_model)
 
     def _refuse(self, candidate: Candidate, said: str) -> None:
         reason = one_line(said, MAX_REASON)
