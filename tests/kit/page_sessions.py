@@ -353,7 +353,7 @@ def commands(page: str, *, are_run: bool = True) -> list[str]:
 
 def starts_server(page: str) -> bool:
     """Tell whether a page has a command that is run and starts a server."""
-    return any(re.search(r"^(\w+=\S+ )*rnnserve serve ", line) for line in commands(page))
+    return any(re.search(r"^(\w+=\S+ )*rnnserve serve (?!--check)", line) for line in commands(page))
 
 
 def run_commands(session: PageSession, page: str) -> None:
