@@ -28,11 +28,11 @@ from rnnserve.server.commands.http_front import http_front, page_address
 from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import add_options, given_options, write_options
 from rnnserve.server.commands.refusal_log import refusals_logged
-from rnnserve.server.commands.request_telling import check_tracing, requests_told
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
+from rnnserve.server.observing.observer import check_tracing, requests_told
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.process.tls_files import tls_kept
 from rnnserve.server.repository.signed_versions import open_signature_gate

@@ -12,7 +12,7 @@ from rnnserve.server.errors import ServeError, TooMuchHeld
 from rnnserve.server.grpcio_private.operations import Operations
 from rnnserve.server.lane.varying_fields import read_id
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
 __all__ = ["ArrivedRequest", "CallHandler", "CallServices", "LaneCall"]

@@ -25,7 +25,7 @@ from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
 from rnnserve.server.lane.stream_tags import OVER, StreamTag
 from rnnserve.server.lane.varying_fields import read_id
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 
 __all__ = ["FrontBatch", "FrontRequest", "FrontStream"]
 

@@ -12,7 +12,7 @@ from rnnserve.server.lane.arrived_requests import ArrivedRequest, CallServices
 from rnnserve.server.lane.connection_streams import ConnectionStreams
 from rnnserve.server.lane.varying_fields import find_varying_fields, read_id
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 

@@ -6,7 +6,7 @@ import grpc
 
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.error_details import trailing_metadata
 from rnnserve.server.transport.callers import PublicCaller
 

@@ -18,7 +18,7 @@ from rnnserve.server.connections.byte_budget import ByteBudget, HeldBytes
 from rnnserve.server.counting.table import count_http_answer, count_refusal, refusals_counted
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.lane.varying_fields import HEAD_BYTES, find_varying_fields
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.responses import (
     encode_response,
     encode_stream_error,
