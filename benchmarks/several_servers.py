@@ -5,13 +5,11 @@ killed, one drained (SIGTERM), and the killed one started again at its port. Of 
 failed, the longest that one took, and after how many seconds the server that came back had its share.
 
 By our own client with the three addresses, and with --envoy through Envoy (deploy/envoy/), by a client that sends
-nothing again. With --unequal two servers, one of which shares its core with busy processes, by turns: how many requests
-a second a client gets that takes turns, and one that goes by what the servers report.
+nothing again.
 """
 
 import argparse
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -26,13 +24,11 @@ import grpc
 import numpy as np
 
 from benchmarks.answer_check import INFER_METHOD
-from benchmarks.metrics import percentile
 from benchmarks.requests import BenchmarkRequest, encode_request
 from benchmarks.server_processes import ServerProcess, free_port
 from benchmarks.servers import CONSOLE_SCRIPT
 from rnnserve.client import Client
 from rnnserve.client.aligned_table import format_aligned_table
-from rnnserve.client.balancing import Balancing
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
@@ -41,7 +37,6 @@ __all__ = ["main"]
 _THREADS = 8
 _TIMEOUT_S = 10.0
 _CONFIGURATION = Path(__file__).parents[1] / "deploy/envoy/envoy.yaml"
-_BUSY, _WEIGHTS_S = 3, 6.0
 _LOOK_S = 0.1
 _SHARE = 0.8
 """The part of an even share from which on a server has its own."""
@@ -182,44 +177,6 @@ def _seconds_to_share(ports: Sequence[int], model: str) -> float:
         before = now
 
 
-def _measure_unequal(repository: Path, model: str, seconds: float, rounds: int) -> list[list[str]]:
-    """Ask a server beside the client and one beside busy processes, by both ways in turn; gives the table."""
-    walk = np.random.default_rng(0).uniform(-1, 1, (1, 64, 2)).astype(np.float32)  # (batch, sequence, features)
-    first, second = sorted(os.sched_getaffinity(0))[:2]
-    rows = []
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers = [_start(repository, folder) for _ in range(2)]
-        for server, core in zip(servers, (first, second), strict=True):
-            stack.callback(server.end)
-            for pid in server.pids:
-                for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names
-                    os.sched_setaffinity(int(thread), {core})
-        for _ in range(_BUSY):
-            spin = [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{second}}})\nwhile True: pass"]
-            busy = subprocess.Popen(spin)  # noqa: S603 - our own arguments
-            stack.callback(busy.wait)
-            stack.callback(busy.kill)
-        for number in range(2 * rounds):
-            balancing: Balancing = "weighted_round_robin" if number % 2 else "round_robin"
-            addresses = [f"127.0.0.1:{server.port}" for server in servers]
-            with Client(addresses, timeout=_TIMEOUT_S, balancing=balancing) as client:
-                asking = _Asking(functools.partial(client.infer, model, {"input": walk}))
-                with asking:
-                    time.sleep(_WEIGHTS_S)  # until the weights are there
-                    began, before = time.perf_counter(), [_answered(server.port, model) for server in servers]
-                    time.sleep(seconds)
-                    after = [_answered(server.port, model) for server in servers]
-            took = sorted(each for came, each in asking.took if came > began)
-            shares = [new - old for new, old in zip(after, before, strict=True)]
-            rows.append([
-                balancing, f"{len(took) / seconds:,.0f}", str(len(asking.failed)),
-                f"{1e3 * percentile(took, 0.5):.1f} ms", f"{1e3 * percentile(took, 0.99):.0f} ms",
-                f"{shares[0] / max(1, sum(shares)):.0%}",
-            ])  # fmt: skip
-    return rows
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; gives the exit status."""
     parser = argparse.ArgumentParser(
@@ -231,13 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="direction_simple", help="model that is asked (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds of each time (default: %(default)s)")
     parser.add_argument("--envoy", action="store_true", help="through Envoy, by a client that sends nothing again")
-    parser.add_argument("--unequal", action="store_true", help="two unequal servers, by both ways of balancing in turn")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of --unequal (default: %(default)s)")
     args = parser.parse_args(argv)
-    if args.unequal:
-        rows = _measure_unequal(args.repository, args.model, args.seconds, args.rounds)
-        print(format_aligned_table(["", "requests/s", "failed", "p50", "p99", "by the first"], rows))
-        return 0
     rows = _measure(args.repository, args.model, args.seconds, by_envoy=args.envoy)
     head = ["", "requests/s", "failed", "longest", "its share after"]
     print(format_aligned_table(head, rows))

@@ -11,7 +11,6 @@ import grpc
 from reference_text import cell
 from rnnserve.client import errors as client_errors
 from rnnserve.server import errors
-from rnnserve.server.access import refusals
 from rnnserve.web.upstream.statuses import error_of_status
 
 REMEDIES = MappingProxyType(
@@ -39,8 +38,6 @@ REMEDIES = MappingProxyType(
         "Unauthenticated": "Send a token that the server has, and that has not expired: [access.md](../access.md).",
         "UnknownCertificate": "Show a certificate that `--client-roles` has a row for: [access.md](../access.md).",
         "PermissionDenied": "Use a token with that role, and for that model.",
-        "TokenLimitReached": "Wait as long as the error says (`retry_after`), or raise the token's limits.",
-        "TooManyAttempts": "Send a valid token: it is let in at once. Others wait as long as the error says.",
         "InternalError": "Look for the id in the server's log, and report the traceback that is there.",
     }
 )
@@ -49,7 +46,7 @@ REMEDIES = MappingProxyType(
 
 def errors_of_server() -> Iterator[str]:
     """The page of the errors, line by line."""
-    kinds = [kind for kind in (*vars(errors).values(), *vars(refusals).values()) if _is_told(kind)]
+    kinds = [kind for kind in vars(errors).values() if _is_told(kind)]
     missing = {kind.__name__ for kind in kinds} ^ set(REMEDIES)
     if missing:
         raise SystemExit(f"docs/tools/errors_reference.py: remedies and errors differ by {', '.join(sorted(missing))}")

@@ -37,12 +37,12 @@ def test_bash_completes_commands_options_values_and_files(tmp_path, capsys):
     script.write_text(script_for("bash", capsys))
     (tmp_path / "repository").mkdir()
     (tmp_path / "server.pem").touch()
-    assert {"serve", "infer", "doctor", "completion", "health"} <= offered(script, tmp_path, "")
+    assert {"serve", "infer", "token", "completion", "health"} <= offered(script, tmp_path, "")
     assert "--report-fd" not in offered(script, tmp_path, "serve", "--")
     for *words, expected in (
         ("hea", {"health"}),
         ("serve", "--max-seq", {"--max-sequence", "--max-sequences", "--max-sequence-bytes"}),
-        ("doctor", "--js", {"--json"}),
+        ("serve", "--che", {"--check"}),
         ("serve", "--transport", "", {"auto", "lane", "public"}),
         ("serve", "repo", {"repository"}),
         ("serve", "--tls-certificate", "ser", {"server.pem"}),

@@ -19,7 +19,6 @@ FAILURES = {
     "inspect": ["none"],
     "sign": ["none/model/1", "--key", "none.pem"],
     "serve": ["none", "--tls-key", "key.pem"],
-    "doctor": ["none", "--no-http", "--grpc-port", "0"],
     "web": ["--upstream", "nowhere"],
     "ray": None,
     "infer": ["model", "none.csv"],

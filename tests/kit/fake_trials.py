@@ -7,13 +7,12 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.repository import draft, loader
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import GraphChoice
-from rnnserve.server.repository.trial_process import Refused, TooSlow, Trial, TrialProcess
+from rnnserve.server.repository.trial_process import Refused, Trial, TrialProcess
 from rnnserve.server.repository.trials import Trials
 
 __all__ = ["FOUND", "NO_GOOD", "FakeTrials", "fake_models", "load_fake", "serve_newest"]
 
 NO_GOOD = "golden.npz: no good"
-ALL_BYTES, SMALL_BYTES = 512 << 20, 64 << 20
 COST = Cost(0.0, 0.0, 0.0, 0.0)
 FOUND = Findings(
     "0" * 64,
@@ -31,7 +30,7 @@ class FakeTrials(Trials):
     """Lets every version pass, but for those of which something else is said.
 
     Attributes:
-        begun: The versions that were tried, in this order, and with how many seconds each.
+        begun: The versions that were tried, in this order.
         graphs: Which graph was asked for.
         made: The processes, each with the versions that it has tried.
         is_closed: Whether it was closed.
@@ -49,28 +48,24 @@ class FakeTrials(Trials):
         for version in versions:
             self.give(version, Refused(NO_GOOD))
 
-    def give(self, version: str, *outcomes: Exception | float | None):
-        """Say what comes of a version's trials, in order: an exception, seconds that it takes, or success."""
-        self._outcomes[version] = list(outcomes)
+    def give(self, version: str, outcome: Exception):
+        """Say what comes of a version's trials."""
+        self._outcomes[version] = outcome
 
     def trial(self, trial: Trial):
         """Begin a trial, as a process does."""
-        assert trial.processor_seconds <= trial.seconds <= 60
         assert trial.folder.parts[-2:] == (trial.name, trial.version)
         assert trial.inside in (None, trial.folder.parent.parent)
         assert (trial.device, trial.allow_unproven, trial.threads) == ("cpu", False, 1)
-        assert trial.max_bytes in (ALL_BYTES, SMALL_BYTES)
-        self.begun.append((f"{trial.name}/{trial.version}", trial.processor_seconds))
+        assert (trial.max_bytes, trial.seconds) == (512 << 20, 60.0)
+        self.begun.append(f"{trial.name}/{trial.version}")
         self.graphs.append(trial.graph)
 
-    def outcome(self, version: str, seconds: float, *, is_small: bool):  # noqa: ARG002 - what it takes is for others
+    def outcome(self, version: str):
         """What comes of a trial. For the thread that waits for it."""
-        outcomes = self._outcomes.get(version)
-        outcome = None if outcomes is None else outcomes[0] if len(outcomes) == 1 else outcomes.pop(0)
-        if isinstance(outcome, Exception):
+        outcome = self._outcomes.get(version)
+        if outcome is not None:
             raise outcome
-        if outcome is not None and outcome > seconds:
-            raise TooSlow
         return FOUND
 
     def _new_process(self):
@@ -92,19 +87,16 @@ class FakeProcess(TrialProcess):
 
     def __init__(self, trials: FakeTrials):  # without a process
         self._trials = trials
-        self._now: Trial | None = None
         self.is_ready = True
         self.tried = []
         self.is_closed = False
 
     def begin(self, trial: Trial):
         self._trials.trial(trial)
-        self._now = trial
         self.tried.append(f"{trial.name}/{trial.version}")
 
     def outcome(self):
-        is_small = self._now.max_bytes == SMALL_BYTES
-        return self._trials.outcome(self.tried[-1], self._now.processor_seconds, is_small=is_small)
+        return self._trials.outcome(self.tried[-1])
 
     def stop(self):
         pass

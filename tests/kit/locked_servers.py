@@ -11,7 +11,7 @@ import numpy as np
 from kit.certificates import ClientAuthority, role_row, write_certificates
 from kit.inference_requests import request
 from kit.served import served
-from kit.tokens import bearer, tokens_in
+from kit.tokens import tokens_in
 from kit.waiting import until
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2 as pb
@@ -123,10 +123,6 @@ class Locked:
         body = _body_of(method) if body is None else body
         return ask_any(self.channels[way], method, body, metadata, timeout)
 
-    def usage(self, token):
-        """What requests of a token take, as the server counts it."""
-        return self.server._transport._gate.grant_of(bearer(token)).usage
-
     def stub(self, way="port"):
         return rpc.GRPCInferenceServiceStub(self.channels[way])
 
@@ -134,8 +130,7 @@ class Locked:
 @contextlib.contextmanager
 def locked_server(repository, folder, **settings):
     tokens = tokens_in(folder)
-    asked = {"tokens": tokens.path, "private_sockets": folder}
-    asked |= {"max_wrong_tokens": 1 << 30} | settings  # all tests here come from one address
+    asked = {"tokens": tokens.path, "private_sockets": folder} | settings
     with served(repository, **asked) as running:
         until(running.server._repository.is_ready)  # on a slow machine models are loaded beside those that serve
         path = folder / f"{os.getpid()}.sock"
@@ -182,13 +177,13 @@ def certified_server(repository, folder, *, plain=False):
     roles.write_text(
         "".join(role_row(kind, f"CN={kind},O=Example", kind) for kind in ROLES)
         + role_row("elsewhere", "uri:spiffe://example.org/elsewhere", "infer", 'models = ["another_model"]')
-        + role_row("limited", "dns:limited.example.org", "infer", "in_flight = 1", "rate = 0.001")
+        + role_row("named", "dns:named.example.org", "infer")
     )
     identities = {kind: authority.issue(f"CN={kind},O=Example") for kind in (*ROLES, "stranger")}
     identities["elsewhere"] = authority.issue("CN=x", ["spiffe://example.org/elsewhere"])
-    identities["limited"] = authority.issue("CN=x", [], ["limited.example.org"])
+    identities["named"] = authority.issue("CN=x", [], ["named.example.org"])
     tls = {"tls_certificate": files.server, "tls_key": files.key(files.server), "tls_client_ca": clients}
-    more = {"client_roles": roles, "private_sockets": folder, "max_wrong_tokens": 1 << 30}
+    more = {"client_roles": roles, "private_sockets": folder}
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(served(repository, host="localhost", plain=plain, **tls, **more))
         server = running.server

@@ -58,7 +58,7 @@ _FENCED = re.compile(
 )
 _SHELL = {"", "sh", "bash", "shell", "console"}
 _FILE = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
-_ASKS_SERVER = re.compile(r"\brnnserve (infer|load|health|serve|doctor)\b(?P<rest>[^|;&]*)")
+_ASKS_SERVER = re.compile(r"\brnnserve (infer|load|health|serve)\b(?P<rest>[^|;&]*)")
 _OBJECTIVE = re.compile(r"--slo [\w=,]+")
 _HELD_ANYWHERE = "--slo p50=5s --max-requests 100"
 _SEARCH = re.compile(r"rnnserve load (?=.*--slo)(?!.*--rate)")
@@ -174,7 +174,7 @@ class PageSession:
         line = _ASKS_SERVER.sub(self._with_address, self._with_ports(step.line))
         line = _LOAD.sub("rnnserve load --duration 0.5 --warmup 0.1 ", _SEARCH.sub("rnnserve load --rate 100 ", line))
         line = _OBJECTIVE.sub(_HELD_ANYWHERE, line)
-        if re.match(r"(\w+=\S+ )*rnnserve serve", line) and "--print-config" not in line:
+        if re.match(r"(\w+=\S+ )*rnnserve serve", line) and not re.search("--print-config|--check", line):
             self._serve(line)
         else:
             self._run(line, step.printed)
@@ -185,8 +185,8 @@ class PageSession:
     def _with_address(self, found: re.Match[str]) -> str:
         command, rest = found[1], found["rest"]
         address = f"127.0.0.1:{self._ports['8001']}"
-        if command in ("serve", "doctor"):
-            is_beside = command == "doctor" and self._server is not None
+        if command == "serve":
+            is_beside = "--check" in rest and self._server is not None
             named = {"--grpc-port": self._ports["8001"], "--http-port": self._ports["8000"]}
             named = dict.fromkeys(named, 0) if is_beside else named
             given = "".join(f" {name} {port}" for name, port in named.items() if name not in rest)
@@ -333,7 +333,7 @@ NOT_RUN = {
     "rnnserve ray ": "likewise",
     "envoy ": "needs servers; tests/full/deploy/test_envoy.py runs it with this file",
     "rnnserve web --upstream 10.": "servers on other machines; tests/full/web has them on this one",
-    "rnnserve doctor repository --provider cuda": "needs a GPU; `make gpu` serves there",
+    "rnnserve serve --check repository --provider cuda": "needs a GPU; `make gpu` serves there",
     "rnnserve serve repository --provider cuda": "likewise",
     'rnnserve load --serve repository --serve-flags="--provider': "likewise",
     "rnnserve load --compare cpu.json cuda.json": "likewise",
@@ -353,7 +353,7 @@ def commands(page: str, *, are_run: bool = True) -> list[str]:
 
 def starts_server(page: str) -> bool:
     """Tell whether a page has a command that is run and starts a server."""
-    return any(re.search(r"^(\w+=\S+ )*rnnserve serve ", line) for line in commands(page))
+    return any(re.search(r"^(\w+=\S+ )*rnnserve serve (?!--check)", line) for line in commands(page))
 
 
 def run_commands(session: PageSession, page: str) -> None:

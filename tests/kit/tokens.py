@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rnnserve.server.access.token_writing import add_token
 
-__all__ = ["LONG_AGO", "Tokens", "add_limited", "bearer", "tokens_in", "write_whole"]
+__all__ = ["LONG_AGO", "Tokens", "bearer", "tokens_in", "write_whole"]
 
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
@@ -52,15 +52,6 @@ def write_whole(path: Path, text: str) -> None:
     new.touch(0o600)
     new.write_text(text)
     new.replace(path)
-
-
-def add_limited(path: Path, name: str, limits: str) -> str:
-    """Add a token with limits, both at once."""
-    alone = path.with_suffix(".one")
-    token = add_token(alone, name, "infer")
-    write_whole(path, f"{path.read_text()}\n{alone.read_text()}{limits}\n")
-    alone.unlink()
-    return token
 
 
 def bearer(token: str) -> list[tuple[str, str]]:

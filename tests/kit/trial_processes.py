@@ -12,7 +12,7 @@ PATIENCE = 60.0
 
 
 def trial_of(root: Path, name: str, **more) -> Trial:
-    may_take = {"max_bytes": 512 << 20, "seconds": PATIENCE, "processor_seconds": PATIENCE, **more}
+    may_take = {"max_bytes": 512 << 20, "seconds": PATIENCE, **more}
     return Trial(root / name / "1", name, "1", "cpu", "auto", allow_unproven=False, threads=1, **may_take)
 
 
@@ -24,7 +24,7 @@ class Tried:
         self._root = root
 
     def __call__(self, name: str, seconds: float = PATIENCE):
-        self.trials.begin(trial_of(self._root, name, processor_seconds=seconds))
+        self.trials.begin(trial_of(self._root, name, seconds=seconds))
         return self.trials.outcome()
 
 

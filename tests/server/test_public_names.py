@@ -5,7 +5,7 @@ import pytest
 import rnnserve.server
 from rnnserve.client import Client
 from rnnserve.server import Server, Settings, app, choose_polling, settings
-from rnnserve.server.grpcio_private import polling
+from rnnserve.server.fast_path import grpcio_core
 
 
 def test_the_names_offered_are_these():
@@ -13,7 +13,7 @@ def test_the_names_offered_are_these():
     assert set(rnnserve.server.__all__) <= set(dir(rnnserve.server))
     assert Server is app.Server
     assert Settings is settings.Settings
-    assert choose_polling is polling.choose_polling
+    assert choose_polling is grpcio_core.choose_polling
 
 
 def test_clients_connect_to_the_address(repository):

@@ -87,12 +87,6 @@ COMMANDS = MappingProxyType(
             _NUMPY,
         ),
         "serve": CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC", None),
-        "doctor": CommandEntry(
-            "rnnserve.server.commands.doctor",
-            "server",
-            "look at a configuration of `serve`, and at the machine, before anything is started",
-            Needs(memory=450, memory_of_core=25, threads=19, threads_of_core=2),
-        ),
         "token": CommandEntry(
             "rnnserve.server.commands.token", "", "make, list and revoke the tokens that a server asks for", _NUMPY
         ),

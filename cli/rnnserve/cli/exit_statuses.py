@@ -24,10 +24,9 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
             0: "every version can be used",
             1: "one cannot, there is none, or one is not signed with a key that was given",
         },
-        "doctor": {0: "no problem was found; there may be warnings", 1: "there is a problem: a line says what to do"},
         "serve": {
             0: "ended after SIGTERM or SIGINT; 128 and the signal's number where a second one ended it at once",
-            1: "it could not start: one line on standard error says why",
+            1: "it could not start: one line on standard error says why; or --check found a problem",
         },
         "web": {
             0: "ended after SIGTERM or SIGINT",

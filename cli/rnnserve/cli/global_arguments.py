@@ -9,6 +9,9 @@ from rnnserve.cli.parser import CommandParser, closest
 
 __all__ = ["global_parser", "read_global_arguments"]
 
+_FORMER = {"doctor": "use `rnnserve serve --check`"}
+"""Commands that there were, and what to use instead."""
+
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[CommandParser]  # noqa: SLF001 - a name for a type, which has no other
 
@@ -44,6 +47,7 @@ def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
     if not first.startswith("-"):
         meant = closest(first, COMMANDS)
         suggestion = f"did you mean {meant}?" if meant else f"there are {', '.join(COMMANDS)}"
+        suggestion = _FORMER.get(first, suggestion)
         parser.error(f"there is no command {first!r}; {suggestion}")
     if command is not None:
         at = arguments.index(command)

@@ -10,21 +10,10 @@ from typing import Literal, get_args
 
 __all__ = ["BALANCINGS", "Balancing", "service_config"]
 
-Balancing = Literal["round_robin", "weighted_round_robin", "pick_first"]
-"""gRPC's name of the way: every server in turn; each by what it says that it can do; or one at a time, the next one
-after a loss."""
+Balancing = Literal["round_robin", "pick_first"]
+"""gRPC's name of the way: every server in turn; or one at a time, the next one after a loss."""
 
 BALANCINGS: tuple[Balancing, ...] = get_args(Balancing)
-
-_WEIGHTED = {
-    "enableOobLoadReport": True,
-    "oobReportingPeriod": "1s",
-    "blackoutPeriod": "3s",
-    "weightExpirationPeriod": "30s",
-    "weightUpdatePeriod": "1s",
-}
-"""Reports come on a stream of their own, and not with each answer. A server's first three seconds do not count, since
-its first requests are slow; until then, and where servers send none, each has its turn."""
 
 _SERVICE = "inference.GRPCInferenceService"
 _REPEATED = ("ModelInfer", "ModelMetadata")
@@ -48,8 +37,6 @@ def service_config(balancing: Balancing, *, repeats: bool, shuffles: bool = Fals
         shuffles: Whether `pick_first` goes through the addresses in an order of its own, and not in the given one.
     """
     policy: dict[str, object] = {"shuffleAddressList": True} if shuffles else {}
-    if balancing == "weighted_round_robin":
-        policy = _WEIGHTED
     config: dict[str, object] = {"loadBalancingConfig": [{balancing: policy}]}
     if balancing != "pick_first":
         config["healthCheckConfig"] = {"serviceName": ""}

@@ -61,9 +61,8 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
         tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.
         tls_key: File in PEM with the private key of `tls_certificate`.
-        balancing: "round_robin" for requests to every server in turn that says that it serves; "weighted_round_robin"
-            by what each says that it can do, for servers of rnnserve that are unlike; "pick_first" for one server at a
-            time, in the order given, the next one after a loss.
+        balancing: "round_robin" for requests to every server in turn that reports that it serves; "pick_first" for one
+            server at a time, in the order given, the next one after a loss.
         token: Token that every request brings, for a server that asks for one (`rnnserve serve --tokens`); None for
             none, or for that of a file.
         token_file: File with the token alone, which is read again as it changes; None for none.

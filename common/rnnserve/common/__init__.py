@@ -15,7 +15,7 @@ Imports no area.
 
 Threads: `guarded_work`, `parent_death`, `telemetry`, `tls_watch`, `unblocked_output`.
 
-Door: `allocation`, `array_archives`, `certificate_end`, `cgroup`, `extras`, `front_counts`, `guarded_process`,
+Door: `allocation`, `array_archives`, `cgroup`, `extras`, `front_counts`, `guarded_process`,
 `guarded_work`, `hosts`, `kept_identity`, `lasting_imports`, `log_format`, `log_limits`, `parent_death`,
 `refusing_nodes`, `regular_files`, `request_lines`, `resident_memory`, `telemetry`, `tls_identity`, `tls_watch`,
 `toml_files`, `unblocked_output`.

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 from rnnserve.common.parent_death import in_lasting_thread
@@ -84,20 +83,6 @@ class GuardedProcess:
     def pid(self) -> int:
         """The process's number."""
         return self._popen.pid
-
-    @property
-    def processor_seconds(self) -> float:
-        """How long the process has computed, in steps of 10 ms; unlike the clock, that does not grow with other load.
-
-        Raises:
-            ProcessEnded: If it has ended.
-        """
-        try:
-            status = Path(f"/proc/{self.pid}/stat").read_text()
-        except OSError:
-            raise self._ended() from None
-        user, system = status.rpartition(")")[2].split()[11:13]  # proc(5): utime and stime
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def send(self, request: bytes, seconds: float) -> None:
         """Ask for something; `receive` gives the answer.

@@ -38,17 +38,19 @@ class _TextFormatter(logging.Formatter):
 class _JsonFormatter(logging.Formatter):
     """One object a line: time, level, process, logger, message, the traceback where there is one.
 
-    A line of a request has what it says of it as entries of their own.
+    A line about a request has its fields as entries of their own, and not in the message, too.
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        fields = fields_of(record)
+        of_request = "request refused" if record.levelno >= logging.WARNING else "request answered"
         line = {
             "time": _time(record, "T"),
             "level": record.levelname,
             "process": record.process,
             "logger": record.name,
-            "message": record.getMessage(),
-            **fields_of(record),
+            "message": of_request if fields else record.getMessage(),
+            **fields,
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

@@ -78,7 +78,6 @@ METHODS = MappingProxyType(
         "/grpc.health.v1.Health/List": Need.INFER,
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Need.ANY_TOKEN,
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Need.ANY_TOKEN,
-        "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics": Need.ANY_TOKEN,
         "/rnnserve.Front/Exchange": Need.INSIDE,
     }
 )

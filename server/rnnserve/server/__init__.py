@@ -12,11 +12,10 @@ The rooms, top first; each imports only rooms below it (`make check` holds this)
 =======================  =====================================================================================
 room                     what it does
 =======================  =====================================================================================
-`commands/`              `rnnserve serve` and `rnnserve doctor`
+`commands/`              `rnnserve serve` and `rnnserve token`
 `testing.py`             a server inside a `with`, for the tests of code that uses one
 `trial.py`               tries one version, as `rnnserve export` ends
 `app.py`                 puts a server together
-`examining/`             what an operator should look at before a server starts
 `transport/`             the gRPC server and its end, health, reflection, the public calls
 `lane/`                  the completion queue and the fast way of the requests on it
 `workers/`               several processes on one port, and their supervisor
@@ -29,7 +28,6 @@ room                     what it does
 `sockets/`               ports, listening, telling clients to go elsewhere
 `process/`               threads, memory and descriptors that the system gives
 `access/`                whose calls are answered: tokens, and what each may do
-`signing/`               which signatures let a version serve
 `observing/`             what is told of single requests: lines of the log, and spans
 `counting/`              counts that outlive their process, and the text that Prometheus reads
 `settings/`              every option, declared once, a file for each subject

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
 from typing import Self
 
@@ -17,6 +17,7 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
+from rnnserve.server.repository.entries import Status
 from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, ModelFolders
 from rnnserve.server.repository.live import Agreement, LiveRepository
 from rnnserve.server.repository.loader import Loader
@@ -24,9 +25,9 @@ from rnnserve.server.repository.pinned_loader import PinnedLoader
 from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.repository.signed_versions import open_signature_gate
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
-from rnnserve.server.signing.gate import open_gate
 from rnnserve.server.transport.grpc_server import GrpcServer
 from rnnserve.server.workers.peers import Peers
 from rnnserve.server.workers.pulse import Pulse
@@ -98,7 +99,7 @@ class Server:
                 wanted=settings.wanted_models,
                 control=settings.model_control,
                 ready=settings.ready,
-                gate=open_gate(settings),
+                gate=open_signature_gate(settings),
             )
 
             def new_loader(models: Draft) -> Loader:
@@ -196,6 +197,10 @@ class Server:
             self._transport.turns(),
             lambda: [f"the run of {name}" for name in self._schedulers.hung()] + self._transport.hung(),
         )
+
+    def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
+        """Each model with the status of each of its versions."""
+        return self._repository.statuses()
 
     def own_counts(self) -> bytes:
         """What this server has counted of its models: a ModelStatisticsResponse."""

@@ -22,11 +22,9 @@
     ├── Cancelled           CANCELLED            the caller cancelled, or its connection broke
     ├── Unsupported         UNIMPLEMENTED        the protocol has it, this server does not
     ├── SessionEnded        FAILED_PRECONDITION  the session could be continued, and cannot any more: begin a new one
-    ├── Unauthenticated     UNAUTHENTICATED      the call brings no token that is valid (`access.refusals`)
-    │   └── UnknownCertificate  UNAUTHENTICATED  its client has shown no certificate that has a role (likewise)
-    ├── PermissionDenied    PERMISSION_DENIED    its token is not for that (likewise)
-    ├── TokenLimitReached   RESOURCE_EXHAUSTED   the calls of its token take as much as they may (likewise)
-    ├── TooManyAttempts     RESOURCE_EXHAUSTED   its address has sent too many wrong tokens (likewise)
+    ├── Unauthenticated     UNAUTHENTICATED      the call brings no token that is valid
+    │   └── UnknownCertificate  UNAUTHENTICATED  its client has shown no certificate that has a role
+    ├── PermissionDenied    PERMISSION_DENIED    its token is not for that
     └── InternalError       INTERNAL             a defect of the server; the log has the detail, under the message's id
 
     StartError                                   the server cannot start as asked; never sent to a client
@@ -36,6 +34,7 @@ Each transport turns a `ServeError` into its status in one place. Its message is
 
 import logging
 import secrets
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from rnnserve.server.error_texts import cut, is_of_memory, one_line
@@ -49,6 +48,7 @@ __all__ = [
     "NoMemory",
     "NotFound",
     "NotReady",
+    "PermissionDenied",
     "QueueFull",
     "SequenceInUse",
     "ServeError",
@@ -60,6 +60,8 @@ __all__ = [
     "TooManySequences",
     "TooManyStreams",
     "TooMuchHeld",
+    "Unauthenticated",
+    "UnknownCertificate",
     "Unsupported",
     "WaitTooLong",
     "WrongOutputSize",
@@ -74,7 +76,6 @@ class ServeError(Exception):
     Attributes:
         status: Name of a `grpc.StatusCode`. A name, so that the rooms below the transports do without grpc.
         field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
-        retry_after: Seconds after which the same request may be sent again; 0 where that is not known.
         counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
         is_after_run: Whether the request was run, and counted as answered, before it was refused.
         rows: Rows of the request; 0 where they are not known.
@@ -84,7 +85,6 @@ class ServeError(Exception):
     """
 
     status: ClassVar[str] = "INTERNAL"
-    retry_after = 0.0
     counts: "memoryview[float] | None" = None
     is_after_run = False
     rows = 0
@@ -320,6 +320,40 @@ class SessionEnded(ServeError):
     """
 
     status = "FAILED_PRECONDITION"
+
+
+class Unauthenticated(ServeError):
+    """There is no token, or it is not known, not of this form, revoked, or expired: which of these is not told."""
+
+    status = "UNAUTHENTICATED"
+    words = "a valid token is needed: send it as authorization: Bearer TOKEN"
+
+    def __init__(self) -> None:
+        """Say what is needed."""
+        super().__init__(self.words)
+
+
+class UnknownCertificate(Unauthenticated):
+    """The client has shown no certificate that the file of client roles has a row for, or whose row has ended."""
+
+    words = "a client certificate is needed that this server has a role for"
+
+
+class PermissionDenied(ServeError):
+    """The token's role, or its models, do not include what is asked for."""
+
+    status = "PERMISSION_DENIED"
+
+    @classmethod
+    def of_role(cls, roles: Iterable[str]) -> Self:
+        """Say which roles are needed: that stands in the documentation, and tells nothing of models."""
+        needed = " or ".join(roles)
+        return cls(f"another role is needed for that: {needed}" if needed else "no role may do that")
+
+    @classmethod
+    def of_model(cls) -> Self:
+        """Name no model: whether there is one is not told."""
+        return cls("not that model: the token or certificate is for another model")
 
 
 class InternalError(ServeError):

@@ -13,7 +13,7 @@ from campaigns.fuzzing.targets import NAMES, prepare_targets
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import triton_config
 from rnnserve.server.boundary import checking, field_counts
-from rnnserve.server.fast_path import prefixes
+from rnnserve.server.fast_path import templates
 
 INPUTS, SEED = 1500, 3
 
@@ -46,13 +46,13 @@ def test_the_corpus_is_small():
 
 def plant_any_start(monkeypatch):
     """A prefix that is no message of its own is kept."""
-    monkeypatch.setattr(prefixes, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
+    monkeypatch.setattr(templates, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
 
 
 def plant_id_set_again(monkeypatch):
     """An id that is set again, and empty, is overlooked."""
-    monkeypatch.setattr(prefixes, "_LONG_ID_FIELD", b"")
-    monkeypatch.setattr(prefixes, "_LONG_ID", "")
+    monkeypatch.setattr(templates, "_LONG_ID_FIELD", b"")
+    monkeypatch.setattr(templates, "_LONG_ID", "")
 
 
 def plant_inputs_not_looked_into(monkeypatch):

@@ -35,7 +35,6 @@ ARGUMENTS = {
     "token": ["list", "--tokens", "DIR/tokens.toml"],
     "infer": ["one", "DIR/rows.json", "--url", "127.0.0.1:1"],
     "health": ["127.0.0.1:1"],
-    "doctor": ["DIR/repository", "--no-http", "--grpc-port", "0"],
     "completion": ["bash"],
     "web": ["--upstream", "127.0.0.1:1", "--http-port", "0"],
     "ray": ["status", "--address", "127.0.0.1:1"],

@@ -72,7 +72,7 @@ def certified_process(repository, folder, **more):
 
 @pytest.fixture(scope="module")
 def certified(repository, tmp_path_factory):
-    more = {"model_control": "explicit", "load_model": "*", "max_wrong_tokens": 1_000_000}
+    more = {"model_control": "explicit", "load_model": "*"}
     with certified_process(repository, tmp_path_factory.mktemp("certified"), **more) as certified:
         yield certified
 

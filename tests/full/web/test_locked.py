@@ -32,7 +32,6 @@ INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 def locked(repository, tmp_path_factory):
     tokens = tokens_in(tmp_path_factory.mktemp("locked"))
     settings = SETTINGS | {"metrics_port": 0, "tokens": tokens.path, "log_requests": "all", "log_level": "debug"}
-    settings["max_wrong_tokens"] = 1_000_000  # all tests here come from one address
     with served(repository, "process", **settings) as process:
         yield LockedFront(process, process.http_address, process.metrics_address, tokens)
         shown = process.log + tokens.path.read_text()

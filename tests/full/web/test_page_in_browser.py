@@ -176,7 +176,7 @@ def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
 @pytest.fixture(scope="module")
 def locked(repository, tmp_path_factory):
     tokens = tokens_in(tmp_path_factory.mktemp("locked"))
-    with served(repository, "process", http_port=0, tokens=tokens.path, max_wrong_tokens=1000) as process:
+    with served(repository, "process", http_port=0, tokens=tokens.path) as process:
         yield process.http_address, tokens
 
 

@@ -36,7 +36,6 @@ def lasting_calls():
             for method, body in (
                 (f"{INFERENCE}ModelStreamInfer", BODIES["ModelStreamInfer"]),
                 ("/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest(service=SIMPLE).SerializeToString()),
-                ("/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics", b""),
                 ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"\x3a\x00"),  # list_services
             )
         ]

@@ -5,18 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from rnnserve.server.access.access_file import AccessFileError, Limits, read_content, read_rows
+from rnnserve.server.access.access_file import AccessFileError, read_content, read_rows
+from rnnserve.server.access.credentials import TOKENS
 
 DIGEST = "ab" * 32
 PLAIN = f'sha256 = "{DIGEST}"\nrole = "infer"\n'
 
 WRONG = [
     (f"[a]\n{PLAIN}modells = []\n", 4, "modells: there is no such key"),
-    (f"[b]\nrole = 'infer'\nsha256 = '{'cd' * 32}'\n[a]\n{PLAIN}rate = 0\n", 7, "rate: expected a number above 0"),
-    (f"[a]\n{PLAIN}rate = true\n", 4, "rate: expected a number"),
-    (f"[a]\n{PLAIN}rate = inf\n", 4, "rate: expected a number"),
-    (f"[a]\n{PLAIN}in_flight = 1.5\n", 4, "in_flight: expected a whole number"),
-    (f"[a]\n{PLAIN}bytes_per_second = -1\n", 4, "bytes_per_second: expected a whole number"),
+    (f"[b]\nrole = 'infer'\nsha256 = '{'cd' * 32}'\n[a]\n{PLAIN}models = 1\n", 7, "models: expected a list"),
+    (f"[a]\n{PLAIN}in_flight = 3\n", 4, "in_flight: tokens have no limits any more: remove the line"),
     (f"[a]\n{PLAIN}models = 'm'\n", 4, "models: expected a list"),
     (f"[a]\n{PLAIN}models = ['../m']\n", 4, "models: expected a list"),
     (f"[a]\n{PLAIN}not_after = 2030-01-01\n", 4, "not_after: expected a date and a time"),
@@ -27,21 +25,20 @@ WRONG = [
     (f"[a]\nsha256 = '{DIGEST}'\n", 1, "role is missing"),
     (f"\n['a b']\n{PLAIN}", 2, "a name has 1 to 64 letters"),
     ("a = 1\n", 1, "a table is expected"),
-    (f"[a]\n{PLAIN}[b]\n{PLAIN}", 5, "sha256: that of a, too"),
+    (f"[a]\n{PLAIN}[b]\n{PLAIN}", 5, "sha256: [a] has the same"),
 ]
 
 
 def read(text):
-    return read_rows(text.encode(), Path("t.toml"))
+    return read_rows(text.encode(), Path("t.toml"), TOKENS)
 
 
 def test_row_has_all_its_fields():
     (token,) = read(
         f'[team-a]\nsha256 = "{DIGEST}"\nrole = "admin"\nmodels = ["m", "n"]\nnot_after = 1970-01-01T00:01:00Z\n'
-        "rate = 2.5\nin_flight = 3\nbytes_per_second = 4_000\n"
     ).values()
     assert (token.name, token.key, token.role) == ("team-a", bytes.fromhex(DIGEST), "admin")
-    assert (token.models, token.not_after, token.limits) == (frozenset("mn"), 60.0, Limits(2.5, 3, 4000))
+    assert (token.models, token.not_after) == (frozenset("mn"), 60.0)
     assert read("") == read("# nobody\n") == {}
 
 
@@ -55,7 +52,7 @@ def test_wrong_row_is_refused_with_its_line():
 def test_file_that_is_not_toml_is_refused():
     for content in (b"[a", b"[a]\n[a]\n", b"\xff"):
         with pytest.raises(AccessFileError, match=r"t\.toml"):
-            read_rows(content, Path("t.toml"))
+            read_rows(content, Path("t.toml"), TOKENS)
 
 
 def test_file_open_to_all_is_refused(tmp_path):
@@ -64,13 +61,13 @@ def test_file_open_to_all_is_refused(tmp_path):
     for mode in (0o604, 0o602, 0o644, 0o666, 0o777):
         path.chmod(mode)
         with pytest.raises(AccessFileError, match=r"is open to every user of this machine: chmod o-rw"):
-            read_content(path)
+            read_content(path, TOKENS)
     path.chmod(0o640)
-    assert read_content(path) == b""
+    assert read_content(path, TOKENS) == b""
 
 
 def test_path_without_a_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe", 0o600)
     for path in (tmp_path / "none", tmp_path, tmp_path / "pipe"):
         with pytest.raises(AccessFileError, match="the file of tokens"):
-            read_content(path)
+            read_content(path, TOKENS)

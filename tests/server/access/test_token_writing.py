@@ -61,11 +61,11 @@ def test_wrong_arguments_make_no_token(path):
 
 def test_other_text_in_the_file_stays(path):
     add_token(path, "a", "infer")
-    path.write_text(f"# of ours\n{path.read_text()}rate = 5 # slowly\n\n# the next\n")
+    path.write_text(f"# of ours\n{path.read_text()}models = ['m'] # few\n\n# the next\n")
     add_token(path, "b", "admin")
     text = path.read_text()
     assert "# of ours" in text
-    assert "rate = 5 # slowly" in text
+    assert "models = ['m'] # few" in text
     with pytest.raises(AccessFileError, match="has a token b already"):
         add_token(path, "b", "admin")
     assert path.read_text() == text

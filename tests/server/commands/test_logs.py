@@ -9,6 +9,7 @@ import pytest
 
 from kit.serve_options import configured
 from rnnserve.common.log_format import log_formatter
+from rnnserve.common.request_lines import log_request
 from rnnserve.server.commands.refusal_log import RefusalLog
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import CountTable
@@ -29,6 +30,16 @@ def test_text_has_the_time_with_its_zone(has_process):
     assert dt.datetime.fromisoformat(f"{date} {time}").tzinfo is not None
     assert (level, name, message) == ("WARNING", "rnnserve.some:", "a1")
     assert process == ([f"[{os.getpid()}]"] if has_process else [])
+
+
+def test_json_line_of_a_request_has_each_field_once(caplog):
+    caplog.set_level("INFO")
+    log_request({"request_id": "some-id", "status": "OK", "rows": None}, has_failed=False)
+    log_request({"request_id": "some-id", "reason": "not_found"}, has_failed=True)
+    lines = [log_formatter("json", has_process=False).format(each) for each in caplog.records]
+    assert [line.count("some-id") for line in lines] == [1, 1]
+    assert [json.loads(line)["message"] for line in lines] == ["request answered", "request refused"]
+    assert json.loads(lines[0])["status"] == "OK"
 
 
 def test_json_is_an_object_a_line():

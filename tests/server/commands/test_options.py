@@ -60,7 +60,7 @@ def test_options_that_need_others_are_refused_alone():
         Settings(tls_client_ca=Path("x.pem"))
     with pytest.raises(StartError, match="--load-model needs --model-control explicit"):
         Settings(load_model="a")
-    for name in ("provider", "graph", "transport", "model_control"):
+    for name in ("provider", "graph", "model_control"):
         option, chosen = f"--{name.replace('_', '-')}", cast("Any", {name: "none of them"})
         with pytest.raises(StartError, match=f"{option} 'none of them': choose from "):
             Settings(Path("repository"), **chosen)

@@ -15,8 +15,7 @@ from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.observing.observer import requests_observed
 from rnnserve.server.observing.origins import Origin, kept_metadata, origin_of
-from rnnserve.server.observing.refusals import tell_refusal
-from rnnserve.server.observing.runs import observed
+from rnnserve.server.observing.runs import observed, tell_refusal
 from rnnserve.server.repository.model import Model
 
 MODEL = "direction_simple"

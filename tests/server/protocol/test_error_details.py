@@ -12,7 +12,6 @@ from grpc_status import rpc_status
 from kit.inference_requests import request
 from rnnserve.client.retry_delay import retry_delay
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.access.refusals import TokenLimitReached
 from rnnserve.server.errors import InvalidRequest, NotFound, Unsupported
 from rnnserve.server.protocol.error_details import details_metadata
 
@@ -79,25 +78,19 @@ def test_clients_read_which_field_is_wrong(stub):
     assert status_of(stub.ModelMetadata, pb.ModelMetadataRequest(name="x"))[0] is None
 
 
-def test_error_that_says_when_to_try_again_has_that():
-    ((key, details),) = details_metadata(TokenLimitReached("rate = 1", 0.0301))
-    status = status_pb2.Status.FromString(details)
-    (packed,) = status.details
-    info = error_details_pb2.RetryInfo()
-    assert key == "grpc-status-details-bin"
-    assert packed.Unpack(info)
-    assert info.retry_delay.ToMilliseconds() == 31  # never too early
-    assert (status.code, status.message) == (8, str(TokenLimitReached("rate = 1", 1.0)))
-    assert retry_delay(details) == pytest.approx(0.031)
-
-
 def test_retry_delay_is_read_within_bounds():
-    ((_, named),) = details_metadata(InvalidRequest("no", field="id"))
-    ((_, timed),) = details_metadata(TokenLimitReached("rate = 1", 2.5))
+    ((key, named),) = details_metadata(InvalidRequest("no", field="id"))
+    assert key == "grpc-status-details-bin"
     assert retry_delay(named) is None
-    assert retry_delay(timed) == 2.5
+    assert retry_delay(detail_of(Duration(seconds=2, nanos=500_000_000))) == 2.5
+    timed = detail_of(Duration(nanos=31_000_000))
     for damaged in (b"", b"\xff", timed[:-1], timed + b"\xff", timed + bytes(20_000)):
-        assert retry_delay(damaged) in (None, 2.5)
+        assert retry_delay(damaged) in (None, 0.031)
+    assert retry_delay(detail_of(Duration(seconds=-5))) == 0.0
+
+
+def detail_of(delay):
+    """What other servers send that name a time, such as proxies."""
     status = status_pb2.Status()
-    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=Duration(seconds=-5)))
-    assert retry_delay(status.SerializeToString()) == 0.0
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status.SerializeToString()

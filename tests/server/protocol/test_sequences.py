@@ -493,7 +493,6 @@ def test_step_is_submitted_when_the_one_before_has_been_answered(enter, submitte
     first.keep()
     assert submitted == [(SERVED.model, second)]
     assert second.step.states(1) == (b"state",)
-    assert not first.may_be_displaced
 
 
 def test_step_without_a_part_in_a_sequence_raises_and_one_that_cannot_line_up_is_answered(enter, submitted):

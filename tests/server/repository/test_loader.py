@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from kit.fake_trials import FakeTrials, load_fake
+from rnnserve.server.errors import StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 from rnnserve.server.repository.trial_process import TooSlow
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
-NEVER = 1e9
 
 
 @pytest.fixture
@@ -37,40 +37,23 @@ def test_versions_are_tried_newest_first_and_no_more_than_are_needed(make):
     load, models, trials = make("a/1", "a/2", "b/1", "c/1", "c/2", "c/3")
     trials.refuse("c/3")
     load.load()
-    assert [version for version, _ in trials.begun] == ["a/2", "b/1", "c/3", "c/2"]
+    assert trials.begun == ["a/2", "b/1", "c/3", "c/2"]
     assert statuses(models, "a") == {1: NEWER, 2: Status(READY)}
     assert statuses(models, "c")[1] == NEWER
     assert trials.is_closed
     assert models.is_ready()
 
 
-def test_what_takes_long_is_tried_again_after_all_others_with_four_times_as_long(make):
-    load, models, trials = make("a/1", "b/1", "c/1")
-    trials.give("a/1", NEVER)
-    trials.give("b/1", 3.0)
-    load.load()
-    assert trials.begun == [
-        ("a/1", 0.5),
-        ("b/1", 0.5),
-        ("c/1", 0.5),
-        ("a/1", 2),
-        ("b/1", 2),
-        ("a/1", 8),
-        ("b/1", 8),
-        ("a/1", 60),
-    ]
-    assert statuses(models, "a")[1] == Status(UNAVAILABLE, "did not load within 60 s (--load-timeout)")
-    assert models.is_served("b")
-
-
-def test_while_the_newest_takes_long_the_one_before_serves_and_then_gives_way(make):
+def test_while_a_version_is_too_slow_or_bad_the_one_before_serves(make):
     load, models, trials = make("a/1", "a/2", "b/1")
-    trials.give("a/2", 3.0)
+    trials.give("a/2", TooSlow())
     load.load()
-    assert [version for version, _ in trials.begun] == ["a/2", "a/1", "b/1", "a/2"]
-    assert statuses(models, "a") == {1: NEWER, 2: Status(READY)}
-    assert models.versions("a") == ["2"]
-    assert models.generation == 4  # a/1, b/1, a/2, and a/1 no more
+    assert trials.begun == ["a/2", "b/1", "a/1"]
+    assert statuses(models, "a") == {
+        1: Status(READY),
+        2: Status(UNAVAILABLE, "did not load within 60 s (--load-timeout)"),
+    }
+    assert models.is_served("b")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("in /home/x/y.py:3\nmore"), KeyError("x")])
@@ -94,42 +77,47 @@ def test_whatever_loading_raises_the_version_before_serves(make, monkeypatch, ca
 
 
 class Waiting(FakeTrials):
-    """Trials of "b" take until `go` is set, but for the first ones, as many as `short`, which are too short."""
+    """Load checks of "b" take until `go` is set."""
 
-    def __init__(self, short: int):
+    def __init__(self):
         super().__init__()
         self.go = threading.Event()
-        self._short = short
 
-    def outcome(self, version, seconds, *, is_small):
-        if version.startswith("b/"):
-            if self._short:
-                self._short -= 1
-                raise TooSlow
-            assert self.go.wait(30)
-        return super().outcome(version, seconds, is_small=is_small)
-
-
-def waiting(tmp_path, *versions, lost_seconds, short=0, bad=()):
-    for version in versions:
-        (tmp_path / version).mkdir(parents=True)
-    models, trials = Repository(tmp_path), Waiting(short)
-    trials.refuse(*bad)
-    load = Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, lost_seconds=lost_seconds)
-    thread = threading.Thread(target=load.load)
-    thread.start()
-    return load, models, trials, thread
+    def outcome(self, version):
+        assert not version.startswith("b/") or self.go.wait(30)
+        return super().outcome(version)
 
 
 @pytest.mark.usefixtures("fake_loading")
-def test_what_serves_does_not_wait_for_what_takes_long(tmp_path):
-    load, models, trials, thread = waiting(tmp_path, "a/1", "b/1", "c/1", lost_seconds=0.2, short=1)
+def test_what_serves_does_not_wait_for_what_takes_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(loader, "_SLOW_SECONDS", 0.05)
+    for version in ("a/1", "b/1", "c/1"):
+        (tmp_path / version).mkdir(parents=True)
+    models, trials = Repository(tmp_path), Waiting()
+    load = Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, patience=0.5)
+    thread = threading.Thread(target=load.load)
+    thread.start()
     load.wait()
     assert (statuses(models, "a"), statuses(models, "b")) == ({1: Status(READY)}, {1: Status(LOADING)})
+    assert statuses(models, "c") == {1: Status(READY)}  # a check that takes long lets others begin
     assert not models.is_ready()
     trials.go.set()
     thread.join(30)
     assert models.is_ready()
+
+
+@pytest.mark.usefixtures("fake_loading")
+def test_fewer_checks_run_where_no_further_process_can_be_started(tmp_path, monkeypatch):
+    for number in range(16):
+        (tmp_path / f"m{number:02}" / "1").mkdir(parents=True)
+    models, trials = Repository(tmp_path), FakeTrials()
+    monkeypatch.setattr(trials, "_new_process", _fails)
+    Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, processes=4).load()
+    assert len(models.served()) == 16
+
+
+def _fails():
+    raise StartError("cannot start a process")
 
 
 def test_the_graph_that_is_asked_for_is_told_where_a_version_is_tried(tmp_path, fake_loading):

@@ -40,11 +40,6 @@ class Release:
     created: str
     config_sha256: str
 
-    @property
-    def order(self) -> tuple[int, str]:
-        """What never goes back: of two with one sequence number, the later one."""
-        return self.sequence, self.created
-
     def dump(self) -> bytes:
         """Write the file; the same release gives the same bytes."""
         return json.dumps({"format": _FORMAT, **vars(self)}, indent=2, sort_keys=True).encode() + b"\n"

@@ -1,19 +1,16 @@
-"""The file that says who may do what: of tokens, or of client roles. TOML, with a table for each.
+"""The file that says who may do what: of tokens (--tokens), or of client certificates (--client-roles). TOML.
 
-Of tokens, each table has the digest, and never the token itself::
+Each table has the digest of a token, and never the token itself::
 
     [team-a]
     sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     role = "infer"                        # or "admin", "metrics"
-    models = ["direction_bidirectional"]  # where it is not for all
-    not_after = 2027-06-30T00:00:00Z      # where it ends
-    rate = 200.0                          # requests a second
-    in_flight = 64                        # requests at once
-    bytes_per_second = 50_000_000         # of requests
+    models = ["direction_bidirectional"]  # if it is not for all
+    not_after = 2027-06-30T00:00:00Z      # if it ends
 
-A token has 256 random bits, so that a plain digest of it is enough: there is nothing to guess. The file of client roles
-has names of certificates in the place of digests (`client_certificates`). A file in which anything is wrong is refused
-as a whole, by its line: a misspelled limit would else be none.
+A token has 256 random bits, so a plain digest of it is enough. The file of client roles has `subject`, a name in a
+certificate, instead of `sha256` (`credentials`). A file with any mistake is refused as a whole, by line: a misspelled
+`models` would otherwise admit to all of them.
 """
 
 import dataclasses
@@ -29,13 +26,14 @@ from rnnserve.common.toml_files import parse_toml
 from rnnserve.protos.access_table import ROLES, Need
 from rnnserve.protos.names import is_model_name
 
-__all__ = ["TOKENS", "AccessFileError", "AccessRow", "FileKind", "Limits", "is_row_name", "read_content", "read_rows"]
+__all__ = ["AccessFileError", "AccessRow", "FileKind", "is_row_name", "read_content", "read_rows"]
 
 _MOST_BYTES = 4 << 20
 """Bytes of the file of tokens, or of client roles. Beyond it: the file is refused, and what held before holds."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+_FORMER_KEYS = ("rate", "in_flight", "bytes_per_second")
 
 
 class AccessFileError(Exception):
@@ -43,36 +41,15 @@ class AccessFileError(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """What the requests of a row's holder may take; None for no limit.
-
-    Attributes:
-        rate: Requests a second.
-        in_flight: Requests at once.
-        bytes_per_second: Bytes of requests a second.
-    """
-
-    rate: float | None = None
-    in_flight: int | None = None
-    bytes_per_second: int | None = None
-
-    @property
-    def is_any(self) -> bool:
-        """Whether there is any limit."""
-        return not (self.rate is None and self.in_flight is None and self.bytes_per_second is None)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class AccessRow:
-    """What a table of the file says of its holder: a token, or clients with a certificate.
+    """What a table of the file says of its holder.
 
     Attributes:
         name: Its name, in metrics and for `rnnserve token`.
-        key: What it is found by: SHA-256 of the token, or a name in the client's certificate (`client_certificates`).
+        key: SHA-256 of the token, or a name in the client's certificate.
         role: One of `ROLES`.
         models: Names of the models that it is for; None for all.
         not_after: When it ends, in seconds since the epoch; None for never.
-        limits: What its holder's requests may take.
     """
 
     name: str
@@ -80,7 +57,6 @@ class AccessRow:
     role: str
     models: frozenset[str] | None = None
     not_after: float | None = None
-    limits: Limits = Limits()
 
     def has_role(self, need: Need) -> bool:
         """Whether its role is one that is needed."""
@@ -98,13 +74,13 @@ def is_row_name(text: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class FileKind:
-    """What a file says, and of whom.
+    """A file of tokens, or one of client roles.
 
     Attributes:
         title: What it is called in messages.
-        key: Key of a table that says by what its holder is found.
-        read_key: Function that reads the value of that; raises ValueError.
-        is_secret: Whether no other user may read it.
+        key: Key of a table by whose value its holder is found.
+        read_key: Function that reads that value; raises ValueError.
+        is_secret: Whether other users may not read it.
     """
 
     title: str
@@ -113,21 +89,8 @@ class FileKind:
     is_secret: bool
 
 
-def _digest(value: object) -> bytes:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise ValueError("expected 64 hexadecimal digits, the SHA-256 of a token (rnnserve token new)")
-    return bytes.fromhex(value)
-
-
-TOKENS = FileKind("the file of tokens", "sha256", _digest, is_secret=True)
-
-
-def read_content(path: Path, kind: FileKind = TOKENS) -> bytes:
+def read_content(path: Path, kind: FileKind) -> bytes:
     """Read the file.
-
-    Args:
-        path: Path of the file.
-        kind: Kind of the file.
 
     Raises:
         AccessFileError: If it cannot be read, any user may read or write it, or it is too large.
@@ -138,7 +101,7 @@ def read_content(path: Path, kind: FileKind = TOKENS) -> bytes:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
-                raise AccessFileError(f"{title} is no regular file")
+                raise AccessFileError(f"{title} is not a regular file")
             if mode & (stat.S_IWOTH | (stat.S_IROTH if kind.is_secret else 0)):
                 raise AccessFileError(f"{title} is open to every user of this machine: chmod o-rw {path}")
             content = file.read(_MOST_BYTES + 1)
@@ -149,63 +112,57 @@ def read_content(path: Path, kind: FileKind = TOKENS) -> bytes:
     return content
 
 
-def read_rows(content: bytes, path: Path, kind: FileKind = TOKENS) -> dict[bytes | str, AccessRow]:
-    """Give the rows by their keys, in the order of the file; none of an empty file.
-
-    Args:
-        content: Content of the file.
-        path: Path of the file, for messages.
-        kind: Kind of the file.
+def read_rows(content: bytes, path: Path, kind: FileKind) -> dict[bytes | str, AccessRow]:
+    """Return the rows by their keys, in the order of the file.
 
     Raises:
-        AccessFileError: If anything in it is wrong.
+        AccessFileError: If anything in it is wrong; the message begins with path and line.
     """
     try:
         tables = parse_toml(content, path)
     except ValueError as error:
         raise AccessFileError(str(error)) from error
-    text = content.decode()
     rows: dict[bytes | str, AccessRow] = {}
     for name, table in tables.items():
         try:
-            row = _row(name, table, rows, kind)
-        except _Wrong as wrong:
-            place = f"{path}:{_line_of(name, wrong.key, text)}"
-            raise AccessFileError(f"{place}: [{name}] {wrong.key}{': ' if wrong.key else ''}{wrong}") from wrong
+            row = _read_row(name, table, kind, rows)
+        except _Mistake as mistake:
+            place = f"{path}:{_line_of(name, mistake.key, content.decode())}"
+            raise AccessFileError(f"{place}: [{name}] {mistake.key}{': ' if mistake.key else ''}{mistake}") from mistake
         rows[row.key] = row
     return rows
 
 
-class _Wrong(Exception):
-    """What is wrong with a key of a table."""
+class _Mistake(Exception):
+    """A mistake in a table, or in the value of one of its keys."""
 
-    def __init__(self, key: str, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
         self.key = key
 
 
-def _row(name: str, table: object, others: Mapping[bytes | str, AccessRow], kind: FileKind) -> AccessRow:
+def _read_row(name: str, table: object, kind: FileKind, others: Mapping[bytes | str, AccessRow]) -> AccessRow:
     if not isinstance(table, dict):
-        raise _Wrong("", "a table is expected for each: [name]")
+        raise _Mistake("", "a table is expected for each: [name]")
     if not is_row_name(name):
-        raise _Wrong("", "a name has 1 to 64 letters, digits, _ and -")
-    readers = {kind.key: kind.read_key, **_READERS}
-    for key in table:
-        if key not in readers:
-            raise _Wrong(key, f"there is no such key; there are {', '.join(readers)}")
-    for key in (kind.key, "role"):
-        if key not in table:
-            raise _Wrong("", f"{key} is missing")
-    said: dict[str, Any] = {}
+        raise _Mistake("", "a name has 1 to 64 letters, digits, _ and -")
+    readers = {kind.key: kind.read_key, "role": _role, "models": _models, "not_after": _not_after}
+    values: dict[str, Any] = {}
     for key, value in table.items():
+        if key in _FORMER_KEYS:
+            raise _Mistake(key, "tokens have no limits any more: remove the line, and limit rates in a proxy")
+        if key not in readers:
+            raise _Mistake(key, f"there is no such key; there are {', '.join(readers)}")
         try:
-            said[key] = readers[key](value)
+            values[key] = readers[key](value)
         except ValueError as error:
-            raise _Wrong(key, str(error)) from error
-    if said[kind.key] in others:
-        raise _Wrong(kind.key, f"that of {others[said[kind.key]].name}, too")
-    limits = Limits(said.get("rate"), said.get("in_flight"), said.get("bytes_per_second"))
-    return AccessRow(name, said[kind.key], said["role"], said.get("models"), said.get("not_after"), limits)
+            raise _Mistake(key, str(error)) from error
+    for key in (kind.key, "role"):
+        if key not in values:
+            raise _Mistake("", f"{key} is missing")
+    if values[kind.key] in others:
+        raise _Mistake(kind.key, f"[{others[values[kind.key]].name}] has the same")
+    return AccessRow(name, values[kind.key], values["role"], values.get("models"), values.get("not_after"))
 
 
 def _role(value: object) -> str:
@@ -224,28 +181,6 @@ def _not_after(value: object) -> float:
     if not isinstance(value, dt.datetime) or value.tzinfo is None:
         raise ValueError("expected a date and a time with its zone, such as 2027-06-30T00:00:00Z")
     return value.timestamp()
-
-
-def _rate(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError("expected a number above 0")
-    return float(value)
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("expected a whole number of 1 or more")
-    return value
-
-
-_READERS: Mapping[str, Any] = {
-    "role": _role,
-    "models": _models,
-    "not_after": _not_after,
-    "rate": _rate,
-    "in_flight": _count,
-    "bytes_per_second": _count,
-}
 
 
 def _line_of(name: str, key: str, text: str) -> int:

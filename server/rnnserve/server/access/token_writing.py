@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.server.access.access_file import AccessFileError, AccessRow, is_row_name, read_content, read_rows
+from rnnserve.server.access.credentials import TOKENS
 
 __all__ = ["add_token", "listed_tokens", "revoke_token"]
 
@@ -26,10 +27,10 @@ _OWNER_AND_GROUP = 0o660
 def add_token(
     path: Path, name: str, role: str, models: Sequence[str] | None = None, not_after: dt.datetime | None = None
 ) -> str:
-    """Make a token, write its digest to the file, and return it: it is nowhere else.
+    """Make a token, write its digest to the file, and return the token, which is stored nowhere.
 
     Args:
-        path: Path of the file; it is made where there is none.
+        path: Path of the file; a missing one is made.
         name: Name of the token.
         role: Role of the token.
         models: Names of the models that it is for; None for all.
@@ -39,7 +40,7 @@ def add_token(
         AccessFileError: If the file cannot be used, or has a token of this name.
     """
     if not is_row_name(name):
-        raise AccessFileError(f"{name!r} is no name of a token: 1 to 64 letters, digits, _ and -")
+        raise AccessFileError(f"{name!r} is not a name of a token: 1 to 64 letters, digits, _ and -")
     token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"', f'role = "{role}"']
     if models is not None:
@@ -48,7 +49,7 @@ def add_token(
         lines.append(f"not_after = {not_after.isoformat()}")
     with _locked(path):
         text = _text_of(path)
-        if any(each.name == name for each in read_rows(text.encode(), path).values()):
+        if any(each.name == name for each in read_rows(text.encode(), path, TOKENS).values()):
             raise AccessFileError(f"{path} has a token {name} already: revoke it first, or choose another name")
         separator = "" if not text else "\n" if text.endswith("\n") else "\n\n"
         _write(path, text + separator + "\n".join(lines) + "\n")
@@ -63,7 +64,7 @@ def revoke_token(path: Path, name: str) -> None:
     """
     with _locked(path):
         text = _text_of(path)
-        tokens = read_rows(text.encode(), path)
+        tokens = read_rows(text.encode(), path, TOKENS)
         if all(token.name != name for token in tokens.values()):
             raise AccessFileError(f"{path} has no token {name}")
         head = re.compile(rf"""^[ \t]*\[[ \t]*["']?{re.escape(name)}["']?[ \t]*\][^\n]*\n?""", re.MULTILINE)
@@ -74,7 +75,7 @@ def revoke_token(path: Path, name: str) -> None:
             end = following.start() if following else len(text)
             left = text[: found.start()] + _comments_at_end(text[found.start() : end]) + text[end:]
         expected = {digest: token for digest, token in tokens.items() if token.name != name}
-        if read_rows(left.encode(), path) != expected:  # written by hand, in another form
+        if read_rows(left.encode(), path, TOKENS) != expected:  # written by hand, in another form
             raise AccessFileError(f"{path}: cannot take [{name}] out of what stands there: take it out by hand")
         _write(path, left)
 
@@ -85,12 +86,12 @@ def listed_tokens(path: Path) -> list[AccessRow]:
     Raises:
         AccessFileError: If the file cannot be used.
     """
-    return sorted(read_rows(read_content(path), path).values(), key=lambda token: token.name)
+    return sorted(read_rows(read_content(path, TOKENS), path, TOKENS).values(), key=lambda token: token.name)
 
 
 def _text_of(path: Path) -> str:
     try:
-        return read_content(path).decode() if path.exists() else ""
+        return read_content(path, TOKENS).decode() if path.exists() else ""
     except UnicodeDecodeError as error:
         raise AccessFileError(f"{path}: not text in UTF-8") from error
 

@@ -36,11 +36,6 @@ class Cost:
     padding: float
     max_points: int = _MAX_POINTS
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether larger runs took more memory than they may."""
-        return self.max_points < _MAX_POINTS
-
     def of(self, rows: float, steps: int) -> float:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""
         return self.run + steps * (self.step + rows * self.point)

@@ -60,7 +60,6 @@ class Metrics:
         if not self._has_triton_names:
             options.append("--no-triton-metrics")
         if self._access.access_file is not None:
-            options.append(f"--max-wrong-tokens={self._access.max_wrong_tokens}")
             name = "--client-roles" if self._access.tokens is None else "--tokens"
             options.append(f"{name}={self._access.access_file}")
         return options

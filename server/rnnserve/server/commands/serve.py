@@ -19,7 +19,7 @@ from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.unblocked_output import unblock_output
-from rnnserve.server.access.shared_usage import UsageMemory, usage_places, use_usage_memory
+from rnnserve.server.commands.check import check
 from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.configuration import CONFIG_VARIABLE, MissingOption, read_configuration
 from rnnserve.server.commands.ending import Ending, end_at_once
@@ -28,14 +28,14 @@ from rnnserve.server.commands.http_front import http_front, page_address
 from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import add_options, given_options, write_options
 from rnnserve.server.commands.refusal_log import refusals_logged
-from rnnserve.server.commands.request_telling import check_tracing, requests_told
-from rnnserve.server.commands.signature_record import record_shared
 from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.counting.table import CountTable, use_table, used_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.fast_path.grpcio_core import choose_polling
+from rnnserve.server.observing.observer import check_tracing, requests_told
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.process.tls_files import tls_kept
+from rnnserve.server.repository.signed_versions import open_signature_gate
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.sockets.ports import reserve_port
@@ -101,12 +101,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="print every option and where it is from, as such a file, and end",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="try ports, files and models as a start does, print a line for each finding, and end",
+    )
     parser.set_defaults(refuse=parser.error)
 
     # What a supervisor tells its workers.
     parser.add_argument("--peers", help=argparse.SUPPRESS)
     parser.add_argument("--private-sockets", type=Path, help=argparse.SUPPRESS)
-    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd", "--tls-fd", "--usage-fd", "--usage-place"):
+    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd", "--tls-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -121,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
     if hasattr(args, "print_config"):
         print(configuration.text(), end="")
         return 0
+    if hasattr(args, "check"):
+        return check(settings, command)
     _prepare_process(args.lifeline_fd)
     _set_up_log(command, is_worker=is_worker)
     try:
@@ -132,8 +140,6 @@ def run(args: argparse.Namespace) -> int:
             _count_in(args.counts_fd)
             if args.tls_fd is not None:
                 use_kept_identity(KeptIdentity(args.tls_fd))
-            if args.usage_fd is not None:
-                use_usage_memory(UsageMemory(usage_places(command.workers), args.usage_fd, args.usage_place))
             with requests_told(settings):
                 has_threads = _serve(settings, supervised)
         else:
@@ -273,23 +279,21 @@ def _keep_from_garbage_collection() -> None:
 
 def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | None = None, changed: str = "") -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
+    open_signature_gate(settings)  # so that one process reports a wrong key, and not each worker
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
     with (
         receive_signals(*_SUPERVISED_SIGNALS) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
-        record_shared(settings) as of_workers,
         tls_kept(settings),
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
-        if settings.access_file is not None:
-            use_usage_memory(UsageMemory(usage_places(options.workers)))
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={options.log_level}"]
         if options.log_format != LOG_FORMATS[0]:
             command.append(f"--log-format={options.log_format}")
         command += [f"--workers={options.workers}", f"--peers={secrets.token_hex(8)}"]
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
-        told = write_options(dataclasses.replace(of_workers, grpc_port=port))
+        told = write_options(dataclasses.replace(settings, grpc_port=port))
         supervisor = Supervisor(
             lambda more: [*command, *more, *told],
             options.workers,

@@ -15,8 +15,7 @@ MISTAKES = (AccessFileError,)
 
 _EPILOG = """
 A token is printed once, by `new`, alone on standard output; the file has its SHA-256 only. A server reads the file
-again when it changes: a token that is revoked is refused within a second, and its streams end. Limits (rate, in_flight,
-bytes_per_second) are written into the file by hand: docs/access.md.
+again when it changes: a token that is revoked is refused within a second, and its streams end.
 """
 
 
@@ -59,9 +58,6 @@ def _line(token: AccessRow) -> str:
         said.append(f"models {','.join(sorted(token.models)) or 'none'}")
     if token.not_after is not None:
         said.append(f"not after {dt.datetime.fromtimestamp(token.not_after, dt.UTC).isoformat()}")
-    limits = token.limits
-    named = (("rate", limits.rate), ("in_flight", limits.in_flight), ("bytes_per_second", limits.bytes_per_second))
-    said += [f"{key} {value:g}" for key, value in named if value is not None]
     return "  ".join(said)
 
 

@@ -6,7 +6,6 @@ its own (`scraper`).
 """
 
 import logging
-import math
 import selectors
 import socket
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from rnnserve.protos.access_table import METRICS_ROUTE, ROUTES
-from rnnserve.protos.protocol_words import CERTIFICATE, PEER
+from rnnserve.protos.protocol_words import CERTIFICATE
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.counting.exposition import CONTENT_TYPE
 from rnnserve.server.errors import ServeError
@@ -34,7 +33,6 @@ _REFUSALS = MappingProxyType(
     {
         "UNAUTHENTICATED": ("401 Unauthorized", "WWW-Authenticate: Bearer\r\n"),
         "PERMISSION_DENIED": ("403 Forbidden", ""),
-        "RESOURCE_EXHAUSTED": ("429 Too Many Requests", "Retry-After: {seconds}\r\n"),
     }
 )
 """How the gate's refusals are written, by their status of gRPC: the status of HTTP, and further fields of the head."""
@@ -118,11 +116,7 @@ class MetricsEndpoint:
                 body = self._scrape()
             except ServeError as error:
                 status, more = _REFUSALS.get(error.status, ("500 Internal Server Error", ""))
-                kind, body, more = (
-                    "text/plain",
-                    f"{error}\n".encode(),
-                    more.format(seconds=math.ceil(error.retry_after)),
-                )
+                kind, body = "text/plain", f"{error}\n".encode()
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
         connection.settimeout(_SECONDS)
         connection.sendall(f"{head}{more}\r\n".encode() + (b"" if method == b"HEAD" else body))
@@ -132,7 +126,6 @@ class MetricsEndpoint:
 
         Raises:
             PermissionDenied: If its token is not for metrics.
-            TooManyAttempts: If it brings a wrong one, after many others of its address.
             Unauthenticated: If it brings none that is valid.
         """
         gate = self._gate
@@ -145,14 +138,4 @@ class MetricsEndpoint:
         lines = [line.partition(":") for line in asked.decode("latin-1").split("\r\n")[1:]]
         said = [(name.lower(), value.strip()) for name, _, value in lines]
         certificate = next((value for name, value in said if name == CERTIFICATE and is_front), "")
-        try:
-            gate.admit_to(ROUTES[METRICS_ROUTE], said, lambda: certificate)
-        except ServeError as error:
-            peer = next((value for name, value in said if name == PEER), "") if is_front else _name_of(connection)
-            raise gate.slowed(error, peer) from None
-
-
-def _name_of(connection: socket.socket) -> str:
-    """Name the other end of a connection as gRPC does."""
-    host, port, *_ = connection.getpeername()
-    return f"ipv6:[{host}]:{port}" if connection.family == socket.AF_INET6 else f"ipv4:{host}:{port}"
+        gate.admit_to(ROUTES[METRICS_ROUTE], said, lambda: certificate)

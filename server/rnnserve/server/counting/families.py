@@ -202,12 +202,6 @@ OF_TOKENS = (
         "Inference requests let in, by the name of their token.",
         places.TOKEN_REQUESTS,
     ),
-    one(
-        "rnnserve_token_limited_total",
-        "counter",
-        "Inference requests that the limits of their token refused, by its name.",
-        places.TOKEN_LIMITED,
-    ),
 )
 """What there is of each token (--tokens)."""
 

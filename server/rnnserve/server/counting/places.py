@@ -8,13 +8,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from rnnserve.server.access.refusals import (
-    PermissionDenied,
-    TokenLimitReached,
-    TooManyAttempts,
-    Unauthenticated,
-    UnknownCertificate,
-)
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
@@ -24,6 +17,7 @@ from rnnserve.server.errors import (
     NoMemory,
     NotFound,
     NotReady,
+    PermissionDenied,
     QueueFull,
     SequenceInUse,
     ServeError,
@@ -34,6 +28,8 @@ from rnnserve.server.errors import (
     TooManySequences,
     TooManyStreams,
     TooMuchHeld,
+    Unauthenticated,
+    UnknownCertificate,
     Unsupported,
     WaitTooLong,
     WrongOutputSize,
@@ -81,7 +77,6 @@ __all__ = [
     "TLS_RELOADED",
     "TOKENS_NOT_READ",
     "TOKENS_READ",
-    "TOKEN_LIMITED",
     "TOKEN_REQUESTS",
     "WAIT_BUCKETS",
     "WAIT_SECONDS",
@@ -110,11 +105,11 @@ EVICTED, LOADED, NOT_LOADED, RELOADED, NOT_RELOADED, DRAINS, DRAIN_SECONDS, HOST
 TLS_RELOADED, TLS_NOT_RELOADED = range(26, 28)
 TOKENS_READ, TOKENS_NOT_READ = range(28, 30)
 
-# Of a token, in a row of its own (`row_of_token`): the requests that were let in, and those that its limits refused.
-TOKEN_REQUESTS, TOKEN_LIMITED = range(30, 32)
+# Of a token, in a row of its own (`row_of_token`): the requests that were let in.
+TOKEN_REQUESTS = 30
 
 _DURATION_PLACES = len(SECONDS_BOUNDS) + 1
-ANSWER_BUCKETS = 32
+ANSWER_BUCKETS = 31
 WAIT_BUCKETS = ANSWER_BUCKETS + _DURATION_PLACES
 RUN_BUCKETS = WAIT_BUCKETS + _DURATION_PLACES
 ROW_BUCKETS = RUN_BUCKETS + _DURATION_PLACES
@@ -145,8 +140,6 @@ _REASONS: tuple[type[ServeError], ...] = (
     SessionEnded,
     Unauthenticated,
     PermissionDenied,
-    TokenLimitReached,
-    TooManyAttempts,
     UnknownCertificate,
 )
 

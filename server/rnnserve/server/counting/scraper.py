@@ -32,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-triton-metrics", action="store_true")
     parser.add_argument("--tokens", type=Path)
     parser.add_argument("--client-roles", type=Path)
-    parser.add_argument("--max-wrong-tokens", type=int, default=1)
     args = parser.parse_args(arguments)
     die_with_parent(args.lifeline_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
@@ -41,9 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     totals.fronts += [FrontCounts(fd) for fd in args.front_fd]
     exposition = Exposition(args.server_version, has_triton_names=not args.no_triton_metrics)
     listeners = [socket.socket(fileno=fd) for fd in args.listen_fd]
-    gate = open_gate(
-        AccessSettings(tokens=args.tokens, client_roles=args.client_roles, max_wrong_tokens=args.max_wrong_tokens)
-    )
+    gate = open_gate(AccessSettings(tokens=args.tokens, client_roles=args.client_roles))
     MetricsEndpoint(
         listeners, lambda: exposition.text(totals.sums(), totals.restarts, totals.of_fronts()), gate
     ).serve()

@@ -40,8 +40,10 @@ class Arrivals:
             grant = at_once.get(shown)
             if grant is not None:
                 call.grant = grant
+                grant.requests += 1
                 return True
-            call.grant = grant = gate.grant_with(self._need, metadata, call.certificate)
+            grant = gate.grant_with(self._need, metadata, call.certificate)
+            call.let_in(grant)
         except ServeError as error:
             call.refuse(error)
             return False
@@ -83,6 +85,6 @@ class Arrivals:
             grant = request.stream.grant
             if grant is not None:
                 grant.check(Need.INFER)
-                request.grant = grant
+                request.let_in(grant)
         elif type(request) is GatewayRequest:
-            request.grant = gate.grant_with(Need.INFER, request.headers.items(), request.certificate)
+            request.let_in(gate.grant_with(Need.INFER, request.headers.items(), request.certificate))

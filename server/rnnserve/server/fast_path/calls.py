@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple, Protocol
 
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Grant
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http, shown_certificate
 from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
@@ -13,7 +13,7 @@ from rnnserve.server.errors import Cancelled, InternalError, ServeError, TooMuch
 from rnnserve.server.fast_path.grpcio_core import GrpcioCore
 from rnnserve.server.fast_path.varying_fields import read_id
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
 __all__ = [
@@ -100,6 +100,11 @@ class ArrivedRequest(abc.ABC):
     @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
         """Send an error."""
+
+    def let_in(self, grant: Grant) -> None:
+        """Count it among the requests of its token. On the thread that takes requests."""
+        self.grant = grant
+        grant.requests += 1
 
     def is_counted(self, size: int) -> bool:
         """Whether a response of so many bytes takes them from the budget."""
@@ -327,6 +332,7 @@ class ControlCall(UnaryCall):
     def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Handle that its message has arrived, or that its answer has been sent."""
         if self.is_answered:
+            self._grant_of = None  # it refers to this call
             self._door.call_is_over()
             self.let_go()
             return

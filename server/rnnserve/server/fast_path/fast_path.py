@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import grpc
 
 from rnnserve.protos.access_table import METHODS, Need
-from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, from_wall_clock
 from rnnserve.server.clock import now as clock_now

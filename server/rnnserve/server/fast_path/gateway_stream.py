@@ -25,7 +25,7 @@ from rnnserve.server.fast_path.calls import ArrivedRequest, FastDoor
 from rnnserve.server.fast_path.streams import CoreStream
 from rnnserve.server.fast_path.varying_fields import read_id
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 
 __all__ = ["GatewayBatch", "GatewayRequest", "GatewayStream"]
 
@@ -111,15 +111,15 @@ class GatewayRequest(ArrivedRequest):
             self.let_go()
             count_refusal(error, is_http=True)
             tell_refusal(self, error)
-            self._finish(_CODES[error.status], b"", str(error), error.retry_after)
+            self._finish(_CODES[error.status], b"", str(error))
 
-    def _finish(self, status: int, response: bytes, message: str, retry_after: float = 0.0) -> None:
+    def _finish(self, status: int, response: bytes, message: str) -> None:
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
         self.payload = b""
         self.on_cancel = None
-        self._gateway.answered(self, status, response, message, retry_after)
+        self._gateway.answered(self, status, response, message)
 
 
 class GatewayBatch:
@@ -157,7 +157,7 @@ class GatewayStream(CoreStream):
         self._on_end = on_end
         self._in_flight: dict[int, GatewayRequest] = {}  # not answered
         self._count = 0  # of these, and of those whose answers have not been sent
-        self._answers: list[tuple[GatewayRequest, int, bytes, str, float]] = []
+        self._answers: list[tuple[GatewayRequest, int, bytes, str]] = []
         self._sent_requests: list[GatewayRequest] = []
         self._is_ending = self._is_sending = False
         self._must_say, self._said_at = False, 0.0  # that the server goes; when it was first to be said
@@ -180,14 +180,14 @@ class GatewayStream(CoreStream):
         """Whether a request is in hand, and its client is there, as far as is known."""
         return number in self._in_flight
 
-    def answered(self, request: GatewayRequest, status: int, response: bytes, message: str, retry_after: float) -> None:
+    def answered(self, request: GatewayRequest, status: int, response: bytes, message: str) -> None:
         """Send an answer, with others that have come while one was being sent."""
         with self._lock:
             self._in_flight.pop(request.number, None)
             if not self.is_open:
                 request.let_go()
                 return
-            self._answers.append((request, status, response, message, retry_after))
+            self._answers.append((request, status, response, message))
             if self._door.handing_on != threading.get_ident():
                 self._send()
 
@@ -276,8 +276,8 @@ class GatewayStream(CoreStream):
             message = front_pb2.FrontAnswers(is_ending=self._must_say)
             self._must_say = False
             add = message.entries.add
-            for request, status, response, said, seconds in self._answers:
-                add(number=request.number, response=response, status=status, message=said, retry_after=seconds)
+            for request, status, response, said in self._answers:
+                add(number=request.number, response=response, status=status, message=said)
                 self._sent_requests.append(request)
             self._answers.clear()
             self._is_sending = True

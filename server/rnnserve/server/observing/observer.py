@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rnnserve.common.request_lines import LineBudget
+from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import REFUSALS, REFUSED, refusal_place
 from rnnserve.server.counting.table import Counts
-from rnnserve.server.errors import ServeError
+from rnnserve.server.errors import ServeError, StartError
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.observing.request_log import ANSWERED, Refusal, log_refusal, log_run
 from rnnserve.server.observing.runs import RunBatch, SeenRun, observed
 from rnnserve.server.observing.spans import Spans
+from rnnserve.server.settings import Settings
 
-__all__ = ["RequestObserver", "requests_observed"]
+__all__ = ["RequestObserver", "check_tracing", "requests_observed", "requests_told"]
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +130,32 @@ class RequestObserver:
         trace_id = spans.of_refusal(seen.refusal) if spans is not None and seen.is_traced else ""
         if seen.left_out is not None:
             log_refusal(seen.refusal, trace_id, seen.left_out + self._budget.left_out(seen.refusal.reason))
+
+
+def check_tracing(settings: Settings) -> None:
+    """Check that traces can be exported, if they are asked for.
+
+    Raises:
+        StartError: If they cannot.
+    """
+    if settings.traces:
+        try:
+            check_traces()
+        except TracesUnavailable as error:
+            raise StartError(str(error)) from error
+
+
+@contextlib.contextmanager
+def requests_told(settings: Settings) -> Iterator[None]:
+    """Log and trace the requests of this process inside the block, as the settings say.
+
+    Raises:
+        StartError: If traces are asked for and cannot be exported.
+    """
+    check_tracing(settings)
+    traces = start_traces() if settings.traces else None
+    with requests_observed(settings.log_requests, None if traces is None else Spans(traces)):
+        yield
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
-"""What has been run, for who observes: collected around the answers of a batch, where one does."""
+"""What has been run and refused, for the observer, if there is one: runs are collected around a batch's answers."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from rnnserve.server.counting.table import Counts, answering
 from rnnserve.server.errors import ServeError
-from rnnserve.server.observing.origins import Origin
+from rnnserve.server.observing.origins import Asked, Origin
 
-__all__ = ["RunBatch", "SeenRun", "WatchedRun", "observed"]
+__all__ = ["RunBatch", "SeenRun", "WatchedRun", "observed", "tell_refusal"]
 
 
 class SeenRun(NamedTuple):
@@ -66,6 +66,20 @@ class _Observed:
 
 
 observed = _Observed()
+
+
+def tell_refusal(asked: Asked, error: ServeError) -> str:
+    """Tell who observes of a refusal, and return the id that its client is told.
+
+    Args:
+        asked: The request, which has not been answered yet.
+        error: The error that its client is told.
+    """
+    origin = asked.origin()
+    observer = observed.refusals
+    if observer is not None:
+        observer.refused(origin, error)
+    return origin.request_id
 
 
 class _Member(Protocol):

@@ -10,6 +10,6 @@ Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `access
 
 Threads: `sequence_moves`, `sequence_store`.
 
-Door: `error_details`, `pending_steps`, `responses`, `sealed_states`, `sequence_callers`, `sequences`, `service`,
+Door: `error_details`, `pending_steps`, `responses`, `sequence_callers`, `sequences`, `service`,
 `statistics_messages`.
 """

@@ -1,12 +1,9 @@
-"""The details of an error beside its message: a google.rpc.Status with a BadRequest or a RetryInfo.
+"""The details of an error beside its message: a google.rpc.Status with a BadRequest.
 
-The one names the request's field, the other says when the same request may be sent again. They are trailing metadata of
-a call that is refused, as clients' libraries for gRPC's richer error model read them (AIP-193, grpc_status.rpc_status).
+It names the field of the request that is wrong. It is trailing metadata of a refused call, as clients' libraries
+for gRPC's richer error model read it (AIP-193, grpc_status.rpc_status).
 """
 
-import math
-
-from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from rnnserve.protos.protocol_words import REQUEST_ID, STATUS_DETAILS
@@ -25,18 +22,13 @@ def details_metadata(error: ServeError) -> tuple[tuple[str, bytes], ...]:
     A long message is not repeated as the description of the field, and a longer one has no details: in them it has to
     be whole, or libraries refuse to read them.
     """
-    if not (error.field or error.retry_after):
+    if not error.field:
         return ()
     message = str(error)
     for description in (message, ""):
         status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=message)
-        if error.field:
-            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
-            status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-        if error.retry_after:
-            delay = Duration()
-            delay.FromMilliseconds(math.ceil(1e3 * error.retry_after))
-            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
         details = status.SerializeToString()
         if len(details) <= _MAX_BYTES:
             return ((STATUS_DETAILS, details),)

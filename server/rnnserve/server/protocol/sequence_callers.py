@@ -8,7 +8,7 @@ all connections share their ids, as in Triton.
 
 from typing import Protocol
 
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Grant
 from rnnserve.server.connections.private_socket import is_of_http
 
 __all__ = ["ANY_CONNECTION", "Caller", "StreamOwner", "origin_of", "scope_of_key"]

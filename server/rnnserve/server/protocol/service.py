@@ -15,19 +15,12 @@ from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.sequence_parameters import read_sequence_control
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
-from rnnserve.server.protocol.log_and_trace_settings import log_settings, trace_settings
 from rnnserve.server.protocol.model_control import ModelControl
 from rnnserve.server.protocol.sealed_states import NO_KEY, open_sealed_states
 from rnnserve.server.protocol.sequence_callers import Caller
 from rnnserve.server.protocol.sequences import Sequences
-from rnnserve.server.protocol.shared_memory import (
-    cuda_regions,
-    cuda_unregistered,
-    refuse_region,
-    system_regions,
-    system_unregistered,
-)
 from rnnserve.server.protocol.statistics_messages import add_statistics, statistics_message
+from rnnserve.server.protocol.unsupported_methods import UNSUPPORTED_METHODS
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
@@ -114,16 +107,7 @@ class Service:
             "RepositoryModelUnload": Method(
                 pb.RepositoryModelUnloadRequest.FromString, self._control.unload, takes_long=True
             ),
-            "SystemSharedMemoryStatus": Method(pb.SystemSharedMemoryStatusRequest.FromString, system_regions),
-            "SystemSharedMemoryRegister": Method(pb.SystemSharedMemoryRegisterRequest.FromString, refuse_region),
-            "SystemSharedMemoryUnregister": Method(
-                pb.SystemSharedMemoryUnregisterRequest.FromString, system_unregistered
-            ),
-            "CudaSharedMemoryStatus": Method(pb.CudaSharedMemoryStatusRequest.FromString, cuda_regions),
-            "CudaSharedMemoryRegister": Method(pb.CudaSharedMemoryRegisterRequest.FromString, refuse_region),
-            "CudaSharedMemoryUnregister": Method(pb.CudaSharedMemoryUnregisterRequest.FromString, cuda_unregistered),
-            "TraceSetting": Method(pb.TraceSettingRequest.FromString, self.trace_setting),
-            "LogSettings": Method(pb.LogSettingsRequest.FromString, log_settings),
+            **{name: Method(request.FromString, answer) for name, (request, answer) in UNSUPPORTED_METHODS.items()},
         }
 
     def accept(self, payload: bytes, caller: Caller | None = None) -> tuple[ServedVersion, CheckedRequest]:
@@ -295,19 +279,6 @@ class Service:
                 if status.state == READY or not request.ready:
                     response.models.add(name=name, version=str(version), state=status.state, reason=status.reason)
         return response
-
-    def trace_setting(self, request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
-        """Say what is traced, of the server or of a model: nothing.
-
-        Raises:
-            NotFound: If there is no such model.
-            NotReady: If it does not serve.
-            InvalidRequest: If a setting is not known.
-            Unsupported: If one is to be changed.
-        """
-        if request.model_name:
-            self.repository.find(request.model_name)
-        return trace_settings(request)
 
 
 def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

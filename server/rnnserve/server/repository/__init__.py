@@ -4,13 +4,13 @@ In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a ve
 and its golden results came out right on this machine's provider: in a process that tries versions (`trials`,
 `trial_worker`) first, then in the server's own (`loader`).
 
-Imports `batching`, `boundary`, `process`, `signing`, `counting`, `observing`, `clock`, `errors`, `error_texts`, the
+Imports `batching`, `boundary`, `process`, `counting`, `observing`, `clock`, `errors`, `error_texts`, the
 contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.
 
 Threads: `trials`.
 
-Door: `draft`, `examination`, `findings`, `folders`, `graph_choice`, `live`, `loader`, `model`, `pinned_loader`, `pins`,
-`providers`, `repository`, `trial_worker`, `trials`.
+Door: `draft`, `entries`, `findings`, `folders`, `graph_choice`, `live`, `loader`, `model`, `pinned_loader`, `pins`,
+`providers`, `repository`, `signed_versions`, `trial_worker`, `trials`.
 """
 
 import os

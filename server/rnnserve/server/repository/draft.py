@@ -11,7 +11,7 @@ loader finds out. One that fails stays out, with the reason in its status, and t
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,7 @@ from rnnserve.server.repository.entries import READY, UNAVAILABLE, Entry, Served
 from rnnserve.server.repository.folders import ModelFolders, check_name, way_out
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.pins import Pins
-from rnnserve.server.repository.signed_versions import SignedVersions
-from rnnserve.server.signing.gate import SignatureGate
+from rnnserve.server.repository.signed_versions import SignatureGate, SignedVersions
 
 __all__ = ["Draft"]
 
@@ -70,7 +69,6 @@ class Draft(Catalogue):
         self._beside: Mapping[str, Entry] = serving or {}
         self._may_change = may_change
         self.signed = SignedVersions(gate)
-        self._went_back: dict[str, str] = {}
 
     @property
     def inside(self) -> Path | None:
@@ -86,29 +84,6 @@ class Draft(Catalogue):
         folder = self.folders.of(name)
         check = functools.partial(self.signed.check, folder, name, self._entries[name].versions, self.inside)
         return read_config(folder, self.inside, self.folders.only, check)
-
-    def refusal(self, name: str, version: int, to_come: Iterable[int]) -> str:
-        """Say why a version may not serve for its signature, or else nothing.
-
-        Args:
-            name: The model.
-            version: The version's number.
-            to_come: Numbers of those that may come to serve beside it.
-        """
-        return self.signed.refusal(name, version) or self.rollback(name, version, to_come)
-
-    def rollback(self, name: str, version: int, to_come: Iterable[int] = ()) -> str:
-        """Say how a model would go back if a version served beside what serves in this draft, or else nothing."""
-        said = self.signed.rollback(name, version, [*self._entries[name].served, *to_come])
-        if said:
-            self._went_back[name] = said
-        return said
-
-    def stay(self) -> None:
-        """Let models that would have gone back serve on as they do, where nothing else serves of them."""
-        for name, said in self._went_back.items():
-            for version, served in self._serving(name).items() if not self._entries[name].served else ():
-                self._set(name, version, Status(READY, f"was loaded before; what its folder holds now: {said}"), served)
 
     def found(self, name: str) -> list[int]:
         """Give the numbers of the versions that a model's folder has, oldest first.
@@ -235,9 +210,8 @@ class Draft(Catalogue):
             raise ArtifactError("was published anew after the other workers had loaded it; SIGHUP restarts them all")
 
     def _serving(self, name: str) -> Mapping[int, ServedVersion]:
-        """What serves a model, and was not revoked, where this is loaded beside something."""
-        served = self._beside[name].served if name in self._beside else {}
-        return {number: each for number, each in served.items() if not self.signed.is_revoked(each.signed)}
+        """What serves a model, where this is loaded beside something."""
+        return self._beside[name].served if name in self._beside else {}
 
     def _set(self, name: str, version: int, status: Status, served: ServedVersion | None) -> None:
         entry = self._entries[name]

@@ -30,7 +30,7 @@ from rnnserve.server.errors import (
 )
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint
+from rnnserve.server.repository.folders import Fingerprint
 from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.pinned_loader import find_versions
@@ -239,9 +239,6 @@ class LiveRepository:
     def _look(self) -> None:
         """Load the models whose folders have changed, and have stayed as they are for a moment."""
         try:
-            gate = self._models.signed.gate
-            if gate is not None and gate.refusals_have_changed():
-                self._seen = dict.fromkeys(self._seen, NEVER_SEEN)
             before = self._models.folders.fingerprints()
             changed = {name for name in {*before, *self._seen} if before.get(name) != self._seen.get(name)}
             if not changed or self._is_stopped.wait(self._settled_seconds):

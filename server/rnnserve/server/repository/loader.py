@@ -1,15 +1,20 @@
 """Loading a repository: which versions are tried, and what becomes of them.
 
-Each version is tried in a process of its own first (`trials`), in the order of `load_order`, and only if it passes is
-it loaded in the server. While one is loaded here, the next ones are tried there.
+A load check runs each version in a process of its own first (`trials`). Models wait in one queue; of each, the newest
+version comes first, one at a time, until as many serve as its config wants. The server loads a version after it has
+passed its check; meanwhile the next checks run. A check that takes long lets another one begin beside it, so that one
+bad version doesn't keep all others waiting.
 """
 
+import dataclasses
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from concurrent import futures
 
+from rnnserve.protos import model_config_pb2
 from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
@@ -19,7 +24,6 @@ from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.entries import LOADING, ServedVersion
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import AUTO
-from rnnserve.server.repository.load_order import Candidate, LoadOrder
 from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.load_words import MAX_REASON, reason_of, tell_graph
 from rnnserve.server.repository.model import Model
@@ -30,22 +34,49 @@ __all__ = ["LOOK_SECONDS", "Loader"]
 
 _log = logging.getLogger(__name__)
 
-_SMALL_BYTES = 64 << 20
-"""Bytes of memory that a version may take in a trial beside one that may take all, beyond eight times its files: small
-models take 5 MB. Beyond it: it is tried again when its turn comes."""
-
-_BLOCKED = 10
-"""How many seconds a trial may take for each that it may compute: files are read, and the machine may be busy."""
-
 _VERSIONS_EACH = 8
-"""Versions for which a further process is worth its start, which computes as long as the trials of so many do."""
+"""Versions for which a further process is worth its start, which computes as long as the checks of so many do."""
 
-_LOST_SECONDS = 3.0
-"""Seconds that versions which do not come to serve may delay the start. Beyond it: they are tried on in the
-background."""
+_SLOW_SECONDS, _MOST_SLOW = 1.0, 3
+"""Seconds after which a load check doesn't keep a further one from its turn, and how many may take longer at once.
+Small models take 0.01 to 0.1 seconds."""
+
+_PATIENCE_SECONDS = 3.0
+"""Seconds without a further version that serves after which a start doesn't wait for the rest. Beyond it: they are
+loaded in the background."""
 
 LOOK_SECONDS = 0.1
-"""Seconds between two looks at how long the start has been delayed."""
+"""Seconds between two looks at whether the start still waits, and at which load checks take long."""
+
+
+@dataclasses.dataclass
+class _Waiting:
+    """A model of which versions have yet to be tried.
+
+    Attributes:
+        name: The model's name.
+        versions: Numbers of these versions, newest first.
+        config: The model's config.pbtxt.
+        wanted: How many versions of the model are to serve.
+    """
+
+    name: str
+    versions: deque[int]
+    config: model_config_pb2.ModelConfig
+    wanted: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """A version of a model, whose turn it is."""
+
+    model: _Waiting
+    version: int
+    began: float
+
+    @property
+    def name(self) -> str:
+        return self.model.name
 
 
 class Loader:
@@ -71,7 +102,7 @@ class Loader:
         processes: int = 1,
         threads: int = 1,
         allow_non_finite: bool = False,
-        lost_seconds: float = _LOST_SECONDS,
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
         """Prepare; `load` loads.
 
@@ -83,12 +114,12 @@ class Loader:
             timeout: Seconds that a version may take to be tried.
             max_bytes: Memory that a version may take to be tried, beyond eight times its files.
             graph: The graph of a version that is to serve, as `Settings.graph`.
-            processes: Number of processes that may try versions at the same time, where there are many versions.
+            processes: Number of load checks at the same time, where there are many versions.
             threads: Threads of a run.
             allow_non_finite: Whether answers may be NaN or infinite.
-            lost_seconds: Seconds that versions which do not come to serve may delay the start.
+            patience: Seconds without a further version that serves after which a start doesn't wait for the rest.
         """
-        self._lost_seconds = lost_seconds
+        self._patience = patience
         self._models = models
         self._trials = trials
         self._device = device
@@ -99,10 +130,9 @@ class Loader:
         self._processes = processes
         self._threads = threads
         self._allow_non_finite = allow_non_finite
-        self._order = LoadOrder(timeout)
-        self._held: list[tuple[Candidate, Model]] = []  # earlier releases, until a later one serves beside them
-        self._lost = 0.0  # seconds spent on versions that did not come to serve
-        self._began = time.monotonic()  # when a version's turn ended last
+        self._queue: deque[_Waiting] = deque()
+        self._running: dict[futures.Future[Findings], _Candidate] = {}
+        self._served_at = time.monotonic()  # when a version came to serve last
         self.faults: list[str] = []
         self.fault: StartError | None = None
         self.is_whole = True
@@ -117,11 +147,11 @@ class Loader:
             known: Findings of another server on this machine about some versions, which need not be tried again.
         """
         self._known = known or {}
+        self._served_at = time.monotonic()
         try:
             for name in self._models.models():
                 self._choose(name)
             self._load_all()
-            self._models.stay()
             if self._models.models() and not self._models.served():
                 self.fault = StartError(self._models.why_none())
         except Stopped:
@@ -150,7 +180,7 @@ class Loader:
     @property
     def delays_the_start(self) -> bool:
         """Whether versions that have not come to serve have delayed the start for as long as they may."""
-        return self._lost + (time.monotonic() - self._began if self._order.tries_slow else 0.0) > self._lost_seconds
+        return time.monotonic() - self._served_at > self._patience
 
     def stop(self) -> None:
         """Try no further version. `load` returns when the one that is being loaded, if any, has been."""
@@ -169,50 +199,55 @@ class Loader:
             self.faults.append(f"{name}: {reason}")
             _log.error("%s: %s", name, reason)
             return
-        self._order.add(name, chosen, config, wanted)
+        self._queue.append(_Waiting(name, deque(chosen), config, wanted))
 
     def _load_all(self) -> None:
-        to_try = sum((candidate.name, candidate.version) not in self._known for candidate in self._order.waiting)
+        to_try = sum((model.name, each) not in self._known for model in self._queue for each in model.versions)
         self._processes = max(1, min(self._processes, to_try // _VERSIONS_EACH))
-        passed: deque[tuple[Candidate, Findings]] = deque()
-        self._begin_trials()
-        while self._trials.running or passed:
-            for candidate, outcome in self._trials.take(wait=not passed):
-                if isinstance(outcome, Findings) and not (candidate.is_small and outcome.cost.is_bounded):
-                    self._order.passed(candidate)
-                    passed.append((candidate, outcome))
-                else:
-                    self._keep_out(candidate, outcome)
-            self._begin_trials()
+        passed: deque[tuple[_Candidate, Findings]] = deque()
+        while self._queue or self._running or passed:
+            self._begin_checks()
+            if not passed and self._running:
+                futures.wait(self._running, LOOK_SECONDS, futures.FIRST_COMPLETED)
+            for future in [each for each in self._running if each.done()]:
+                self._conclude(self._running.pop(future), future, passed)
+            self._begin_checks()
             if passed:
                 candidate, findings = passed.popleft()
                 self._serve(candidate, findings)
-                self._end(candidate)
-                self._begin_trials()
-        for candidate, _ in self._held:
-            self._refuse(candidate, self._models.rollback(candidate.name, candidate.version))
+                self._queue_again(candidate)
 
-    def _begin_trials(self) -> None:
-        """Let versions that wait be tried, as many at the same time as may be."""
-        while self._trials.running < self._processes and (candidate := self._order.next()) is not None:
+    def _begin_checks(self) -> None:
+        """Begin load checks, as many at the same time as may be."""
+        slow = sum(time.monotonic() - each.began > _SLOW_SECONDS for each in self._running.values())
+        while self._queue and len(self._running) < self._processes + min(slow, _MOST_SLOW):
+            model = self._queue.popleft()
+            if not model.versions:
+                continue
+            candidate = _Candidate(model, model.versions.popleft(), time.monotonic())
             if not self._has_to_be_tried(candidate):
-                self._order.end(candidate)
+                self._queue_again(candidate)
                 continue
             try:
-                self._begin(candidate)
+                self._running[self._trials.begin(self._check_of(candidate))] = candidate
             except StartError as error:
-                if not self._trials.running:
+                if not self._running:
                     raise
-                _log.warning("versions are tried by fewer processes: %s", error)
-                self._processes = self._trials.running
-                self._order.put_back(candidate, needs_all=False)
+                _log.warning("fewer load checks run at the same time: %s", error)
+                self._processes, slow = 1, 0
+                model.versions.appendleft(candidate.version)
+                self._queue.appendleft(model)
 
-    def _has_to_be_tried(self, candidate: Candidate) -> bool:
-        """Whether a version may come to serve, and nothing is known of it; where it is, the version serves."""
-        if self._models.is_outdated(candidate.name, candidate.version, candidate.wanted):
+    def _queue_again(self, candidate: _Candidate) -> None:
+        """Let further versions of its model have their turns."""
+        if candidate.model.versions:
+            self._queue.append(candidate.model)
+
+    def _has_to_be_tried(self, candidate: _Candidate) -> bool:
+        """Whether a version may come to serve, and nothing is known of it; if it is, the version serves."""
+        if self._models.is_outdated(candidate.name, candidate.version, candidate.model.wanted):
             return False
-        waiting = [other.version for other in self._order.waiting if other.name == candidate.name]
-        if refusal := self._models.refusal(candidate.name, candidate.version, waiting):
+        if refusal := self._models.signed.refusal(candidate.name, candidate.version):
             self._refuse(candidate, refusal)
             return False
         if self._take_over(candidate):
@@ -222,9 +257,9 @@ class Loader:
             self._serve(candidate, known)
         return known is None
 
-    def _begin(self, candidate: Candidate) -> None:
+    def _check_of(self, candidate: _Candidate) -> Trial:
         name, version = candidate.name, str(candidate.version)
-        trial = Trial(
+        return Trial(
             self._models.folders.of(name) / version,
             name,
             version,
@@ -232,23 +267,35 @@ class Loader:
             self._graph,
             self._allow_unproven,
             self._threads,
-            max_bytes=min(_SMALL_BYTES, self._max_bytes) if candidate.is_small else self._max_bytes,
-            seconds=min(_BLOCKED * candidate.seconds, self._timeout),
-            processor_seconds=candidate.seconds,
+            max_bytes=self._max_bytes,
+            seconds=self._timeout,
             inside=self._models.inside,
             signed=self._models.signed.files(name, candidate.version),
         )
-        self._trials.begin(candidate, trial)
 
-    def _end(self, candidate: Candidate) -> None:
-        """End a version's turn."""
-        self._order.end(candidate)
-        now = time.monotonic()
-        if candidate.version not in self._models.newest(candidate.name, candidate.wanted):
-            self._lost += now - self._began
-        self._began = now
+    def _conclude(
+        self, candidate: _Candidate, check: "futures.Future[Findings]", passed: deque[tuple[_Candidate, Findings]]
+    ) -> None:
+        """Take the outcome of a load check: the version has passed, or it is refused.
 
-    def _take_over(self, candidate: Candidate) -> bool:
+        Raises:
+            StartError: If the device cannot be had, or no process can be started.
+            Stopped: If `stop` was called.
+        """
+        try:
+            findings = check.result()
+        except Refused as refused:
+            self._refuse(candidate, str(refused))
+            if refused.traceback:
+                _log.debug("%s version %d: %s", candidate.name, candidate.version, refused.traceback)
+        except TooSlow:
+            self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
+        else:
+            passed.append((candidate, findings))
+            return
+        self._queue_again(candidate)
+
+    def _take_over(self, candidate: _Candidate) -> bool:
         """Let a version serve on, with the config as it is now, if it serves already; whether nothing is to be loaded.
 
         One whose files cannot be trusted any more is refused.
@@ -258,39 +305,16 @@ class Loader:
             model = self._models.loaded_before(candidate.name, candidate.version)
             if model is None:
                 return False
-            check_tensors(candidate.config, model.manifest.inputs, model.manifest.outputs)
+            check_tensors(candidate.model.config, model.manifest.inputs, model.manifest.outputs)
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever its files hold
             self._refuse(candidate, reason_of(error))
         else:
             self._let_serve(candidate, model)
         return True
 
-    def _keep_out(self, candidate: Candidate, outcome: Exception | Findings) -> None:
-        """Let a version that has not passed be tried again, or refuse it."""
-        if isinstance(outcome, Stopped):
-            raise outcome
-        if candidate.is_small:  # it might pass with more memory, or with larger runs
-            self._order.put_back(candidate, needs_all=True)
-        elif isinstance(outcome, Refused):
-            self._refuse(candidate, str(outcome))
-            if outcome.traceback:
-                _log.debug("%s version %d: %s", candidate.name, candidate.version, outcome.traceback)
-        elif isinstance(outcome, Exception) and not isinstance(outcome, TooSlow):
-            raise outcome
-        elif self._order.too_slow(candidate):
-            _log.info(
-                "%s version %d did not load within %g s; it is tried again after the others",
-                candidate.name,
-                candidate.version,
-                candidate.seconds,
-            )
-        else:
-            self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
-        self._end(candidate)
-
-    def _serve(self, candidate: Candidate, findings: Findings) -> None:
+    def _serve(self, candidate: _Candidate, findings: Findings) -> None:
         """Load a version that has passed, and let it serve in the place of an older one."""
-        name, version, config = candidate.name, candidate.version, candidate.config
+        name, version, config = candidate.name, candidate.version, candidate.model.config
         try:
             model = load_model(
                 self._models.folders.of(name) / str(version),
@@ -318,22 +342,17 @@ class Loader:
         tell_graph(_log, name, version, self._graph, findings.graph)
         self._let_serve(candidate, model)
 
-    def _let_serve(self, candidate: Candidate, model: Model) -> None:
-        """Let a version that holds serve in the place of an older one; one of an earlier release after a later one."""
+    def _let_serve(self, candidate: _Candidate, model: Model) -> None:
+        """Let a version that holds serve in the place of an older one."""
         name = candidate.name
-        if self._models.rollback(name, candidate.version):
-            self._held.append((candidate, model))
-            return
-        self._models.serve(ServedVersion(model, candidate.config, self._models.signed.of(name, candidate.version)))
+        signed = self._models.signed.of(name, candidate.version)
+        self._models.serve(ServedVersion(model, candidate.model.config, signed))
+        self._served_at = time.monotonic()
         used_table().tell(name, model.version, model.about)
-        for older in self._models.newest(name, candidate.wanted + 1)[candidate.wanted :]:
+        for older in self._models.newest(name, candidate.model.wanted + 1)[candidate.model.wanted :]:
             self._models.leave_out(name, older, "a newer version serves")
-        held, self._held = self._held, []
-        for earlier, its_model in held:
-            if not self._models.is_outdated(earlier.name, earlier.version, earlier.wanted):
-                self._let_serve(earlier, its_model)
 
-    def _refuse(self, candidate: Candidate, said: str) -> None:
+    def _refuse(self, candidate: _Candidate, said: str) -> None:
         reason = one_line(said, MAX_REASON)
         count_in_process(NOT_LOADED)
         self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")

@@ -18,8 +18,7 @@ from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.loader import LOOK_SECONDS, Loader
 from rnnserve.server.repository.pins import ModelPins, Pins, differing, digests
 from rnnserve.server.repository.repository import Repository
-from rnnserve.server.repository.signed_versions import SignedVersions
-from rnnserve.server.signing.gate import SignatureGate
+from rnnserve.server.repository.signed_versions import SignatureGate, SignedVersions
 
 __all__ = ["PinnedLoader", "find_versions"]
 

@@ -25,7 +25,7 @@ from rnnserve.server.repository.entries import (
 )
 from rnnserve.server.repository.folders import ModelFolders, version_numbers
 from rnnserve.server.repository.pins import Pins
-from rnnserve.server.signing.gate import SignatureGate
+from rnnserve.server.repository.signed_versions import SignatureGate
 
 __all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
 
@@ -134,18 +134,6 @@ class Repository(Draft):
         others = {name: entry for name, entry in self._entries.items() if name not in names}
         self._entries = dict(sorted({**others, **draft._entries}.items()))  # noqa: SLF001 - the same
         self.generation += 1
-        for name in names:
-            self._note(name)
-
-    def serve(self, version: ServedVersion) -> None:
-        """Let a version serve from now on."""
-        super().serve(version)
-        self._note(version.model.name)
-
-    def _note(self, name: str) -> None:
-        """Note which signed versions of a model serve, behind which it may not go back."""
-        if name in self._entries:
-            self.signed.note(name, [served.signed for served in self._entries[name].served.values()])
 
     def has_folder(self, name: str) -> bool:
         """Whether a folder of the repository has this name now.

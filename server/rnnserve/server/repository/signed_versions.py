@@ -1,44 +1,84 @@
-"""What is signed of the versions that are loaded, where they have to be signed; of others nothing is asked.
+"""Signatures (--require-signature): which versions are signed with a trusted key. Unsigned ones stay out.
 
-It is found out for all versions of a model before its config.pbtxt is parsed. From then on each file that is read, in
-the process that tries the version and in the server, has to have the digest that was signed.
+All versions of a model are verified before its config.pbtxt is parsed. From then on each file that is read, in the
+process of the load check and in the server, must have the digest that was signed. What a signature is, and reading one,
+is in `rnnserve.protos.signing`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rnnserve.common.extras import missing_package
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.signing.signed_version import RELEASE, SignatureError, Signed
-from rnnserve.server.signing.gate import SignatureGate
+from rnnserve.protos.signing.signed_version import SignatureError, Signed, check_release, read_signed
+from rnnserve.server.errors import StartError
+from rnnserve.server.settings import Settings
 
-__all__ = ["SignedVersions"]
+__all__ = ["SignatureGate", "SignedVersions", "open_signature_gate"]
+
+
+class SignatureGate:
+    """Verifies versions with the trusted keys. Thread-safe."""
+
+    def __init__(self, keys: Sequence[Path]) -> None:
+        """Read the files of public keys.
+
+        Raises:
+            StartError: If a key cannot be read, or the package `cryptography` is missing.
+        """
+        try:
+            from rnnserve.protos.signing.keys import KeyFileError, read_public_key
+        except ModuleNotFoundError as missing:
+            raise StartError(f"--require-signature {missing_package(missing.name, 'server')}") from missing
+        try:
+            self._keys = [read_public_key(path) for path in keys]
+        except KeyFileError as error:
+            raise StartError(f"--require-signature {error}") from error
+
+    def check(self, folder: Path, name: str, number: int, config: bytes, inside: Path | None) -> Signed:
+        """Verify that a version is signed as the one that it is to serve as.
+
+        Args:
+            folder: Folder of the version.
+            name: Name of the model.
+            number: Number of the version.
+            config: Bytes of config.pbtxt.
+            inside: Folder in which files must lie, after all links; None: anywhere.
+
+        Returns:
+            Who has signed what: each file that is loaded must have the digest that was signed.
+
+        Raises:
+            SignatureError: If it is not; the message names the file.
+        """
+        signed = read_signed(folder, self._keys, inside)
+        check_release(signed.release, name, number, config)
+        return signed
+
+
+def open_signature_gate(settings: Settings) -> SignatureGate | None:
+    """Make the gate of a server; None if versions need not be signed.
+
+    Raises:
+        StartError: If a key cannot be read.
+    """
+    return SignatureGate(settings.require_signature) if settings.require_signature else None
 
 
 class SignedVersions:
     """The signatures of some models' versions. For one thread, the loader's."""
 
     def __init__(self, gate: SignatureGate | None) -> None:
-        """Begin without versions.
-
-        Args:
-            gate: Gate that they have to pass; None where they need not be signed.
-        """
+        """Begin without versions; the gate is None if they need not be signed."""
         self.gate = gate
         self._signed: dict[tuple[str, int], Signed] = {}
         self._refused: dict[tuple[str, int], str] = {}
 
     def check(self, folder: Path, name: str, numbers: Iterable[int], inside: Path | None, config: bytes) -> None:
-        """Find out which versions of a model are signed as they have to be, beside a config.
-
-        Args:
-            folder: Folder of the model.
-            name: Name of the model.
-            numbers: Numbers of the versions.
-            inside: Folder in which files have to lie, after all links; None: anywhere.
-            config: Bytes of config.pbtxt.
+        """Verify a model's versions beside a config; the arguments are those of the gate.
 
         Raises:
-            SignatureError: If none is, so that the config may not be parsed.
+            SignatureError: If none is signed as it has to be, so that the config may not be parsed.
         """
         if self.gate is None:
             return
@@ -55,50 +95,16 @@ class SignedVersions:
             raise SignatureError("; ".join(f"version {number}: {reason}" for number, reason in refused.items()))
 
     def of(self, name: str, number: int) -> Signed | None:
-        """Give what is signed of a version; None where it need not be."""
+        """Return what is signed of a version; None if it need not be."""
         return self._signed.get((name, number))
 
     def files(self, name: str, number: int) -> Mapping[str, str] | None:
-        """Give the digests that the files of a version have to have; None where it need not be signed."""
+        """Return the digests that a version's files must have; None if it need not be signed."""
         if self.gate is None:
             return None
         signed = self.of(name, number)
         return {} if signed is None else signed.files
 
     def refusal(self, name: str, number: int) -> str:
-        """Say why a version is not signed as it has to be; empty where it is."""
+        """Say why a version is not signed as it has to be; empty if it is."""
         return "" if (name, number) in self._signed else self._refused.get((name, number), "")
-
-    def is_revoked(self, signed: Signed | None) -> bool:
-        """Whether what serves may not any more."""
-        return self.gate is not None and signed is not None and self.gate.refused_digest(signed) != ""
-
-    def rollback(self, name: str, number: int, others: Iterable[int]) -> str:
-        """Say how a model would go back with a version, unless a later one serves beside it; empty where it does not.
-
-        Args:
-            name: The model.
-            number: The version.
-            others: Numbers of the versions that serve, or may come to serve, beside it.
-        """
-        gate, signed = self.gate, self.of(name, number)
-        if gate is None or signed is None:
-            return ""
-        try:
-            highest = gate.highest(name)
-        except SignatureError as error:
-            return str(error)
-        later = (other for each in others if (other := self.of(name, each)) is not None)
-        if highest is None or any(each.release.order >= highest for each in (signed, *later)):
-            return ""
-        sequence, created = signed.release.order
-        return (
-            f"{RELEASE}: has sequence number {sequence} of {created}, and one of {highest[0]} of {highest[1]} has "
-            "served: --allow-rollback lets a model go back"
-        )
-
-    def note(self, name: str, served: Iterable[Signed | None]) -> None:
-        """Note what serves of a model from now on."""
-        found = [signed for signed in served if signed is not None]
-        if self.gate is not None and found:
-            self.gate.note(name, found)

@@ -24,10 +24,6 @@ _START_SECONDS = 60.0
 """Seconds that the process may take to start: it imports onnxruntime, and tries CUDA where that is the device."""
 
 
-_LEAST_WAIT = 0.01
-"""Seconds between two looks at how long the process has computed: it has computed less than has passed."""
-
-
 class TooSlow(Exception):
     """The version did not pass its trial in the time that it had."""
 
@@ -62,7 +58,6 @@ class Trial:
         threads: Of a run, as where it serves.
         max_bytes: Memory that it may take, beyond eight times its files.
         seconds: How long it may take.
-        processor_seconds: How long it may compute, for each of its threads.
         inside: As for `load_model`.
         signed: As for `load_model`.
     """
@@ -76,16 +71,13 @@ class Trial:
     threads: int
     max_bytes: int
     seconds: float
-    processor_seconds: float
     inside: Path | None = None
     signed: Mapping[str, str] | None = None
 
     def as_request(self) -> bytes:
         """Give the arguments of `trial_worker.try_out`, as JSON."""
         inside = None if self.inside is None else str(self.inside)
-        fields = {**vars(self), "folder": str(self.folder), "inside": inside}
-        del fields["processor_seconds"]  # this is what `outcome` watches
-        return json.dumps(fields).encode()
+        return json.dumps({**vars(self), "folder": str(self.folder), "inside": inside}).encode()
 
 
 class TrialProcess:
@@ -111,7 +103,7 @@ class TrialProcess:
         self._is_stopped = False
         self._process: GuardedProcess | None = None
         self.is_ready = False
-        self._deadline = self._most_computed = 0.0
+        self._deadline = 0.0
         self._start()
 
     def begin(self, trial: Trial) -> None:
@@ -129,7 +121,6 @@ class TrialProcess:
                 process.receive(_START_SECONDS)
                 self.is_ready = True
             self._deadline = time.monotonic() + trial.seconds
-            self._most_computed = process.processor_seconds + trial.threads * trial.processor_seconds
             process.send(trial.as_request(), trial.seconds)
         except ProcessEnded as error:
             self._end()
@@ -149,7 +140,7 @@ class TrialProcess:
         """
         assert self._process is not None  # noqa: S101 - a trial has begun
         try:
-            answer = json.loads(self._receive(self._process))
+            answer = json.loads(self._process.receive(self._deadline - time.monotonic()))
         except ProcessTooSlow:
             self._end()
             raise TooSlow from None
@@ -172,21 +163,6 @@ class TrialProcess:
     def close(self) -> None:
         """End the process."""
         self._end()
-
-    def _receive(self, process: GuardedProcess) -> bytes:
-        """Wait until there is an answer, or the time is over.
-
-        Raises:
-            ProcessEnded: If the process ends before.
-            ProcessTooSlow: If the time is over.
-        """
-        while True:
-            left = min(self._deadline - time.monotonic(), self._most_computed - process.processor_seconds)
-            try:
-                return process.receive(max(left, _LEAST_WAIT))
-            except ProcessTooSlow:
-                if left <= 0:
-                    raise
 
     def _start(self) -> GuardedProcess:
         with self._lock:

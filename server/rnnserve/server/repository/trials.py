@@ -1,29 +1,20 @@
-"""The processes that try versions: as many at the same time as there are cores and versions for.
+"""The processes of load checks: a pool, of which one is started in advance. All are alike."""
 
-One is started in advance. All are alike: what a trial may take, it is given with the trial.
-"""
-
-import functools
-import queue
 import threading
-from collections.abc import Callable
+from concurrent import futures
 
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.load_order import Candidate
 from rnnserve.server.repository.trial_process import Stopped, Trial, TrialProcess
 
-__all__ = ["Outcome", "Trials"]
+__all__ = ["Trials"]
 
 _NICENESS = 10
 """A tenth of the processor time that a process which serves gets beside it, where all processors are busy."""
 
-Outcome = Findings | Exception
-"""What came of a trial: what was found, or what `TrialProcess.outcome` has raised."""
-
 
 class Trials:
-    """Tries versions, each in a process that has no other one then. For one thread, but for `stop`."""
+    """Tries versions, each in a process that has no other one then. For one thread, except `stop`."""
 
     def __init__(self) -> None:
         """Start the first process, which imports what it needs while the server goes on.
@@ -32,62 +23,35 @@ class Trials:
             StartError: If no process can be started.
         """
         self._niceness = 0
-        self._lock = threading.Lock()  # of the two below: `stop` ends whatever processes there are
+        self._lock = threading.Lock()  # of those below: `stop` ends whatever processes there are
         self._is_stopped = False
         self._processes: list[TrialProcess] = []
-        self._running: dict[TrialProcess, Candidate] = {}
-        self._first: Callable[[], None] | None = None  # waits for the trial that began while no other ran
-        self._ended: queue.SimpleQueue[tuple[TrialProcess, Outcome]] = queue.SimpleQueue()
-        self._idle = [self._started()]
+        self._idle: list[TrialProcess] = []
+        self._running: set[futures.Future[Findings]] = set()
+        self._idle.append(self._started())
 
-    @property
-    def running(self) -> int:
-        """The number of trials that have begun and that `take` has not given yet."""
-        return len(self._running)
+    def begin(self, trial: Trial) -> "futures.Future[Findings]":
+        """Begin to try a version, in an idle process or a new one.
 
-    def begin(self, version: Candidate, trial: Trial) -> None:
-        """Begin to try a version, in a process that is idle or else a new one; `take` gives what came of it.
-
-        Args:
-            version: The version, which `take` gives with its outcome.
-            trial: The trial.
+        Returns:
+            What is found; or Refused, TooSlow, StartError or Stopped, as of `TrialProcess.outcome`.
 
         Raises:
-            StartError: If no process can be started.
+            StartError: If no process or thread can be started.
             Stopped: If `stop` was called.
         """
         process = self._idle.pop() if self._idle else self._started()
-        begins_here = process.is_ready
-        if begins_here:  # at once: another thread would have to wait for Python's lock, while this one loads versions
-            process.begin(trial)
-        wait = functools.partial(self._wait, process, None if begins_here else trial)
-        if not self._running:
-            self._first = wait
-        elif not _has_started(wait):
-            raise StartError("cannot start a thread that waits for a trial")
-        self._running[process] = version
-
-    def take(self, *, wait: bool = True) -> list[tuple[Candidate, Outcome]]:
-        """Give the versions whose trials have ended, in this order, with what came of them.
-
-        Args:
-            wait: Whether to wait until there is one, where trials are running.
-        """
-        first = self._first
-        if first is not None and (len(self._running) > 1 and _has_started(first)):
-            self._first = None
-        elif first is not None and wait:  # no thread where one trial runs: that takes longer
-            self._first = None
-            first()
-        taken: list[tuple[Candidate, Outcome]] = []
-        while self._running:
-            try:
-                process, outcome = self._ended.get(block=wait and not taken)
-            except queue.Empty:
-                break
+        outcome: futures.Future[Findings] = futures.Future()
+        self._running.add(outcome)
+        outcome.add_done_callback(self._running.discard)
+        thread = threading.Thread(target=self._run, args=(process, trial, outcome), name="trial", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
             self._idle.append(process)
-            taken.append((self._running.pop(process), outcome))
-        return taken
+            self._running.discard(outcome)
+            raise StartError("cannot start a thread that waits for a load check") from error
+        return outcome
 
     def give_way(self) -> None:
         """Let processes that are started from now on give way to this one, which serves."""
@@ -101,16 +65,26 @@ class Trials:
                 process.stop()
 
     def close(self) -> None:
-        """End the processes, whatever they do. Further trials start others."""
+        """End the processes, whatever they do. Further load checks start others."""
         with self._lock:
             processes, self._processes = self._processes, []
         for process in processes:
             process.stop()
-        while self._running:
-            self.take()
+        futures.wait(set(self._running))
         for process in processes:
             process.close()
         self._idle.clear()
+
+    def _run(self, process: TrialProcess, trial: Trial, outcome: "futures.Future[Findings]") -> None:
+        try:
+            process.begin(trial)
+            found = process.outcome()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the outcome raises it
+            self._idle.append(process)
+            outcome.set_exception(error)
+        else:
+            self._idle.append(process)
+            outcome.set_result(found)
 
     def _started(self) -> TrialProcess:
         with self._lock:
@@ -121,23 +95,3 @@ class Trials:
 
     def _new_process(self) -> TrialProcess:
         return TrialProcess(self._niceness)
-
-    def _wait(self, process: TrialProcess, trial: Trial | None) -> None:
-        """Wait for the outcome of a trial, which is to be begun unless it is None."""
-        outcome: Outcome
-        try:
-            if trial is not None:
-                process.begin(trial)
-            outcome = process.outcome()
-        except Exception as error:  # noqa: BLE001 - the thread that takes the outcome raises it
-            outcome = error
-        self._ended.put((process, outcome))
-
-
-def _has_started(wait: Callable[[], None]) -> bool:
-    """Start a thread, if one can be had."""
-    try:
-        threading.Thread(target=wait, name="trial", daemon=True).start()
-    except RuntimeError:
-        return False
-    return True

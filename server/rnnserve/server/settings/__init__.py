@@ -25,7 +25,7 @@ file              options of
 
 Imports `errors`, `rnnserve.common` and `rnnserve.protos`; no gRPC.
 
-Door: `__all__`, `access`, `option`, `signatures`.
+Door: `__all__`, `access`, `option`.
 """
 
 from rnnserve.server.settings.settings import Settings

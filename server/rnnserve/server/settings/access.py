@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.settings.option import option, read_count
+from rnnserve.server.settings.option import option
 from rnnserve.server.settings.part import SettingsPart
 
 __all__ = ["AccessSettings"]
@@ -16,10 +16,8 @@ class AccessSettings(SettingsPart):
 
     Attributes:
         tokens: File of the tokens that calls may bring (`access.access_file`); None where none is asked for.
-        client_roles: File of the roles of client certificates (`access.client_certificates`), in the place of tokens.
+        client_roles: File of the roles of client certificates (`access.credentials`), in the place of tokens.
         closed_health: Ask those for a token, or a certificate that has a role, who ask for the server's health.
-        max_wrong_tokens: Wrong tokens of one address, after which further ones are told to wait. Beyond it:
-            RESOURCE_EXHAUSTED, with the seconds to wait.
 
     Raises:
         StartError: If tokens and client roles are both given, or health is closed and neither is.
@@ -47,15 +45,6 @@ class AccessSettings(SettingsPart):
         default=False,
         metadata=option(
             "with --tokens or --client-roles: ask those for a token or a role, too, who ask for the server's health"
-        ),
-    )
-    max_wrong_tokens: int = dataclasses.field(
-        default=32,
-        metadata=option(
-            "wrong tokens of one address, after which further ones are told to wait, longer each time; calls with a "
-            "valid one go on",
-            read_count,
-            metavar="N",
         ),
     )
 

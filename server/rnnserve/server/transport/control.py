@@ -15,15 +15,14 @@ from google.protobuf.message import DecodeError, Message
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
-from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.boundary.compression import decompress
 from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
 from rnnserve.server.fast_path.calls import GrantOf, UnaryMethod
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.error_details import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
@@ -56,7 +55,6 @@ _NAME_OF_MODEL: Mapping[type[Message], str] = {
     pb.ModelStatisticsRequest: "name",
     pb.RepositoryModelLoadRequest: "model_name",
     pb.RepositoryModelUnloadRequest: "model_name",
-    pb.TraceSettingRequest: "model_name",
 }
 """The field of a request that names a model; some may be empty, for all of them."""
 

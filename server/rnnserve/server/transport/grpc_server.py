@@ -18,7 +18,7 @@ from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.memory_guard import MemoryGuard, bytes_for_requests
 from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.counting import places
-from rnnserve.server.counting.table import count_in_process
+from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ShuttingDown, StartError
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath
@@ -137,8 +137,11 @@ class GrpcServer:
 
         To be called about once a second.
         """
-        if self._gate is not None and self._gate.look(now()):
-            self._transport.end_revoked()
+        if self._gate is None or not self._gate.look(now()):
+            return
+        self._transport.end_revoked()
+        for name, grant in self._gate.grants():
+            used_table().row(*places.row_of_token(name))[places.TOKEN_REQUESTS] = grant.requests
 
     def turns(self) -> dict[str, Callable[[], float]]:
         """By the name of each thread that takes calls: a number that is another after each of its turns."""

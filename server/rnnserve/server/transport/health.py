@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.protos import health_pb2
 from rnnserve.protos.access_table import Need
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Grant
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, NotFound
 from rnnserve.server.repository.repository import Repository

@@ -14,8 +14,7 @@ from typing import Any
 import grpc
 
 from rnnserve.protos.access_table import INFERENCE, METHODS
-from rnnserve.server.access.gate import Gate
-from rnnserve.server.access.grant import Grant
+from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget
@@ -26,7 +25,7 @@ from rnnserve.server.fast_path.arrived import Arrivals
 from rnnserve.server.fast_path.calls import ArrivedRequest, CallHandler, Door
 from rnnserve.server.fast_path.varying_fields import find_varying_fields, read_id
 from rnnserve.server.observing.origins import Origin
-from rnnserve.server.observing.refusals import tell_refusal
+from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 from rnnserve.server.transport.control import INFERENCE_SERVICE, Caller, abort
@@ -49,7 +48,6 @@ class _PlainRequest(ArrivedRequest):
         self, door: Door, payload: bytes, deadline: float, caller: Caller, stream: StreamOwner | None = None
     ) -> None:
         super().__init__(door, payload, deadline, stream)
-        self.grant = caller.grant
         self.response = b""
         self.error: ServeError | None = None
         self._caller = caller
@@ -185,6 +183,8 @@ class PlainTransport:
         try:
             caller.grant = self._admit(caller, context, "ModelInfer")
             request = _PlainRequest(self, payload, _deadline(context), caller)
+            if caller.grant is not None:
+                request.let_in(caller.grant)
         except Exception as defect:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
             abort(context, caller, defect)
         if not context.add_callback(request.cancel):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.common.kept_identity import used_kept_identity
-from rnnserve.server.access.shared_usage import used_usage_memory
 from rnnserve.server.counting.table import CountTable
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.repository.pins import Pins, dump_pins
@@ -63,7 +62,6 @@ class _Process:
         pins: What it serves, once it has loaded.
         serves_all: Whether that is what all are to serve.
         table: What it counts.
-        usage_place: Its place in the memory of limits; None where it has none.
         ready_at: When it said that it listens, in seconds on the monotonic clock.
         beat_at: When its last beat came, on the same clock.
     """
@@ -73,7 +71,6 @@ class _Process:
     lifeline_fd: int
     is_pinned: bool
     table: CountTable
-    usage_place: int | None
     reader: MessageReader[messages.WorkerMessage]
     may_listen: bool = False
     has_hung_up: bool = False
@@ -187,11 +184,6 @@ class Worker:
                 "--counts-fd": table.descriptor,
                 "--tls-fd": used_kept_identity().descriptor,
             }
-            usage, usage_place = used_usage_memory(), None
-            if usage is not None and (usage_place := usage.take_place()) is not None:
-                ours.callback(usage.leave_place, usage_place)
-                passed["--usage-fd"] = usage.descriptor
-                places.append(f"--usage-place={usage_place}")
             if pins is not None:
                 passed["--pins-fd"] = its.enter_context(_readable("pins", dump_pins(pins)))
             popen = subprocess.Popen(  # noqa: S603 - our own command line
@@ -207,7 +199,6 @@ class Worker:
             lifeline_fd,
             is_pinned=pins is not None,
             table=table,
-            usage_place=usage_place,
             reader=reader,
         )
         self._totals.add(table)
@@ -289,8 +280,6 @@ class Worker:
         os.close(process.report_fd)
         os.close(process.lifeline_fd)
         self._totals.keep(process.table)
-        if process.usage_place is not None and (usage := used_usage_memory()) is not None:
-            usage.leave_place(process.usage_place)
         wait = self._backoff.seconds_after(0.0 if process.ready_at is None else time.monotonic() - process.ready_at)
         self._process = None
         self._start_at = time.monotonic() + wait

@@ -1,4 +1,4 @@
-"""The public transport lets in, limits and ends the same calls as the lane."""
+"""The plain transport lets in and ends the same calls as the fast path."""
 
 import functools
 import threading
@@ -14,15 +14,13 @@ from kit.locked_servers import (
     certified_server,
     check_each_method,
     locked_server,
-    statuses_before_a_message,
 )
 from kit.sequence_requests import eventually, raw, step, walk
-from kit.tokens import add_limited, bearer
+from kit.tokens import bearer
 from kit.waiting import until
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, ROLES
 from rnnserve.server.access.token_writing import add_token, revoke_token
-from rnnserve.server.transport import load_reports
 
 INFER, WATCH = f"{INFERENCE}ModelInfer", "/grpc.health.v1.Health/Watch"
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -30,25 +28,19 @@ UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 @pytest.fixture(scope="module")
 def locked(repository, tmp_path_factory):
-    with locked_server(repository, tmp_path_factory.mktemp("l"), "public") as locked:
+    with locked_server(repository, tmp_path_factory.mktemp("l"), plain=True) as locked:
         yield locked
 
 
-def test_each_method_answers_only_its_roles(locked, repository, tmp_path, monkeypatch):
-    monkeypatch.setattr(load_reports, "_SHORTEST_SECONDS", 0.0)
+def test_each_method_answers_only_its_roles(locked, repository, tmp_path):
     tokens = locked.tokens._asdict() | {"none": ""}
     kinds = ("none", "unknown", "expired", "infer", "metrics", "admin")
     for way in ("port", "socket"):
         ask = {kind: functools.partial(locked.ask, metadata=bearer(tokens[kind]), way=way) for kind in kinds}
         check_each_method(ask, SIMPLE)
-    with certified_server(repository, tmp_path, "public") as certified:
+    with certified_server(repository, tmp_path, plain=True) as certified:
         for ask in (certified.ask, certified.ask_as_front):
             check_each_method({kind: functools.partial(ask, kind=kind) for kind in (*ROLES, "stranger")}, SIMPLE)
-
-
-def test_call_is_refused_before_its_message_arrives(locked):
-    methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "RepositoryModelLoad")]
-    assert statuses_before_a_message(locked.channels["port"], methods) == {UNAUTHENTICATED}
 
 
 def test_requests_of_one_run_go_by_their_own_tokens(locked):
@@ -62,27 +54,9 @@ def test_requests_of_one_run_go_by_their_own_tokens(locked):
     assert [future.code().name for future in futures] == codes * 40
 
 
-def test_limits_hold_until_a_request_is_answered_or_cancelled(locked):
-    stub = locked.stub()
-    slow = add_limited(locked.tokens.path, "slow", "rate = 0.01")
-    one = add_limited(locked.tokens.path, "one", "in_flight = 2")
-    until(lambda: locked.ask(f"{INFERENCE}ServerMetadata", bearer(one))[0] is grpc.StatusCode.OK)
-    assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(slow)).outputs
-    with pytest.raises(grpc.RpcError, match=r"rate = 0\.01"):
-        stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(slow))
-    large = request(SIMPLE, {"input": walk(200, rows=500)})
-    for _ in range(10):
-        calls = [stub.ModelInfer.future(large, metadata=bearer(one)) for _ in range(3)]
-        calls += [stub.ModelStreamInfer(iter([large] * 2), metadata=bearer(one)) for _ in range(2)]
-        for call in calls:
-            call.cancel()
-    until(lambda: locked.usage(one)._numbers.all_in_flight() == 0)
-    assert eventually(lambda: stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(one))).outputs
-
-
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_path, transport):
-    with locked_server(repository, tmp_path, transport, closed_health=True) as locked:
+@pytest.mark.parametrize("plain", [False, True])
+def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_path, plain):
+    with locked_server(repository, tmp_path, plain=plain, closed_health=True) as locked:
         metadata = bearer(add_token(locked.tokens.path, "brief", "infer"))
         until(lambda: locked.ask(f"{INFERENCE}ServerLive", metadata)[0] is grpc.StatusCode.OK)
         assert locked.ask(f"{INFERENCE}ServerLive", [])[0] is UNAUTHENTICATED
@@ -105,9 +79,9 @@ def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_p
         assert locked.ask(INFER, metadata)[0] is UNAUTHENTICATED
 
 
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_sequence_is_continued_by_its_own_token_only(repository, tmp_path, transport):
-    with locked_server(repository, tmp_path, transport) as locked:
+@pytest.mark.parametrize("plain", [False, True])
+def test_sequence_is_continued_by_its_own_token_only(repository, tmp_path, plain):
+    with locked_server(repository, tmp_path, plain=plain) as locked:
 
         def ask(token, *messages):
             """Ask on a connection of their own, which is closed then."""

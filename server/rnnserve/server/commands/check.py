@@ -1,0 +1,128 @@
+"""`rnnserve serve --check`: try what a start needs, print a line for each finding, and end without serving."""
+
+import dataclasses
+import datetime as dt
+import importlib.util
+import logging
+import time
+from collections.abc import Iterator, Mapping
+
+from rnnserve.common.extras import install_command, missing_package
+from rnnserve.common.tls_identity import IdentityError, read_identity
+from rnnserve.common.tls_watch import SOON_SECONDS
+from rnnserve.server.commands.command_settings import HTTP_PORT, CommandSettings
+from rnnserve.server.commands.exposure import exposure
+from rnnserve.server.commands.http_front import HTTP_PACKAGES
+from rnnserve.server.errors import StartError
+from rnnserve.server.process.start_check import check_room
+from rnnserve.server.process.tls_files import tls_files
+from rnnserve.server.settings import Settings
+from rnnserve.server.sockets.ports import probe_port
+
+__all__ = ["check"]
+
+_OK, _WARNING, _PROBLEM = "ok", "warning", "problem"
+
+_Finding = tuple[str, str, str]
+"""Level, subject and text."""
+
+_LOOK_SECONDS = 0.05
+
+
+def check(settings: Settings, command: CommandSettings) -> int:
+    """Print what was found; return 1 if the server would not start, or a model would not serve, and else 0."""
+    logging.disable(logging.CRITICAL)  # what the server would log stands in the findings
+    is_wrong = False
+    try:
+        for level, subject, text in _findings(settings, command):
+            print(f"{level:8} {subject:13} {' '.join(text.split())}", flush=True)
+            is_wrong |= level == _PROBLEM
+    finally:
+        logging.disable(logging.NOTSET)
+    return int(is_wrong)
+
+
+def _findings(settings: Settings, command: CommandSettings) -> Iterator[_Finding]:
+    yield from _ports(settings, command)
+    if warning := exposure(settings, command.metrics_port):
+        yield _WARNING, "exposure", warning
+    yield from _certificate(settings)
+    try:
+        check_room()
+        yield from _models(settings)
+    except StartError as error:
+        yield _PROBLEM, "start", str(error)
+
+
+def _ports(settings: Settings, command: CommandSettings) -> Iterator[_Finding]:
+    wanted: dict[str, int | None] = {"--grpc-port": settings.grpc_port, "--metrics-port": command.metrics_port}
+    if not command.no_http:
+        wanted["--http-port"] = HTTP_PORT if command.http_port is None else command.http_port
+        missing = next((name for name in HTTP_PACKAGES if importlib.util.find_spec(name) is None), None)
+        if missing is not None:
+            level = _WARNING if command.http_port is None else _PROBLEM
+            yield level, "ports", f"HTTP needs the package {missing}: {install_command('web')}, or --no-http"
+    chosen = [port for port in wanted.values() if port]
+    for option, port in wanted.items():
+        if port is None:
+            continue
+        is_optional = option == "--http-port" and command.http_port is None
+        mistake = f"{port} is chosen for more than one protocol" if chosen.count(port) > 1 else ""
+        try:
+            probe_port(settings.host, port)
+        except StartError as error:
+            mistake = str(error)
+        if mistake:
+            yield _WARNING if is_optional else _PROBLEM, "ports", f"{option}: {mistake}"
+        else:
+            yield _OK, "ports", f"{option}: {settings.host}:{port or 'any'} is free"
+
+
+def _certificate(settings: Settings) -> Iterator[_Finding]:
+    files = tls_files(settings)
+    if files is None:
+        return
+    try:
+        identity = read_identity(files)
+        identity.context(files)
+        flaw = identity.flaw(files)
+    except IdentityError as error:
+        flaw = str(error)
+    if flaw:
+        yield _PROBLEM, "certificate", flaw
+    elif identity.end:
+        end = dt.datetime.fromtimestamp(identity.end, dt.UTC).isoformat(timespec="seconds")
+        yield _WARNING if identity.end - time.time() < SOON_SECONDS else _OK, "certificate", f"it ends at {end}"
+
+
+def _models(settings: Settings) -> Iterator[_Finding]:
+    """Load the models as a start does, with all files that the settings name.
+
+    Raises:
+        StartError: If the server would not start.
+    """
+    try:
+        from rnnserve.server.app import Server
+        from rnnserve.server.repository.entries import LOADING, NOT_LOADED, READY, Status
+    except ModuleNotFoundError as missing:
+        raise StartError(missing_package(missing.name, "server")) from missing
+
+    def finding(name: str, versions: Mapping[int, Status]) -> Iterator[_Finding]:
+        ready = [number for number, status in versions.items() if status.state == READY]
+        for number, status in versions.items():
+            if status.state != READY and status.reason not in ("", NOT_LOADED) and number > max(ready, default=0):
+                yield _WARNING if ready else _PROBLEM, "models", f"{name} version {number}: {status.reason}"
+        if ready:
+            yield _OK, "models", f"{name}: version {', '.join(map(str, ready))} passed the load check"
+
+    server = Server(dataclasses.replace(settings, share_port=True))  # so that it doesn't listen before `listen`
+    try:
+        try:
+            server.load()
+        finally:
+            while any(status.state == LOADING for _, versions in server.statuses() for status in versions.values()):
+                time.sleep(_LOOK_SECONDS)
+            for name, versions in server.statuses():
+                yield from finding(name, versions)
+    finally:
+        server.stop(grace=0)
