@@ -24,7 +24,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "What may be in hand": (
         "server.batching",
         "server.connections",
-        "server.lane",
+        "server.fast_path",
         "server.process",
         "server.transport",
     ),

@@ -86,7 +86,7 @@ class StepRun:
 
         Args:
             model: A model with one sequence axis, along which its sequences may be cut.
-            statistics: Counts of what is run; None for the model's own.
+            statistics: Counts of what is run, or None for the model's own.
         """
         self._model = model
         self._statistics = statistics or model.statistics

@@ -103,7 +103,7 @@ class WaitingQueue(Generic[T]):
         self.points += points
 
     def refusal(self, model: str, cost: Cost, item: T) -> ServeError | None:
-        """Say why a request may not wait; None if it may. An empty queue takes any request.
+        """Say why a request may not wait, or None if it may. An empty queue takes any request.
 
         Args:
             model: Name of the model.

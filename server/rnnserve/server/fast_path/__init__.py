@@ -1,4 +1,4 @@
-"""The fast path: ModelInfer and ModelStreamInfer on a completion queue of its own, on one thread.
+"""The fast path: ModelInfer and ModelStreamInfer on one thread that polls a completion queue.
 
 In: calls and streams as grpcio's core reports them (`fast_path`, `streams`, `gateway_stream`). A request's bytes are
 recognized by their template, or pass request validation (`admission`); then the request waits in its model's queue
@@ -11,6 +11,5 @@ Imports `protocol` and every package below that.
 
 Threads: `fast_path`, `large_requests`.
 
-Door: `arrived`, `calls`, `dispatcher`, `fast_path`, `grpcio_core`, `self_test`, `streams`, `templates`,
-`varying_fields`.
+Door: `arrived`, `calls`, `dispatcher`, `fast_path`, `grpcio_core`, `self_test`, `varying_fields`.
 """

@@ -24,7 +24,7 @@ class Arrivals:
         Args:
             need: What the calls need.
             handler: Handler of the requests: it takes large ones.
-            gate: Gate that lets calls in; None for all of them.
+            gate: Gate that lets calls in, or None for all of them.
         """
         self._handler = handler
         self._gate = gate

@@ -1,4 +1,4 @@
-"""A request that has arrived, before it is parsed: by a call of its own here, or as a message of a stream."""
+"""A request that has arrived, before it is parsed: a call here, or a message of a stream in `streams`."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class FastDoor(Door, Protocol):
 
     @property
     def handing_on(self) -> int:
-        """The thread's number while it answers what has arrived; 0 in between."""
+        """The thread's number while it answers what has arrived, or 0 in between."""
 
     def call_is_over(self) -> None:
         """Note that the last event of a call has come. On the fast path's thread."""
@@ -57,11 +57,11 @@ class ArrivedRequest(abc.ABC):
 
     Attributes:
         payload: Its bytes, until it is answered.
-        deadline: In seconds on the clock of `clock`; far in the future if the caller set none.
+        deadline: In seconds on the clock of `clock`, or far in the future if the caller set none.
         is_answered: Whether it has been answered or refused.
         held_bytes: Bytes of the budget that it holds.
-        grant: What its token admits to; None if no token was asked for.
-        stream: The stream that it came on; None for a call of its own.
+        grant: What its token admits to, or None if no token was asked for.
+        stream: The stream that it came on, or None for a call.
     """
 
     __slots__ = ("_connection", "_door", "_room", "deadline", "grant", "held_bytes", "is_answered", "payload", "stream")
@@ -83,7 +83,7 @@ class ArrivedRequest(abc.ABC):
 
     @abc.abstractmethod
     def identity(self) -> str:
-        """Give the names in the client's certificate; empty for none."""
+        """Give the names in the client's certificate, or an empty text."""
 
     @abc.abstractmethod
     def origin(self) -> Origin:
@@ -134,7 +134,7 @@ class ArrivedRequest(abc.ABC):
             self._room = size
 
     def hold_response(self, payload: bytes) -> bool:
-        """Take a response's bytes from the budget; False if the budget is spent, and the request is refused."""
+        """Take a response's bytes from the budget, or False if the budget is spent, and the request is refused."""
         if self._room >= len(payload) > 0:
             return True
         try:
@@ -155,7 +155,7 @@ class CallHandler(Protocol):
     """Answers the requests, on the thread that takes them."""
 
     def nap_seconds(self, calls: int, /) -> float:
-        """Give the seconds for which the thread, woken, sleeps before it looks for more; 0 for none.
+        """Give the seconds for which the thread, woken, sleeps before it looks for more, or 0.
 
         Args:
             calls: Number of calls in flight.
@@ -225,11 +225,11 @@ class UnaryCall(ArrivedRequest):
         return origin_of(self.peer(), self._metadata, read_id(self.payload), "ModelInfer")
 
     def identity(self) -> str:
-        """Give the names in the client's certificate; empty for none."""
+        """Give the names in the client's certificate, or an empty text."""
         return self._door.core.identity_of(self.call)
 
     def certificate(self) -> str:
-        """Give the certificate that its client has shown; empty for none."""
+        """Give the certificate that its client has shown, or an empty text."""
         return certificate_of(self._door.core, self.call, self._said)
 
     def _is_of_http(self) -> bool:
@@ -383,5 +383,5 @@ class _NoMessage:
 
 
 def certificate_of(core: GrpcioCore, call: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - grpcio's own
-    """Give the certificate that the client of a call, or of its HTTP gateway, has shown; empty for none."""
+    """Give the certificate that the client of a call, or of its HTTP gateway, has shown, or an empty text."""
     return shown_certificate(call.peer().decode(), metadata, lambda: core.auth_context_of(call))

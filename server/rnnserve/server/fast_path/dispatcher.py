@@ -31,7 +31,7 @@ __all__ = ["Dispatcher"]
 
 _LANE_SECONDS = 10e-3
 """Seconds that a run on the lane's own thread may take, during which it does nothing else. A model whose run of 64 rows
-of 64 steps takes more runs on a thread of its own, and so does a request that takes more by itself."""
+of 64 steps takes more runs on another thread, and so does a request that takes more alone."""
 
 _FEW_SECONDS = 20e-3
 """Seconds of runs that may wait in a queue before cancellations are watched, which costs two events a request. With

@@ -1,7 +1,7 @@
-"""The fast path: ModelInfer and ModelStreamInfer of a `grpc.Server`, on one thread with a completion queue of its own.
+"""The fast path: ModelInfer and ModelStreamInfer of a `grpc.Server`, on one thread with another completion queue.
 
 The thread takes everything that has arrived, and hands it on as one list. The port, TLS, limits and every other method
-stay with grpcio's own threads (docs/lab/findings.md, "The fast path").
+stay with grpcio's own threads (docs/lab/findings.md, "The lane").
 
 How a call proceeds, as the queue reports it: an event brings the call; one batch of operations receives its message;
 one batch sends the answer and its status. If a cancellation has to be known, a third batch waits for the call to close;
@@ -82,7 +82,7 @@ class FastPath:
         turns: How often the thread has handed on what had arrived, or has waited in vain: it grows at least once in
             `_IDLE_SECONDS` while the thread runs, whatever the load.
         taken: How many calls have arrived.
-        handing_on: The thread's number while it answers what has arrived; 0 in between.
+        handing_on: The thread's number while it answers what has arrived, or 0 in between.
         failure: The error that has ended the thread, if one has: a defect, or a grpcio that works otherwise.
     """
 
@@ -107,13 +107,13 @@ class FastPath:
             method: The method's full name, "/package.Service/Method".
             handler: The handler, which answers the requests.
             budget: Budget of the bytes that its calls hold.
-            stream_method: Name of the same method with streams of requests and responses; empty for none.
+            stream_method: Name of the same method with streams of requests and responses, or an empty text.
             max_streams: Number of calls of `stream_method` that may be open.
             max_in_flight: Requests in flight of one connection up to which its streams receive further ones.
             gateway_method: Name of the HTTP gateway's method (`gateway_stream`); with one, calls over the private
                 socket say whose they are.
             control: Other methods, of which it receives the calls.
-            gate: Gate that lets calls in; None for all of them.
+            gate: Gate that lets calls in, or None for all of them.
 
         Raises:
             StartError: If this grpcio lacks a part.

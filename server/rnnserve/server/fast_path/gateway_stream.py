@@ -1,6 +1,6 @@
 """Many requests in one message: the stream on which the HTTP gateway sends what it has read in one turn of its loop.
 
-A call of its own costs the gateway 170 microseconds of processor time, and the server 15; a request among many in a
+A call for each request costs the gateway 170 microseconds of processor time, and the server 15; a request among many in a
 message costs either a few. The stream comes over the private socket alone, and each of its requests is one of another
 client: shares and budgets go by that.
 
@@ -49,7 +49,7 @@ class GatewayRequest(ArrivedRequest):
         request_id: Its name in logs.
         headers: What else the server is to see of the client's headers, by name in lower case. They are as true as
             metadata of a call are.
-        on_cancel: Called if its client goes before it is answered; None if nobody watches.
+        on_cancel: Called if its client goes before it is answered, or None if nobody watches.
     """
 
     __slots__ = ("_gateway", "headers", "number", "on_cancel", "request_id")
@@ -88,7 +88,7 @@ class GatewayRequest(ArrivedRequest):
         return ""
 
     def certificate(self) -> str:
-        """Give the certificate that its client has shown to the gateway; empty for none."""
+        """Give the certificate that its client has shown to the gateway, or an empty text."""
         return self.headers.get(CERTIFICATE, "")
 
     def watch(self, on_cancel: Callable[[], None]) -> None:

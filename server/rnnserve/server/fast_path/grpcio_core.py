@@ -144,7 +144,7 @@ class GrpcioCore:
         return self._send_status(trailing_metadata(error, request_id), code, str(error).encode(), 0)
 
     def identity_of(self, call: Any) -> str:  # noqa: ANN401 - grpcio's own
-        """Give the names in the certificate that the client of a call has shown; empty for none."""
+        """Give the names in the certificate that the client of a call has shown, or an empty text."""
         names = self._identities(call)
         return b" ".join(names).decode(errors="replace") if names else ""
 

@@ -42,7 +42,7 @@ class _Echo:
 
 
 class SelfTest:
-    """Runs on a thread of its own, while the server prepares."""
+    """Runs on a thread, while the server prepares."""
 
     def __init__(self) -> None:
         """Begin."""

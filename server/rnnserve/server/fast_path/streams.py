@@ -1,8 +1,8 @@
-"""A call of ModelStreamInfer on the fast path: requests and responses on one stream, without a thread of its own.
+"""A call of ModelStreamInfer on the fast path: requests and responses on one stream, which keeps no thread.
 
 How a stream proceeds, as the completion queue reports it: one batch of operations waits for the call to close; one
 receives a message, and is started again as soon as it has come; one sends a response, the next one after it. So a step
-costs two events, and no call of its own. If the client sends each message after the response to the one before, one
+costs two events, and no call. If the client sends each message after the response to the one before, one
 batch sends a response and receives the next message: then a step costs one event.
 
 Responses are sent in the order of the requests. While as many requests of a stream, or of its connection's streams, are
@@ -41,7 +41,7 @@ _ALONE_AGAIN = 32
 """Of so many such messages, one is received as soon as it can be: that shows whether the client waits still."""
 
 _EXCHANGED_BYTES = 2 << 10
-"""A larger response is sent by itself: one that is sent with the receipt of a message is kept until that comes."""
+"""A larger response is sent alone: one that is sent with the receipt of a message is kept until that comes."""
 
 
 class StreamTag:
@@ -173,7 +173,7 @@ class RequestStream(CoreStream):
 
     Attributes:
         connection: The streams of its connection.
-        deadline: In seconds on the clock of `clock`; far in the future if the caller set none.
+        deadline: In seconds on the clock of `clock`, or far in the future if the caller set none.
         metadata: What it was opened with: pairs of key and value.
         errors_end_it: Whether its client asks that the first error end it, with its status.
         unsent_bytes: Bytes of responses that wait to be sent.
@@ -224,7 +224,7 @@ class RequestStream(CoreStream):
         return len(self._in_flight) + (self._sending is not None)
 
     def identity(self) -> str:
-        """Give the names in the client's certificate; empty for none."""
+        """Give the names in the client's certificate, or an empty text."""
         return self._core.identity_of(self._call)
 
     def status_of(self, error: ServeError, request_id: str) -> object:
@@ -385,10 +385,10 @@ class StreamMessage(ArrivedRequest):
 
     Attributes:
         response: The bytes of its ModelStreamInferResponse; None until it is answered.
-        status: The operation that ends the stream in place of the response; None if it goes on.
+        status: The operation that ends the stream in place of the response, or None if it goes on.
         is_parsed_elsewhere: Whether another thread may parse it: until it is answered, no further one of its stream is
             received, so that they stay in order.
-        on_cancel: Called if the stream ends before the request is answered; None if nobody watches.
+        on_cancel: Called if the stream ends before the request is answered, or None if nobody watches.
     """
 
     __slots__ = ("_stream", "is_parsed_elsewhere", "on_cancel", "response", "status")
@@ -411,7 +411,7 @@ class StreamMessage(ArrivedRequest):
         return origin_of(self._connection, self._stream.metadata, read_id(self.payload), "ModelStreamInfer")
 
     def identity(self) -> str:
-        """Give the names in the client's certificate; empty for none."""
+        """Give the names in the client's certificate, or an empty text."""
         return self._stream.identity()
 
     def watch(self, on_cancel: Callable[[], None]) -> None:

@@ -51,7 +51,7 @@ class _Input(NamedTuple):
     Attributes:
         spec: The input.
         start: Where its bytes begin in a payload, counted from the payload's end, since ids differ in size.
-        end: Where they end; None for the payload's end.
+        end: Where they end, or None for the payload's end.
         rows: The requests' rows of the kept array.
         are_valid: Says of the values' bytes whether every value is plainly valid; not used for lengths.
     """

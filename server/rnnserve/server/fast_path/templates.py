@@ -56,9 +56,9 @@ class Recognised(NamedTuple):
 
     Attributes:
         prefix: The prefix.
-        id_field: The varying fields that the response has, too: the id's, tag and size included; empty for none.
+        id_field: The varying fields that the response has, too: the id's, tag and size included, or an empty text.
         varying_size: Bytes of its varying fields: of this field, and of its parameters.
-        sequence: What its parameters say of a sequence; None for a request by itself.
+        sequence: What its parameters say of a sequence, or None for a request by itself.
     """
 
     prefix: "RequestPrefix"

@@ -69,7 +69,7 @@ class Caller:
     """The client of a call on grpcio's own threads.
 
     Attributes:
-        grant: What its token admits to; None if no token was asked for.
+        grant: What its token admits to, or None if no token was asked for.
     """
 
     grant: Grant | None = None
@@ -88,11 +88,11 @@ class Caller:
         return self._name
 
     def identity(self) -> str:
-        """Give the names in the client's certificate; empty for none."""
+        """Give the names in the client's certificate, or an empty text."""
         return b" ".join(self._context.peer_identities() or ()).decode(errors="replace")
 
     def certificate(self) -> str:
-        """Give the certificate that the client has shown; empty for none."""
+        """Give the certificate that the client has shown, or an empty text."""
         context = self._context
         return shown_certificate(context.peer(), context.invocation_metadata(), context.auth_context)
 
@@ -130,7 +130,7 @@ class ControlMethods:
         Args:
             service: The service, which answers.
             health: The states of the services.
-            gate: Gate that lets calls in; None for all of them.
+            gate: Gate that lets calls in, or None for all of them.
         """
         self._gate = gate
         self._answering = futures.ThreadPoolExecutor(_CONTROL_THREADS, "control")

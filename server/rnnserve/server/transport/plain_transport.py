@@ -118,7 +118,7 @@ class PlainTransport:
             server: The server.
             handler: The handler, which answers the requests.
             budget: Budget of the bytes that its calls hold.
-            gate: Gate that lets calls in; None for all of them.
+            gate: Gate that lets calls in, or None for all of them.
         """
         self.budget = budget
         self.turns = self.taken = 0

@@ -51,7 +51,7 @@ class ServedTls:
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """TLS as the settings say; None for a port without it.
+        """TLS as the settings say, or None for a port without it.
 
         Raises:
             StartError: As of the class.
