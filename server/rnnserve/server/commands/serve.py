@@ -29,7 +29,7 @@ from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import add_options, given_options, write_options
 from rnnserve.server.commands.refusal_log import refusals_logged
 from rnnserve.server.commands.stacks import show_stacks_at_signals
-from rnnserve.server.counting.table import CountTable, use_table, used_table
+from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.grpcio_private.polling import choose_polling
 from rnnserve.server.observing.observer import check_tracing, requests_told
@@ -234,7 +234,6 @@ def _serve(
             supervised.agreement.follow(server.live)
         ending.reload = server.reload
         if metrics is not None:
-            metrics.totals.add(used_table())
             metrics.count_gauges = server.count_gauges
         left: list[str] = []
         try:
