@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server.access.gate import open_gate
-from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.counting.exposition import Exposition
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.giving_way import giving_way
-from rnnserve.server.settings import Settings
+from rnnserve.server.settings import CommandSettings, Settings
 
 __all__ = ["Metrics", "metrics_served"]
 
@@ -32,14 +31,13 @@ class Metrics:
         port: Where they are served; None if they have no port of their own.
     """
 
-    def __init__(self, *, has_triton_names: bool) -> None:
-        """Begin with what this process counts; `has_triton_names` is whether Triton's names are exposed, too."""
+    def __init__(self) -> None:
+        """Begin with what this process counts."""
         self.totals = Totals()
         self.totals.add(used_table())
         self.count_gauges: Callable[[], None] = lambda: None
         self.port: int | None = None
-        version = importlib.metadata.version("rnnserve")
-        self._exposition = Exposition(self.totals, version, has_triton_names=has_triton_names)
+        self._exposition = Exposition(self.totals, importlib.metadata.version("rnnserve"))
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """Return the text of a scrape, and its type."""
@@ -64,7 +62,7 @@ def metrics_served(
     from rnnserve.server.counting.endpoint import MetricsEndpoint
 
     settings.check_metrics_port(command.metrics_port)
-    metrics = Metrics(has_triton_names=not command.no_triton_metrics)
+    metrics = Metrics()
     metrics.totals.fronts += fronts
     listeners: list[socket.socket] = []
     if settings.private_sockets is not None:

@@ -322,17 +322,10 @@ ALL = tuple(family for _, _, families in SECTIONS for family in families)
 class Exposition:
     """A collector of prometheus_client."""
 
-    def __init__(self, totals: Totals, version: str, *, has_triton_names: bool = True) -> None:
-        """Prepare.
-
-        Args:
-            totals: Totals of all processes.
-            version: Version of the server.
-            has_triton_names: Whether to expose the same numbers under Triton's names, `nv_inference_…`, too.
-        """
+    def __init__(self, totals: Totals, version: str) -> None:
+        """Expose the totals of all processes of a server of this version."""
         self._totals = totals
         self._version = version
-        self._of_versions = _OF_VERSIONS + _TRITON if has_triton_names else _OF_VERSIONS
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """Write all metrics in the format that a header Accept asks for; return the text and its type."""
@@ -355,7 +348,7 @@ class Exposition:
                     known.append(({"model": model, "version": version, **total.about}, total.counts))
         restarts = [float(self._totals.restarts.get(reason, 0)) for reason in RESTART_REASONS]
         for families, rows in (
-            (self._of_versions, versions),
+            (_OF_VERSIONS + _TRITON, versions),
             (_OF_PROCESS, [(_NONE, process)]),
             (_OF_TOKENS, tokens),
             (_OF_FRONTS, [(_NONE, self._totals.of_fronts())]),

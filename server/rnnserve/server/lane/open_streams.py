@@ -18,8 +18,8 @@ from rnnserve.server.lane.streams import LaneStream
 __all__ = ["GAVE_WAY", "OpenStreams"]
 
 GAVE_WAY = (
-    "this stream waited for its client, and gave way to one of another connection: as many are open as may be "
-    "(--max-streams), of this connection the most; go on with a new stream"
+    "this stream waited for its client, and gave way to one of another connection: as many are open as may be, "
+    "of this connection the most; go on with a new stream"
 )
 """What the client of a stream is told that has ended for another one."""
 
