@@ -27,7 +27,7 @@ REMEDIES = MappingProxyType(
         "WaitTooLong": "Slow down; or raise `--max-wait` or the deadline; or serve with more workers or machines.",
         "TooMuchHeld": "Read answers faster, send smaller requests, or raise `--max-held-bytes`.",
         "NoMemory": "Give the process more memory, or send smaller requests.",
-        "TooManyStreams": "Close streams, or share one among sequences; or raise `--max-streams`.",
+        "TooManyStreams": "Close streams, or share one among sequences.",
         "TooManySequences": "End sequences (`sequence_end`), or raise `--max-sequences` or `--max-sequence-bytes`.",
         "SequenceInUse": "Close the stream that the sequence is on, or choose another id.",
         "DeadlinePassed": "Give a longer deadline, or slow down: the request waited in vain, and was not run.",

@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[2]
 _MARK = "Beyond it: "
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "What one request may be": ("server.boundary", "server.error_texts", "server.settings.limits", "server.protocol"),
+    "What one request may be": ("server.boundary", "server.error_texts", "server.settings", "server.protocol"),
     "What may be in hand": (
         "server.batching",
         "server.connections",
@@ -28,9 +28,9 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
         "server.process",
         "server.transport",
     ),
-    "Sequences and sessions": ("server.settings.sequences",),
-    "Who may ask": ("server.access", "server.settings.access"),
-    "Versions": ("server.settings.models", "server.repository", "protos", "common.array_archives"),
+    "Sequences and sessions": ("server.protocol.sequence_store",),
+    "Who may ask": ("server.access",),
+    "Versions": ("server.repository", "protos", "common.array_archives"),
     "Workers": ("server.workers",),
     "The log": ("server.observing", "common"),
     "HTTP": ("web",),
@@ -41,9 +41,14 @@ _ELSEWHERE: Mapping[str, str] = {
     "server.boundary.sequence_parameters": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
     "server.protocol.sequence_moves": "Sequences and sessions",
-    "server.settings.limits.max_held_bytes": "What may be in hand",
-    "server.settings.limits.max_queue": "What may be in hand",
-    "server.settings.limits.max_wait": "What may be in hand",
+    "server.settings.max_held_bytes": "What may be in hand",
+    "server.settings.max_queue": "What may be in hand",
+    "server.settings.max_wait": "What may be in hand",
+    **{
+        f"server.settings.{name}": "Sequences and sessions"
+        for name in ("session_age", "max_sequences", "max_sequence_bytes", "sequence_idle", "max_streams")
+    },
+    **{f"server.settings.{name}": "Versions" for name in ("load_timeout", "max_load_bytes")},
     "server.batching.scheduler._HANG_SECONDS": "Workers",
 }
 """Limits, and modules, whose limits stand elsewhere."""
@@ -102,7 +107,7 @@ def of_module(name: str, module: object, source: str) -> Iterator[Limit]:
         source: Its text.
     """
     yield from _of_names(name, module, source)
-    yield from _of_classes(name, module)
+    yield from _of_classes(name, module, source)
 
 
 def _section(name: str) -> str:
@@ -127,11 +132,13 @@ def _of_names(name: str, module: object, source: str) -> Iterator[Limit]:
             yield Limit(f"{name}.{names[0]}", told[0], values, told[1])
 
 
-def _of_classes(name: str, module: Any) -> Iterator[Limit]:  # noqa: ANN401 - a module
+def _of_classes(name: str, module: Any, source: str) -> Iterator[Limit]:  # noqa: ANN401 - a module
     for kind in vars(module).values():
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__:
             _, _, attributes = inspect.cleandoc(kind.__doc__ or "").partition("\nAttributes:\n")
             said = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", attributes, re.MULTILINE))
+            said |= {names[0]: text for names, text in said_of_names(source, kind.__name__).items()}
+            said |= {field.name: field.metadata["option"].help for field in dataclasses.fields(kind) if field.metadata}
             for field in dataclasses.fields(kind):
                 if told := _told(said.get(field.name, "")):
                     value = _written(field.default, told[0])
@@ -147,7 +154,7 @@ def _flag_of(kind: type, name: str) -> str:
 def _told(said: str) -> tuple[str, str] | None:
     """What is counted, and what is beyond; None for a text that tells no limit."""
     what, mark, beyond = " ".join(said.split()).partition(_MARK)
-    return (first_sentence(what), beyond.rstrip(".")) if mark else None
+    return (first_sentence(what[0].upper() + what[1:]), beyond.rstrip(".")) if mark else None
 
 
 def _written(value: Any, what: str) -> str:  # noqa: ANN401 - a number, or one for each of several

@@ -195,6 +195,8 @@ def _default_in(value: ast.expr | None) -> str:
     if "default_factory" in given:
         return f" = {ast.unparse(given['default_factory'])}()"
     value = given.get("default", value)
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "option":  # of `rnnserve.server.settings`
+        value = value.args[1]
     return "" if value is None else f" = {ast.unparse(value)}"
 
 

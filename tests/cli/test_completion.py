@@ -43,7 +43,7 @@ def test_bash_completes_commands_options_values_and_files(tmp_path, capsys):
         ("hea", {"health"}),
         ("serve", "--max-seq", {"--max-sequence", "--max-sequences", "--max-sequence-bytes"}),
         ("serve", "--che", {"--check"}),
-        ("serve", "--transport", "", {"auto", "lane", "public"}),
+        ("serve", "--provider", "", {"auto", "cpu", "cuda"}),
         ("serve", "repo", {"repository"}),
         ("serve", "--tls-certificate", "ser", {"server.pem"}),
     ):

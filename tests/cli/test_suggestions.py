@@ -50,7 +50,7 @@ def test_misspelled_command_or_option_is_answered_with_the_right_one(capsys):
         (["serve"], "missing: REPOSITORY"),
         (["serve", "x", "--prot", "1"], "there is no option --prot; did you mean --grpc-port?"),
         (["serve", "x", "--workers", "two"], "'two' is neither auto nor a number"),
-        (["serve", "x", "--transport", "lan"], "'lan' is not one of auto, lane, public"),
+        (["serve", "x", "--provider", "cpuu"], "'cpuu' is not one of cpu, cuda, auto"),
         (["serve", "a", "b"], "there is no argument for 'b'"),
         (["infer", "m", "--timeout", "-1"], "'-1' is not a number of seconds above 0"),
         (["load", "--html"], "--html: expected one argument"),

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Mapping
 
 from rnnserve.server.commands import serve
-from rnnserve.server.commands.configuration import Configuration, read_configuration
-from rnnserve.server.commands.options import given_options
+from rnnserve.server.commands.options import Configuration, given_options, read_configuration
 
 
 def configured(*words: str, environment: Mapping[str, str] | None = None) -> Configuration:

@@ -38,7 +38,7 @@ class _TextFormatter(logging.Formatter):
 class _JsonFormatter(logging.Formatter):
     """One object a line: time, level, process, logger, message, the traceback where there is one.
 
-    A line about a request has its fields as entries, and the message doesn't repeat them.
+    A line about a request has its fields as entries of their own. They are not in its message.
     """
 
     def format(self, record: logging.LogRecord) -> str:

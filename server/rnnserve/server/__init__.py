@@ -30,7 +30,7 @@ room                     what it does
 `access/`                whose calls are answered: tokens, and what each may do
 `observing/`             what is told of single requests: lines of the log, and spans
 `counting/`              counts that outlive their process, and the text that Prometheus reads
-`settings/`              every option, declared once, a file for each subject
+`settings.py`            every option, declared once
 `errors.py`              what can go wrong, and the gRPC status of each
 `error_texts.py`         what libraries and callers said, made fit for a message
 `clock.py`               the one clock of deadlines and durations

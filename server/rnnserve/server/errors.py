@@ -256,7 +256,7 @@ class TooManyStreams(ServeError):
 
     def __init__(self, limit: int) -> None:
         """Say how many."""
-        super().__init__(f"{limit:,} streams are open already (--max-streams), or half of them of this connection")
+        super().__init__(f"{limit:,} streams are open already, or half of them of this connection")
 
 
 class TooManySequences(ServeError):

@@ -14,7 +14,6 @@ from rnnserve.server.access.credentials import CLIENT_ROLES, ClientCertificates,
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated, UnknownCertificate
 from rnnserve.server.settings import Settings
-from rnnserve.server.settings.access import AccessSettings
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -168,12 +167,13 @@ def test_options_that_exclude_each_other_are_refused(roles, tmp_path):
     with pytest.raises(StartError, match="--client-roles needs --tls-client-ca"):
         Settings(tmp_path, client_roles=roles, **certificate)
     with pytest.raises(StartError, match="--tokens and --client-roles exclude each other"):
-        AccessSettings(client_roles=roles, tokens=roles)
+        Settings(client_roles=roles, tokens=roles)
     with pytest.raises(StartError, match="--closed-health needs --tokens or --client-roles"):
-        AccessSettings(closed_health=True)
-    Settings(tmp_path, client_roles=roles, closed_health=True, tls_client_ca=tmp_path / "ca.pem", **certificate)
+        Settings(closed_health=True)
+    mutual = {"client_roles": roles, "tls_client_ca": tmp_path / "ca.pem", **certificate}
+    Settings(tmp_path, closed_health=True, **mutual)
     with pytest.raises(StartError, match="--metrics-port is without TLS"):
-        AccessSettings(client_roles=roles).check_metrics_port(0)
-    AccessSettings(client_roles=roles).check_metrics_port(None)
-    AccessSettings(tokens=roles).check_metrics_port(0)
-    assert open_gate(AccessSettings(client_roles=roles)).credentials.is_of_connection
+        Settings(**mutual).check_metrics_port(0)
+    Settings(**mutual).check_metrics_port(None)
+    Settings(tokens=roles).check_metrics_port(0)
+    assert open_gate(Settings(**mutual)).credentials.is_of_connection

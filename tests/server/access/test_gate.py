@@ -13,7 +13,7 @@ from rnnserve.server.access.access_file import AccessFileError
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated
-from rnnserve.server.settings.access import AccessSettings
+from rnnserve.server.settings import Settings
 
 INFER = f"{INFERENCE}ModelInfer"
 
@@ -214,8 +214,8 @@ def test_gate_is_not_made_from_an_unusable_file(tokens):
     with pytest.raises(AccessFileError):
         Gate(tokens.path)
     with pytest.raises(StartError, match="open to every user"):
-        open_gate(AccessSettings(tokens=tokens.path))
-    assert open_gate(AccessSettings()) is None
+        open_gate(Settings(tokens=tokens.path))
+    assert open_gate(Settings()) is None
 
 
 def test_rotated_token_keeps_the_count_of_its_name(gate, look, tokens):

@@ -11,9 +11,9 @@ import pytest
 
 from kit.serve_options import configured
 from rnnserve.server import Settings
-from rnnserve.server.commands.command_settings import CommandSettings
-from rnnserve.server.commands.options import OPTIONS, write_options
+from rnnserve.server.commands.options import FORMER, OPTIONS, write_options
 from rnnserve.server.errors import StartError
+from rnnserve.server.settings import CommandSettings
 
 # By option: a text for the command line and the environment, one for a file, and the value of both.
 OTHER = {
@@ -24,19 +24,19 @@ OTHER = {
     "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
     "tokens": ("t.toml", '"t.toml"', Path("t.toml")), "closed_health": ("", "true", True),
     "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
-    "session_key": ("s.key", '"s.key"', Path("s.key")), "session_age": ("90", "90", 90.0),
+    "session_key": ("s.key", '"s.key"', Path("s.key")),
     "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
     "max_response_bytes": ("11", "1_1", 11), "max_held_bytes": ("3000000", "3_000_000", 3_000_000),
     "max_batch": ("9", "9", 9), "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "13", 13),
     "max_sequence_bytes": ("14", "14", 14), "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
-    "max_streams": ("15", "15", 15), "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
+    "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
     "model_control": ("explicit", '"explicit"', "explicit"), "poll": ("2", "2", 2.0), "load_model": ("*", '"*"', "*"),
     "ready": ("all", '"all"', "all"), "load_timeout": ("0.5", "0.5", 0.5), "max_load_bytes": ("12", "12", 12),
     "drain": ("1.5", "1.5", 1.5), "grace": ("0.25", "0.25", 0.25), "max_connection_age": ("0", "0", 0.0),
-    "max_connection_age_grace": ("3", "3", 3.0), "log_requests": ("all", '"all"', "all"), "traces": ("", "true", True),
+    "log_requests": ("all", '"all"', "all"), "traces": ("", "true", True),
     "workers": ("2", "2", 2), "http_port": ("0", "0", 0), "no_http": ("", "true", True), "http_workers": ("2", "2", 2),
     "http_allow_host": ("a", '["a"]', ("a",)), "metrics_port": ("0", "0", 0),
-    "no_triton_metrics": ("", "true", True), "log_level": ("debug", '"debug"', "debug"),
+    "log_level": ("debug", '"debug"', "debug"),
     "log_format": ("json", '"json"', "json"),
     "require_signature": ("a,b", '["a", "b"]', (Path("a"), Path("b"))),
 }  # fmt: skip
@@ -118,8 +118,7 @@ def test_command_line_precedes_variables_and_these_a_file(tmp_path):
     settings = found.settings
     assert (settings.max_queue, settings.max_batch, settings.max_sequence) == (100, 20, 3)
     assert settings.repository == tmp_path / "in_file"
-    assert settings.max_streams == Settings().max_streams
-    assert [found.origins[f"max_{name}"] for name in ("queue", "batch", "sequence", "streams")] == [
+    assert [found.origins[f"max_{name}"] for name in ("queue", "batch", "sequence", "sequences")] == [
         "command line", "RNNSERVE_MAX_BATCH", f"{file}:4", "default",
     ]  # fmt: skip
     other = tmp_path / "other.toml"
@@ -161,6 +160,22 @@ def test_wrong_file_is_refused_with_its_line(text, said, tmp_path):
     with pytest.raises(StartError) as refused:
         configured("models", f"--config={file}")
     assert f"{file}{said}" in str(refused.value)
+
+
+def test_former_option_says_what_to_use_instead(tmp_path, capsys):
+    file = tmp_path / "serve.toml"
+    for name, instead in FORMER.items():
+        with pytest.raises(StartError) as refused:
+            configured("models", environment={f"RNNSERVE_{name.upper()}": "1"})
+        assert str(refused.value) == f"there is no option of the variable RNNSERVE_{name.upper()} any more: {instead}"
+        file.write_text(f"{name} = 1\n")
+        with pytest.raises(StartError) as refused:
+            configured("models", f"--config={file}")
+        assert str(refused.value) == f"{file}:1: there is no option {name} any more: {instead}"
+        for words in ((f"--{name.replace('_', '-')}=1",), (f"--{name.replace('_', '-')}",)):
+            with pytest.raises(SystemExit):
+                configured("models", *words)
+            assert instead in " ".join(capsys.readouterr().err.split())
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -15,9 +15,9 @@ from kit.serve_options import configured
 from kit.waiting import until
 from rnnserve.server import Settings
 from rnnserve.server.commands import http_front
-from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.http_front import HttpFront
 from rnnserve.server.errors import StartError
+from rnnserve.server.settings import CommandSettings
 
 ECHO = """
 import os, signal, socket, sys

@@ -53,7 +53,7 @@ def test_json_is_an_object_a_line():
 
 
 def test_options_that_differ_are_named():
-    told = ["--max-queue=7", "--http-port=0", "--no-triton-metrics", "--workers=2", "--log-format=json"]
+    told = ["--max-queue=7", "--http-port=0", "--workers=2", "--log-format=json"]
     told += ["--http-allow-host=a", "--http-allow-host=b"]
     assert sorted(configured("models", *told).changed()) == sorted(told)
     assert configured("models").changed() == []

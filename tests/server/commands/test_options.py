@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,9 @@ import pytest
 
 from kit.serve_options import configured
 from rnnserve.server import Settings
+from rnnserve.server.commands import serve
 from rnnserve.server.errors import StartError
+from rnnserve.server.settings import GROUPS
 
 
 def parse(*words: str) -> Settings:
@@ -42,6 +45,8 @@ def test_defaults_bind_to_this_machine_and_keep_models_as_they_are():
         ("--grace", "inf", "'inf' is not a number of seconds"),
         ("--grace", "soon", "'soon' is not a number of seconds"),
         ("--poll", "0", "0 is not a number of seconds between two looks"),
+        ("--workers", "two", "'two' is neither auto nor a number of 1 or more"),
+        ("--workers", "0", "'0' is neither auto nor a number of 1 or more"),
         ("--provider", "tpu", "invalid choice: 'tpu'"),
         ("--graph", "fast", "invalid choice: 'fast'"),
     ],
@@ -87,3 +92,16 @@ def test_one_connection_may_hold_its_largest_request_and_response():
     assert dataclasses.replace(small, max_held_bytes=6 << 20).max_held_bytes == 6 << 20
     with pytest.raises(StartError, match=r"--max-held-bytes 6291455 is too little .*: give it 6291456 or more"):
         dataclasses.replace(small, max_held_bytes=(6 << 20) - 1)
+
+
+def test_auto_is_one_worker_a_core(monkeypatch):
+    for cores in ({1, 4, 6}, {0}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
+        assert configured("models", "--workers=auto").command.workers == len(cores)
+
+
+def test_help_has_a_group_for_each_subject():
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    titles = [group.title for group in parser._action_groups if group._group_actions]
+    assert [title for title in titles if title in GROUPS] == list(GROUPS)

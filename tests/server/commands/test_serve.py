@@ -14,8 +14,8 @@ import pytest
 
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
-from rnnserve.server.commands.command_settings import CommandSettings
 from rnnserve.server.commands.options import write_options
+from rnnserve.server.settings import CommandSettings
 
 
 def parse(*words: str) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
 from rnnserve.common.tls_identity import read_identity
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.counting.exposition import exposition
+from rnnserve.server.counting.exposition import Exposition
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.counting.totals import Totals
 
@@ -30,10 +30,10 @@ def quick(monkeypatch):
 def metrics():
     totals = Totals()
     totals.add(used_table())
-    text = exposition(totals.sums(), {}, "1").decode()
-    found = dict(re.findall(r'^rnnserve_tls_reloads_total\{outcome="(\w+)"\} (\d+)$', text, re.MULTILINE))
-    ends = re.findall(r"^rnnserve_tls_not_after_timestamp_seconds (\d+)$", text, re.MULTILINE)
-    return {name: int(value) for name, value in found.items()} | {"ends": [int(end) for end in ends]}
+    text = Exposition(totals, "1").text()[0].decode()
+    found = dict(re.findall(r'^rnnserve_tls_reloads_total\{outcome="(\w+)"\} (\d+)\.0$', text, re.MULTILINE))
+    ends = re.findall(r"^rnnserve_tls_not_after_timestamp_seconds (\S+)$", text, re.MULTILINE)
+    return {name: int(value) for name, value in found.items()} | {"ends": [float(end) for end in ends]}
 
 
 def test_rotated_certificate_is_shown_and_a_pair_that_does_not_fit_is_rejected(repository, tmp_path):

@@ -1,7 +1,6 @@
 """A supervisor keeps its workers, restarts them at SIGHUP, and ends them, whatever they do."""
 
 import logging
-import os
 import signal
 import time
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ from kit.supervised import LEAVES, READY, UNTIL_TOLD
 from kit.waiting import PATIENCE, until
 from rnnserve.server.workers import supervisor as supervision
 from rnnserve.server.workers.signals import SAME_SECONDS
-from rnnserve.server.workers.supervisor import worker_count
 
 
 def set_ahead(monkeypatch):
@@ -91,13 +89,3 @@ def test_a_restart_that_fails_leaves_everything_as_it_was(running, caplog):
     assert said.endswith(" ended before it was ready, with exit status 1; the workers that there are serve on")
     until(lambda: two.processes() == old)
     assert [process.poll() for process in old] == [None, None]
-
-
-def test_auto_is_one_worker_a_core(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4, 6}, raising=False)
-    assert worker_count("auto") == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert worker_count("auto") == 5
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert worker_count("auto") == 1

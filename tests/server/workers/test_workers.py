@@ -16,7 +16,6 @@ from kit.served import RNNSERVE, new_channel, served
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.workers.supervisor import worker_count
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +92,3 @@ def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
     last = run.stderr.splitlines()[-1]
     assert re.fullmatch(r"rnnserve serve: worker \d ended before it was ready, with exit status 1", last)
     assert "config.pbtxt: is missing" in run.stderr
-
-
-def test_a_number_of_workers():
-    for asked in ("0", "-1", "two", "", "1.5"):
-        with pytest.raises(ValueError, match="neither auto nor a number"):
-            worker_count(asked)
-    assert worker_count("auto") >= 1
-    assert worker_count("3") == 3

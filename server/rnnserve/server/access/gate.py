@@ -12,7 +12,7 @@ from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
 from rnnserve.server.access.access_file import AccessFileError, AccessRow, read_content, read_rows
 from rnnserve.server.access.credentials import BearerTokens, ClientCertificates, Credentials, no_certificate
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated
-from rnnserve.server.settings.access import AccessSettings
+from rnnserve.server.settings import Settings
 
 __all__ = ["Gate", "Grant", "open_gate"]
 
@@ -312,7 +312,7 @@ class Gate:
         return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
 
 
-def open_gate(settings: AccessSettings, on_reload: Callable[[bool], None] = lambda _: None) -> Gate | None:
+def open_gate(settings: Settings, on_reload: Callable[[bool], None] = lambda _: None) -> Gate | None:
     """Make the gate of a server; None if it asks for neither tokens nor certificates.
 
     Args:

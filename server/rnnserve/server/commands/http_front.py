@@ -24,10 +24,9 @@ from pathlib import Path
 from rnnserve.common.extras import missing_package
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.common.kept_identity import used_kept_identity
-from rnnserve.server.commands.command_settings import HTTP_PORT, CommandSettings
 from rnnserve.server.commands.ending import before_end_at_once
 from rnnserve.server.errors import StartError
-from rnnserve.server.settings import Settings
+from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
 from rnnserve.server.workers.worker_process import Backoff
 
 __all__ = ["HTTP_PACKAGES", "HttpFront", "http_front", "page_address"]

@@ -1,4 +1,4 @@
-"""Where a server's metrics are had: a socket for the HTTP front, and a port of their own."""
+"""Where a server's metrics are had: a socket for the HTTP gateway, and a port of their own."""
 
 import contextlib
 import importlib.metadata
@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server.access.gate import open_gate
-from rnnserve.server.commands.command_settings import CommandSettings
-from rnnserve.server.commands.scrape_process import ScrapeProcess
-from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
-from rnnserve.server.settings import Settings
-from rnnserve.server.settings.access import AccessSettings
+from rnnserve.server.repository.giving_way import giving_way
+from rnnserve.server.settings import CommandSettings, Settings
 
 __all__ = ["Metrics", "metrics_served"]
 
@@ -26,43 +23,26 @@ SOCKET_NAME = "metrics"
 
 
 class Metrics:
-    """What a scrape tells.
+    """What a scrape exposes.
 
     Attributes:
         totals: The counts of all processes.
-        count_gauges: What writes down what is true now, before the first scrape and each second after it. With workers
-            each of them does so itself.
-        port: Where they are served; None where they have no port of their own.
+        count_gauges: What writes down the present values before a scrape. With workers each of them does so itself.
+        port: Where they are served; None if they have no port of their own.
     """
 
-    def __init__(self, *, has_triton_names: bool, access: AccessSettings | None = None) -> None:
-        """Start with no counts.
-
-        Args:
-            has_triton_names: Whether Triton's names are told, too.
-            access: Settings of whose scrapes are answered; None for all.
-        """
-        self._access = access or AccessSettings()
+    def __init__(self) -> None:
+        """Begin with what this process counts."""
         self.totals = Totals()
+        self.totals.add(used_table())
         self.count_gauges: Callable[[], None] = lambda: None
         self.port: int | None = None
-        self._has_triton_names = has_triton_names
-        self._version = importlib.metadata.version("rnnserve")
-        self._exposition = Exposition(self._version, has_triton_names=has_triton_names)
+        self._exposition = Exposition(self.totals, importlib.metadata.version("rnnserve"))
 
-    def text(self) -> bytes:
-        """Give the text of a scrape."""
-        return self._exposition.text(self.totals.sums(), self.totals.restarts, self.totals.of_fronts())
-
-    def options(self) -> list[str]:
-        """The options of a process that gives the same."""
-        options = [f"--server-version={self._version}"]
-        if not self._has_triton_names:
-            options.append("--no-triton-metrics")
-        if self._access.access_file is not None:
-            name = "--client-roles" if self._access.tokens is None else "--tokens"
-            options.append(f"{name}={self._access.access_file}")
-        return options
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """Return the text of a scrape, and its type."""
+        self.count_gauges()
+        return self._exposition.text(accept)
 
 
 @contextlib.contextmanager
@@ -74,13 +54,15 @@ def metrics_served(
     Args:
         command: Options of the command.
         settings: Settings of the server.
-        fronts: Numbers of the HTTP fronts.
+        fronts: Numbers of the HTTP gateway's processes.
 
     Raises:
         StartError: If the port cannot be had, or no scraper could be let in there.
     """
+    from rnnserve.server.counting.endpoint import MetricsEndpoint
+
     settings.check_metrics_port(command.metrics_port)
-    metrics = Metrics(has_triton_names=not command.no_triton_metrics, access=settings)
+    metrics = Metrics()
     metrics.totals.fronts += fronts
     listeners: list[socket.socket] = []
     if settings.private_sockets is not None:
@@ -92,12 +74,7 @@ def metrics_served(
         listener = _listen(settings.host, command.metrics_port)
         metrics.port = listener.getsockname()[1]
         listeners.append(listener)
-    endpoint: MetricsEndpoint | ScrapeProcess
-    if command.workers > 1:
-        metrics.totals.add(used_table())  # what the supervisor counts itself
-        endpoint = MetricsEndpoint(listeners, metrics.text, open_gate(settings))
-    else:  # the lane is in this process: a scrape would take its interpreter for milliseconds
-        endpoint = ScrapeProcess(listeners, metrics.options(), fronts, lambda: metrics.count_gauges())
+    endpoint = MetricsEndpoint(listeners, metrics.text, open_gate(settings), giving_way)
     endpoint.start()
     try:
         yield metrics

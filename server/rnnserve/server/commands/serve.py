@@ -19,25 +19,28 @@ from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.unblocked_output import unblock_output
-from rnnserve.server.commands.check import check
-from rnnserve.server.commands.command_settings import CommandSettings
-from rnnserve.server.commands.configuration import CONFIG_VARIABLE, MissingOption, read_configuration
 from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.exposure import exposure
 from rnnserve.server.commands.http_front import http_front, page_address
 from rnnserve.server.commands.metrics import Metrics, metrics_served
-from rnnserve.server.commands.options import add_options, given_options, write_options
+from rnnserve.server.commands.options import (
+    CONFIG_VARIABLE,
+    MissingOption,
+    add_options,
+    given_options,
+    read_configuration,
+    write_options,
+)
 from rnnserve.server.commands.refusal_log import refusals_logged
 from rnnserve.server.commands.stacks import show_stacks_at_signals
-from rnnserve.server.counting.table import CountTable, use_table, used_table
+from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.fast_path.grpcio_core import choose_polling
 from rnnserve.server.observing.observer import check_tracing, requests_told
 from rnnserve.server.process.start_check import check_room, start_error
 from rnnserve.server.process.tls_files import tls_kept
-from rnnserve.server.repository.signed_versions import open_signature_gate
 from rnnserve.server.repository.trials import Trials
-from rnnserve.server.settings import Settings
+from rnnserve.server.settings import CommandSettings, Settings
 from rnnserve.server.sockets.ports import reserve_port
 from rnnserve.server.workers.peers import Peers
 from rnnserve.server.workers.signals import follow_signals, receive_signals, watch_terminal
@@ -128,6 +131,8 @@ def run(args: argparse.Namespace) -> int:
         print(configuration.text(), end="")
         return 0
     if hasattr(args, "check"):
+        from rnnserve.server.commands.check import check
+
         return check(settings, command)
     _prepare_process(args.lifeline_fd)
     _set_up_log(command, is_worker=is_worker)
@@ -234,7 +239,6 @@ def _serve(
             supervised.agreement.follow(server.live)
         ending.reload = server.reload
         if metrics is not None:
-            metrics.totals.add(used_table())
             metrics.count_gauges = server.count_gauges
         left: list[str] = []
         try:
@@ -279,6 +283,8 @@ def _keep_from_garbage_collection() -> None:
 
 def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | None = None, changed: str = "") -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
+    from rnnserve.server.repository.signed_versions import open_signature_gate
+
     open_signature_gate(settings)  # so that one process reports a wrong key, and not each worker
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
     with (

@@ -1,153 +1,378 @@
-"""The text that Prometheus reads: format 0.0.4, written here, since all of it is made of one table of numbers.
+"""What /metrics exposes: families over the numbers of each row (`places`), as a collector of prometheus_client.
 
-Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows. What is
-not a number stays the same from one scrape to the next while the same versions are known: it is written once, and the
-numbers are put into it.
+Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows.
+prometheus_client is imported at the first scrape, since importing it takes 0.1 s.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, TypeAlias
 
-from rnnserve.common.front_counts import NUMBERS
+from rnnserve.common import front_counts
 from rnnserve.server.counting import places
-from rnnserve.server.counting.families import (
-    BUILD_INFO,
-    CERTIFICATE_END,
-    MODEL_INFO,
-    OF_FRONTS,
-    OF_OTHER,
-    OF_PROCESS,
-    OF_TOKENS,
-    OF_VERSIONS,
-    RESTART_REASONS,
-    RESTARTS,
-    TRITON,
-)
-from rnnserve.server.counting.family import Family
 from rnnserve.server.counting.table import OTHER
-from rnnserve.server.counting.totals import Total
+from rnnserve.server.counting.totals import Totals
 
-__all__ = ["CONTENT_TYPE", "Exposition", "exposition"]
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["ALL", "SECTIONS", "Exposition", "Family"]
 
-_Names = list[tuple[str, str, dict[str, str]]]
-"""Model, version, and what else there is to tell of it."""
+Numbers: TypeAlias = Sequence[float]
+"""Those of a row (`places`), or of what else a family is of."""
+
+Samples: TypeAlias = Iterable[tuple[str, Mapping[str, str], float]]
+"""Of each sample what follows the family's name, its labels beside those of its row, and its value."""
+
+RESTART_REASONS = ("died", "hung", "stopped")
+"""Why workers are replaced."""
+
+_NONE: Mapping[str, str] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of metrics.
+
+    Attributes:
+        name: Its name.
+        kind: counter, gauge, histogram, summary; unknown for Triton's counters, whose names don't end in _total.
+        about: What it counts.
+        samples: Function from a row's numbers to its samples.
+        labels: Names of labels that a row has beside its model and version.
+    """
+
+    name: str
+    kind: str
+    about: str
+    samples: Callable[[Numbers], Samples]
+    labels: tuple[str, ...] = ()
+
+
+def _sum_of(name: str, kind: str, about: str, *chosen: int, factor: float = 1.0) -> Family:
+    """A family of one sample a row: the sum of some of its numbers."""
+    return Family(name, kind, about, lambda numbers: [("", _NONE, factor * sum(numbers[each] for each in chosen))])
+
+
+def _labelled(name: str, about: str, label: str, chosen: Mapping[str, int]) -> Family:
+    """A counter with a sample for each value of a label."""
+    labels = [({label: value}, place) for value, place in chosen.items()]
+    return Family(name, "counter", about, lambda numbers: [("", each, numbers[place]) for each, place in labels])
+
+
+def _histogram(name: str, about: str, first: int, bounds: Sequence[float], *sums: int) -> Family:
+    edges = [{"le": repr(bound) if bound % 1 else str(int(bound))} for bound in bounds] + [{"le": "+Inf"}]
+
+    def samples(numbers: Numbers) -> Samples:
+        cumulative = list(accumulate(numbers[first : first + len(edges)]))
+        yield from (("_bucket", edge, number) for edge, number in zip(edges, cumulative, strict=True))
+        yield "_sum", _NONE, sum(numbers[place] for place in sums)
+        yield "_count", _NONE, cumulative[-1]
+
+    return Family(name, "histogram", about, samples)
+
+
+def _info(name: str, about: str, *labels: str) -> Family:
+    return Family(name, "gauge", about, lambda _: [("", _NONE, 1.0)], labels)
+
+
+_CODES = tuple(dict.fromkeys(code for code, _ in places.REFUSALS))
+
+
+def _requests(*, has_answers: bool) -> Family:
+    """Requests by protocol and status, with those that were answered or without."""
+
+    def samples(numbers: Numbers) -> Samples:
+        http = numbers[places.HTTP_ANSWERED]
+        grpc = numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN] - http
+        for protocol, answered, first in (("grpc", grpc, places.REFUSED), ("http", http, places.HTTP_REFUSED)):
+            by_code = dict.fromkeys(_CODES, 0.0)
+            for (code, _), number in zip(places.REFUSALS, numbers[first:], strict=False):
+                by_code[code] += number
+            for code, number in {**({"OK": answered} if has_answers else {}), **by_code}.items():
+                yield "", {"protocol": protocol, "code": code}, number
+
+    about = "Inference requests that were answered, by protocol and gRPC status."
+    return Family("rnnserve_requests_total", "counter", about, samples)
+
+
+_TRITON_REASONS = {
+    "CANCELLED": "CANCELED",
+    "RESOURCE_EXHAUSTED": "REJECTED",
+    "UNAVAILABLE": "REJECTED",
+    "INTERNAL": "BACKEND",
+}
+"""Triton's reason of a failure by its status; OTHER for all others."""
+
+
+def _triton_failures(numbers: Numbers) -> Samples:
+    by_reason = dict.fromkeys(("REJECTED", "CANCELED", "BACKEND", "OTHER"), 0.0)
+    for (code, _), number in zip(places.REFUSALS, places.refusals(numbers), strict=True):
+        by_reason[_TRITON_REASONS.get(code, "OTHER")] += number
+    return [("", {"reason": reason}, number) for reason, number in by_reason.items()]
+
+
+_REFUSAL_LABELS = [{"code": code, "reason": reason} for code, reason in places.REFUSALS]
+
+_REFUSALS = Family(
+    "rnnserve_refusals_total",
+    "counter",
+    "Inference requests that were not answered well, by gRPC status and reason: the name of the server's error.",
+    lambda numbers: [
+        ("", labels, number) for labels, number in zip(_REFUSAL_LABELS, places.refusals(numbers), strict=True)
+    ],
+)
+_OF_OTHER = {family.name: family for family in (_requests(has_answers=False), _REFUSALS)}
+"""What there is of requests for models that do not serve."""
+
+_OF_VERSIONS = (
+    _requests(has_answers=True),
+    _REFUSALS,
+    _histogram(
+        "rnnserve_request_duration_seconds",
+        "Seconds from the arrival of an answered request to the end of its run.",
+        places.ANSWER_BUCKETS,
+        places.SECONDS_BOUNDS,
+        places.WAIT_SECONDS,
+        places.REQUEST_RUN_SECONDS,
+    ),
+    _histogram(
+        "rnnserve_queue_duration_seconds",
+        "Seconds that an answered request has waited for its run.",
+        places.WAIT_BUCKETS,
+        places.SECONDS_BOUNDS,
+        places.WAIT_SECONDS,
+    ),
+    _histogram(
+        "rnnserve_run_duration_seconds",
+        "Seconds of a run, which requests may share.",
+        places.RUN_BUCKETS,
+        places.SECONDS_BOUNDS,
+        places.RUN_SECONDS,
+    ),
+    _histogram(
+        "rnnserve_batch_rows", "Rows of a run, without padding.", places.ROW_BUCKETS, places.ROW_BOUNDS, places.ROWS
+    ),
+    _sum_of("rnnserve_steps_total", "counter", "Steps of the rows of all runs, without padding.", places.STEPS),
+    _sum_of("rnnserve_padded_steps_total", "counter", "Steps of padding of all runs.", places.PADDED_STEPS),
+    _sum_of("rnnserve_requests_queued", "gauge", "Requests that wait for their run.", places.QUEUED),
+    Family(
+        "rnnserve_model_ready",
+        "gauge",
+        "1 where a process serves this version, else 0.",
+        lambda numbers: [("", _NONE, float(numbers[places.READY] > 0))],
+    ),
+)
+
+_OF_PROCESS = (
+    _sum_of(
+        "rnnserve_requests_in_flight",
+        "gauge",
+        "Inference requests that have arrived, and whose answers have not been sent; on the public transport without "
+        "those of streams.",
+        places.IN_FLIGHT,
+    ),
+    _sum_of("rnnserve_held_bytes", "gauge", "Bytes that requests and responses in hand hold.", places.HELD_BYTES),
+    _sum_of("rnnserve_sequences_live", "gauge", "Sequences whose states are kept.", places.SEQUENCES),
+    _labelled(
+        "rnnserve_sequence_evictions_total",
+        "Sequences that were dropped, by reason.",
+        "reason",
+        {"idle": places.EVICTED},
+    ),
+    _labelled(
+        "rnnserve_model_loads_total",
+        "Versions that were tried, in each process: those whose golden results hold, and those that stay out.",
+        "outcome",
+        {"ready": places.LOADED, "refused": places.NOT_LOADED},
+    ),
+    _labelled(
+        "rnnserve_connections_ended_total",
+        "Connections of gRPC clients that were ended because they do harm.",
+        "reason",
+        {"header_fields": places.HOSTILE},
+    ),
+    _labelled(
+        "rnnserve_config_reload_total",
+        "Times that SIGHUP has had the repository loaded again; one that is refused changes nothing.",
+        "outcome",
+        {"ready": places.RELOADED, "refused": places.NOT_RELOADED},
+    ),
+    _labelled(
+        "rnnserve_tls_reloads_total",
+        "Times that a process found new files for TLS on its gRPC port; those that are refused change nothing.",
+        "outcome",
+        {"ready": places.TLS_RELOADED, "refused": places.TLS_NOT_RELOADED},
+    ),
+    _labelled(
+        "rnnserve_tokens_reload_total",
+        "Times that a process has read a changed file of tokens, or of client roles; one that is refused changes "
+        "nothing.",
+        "outcome",
+        {"ready": places.TOKENS_READ, "refused": places.TOKENS_NOT_READ},
+    ),
+    Family(
+        "rnnserve_drain_duration_seconds",
+        "summary",
+        "Seconds from the order to leave or to end until a process had answered all that it had in hand; seen of "
+        "workers that were replaced.",
+        lambda numbers: [("_sum", _NONE, numbers[places.DRAIN_SECONDS]), ("_count", _NONE, numbers[places.DRAINS])],
+    ),
+)
+
+_CERTIFICATE_END = _sum_of(
+    "rnnserve_tls_not_after_timestamp_seconds",
+    "gauge",
+    "When the certificate that is served ends, in seconds since the epoch; only with TLS.",
+    places.TLS_NOT_AFTER,
+)
+
+_RESTARTS = _labelled(
+    "rnnserve_worker_restarts_total",
+    "Workers that were replaced, by reason.",
+    "reason",
+    {reason: place for place, reason in enumerate(RESTART_REASONS)},
+)
+
+_OF_TOKENS = (
+    _sum_of(
+        "rnnserve_token_requests_total",
+        "counter",
+        "Inference requests let in, by the name of their token.",
+        places.TOKEN_REQUESTS,
+    ),
+)
+
+_MODEL_INFO = _info(
+    "rnnserve_model_info",
+    "What serves, and how: the first digits of the SHA-256 of its graph, the version of its operators, whether it was "
+    "compared (proven) or not (none), exported or adopted, where it runs, which graph, and which rows share a run.",
+    *("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
+)
+_BUILD_INFO = _info("rnnserve_build_info", "The version of the server.", "version")
+
+_OF_FRONTS = (
+    _labelled(
+        "rnnserve_http_refusals_total",
+        "Requests that the HTTP front has refused itself, without the server, by HTTP status: no JSON, no such route, "
+        "too large.",
+        "status",
+        {str(status): place for place, status in enumerate((*front_counts.STATUSES, "other"))},
+    ),
+    _labelled(
+        "rnnserve_http_connections_ended_total",
+        "Connections that the HTTP front has ended: their client was waited for too long (late), another one needed "
+        "the place (gave_way), there was no place (too_many), or they have not become connections of TLS.",
+        "reason",
+        {reason: len(front_counts.STATUSES) + 1 + place for place, reason in enumerate(front_counts.ENDED)},
+    ),
+    _labelled(
+        "rnnserve_http_tls_reloads_total",
+        "Times that a process of the HTTP front found new files for TLS; those that are refused change nothing.",
+        "outcome",
+        {outcome: place - len(front_counts.TLS_RELOADS) for place, outcome in enumerate(front_counts.TLS_RELOADS)},
+    ),
+)
+"""What HTTP fronts count themselves; their row is that of `front_counts`."""
+
+_TRITON = (
+    Family(
+        "nv_inference_request_success",
+        "unknown",
+        "Answered requests.",
+        lambda numbers: [("", _NONE, numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])],
+    ),
+    Family("nv_inference_request_failure", "unknown", "Refused requests, by Triton's reasons.", _triton_failures),
+    _sum_of("nv_inference_count", "unknown", "Rows of runs.", places.ROWS),
+    Family("nv_inference_exec_count", "unknown", "Runs.", lambda numbers: [("", _NONE, places.runs(numbers))]),
+    _sum_of("nv_inference_pending_request_count", "gauge", "Requests that wait for their run.", places.QUEUED),
+    _sum_of("nv_inference_queue_duration_us", "unknown", "Microseconds of waiting.", places.WAIT_SECONDS, factor=1e6),
+    _sum_of(
+        "nv_inference_compute_infer_duration_us",
+        "unknown",
+        "Microseconds of runs, the whole of one for each request in it.",
+        places.REQUEST_RUN_SECONDS,
+        factor=1e6,
+    ),
+    _sum_of(
+        "nv_inference_request_duration_us",
+        "unknown",
+        "Microseconds of waiting and runs.",
+        places.WAIT_SECONDS,
+        places.REQUEST_RUN_SECONDS,
+        factor=1e6,
+    ),
+)
+"""The same numbers under Triton's names: durations in microseconds."""
+
+SECTIONS = (
+    ("Of each version", ("model", "version"), _OF_VERSIONS),
+    ("Of what serves", (), (_MODEL_INFO, _BUILD_INFO)),
+    ("Of the server's processes", (), (*_OF_PROCESS, _CERTIFICATE_END, _RESTARTS)),
+    ("Of each token", ("token",), _OF_TOKENS),
+    ("Of the HTTP front", (), _OF_FRONTS),
+    ("Triton's names", ("model", "version"), _TRITON),
+)
+"""Every family that there can be: a heading, the labels of each of its rows, and the families."""
+
+ALL = tuple(family for _, _, families in SECTIONS for family in families)
 
 
 class Exposition:
-    """Writes metrics again and again."""
+    """A collector of prometheus_client."""
 
-    def __init__(self, version: str, *, has_triton_names: bool = True) -> None:
-        """Prepare.
-
-        Args:
-            version: Version of the server.
-            has_triton_names: Whether to write the same numbers under Triton's names, `nv_inference_…`, too.
-        """
+    def __init__(self, totals: Totals, version: str) -> None:
+        """Expose the totals of all processes of a server of this version."""
+        self._totals = totals
         self._version = version
-        self._of_versions = OF_VERSIONS + TRITON if has_triton_names else OF_VERSIONS
-        self._names: _Names = []
-        self._has_certificate = False
-        self._text = ""
 
-    def text(
-        self,
-        totals: Mapping[tuple[str, str], Total],
-        restarts: Mapping[str, int],
-        of_fronts: Sequence[float] = (0.0,) * NUMBERS,
-    ) -> bytes:
-        """Write all metrics.
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """Write all metrics in the format that a header Accept asks for; return the text and its type."""
+        from prometheus_client.exposition import choose_encoder
 
-        Args:
-            totals: Totals by model and version; the process's are those of ("", "").
-            restarts: Number of workers that were replaced, by reason.
-            of_fronts: Numbers of the HTTP fronts together (`front_counts`).
-        """
-        process = totals[_PROCESS].counts if _PROCESS in totals else Total().counts
-        found = sorted([(*name, total.about) for name, total in totals.items() if name != _PROCESS], key=_by_name)
-        certificate = process[places.TLS_NOT_AFTER]
-        if not self._text or found != self._names or bool(certificate) != self._has_certificate:
-            self._names, self._has_certificate = found, bool(certificate)
-            self._text = self._form(found)
-        rows, others, tokens = (
-            [totals[model, version].counts for model, version, _ in names] for names in _by_kind(found)
-        )
-        numbers = chain(
-            _numbers(self._of_versions, rows, others),
-            _numbers(OF_PROCESS, [process]),
-            _numbers(OF_TOKENS, tokens),
-            _numbers(OF_FRONTS, [of_fronts]),
-            _numbers([CERTIFICATE_END], [process] if certificate else []),
-            _numbers([RESTARTS], [[restarts.get(reason, 0) for reason in RESTART_REASONS]]),
-        )
-        return (self._text % tuple(numbers)).encode()
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self), content_type
 
-    def _form(self, names: _Names) -> str:
-        """Write all that is no number."""
-        of_models, of_others, of_tokens = _by_kind(names)
-        labels, others = (
-            [_labels({"model": model, "version": version}) for model, version, _ in kind]
-            for kind in (of_models, of_others)
-        )
-        tokens = [_labels({"token": places.token_of_row(row)}) for row, _, _ in of_tokens]
-        made = [_family(family, labels, others) for family in self._of_versions]
-        made += [_family(family, [""]) for family in OF_PROCESS]
-        made += [_family(family, tokens) for family in OF_TOKENS]
-        made += [_family(family, [""]) for family in OF_FRONTS]
-        made.append(_family(CERTIFICATE_END, [""] if self._has_certificate else []))
-        made.append(_family(RESTARTS, [""]))
-        known = [_labels({"model": model, "version": version, **about}) for model, version, about in names if about]
-        made.append(_family(MODEL_INFO, known))
-        made.append(_family(BUILD_INFO, [_labels({"version": self._version})]))
-        return "".join(made)
+    def collect(self) -> "Iterator[Metric]":
+        """Yield each family that has samples."""
+        sums = self._totals.sums()
+        process = sums[places.OF_PROCESS].counts if places.OF_PROCESS in sums else [0.0] * places.PLACES
+        versions, tokens, known = [], [], []
+        for (model, version), total in sorted(sums.items(), key=lambda item: item[0]):
+            if token := places.token_of_row(model):
+                tokens.append(({"token": token}, total.counts))
+            elif model:
+                versions.append(({"model": model, "version": version}, total.counts))
+                if total.about:
+                    known.append(({"model": model, "version": version, **total.about}, total.counts))
+        restarts = [float(self._totals.restarts.get(reason, 0)) for reason in RESTART_REASONS]
+        for families, rows in (
+            (_OF_VERSIONS + _TRITON, versions),
+            (_OF_PROCESS, [(_NONE, process)]),
+            (_OF_TOKENS, tokens),
+            (_OF_FRONTS, [(_NONE, self._totals.of_fronts())]),
+            ([_CERTIFICATE_END], [(_NONE, process)] if process[places.TLS_NOT_AFTER] else []),
+            ([_RESTARTS], [(_NONE, restarts)]),
+            ([_MODEL_INFO], known),
+            ([_BUILD_INFO], [({"version": self._version}, ())]),
+        ):
+            for family in families:
+                if metric := _metric(family, rows):
+                    yield metric
 
 
-def exposition(
-    totals: Mapping[tuple[str, str], Total], restarts: Mapping[str, int], version: str, *, has_triton_names: bool = True
-) -> bytes:
-    """Write all metrics once; the arguments are those of `Exposition` and of its `text`."""
-    return Exposition(version, has_triton_names=has_triton_names).text(totals, restarts)
+def _metric(family: Family, rows: Iterable[tuple[Mapping[str, str], Numbers]]) -> "Metric | None":
+    """A family with the samples of some rows; None if there is none."""
+    from prometheus_client import Metric
+    from prometheus_client.samples import Sample
 
-
-_PROCESS = ("", "")
-_OF_OTHER = {family.name: family for family in OF_OTHER}
-
-
-def _by_kind(names: _Names) -> tuple[_Names, _Names, _Names]:
-    """Those of versions, of what has no model, and of tokens."""
-    kinds: tuple[_Names, _Names, _Names] = [], [], []
-    for entry in names:
-        kinds[1 if entry[0] == OTHER else 2 if places.token_of_row(entry[0]) else 0].append(entry)
-    return kinds
-
-
-def _by_name(found: tuple[str, str, dict[str, str]]) -> tuple[str, str]:
-    return found[:2]
-
-
-def _family(family: Family, rows: Sequence[str], others: Sequence[str] = ()) -> str:
-    """Write a family of rows with these labels, and of those without a model; nothing where there is no sample."""
-    lines = [family.lines(labels) for labels in rows]
-    lines += [_OF_OTHER[family.name].lines(labels) for labels in others if family.name in _OF_OTHER]
-    return family.head() + "".join(lines) if lines else ""
-
-
-def _numbers(
-    families: Sequence[Family], rows: Sequence[Sequence[float]], others: Sequence[Sequence[float]] = ()
-) -> Iterator[float]:
-    """The numbers of the same samples, in their order."""
-    for family in families:
-        for row in rows:
-            yield from family.numbers(row)
-        if family.name in _OF_OTHER:
-            for row in others:
-                yield from _OF_OTHER[family.name].numbers(row)
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join([f'{key}="{_escaped(value)}"' for key, value in labels.items()])
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    metric = Metric(family.name.removesuffix("_total"), family.about, family.kind)
+    for labels, numbers in rows:
+        of_row = _OF_OTHER.get(family.name) if labels.get("model") == OTHER else family
+        if of_row is not None:
+            metric.samples += [
+                Sample(family.name + suffix, {**labels, **more}, value)
+                for suffix, more, value in of_row.samples(numbers)
+            ]
+    return metric if metric.samples else None

@@ -53,6 +53,7 @@ __all__ = [
     "LOADED",
     "NOT_LOADED",
     "NOT_RELOADED",
+    "OF_PROCESS",
     "PADDED_STEPS",
     "PLACES",
     "QUEUED",
@@ -152,6 +153,9 @@ PLACES = HTTP_REFUSED + len(REFUSALS)
 
 LAYOUT = hashlib.sha256(repr((SECONDS_BOUNDS, ROW_BOUNDS, REFUSALS, PLACES)).encode()).digest()[:8]
 """What a table begins with, so that processes of two releases do not read one another's wrongly."""
+
+OF_PROCESS = ("", "")
+"""Model and version of the row of the process."""
 
 _MARK = "token "
 

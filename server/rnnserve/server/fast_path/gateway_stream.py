@@ -1,8 +1,8 @@
 """Many requests in one message: the stream on which the HTTP gateway sends what it has read in one turn of its loop.
 
-A call for each request costs the gateway 170 microseconds of processor time, and the server 15; a request among many in a
-message costs either a few. The stream comes over the private socket alone, and each of its requests is one of another
-client: shares and budgets go by that.
+A call for each request would cost the gateway 170 microseconds of processor time, and the server 15. A request among
+many in a message costs either a few. The stream comes over the private socket alone, and each of its requests is one of
+another client: shares and budgets go by that.
 
 Requests are answered in any order, each as soon as it can be: while answers are being sent, the next ones collect.
 """

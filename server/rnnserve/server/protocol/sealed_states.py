@@ -144,8 +144,7 @@ class SealedStates:
         age = time.time() - sealed.issued
         if age > self._max_age:
             raise SessionEnded(
-                f"the session's token is {age:,.0f} s old; {self._max_age:,.0f} s is the limit (--session-age): begin "
-                "a new session"
+                f"the session's token is {age:,.0f} s old; {self._max_age:,.0f} s is the limit: begin a new session"
             )
         if not age >= -_CLOCK_SKEW:  # nor where it is nan
             raise SessionEnded(

@@ -20,7 +20,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from rnnserve.common.cgroup import usable_cores
 from rnnserve.server.counting.places import NOT_RELOADED, RELOADED
 from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.counting.totals import Totals
@@ -30,7 +29,7 @@ from rnnserve.server.workers.messages import Counts, Failed, Sum, Want
 from rnnserve.server.workers.signals import SAME_SECONDS, SignalPipe
 from rnnserve.server.workers.worker_process import Worker
 
-__all__ = ["Supervisor", "worker_count"]
+__all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,19 +46,6 @@ _END_SECONDS = 5.0
 
 _STACKS_SECONDS = 0.5
 """Seconds that workers have to show their stacks at SIGQUIT, which ends them."""
-
-
-def worker_count(text: str) -> int:
-    """Turn "auto" into one worker a core that this process may use (`usable_cores`), and a number into itself.
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    if text == "auto":
-        return usable_cores()
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError(f"{text!r} is neither auto nor a number of 1 or more")
-    return int(text)
 
 
 @dataclasses.dataclass
