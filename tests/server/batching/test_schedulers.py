@@ -11,6 +11,7 @@ from kit.checked_requests import checked_request, signature
 from kit.waiting import PATIENCE, until
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.runs_in_progress import longest_run
 from rnnserve.server.batching.scheduler import Scheduler
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
@@ -153,8 +154,6 @@ def test_requests_that_arrive_while_a_caller_runs_its_own_run_after_it(scheduler
     first, later = Caller(1), [Caller(number) for number in (2, 3)]
     (running,) = submit_in_threads(scheduler, first)
     assert model.started.wait(PATIENCE)
-    assert not scheduler.is_hung()
-    assert scheduler.is_hung(-1.0, 0.0)
     for caller in later:
         scheduler.submit(caller, may_run_now=True)
     assert not any(caller.is_answered() for caller in later)
@@ -162,7 +161,6 @@ def test_requests_that_arrive_while_a_caller_runs_its_own_run_after_it(scheduler
     model.may_go.set()
     assert_answered(first, *later)
     running.join(PATIENCE)
-    assert not scheduler.is_hung(-1.0, 0.0)
     assert scheduler.close(PATIENCE)
     assert model.batches == [[1], [2, 3]]
 
@@ -251,24 +249,25 @@ def test_close_waits_as_long_as_it_may_and_names_what_is_left(model):
         assert_answered(first)
 
 
-@pytest.mark.parametrize(("cost", "after", "is_hung"), [
-    (0.0, 59.0, False),
-    (0.0, 61.0, True),
-    (10.0, 99.0, False),  # ten times its cost
-    (10.0, 101.0, True),
+@pytest.mark.parametrize(("cost", "after", "is_long"), [
+    (0.0, 7.0, False),
+    (0.0, 9.0, True),
+    (10.0, 107.0, False),  # beside ten times its cost
+    (10.0, 109.0, True),
 ])  # fmt: skip
-def test_run_is_hung_when_it_takes_much_longer_than_it_costs(monkeypatch, cost, after, is_hung):
+def test_run_is_found_that_takes_much_longer_than_it_costs(monkeypatch, cost, after, is_long):
     model = Model(cost)
     with scheduling(model) as schedulers:
         schedulers.submit(model, waiting := Caller(1))
         assert model.started.wait(PATIENCE)
-        assert schedulers.hung() == []
+        assert longest_run(8.0) is None
         later = now() + after
-        monkeypatch.setattr("rnnserve.server.batching.scheduler.now", lambda: later)
-        assert schedulers.hung() == (["slow"] if is_hung else [])
+        monkeypatch.setattr("rnnserve.server.batching.runs_in_progress.now", lambda: later)
+        found = longest_run(8.0)
+        assert (found is not None and found.model == "slow") == is_long
         model.may_go.set()
         waiting.wait()
-    assert schedulers.hung() == []
+    assert longest_run(0.0) is None
 
 
 def test_each_model_has_a_thread_from_its_first_request_on():

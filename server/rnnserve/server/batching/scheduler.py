@@ -12,18 +12,9 @@ from rnnserve.server.batching.fair_queue import FairQueue
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, StepRun
 from rnnserve.server.batching.waiting_limits import Refusal, WaitingLimits
-from rnnserve.server.clock import now
 from rnnserve.server.errors import ShuttingDown
 
 __all__ = ["BATCH_SECONDS", "Scheduler"]
-
-_HANG_SECONDS = 60.0
-"""Seconds that a batch may take, whatever its cost, before its run can be taken for hung. Beyond it: with ten times its
-cost, too, the worker is replaced."""
-
-_HANG_FACTOR = 10.0
-"""How many times as long as its cost says a batch may take: costs are measured on an idle machine, and a batch
-that fails is run again in halves."""
 
 BATCH_SECONDS = 0.1
 """Seconds of work of a batch that waits for a model, unless one request takes more. With more than that waiting,
@@ -55,7 +46,7 @@ class Scheduler:
         self._queue: FairQueue[PendingRequest] = FairQueue()
         self._changed = threading.Condition()
         self._is_closed = False
-        self._running: tuple[list[PendingRequest], float] | None = None  # the batch that runs, and since when
+        self._is_running = False
         in_steps = None if runs_whole else model.in_steps
         self._step_run = None if in_steps is None else StepRun(in_steps)
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
@@ -81,7 +72,7 @@ class Scheduler:
                 raise ShuttingDown(f"{self._model.name}: the server is shutting down")
             runs_next = may_run_now and not is_short and self._is_idle_for(pending)
             if runs_next:
-                self._running = [pending], now()
+                self._is_running = True
             elif not is_short:
                 refused = self._add(pending)
         if refused is not None:
@@ -93,7 +84,7 @@ class Scheduler:
 
     def _is_idle_for(self, pending: PendingRequest) -> bool:
         """Whether nothing runs or waits, and a run of this alone takes no longer than others may wait for it."""
-        if self._running is not None or self._queue:
+        if self._is_running or self._queue:
             return False
         is_short = self._model.cost.of(pending.rows, pending.steps) < CHUNK_SECONDS
         return self._step_run is None or (is_short and not self._step_run.is_busy)
@@ -115,7 +106,7 @@ class Scheduler:
             queue.add_from(pending.connection, pending)
         else:
             queue.add(pending)
-        if self._running is None:
+        if not self._is_running:
             self._changed.notify()
         return refused
 
@@ -144,37 +135,21 @@ class Scheduler:
         """The name of its model."""
         return self._model.name
 
-    def is_hung(self, seconds: float = _HANG_SECONDS, factor: float = _HANG_FACTOR) -> bool:
-        """Whether the batch that runs takes much longer than its cost says.
-
-        Args:
-            seconds: Seconds that a batch may take, whatever its cost.
-            factor: Ratio to its cost that it may reach.
-        """
-        running = self._running
-        if running is None:
-            return False
-        batch, since = running
-        took, cost = now() - since, self._model.cost
-        if took <= seconds:
-            return False
-        return took > factor * sum(cost.of(pending.rows, pending.steps) for pending in batch)
-
     def _loop(self) -> None:
         steps = self._step_run
         while True:
             with self._changed:
-                while self._running is not None or not (self._queue or self._is_closed or self._goes_on()):
+                while self._is_running or not (self._queue or self._is_closed or self._goes_on()):
                     self._changed.wait()
                 if not self._queue and not self._goes_on():
                     return
+                self._is_running = True
                 if steps is not None and (steps.is_busy or not self._is_short()):
                     batch, is_whole = self._queue.take_rows(steps.room), False
-                    self._running = [*steps.pending, *batch], now()
                 else:
                     cost, is_padded = self._model.cost, self._model.signature.is_padded
                     batch = self._queue.take(cost, cost.points_taking(BATCH_SECONDS), is_padded=is_padded)
-                    self._running, is_whole = (batch, now()), True
+                    is_whole = True
             self._run(batch, is_whole=is_whole)
             del batch  # it may hold 16 MB until the next one comes
 
@@ -191,7 +166,7 @@ class Scheduler:
         return self._step_run is not None and self._step_run.is_busy
 
     def _run(self, batch: list[PendingRequest], *, is_whole: bool) -> None:
-        """Run a batch that `_running` names already, or some steps of it, and let the thread take the next."""
+        """Run a batch, or some steps of it, and let the thread take the next; `_is_running` says so already."""
         try:
             if self._step_run is None or is_whole:
                 run_pending(self._model, batch)
@@ -199,6 +174,6 @@ class Scheduler:
                 self._step_run.go_on(batch)
         finally:
             with self._changed:
-                self._running = None
+                self._is_running = False
                 if self._queue or self._is_closed:
                     self._changed.notify()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rnnserve.server.commands.command_settings import HTTP_PORT
 from rnnserve.server.commands.configuration import CONFIG_VARIABLE, Configuration, MissingOption, read_configuration
-from rnnserve.server.commands.http_front import HTTP_PACKAGES
+from rnnserve.server.commands.http_gateway import HTTP_PACKAGES
 from rnnserve.server.commands.options import add_options, given_options
 from rnnserve.server.errors import StartError
 from rnnserve.server.examining.examination import Processes, findings

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.front_counts import FrontCounts
-from rnnserve.common.parent_death import die_with_parent
 from rnnserve.server.access.gate import open_gate
 from rnnserve.server.counting.endpoint import MetricsEndpoint
 from rnnserve.server.counting.exposition import Exposition

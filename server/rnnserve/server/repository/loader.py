@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 
 from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
@@ -55,7 +54,6 @@ class Loader:
         faults: What is wrong with versions that were to serve, a line each; for the thread that calls `load`.
         fault: Why no further version could be tried, or none serves; None where neither is so.
         is_whole: Whether every version that was to be tried was.
-        found: What was found of the versions that were loaded, by the model's name and their number.
     """
 
     def __init__(
@@ -106,17 +104,10 @@ class Loader:
         self.faults: list[str] = []
         self.fault: StartError | None = None
         self.is_whole = True
-        self.found: dict[tuple[str, int], Findings] = {}
-        self._known: Mapping[tuple[str, int], Findings] = {}
         self._is_done = threading.Event()
 
-    def load(self, known: Mapping[tuple[str, int], Findings] | None = None) -> None:
-        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong.
-
-        Args:
-            known: Findings of another server on this machine about some versions, which need not be tried again.
-        """
-        self._known = known or {}
+    def load(self) -> None:
+        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong."""
         try:
             for name in self._models.models():
                 self._choose(name)
@@ -172,8 +163,7 @@ class Loader:
         self._order.add(name, chosen, config, wanted)
 
     def _load_all(self) -> None:
-        to_try = sum((candidate.name, candidate.version) not in self._known for candidate in self._order.waiting)
-        self._processes = max(1, min(self._processes, to_try // _VERSIONS_EACH))
+        self._processes = max(1, min(self._processes, len(self._order.waiting) // _VERSIONS_EACH))
         passed: deque[tuple[Candidate, Findings]] = deque()
         self._begin_trials()
         while self._trials.running or passed:
@@ -208,19 +198,14 @@ class Loader:
                 self._order.put_back(candidate, needs_all=False)
 
     def _has_to_be_tried(self, candidate: Candidate) -> bool:
-        """Whether a version may come to serve, and nothing is known of it; where it is, the version serves."""
+        """Whether a version may come to serve, and doesn't serve already."""
         if self._models.is_outdated(candidate.name, candidate.version, candidate.wanted):
             return False
         waiting = [other.version for other in self._order.waiting if other.name == candidate.name]
         if refusal := self._models.refusal(candidate.name, candidate.version, waiting):
             self._refuse(candidate, refusal)
             return False
-        if self._take_over(candidate):
-            return False
-        known = self._known.get((candidate.name, candidate.version))
-        if known is not None:
-            self._serve(candidate, known)
-        return known is None
+        return not self._take_over(candidate)
 
     def _begin(self, candidate: Candidate) -> None:
         name, version = candidate.name, str(candidate.version)
@@ -312,7 +297,6 @@ class Loader:
             self._refuse(candidate, reason_of(error))
             _log.debug("%s version %d", name, version, exc_info=error)
             return
-        self.found[name, version] = findings
         count_in_process(LOADED)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
         tell_graph(_log, name, version, self._graph, findings.graph)

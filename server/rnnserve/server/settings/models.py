@@ -29,6 +29,8 @@ class ModelSettings(SettingsPart):
         ready: When the server as a whole is ready: "any" while one of its models serves, "all" only while all do.
         load_timeout: Seconds that a version may take to be tried, in a process of its own, before it serves. Beyond it:
             UNAVAILABLE with one line; all others serve.
+        max_run: Seconds that a run may take beside ten times its measured cost. Beyond it: the server is neither ready
+            nor live while the run goes on; a worker is replaced.
         max_load_bytes: Bytes of memory that a version may take in that process, beyond eight times its files and 16 MiB
             for each thread of `threads` after the first. Beyond it: UNAVAILABLE with one line.
 
@@ -97,6 +99,15 @@ class ModelSettings(SettingsPart):
         metadata=option(
             "how long a version may take to be tried before it serves; one that takes longer stays out",
             read_seconds,
+            metavar="SECONDS",
+        ),
+    )
+    max_run: float = dataclasses.field(
+        default=8.0,
+        metadata=option(
+            "how long a run may take beside ten times its measured cost. While one takes longer, the server is neither "
+            "ready nor live; a worker is replaced",
+            read_period,
             metavar="SECONDS",
         ),
     )

@@ -26,7 +26,7 @@ from kit.running_processes import children_of, is_running
 from kit.served import RNNSERVE, served
 from kit.tiny import answers, is_answered_by, publish_tiny
 from kit.waiting import until
-from rnnserve.server.workers.signals import SAME_SECONDS
+from rnnserve.server.process.signals import SAME_SECONDS
 
 PATIENCE = 30.0
 WORKERS = ("--workers", "2")

@@ -31,7 +31,7 @@ def test_what_is_signed_anew_serves_in_all_workers(tmp_path, key):
     options = {"workers": 2, "require_signature": key.public, "model_control": "poll", "poll": 0.1}
     with served(repository, "process", **options) as server:
         second = publish_signed(repository, key, version=2)
-        until(lambda: "good: serves with version 2" in server.log, PATIENCE)
+        until(lambda: [list(version_of(server)) for _ in range(10)] == [["2"]] * 10, PATIENCE)
         shutil.rmtree(second)
         until(lambda: "version 1 stays out: release.json: has sequence number 1" in server.log, PATIENCE)
         assert [list(version_of(server)) for _ in range(10)] == [["2"]] * 10
