@@ -40,11 +40,10 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
 _ELSEWHERE: Mapping[str, str] = {
     "server.boundary.sequence_parameters": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
-    "server.protocol.sequence_moves": "Sequences and sessions",
     "server.settings.limits.max_held_bytes": "What may be in hand",
     "server.settings.limits.max_queue": "What may be in hand",
     "server.settings.limits.max_wait": "What may be in hand",
-    "server.batching.scheduler._HANG_SECONDS": "Workers",
+    "server.settings.models.max_run": "Workers",
 }
 """Limits, and modules, whose limits stand elsewhere."""
 

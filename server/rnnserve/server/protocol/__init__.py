@@ -10,6 +10,5 @@ Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `access
 
 Threads: `sequence_store`.
 
-Door: `error_details`, `pending_steps`, `responses`, `sealed_states`, `sequence_callers`, `sequences`, `service`,
-`statistics_messages`.
+Door: `error_details`, `pending_steps`, `responses`, `sealed_states`, `sequence_callers`, `sequences`, `service`.
 """
