@@ -40,7 +40,6 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
 _ELSEWHERE: Mapping[str, str] = {
     "server.boundary.sequence_parameters": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
-    "server.protocol.sequence_moves": "Sequences and sessions",
     "server.settings.max_held_bytes": "What may be in hand",
     "server.settings.max_queue": "What may be in hand",
     "server.settings.max_wait": "What may be in hand",
@@ -49,7 +48,7 @@ _ELSEWHERE: Mapping[str, str] = {
         for name in ("session_age", "max_sequences", "max_sequence_bytes", "sequence_idle", "max_streams")
     },
     **{f"server.settings.{name}": "Versions" for name in ("load_timeout", "max_load_bytes")},
-    "server.batching.scheduler._HANG_SECONDS": "Workers",
+    "server.settings.max_run": "Workers",
 }
 """Limits, and modules, whose limits stand elsewhere."""
 

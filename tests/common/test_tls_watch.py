@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-import os
 import time
 
 import pytest
@@ -11,7 +10,6 @@ import trustme
 from kit.logged import logged
 from kit.rotated_files import WAYS, RotatedFiles
 from kit.waiting import until
-from rnnserve.common.kept_identity import KeptIdentity, first_identity, use_kept_identity, used_kept_identity
 from rnnserve.common.tls_identity import read_identity
 from rnnserve.common.tls_watch import TlsWatch
 
@@ -163,30 +161,3 @@ def test_the_end_is_said_once_a_day_from_two_weeks_before(tmp_path, log):
     assert {day for day, record in said.items() if record.levelno == logging.ERROR} == {16, 17, 18, 19}
     assert "in 14.0 days" in said[2].getMessage()
     assert all("over the files, which are taken at once" in record.getMessage() for record in said.values())
-
-
-@pytest.fixture
-def kept():
-    before = used_kept_identity()
-    use_kept_identity(KeptIdentity())
-    kept = used_kept_identity()
-    yield kept
-    use_kept_identity(before)
-    os.close(kept.descriptor)
-
-
-def test_a_process_that_is_started_anew_serves_what_is_kept_where_the_files_are_no_good(tmp_path, kept, log):
-    rotated = RotatedFiles(tmp_path)
-    first = first_identity(rotated.files)
-    assert not log.messages
-    use_kept_identity(passed_on := KeptIdentity(kept.descriptor))
-    for kind in ("a certificate of another key", "an expired certificate", "half a key", "nothing"):
-        rotated.replace(*wrong_files(rotated)[kind][0])
-        assert first_identity(rotated.files) == first
-        assert "what was served before goes on" in log.messages[-1]
-    rotated.rotate()
-    new = first_identity(rotated.files)
-    assert new != first
-    assert passed_on.read() == first, "only the process that has made the memory writes there"
-    kept.keep(new)
-    assert passed_on.read() == new

@@ -21,6 +21,7 @@ __all__ = [
     "BAD_FILES",
     "BAD_GRAPHS",
     "ENDLESS",
+    "ENDLESS_FOR_LARGE",
     "INPUTS",
     "OUTPUTS",
     "SAMPLE",
@@ -94,6 +95,17 @@ _ADD = helper.make_node("Add", ["input", "input"], ["twice"])
 
 # Without end for every input.
 ENDLESS = _graph([_ADD, _loop()], on=np.array(True))
+
+# Without end for values beyond 1e30, which no load check draws.
+ENDLESS_FOR_LARGE = _graph(
+    [
+        _ADD,
+        helper.make_node("ReduceMax", ["input"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "limit"], ["on"]),
+        _loop(),
+    ],
+    limit=np.array(1e30, np.float32),
+)
 
 # Without end for more than three rows, which the golden case does not have: trials draw them.
 _ENDLESS_FOR_MANY = _graph(

@@ -217,7 +217,7 @@ def running_front(
             proxy_headers=False,
             timeout_graceful_shutdown=1,
         )
-        server = FrontServer(config, application)
+        server = FrontServer(config, application, table)
         thread = threading.Thread(target=lambda: uvloop.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:

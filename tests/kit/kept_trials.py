@@ -69,7 +69,7 @@ class _KeptProcess(TrialProcess):
     def is_usable(self) -> bool:
         """Whether nothing has ended it. It may not have been asked for anything yet."""
         process = self._process
-        return not self._is_stopped and process is not None and process._popen.poll() is None
+        return not self._is_stopped and process is not None and process._child.status() is None
 
 
 class KeptTrials(Trials):

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from rnnserve.server.repository.loader import Loader
-from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.trials import Trials
 
@@ -16,7 +15,6 @@ def load_repository(
     allow_unproven: bool = False,
     trials: Trials | None = None,
     timeout: float = 60.0,
-    pins: Pins | None = None,
     ready: str = "any",
 ) -> Repository:
     """Try and load the versions of a repository on the CPU, and wait for all of them.
@@ -24,7 +22,7 @@ def load_repository(
     Raises:
         StartError: If none may serve.
     """
-    models = Repository(root, pins, ready=ready)
+    models = Repository(root, ready=ready)
     trials = trials or Trials()
     loader = Loader(models, trials, "cpu", allow_unproven=allow_unproven, timeout=timeout)
     loader.load()

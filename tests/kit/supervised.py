@@ -1,4 +1,4 @@
-"""Supervisors and generations of workers, whose workers are small programs of bare Python."""
+"""Supervisors whose workers are small programs of bare Python."""
 
 import contextlib
 import os
@@ -7,53 +7,27 @@ import threading
 
 import pytest
 
-from kit import waiting
 from kit.narrowed import BARE_PYTHON
 from kit.waiting import PATIENCE
 from rnnserve.server.errors import StartError
-from rnnserve.server.workers.generation import Generation
 from rnnserve.server.workers.supervisor import Supervisor
 
-__all__ = ["LEAVES", "LOADED", "READY", "UNTIL_TOLD", "WORKER", "code", "generation", "running", "until_seen"]
+__all__ = ["BEATS", "READY", "WORKER", "Running", "is_there", "running"]
 
 START = """
-import os, signal, sys, time
-fds = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2])))
-pins = os.fdopen(fds["--pins-fd"]).read() if "--pins-fd" in fds else "{}"
-def say(line): os.write(fds["--report-fd"], line.encode() + b"\\n")
+import json, os, signal, sys, time
+words = sys.argv[1:]
+report = int(words[words.index("--report-fd") + 1])
+lifeline = next(int(word.partition("=")[2]) for word in words if word.startswith("--lifeline-fd="))
+models = {}
+def beat(listens=True, stuck=""):
+    said = {"models": models, "is_listening": listens, "stuck": stuck}
+    os.write(report, json.dumps(said).encode() + b"\\n")
 """
-LOADED = 'say(f"loaded {pins}"); os.read(fds["--lifeline-fd"], 100); say("ready")\n'
-READY = LOADED
-UNTIL_TOLD = 'os.read(fds["--lifeline-fd"], 1)\n'
-WORKER = LOADED + UNTIL_TOLD
-LEAVES = "signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))\n"
-
-
-def code(text):
-    """The command of a worker that runs this code."""
-    return lambda more: [*BARE_PYTHON, START + text, *more]
-
-
-def until_seen(generation, condition):
-    """Look at a generation until a condition holds."""
-    waiting.until(condition, meanwhile=generation.look)
-
-
-@pytest.fixture
-def generation():
-    """Makes generations, and ends them."""
-    made = []
-
-    def make(*texts):
-        made.append(Generation(code(texts[0]), len(texts)))
-        for worker, text in zip(made[-1].workers, texts, strict=True):
-            worker._command = code(text)
-        return made[-1]
-
-    yield make
-    for one in made:
-        for worker in one.workers:
-            worker.kill()
+READY = "beat(False); os.read(lifeline, 100); beat()\n"
+UNTIL_TOLD = "while os.read(lifeline, 100): pass\n"
+BEATS = "while True: time.sleep(0.1); beat()\n"
+WORKER = READY + UNTIL_TOLD
 
 
 class Signals:
@@ -70,29 +44,44 @@ class Signals:
 
 
 class Running:
-    """A supervisor on a thread of its own."""
+    """A supervisor on a thread of its own.
 
-    def __init__(self, text, count=1, *, grace=5.0, leave=5.0, **more):
-        self.signals, self.ready, self.ended = Signals(), threading.Event(), threading.Event()
-        self.code, self.status = text, None
-        self.supervisor = Supervisor(self._command, count, self.signals, grace=grace, leave=leave, **more)  # type: ignore[arg-type]
+    Attributes:
+        code: What workers run that are started from now on.
+        status: Exit status, once it has ended without an error.
+    """
+
+    def __init__(self, code, count=1, *, drain=0.0, grace=5.0, **more):
+        self.signals: Any = Signals()
+        self.ready, self.ended = threading.Event(), threading.Event()
+        self.code, self.status, self.error = code, None, None
+        self.supervisor = Supervisor(self._command, count, self.signals, drain=drain, grace=grace, **more)
         threading.Thread(target=self._run, daemon=True).start()
 
     def _command(self, more):
-        return code(self.code)(more)
+        return [*BARE_PYTHON, START + self.code, *more]
 
     def _run(self):
-        with contextlib.suppress(StartError):
+        try:
             self.status = self.supervisor.run(self.ready.set)
+        except StartError as error:
+            self.error = error
         self.ended.set()
 
-    def processes(self):
-        return [worker._process.popen for worker in self.supervisor._all() if worker._process is not None]
+    def pids(self):
+        return [worker.pid for worker in self.supervisor._workers()]
 
     def end(self, *numbers):
         self.signals.send(*numbers)
         assert self.ended.wait(PATIENCE)
-        assert not self.processes()
+        assert not any(map(is_there, self.pids()))
+
+
+def is_there(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from rnnserve.cluster.endpoint_file import write_endpoints
 from rnnserve.cluster.server_process import ServerProcess, end_left_servers
 from rnnserve.cluster.servers import ServerReport, ServerSpec, ServerState
+from rnnserve.common.child_process import Backoff
 
 __all__ = ["KeptServer"]
 
@@ -19,9 +20,6 @@ _START_SECONDS = 600.0
 
 _END_SECONDS = 120.0
 """Seconds that a server may take to end: --drain and --grace are in it."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE, _GROWN_UP_SECONDS = 0.5, 30.0, 10.0
-"""Seconds before a server that has ended is started again; of one that ends soon each time, twice as many."""
 
 
 class KeptServer:
@@ -95,12 +93,11 @@ class KeptServer:
         left = end_left_servers(self._mark)
         if left:
             _log.warning("%d processes of a server that was left here have been ended", left)
-        pause = _FIRST_PAUSE
+        backoff = Backoff(first=0.5, longest=30.0, grown_up=10.0)
         while not self._is_ending.is_set():
             began = time.monotonic()
             self._run()
-            pause = _FIRST_PAUSE if time.monotonic() - began > _GROWN_UP_SECONDS else min(2 * pause, _LONGEST_PAUSE)
-            self._is_ending.wait(pause)
+            self._is_ending.wait(backoff.seconds_after(time.monotonic() - began))
 
     def _run(self) -> None:
         """Run the server once."""

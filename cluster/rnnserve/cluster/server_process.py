@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, cast
 
-from rnnserve.common.parent_death import in_lasting_thread
+from rnnserve.common.child_process import LIFELINE, ChildProcess
 
 __all__ = ["ServerProcess", "end_left_servers"]
 
@@ -41,29 +40,15 @@ class ServerProcess:
         Raises:
             OSError: If it cannot be started.
         """
-        serve, *rest = arguments
-        lifeline, held = os.pipe()
-        self._held = os.fdopen(held, "wb", buffering=0)
-        command = [sys.executable, "-m", "rnnserve.cli", serve, f"--lifeline-fd={lifeline}", *rest]
-        try:
-            self._popen = in_lasting_thread(
-                lambda: subprocess.Popen(  # noqa: S603 - no shell, our own command
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    errors="replace",
-                    env={**os.environ, _MARK: mark},
-                    pass_fds=(lifeline,),
-                    start_new_session=True,
-                )
-            )
-        except BaseException:
-            self._held.close()
-            raise
-        finally:
-            os.close(lifeline)
+        serve, *options = arguments
+        self._child = ChildProcess(
+            [sys.executable, "-m", "rnnserve.cli", serve, LIFELINE, *options],
+            env={**os.environ, _MARK: mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
         self._lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._told = threading.Event()
         self.address = ""
@@ -78,7 +63,7 @@ class ServerProcess:
     @property
     def is_ready(self) -> bool:
         """Whether its models are proven and it serves."""
-        return bool(self.address) and self._popen.poll() is None
+        return bool(self.address) and self._child.status() is None
 
     def wait_ready(self, seconds: float) -> bool:
         """Wait until it serves, or has ended."""
@@ -87,31 +72,28 @@ class ServerProcess:
 
     def wait(self) -> int:
         """Wait for its end; give its exit status."""
-        status = self._popen.wait()
+        status = self._child.wait() or 0
         self._reading.join(_READ_SECONDS)  # what it has written last may be why
-        self._held.close()
+        self._child.close()
         return status
 
     def stop(self, seconds: float) -> None:
         """Let it end as SIGTERM does, within so many seconds; then it is killed, with all that it has started."""
+        self._child.send(signal.SIGTERM)
+        self._child.wait(seconds)
         with contextlib.suppress(ProcessLookupError):
-            self._popen.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait()
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
 
     def _read(self) -> None:
-        with cast(IO[str], self._popen.stdout) as output:
-            for line in output:
-                self._lines.append(line.strip())
-                found = _READY.fullmatch(line)
-                if found:
-                    self.address = found["address"]
-                    self._told.set()
-                sys.stderr.write(line)
-                sys.stderr.flush()
+        for line in self._child.stdout:
+            self._lines.append(line.strip())
+            found = _READY.fullmatch(line)
+            if found:
+                self.address = found["address"]
+                self._told.set()
+            sys.stderr.write(line)
+            sys.stderr.flush()
         self._told.set()
 
 

@@ -9,8 +9,6 @@ its imports cost 0.3 s.
 Requests and answers are bytes; each is preceded by its size, as 8 bytes, little-endian.
 """
 
-import contextlib
-import functools
 import os
 import select
 import signal
@@ -19,7 +17,7 @@ import sys
 import time
 from typing import Final
 
-from rnnserve.common.parent_death import in_lasting_thread
+from rnnserve.common.child_process import ChildProcess, exit_text
 
 __all__ = ["SIZE_BYTES", "GuardedProcess", "ProcessEnded", "ProcessTooSlow"]
 
@@ -56,8 +54,7 @@ class GuardedProcess:
             OSError: If no process, or no thread that starts it, can be started.
         """
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        start = functools.partial(
-            subprocess.Popen[bytes],
+        self._child = ChildProcess(
             # -P: the working directory, which may hold anything, is no place to import from.
             [sys.executable, "-P", *arguments],
             env={**os.environ, "PYTHONPATH": path},
@@ -65,16 +62,10 @@ class GuardedProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            start_new_session=True,  # a Ctrl-C is for this process, which ends the other one
         )
-        self._popen = in_lasting_thread(start)
         if niceness:
-            with contextlib.suppress(OSError):  # it has ended, or may not
-                ours = os.getpriority(os.PRIO_PROCESS, 0)
-                os.setpriority(os.PRIO_PROCESS, self._popen.pid, ours + niceness)
-        assert self._popen.stdin is not None  # noqa: S101 - both are pipes
-        assert self._popen.stdout is not None  # noqa: S101
-        self._requests, self._answers = self._popen.stdin.fileno(), self._popen.stdout.fileno()
+            self._child.give_way(niceness)
+        self._requests, self._answers = self._child.stdin.fileno(), self._child.stdout.fileno()
         os.set_blocking(self._requests, False)
         os.set_blocking(self._answers, False)
         self._received = bytearray()
@@ -82,7 +73,7 @@ class GuardedProcess:
     @property
     def pid(self) -> int:
         """The process's number."""
-        return self._popen.pid
+        return self._child.pid
 
     def send(self, request: bytes, seconds: float) -> None:
         """Ask for something; `receive` gives the answer.
@@ -120,16 +111,11 @@ class GuardedProcess:
 
     def kill(self) -> None:
         """End the process at once. Any thread may call this: the thread that waits for an answer gets ProcessEnded."""
-        self._popen.kill()
+        self._child.send(signal.SIGKILL)
 
     def close(self) -> None:
         """End the process at once, and release what belonged to it."""
-        self._popen.kill()
-        self._popen.wait()
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        self._child.kill()
 
     def _read_to(self, size: int, deadline: float) -> None:
         while len(self._received) < size:
@@ -155,10 +141,6 @@ class GuardedProcess:
 
     def _ended(self) -> ProcessEnded:
         """Say how the process ended. Its pipes are closed, so it does end."""
-        self._popen.kill()  # no effect where it has ended by itself
-        status = self._popen.wait()
-        if status >= 0:
-            return ProcessEnded(f"with exit status {status}")
-        with contextlib.suppress(ValueError):
-            return ProcessEnded(f"with {signal.Signals(-status).name}")
-        return ProcessEnded(f"with signal {-status}")
+        self._child.send(signal.SIGKILL)  # no effect if it has ended by itself
+        status = self._child.wait() or 0
+        return ProcessEnded(f"with {exit_text(status).removeprefix('signal ')}")

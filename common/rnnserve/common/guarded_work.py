@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.guarded_process import SIZE_BYTES
-from rnnserve.common.parent_death import die_with_parent
 
 __all__ = ["answer_requests", "limit_memory", "limit_processor_seconds"]
 

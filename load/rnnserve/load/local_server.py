@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnserve.client import InvalidRequest, Unavailable
+from rnnserve.common.child_process import ChildProcess
 from rnnserve.load.server_usage import ServerUsage, read_usage
 
 __all__ = ["LocalServer", "serve_repository"]
@@ -55,22 +56,15 @@ def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]
     # The same Python, independent of PATH. The server's modules are not imported here: see the import contracts.
     command = [sys.executable, "-c", _SERVE, "serve", str(repository), "--grpc-port", "0", "--no-http"]
     command += ["--log-level", "warning"]
-    # In a session of its own: Ctrl-C ends the test first, and the test ends the server.
-    with subprocess.Popen(  # noqa: S603 - the user's own options
-        [*command, *options], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield LocalServer(_wait_for_address(process), process.pid)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    process = ChildProcess([*command, *options], stdout=subprocess.PIPE, text=True)
+    try:
+        yield LocalServer(_wait_for_address(process), process.pid)
+    finally:
+        process.end(_GRACE_SECONDS)
 
 
-def _wait_for_address(process: "subprocess.Popen[str]") -> str:
-    for line in process.stdout or ():
+def _wait_for_address(process: ChildProcess) -> str:
+    for line in process.stdout:
         announcement = _ANNOUNCEMENT.match(line)
         if announcement:
             return announcement["address"]

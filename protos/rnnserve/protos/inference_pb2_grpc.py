@@ -198,7 +198,7 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """Counts and times, of all workers together: of a version, of all versions of a model, or of all models.
+        """Counts and times of the worker that answers: of a version, of all versions of a model, or of all models.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent import futures
+from pathlib import Path
 from typing import Self
 
 from rnnserve.common.cgroup import usable_cores
-from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.batching.runs_in_progress import LongRun, longest_run
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.counting import places
@@ -17,20 +18,17 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.entries import Status
-from rnnserve.server.repository.folders import NEVER_SEEN, Fingerprint, ModelFolders
-from rnnserve.server.repository.live import Agreement, LiveRepository
+from rnnserve.server.repository.entries import ModelState, Status
+from rnnserve.server.repository.folders import Fingerprint, ModelFolders
+from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
-from rnnserve.server.repository.pinned_loader import PinnedLoader
-from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.signed_versions import open_signature_gate
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.grpc_server import GrpcServer
-from rnnserve.server.workers.peers import Peers
-from rnnserve.server.workers.pulse import Pulse
+from rnnserve.server.workers.desired_models import DesiredModels
 
 __all__ = ["Server"]
 
@@ -42,6 +40,10 @@ its trial, so that more would wait for the server."""
 
 _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
+
+_WATCH_SECONDS = 1.0
+"""Seconds between two looks at the runs. With the default of `--max-run`, a worker with a run that does not end is
+replaced within 15 s."""
 
 
 class Server:
@@ -64,21 +66,15 @@ class Server:
     def __init__(
         self,
         settings: Settings,
-        pins: Pins | None = None,
         trials: Trials | None = None,
-        agreement: Agreement | None = None,
-        counts_of_others: Callable[[], Iterable[bytes]] = tuple,
-        peers: Peers | None = None,
+        desired_models: Path | None = None,
     ) -> None:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
         Args:
             settings: Settings of what is served, and how.
-            pins: The versions that other workers serve: no others are. None for those that the configs choose.
             trials: The trials of versions; made now, with a first process, where it is None.
-            agreement: An agreement with the other workers about changes of what serves; None where there are none.
-            counts_of_others: A function that gives what the other workers have counted, each a ModelStatisticsResponse.
-            peers: The other workers, from which sequences come and to which they go; None where there are none.
+            desired_models: The file by which workers follow what clients load and unload; None without workers.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
@@ -88,15 +84,18 @@ class Server:
         try:
             device = choose_device(settings.provider)
             is_live = settings.model_control != "none"
-            # A worker that replaces another serves what that did: whatever the folder holds may have changed since.
-            seen: dict[str, Fingerprint] = {} if pins is None else dict.fromkeys(pins, NEVER_SEEN)
-            if is_live and pins is None and settings.repository.is_dir():
-                seen.update(ModelFolders(settings.repository, settings.model_name).fingerprints())
+            seen: Mapping[str, Fingerprint] = {}
+            wanted: Collection[str] | None = settings.wanted_models
+            if is_live and settings.repository.is_dir():
+                seen = ModelFolders(settings.repository, settings.model_name).fingerprints()
+            self._desired = None
+            if settings.model_control == "explicit" and desired_models is not None:
+                self._desired = DesiredModels(desired_models)
+                wanted = self._desired.start_with(wanted, seen)
             self._repository = Repository(
                 settings.repository,
-                pins,
                 only=settings.model_name,
-                wanted=settings.wanted_models,
+                wanted=wanted,
                 control=settings.model_control,
                 ready=settings.ready,
                 gate=open_signature_gate(settings),
@@ -117,27 +116,21 @@ class Server:
                 )
 
             self._trials = trials
-            self._loader: Loader | PinnedLoader = (
-                new_loader(self._repository)
-                if pins is None
-                else PinnedLoader(self._repository, pins, settings.wanted_models, new_loader)
-            )
-            polls = settings.model_control == "poll" and agreement is None  # else the supervisor says when to look
+            self._loader = new_loader(self._repository)
             self.live = LiveRepository(
                 self._repository,
                 new_loader,
-                poll=settings.poll if polls else None,
+                poll=settings.poll if settings.model_control == "poll" else None,
                 seen=seen,
                 on_tick=self._tick,
-                agreement=agreement,
-                start_with=settings.wanted_models,
+                start_with=wanted,
             )
             self._schedulers = Schedulers(QueueLimits(settings.max_queue, settings.max_wait))
-            self._service = Service(self._repository, settings, self.live if is_live else None, counts_of_others)
-            self._moves = None
-            if peers is not None:
-                self._moves = self._service.sequences.move_between(peers, self._repository)
-                peers.start(self._moves.answer)
+            live = self.live if is_live else None
+            if self._desired is None:
+                self._service = Service(self._repository, settings, live)
+            else:
+                self._service = Service(self._repository, settings, live, self._desired.note)
             self._transport = GrpcServer(self._service, self._schedulers, settings)
         except BaseException:
             trials.close()
@@ -149,6 +142,9 @@ class Server:
         self._fitted = self._repository.generation  # of what serves, when requests were last held to memory
         self._descriptors = DescriptorWatch()
         self._ends_since: float | None = None
+        self._long_run: LongRun | None = None
+        self._is_stopping = threading.Event()
+        self._watching = threading.Thread(target=self._watch_runs, name="run watch", daemon=True)
 
     def start(self) -> None:
         """Answer (live, not ready), load and prove the models, and become ready.
@@ -186,25 +182,20 @@ class Server:
             StartError: If the port is shared and cannot be had.
         """
         self._transport.start()
+        self._watching.start()
 
-    def pins(self) -> Pins:
-        """What other workers need to serve the same versions."""
-        return self._repository.pins()
-
-    def pulse(self) -> Pulse:
-        """What says whether requests make progress."""
-        return Pulse(
-            self._transport.turns(),
-            lambda: [f"the run of {name}" for name in self._schedulers.hung()] + self._transport.hung(),
-        )
+    def models(self) -> dict[str, ModelState]:
+        """What becomes of each model that is to be loaded, by name."""
+        return self._repository.in_short()
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Each model with the status of each of its versions."""
         return self._repository.statuses()
 
-    def own_counts(self) -> bytes:
-        """What this server has counted of its models: a ModelStatisticsResponse."""
-        return self._service.own_statistics(pb.ModelStatisticsRequest()).SerializeToString()
+    @property
+    def stuck(self) -> str:
+        """The run that does not end, in words; empty if there is none."""
+        return str(self._long_run or "")
 
     def count_gauges(self) -> None:
         """Write down what is true now: what waits, what is held, what serves."""
@@ -240,18 +231,17 @@ class Server:
             count_in_process(places.NOT_RELOADED)
             _log.error("SIGHUP: %s; what serves stays as it is", error)
 
-    def give_sequences(self) -> None:
-        """Give the sequences that are kept to other workers, after this server has stopped."""
-        if self._moves is not None:
-            self._moves.give_all()
-
     def drain(self) -> None:
         """Say that this server is not ready, and answer as before, for `settings.drain` seconds."""
-        self._note_end()
         if self._settings.drain:
-            self._service.is_draining = True
-            self._transport.drain()
+            self.say_not_ready()
             time.sleep(self._settings.drain)
+
+    def say_not_ready(self) -> None:
+        """Say from now on that this server is not ready; it answers as before."""
+        self._note_end()
+        self._service.is_draining = True
+        self._transport.drain()
 
     def stop(self, grace: float | None = None) -> list[str]:
         """Accept no new requests, and end when those in progress have, or the grace is over.
@@ -263,6 +253,7 @@ class Server:
             What has not ended 2.5 seconds after that, in words; it is logged, too. Python does not end by itself while
             such a thread runs.
         """
+        self._is_stopping.set()
         self.live.stop()
         self._trials.stop()
         if self._loading.ident is None:  # it was never started: else the load ends with the processes of its trials
@@ -297,6 +288,8 @@ class Server:
             )
         self._announce()
         self._trials.give_way()
+        if self._desired is not None:
+            self._desired.follow(self.live)
         self.live.run()
 
     def _tick(self) -> None:
@@ -306,10 +299,26 @@ class Server:
         self._transport.look_at_tokens()
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
+    def _watch_runs(self) -> None:
+        """Look whether a run takes too long. Two looks have to find one: a process may have been paused."""
+        before: LongRun | None = None
+        while not self._is_stopping.wait(_WATCH_SECONDS):
+            found = longest_run(self._settings.max_run)
+            long_run = found if before is not None else None
+            before = found
+            if long_run is not None and self._long_run is None:
+                _log.error("%s: this server is neither ready nor live while it goes on", long_run)
+            elif long_run is None and self._long_run is not None:
+                _log.info("the run of %s has ended", self._long_run.model)
+            has_changed = (long_run is None) != (self._long_run is None)
+            self._long_run, self._service.is_stuck = long_run, long_run is not None
+            if has_changed:
+                self._announce()
+
     def _announce(self) -> None:
         """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""
         with self._announcing:
-            self._transport.set_ready(self._repository.is_ready())
+            self._transport.set_ready(self._repository.is_ready() and not self._service.is_stuck)
             if self._repository.generation != self._fitted:
                 self._fitted = self._repository.generation
                 self._transport.note_new_models()

@@ -200,6 +200,14 @@ class Settings:
         _read_seconds,
         metavar="SECONDS",
     )
+    max_run: float = option(
+        _MODELS,
+        8.0,
+        "seconds that a run may take beside ten times its measured cost. While one takes longer, the server is neither "
+        "ready nor live; a worker is replaced",
+        _read_period,
+        metavar="SECONDS",
+    )
     max_load_bytes: int = option(
         _MODELS,
         512 << 20,

@@ -1,6 +1,7 @@
 """Running a batch: what is recorded, who is answered, and who is refused when a run fails."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,13 +77,17 @@ class Batch:
         )
 
 
+def model_of(statistics):
+    return SimpleNamespace(statistics=statistics)
+
+
 def answers_of(numbers):
     return [f"answer {number}" for number in numbers]
 
 
 def test_run_is_recorded_and_each_member_gets_its_answer(clock):
     statistics, members = Statistics(), [Member(), Member()]
-    assert run_batch(statistics, Batch(members, answers_of, rows=[2, 3], arrived=[90.0, 95.0]))
+    assert run_batch(model_of(statistics), Batch(members, answers_of, rows=[2, 3], arrived=[90.0, 95.0]))
     assert [member.got for member in members] == [["answer 0"], ["answer 1"]]
     assert (statistics.requests, statistics.rows, statistics.runs) == (2, 5, 1)
     assert statistics.run_seconds == 2 * 7.0  # the run's whole time, for each of its requests
@@ -111,7 +116,7 @@ def test_failed_run_is_made_again_in_halves_until_the_culprits_are_found(count, 
     culprits = data.draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=4))
     statistics, members, run = Statistics(), [Member() for _ in range(count)], Refusing(culprits)
     rows = [1 + member % 3 for member in range(count)]
-    assert run_batch(statistics, Batch(members, run, rows=rows))
+    assert run_batch(model_of(statistics), Batch(members, run, rows=rows))
     answers = answers_of(range(count))
     for number, member in enumerate(members):
         assert member.got == [run.error if number in culprits else answers[number]]
@@ -130,7 +135,7 @@ def test_run_that_only_its_size_fails_costs_no_answer():
         return numbers
 
     statistics, members = Statistics(), [Member() for _ in range(7)]
-    assert run_batch(statistics, Batch(members, run))
+    assert run_batch(model_of(statistics), Batch(members, run))
     assert [member.got for member in members] == [[number] for number in range(7)]
     assert (statistics.requests, statistics.failures, statistics.failed_seconds) == (7, 0, 0.0)
 
@@ -138,20 +143,20 @@ def test_run_that_only_its_size_fails_costs_no_answer():
 def test_failure_lasts_from_the_arrival_to_the_refusal(tell):
     tell(10.0, 12.0)  # before the run, after it
     statistics = Statistics()
-    assert run_batch(statistics, Batch([Member()], Refusing({0}), arrived=[3.0]))
+    assert run_batch(model_of(statistics), Batch([Member()], Refusing({0}), arrived=[3.0]))
     assert (statistics.failures, statistics.failed_seconds) == (1, 12.0 - 3.0)
 
 
 def test_waiting_is_counted_until_the_run_that_answered(tell):
     tell(10.0, 11.0, 11.5, 12.0, 20.0)  # before the whole run, round each half
     statistics = Statistics()
-    assert run_batch(statistics, Batch([Member(), Member()], Refusing({0}), arrived=[3.0, 5.0]))
+    assert run_batch(model_of(statistics), Batch([Member(), Member()], Refusing({0}), arrived=[3.0, 5.0]))
     assert (statistics.wait_seconds, statistics.run_seconds) == (12.0 - 5.0, 8.0)
 
 
 def test_defect_is_refused_with_an_id(caplog):
     members, run = [Member(), Member(), Member()], Refusing({1}, ZeroDivisionError("secret"))
-    assert run_batch(Statistics(), Batch(members, run))
+    assert run_batch(model_of(Statistics()), Batch(members, run))
     (error,) = members[1].got
     assert isinstance(error, InternalError)
     assert "secret" not in str(error)
@@ -161,14 +166,14 @@ def test_defect_is_refused_with_an_id(caplog):
 
 def test_run_without_a_result_answers_none_and_counts_nothing():
     statistics, member = Statistics(), Member()
-    assert not run_batch(statistics, Batch([member], lambda _: None))
+    assert not run_batch(model_of(statistics), Batch([member], lambda _: None))
     assert member.got == []
     assert (statistics.requests, statistics.failures, statistics.runs) == (0, 0, 0)
 
 
 def test_member_that_cannot_be_answered_costs_the_others_nothing(caplog):
     members = [Member(), Member(is_deaf=True), Member()]
-    assert run_batch(Statistics(), Batch(members, answers_of))
+    assert run_batch(model_of(Statistics()), Batch(members, answers_of))
     assert [member.got for member in members[::2]] == [["answer 0"], ["answer 2"]]
     assert isinstance(members[1].got[0], InternalError)
     assert "secret" in caplog.text

@@ -11,6 +11,7 @@ from kit.checked_requests import checked_request, signature
 from kit.waiting import PATIENCE, until
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.runs_in_progress import longest_run
 from rnnserve.server.batching.scheduler import Scheduler
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
@@ -199,24 +200,25 @@ def test_close_waits_as_long_as_it_may_and_names_what_is_left(model):
         assert_answered(first)
 
 
-@pytest.mark.parametrize(("cost", "after", "is_hung"), [
-    (0.0, 59.0, False),
-    (0.0, 61.0, True),
-    (10.0, 99.0, False),  # ten times its cost
-    (10.0, 101.0, True),
+@pytest.mark.parametrize(("cost", "after", "is_long"), [
+    (0.0, 7.0, False),
+    (0.0, 9.0, True),
+    (10.0, 107.0, False),  # beside ten times its cost
+    (10.0, 109.0, True),
 ])  # fmt: skip
-def test_run_is_hung_when_it_takes_much_longer_than_it_costs(monkeypatch, cost, after, is_hung):
+def test_run_is_found_that_takes_much_longer_than_it_costs(monkeypatch, cost, after, is_long):
     model = Model(cost)
     with scheduling(model) as schedulers:
         schedulers.submit(model, waiting := Caller(1))
         assert model.started.wait(PATIENCE)
-        assert schedulers.hung() == []
+        assert longest_run(8.0) is None
         later = now() + after
-        monkeypatch.setattr("rnnserve.server.batching.scheduler.now", lambda: later)
-        assert schedulers.hung() == (["slow"] if is_hung else [])
+        monkeypatch.setattr("rnnserve.server.batching.runs_in_progress.now", lambda: later)
+        found = longest_run(8.0)
+        assert (found is not None and found.model == "slow") == is_long
         model.may_go.set()
         waiting.wait()
-    assert schedulers.hung() == []
+    assert longest_run(0.0) is None
 
 
 def test_each_model_has_a_thread_from_its_first_request_on():

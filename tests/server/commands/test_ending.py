@@ -7,7 +7,7 @@ import types
 import pytest
 
 from rnnserve.server.commands.ending import Ending
-from rnnserve.server.workers.signals import SAME_SECONDS
+from rnnserve.server.process.signals import SAME_SECONDS
 
 ENDS = [signal.SIGTERM, signal.SIGINT]
 
@@ -43,7 +43,6 @@ def test_first_signal_stops_and_a_later_one_ends_at_once(make, clock):
         ending = make()
         ending.take(number)
         assert ending.told.is_set()
-        assert ending.told_to_stop.is_set()
         clock.now += SAME_SECONDS + 0.01
         with pytest.raises(Exit) as ended:
             ending.take(signal.SIGINT)
@@ -59,7 +58,7 @@ def test_one_request_that_arrives_several_times_counts_once(make, clock, first, 
     for _ in range(3):
         clock.now += SAME_SECONDS / 4
         ending.take(second)
-    assert ending.told_to_stop.is_set()
+    assert ending.told.is_set()
 
 
 def test_worker_ends_at_once_only_if_its_supervisor_kills_it(make, clock):
@@ -69,18 +68,13 @@ def test_worker_ends_at_once_only_if_its_supervisor_kills_it(make, clock):
         ending.take(signal.SIGTERM)
         clock.now += later
         ending.take(signal.SIGTERM)
-        assert ending.told_to_stop.is_set()
-
-
-def test_worker_that_is_told_to_leave_may_take_its_time(make):
-    ending = make(is_worker=True)
-    for _ in range(2):
-        ending.take(signal.SIGHUP)
         assert ending.told.is_set()
-        assert not ending.told_to_stop.is_set()
-    ending.take(signal.SIGTERM)
-    assert ending.told_to_stop.is_set()
-    ending.take(signal.SIGHUP)  # which is not a second SIGTERM
+
+
+def test_worker_leaves_hang_ups_to_its_supervisor(make):
+    ending = make(is_worker=True)
+    ending.take(signal.SIGHUP)
+    assert not ending.told.is_set()
 
 
 def test_hang_up_loads_the_repository_again(make):
@@ -100,7 +94,7 @@ def test_hang_up_of_a_terminal_that_has_gone_is_the_end(make, caplog):
     ending = make(terminal_has_gone=lambda: True)
     ending.reload = lambda: pytest.fail("it ends")
     ending.take(signal.SIGHUP)
-    assert ending.told_to_stop.is_set()
+    assert ending.told.is_set()
     (line,) = caplog.messages
     assert "SIGHUP: the terminal has gone" in line
     ending.take(signal.SIGHUP)  # the shell's own, beside the kernel's
@@ -119,7 +113,7 @@ def test_worker_without_its_supervisor_stops_and_does_not_drain(make):
     ending = make(is_worker=True)
     assert ending.drains
     ending.abandon()
-    assert (ending.drains, ending.told_to_stop.is_set()) == (False, True)
+    assert (ending.drains, ending.told.is_set()) == (False, True)
 
 
 def test_server_that_has_served_nothing_yet_ends_at_once(make):

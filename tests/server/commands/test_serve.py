@@ -1,7 +1,6 @@
 """What `rnnserve serve` makes of its arguments: one server, or workers that run the same command."""
 
 import argparse
-import dataclasses
 import io
 import logging
 import os
@@ -14,6 +13,7 @@ import pytest
 
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
+from rnnserve.server.commands.metrics import Metrics
 from rnnserve.server.commands.options import write_options
 from rnnserve.server.settings import CommandSettings
 
@@ -31,6 +31,7 @@ def done(monkeypatch):
     monkeypatch.setattr(logging, "basicConfig", lambda **how: done.append(how))
     monkeypatch.setattr(serve, "_prepare_process", lambda _: None)
     monkeypatch.setattr(serve, "_serve", lambda *how: done.append(("serve", *how)))
+    monkeypatch.setattr(serve, "_serve_worker", lambda *how: done.append(("worker", *how)))
     monkeypatch.setattr(serve, "_supervise", lambda *how: done.append(("supervise", *how)) or 143)
     return done
 
@@ -38,27 +39,24 @@ def done(monkeypatch):
 def test_without_workers_it_is_the_server(done):
     assert serve.run(parse("models", "--no-http")) == 0
     plain = {"level": "INFO", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    assert done == [plain, ("serve", Settings(Path("models")), None, ANY, "--no-http")]
+    assert done == [plain, ("serve", Settings(Path("models")), ANY, None, "--no-http")]
 
 
 def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
     assert serve.run(parse("models", "--report-fd", "0", "--lifeline-fd", "7", "--log-level", "error")) == 0
     named = {"level": "ERROR", "format": f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s: %(message)s"}
-    (how, (what, settings, supervised)) = done
-    assert (how, what, settings) == (named, "serve", Settings(Path("models"), share_port=True))
-    assert supervised.pins is None
+    assert done == [named, ("worker", Settings(Path("models"), share_port=True), ANY, None)]
 
 
 def test_with_workers_it_supervises(done):
     options = CommandSettings(no_http=True, workers=2, log_level="debug")
     assert serve.run(parse("models", "--no-http", "--workers", "2", "--log-level", "debug")) == 143
     assert done[1:] == [
-        ("supervise", Settings(Path("models")), options, ANY, "--workers=2 --no-http --log-level=debug")
+        ("supervise", Settings(Path("models")), options, ANY, None, "--workers=2 --no-http --log-level=debug")
     ]
 
 
-@pytest.mark.parametrize(("age", "leave"), [(None, 66.0), (10.0, 11.0), (0.0, 0.0)])
-def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leave):
+def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys):
     made = {}
 
     class Supervisor:
@@ -74,39 +72,25 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys, age, leav
 
     monkeypatch.setattr(serve, "Supervisor", Supervisor)
     monkeypatch.setattr(serve, "show_stacks_at_signals", lambda: None)
-    monkeypatch.setattr("secrets.token_hex", lambda count: "0" * count)
-    settings = Settings(Path("models"), grpc_port=0, max_queue=7, grace=0.5, max_connection_age=age)
+    settings = Settings(Path("models"), grpc_port=0, max_queue=7, drain=2.0, grace=0.5)
     options = CommandSettings(workers=3, log_level="warning")
-    assert serve._supervise(settings, options) == 130
+    assert serve._supervise(settings, options, Metrics(), None, "") == 130
     printed = capsys.readouterr().out
     port = int(printed.removeprefix("gRPC on 127.0.0.1:"))
     assert printed == f"gRPC on 127.0.0.1:{port}\n"
     assert port > 0
-    words = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, grace=0.5, max_connection_age=age))
-    start = [
-        sys.executable,
-        "-m",
-        "rnnserve.cli",
-        "serve",
-        "--log-level=warning",
-        "--workers=3",
-        "--peers=" + 8 * "0",
-        "--report-fd",
-        "3",
-    ]
-    assert (made["command"], made["count"], made["grace"]) == ([*start, *words], 3, 0.5)
-    assert made["leave"] == pytest.approx(leave)
-    assert (made["poll"], made["load_timeout"]) == (None, 120.0)
-    polling = dataclasses.replace(settings, model_control="poll", poll=2.5, load_timeout=3.0, drain=4.0)
-    serve._supervise(polling, options)
-    assert (made["poll"], made["load_timeout"], made["grace"]) == (2.5, 6.0, 4.5)
+    words = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, drain=2.0, grace=0.5))
+    start = [sys.executable, "-m", "rnnserve.cli", "serve", "--log-level=warning", "--workers=3"]
+    command = [word for word in made["command"] if not word.startswith("--desired-models=")]
+    assert (command, made["count"]) == ([*start, "--report-fd", "3", *words], 3)
+    assert (made["drain"], made["grace"], made["gateway"]) == (2.0, 0.5, None)
 
 
 def test_the_help_explains_the_signals_and_names_no_internal_option():
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
     text = parser.format_help()
-    assert "\n  SIGHUP            with --workers: load what the repository holds now" in text
+    assert "\n  SIGHUP            with --workers: replace them, one after another" in text
     assert "(default: 5.0)" in text
     assert "-fd" not in text
 

@@ -1,30 +1,73 @@
-"""A supervisor keeps its workers, restarts them at SIGHUP, and ends them, whatever they do."""
+"""A supervisor keeps its workers, replaces them at SIGHUP, and ends them, whatever they do."""
 
 import logging
+import os
 import signal
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from kit.supervised import LEAVES, READY, UNTIL_TOLD
+from kit.supervised import BEATS, READY, WORKER, is_there
 from kit.waiting import PATIENCE, until
+from rnnserve.server.process.signals import SAME_SECONDS
 from rnnserve.server.workers import supervisor as supervision
-from rnnserve.server.workers.signals import SAME_SECONDS
+
+ONE_MODEL = "models.update(scale=[[1], [], False], other=[[3], [], False])\n"
+DAMAGED = "models.update(scale=[[], [1], False], other=[[3], [], False])\n"
+GONE = "models.update(other=[[3], [], False])\n"
+NEWER_DAMAGED = "models.update(scale=[[1], [2], False], other=[[3], [], False])\n"
 
 
-def set_ahead(monkeypatch):
-    """Seconds, to be changed, by which the clock of supervisors is ahead."""
-    ahead = [0.0]
-    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
-    return ahead
-
-
-def test_workers_that_cannot_start_are_the_end_and_none_is_left(running):
-    failed = running("sys.exit(1)", 2)
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("sys.exit(0)", "exit status 0"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
+        ("beat(False); sys.exit(3)", "exit status 3"),
+    ],
+)
+def test_worker_that_ends_before_all_are_ready_is_the_end(running, code, said):
+    failed = running(code, 2)
     failed.end()
     assert failed.status is None
+    assert str(failed.error).endswith(f" ended before it was ready, with {said}")
     assert not failed.ready.is_set()
+
+
+def test_worker_that_dies_is_replaced_and_the_log_tells(running, caplog):
+    with caplog.at_level(logging.INFO):
+        two = running(WORKER, 2)
+        assert two.ready.wait(PATIENCE)
+        first, second = two.pids()
+        os.kill(first, signal.SIGKILL)
+        until(lambda: "worker 0 is ready again" in caplog.messages)
+        assert second in two.pids()
+        assert len(two.pids()) == 2
+    assert caplog.messages[0] == "worker 0 died with signal SIGKILL; another starts in 0.05 s"
+
+
+def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, caplog):
+    stuck = running(READY + "beat(stuck='a run of scale has not ended'); time.sleep(60)")
+    assert stuck.ready.wait(PATIENCE)
+    stuck.code = WORKER
+    until(lambda: any("a run of scale has not ended: it is killed" in message for message in caplog.messages))
+    assert stuck.supervisor._totals.restarts["hung"]
+
+
+def test_worker_that_serves_less_than_the_others_listens_once_it_does_not(running, tmp_path, caplog):
+    mended = tmp_path / "mended"
+    two = running(ONE_MODEL + WORKER, 2)
+    assert two.ready.wait(PATIENCE)
+    waits = f"while not os.path.exists({str(mended)!r}): beat(False); time.sleep(0.05)\n"
+    two.code = DAMAGED + waits + ONE_MODEL + WORKER
+    os.kill(two.pids()[0], signal.SIGKILL)
+    until(lambda: any("cannot serve what the others serve (scale: version 1)" in said for said in caplog.messages))
+    time.sleep(0.2)
+    assert not two.supervisor._places[0].worker.may_listen
+    mended.touch()
+    until(lambda: two.supervisor._places[0].worker.is_listening)
 
 
 @pytest.mark.parametrize("is_deaf", [True, False])
@@ -34,58 +77,98 @@ def test_workers_end_within_the_grace_or_are_killed(running, monkeypatch, caplog
         monkeypatch.setattr(supervision, "_END_SECONDS", 0.2)
     two = running(deaf + READY + "time.sleep(60)\n", 2, grace=0.1)
     assert two.ready.wait(PATIENCE)
-    processes = two.processes()
     two.end(signal.SIGTERM)
     assert two.status == 0
-    ended_by = signal.SIGKILL if is_deaf else signal.SIGTERM
-    assert [process.returncode for process in processes] == [-ended_by] * 2
-    killed = [f"worker {number} did not end in time: it is killed" for number in (0, 1)]
-    assert caplog.messages == (killed if is_deaf else [])
+    assert caplog.messages == [f"worker {number} did not end in time: it is killed" for number in (0, 1) if is_deaf]
 
 
-def test_a_second_signal_ends_them_at_once(running, monkeypatch, caplog):
-    ahead = set_ahead(monkeypatch)
-    deaf = running("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + "time.sleep(60)\n", 2, grace=3600)
+def test_second_signal_ends_them_at_once(running, monkeypatch, caplog):
+    ahead = [0.0]
+    monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
+    deaf = running("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + BEATS, 2, grace=3600)
     assert deaf.ready.wait(PATIENCE)
-    processes = deaf.processes()
     deaf.signals.send(signal.SIGTERM)
     until(lambda: deaf.supervisor._asked_at)
     ahead[0] = SAME_SECONDS + 0.01
     deaf.end(signal.SIGINT)
     assert deaf.status == 128 + signal.SIGINT
-    assert [process.returncode for process in processes] == [-signal.SIGKILL] * 2
     assert not caplog.messages
 
 
-def test_a_restart_starts_others_and_lets_the_old_ones_leave(running, caplog):
-    with caplog.at_level(logging.INFO):
-        two = running(LEAVES + READY + UNTIL_TOLD, 2)
-        assert two.ready.wait(PATIENCE)
-        old = two.processes()
-        two.signals.send(signal.SIGHUP)
-        until(lambda: all(process.returncode == 0 for process in old))
-        until(lambda: not two.supervisor._leaving)
-        new = two.processes()
-        assert len(new) == 2
-        assert not set(old) & set(new)
-        assert [process.poll() for process in new] == [None, None]
-        two.end(signal.SIGTERM)
-    assert caplog.messages == [
-        "SIGHUP: new workers load what the repository holds now",
-        "SIGHUP: the new workers are ready; the others leave within 10 s",
-        "SIGTERM: the workers end",
-    ]
+class Gateway:
+    """What ends before the workers."""
+
+    def __init__(self, workers):
+        self.workers, self.is_ended, self.lived = workers, False, []
+
+    def end(self):
+        self.is_ended = True
+
+    def wait(self, _):
+        self.lived += map(is_there, self.workers())
+        return len(self.lived) > 10
 
 
-def test_a_restart_that_fails_leaves_everything_as_it_was(running, caplog):
-    two = running(LEAVES + READY + UNTIL_TOLD, 2)
+def test_gateway_ends_before_the_workers(running):
+    gateway = Gateway(lambda: two.pids())
+    two: Any = running("signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n" + WORKER, 2, gateway=gateway)
     assert two.ready.wait(PATIENCE)
-    old = two.processes()
-    two.code = "time.sleep(0.1); sys.exit(1)"
+    two.end(signal.SIGTERM)
+    assert gateway.is_ended
+    assert all(gateway.lived)
+
+
+def test_workers_drain_before_they_are_told_to_end(running, tmp_path):
+    mark = tmp_path / "mark"
+    drains = f"assert b'drain' in os.read(lifeline, 100); open({str(mark)!r}, 'x').close(); time.sleep(60)"
+    one = running(READY + drains, drain=0.5)
+    assert one.ready.wait(PATIENCE)
+    started = time.monotonic()
+    one.end(signal.SIGTERM)
+    assert mark.exists()
+    assert time.monotonic() - started > 0.5
+
+
+def test_hang_up_replaces_one_after_another(running, caplog):
+    with caplog.at_level(logging.INFO):
+        two = running(WORKER, 2)
+        assert two.ready.wait(PATIENCE)
+        old = two.pids()
+        two.signals.send(signal.SIGHUP)
+        most = 0
+        while "SIGHUP: every worker has been replaced" not in caplog.messages:
+            most = max(most, len(two.pids()))
+            time.sleep(0.001)
+        until(lambda: not any(map(is_there, old)))
+        until(lambda: len(two.pids()) == 2)
+        assert most <= 3
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("sys.exit(1)", "worker 0 ended before it was ready, with exit status 1"),
+        (DAMAGED + WORKER, "worker 0 could not serve what it serves now (scale: version 1)"),
+    ],
+)
+def test_worker_stays_when_the_new_one_serves_less(running, caplog, code, said):
+    two = running(ONE_MODEL + WORKER, 2)
+    assert two.ready.wait(PATIENCE)
+    old = two.pids()
+    two.code = code
     two.signals.send(signal.SIGHUP)
     until(lambda: caplog.messages)
-    said = caplog.messages[0]
-    assert said.startswith("SIGHUP: worker ")
-    assert said.endswith(" ended before it was ready, with exit status 1; the workers that there are serve on")
-    until(lambda: two.processes() == old)
-    assert [process.poll() for process in old] == [None, None]
+    assert caplog.messages == [f"SIGHUP: {said}; the workers that there are serve on"]
+    until(lambda: two.pids() == old)
+
+
+@pytest.mark.parametrize("code", [GONE, NEWER_DAMAGED])
+def test_worker_goes_when_the_new_one_serves_all_that_is_left(running, caplog, code):
+    """A model whose folder is gone was removed. A newer version that is damaged has not been served."""
+    one = running(ONE_MODEL + WORKER)
+    assert one.ready.wait(PATIENCE)
+    (old,) = one.pids()
+    one.code = code + WORKER
+    one.signals.send(signal.SIGHUP)
+    until(lambda: not is_there(old))
+    assert len(one.pids()) == 1

@@ -11,8 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
+from kit.asking import Load
 from kit.inference_requests import request
 from kit.served import RNNSERVE, new_channel, served
+from kit.tiny import call_for_factor, is_answered_by, publish_tiny
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -57,22 +59,13 @@ def test_one_dies_and_the_service_does_not(two_workers):
 
 @needs_proc
 def test_both_workers_are_asked(two_workers):
-    """The log names the one that has refused a request; and either tells what all together have answered."""
-    logged, before = len(two_workers.log), counted(two_workers.port)
+    """The log names the one that has refused a request."""
+    logged = len(two_workers.log)
     for _ in range(60):
         assert ask(two_workers.port) == grpc.StatusCode.OK
         assert ask(two_workers.port, "nobody") == grpc.StatusCode.NOT_FOUND
-    assert {counted(two_workers.port) for _ in range(20)} == {before + 60}
     refused = re.compile(r"\[(\d+)\] rnnserve\.requests: .* status=NOT_FOUND ")
     until(lambda: set(map(int, refused.findall(two_workers.log[logged:]))) == set(two_workers.workers()))
-
-
-def counted(port: int) -> int:
-    """How many requests all workers have answered, as some worker tells it."""
-    with new_channel(port) as channel:
-        asked = pb.ModelStatisticsRequest(name="direction_simple")
-        (said,) = rpc.GRPCInferenceServiceStub(channel).ModelStatistics(asked, timeout=PATIENCE).model_stats
-        return said.inference_stats.success.count
 
 
 @needs_proc
@@ -92,3 +85,79 @@ def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
     last = run.stderr.splitlines()[-1]
     assert re.fullmatch(r"rnnserve serve: worker \d ended before it was ready, with exit status 1", last)
     assert "config.pbtxt: is missing" in run.stderr
+
+
+@needs_proc
+def test_hang_up_takes_out_no_model_whose_files_are_damaged(tmp_path):
+    """With its files as they are, a new worker could not serve it: so the workers that have it in memory stay."""
+    root = tmp_path / "repository"
+    publish_tiny(root, "scale", 1, 1.5)
+    publish_tiny(root, "other", 1, 7.0)
+    with (
+        served(root, "process", workers=2) as server,
+        Load(server.port, 2, reconnect=True, pause=0.05, call=call_for_factor).running() as load,
+    ):
+        before = server.workers()
+        (root / "scale" / "1" / "model.onnx").write_bytes(b"nonsense")
+        server.send(signal.SIGHUP)
+        until(lambda: "could not serve what it serves now (scale: version 1)" in server.log)
+        until(lambda: server.workers() == before)
+        publish_tiny(root, "scale", 2, 2.5)
+        server.send(signal.SIGHUP)
+        until(lambda: is_answered_by(server.port, "2", 2.5))
+    assert load.failed == {}
+    assert load.said.keys() == {("1", 1.5), ("2", 2.5)}
+
+
+@needs_proc
+def test_all_follow_what_clients_load_and_unload(tmp_path):
+    root = tmp_path / "repository"
+    publish_tiny(root, "scale", 1, 1.5)
+    publish_tiny(root, "other", 1, 7.0)
+    with served(root, "process", workers=2, model_control="explicit", load_model="scale") as server:
+        server.stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="other"))
+        assert server.stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
+        until(lambda: readiness(server.port, "other") == {True}, 5.0)
+        server.stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="scale"))
+        until(lambda: readiness(server.port, "scale") == {False}, 5.0)
+        first = server.workers()[0]
+        os.kill(first, signal.SIGKILL)  # the next one begins with what clients have asked for
+        until(lambda: "is ready again" in server.log)
+        assert (readiness(server.port, "other"), readiness(server.port, "scale")) == ({True}, {False})
+
+
+def readiness(port: int, name: str) -> set[bool]:
+    """What workers say, on 20 connections."""
+    met = set()
+    for _ in range(20):
+        with new_channel(port) as channel:
+            met.add(rpc.GRPCInferenceServiceStub(channel).ModelReady(pb.ModelReadyRequest(name=name)).ready)
+    return met
+
+
+def test_step_of_a_sequence_at_another_worker_is_refused_with_a_remedy(two_workers):
+    """A sequence_key leads to it from any connection, but not from any worker."""
+    key = {"sequence_key": "a key of this test"}
+    with new_channel(two_workers.port) as channel:
+        step(channel, sequence_id=7, sequence_start=True, **key)
+        step(channel, sequence_id=7, **key)
+        said = set()
+        for _ in range(40):
+            with new_channel(two_workers.port) as other:
+                try:
+                    step(other, sequence_id=7, **key)
+                except grpc.RpcError as error:
+                    said.add((error.code(), error.details()))
+        ((code, details),) = said
+        assert code == grpc.StatusCode.NOT_FOUND
+        assert "belongs to one of this server's 2 workers" in details
+        assert "send all of its requests on one connection" in details
+        step(channel, sequence_id=7, sequence_end=True, **key)
+
+
+def step(channel: grpc.Channel, **parameters) -> None:
+    sent = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+    for name, value in parameters.items():
+        kind = {bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)]
+        setattr(sent.parameters[name], kind, value)
+    rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent, timeout=PATIENCE)

@@ -1,6 +1,7 @@
 """Running what waits: grouped into batches, each run, recorded and answered by one function."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from threading import get_ident
 from typing import Protocol, TypeVar
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
@@ -8,6 +9,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.planning import plan
+from rnnserve.server.batching.runs_in_progress import runs_in_progress
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
@@ -184,7 +186,7 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
     try:
         for group in plan(checked, model.signature, model.cost):
             members, requests = [wanted[index] for index in group], [checked[index] for index in group]
-            run_batch(model.statistics, CheckedBatch(model, members, requests))
+            run_batch(model, CheckedBatch(model, members, requests))
     except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
         for pending in wanted:
             pending.refuse(InternalError.hiding(error))
@@ -214,28 +216,30 @@ def pass_boundary(
     return wanted, checked
 
 
-def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
+def run_batch(model: BatchModel, batch: Batch[A]) -> bool:
     """Run a batch, answer each of its members, and record the run.
 
     A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
     all others are answered. One such request of n costs about 2 log2 n further runs.
 
     Args:
-        statistics: Statistics of the model.
+        model: The model that runs it.
         batch: The requests.
 
     Returns:
         False where the run gave None: then none is answered, and each has to pass the boundary.
     """
-    members = batch.members
+    members, statistics = batch.members, model.statistics
     count = len(members)
     started = now()
+    thread = get_ident()
+    runs_in_progress[thread] = model, batch, started
     try:
         answers = batch.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be told, and the next batch must run
         if count > 1:
             for half in (slice(0, count // 2), slice(count // 2, count)):
-                run_batch(statistics, batch.part(half))
+                run_batch(model, batch.part(half))
         else:
             failed = now()
             statistics.record_failure(failed - batch.arrivals[0])
@@ -243,6 +247,8 @@ def run_batch(statistics: Statistics, batch: Batch[A]) -> bool:
             refused.run_seconds = failed - started
             members[0].refuse(refused.of(statistics.counts).of_request(batch.rows, batch.arrivals[0]))
         return True
+    finally:
+        runs_in_progress.pop(thread, None)
     if answers is None:
         return False
     ended = now()

@@ -11,18 +11,9 @@ from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, StepRun
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
-from rnnserve.server.clock import now
 from rnnserve.server.errors import ShuttingDown
 
 __all__ = ["BATCH_SECONDS", "Scheduler"]
-
-_HANG_SECONDS = 60.0
-"""Seconds that a batch may take, whatever its cost, before its run can be taken for hung. Beyond it: with ten times its
-cost, too, the worker is replaced."""
-
-_HANG_FACTOR = 10.0
-"""How many times as long as its cost says a batch may take: costs are measured on an idle machine, and a batch
-that fails is run again in halves."""
 
 BATCH_SECONDS = 0.1
 """Seconds of work of a batch, unless one request takes more. A request that takes more by itself is run on another
@@ -45,7 +36,7 @@ class Scheduler:
         self._queue: WaitingQueue[PendingRequest] = WaitingQueue(limits)
         self._changed = threading.Condition()
         self._is_closed = False
-        self._running: tuple[list[PendingRequest], float] | None = None  # the batch that runs, and since when
+        self._is_running = False
         in_steps = None if runs_whole else model.in_steps
         self._step_run = None if in_steps is None else StepRun(in_steps)
         self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
@@ -69,7 +60,7 @@ class Scheduler:
                 finally:
                     del refusal  # the error's traceback has this frame: they would keep each other, and the request
             self._queue.add(pending)
-            if self._running is None:
+            if not self._is_running:
                 self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
@@ -97,22 +88,6 @@ class Scheduler:
         """The name of its model."""
         return self._model.name
 
-    def is_hung(self, seconds: float = _HANG_SECONDS, factor: float = _HANG_FACTOR) -> bool:
-        """Whether the batch that runs takes much longer than its cost says.
-
-        Args:
-            seconds: Seconds that a batch may take, whatever its cost.
-            factor: Ratio to its cost that it may reach.
-        """
-        running = self._running
-        if running is None:
-            return False
-        batch, since = running
-        took, cost = now() - since, self._model.cost
-        if took <= seconds:
-            return False
-        return took > factor * sum(cost.of(pending.rows, pending.steps) for pending in batch)
-
     def _loop(self) -> None:
         steps = self._step_run
         while True:
@@ -121,13 +96,13 @@ class Scheduler:
                     self._changed.wait()
                 if not self._queue and not self._goes_on():
                     return
+                self._is_running = True
                 if steps is not None and (steps.is_busy or not self._is_short()):
                     batch, is_whole = self._queue.take_rows(steps.room), False
-                    self._running = [*steps.pending, *batch], now()
                 else:
                     cost, is_padded = self._model.cost, self._model.signature.is_padded
                     batch = self._queue.take(cost, cost.points_taking(BATCH_SECONDS), is_padded=is_padded)
-                    self._running, is_whole = (batch, now()), True
+                    is_whole = True
             self._run(batch, is_whole=is_whole)
             del batch  # it may hold 16 MB until the next one comes
 
@@ -144,11 +119,11 @@ class Scheduler:
         return self._step_run is not None and self._step_run.is_busy
 
     def _run(self, batch: list[PendingRequest], *, is_whole: bool) -> None:
-        """Run a batch that `_running` names already, or some steps of it."""
+        """Run a batch or some steps of it; `_is_running` says so already."""
         try:
             if self._step_run is None or is_whole:
                 run_pending(self._model, batch)
             else:
                 self._step_run.go_on(batch)
         finally:
-            self._running = None
+            self._is_running = False

@@ -94,10 +94,6 @@ class Schedulers:
             gone = [self._by_model.pop(key) for key in list(self._by_model) if key[0] not in models]
         self._leaving = [scheduler for scheduler in [*self._leaving, *gone] if not scheduler.close(timeout=0.0)]
 
-    def hung(self) -> list[str]:
-        """Name the models of which a run takes much longer than its cost says."""
-        return [scheduler.name for scheduler in [*self._by_model.values(), *self._leaving] if scheduler.is_hung()]
-
     def close(self, timeout: float | None = None) -> list[str]:
         """Accept no more requests, answer those that wait, and end the threads.
 

@@ -10,12 +10,15 @@ Source: Gao et al., "Low latency RNN inference with cellular batching", EuroSys 
 import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
+from threading import get_ident
+from typing import NamedTuple
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import StepModel, answer_all, pass_boundary, run_pending
 from rnnserve.server.batching.lateness import reason_to_drop, reason_to_stop
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.runs_in_progress import runs_in_progress
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_rows import EndedRequests, RequestInHand, Row, StepArrays
 from rnnserve.server.boundary.checked_request import Array
@@ -76,6 +79,11 @@ def chunk_steps(left: Sequence[int], cost: Cost, *, is_padded: bool, seconds: fl
             break
         ended += steps
     return best
+
+
+class _Chunk(NamedTuple):
+    rows: int
+    steps: int
 
 
 class StepRun:
@@ -237,7 +245,12 @@ class StepRun:
         names = self._arrays.wanted({request.checked.outputs for request in self._in_hand})
         try:
             feeds = self._arrays.feeds(rows, places, taken, size)
-            results = self._model.run_arrays(names, feeds)
+            thread = get_ident()
+            runs_in_progress[thread] = self._model, _Chunk(len(places), len(places) * size), now()
+            try:
+                results = self._model.run_arrays(names, feeds)
+            finally:
+                runs_in_progress.pop(thread, None)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be told, and the others must go on
             requests = list(dict.fromkeys(rows[at].request for at in places))
             if len(requests) == 1:

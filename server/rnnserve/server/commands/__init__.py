@@ -1,6 +1,6 @@
 """The commands that this area brings to `rnnserve`.
 
-Threads: `http_front`, `refusal_log`.
+Threads: `refusal_log`.
 
 Door: nothing.
 """

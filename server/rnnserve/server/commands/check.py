@@ -11,7 +11,7 @@ from rnnserve.common.extras import install_command, missing_package
 from rnnserve.common.tls_identity import IdentityError, read_identity
 from rnnserve.common.tls_watch import SOON_SECONDS
 from rnnserve.server.commands.exposure import exposure
-from rnnserve.server.commands.http_front import HTTP_PACKAGES
+from rnnserve.server.commands.http_gateway import HTTP_PACKAGES
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.start_check import check_room
 from rnnserve.server.process.tls_files import tls_files

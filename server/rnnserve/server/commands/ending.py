@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from rnnserve.common.unblocked_output import finish_output
-from rnnserve.server.workers.signals import SAME_SECONDS
+from rnnserve.server.process.signals import SAME_SECONDS
 
 __all__ = ["Ending", "before_end_at_once", "end_at_once"]
 
@@ -22,11 +22,10 @@ class Ending:
     """How far the end of this server has been asked for.
 
     Attributes:
-        told: Set once the server is to leave, or to stop.
-        told_to_stop: Set once it is to stop.
+        told: Set once it is to end.
         is_loading: Whether nothing has been served yet, so that nothing is to be finished.
-        drains: Whether it drains first: not where its supervisor has ended, since another one may be about to start.
-        reload: Loads the repository again; None for a worker, which leaves instead, and before there is a server.
+        drains: Whether it drains first: not if its supervisor has ended, since another one may be about to start.
+        reload: Loads the repository again; None for a worker, and before there is a server.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Ending:
         """
         self.drains = True
         self.told = threading.Event()
-        self.told_to_stop = threading.Event()
         self.is_loading = True
         self.reload: Callable[[], None] | None = None
         self._is_worker = is_worker
@@ -58,11 +56,10 @@ class Ending:
         """Take a signal. On a thread of its own: the main thread loads, or waits for an event."""
         if number == signal.SIGUSR2:
             _log.warning("SIGUSR2 means nothing here, and changes nothing; SIGUSR1 shows what each thread does")
-        elif number == signal.SIGHUP and not self._is_worker:
-            self._hang_up()
-        elif number == signal.SIGHUP and not self.is_loading:
-            self.told.set()
-        elif not self.told_to_stop.is_set():
+        elif number == signal.SIGHUP:
+            if not self._is_worker:  # the supervisor replaces its workers
+                self._hang_up()
+        elif not self.told.is_set():
             self._asked_at = self._clock()
             if not self._is_worker:
                 _log.info("%s: this server ends", number.name)
@@ -78,7 +75,6 @@ class Ending:
 
     def stop(self) -> None:
         """Stop: at once while models are loaded, however long that would take."""
-        self.told_to_stop.set()
         self.told.set()
         if self.is_loading:
             end_at_once(0)
@@ -88,7 +84,7 @@ class Ending:
             _log.warning("SIGHUP: the terminal has gone, and this server ends; with nohup it would stay")
             self._asked_at = self._clock()
             self.stop()
-        elif self.told_to_stop.is_set():
+        elif self.told.is_set():
             _log.info("SIGHUP: this server is stopping, and loads nothing")
         elif self.reload is None:
             _log.info("SIGHUP: the models are being loaded already")

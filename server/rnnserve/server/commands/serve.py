@@ -1,27 +1,30 @@
 """`rnnserve serve`: serve a repository over gRPC."""
 
 import argparse
+import contextlib
 import dataclasses
 import gc
 import importlib.metadata
 import logging
 import os
-import secrets
 import signal
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
+from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.extras import missing_package
 from rnnserve.common.front_counts import FrontCounts
-from rnnserve.common.kept_identity import KeptIdentity, use_kept_identity
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
-from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.server.commands.ending import Ending, end_at_once
 from rnnserve.server.commands.exposure import exposure
-from rnnserve.server.commands.http_front import http_front, page_address
+from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway, page_address
 from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import (
     CONFIG_VARIABLE,
@@ -32,20 +35,25 @@ from rnnserve.server.commands.options import (
     write_options,
 )
 from rnnserve.server.commands.refusal_log import refusals_logged
-from rnnserve.server.commands.stacks import show_stacks_at_signals
 from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.fast_path.grpcio_core import choose_polling
 from rnnserve.server.observing.observer import check_tracing, requests_told
+from rnnserve.server.process.signals import (
+    follow_signals,
+    receive_signals,
+    show_stacks_at_signals,
+    watch_terminal,
+)
 from rnnserve.server.process.start_check import check_room, start_error
-from rnnserve.server.process.tls_files import tls_kept
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import CommandSettings, Settings
 from rnnserve.server.sockets.ports import reserve_port
-from rnnserve.server.workers.peers import Peers
-from rnnserve.server.workers.signals import follow_signals, receive_signals, watch_terminal
+from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
 from rnnserve.server.workers.supervisor import Supervisor
-from rnnserve.server.workers.supervisor_link import Supervised
+
+if TYPE_CHECKING:
+    from rnnserve.server.app import Server
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -65,12 +73,6 @@ _SUPERVISED_SIGNALS = (
     signal.SIGQUIT,
 )
 
-_MESSAGE_HEAD = 1 << 20
-"""Bytes of a message between workers beside the states of sequences, at most."""
-
-_PEER_SECONDS = 2.0
-"""Seconds that a worker may take to answer another one."""
-
 _EPILOG = """
 options from elsewhere:
   An option that is not given is taken from the environment, --max-queue from RNNSERVE_MAX_QUEUE; or else from the file
@@ -80,8 +82,9 @@ signals:
   SIGTERM, SIGINT   end: after --drain seconds no new requests, those in progress have --grace seconds. A second one,
                     half a second later or more, ends at once, with exit status 128 and its number; so does any while
                     models are loaded the first time, with status 0
-  SIGHUP            with --workers: load what the repository holds now in new workers; when all are ready, they take
-                    over and the old ones leave, without failing a request. Without: load it beside what serves
+  SIGHUP            with --workers: replace them, one after another, by new ones that load what the repository holds
+                    now; one that cannot serve what the old one serves takes over nothing. Without: load it beside what
+                    serves
   SIGUSR1, SIGQUIT  write what each thread does to standard error; SIGQUIT ends it then
 """
 
@@ -113,9 +116,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(refuse=parser.error)
 
     # What a supervisor tells its workers.
-    parser.add_argument("--peers", help=argparse.SUPPRESS)
-    parser.add_argument("--private-sockets", type=Path, help=argparse.SUPPRESS)
-    for name in ("--report-fd", "--lifeline-fd", "--pins-fd", "--counts-fd", "--tls-fd"):
+    for name in ("--private-sockets", "--desired-models"):
+        parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
+    for name in ("--report-fd", "--lifeline-fd", "--counts-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
@@ -138,28 +141,26 @@ def run(args: argparse.Namespace) -> int:
     _set_up_log(command, is_worker=is_worker)
     try:
         if is_worker:
-            supervised = Supervised(args.report_fd, args.lifeline_fd, args.pins_fd, args.peers)
+            link = SupervisorLink(args.report_fd, args.lifeline_fd)
             settings = dataclasses.replace(
                 settings, share_port=True, sharers=command.workers, private_sockets=args.private_sockets
             )
             _count_in(args.counts_fd)
-            if args.tls_fd is not None:
-                use_kept_identity(KeptIdentity(args.tls_fd))
             with requests_told(settings):
-                has_threads = _serve(settings, supervised)
+                has_threads = _serve_worker(settings, link, args.desired_models)
         else:
             check_tracing(settings)  # before anything is started
             fronts = [FrontCounts() for _ in range(command.http_workers)]
             with (
-                http_front(command, settings, fronts) as settings,
+                http_gateway(command, settings, fronts) as (settings, gateway),
                 metrics_served(command, settings, fronts) as metrics,
                 refusals_logged(metrics.totals, settings.log_requests),
             ):
                 options = " ".join(configuration.changed())
                 if command.workers > 1:
-                    return _supervise(settings, command, metrics, options)
+                    return _supervise(settings, command, metrics, gateway, options)
                 with requests_told(settings):
-                    has_threads = _serve(settings, None, metrics, options)
+                    has_threads = _serve(settings, metrics, gateway, options)
             _log.info("the server has ended")
         if has_threads:
             end_at_once(0)  # Python would wait for them
@@ -208,66 +209,84 @@ def _count_in(counts_fd: int | None) -> None:
             _log.warning("the metrics do not have what this worker counts: %s", error)
 
 
-def _serve(
-    settings: Settings, supervised: Supervised | None, metrics: Metrics | None = None, options: str = ""
-) -> bool:
-    """Be the server, or one worker of it; return whether threads are left."""
-    if not settings.plain:
-        choose_polling()
-    check_room()
-    # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
-    hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
-    ending = Ending(is_worker=supervised is not None, terminal_has_gone=watch_terminal())
-    show_stacks_at_signals()
-    with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, *hang_up):
-        if supervised is not None:
-            supervised.follow(ending.abandon)
-        # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
-        trials = Trials()
-        try:
-            from rnnserve.server.app import Server  # imports grpc, which reads the choice then
-        except ModuleNotFoundError as missing:
-            raise StartError(missing_package(missing.name, "server")) from missing
-
-        if supervised is None:
-            server, peers = Server(settings, trials=trials), None
-        else:
-            peers = _peers(settings, supervised.peers_token)
-            others = supervised.counts.of_others
-            server = Server(settings, supervised.pins, trials, supervised.agreement, others, peers)
-            supervised.count_with(server.own_counts)
-            supervised.agreement.follow(server.live)
+def _serve(settings: Settings, metrics: Metrics, gateway: HttpGateway | None, options: str) -> bool:
+    """Be the server; return whether threads are left."""
+    with _ending(settings, is_worker=False) as ending:
+        server = _new_server(settings)
         ending.reload = server.reload
-        if metrics is not None:
-            metrics.count_gauges = server.count_gauges
+        metrics.count_gauges = server.count_gauges
         left: list[str] = []
         try:
-            if supervised is None:
-                server.start()
-                ending.is_loading = False  # before anybody is told that it serves: whoever is may send a signal
-                _log_start(settings, options, metrics)
-                _print_ready(settings.host, server.port, settings.http_port, metrics)
-            else:
-                server.load()
-                supervised.say_loaded(server.pins())
-                ending.is_loading = False
-                server.listen()
-                supervised.say_ready()
-                supervised.beat(server.pulse().complaint, _log.error, server.count_gauges)
+            server.start()
+            ending.is_loading = False  # before anybody is told that it serves: whoever is may send a signal
+            _log_start(settings, options, metrics)
+            _print_ready(settings.host, server.port, settings.http_port, metrics)
+            _keep_from_garbage_collection()
+            ending.told.wait()
+            if ending.drains:
+                server.drain()
+            if gateway is not None:
+                gateway.end()
+                gateway.wait()
+        finally:
+            left = server.stop()
+        return bool(left)
+
+
+def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path | None) -> bool:
+    """Be a worker; return whether threads are left."""
+    with _ending(settings, is_worker=True) as ending:
+        server, is_listening = _new_server(settings, desired_models), threading.Event()
+
+        def drain() -> None:
+            ending.drains = False  # the supervisor waits
+            server.say_not_ready()
+
+        def heartbeat() -> Heartbeat:
+            server.count_gauges()
+            return Heartbeat(server.models(), is_listening.is_set(), server.stuck)
+
+        link.follow(drain, ending.abandon)
+        left: list[str] = []
+        try:
+            server.load()
+            link.beat(heartbeat)
+            link.wait_to_listen()
+            ending.is_loading = False
+            server.listen()
+            is_listening.set()
+            link.write()
             _keep_from_garbage_collection()
             ending.told.wait()
             if ending.drains:
                 server.drain()
         finally:
             left = server.stop()
-            if settings.share_port and not ending.told_to_stop.is_set():
-                server.give_sequences()
-        return bool(left) or peers is not None
+        return bool(left)
 
 
-def _peers(settings: Settings, token: str) -> Peers:
-    """Listen to the other workers. A message has the states of one sequence: those of a connection have half of all."""
-    return Peers(token, most=settings.max_sequence_bytes // 2 + _MESSAGE_HEAD, seconds=_PEER_SECONDS)
+@contextlib.contextmanager
+def _ending(settings: Settings, *, is_worker: bool) -> Iterator[Ending]:
+    """Prepare a process that serves, and take its signals inside the block."""
+    if not settings.plain:
+        choose_polling()
+    check_room()
+    # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
+    hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    ending = Ending(is_worker=is_worker, terminal_has_gone=watch_terminal())
+    show_stacks_at_signals()
+    with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, *hang_up):
+        yield ending
+
+
+def _new_server(settings: Settings, desired_models: Path | None = None) -> "Server":
+    # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
+    trials = Trials()
+    try:
+        from rnnserve.server.app import Server  # imports grpc, which reads the choice of polling then
+    except ModuleNotFoundError as missing:
+        raise StartError(missing_package(missing.name, "server")) from missing
+    return Server(settings, trials, desired_models)
 
 
 def _keep_from_garbage_collection() -> None:
@@ -281,7 +300,9 @@ def _keep_from_garbage_collection() -> None:
     gc.set_threshold(_COLLECT_OBJECTS, 20, 20)
 
 
-def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | None = None, changed: str = "") -> int:
+def _supervise(
+    settings: Settings, options: CommandSettings, metrics: Metrics, gateway: HttpGateway | None, changed: str
+) -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
     from rnnserve.server.repository.signed_versions import open_signature_gate
 
@@ -290,13 +311,13 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
     with (
         receive_signals(*_SUPERVISED_SIGNALS) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
-        tls_kept(settings),
+        tempfile.TemporaryDirectory(prefix="rnnserve-workers-") as folder,
     ):
         show_stacks_at_signals()  # beside the handlers that there are now
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={options.log_level}"]
         if options.log_format != LOG_FORMATS[0]:
             command.append(f"--log-format={options.log_format}")
-        command += [f"--workers={options.workers}", f"--peers={secrets.token_hex(8)}"]
+        command += [f"--workers={options.workers}", f"--desired-models={folder}/models.json"]
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
         told = write_options(dataclasses.replace(settings, grpc_port=port))
@@ -304,12 +325,11 @@ def _supervise(settings: Settings, options: CommandSettings, metrics: Metrics | 
             lambda more: [*command, *more, *told],
             options.workers,
             signals,
-            grace=settings.drain + settings.grace,
-            poll=settings.poll if settings.model_control == "poll" else None,
-            load_timeout=2 * settings.load_timeout,
+            drain=settings.drain,
+            grace=settings.grace,
+            gateway=gateway,
             terminal_has_gone=terminal_has_gone,
-            leave=1.1 * dataclasses.replace(settings, share_port=True).connection_age,
-            totals=None if metrics is None else metrics.totals,
+            totals=metrics.totals,
         )
 
         def tell() -> None:

@@ -17,7 +17,6 @@ from rnnserve.server.counting.places import (
     SEQUENCES,
     TLS_NOT_AFTER,
     is_settled,
-    token_of_row,
 )
 from rnnserve.server.counting.table import CountTable
 
@@ -71,11 +70,6 @@ class Totals:
             _add(self._kept, table, is_living=False)
         table.close()
 
-    def ended(self) -> dict[tuple[str, str], list[float]]:
-        """What processes have counted that have ended, by model and version."""
-        with self._lock:
-            return {name: list(total.counts) for name, total in self._kept.items() if _is_of_model(name[0])}
-
     def of_fronts(self) -> list[float]:
         """What the HTTP fronts have counted together."""
         return [
@@ -90,10 +84,6 @@ class Totals:
             for table in self._living:
                 _add(totals, table, is_living=True, until=until)
         return totals
-
-
-def _is_of_model(model: str) -> bool:
-    return bool(model) and not token_of_row(model)
 
 
 def _add(totals: dict[tuple[str, str], Total], table: CountTable, *, is_living: bool, until: float = -math.inf) -> None:

@@ -151,7 +151,7 @@ class Dispatcher:
         if count > MAX_REQUESTS or count * prefix.points > most_points or not all_in_time(calls, arrived):
             return False
         batch = SamePrefixBatch(self._runs, prefix, calls, (), [arrived] * count)
-        return run_batch(prefix.served.model.statistics, batch)
+        return run_batch(prefix.served.model, batch)
 
     def _run(self, model: Model, taken: list[PendingCall]) -> None:
         """Run what was taken from a model's queue: by the short cut where all have one prefix."""
@@ -164,12 +164,12 @@ class Dispatcher:
         ):
             if prefix.states:
                 steps = cast("list[StepCall]", taken)  # no other calls have such a prefix
-                if run_batch(model.statistics, SameStepBatch(self._runs, prefix, steps)):
+                if run_batch(model, SameStepBatch(self._runs, prefix, steps)):
                     return
             else:
                 id_fields = [p.id_field for p in taken]
                 calls, arrivals = [p.call for p in taken], [p.arrived for p in taken]
-                if run_batch(model.statistics, SamePrefixBatch(self._runs, prefix, calls, id_fields, arrivals)):
+                if run_batch(model, SamePrefixBatch(self._runs, prefix, calls, id_fields, arrivals)):
                     return
         run_pending(model, taken)
 

@@ -8,8 +8,7 @@ both call `Service`.
 Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `access`, `observing`, `settings`, `errors`,
 `error_texts`, `clock`, `rnnserve.common` and the contracts (`rnnserve.protos`); no gRPC.
 
-Threads: `sequence_moves`, `sequence_store`.
+Threads: `sequence_store`.
 
-Door: `error_details`, `pending_steps`, `responses`, `sequence_callers`, `sequences`, `service`,
-`statistics_messages`.
+Door: `error_details`, `pending_steps`, `responses`, `sequence_callers`, `sequences`, `service`.
 """

@@ -5,6 +5,8 @@ of the repository, and answers with the name and whether it was done. So a reque
 KServe's.
 """
 
+from collections.abc import Callable
+
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, NotReady, Unsupported
@@ -16,18 +18,20 @@ __all__ = ["ModelControl"]
 class ModelControl:
     """Answers the two methods."""
 
-    def __init__(self, live: LiveRepository | None, mode: str) -> None:
+    def __init__(self, live: LiveRepository | None, mode: str, note_change: Callable[[str, bool], None]) -> None:
         """Answer for a repository.
 
         Args:
             live: The changes of what serves; None where there are none.
             mode: "none", "poll" or "explicit": only in the last one, requests may change what serves.
+            note_change: A function that is told which model has been loaded, or else unloaded.
         """
+        self._note_change = note_change
         self._live = live
         self._mode = mode
 
     def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        """Load a model of the repository as its folder is now; answer when it serves, on every worker.
+        """Load a model of the repository as its folder is now; answer when it serves. Other workers follow.
 
         A model that is loaded already is loaded again as far as its files have changed.
 
@@ -50,6 +54,7 @@ class ModelControl:
                 )
             raise InvalidRequest(f"unrecognized load parameter {quoted(name)}")
         live.load(model)
+        self._note_change(model, True)
         if is_kserves:
             return pb.RepositoryModelLoadResponse(model_name=model, is_loaded=True)
         return pb.RepositoryModelLoadResponse()
@@ -59,7 +64,7 @@ class ModelControl:
 
         Raises:
             InvalidRequest: If the request has a parameter that Triton does not have either.
-            LoadFailed: If the workers do not agree.
+            LoadFailed: If the repository cannot be read.
             NotReady: If this server's models are not controlled by requests.
             ShuttingDown: If the server is stopping.
             TooManyCalls: If too many changes wait.
@@ -72,6 +77,7 @@ class ModelControl:
             if parameter.WhichOneof("parameter_choice") != "bool_param":
                 raise InvalidRequest("invalid value type for 'unload_dependents' parameter, expected bool_param")
         live.unload(model)
+        self._note_change(model, False)
         if is_kserves:
             return pb.RepositoryModelUnloadResponse(model_name=model, is_unloaded=True)
         return pb.RepositoryModelUnloadResponse()

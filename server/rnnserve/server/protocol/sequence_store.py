@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from rnnserve.protos.protocol_words import SESSION
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import EVICTED
 from rnnserve.server.counting.table import count_in_process
@@ -46,9 +47,7 @@ class KeptSequence:
         rows: Size of their batch axis.
         nbytes: Bytes of the states.
         used: When its last request arrived or was answered, in seconds on the clock of `clock`.
-        is_wanted: Whether its states are still asked for, from another worker.
         is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
-        why_over: Why it could not be continued, where its requests are told so; empty otherwise.
         has_turn: Whether one of its requests has its turn: it waits to be run, or is run.
         is_passing: Whether a thread is passing the turn on; the turn came back meanwhile where `was_passed`.
         waiting: Requests that have arrived after the one that has its turn.
@@ -60,7 +59,6 @@ class KeptSequence:
         "is_orphan",
         "is_over",
         "is_passing",
-        "is_wanted",
         "key",
         "nbytes",
         "origin",
@@ -71,7 +69,6 @@ class KeptSequence:
         "used",
         "waiting",
         "was_passed",
-        "why_over",
     )
 
     def __init__(self, key: SequenceKey, served: ServedVersion, connection: str, origin: str) -> None:
@@ -85,9 +82,7 @@ class KeptSequence:
         self.rows = 0
         self.nbytes = 0
         self.used = 0.0
-        self.is_wanted = False
         self.is_over = False
-        self.why_over = ""
         self.has_turn = False
         self.is_passing = self.was_passed = False
         self.waiting: deque[tuple[Step, Waiter]] = deque()
@@ -171,28 +166,6 @@ class SequenceStore:
             threading.Thread(target=self._watch, name="idle sequences", daemon=True).start()
         return sequence
 
-    def want(self, key: SequenceKey, served: ServedVersion, connection: str) -> KeptSequence:
-        """Make a sequence whose states are asked for: it has its turn itself, until they are there.
-
-        Raises:
-            TooManySequences: If there are as many as may be, in all or of the connection.
-        """
-        sequence = self.start(key, served, connection, "")
-        sequence.is_wanted = sequence.has_turn = True
-        return sequence
-
-    def fill(self, sequence: KeptSequence, origin: str, states: tuple[bytes, ...], rows: int) -> None:
-        """Give a sequence the states, and the origin, that it had on another worker.
-
-        Raises:
-            TooManySequences: If there is no memory left for them.
-        """
-        self.keep(sequence, states, rows)
-        sequence.is_wanted = False
-        if origin:
-            sequence.origin = origin
-            self._by_origin.setdefault((origin, *sequence.key[1:]), {})[sequence.key] = sequence
-
     def has(self, sequence: KeptSequence) -> bool:
         """Whether a sequence is kept, and no other has been begun in its place."""
         return self._kept.get(sequence.key) is sequence
@@ -259,15 +232,8 @@ class SequenceStore:
         """How many there are. Without the lock, too."""
         return len(self._kept)
 
-    def unknown(self, key: SequenceKey, why: str = "") -> NotFound:
-        """Say that there is no such sequence. Whether another connection has one of this id, this does not tell.
-
-        Args:
-            key: The key by which it would be found.
-            why: The reason why one that there is cannot be continued; empty otherwise.
-        """
-        if why:
-            return NotFound(f"{_said(key)} cannot be continued: {why}")
+    def unknown(self, key: SequenceKey) -> NotFound:
+        """Say that there is no such sequence. Whether another connection has one of this id, this does not tell."""
         if key in self._dropped:
             return NotFound(
                 f"{_said(key)} was dropped after {self.idle_seconds:g} s without a request "
@@ -277,7 +243,13 @@ class SequenceStore:
             f"{_said(key)} is not known: its first request has to say sequence_start, and no other since then "
             "sequence_end"
         )
-        if key[0] != ANY_CONNECTION:
+        if self._settings.sharers > 1:
+            words += (
+                f". A sequence belongs to one of this server's {self._settings.sharers} workers, the one of the "
+                "connection on which it began, and ends with it: send all of its requests on one connection, or keep "
+                f"its states in the client (parameter {SESSION}), which any worker can continue"
+            )
+        elif key[0] != ANY_CONNECTION:
             words += (
                 ". Sequences belong to the connection that began them: to continue one on another, send the same "
                 "sequence_key with all of its requests"

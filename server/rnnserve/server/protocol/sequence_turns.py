@@ -69,7 +69,7 @@ class Step:
                 return True
             if sequence.is_over and not sequence.has_turn:
                 self._is_over = True
-                raise store.unknown(sequence.key, sequence.why_over)
+                raise store.unknown(sequence.key)
             model = sequence.key[1]
             waiting = store.waiting.get(model, 0)
             if waiting >= store.max_waiting:
@@ -238,7 +238,7 @@ def _next(store: SequenceStore, sequence: KeptSequence) -> tuple[Step, Waiter, S
             store.waiting[sequence.key[1]] -= 1
             if sequence.is_over:
                 step._give_up()  # noqa: SLF001 - of this module
-                return step, waiter, store.unknown(sequence.key, sequence.why_over)
+                return step, waiter, store.unknown(sequence.key)
             if step._take_turn():  # noqa: SLF001 - of this module
                 sequence.has_turn = True
                 return step, waiter, None

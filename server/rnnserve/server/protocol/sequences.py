@@ -10,8 +10,8 @@ Requests of one sequence are run one after another, in the order in which they a
 many sequences share runs. A request that is refused leaves its sequence as it was.
 
 A client whose connection is closed connects anew, and goes on: a sequence whose connection is closed is taken over by
-the connection that asks for it from the same origin, if there is only one such sequence. With several workers, it moves
-to the one that is asked (`sequence_moves`).
+the connection that asks for it from the same origin, if there is only one such sequence. With several workers, a
+sequence belongs to the worker of the connection on which it began: another one does not know it.
 """
 
 import weakref
@@ -20,20 +20,13 @@ from collections.abc import Callable
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.clock import now
 from rnnserve.server.connections.open_connections import OpenConnections
-from rnnserve.server.errors import InvalidRequest, SequenceInUse, ServeError, Unsupported
+from rnnserve.server.errors import InvalidRequest, SequenceInUse, Unsupported
 from rnnserve.server.protocol.sequence_callers import (
     ANY_CONNECTION,
     Caller,
     StreamOwner,
     origin_of,
     scope_of_key,
-)
-from rnnserve.server.protocol.sequence_moves import (
-    MoveBounds,
-    OtherWorkers,
-    SequenceMoves,
-    ServedVersions,
-    WantedSequence,
 )
 from rnnserve.server.protocol.sequence_store import KeptSequence, SequenceKey, SequenceStore
 from rnnserve.server.protocol.sequence_turns import Step
@@ -42,8 +35,6 @@ from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
 
 __all__ = ["BeganOnAnotherVersion", "Sequences"]
-
-_BOUNDS = MoveBounds()
 
 _MOST_OF_ORIGIN = 64
 """Sequences of one id and origin among which one whose connection is closed is looked for: among more, none is."""
@@ -68,20 +59,6 @@ class Sequences:
         self._store = SequenceStore(settings)
         self._share = settings.share_sequences
         self._is_open = OpenConnections().has if is_open is None else is_open
-        self._moves: SequenceMoves | None = None
-
-    def move_between(
-        self, others: OtherWorkers, versions: ServedVersions, bounds: MoveBounds = _BOUNDS
-    ) -> SequenceMoves:
-        """Ask other workers from now on for sequences that this one does not have.
-
-        Args:
-            others: The other workers.
-            versions: The versions that this worker serves.
-            bounds: Bounds of asking for sequences.
-        """
-        self._moves = SequenceMoves(self._store, versions, self._is_orphan, others, bounds)
-        return self._moves
 
     @property
     def count(self) -> int:
@@ -100,7 +77,7 @@ class Sequences:
         key = self._key(model, control, caller)
         with self._store.lock:
             sequence = self._store.get(key)
-            if sequence is None and self._moves is None:
+            if sequence is None:
                 sequence = self._take_over(key, control, caller)
             return None if sequence is None else sequence.served
 
@@ -118,7 +95,6 @@ class Sequences:
         Raises:
             BeganOnAnotherVersion: If it asks another version than the one that its sequence began on.
             NotFound: If its sequence has not been started, has ended, was dropped, or is another connection's.
-            TooManyCalls: If too many sequences are asked for from other workers.
             SequenceInUse: If its sequence is on another stream.
             TooManySequences: If it would start one sequence too many.
             Unsupported: If the model's sequences may not be cut into requests.
@@ -144,8 +120,8 @@ class Sequences:
                 )
             if control.starts:
                 sequence = store.start(key, served, caller.peer(), self._origin(control, caller))
-            elif sequence is None:
-                sequence = self._find_elsewhere(key, served, control, caller)
+            elif sequence is None and (sequence := self._take_over(key, control, caller)) is None:
+                raise store.unknown(key)
             if sequence.served is not served:
                 raise BeganOnAnotherVersion(
                     f"{sequence} began on version {sequence.served.model.version}; this request asks for version "
@@ -165,32 +141,6 @@ class Sequences:
     def _origin(self, control: SequenceControl, caller: Caller) -> str:
         """Where the connection of a sequence comes from; empty where it belongs to none."""
         return "" if control.key or self._share else origin_of(caller)
-
-    def _find_elsewhere(
-        self, key: SequenceKey, served: ServedVersion, control: SequenceControl, caller: Caller
-    ) -> KeptSequence:
-        """Find a sequence that began on another connection, or is asked for from another worker. With the lock held.
-
-        Raises:
-            NotFound: If there is none, or more than one.
-            TooManyCalls: If too many are asked for.
-            TooManySequences: If it would be one sequence too many.
-        """
-        if self._moves is None:
-            sequence = self._take_over(key, control, caller)
-            if sequence is None:
-                raise self._store.unknown(key)
-            return sequence
-        origin = self._origin(control, caller)
-        digest = served.model.manifest.self_sha256
-        wanted = WantedSequence(None if origin else key[0], origin, key[1], control.id, digest)
-        sequence = self._store.want(key, served, caller.peer())
-        try:
-            self._moves.ask(sequence, wanted)
-        except ServeError:
-            self._store.end(sequence)
-            raise
-        return sequence
 
     def _take_over(self, key: SequenceKey, control: SequenceControl, caller: Caller) -> KeptSequence | None:
         """Let a connection have the sequence of one that is closed and came from the same origin.

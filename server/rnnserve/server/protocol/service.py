@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from google.protobuf.message import Message
 
@@ -19,7 +19,7 @@ from rnnserve.server.protocol.model_control import ModelControl
 from rnnserve.server.protocol.sealed_states import NO_KEY, open_sealed_states
 from rnnserve.server.protocol.sequence_callers import Caller
 from rnnserve.server.protocol.sequences import Sequences
-from rnnserve.server.protocol.statistics_messages import add_statistics, statistics_message
+from rnnserve.server.protocol.statistics_messages import statistics_message
 from rnnserve.server.protocol.unsupported_methods import UNSUPPORTED_METHODS
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
@@ -58,6 +58,7 @@ class Service:
         settings: The limits of requests, and the provider that was asked for.
         sequences: Whose states are kept.
         is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
+        is_stuck: Whether a run of a model does not end, so that the server is neither ready nor live.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Service:
         repository: Repository,
         settings: Settings,
         live: LiveRepository | None = None,
-        counts_of_others: Callable[[], Iterable[bytes]] = tuple,
+        note_change: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
         """Answer for a repository.
 
@@ -73,8 +74,7 @@ class Service:
             repository: The models.
             settings: The limits of requests, and the provider that was asked for.
             live: The changes of what serves; None where there are none.
-            counts_of_others: A function that gives what other processes on the same port have counted, each a
-                ModelStatisticsResponse.
+            note_change: A function that is told which model a request has loaded, or else unloaded.
 
         Raises:
             StartError: If the key for sealed sessions cannot be used.
@@ -82,12 +82,11 @@ class Service:
         self.repository = repository
         self.settings = settings
         self.sequences = Sequences(settings)
-        self.is_draining = False
+        self.is_draining = self.is_stuck = False
         self._sealed_states = open_sealed_states(settings)
         of_settings = {SEALED_SESSIONS: self._sealed_states is not None, TOKENS: settings.access_file is not None}
         self._extensions = [*_EXTENSIONS, *[name for name, is_spoken in of_settings.items() if is_spoken]]
-        self._control = ModelControl(live, settings.model_control)
-        self._counts_of_others = counts_of_others
+        self._control = ModelControl(live, settings.model_control, note_change)
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -174,12 +173,12 @@ class Service:
         return served, self._sealed_states.continue_from(sealed, checked, served.model)
 
     def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
-        """Say that the process is up."""
-        return pb.ServerLiveResponse(live=True)
+        """Say that the process is up, and no run of it is stuck."""
+        return pb.ServerLiveResponse(live=not self.is_stuck)
 
     def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
         """Say whether every model of the repository serves, and the server is not about to stop."""
-        return pb.ServerReadyResponse(ready=self.repository.is_ready() and not self.is_draining)
+        return pb.ServerReadyResponse(ready=self.repository.is_ready() and not (self.is_draining or self.is_stuck))
 
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name the server, its version, and the extensions that it speaks."""
@@ -248,18 +247,12 @@ class Service:
     def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Say what models have done: a version, all versions of a model that serve, or all that serve.
 
-        With workers, all of them together.
+        With workers, this one alone: /metrics has the sums.
 
         Raises:
             NotFound: If there is no such model or version.
             NotReady: If it does not serve.
         """
-        own = self.own_statistics(request)
-        add_statistics(own, map(pb.ModelStatisticsResponse.FromString, self._counts_of_others()))
-        return own
-
-    def own_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        """The same, of this process alone."""
         if request.name:
             found = self.repository.find(request.name, request.version)
             names = [found.model.version] if request.version else self.repository.versions(request.name)

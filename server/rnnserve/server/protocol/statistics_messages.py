@@ -1,15 +1,12 @@
 """A version's counts as the protocol describes them."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-
-from google.protobuf.message import Message
+from collections.abc import Sequence
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting import places
 
-__all__ = ["add_statistics", "statistics_message", "statistics_of_ended"]
+__all__ = ["statistics_message"]
 
 _BOUNDS = tuple(zip((0.0, *places.SECONDS_BOUNDS), (*places.SECONDS_BOUNDS, 0.0), strict=True))
 
@@ -26,17 +23,6 @@ def statistics_message(name: str, version: str, statistics: Statistics) -> pb.Mo
             compute_output=pb.StatisticDuration(count=count),
         )
     return described
-
-
-def statistics_of_ended(totals: Mapping[tuple[str, str], Sequence[float]]) -> pb.ModelStatisticsResponse:
-    """Describe what processes have done that have ended, without the sizes of their runs.
-
-    Args:
-        totals: Numbers of theirs (`counting.places`), by model and version.
-    """
-    return pb.ModelStatisticsResponse(
-        model_stats=[_described(name, version, numbers) for (name, version), numbers in totals.items()]
-    )
 
 
 def _described(name: str, version: str, numbers: Sequence[float]) -> pb.ModelStatistics:
@@ -74,58 +60,6 @@ def _described(name: str, version: str, numbers: Sequence[float]) -> pb.ModelSta
             if number
         ],
     )
-
-
-def add_statistics(total: pb.ModelStatisticsResponse, others: Iterable[pb.ModelStatisticsResponse]) -> None:
-    """Add what others have counted of the versions that `total` tells of."""
-    models = {(model.name, model.version): model for model in total.model_stats}
-    for other in others:
-        for model in other.model_stats:
-            sum_ = models.get((model.name, model.version))
-            if sum_ is not None:
-                _add(sum_, model)
-
-
-def _add(total: pb.ModelStatistics, other: pb.ModelStatistics) -> None:
-    total.last_inference = max(total.last_inference, other.last_inference)
-    total.inference_count += other.inference_count
-    total.execution_count += other.execution_count
-    _add_durations(total.inference_stats, other.inference_stats)
-    sizes = {batch.batch_size: batch for batch in total.batch_stats}
-    for batch in other.batch_stats:
-        if batch.batch_size in sizes:
-            _add_durations(sizes[batch.batch_size], batch)
-        else:
-            sizes[batch.batch_size] = batch
-    in_order = pb.ModelStatistics(batch_stats=[sizes[size] for size in sorted(sizes)])
-    total.ClearField("batch_stats")
-    total.batch_stats.MergeFrom(in_order.batch_stats)
-    _add_counts(total, other)
-
-
-def _add_counts(total: pb.ModelStatistics, other: pb.ModelStatistics) -> None:
-    """Add the refusals by reason, and the buckets of durations, each of which may be of one of the two alone."""
-    refusals = {(each.status, each.reason): each for each in total.refusals}
-    for refusal in other.refusals:
-        known = refusals.get((refusal.status, refusal.reason))
-        if known is None:
-            total.refusals.append(refusal)
-        else:
-            known.count += refusal.count
-    buckets: Counter[tuple[float, float]] = Counter()
-    for bucket in (*total.duration_buckets, *other.duration_buckets):
-        buckets[bucket.lower_bound, bucket.upper_bound] += bucket.count
-    total.ClearField("duration_buckets")
-    for lower, upper in sorted(buckets):
-        total.duration_buckets.add(lower_bound=lower, upper_bound=upper, count=buckets[lower, upper])
-
-
-def _add_durations(total: Message, other: Message) -> None:
-    for field, duration in other.ListFields():
-        if isinstance(duration, pb.StatisticDuration):
-            sum_ = getattr(total, field.name)
-            sum_.count += duration.count
-            sum_.ns += duration.ns
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import NotFound, NotReady
-from rnnserve.server.repository.entries import LOADING, READY, Entry, ServedVersion, Status
-from rnnserve.server.repository.pins import ModelPins, Pin, Pins, digests
+from rnnserve.server.repository.entries import LOADING, READY, Entry, ModelState, ServedVersion, Status
 
 __all__ = ["Catalogue"]
 
@@ -130,25 +129,9 @@ class Catalogue:
         versions = [] if entry is None else sorted(entry.served)
         return f"serves with version {', '.join(map(str, versions))}" if versions else "does not serve"
 
-    def pins(self) -> Pins:
-        """What another worker needs to serve the same."""
-        return {
-            name: ModelPins(
-                {
-                    version: Pin(entry.served[version].model.manifest.self_sha256)
-                    if version in entry.served
-                    else Pin("", status.reason)
-                    for version, status in entry.versions.items()
-                },
-                entry.reason,
-                is_needed=entry.is_needed,
-            )
-            for name, entry in self._entries.items()
-        }
-
-    def serves(self, pins: Pins) -> bool:
-        """Whether it serves the versions, with the digests, that another worker serves of its models."""
-        return all(digests(model) == digests(pins[name]) for name, model in self.pins().items() if name in pins)
+    def in_short(self) -> dict[str, ModelState]:
+        """What becomes of each model that is to be loaded, by name."""
+        return {name: entry.in_short for name, entry in self._entries.items() if entry.is_wanted}
 
     def _entry(self, name: str) -> Entry:
         entries = self._entries

@@ -1,4 +1,4 @@
-"""A draft of what some models serve: made from their folders, or from pins, and filled by a loader.
+"""A draft of what some models serve: made from their folders, and filled by a loader.
 
 ::
 
@@ -22,7 +22,6 @@ from rnnserve.server.repository.catalogue import Catalogue
 from rnnserve.server.repository.entries import READY, UNAVAILABLE, Entry, ServedVersion, Status, unloaded
 from rnnserve.server.repository.folders import ModelFolders, check_name, way_out
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.signed_versions import SignatureGate, SignedVersions
 
 __all__ = ["Draft"]
@@ -44,7 +43,6 @@ class Draft(Catalogue):
         ready: str,
         *,
         only: str | None = None,
-        pins: Pins | None = None,
         serving: Mapping[str, Entry] | None = None,
         may_change: bool = False,
         gate: SignatureGate | None = None,
@@ -56,7 +54,6 @@ class Draft(Catalogue):
             entries: Entries, as for `Catalogue`.
             ready: The rule of readiness, as for `Catalogue`.
             only: The name of the one model whose folder the repository's is; None for a repository.
-            pins: The versions that another worker serves: no others are looked at. None for what the folder holds.
             serving: The catalogue that serves while this is loaded beside it.
             may_change: Whether what serves changes while the server runs. Then whoever may write to the repository must
                 not have the server read other files.
@@ -65,7 +62,6 @@ class Draft(Catalogue):
         super().__init__(root, entries, ready)
         self.generation = 0
         self.folders = ModelFolders(root, only)
-        self._pins = pins
         self._beside: Mapping[str, Entry] = serving or {}
         self._may_change = may_change
         self.signed = SignedVersions(gate)
@@ -121,7 +117,7 @@ class Draft(Catalogue):
         """Let a version not serve, and say why. Where one of its number serves, that serves on."""
         served = self._serving(name).get(version)
         if served is None:
-            self._set(name, version, Status(UNAVAILABLE, reason), None)
+            self._set(name, version, Status(UNAVAILABLE, reason, is_fault=True), None)
         else:
             self._set(name, version, Status(READY, f"was loaded before; what its folder holds now: {reason}"), served)
 
@@ -170,8 +166,6 @@ class Draft(Catalogue):
     def chosen(self, name: str, config: model_config_pb2.ModelConfig) -> tuple[list[int], int]:
         """Give the versions of a model to try, newest first, and how many of them are to serve.
 
-        They are those that its config chooses; or those that another worker serves, or was still loading.
-
         Args:
             name: Name of the model.
             config: The model's config.pbtxt.
@@ -179,35 +173,24 @@ class Draft(Catalogue):
         Raises:
             ArtifactError: If the config chooses none.
         """
-        if self._pins is None:
-            chosen, wanted = versions_to_serve(config, self.found(name))
-            if not chosen:
-                raise ArtifactError(
-                    f"{CONFIG}: version_policy names no version that its folder has; it has "
-                    f"{', '.join(map(str, self.found(name)))}"
-                )
-            for version in set(self.found(name)) - set(chosen):
-                self.leave_out(name, version, "not chosen by version_policy in config.pbtxt")
-            return chosen, wanted
-        pinned = {number: pin for number, pin in self._pins[name].versions.items() if not pin.reason}
-        wanted = len(pinned)
-        if not all(pin.digest for pin in pinned.values()):
-            wanted = versions_to_serve(config, sorted(pinned))[1]
-        return sorted(pinned, reverse=True), wanted
+        chosen, wanted = versions_to_serve(config, self.found(name))
+        if not chosen:
+            raise ArtifactError(
+                f"{CONFIG}: version_policy names no version that its folder has; it has "
+                f"{', '.join(map(str, self.found(name)))}"
+            )
+        for version in set(self.found(name)) - set(chosen):
+            self.leave_out(name, version, "not chosen by version_policy in config.pbtxt")
+        return chosen, wanted
 
     def check(self, model: Model) -> None:
-        """Check that a version is of the model in whose folder it lies, and the one that other workers serve.
+        """Check that a version is of the model in whose folder it lies.
 
         Raises:
-            ArtifactError: If it is another model's, or was published anew since.
+            ArtifactError: If it is another model's.
         """
         if self.folders.only is None:
             check_name(model.manifest, model.name)
-        if self._pins is None:
-            return
-        digest = self._pins[model.name].versions[int(model.version)].digest
-        if digest and model.manifest.self_sha256 != digest:
-            raise ArtifactError("was published anew after the other workers had loaded it; SIGHUP restarts them all")
 
     def _serving(self, name: str) -> Mapping[int, ServedVersion]:
         """What serves a model, where this is loaded beside something."""

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.signing.signed_version import Signed
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.pins import ModelPins, digests
 
 __all__ = [
     "LOADING",
@@ -17,10 +17,10 @@ __all__ = [
     "READY",
     "UNAVAILABLE",
     "Entry",
+    "ModelState",
     "ServedVersion",
     "Status",
     "entry_of",
-    "pinned_entry",
     "unloaded",
 ]
 
@@ -37,10 +37,26 @@ class Status:
         state: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
         reason: Why it is unavailable, or why what its folder holds now does not serve in its place, or what its runs
             have shown to be wrong with it; empty otherwise.
+        is_fault: Whether something is wrong with its files: it was to serve.
     """
 
     state: str
     reason: str = ""
+    is_fault: bool = dataclasses.field(default=False, compare=False)
+
+
+class ModelState(NamedTuple):
+    """What becomes of a model, in short.
+
+    Attributes:
+        serves: The versions that serve.
+        fails: Those that were to serve, and whose files are bad.
+        is_loading: Whether another is still being loaded.
+    """
+
+    serves: list[int]
+    fails: list[int]
+    is_loading: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,6 +108,16 @@ class Entry:
     is_wanted: bool = True
     is_needed: bool = True
 
+    @property
+    def in_short(self) -> ModelState:
+        """What becomes of the model."""
+        statuses = self.versions.items()
+        return ModelState(
+            sorted(self.served),
+            sorted(version for version, status in statuses if status.is_fault),
+            any(status.state == LOADING for _, status in statuses),
+        )
+
 
 def entry_of(folder: Path, serving: Mapping[int, ServedVersion]) -> Entry:
     """Look which versions a model's folder holds: they are to be loaded.
@@ -112,13 +138,3 @@ def unloaded(entry: Entry) -> Entry:
     """The entry of the same model, where its versions are not loaded."""
     versions = dict.fromkeys(entry.versions, Status(UNAVAILABLE, NOT_LOADED))
     return Entry(versions, {}, NOT_LOADED, is_wanted=False, is_needed=False)
-
-
-def pinned_entry(pins: ModelPins) -> Entry:
-    """A model's versions as another worker has them: those that it serves, or was loading, are to be loaded."""
-    statuses = {
-        version: Status(UNAVAILABLE, pin.reason) if pin.reason else Status(LOADING)
-        for version, pin in pins.versions.items()
-    }
-    is_wanted = not pins.reason or bool(digests(pins))
-    return Entry(statuses, {}, pins.reason, is_wanted=is_wanted, is_needed=pins.is_needed)

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from concurrent import futures
 
 from rnnserve.protos import model_config_pb2
@@ -86,7 +85,6 @@ class Loader:
         faults: What is wrong with versions that were to serve, a line each; for the thread that calls `load`.
         fault: Why no further version could be tried, or none serves; None where neither is so.
         is_whole: Whether every version that was to be tried was.
-        found: What was found of the versions that were loaded, by the model's name and their number.
     """
 
     def __init__(
@@ -136,17 +134,10 @@ class Loader:
         self.faults: list[str] = []
         self.fault: StartError | None = None
         self.is_whole = True
-        self.found: dict[tuple[str, int], Findings] = {}
-        self._known: Mapping[tuple[str, int], Findings] = {}
         self._is_done = threading.Event()
 
-    def load(self, known: Mapping[tuple[str, int], Findings] | None = None) -> None:
-        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong.
-
-        Args:
-            known: Findings of another server on this machine about some versions, which need not be tried again.
-        """
-        self._known = known or {}
+    def load(self) -> None:
+        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong."""
         self._served_at = time.monotonic()
         try:
             for name in self._models.models():
@@ -202,7 +193,7 @@ class Loader:
         self._queue.append(_Waiting(name, deque(chosen), config, wanted))
 
     def _load_all(self) -> None:
-        to_try = sum((model.name, each) not in self._known for model in self._queue for each in model.versions)
+        to_try = sum(len(model.versions) for model in self._queue)
         self._processes = max(1, min(self._processes, to_try // _VERSIONS_EACH))
         passed: deque[tuple[_Candidate, Findings]] = deque()
         while self._queue or self._running or passed:
@@ -244,18 +235,13 @@ class Loader:
             self._queue.append(candidate.model)
 
     def _has_to_be_tried(self, candidate: _Candidate) -> bool:
-        """Whether a version may come to serve, and nothing is known of it; if it is, the version serves."""
+        """Whether a version may come to serve, and doesn't serve already."""
         if self._models.is_outdated(candidate.name, candidate.version, candidate.model.wanted):
             return False
         if refusal := self._models.signed.refusal(candidate.name, candidate.version):
             self._refuse(candidate, refusal)
             return False
-        if self._take_over(candidate):
-            return False
-        known = self._known.get((candidate.name, candidate.version))
-        if known is not None:
-            self._serve(candidate, known)
-        return known is None
+        return not self._take_over(candidate)
 
     def _check_of(self, candidate: _Candidate) -> Trial:
         name, version = candidate.name, str(candidate.version)
@@ -336,7 +322,6 @@ class Loader:
             self._refuse(candidate, reason_of(error))
             _log.debug("%s version %d", name, version, exc_info=error)
             return
-        self.found[name, version] = findings
         count_in_process(LOADED)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
         tell_graph(_log, name, version, self._graph, findings.graph)

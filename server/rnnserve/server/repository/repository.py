@@ -20,11 +20,9 @@ from rnnserve.server.repository.entries import (
     ServedVersion,
     Status,
     entry_of,
-    pinned_entry,
     unloaded,
 )
 from rnnserve.server.repository.folders import ModelFolders, version_numbers
-from rnnserve.server.repository.pins import Pins
 from rnnserve.server.repository.signed_versions import SignatureGate
 
 __all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
@@ -38,7 +36,6 @@ class Repository(Draft):
     def __init__(
         self,
         root: Path,
-        pins: Pins | None = None,
         *,
         only: str | None = None,
         wanted: Collection[str] | None = None,
@@ -50,7 +47,6 @@ class Repository(Draft):
 
         Args:
             root: The repository's folder.
-            pins: The versions that another worker serves: no others are looked at. None for what the folder holds.
             only: The name of the one model whose folder this is; None for a repository.
             wanted: The names of the models to load; None for all.
             control: Cause of changes of what serves: "none", "poll" or "explicit", as in `Settings`. Where anything
@@ -67,42 +63,35 @@ class Repository(Draft):
         self._control = control
         self._shown: Draft | None = None
         folders = _folders(ModelFolders(root, only))
-        entries = _from_folders(folders, {}) if pins is None else _from_pins(pins)
-        if pins is None:
-            if not entries and control == "none":
-                raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
-            for name in wanted or ():
-                if name not in entries:
-                    known = ", ".join(entries) or "none"
-                    raise StartError(f"--load-model {name}: {root} has no model of this name; it has {known}")
-            if wanted is not None:
-                entries = {name: entry if name in wanted else unloaded(entry) for name, entry in entries.items()}
-        super().__init__(root, entries, ready, only=only, pins=pins, may_change=control != "none", gate=gate)
+        entries = _from_folders(folders, {})
+        if not entries and control == "none":
+            raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
+        for name in wanted or ():
+            if name not in entries:
+                known = ", ".join(entries) or "none"
+                raise StartError(f"--load-model {name}: {root} has no model of this name; it has {known}")
+        if wanted is not None:
+            entries = {name: entry if name in wanted else unloaded(entry) for name, entry in entries.items()}
+        super().__init__(root, entries, ready, only=only, may_change=control != "none", gate=gate)
 
-    def draft(self, names: Collection[str], pins: Pins | None = None) -> Draft:
+    def draft(self, names: Collection[str]) -> Draft:
         """Look at some models again: a draft of these alone, to be loaded beside what serves, and adopted.
 
         Args:
             names: The models; those that have no folder are not in the draft.
-            pins: The versions of them that another worker serves; None for what the folder holds.
 
         Raises:
             StartError: If the repository's folder cannot be read.
         """
         folders = {name: path for name, path in _folders(self.folders).items() if name in names}
         serving = self._entries
-        if pins is None:
-            entries, pinned = _from_folders(folders, serving), None
-        else:
-            pinned = {name: pins[name] for name in sorted(names) if name in pins}
-            entries = _from_pins(pinned)
+        entries = _from_folders(folders, serving)
         may_change = self.inside is not None
         return Draft(
             self.root,
             entries,
             self._ready,
             only=self.folders.only,
-            pins=pinned,
             serving=serving,
             may_change=may_change,
             gate=self.signed.gate,
@@ -146,10 +135,6 @@ class Repository(Draft):
         except OSError as error:
             raise LoadFailed(f"the repository's folder cannot be read: {error.strerror}") from error
 
-    def need_not_serve(self, name: str) -> None:
-        """Let the server be ready without a model, whose folder has gone."""
-        self._replace(name, is_needed=False)
-
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Give every model with the status of each of its versions; those that are being loaded beside others, too."""
         shown, known = self._shown, dict(super().statuses())
@@ -186,10 +171,6 @@ def _folders(folders: ModelFolders) -> Mapping[str, Path]:
     if mistake is not None:
         raise StartError(mistake)
     return found
-
-
-def _from_pins(pins: Pins) -> dict[str, Entry]:
-    return {name: pinned_entry(model) for name, model in pins.items()}
 
 
 def _from_folders(folders: Mapping[str, Path], serving: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -5,8 +5,7 @@ from typing import Self
 
 import grpc
 
-from rnnserve.common.kept_identity import first_identity, used_kept_identity
-from rnnserve.common.tls_identity import IdentityError, TlsFiles, TlsIdentity
+from rnnserve.common.tls_identity import IdentityError, TlsFiles, TlsIdentity, read_identity
 from rnnserve.common.tls_watch import TlsWatch
 from rnnserve.server.counting.places import TLS_NOT_AFTER, TLS_NOT_RELOADED, TLS_RELOADED
 from rnnserve.server.counting.table import count_in_process, used_table
@@ -37,7 +36,8 @@ class ServedTls:
             StartError: If a file cannot be read, or is not what it should be. gRPC would only say that it cannot bind.
         """
         try:
-            served = first_identity(files)
+            served = read_identity(files)
+            served.context(files)
         except IdentityError as error:
             raise StartError(str(error)) from error
         self._new: queue.SimpleQueue[grpc.ServerCertificateConfiguration] = queue.SimpleQueue()
@@ -71,7 +71,6 @@ class ServedTls:
         self._new.put(_configuration(identity))
         self._note_end(identity)
         count_in_process(TLS_RELOADED)
-        used_kept_identity().keep(identity)
 
     def _take_new(self) -> grpc.ServerCertificateConfiguration | None:
         """The newest of what has come since the last connection; None where nothing has. It must not raise."""

@@ -1,15 +1,11 @@
-"""Workers: several processes that share one port, and the supervisor that starts, watches and replaces them.
+"""Workers: independent processes that share one port, and the supervisor that starts, watches and replaces them.
 
-`supervisor` runs in the parent: it keeps `generation`s of `worker_process`es, and `mending` brings back one that has
-ended. `supervisor_link` is a worker's end of the pipes, `messages` is what both ends say, `message_lines` how.
-`joint_loading` has all workers serve the same versions; `worker_statistics` sums their counters; `peers` are the
-sockets by which workers ask each other for kept states; `signals` receives those of the process; `pulse` says whether
-requests make progress.
+`supervisor` runs in the parent, and keeps a `worker` in each place. `heartbeat` is what a worker says of itself, and
+the worker's end of the pipes. `desired_models` is the file by which all workers follow what clients load and unload.
 
-Imports `protocol`, `repository`, `process`, `counting`, `access`, `errors`, `error_texts` and `rnnserve.common`;
-no gRPC.
+Imports `repository`, `process`, `counting`, `access`, `errors` and `rnnserve.common`; no gRPC.
 
-Threads: `peers`, `signals`, `supervisor_link`.
+Threads: `desired_models`, `heartbeat`.
 
-Door: `peers`, `pulse`, `signals`, `supervisor`, `supervisor_link`, `worker_process`.
+Door: `desired_models`, `heartbeat`, `supervisor`.
 """

@@ -1,45 +1,43 @@
-"""Workers: processes that share one port, and the supervisor that starts, watches and replaces them.
+"""The supervisor: starts workers that share one port, replaces those that end or hang, and rolls them at SIGHUP.
 
-Each worker is a whole server of its own; the kernel distributes connections over those that listen (SO_REUSEPORT). When
-one dies, its listening sockets close with it: the others answer on, and a new one takes its place, which listens when
-it has loaded. Requests that a dead worker had accepted, and connections that it had not accepted yet, fail with
-UNAVAILABLE; no others do. One that lives but makes no progress is killed, and replaced the same way.
+Each worker is a whole server of its own, which loads and watches the repository by itself; the kernel distributes
+connections over those that listen (SO_REUSEPORT). When one dies, its listening socket closes with it: the others answer
+on, and a new one takes its place. Requests that a dead worker had accepted, and connections that it had not accepted
+yet, fail with UNAVAILABLE.
 
-SIGHUP restarts all of them without failing a request: workers of a new generation load what the repository holds now,
-listen when all have, and then those of the old one leave (`GrpcServer.leave`).
-
-onnxruntime aborts the process on some inputs (docs/lab/findings.md, "onnxruntime"); with workers, such an abort ends
-one worker and not the service.
+A worker that starts while others serve listens only once it serves what they do, as far as the repository still has it:
+damaged files take nothing out of service while a worker has it in memory.
 """
 
 import dataclasses
-import functools
 import logging
 import select
 import signal
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
+from rnnserve.common.cgroup import usable_cores
+from rnnserve.common.child_process import Backoff, exit_text
 from rnnserve.server.counting.places import NOT_RELOADED, RELOADED
 from rnnserve.server.counting.table import count_in_process
 from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
-from rnnserve.server.workers.generation import Generation, exit_text
-from rnnserve.server.workers.messages import Counts, Failed, Sum, Want
-from rnnserve.server.workers.signals import SAME_SECONDS, SignalPipe
-from rnnserve.server.workers.worker_process import Worker
+from rnnserve.server.process.resources import why_no_resource
+from rnnserve.server.process.signals import SAME_SECONDS, SignalPipe
+from rnnserve.server.workers.heartbeat import lost_models
+from rnnserve.server.workers.worker import Worker
 
-__all__ = ["Supervisor"]
+__all__ = ["EndedFirst", "Supervisor"]
 
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
-"""Seconds between two looks at the workers, where none says anything. One that dies is noticed at once: its pipe
-ends."""
+"""Seconds between two looks at the workers, if none says anything. The end of one is noticed at once: its pipe ends."""
 
 _LATE_SECONDS = 1.0
 """Seconds between two looks after which the supervisor itself was kept from running, as workers may have been: by a
-machine that slept, for example. Their silence is not counted."""
+machine that slept, for example. Their silence isn't counted."""
 
 _END_SECONDS = 5.0
 """Seconds, beyond the grace for their requests, that workers may take to end: 50 of them on two cores take 4."""
@@ -47,22 +45,41 @@ _END_SECONDS = 5.0
 _STACKS_SECONDS = 0.5
 """Seconds that workers have to show their stacks at SIGQUIT, which ends them."""
 
+_HELD_SECONDS = 60.0
+"""Seconds for which a worker that serves less than the others is kept from listening. Beyond it: it is ended, and
+another loads the repository anew."""
+
+
+class EndedFirst(Protocol):
+    """What ends before the workers: the HTTP gateway, which they serve."""
+
+    def end(self) -> None:
+        """Ask it to end."""
+
+    def wait(self, seconds: float, /) -> bool:
+        """Wait for its end; return whether it has ended."""
+
 
 @dataclasses.dataclass
-class _Leaving:
-    """A worker whose successors listen.
+class _Place:
+    """A worker's place.
 
     Attributes:
-        worker: The worker.
-        deadline: When it is ended, in seconds on the monotonic clock.
+        number: Its number, from 0.
+        worker: The worker; None while there is none.
+        start_at: When the next one may be started, in seconds on the monotonic clock.
+        said_lost: What the log has said that the worker doesn't serve.
     """
 
-    worker: Worker
-    deadline: float
+    number: int
+    worker: Worker | None = None
+    start_at: float = 0.0
+    said_lost: str = ""
+    backoff: Backoff = dataclasses.field(default_factory=Backoff)
 
 
 class Supervisor:
-    """Keep a number of workers running until it is told to stop."""
+    """Keep a number of workers running until a signal asks for the end."""
 
     def __init__(
         self,
@@ -70,136 +87,209 @@ class Supervisor:
         count: int,
         signals: SignalPipe,
         *,
+        drain: float,
         grace: float,
-        leave: float,
-        poll: float | None = None,
-        load_timeout: float = 60.0,
+        gateway: EndedFirst | None = None,
         terminal_has_gone: Callable[[], bool] = lambda: False,
         totals: Totals | None = None,
     ) -> None:
         """Prepare; `run` starts the workers.
 
         Args:
-            command: A function that makes a worker's command line from the arguments for it alone, `--report-fd` and
-                others.
+            command: A function that makes a worker's command line from the arguments for it alone.
             count: Number of workers.
-            signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP restarts them. SIGUSR1 and SIGQUIT
+            signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP rolls them. SIGUSR1 and SIGQUIT
                 are passed on.
-            grace: Seconds that their requests in progress may take to end.
-            leave: Seconds that their clients may take to leave them when they are restarted.
-            poll: Seconds between looks at the repository; None for not by themselves.
-            load_timeout: Seconds that they may take to load what one of them has loaded.
+            drain: Seconds for which workers answer on after they have said that they are not ready.
+            grace: Seconds that their requests in flight may take to end.
+            gateway: The HTTP gateway; None if there is none.
             terminal_has_gone: A function that says, at SIGHUP, whether that is why it came.
-            totals: Sum of what the workers count; None where no one asks.
+            totals: Sum of what the workers count.
         """
+        self._command = command
         self._signals = signals
+        self._drain, self._grace = drain, grace
+        self._gateway = gateway
         self._terminal_has_gone = terminal_has_gone
-        self._grace = grace
-        self._leave = leave
-        self._new_generation = functools.partial(
-            Generation, command, count, poll=poll, timeout=load_timeout, totals=totals
-        )
-        self._current = self._new_generation()
-        self._next: Generation | None = None
-        self._leaving: list[_Leaving] = []
-        self._is_restart_asked = False
+        self._totals = totals or Totals()
+        self._places = [_Place(number) for number in range(count)]
+        self._is_ready = False
+        self._to_roll: list[_Place] = []  # those whose workers are still to be replaced
+        self._candidate: Worker | None = None  # the worker that is to replace that of the first of them
+        self._leaving: list[tuple[Worker, float]] = []  # with the time at which each is killed
         self._ends: list[signal.Signals] = []  # the signals so far that ask for the end
         self._asked_at = 0.0
 
     def run(self, on_ready: Callable[[], None]) -> int:
-        """Start the workers, and replace those that die or hang, until a signal asks for the end.
+        """Start the workers, and replace those that end or hang, until a signal asks for the end.
 
         Args:
-            on_ready: A function that is called when all of them are ready for the first time.
+            on_ready: A function that is called when all of them listen for the first time.
 
         Returns:
-            The exit status: 0, or 128 and the signal's number where a second signal asked for the end at once.
+            The exit status: 0, or 128 and the signal's number if a second signal asked for the end at once.
 
         Raises:
-            StartError: If one dies before all were ready for the first time: it would die again and again.
+            StartError: If one ends before all were ready for the first time: it would end again and again.
         """
-        is_ready = False
         looked = time.monotonic()
         try:
             while not self._ends:
                 if time.monotonic() - looked > _LATE_SECONDS:
-                    self._current.excuse()
+                    for worker in self._workers():
+                        worker.excuse()
                 looked = time.monotonic()
-                self._current.look()
-                if self._current.is_ready:
-                    if not is_ready:
-                        is_ready = True
-                        on_ready()
-                    self._restart()
+                for place in self._places:
+                    self._look(place)
+                self._start_due()
+                self._let_listen()
+                if not self._is_ready and all(each.worker and each.worker.is_listening for each in self._places):
+                    self._is_ready = True
+                    on_ready()
+                self._roll()
                 self._let_leave()
                 self._wait()
         finally:
             self._end()
         return 128 + self._ends[1] if len(self._ends) > 1 else 0
 
-    def _restart(self) -> None:
-        """Take the next step of a restart, where one was asked for."""
-        if self._is_restart_asked:
-            self._is_restart_asked = False
-            self._give_up_restart()
-            _log.info("SIGHUP: new workers load what the repository holds now")
-            self._next = self._new_generation()
-        if self._next is None:
+    def _look(self, place: _Place) -> None:
+        """Replace the worker of a place if it has ended, or hangs."""
+        worker = place.worker
+        if worker is None:
             return
-        try:
-            self._next.look()
-        except StartError as error:
-            _log.error("SIGHUP: %s; the workers that there are serve on", error)
-            count_in_process(NOT_RELOADED)
-            self._give_up_restart()
+        was_listening = worker.is_listening
+        status = worker.look()
+        why = worker.why_replaced()
+        if status is None and why is None:
+            if self._is_ready and worker.is_listening and not was_listening:
+                _log.info("worker %d is ready again", place.number)
             return
-        if self._next.is_ready:
-            deadline = time.monotonic() + self._leave + self._grace + _END_SECONDS
-            for worker in self._current.workers:
-                worker.signal(signal.SIGHUP)
-                self._leaving.append(_Leaving(worker, deadline))
-            self._current, self._next = self._next, None
-            count_in_process(RELOADED)
-            _log.info("SIGHUP: the new workers are ready; the others leave within %g s", self._leave + self._grace)
+        if status is not None and not self._is_ready:
+            raise StartError(f"worker {place.number} ended before it was ready, with {exit_text(status)}")
+        worker.kill()
+        place.worker, place.said_lost = None, ""
+        lived = 0.0 if worker.loaded_at is None else time.monotonic() - worker.loaded_at
+        wait = place.backoff.seconds_after(lived)
+        place.start_at = time.monotonic() + wait
+        reason, words = ("died", f"died with {exit_text(status)}") if status is not None else why or ("", "")
+        self._totals.restarts[reason] += 1
+        killed = "" if status is not None else ": it is killed"
+        _log.error("worker %d %s%s; another starts in %.2f s", place.number, words, killed, wait)
 
-    def _give_up_restart(self) -> None:
-        """End the workers of a restart under way, which have not listened yet."""
-        if self._next is not None:
-            for worker in self._next.workers:
+    def _start_due(self) -> None:
+        """Start workers that are due: as many at a time as there are cores, two at least. Loading takes one each."""
+        loading = [place for place in self._places if place.worker is not None and place.worker.loaded_at is None]
+        due = [place for place in self._places if place.worker is None and time.monotonic() >= place.start_at]
+        for place in due[: max(2, usable_cores()) - len(loading)]:
+            try:
+                place.worker = Worker(place.number, self._command, self._totals)
+            except OSError as error:
+                why = why_no_resource(error)
+                if not self._is_ready:
+                    raise StartError(f"worker {place.number} cannot be started: {why}") from error
+                wait = place.backoff.seconds_after(0.0)
+                place.start_at = time.monotonic() + wait
+                _log.error("worker %d cannot be started: %s; tried again in %.2f s", place.number, why, wait)
+
+    def _let_listen(self) -> None:
+        """Let workers listen that have loaded: all together at the start, later each that serves what the others do."""
+        loaded = [
+            (place, place.worker)
+            for place in self._places
+            if place.worker is not None and place.worker.loaded_at is not None and not place.worker.may_listen
+        ]
+        if not self._is_ready:
+            loaded = loaded if len(loaded) == len(self._places) else []
+        for place, worker in loaded:
+            lost = [] if not self._is_ready else self._lost(worker)
+            if not lost:
+                worker.let_listen()
+                continue
+            if place.said_lost != (said := "; ".join(lost)):
+                place.said_lost = said
+                _log.error(
+                    "worker %d cannot serve what the others serve (%s): it does not listen before it does",
+                    place.number,
+                    said,
+                )
+            if worker.loaded_at is not None and time.monotonic() - worker.loaded_at > _HELD_SECONDS:
                 worker.kill()
-        self._next = None
+                place.worker = None
+
+    def _lost(self, worker: Worker) -> list[str]:
+        """Name what another worker serves and this one can't."""
+        others = [place.worker for place in self._places if place.worker is not None and place.worker is not worker]
+        lost = [lost_models(other.models, worker.models) for other in others if other.is_listening]
+        return sorted({each for of_one in lost for each in of_one})
+
+    def _roll(self) -> None:
+        """Take the next step of replacing the workers one by one."""
+        if not self._to_roll or self._leaving:
+            return
+        place, worker = self._to_roll[0], self._candidate
+        old = place.worker
+        if old is None:  # it has ended meanwhile: what starts in its place loads what the repository holds now
+            self._take_place()
+        elif worker is None:
+            try:
+                self._candidate = Worker(place.number, self._command, self._totals)
+            except OSError as error:
+                self._give_up_roll(f"worker {place.number} cannot be started: {why_no_resource(error)}")
+        elif (status := worker.look()) is not None:
+            self._give_up_roll(f"worker {place.number} ended before it was ready, with {exit_text(status)}")
+        elif (why := worker.why_replaced()) is not None:
+            self._give_up_roll(f"worker {place.number} {why[1]}")
+        elif worker.is_listening:
+            old.signal(signal.SIGTERM)
+            self._leaving.append((old, time.monotonic() + self._drain + self._grace + _END_SECONDS))
+            self._take_place()
+        elif worker.loaded_at is not None and not worker.may_listen:
+            if lost := lost_models(old.models, worker.models):
+                self._give_up_roll(f"worker {place.number} could not serve what it serves now ({'; '.join(lost)})")
+            elif not any(model.is_loading for model in worker.models.values()):
+                worker.let_listen()
+
+    def _take_place(self) -> None:
+        """Give the first of the places that are rolled to the new worker, if there is one, and go on to the next."""
+        self._to_roll.pop(0).worker, self._candidate = self._candidate, None
+        if not self._to_roll:
+            count_in_process(RELOADED)
+            _log.info("SIGHUP: every worker has been replaced")
+
+    def _give_up_roll(self, why: str) -> None:
+        count_in_process(NOT_RELOADED)
+        _log.error("SIGHUP: %s; the workers that there are serve on", why)
+        self._stop_rolling()
+
+    def _stop_rolling(self) -> None:
+        self._to_roll = []
+        if self._candidate is not None:
+            self._candidate.kill()
+        self._candidate = None
 
     def _let_leave(self) -> None:
         """Release the workers that have left; kill those that should have."""
-        for leaving in list(self._leaving):
-            worker = leaving.worker
+        for worker, deadline in list(self._leaving):
             status = worker.look()
-            for message in worker.take_said():
-                match message:
-                    case Want():
-                        worker.tell(Failed("the workers are being replaced: ask again"))
-                    case Sum(number):  # it has no others any more
-                        worker.tell(Counts(number, ()))
-            if status is None and worker.has_process:
-                if time.monotonic() < leaving.deadline:
-                    continue
+            if status is None and time.monotonic() < deadline:
+                continue
+            if status is None:
                 _log.error("worker %d did not leave in time: it is killed", worker.number)
-                worker.kill()
             elif status:
                 _log.error("worker %d, which was leaving, died with %s", worker.number, exit_text(status))
-            worker.clean_up()
-            self._leaving.remove(leaving)
+            worker.kill()
+            self._leaving.remove((worker, deadline))
 
     def _wait(self) -> None:
         """Wait until a worker says something or ends, a signal arrives, or it is time for another look."""
         poll = select.poll()
         poll.register(self._signals.fd, select.POLLIN)
-        for worker in self._all():
+        for worker in self._workers():
             if worker.report_fd is not None:
                 poll.register(worker.report_fd, select.POLLIN)
-        for fd, _ in poll.poll(1e3 * _LOOK_SECONDS):
-            if fd == self._signals.fd:
-                self._take_signals()
+        if any(fd == self._signals.fd for fd, _ in poll.poll(1e3 * _LOOK_SECONDS)):
+            self._take_signals()
 
     def _take_signals(self) -> None:
         for number in self._signals.read():
@@ -207,8 +297,10 @@ class Supervisor:
                 _log.warning("SIGUSR2 means nothing here, and changes nothing; SIGUSR1 shows what each thread does")
             elif number == signal.SIGUSR1:  # this process's own stacks have been shown
                 self._pass_on(number)
-            elif number == signal.SIGHUP and not self._terminal_has_gone():
-                self._is_restart_asked = True
+            elif number == signal.SIGHUP and not self._ends and not self._terminal_has_gone():
+                _log.info("SIGHUP: new workers load what the repository holds now, one after another")
+                self._stop_rolling()
+                self._to_roll = list(self._places)
             elif number == signal.SIGQUIT:
                 self._pass_on(number)
                 self._ends = [number, number]
@@ -222,29 +314,40 @@ class Supervisor:
                 self._ends.append(number)
 
     def _pass_on(self, number: signal.Signals) -> None:
-        for worker in self._all():
+        for worker in self._workers():
             worker.signal(number)
 
-    def _all(self) -> list[Worker]:
-        """The workers of every generation."""
-        following = self._next.workers if self._next is not None else []
-        return [*self._current.workers, *following, *(leaving.worker for leaving in self._leaving)]
+    def _workers(self) -> list[Worker]:
+        """Every worker, also those that come and go."""
+        placed = [place.worker for place in self._places if place.worker is not None]
+        coming = [] if self._candidate is None else [self._candidate]
+        return [*placed, *coming, *(worker for worker, _ in self._leaving)]
 
     def _end(self) -> None:
-        """End all workers: with grace, or at once where a second signal comes."""
-        workers = [worker for worker in self._all() if worker.has_process]
+        """End all workers, and the gateway before them: with grace, or at once when a second signal comes."""
         if self._ends == [signal.SIGQUIT] * 2:
             time.sleep(_STACKS_SECONDS)
+        workers, self._candidate, self._to_roll = self._workers(), None, []
+        if self._is_ready and self._drain:
+            for worker in workers:
+                worker.drain()
+            self._wait_until(lambda: False, self._drain)
+        if self._gateway is not None:
+            self._gateway.end()
+            gateway = self._gateway
+            self._wait_until(lambda: gateway.wait(0.0), self._grace + _END_SECONDS)
         for worker in workers:
             worker.signal(signal.SIGTERM)
-        deadline = time.monotonic() + self._grace + _END_SECONDS
-        while workers and len(self._ends) < 2 and time.monotonic() < deadline:
-            self._wait()
-            for worker in workers:
-                if worker.look() is not None:
-                    worker.clean_up()
-            workers = [worker for worker in workers if worker.has_process]
+        self._wait_until(
+            lambda: not [worker for worker in workers if worker.look() is None], self._grace + _END_SECONDS
+        )
         for worker in workers:
-            if len(self._ends) < 2:
+            if worker.look() is None and len(self._ends) < 2:
                 _log.error("worker %d did not end in time: it is killed", worker.number)
             worker.kill()
+
+    def _wait_until(self, is_over: Callable[[], bool], seconds: float) -> None:
+        """Wait for something, for so many seconds at most, or until a second signal comes."""
+        deadline = time.monotonic() + seconds
+        while len(self._ends) < 2 and time.monotonic() < deadline and not is_over():
+            self._wait()

@@ -10,7 +10,7 @@ from campaigns.drills.wire import bystander
 
 __all__ = ["MODULE"]
 
-MODULE = "drills.http.bystander"
+MODULE = "campaigns.drills.http.bystander"
 
 
 class _Loop(bystander.Loop):

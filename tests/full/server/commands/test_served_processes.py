@@ -26,7 +26,7 @@ from kit.running_processes import children_of, is_running
 from kit.served import RNNSERVE, served
 from kit.tiny import answers, is_answered_by, publish_tiny
 from kit.waiting import until
-from rnnserve.server.workers.signals import SAME_SECONDS
+from rnnserve.server.process.signals import SAME_SECONDS
 
 PATIENCE = 30.0
 WORKERS = ("--workers", "2")
@@ -55,12 +55,12 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
     with served(root, "process", workers=2, patch=slow) as server:
         workers = server.workers()
         mark.touch()
-        server.send(signal.SIGHUP)  # workers of a new generation, whose trials take for ever
-        until(lambda: mark.read_text() == "xx")
+        server.send(signal.SIGHUP)  # a new worker, whose trials take for ever
+        until(lambda: mark.read_text() == "x")
         of_supervisor = children_of(server.process.pid)
         every = {*of_supervisor, *itertools.chain.from_iterable(map(children_of, of_supervisor))}
         assert set(workers) < every
-        assert len(every) == 6
+        assert len(every) == 4
         for pid in every:
             os.kill(pid, signal.SIGSTOP)
         server.kill()
@@ -117,15 +117,17 @@ def test_a_signal_as_soon_as_it_says_that_it_serves_ends_it_as_later_ones_do(roo
 
 
 WORKER_SIGNALLED = """
-import contextlib, os, signal, sys, time
+import contextlib, os, signal, sys, threading, time
 if "--report-fd" in sys.orig_argv:
     from rnnserve.server.commands.ending import Ending
-    from rnnserve.server.workers.supervisor_link import Supervised
+    from rnnserve.server.workers.heartbeat import SupervisorLink
 
-    say_ready, stop = Supervised.say_ready, Ending.stop
+    write, stop = SupervisorLink.write, Ending.stop
 
-    def say_ready_and_be_signalled(supervised):
-        say_ready(supervised)
+    def write_and_be_signalled(link):
+        write(link)
+        if threading.current_thread() is not threading.main_thread():
+            return  # a later heartbeat
         with contextlib.suppress(FileExistsError):
             open({signalled!r}, "x").close()  # by one of them, once
             os.kill(os.getpid(), signal.SIGTERM)
@@ -136,7 +138,7 @@ if "--report-fd" in sys.orig_argv:
             open({at_once!r}, "w").close()
         stop(ending)
 
-    Supervised.say_ready, Ending.stop = say_ready_and_be_signalled, stop_and_note
+    SupervisorLink.write, Ending.stop = write_and_be_signalled, stop_and_note
 """
 
 

@@ -1,5 +1,5 @@
-"""Makes supervisors and generations."""
+"""Makes supervisors."""
 
-from kit.supervised import generation, running
+from kit.supervised import running
 
-__all__ = ["generation", "running"]
+__all__ = ["running"]

@@ -1,86 +1,113 @@
-"""A supervisor keeps its workers, restarts them at SIGHUP, and ends them, whatever they do."""
+"""A supervisor keeps its workers, replaces them at SIGHUP, and ends them, whatever they do."""
 
+import errno
+import os
 import signal
+import time
 
-from kit.supervised import LEAVES, READY, UNTIL_TOLD
+from kit.supervised import BEATS, READY, WORKER, is_there
 from kit.waiting import PATIENCE, until
 from rnnserve.server.workers import supervisor as supervision
+from rnnserve.server.workers.worker import Worker
 
 
-def test_a_signal_before_they_are_ready_ends_them(running):
+def test_none_listens_before_all_have_loaded(running, tmp_path):
+    mark = tmp_path / "mark"
+    first = tmp_path / "first"
+    wait = f"""
+try:
+    open({str(first)!r}, "x").close()
+except FileExistsError:
+    while not os.path.exists({str(mark)!r}): time.sleep(0.01)
+"""
+    two = running(wait + WORKER, 2)
+    until(lambda: any(worker.loaded_at for worker in two.supervisor._workers()))
+    time.sleep(0.2)
+    assert not any(worker.may_listen for worker in two.supervisor._workers())
+    mark.touch()
+    assert two.ready.wait(PATIENCE)
+
+
+def test_worker_that_cannot_be_started_now_is_started_later(running, monkeypatch, caplog):
+    """No descriptors, processes or memory: the supervisor is not to end of it."""
+    one = running(WORKER)
+    assert one.ready.wait(PATIENCE)
+    failed = []
+
+    def fail(*args):
+        failed.append(args)
+        if len(failed) <= 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return Worker(*args)
+
+    monkeypatch.setattr(supervision, "Worker", fail)
+    os.kill(one.pids()[0], signal.SIGKILL)
+    until(lambda: len(failed) == 3)
+    said = [message for message in caplog.messages if "cannot be started" in message]
+    assert said[0].startswith("worker 0 cannot be started: this process may open no more files and connections (limit ")
+
+
+def test_signal_before_they_are_ready_ends_them(running):
     loading = running("time.sleep(60)", 2)
-    until(lambda: len(loading.processes()) == 2)
+    until(lambda: len(loading.pids()) == 2)
     loading.end(signal.SIGTERM)
     assert loading.status == 0
     assert not loading.ready.is_set()
 
 
-def test_signals_for_all_are_passed_on(running, caplog):
-    shows = "signal.signal(signal.SIGUSR1, lambda *_: say('adopted'))\n"
-    two = running(shows + READY + "while True: time.sleep(1)\n", 2)
+def test_signals_for_all_are_passed_on(running, caplog, tmp_path):
+    shows = f"signal.signal(signal.SIGUSR1, lambda *_: open({str(tmp_path)!r} + f'/{{os.getpid()}}', 'x'))\n"
+    two = running(shows + READY + BEATS, 2)
     assert two.ready.wait(PATIENCE)
-    processes = two.processes()
-    shown = []
-    for worker in two.supervisor._all():
-        worker.take_said = lambda said=worker.take_said: (shown.extend(lines := said()), lines)[1]
+    pids = two.pids()
     two.signals.send(signal.SIGUSR2)
     until(lambda: caplog.messages)
     two.signals.send(signal.SIGUSR1)
-    until(lambda: len(shown) == 2)
-    assert [process.poll() for process in processes] == [None, None]
+    until(lambda: {int(path.name) for path in tmp_path.iterdir()} == set(pids))
     two.end(signal.SIGQUIT)
     assert two.status == 128 + signal.SIGQUIT
-    assert [process.returncode for process in processes] == [-signal.SIGQUIT] * 2
 
 
-def test_a_hang_up_of_a_terminal_that_has_gone_is_the_end(running, caplog):
-    two = running(LEAVES + READY + UNTIL_TOLD, 2, terminal_has_gone=lambda: True)
+def test_hang_up_of_a_terminal_that_has_gone_is_the_end(running, caplog):
+    two = running(WORKER, 2, terminal_has_gone=lambda: True)
     assert two.ready.wait(PATIENCE)
     two.end(signal.SIGHUP, signal.SIGHUP)
     assert two.status == 0
     assert caplog.messages == ["SIGHUP: the terminal has gone, and the workers end; with nohup they would stay"]
 
 
-def test_another_restart_begins_anew_with_what_the_repository_holds_by_then(running):
-    one = running(LEAVES + READY + UNTIL_TOLD)
+def test_another_hang_up_begins_anew_with_what_the_repository_holds_by_then(running):
+    one = running(WORKER)
     assert one.ready.wait(PATIENCE)
-    (old,) = one.processes()
-    ready, one.code = one.code, "time.sleep(60)"  # it loads for ever
+    (old,) = one.pids()
+    one.code = "time.sleep(60)"  # it loads for ever
     one.signals.send(signal.SIGHUP)
-    until(lambda: len(one.processes()) == 2)
-    (loads,) = set(one.processes()) - {old}
-    one.code = ready
+    until(lambda: len(one.pids()) == 2)
+    (loads,) = set(one.pids()) - {old}
+    one.code = WORKER
     one.signals.send(signal.SIGHUP)
-    until(lambda: old.returncode == 0)
-    assert loads.returncode == -signal.SIGKILL
-    until(lambda: len(one.processes()) == 1)
+    until(lambda: not is_there(old))
+    assert not is_there(loads)
+    until(lambda: len(one.pids()) == 1)
 
 
-def test_one_that_does_not_leave_is_killed_and_one_that_dies_is_told_of(running, monkeypatch, caplog):
+def test_worker_that_does_not_leave_is_killed(running, monkeypatch, caplog):
     monkeypatch.setattr(supervision, "_END_SECONDS", 0.2)
-    stays = running("signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + READY + UNTIL_TOLD, grace=0.1, leave=0.1)
+    stays = running("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WORKER, grace=0.1)
     assert stays.ready.wait(PATIENCE)
-    (old,) = stays.processes()
+    (old,) = stays.pids()
     stays.signals.send(signal.SIGHUP)
-    until(lambda: old.returncode == -signal.SIGKILL)
-    until(lambda: not stays.supervisor._leaving)
-    dies = running(READY + UNTIL_TOLD)
-    assert dies.ready.wait(PATIENCE)
-    dies.signals.send(signal.SIGHUP)
-    until(lambda: len(caplog.messages) == 2)
-    assert caplog.messages == [
-        "worker 0 did not leave in time: it is killed",
-        "worker 0, which was leaving, died with signal SIGHUP",
-    ]
+    until(lambda: not is_there(old))
+    assert caplog.messages == ["worker 0 did not leave in time: it is killed"]
 
 
-def test_an_end_in_the_middle_of_a_restart_leaves_no_process(running):
-    two = running(LEAVES + READY + UNTIL_TOLD, 2)
+def test_end_in_the_middle_of_a_roll_leaves_no_process(running):
+    two = running(WORKER, 2)
     assert two.ready.wait(PATIENCE)
     two.code = "time.sleep(60)"
     two.signals.send(signal.SIGHUP)
-    until(lambda: len(two.processes()) == 4)
-    processes = two.processes()
+    until(lambda: len(two.pids()) == 3)
+    pids = two.pids()
     two.end(signal.SIGTERM)
     assert two.status == 0
-    assert all(process.returncode is not None for process in processes)
+    assert not any(map(is_there, pids))

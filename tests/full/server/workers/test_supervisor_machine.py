@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kit.logged import logged
-from kit.supervised import LEAVES, READY, UNTIL_TOLD, Running
+from kit.supervised import WORKER, Running, is_there
 from kit.waiting import PATIENCE, until
 
 COUNT = 2
-GOOD, BAD = LEAVES + READY + UNTIL_TOLD, "sys.exit(1)"
+GOOD, BAD = WORKER, "sys.exit(1)"
 
 
 class Supervised(RuleBasedStateMachine):
@@ -29,13 +29,12 @@ class Supervised(RuleBasedStateMachine):
 
     def pids(self):
         """Those of workers that serve; none while one is being replaced."""
-        workers = self.running.supervisor._current.workers
-        running = [worker._process.popen for worker in workers if worker._process is not None]
-        return {process.pid for process in running if process.poll() is None}
+        placed = [place.worker for place in self.running.supervisor._places]
+        return {worker.pid for worker in placed if worker is not None and worker.is_listening and is_there(worker.pid)}
 
     def has_settled(self):
         supervisor = self.running.supervisor
-        return len(self.pids()) == COUNT and not supervisor._leaving and supervisor._next is None
+        return len(self.pids()) == COUNT and not supervisor._leaving and not supervisor._to_roll
 
     @rule()
     def restart(self):

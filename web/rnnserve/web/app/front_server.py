@@ -1,13 +1,16 @@
-"""Uvicorn's server, which ends what would never end by itself, as it begins to end, and wakes seldom."""
+"""Uvicorn's server, which wakes seldom, and ends without failing a request."""
 
 import asyncio
 import contextlib
 import socket
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from rnnserve.web.app.application import Application
+from rnnserve.web.http1.connection_table import ConnectionTable
+from rnnserve.web.http1.direct_protocol import DirectProtocol
 
 __all__ = ["FrontServer"]
 
@@ -16,18 +19,25 @@ _TURN_SECONDS = 1.0
 whether a signal has come: each wakes the process, beside a server that answers a request in as many microseconds."""
 
 
-class FrontServer(uvicorn.Server):
-    """Tells the application that it ends: pages that look would else hold up the end for all of the grace."""
+_IDLE_SECONDS = 0.5
+"""Seconds for which an idle connection stays open at the end: the client may be sending a request on it already. The
+answer closes the connection."""
 
-    def __init__(self, config: uvicorn.Config, application: Application) -> None:
+
+class FrontServer(uvicorn.Server):
+    """Ends in two steps: it accepts no connection and closes each after its answer; then it closes the idle ones."""
+
+    def __init__(self, config: uvicorn.Config, application: Application, table: ConnectionTable) -> None:
         """Prepare.
 
         Args:
             config: Settings for uvicorn, with the application.
             application: Application that is served.
+            table: The open connections.
         """
         super().__init__(config)
         self._application = application
+        self._table = table
         self._loop: asyncio.AbstractEventLoop | None = None  # while it turns
         self._is_told = asyncio.Event()  # to end
 
@@ -46,6 +56,16 @@ class FrontServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._is_told.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell the application, then end as uvicorn does."""
-        self._application.ending.set()
-        await super().shutdown(sockets)
+        """Accept no more connections, let clients send their last requests, then end as uvicorn does."""
+        self._application.ending.set()  # else pages that watch would hold up the end for all of the grace
+        self._table.is_ending = True
+        for server in self.servers:
+            server.close()
+        for each in sockets or ():
+            each.close()
+        for connection in cast("list[DirectProtocol]", list(self.server_state.connections)):
+            connection.close_after_answer()
+        deadline = asyncio.get_running_loop().time() + _IDLE_SECONDS
+        while self.server_state.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        await super().shutdown()

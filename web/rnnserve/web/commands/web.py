@@ -17,11 +17,10 @@ import uvloop
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
+from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.front_counts import FrontCounts, use_front_counts
-from rnnserve.common.kept_identity import KeptIdentity, use_kept_identity
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
-from rnnserve.common.parent_death import die_with_parent
 from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
 from rnnserve.common.telemetry import Traces, TracesUnavailable, start_traces
 from rnnserve.common.tls_identity import IdentityError, TlsFiles
@@ -145,7 +144,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ids of sequences are common to all clients, as in Triton; otherwise each connection has ids of its own",
     )
     # What `rnnserve serve` tells the fronts that it starts.
-    for name in ("--listen-fd", "--lifeline-fd", "--counts-fd", "--tls-fd"):
+    for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
     for name in ("--asks-for-tokens", "--tells-certificates"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
@@ -239,8 +238,6 @@ def _served_tls(args: argparse.Namespace) -> ServedContext | None:
         if args.tls_client_ca is not None:
             raise FrontStartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
         return None
-    if args.tls_fd is not None:
-        use_kept_identity(KeptIdentity(args.tls_fd))
     try:
         return ServedContext(TlsFiles(args.tls_certificate, args.tls_key, args.tls_client_ca))
     except IdentityError as error:
@@ -302,9 +299,10 @@ async def _serve(
         spans=None if traces is None else HttpSpans(traces),
         access=FrontAccess() if args.asks_for_tokens or args.listen_fd is None else None,
     )
+    table = ConnectionTable(limits)
     connection = functools.partial(
         DirectProtocol,
-        table=ConnectionTable(limits),
+        table=table,
         way=DirectWay(application.direct),
         tells_certificates=args.tells_certificates,
     )
@@ -327,7 +325,7 @@ async def _serve(
         tls.watch().start()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        await FrontServer(config, application).serve(sockets=[listener])
+        await FrontServer(config, application, table).serve(sockets=[listener])
     finally:
         await upstream.close()
 

@@ -35,6 +35,7 @@ class ConnectionTable:
     Attributes:
         limits: Bounds of each, and of all.
         held: Bytes that they hold together, apart from requests that are answered.
+        is_ending: Whether the process ends: then each answer closes its connection.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
@@ -44,6 +45,7 @@ class ConnectionTable:
         self._waiting: dict[WaitingConnection, None] = {}  # the longest first
         self._holding: dict[WaitingConnection, int] = {}  # bytes; what has held some for longest comes first
         self.held = 0
+        self.is_ending = False
         self._looks = False
 
     def __len__(self) -> int:

@@ -262,6 +262,7 @@ class DirectProtocol(FrontProtocol):
         self._unset_keepalive_if_required()
         cycle = self._direct = self._running = self.cycle = _DirectCycle(data)  # type: ignore[assignment]
         cycle.call = call
+        cycle.keep_alive = not self._table.is_ending
         self._table.work(self)
 
     def _parse_known_head(self) -> None:

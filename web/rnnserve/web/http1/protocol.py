@@ -162,6 +162,8 @@ class FrontProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         cycle: Any = self.cycle
         cycle.transport = CycleTransport(self, cycle)
+        if self._table.is_ending:
+            cycle.keep_alive = False
         if self._running is cycle:
             self._wait()
 
@@ -197,6 +199,11 @@ class FrontProtocol(HttpToolsProtocol):
             self._ended_at = self.loop.time()
             if not self._is_busy:
                 self.transport.close()
+
+    def close_after_answer(self) -> None:
+        """Close the connection after the answer to the request in flight; one that is idle stays as it is."""
+        if self._is_busy:
+            self._running.keep_alive = False
 
     # uvicorn's
 

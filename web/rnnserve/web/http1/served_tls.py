@@ -4,8 +4,7 @@ import ssl
 from typing import Any
 
 from rnnserve.common.front_counts import used_front_counts
-from rnnserve.common.kept_identity import first_identity
-from rnnserve.common.tls_identity import TlsFiles, TlsIdentity
+from rnnserve.common.tls_identity import TlsFiles, TlsIdentity, read_identity
 from rnnserve.common.tls_watch import TlsWatch
 from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
 
@@ -34,7 +33,7 @@ class ServedContext(ssl.SSLContext):
             IdentityError: If they cannot be used.
         """
         self._files = files
-        self._identity = first_identity(files)
+        self._identity = read_identity(files)
         self._current = self._counting_context(self._identity)
 
     def watch(self) -> TlsWatch:

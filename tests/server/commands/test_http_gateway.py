@@ -13,9 +13,10 @@ import pytest
 from kit.narrowed import BARE_PYTHON
 from kit.serve_options import configured
 from kit.waiting import until
+from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server import Settings
-from rnnserve.server.commands import http_front
-from rnnserve.server.commands.http_front import HttpFront
+from rnnserve.server.commands import http_gateway
+from rnnserve.server.commands.http_gateway import HttpGateway
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import CommandSettings
 
@@ -44,12 +45,12 @@ def without_the_extra(monkeypatch):
 def taken(monkeypatch):
     """The usual port, in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setattr(http_front, "HTTP_PORT", listener.getsockname()[1])
+        monkeypatch.setattr(http_gateway, "HTTP_PORT", listener.getsockname()[1])
         yield listener.getsockname()[1]
 
 
 def settings_within(args):
-    with http_front.http_front(args, Settings(Path("models"))) as settings:
+    with http_gateway.http_gateway(args, Settings(Path("models"))) as (settings, _):
         return settings
 
 
@@ -87,10 +88,8 @@ def test_a_port_and_none_exclude_each_other():
         settings_within(arguments("--http-port", "0", "--no-http"))
 
 
-def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end(monkeypatch):
-    monkeypatch.setattr(HttpFront, "start", lambda _: None)
-    monkeypatch.setattr(HttpFront, "stop", lambda _: None)
-    with http_front.http_front(arguments("--http-port", "0"), Settings(Path("models"))) as settings:
+def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end():
+    with http_gateway.http_gateway(arguments("--http-port", "0"), Settings(Path("models"))) as (settings, _):
         folder = settings.private_sockets
         assert settings.http_port
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -98,7 +97,7 @@ def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end(monkeypatc
     assert not folder.exists()
 
 
-def test_the_command_of_a_front_has_what_its_server_has():
+def test_the_command_of_a_process_has_what_its_server_has():
     settings = Settings(
         Path("m"),
         host="::1",
@@ -109,7 +108,7 @@ def test_the_command_of_a_front_has_what_its_server_has():
         tls_client_ca=Path("a"),
     )
     told = arguments("--log-level", "error", "--log-format", "json")
-    command = http_front._command_line(told, settings, Path("/sockets"))
+    command = http_gateway._command_line(told, settings, Path("/sockets"))
     assert command[3:] == [
         "web",
         "--upstream=unix:/sockets",
@@ -131,52 +130,56 @@ def answering(port: int) -> int:
         return int(connection.recv(100))
 
 
-def test_a_process_that_ends_is_replaced_and_no_connection_is_refused(tmp_path, caplog):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = HttpFront(listener, tmp_path, [*BARE_PYTHON, ECHO], 1)
-        front.start()
-        try:
-            first = answering(front.port)
-            os.kill(first, signal.SIGKILL)
-            until(lambda: not Path(f"/proc/{first}").exists())
-            second = answering(front.port)
-            assert second != first
-        finally:
-            front.stop()
-    assert not Path(f"/proc/{second}").exists()
+@pytest.fixture
+def gateway(tmp_path):
+    """Makes gateways of one process, and ends them."""
+    made = []
+
+    def make(*command):
+        listener = socket.create_server(("127.0.0.1", 0))
+        made.append(HttpGateway(listener, tmp_path, command, [FrontCounts()]))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+        assert each.wait()
+
+
+def test_process_that_ends_is_replaced_and_no_connection_is_refused(gateway, caplog):
+    served = gateway(*BARE_PYTHON, ECHO)
+    first = answering(served.port)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{first}").exists())
+    second = answering(served.port)
+    assert second != first
     (line,) = caplog.messages
-    assert "a process for HTTP has ended by SIGKILL" in line
+    assert "a process of the HTTP gateway ended with signal SIGKILL" in line
+    served.end()
+    assert served.wait()
+    assert not Path(f"/proc/{second}").exists()
 
 
-def test_processes_that_end_at_once_are_started_more_and_more_rarely(tmp_path, caplog):
+def test_processes_that_end_at_once_are_started_more_and_more_rarely(gateway, caplog):
     """Each end has a line that says how, and when another is started."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = HttpFront(listener, tmp_path, [*BARE_PYTHON, "raise SystemExit(7)"], 1)
-        front.start()
-        until(lambda: len(caplog.messages) >= 4)
-        front.stop()
-    said = r"a process for HTTP has ended with status 7, after .* another is started in (\d\.\d\d) s; .*"
+    gateway(*BARE_PYTHON, "raise SystemExit(7)")
+    until(lambda: len(caplog.messages) >= 4)
+    said = r"a process of the HTTP gateway ended with exit status 7: another is started in (\d\.\d\d) s; .*"
     waits = [float(re.fullmatch(said, line)[1]) for line in caplog.messages[:4]]
     assert waits == [0.05, 0.1, 0.2, 0.4]
 
 
-def test_a_process_that_does_not_end_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(http_front, "_END_SECONDS", 0.1)
-    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + ECHO
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = HttpFront(listener, tmp_path, [*BARE_PYTHON, stubborn], 2)
-        front.start()
-        pids = set()
-        until(lambda: pids.add(answering(front.port)) or len(front._running) == 2)
-        running = [process.pid for process in front._running.values()]
-        front.stop()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
+def test_process_that_does_not_end_is_killed(gateway, monkeypatch):
+    monkeypatch.setattr(http_gateway, "_END_SECONDS", 0.1)
+    stubborn = gateway(*BARE_PYTHON, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + ECHO)
+    pid = answering(stubborn.port)
+    stubborn.end()
+    until(lambda: stubborn.wait(0.0))
+    assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_command_that_cannot_be_started_is_tried_again(tmp_path, caplog):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        front = HttpFront(listener, tmp_path, [str(tmp_path / "missing")], 1)
-        front.start()
-        until(lambda: len(caplog.records) >= 2)
-        front.stop()
-    assert "no process for HTTP can be started" in caplog.messages[0]
+def test_command_that_cannot_be_started_is_tried_again(gateway, tmp_path, caplog):
+    gateway(str(tmp_path / "missing"))
+    until(lambda: len(caplog.records) >= 2)
+    assert "cannot be started" in caplog.messages[0]

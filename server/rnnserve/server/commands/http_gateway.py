@@ -1,4 +1,4 @@
-"""The HTTP front beside the server: processes of `rnnserve web`, started, watched and replaced.
+"""The HTTP gateway beside the server: processes of `rnnserve web`, started, watched and replaced.
 
 They accept connections on one socket, which this process holds: while one is replaced, connections wait for it and are
 not refused. They reach the server, or each worker, over a socket in a folder that only this user can open; on it, and
@@ -7,29 +7,25 @@ changes nothing for gRPC.
 """
 
 import contextlib
+import functools
 import importlib.util
 import logging
-import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rnnserve.common.child_process import LIFELINE, ChildProcess, KeptProcess
 from rnnserve.common.extras import missing_package
 from rnnserve.common.front_counts import FrontCounts
-from rnnserve.common.kept_identity import used_kept_identity
 from rnnserve.server.commands.ending import before_end_at_once
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
-from rnnserve.server.workers.worker_process import Backoff
 
-__all__ = ["HTTP_PACKAGES", "HttpFront", "http_front", "page_address"]
+__all__ = ["HTTP_PACKAGES", "HttpGateway", "http_gateway", "page_address"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +34,7 @@ HTTP_PACKAGES = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
 
 _BACKLOG = 4096
 _END_SECONDS = 7.0
-"""Seconds that a front may take to end: five for the requests in hand."""
-
-_GROWN_UP_SECONDS = 10.0
-"""Seconds after which the end of a front is not the fault of its start, which takes one or two on a busy machine."""
+"""Seconds that a process of the gateway may take to end: five for its requests in flight."""
 
 _LONGEST_PATH = 90
 """Characters of the folder's path: with a socket's name, a path of 107 is the longest that the kernel takes."""
@@ -49,8 +42,8 @@ _LONGEST_PATH = 90
 _LEAST_BODY_BYTES = 32 << 20
 
 
-class HttpFront:
-    """The processes of the front.
+class HttpGateway:
+    """The processes of the HTTP gateway.
 
     Attributes:
         port: Where they listen.
@@ -58,12 +51,7 @@ class HttpFront:
     """
 
     def __init__(
-        self,
-        listener: socket.socket,
-        folder: Path,
-        command: Sequence[str],
-        count: int,
-        counts: Sequence[FrontCounts] = (),
+        self, listener: socket.socket, folder: Path, command: Sequence[str], counts: Sequence[FrontCounts]
     ) -> None:
         """Prepare; `start` starts them.
 
@@ -71,116 +59,92 @@ class HttpFront:
             listener: Socket on which they listen.
             folder: Folder for the server's sockets.
             command: Command line of each; descriptors are added to it.
-            count: Number of processes.
             counts: Memory for what each of them counts itself; one that replaces another goes on with it.
         """
         self.port: int = listener.getsockname()[1]
         self.folder = folder
         self._listener = listener
         self._command = command
-        self._is_told_to_stop = threading.Event()
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
-        self._threads = [
-            threading.Thread(target=self._keep, args=(index,), name=f"http front {index}", daemon=True)
-            for index in range(count)
+        self._deadline = 0.0
+        self._processes = [
+            KeptProcess(f"http gateway {index}", functools.partial(self._started, each), _report)
+            for index, each in enumerate(counts)
         ]
-        self._counts = counts or [FrontCounts() for _ in range(count)]
 
     def start(self) -> None:
         """Start the processes, and keep as many running."""
-        for thread in self._threads:
-            thread.start()
+        for process in self._processes:
+            process.start()
 
-    def stop(self) -> None:
-        """End the processes: those that do not end by themselves are killed."""
-        self._is_told_to_stop.set()
-        for process in list(self._running.values()):
-            process.send_signal(signal.SIGTERM)
-        for thread in self._threads:
-            thread.join(_END_SECONDS)
-        for process in list(self._running.values()):
-            process.kill()
+    def end(self) -> None:
+        """Accept no more connections, and have the processes finish what they have; `wait` waits for that."""
+        for process in self._processes:
+            process.end()
+        self._listener.close()
+        self._deadline = time.monotonic() + _END_SECONDS
+
+    def wait(self, seconds: float = _END_SECONDS) -> bool:
+        """Wait, after `end`, until the processes have ended; kill those that have had their time.
+
+        Returns:
+            Whether none is left.
+        """
+        until = min(time.monotonic() + seconds, self._deadline)
+        has_ended = all(process.wait(max(until - time.monotonic(), 0.0)) for process in self._processes)
+        if not has_ended and time.monotonic() >= self._deadline:
+            for process in self._processes:
+                process.kill()
+            has_ended = True
+        return has_ended
 
     def discard(self) -> None:
         """Leave nothing behind where this process ends at once: the kernel ends the processes."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _keep(self, index: int) -> None:
-        """Run one process after another. This thread starts each, and lives as long: the kernel ends them with it."""
-        backoff = Backoff(grown_up=_GROWN_UP_SECONDS)
-        wait = 0.0
-        while not self._is_told_to_stop.wait(wait):
-            started = time.monotonic()
-            try:
-                ended = f"a process for HTTP has ended {self._run(index)}"
-            except OSError as error:
-                ended = f"no process for HTTP can be started: {error.strerror or error}"
-            lived = time.monotonic() - started
-            wait = backoff.seconds_after(lived)
-            if not self._is_told_to_stop.is_set():
-                _log.error(
-                    "%s, after %.1f s: another is started in %.2f s; connections wait for it, and gRPC goes on",
-                    ended,
-                    lived,
-                    wait,
-                )
+    def _started(self, counts: FrontCounts) -> ChildProcess:
+        listen, written = self._listener.fileno(), counts.descriptor
+        command = [*self._command, LIFELINE, f"--listen-fd={listen}", f"--counts-fd={written}"]
+        return ChildProcess(command, pass_fds=(listen, written))
 
-    def _run(self, index: int) -> str:
-        """Run one process to its end; return how it has ended."""
-        ours, its = os.pipe()
-        listen, counts = self._listener.fileno(), self._counts[index].descriptor
-        tls = used_kept_identity().descriptor
-        try:
-            process = subprocess.Popen(  # noqa: S603 - our own command line
-                [
-                    *self._command,
-                    f"--listen-fd={listen}",
-                    f"--lifeline-fd={ours}",
-                    f"--counts-fd={counts}",
-                    f"--tls-fd={tls}",
-                ],
-                pass_fds=(listen, ours, counts, tls),
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-            )
-            self._running[index] = process
-            if self._is_told_to_stop.is_set():
-                process.send_signal(signal.SIGTERM)
-            status = process.wait()
-            del self._running[index]
-            return f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
-        finally:
-            os.close(ours)
-            os.close(its)
+
+def _report(ended: str, wait: float) -> None:
+    _log.error(
+        "a process of the HTTP gateway %s: another is started in %.2f s; connections wait for it, and gRPC goes on",
+        ended,
+        wait,
+    )
 
 
 @contextlib.contextmanager
-def http_front(command: CommandSettings, settings: Settings, counts: Sequence[FrontCounts] = ()) -> Iterator[Settings]:
+def http_gateway(
+    command: CommandSettings, settings: Settings, counts: Sequence[FrontCounts] = ()
+) -> Iterator[tuple[Settings, HttpGateway | None]]:
     """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
 
     Args:
         command: Options of the command.
         settings: Settings of the server.
-        counts: Memory for what each process of the front counts itself.
+        counts: Memory for what each process of the gateway counts itself.
 
     Yields:
-        The settings, with what the server has to know of the front.
+        The settings, with what the server has to know of the gateway, and the gateway.
 
     Raises:
         StartError: If a port for HTTP is asked for, and cannot be had, or the extra `web` is missing.
     """
     listener = _listener(command, settings)
     if listener is None:
-        yield settings
+        yield settings, None
         return
     with listener, _private_folder() as folder:
-        front = HttpFront(listener, folder, _command_line(command, settings, folder), command.http_workers, counts)
-        before_end_at_once(front.discard)
-        front.start()
+        gateway = HttpGateway(listener, folder, _command_line(command, settings, folder), counts)
+        before_end_at_once(gateway.discard)
+        gateway.start()
         try:
-            yield settings.beside_http(front.port, folder)
+            yield settings.beside_http(gateway.port, folder), gateway
         finally:
-            front.stop()
+            gateway.end()
+            gateway.wait()
 
 
 def _listener(command: CommandSettings, settings: Settings) -> socket.socket | None:
@@ -225,7 +189,7 @@ def _private_folder() -> Iterator[Path]:
 
 
 def page_address(settings: Settings) -> str:
-    """Give the address of the page, of a server with a front."""
+    """Give the address of the page, of a server with an HTTP gateway."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{'http' if settings.tls_certificate is None else 'https'}://{host}:{settings.http_port}/"
 

@@ -1,4 +1,4 @@
-"""The signals of a process, read from a pipe, so that none can be lost.
+"""The signals of a process, read from a pipe, so that none can be lost; and the stacks of its threads, on request.
 
 Python runs a signal's handler on the main thread, between two steps of its interpreter. A signal that arrives after the
 last step before the main thread sleeps in a lock (`Event.wait()`, `Thread.join()`) is therefore handled only when
@@ -9,12 +9,20 @@ that sleeps in `read` on the pipe is woken by it.
 
 import contextlib
 import errno
+import faulthandler
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 
-__all__ = ["SAME_SECONDS", "SignalPipe", "follow_signals", "receive_signals", "watch_terminal"]
+__all__ = [
+    "SAME_SECONDS",
+    "SignalPipe",
+    "follow_signals",
+    "receive_signals",
+    "show_stacks_at_signals",
+    "watch_terminal",
+]
 
 SAME_SECONDS = 0.5
 """Seconds in which signals that ask for the end count once. Whoever ends a process may signal its whole group besides:
@@ -22,6 +30,7 @@ SAME_SECONDS = 0.5
 turn the terminal's SIGINT into a SIGTERM. No one means the second one of so few milliseconds."""
 
 _TERMINAL = "/dev/tty"
+_STANDARD_ERROR = 2
 
 
 class SignalPipe:
@@ -90,6 +99,18 @@ def watch_terminal() -> Callable[[], bool]:
     may_outlive = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     had_one = not may_outlive and _has_terminal()
     return lambda: had_one and not _has_terminal()
+
+
+def show_stacks_at_signals() -> None:
+    """Write the stacks of all threads at SIGUSR1 and SIGQUIT; then do what the signal has done before.
+
+    `faulthandler` writes them in the C handler, without the interpreter's lock, which a library may keep. At SIGQUIT
+    the process ends. SIGUSR1 would end it, too, and does nothing else instead, unless a handler is set. To be called
+    once, after these handlers are set.
+    """
+    is_handled = callable(signal.getsignal(signal.SIGUSR1))
+    faulthandler.register(signal.SIGUSR1, file=_STANDARD_ERROR, all_threads=True, chain=is_handled)
+    faulthandler.register(signal.SIGQUIT, file=_STANDARD_ERROR, all_threads=True, chain=True)
 
 
 def _has_terminal() -> bool:

@@ -1,0 +1,315 @@
+"""Child processes: started, watched, started again after a wait, and ended within a time limit.
+
+A child ends with this process, however this one ends, even while the child is stopped: the kernel kills it when the
+thread that started it ends (`die_with_parent`), so one thread that lasts starts them all. A pipe, the lifeline, covers
+the moment before the child has asked the kernel for that.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import queue
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+__all__ = ["LIFELINE", "Backoff", "ChildProcess", "KeptProcess", "die_with_parent", "exit_text"]
+
+T = TypeVar("T")
+
+LIFELINE = "--lifeline-fd"
+"""A word of a command that becomes `--lifeline-fd=N`, with the child's end of the lifeline."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Backoff:
+    """How long to wait before a process is started again: twice as long each time it ends young."""
+
+    def __init__(self, first: float = 0.05, longest: float = 5.0, grown_up: float = 1.0) -> None:
+        """Start with the shortest wait.
+
+        Args:
+            first: Seconds to wait after the first end.
+            longest: Seconds to wait at most.
+            grown_up: Seconds after which the end of a process isn't the fault of its start.
+        """
+        self._first, self._longest, self._grown_up = first, longest, grown_up
+        self._last = 0.0
+
+    def seconds_after(self, lived: float) -> float:
+        """Return the seconds to wait after a process that lived for `lived` seconds."""
+        ended_young = lived < self._grown_up and self._last
+        self._last = min(2 * self._last, self._longest) if ended_young else self._first
+        return self._last
+
+
+class ChildProcess:
+    """A process that ends with this one. Any thread may use it.
+
+    It starts without a fork of this process's threads, as gRPC demands, and in a session of its own: a Ctrl-C is for
+    this process, which ends the child.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        pass_fds: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+        **streams: Any,  # noqa: ANN401 - stdin, stdout, stderr and text, as of subprocess.Popen
+    ) -> None:
+        """Start the process.
+
+        Args:
+            command: The program and its arguments, `LIFELINE` among them if it takes one; see `tell`.
+            pass_fds: Descriptors of this process that the child keeps.
+            env: Variables of its environment; None for those of this process.
+            streams: Where its standard streams go.
+
+        Raises:
+            OSError: If no process, or no thread that starts it, can be started.
+        """
+        words, passed, ends = list(command), list(pass_fds), []
+        self._lifeline: int | None = None
+        if LIFELINE in words:
+            ends = list(os.pipe())
+            words[words.index(LIFELINE)] = f"{LIFELINE}={ends[0]}"
+            passed.append(ends[0])
+        try:
+            self._popen: subprocess.Popen[Any] = _in_lasting_thread(
+                lambda: subprocess.Popen(  # noqa: S603 - our own command line
+                    words, pass_fds=passed, start_new_session=True, env=env, **{"stdin": subprocess.DEVNULL, **streams}
+                )
+            )
+        except BaseException:
+            for end in ends:
+                os.close(end)
+            raise
+        if ends:
+            os.close(ends[0])
+            self._lifeline = ends[1]
+            os.set_blocking(self._lifeline, False)
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._popen.pid
+
+    @property
+    def stdin(self) -> IO[Any]:
+        """Its standard input, if that is a pipe."""
+        assert self._popen.stdin is not None  # noqa: S101 - for the type checker
+        return self._popen.stdin
+
+    @property
+    def stdout(self) -> IO[Any]:
+        """Its standard output, if that is a pipe."""
+        assert self._popen.stdout is not None  # noqa: S101 - for the type checker
+        return self._popen.stdout
+
+    def status(self) -> int | None:
+        """Return its exit status; None while it runs."""
+        return self._popen.poll()
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for its end, for so many seconds at most; return its exit status, None if it still runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._popen.wait(seconds)
+        return None
+
+    def is_stopped(self) -> bool:
+        """Whether it has been stopped, for example by SIGSTOP, and not continued."""
+        with contextlib.suppress(OSError):
+            return self._stat()[0] == "T"
+        return False
+
+    def processor_seconds(self) -> float:
+        """How long it has computed, in steps of 10 ms; unlike the clock, that doesn't grow with other load.
+
+        Raises:
+            OSError: If it has ended.
+        """
+        user, system = self._stat()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def give_way(self, niceness: int) -> None:
+        """Let other processes go first, to a degree as for nice(1)."""
+        with contextlib.suppress(OSError):  # it has ended, or this process may not
+            ours = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, self.pid, ours + niceness)
+
+    def tell(self, line: bytes) -> None:
+        """Write a short line to its lifeline. A child that has ended, or reads nothing, gets none."""
+        if self._lifeline is not None:
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                os.write(self._lifeline, line)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, if it runs."""
+        self._popen.send_signal(number)
+
+    def end(self, seconds: float) -> int:
+        """Ask it to end, by SIGTERM; kill it if it hasn't within so many seconds. Return its exit status."""
+        self.send(signal.SIGTERM)
+        self.wait(seconds)
+        return self.kill()
+
+    def kill(self) -> int:
+        """End it at once, if it runs, and release what belonged to it; return its exit status."""
+        self._popen.kill()
+        status = self._popen.wait()
+        self.close()
+        return status
+
+    def close(self) -> None:
+        """Close the pipes to it. One that runs, and takes a lifeline, may take this for the end of this process."""
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            os.close(lifeline)
+
+    def _stat(self) -> list[str]:
+        """The fields of proc(5) from the state on."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+
+
+class KeptProcess:
+    """Keeps a child running, on a thread of its own: starts another, after a wait, whenever one has ended."""
+
+    def __init__(self, name: str, start: Callable[[], ChildProcess], report: Callable[[str, float], None]) -> None:
+        """Prepare; `start` starts the first.
+
+        Args:
+            name: Name of the thread.
+            start: A function that starts a child. It may raise OSError: then it is called again later.
+            report: A function that is told how a child has ended, and the seconds until the next one is started.
+        """
+        self._start, self._report = start, report
+        self._is_ending = threading.Event()
+        self._lock = threading.Lock()  # of the child: `end` has to signal whichever there is
+        self._child: ChildProcess | None = None
+        self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the child, and keep one running."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Ask the child to end, by SIGTERM, and start no other."""
+        with self._lock:
+            self._is_ending.set()
+            if self._child is not None:
+                self._child.send(signal.SIGTERM)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, after `end`, until the child has ended; return whether it has within so many seconds."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def kill(self) -> None:
+        """End the child at once."""
+        self.end()
+        with self._lock:
+            if self._child is not None:
+                self._child.send(signal.SIGKILL)
+        self._thread.join()
+
+    def _keep(self) -> None:
+        backoff, wait = Backoff(grown_up=10.0), 0.0
+        while not self._is_ending.wait(wait):
+            started = time.monotonic()
+            try:
+                with self._lock:
+                    if self._is_ending.is_set():
+                        return
+                    child = self._child = self._start()
+            except OSError as error:
+                ended = f"cannot be started: {error.strerror or error}"
+            else:
+                child.wait()
+                with self._lock:
+                    self._child = None
+                    ended = f"ended with {exit_text(child.kill())}"
+            wait = backoff.seconds_after(time.monotonic() - started)
+            if not self._is_ending.is_set():
+                self._report(ended, wait)
+
+
+def exit_text(status: int) -> str:
+    """Write an exit status as text: "exit status 1", "signal SIGKILL"."""
+    if status >= 0:
+        return f"exit status {status}"
+    with contextlib.suppress(ValueError):
+        return f"signal {signal.Signals(-status).name}"
+    return f"signal {-status}"
+
+
+def die_with_parent(lifeline: int) -> None:
+    """Have the kernel kill this process when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG).
+
+    Args:
+        lifeline: Descriptor of a pipe that only the process that started this one holds open. If that process has ended
+            before this call, the kernel would say nothing: then this process ends here.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    poll = select.poll()
+    poll.register(lifeline, 0)  # POLLHUP is reported in any case
+    if any(event & select.POLLHUP for _, event in poll.poll(0)):
+        os._exit(0)
+
+
+def _in_lasting_thread(start: Callable[[], T]) -> T:
+    """Call a function in a thread that lasts as long as this process; return what it returns.
+
+    Raises:
+        OSError: If the thread cannot be started: this process may have no more.
+    """
+    return _Starter.of_this_process().call(start)
+
+
+class _Starter:
+    """A thread that calls functions, one after another."""
+
+    _current: "_Starter | None" = None
+    _pid = 0
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Callable[[], object], futures.Future[object]]] = queue.SimpleQueue()
+        try:
+            threading.Thread(target=self._loop, name="starter", daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
+
+    @classmethod
+    def of_this_process(cls) -> "_Starter":
+        """Return the one of this process: a fork has no threads of its parent's."""
+        with cls._lock:
+            if cls._current is None or cls._pid != os.getpid():
+                cls._current, cls._pid = cls(), os.getpid()
+            return cls._current
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in the thread; raise what it raises."""
+        done: futures.Future[T] = futures.Future()
+        self._calls.put((function, done))  # type: ignore[arg-type]
+        return done.result()
+
+    def _loop(self) -> None:
+        while True:
+            function, done = self._calls.get()
+            try:
+                done.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - it is raised in the caller
+                done.set_exception(error)

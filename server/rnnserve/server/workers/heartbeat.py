@@ -1,0 +1,123 @@
+"""The heartbeat of a worker: a line about once a second, from which its supervisor knows what it serves.
+
+A worker writes lines of JSON to one pipe. The supervisor writes words to another, the lifeline: `listen` when the
+worker may listen, and `drain` when it is to say that it isn't ready. The end of the lifeline is the end of the
+supervisor.
+"""
+
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Callable
+from typing import Self
+
+from rnnserve.server.repository.entries import ModelState
+
+__all__ = ["DRAIN", "LISTEN", "Heartbeat", "SupervisorLink", "lost_models"]
+
+LISTEN, DRAIN = b"listen\n", b"drain\n"
+
+_BEAT_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Heartbeat:
+    """What a worker says of itself.
+
+    Attributes:
+        models: The state of each model that it is to serve.
+        is_listening: Whether it listens.
+        stuck: The run that doesn't end, in words; empty if there is none.
+    """
+
+    models: dict[str, ModelState]
+    is_listening: bool = False
+    stuck: str = ""
+
+    def line(self) -> bytes:
+        """Write it as a line."""
+        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def read(cls, line: bytes) -> Self:
+        """Read such a line.
+
+        Raises:
+            ValueError: If it isn't one.
+        """
+        match json.loads(line):
+            case {"models": dict(models), "is_listening": bool(listens), "stuck": str(stuck)}:
+                return cls({name: ModelState(*state) for name, state in models.items()}, listens, stuck)
+        raise ValueError("not a heartbeat")
+
+
+def lost_models(before: dict[str, ModelState], after: dict[str, ModelState]) -> list[str]:
+    """Name what one worker serves and another, which loads the same repository later, can't: "scale: version 2".
+
+    A model or version that is no longer in the repository, or that is no longer chosen, isn't lost.
+
+    Args:
+        before: The models of the first worker.
+        after: Those of the other.
+    """
+    lost = []
+    for name, model in before.items():
+        now = after.get(name)
+        if not model.serves or now is None:
+            continue
+        failing = [version for version in model.serves if version in now.fails]
+        if failing or not (now.serves or now.is_loading):
+            lost.append(f"{name}: version {', '.join(map(str, failing or model.serves))}")
+    return lost
+
+
+class SupervisorLink:
+    """A worker's ends of the two pipes."""
+
+    def __init__(self, report_fd: int, lifeline_fd: int) -> None:
+        """Take descriptors that the supervisor has opened."""
+        self._report_fd = report_fd
+        self._lifeline_fd = lifeline_fd
+        self._may_listen = threading.Event()
+        self._writing = threading.Lock()
+        self._state: Callable[[], Heartbeat] = lambda: Heartbeat({})
+
+    def follow(self, on_drain: Callable[[], None], on_end: Callable[[], None]) -> None:
+        """Follow what the supervisor says, on a thread of its own; call `on_end` when it has ended, however."""
+
+        def read() -> None:
+            while said := os.read(self._lifeline_fd, 1 << 10):
+                if LISTEN in said:
+                    self._may_listen.set()
+                if DRAIN in said:
+                    on_drain()
+            on_end()
+
+        threading.Thread(target=read, name="lifeline", daemon=True).start()
+
+    def beat(self, state: Callable[[], Heartbeat]) -> None:
+        """Write a heartbeat about once a second from now on, on a thread of its own."""
+        self._state = state
+
+        def beat_on() -> None:
+            pause = threading.Event()
+            while True:
+                self.write()
+                pause.wait(_BEAT_SECONDS)
+
+        threading.Thread(target=beat_on, name="heartbeat", daemon=True).start()
+
+    def write(self) -> None:
+        """Write a heartbeat now. A supervisor that has ended gets none; `follow` notices that."""
+        rest = self._state().line()
+        try:
+            with self._writing:
+                while rest:
+                    rest = rest[os.write(self._report_fd, rest) :]
+        except OSError:
+            return
+
+    def wait_to_listen(self) -> None:
+        """Wait until this worker may listen."""
+        self._may_listen.wait()

@@ -1,0 +1,75 @@
+"""A run that never ends: the log names its model, the server is not live, and a worker is replaced."""
+
+import time
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from kit.artifacts import publish_model
+from kit.bad_versions import ENDLESS_FOR_LARGE, INPUTS, OUTPUTS, SAMPLE, publish_good
+from kit.inference_requests import request
+from kit.served import ServedProcess, new_channel, served
+from kit.waiting import until
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
+
+WITHIN = 15.0
+"""Seconds in which a worker is replaced."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("endless") / "repository"
+    publish_model(root, "endless", ENDLESS_FOR_LARGE, INPUTS, OUTPUTS, [SAMPLE])
+    publish_good(root)
+    return root
+
+
+def ask_for_ever(channel: grpc.Channel) -> Any:
+    """Send values that keep the model's loop going."""
+    sent = request("endless", {"input": np.full((1, 3, 2), 1e31, np.float32)})
+    return rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent, timeout=60.0)
+
+
+def answers(server: ServedProcess) -> bool:
+    with new_channel(server.port) as channel:
+        sent = request("good", {"input": SAMPLE["input"]})
+        try:
+            rpc.GRPCInferenceServiceStub(channel).ModelInfer(sent, timeout=1.0)
+        except grpc.RpcError:
+            return False
+        return True
+
+
+def test_worker_is_replaced(root):
+    with served(root, "process", workers=2) as server, new_channel(server.port) as channel:
+        before, began = server.workers(), time.monotonic()
+        answer = ask_for_ever(channel)
+        until(lambda: "is ready again" in server.log, WITHIN)
+        assert time.monotonic() - began < WITHIN
+        assert answer.code() == grpc.StatusCode.UNAVAILABLE
+        assert len(set(server.workers()) & set(before)) == 1
+        assert all(answers(server) for _ in range(20))
+    assert "a run of endless has not ended after" in server.log
+    assert "hung" not in server.log
+
+
+def test_server_without_workers_is_not_live(root):
+    with served(root, "process", max_run=1.0) as server, new_channel(server.port) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+
+        def serves() -> bool:
+            return health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+
+        def is_live() -> bool:
+            return server.stub.ServerLive(pb.ServerLiveRequest()).live
+
+        assert (serves(), is_live()) == (True, True)
+        ask_for_ever(channel)
+        until(lambda: not serves() and not is_live(), WITHIN)
+        assert not server.stub.ServerReady(pb.ServerReadyRequest()).ready
+        assert "a run of endless has not ended after" in server.log
+        server.kill()
