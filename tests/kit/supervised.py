@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+from typing import Any
 
 import pytest
 

@@ -11,5 +11,5 @@ Imports `protocol` and every package below that.
 
 Threads: `fast_path`, `large_requests`.
 
-Door: `arrived`, `calls`, `dispatcher`, `fast_path`, `grpcio_core`, `self_test`, `varying_fields`.
+Door: `arrived`, `calls`, `control_calls`, `dispatcher`, `fast_path`, `grpcio_core`, `self_test`, `varying_fields`.
 """

@@ -2,31 +2,20 @@
 
 import abc
 from collections.abc import Callable, Sequence
-from concurrent import futures
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from rnnserve.server.access.gate import Grant
 from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http, shown_certificate
 from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
-from rnnserve.server.errors import Cancelled, InternalError, ServeError, TooMuchHeld, Unsupported
-from rnnserve.server.fast_path.grpcio_core import GrpcioCore
+from rnnserve.server.errors import Cancelled, ServeError, TooMuchHeld, Unsupported
+from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
 from rnnserve.server.fast_path.varying_fields import read_id
 from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.sequence_callers import StreamOwner
 
-__all__ = [
-    "ArrivedRequest",
-    "CallHandler",
-    "ControlCall",
-    "Door",
-    "FastDoor",
-    "GrantOf",
-    "UnaryCall",
-    "UnaryMethod",
-    "certificate_of",
-]
+__all__ = ["ArrivedRequest", "CallHandler", "Door", "FastDoor", "UnaryCall", "certificate_of"]
 
 
 class Door(Protocol):
@@ -278,81 +267,6 @@ class UnaryCall(ArrivedRequest):
         self.call.start_server_batch((core.no_metadata, core.status(error), core.new_close()), _NoMessage(self._door))
 
 
-GrantOf = Callable[[], Grant | None]
-"""Gives what the caller of a control method may do; None on a server that asks for no token."""
-
-
-class UnaryMethod(NamedTuple):
-    """A method with one request and one response that no model answers.
-
-    Attributes:
-        name: Its full name, "/package.Service/Method".
-        admit: Lets a call in by its metadata and a function that gives its client's certificate, or raises.
-        answer: Turns the request's bytes into the response's.
-        pool: Threads on which it answers.
-    """
-
-    name: str
-    admit: Callable[[Any, Callable[[], str]], GrantOf]
-    answer: Callable[[bytes, GrantOf], bytes]
-    pool: futures.Executor
-
-
-class ControlCall(UnaryCall):
-    """A call of a control method: received on the fast path's thread, so that no thread waits for its message."""
-
-    __slots__ = ("_grant_of", "_method")
-
-    def __init__(
-        self,
-        door: FastDoor,
-        call: Any,  # noqa: ANN401 - grpcio's own
-        deadline: float,
-        metadata: Sequence[Any],
-        method: UnaryMethod,
-    ) -> None:
-        """Take a call, as grpcio's core gives it."""
-        super().__init__(door, call, deadline, metadata, metadata)
-        self._method = method
-        self._grant_of: GrantOf | None = None
-
-    def begin(self) -> None:
-        """Let it in, and receive its message; or refuse it."""
-        try:
-            self._grant_of = self._method.admit(self._metadata, self.certificate)
-        except ServeError as error:
-            self.refuse(error)
-        else:
-            self.call.start_server_batch((self._door.core.receive_message(0),), self)
-
-    def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
-        return origin_of(self.peer(), self._metadata, "", self._method.name.rpartition("/")[2])
-
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Handle that its message has arrived, or that its answer has been sent."""
-        if self.is_answered:
-            self._grant_of = None  # it refers to this call
-            self._door.call_is_over()
-            self.let_go()
-            return
-        payload = event.batch_operations[0].message()
-        if payload is None:
-            self.end_without_message()
-        else:
-            self.payload = payload
-            self._method.pool.submit(self._run)
-
-    def _run(self) -> None:
-        assert self._grant_of is not None  # noqa: S101 - for the type checker
-        try:
-            self.answer(self._method.answer(self.payload, self._grant_of))
-        except ServeError as error:
-            self.refuse(error)
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread
-            self.refuse(InternalError.hiding(error))
-
-
 class _Watch:
     """Tag of the event that says how a watched call closed."""
 
@@ -367,7 +281,7 @@ class _Watch:
             self._on_cancel()
 
 
-class _NoMessage:
+class _NoMessage(CoreTag):
     """Tag of the last event of a call without a message: only then it is known whether the client had cancelled."""
 
     __slots__ = ("_door",)

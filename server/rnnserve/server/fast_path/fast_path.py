@@ -10,11 +10,10 @@ otherwise that operation is part of the last batch, which saves an event a reque
 """
 
 import contextlib
-import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grpc
@@ -32,9 +31,7 @@ from rnnserve.server.fast_path.arrived import Arrivals
 from rnnserve.server.fast_path.calls import (
     ArrivedRequest,
     CallHandler,
-    ControlCall,
     UnaryCall,
-    UnaryMethod,
     certificate_of,
 )
 from rnnserve.server.fast_path.gateway_stream import GatewayStream
@@ -53,9 +50,6 @@ grpcio's own wait looks for signals every 0.2 s, so this wakes the process no mo
 _OUTSTANDING, _OUTSTANDING_STREAMS = MAX_REQUESTS, 64
 """How many calls, and streams, may arrive between two looks at the queue without waiting for one of them."""
 
-_OUTSTANDING_CONTROL = 4
-"""The same for each of the other methods."""
-
 _MEMORY_IS_SHORT = "the server's memory is short: slow down"
 _SILENT_SECONDS = 0.1
 """Seconds without a message from which on a stream is ended while the server's memory is short."""
@@ -65,7 +59,7 @@ _ACCEPT = object()
 
 
 class _Acceptance(NamedTuple):
-    """Tag of the events that bring a new stream, or a call of a control method."""
+    """Tag of the events that bring a new stream of a method."""
 
     method: str
     begin: Callable[[Any], None]
@@ -97,7 +91,6 @@ class FastPath:
         max_streams: int = 0,
         max_in_flight: int = 1024,
         gateway_method: str = "",
-        control: Iterable[UnaryMethod] = (),
         gate: Gate | None = None,
     ) -> None:
         """Register the methods; `start` begins to serve them, after the server has been started.
@@ -112,7 +105,6 @@ class FastPath:
             max_in_flight: Requests in flight of one connection up to which its streams receive further ones.
             gateway_method: Name of the HTTP gateway's method (`gateway_stream`); with one, calls over the private
                 socket say whose they are.
-            control: Other methods, of which it receives the calls.
             gate: Gate that lets calls in, or None for all of them.
 
         Raises:
@@ -134,9 +126,6 @@ class FastPath:
             self._acceptances.append(_Acceptance(stream_method, self._begin_stream, _OUTSTANDING_STREAMS))
         if gateway_method:
             self._acceptances.append(_Acceptance(gateway_method, self._begin_gateway, 1))
-        for each in control:
-            begin = functools.partial(self._begin_control, each)
-            self._acceptances.append(_Acceptance(each.name, begin, _OUTSTANDING_CONTROL))
         for name in (method, *(kind.method for kind in self._acceptances)):
             self.core.register(name)
         self._open_calls = 0  # of all methods
@@ -373,18 +362,13 @@ class FastPath:
                 gateway.send_collected()
 
     def _accept_more(self, kind: _Acceptance, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Begin a stream or call that has arrived, and request the next one."""
+        """Begin a stream that has arrived, and request the next one."""
         self._accepting -= 1
         if not event.success:
             return  # the server is being stopped
         self._accept(kind.method, kind)
         self._open_calls += 1
         kind.begin(event)
-
-    def _begin_control(self, method: UnaryMethod, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Begin a call of a control method."""
-        deadline = from_wall_clock(event.call_details.deadline)
-        ControlCall(self, event.call, deadline, event.invocation_metadata, method).begin()
 
     def _begin_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a client's stream, or refuse it."""

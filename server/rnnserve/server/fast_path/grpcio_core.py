@@ -7,6 +7,7 @@ change it. `GrpcioCore` looks for the parts, and `self_test` uses them before th
 
 import importlib
 import importlib.util
+import logging
 import mmap
 import os
 import sys
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from rnnserve.server.fast_path.arrival_pace import ArrivalPace
 
-__all__ = ["LONG_AGO", "GrpcioCore", "choose_polling", "unusable"]
+__all__ = ["LONG_AGO", "CoreTag", "GrpcioCore", "choose_polling", "unusable"]
+
+_log = logging.getLogger(__name__)
 
 _TESTED = ">=1.76,<1.87"
 """Versions of grpcio with which the fast path was tested; as in pyproject.toml."""
@@ -83,6 +86,16 @@ def unusable(why: object) -> StartError:
     )
 
 
+class CoreTag:
+    """Tag of events that grpcio's own thread hands to us; it keeps all others."""
+
+    __slots__ = ()
+
+    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Handle an event."""
+        raise NotImplementedError
+
+
 class GrpcioCore:
     """The completion queue of a `grpc.Server` that has not been started, and the operations of its calls.
 
@@ -91,6 +104,7 @@ class GrpcioCore:
 
     Attributes:
         queue: The fast path's completion queue; `poll(deadline)` returns its next event.
+        serving_queue: The queue of grpcio's own thread, which hands events with a `CoreTag` to the tag.
         request_call: Requests a call of a registered method: (queue, queue, method, tag).
         receive_message: Makes the operation that receives a message; its argument is 0.
         send_message: Makes the operation that sends a message; its arguments are the bytes and 0.
@@ -126,9 +140,9 @@ class GrpcioCore:
             self.shut_down = cygrpc.CompletionType.queue_shutdown
             self.exhausted = cygrpc.StatusCode.resource_exhausted
             self.queue: Any = state.completion_queue
-            serving = _serving_queue(cygrpc, pace)
-            self._core.register_completion_queue(serving)
-            state.completion_queue = serving
+            self.serving_queue: object = _serving_queue(cygrpc, pace)
+            self._core.register_completion_queue(self.serving_queue)
+            state.completion_queue = self.serving_queue
         except (ImportError, AttributeError, TypeError) as error:
             raise unusable(error) from error
 
@@ -167,7 +181,16 @@ def _serving_queue(cygrpc: Any, pace: "ArrivalPace") -> object:  # noqa: ANN401 
         own_at = 0.0  # when its last event came, in seconds on the clock of `clock`
 
         def poll(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
-            """Return the next event; or a time-out at `deadline`, in seconds since the epoch, or before."""
+            """Return the next event of grpcio's own, or a time-out at `deadline` (seconds since the epoch) at latest."""
+            while isinstance((tag := (event := self._next(deadline)).tag), CoreTag):
+                try:
+                    tag.complete(event)
+                except Exception:  # noqa: BLE001 - a defect must not end the thread
+                    _log.exception("Cannot handle an event of a control method")
+                del tag, event  # a call lives as long as anything that refers to it
+            return event
+
+        def _next(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
             while pace.is_left_to_fast_path() and now() - self.own_at > _OWN_SECONDS:
                 event = super().poll(LONG_AGO)
                 if event.completion_type != timeout:

@@ -20,7 +20,7 @@ from rnnserve.server.boundary.compression import decompress
 from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
-from rnnserve.server.fast_path.calls import GrantOf, UnaryMethod
+from rnnserve.server.fast_path.control_calls import GrantOf, UnaryMethod
 from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.error_details import trailing_metadata

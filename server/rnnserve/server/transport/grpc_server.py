@@ -20,6 +20,7 @@ from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ShuttingDown, StartError
+from rnnserve.server.fast_path.control_calls import ControlPath
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath
 from rnnserve.server.fast_path.self_test import SelfTest
@@ -80,6 +81,7 @@ class GrpcServer:
         self._dispatcher = Dispatcher(service, schedulers)
         self._transport: FastPath | PlainTransport
         self._self_test: SelfTest | None = None
+        self._control_path: ControlPath | None = None
         if settings.plain:
             self._transport = PlainTransport(self._server, self._dispatcher, self._budget, gate)
         else:
@@ -93,9 +95,9 @@ class GrpcServer:
                 max_streams=settings.max_streams,
                 max_in_flight=QueueLimits(settings.max_queue, settings.max_wait).of_connection,
                 gateway_method=FRONT_EXCHANGE if settings.private_sockets is not None else "",
-                control=self._control.methods,
                 gate=gate,
             )
+            self._control_path = ControlPath(self._transport.core, self._budget, self._control.methods)
         self._is_started = False
         self._tls = ServedTls.of(settings)
         self.port = settings.grpc_port if settings.share_port else self._bind()
@@ -120,6 +122,8 @@ class GrpcServer:
         self._server.start()
         self._is_started = True
         self._transport.start()
+        if self._control_path is not None:
+            self._control_path.start()
         self._memory_guard.start()
         if self._tls is not None:
             self._tls.follow()
@@ -175,6 +179,8 @@ class GrpcServer:
         deadline = now() + grace
         with self._calls_held() if grace and self._is_started else contextlib.nullcontext():
             self._transport.stop_accepting()
+            if self._control_path is not None:
+                self._control_path.stop_accepting()
             self._end_streams()
             stopped = self._server.stop(max(0.0, deadline - now()) + _CUT_SECONDS)
         deadline = max(deadline, now()) + _END_SECONDS

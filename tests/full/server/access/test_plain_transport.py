@@ -54,9 +54,8 @@ def test_requests_of_one_run_go_by_their_own_tokens(locked):
     assert [future.code().name for future in futures] == codes * 40
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_path, plain):
-    with locked_server(repository, tmp_path, plain=plain, closed_health=True) as locked:
+def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_path):
+    with locked_server(repository, tmp_path, closed_health=True) as locked:
         metadata = bearer(add_token(locked.tokens.path, "brief", "infer"))
         until(lambda: locked.ask(f"{INFERENCE}ServerLive", metadata)[0] is grpc.StatusCode.OK)
         assert locked.ask(f"{INFERENCE}ServerLive", [])[0] is UNAUTHENTICATED
