@@ -228,15 +228,11 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
     with _ending(settings, is_worker=True) as ending:
         server, is_listening = _new_server(settings, desired_models), threading.Event()
 
-        def drain() -> None:
-            ending.drains = False  # the supervisor waits
-            server.say_not_ready()
-
         def heartbeat() -> Heartbeat:
             server.count_gauges()
             return Heartbeat(server.models(), is_listening.is_set(), server.stuck)
 
-        link.follow(drain, ending.abandon)
+        link.follow(server.say_not_ready, ending.abandon)
         left: list[str] = []
         try:
             server.load()

@@ -9,8 +9,8 @@ contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.
 
 Threads: `trials`.
 
-Door: `draft`, `entries`, `examination`, `findings`, `folders`, `graph_choice`, `live`, `loader`, `model`, `providers`,
- `repository`, `trial_worker`, `trials`.
+Door: `draft`, `examination`, `findings`, `folders`, `graph_choice`, `live`, `loader`, `model`, `model_state`,
+`providers`, `repository`, `trial_worker`, `trials`.
 """
 
 import os

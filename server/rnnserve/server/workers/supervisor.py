@@ -25,7 +25,7 @@ from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.process.signals import SAME_SECONDS, SignalPipe
-from rnnserve.server.workers.heartbeat import lost_models
+from rnnserve.server.repository.model_state import lost_models
 from rnnserve.server.workers.worker import Worker
 
 __all__ = ["EndedFirst", "Supervisor", "worker_count"]
