@@ -54,7 +54,7 @@ class Running:
     def __init__(self, code, count=1, *, drain=0.0, grace=5.0, **more):
         self.signals, self.ready, self.ended = Signals(), threading.Event(), threading.Event()
         self.code, self.status, self.error = code, None, None
-        self.supervisor = Supervisor(self._command, count, self.signals, drain=drain, grace=grace, **more)
+        self.supervisor = Supervisor(self._command, count, self.signals, drain=drain, grace=grace, **more)  # type: ignore[arg-type]
         threading.Thread(target=self._run, daemon=True).start()
 
     def _command(self, more):

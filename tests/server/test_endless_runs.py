@@ -28,7 +28,7 @@ def root(tmp_path_factory):
     return root
 
 
-def ask_for_ever(channel: grpc.Channel) -> grpc.Future:
+def ask_for_ever(channel: grpc.Channel) -> Any:
     """Send values that keep the model's loop going."""
     sent = request("endless", {"input": np.full((1, 3, 2), 1e31, np.float32)})
     return rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent, timeout=60.0)

@@ -98,21 +98,22 @@ def test_second_signal_ends_them_at_once(running, monkeypatch, caplog):
 class Gateway:
     """What ends before the workers."""
 
-    def __init__(self, workers):
-        self.workers, self.is_ended, self.lived = workers, False, []
+    def __init__(self):
+        self.pids, self.is_ended, self.lived = [], False, []
 
     def end(self):
         self.is_ended = True
 
     def wait(self, _):
-        self.lived += map(is_there, self.workers())
+        self.lived += map(is_there, self.pids)
         return len(self.lived) > 10
 
 
 def test_gateway_ends_before_the_workers(running):
-    gateway = Gateway(lambda: two.pids())
+    gateway = Gateway()
     two = running("signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n" + WORKER, 2, gateway=gateway)
     assert two.ready.wait(PATIENCE)
+    gateway.pids = two.pids()
     two.end(signal.SIGTERM)
     assert gateway.is_ended
     assert all(gateway.lived)
