@@ -307,13 +307,20 @@ def _supervise(
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
         told = write_options(dataclasses.replace(of_workers, grpc_port=port))
+
+        def end_gateway() -> bool:
+            if gateway is None:
+                return True
+            gateway.end()
+            return gateway.wait(0.0)
+
         supervisor = Supervisor(
             lambda more: [*command, *more, *told],
             options.workers,
             signals,
             drain=settings.drain,
             grace=settings.grace,
-            gateway=gateway,
+            end_gateway=end_gateway,
             terminal_has_gone=terminal_has_gone,
             totals=metrics.totals,
         )
