@@ -56,7 +56,7 @@ class Running:
         self.signals: Any = Signals()
         self.ready, self.ended = threading.Event(), threading.Event()
         self.code, self.status, self.error = code, None, None
-        self.supervisor = Supervisor(self._command, count, self.signals, drain=drain, grace=grace, **more)
+        self.supervisor = Supervisor(self._command, count, self.signals, drain=drain, grace=grace, **more)  # type: ignore[arg-type]
         threading.Thread(target=self._run, daemon=True).start()
 
     def _command(self, more):

@@ -18,10 +18,11 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.entries import ModelState, Status
+from rnnserve.server.repository.entries import Status
 from rnnserve.server.repository.folders import Fingerprint, ModelFolders
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.model_state import ModelState
 from rnnserve.server.repository.providers import choose_device
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.repository.signed_versions import open_signature_gate
@@ -232,10 +233,10 @@ class Server:
             _log.error("SIGHUP: %s; what serves stays as it is", error)
 
     def drain(self) -> None:
-        """Say that this server is not ready, and answer as before, for `settings.drain` seconds."""
+        """Say that this server is not ready, and answer as before, until `settings.drain` seconds after it said so."""
         if self._settings.drain:
             self.say_not_ready()
-            time.sleep(self._settings.drain)
+            time.sleep(max(0.0, (self._ends_since or 0.0) + self._settings.drain - time.monotonic()))
 
     def say_not_ready(self) -> None:
         """Say from now on that this server is not ready; it answers as before."""

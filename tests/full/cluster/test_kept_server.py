@@ -12,7 +12,6 @@ from kit.paths import ROOT
 from kit.running_processes import children_of, is_running
 from kit.waiting import until
 from rnnserve.client import Client
-from rnnserve.cluster import kept_server
 from rnnserve.cluster.kept_server import KeptServer
 from rnnserve.cluster.server_process import ServerProcess, end_left_servers
 from rnnserve.cluster.servers import ServerSpec
@@ -51,8 +50,7 @@ def pid_of(spec):
     return pid
 
 
-def test_a_server_that_is_killed_is_started_again(spec, keep, monkeypatch):
-    monkeypatch.setattr(kept_server, "_FIRST_PAUSE", 0.01)
+def test_a_server_that_is_killed_is_started_again(spec, keep):
     server = keep(spec)
     serves(server)
     before = pid_of(spec)

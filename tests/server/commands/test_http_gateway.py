@@ -117,6 +117,7 @@ def test_the_command_of_a_process_has_what_its_server_has():
         "--log-format=json",
         "--log-requests=all",
         "--traces",
+        "--grace=5.0",
         "--max-body-bytes=33554432",
         "--tls-certificate=c",
         "--tls-key=k",
@@ -137,7 +138,7 @@ def gateway(tmp_path):
 
     def make(*command):
         listener = socket.create_server(("127.0.0.1", 0))
-        made.append(HttpGateway(listener, tmp_path, command, [FrontCounts()]))
+        made.append(HttpGateway(listener, tmp_path, command, [FrontCounts()], grace=5.0))
         made[-1].start()
         return made[-1]
 
@@ -171,7 +172,7 @@ def test_processes_that_end_at_once_are_started_more_and_more_rarely(gateway, ca
 
 
 def test_process_that_does_not_end_is_killed(gateway, monkeypatch):
-    monkeypatch.setattr(http_gateway, "_END_SECONDS", 0.1)
+    monkeypatch.setattr(http_gateway, "_END_SECONDS", -4.9)
     stubborn = gateway(*BARE_PYTHON, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + ECHO)
     pid = answering(stubborn.port)
     stubborn.end()

@@ -83,7 +83,7 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys):
     start = [sys.executable, "-m", "rnnserve.cli", "serve", "--log-level=warning", "--workers=3"]
     command = [word for word in made["command"] if not word.startswith("--desired-models=")]
     assert (command, made["count"]) == ([*start, "--report-fd", "3", *words], 3)
-    assert (made["drain"], made["grace"], made["gateway"]) == (2.0, 0.5, None)
+    assert (made["drain"], made["grace"], made["end_gateway"]()) == (2.0, 0.5, True)
 
 
 def test_the_help_explains_the_signals_and_names_no_internal_option():

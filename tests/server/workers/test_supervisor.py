@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -95,27 +94,19 @@ def test_second_signal_ends_them_at_once(running, monkeypatch, caplog):
     assert not caplog.messages
 
 
-class Gateway:
-    """What ends before the workers."""
-
-    def __init__(self, workers):
-        self.workers, self.is_ended, self.lived = workers, False, []
-
-    def end(self):
-        self.is_ended = True
-
-    def wait(self, _):
-        self.lived += map(is_there, self.workers())
-        return len(self.lived) > 10
-
-
 def test_gateway_ends_before_the_workers(running):
-    gateway = Gateway(lambda: two.pids())
-    two: Any = running("signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n" + WORKER, 2, gateway=gateway)
+    lived, pids = [], []
+
+    def end_gateway():
+        lived.extend(map(is_there, pids))
+        return len(lived) > 10
+
+    two = running("signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n" + WORKER, 2, end_gateway=end_gateway)
     assert two.ready.wait(PATIENCE)
+    pids += two.pids()
     two.end(signal.SIGTERM)
-    assert gateway.is_ended
-    assert all(gateway.lived)
+    assert len(lived) > 10
+    assert all(lived)
 
 
 def test_workers_drain_before_they_are_told_to_end(running, tmp_path):

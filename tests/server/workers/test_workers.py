@@ -151,7 +151,7 @@ def test_step_of_a_sequence_at_another_worker_is_refused_with_a_remedy(two_worke
         ((code, details),) = said
         assert code == grpc.StatusCode.NOT_FOUND
         assert "belongs to one of this server's 2 workers" in details
-        assert "send all of its requests on one connection" in details
+        assert "send all of its requests on one stream or connection" in details
         step(channel, sequence_id=7, sequence_end=True, **key)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import logging
+import math
 import shutil
 import socket
 import sys
@@ -33,8 +34,8 @@ HTTP_PACKAGES = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
 """Names of what HTTP needs, as they are imported."""
 
 _BACKLOG = 4096
-_END_SECONDS = 7.0
-"""Seconds that a process of the gateway may take to end: five for its requests in flight."""
+_END_SECONDS = 2.0
+"""Seconds, beyond the grace for its requests, that a process of the gateway may take to end."""
 
 _LONGEST_PATH = 90
 """Characters of the folder's path: with a socket's name, a path of 107 is the longest that the kernel takes."""
@@ -51,7 +52,7 @@ class HttpGateway:
     """
 
     def __init__(
-        self, listener: socket.socket, folder: Path, command: Sequence[str], counts: Sequence[FrontCounts]
+        self, listener: socket.socket, folder: Path, command: Sequence[str], counts: Sequence[FrontCounts], grace: float
     ) -> None:
         """Prepare; `start` starts them.
 
@@ -60,12 +61,13 @@ class HttpGateway:
             folder: Folder for the server's sockets.
             command: Command line of each; descriptors are added to it.
             counts: Memory for what each of them counts itself; one that replaces another goes on with it.
+            grace: Seconds that requests in flight may take at the end.
         """
         self.port: int = listener.getsockname()[1]
         self.folder = folder
         self._listener = listener
         self._command = command
-        self._deadline = 0.0
+        self._grace, self._deadline = grace, 0.0
         self._processes = [
             KeptProcess(f"http gateway {index}", functools.partial(self._started, each), _report)
             for index, each in enumerate(counts)
@@ -78,12 +80,14 @@ class HttpGateway:
 
     def end(self) -> None:
         """Accept no more connections, and have the processes finish what they have; `wait` waits for that."""
+        if self._deadline:
+            return
         for process in self._processes:
             process.end()
         self._listener.close()
-        self._deadline = time.monotonic() + _END_SECONDS
+        self._deadline = time.monotonic() + self._grace + _END_SECONDS
 
-    def wait(self, seconds: float = _END_SECONDS) -> bool:
+    def wait(self, seconds: float = math.inf) -> bool:
         """Wait, after `end`, until the processes have ended; kill those that have had their time.
 
         Returns:
@@ -137,7 +141,7 @@ def http_gateway(
         yield settings, None
         return
     with listener, _private_folder() as folder:
-        gateway = HttpGateway(listener, folder, _command_line(command, settings, folder), counts)
+        gateway = HttpGateway(listener, folder, _command_line(command, settings, folder), counts, settings.grace)
         before_end_at_once(gateway.discard)
         gateway.start()
         try:
@@ -198,6 +202,7 @@ def _command_line(options: CommandSettings, settings: Settings, folder: Path) ->
     command = [sys.executable, "-m", "rnnserve.cli", "web", f"--upstream=unix:{folder}", f"--host={settings.host}"]
     command += [f"--log-level={options.log_level}", f"--log-format={options.log_format}"]
     command += [f"--log-requests={settings.log_requests}", *(["--traces"] if settings.traces else [])]
+    command.append(f"--grace={settings.grace}")
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
     command += [f"--allow-host={name}" for name in options.http_allow_host]
     if settings.access_file is not None:

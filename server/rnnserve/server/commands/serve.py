@@ -238,15 +238,11 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
     with _ending(settings, is_worker=True) as ending:
         server, is_listening = _new_server(settings, desired_models), threading.Event()
 
-        def drain() -> None:
-            ending.drains = False  # the supervisor waits
-            server.say_not_ready()
-
         def heartbeat() -> Heartbeat:
             server.count_gauges()
             return Heartbeat(server.models(), is_listening.is_set(), server.stuck)
 
-        link.follow(drain, ending.abandon)
+        link.follow(server.say_not_ready, ending.abandon)
         left: list[str] = []
         try:
             server.load()
@@ -321,13 +317,20 @@ def _supervise(
         if settings.private_sockets is not None:
             command.append(f"--private-sockets={settings.private_sockets}")
         told = write_options(dataclasses.replace(settings, grpc_port=port))
+
+        def end_gateway() -> bool:
+            if gateway is None:
+                return True
+            gateway.end()
+            return gateway.wait(0.0)
+
         supervisor = Supervisor(
             lambda more: [*command, *more, *told],
             options.workers,
             signals,
             drain=settings.drain,
             grace=settings.grace,
-            gateway=gateway,
+            end_gateway=end_gateway,
             terminal_has_gone=terminal_has_gone,
             totals=metrics.totals,
         )

@@ -246,8 +246,8 @@ class SequenceStore:
         if self._settings.sharers > 1:
             words += (
                 f". A sequence belongs to one of this server's {self._settings.sharers} workers, the one of the "
-                "connection on which it began, and ends with it: send all of its requests on one connection, or keep "
-                f"its states in the client (parameter {SESSION}), which any worker can continue"
+                "connection on which it began, and ends with it: send all of its requests on one stream or connection, "
+                f"or keep its states in the client (parameter {SESSION}), which any worker can continue"
             )
         elif key[0] != ANY_CONNECTION:
             words += (

@@ -9,8 +9,8 @@ contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.
 
 Threads: `trials`.
 
-Door: `draft`, `entries`, `findings`, `folders`, `giving_way`, `graph_choice`, `live`, `loader`, `model`, `providers`,
-`repository`, `signed_versions`, `trial_worker`, `trials`.
+Door: `draft`, `entries`, `findings`, `folders`, `giving_way`, `graph_choice`, `live`, `loader`, `model`,
+`model_state`, `providers`, `repository`, `signed_versions`, `trial_worker`, `trials`.
 """
 
 import os

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import NotFound, NotReady
-from rnnserve.server.repository.entries import LOADING, READY, Entry, ModelState, ServedVersion, Status
+from rnnserve.server.repository.entries import LOADING, READY, Entry, ServedVersion, Status
+from rnnserve.server.repository.model_state import ModelState
 
 __all__ = ["Catalogue"]
 

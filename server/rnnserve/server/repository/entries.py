@@ -4,12 +4,12 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.signing.signed_version import Signed
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.model_state import ModelState
 
 __all__ = [
     "LOADING",
@@ -17,7 +17,6 @@ __all__ = [
     "READY",
     "UNAVAILABLE",
     "Entry",
-    "ModelState",
     "ServedVersion",
     "Status",
     "entry_of",
@@ -43,20 +42,6 @@ class Status:
     state: str
     reason: str = ""
     is_fault: bool = dataclasses.field(default=False, compare=False)
-
-
-class ModelState(NamedTuple):
-    """What becomes of a model, in short.
-
-    Attributes:
-        serves: The versions that serve.
-        fails: Those that were to serve, and whose files are bad.
-        is_loading: Whether another is still being loaded.
-    """
-
-    serves: list[int]
-    fails: list[int]
-    is_loading: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from rnnserve.server.repository.entries import ModelState
+from rnnserve.server.repository.model_state import ModelState
 
-__all__ = ["DRAIN", "LISTEN", "Heartbeat", "SupervisorLink", "lost_models"]
+__all__ = ["DRAIN", "LISTEN", "Heartbeat", "SupervisorLink"]
 
 LISTEN, DRAIN = b"listen\n", b"drain\n"
 
@@ -50,26 +50,6 @@ class Heartbeat:
             case {"models": dict(models), "is_listening": bool(listens), "stuck": str(stuck)}:
                 return cls({name: ModelState(*state) for name, state in models.items()}, listens, stuck)
         raise ValueError("not a heartbeat")
-
-
-def lost_models(before: dict[str, ModelState], after: dict[str, ModelState]) -> list[str]:
-    """Name what one worker serves and another, which loads the same repository later, can't: "scale: version 2".
-
-    A model or version that is no longer in the repository, or that is no longer chosen, isn't lost.
-
-    Args:
-        before: The models of the first worker.
-        after: Those of the other.
-    """
-    lost = []
-    for name, model in before.items():
-        now = after.get(name)
-        if not model.serves or now is None:
-            continue
-        failing = [version for version in model.serves if version in now.fails]
-        if failing or not (now.serves or now.is_loading):
-            lost.append(f"{name}: version {', '.join(map(str, failing or model.serves))}")
-    return lost
 
 
 class SupervisorLink:

@@ -15,7 +15,6 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.common.child_process import Backoff, exit_text
@@ -25,10 +24,10 @@ from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.process.signals import SAME_SECONDS, SignalPipe
-from rnnserve.server.workers.heartbeat import lost_models
+from rnnserve.server.repository.model_state import lost_models
 from rnnserve.server.workers.worker import Worker
 
-__all__ = ["EndedFirst", "Supervisor"]
+__all__ = ["Supervisor"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +47,6 @@ _STACKS_SECONDS = 0.5
 _HELD_SECONDS = 60.0
 """Seconds for which a worker that serves less than the others is kept from listening. Beyond it: it is ended, and
 another loads the repository anew."""
-
-
-class EndedFirst(Protocol):
-    """What ends before the workers: the HTTP gateway, which they serve."""
-
-    def end(self) -> None:
-        """Ask it to end."""
-
-    def wait(self, seconds: float, /) -> bool:
-        """Wait for its end; return whether it has ended."""
 
 
 @dataclasses.dataclass
@@ -89,7 +78,7 @@ class Supervisor:
         *,
         drain: float,
         grace: float,
-        gateway: EndedFirst | None = None,
+        end_gateway: Callable[[], bool] = lambda: True,
         terminal_has_gone: Callable[[], bool] = lambda: False,
         totals: Totals | None = None,
     ) -> None:
@@ -102,14 +91,14 @@ class Supervisor:
                 are passed on.
             drain: Seconds for which workers answer on after they have said that they are not ready.
             grace: Seconds that their requests in flight may take to end.
-            gateway: The HTTP gateway; None if there is none.
+            end_gateway: A function that ends the HTTP gateway, before the workers, and says whether it has ended.
             terminal_has_gone: A function that says, at SIGHUP, whether that is why it came.
             totals: Sum of what the workers count.
         """
         self._command = command
         self._signals = signals
         self._drain, self._grace = drain, grace
-        self._gateway = gateway
+        self._end_gateway = end_gateway
         self._terminal_has_gone = terminal_has_gone
         self._totals = totals or Totals()
         self._places = [_Place(number) for number in range(count)]
@@ -122,9 +111,6 @@ class Supervisor:
 
     def run(self, on_ready: Callable[[], None]) -> int:
         """Start the workers, and replace those that end or hang, until a signal asks for the end.
-
-        Args:
-            on_ready: A function that is called when all of them listen for the first time.
 
         Returns:
             The exit status: 0, or 128 and the signal's number if a second signal asked for the end at once.
@@ -332,10 +318,7 @@ class Supervisor:
             for worker in workers:
                 worker.drain()
             self._wait_until(lambda: False, self._drain)
-        if self._gateway is not None:
-            self._gateway.end()
-            gateway = self._gateway
-            self._wait_until(lambda: gateway.wait(0.0), self._grace + _END_SECONDS)
+        self._wait_until(self._end_gateway, self._grace + _END_SECONDS)
         for worker in workers:
             worker.signal(signal.SIGTERM)
         self._wait_until(

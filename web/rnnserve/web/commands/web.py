@@ -4,6 +4,7 @@ import argparse
 import functools
 import gc
 import logging
+import math
 import os
 import resource
 import signal
@@ -60,8 +61,8 @@ _MOST_UNSENT = 128 << 10
 client that does not read, which no limit on a process counts: 500 clients had ten answers of 121 kB each made at once.
 """
 
-_GRACE_SECONDS = 5
-"""Seconds that requests in hand may take at the end."""
+_GRACE_SECONDS = 5.0
+"""Seconds that requests in flight may take at the end, unless the server says otherwise."""
 
 _DESCRIPTORS_BESIDE = 64
 """Descriptors that a process needs beside its connections."""
@@ -146,6 +147,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # What `rnnserve serve` tells the fronts that it starts.
     for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--grace", type=float, default=_GRACE_SECONDS, help=argparse.SUPPRESS)
     for name in ("--asks-for-tokens", "--tells-certificates"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
 
@@ -317,7 +319,7 @@ async def _serve(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=int(limits.keep_alive_seconds),
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(args.grace),
         backlog=_BACKLOG,
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )

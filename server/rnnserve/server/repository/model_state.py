@@ -1,0 +1,40 @@
+"""What becomes of a model, in short: for who compares two servers of one repository, without what runs models."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["ModelState", "lost_models"]
+
+
+class ModelState(NamedTuple):
+    """What becomes of a model, in short.
+
+    Attributes:
+        serves: The versions that serve.
+        fails: Those that were to serve, and whose files are bad.
+        is_loading: Whether another is still being loaded.
+    """
+
+    serves: list[int]
+    fails: list[int]
+    is_loading: bool
+
+
+def lost_models(before: Mapping[str, ModelState], after: Mapping[str, ModelState]) -> list[str]:
+    """Name what one server serves and another, which loads the same repository later, can't: "scale: version 2".
+
+    A model or version that is no longer in the repository, or that is no longer chosen, isn't lost.
+
+    Args:
+        before: The models of the first server.
+        after: Those of the other.
+    """
+    lost = []
+    for name, model in before.items():
+        now = after.get(name)
+        if not model.serves or now is None:
+            continue
+        failing = [version for version in model.serves if version in now.fails]
+        if failing or not (now.serves or now.is_loading):
+            lost.append(f"{name}: version {', '.join(map(str, failing or model.serves))}")
+    return lost
