@@ -8,5 +8,5 @@ file, for `rnnserve token`.
 Imports `settings`, `errors`, `rnnserve.common`, and `rnnserve.protos`; no gRPC: the transports call it, and so does
 what answers scrapes.
 
-Door: `access_file`, `credentials`, `gate`, `token_writing`.
+Door: `access_file`, `gate`, `token_writing`.
 """

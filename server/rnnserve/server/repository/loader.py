@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from concurrent import futures
 
 from rnnserve.protos import model_config_pb2
+from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
@@ -23,9 +24,8 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.entries import LOADING, ServedVersion
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.graph_choice import AUTO
+from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.load_version import load_model
-from rnnserve.server.repository.load_words import MAX_REASON, reason_of, tell_graph
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
@@ -47,6 +47,11 @@ loaded in the background."""
 
 LOOK_SECONDS = 0.1
 """Seconds between two looks at whether the start still waits, and at which load checks take long."""
+
+
+_MAX_REASON = 1000
+"""Characters of a reason why a version does not serve, without paths: it is sent to clients, in a list with those of
+all other versions. Beyond it: the rest is cut."""
 
 
 @dataclasses.dataclass
@@ -194,7 +199,7 @@ class Loader:
             config = self._models.config(name)
             chosen, wanted = self._models.chosen(name, config)
         except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
-            reason = reason_of(error)
+            reason = _reason_of(error)
             self._models.refuse_all(name, reason)
             self.faults.append(f"{name}: {reason}")
             _log.error("%s: %s", name, reason)
@@ -307,7 +312,7 @@ class Loader:
                 return False
             check_tensors(candidate.model.config, model.manifest.inputs, model.manifest.outputs)
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever its files hold
-            self._refuse(candidate, reason_of(error))
+            self._refuse(candidate, _reason_of(error))
         else:
             self._let_serve(candidate, model)
         return True
@@ -333,13 +338,13 @@ class Loader:
         except StartError:
             raise
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
-            self._refuse(candidate, reason_of(error))
+            self._refuse(candidate, _reason_of(error))
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         self.found[name, version] = findings
         count_in_process(LOADED)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
-        tell_graph(_log, name, version, self._graph, findings.graph)
+        _log_graph(name, version, self._graph, findings.graph)
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: _Candidate, model: Model) -> None:
@@ -353,7 +358,7 @@ class Loader:
             self._models.leave_out(name, older, "a newer version serves")
 
     def _refuse(self, candidate: _Candidate, said: str) -> None:
-        reason = one_line(said, MAX_REASON)
+        reason = one_line(said, _MAX_REASON)
         count_in_process(NOT_LOADED)
         self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")
         self._models.refuse(candidate.name, candidate.version, reason)
@@ -367,3 +372,17 @@ class Loader:
             for version, status in versions.items():
                 if status.state == LOADING:
                     self._models.refuse(name, version, "could not be tried; the server's log says why")
+
+
+def _reason_of(error: Exception) -> str:
+    """Say in one line why something cannot be loaded; it is sent to clients, so without paths."""
+    said = str(error) if isinstance(error, ArtifactError) else f"cannot be loaded: {type(error).__name__}: {error}"
+    return one_line(said, _MAX_REASON)
+
+
+def _log_graph(name: str, version: int, asked: str, graph: GraphChoice) -> None:
+    """Log which graph serves, where there was a choice, and where it is not the one that was asked for."""
+    if asked == SCANNED and graph.name == NATIVE:
+        _log.warning("%s version %d: --graph scan: %s", name, version, graph)
+    elif graph.name == SCANNED:
+        _log.info("%s version %d: %s", name, version, graph)

@@ -1,13 +1,11 @@
 """The gate before the methods of the public transport: a call that it refuses comes to no handler, nor its message.
 
-What a call's metadata say is known before a handler is chosen; what its client has shown to the connection, and where
-that comes from, only to a handler. So certificates are looked at on the thread of the method, before its message is
-received.
+It is asked on the thread of the method, before its message is received: grpcio shows certificates to handlers only.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent import futures
 from typing import Any
 
 import grpc
@@ -15,10 +13,9 @@ from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import METHODS, SERVER_METADATA, Need, rows_missing
-from rnnserve.server.access.credentials import no_certificate
 from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.connections.private_socket import shown_certificate
-from rnnserve.server.errors import ServeError, StartError, Unauthenticated
+from rnnserve.server.errors import StartError, Unauthenticated
 from rnnserve.server.transport.error_statuses import ErrorsAsStatuses
 from rnnserve.server.transport.late_messages import end_call
 
@@ -53,56 +50,17 @@ def check_rows(methods: Iterable[str]) -> None:
 
 
 class CallAccess:
-    """Lets calls in by their methods and tokens, and ends those that last, where their tokens do not."""
+    """Lets calls in by their methods and tokens, and ends those that last, if their tokens end."""
 
-    def __init__(self, gate: Gate, refusing: futures.ThreadPoolExecutor) -> None:
-        """Begin without calls.
-
-        Args:
-            gate: Gate that decides.
-            refusing: Thread that refuses.
-        """
+    def __init__(self, gate: Gate) -> None:
+        """Begin without calls."""
         self._gate = gate
-        self._refusing = refusing
         self._lasting: dict[grpc.ServicerContext, tuple[Grant, Need]] = {}
 
     def guarded(self, service: str, handlers: Handlers) -> grpc.GenericRpcHandler:
-        """Make the handlers of a service such that the gate is before them.
-
-        Args:
-            service: Full name of the service.
-            handlers: Handlers by the names of its methods.
-        """
-        followed = {name: self._followed(f"/{service}/{name}", handler) for name, handler in handlers.items()}
-        if self._gate.credentials.is_of_connection:
-            checked = {name: self._checked(f"/{service}/{name}", handler) for name, handler in followed.items()}
-            return grpc.method_handlers_generic_handler(service, checked)
-        return _GuardedHandlers(self, grpc.method_handlers_generic_handler(service, followed))
-
-    def refusal(
-        self,
-        method: str,
-        metadata: Any,  # noqa: ANN401 - grpcio's own
-        certificate: Callable[[], str] = no_certificate,
-    ) -> ServeError | None:
-        """Say why a call is not let in; None where it is."""
-        try:
-            self._gate.admit(method, metadata, certificate)
-            if method == SERVER_METADATA:
-                self._gate.admit_route(metadata, certificate)
-        except ServeError as error:
-            return error
-        return None
-
-    def refusing(self, method: str, error: ServeError) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """Make the handler of a call that is refused."""
-
-        def refuse(_: Any, context: grpc.ServicerContext) -> bytes:  # noqa: ANN401 - messages that it does not take
-            with ErrorsAsStatuses(context, method.rpartition("/")[2]):
-                raise error
-
-        refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]
-        return grpc.stream_unary_rpc_method_handler(refuse)
+        """Put the gate before the handlers of a service: each takes its messages one by one, and none before that."""
+        guarded = {name: self._guarded(f"/{service}/{name}", handler) for name, handler in handlers.items()}
+        return grpc.method_handlers_generic_handler(service, guarded)
 
     def end_revoked(self) -> None:
         """End the calls that last, whose tokens do not admit to them any more. For any thread."""
@@ -110,77 +68,54 @@ class CallAccess:
             if not grant.admits(need):
                 end_call(context, str(grant.refusal()), grpc.StatusCode.UNAUTHENTICATED)
 
-    def _checked(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
-        """The same handler, after the gate: every method here takes its messages one by one, and none before that."""
+    def _guarded(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
         answer: Any = handler.stream_stream or handler.stream_unary
-        make = grpc.stream_stream_rpc_method_handler if handler.stream_stream else grpc.stream_unary_rpc_method_handler
+        name, need, lasting = method.rpartition("/")[2], METHODS[method], self._lasting
 
-        def check(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - as `answer`
-            certificate = functools.partial(_certificate_of, context)
-            error = self.refusal(method, context.invocation_metadata(), certificate)
-            if error is not None:
-                with ErrorsAsStatuses(context, method.rpartition("/")[2]):
-                    raise error
-            return answer(messages, context)
+        def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            with ErrorsAsStatuses(context, name):
+                self._admit(method, context)
+            return answer(messages, context)  # type: ignore[no-any-return]
 
-        check.experimental_thread_pool = answer.experimental_thread_pool  # type: ignore[attr-defined]
-        return make(check)
-
-    def _followed(self, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
-        """The same handler, of which calls that last are known while they do."""
-        answer: Callable[..., Iterator[bytes]] | None = handler.stream_stream
-        if answer is None:
-            return handler
-        need, lasting = METHODS[method], self._lasting
-        must_have_token = need is not Need.HEALTH or self._gate.closed_health
-
-        def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            grant = self._grant_of(context)
-            if grant is not None:
-                lasting[context] = grant, need
-            elif must_have_token:  # it is no more, since the call was let in
-                end_call(context, str(self._gate.credentials.refusal()), grpc.StatusCode.UNAUTHENTICATED)
-                return
+        def handle_stream(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            with ErrorsAsStatuses(context, name):
+                self._admit(method, context)
+            with contextlib.suppress(Unauthenticated):  # health may be asked for without a token
+                lasting[context] = _known(self._gate, context), need
             try:
                 yield from answer(messages, context)
             finally:
                 lasting.pop(context, None)
 
-        handle.experimental_thread_pool = answer.experimental_thread_pool  # type: ignore[attr-defined]
-        return grpc.stream_stream_rpc_method_handler(handle)
+        made: Any = handle_stream if handler.stream_stream else handle
+        made.experimental_thread_pool = answer.experimental_thread_pool
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(made)
+        return grpc.stream_unary_rpc_method_handler(made)
 
-    def _grant_of(self, context: grpc.ServicerContext) -> Grant | None:
-        try:
-            return grant_of(self._gate, context)
-        except Unauthenticated:
-            return None
+    def _admit(self, method: str, context: grpc.ServicerContext) -> None:
+        """Let a call in.
 
-
-class _GuardedHandlers(grpc.GenericRpcHandler):
-    """Handlers behind the gate."""
-
-    def __init__(self, access: CallAccess, handlers: grpc.GenericRpcHandler) -> None:
-        self._access = access
-        self._handlers = handlers
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """Give the handler of a call, or one that refuses it; None where no method is matched."""
-        handler = self._handlers.service(handler_call_details)
-        if handler is None:
-            return None
-        method = handler_call_details.method
-        error = self._access.refusal(method, handler_call_details.invocation_metadata)
-        return handler if error is None else self._access.refusing(method, error)
+        Raises:
+            PermissionDenied: If its caller may not.
+            Unauthenticated: If it brings nothing that is valid.
+        """
+        metadata, certificate = context.invocation_metadata(), functools.partial(_certificate_of, context)
+        self._gate.admit(method, metadata, certificate)
+        if method == SERVER_METADATA:
+            self._gate.admit_route(metadata, certificate)
 
 
 def grant_of(gate: Gate | None, context: grpc.ServicerContext) -> Grant | None:
-    """Give what the caller may do of a call that was let in; None without a gate.
+    """Return what the caller of a call may do that was let in; None without a gate.
 
     Raises:
         Unauthenticated: If it is no more.
     """
-    if gate is None:
-        return None
+    return None if gate is None else _known(gate, context)
+
+
+def _known(gate: Gate, context: grpc.ServicerContext) -> Grant:
     return gate.grant_of(context.invocation_metadata(), functools.partial(_certificate_of, context))
 
 
@@ -201,12 +136,7 @@ def counted(grant: Grant | None) -> None:
 
 
 def limited_answer(answer: Callable[[Any], Message], request: Any, grant: Grant | None) -> Message:  # noqa: ANN401 - a message
-    """Answer a method of the protocol, as far as the models of a token go.
-
-    Args:
-        answer: Function that answers.
-        request: Message of the request.
-        grant: Grant of the call's token; None where none was asked for.
+    """Answer a method of the protocol, as far as the models of a token go; `grant` is None without tokens.
 
     Raises:
         PermissionDenied: If the request names another model.

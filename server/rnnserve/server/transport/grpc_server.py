@@ -90,7 +90,7 @@ class GrpcServer:
         self._gate = open_gate(
             settings, lambda holds: count_in_process(places.TOKENS_READ if holds else places.TOKENS_NOT_READ)
         )
-        self._access = None if self._gate is None else CallAccess(self._gate, self._hostile.thread)
+        self._access = None if self._gate is None else CallAccess(self._gate)
         make_serving_lasting()
         self._server = grpc.server(pools.control, options=core_options(settings, is_narrow=_is_narrow(settings)))
         self._budget = ByteBudget(settings.max_held_bytes)
