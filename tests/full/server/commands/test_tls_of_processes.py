@@ -45,7 +45,7 @@ def test_workers(root, tmp_path):
 def counted(address):
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE) as reply:
         text = reply.read().decode()
-    found = re.findall(r'^rnnserve_tls_reloads_total\{outcome="(\w+)"\} (\d+)$', text, re.MULTILINE)
+    found = re.findall(r'^rnnserve_tls_reloads_total\{outcome="(\w+)"\} (\d+)\.0$', text, re.MULTILINE)
     return {outcome: int(count) for outcome, count in found}
 
 
