@@ -31,6 +31,7 @@ class FakeTrials(Trials):
 
     Attributes:
         begun: The versions that were tried, in this order.
+        seconds: How long each might take.
         graphs: Which graph was asked for.
         made: The processes, each with the versions that it has tried.
         is_closed: Whether it was closed.
@@ -38,6 +39,7 @@ class FakeTrials(Trials):
 
     def __init__(self):
         self.begun = []
+        self.seconds = []
         self.graphs = []
         self.made = []
         self.is_closed = False
@@ -48,22 +50,24 @@ class FakeTrials(Trials):
         for version in versions:
             self.give(version, Refused(NO_GOOD))
 
-    def give(self, version: str, outcome: Exception):
-        """Say what comes of a version's trials."""
-        self._outcomes[version] = outcome
+    def give(self, version: str, *outcomes: Exception | None):
+        """Say what comes of a version's trials, in order; None is success, and the last one holds on."""
+        self._outcomes[version] = list(outcomes)
 
     def trial(self, trial: Trial):
         """Begin a trial, as a process does."""
         assert trial.folder.parts[-2:] == (trial.name, trial.version)
         assert trial.inside in (None, trial.folder.parent.parent)
         assert (trial.device, trial.allow_unproven, trial.threads) == ("cpu", False, 1)
-        assert (trial.max_bytes, trial.seconds) == (512 << 20, 60.0)
+        assert trial.max_bytes == 512 << 20
+        self.seconds.append(trial.seconds)
         self.begun.append(f"{trial.name}/{trial.version}")
         self.graphs.append(trial.graph)
 
     def outcome(self, version: str):
         """What comes of a trial. For the thread that waits for it."""
-        outcome = self._outcomes.get(version)
+        outcomes = self._outcomes.get(version, [None])
+        outcome = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
         if outcome is not None:
             raise outcome
         return FOUND

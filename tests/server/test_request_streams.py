@@ -87,7 +87,7 @@ def test_more_streams_than_may_be_open_are_refused(repository):
         with pytest.raises(grpc.RpcError) as raised:
             Stream(stub).ask(request(SIMPLE, {"input": walk(1)}))
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        said = "4 streams are open already (--max-streams), or half of them of this connection"
+        said = "4 streams are open already, or half of them of this connection"
         assert said in raised.value.details()
         for stream in open_:
             stream.end()

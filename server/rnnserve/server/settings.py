@@ -480,7 +480,7 @@ class CommandSettings:
     metrics_port: int | None = option(
         _LISTEN,
         None,
-        "a port of its own for /metrics, beside that of HTTP; 0 takes a free one. Where not given: none",
+        "another port for /metrics, beside that of HTTP; 0 takes a free one. Where not given: none",
         _read_port,
         metavar="PORT",
     )

@@ -44,16 +44,32 @@ def test_versions_are_tried_newest_first_and_no_more_than_are_needed(make):
     assert models.is_ready()
 
 
-def test_while_a_version_is_too_slow_or_bad_the_one_before_serves(make):
-    load, models, trials = make("a/1", "a/2", "b/1")
+def test_slow_versions_are_checked_again_after_all_others(make):
+    load, models, trials = make("a/1", "a/2", "b/1", "c/1")
     trials.give("a/2", TooSlow())
+    trials.give("b/1", TooSlow(), None)
     load.load()
-    assert trials.begun == ["a/2", "b/1", "a/1"]
+    assert trials.begun == ["a/2", "b/1", "c/1", "a/1", "a/2", "b/1"]
+    assert trials.seconds == [1.0, 1.0, 1.0, 1.0, 60.0, 60.0]
     assert statuses(models, "a") == {
         1: Status(READY),
         2: Status(UNAVAILABLE, "did not load within 60 s (--load-timeout)"),
     }
     assert models.is_served("b")
+
+
+def test_version_for_which_none_waits_has_all_the_time(make):
+    load, _, trials = make("a/1", timeout=7.0)
+    load.load()
+    assert trials.seconds == [7.0]
+
+
+def test_version_before_a_slow_one_serves_and_then_gives_way(make):
+    load, models, trials = make("a/1", "a/2")
+    trials.give("a/2", TooSlow(), None)
+    load.load()
+    assert trials.begun == ["a/2", "a/1", "a/2"]
+    assert statuses(models, "a") == {1: NEWER, 2: Status(READY)}
 
 
 @pytest.mark.parametrize("error", [MemoryError(), ZeroDivisionError("in /home/x/y.py:3\nmore"), KeyError("x")])
@@ -77,20 +93,21 @@ def test_whatever_loading_raises_the_version_before_serves(make, monkeypatch, ca
 
 
 class Waiting(FakeTrials):
-    """Load checks of "b" take until `go` is set."""
+    """The first load check of "b" is too short, and the second takes until `go` is set."""
 
     def __init__(self):
         super().__init__()
         self.go = threading.Event()
+        self.give("b/1", TooSlow(), None)
 
     def outcome(self, version):
-        assert not version.startswith("b/") or self.go.wait(30)
+        if self.begun.count("b/1") == 2:
+            assert self.go.wait(30)
         return super().outcome(version)
 
 
 @pytest.mark.usefixtures("fake_loading")
-def test_what_serves_does_not_wait_for_what_takes_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "_SLOW_SECONDS", 0.05)
+def test_what_serves_does_not_wait_for_what_takes_long(tmp_path):
     for version in ("a/1", "b/1", "c/1"):
         (tmp_path / version).mkdir(parents=True)
     models, trials = Repository(tmp_path), Waiting()
@@ -99,7 +116,7 @@ def test_what_serves_does_not_wait_for_what_takes_long(tmp_path, monkeypatch):
     thread.start()
     load.wait()
     assert (statuses(models, "a"), statuses(models, "b")) == ({1: Status(READY)}, {1: Status(LOADING)})
-    assert statuses(models, "c") == {1: Status(READY)}  # a check that takes long lets others begin
+    assert statuses(models, "c") == {1: Status(READY)}
     assert not models.is_ready()
     trials.go.set()
     thread.join(30)

@@ -48,8 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sequence",
         type=_sequence,
         metavar="N",
-        help="number of the release, which may not be less than that of an earlier release of the model (default: the "
-        "version's number)",
+        help="number of the release, which its signature records (default: the version's number)",
     )
 
 

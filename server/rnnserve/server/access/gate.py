@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -114,7 +115,7 @@ class Grant:
 
 
 class Gate:
-    """Decides by a file, which it reads again when it changes. Thread-safe, except `look`.
+    """Decides by a file, which it reads again when it changes. Thread-safe.
 
     Attributes:
         closed_health: Whether health needs a token, too.
@@ -158,6 +159,7 @@ class Gate:
         self._known: dict[str, Grant] = {}  # by what calls bring, as it comes
         self.at_once: dict[str, Grant] = {}
         self._use(read_rows(self._content, path, self.credentials.kind))
+        self._looking = threading.Lock()
         self._look_at = 0.0
         self._mistake = ""  # in the file as it is now
 
@@ -229,7 +231,7 @@ class Gate:
                 yield grant.token.name, grant
 
     def look(self, at: float) -> bool:
-        """Read the file again if it has changed. One thread calls this again and again.
+        """Read the file again if it has changed. To be called again and again.
 
         Args:
             at: Time in seconds, on a clock that does not go back.
@@ -237,18 +239,19 @@ class Gate:
         Returns:
             Whether it was time to look: then tokens may have ended, by the file or by their time.
         """
-        if at < self._look_at:
-            return False
-        self._look_at = at + _LOOK_SECONDS
-        try:
-            self._read_again()
-        except AccessFileError as error:
-            self._content = None  # so that the same content as before counts as a change that holds
-            if str(error) != self._mistake:
-                self._mistake = str(error)
-                _log.error("%s; still using the previous content", error)
-                self._on_reload(False)
-        return True
+        with self._looking:
+            if at < self._look_at:
+                return False
+            self._look_at = at + _LOOK_SECONDS
+            try:
+                self._read_again()
+            except AccessFileError as error:
+                self._content = None  # so that the same content as before counts as a change that holds
+                if str(error) != self._mistake:
+                    self._mistake = str(error)
+                    _log.error("%s; still using the previous content", error)
+                    self._on_reload(False)
+            return True
 
     def _grant_of(self, metadata: Iterable[Any], certificate: Callable[[], str]) -> Grant:
         """Return the grant of what the caller brings, whether it holds now or not."""

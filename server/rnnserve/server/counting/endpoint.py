@@ -5,7 +5,7 @@ workers, the supervisor answers, which serves no request itself.
 """
 
 import logging
-import select
+import selectors
 import socket
 import threading
 import time
@@ -18,8 +18,8 @@ __all__ = ["MetricsEndpoint"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_AT_ONCE = 16
-"""Scrapes that are answered at the same time; further ones wait."""
+_MOST_AT_ONCE, _PATIENCE_SECONDS = 16, 1.0
+"""Scrapes that are answered at the same time, and seconds for which a further one waits before it is closed."""
 
 
 class MetricsEndpoint:
@@ -60,18 +60,30 @@ class MetricsEndpoint:
             each.close()
 
     def _accept(self) -> None:
-        while True:
-            ready, _, _ = select.select([*self._listeners, self._woken], [], [])
-            if self._woken in ready:
-                return
-            for listener in ready:
-                self._places.acquire()
-                try:
-                    connection, _ = listener.accept()
-                    threading.Thread(target=self._answer, args=(connection,), name="scrape", daemon=True).start()
-                except (OSError, RuntimeError):  # it has gone again, or there is no descriptor or thread left
-                    self._places.release()
-                    time.sleep(0.01)
+        with selectors.DefaultSelector() as selector:
+            for each in (*self._listeners, self._woken):
+                each.setblocking(False)
+                selector.register(each, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is self._woken:
+                        return
+                    self._take(key.fileobj)  # type: ignore[arg-type]  # one of ours
+
+    def _take(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # it has gone again, or there is no descriptor left
+            time.sleep(0.01)
+            return
+        if not self._places.acquire(timeout=_PATIENCE_SECONDS):
+            connection.close()
+            return
+        try:
+            threading.Thread(target=self._answer, args=(connection,), name="scrape", daemon=True).start()
+        except RuntimeError:  # there is no thread left
+            self._places.release()
+            connection.close()
 
     def _answer(self, connection: socket.socket) -> None:
         from rnnserve.server.counting.scrape import Scrape  # at the first scrape: its imports take 40 ms

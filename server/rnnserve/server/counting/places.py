@@ -8,32 +8,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from rnnserve.server.errors import (
-    Cancelled,
-    DeadlinePassed,
-    InternalError,
-    InvalidRequest,
-    LoadFailed,
-    NoMemory,
-    NotFound,
-    NotReady,
-    PermissionDenied,
-    QueueFull,
-    SequenceInUse,
-    ServeError,
-    SessionEnded,
-    ShuttingDown,
-    TimeoutExpired,
-    TooManyCalls,
-    TooManySequences,
-    TooManyStreams,
-    TooMuchHeld,
-    Unauthenticated,
-    UnknownCertificate,
-    Unsupported,
-    WaitTooLong,
-    WrongOutputSize,
-)
+from rnnserve.server import errors
+from rnnserve.server.errors import InternalError, ServeError
 
 __all__ = [
     "ANSWERED",
@@ -118,30 +94,10 @@ ROW_BUCKETS_END = ROW_BUCKETS + len(ROW_BOUNDS) + 1
 REFUSED = ROW_BUCKETS_END
 """The first place of the refusals by reason: those over gRPC, and then those over HTTP."""
 
-_REASONS: tuple[type[ServeError], ...] = (
-    InternalError,
-    InvalidRequest,
-    NotFound,
-    NotReady,
-    LoadFailed,
-    WrongOutputSize,
-    ShuttingDown,
-    TimeoutExpired,
-    QueueFull,
-    TooManyCalls,
-    WaitTooLong,
-    TooMuchHeld,
-    NoMemory,
-    TooManyStreams,
-    TooManySequences,
-    SequenceInUse,
-    DeadlinePassed,
-    Cancelled,
-    Unsupported,
-    SessionEnded,
-    Unauthenticated,
-    PermissionDenied,
-    UnknownCertificate,
+_REASONS = tuple(
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ServeError) and kind is not ServeError
 )
 
 REFUSALS = tuple((kind.status, re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()) for kind in _REASONS)

@@ -181,7 +181,7 @@ def _serving_queue(cygrpc: Any, pace: "ArrivalPace") -> object:  # noqa: ANN401 
         own_at = 0.0  # when its last event came, in seconds on the clock of `clock`
 
         def poll(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
-            """Return the next event of grpcio's own, or a time-out at `deadline` (seconds since the epoch) at latest."""
+            """Return the next event of grpcio's own; at `deadline`, in seconds since the epoch, a time-out."""
             while isinstance((tag := (event := self._next(deadline)).tag), CoreTag):
                 try:
                     tag.complete(event)

@@ -2,8 +2,8 @@
 
 A load check runs each version in a process of its own first (`trials`). Models wait in one queue; of each, the newest
 version comes first, one at a time, until as many serve as its config wants. The server loads a version after it has
-passed its check; meanwhile the next checks run. A check that takes long lets another one begin beside it, so that one
-bad version doesn't keep all others waiting.
+passed its check; meanwhile the next checks run. While others wait, a check has a second. A version that takes longer is
+checked again after all others, with all the time that it may take: so it keeps nothing else from serving.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from collections import deque
 from concurrent import futures
 
 from rnnserve.protos import model_config_pb2
+from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
@@ -22,9 +23,8 @@ from rnnserve.server.errors import StartError
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.entries import LOADING, ServedVersion
 from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.graph_choice import AUTO
+from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
 from rnnserve.server.repository.load_version import load_model
-from rnnserve.server.repository.load_words import MAX_REASON, reason_of, tell_graph
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
@@ -36,19 +36,23 @@ _log = logging.getLogger(__name__)
 _VERSIONS_EACH = 8
 """Versions for which a further process is worth its start, which computes as long as the checks of so many do."""
 
-_SLOW_SECONDS, _MOST_SLOW = 1.0, 3
-"""Seconds after which a load check doesn't keep a further one from its turn, and how many may take longer at once.
-Small models take 0.01 to 0.1 seconds."""
+_FIRST_SECONDS = 1.0
+"""Seconds that a load check may take while other versions wait for theirs. Small models take 0.01 to 0.1 seconds."""
 
 _PATIENCE_SECONDS = 3.0
 """Seconds without a further version that serves after which a start doesn't wait for the rest. Beyond it: they are
 loaded in the background."""
 
 LOOK_SECONDS = 0.1
-"""Seconds between two looks at whether the start still waits, and at which load checks take long."""
+"""Seconds between two looks at whether the start still waits."""
 
 
-@dataclasses.dataclass
+_MAX_REASON = 1000
+"""Characters of a reason why a version does not serve, without paths: it is sent to clients, in a list with those of
+all other versions. Beyond it: the rest is cut."""
+
+
+@dataclasses.dataclass(eq=False)
 class _Waiting:
     """A model of which versions have yet to be tried.
 
@@ -67,11 +71,11 @@ class _Waiting:
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
-    """A version of a model, whose turn it is."""
+    """A version of a model whose turn it is, and the seconds that its check may take."""
 
     model: _Waiting
     version: int
-    began: float
+    seconds: float
 
     @property
     def name(self) -> str:
@@ -129,6 +133,7 @@ class Loader:
         self._threads = threads
         self._allow_non_finite = allow_non_finite
         self._queue: deque[_Waiting] = deque()
+        self._slow: deque[_Candidate] = deque()  # those whose first check was too short
         self._running: dict[futures.Future[Findings], _Candidate] = {}
         self._served_at = time.monotonic()  # when a version came to serve last
         self.faults: list[str] = []
@@ -185,7 +190,7 @@ class Loader:
             config = self._models.config(name)
             chosen, wanted = self._models.chosen(name, config)
         except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
-            reason = reason_of(error)
+            reason = _reason_of(error)
             self._models.refuse_all(name, reason)
             self.faults.append(f"{name}: {reason}")
             _log.error("%s: %s", name, reason)
@@ -196,10 +201,10 @@ class Loader:
         to_try = sum(len(model.versions) for model in self._queue)
         self._processes = max(1, min(self._processes, to_try // _VERSIONS_EACH))
         passed: deque[tuple[_Candidate, Findings]] = deque()
-        while self._queue or self._running or passed:
+        while self._queue or self._slow or self._running or passed:
             self._begin_checks()
             if not passed and self._running:
-                futures.wait(self._running, LOOK_SECONDS, futures.FIRST_COMPLETED)
+                futures.wait(self._running, return_when=futures.FIRST_COMPLETED)
             for future in [each for each in self._running if each.done()]:
                 self._conclude(self._running.pop(future), future, passed)
             self._begin_checks()
@@ -210,12 +215,7 @@ class Loader:
 
     def _begin_checks(self) -> None:
         """Begin load checks, as many at the same time as may be."""
-        slow = sum(time.monotonic() - each.began > _SLOW_SECONDS for each in self._running.values())
-        while self._queue and len(self._running) < self._processes + min(slow, _MOST_SLOW):
-            model = self._queue.popleft()
-            if not model.versions:
-                continue
-            candidate = _Candidate(model, model.versions.popleft(), time.monotonic())
+        while len(self._running) < self._processes and (candidate := self._next()) is not None:
             if not self._has_to_be_tried(candidate):
                 self._queue_again(candidate)
                 continue
@@ -225,13 +225,21 @@ class Loader:
                 if not self._running:
                     raise
                 _log.warning("fewer load checks run at the same time: %s", error)
-                self._processes, slow = 1, 0
-                model.versions.appendleft(candidate.version)
-                self._queue.appendleft(model)
+                self._processes = len(self._running)
+                self._slow.appendleft(candidate)
+
+    def _next(self) -> _Candidate | None:
+        """Take the version whose turn it is; None if there is none."""
+        if not self._queue:
+            return self._slow.popleft() if self._slow else None
+        model = self._queue.popleft()
+        version = model.versions.popleft()
+        is_last = not (self._queue or self._slow or self._running or model.versions)
+        return _Candidate(model, version, self._timeout if is_last else min(_FIRST_SECONDS, self._timeout))
 
     def _queue_again(self, candidate: _Candidate) -> None:
         """Let further versions of its model have their turns."""
-        if candidate.model.versions:
+        if candidate.model.versions and candidate.model not in self._queue:
             self._queue.append(candidate.model)
 
     def _has_to_be_tried(self, candidate: _Candidate) -> bool:
@@ -254,7 +262,7 @@ class Loader:
             self._allow_unproven,
             self._threads,
             max_bytes=self._max_bytes,
-            seconds=self._timeout,
+            seconds=candidate.seconds,
             inside=self._models.inside,
             signed=self._models.signed.files(name, candidate.version),
         )
@@ -275,7 +283,10 @@ class Loader:
             if refused.traceback:
                 _log.debug("%s version %d: %s", candidate.name, candidate.version, refused.traceback)
         except TooSlow:
-            self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
+            if candidate.seconds < self._timeout:
+                self._slow.append(dataclasses.replace(candidate, seconds=self._timeout))
+            else:
+                self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
         else:
             passed.append((candidate, findings))
             return
@@ -293,7 +304,7 @@ class Loader:
                 return False
             check_tensors(candidate.model.config, model.manifest.inputs, model.manifest.outputs)
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever its files hold
-            self._refuse(candidate, reason_of(error))
+            self._refuse(candidate, _reason_of(error))
         else:
             self._let_serve(candidate, model)
         return True
@@ -319,12 +330,12 @@ class Loader:
         except StartError:
             raise
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
-            self._refuse(candidate, reason_of(error))
+            self._refuse(candidate, _reason_of(error))
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         count_in_process(LOADED)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
-        tell_graph(_log, name, version, self._graph, findings.graph)
+        _log_graph(name, version, self._graph, findings.graph)
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: _Candidate, model: Model) -> None:
@@ -338,7 +349,7 @@ class Loader:
             self._models.leave_out(name, older, "a newer version serves")
 
     def _refuse(self, candidate: _Candidate, said: str) -> None:
-        reason = one_line(said, MAX_REASON)
+        reason = one_line(said, _MAX_REASON)
         count_in_process(NOT_LOADED)
         self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")
         self._models.refuse(candidate.name, candidate.version, reason)
@@ -352,3 +363,17 @@ class Loader:
             for version, status in versions.items():
                 if status.state == LOADING:
                     self._models.refuse(name, version, "could not be tried; the server's log says why")
+
+
+def _reason_of(error: Exception) -> str:
+    """Say in one line why something cannot be loaded; it is sent to clients, so without paths."""
+    said = str(error) if isinstance(error, ArtifactError) else f"cannot be loaded: {type(error).__name__}: {error}"
+    return one_line(said, _MAX_REASON)
+
+
+def _log_graph(name: str, version: int, asked: str, graph: GraphChoice) -> None:
+    """Log which graph serves, where there was a choice, and where it is not the one that was asked for."""
+    if asked == SCANNED and graph.name == NATIVE:
+        _log.warning("%s version %d: --graph scan: %s", name, version, graph)
+    elif graph.name == SCANNED:
+        _log.info("%s version %d: %s", name, version, graph)
