@@ -68,8 +68,9 @@ def test_server_without_workers_is_not_live(root):
             return server.stub.ServerLive(pb.ServerLiveRequest()).live
 
         assert (serves(), is_live()) == (True, True)
-        ask_for_ever(channel)
+        answer = ask_for_ever(channel)
         until(lambda: not serves() and not is_live(), WITHIN)
         assert not server.stub.ServerReady(pb.ServerReadyRequest()).ready
         assert "a run of endless has not ended after" in server.log
+        assert not answer.done()
         server.kill()

@@ -25,7 +25,7 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
 
-__all__ = ["LOOK_SECONDS", "Loader"]
+__all__ = ["Loader"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _LOST_SECONDS = 3.0
 """Seconds that versions which do not come to serve may delay the start. Beyond it: they are tried on in the
 background."""
 
-LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.1
 """Seconds between two looks at how long the start has been delayed."""
 
 
@@ -132,7 +132,7 @@ class Loader:
         Raises:
             StartError: If no version may serve, with the reasons, a line each; or the device cannot be had.
         """
-        while not self._is_done.wait(LOOK_SECONDS):
+        while not self._is_done.wait(_LOOK_SECONDS):
             if self.delays_the_start and self._models.served():
                 return
         if self.fault is not None:
