@@ -1,4 +1,4 @@
-"""A run that never ends: the log names its model, the server is not live, and a worker is replaced."""
+"""What gets stuck for good: the log names it, the server is neither ready nor live, and a worker is replaced."""
 
 import time
 from typing import Any
@@ -68,8 +68,22 @@ def test_server_without_workers_is_not_live(root):
             return server.stub.ServerLive(pb.ServerLiveRequest()).live
 
         assert (serves(), is_live()) == (True, True)
-        ask_for_ever(channel)
+        answer = ask_for_ever(channel)
         until(lambda: not serves() and not is_live(), WITHIN)
         assert not server.stub.ServerReady(pb.ServerReadyRequest()).ready
         assert "a run of endless has not ended after" in server.log
+        assert not answer.done()
         server.kill()
+
+
+def test_server_whose_thread_of_requests_has_ended_is_not_live(root, monkeypatch, caplog):
+    """A defect, or a grpcio that works otherwise: nothing would be answered any more."""
+
+    def fail(self):
+        raise ZeroDivisionError("a defect")
+
+    with served(root) as running:
+        monkeypatch.setattr("rnnserve.server.fast_path.fast_path.FastPath._hand_on", fail)
+        until(lambda: not running.stub.ServerLive(pb.ServerLiveRequest()).live, WITHIN)
+        assert not running.stub.ServerReady(pb.ServerReadyRequest()).ready
+    assert "the thread that takes requests has ended: ZeroDivisionError('a defect')" in caplog.text

@@ -53,6 +53,8 @@ class Server:
     Attributes:
         port: Where it listens for gRPC.
         address: Host and port, for clients.
+        stuck: Why the server is neither ready nor live, in words: a run that does not end, or a defect that has ended
+            the thread that takes requests. Empty otherwise.
         live: What changes what serves. With `model_control` "none", no client can, and the folder alone cannot.
 
     Example:
@@ -143,7 +145,7 @@ class Server:
         self._fitted = self._repository.generation  # of what serves, when requests were last held to memory
         self._descriptors = DescriptorWatch()
         self._ends_since: float | None = None
-        self._long_run: LongRun | None = None
+        self.stuck = ""
         self._is_stopping = threading.Event()
         self._watching = threading.Thread(target=self._watch_runs, name="run watch", daemon=True)
 
@@ -192,11 +194,6 @@ class Server:
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Each model with the status of each of its versions."""
         return self._repository.statuses()
-
-    @property
-    def stuck(self) -> str:
-        """The run that does not end, in words; empty if there is none."""
-        return str(self._long_run or "")
 
     def count_gauges(self) -> None:
         """Write down what is true now: what waits, what is held, what serves."""
@@ -301,19 +298,19 @@ class Server:
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _watch_runs(self) -> None:
-        """Look whether a run takes too long. Two looks have to find one: a process may have been paused."""
-        before: LongRun | None = None
+        """Look whether the server is stuck. Two looks have to find a long run: a process may have been paused."""
+        found: LongRun | None = None
         while not self._is_stopping.wait(_WATCH_SECONDS):
-            found = longest_run(self._settings.max_run)
-            long_run = found if before is not None else None
-            before = found
-            if long_run is not None and self._long_run is None:
-                _log.error("%s: this server is neither ready nor live while it goes on", long_run)
-            elif long_run is None and self._long_run is not None:
-                _log.info("the run of %s has ended", self._long_run.model)
-            has_changed = (long_run is None) != (self._long_run is None)
-            self._long_run, self._service.is_stuck = long_run, long_run is not None
-            if has_changed:
+            before, found = found, longest_run(self._settings.max_run)
+            stuck = str(found) if before is not None and found is not None else ""
+            if (failure := self._transport.failure) is not None:
+                stuck = f"the thread that takes requests has ended: {failure!r}"
+            was, self.stuck, self._service.is_stuck = self.stuck, stuck, bool(stuck)
+            if stuck and not was:
+                _log.error("%s: this server is neither ready nor live while it is so", stuck)
+            elif was and not stuck:
+                _log.info("no longer so: %s", was)
+            if bool(stuck) != bool(was):
                 self._announce()
 
     def _announce(self) -> None:

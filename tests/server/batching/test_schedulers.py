@@ -140,10 +140,8 @@ def test_full_queue_refuses_at_once(scheduler, model, hold):
     assert_answered(*waiting)
 
 
-def test_run_is_hung_when_it_takes_much_longer_than_its_cost(scheduler, model, hold):
+def test_closing_waits_for_the_run_and_lets_in_nothing_more(scheduler, model, hold):
     hold()
-    assert not scheduler.is_hung()
-    assert scheduler.is_hung(-1.0, 0.0)
     assert not scheduler.close(timeout=0.1)  # until all have been answered
     model.may_go.set()
     assert scheduler.close(PATIENCE)

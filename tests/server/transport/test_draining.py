@@ -6,6 +6,7 @@ import types
 from typing import Any
 
 import numpy as np
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kit.inference_requests import request
@@ -39,6 +40,6 @@ def test_draining_server_answers_and_is_not_ready(repository, monkeypatch):
             assert rpc.GRPCInferenceServiceStub(later).ModelInfer(REQUEST).outputs
         may_end.set()
         draining.join(PATIENCE)
-        assert asked == [0.5]
+        assert asked == [pytest.approx(0.5, abs=0.25)]  # counted since it said so
         server._announce()  # as after a change of what serves
         assert health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.NOT_SERVING

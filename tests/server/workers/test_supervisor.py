@@ -51,7 +51,11 @@ def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, cap
     stuck = running(READY + "beat(stuck='a run of scale has not ended'); time.sleep(60)")
     assert stuck.ready.wait(PATIENCE)
     stuck.code = WORKER
-    until(lambda: any("a run of scale has not ended: it is killed" in message for message in caplog.messages))
+    until(
+        lambda: any(
+            "worker 0 is stuck, a run of scale has not ended: it is killed" in message for message in caplog.messages
+        )
+    )
     assert stuck.supervisor._totals.restarts["hung"]
 
 

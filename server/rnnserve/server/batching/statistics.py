@@ -48,7 +48,7 @@ class Statistics:
     __slots__ = ("_before", "counts", "last", "sizes")
 
     def __init__(self) -> None:
-        """Begin with nothing, in numbers of its own, which no other process reads."""
+        """Begin with nothing, in numbers that no other process reads."""
         self.counts: Counts = private_counts()
         self.sizes: dict[int, tuple[int, float]] = {}
         self.last = 0.0

@@ -1,6 +1,6 @@
 """The socket of a server that only its own HTTP front can open, and whose calls it believes to come from others.
 
-A call on it is a request of one of many clients, each on a connection of its own to the front. Its metadata say which:
+A call on it is a request of one of many clients, each on its own connection to the front. Its metadata say which:
 fairness, budgets, and the ids of sequences go by that, as they go by the connection elsewhere. On every other socket
 the same metadata mean nothing.
 """

@@ -1,4 +1,4 @@
-"""Answers scrapes of /metrics: over a private socket for the HTTP gateway, and on a port of its own.
+"""Answers scrapes of /metrics: over a private socket for the HTTP gateway, and on another port.
 
 A server without workers answers on a thread beside its requests, which waits for Python's lock behind them; with
 workers, the supervisor answers, which serves no request itself.

@@ -101,10 +101,6 @@ class Dispatcher:
         """How many requests wait on the lane, by model. For any thread."""
         return {model: len(queue) for model, queue in list(self._queues.items())}
 
-    def is_hung(self) -> bool:
-        """Whether the thread of large requests does not get on."""
-        return self._large_requests.is_hung()
-
     def close(self, timeout: float | None = None) -> bool:
         """End the thread of large requests, within `timeout` seconds; return whether it has ended.
 

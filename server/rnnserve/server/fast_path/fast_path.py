@@ -44,7 +44,7 @@ __all__ = ["FastPath"]
 _log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.5
-"""Seconds that the thread waits at most for something to arrive before it makes a turn, which shows that it runs.
+"""Seconds that the thread waits at most for something to arrive before it looks at what else there is to do.
 grpcio's own wait looks for signals every 0.2 s, so this wakes the process no more often."""
 
 _OUTSTANDING, _OUTSTANDING_STREAMS = MAX_REQUESTS, 64
@@ -73,8 +73,6 @@ class FastPath:
         core: What is started on calls.
         budget: Budget of the bytes that its calls hold.
         streams: The clients' streams that are open.
-        turns: How often the thread has handed on what had arrived, or has waited in vain: it grows at least once in
-            `_IDLE_SECONDS` while the thread runs, whatever the load.
         taken: How many calls have arrived.
         handing_on: The thread's number while it answers what has arrived, or 0 in between.
         failure: The error that has ended the thread, if one has: a defect, or a grpcio that works otherwise.
@@ -136,7 +134,7 @@ class FastPath:
         self._arrived: list[ArrivedRequest] = []  # and not handed on
         self._is_holding = False
         self._held: list[ArrivedRequest] = []  # while it is
-        self.turns = self.taken = self.handing_on = self._ident = 0
+        self.taken = self.handing_on = self._ident = 0
         self.failure: Exception | None = None
         self._nap = 0.0  # seconds of sleep when woken, asked for once a turn
         self._thread = threading.Thread(target=self._run, name="fast path", daemon=True)
@@ -310,7 +308,6 @@ class FastPath:
             elif tag is None:
                 if event.completion_type == shut_down:
                     return
-                self.turns += 1
                 has_slept = False
                 if arrived or self._has_work:
                     self._hand_on()

@@ -20,9 +20,6 @@ _WAITING, _WAITING_OF_CONNECTION = 256, 64
 """Large or compressed requests that wait to be parsed, of all connections and of one. The bytes that calls may hold
 bound them, too, except for compressed ones, which take up to 50 ms each. Beyond it: RESOURCE_EXHAUSTED at once."""
 
-_HANG_SECONDS = 60.0
-"""Seconds after which a request that is parsed and checked can be taken for hung: 16 MB take one, alone."""
-
 
 class LargeRequests:
     """Takes calls from the lane: large ones, and compressed ones that become large."""
@@ -40,7 +37,6 @@ class LargeRequests:
         self._counts: Counter[str] = Counter()  # of those, by connection
         self._changed = threading.Condition()
         self._is_closed = False
-        self._since: float | None = None  # when the one that is parsed was taken
         self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
         self._thread.start()
 
@@ -60,15 +56,6 @@ class LargeRequests:
             self._counts[connection] += 1
             self._changed.notify()
 
-    def is_hung(self, seconds: float = _HANG_SECONDS) -> bool:
-        """Whether one takes much longer to parse than any should. For any thread.
-
-        Args:
-            seconds: Seconds that one may take.
-        """
-        since = self._since
-        return since is not None and now() - since > seconds
-
     def close(self, timeout: float | None = None) -> bool:
         """Take what waits, and end the thread. To be called when no more calls arrive.
 
@@ -87,14 +74,12 @@ class LargeRequests:
     def _loop(self) -> None:
         while (taken := self._next()) is not None:
             call, arrived = taken
-            self._since = now()
             try:
                 self._admit(call, arrived)
             except ServeError as error:
                 call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
                 call.refuse(InternalError.hiding(error))
-            self._since = None
             del call, taken  # it may hold 16 MB until the next one comes
 
     def _next(self) -> tuple[ArrivedRequest, float] | None:

@@ -1,6 +1,6 @@
 """Loading a repository: which versions are tried, and what becomes of them.
 
-A load check runs each version in a process of its own first (`trials`). Models wait in one queue; of each, the newest
+A load check runs each version in another process first (`trials`). Models wait in one queue; of each, the newest
 version comes first, one at a time, until as many serve as its config wants. The server loads a version after it has
 passed its check; meanwhile the next checks run. While others wait, a check has a second. A version that takes longer is
 checked again after all others, with all the time that it may take: so it keeps nothing else from serving.
@@ -29,7 +29,7 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
 from rnnserve.server.repository.trials import Trials
 
-__all__ = ["LOOK_SECONDS", "Loader"]
+__all__ = ["Loader"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _PATIENCE_SECONDS = 3.0
 """Seconds without a further version that serves after which a start doesn't wait for the rest. Beyond it: they are
 loaded in the background."""
 
-LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.1
 """Seconds between two looks at whether the start still waits."""
 
 
@@ -167,7 +167,7 @@ class Loader:
         Raises:
             StartError: If no version may serve, with the reasons, a line each; or the device cannot be had.
         """
-        while not self._is_done.wait(LOOK_SECONDS):
+        while not self._is_done.wait(_LOOK_SECONDS):
             if self.delays_the_start and self._models.served():
                 return
         if self.fault is not None:

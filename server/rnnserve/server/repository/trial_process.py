@@ -1,4 +1,4 @@
-"""Trying versions in a process of its own, which a version may crash, block or fill: it never does so to the server.
+"""Trying versions in another process, which a version may crash, block or fill: it never does so to the server.
 
 A process tries versions, one after the other. It is ended, and another one started, where a version has ended it or
 takes too long.

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 
 import grpc
@@ -147,15 +147,10 @@ class GrpcServer:
         for name, grant in self._gate.grants():
             used_table().row(*places.row_of_token(name))[places.TOKEN_REQUESTS] = grant.requests
 
-    def turns(self) -> dict[str, Callable[[], float]]:
-        """By the name of each thread that takes calls: a number that is another after each of its turns."""
-        return {"the thread that takes requests": lambda: self._transport.turns}
-
-    def hung(self) -> list[str]:
-        """Name the parsing of a large request if it takes too long, and what has ended the fast path's thread."""
-        hung = ["the parsing of a large request"] if self._dispatcher.is_hung() else []
-        failure = self._transport.failure
-        return hung if failure is None else [*hung, f"the fast path: {failure!r}"]
+    @property
+    def failure(self) -> Exception | None:
+        """What has ended the thread that takes requests; None while it runs."""
+        return self._transport.failure
 
     def drain(self) -> None:
         """Say in health checks, from now on, that nothing serves. Everything is answered as before."""

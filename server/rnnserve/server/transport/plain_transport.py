@@ -107,7 +107,6 @@ class PlainTransport:
 
     Attributes:
         budget: Budget of the bytes that its calls hold.
-        turns: How often the dispatcher's thread has looked for requests.
         taken: How many requests have arrived.
     """
 
@@ -121,7 +120,7 @@ class PlainTransport:
             gate: Gate that lets calls in, or None for all of them.
         """
         self.budget = budget
-        self.turns = self.taken = 0
+        self.taken = 0
         self._gate = gate
         self._handler = handler
         self._arrivals = Arrivals(METHODS[f"{INFERENCE}ModelInfer"], handler, gate)
@@ -259,7 +258,6 @@ class PlainTransport:
                     self.taken += 1
             except queue.Empty:
                 pass
-            self.turns += 1
             try:
                 self._handler.take(arrived)
                 has_work = self._handler.work()

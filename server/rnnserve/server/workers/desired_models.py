@@ -55,7 +55,7 @@ class DesiredModels:
         return sorted(names)
 
     def follow(self, live: LiveRepository) -> None:
-        """Do from now on what other workers write down, on a thread of its own."""
+        """Do from now on what other workers write down, on another thread."""
         self._live = live
         threading.Thread(target=self._follow, name="desired models", daemon=True).start()
 

@@ -97,7 +97,7 @@ class Worker:
         """Say why it has to be replaced, in a word for the metrics and in words for the log; None if it doesn't."""
         silence = 0.0 if self.loaded_at is None else time.monotonic() - self._beat_at
         if self._heartbeat.stuck:
-            return "hung", self._heartbeat.stuck
+            return "hung", f"is stuck, {self._heartbeat.stuck}"
         if silence > _STOPPED_SECONDS and self._child.is_stopped():
             return "stopped", f"is stopped, for {silence:.1f} s at least"
         if silence > _SILENT_SECONDS:

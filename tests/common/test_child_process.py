@@ -1,0 +1,83 @@
+"""Child processes end with this one, within a time limit, and are started again after a wait."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from kit.narrowed import BARE_PYTHON
+from kit.running_processes import is_running
+from kit.waiting import PATIENCE, until
+from rnnserve.common.child_process import LIFELINE, Backoff, ChildProcess, KeptProcess, exit_text
+
+SLEEPS = "import time; time.sleep(60)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+ECHOES = """
+import os, sys
+fd = int(sys.argv[1].partition("=")[2])
+while said := os.read(fd, 100): print(said.decode(), end="", flush=True)
+print("the end", flush=True)
+"""
+
+
+def test_wait_doubles_up_to_five_seconds_and_begins_anew_after_a_second():
+    backoff = Backoff()
+    waits = [backoff.seconds_after(lived) for lived in (0, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 1.0)]
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
+
+
+@pytest.mark.parametrize(("code", "number"), [(SLEEPS, signal.SIGTERM), (DEAF, signal.SIGKILL)])
+def test_end_is_within_the_time_limit(code, number):
+    child = ChildProcess([*BARE_PYTHON, code], stdout=subprocess.PIPE)
+    if code == DEAF:
+        assert child.stdout.readline()
+    assert child.end(0.2) == -number
+    assert exit_text(child.status()) == f"signal {number.name}"
+
+
+def test_child_hears_what_it_is_told_and_the_end_of_its_lifeline():
+    child = ChildProcess([*BARE_PYTHON, ECHOES, LIFELINE], stdout=subprocess.PIPE, text=True)
+    child.tell(b"listen\n")
+    assert child.stdout.readline() == "listen\n"
+    os.close(child._lifeline)
+    child._lifeline = None
+    assert child.stdout.readline() == "the end\n"
+    assert child.wait(PATIENCE) == 0
+    child.close()
+
+
+def test_kept_process_is_started_again_until_it_is_to_end():
+    started, reports = [], []
+
+    def start():
+        if len(started) == 1:
+            started.append(None)
+            raise FileNotFoundError(2, "No such file or directory")
+        started.append(ChildProcess([*BARE_PYTHON, "raise SystemExit(7)" if not started else SLEEPS]))
+        return started[-1]
+
+    kept = KeptProcess("kept", start, lambda ended, wait: reports.append((ended, wait)))
+    kept.start()
+    until(lambda: len(started) == 3)
+    assert reports == [("ended with exit status 7", 0.05), ("cannot be started: No such file or directory", 0.1)]
+    kept.end()
+    assert kept.wait(PATIENCE)
+    assert started[-1].status() == -signal.SIGTERM
+    assert len(started) == 3
+
+
+def test_child_ends_with_the_process_that_started_it():
+    code = (
+        "import sys, time\nfrom rnnserve.common.child_process import LIFELINE, ChildProcess\n"
+        f"child = ChildProcess([{sys.executable!r}, '-c', '''\n"
+        "import sys, time\nfrom rnnserve.common.child_process import die_with_parent\n"
+        'die_with_parent(int(sys.argv[1].partition("=")[2]))\nprint(flush=True)\ntime.sleep(60)\n'
+        "''', LIFELINE], stdout=-1)\nchild.stdout.readline()\nprint(child.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)
+        parent.kill()
+    until(lambda: not is_running(pid))
