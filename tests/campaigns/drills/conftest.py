@@ -23,15 +23,10 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(format_aligned_table(HEAD, costs))
 
 
-@pytest.fixture(scope="module", params=["lane", "public"])
-def transport(request):
-    return request.param
-
-
 @pytest.fixture
-def server(repository, transport, request):
+def server(repository, request):
     """A fresh server, since memory that an earlier drill took would be counted."""
-    with drilled(repository, "--transport", transport) as server:
+    with drilled(repository) as server:
         yield server
         _note(request, server, [])
 

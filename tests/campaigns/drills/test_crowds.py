@@ -1,4 +1,4 @@
-"""Crowds of ordinary calls: what is promised of calls in flight holds, and who has much waits, not who has little."""
+"""Crowds of ordinary calls: what is promised of calls in flight holds, and who has much keeps no one out."""
 
 import contextlib
 import itertools
@@ -20,8 +20,8 @@ SMALL = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE = 60.0
 
-TURN_SECONDS = 2.0
-"""A polite client's longest wait: without turns it is that of 5,000 calls, 4 to 8 s."""
+MAX_WAIT_SECONDS = 10.0
+"""The server's `--max-wait`: calls are served in the order in which they came, and none waits longer."""
 
 
 def keep_in_flight(port: int, count: int, seconds: float) -> Counter[str]:
@@ -54,13 +54,13 @@ def test_as_many_calls_as_one_connection_may_have_are_all_answered(server, count
 
 
 def test_a_polite_client_beside_connections_with_all_the_calls_they_may_have(server, bystander):
-    """It is neither refused nor does it wait for what they have: its failures are asserted by the fixture."""
-    with multiprocessing.get_context("spawn").Pool(5) as crowd:
-        said = crowd.starmap(keep_in_flight, [(server.port, 1000, 4.0)] * 5)
+    """It is not refused, since each has a quarter of the queue: its failures are asserted by the fixture."""
+    with multiprocessing.get_context("spawn").Pool(3) as crowd:
+        said = crowd.starmap(keep_in_flight, [(server.port, 1000, 4.0)] * 3)
     assert all(one["OK"] > 0 for one in said)
     assert set().union(*said) <= {"OK", "RESOURCE_EXHAUSTED"}
     assert len(bystander.waits) > 10
-    assert max(bystander.waits) < TURN_SECONDS
+    assert max(bystander.waits) < MAX_WAIT_SECONDS
 
 
 def hold_streams(port: int, count: int) -> Http2Connection:
@@ -74,12 +74,10 @@ def hold_streams(port: int, count: int) -> Http2Connection:
     return connection
 
 
-def test_who_opens_all_streams_keeps_no_one_out(server, transport):
-    """Nine connections on the lane, one on the public transport: the others had none for as long as they kept them."""
-    connections, each = (9, 1000) if transport == "lane" else (3, 256)
+def test_connections_with_all_their_streams_keep_no_one_out(server):
     with contextlib.ExitStack() as held:
-        for _ in range(connections):
-            held.enter_context(hold_streams(server.port, each))
+        for _ in range(7):
+            held.enter_context(hold_streams(server.port, 1000))
         for _ in range(3):
             polite = Infer(server.port).channel
             infer: Any = polite.stream_stream(STREAM)

@@ -68,10 +68,9 @@ class Load:
             assert self._changed.wait_for(lambda: not self._in_flight, SECONDS + PATIENCE)
 
 
-@pytest.mark.parametrize(("transport", "large_each"), [("lane", 1), ("public", 1), ("public", 4)])
-def test_large_requests_of_many_clients_beside_a_thousand_small_ones(repository, transport, large_each):
-    """On the public transport, on a busy machine, some heard a bare CANCELLED, and memory was 1.3 GB with four each."""
-    with drilled(repository, "--transport", transport) as server:
+@pytest.mark.parametrize("large_each", [1, 4])
+def test_large_requests_of_many_clients_beside_a_thousand_small_ones(repository, large_each):
+    with drilled(repository) as server:
         load, small = Load(), Infer(server.port)
         clients = [Infer(server.port) for _ in range(CLIENTS)]
         for client in clients:
@@ -87,10 +86,9 @@ def test_large_requests_of_many_clients_beside_a_thousand_small_ones(repository,
         assert server.settles_below(AFTERWARDS_BYTES)
 
 
-@pytest.mark.parametrize("transport", ["lane", "public"])
-def test_connections_that_have_sent_large_requests_and_stay(repository, transport):
-    """gRPC's core keeps what a connection has filled at once as room to read into: 4 MB for each on the lane, once."""
-    with drilled(repository, "--transport", transport) as server:
+def test_connections_that_have_sent_large_requests_and_stay(repository):
+    """gRPC's core keeps what a connection has filled at once as room to read into."""
+    with drilled(repository) as server:
         clients = [Infer(server.port) for _ in range(LEFT_OPEN)]
         for client in clients:
             for _ in range(2):  # the core takes what it has measured for the next reading

@@ -39,8 +39,8 @@ def note(request, what: str, outcomes: list[Outcome]) -> None:
         print(f"{request.node.name}: {what}: {len(seconds):,} {status}, p50 {p50:.1f} ms, p99 {p99:.1f} ms")
 
 
-def test_overload_by_heavy_requests_beside_light_ones(repository, transport, request):
-    with drilled(repository, "--transport", transport, "--max-wait", f"{MAX_WAIT}") as server:
+def test_overload_by_heavy_requests_beside_light_ones(repository, request):
+    with drilled(repository, "--max-wait", f"{MAX_WAIT}") as server:
         capacity = answers_per_second(server.port, HEAVY, 1.0)
         outcomes = open_loop(server.port, [HEAVY, LIGHT], 2 * OVERLOAD * capacity, 3.0)
     for kind, what in enumerate(("heavy", "light")):
@@ -53,23 +53,23 @@ def test_overload_by_heavy_requests_beside_light_ones(repository, transport, req
     assert quantile([one.seconds for one in refused], 0.99) < REFUSED_SECONDS
 
 
-def test_a_storm_of_deadlines(repository, transport, request):
+def test_a_storm_of_deadlines(repository, request):
     """Of more requests than can be answered in time, some are: others are dropped before they are run."""
-    with drilled(repository, "--transport", transport) as server:
+    with drilled(repository) as server:
         capacity = answers_per_second(server.port, MIDDLING, 1.0)
         outcomes = open_loop(server.port, [MIDDLING], max(STORM_RATE, 2 * capacity), 3.0, DEADLINE)
         again = answers_per_second(server.port, MIDDLING, 1.0)
     note(request, f"of {capacity:.0f} a second that can be answered", outcomes)
     assert {one.status for one in outcomes} <= {"OK", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
     useful = sum(one.status == "OK" for one in outcomes) / 3.0
-    assert useful > (0.2 * capacity if transport == "lane" else 0)
+    assert useful > 0.2 * capacity
     assert again > 0.2 * capacity
 
 
 @pytest.mark.long
-def test_a_long_overload(repository, transport, request):
+def test_a_long_overload(repository, request):
     """The same for a minute: neither memory nor what waits grows."""
-    with drilled(repository, "--transport", transport, "--max-wait", f"{MAX_WAIT}") as server:
+    with drilled(repository, "--max-wait", f"{MAX_WAIT}") as server:
         capacity = answers_per_second(server.port, HEAVY, 1.0)
         outcomes = open_loop(server.port, [HEAVY, LIGHT], 2 * OVERLOAD * capacity, 60.0)
         assert server.peak < 700 << 20

@@ -68,10 +68,10 @@ def test_texts_and_shapes_without_end(server, bystander, payload):
     assert server.peak < MOST_BYTES
 
 
-def test_large_compressed_requests_at_once(repository, transport):
+def test_large_compressed_requests_at_once(repository):
     """More than may be held: each is answered, or told to slow down. First come, first served: no bystander."""
     limits = ("--max-held-bytes", str(64 << 20), "--max-response-bytes", str(8 << 20))
-    with drilled(repository, "--transport", transport, *limits) as server:
+    with drilled(repository, *limits) as server:
         clients = [Infer(server.port) for _ in range(6)]
         with concurrent.futures.ThreadPoolExecutor(60) as pool:
             said = list(pool.map(lambda n: clients[n % 6].said(LARGE, gzip=True), range(60)))
@@ -152,10 +152,10 @@ def test_a_response_beyond_the_limit(server, bystander):
     assert max(bystander.waits) < HOSTILE_SECONDS
 
 
-def test_overload_is_answered_with_words(repository, transport):
+def test_overload_is_answered_with_words(repository):
     """Three thousand calls at once: never a bare CANCELLED, which gRPC's core gives where its own queue is full."""
     payload = request(MODEL, {"input": points(64, 64)}).SerializeToString()
-    with drilled(repository, "--transport", transport, "--max-queue", "300") as server:
+    with drilled(repository, "--max-queue", "300") as server:
         clients = [Infer(server.port) for _ in range(6)]
         futures = [clients[n % 6].call.future(payload, timeout=60) for n in range(3000)]
         said = {f"{future.code().name}: {future.details()}" for future in futures}
@@ -163,10 +163,10 @@ def test_overload_is_answered_with_words(repository, transport):
     assert all(one == "OK: " or one.startswith("RESOURCE_EXHAUSTED: ") for one in said), said
 
 
-def test_health_answers_under_any_load(repository, transport):
+def test_health_answers_under_any_load(repository):
     """While 512 calls are always in hand, health and readiness answer."""
     payload = request(MODEL, {"input": points(16, 64)}).SerializeToString()
-    with drilled(repository, "--transport", transport, "--max-queue", "512") as server:
+    with drilled(repository, "--max-queue", "512") as server:
         # In another process, so that only the server is shared with what asks for its health.
         with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             loads = [pool.submit(keep_in_flight, server.port, payload, 512, 6.0)]

@@ -148,7 +148,7 @@ def hang(channel: grpc.Channel, steps: int) -> Any:
 
 ANY_KIND = pytest.mark.parametrize(
     ("options", "steps"),
-    [((*TWO, "--transport", "public"), 77), (("--transport", "public"), 77), (("--transport", "lane"), 78)],
+    [((*TWO, "--plain"), 77), (("--plain",), 77), ((), 78)],
 )
 
 
