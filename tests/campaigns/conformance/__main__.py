@@ -18,7 +18,7 @@ from campaigns.conformance.running import run_program
 from campaigns.conformance.served import publish_models, serve_all
 from campaigns.conformance.table import merge_transports, render_table
 
-_TRANSPORTS = ("lane", "public")
+_TRANSPORTS = ("fast path", "plain")
 _ALL = (*CLIENTS, *HTTP_CLIENTS)
 _DOCUMENT = "schemathesis"
 
@@ -56,15 +56,15 @@ def main() -> int:
             with serve_all(work / "repository", answers, transport, work / transport) as plan:
                 for client in chosen:
                     if client.name in commands:
-                        _say(f"{client.name}, on the {transport} transport")
+                        _say(f"{client.name}, {transport}")
                         found[client.name][transport] = run_program(
                             commands[client.name], plan, client.lacks, features=client.features
                         )
                 if has_document:
-                    _say(f"{_DOCUMENT}, on the {transport} transport")
+                    _say(f"{_DOCUMENT}, {transport}")
                     documents[transport] = run_schemathesis(plan)
                 if has_examples:
-                    _say(f"tritonclient's examples, on the {transport} transport")
+                    _say(f"tritonclient's examples, {transport}")
                     examples[transport] = run_examples(args.examples, plan)
 
     columns = {client.name: _column(client, found[client.name], skipped) for client in chosen}

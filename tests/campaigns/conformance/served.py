@@ -167,7 +167,7 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
     Args:
         repository: What `publish_models` has written.
         answers: What it has returned.
-        transport: "lane" or "public".
+        transport: "fast path" or "plain".
         work: A folder for certificates and the programs' plan.
 
     Yields:
@@ -183,7 +183,7 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
     }
     with contextlib.ExitStack() as stack:
         processes = {
-            name: stack.enter_context(served(repository, "process", transport=transport, http_port=0, **more))
+            name: stack.enter_context(served(repository, "process", plain=transport == "plain", http_port=0, **more))
             for name, more in settings.items()
         }
         servers = {name: process.address for name, process in processes.items()}

@@ -108,8 +108,8 @@ def test_a_program_that_ends_early_or_never(tmp_path):
 
 def test_transports_that_differ_show_the_worse():
     good, bad = {"live": WORKS}, {"live": Outcome(Kind.FAILED, "UNAVAILABLE")}
-    assert merge_transports({"lane": good, "public": good}) == good
-    assert merge_transports({"lane": good, "public": bad})["live"] == Outcome(Kind.FAILED, "public: UNAVAILABLE")
+    assert merge_transports({"fast path": good, "plain": good}) == good
+    assert merge_transports({"fast path": good, "plain": bad})["live"] == Outcome(Kind.FAILED, "plain: UNAVAILABLE")
 
 
 def test_the_table():
