@@ -80,7 +80,7 @@ def _compare_with_peers(args: argparse.Namespace) -> int:
 
 
 def _left_out(earlier: EarlierCommit, chosen: Sequence[str]) -> list[str]:
-    """Say of each chosen scenario with the lane in which the earlier commit was not measured, why."""
+    """Say of each chosen scenario with the fast path in which the earlier commit was not measured, why."""
     found = [scenario for scenario in SCENARIOS if scenario.name in chosen and FAST_PATH in scenario.servers]
     reasons = [(scenario.name, earlier.missing(scenario)) for scenario in found]
     return [f"{name}: {earlier.server}: {reason}" for name, reason in reasons if reason is not None]

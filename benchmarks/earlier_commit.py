@@ -39,7 +39,7 @@ class EarlierCommit:
         return server_of_commit(self.tree.name)
 
     def names_in(self, scenario: Scenario, names: list[str]) -> list[str]:
-        """Return the names of a scenario's servers with its own beside the lane; without, where it lacks the model.
+        """Return the names of a scenario's servers with its own beside ours; without, where it lacks the model.
 
         Requests of sequences came later than the commits that lack a model, so a scenario with steps is left out.
         """

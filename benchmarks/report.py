@@ -126,7 +126,7 @@ def _scenario_table(rounds: Rounds, metrics: Sequence[str]) -> str:
 
 
 def _limit_lines(rounds: Rounds, metric: str) -> list[str]:
-    """Compare the lane with what bounds it and with what stood, in a line; say what a core of the front carries."""
+    """Compare the fast path with its bounds and with what stood, in a line; say what a core of the front carries."""
     front = median_of_rounds(rounds, HTTP, FRONT_CPU_METRIC)
     if front:
         return [f"a core of the front carries {1e6 / front:,.0f} requests/s"]

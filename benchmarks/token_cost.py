@@ -17,7 +17,7 @@ from rnnserve.server.access.token_writing import add_token
 
 __all__ = ["measure_token_cost"]
 
-_LANE = ("--no-http",)
+_NO_HTTP = ("--no-http",)
 
 
 def measure_token_cost(scenario: Scenario, rounds: int, seconds: float, work: Path) -> dict[str, list[Metrics]]:
@@ -54,7 +54,7 @@ def measure_token_cost(scenario: Scenario, rounds: int, seconds: float, work: Pa
         running: dict[str, tuple[ServerProcess, int]] = {}
         for name, more in options.items():
             print_progress(f"{scenario.name}: starting and checking {name}")
-            command = [servers.CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *_LANE, *more]
+            command = [servers.CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *_NO_HTTP, *more]
             log = servers.folder_of_server(work, name, scenario.model).with_suffix(".log")
             process = stack.enter_context(servers.running_rnnserve(name, command, log))
             sent = headers if more else {}

@@ -16,7 +16,7 @@ from benchmarks.errors import BenchmarkError, LoadGeneratorFailed
 from benchmarks.growth import bare_sessions
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import COST, CPU, ROWS_A_RUN, Load, Size, copy_name
-from benchmarks.growth.turns import OUT_OF_TIME, make_request, serve_lane, turn_of_lane
+from benchmarks.growth.turns import OUT_OF_TIME, make_request, serve_fast_path, turn_of_fast_path
 from benchmarks.measurement import read_work_done
 from benchmarks.metrics import Metrics
 from benchmarks.requests import encode_request
@@ -49,14 +49,14 @@ def measure_models(
             continue
         try:
             _check_memory(found, point)
-            lane, bound = _measure(point, seconds, work)
+            fast_path, bound = _measure(point, seconds, work)
         except BenchmarkError as error:
             found.rounds.pop(point, None)
             found.failures[point] = str(error)
             continue
-        found.add(point, FAST_PATH, lane)
+        found.add(point, FAST_PATH, fast_path)
         found.add(point, size.bound, bound)
-        text = ", ".join(f"{value:,.4g} {name}" for name, value in lane.items())
+        text = ", ".join(f"{value:,.4g} {name}" for name, value in fast_path.items())
         print(f"{size.name} {point:,}, round {number} of {rounds}: {text}", file=sys.stderr, flush=True)
     return found
 
@@ -100,20 +100,20 @@ def _measure(count: int, seconds: float, work: Path) -> tuple[Metrics, Metrics]:
     log = work / "growth-sessions.log"
     with running_server("bare sessions", command, bare_sessions.READY_PATTERN, log, timeout_s=_START_S) as process:
         bound = _start_and_memory(process)
-    with serve_lane(repository, work / "growth-lane.log", _START_S) as server:
-        lane = _start_and_memory(server)
+    with serve_fast_path(repository, work / "growth-fast path.log", _START_S) as server:
+        fast_path = _start_and_memory(server)
         load = Load(in_flight=64)
         request = make_request(work / "growth-models" / "hidden", load)
-        one = turn_of_lane(server, load, names[0], request, seconds, work)
+        one = turn_of_fast_path(server, load, names[0], request, seconds, work)
         before = read_work_done(server, "")
         send_to_all(server.port, [encode_request(name, request) for name in names], _IN_FLIGHT, seconds)
         done = read_work_done(server, "") - before
-    lane |= {
+    fast_path |= {
         f"one model: {COST}": one[COST],
         f"all models: {CPU}": 1e6 * done.cpu_seconds / done.rows,
         f"all models: {ROWS_A_RUN}": done.rows / done.runs,
     }
-    return lane, bound
+    return fast_path, bound
 
 
 def _start_and_memory(process: ServerProcess) -> dict[str, float]:

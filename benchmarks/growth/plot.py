@@ -13,11 +13,11 @@ from benchmarks.server_names import FAST_PATH
 
 __all__ = ["draw_growth"]
 
-_LANE, _BOUND = "#1f6f8b", "#e3a21f"
+_FAST_PATH, _BOUND = "#1f6f8b", "#e3a21f"
 
 
 def draw_growth(growth: Growth, machine: str, path: Path) -> bool:
-    """Draw the medians of the lane and of its bound as lines, and each round as a dot.
+    """Draw the medians of the fast path and of its bound as lines, and each round as a dot.
 
     Args:
         growth: The measurement of a size.
@@ -43,7 +43,7 @@ def draw_growth(growth: Growth, machine: str, path: Path) -> bool:
 
 def _draw_panel(axes: Axes, growth: Growth, metric: Metric) -> None:
     shown: list[float] = []
-    for name, colour, style in ((FAST_PATH, _LANE, "-"), (growth.size.bound, _BOUND, "--")):
+    for name, colour, style in ((FAST_PATH, _FAST_PATH, "-"), (growth.size.bound, _BOUND, "--")):
         curve = growth.curve(name, metric.name)
         if not curve:
             continue

@@ -26,7 +26,7 @@ def render_growth(found: Sequence[Growth], description: Mapping[str, Mapping[str
             lines += [_table(growth), *slope_lines(growth)]
         lines += [*failure_lines(growth), ""]
     lines += [
-        "x: the median over the rounds of the lane's cost divided by that of its bound in the same round",
+        "x: the median over the rounds of the fast path's cost divided by that of its bound in the same round",
         "slopes: between neighbouring points the cost grows as a power of the size; up to 0.15 it is level, from 0.8 "
         "to 1.2 linear",
     ]
@@ -34,7 +34,7 @@ def render_growth(found: Sequence[Growth], description: Mapping[str, Mapping[str
 
 
 def slope_lines(growth: Growth) -> list[str]:
-    """Say how each plotted cost grows, that of the lane and that of its bound."""
+    """Say how each plotted cost grows, that of the fast path and that of its bound."""
     lines = []
     for metric in growth.size.metrics:
         for name in (FAST_PATH, growth.size.bound) if metric.is_plotted else ():

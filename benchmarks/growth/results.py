@@ -16,7 +16,7 @@ class Growth:
 
     Attributes:
         size: The size.
-        rounds: The rounds of the lane and of the bound, by point and name.
+        rounds: The rounds of the fast path and of the bound, by point and name.
         failures: Why a point was not measured, by point.
     """
 
@@ -29,7 +29,7 @@ class Growth:
         self.rounds.setdefault(point, {}).setdefault(name, []).append(metrics)
 
     def points(self) -> list[int]:
-        """Return the points of which the lane was measured, in rising order."""
+        """Return the points of which the fast path was measured, in rising order."""
         return sorted(point for point, rounds in self.rounds.items() if rounds.get(FAST_PATH))
 
     def median(self, point: int, name: str, metric: str) -> float | None:
@@ -37,10 +37,14 @@ class Growth:
         return median_of_rounds(self.rounds.get(point, {}), name, metric)
 
     def ratio(self, point: int, metric: str) -> float | None:
-        """Return the lane's cost divided by the bound's: the median of the ratios in each round."""
+        """Return the fast path's cost divided by the bound's: the median of the ratios in each round."""
         rounds: Rounds = self.rounds.get(point, {})
         pairs = zip(rounds.get(FAST_PATH, ()), rounds.get(self.size.bound, ()), strict=False)
-        ratios = [lane[metric] / bound[metric] for lane, bound in pairs if lane.get(metric) and bound.get(metric)]
+        ratios = [
+            fast_path[metric] / bound[metric]
+            for fast_path, bound in pairs
+            if fast_path.get(metric) and bound.get(metric)
+        ]
         return statistics.median(ratios) if ratios else None
 
     def curve(self, name: str, metric: str) -> list[tuple[float, float]]:

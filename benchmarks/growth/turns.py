@@ -1,7 +1,7 @@
-"""The measurement of a size other than the number of models: h2load asks the lane and its bound by turns.
+"""The measurement of a size other than the number of models: h2load asks the fast path and its bound by turns.
 
-The lane has one server for all points. In each round every point has a turn, of the lane and of the bound one after the
-other; the next round visits the points in the opposite order, so that a slower minute does not bend the curve.
+The fast path has one server for all points. In each round every point has a turn, of the fast path and of the bound one
+after the other; the next round visits the points in the opposite order, so that a slower minute never bends the curve.
 """
 
 import contextlib
@@ -30,7 +30,14 @@ from benchmarks.server_names import CONSTANT, FAST_PATH
 from benchmarks.server_processes import ServerProcess
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["OUT_OF_TIME", "check_and_size_answer", "make_request", "measure_size", "serve_lane", "turn_of_lane"]
+__all__ = [
+    "OUT_OF_TIME",
+    "check_and_size_answer",
+    "make_request",
+    "measure_size",
+    "serve_fast_path",
+    "turn_of_fast_path",
+]
 
 OUT_OF_TIME = "the time that --minutes gives was used up"
 
@@ -45,7 +52,7 @@ _Turn = Callable[[Load, BenchmarkRequest], Metrics]
 
 
 def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float, deadline: float, work: Path) -> Growth:
-    """Measure the lane and its bound at each point.
+    """Measure the fast path and its bound at each point.
 
     Args:
         size: A size with a load.
@@ -63,7 +70,7 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
     repository = work / "growth-models" / "hidden"
     found = Growth(size)
     with (
-        serve_lane(repository, work / "growth-lane.log") as lane,
+        serve_fast_path(repository, work / "growth-fast path.log") as fast_path,
         _running_bound(size.bound, repository, size.load(points[0]), seconds, work) as take_turn_of_bound,
     ):
         for number, point in _turns(points, rounds):
@@ -77,10 +84,10 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
             try:
                 _check_open_files(load.connections)
                 request = make_request(repository, load)
-                metrics = turn_of_lane(lane, load, model_of(load.hidden), request, seconds, work)
+                metrics = turn_of_fast_path(fast_path, load, model_of(load.hidden), request, seconds, work)
                 bounded = take_turn_of_bound(load, request)
             except BenchmarkError as error:
-                lane.check_alive()
+                fast_path.check_alive()
                 found.rounds.pop(point, None)
                 found.failures[point] = str(error)
                 continue
@@ -91,7 +98,7 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
     return found
 
 
-def serve_lane(
+def serve_fast_path(
     repository: Path, log: Path, timeout_s: float = 60.0
 ) -> contextlib.AbstractContextManager[ServerProcess]:
     """Start this server on a repository, with room for all requests in flight; it ends with the context."""
@@ -115,8 +122,8 @@ def make_request(repository: Path, load: Load) -> BenchmarkRequest:
     return BenchmarkRequest(input, session.run(["logits"], feeds)[0])
 
 
-def turn_of_lane(
-    lane: ServerProcess, load: Load, model: str, request: BenchmarkRequest, seconds: float, work: Path
+def turn_of_fast_path(
+    fast_path: ServerProcess, load: Load, model: str, request: BenchmarkRequest, seconds: float, work: Path
 ) -> Metrics:
     """Check an answer of this server and load it for some time; its own counts give `CPU` and `ROWS_A_RUN`.
 
@@ -125,10 +132,10 @@ def turn_of_lane(
         WrongAnswer: If the answer is not as expected.
     """
     message = encode_request(model, request)
-    response_bytes = check_and_size_answer(lane, message, request)
-    before = read_work_done(lane, model)
-    metrics = _ask(lane, load, message, response_bytes, seconds, work)
-    done = read_work_done(lane, model) - before
+    response_bytes = check_and_size_answer(fast_path, message, request)
+    before = read_work_done(fast_path, model)
+    metrics = _ask(fast_path, load, message, response_bytes, seconds, work)
+    done = read_work_done(fast_path, model) - before
     return {**metrics, CPU: 1e6 * done.cpu_seconds * load.rows / done.rows, ROWS_A_RUN: done.rows / done.runs}
 
 
@@ -153,7 +160,7 @@ def check_and_size_answer(server: ServerProcess, message: bytes, request: Benchm
 
 @contextlib.contextmanager
 def _running_bound(bound: str, repository: Path, first: Load, seconds: float, work: Path) -> Iterator[_Turn]:
-    """Start what bounds the lane, and yield what measures it at a load."""
+    """Start what bounds the fast path, and yield what measures it at a load."""
     if bound == CONSTANT:
         model, answered = model_of(first.hidden), make_request(repository, first)
         with servers.start_server(CONSTANT, repository, model, work, answered) as server:

@@ -35,7 +35,7 @@ __all__ = ["calibrate"]
 _REQUEST_S, _MOST = 2e-3, 7
 """A typical request has 16 rows, or up to seven times as many, so that its run takes about so long: a short one
 would be mostly what the client and the kernel do, and the generator could not send enough of them. One of more than a
-run of 10 ms, or of 128 KiB, would not be run on the lane."""
+run of 10 ms, or of 128 KiB, would not be run on the fast path."""
 
 _SIZES: tuple[Size, ...] = (
     (2, 8, 8), (2, 64, 64), (8, 32, 32), (16, 8, 8), (16, 64, 64), (16, 1, 64), (32, 32, 32), (32, 1, 64),

@@ -17,7 +17,7 @@ from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 
 __all__ = ["Core", "SimulatedRequest", "SimulatedServer"]
 
-_LANE_SECONDS = 10e-3
+_SHORT_RUN_SECONDS = 10e-3
 """How long a batch may take on the fast path's own thread: `fast_path.dispatcher`."""
 
 _NO_LIMITS = QueueLimits(2**31, math.inf)
@@ -150,7 +150,7 @@ class SimulatedServer:
         if not self._joins:
             return self._queue.take_rows(1)
         cost = self._costs.cost
-        return self._queue.take(cost, cost.points_within(_LANE_SECONDS))
+        return self._queue.take(cost, cost.points_within(_SHORT_RUN_SECONDS))
 
     def _groups(self, taken: Sequence[SimulatedRequest]) -> list[list[SimulatedRequest]]:
         if len(taken) == 1:

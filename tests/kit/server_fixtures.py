@@ -76,7 +76,7 @@ def session_key(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(repository, session_key):
-    """A `Server` of the trained models in this process, on the lane."""
+    """A `Server` of the trained models in this process, on the fast path."""
     with served(repository, session_key=session_key) as running:
         yield running.server
 

@@ -26,7 +26,7 @@ would leave in force, each run gave its memory back and got it again."""
 
 
 _ARENAS = 2
-"""With one for all threads, the lane's waited for the lock of the others' blocks: 8 % fewer requests a second."""
+"""With one for all threads, the fast path's waited for the lock of the others' blocks: 8 % fewer requests a second."""
 
 
 def use_few_arenas() -> bool:

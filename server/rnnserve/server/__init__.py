@@ -16,16 +16,15 @@ room                     what it does
 `testing.py`             a server inside a `with`, for the tests of code that uses one
 `trial.py`               tries one version, as `rnnserve export` ends
 `app.py`                 puts a server together
-`transport/`             the gRPC server and its end, health, reflection, the public calls
-`lane/`                  the completion queue and the fast way of the requests on it
+`transport/`             the gRPC server and its end, health, reflection, the calls with `--plain`
+`fast_path/`             the completion queue and the fast way of the requests on it
 `workers/`               several processes on one port, and their supervisor
-`grpcio_private/`        what grpcio keeps to itself and is used here
 `protocol/`              what each method answers, and the bytes of responses
 `repository/`            which versions there are and which serve; loading, proof, providers
 `batching/`              which requests share a run, how they are joined and split, how a run is made and answered
 `boundary/`              from a request's bytes to checked arrays
-`connections/`           what both transports do with the connections of clients
-`sockets/`               ports, listening, telling clients to go elsewhere
+`connections/`           bytes in flight, memory, which connections are open, the gateway's private socket
+`sockets/`               ports
 `process/`               threads, memory and descriptors that the system gives
 `access/`                whose calls are answered: tokens, and what each may do
 `observing/`             what is told of single requests: lines of the log, and spans

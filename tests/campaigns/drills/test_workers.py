@@ -137,7 +137,7 @@ scheduler.run_pending = hang_on(77, scheduler.run_pending)
 dispatcher.run_pending = hang_on(78, dispatcher.run_pending)
 dispatcher._shared_prefix = lambda calls: None
 """
-"""A run of 77 steps hangs on its model's own thread, and one of 78 on the lane's."""
+"""A run of 77 steps hangs on its model's own thread, and one of 78 on the fast path's."""
 
 
 def hang(channel: grpc.Channel, steps: int) -> Any:

@@ -24,7 +24,7 @@ from campaigns.fuzzing.wire_format import (
 __all__ = ["mutate_fields"]
 
 _NUMBERS = (1, 2, 3, 3, 3, 4, 5, 6, 7)
-"""Of ModelInferRequest. The id, which the lane looks for without parsing, more often."""
+"""Of ModelInferRequest. The id, which the fast path looks for without parsing, more often."""
 
 _UNKNOWN = (8, 15, 16, 99, 2047, 2048, 19000, (1 << 29) - 1)
 

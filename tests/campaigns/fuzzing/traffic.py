@@ -1,7 +1,7 @@
 """Requests as a hostile crowd sends them: bursts in which valid requests and mutants of them share a prefix.
 
-The lane parses a prefix once and recognises it afterwards by its bytes. So each mutation is applied to several requests
-that differ in data and id alone: what the first one taught is used for those after it, in the same burst and later.
+The fast path parses a prefix once and recognises it afterwards by its bytes. So each mutation is applied to several
+requests with other data and another id: what the first one taught is used for those after it, in this burst and later.
 """
 
 import random

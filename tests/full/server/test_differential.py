@@ -1,4 +1,4 @@
-"""Mutated requests to the lane and to a server that reads each one whole; and defects that are planted, and found."""
+"""Mutated requests to the fast path and to a server that reads each one whole; and defects that are planted."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def whole(published):
 
 
 @pytest.fixture
-def lane(published):
+def fast_path(published):
     """A server without any prefix in its cache."""
     with served(published) as server:
         yield server
@@ -42,8 +42,8 @@ def met(servers, most_requests: int, *, most: int = 5) -> Tally:
     return tally
 
 
-def test_lane_answers_mutated_requests_as_if_it_read_each_one_whole(whole, lane):
-    tally = met([whole, lane], 20_000)
+def test_fast_path_answers_mutated_requests_as_if_it_read_each_one_whole(whole, fast_path):
+    tally = met([whole, fast_path], 20_000)
     assert not tally.differences, "\n".join(map(str, tally.differences))
     assert set(tally.statuses) <= {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
 
@@ -127,7 +127,7 @@ def _similar(cache, payload):
         plant_id_of_any_bytes, plant_lengths_off_by_one, plant_outputs_of_the_last_prefix,
     ],
 )  # fmt: skip
-def test_planted_defect_is_found(plant, monkeypatch, whole, lane):
+def test_planted_defect_is_found(plant, monkeypatch, whole, fast_path):
     """Among some thousand requests. Most defects are found among the first 1,000."""
     plant(monkeypatch)
-    assert met([whole, lane], 12_000, most=1).differences
+    assert met([whole, fast_path], 12_000, most=1).differences

@@ -57,7 +57,7 @@ def host(request):
 
 
 @pytest.fixture
-def lane(web_server):
+def fast_path(web_server):
     return web_server.http_address
 
 
@@ -118,9 +118,9 @@ ROUTES = [
 ]  # fmt: skip
 
 
-def test_every_route_answers_as_triton_and_kserve_do(lane):
+def test_every_route_answers_as_triton_and_kserve_do(fast_path):
     for method, path, body, status, keys in ROUTES:
-        reply = ask(lane, method, path, body, X_Request_Id="mine")
+        reply = ask(fast_path, method, path, body, X_Request_Id="mine")
         assert (reply.status, reply.headers["content-type"]) == (status, "application/json"), (path, reply.body)
         said = reply.json
         assert set(said) - {"id"} == keys - {"id"}, path
@@ -129,25 +129,25 @@ def test_every_route_answers_as_triton_and_kserve_do(lane):
         assert "id" in said or "id" not in keys, path  # KServe's client wants one in every answer
         assert status != 405 or reply.headers["allow"]
     for method, path in (("GET", "/v2/systemsharedmemory/status"), ("POST", "/v2/repository/index")):
-        reply = ask(lane, method, path, b"" if method == "POST" else None)
+        reply = ask(fast_path, method, path, b"" if method == "POST" else None)
         assert reply.status == 200
         assert all(set(entry) == {"name", "version", "state", "reason"} for entry in reply.json)
 
 
-def test_other_hosts_answer_the_same(lane, host):
+def test_other_hosts_answer_the_same(fast_path, host):
     for method, path, body in (("GET", V, None), ("POST", f"{M}/infer", BODY), ("POST", f"{M}/infer", b"{")):
-        replies = [ask(of, method, path, body, X_Request_Id="mine") for of in (lane, host)]
+        replies = [ask(of, method, path, body, X_Request_Id="mine") for of in (fast_path, host)]
         assert replies[0].status == replies[1].status
         assert replies[0].json == replies[1].json
 
 
-def test_what_does_not_serve_is_503_and_says_when_to_ask_again(lane):
+def test_what_does_not_serve_is_503_and_says_when_to_ask_again(fast_path):
     """KServe's status and body, of which tritonclient reads that it is not 200; Triton's own is 400 without a body."""
     name = "direction_stacked"
-    assert ask(lane, "POST", f"/v2/repository/models/{name}/unload", b"").json == {"name": name, "unload": True}
+    assert ask(fast_path, "POST", f"/v2/repository/models/{name}/unload", b"").json == {"name": name, "unload": True}
     for method, path, body in (("GET", "ready", None), ("POST", "infer", BODY)):
-        reply = ask(lane, method, f"/v2/models/{name}/{path}", body)
+        reply = ask(fast_path, method, f"/v2/models/{name}/{path}", body)
         assert (reply.status, reply.headers["retry-after"]) == (503, "1")
         assert "error" in reply.json
-    assert ask(lane, "POST", f"/v2/repository/models/{name}/load", b"").json == {"name": name, "load": True}
-    assert ask(lane, "GET", f"/v2/models/{name}/ready").json == {"name": name, "ready": True}
+    assert ask(fast_path, "POST", f"/v2/repository/models/{name}/load", b"").json == {"name": name, "load": True}
+    assert ask(fast_path, "GET", f"/v2/models/{name}/ready").json == {"name": name, "ready": True}

@@ -54,7 +54,7 @@ def earlier_of(deadline, timeout):
         (20.0, 15.0, 20.0, DeadlinePassed),
         (12.5, 2.5, 12.5, DeadlinePassed),  # both at once
         (20.0, 2.5, 12.5, TimeoutExpired),
-        (1e18, 2.5, 12.5, TimeoutExpired),  # a call without a deadline, on the lane
+        (1e18, 2.5, 12.5, TimeoutExpired),  # a call without a deadline, on the fast path
         (math.inf, 2.5, 12.5, TimeoutExpired),  # the same on the public transport
         (9.0, math.inf, 9.0, DeadlinePassed),  # it has passed on arrival
         (9.0, 2.5, 9.0, DeadlinePassed),

@@ -1,4 +1,4 @@
-"""What runs requests that do not run on the lane, a lane without calls, and models that stand still."""
+"""What runs requests that do not run on the fast path, a fast path without calls, and models that stand still."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ def schedulers():
 
 @pytest.fixture
 def dispatcher(service, schedulers):
-    """A lane without calls, on which 300 may wait for a model."""
+    """A fast path without calls, on which 300 may wait for a model."""
     settings = dataclasses.replace(service.settings, max_queue=300)
     return Dispatcher(Service(service.repository, settings), schedulers)
 

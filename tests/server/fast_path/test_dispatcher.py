@@ -1,12 +1,12 @@
-"""What waits on the lane: its order, and what is not run at all."""
+"""What waits on the fast path: its order, and what is not run at all."""
 
 import threading
 
 import grpc
 import numpy as np
 
+from kit.fast_paths import asks
 from kit.inference_requests import request
-from kit.lanes import asks
 from kit.served import served
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.clock import now
@@ -48,8 +48,8 @@ def test_cancelled_and_late_calls_are_not_run(dispatcher, monkeypatch):
     assert isinstance(there.answers[0], bytes)
 
 
-def test_a_request_that_takes_long_does_not_hold_up_the_lane(dispatcher, monkeypatch):
-    """It runs on its model's own thread. The others of its model are answered on the lane, before it."""
+def test_a_request_that_takes_long_does_not_hold_up_the_fast_path(dispatcher, monkeypatch):
+    """It runs on its model's own thread. The others of its model are answered on the fast path, before it."""
     first = [asks(), asks(sequence=2)]
     dispatcher.take(first)
     while dispatcher.work():

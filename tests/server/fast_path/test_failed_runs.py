@@ -3,8 +3,8 @@
 import numpy as np
 from onnxruntime import InferenceSession
 
+from kit.fast_paths import FakeCall, asks
 from kit.inference_requests import request
-from kit.lanes import FakeCall, asks
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
 

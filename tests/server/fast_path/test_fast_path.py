@@ -1,29 +1,29 @@
-"""The lane's own loop, and what it needs of grpcio."""
+"""The fast path's own loop, and what it needs of grpcio."""
 
 import functools
 import queue
 
 import grpc
 
-from kit.lanes import Held, running
+from kit.fast_paths import Held, running
 from kit.waiting import PATIENCE, until
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 
 
-def test_the_lane_ends_after_the_last_answer_and_not_before():
+def test_the_fast_path_ends_after_the_last_answer_and_not_before():
     held = Held()
-    with running(held) as (server, lane, infer):
+    with running(held) as (server, fast_path, infer):
         response = infer.future(b"question")
         call = held.calls.get(timeout=PATIENCE)
-        lane.stop_accepting()
+        fast_path.stop_accepting()
         stopped = server.stop(PATIENCE)
-        assert not lane.join(0.3)
+        assert not fast_path.join(0.3)
         call.answer(b"answer")
         assert response.result(PATIENCE) == b"answer"
         assert stopped.wait(PATIENCE)
-        assert lane.join(PATIENCE)
+        assert fast_path.join(PATIENCE)
 
 
 def test_a_call_is_answered_once():
@@ -60,7 +60,7 @@ def test_a_watched_call_tells_of_its_cancellation_only_then():
         assert response.result(PATIENCE) == b"answer"
         gone.cancel()
         assert told.get(timeout=PATIENCE) == b"cancelled"
-        calls[b"cancelled"].refuse(ShuttingDown("for the lane's own count"))
+        calls[b"cancelled"].refuse(ShuttingDown("for the fast path's own count"))
         assert told.empty()
 
 
@@ -72,7 +72,7 @@ def test_a_defect_of_the_handler_answers_its_calls_and_ends_nothing(caplog):
             super().take(arrived)
 
     held = Broken()
-    with running(held) as (_, lane, infer):
+    with running(held) as (_, fast_path, infer):
         response = infer.future(b"bad")
         assert response.code() == grpc.StatusCode.INTERNAL
         assert "secret" not in response.details()
@@ -80,11 +80,11 @@ def test_a_defect_of_the_handler_answers_its_calls_and_ends_nothing(caplog):
         response = infer.future(b"good")
         held.calls.get(timeout=PATIENCE).answer(b"answer")
         assert response.result(PATIENCE) == b"answer"
-        assert not lane.join(0)
+        assert not fast_path.join(0)
 
 
 def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
-    """After `MAX_REQUESTS` the lane hands on what it has, so that it looks after the rest of its work."""
+    """After `MAX_REQUESTS` the fast path hands on what it has, so that it looks after the rest of its work."""
 
     class Counting(Held):
         def __init__(self):
@@ -138,7 +138,7 @@ def test_a_response_beyond_the_budget_is_refused_instead():
         until(lambda: budget.held == 0)
 
 
-def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_lane(caplog):
+def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_fast_path(caplog):
     held = Held()
     with running(held) as (_, _, infer):
         for failure in (None, ZeroDivisionError("secret"), None):

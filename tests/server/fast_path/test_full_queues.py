@@ -5,8 +5,8 @@ import threading
 import grpc
 import numpy as np
 
+from kit.fast_paths import asks
 from kit.inference_requests import request
-from kit.lanes import asks
 from kit.served import served
 from rnnserve.server.errors import QueueFull
 

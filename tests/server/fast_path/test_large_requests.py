@@ -1,4 +1,4 @@
-"""Requests of many bytes: off the lane's thread, from parsing to the answer."""
+"""Requests of many bytes: off the fast path's thread, from parsing to the answer."""
 
 import gzip
 import math
@@ -19,7 +19,7 @@ PATIENCE = 20.0
 
 
 class Call:
-    """A call on the lane: its answers, and the threads that gave them."""
+    """A call on the fast path: its answers, and the threads that gave them."""
 
     def __init__(self, payload, deadline=math.inf, connection="ipv4:127.0.0.1:1"):
         self.payload, self.deadline, self.connection = payload, deadline, connection

@@ -1,4 +1,4 @@
-"""Whether a request on the lane is late by its caller's deadline or by its own time-out."""
+"""Whether a request on the fast path is late by its caller's deadline or by its own time-out."""
 
 import dataclasses
 import math

@@ -1,10 +1,10 @@
-"""How much runs at once on the lane, by a model's costs, and what runs when another takes its place."""
+"""How much runs at once on the fast path, by a model's costs, and what runs when another takes its place."""
 
 import dataclasses
 
 import pytest
 
-from kit.lanes import asks
+from kit.fast_paths import asks
 from kit.loaded import load_repository
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.statistics import Statistics
@@ -40,7 +40,7 @@ def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_
     assert max(model.statistics.sizes) * 3 <= max_points
 
 
-def test_a_run_on_the_lane_takes_no_longer_than_the_lane_allows(service, schedulers):
+def test_a_run_on_the_fast_path_takes_no_longer_than_the_fast_path_allows(service, schedulers):
     """Points of 1 ms each, of which 10 ms have room for 9 after the run's own millisecond: three calls of 3."""
     dispatcher, model = with_cost(service, schedulers, run=1e-3, step=0.0, point=1e-3, padding=0.0)
     calls = [asks() for _ in range(8)]

@@ -1,4 +1,4 @@
-"""The events of a stream on the lane, one by one: in which order they may come, and when nothing of it is left."""
+"""The events of a stream on the fast path, one by one: in which order they may come, and when nothing of it is left."""
 
 import itertools
 import threading
@@ -12,7 +12,7 @@ FOREVER = 1e9
 
 
 class Lane:
-    """What a stream needs of the lane: it notes what is over."""
+    """What a stream needs of the fast path: it notes what is over."""
 
     def __init__(self):
         self.over = []
@@ -41,44 +41,44 @@ class Call:
 
 
 @pytest.fixture
-def lane():
+def fast_path():
     return Lane()
 
 
-def opened(lane):
+def opened(fast_path):
     call = Call()
-    stream = RequestStream(lane, call, ConnectionStreams("one", 3), FOREVER, (), lane.over.append)
+    stream = RequestStream(fast_path, call, ConnectionStreams("one", 3), FOREVER, (), fast_path.over.append)
     stream.begin()
     return stream, call
 
 
-def test_a_message_that_comes_after_the_close_is_dropped(lane):
-    stream, call = opened(lane)
+def test_a_message_that_comes_after_the_close_is_dropped(fast_path):
+    stream, call = opened(fast_path)
     assert call.complete("close") is None
-    assert stream not in lane.over
+    assert stream not in fast_path.over
     assert call.complete("receive", b"late") is None
-    assert lane.over == [stream]
+    assert fast_path.over == [stream]
     assert call.started == {}
     assert stream.in_flight == 0
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["close", "receive", "send"])))
-def test_a_stream_is_over_after_the_last_of_its_events_whichever_it_is(lane, order):
-    stream, call = opened(lane)
+def test_a_stream_is_over_after_the_last_of_its_events_whichever_it_is(fast_path, order):
+    stream, call = opened(fast_path)
     message = call.complete("receive", b"first")
     assert "receive" in call.started  # the next one
     message.answer(b"answer")
     for operation in order:
-        assert lane.over == []
+        assert fast_path.over == []
         call.complete(operation)
         if "status" in call.started:  # half-closed, and all has been answered
             call.complete("status")
-    assert lane.over == [stream]
+    assert fast_path.over == [stream]
     assert not call.started
 
 
-def test_a_message_that_is_answered_by_another_thread_when_the_stream_has_closed_starts_nothing(lane):
-    stream, call = opened(lane)
+def test_a_message_that_is_answered_by_another_thread_when_the_stream_has_closed_starts_nothing(fast_path):
+    stream, call = opened(fast_path)
     message = call.complete("receive", b"first")
     call.complete("close")
     thread = threading.Thread(target=message.answer, args=(b"answer",))
@@ -86,4 +86,4 @@ def test_a_message_that_is_answered_by_another_thread_when_the_stream_has_closed
     thread.join()
     assert list(call.started) == ["receive"]
     call.complete("receive")
-    assert lane.over == [stream]
+    assert fast_path.over == [stream]

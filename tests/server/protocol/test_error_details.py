@@ -66,7 +66,7 @@ def test_clients_read_which_field_is_wrong(stub):
         (lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"), region),
     ):
         asked = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
-        for _ in range(3):  # the lane parses one, and might recognize the others
+        for _ in range(3):  # the fast path parses one, and might recognize the others
             assert stub.ModelInfer(asked).outputs
         change(asked)
         status, error = status_of(stub.ModelInfer, asked)

@@ -98,7 +98,7 @@ def test_rows_of_different_lengths_continue(stub):
 
 
 def test_steps_of_a_session_are_not_taken_for_each_other(stub):
-    """The lane knows requests again by their first bytes: those of a session must not be."""
+    """The fast path knows requests again by their first bytes: those of a session must not be."""
     points = walks(1, 1)
     plain = stub.ModelInfer(request(MODEL, {"input": points}, ["logits"]))
     answers = [stub.ModelInfer(step(points, outputs=["logits"])) for _ in range(3)]

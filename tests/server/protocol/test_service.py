@@ -197,7 +197,7 @@ def test_classes_are_told_with_their_labels(stub):
     plain = infer(stub, "direction_simple", {"input": walks(batch=2)}, "logits", "h_n")
     labels = ("counter-clockwise", "clockwise")
     expected = [f"{row.max():f}:{row.argmax()}:{labels[row.argmax()]}".encode() for row in plain["logits"]]
-    for _ in range(3):  # the lane keeps the prefixes of requests
+    for _ in range(3):  # the fast path keeps the prefixes of requests
         answer = stub.ModelInfer(asked)
         assert [(o.name, o.datatype, list(o.shape)) for o in answer.outputs] == [
             ("logits", "BYTES", [2, 1]), ("h_n", "FP32", [1, 2, 16]),

@@ -109,7 +109,9 @@ class Statistics:
             counts[REQUEST_RUN_SECONDS] += requests * run_seconds
             counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
             counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
-            if requests == 1 or arrivals.count(arrived) == requests:  # what the lane has read together has one time
+            if (
+                requests == 1 or arrivals.count(arrived) == requests
+            ):  # what the fast path has read together has one time
                 counts[WAIT_SECONDS] += requests * waited
                 counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, waited)] += requests
                 counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += requests  # the last: `is_settled`

@@ -20,15 +20,15 @@ TakeStep = Callable[[Model, StepCall], None]
 
 
 class Admission:
-    """Admits calls, and keeps the prefixes of those that passed the boundary. For one thread, the lane's."""
+    """Admits calls, and keeps the prefixes of those that passed the boundary. For one thread, the fast path's."""
 
     def __init__(self, service: Service, take_large: TakeLarge, take_step: TakeStep) -> None:
         """Start without any prefix.
 
         Args:
             service: The service, which takes requests through the boundary.
-            take_large: A function that takes calls for which the lane has no time, since they are large when they are
-                decompressed.
+            take_large: A function that takes calls for which the fast path has no time, since they are large when
+                they are decompressed.
             take_step: A function that takes requests of sequences whose turn comes later.
         """
         self._service = service

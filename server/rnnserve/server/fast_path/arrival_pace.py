@@ -4,7 +4,7 @@ If few requests come, one soon after the other, the fast path's thread looks for
 thread, and a core that sleeps, takes longer than to answer. That one thread reads the sockets of all queues is so with
 epoll. With gRPC's other way, `poll`, each queue has sockets of its own, and both threads wait.
 
-Figures: docs/lab/findings.md, "The lane".
+Figures: docs/lab/findings.md, "The fast path".
 """
 
 import os

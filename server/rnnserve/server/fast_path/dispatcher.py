@@ -1,7 +1,7 @@
-"""From calls that arrived on the lane to their runs: which wait, for how long, and which model is next.
+"""From calls that arrived on the fast path to their runs: which wait, for how long, and which model is next.
 
-What takes little runs on the lane's own thread, a batch of one model at a time: what arrives meanwhile is in the next.
-Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
+What takes little runs on the fast path's own thread, a batch of one model at a time: what arrives meanwhile is in the
+next. Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
 itself, runs on the model's own thread, so that it delays no other; a request of many bytes is parsed on another, too.
 
 What a request costs, step by step: docs/lab/findings.md, "What a request costs".
@@ -29,9 +29,9 @@ from rnnserve.server.repository.model import Model
 
 __all__ = ["Dispatcher"]
 
-_LANE_SECONDS = 10e-3
-"""Seconds that a run on the lane's own thread may take, during which it does nothing else. A model whose run of 64 rows
-of 64 steps takes more runs on another thread, and so does a request that takes more alone."""
+_SHORT_SECONDS = 10e-3
+"""Seconds that a run on the fast path's own thread may take, during which it does nothing else. A model whose run of
+64 rows of 64 steps takes more runs on another thread, and so does a request that takes more alone."""
 
 _FEW_SECONDS = 20e-3
 """Seconds of runs that may wait in a queue before cancellations are watched, which costs two events a request. With
@@ -39,17 +39,17 @@ _FEW_SECONDS = 20e-3
 inferences a second."""
 
 _MANY_CALLS, _NAP_SECONDS = 8, 2e-3
-"""Calls in hand from which the lane's thread, woken, sleeps first, where all are run on the models' threads: what
+"""Calls in hand from which the fast path's thread, woken, sleeps first, where all are run on the models' threads: what
 arrives in that time is taken together. Each wake-up takes from the model, and a request that shares runs of some
 milliseconds with seven waits for longer. Closed loop of 32 (RNN 512, a busy machine): 647 to 564 µs of processor time
 a request."""
 
 _APART_SECONDS = 1.0
-"""Seconds without a request that ran on the lane's own thread, after which all are taken for such of large models."""
+"""Seconds without a request that ran on the fast path's own thread, after which all are taken for large models'."""
 
 
 class Dispatcher:
-    """Takes calls, and runs them a batch at a time. For one thread, the lane's."""
+    """Takes calls, and runs them a batch at a time. For one thread, the fast path's."""
 
     def __init__(self, service: Service, schedulers: Schedulers) -> None:
         """Start with nothing waiting.
@@ -98,7 +98,7 @@ class Dispatcher:
         self._large_requests.submit(request)
 
     def queued(self) -> dict[Model, int]:
-        """How many requests wait on the lane, by model. For any thread."""
+        """How many requests wait on the fast path, by model. For any thread."""
         return {model: len(queue) for model, queue in list(self._queues.items())}
 
     def close(self, timeout: float | None = None) -> bool:
@@ -116,7 +116,9 @@ class Dispatcher:
             return bool(self._next_steps)
         model = self._turns.popleft()
         queue = self._queues[model]
-        taken = queue.take(model.cost, model.cost.points_within(_LANE_SECONDS), is_padded=model.signature.is_padded)
+        taken = queue.take(
+            model.cost, model.cost.points_within(_SHORT_SECONDS), is_padded=model.signature.is_padded
+        )
         try:
             self._run(model, taken)
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
@@ -143,7 +145,7 @@ class Dispatcher:
         if prefix is None or not prefix.is_joined or prefix.served.model not in self._queues:
             return False
         cost, count = prefix.served.model.cost, len(calls)
-        most_points = min(cost.enough(prefix.steps), cost.points_within(_LANE_SECONDS), cost.max_points)
+        most_points = min(cost.enough(prefix.steps), cost.points_within(_SHORT_SECONDS), cost.max_points)
         if count > MAX_REQUESTS or count * prefix.points > most_points or not all_in_time(calls, arrived):
             return False
         batch = SamePrefixBatch(self._runs, prefix, calls, (), [arrived] * count)
@@ -193,11 +195,11 @@ class Dispatcher:
         """Put calls into their model's queue; give those that take long to the model's own thread."""
         cost, points = model.cost, _points(calls)
         queue = self._queues.get(model)
-        if queue is None or points > cost.points_within(_LANE_SECONDS):
-            is_large = queue is None and cost.of(64, 64 * len(model.signature.sequence_axes) or 1) > _LANE_SECONDS
+        if queue is None or points > cost.points_within(_SHORT_SECONDS):
+            is_large = queue is None and cost.of(64, 64 * len(model.signature.sequence_axes) or 1) > _SHORT_SECONDS
             small: list[PendingCall] = []
             for pending in calls:
-                if is_large or cost.of(pending.rows, pending.steps) > _LANE_SECONDS:
+                if is_large or cost.of(pending.rows, pending.steps) > _SHORT_SECONDS:
                     self._submit(model, pending)
                 else:
                     small.append(pending)

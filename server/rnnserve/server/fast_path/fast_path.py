@@ -1,7 +1,7 @@
 """The fast path: ModelInfer and ModelStreamInfer of a `grpc.Server`, on one thread with another completion queue.
 
 The thread takes everything that has arrived, and hands it on as one list. The port, TLS, limits and every other method
-stay with grpcio's own threads (docs/lab/findings.md, "The lane").
+stay with grpcio's own threads (docs/lab/findings.md, "The fast path").
 
 How a call proceeds, as the queue reports it: an event brings the call; one batch of operations receives its message;
 one batch sends the answer and its status. If a cancellation has to be known, a third batch waits for the call to close;

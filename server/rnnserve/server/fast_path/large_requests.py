@@ -22,7 +22,7 @@ bound them, too, except for compressed ones, which take up to 50 ms each. Beyond
 
 
 class LargeRequests:
-    """Takes calls from the lane: large ones, and compressed ones that become large."""
+    """Takes calls from the fast path: large ones, and compressed ones that become large."""
 
     def __init__(self, service: Service, schedulers: Schedulers) -> None:
         """Start the thread.

@@ -1,4 +1,4 @@
-"""Calls on the lane that wait to be run: parsed ones, and those recognised by their prefix."""
+"""Calls on the fast path that wait to be run: parsed ones, and those recognised by their prefix."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ _MOST_BESIDE = 4096
 
 
 class PendingCall(PendingRequest):
-    """A call on the lane that waits.
+    """A call on the fast path that waits.
 
     Attributes:
         call: The call.

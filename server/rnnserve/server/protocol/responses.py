@@ -1,7 +1,7 @@
 """From the outputs of a run to the bytes of a ModelInferResponse. The bytes are the same on every transport.
 
 Responses are concatenated from a head, which depends only on the model, the sizes and the outputs
-asked for, and the outputs' bytes; the lane keeps the head of each request prefix.
+asked for, and the outputs' bytes; the fast path keeps the head of each request prefix.
 """
 
 import dataclasses

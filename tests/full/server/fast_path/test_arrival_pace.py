@@ -1,4 +1,4 @@
-"""When grpcio's thread leaves the sockets to the lane's, and when that looks for more before it waits."""
+"""When grpcio's thread leaves the sockets to the fast path's, and when that looks for more before it waits."""
 
 import contextlib
 import time
@@ -42,14 +42,14 @@ def pace(clock):
 
 
 def test_both_methods_are_answered_while_one_client_asks_again_and_again(repository):
-    """And a client beside it, of another method, whose thread leaves the sockets to the lane's."""
+    """And a client beside it, of another method, whose thread leaves the sockets to the fast path's."""
     with served(repository) as running, contextlib.ExitStack() as stack:
         channels = [stack.enter_context(running.channel()) for _ in range(2)]
         stubs = [rpc.GRPCInferenceServiceStub(channel) for channel in channels]
         pool = stack.enter_context(futures.ThreadPoolExecutor(1))
         message = request("direction_simple", {"input": np.zeros((1, 1, 2), np.float32)}, ["logits"])
-        lane: Any = running.server._transport._transport
-        pace = lane._pace
+        fast_path: Any = running.server._transport._transport
+        pace = fast_path._pace
         seen = []
 
         def ask():

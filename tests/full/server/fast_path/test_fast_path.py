@@ -1,4 +1,4 @@
-"""The lane's own loop, and what it needs of grpcio."""
+"""The fast path's own loop, and what it needs of grpcio."""
 
 import contextlib
 import queue
@@ -7,7 +7,7 @@ import sys
 
 import grpc
 
-from kit.lanes import Held, connected
+from kit.fast_paths import Held, connected
 from kit.waiting import PATIENCE, until
 
 STOP_AT_ONCE = """
@@ -36,7 +36,7 @@ for _ in range(60):
 """
 
 
-def test_a_lane_is_stopped_while_it_asks_for_calls():
+def test_a_fast_path_is_stopped_while_it_asks_for_calls():
     """A server that is destroyed meanwhile takes the process with it, one time in three without `stop_accepting`."""
     done = subprocess.run(
         [sys.executable, "-c", STOP_AT_ONCE], capture_output=True, text=True, timeout=120, check=False
@@ -53,11 +53,11 @@ def open_calls(channel, count):
 
 def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
     held = Held()
-    with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
+    with connected(held) as (_, fast_path, channel), contextlib.ExitStack() as ends:
         infer = channel.unary_unary("/a.B/C")
         messages, calls = open_calls(channel, 300)
         ends.callback(lambda: [one.put(None) for one in messages])
-        until(lambda: len(lane._unfinished) == len(calls))
+        until(lambda: len(fast_path._unfinished) == len(calls))
         response = infer.future(b"question")
         call = held.calls.get(timeout=PATIENCE)
         assert call.payload == b"question"
@@ -74,11 +74,11 @@ def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
 
 def test_late_calls_are_ended_with_words_the_oldest_first():
     held = Held()
-    with connected(held) as (_, lane, channel), contextlib.ExitStack() as ends:
+    with connected(held) as (_, fast_path, channel), contextlib.ExitStack() as ends:
         messages, calls = open_calls(channel, 5)
         ends.callback(lambda: [one.put(None) for one in messages])
-        until(lambda: len(lane._unfinished) == 5)
-        assert lane.end_late(3) == 3
+        until(lambda: len(fast_path._unfinished) == 5)
+        assert fast_path.end_late(3) == 3
         until(lambda: sum(call.done() for call in calls) == 3)
         ended = [call for call in calls if call.done()]
         assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}

@@ -1,11 +1,11 @@
-"""The lane where there is no memory for a message that has arrived."""
+"""The fast path where there is no memory for a message that has arrived."""
 
-from kit.lanes import Held, running
+from kit.fast_paths import Held, running
 from kit.waiting import PATIENCE, until
 from rnnserve.server.connections.byte_budget import LARGE
 
 
-def test_the_lane_goes_on_where_there_was_no_memory_for_a_message(monkeypatch):
+def test_the_fast_path_goes_on_where_there_was_no_memory_for_a_message(monkeypatch):
     held, lost = Held(), []
 
     def fail(request):
@@ -13,12 +13,12 @@ def test_the_lane_goes_on_where_there_was_no_memory_for_a_message(monkeypatch):
         lost.append(request)
         raise MemoryError
 
-    with running(held) as (_, lane, infer):
-        monkeypatch.setattr(lane._arrivals, "take", fail)
+    with running(held) as (_, fast_path, infer):
+        monkeypatch.setattr(fast_path._arrivals, "take", fail)
         large = infer.future(b"x" * (LARGE + 1))
         until(lambda: lost)
         response = infer.future(b"small")
         held.calls.get(timeout=PATIENCE).answer(b"answered")
         assert response.result(PATIENCE) == b"answered"
-        lost[0].answer(b"")  # so that the lane may end
+        lost[0].answer(b"")  # so that the fast path may end
         assert large.result(PATIENCE) == b""

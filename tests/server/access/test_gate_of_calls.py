@@ -1,4 +1,4 @@
-"""The gate as the lane asks it, once a call."""
+"""The gate as the fast path asks it, once a call."""
 
 import datetime as dt
 
@@ -25,7 +25,7 @@ def gate(tokens):
 
 
 class FakeCall(UnaryCall):
-    """A call of the lane that notes with what it was refused."""
+    """A call of the fast path that notes with what it was refused."""
 
     def __init__(self):
         super().__init__(None, None, 0.0)
@@ -43,7 +43,7 @@ class FakeCall(UnaryCall):
 
 @pytest.fixture
 def let_in(gate):
-    """Asks the lane to let a call in."""
+    """Asks the fast path to let a call in."""
     arrivals = Arrivals(Need.INFER, None, gate)
 
     def ask(metadata):

@@ -1,4 +1,4 @@
-"""Calls on the lane, without the lane, and a lane on a server of its own, without models."""
+"""Calls on the fast path, without the fast path, and a fast path on a server of its own, without models."""
 
 import contextlib
 import math
@@ -79,21 +79,21 @@ class Held:
 
 @contextlib.contextmanager
 def connected(handler, budget=None):
-    """A lane on a server of its own: the server, the lane, and a client's channel."""
+    """A fast path on a server of its own: the server, the fast path, and a client's channel."""
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    lane = FastPath(server, "/a.B/C", handler, budget or ByteBudget(1 << 28))
+    fast_path = FastPath(server, "/a.B/C", handler, budget or ByteBudget(1 << 28))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    lane.start()
+    fast_path.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield server, lane, channel
-        lane.stop_accepting()
+        yield server, fast_path, channel
+        fast_path.stop_accepting()
         server.stop(0).wait()
-        assert lane.join(PATIENCE)
+        assert fast_path.join(PATIENCE)
 
 
 @contextlib.contextmanager
 def running(handler, budget=None):
-    """A lane on a server of its own: the server, the lane, and a client's call of its method."""
-    with connected(handler, budget) as (server, lane, channel):
-        yield server, lane, channel.unary_unary("/a.B/C")
+    """A fast path on a server of its own: the server, the fast path, and a client's call of its method."""
+    with connected(handler, budget) as (server, fast_path, channel):
+        yield server, fast_path, channel.unary_unary("/a.B/C")
