@@ -63,7 +63,7 @@ def test_a_request_that_takes_long_does_not_hold_up_the_fast_path(dispatcher, mo
         return run(*args)
 
     monkeypatch.setattr(Model, "run_arrays", held)
-    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._LANE_SECONDS", model.cost.of(1, 200))
+    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", model.cost.of(1, 200))
     large, small = asks(sequence=300), asks(sequence=2)
     large.answer = lambda payload: (large.answers.append(payload), ended.set())
     dispatcher.take([large, small])
@@ -79,7 +79,7 @@ def test_a_request_that_takes_long_does_not_hold_up_the_fast_path(dispatcher, mo
 
 def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, held, monkeypatch):
     started, may_go = held
-    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._LANE_SECONDS", 0.0)
+    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", 0.0)
     told, cancel = threading.Semaphore(0), PendingRequest.cancel
 
     def cancel_and_tell(pending):

@@ -13,7 +13,7 @@ from rnnserve.server.errors import QueueFull
 
 def test_full_queue_refuses_and_answers_what_waits(repository, held, monkeypatch):
     started, may_go = held
-    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._LANE_SECONDS", 0.0)
+    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", 0.0)
     sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
     with served(repository, max_queue=8) as server:
         infer = server.stub.ModelInfer

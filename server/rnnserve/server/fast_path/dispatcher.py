@@ -116,9 +116,7 @@ class Dispatcher:
             return bool(self._next_steps)
         model = self._turns.popleft()
         queue = self._queues[model]
-        taken = queue.take(
-            model.cost, model.cost.points_within(_SHORT_SECONDS), is_padded=model.signature.is_padded
-        )
+        taken = queue.take(model.cost, model.cost.points_within(_SHORT_SECONDS), is_padded=model.signature.is_padded)
         try:
             self._run(model, taken)
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
