@@ -19,7 +19,7 @@ PATIENCE = 20.0
 @pytest.fixture
 def held(monkeypatch):
     """Models that stand still in a run of so many steps until they are told to go on."""
-    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._LANE_SECONDS", 0.0)
+    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", 0.0)
 
     def is_held(_, requests):
         return any(r.sizes.get("sequence") == HELD_STEPS for r in requests)  # not while loading

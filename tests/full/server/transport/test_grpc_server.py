@@ -34,7 +34,7 @@ def test_a_large_model_is_queued_and_answers_the_same(repository, monkeypatch):
     sent = list(mixed(200, seed=4))
     answers = []
     for small in (1e9, 0.0):
-        monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._LANE_SECONDS", small)
+        monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", small)
         with served(repository) as running, futures.ThreadPoolExecutor(32) as pool:
             answers.append([answer.SerializeToString() for answer in pool.map(running.stub.ModelInfer, sent)])
     assert answers[0] == answers[1]
