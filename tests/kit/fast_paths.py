@@ -35,9 +35,6 @@ class FakeCall(UnaryCall):
     def peer(self):
         return self._peer
 
-    def identity(self):
-        return ""
-
     def watch(self, on_cancel):
         assert not self.is_watched
         self.on_cancel = on_cancel

@@ -11,14 +11,11 @@ class FakeCaller:
 
     grant = None
 
-    def __init__(self, connection: str = "ipv4:10.0.0.1:50000", identity: str = "") -> None:
-        self._connection, self._identity = connection, identity
+    def __init__(self, connection: str = "ipv4:10.0.0.1:50000") -> None:
+        self._connection = connection
 
     def peer(self) -> str:
         return self._connection
-
-    def identity(self) -> str:
-        return self._identity
 
 
 def fake_served(name: str = "model", version: str = "1", *, why_not_in_parts: str = "") -> Any:

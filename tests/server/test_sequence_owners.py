@@ -1,4 +1,4 @@
-"""Whose sequences are whose: no connection reaches another's, and a client that connects anew goes on with its own."""
+"""Whose sequences are whose: no connection reaches another's, but with a key, which leads to one from any."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from kit.inference_requests import request
-from kit.sequence_requests import SIMPLE, Calls, Stream, eventually, raw, refusal, step, walk
+from kit.sequence_requests import SIMPLE, Calls, Stream, raw, refusal, step, walk
 from kit.served import served
 from rnnserve.protos import inference_pb2_grpc as rpc
 
@@ -70,16 +70,6 @@ def test_a_key_that_is_too_short_or_too_long_is_refused(stub, key):
     number.parameters["sequence_key"].int64_param = 1234567890123456
     with pytest.raises(grpc.RpcError, match="parameter sequence_key has 0 characters; it is text"):
         stub.ModelInfer(number)
-
-
-def test_a_client_that_connects_anew_goes_on(server, clients):
-    """As soon as the server sees that the connection is closed, and only from the same host."""
-    inputs = walk(4)
-    whole = raw(clients().ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}", OWN) as before:
-        rpc.GRPCInferenceServiceStub(before).ModelInfer(step(inputs[:, :2], 1001, starts=True))
-    anew = clients()
-    assert raw(eventually(lambda: anew.ModelInfer(step(inputs[:, 2:], 1001, ends=True)))) == whole
 
 
 def test_with_shared_sequences_any_connection_continues_any(repository):

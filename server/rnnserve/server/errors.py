@@ -272,19 +272,17 @@ class TooManySequences(ServeError):
         )
 
     @classmethod
-    def of_connection(cls, limit: int) -> Self:
-        """Say that one connection has started so many."""
-        return cls(
-            f"{limit:,} sequences of this connection are kept already, half of --max-sequences; end some with "
-            "sequence_end"
-        )
+    def of_part(cls, part: str, limit: int) -> Self:
+        """Say that so many are kept already, the part that one connection or one address may have."""
+        return cls(f"{limit:,} sequences are kept already, {part} (--max-sequences); end some with sequence_end")
 
     @classmethod
-    def of_bytes(cls, limit: int) -> Self:
-        """Say that their states take so many bytes."""
+    def of_bytes(cls, limit: int, part: str = "") -> Self:
+        """Say that their states take so many bytes: all, or the part that one connection or one address may have."""
+        of = f", {part}" if part else ""
         return cls(
-            f"the states of all sequences take {limit:,} bytes (--max-sequence-bytes), of one connection half of it; "
-            "end some with sequence_end"
+            f"the states of sequences take {limit:,} bytes already{of} (--max-sequence-bytes); end some with "
+            "sequence_end"
         )
 
 

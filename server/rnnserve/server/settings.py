@@ -312,14 +312,15 @@ class Settings:
     max_sequences: int = option(
         _SEQUENCES,
         16384,
-        "sequences whose states are kept; of one connection, half. Beyond it: RESOURCE_EXHAUSTED at the start; no "
-        "other is dropped for it",
+        "sequences whose states are kept; of one connection a quarter, of one address three eighths. Beyond it: "
+        "RESOURCE_EXHAUSTED at the start; no other is dropped for it",
         _read_count,
     )
     max_sequence_bytes: int = option(
         _SEQUENCES,
         256 << 20,
-        "bytes of the states of sequences that are kept; of one connection, half. Beyond it: RESOURCE_EXHAUSTED",
+        "bytes of the states of sequences that are kept; of one connection a quarter, of one address three eighths. "
+        "Beyond it: RESOURCE_EXHAUSTED",
         _read_count,
     )
     sequence_idle: float = option(

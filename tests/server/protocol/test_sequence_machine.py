@@ -24,7 +24,7 @@ from rnnserve.server.protocol.sequences import Sequences
 from rnnserve.server.settings import Settings
 
 SERVED = fake_served()
-MOST_WAITING, MOST_SEQUENCES, IDLE = 3, 4, 60.0
+MOST_WAITING, MOST_SEQUENCES, OF_CONNECTION, OF_ADDRESS, IDLE = 3, 8, 2, 3, 60.0
 CALLERS = [FakeCaller(f"ipv4:10.0.0.{host}:{port}") for host, port in ((1, 1), (1, 2), (1, 3), (2, 1))]
 HOSTS = [caller.peer().rpartition(":")[0] for caller in CALLERS]
 
@@ -34,7 +34,6 @@ class Modelled:
 
     Attributes:
         caller: The number of the caller whose connection it belongs to.
-        began: The number of the caller that began it, for which it counts.
         state: What its last answered request has left; None before the first.
         line: Its requests that are not answered yet; the first has its turn.
         is_over: Whether it has ended.
@@ -42,7 +41,7 @@ class Modelled:
     """
 
     def __init__(self, caller, stream):
-        self.caller = self.began = caller
+        self.caller = caller
         self.state, self.line, self.is_over, self.stream = None, deque(), False, stream
 
 
@@ -74,10 +73,10 @@ class SequenceMachine(RuleBasedStateMachine):
         for module in (sequence_store, sequences_module):
             self.patched.setattr(module, "now", lambda: self.now)
         self.patched.setattr(sequence_store.SequenceStore, "_watch", lambda _: None)  # drops happen when asked for
-        self.closed, self.count = set(), 0
+        self.count = 0
         self.streams = {(caller, number): StreamOwner() for caller in range(4) for number in (1, 2)}
         limits = Settings(max_queue=MOST_WAITING, max_sequences=MOST_SEQUENCES, sequence_idle=IDLE)
-        self.sequences = Sequences(limits, lambda peer: peer not in self.closed)
+        self.sequences = Sequences(limits)
         self.kept = {}  # by caller and id
         self.running = []
 
@@ -86,14 +85,12 @@ class SequenceMachine(RuleBasedStateMachine):
 
     @rule(
         caller=st.sampled_from([0, 0, 0, 1, 1, 2, 3]),
-        identity=st.sampled_from([1, 1, 2]),
+        identity=st.sampled_from([1, 1, 2, 3]),
         kind=st.sampled_from(["start", "step", "step", "end"]),
         stream=st.sampled_from([None, None, 1, 2]),
     )
     def send(self, caller, identity, kind, stream):
         starts, ends = kind == "start", kind == "end"
-        if CALLERS[caller].peer() in self.closed:
-            return
         stream = stream and (caller, stream)
         expected = self.expected(caller, identity, starts, stream)
         control, owner = SequenceControl(identity, starts, ends), stream and self.streams[stream]
@@ -131,21 +128,12 @@ class SequenceMachine(RuleBasedStateMachine):
             others = [each for key, each in self.kept.items() if key != (caller, identity)]
             if len(others) >= MOST_SEQUENCES:
                 return TooManySequences
-            if sum(each.began == caller for each in others) >= MOST_SEQUENCES // 2:
+            if sum(each.caller == caller for each in others) >= OF_CONNECTION:
+                return TooManySequences
+            if sum(HOSTS[each.caller] == HOSTS[caller] for each in others) >= OF_ADDRESS:
                 return TooManySequences
             return Modelled(caller, stream)
-        if sequence is not None:
-            return sequence
-        orphans = [
-            (key, each) for key, each in self.kept.items()
-            if key[1] == identity and HOSTS[key[0]] == HOSTS[caller] and CALLERS[key[0]].peer() in self.closed
-        ]  # fmt: skip
-        if len(orphans) != 1:
-            return NotFound
-        ((key, sequence),) = orphans
-        del self.kept[key]
-        self.kept[caller, identity] = sequence
-        return sequence
+        return NotFound if sequence is None else sequence
 
     def check_turn(self, request):
         """A request that has its turn continues from what the one before has left."""
@@ -208,12 +196,6 @@ class SequenceMachine(RuleBasedStateMachine):
         for each in self.kept.values():
             if each.stream == stream:
                 each.stream = None
-
-    @rule(caller=st.integers(0, 2))
-    def close(self, caller):
-        self.closed.add(CALLERS[caller].peer())
-        for number in (1, 2):
-            self.end_stream(caller, number)
 
     @precondition(lambda self: not self.running)
     @rule()

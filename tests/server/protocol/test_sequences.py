@@ -44,11 +44,10 @@ class World:
 
     def __init__(self, monkeypatch, **options):
         self.now = 1000.0
-        self.closed = set()
         for module in (sequence_store, sequences_module):
             monkeypatch.setattr(module, "now", lambda: self.now)
         monkeypatch.setattr(sequence_store.SequenceStore, "_watch", lambda _: None)  # drops happen when asked for
-        self.sequences = Sequences(Settings(**options), lambda peer: peer not in self.closed)
+        self.sequences = Sequences(Settings(**options))
 
     def ask(self, caller, *, identity=7, starts=False, ends=False, key="", states=b"", served=SERVED, owner=None):
         """Have a request of a sequence answered; give the states that it continued from."""
@@ -62,9 +61,6 @@ class World:
         with pytest.raises(NotFound) as raised:
             self.ask(caller, **kwargs)
         return str(raised.value)
-
-    def close(self, *callers):
-        self.closed |= {caller.peer() for caller in callers}
 
 
 @pytest.fixture
@@ -97,43 +93,6 @@ def test_key_leads_to_a_sequence_from_any_connection(world):
     world.ask(OWNER, starts=True, key=KEY)
     world.refusal(OWNER)
     world.refusal(OWNER, key=KEY + "x")
-    world.close(OWNER)
-    world.refusal(STRANGER)  # a closed connection's are taken over, but not those that go with a key
-
-
-def test_client_that_connects_anew_goes_on(world):
-    world.ask(OWNER, starts=True, states=b"a")
-    world.close(OWNER)
-    world.refusal(ELSEWHERE)
-    assert world.sequences.find("model", SequenceControl(7, False, False), STRANGER) is SERVED
-    assert world.ask(STRANGER, states=b"b") == (b"a",)
-    world.refusal(THIRD)  # it belongs to the new connection, which is open
-    world.close(STRANGER)
-    assert world.ask(THIRD) == (b"b",)
-
-
-def test_owner_of_a_sequence_is_not_guessed(world, monkeypatch):
-    """Of two clients of one host that took the same id, and have both gone; nor among very many."""
-    for caller in (OWNER, STRANGER):
-        world.ask(caller, starts=True)
-    world.close(OWNER, STRANGER)
-    world.refusal(THIRD)
-    assert world.ask(THIRD, starts=True) == ()
-    many = [FakeCaller(f"ipv4:10.0.0.3:{port}") for port in range(1000, 1065)]
-    for caller in many:
-        world.ask(caller, starts=True)
-    world.close(many[0])
-    monkeypatch.setattr(world.sequences, "_is_open", lambda _: pytest.fail("each look is at a socket"))
-    world.refusal(FakeCaller("ipv4:10.0.0.3:1"))
-
-
-def test_client_with_the_same_certificate_goes_on(world):
-    alice = [FakeCaller(f"ipv4:10.0.0.{host}:50000", "alice") for host in (1, 2)]
-    world.ask(alice[0], starts=True, states=b"a")
-    world.close(alice[0])
-    world.refusal(FakeCaller("ipv4:10.0.0.1:50001", "bob"))
-    world.refusal(FakeCaller("ipv4:10.0.0.1:50001"))
-    assert world.ask(alice[1]) == (b"a",)
 
 
 def test_shared_ids_are_anyones_as_in_triton(make_world):
@@ -166,10 +125,6 @@ def test_idle_sequence_is_dropped_and_its_client_told(make_world):
     world.ask(OWNER, starts=True)
     world.ask(OWNER, ends=True)
     assert "is not known" in world.refusal(OWNER)
-    world.ask(OWNER, starts=True)
-    world.close(OWNER)
-    world.now += 61
-    world.refusal(STRANGER)  # nor is it taken over then
 
 
 def test_sequence_whose_request_waits_is_not_idle(make_world):
@@ -195,41 +150,51 @@ def test_sequence_that_was_answered_late_keeps_no_idle_one(make_world):
     assert "was dropped" in world.refusal(STRANGER, identity=1)
 
 
-def test_number_of_sequences_is_bounded_and_half_of_it_for_one_connection(make_world):
-    world = make_world(max_sequences=4)
+def test_number_of_sequences_is_bounded_in_all_and_for_a_connection_and_an_address(make_world):
+    world = make_world(max_sequences=8)
     for identity in (1, 2):
         world.ask(OWNER, identity=identity, starts=True)
-    with pytest.raises(TooManySequences, match="half of --max-sequences"):
+    with pytest.raises(TooManySequences, match="2 sequences are kept already, a quarter of them of one connection"):
         world.ask(OWNER, identity=3, starts=True)
     world.ask(OWNER, identity=2, starts=True)  # in its own place
-    for identity in (1, 2):
-        world.ask(STRANGER, identity=identity, starts=True)
-    with pytest.raises(TooManySequences, match="4 sequences are kept already"):
-        world.ask(ELSEWHERE, starts=True)
+    world.ask(STRANGER, starts=True)
+    world.ask(STRANGER, starts=True)
+    for caller in (STRANGER, THIRD):
+        with pytest.raises(TooManySequences, match=r"3 sequences are kept already, three eighths .* of one address"):
+            world.ask(caller, identity=3, starts=True)
+    for port in (50000, 50000, 50001, *range(50010, 50012)):
+        world.ask(FakeCaller(f"ipv4:10.0.{port % 50000}.2:{port}"), identity=world.sequences.count, starts=True)
+    with pytest.raises(TooManySequences, match="8 sequences are kept already"):
+        world.ask(ELSEWHERE, identity=9, starts=True)
     world.ask(OWNER, identity=1, ends=True)
-    world.ask(ELSEWHERE, starts=True)
+    world.ask(THIRD, starts=True)
 
 
-def test_bytes_of_sequences_are_bounded_and_half_of_them_for_one_connection(make_world):
-    world = make_world(max_sequence_bytes=20)
+def test_bytes_of_sequences_are_bounded_in_all_and_for_a_connection_and_an_address(make_world):
+    world = make_world(max_sequence_bytes=40)
     world.ask(OWNER, identity=1, starts=True, states=b"x" * 10)
-    with pytest.raises(TooManySequences, match="--max-sequence-bytes"):
+    with pytest.raises(TooManySequences, match=r"10 bytes already, a quarter .* of one connection"):
         world.ask(OWNER, identity=2, starts=True, states=b"x")
+    with pytest.raises(TooManySequences, match=r"15 bytes already, three eighths .* of one address"):
+        world.ask(STRANGER, starts=True, states=b"x" * 6)
     world.ask(OWNER, identity=1, states=b"x")  # fewer: what was taken stays taken
     world.ask(OWNER, identity=1, ends=True)
     world.ask(OWNER, identity=3, starts=True, states=b"x" * 10)
+    for host in (2, 3, 4):
+        world.ask(FakeCaller(f"ipv4:10.0.0.{host}:1"), starts=True, states=b"x" * 10)
+    with pytest.raises(TooManySequences, match=r"take 40 bytes already \(--max-sequence-bytes"):
+        world.ask(FakeCaller("ipv4:10.0.0.5:1"), starts=True, states=b"x")
 
 
 def test_nothing_is_kept_of_ended_sequences(world):
     for caller in (OWNER, STRANGER):
         world.ask(caller, starts=True, states=b"x")
         world.ask(caller, key=KEY, starts=True, states=b"x")
-    world.close(OWNER)
-    for caller in (THIRD, STRANGER):
+    for caller in (OWNER, STRANGER):
         world.ask(caller, ends=True)
     world.ask(OWNER, key=KEY, ends=True)
     store = world.sequences._store
-    assert (len(store._kept), len(store._by_origin), len(store._shares), store._nbytes) == (0, 0, 0, 0)
+    assert (len(store._kept), len(store._shares), store._nbytes) == (0, 0, 0)
 
 
 def test_sequence_stays_with_its_version(world):
@@ -270,7 +235,7 @@ class Request:
 
 @pytest.fixture
 def sequences():
-    return Sequences(Settings(max_queue=8), lambda _: True)
+    return Sequences(Settings(max_queue=8))
 
 
 @pytest.fixture
@@ -320,7 +285,7 @@ def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
 
 def test_thousands_of_requests_are_refused_one_after_another(told):
     """Not each within the one before: Python allows a thousand calls in calls."""
-    sequences = Sequences(Settings(max_queue=5000), lambda _: True)
+    sequences = Sequences(Settings(max_queue=5000))
     first = Request(sequences, told, "a", starts=True).line_up()
     refuse = lambda request: request.refuse(QueueFull("model", 1))  # noqa: E731 - a name says what it does
     for _ in range(5000):
@@ -347,7 +312,7 @@ def test_defect_of_one_request_holds_up_no_other(sequences, send, told, is_over)
 
 
 def test_turn_is_passed_on_when_no_memory_is_left(told):
-    sequences = Sequences(Settings(max_sequence_bytes=4), lambda _: True)
+    sequences = Sequences(Settings(max_sequence_bytes=4))
     first = Request(sequences, told, "a", starts=True).line_up()
     Request(sequences, told, "b").line_up()
     with pytest.raises(TooManySequences):
@@ -391,7 +356,7 @@ def test_request_is_freed_with_its_last_reference(sequences, told, end):
 
 
 def test_threads_that_answer_at_the_same_time_lose_no_turn(told):
-    sequences = Sequences(Settings(), lambda _: True)
+    sequences = Sequences(Settings())
     first = Request(sequences, told, "a", starts=True).line_up()
     work, ready, done = deque(), threading.Semaphore(0), threading.Semaphore(0)
 
@@ -473,7 +438,7 @@ def submitted():
 @pytest.fixture
 def enter(submitted):
     """Takes a request into its sequence; gives it, and whether it may be submitted now."""
-    sequences = Sequences(Settings(max_queue=2), lambda _: True)
+    sequences = Sequences(Settings(max_queue=2))
 
     def enter(*, starts=False, ends=False, call=None):
         step = StepOfCall(call or Call(), submitted)

@@ -28,8 +28,7 @@ _PRIVATE = "unix:"
 """How gRPC names the other end of any connection over a Unix socket, since that has no name."""
 
 _OF_HTTP = "http:"
-"""Precedes the address of a client of the front. No connection of gRPC is meant by it, and whether the client's is open
-cannot be told here: sequences of one that has gone are not taken over by another from the same address."""
+"""Precedes the address of a client of the front. No connection of gRPC is meant by it."""
 
 
 def address_of_socket(folder: Path, name: str) -> str:

@@ -71,10 +71,6 @@ class ArrivedRequest(abc.ABC):
         """Name the connection: the same for all of its requests."""
 
     @abc.abstractmethod
-    def identity(self) -> str:
-        """Give the names in the client's certificate, or an empty text."""
-
-    @abc.abstractmethod
     def origin(self) -> Origin:
         """Say where it comes from; before it is answered."""
 
@@ -212,10 +208,6 @@ class UnaryCall(ArrivedRequest):
     def origin(self) -> Origin:
         """Say where it comes from; before it is answered."""
         return origin_of(self.peer(), self._metadata, read_id(self.payload), "ModelInfer")
-
-    def identity(self) -> str:
-        """Give the names in the client's certificate, or an empty text."""
-        return self._door.core.identity_of(self.call)
 
     def certificate(self) -> str:
         """Give the certificate that its client has shown, or an empty text."""

@@ -83,10 +83,6 @@ class GatewayRequest(ArrivedRequest):
         said = ((REQUEST_ID, self.request_id), *self.headers.items())
         return origin_of(self._connection, said, read_id(self.payload), "ModelInfer")
 
-    def identity(self) -> str:
-        """Nothing: clients show their certificates to the gateway."""
-        return ""
-
     def certificate(self) -> str:
         """Give the certificate that its client has shown to the gateway, or an empty text."""
         return self.headers.get(CERTIFICATE, "")

@@ -129,7 +129,7 @@ class GrpcioCore:
             cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
             state = server._state  # type: ignore[attr-defined]  # noqa: SLF001 - see above
             self._core = state.server
-            self._identities, self._auth_context = cygrpc.peer_identities, cygrpc.auth_context
+            self._auth_context = cygrpc.auth_context
             self._close, self._send_status = cygrpc.ReceiveCloseOnServerOperation, cygrpc.SendStatusFromServerOperation
             self._status_codes = cygrpc.StatusCode
             self.register, self.request_call = self._core.register_method, self._core.request_registered_call
@@ -156,11 +156,6 @@ class GrpcioCore:
             return self.ok
         code = getattr(self._status_codes, error.status.lower())
         return self._send_status(trailing_metadata(error, request_id), code, str(error).encode(), 0)
-
-    def identity_of(self, call: Any) -> str:  # noqa: ANN401 - grpcio's own
-        """Give the names in the certificate that the client of a call has shown, or an empty text."""
-        names = self._identities(call)
-        return b" ".join(names).decode(errors="replace") if names else ""
 
     def auth_context_of(self, call: Any) -> Any:  # noqa: ANN401 - grpcio's own
         """Give gRPC's context of authentication of a call: values by names."""

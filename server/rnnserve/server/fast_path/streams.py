@@ -223,10 +223,6 @@ class RequestStream(CoreStream):
         """How many of its requests have not been answered, or are being."""
         return len(self._in_flight) + (self._sending is not None)
 
-    def identity(self) -> str:
-        """Give the names in the client's certificate, or an empty text."""
-        return self._core.identity_of(self._call)
-
     def status_of(self, error: ServeError, request_id: str) -> object:
         """Make the operation that ends the stream with an error."""
         return self._core.status(error, request_id)
@@ -409,10 +405,6 @@ class StreamMessage(ArrivedRequest):
     def origin(self) -> Origin:
         """Say where it comes from; before it is answered."""
         return origin_of(self._connection, self._stream.metadata, read_id(self.payload), "ModelStreamInfer")
-
-    def identity(self) -> str:
-        """Give the names in the client's certificate, or an empty text."""
-        return self._stream.identity()
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the fast path's thread, if the stream ends before the request is answered."""

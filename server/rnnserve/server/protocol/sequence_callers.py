@@ -9,9 +9,8 @@ all connections share their ids, as in Triton.
 from typing import Protocol
 
 from rnnserve.server.access.gate import Grant
-from rnnserve.server.connections.private_socket import is_of_http
 
-__all__ = ["ANY_CONNECTION", "Caller", "StreamOwner", "origin_of", "scope_of_key"]
+__all__ = ["ANY_CONNECTION", "Caller", "StreamOwner", "scope_of_key"]
 
 ANY_CONNECTION = ""
 """The scope of ids that all connections share."""
@@ -26,9 +25,6 @@ class Caller(Protocol):
 
     def peer(self) -> str:
         """Name its connection, as gRPC does: "ipv4:127.0.0.1:50000"."""
-
-    def identity(self) -> str:
-        """Give the names in the client's certificate; empty where it has shown none."""
 
 
 class StreamOwner:
@@ -49,17 +45,3 @@ class StreamOwner:
 def scope_of_key(key: str) -> str:
     """The scope of the ids that go with a `sequence_key`: no connection has such a name."""
     return f"key {key}"
-
-
-def origin_of(caller: Caller) -> str:
-    """Name where a caller's connections come from: the names in its certificate, or else its address without the port.
-
-    With the name of its token, where those are asked for: of two tokens on one host, neither has what the other began.
-    A client that connects anew has the same one. Empty for a client of the HTTP front: whether its connection is
-    closed, so that another one may have what it began, cannot be told here.
-    """
-    peer = caller.peer()
-    if is_of_http(peer):
-        return ""
-    place = caller.identity() or peer.rpartition(":")[0]
-    return place if caller.grant is None else f"{caller.grant.holder} {place}"

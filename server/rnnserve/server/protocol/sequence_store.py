@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,6 @@ class KeptSequence:
         key: What it is found by.
         served: The version that it began on.
         connection: Names the connection that it began on.
-        origin: Where that connection comes from; empty where no other one is to take the sequence over.
-        is_orphan: Whether the connection that it belongs to is known to be closed.
         owner: Gives the stream that its last request came on, while there is that stream; None for a request without
             one. An idle sequence keeps no stream that has ended, nor gRPC's part of it.
         states: The bytes of each state in the signature's order, in row-major order of its own shape; empty before its
@@ -56,12 +54,10 @@ class KeptSequence:
     __slots__ = (
         "connection",
         "has_turn",
-        "is_orphan",
         "is_over",
         "is_passing",
         "key",
         "nbytes",
-        "origin",
         "owner",
         "rows",
         "served",
@@ -71,12 +67,10 @@ class KeptSequence:
         "was_passed",
     )
 
-    def __init__(self, key: SequenceKey, served: ServedVersion, connection: str, origin: str) -> None:
+    def __init__(self, key: SequenceKey, served: ServedVersion, connection: str) -> None:
         self.key = key
         self.served = served
         self.connection = connection
-        self.origin = origin
-        self.is_orphan = False
         self.owner: weakref.ref[StreamOwner] | None = None
         self.states: tuple[bytes, ...] = ()
         self.rows = 0
@@ -91,8 +85,13 @@ class KeptSequence:
         return _said(self.key)
 
 
+_OF_CONNECTION, _OF_ADDRESS = 1 / 4, 3 / 8
+"""Parts of all sequences, and of all bytes of their states, that one connection and one address may have. Beyond it:
+RESOURCE_EXHAUSTED, so that one client leaves room for the others."""
+
+
 class _Share:
-    """What one connection has of the sequences: how many, and bytes of their states."""
+    """What one connection, or one address, has of the sequences: how many, and bytes of their states."""
 
     __slots__ = ("count", "nbytes")
 
@@ -127,40 +126,38 @@ class SequenceStore:
         self.get = self._kept.get
         self.move_to_end = self._kept.move_to_end
         self.idle_seconds = settings.sequence_idle
-        self._by_origin: dict[SequenceKey, dict[SequenceKey, KeptSequence]] = {}
-        self._shares: dict[str, _Share] = {}  # by connection
+        self._shares: defaultdict[str, _Share] = defaultdict(_Share)  # by connection, and by address
         self._dropped: OrderedDict[SequenceKey, None] = OrderedDict()
         self._is_watched = False
         self._never = threading.Event()
         self._nbytes = 0
 
-    def start(self, key: SequenceKey, served: ServedVersion, connection: str, origin: str) -> KeptSequence:
+    def start(self, key: SequenceKey, served: ServedVersion, connection: str) -> KeptSequence:
         """Make a sequence, in the place of one of this key that was in the middle.
 
         Args:
             key: The key by which it is found.
             served: The version that it begins on.
             connection: Name of the connection that begins it.
-            origin: Origin of that connection; empty where no other connection is to take the sequence over.
 
         Raises:
-            TooManySequences: If there are as many as may be, in all or of the connection.
+            TooManySequences: If there are as many as may be: in all, of the connection, or of its address.
         """
         before = self._kept.get(key)
-        limit, most = self._settings.max_sequences, (self._settings.max_sequences + 1) // 2
+        limit = self._settings.max_sequences
         if len(self._kept) - (before is not None) >= limit:
             raise TooManySequences.of_all(limit)
-        is_own = before is not None and before.connection == connection
-        share = self._shares.get(connection)
-        if share is not None and share.count - is_own >= most:
-            raise TooManySequences.of_connection(most)
+        replaced = () if before is None else _sharers(before.connection)
+        sharers = _sharers(connection)
+        for name, (most, words) in zip(sharers, _parts(limit), strict=True):
+            if name in self._shares and self._shares[name].count - (name in replaced) >= most:
+                raise TooManySequences.of_part(words, most)
         if before is not None:
             self._remove(before)
-        self._shares.setdefault(connection, _Share()).count += 1
+        for name in sharers:
+            self._shares[name].count += 1
         self._dropped.pop(key, None)
-        sequence = self._kept[key] = KeptSequence(key, served, connection, origin)
-        if origin:
-            self._by_origin.setdefault((origin, *key[1:]), {})[key] = sequence
+        sequence = self._kept[key] = KeptSequence(key, served, connection)
         if not self._is_watched:
             self._is_watched = True
             threading.Thread(target=self._watch, name="idle sequences", daemon=True).start()
@@ -173,22 +170,6 @@ class SequenceStore:
     def all(self) -> Collection[KeptSequence]:
         """All sequences, the one used longest ago first."""
         return list(self._kept.values())
-
-    def of_origin(self, origin: str, key: SequenceKey) -> Collection[KeptSequence]:
-        """The sequences of the same model and id that began on connections from an origin."""
-        return self._by_origin.get((origin, *key[1:]), {}).values()
-
-    def move(self, sequence: KeptSequence, key: SequenceKey) -> None:
-        """Let a sequence be found by another key, of the same model and id: that of the connection that takes it over.
-
-        What it takes still counts for the connection that began it.
-        """
-        of_origin = self._by_origin[sequence.origin, *key[1:]]
-        for found in (self._kept, of_origin):
-            del found[sequence.key]
-            found[key] = sequence
-        sequence.key = key
-        sequence.is_orphan = False
 
     def keep(self, sequence: KeptSequence, states: tuple[bytes, ...], rows: int) -> None:
         """Keep the states that a request has left, of so many rows.
@@ -258,27 +239,26 @@ class SequenceStore:
 
     def _remove(self, sequence: KeptSequence) -> None:
         del self._kept[sequence.key]
-        if sequence.origin:
-            name = (sequence.origin, *sequence.key[1:])
-            of_origin = self._by_origin[name]
-            del of_origin[sequence.key]
-            if not of_origin:
-                del self._by_origin[name]
-        share = self._shares[sequence.connection]
         self._nbytes -= sequence.nbytes
-        share.nbytes -= sequence.nbytes
-        share.count -= 1
+        for name in _sharers(sequence.connection):
+            share = self._shares[name]
+            share.nbytes -= sequence.nbytes
+            share.count -= 1
+            if not share.count:
+                del self._shares[name]
         sequence.nbytes = 0
-        if not share.count:
-            del self._shares[sequence.connection]
 
     def _take(self, sequence: KeptSequence, nbytes: int) -> None:
-        share, most = self._shares[sequence.connection], self._settings.max_sequence_bytes
-        more = nbytes - sequence.nbytes
-        if self._nbytes + more > most or share.nbytes + more > most // 2:
-            raise TooManySequences.of_bytes(most)
+        limit, more = self._settings.max_sequence_bytes, nbytes - sequence.nbytes
+        sharers = _sharers(sequence.connection)
+        if self._nbytes + more > limit:
+            raise TooManySequences.of_bytes(limit)
+        for name, (most, words) in zip(sharers, _parts(limit), strict=True):
+            if self._shares[name].nbytes + more > most:
+                raise TooManySequences.of_bytes(most, words)
         self._nbytes += more
-        share.nbytes += more
+        for name in sharers:
+            self._shares[name].nbytes += more
         sequence.nbytes = nbytes
 
     def _watch(self) -> None:
@@ -293,6 +273,19 @@ class SequenceStore:
                     return
                 oldest = next(iter(self._kept.values())).used
             self._never.wait(min(max(oldest + self.idle_seconds - at, least), most))
+
+
+def _sharers(connection: str) -> tuple[str, str]:
+    """The connection, and the address that it comes from: by these names its sequences are counted."""
+    return connection, connection.rpartition(":")[0]
+
+
+def _parts(limit: int) -> tuple[tuple[int, str], tuple[int, str]]:
+    """How many of so many a connection and an address may have, one at least, and the words for it."""
+    return (
+        (max(1, int(limit * _OF_CONNECTION)), "a quarter of them of one connection"),
+        (max(1, int(limit * _OF_ADDRESS)), "three eighths of them of one address"),
+    )
 
 
 def _said(key: SequenceKey) -> str:

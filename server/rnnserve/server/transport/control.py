@@ -87,10 +87,6 @@ class Caller:
         """Name its connection."""
         return self._name
 
-    def identity(self) -> str:
-        """Give the names in the client's certificate, or an empty text."""
-        return b" ".join(self._context.peer_identities() or ()).decode(errors="replace")
-
     def certificate(self) -> str:
         """Give the certificate that the client has shown, or an empty text."""
         context = self._context

@@ -59,9 +59,6 @@ class _PlainRequest(ArrivedRequest):
             self._connection = self._caller.peer()
         return self._connection
 
-    def identity(self) -> str:
-        return self._caller.identity()
-
     def origin(self) -> Origin:
         return self._caller.origin(read_id(self.payload))
 

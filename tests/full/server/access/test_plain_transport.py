@@ -6,7 +6,6 @@ import threading
 import grpc
 import pytest
 
-from kit.inference_requests import request
 from kit.locked_servers import (
     ASKED,
     BODIES,
@@ -15,10 +14,8 @@ from kit.locked_servers import (
     check_each_method,
     locked_server,
 )
-from kit.sequence_requests import eventually, raw, step, walk
 from kit.tokens import bearer
 from kit.waiting import until
-from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, ROLES
 from rnnserve.server.access.token_writing import add_token, revoke_token
 
@@ -76,24 +73,3 @@ def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_p
             assert ended.value.code() is UNAUTHENTICATED
         over.set()
         assert locked.ask(INFER, metadata)[0] is UNAUTHENTICATED
-
-
-@pytest.mark.parametrize("plain", [False, True])
-def test_sequence_is_continued_by_its_own_token_only(repository, tmp_path, plain):
-    with locked_server(repository, tmp_path, plain=plain) as locked:
-
-        def ask(token, *messages):
-            """Ask on a connection of their own, which is closed then."""
-            options = [("grpc.use_local_subchannel_pool", 1)]
-            with grpc.insecure_channel(f"127.0.0.1:{locked.server.port}", options) as channel:
-                stub = rpc.GRPCInferenceServiceStub(channel)
-                return [stub.ModelInfer(message, metadata=tuple(bearer(token))) for message in messages][-1]
-
-        tokens, inputs = locked.tokens, walk(4)
-        whole = raw(ask(tokens.infer, request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
-        ask(tokens.infer, *[step(inputs[:, :2], identity, starts=True) for identity in (1001, 1002)])
-        assert raw(eventually(lambda: ask(tokens.infer, step(inputs[:, 2:], 1001, ends=True)))) == whole
-        with pytest.raises(grpc.RpcError) as refused:
-            ask(tokens.admin, step(inputs[:, 2:], 1002))
-        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-        assert raw(ask(tokens.infer, step(inputs[:, 2:], 1002, ends=True))) == whole
