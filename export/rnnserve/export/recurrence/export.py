@@ -12,6 +12,7 @@ from torch import nn
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
 from rnnserve.export.operators import divided_by_constants_of
+from rnnserve.export.rare_collections import rare_collections
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Shapes
@@ -173,7 +174,14 @@ def export_onnx(
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
-    with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module), unchecked() as distributions:
+    with (
+        LOCK,
+        rare_collections(),
+        left_as_they_were(module),
+        without_exporter_messages(),
+        frozen(module),
+        unchecked() as distributions,
+    ):
         checks = ValueChecks(module)
         of_any_size = _capture_without_checks(module, args, axes, sizes, checks)
         captured = Captured(

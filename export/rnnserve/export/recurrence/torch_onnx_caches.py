@@ -5,16 +5,24 @@ those that it takes apart, and gives each composite one 21 kernels: most of the 
 takes. An export here takes copies of what an earlier one has built, as long as torch has the same operators and
 decompositions. Sources are not parsed at all: of a registered translation only the domain is read, and torch reads the
 signature of a function that it calls again. And composite operators get kernels for usual devices only.
+
+A program of nothing but operators that are translated as they are isn't traced again, for decompositions would leave it
+as it is: it is copied. Operators that write to a tensor are always decomposed.
 """
 
 import contextlib
 import copy
+import operator
 import threading
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from rnnserve.export.torch_adapter import OpOverload, schema_of
 
 __all__ = ["built_once"]
 
@@ -31,18 +39,24 @@ def built_once() -> Iterator[None]:
     """
     try:
         from onnxscript.values import TracedOnnxFunction
+        from torch._export.utils import _is_cia_op, _is_preservable_cia_op
         from torch.export import exported_program
-        from torch.onnx._internal.exporter import _decomp, _registration
+        from torch.onnx._internal.exporter import _decomp, _fx_passes, _registration
     except ImportError:
         yield
         return
     registry = _registration.ONNXRegistry
+
+    def is_taken_apart(target: Any) -> bool:  # noqa: ANN401 - an operator
+        return _is_cia_op(target) and not _is_preservable_cia_op(target)
+
     with contextlib.ExitStack() as restored:
         for owner, name in (
             (_decomp, "create_onnx_friendly_decomposition_table"),
             (exported_program, "_split_decomp_table_to_cia_and_python_decomp"),
         ):
             _replace(restored, owner, name, _kept)
+        _replace(restored, _fx_passes, "decompose_with_registry", lambda each: _where_needed(each, is_taken_apart))
         # torch calls it on the class and on an instance.
         _replace(restored, registry, "from_torchlib", lambda _: staticmethod(_kept(registry.from_torchlib)))
         _replace(restored, _registration.OnnxDecompMeta, "__post_init__", lambda _: lambda _: None)
@@ -58,6 +72,42 @@ def _replace(restored: contextlib.ExitStack, owner: Any, name: str, change: Call
         changed = change(before)
         restored.callback(setattr, owner, name, before)
         setattr(owner, name, changed)
+
+
+def _where_needed(
+    decompose: Callable[..., ExportedProgram], is_taken_apart: Callable[[Any], bool]
+) -> Callable[..., ExportedProgram]:
+    def decomposed(program: ExportedProgram, registry: Any) -> ExportedProgram:  # noqa: ANN401 - torch's
+        translated = {translations[0].fx_target for translations in registry.functions.values()}
+        if all(_stays(node, translated, is_taken_apart) for node in program.graph.nodes):
+            return _copy_program(program)
+        return decompose(program, registry)
+
+    return decomposed
+
+
+def _stays(node: Node, translated: set[Any], is_taken_apart: Callable[[Any], bool]) -> bool:
+    """Whether decompositions leave a node as it is."""
+    if node.op != "call_function":
+        return node.op in ("placeholder", "output")
+    target = node.target
+    if target is operator.getitem:
+        return True
+    if target not in translated:
+        return False
+    return not isinstance(target, OpOverload) or not (schema_of(target).is_mutable or is_taken_apart(target))
+
+
+def _copy_program(program: ExportedProgram) -> ExportedProgram:
+    """Copy a program with a graph of its own, which torch.onnx changes, without results that nothing uses."""
+    graph = copy.deepcopy(program.graph)
+    for node, original in zip(graph.nodes, program.graph.nodes, strict=True):
+        node.name = original.name  # a copy avoids names of Python's functions, which an input may have
+    graph.eliminate_dead_code()
+    copied = copy.copy(program)
+    copied._graph_module = GraphModule(program.graph_module, graph)  # noqa: SLF001 - as torch.onnx does
+    copied._graph_module.meta.update(program.graph_module.meta)  # noqa: SLF001
+    return copied
 
 
 def _unparsed(function: Any) -> Any:  # noqa: ANN401 - onnxscript's
