@@ -20,10 +20,10 @@ from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import TRANSLATIONS
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
+from rnnserve.export.recurrence.quick_translation import translated_quickly
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
-from rnnserve.export.recurrence.torch_onnx_caches import built_once
 from rnnserve.export.recurrence.value_checks import ValueChecks, unchecked
 from rnnserve.export.source_lines import first_line, line_of
 from rnnserve.export.surroundings import left_as_they_were
@@ -263,7 +263,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with built_once(), divided_by_constants_of(captured):
+        with translated_quickly(), divided_by_constants_of(captured):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
