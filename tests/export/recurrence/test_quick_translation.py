@@ -50,7 +50,8 @@ def check(module, monkeypatch, *, is_traced_again=False):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
-    "cell", [nn.GRUCell, nn.LSTMCell, nn.RNNCell, lambda *sizes, bias: nn.RNNCell(*sizes, bias, "relu")]
+    "cell",
+    [nn.GRUCell, nn.LSTMCell, nn.RNNCell, lambda *sizes, bias: nn.RNNCell(*sizes, bias=bias, nonlinearity="relu")],
 )
 def test_cells_equal_eager_without_another_trace(cell, bias, monkeypatch):
     check(Cell(cell(6, 4, bias=bias)), monkeypatch)
