@@ -48,11 +48,12 @@ def check(module, monkeypatch, *, is_traced_again=False):
             np.testing.assert_allclose(found, each.numpy(), rtol=0, atol=1e-6)
 
 
+def relu_cell(features, hidden, *, bias):
+    return nn.RNNCell(features, hidden, bias, "relu")
+
+
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    "cell",
-    [nn.GRUCell, nn.LSTMCell, nn.RNNCell, lambda *sizes, bias: nn.RNNCell(*sizes, bias=bias, nonlinearity="relu")],
-)
+@pytest.mark.parametrize("cell", [nn.GRUCell, nn.LSTMCell, nn.RNNCell, relu_cell])
 def test_cells_equal_eager_without_another_trace(cell, bias, monkeypatch):
     check(Cell(cell(6, 4, bias=bias)), monkeypatch)
 
