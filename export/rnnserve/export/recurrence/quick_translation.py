@@ -4,7 +4,7 @@
 torch.onnx decomposes the operators that it can't translate by tracing the whole program again, which takes longer than
 all the rest. In most programs no operator needs it, or only some composite ones do, such as `reshape`, `to` and the
 cells of recurrent layers. Here, each of these is traced alone, in a copy of the program. A program with others, such as
-writes to tensors, is left to torch.
+writes to tensors, is left to torch. So are Fourier transforms, since a trace of one alone would fix sizes.
 
 It also reads and parses the source of each of its translations at every call. Here, that is done once in a process.
 """
@@ -122,7 +122,7 @@ class _Decomposition:
         """Give a program of operators that are translated, with a graph of its own, which torch.onnx changes."""
         translated = {translations[0].fx_target for translations in registry.functions.values()} | _CHECKS
         nodes = [node for node in program.graph.nodes if not self._stays(node, translated)]
-        if all(map(self._is_composite, nodes)):
+        if all(node.target in _CELLS or self._is_view(node) for node in nodes):
             copied = _copy(program, {node.name for node in nodes})
             if all(self._stays(node, translated) for node in copied.graph.nodes):
                 return copied
@@ -140,10 +140,12 @@ class _Decomposition:
         is_kept = not self.is_composite(target) or self.can_be_kept(target)
         return target in translated and is_kept and not schema_of(target).is_mutable
 
-    def _is_composite(self, node: Node) -> bool:
-        """Whether a node is made of others, and writes to no tensor."""
+    def _is_view(self, node: Node) -> bool:
+        """Whether a node is a composite operator that gives its input in another form, and writes to no tensor."""
         target = node.target
-        return isinstance(target, OpOverload) and self.is_composite(target) and not schema_of(target).is_mutable
+        if not isinstance(target, OpOverload) or not self.is_composite(target) or schema_of(target).is_mutable:
+            return False
+        return any(result.alias_info is not None for result in schema_of(target).returns)
 
 
 def _copy(program: ExportedProgram, composites: set[str]) -> ExportedProgram:
