@@ -19,6 +19,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.common.extras import missing_package
+from rnnserve.export.rare_collections import rare_collections
 
 # onnxruntime 1.32 reports its use to its maker, over HTTPS, and complains where it cannot keep an id for that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -86,7 +87,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    with rare_collections():
+        found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     return found
 
 

@@ -26,6 +26,7 @@ from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.publishing import OtherGraph, Published, Seal, publish_tried
+from rnnserve.export.rare_collections import rare_collections
 from rnnserve.export.scan_file import try_lowering, with_scan
 from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.torchscript import script_bytes, script_model
@@ -190,6 +191,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
     with (
         left_as_they_were(publication.module),
         one_thread(),
+        rare_collections(),
         tqdm(total=len(_STAGES), unit="stage", leave=False, disable=not progress) as bar,
     ):
         stages = iter(_STAGES)

@@ -1,5 +1,5 @@
 # ruff: noqa: SLF001 - private parts of torch are what it is about
-"""What the export uses of torch that is not public: here, and in `torch_onnx_caches`, whose absence costs time only.
+"""What the export uses of torch that is not public: here, and in `quick_translation`, whose absence costs time only.
 
 Everything else imports it from here. It was tested with the versions in `TESTED`, which the message of a pass that
 fails shows.

@@ -48,7 +48,7 @@ def test_worker_that_dies_is_replaced_and_the_log_tells(running, caplog):
 
 
 def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, caplog):
-    stuck = running(READY + "beat(stuck='a run of scale has not ended'); time.sleep(60)")
+    stuck = running(READY + "time.sleep(1); beat(stuck='a run of scale has not ended'); time.sleep(60)")
     assert stuck.ready.wait(PATIENCE)
     stuck.code = WORKER
     until(

@@ -4,7 +4,7 @@
 `capture` runs torch.export while `interception` puts our code in place of PyTorch's recurrent modules
 (`recurrent_layers`) and packing (`packing`), `function_stand_ins` in place of its functions, and `held_values` answers
 what code asks of the module's own numbers. What is left is one of `layer_operators` for each layer, which are
-translated to ONNX beside the operators in `rnnserve.export.operators`. `torch_onnx_caches` makes that quick.
+translated to ONNX beside the operators in `rnnserve.export.operators`. `quick_translation` makes that quick.
 
 `passes` has the list of what is changed and checked before and after the translation, in order, and names a pass that
 fails. Of its files, `refusals`, `carried_state` and `size_probing` refuse what would be exported wrong; `fixed_sizes`

@@ -12,6 +12,7 @@ from torch import nn
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
 from rnnserve.export.operators import divided_by_constants_of
+from rnnserve.export.rare_collections import rare_collections
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Shapes
@@ -19,10 +20,10 @@ from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import TRANSLATIONS
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
+from rnnserve.export.recurrence.quick_translation import translated_quickly
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
-from rnnserve.export.recurrence.torch_onnx_caches import built_once
 from rnnserve.export.recurrence.value_checks import ValueChecks, unchecked
 from rnnserve.export.source_lines import first_line, line_of
 from rnnserve.export.surroundings import left_as_they_were
@@ -173,7 +174,14 @@ def export_onnx(
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
-    with LOCK, left_as_they_were(module), without_exporter_messages(), frozen(module), unchecked() as distributions:
+    with (
+        LOCK,
+        rare_collections(),
+        left_as_they_were(module),
+        without_exporter_messages(),
+        frozen(module),
+        unchecked() as distributions,
+    ):
         checks = ValueChecks(module)
         of_any_size = _capture_without_checks(module, args, axes, sizes, checks)
         captured = Captured(
@@ -255,7 +263,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with built_once(), divided_by_constants_of(captured):
+        with translated_quickly(), divided_by_constants_of(captured):
             program = torch.onnx.export(
                 captured,
                 dynamo=True,

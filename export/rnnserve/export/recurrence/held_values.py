@@ -110,6 +110,9 @@ class HeldValueMode(TorchFunctionMode):
         """Run `func`, on the module's own numbers if it asks for values that they decide."""
         del types
         kwargs = kwargs or {}
+        alone = args[0] if len(args) == 1 and not kwargs else None
+        if isinstance(alone, Tensor) and id(alone) not in self._made and func is not Tensor.numpy:
+            return func(alone)  # most calls: torch reads shapes, strides and devices
         leaves, structure = tree_flatten((tuple(args), kwargs))
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         symbolic = any(isinstance(each, torch.SymInt | torch.SymFloat | torch.SymBool) for each in leaves)

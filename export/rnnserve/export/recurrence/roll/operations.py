@@ -93,7 +93,7 @@ def _joined(target: Any, form: Form, references: list[Any], numbers: list[Any]) 
     out = []
     for has_steps, value in parts:
         if has_steps:
-            value = value.movedim(0, dim)
+            value = moved(value, 0, dim)
             out.append(value if stacks else value.flatten(dim, dim + 1))
         else:
             out.append(value.unsqueeze(dim) if stacks else value)
@@ -135,10 +135,17 @@ def written(source: Tensor, values: Tensor, dim: Any, first: Any, distance: Any,
         return written(source, values.flip(0), dim, first - count + 1, 1, count)
     whole = source.shape[dim]
     if distance == 1 and isinstance(first, int) and first == 0 and _is_same(whole, count):
-        return values.movedim(0, dim)
-    source = source.movedim(dim, 0)
+        return moved(values, 0, dim)
+    source = moved(source, dim, 0)
     values = values.to(source.dtype)
     if distance == 1:
         parts = [source.narrow(0, 0, first), values, source.narrow(0, first + count, whole - first - count)]
-        return torch.cat(parts).movedim(0, dim)
-    return source.index_put((first + distance * torch.arange(count),), values).movedim(0, dim)
+        return moved(torch.cat(parts), 0, dim)
+    return moved(source.index_put((first + distance * torch.arange(count),), values), 0, dim)
+
+
+def moved(tensor: Tensor, axis: int, to: int) -> Tensor:
+    """Move an axis, as `movedim` does, by an operator that torch.onnx translates as it is."""
+    order = list(range(tensor.dim()))
+    order.insert(to % tensor.dim(), order.pop(axis))
+    return tensor if order == sorted(order) else tensor.permute(order)

@@ -27,7 +27,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["RolledCapture", "rolled_capture"]
 
 _LENGTHS = (8, 9, 11)  # unequal gaps, even and odd
-_MORE_LENGTHS = (16, 17, 18, 19, 21, 22, 23)
+_MORE_LENGTHS = (*_LENGTHS, 13, 14, 18, 23)
 _OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23), (4, 15, 21, 8), (13, 20, 5, 16))
 """Sizes of up to five other axes in each trace; no two axes have the same size, or sizes that change alike."""
 
@@ -79,10 +79,25 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
 def _rolled_along(
     axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, refused: NotRolled | None
 ) -> RolledCapture:
-    traces, elements = _traced_program(axis, module, args, axes, limits, _LENGTHS)
+    known: dict[tuple[int, ...], tuple[_Trace, list[Item]]] = {}
+
+    def traced_program(lengths: Sequence[int]) -> tuple[list[_Trace], list[Element]]:
+        """Trace the module at some lengths, and make one program of the traces."""
+        points = list(_points(axis, axes, limits, lengths))
+        fewest = min(sizes[axis] for sizes in points)
+        found = []
+        for sizes in points:
+            key = (fewest, *sizes.values())
+            if key not in known:
+                trace = _Trace.of(module, args, axes, sizes)
+                known[key] = trace, rolled(trace.items, fewest)
+            found.append(known[key])
+        return [trace for trace, _ in found], fitted([items for _, items in found], points)
+
+    traces, elements = traced_program(_LENGTHS)
     if any(number.divides for element in elements for number in element.numbers):  # few sizes have many such formulas
         with contextlib.suppress(NotRolled):  # `value_trials` tells whether those for few sizes hold
-            traces, elements = _traced_program(axis, module, args, axes, limits, _MORE_LENGTHS)
+            traces, elements = traced_program(_MORE_LENGTHS)
     program, clamped = traces[0].program, [each for trace in traces for each in trace.clamped]
     sizes_at = {
         name: (number, place)
@@ -99,16 +114,6 @@ def _rolled_along(
     if refused is not None:  # along an axis before
         trials = [dataclasses.replace(each, refusal=NotRolled(f"{refused}. And {each.refusal}")) for each in trials]
     return RolledCapture(captured, trials, is_stateless=True)
-
-
-def _traced_program(
-    axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, lengths: Sequence[int]
-) -> tuple[list["_Trace"], list[Element]]:
-    """Trace a module at some lengths, and make one program of the traces."""
-    points = list(_points(axis, axes, limits, lengths))
-    traces = [_Trace.of(module, args, axes, sizes) for sizes in points]
-    fewest = min(sizes[axis] for sizes in points)
-    return traces, fitted([rolled(trace.items, fewest) for trace in traces], points)
 
 
 class _Trace(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.roll.copies import Body, Operation, Source
 from rnnserve.export.recurrence.roll.items import FINAL, SCAN, STACKED, NotRolled, is_tensor
-from rnnserve.export.recurrence.roll.operations import computed, steps_of, written
+from rnnserve.export.recurrence.roll.operations import computed, moved, steps_of, written
 from rnnserve.export.recurrence.roll.progressions import Progression
 from rnnserve.export.recurrence.scan import scan
 
@@ -343,7 +343,7 @@ class _Inputs:
         tensor: Tensor = of._fixed_source(source, of.fixed)  # noqa: SLF001 - of the same file
         first, distance = at.values
         key = (source, dim.values[0], str(first), distance)
-        steps = steps_of(tensor.movedim(dim.values[0], 0), first, distance, self._count)
+        steps = steps_of(moved(tensor, dim.values[0], 0), first, distance, self._count)
         self.of_operation[place] = self._place(key, steps)
         return True
 
