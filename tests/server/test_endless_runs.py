@@ -79,11 +79,11 @@ def test_server_without_workers_is_not_live(root):
 def test_server_whose_thread_of_requests_has_ended_is_not_live(root, monkeypatch, caplog):
     """A defect, or a grpcio that works otherwise: nothing would be answered any more."""
 
-    def fail(self):
+    def fail():
         raise ZeroDivisionError("a defect")
 
     with served(root) as running:
-        monkeypatch.setattr("rnnserve.server.fast_path.fast_path.FastPath._hand_on", fail)
+        monkeypatch.setattr(running.server._transport._transport, "_hand_on", fail)
         until(lambda: not running.stub.ServerLive(pb.ServerLiveRequest()).live, WITHIN)
         assert not running.stub.ServerReady(pb.ServerReadyRequest()).ready
     assert "the thread that takes requests has ended: ZeroDivisionError('a defect')" in caplog.text
