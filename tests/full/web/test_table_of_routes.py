@@ -29,7 +29,7 @@ ERROR = {"error"}
 
 @pytest.fixture(scope="module")
 def public(repository):
-    """A server on the public transport, which has no stream for a front: every request is a call."""
+    """A server with --plain, which has no stream for a front: every request is a call."""
     with served(repository, "process", plain=True, **SETTINGS) as process:
         host = process.http_address
         until(lambda: answers(host))

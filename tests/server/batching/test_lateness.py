@@ -55,7 +55,7 @@ def earlier_of(deadline, timeout):
         (12.5, 2.5, 12.5, DeadlinePassed),  # both at once
         (20.0, 2.5, 12.5, TimeoutExpired),
         (1e18, 2.5, 12.5, TimeoutExpired),  # a call without a deadline, on the fast path
-        (math.inf, 2.5, 12.5, TimeoutExpired),  # the same on the public transport
+        (math.inf, 2.5, 12.5, TimeoutExpired),  # the same with --plain
         (9.0, math.inf, 9.0, DeadlinePassed),  # it has passed on arrival
         (9.0, 2.5, 9.0, DeadlinePassed),
         (math.inf, math.inf, math.inf, type(None)),

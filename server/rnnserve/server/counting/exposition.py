@@ -169,8 +169,8 @@ _OF_PROCESS = (
     _sum_of(
         "rnnserve_requests_in_flight",
         "gauge",
-        "Inference requests that have arrived, and whose answers have not been sent; on the public transport without "
-        "those of streams.",
+        "Inference requests that have arrived, and whose answers have not been sent; with --plain without those of "
+        "streams.",
         places.IN_FLIGHT,
     ),
     _sum_of("rnnserve_held_bytes", "gauge", "Bytes that requests and responses in hand hold.", places.HELD_BYTES),

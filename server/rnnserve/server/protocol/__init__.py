@@ -2,7 +2,7 @@
 
 In: messages, or the bytes of a ModelInfer request. Out: messages; for ModelInfer the version that it asks and a
 `CheckedRequest`, and after its run the response's bytes. States between the requests of a sequence are kept here
-(`sequences`), or by the client (`sealed_states`). No transport is known here: the fast path and the public transport
+(`sequences`), or by the client (`sealed_states`). No transport is known here: the fast path and the plain one
 both call `Service`.
 
 Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `access`, `observing`, `settings`, `errors`,

@@ -65,7 +65,7 @@ class GrpcUpstream:
                     return await stream.infer(payload, context)
                 except NotTaken as error:
                     if error.is_unknown:
-                        self._exchange = None  # a server on the public transport
+                        self._exchange = None  # a server with --plain
         return await self._answers.of(self._infer, request, context)
 
     def stream_for(self, context: CallContext, size: int) -> ExchangeStream | None:
