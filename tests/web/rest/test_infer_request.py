@@ -178,7 +178,9 @@ def test_bodies_that_are_no_request(text, said):
     [
         ({"name": None}, "inputs[0].name is missing"),
         ({"name": ""}, "inputs[0].name is to be text"),
-        ({"name": "\ud800"}, "inputs[0].name is no Unicode"),
+        ({"name": "\ud800"}, r"the body has \ud800, a half of a surrogate pair"),
+        ({"parameters": {"\udfff": 3}}, r"the body has \udfff, a half of a surrogate pair"),
+        ({"parameters": {"a": "b\ud800"}}, r"the body has \ud800, a half of a surrogate pair"),
         ({"datatype": 7}, "inputs[0].datatype is to be text"),
         ({"shape": None}, "inputs[0].shape is missing"),
         ({"shape": [1.0]}, "inputs[0].shape is wrong"),

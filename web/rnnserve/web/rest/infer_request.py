@@ -110,7 +110,6 @@ def _id_of(parsed: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(id_, str):
         raise bad_request('id is to be text, such as "id": "42"')
-    _check_unicode(id_, "id")
     return id_
 
 
@@ -243,16 +242,7 @@ def _text(tensor: Mapping[str, Any], field: str, where: str) -> str:
     if not isinstance(value, str) or not value:
         what = "is missing" if value is None else "is to be text that is not empty"
         raise bad_request(f"{where}{field} {what}: of a tensor, name, datatype, shape and data are given")
-    _check_unicode(value, where + field)
     return value
-
-
-def _check_unicode(text: str, where: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise bad_request(f"{where} is no Unicode: it has a half of a surrogate pair") from None
 
 
 def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:

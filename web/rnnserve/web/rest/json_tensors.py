@@ -119,19 +119,13 @@ def read_strings(flat: list[Any], name: str) -> bytes:
     """Write the elements of a BYTES tensor: each one's size in four bytes, and its UTF-8.
 
     Raises:
-        RestError: If one is no text, or no Unicode.
+        RestError: If one is no text.
     """
     if not set(map(type, flat)) <= {str}:
         raise _wrong(flat, name, "BYTES", "text", lambda value: isinstance(value, str))
     pieces: list[bytes] = []
     for text in flat:
-        try:
-            element = text.encode()
-        except UnicodeEncodeError:
-            raise bad_request(
-                f"input {quoted(name)}: text of BYTES is Unicode, and a half of a surrogate pair is none; send other "
-                "bytes as binary data"
-            ) from None
+        element = text.encode()
         pieces += struct.pack("<I", len(element)), element
     return b"".join(pieces)
 

@@ -23,10 +23,11 @@ object. Beyond it: 413."""
 
 
 def parse_object(text: bytes | memoryview) -> dict[str, Any]:
-    """Read an object.
+    """Read an object, of which all text is Unicode.
 
     Raises:
-        RestError: If the text is no JSON, no object, nested too deeply, has too many values, or names one twice.
+        RestError: If the text is no JSON, no object, nested too deeply, has too many values, names one twice, or has a
+            half of a surrogate pair.
     """
     if len(text) > _LARGE:
         _check_values(bytes(text))
@@ -71,7 +72,14 @@ def _names_of(value: object) -> int:
 
 def _parse_again(text: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
-        return json.loads(text.decode(), object_pairs_hook=_object)
+        parsed = json.loads(text.decode(), object_pairs_hook=_object)
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])[1:-1]
+        raise bad_request(
+            f"the body has {half}, a half of a surrogate pair, which is no Unicode; send bytes that are no text as "
+            "binary data"
+        ) from None
     except UnicodeDecodeError as error:
         raise bad_request(f"the body is not UTF-8 at byte {error.start:,}; JSON is UTF-8") from None
     except json.JSONDecodeError as error:
@@ -83,6 +91,7 @@ def _parse_again(text: bytes) -> Any:  # noqa: ANN401 - any JSON
         raise bad_request("the body is JSON that is nested too deeply") from None
     except ValueError as error:  # a number of more than 4,300 digits
         raise bad_request(f"the body is not JSON that can be read: {error}") from None
+    return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
