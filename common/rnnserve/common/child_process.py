@@ -131,15 +131,6 @@ class ChildProcess:
             return self._stat()[0] == "T"
         return False
 
-    def processor_seconds(self) -> float:
-        """How long it has computed, in steps of 10 ms; unlike the clock, that doesn't grow with other load.
-
-        Raises:
-            OSError: If it has ended.
-        """
-        user, system = self._stat()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
     def give_way(self, niceness: int) -> None:
         """Let other processes go first, to a degree as for nice(1)."""
         with contextlib.suppress(OSError):  # it has ended, or this process may not

@@ -73,7 +73,6 @@ class FastPath:
         core: What is started on calls.
         budget: Budget of the bytes that its calls hold.
         streams: The clients' streams that are open.
-        taken: How many calls have arrived.
         handing_on: The thread's number while it answers what has arrived, or 0 in between.
         failure: The error that has ended the thread, if one has: a defect, or a grpcio that works otherwise.
     """
@@ -134,7 +133,7 @@ class FastPath:
         self._arrived: list[ArrivedRequest] = []  # and not handed on
         self._is_holding = False
         self._held: list[ArrivedRequest] = []  # while it is
-        self.taken = self.handing_on = self._ident = 0
+        self.handing_on = self._ident = 0
         self.failure: Exception | None = None
         self._nap = 0.0  # seconds of sleep when woken, asked for once a turn
         self._thread = threading.Thread(target=self._run, name="fast path", daemon=True)
@@ -334,7 +333,6 @@ class FastPath:
         arrived = self._arrived.copy()
         self._arrived.clear()
         if arrived:
-            self.taken += len(arrived)
             self._came_alone = len(arrived) == 1
             self._pace.note(arrived)
         if self._is_holding:

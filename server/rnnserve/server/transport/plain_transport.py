@@ -104,7 +104,6 @@ class PlainTransport:
 
     Attributes:
         budget: Budget of the bytes that its calls hold.
-        taken: How many requests have arrived.
     """
 
     def __init__(self, server: grpc.Server, handler: CallHandler, budget: ByteBudget, gate: Gate | None) -> None:
@@ -117,7 +116,6 @@ class PlainTransport:
             gate: Gate that lets calls in, or None for all of them.
         """
         self.budget = budget
-        self.taken = 0
         self._gate = gate
         self._handler = handler
         self._arrivals = Arrivals(METHODS[f"{INFERENCE}ModelInfer"], handler, gate)
@@ -252,7 +250,6 @@ class PlainTransport:
                     if request is None:
                         return
                     arrived += self._arrivals.take(request)
-                    self.taken += 1
             except queue.Empty:
                 pass
             try:
