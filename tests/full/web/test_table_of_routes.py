@@ -100,7 +100,7 @@ ROUTES = [
     *(("GET", f"{of}/trace/setting", None, 200, TRACES) for of in (M, V, "/v2")),
     ("POST", "/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]}, 501, ERROR),
     ("GET", "/v2/logging", None, 200, LOGS),
-    ("POST", "/v2/logging", {"log_info": True}, 200, LOGS),
+    ("POST", "/v2/logging", {"log_info": True}, 501, ERROR),
     ("POST", f"/v2/repository/models/{SIMPLE}/load", b"", 200, {"name", "load"}),
     ("POST", f"/v2/repository/models/{SIMPLE}/load", {"parameters": {"config": "{}"}}, 501, ERROR),
     ("POST", "/v2/repository/models/nothing/load", b"", 404, ERROR),

@@ -134,8 +134,8 @@ def test_hang_up_replaces_one_after_another(running, caplog):
         while "SIGHUP: every worker has been replaced" not in caplog.messages:
             most = max(most, len(two.pids()))
             time.sleep(0.001)
-        until(lambda: not any(map(is_there, old)))
-        until(lambda: len(two.pids()) == 2)
+        assert not any(map(is_there, old))
+        assert len(two.pids()) == 2
         assert most <= 3
 
 

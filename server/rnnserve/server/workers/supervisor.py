@@ -104,6 +104,7 @@ class Supervisor:
         self._places = [_Place(number) for number in range(count)]
         self._is_ready = False
         self._to_roll: list[_Place] = []  # those whose workers are still to be replaced
+        self._has_rolled = False  # whether only those that leave are waited for
         self._candidate: Worker | None = None  # the worker that is to replace that of the first of them
         self._leaving: list[tuple[Worker, float]] = []  # with the time at which each is killed
         self._ends: list[signal.Signals] = []  # the signals so far that ask for the end
@@ -211,7 +212,13 @@ class Supervisor:
 
     def _roll(self) -> None:
         """Take the next step of replacing the workers one by one."""
-        if not self._to_roll or self._leaving:
+        if self._leaving:
+            return
+        if not self._to_roll:
+            if self._has_rolled:
+                self._has_rolled = False
+                count_in_process(RELOADED)
+                _log.info("SIGHUP: every worker has been replaced")
             return
         place, worker = self._to_roll[0], self._candidate
         old = place.worker
@@ -239,9 +246,7 @@ class Supervisor:
     def _take_place(self) -> None:
         """Give the first of the places that are rolled to the new worker, if there is one, and go on to the next."""
         self._to_roll.pop(0).worker, self._candidate = self._candidate, None
-        if not self._to_roll:
-            count_in_process(RELOADED)
-            _log.info("SIGHUP: every worker has been replaced")
+        self._has_rolled = not self._to_roll
 
     def _give_up_roll(self, why: str) -> None:
         count_in_process(NOT_RELOADED)
