@@ -106,7 +106,6 @@ ROUTES = [
     ("POST", "/v2/repository/models/nothing/load", b"", 404, ERROR),
     ("POST", "/v2/systemsharedmemory/region/r/register", {}, 501, ERROR),
     ("POST", "/v2/cudasharedmemory/unregister", b"", 200, set()),
-    ("GET", "/v2/cudasharedmemory/region/r/status", None, 404, ERROR),
     ("GET", "/v2/models/nothing", None, 404, ERROR),
     ("GET", f"/v2/models/{SIMPLE}/versions/7/ready", None, 404, ERROR),
     ("POST", f"/v2/models/{SIMPLE}/versions/x/infer", BODY, 404, ERROR),
@@ -128,7 +127,8 @@ def test_every_route_answers_as_triton_and_kserve_do(fast_path):
         assert said.get("id", "mine") == "mine"
         assert "id" in said or "id" not in keys, path  # KServe's client wants one in every answer
         assert status != 405 or reply.headers["allow"]
-    for method, path in (("GET", "/v2/systemsharedmemory/status"), ("POST", "/v2/repository/index")):
+    empty = [f"/v2/{region}/status" for region in ("systemsharedmemory", "cudasharedmemory/region/r")]
+    for method, path in (*[("GET", path) for path in empty], ("POST", "/v2/repository/index")):
         reply = ask(fast_path, method, path, b"" if method == "POST" else None)
         assert reply.status == 200
         assert all(set(entry) == {"name", "version", "state", "reason"} for entry in reply.json)
