@@ -56,6 +56,19 @@ def test_failures_of_the_surroundings_stay_what_they_are(error):
     assert raised.value is error
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
+def test_trials_of_large_sizes_take_integers_of_few_bits(dtype):
+    class Sum(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    x = torch.arange(32, dtype=dtype).reshape(2, 16)
+    program = export_onnx(
+        Sum().eval(), (x, x), input_names=["x", "y"], output_names=["sum"], dynamic_shapes=({0: "batch"}, {0: "batch"})
+    )
+    assert program.model.graph.inputs[0].dtype.name == str(dtype).rpartition(".")[2].upper()
+
+
 def test_the_page_has_the_passes_in_their_order():
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     passes: list[GraphPass[Any]] = [*ON_PROGRAM, *ON_GRAPH, *ON_FILE]

@@ -199,8 +199,9 @@ def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
 
     def draw(each: Tensor) -> Tensor:
         if not each.is_floating_point():
-            is_number = most is not None and each.dtype is not torch.bool and not each.is_complex()
-            return each.clamp(max=most) if is_number else each
+            if most is None or each.dtype is torch.bool or each.is_complex():
+                return each
+            return each.clamp(max=min(most, torch.iinfo(each.dtype).max))  # an int8 holds no size of 200
         drawn = torch.randn(each.shape, generator=generator, dtype=torch.float32)
         if is_unusual:
             drawn = (drawn * 30).masked_fill(torch.rand(each.shape, generator=generator) < 0.3, 0.0)
