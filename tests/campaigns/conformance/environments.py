@@ -38,7 +38,7 @@ class PythonProgram:
 
     Attributes:
         environment: The environment; its first package is the client.
-        module: The program, a module of `conformance.programs`.
+        module: The program, a module of `campaigns.conformance.programs`.
     """
 
     environment: Environment
@@ -53,7 +53,7 @@ class PythonProgram:
             f"PYTHONPATH={TESTS}",
             str(self.environment.python),
             "-m",
-            f"conformance.programs.{self.module}",
+            f"campaigns.conformance.programs.{self.module}",
         ]
 
     def version(self) -> str:

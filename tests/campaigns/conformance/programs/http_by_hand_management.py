@@ -118,4 +118,5 @@ def log_change() -> None:
 def metrics() -> None:
     sent = Session().send("GET", "/metrics")
     assert sent.headers["content-type"].startswith("text/plain")
-    assert f'rnnserve_requests_total{{model="{MODEL}"' in sent.content.decode()
+    lines = sent.content.decode().splitlines()
+    assert any(line.startswith("rnnserve_requests_total{") and f'model="{MODEL}"' in line for line in lines)
