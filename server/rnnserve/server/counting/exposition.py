@@ -188,12 +188,6 @@ _OF_PROCESS = (
         {"ready": places.LOADED, "refused": places.NOT_LOADED},
     ),
     _labelled(
-        "rnnserve_connections_ended_total",
-        "Connections of gRPC clients that were ended because they do harm.",
-        "reason",
-        {"header_fields": places.HOSTILE},
-    ),
-    _labelled(
         "rnnserve_config_reload_total",
         "Times that SIGHUP has had the repository loaded again; one that is refused changes nothing.",
         "outcome",
