@@ -1,6 +1,6 @@
-"""The socket of a server that only its own HTTP front can open, and whose calls it believes to come from others.
+"""The socket of a server that only its own HTTP gateway can open, and whose calls it believes to come from others.
 
-A call on it is a request of one of many clients, each on its own connection to the front. Its metadata say which:
+A call on it is a request of one of many clients, each on its own connection to the gateway. Its metadata say which:
 fairness, budgets, and the ids of sequences go by that, as they go by the connection elsewhere. On every other socket
 the same metadata mean nothing.
 """
@@ -28,7 +28,7 @@ _PRIVATE = "unix:"
 """How gRPC names the other end of any connection over a Unix socket, since that has no name."""
 
 _OF_HTTP = "http:"
-"""Precedes the address of a client of the front. No connection of gRPC is meant by it."""
+"""Precedes the address of a client of the gateway. No connection of gRPC is meant by it."""
 
 
 def address_of_socket(folder: Path, name: str) -> str:
@@ -37,7 +37,7 @@ def address_of_socket(folder: Path, name: str) -> str:
 
 
 def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
-    """Name the connection that a call is of: the client's of the front, where it came over the private socket.
+    """Name the connection that a call is of: the client's of the gateway, where it came over the private socket.
 
     Args:
         connection: Name that gRPC has for it.
@@ -51,7 +51,7 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
 
 
 def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Callable[[], Mapping[Any, Any]]) -> str:
-    """Give the certificate that a client has shown: to gRPC, or to the front whose call came over the private socket.
+    """Give the certificate that a client has shown: to gRPC, or to the gateway whose call came over the private socket.
 
     Args:
         connection: Name that gRPC has for the connection.
@@ -71,18 +71,18 @@ def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Ca
 def said_of_peer(metadata: Sequence[Any]) -> Sequence[Any]:
     """Give the metadata of a call where they say whose it is, and nothing of any other call.
 
-    A front says it last, and gRPC keeps the order: to look at all of them costs each call a quarter of a microsecond.
+    A gateway says it last, and gRPC keeps the order: to look at all of them costs each call a quarter of a microsecond.
     """
     return metadata if metadata and metadata[-1][0] == PEER else ()
 
 
 def of_http(peer: str) -> str:
-    """Name the connection of a client of the front, of which the front says that it comes from there."""
+    """Name the connection of a client of the gateway, of which the gateway says that it comes from there."""
     return f"{_OF_HTTP}{peer}"
 
 
 def is_of_http(peer: str) -> bool:
-    """Whether a connection, as `believed_peer` names it, is one of a client of the front."""
+    """Whether a connection, as `believed_peer` names it, is one of a client of the gateway."""
     return peer.startswith(_OF_HTTP)
 
 

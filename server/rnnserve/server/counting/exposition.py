@@ -249,26 +249,26 @@ _BUILD_INFO = _info("rnnserve_build_info", "The version of the server.", "versio
 _OF_FRONTS = (
     _labelled(
         "rnnserve_http_refusals_total",
-        "Requests that the HTTP front has refused itself, without the server, by HTTP status: no JSON, no such route, "
+        "Requests that the HTTP gateway has refused itself, by HTTP status: no JSON, no such route, "
         "too large.",
         "status",
         {str(status): place for place, status in enumerate((*front_counts.STATUSES, "other"))},
     ),
     _labelled(
         "rnnserve_http_connections_ended_total",
-        "Connections that the HTTP front has ended: their client was waited for too long (late), another one needed "
+        "Connections that the HTTP gateway has ended: their client was waited for too long (late), another one needed "
         "the place (gave_way), there was no place (too_many), or they have not become connections of TLS.",
         "reason",
         {reason: len(front_counts.STATUSES) + 1 + place for place, reason in enumerate(front_counts.ENDED)},
     ),
     _labelled(
         "rnnserve_http_tls_reloads_total",
-        "Times that a process of the HTTP front found new files for TLS; those that are refused change nothing.",
+        "Times that a process of the HTTP gateway found new files for TLS; those that are refused change nothing.",
         "outcome",
         {outcome: place - len(front_counts.TLS_RELOADS) for place, outcome in enumerate(front_counts.TLS_RELOADS)},
     ),
 )
-"""What HTTP fronts count themselves; their row is that of `front_counts`."""
+"""What HTTP gateways count themselves; their row is that of `front_counts`."""
 
 _TRITON = (
     Family(
@@ -305,7 +305,7 @@ SECTIONS = (
     ("Of what serves", (), (_MODEL_INFO, _BUILD_INFO)),
     ("Of the server's processes", (), (*_OF_PROCESS, _CERTIFICATE_END, _RESTARTS)),
     ("Of each token", ("token",), _OF_TOKENS),
-    ("Of the HTTP front", (), _OF_FRONTS),
+    ("Of the HTTP gateway", (), _OF_FRONTS),
     ("Triton's names", ("model", "version"), _TRITON),
 )
 """Every family that there can be: a heading, the labels of each of its rows, and the families."""

@@ -47,7 +47,7 @@ class Totals:
 
     Attributes:
         restarts: How often a worker was replaced, by reason.
-        fronts: What each HTTP front counts itself.
+        fronts: What each HTTP gateway counts itself.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Totals:
         table.close()
 
     def of_fronts(self) -> list[float]:
-        """What the HTTP fronts have counted together."""
+        """What the HTTP gateways have counted together."""
         return [
             sum(numbers) for numbers in zip([0.0] * NUMBERS, *[front.numbers() for front in self.fronts], strict=True)
         ]
