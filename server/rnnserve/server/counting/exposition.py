@@ -249,8 +249,7 @@ _BUILD_INFO = _info("rnnserve_build_info", "The version of the server.", "versio
 _OF_FRONTS = (
     _labelled(
         "rnnserve_http_refusals_total",
-        "Requests that the HTTP gateway has refused itself, by HTTP status: no JSON, no such route, "
-        "too large.",
+        "Requests that the HTTP gateway has refused itself, by HTTP status: no JSON, no such route, too large.",
         "status",
         {str(status): place for place, status in enumerate((*front_counts.STATUSES, "other"))},
     ),

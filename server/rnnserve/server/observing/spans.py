@@ -2,7 +2,7 @@
 
 ::
 
-    (the client's span, or the gateway's)        batch     a trace of its own; links to the requests
+    (the client's span, or the gateway's)      batch     a trace of its own; links to the requests
     └── request   server                       ▲
         ├── queue                              │
         └── run ───────────────────────────────┘ a link
