@@ -25,7 +25,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, TOKENS
 from rnnserve.server import Server, Settings
-from rnnserve.server.access.token_writing import add_token, revoke_token
+from rnnserve.server.access.access_file import add_token, revoke_token
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import control
 

@@ -190,7 +190,7 @@ class ControlMethods:
         gate.admit(method, metadata, certificate)
         if method == SERVER_METADATA:
             gate.admit_route(metadata, certificate)
-        return functools.partial(gate.grant_of, metadata, certificate)
+        return functools.partial(gate.grant_with, Need.ANY_TOKEN, metadata, certificate)
 
     def _watching(self, method: str, converse: _Converse) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """Make the handler of a method with one request and many responses."""

@@ -17,7 +17,7 @@ from kit.locked_servers import (
 from kit.tokens import bearer
 from kit.waiting import until
 from rnnserve.protos.access_table import INFERENCE, ROLES
-from rnnserve.server.access.token_writing import add_token, revoke_token
+from rnnserve.server.access.access_file import add_token, revoke_token
 
 INFER, WATCH = f"{INFERENCE}ModelInfer", "/grpc.health.v1.Health/Watch"
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
