@@ -23,7 +23,7 @@ from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, St
 from rnnserve.server.fast_path.control_calls import GrantOf, UnaryMethod
 from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.observing.runs import tell_refusal
-from rnnserve.server.protocol.error_details import trailing_metadata
+from rnnserve.server.protocol.responses import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
@@ -263,7 +263,7 @@ def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
 
     def answer(payload: bytes, grant_of: GrantOf) -> bytes:
         try:
-            request = method.read(decompress(payload, _MAX_CONTROL_BYTES))
+            request = method.request.FromString(decompress(payload, _MAX_CONTROL_BYTES))
         except DecodeError:
             raise InvalidRequest(f"the request's {len(payload):,} bytes are not a message of this method") from None
         grant = None if is_open else grant_of()
