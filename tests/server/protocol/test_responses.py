@@ -59,27 +59,6 @@ def test_view_that_is_not_contiguous_is_written_in_order(service):
     assert encode_response(model, checked, {"h_n": view}) == built({"h_n": view.copy()}, "")
 
 
-def test_classes_take_the_place_of_their_output(service):
-    model, numbers = service.repository.find(NAME).model, np.random.default_rng(3)
-    outputs = {
-        "h_n": numbers.normal(size=(2, 3, 16)).astype(np.float32),  # (layers * directions, batch, hidden)
-        "logits": np.array([[0.5, -1.25], [2, 2], [-7.5, 1e-7]], np.float32),  # (batch, classes)
-    }
-    checked = dataclasses.replace(checked_request(3, 4, {}, ("h_n", "logits"), id="ü"), classes={"logits": 2})
-    response = pb.ModelInferResponse.FromString(encode_response(model, checked, outputs))
-    assert (response.model_name, response.model_version, response.id) == (NAME, "1", "ü")
-    assert [(o.name, o.datatype, list(o.shape)) for o in response.outputs] == [
-        ("h_n", "FP32", [2, 3, 16]),
-        ("logits", "BYTES", [3, 2]),
-    ]
-    assert response.raw_output_contents[0] == outputs["h_n"].tobytes()
-    assert deserialize_bytes_tensor(response.raw_output_contents[1]).tolist() == [
-        b"0.500000:0:counter-clockwise", b"-1.250000:1:clockwise",
-        b"2.000000:0:counter-clockwise", b"2.000000:1:clockwise",
-        b"0.000000:1:clockwise", b"-7.500000:0:counter-clockwise",
-    ]  # fmt: skip
-
-
 def test_states_have_no_labels(service):
     model = service.repository.find(NAME).model
     checked = dataclasses.replace(checked_request(1, 4, {}, ("h_n",)), classes={"h_n": 1})

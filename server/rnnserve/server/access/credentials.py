@@ -5,7 +5,6 @@ TLS has already verified that the certificate is of an authority in --tls-client
 
 import base64
 import dataclasses
-import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +21,6 @@ _SCHEME = "bearer "
 _MOST_TEXT = 6 << 10
 """Characters of a certificate that is read, in base64: an RSA key of 4096 bits and ten names take 3,000. The HTTP
 gateway passes no larger one on, since gRPC lets 8 KiB of metadata through."""
-
-_MOST_KEPT = 256
-"""Certificates whose names are kept: reading one takes some 50 microseconds."""
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _URI, _DNS = "uri:", "dns:"
@@ -97,7 +93,6 @@ def _read_subject(value: object) -> str:
         ) from error
 
 
-@functools.lru_cache(_MOST_KEPT)
 def names_in(certificate: str) -> tuple[str, ...]:
     """Return the names in a certificate, as the file has them: its subject, URIs and DNS names.
 

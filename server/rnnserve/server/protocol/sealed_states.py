@@ -40,13 +40,7 @@ from rnnserve.server.settings import Settings
 if TYPE_CHECKING:
     pass
 
-__all__ = ["NO_KEY", "SealedStates", "TokenSealing", "open_sealed_states", "read_keys"]
-
-NO_KEY = (
-    f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); ask for the final states, such "
-    "as h_n, and send them on as the initial ones, such as h_0"
-)
-"""Why a request of a session is refused where there is no key."""
+__all__ = ["SealedStates", "TokenSealing", "read_keys"]
 
 _MAX_STATE_BYTES = 1 << 20
 """Bytes of the states in a token of a sealed session, which take 2.4 ms to seal; one row with hidden 128 has 512.
@@ -185,17 +179,11 @@ class _Sealed(NamedTuple):
 class SealedStates:
     """Reads the tokens of requests, and has responses written with new ones. Any thread may use it."""
 
-    def __init__(self, keys: list[bytes], max_age: float, *, allow_non_finite: bool = False) -> None:
-        """Take keys into use (`TokenSealing`).
-
-        Args:
-            keys: 32 bytes each: the first encrypts, all decrypt.
-            max_age: Seconds after which a token is too old.
-            allow_non_finite: Whether states with NaN and infinity are taken back.
-        """
-        self._sealing = TokenSealing(keys, _HEAD.size + _MAX_NAME + _MAX_STATE_BYTES)
-        self._max_age = max_age
-        self._allow_non_finite = allow_non_finite
+    def __init__(self, settings: Settings, key_file: Path) -> None:
+        """Take the keys of a file into use, or raise StartError if they cannot be used."""
+        self._sealing = TokenSealing(read_keys(key_file), _HEAD.size + _MAX_NAME + _MAX_STATE_BYTES)
+        self._max_age = settings.session_age
+        self._allow_non_finite = settings.allow_non_finite
 
     def find(self, request: pb.ModelInferRequest, repository: Repository) -> tuple[ServedVersion, _Sealed | None]:
         """Find the version that a request of a session asks: for a token, the one that made its states.
@@ -292,14 +280,6 @@ class SealedStates:
             states[name] = with_valid_values(array, spec, {}, allow_non_finite=self._allow_non_finite)
             at += array.nbytes
         return states
-
-
-def open_sealed_states(settings: Settings) -> SealedStates | None:
-    """Make what encrypts the states; None where the settings name no key. Raises StartError if it cannot be used."""
-    if settings.session_key is None:
-        return None
-    keys = read_keys(settings.session_key)
-    return SealedStates(keys, settings.session_age, allow_non_finite=settings.allow_non_finite)
 
 
 def _refuse_uncontinuable(model: Model) -> None:

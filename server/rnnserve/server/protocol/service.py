@@ -27,7 +27,7 @@ from rnnserve.server.boundary.sequence_parameters import read_sequence_control
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, NotReady, ServeError, Unsupported
 from rnnserve.server.protocol.descriptions import metadata_message, statistics_message
-from rnnserve.server.protocol.sealed_states import NO_KEY, open_sealed_states
+from rnnserve.server.protocol.sealed_states import SealedStates
 from rnnserve.server.protocol.sequences import Caller, Sequences
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
@@ -92,7 +92,8 @@ class Service:
         self.is_draining = self.is_stuck = False
         self._live = live
         self._note_change = note_change
-        self._sealed_states = open_sealed_states(settings)
+        key = settings.session_key
+        self._sealed_states = None if key is None else SealedStates(settings, key)
         of_settings = {SEALED_SESSIONS: self._sealed_states is not None, TOKENS: settings.access_file is not None}
         self._extensions = [*_EXTENSIONS, *[name for name, is_spoken in of_settings.items() if is_spoken]]
 
@@ -168,7 +169,10 @@ class Service:
     def _accept_session(self, request: pb.ModelInferRequest) -> tuple[ServedVersion, CheckedRequest]:
         """Take a request of a session whose states the client keeps through request validation."""
         if self._sealed_states is None:
-            raise Unsupported(NO_KEY)
+            raise Unsupported(
+                f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); ask for the final "
+                "states, such as h_n, and send them on as the initial ones, such as h_0"
+            )
         if read_sequence_control(request.parameters) is not None:
             raise InvalidRequest(
                 f"the parameters {SESSION} and sequence_id exclude each other: client or server keeps the states"
