@@ -249,7 +249,8 @@ class Sequences:
         with self._lock:
             if sequence.turn is not step:
                 return
-            if step.control.starts if states is None else step.control.ends:
+            is_last = step.control.starts if states is None else step.control.ends
+            if is_last:
                 sequence.is_over = True
                 if self._has(sequence):
                     self._remove(sequence)
