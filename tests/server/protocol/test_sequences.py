@@ -3,6 +3,7 @@
 import gc
 import math
 import threading
+import traceback
 import types
 import weakref
 from collections import deque
@@ -262,15 +263,20 @@ def test_request_that_arrives_while_the_turn_is_passed_on_lines_up_last(send, to
     assert told == ["a", "b", "b: DEADLINE_EXCEEDED", "c", "d"]
 
 
-def test_thousands_of_requests_are_refused_one_after_another(told):
+def test_many_requests_are_refused_one_after_another(told):
     """Not each within the one before: Python allows a thousand calls in calls."""
-    sequences = Sequences(Settings(max_queue=5000))
+    sequences, depths = Sequences(Settings(max_queue=100)), set()
     first = Request(sequences, told, "a", starts=True)
-    refuse = lambda request: request.refuse(QueueFull("model", 1))  # noqa: E731 - a name says what it does
-    for _ in range(5000):
+
+    def refuse(request):
+        depths.add(len(traceback.extract_stack()))
+        request.refuse(QueueFull("model", 1))
+
+    for _ in range(100):
         Request(sequences, told, "b", on_turn=refuse)
     first.answer()
-    assert told == ["a", *["b", "b: RESOURCE_EXHAUSTED"] * 5000]
+    assert told == ["a", *["b", "b: RESOURCE_EXHAUSTED"] * 100]
+    assert len(depths) == 1
     assert Request(sequences, told, "c").step.states(1) == (b"a",)
 
 
