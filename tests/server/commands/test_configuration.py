@@ -152,7 +152,6 @@ def test_command_line_precedes_variables_and_these_a_file(tmp_path):
         ("max_queue = 7\nmax_queue = 8\n", ": not TOML: Cannot overwrite a value (at line 2, column 14)"),
         ("max_queue\n", ": not TOML: Expected '=' after a key"),
         ("# \xff".encode("latin-1"), ":1: not text in UTF-8"),
-        (b"#" * (1 << 20) + b"\n", " has more than 1,048,576 bytes"),
     ],
 )
 def test_wrong_file_is_refused_with_its_line(text, said, tmp_path):

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from rnnserve.server.commands.ending import Ending
+from rnnserve.server.commands.serve import Ending
 from rnnserve.server.process.signals import SAME_SECONDS
 
 ENDS = [signal.SIGTERM, signal.SIGINT]

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
-from rnnserve.server.commands.exposure import exposure
+from rnnserve.server.commands.serve import exposure
 
 TLS: dict[str, Any] = {"tls_certificate": Path("c.pem"), "tls_key": Path("k.pem")}
 MUTUAL = TLS | {"tls_client_ca": Path("a.pem")}

@@ -13,7 +13,6 @@ import pytest
 from kit.narrowed import BARE_PYTHON
 from kit.serve_options import configured
 from kit.waiting import until
-from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server import Settings
 from rnnserve.server.commands import http_gateway
 from rnnserve.server.commands.http_gateway import HttpGateway
@@ -138,7 +137,7 @@ def gateway(tmp_path):
 
     def make(*command):
         listener = socket.create_server(("127.0.0.1", 0))
-        made.append(HttpGateway(listener, tmp_path, command, [FrontCounts()], grace=5.0))
+        made.append(HttpGateway(listener, tmp_path, command, 1, grace=5.0))
         made[-1].start()
         return made[-1]
 

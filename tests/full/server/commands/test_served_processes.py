@@ -119,7 +119,7 @@ def test_a_signal_as_soon_as_it_says_that_it_serves_ends_it_as_later_ones_do(roo
 WORKER_SIGNALLED = """
 import contextlib, os, signal, sys, threading, time
 if "--report-fd" in sys.orig_argv:
-    from rnnserve.server.commands.ending import Ending
+    from rnnserve.server.commands.serve import Ending
     from rnnserve.server.workers.heartbeat import SupervisorLink
 
     write, stop = SupervisorLink.write, Ending.stop

@@ -1,13 +1,13 @@
-"""What an HTTP front counts itself, in memory that the server before which it is reads: it outlives the front.
+"""What a process of the HTTP gateway counts itself, in memory that its server reads.
 
-The server that starts a front makes the memory; a front that was started otherwise counts where no one reads. Each
-front has memory of its own, which the one that replaces it goes on with.
+The server makes the memory of each process, and a process that replaces another one goes on with it. A gateway that was
+started otherwise counts where no one reads.
 """
 
 import mmap
 import os
 
-__all__ = ["ENDED", "NUMBERS", "STATUSES", "TLS_RELOADS", "FrontCounts", "use_front_counts", "used_front_counts"]
+__all__ = ["ENDED", "NUMBERS", "STATUSES", "TLS_RELOADS", "GatewayCounts", "use_gateway_counts", "used_gateway_counts"]
 
 STATUSES = (400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 504, 505)
 """Statuses of refusals that have a number of their own; all others have one together."""
@@ -27,8 +27,8 @@ _ENDED_AT = {reason: len(STATUSES) + 1 + place for place, reason in enumerate(EN
 _TLS_RELOADS_AT = {outcome: NUMBERS - len(TLS_RELOADS) + place for place, outcome in enumerate(TLS_RELOADS)}
 
 
-class FrontCounts:
-    """Numbers of one front, which adds to them on one thread; another process may read."""
+class GatewayCounts:
+    """Numbers of one process, which adds to them on one thread; another process may read."""
 
     def __init__(self, fd: int | None = None) -> None:
         """Open the memory behind a descriptor, or make some.
@@ -40,15 +40,15 @@ class FrontCounts:
             ValueError: If it is no such memory.
         """
         if fd is None:
-            fd = os.memfd_create("rnnserve-front-counts")
+            fd = os.memfd_create("rnnserve-gateway-counts")
             os.ftruncate(fd, _SIZE)
         self.descriptor = fd
         if os.fstat(fd).st_size != _SIZE:
-            raise ValueError("this is no memory for the counts of a front")
+            raise ValueError("this is not memory for the counts of an HTTP gateway")
         self._numbers = memoryview(mmap.mmap(fd, _SIZE)).cast("d")
 
     def count_refusal(self, status: int) -> None:
-        """Count a request that the front refuses itself."""
+        """Count a request that the gateway refuses itself."""
         self._numbers[_PLACE_OF.get(status, len(STATUSES))] += 1
 
     def count_end(self, reason: str) -> None:
@@ -64,16 +64,16 @@ class FrontCounts:
         return list(self._numbers[:NUMBERS])
 
 
-_used: list[FrontCounts] = []
+_used: list[GatewayCounts] = []
 
 
-def use_front_counts(counts: FrontCounts) -> None:
+def use_gateway_counts(counts: GatewayCounts) -> None:
     """Have this process count there."""
     _used[:] = [counts]
 
 
-def used_front_counts() -> FrontCounts:
+def used_gateway_counts() -> GatewayCounts:
     """Where this process counts."""
     if not _used:
-        _used.append(FrontCounts())
+        _used.append(GatewayCounts())
     return _used[0]

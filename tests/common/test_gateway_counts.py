@@ -1,4 +1,4 @@
-"""What a front counts is read by its server, also after the front has ended."""
+"""What a process of the HTTP gateway counts is read by its server, also after the process has ended."""
 
 import os
 import subprocess
@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from rnnserve.common.front_counts import ENDED, NUMBERS, STATUSES, TLS_RELOADS, FrontCounts
+from rnnserve.common.gateway_counts import ENDED, NUMBERS, STATUSES, TLS_RELOADS, GatewayCounts
 
 
-def test_it_is_there_after_the_front_was_killed():
-    counts = FrontCounts()
+def test_it_is_there_after_the_process_was_killed():
+    counts = GatewayCounts()
     code = (
-        "import os, sys; from rnnserve.common.front_counts import *\n"
-        "use_front_counts(FrontCounts(int(sys.argv[1]))); used = used_front_counts()\n"
+        "import os, sys; from rnnserve.common.gateway_counts import *\n"
+        "use_gateway_counts(GatewayCounts(int(sys.argv[1]))); used = used_gateway_counts()\n"
         "for status in (400, 404, 404, 418): used.count_refusal(status)\n"
         "used.count_end('late'); used.count_tls_reload('refused'); os.kill(os.getpid(), 9)"
     )
@@ -32,7 +32,7 @@ def test_it_is_there_after_the_front_was_killed():
 def test_other_memory_is_refused():
     fd = os.memfd_create("other")
     try:
-        with pytest.raises(ValueError, match="no memory"):
-            FrontCounts(fd)
+        with pytest.raises(ValueError, match="not memory"):
+            GatewayCounts(fd)
     finally:
         os.close(fd)
