@@ -7,37 +7,32 @@ started otherwise counts where no one reads.
 import mmap
 import os
 
-__all__ = ["ENDED", "NUMBERS", "STATUSES", "TLS_RELOADS", "GatewayCounts", "use_gateway_counts", "used_gateway_counts"]
+__all__ = ["ENDED", "NUMBERS", "REFUSED", "TLS_RELOADS", "GatewayCounts", "use_gateway_counts", "used_gateway_counts"]
 
-STATUSES = (400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 504, 505)
-"""Statuses of refusals that have a number of their own; all others have one together."""
+_STATUSES = (400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 504, 505)
+REFUSED = {str(status): place for place, status in enumerate((*_STATUSES, "other"))}
+"""The place of each number: refusals by their status, and "other" for all other statuses."""
 
-ENDED = ("late", "gave_way", "too_many", "tls_handshake")
+ENDED = {reason: len(REFUSED) + place for place, reason in enumerate(("late", "gave_way", "too_many", "tls_handshake"))}
 """Why connections were ended: their client was waited for too long; another one needed the place; there was no place;
 or they have not become connections of TLS."""
 
-TLS_RELOADS = ("ready", "refused")
+TLS_RELOADS = {outcome: len(REFUSED) + len(ENDED) + place for place, outcome in enumerate(("ready", "refused"))}
 """What became of new files for TLS."""
 
-NUMBERS = len(STATUSES) + 1 + len(ENDED) + len(TLS_RELOADS)
+NUMBERS = len(REFUSED) + len(ENDED) + len(TLS_RELOADS)
 
 _SIZE = 4096
-_PLACE_OF = {status: place for place, status in enumerate(STATUSES)}
-_ENDED_AT = {reason: len(STATUSES) + 1 + place for place, reason in enumerate(ENDED)}
-_TLS_RELOADS_AT = {outcome: NUMBERS - len(TLS_RELOADS) + place for place, outcome in enumerate(TLS_RELOADS)}
 
 
 class GatewayCounts:
     """Numbers of one process, which adds to them on one thread; another process may read."""
 
     def __init__(self, fd: int | None = None) -> None:
-        """Open the memory behind a descriptor, or make some.
-
-        Args:
-            fd: Descriptor of memory that another process has made; None makes it. It stays open.
+        """Make memory, or open that behind a descriptor of another process, which stays open.
 
         Raises:
-            ValueError: If it is no such memory.
+            ValueError: If it is not such memory.
         """
         if fd is None:
             fd = os.memfd_create("rnnserve-gateway-counts")
@@ -49,18 +44,18 @@ class GatewayCounts:
 
     def count_refusal(self, status: int) -> None:
         """Count a request that the gateway refuses itself."""
-        self._numbers[_PLACE_OF.get(status, len(STATUSES))] += 1
+        self._numbers[REFUSED.get(str(status), REFUSED["other"])] += 1
 
     def count_end(self, reason: str) -> None:
         """Count a connection that was ended for one of the reasons."""
-        self._numbers[_ENDED_AT[reason]] += 1
+        self._numbers[ENDED[reason]] += 1
 
     def count_tls_reload(self, outcome: str) -> None:
         """Count new files for TLS, by what became of them."""
-        self._numbers[_TLS_RELOADS_AT[outcome]] += 1
+        self._numbers[TLS_RELOADS[outcome]] += 1
 
     def numbers(self) -> list[float]:
-        """Refusals by `STATUSES`, all others, ends by `ENDED`, and new files for TLS by `TLS_RELOADS`."""
+        """All numbers, in the order of their places."""
         return list(self._numbers[:NUMBERS])
 
 

@@ -30,8 +30,8 @@ class Counted(Totals):
         numbers = [1.0] * places.PLACES
         return {
             ("a", "1"): Total({"graph": "native"}, numbers),
-            places.row_of_token("t"): Total({}, numbers),
-            places.OF_PROCESS: Total({}, numbers),
+            ("", "t"): Total({}, numbers),
+            ("", ""): Total({}, numbers),
         }
 
 

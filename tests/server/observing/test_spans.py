@@ -12,7 +12,6 @@ from kit.waiting import until
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces, traces_to
 from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.observing.observer import requests_observed
-from rnnserve.server.observing.spans import Spans
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
 
@@ -35,7 +34,7 @@ def traced(stub):
 
     def ask(ask, count, log_requests="none"):
         exporter = InMemorySpanExporter()
-        with requests_observed(log_requests, Spans(traces_to(SimpleSpanProcessor(exporter)))):
+        with requests_observed(log_requests, traces_to(SimpleSpanProcessor(exporter))):
             ask(stub)
             # A client may have its answer before.
             until(lambda: [span.name for span in exporter.get_finished_spans()].count("request") == count)

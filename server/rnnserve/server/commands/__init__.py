@@ -1,6 +1,6 @@
 """The commands that this area brings to `rnnserve`.
 
-Threads: `http_gateway`, `metrics`.
+Threads: `metrics`.
 
 Door: nothing.
 """

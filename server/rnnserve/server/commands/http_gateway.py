@@ -51,14 +51,9 @@ class HttpGateway:
     def __init__(
         self, listener: socket.socket, folder: Path, command: Sequence[str], processes: int, grace: float
     ) -> None:
-        """Prepare; `start` starts the processes.
+        """Prepare so many processes, each with this command line and descriptors that are added to it.
 
-        Args:
-            listener: Socket on which they listen.
-            folder: Folder for the server's sockets.
-            command: Command line of each; descriptors are added to it.
-            processes: Number of them.
-            grace: Seconds that requests in flight may take at the end.
+        At the end, requests in flight may take `grace` seconds.
         """
         self.port: int = listener.getsockname()[1]
         self.folder = folder
@@ -86,11 +81,7 @@ class HttpGateway:
         self._deadline = time.monotonic() + self._grace + _END_SECONDS
 
     def wait(self, seconds: float = math.inf) -> bool:
-        """Wait, after `end`, until the processes have ended; kill those that have had their time.
-
-        Returns:
-            Whether none is left.
-        """
+        """Wait, after `end`, until the processes have ended; return whether none is left. Kill those without time left."""
         until = min(time.monotonic() + seconds, self._deadline)
         has_ended = all(process.wait(max(until - time.monotonic(), 0.0)) for process in self._processes)
         if not has_ended and time.monotonic() >= self._deadline:

@@ -74,14 +74,7 @@ class MissingOption(StartError):
 
 
 class DeclaredOption(typing.NamedTuple):
-    """A field that is an option of the command.
-
-    Attributes:
-        name: Name of the field, and of the option in a file.
-        default: Its value if it is not given.
-        option: How it appears on the command line.
-        owner: The class whose field it is.
-    """
+    """A field that is an option of the command: its name, its default, and the class whose field it is."""
 
     name: str
     default: Any
@@ -108,8 +101,7 @@ class DeclaredOption(typing.NamedTuple):
     def read(self, value: object, folder: Path) -> object:
         """Turn a value of TOML into that of the option; paths are relative to the folder.
 
-        Raises:
-            ValueError: If the option can't have it; the message is for the user.
+        Raises ValueError, with a message for the user, if the option can't have it.
         """
         if self.is_switch:
             if not isinstance(value, bool):
@@ -208,13 +200,7 @@ def _argument_type(read: Callable[[str], object]) -> Callable[[str], object]:
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """The value of every option, and where it is from.
-
-    Attributes:
-        settings: How to serve.
-        command: How the command runs the server.
-        origins: By the name of each option: "command line", the variable, file and line, or "default".
-    """
+    """The value of every option; origins are "command line", the variable, file and line, or "default", by its name."""
 
     settings: Settings
     command: CommandSettings
@@ -232,32 +218,22 @@ class Configuration:
     def text(self) -> str:
         """A file in TOML that gives the same options, where each is from beside it; of keys it has the files."""
         version = importlib.metadata.version("rnnserve")
-        lines = [
-            f"# The options of rnnserve {version}, and where each is from; as a file: rnnserve serve --config FILE"
-        ]
+        text = f"# The options of rnnserve {version}, and where each is from; as a file: rnnserve serve --config FILE\n"
         for declared in OPTIONS:
-            value, origin = self._value(declared), self.origins[declared.name]
-            lines.append(
-                f"# {declared.name}: none" if value is None else f"{declared.name} = {_toml(value)}  # {origin}"
-            )
-        return "\n".join(lines) + "\n"
+            name, value = declared.name, self._value(declared)
+            text += f"# {name}: none\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
+        return text
 
     def _value(self, declared: DeclaredOption) -> object:
         return getattr(self.settings if declared.owner is Settings else self.command, declared.name)
 
 
 def read_configuration(given: Mapping[str, object], file: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """Put the options together.
-
-    Args:
-        given: Options of the command line, read.
-        file: The file, if the command line names one.
-        environment: Environment of the process; empty for a worker.
+    """Put together the options of the command line, of the environment, which is empty for a worker, and of the file.
 
     Raises:
         MissingOption: If nothing names the repository.
-        StartError: If the file cannot be read, a key or a variable is none of an option's, a value is none of its
-            option's, or options do not fit together.
+        StartError: If the file cannot be read, a key, a variable or a value is wrong, or options do not fit together.
     """
     if file is None and environment.get(CONFIG_VARIABLE):
         file = Path(environment[CONFIG_VARIABLE])

@@ -23,6 +23,7 @@ from rnnserve.common.extras import missing_package
 from rnnserve.common.hosts import is_loopback
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
+from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
 from rnnserve.common.unblocked_output import finish_output, unblock_output
 from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway
 from rnnserve.server.commands.metrics import Metrics, metrics_served
@@ -37,7 +38,7 @@ from rnnserve.server.commands.options import (
 from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.fast_path.grpcio_core import choose_polling
-from rnnserve.server.observing.observer import check_tracing, requests_told
+from rnnserve.server.observing.observer import requests_observed
 from rnnserve.server.process.signals import (
     SAME_SECONDS,
     follow_signals,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MISTAKES", "Ending", "add_arguments", "exposure", "run"]
 
-MISTAKES = (StartError,)
+MISTAKES = (StartError, TracesUnavailable)
 
 _log = logging.getLogger(__name__)
 
@@ -134,10 +135,11 @@ def run(args: argparse.Namespace) -> int:
                 settings, share_port=True, sharers=command.workers, private_sockets=args.private_sockets
             )
             _count_in(args.counts_fd)
-            with requests_told(settings):
+            with _requests_observed(settings):
                 has_threads = _serve_worker(settings, link, args.desired_models)
         else:
-            check_tracing(settings)  # before anything is started
+            if settings.traces:
+                check_traces()  # before anything is started
             with (
                 http_gateway(command, settings) as (settings, gateway),
                 metrics_served(command, settings, [] if gateway is None else gateway.counts) as metrics,
@@ -145,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
                 options = " ".join(configuration.changed())
                 if command.workers > 1:
                     return _supervise(settings, command, metrics, gateway, options)
-                with requests_told(settings):
+                with _requests_observed(settings):
                     has_threads = _serve(settings, metrics, gateway, options)
             _log.info("the server has ended")
         if has_threads:
@@ -161,14 +163,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
     """Log to standard error; each line of a worker names its process."""
-    process = f" [{os.getpid()}]" if is_worker else ""
-    logging.basicConfig(
-        level=command.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
-    )
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LogLimits())
-        if type(handler) is logging.StreamHandler:  # the one that has just been made
-            handler.setFormatter(log_formatter(command.log_format, has_process=is_worker))
+    handler = logging.StreamHandler()
+    handler.addFilter(LogLimits())
+    handler.setFormatter(log_formatter(command.log_format, has_process=is_worker))
+    logging.basicConfig(level=command.log_level.upper(), handlers=[handler])
 
 
 def _prepare_process(lifeline_fd: int | None) -> None:
@@ -205,16 +203,11 @@ class Ending:
         is_worker: bool = False,
         terminal_has_gone: Callable[[], bool] = lambda: False,
         clean_up: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with nothing asked for.
+        """Start with nothing asked for; `clean_up` is called before this process ends at once.
 
-        Args:
-            is_worker: Whether a supervisor has started this process: it decides what a second signal means, and ends
-                its workers itself. Whoever signals all processes of a service would end a worker at once otherwise.
-            terminal_has_gone: Says, at SIGHUP, whether that is why it came.
-            clean_up: Is called before this process ends at once; it may not wait.
-            clock: Clock, in seconds.
+        A worker leaves it to its supervisor what a second signal means: whoever signals all processes of a service
+        would end a worker at once otherwise.
         """
         self.drains = True
         self.told = threading.Event()
@@ -223,7 +216,6 @@ class Ending:
         self._is_worker = is_worker
         self._terminal_has_gone = terminal_has_gone
         self._clean_up = clean_up
-        self._clock = clock
         self._asked_at = 0.0
 
     def take(self, number: signal.Signals) -> None:
@@ -234,11 +226,11 @@ class Ending:
             if not self._is_worker:  # the supervisor replaces its workers
                 self._hang_up()
         elif not self.told.is_set():
-            self._asked_at = self._clock()
+            self._asked_at = time.monotonic()
             if not self._is_worker:
                 _log.info("%s: this server ends", number.name)
             self.stop()
-        elif not self._is_worker and self._clock() - self._asked_at > SAME_SECONDS:
+        elif not self._is_worker and time.monotonic() - self._asked_at > SAME_SECONDS:
             _log.warning("a second signal: ends at once")
             self._end_at_once(128 + number)
 
@@ -256,7 +248,7 @@ class Ending:
     def _hang_up(self) -> None:
         if self._terminal_has_gone():
             _log.warning("SIGHUP: the terminal has gone, and this server ends; with nohup it would stay")
-            self._asked_at = self._clock()
+            self._asked_at = time.monotonic()
             self.stop()
         elif self.told.is_set():
             _log.info("SIGHUP: this server is stopping, and loads nothing")
@@ -270,6 +262,10 @@ class Ending:
         self._clean_up()
         finish_output()
         os._exit(status)
+
+
+def _requests_observed(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    return requests_observed(settings.log_requests, start_traces() if settings.traces else None)
 
 
 def _serve(settings: Settings, metrics: Metrics, gateway: HttpGateway | None, options: str) -> bool:

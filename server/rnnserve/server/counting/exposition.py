@@ -4,7 +4,6 @@ Counters are of all processes that there have been, gauges of those that live. H
 prometheus_client is imported at the first scrape, because importing it takes 0.1 s.
 """
 
-import math
 import operator
 import threading
 import time
@@ -61,7 +60,10 @@ class Totals:
         """Keep what a process that has ended had counted, and close its table."""
         with self._lock:
             self._living.remove(table)
-            _add(self._ended, table, is_living=False)
+            for row in table.rows():
+                for place in places.GAUGES:
+                    row.counts[place] = 0.0
+            self._ended = {name: Total({}, total.counts) for name, total in self._sums([table]).items()}
         table.close()
 
     def of_gateway(self) -> list[float]:
@@ -70,32 +72,26 @@ class Totals:
         return [sum(numbers) for numbers in zip([0.0] * gateway_counts.NUMBERS, *each, strict=True)]
 
     def sums(self) -> dict[tuple[str, str], Total]:
-        """The totals by model and version; those of the processes are `places.OF_PROCESS`."""
-        until = time.monotonic() + _SETTLING_SECONDS
+        """The totals by model and version, as in `TableRow`."""
         with self._lock:
-            totals = dict(self._ended)
-            for table in self._living:
-                _add(totals, table, is_living=True, until=until)
-        return totals
+            return self._sums(self._living)
 
-
-def _add(totals: dict[tuple[str, str], Total], table: CountTable, *, is_living: bool, until: float = -math.inf) -> None:
-    for model, version, about, counts in table.rows():
-        numbers = list(counts)
-        while not places.is_settled(numbers) and time.monotonic() < until:
-            time.sleep(0.1e-3)
+    def _sums(self, tables: Iterable[CountTable]) -> dict[tuple[str, str], Total]:
+        until = time.monotonic() + _SETTLING_SECONDS
+        totals = dict(self._ended)
+        for model, version, about, counts in (row for table in tables for row in table.rows()):
             numbers = list(counts)
-        if not is_living:
-            about = {}
-            for place in places.GAUGES:
-                numbers[place] = 0.0
-        before = totals.get((model, version))
-        if before is not None:
-            about = before.about | about
-            ends = [each[places.TLS_NOT_AFTER] for each in (before.counts, numbers)]
-            numbers = list(map(operator.add, before.counts, numbers))
-            numbers[places.TLS_NOT_AFTER] = min(filter(None, ends), default=0.0)
-        totals[model, version] = Total(about, numbers)
+            while not places.is_settled(numbers) and time.monotonic() < until:
+                time.sleep(0.1e-3)
+                numbers = list(counts)
+            before = totals.get((model, version))
+            if before is not None:
+                about = before.about | about
+                ends = [each[places.TLS_NOT_AFTER] for each in (before.counts, numbers)]
+                numbers = list(map(operator.add, before.counts, numbers))
+                numbers[places.TLS_NOT_AFTER] = min(filter(None, ends), default=0.0)
+            totals[model, version] = Total(about, numbers)
+        return totals
 
 
 class Family(NamedTuple):
@@ -139,10 +135,6 @@ def _histogram(name: str, about: str, first: int, bounds: Sequence[float], *sums
         yield "_count", {}, cumulative[-1]
 
     return Family(name, "histogram", about, samples)
-
-
-def _info(name: str, about: str, *labels: str) -> Family:
-    return Family(name, "gauge", about, lambda _: [("", {}, 1.0)], labels)
 
 
 _CODES = tuple(dict.fromkeys(code for code, _ in places.REFUSALS))
@@ -301,33 +293,37 @@ _OF_TOKENS = (
     ),
 )
 
-_MODEL_INFO = _info(
+_MODEL_INFO = Family(
     "rnnserve_model_info",
+    "gauge",
     "What serves, and how: the first digits of the SHA-256 of its graph, the version of its operators, whether it was "
     "compared (proven) or not (none), exported or adopted, where it runs, which graph, and which rows share a run.",
-    *("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
+    lambda _: [("", {}, 1.0)],
+    ("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
 )
-_BUILD_INFO = _info("rnnserve_build_info", "The version of the server.", "version")
+_BUILD_INFO = Family(
+    "rnnserve_build_info", "gauge", "The version of the server.", lambda _: [("", {}, 1.0)], ("version",)
+)
 
 _OF_GATEWAY = (
     _labelled(
         "rnnserve_http_refusals_total",
         "Requests that the HTTP gateway has refused itself, by HTTP status: no JSON, no such route, too large.",
         "status",
-        {str(status): place for place, status in enumerate((*gateway_counts.STATUSES, "other"))},
+        gateway_counts.REFUSED,
     ),
     _labelled(
         "rnnserve_http_connections_ended_total",
         "Connections that the HTTP gateway has ended: their client was waited for too long (late), another one needed "
         "the place (gave_way), there was no place (too_many), or they have not become connections of TLS.",
         "reason",
-        {reason: len(gateway_counts.STATUSES) + 1 + place for place, reason in enumerate(gateway_counts.ENDED)},
+        gateway_counts.ENDED,
     ),
     _labelled(
         "rnnserve_http_tls_reloads_total",
         "Times that a process of the HTTP gateway found new files for TLS; those that are refused change nothing.",
         "outcome",
-        {outcome: place - len(gateway_counts.TLS_RELOADS) for place, outcome in enumerate(gateway_counts.TLS_RELOADS)},
+        gateway_counts.TLS_RELOADS,
     ),
 )
 """What the processes of the HTTP gateway count themselves; their row is that of `gateway_counts`."""
@@ -393,15 +389,15 @@ class Exposition:
     def collect(self) -> "Iterator[Metric]":
         """Yield each family that has samples."""
         sums = self._totals.sums()
-        process = sums.pop(places.OF_PROCESS, Total({}, [0.0] * places.PLACES)).counts
+        process = sums.pop(("", ""), Total({}, [0.0] * places.PLACES)).counts
         versions: list[tuple[Mapping[str, str], Numbers]] = []
         tokens, known = versions[:], versions[:]
         for (model, version), total in sorted(sums.items()):
             labels = {"model": model, "version": version}
-            if token := places.token_of_row(model):
-                tokens.append(({"token": token}, total.counts))
-            else:
+            if model:
                 versions.append((labels, total.counts))
+            else:
+                tokens.append(({"token": version}, total.counts))
             if total.about:
                 known.append((labels | total.about, total.counts))
         for families, rows in (

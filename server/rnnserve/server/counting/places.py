@@ -22,7 +22,7 @@ ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 ANSWERED, HTTP_ANSWERED, REFUSED_AFTER_RUN, FAILED, DROPPED, ROWS, STEPS, PADDED_STEPS = range(8)
 WAIT_SECONDS, RUN_SECONDS, REQUEST_RUN_SECONDS, FAILED_SECONDS, READY, QUEUED = range(8, 14)
 
-# Of the process (`OF_PROCESS`).
+# Of the process.
 HELD_BYTES, SEQUENCES, IN_FLIGHT, TLS_NOT_AFTER = range(14, 18)
 EVICTED, LOADED, NOT_LOADED, RELOADED, NOT_RELOADED, DRAINS, DRAIN_SECONDS = range(18, 25)
 TLS_RELOADED, TLS_NOT_RELOADED = range(25, 27)
@@ -30,7 +30,7 @@ TOKENS_READ, TOKENS_NOT_READ = range(27, 29)
 WORKER_RESTARTS = {"died": 29, "hung": 30, "stopped": 31}
 """Workers that a supervisor has replaced, by reason."""
 
-# Of a token (`row_of_token`): the requests that were let in.
+# Of a token: the requests that were let in.
 TOKEN_REQUESTS = 32
 
 GAUGES = (READY, QUEUED, HELD_BYTES, SEQUENCES, IN_FLIGHT, TLS_NOT_AFTER)
@@ -61,11 +61,6 @@ PLACES = HTTP_REFUSED + len(REFUSALS)
 LAYOUT = hashlib.sha256(repr((SECONDS_BOUNDS, ROW_BOUNDS, REFUSALS, PLACES)).encode()).digest()[:8]
 """What a table begins with, so that no process misreads the table of another release."""
 
-OF_PROCESS = ("", "")
-"""Model and version of the row of the process."""
-
-_MARK = "token "
-
 _PLACE_OF: dict[type, int] = {kind: REFUSED + index for index, kind in enumerate(_REASONS)}
 ROW_BUCKET = tuple(ROW_BUCKETS + bisect_left(ROW_BOUNDS, rows) for rows in range(ROW_BOUNDS[-1] + 1))
 """The place of a run by its rows, up to the highest bound."""
@@ -75,16 +70,6 @@ def refusal_place(error: ServeError, *, is_http: bool = False) -> int:
     """The place of an error's count, or that of the nearest class above it."""
     place = next(_PLACE_OF[kind] for kind in (*type(error).__mro__, InternalError) if kind in _PLACE_OF)
     return place + len(REFUSALS) if is_http else place
-
-
-def row_of_token(name: str) -> tuple[str, str]:
-    """What stands for model and version in the row of a token: no model has such a name."""
-    return f"{_MARK}{name}", ""
-
-
-def token_of_row(model: str) -> str:
-    """The name of the token whose row this is; empty for other rows."""
-    return model.removeprefix(_MARK) if model.startswith(_MARK) else ""
 
 
 def refusals(counts: Sequence[float]) -> list[float]:

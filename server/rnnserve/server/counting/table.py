@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from rnnserve.server.counting.places import (
     HTTP_ANSWERED,
     LAYOUT,
-    OF_PROCESS,
     PLACES,
     REFUSED_AFTER_RUN,
     refusal_place,
@@ -52,18 +51,11 @@ _BYTES = _ROWS_START + _MOST_ROWS * PLACES * 8
 
 
 class TableRow(NamedTuple):
-    """A row.
-
-    Attributes:
-        model: Name of the model; empty for the process.
-        version: Number of the version, as text.
-        about: What else `/metrics` says of the version, by label.
-        counts: Its numbers (`places`), float64.
-    """
+    """A row: of a version, of a token, whose name is in place of a version, or of the process, without a name."""
 
     model: str
     version: str
-    about: dict[str, str]
+    about: dict[str, str]  # what else `/metrics` says of the version, by label
     counts: Counts
 
 
@@ -89,7 +81,7 @@ class CountTable:
         self._lock = threading.Lock()
         self._rows: dict[tuple[str, str], TableRow] = {}
         self._read_to = _NAMES
-        self.process = self.row(*OF_PROCESS)
+        self.process = self.row("", "")
         self.other = self.row(OTHER, "")
 
     def row(self, model: str, version: str) -> Counts:
@@ -172,17 +164,11 @@ def count_in_process(place: int, number: float = 1.0) -> None:
 
 
 class _Answering(threading.local):
-    """What is being answered on this thread.
+    """What is being answered on this thread."""
 
-    Attributes:
-        counts: Numbers of the version whose run it was; None before the first.
-        run_seconds: Seconds of this run.
-        unsent: How many answers could not be sent on this thread, and were refused.
-    """
-
-    counts: "Counts | None" = None
+    counts: "Counts | None" = None  # numbers of the version whose run it was
     run_seconds = 0.0
-    unsent = 0
+    unsent = 0  # answers so far that could not be sent, and were refused
 
 
 answering = _Answering()

@@ -4,7 +4,7 @@ The rooms above report refusals and runs (`observer`). If nothing observes them,
 Otherwise a thread of its own writes the lines and makes the spans (`spans`): the threads that answer don't wait, and
 what is too much is left out and counted.
 
-Imports `counting`, `settings`, `clock`, `errors`, `rnnserve.common` and the contracts
+Imports `counting`, `clock`, `errors`, `rnnserve.common` and the contracts
 (`rnnserve.protos`); no gRPC. If spans are wanted, `spans` imports OpenTelemetry.
 
 Threads: `observer`.

@@ -12,16 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from rnnserve.common.request_lines import LineBudget, log_request, trace_id_of
-from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
+from rnnserve.common.telemetry import Traces
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import REFUSALS, REFUSED, refusal_place
 from rnnserve.server.counting.table import Counts, answering, used_table
-from rnnserve.server.errors import ServeError, StartError
+from rnnserve.server.errors import ServeError
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.observing.spans import SeenRequest, Spans
-from rnnserve.server.settings import Settings
 
-__all__ = ["RequestObserver", "check_tracing", "observed", "requests_observed", "requests_told", "tell_refusal"]
+__all__ = ["RequestObserver", "observed", "requests_observed", "tell_refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -188,34 +187,16 @@ def tell_refusal(asked: _Asked, error: ServeError) -> str:
     return origin.request_id
 
 
-def check_tracing(settings: Settings) -> None:
-    """Check that traces can be exported, if they are asked for; raises StartError."""
-    if settings.traces:
-        try:
-            check_traces()
-        except TracesUnavailable as error:
-            raise StartError(str(error)) from error
-
-
 @contextlib.contextmanager
-def requests_told(settings: Settings) -> Iterator[None]:
-    """Log and trace the requests of this process inside the block, as the settings say; raises StartError."""
-    check_tracing(settings)
-    traces = start_traces() if settings.traces else None
-    with requests_observed(settings.log_requests, None if traces is None else Spans(traces)):
-        yield
-
-
-@contextlib.contextmanager
-def requests_observed(log_requests: str, spans: Spans | None = None) -> Iterator[None]:
+def requests_observed(log_requests: str, traces: Traces | None = None) -> Iterator[None]:
     """Log the requests of this process inside the block, by one of `LOG_REQUESTS`, and make their spans."""
-    if log_requests == "none" and spans is None:
+    if log_requests == "none" and traces is None:
         yield
         return
-    observer = RequestObserver(log_requests, spans)
+    observer = RequestObserver(log_requests, None if traces is None else Spans(traces))
     before = observed.refusals, observed.runs
     observed.refusals = observer
-    observed.runs = observer if log_requests == "all" or spans is not None else None
+    observed.runs = observer if log_requests == "all" or traces is not None else None
     try:
         yield
     finally:

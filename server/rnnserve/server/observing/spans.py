@@ -26,35 +26,20 @@ if TYPE_CHECKING:
 
 __all__ = ["SeenRequest", "Spans"]
 
-_ANSWERED = "OK"
-
 
 class SeenRequest(NamedTuple):
-    """A request that was answered or refused. Times are in seconds on the clock of `clock`.
-
-    Attributes:
-        origin: Where it comes from.
-        counts: Numbers of the version that it is for; None if that is not known.
-        rows: Its rows; 0 if they are not known.
-        arrived: When it arrived, or, if it never waited, when it was refused.
-        began: Begin of its run; the end if there was none.
-        ended: End of its run, or when it was refused.
-        batch: Requests, rows and padded steps of its run; empty for a refusal.
-        status: Name of the gRPC status.
-        reason: Name of the server's own error; empty for an answer.
-        field: The field of the request that is wrong; empty if it is no single one.
-    """
+    """A request that was answered or refused. Times are in seconds on the clock of `clock`."""
 
     origin: Origin
-    counts: "Counts | None"
-    rows: int
-    arrived: float
-    began: float
-    ended: float
-    batch: Mapping[str, int]
-    status: str = _ANSWERED
-    reason: str = ""
-    field: str = ""
+    counts: "Counts | None"  # of the version that it is for, if that is known
+    rows: int  # 0 if not known
+    arrived: float  # when it was refused, if it never waited
+    began: float  # of its run; when it was refused, if there was none
+    ended: float  # of its run, or when it was refused
+    batch: Mapping[str, int]  # requests, rows and padded steps of its run; empty for a refusal
+    status: str = "OK"
+    reason: str = ""  # name of the server's own error
+    field: str = ""  # of the request that is wrong, if it is a single one
 
     @property
     def kind(self) -> str:

@@ -1,4 +1,4 @@
-"""The log's lines: their form, and what they say of refusals."""
+"""The log's lines: text with the time's zone, or a JSON object a line."""
 
 import datetime as dt
 import json
@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from kit.serve_options import configured
 from rnnserve.common.log_format import log_formatter
 from rnnserve.common.request_lines import log_request
 
@@ -45,11 +44,3 @@ def test_json_is_an_object_a_line():
     assert line["message"] == '"a"\nü'
     assert "ValueError: x" in line["traceback"]
     assert dt.datetime.fromisoformat(line["time"]).tzinfo is not None
-
-
-def test_options_that_differ_are_named():
-    told = ["--max-queue=7", "--http-port=0", "--workers=2", "--log-format=json"]
-    told += ["--http-allow-host=a", "--http-allow-host=b"]
-    assert sorted(configured("models", *told).changed()) == sorted(told)
-    assert configured("models").changed() == []
-    assert configured("models", environment={"RNNSERVE_MAX_QUEUE": "7"}).changed() == ["--max-queue=7"]
