@@ -81,7 +81,7 @@ class HttpGateway:
         self._deadline = time.monotonic() + self._grace + _END_SECONDS
 
     def wait(self, seconds: float = math.inf) -> bool:
-        """Wait, after `end`, until the processes have ended; return whether none is left. Kill those without time left."""
+        """Wait, after `end`, for the processes, and kill those whose time is over; return whether none is left."""
         until = min(time.monotonic() + seconds, self._deadline)
         has_ended = all(process.wait(max(until - time.monotonic(), 0.0)) for process in self._processes)
         if not has_ended and time.monotonic() >= self._deadline:
