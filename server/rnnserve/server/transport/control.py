@@ -21,8 +21,8 @@ from rnnserve.server.connections.private_socket import believed_peer, shown_cert
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
 from rnnserve.server.fast_path.control_calls import GrantOf, UnaryMethod
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.responses import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService

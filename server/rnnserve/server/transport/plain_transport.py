@@ -24,8 +24,8 @@ from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.fast_path.arrived import Arrivals
 from rnnserve.server.fast_path.calls import ArrivedRequest, CallHandler, Door
 from rnnserve.server.fast_path.varying_fields import find_varying_fields, read_id
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin
-from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
 from rnnserve.server.protocol.sequences import StreamOwner
 from rnnserve.server.transport.control import INFERENCE_SERVICE, Caller, abort
