@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request, signature
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.planning import _GOOD_ENOUGH as GOOD_ENOUGH
 from rnnserve.server.batching.planning import _WORTH as WORTH
-from rnnserve.server.batching.planning import plan, plan_lengths, similar_to_first
+from rnnserve.server.batching.planning import Cost, plan, plan_lengths, similar_to_first
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Batching
 

@@ -9,11 +9,10 @@ import pytest
 
 from kit.checked_requests import checked_request, signature
 from kit.waiting import PATIENCE, until
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.execution import longest_run
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.runs_in_progress import longest_run
-from rnnserve.server.batching.scheduler import Scheduler
-from rnnserve.server.batching.schedulers import Schedulers
+from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.schedulers import Scheduler, Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
@@ -211,7 +210,7 @@ def test_run_is_found_that_takes_much_longer_than_it_costs(monkeypatch, cost, af
         assert model.started.wait(PATIENCE)
         assert longest_run(8.0) is None
         later = now() + after
-        monkeypatch.setattr("rnnserve.server.batching.runs_in_progress.now", lambda: later)
+        monkeypatch.setattr("rnnserve.server.batching.execution.now", lambda: later)
         found = longest_run(8.0)
         assert (found is not None and found.model == "slow") == is_long
         model.may_go.set()

@@ -10,8 +10,7 @@ from collections import deque
 import pytest
 
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.batching.lateness import reason_to_drop
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import (
     Cancelled,

@@ -8,7 +8,7 @@ import pytest
 
 from kit.checked_requests import signature
 from rnnserve.protos.golden import Case
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.repository.cost_measurement import large_sizes, measure_cost

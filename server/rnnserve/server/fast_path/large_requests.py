@@ -3,7 +3,7 @@
 import threading
 from collections import Counter, deque
 
-from rnnserve.server.batching.lateness import check_unread
+from rnnserve.server.batching.pending import check_unread
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now

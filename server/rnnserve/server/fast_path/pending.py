@@ -3,8 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
-from rnnserve.server.batching.lateness import earlier
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.pending import PendingRequest, earlier
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import ServeError

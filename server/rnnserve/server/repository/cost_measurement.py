@@ -5,8 +5,8 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import BatchModel
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.error_texts import is_of_memory

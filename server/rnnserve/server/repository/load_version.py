@@ -16,7 +16,7 @@ from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, PARTS, Artifact
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.server.batching.batch_arrays import join, rows_of_run
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
 from rnnserve.server.error_texts import one_line

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.batching.batch_arrays import check_shapes, join, rows_of_run, split, split_rows
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.finite_outputs import refuse_non_finite
