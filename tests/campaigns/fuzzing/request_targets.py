@@ -16,7 +16,7 @@ from campaigns.fuzzing.wire_format import DELIMITED, delimited, split
 from kit.loaded import load_repository
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
-from rnnserve.server.boundary.field_counts import refuse_crowded
+from rnnserve.server.boundary.parsing import refuse_crowded
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.fast_path.templates import PrefixCache
 from rnnserve.server.protocol.service import Service

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.checked_request import SequenceControl
 from rnnserve.server.errors import (
     DeadlinePassed,
     NotFound,

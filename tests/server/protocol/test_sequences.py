@@ -11,7 +11,7 @@ import pytest
 
 from kit.kept_sequences import FakeCaller, fake_served
 from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.checked_request import SequenceControl
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,

@@ -30,8 +30,8 @@ from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.finite_outputs import refuse_non_finite
 from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.boundary.values import refuse_non_finite
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError
 

@@ -1,11 +1,12 @@
 """The parameters of a request and of the outputs that it asks for: which have a meaning, and which values they take.
 
-As in Triton: `timeout` and `priority` of its schedule policy, `classification` of an output; names that begin with
-`triton_` are reserved; any other parameter is a model's own, and no model here has any.
+As in Triton: `timeout` and `priority` of its schedule policy, `classification` of an output, and those of sequences;
+names that begin with `triton_` are reserved; any other parameter is a model's own, and no model here has any.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rnnserve.protos.inference_pb2 import InferParameter, ModelInferRequest
 from rnnserve.protos.protocol_words import (
@@ -14,28 +15,47 @@ from rnnserve.protos.protocol_words import (
     EMPTY_FINAL_RESPONSE,
     PRIORITY,
     RESERVED_PREFIX,
+    SEQUENCE_END,
+    SEQUENCE_ID,
+    SEQUENCE_KEY,
+    SEQUENCE_START,
     SHARED_MEMORY,
     TIMEOUT,
 )
+from rnnserve.server.boundary.checked_request import SequenceControl
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, Unsupported
 
-__all__ = ["read_classes", "read_timeout", "refuse_shared_memory", "refuse_too_many_classes"]
+__all__ = [
+    "VARYING_PARAMETERS",
+    "check_final_response",
+    "read_classes",
+    "read_sequence_control",
+    "read_timeout",
+    "refuse_shared_memory",
+]
+
+VARYING_PARAMETERS = frozenset((SEQUENCE_ID, SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY, EMPTY_FINAL_RESPONSE))
+"""The parameters with which requests of sequences differ from each other."""
 
 _MAX_RANKED, _MAX_CLASSES = 1 << 17, 1 << 14
 """Values of outputs that are ranked for classes, and classes that are written: each takes 10 ms, on the thread that
 serves all requests. Beyond it: INVALID_ARGUMENT."""
 
+_MAX_SEQUENCE_ID = 128
+"""Characters of a sequence's id that is text, as in Triton. Beyond it: INVALID_ARGUMENT."""
+
+_KEY_LEAST, _KEY_MOST = 16, 128
+"""Characters of a `sequence_key`, at least and at most: 16 random ones of base64 are 96 bits. Beyond it:
+INVALID_ARGUMENT."""
+
 
 def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
-    """Check a request's parameters, and give the seconds that it may wait for its run; infinity for no limit.
+    """Check a request's parameters, and return the seconds that it may wait for its run; infinity for no limit.
 
     Every model has one level of priority, so that `priority` is checked and has no effect, as in Triton for a model
     whose config has no `priority_levels`.
-
-    Raises:
-        InvalidRequest: If one has a value that it may not have, or a reserved name.
     """
     for name in parameters:
         if name.startswith(RESERVED_PREFIX) and name != EMPTY_FINAL_RESPONSE:
@@ -49,28 +69,23 @@ def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
 
 
 def refuse_shared_memory(request: ModelInferRequest) -> None:
-    """Refuse tensors that are not in the messages.
-
-    Raises:
-        Unsupported: If one is in shared memory.
-    """
-    for index, input in enumerate(request.inputs):
-        if SHARED_MEMORY in input.parameters:
-            raise _in_shared_memory("input", index, input.name)
-    for index, output in enumerate(request.outputs):
-        if SHARED_MEMORY in output.parameters:
-            raise _in_shared_memory("output", index, output.name)
+    """Raise Unsupported for tensors that are not in the messages."""
+    of_kinds: dict[str, Iterable[Any]] = {"input": request.inputs, "output": request.outputs}
+    for kind, tensors in of_kinds.items():
+        for index, tensor in enumerate(tensors):
+            if SHARED_MEMORY in tensor.parameters:
+                raise Unsupported(
+                    f"{kind} {quoted(tensor.name)}: shared memory is not supported; send the bytes",
+                    field=f'{kind}s[{index}].parameters["{SHARED_MEMORY}"]',
+                )
 
 
-def read_classes(request: ModelInferRequest, signature: Signature) -> dict[str, int]:
-    """Which outputs are to be answered as classes, and how many: as many as are asked for, or as there are.
+def read_classes(
+    request: ModelInferRequest, signature: Signature, batch: int, sizes: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the outputs that are to be answered as classes, and how many: as many as are asked for, or as there are.
 
-    Args:
-        request: The request. Its outputs are those of the signature.
-        signature: Signature of the model.
-
-    Raises:
-        InvalidRequest: If that is not a number of 1 or more, or the output's values cannot be ranked.
+    The request's outputs are those of the signature; `batch` and `sizes` are those of the request.
     """
     classes: dict[str, int] = {}
     for index, output in enumerate(request.outputs):
@@ -91,59 +106,91 @@ def read_classes(request: ModelInferRequest, signature: Signature) -> dict[str, 
                 f"for the tensor, without the parameter {CLASSIFICATION}",
                 field=field,
             )
-        classes[spec.name] = min(count, spec.sizes[-1])
-    return classes
-
-
-def refuse_too_many_classes(
-    classes: Mapping[str, int], signature: Signature, batch: int, sizes: Mapping[str, int]
-) -> None:
-    """Refuse a request whose classes take long to find or to write.
-
-    Args:
-        classes: Number of classes that are asked for, by output.
-        signature: Signature of the model.
-        batch: Rows of the request.
-        sizes: Sizes of its sequence axes.
-
-    Raises:
-        InvalidRequest: If they do.
-    """
-    for name, count in classes.items():
-        spec = signature.outputs[name]
+        count = min(count, spec.sizes[-1])
         elements = math.prod(spec.shape(batch, sizes))
         written = elements // spec.sizes[-1] * count
         if elements > _MAX_RANKED or written > _MAX_CLASSES:
             raise InvalidRequest(
-                f'output "{name}" has {elements:,} elements, and {written:,} classes of them are asked for; this '
+                f'output "{spec.name}" has {elements:,} elements, and {written:,} classes of them are asked for; this '
                 f"server ranks {_MAX_RANKED:,} and writes {_MAX_CLASSES:,}: ask for the tensor, or send fewer rows "
                 "(the batch axis) a request",
                 field="outputs",
             )
+        classes[spec.name] = count
+    return classes
 
 
-def _in_shared_memory(kind: str, index: int, name: str) -> Unsupported:
-    return Unsupported(
-        f"{kind} {quoted(name)}: shared memory is not supported; send the bytes",
-        field=f'{kind}s[{index}].parameters["{SHARED_MEMORY}"]',
-    )
+def read_sequence_control(parameters: Mapping[str, InferParameter]) -> SequenceControl | None:
+    """Read which sequence a request belongs to; None if it has no id, or 0, or an empty one."""
+    if SEQUENCE_ID not in parameters:
+        return None
+    parameter = parameters[SEQUENCE_ID]
+    kind = parameter.WhichOneof("parameter_choice")
+    if kind == "string_param":
+        identity: int | str = parameter.string_param
+        if len(parameter.string_param) > _MAX_SEQUENCE_ID:
+            raise InvalidRequest(
+                f"parameter {SEQUENCE_ID} has {len(parameter.string_param):,} characters; it may have "
+                f"{_MAX_SEQUENCE_ID}: {quoted(parameter.string_param)}",
+                field=_field(SEQUENCE_ID),
+            )
+    elif kind in ("int64_param", "uint64_param"):
+        identity = parameter.int64_param or parameter.uint64_param
+    else:
+        raise InvalidRequest(
+            f"parameter {SEQUENCE_ID} is an integer (int64_param, uint64_param) or text (string_param)",
+            field=_field(SEQUENCE_ID),
+        )
+    if not identity:
+        return None
+    starts, ends = _read_flag(parameters, SEQUENCE_START), _read_flag(parameters, SEQUENCE_END)
+    return SequenceControl(identity, starts, ends, _read_key(parameters))
+
+
+def check_final_response(parameters: Mapping[str, InferParameter]) -> None:
+    """Check the parameter that asks for an empty last response: each request has one response, so none is empty."""
+    _read_flag(parameters, EMPTY_FINAL_RESPONSE)
+
+
+def _read_key(parameters: Mapping[str, InferParameter]) -> str:
+    if SEQUENCE_KEY not in parameters:
+        return ""
+    key = parameters[SEQUENCE_KEY].string_param
+    if not _KEY_LEAST <= len(key) <= _KEY_MOST:  # it is not repeated: it is a secret
+        raise InvalidRequest(
+            f"parameter {SEQUENCE_KEY} has {len(key):,} characters; it is text (string_param) of {_KEY_LEAST} to "
+            f"{_KEY_MOST}, and whoever has it can continue the sequence: make it at random, such as "
+            "secrets.token_urlsafe()",
+            field=_field(SEQUENCE_KEY),
+        )
+    return key
+
+
+def _read_flag(parameters: Mapping[str, InferParameter], name: str) -> bool:
+    if name not in parameters:
+        return False
+    parameter = parameters[name]
+    if parameter.WhichOneof("parameter_choice") != "bool_param":
+        raise InvalidRequest(f"parameter {name} is true or false (bool_param)", field=_field(name))
+    return parameter.bool_param
 
 
 def _read_number(parameters: Mapping[str, InferParameter], name: str) -> int:
-    """A parameter that is a whole number of 0 or more; 0 where it is left out."""
+    """A parameter that is a whole number of 0 or more; 0 if it is left out."""
     if name not in parameters:
         return 0
     number = _number(parameters[name])
     if number is None or number < 0:
         raise InvalidRequest(
-            f"parameter {name} is to be a whole number of 0 or more, as int64_param", field=f'parameters["{name}"]'
+            f"parameter {name} is to be a whole number of 0 or more, as int64_param", field=_field(name)
         )
     return number
 
 
 def _number(parameter: InferParameter) -> int | None:
-    """Its value, where that is a whole number."""
     kind = parameter.WhichOneof("parameter_choice")
-    if kind == "int64_param":
-        return parameter.int64_param
-    return parameter.uint64_param if kind == "uint64_param" else None
+    return getattr(parameter, kind) if kind in ("int64_param", "uint64_param") else None
+
+
+def _field(name: str) -> str:
+    return f'parameters["{name}"]'

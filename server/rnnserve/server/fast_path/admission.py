@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from rnnserve.server.boundary.compression import decompress_small, is_compressed
+from rnnserve.server.boundary.parsing import decompress_small, is_compressed
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest

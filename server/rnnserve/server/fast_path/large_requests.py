@@ -5,7 +5,7 @@ from collections import Counter, deque
 
 from rnnserve.server.batching.pending import check_unread
 from rnnserve.server.batching.schedulers import Schedulers
-from rnnserve.server.boundary.compression import decompress, is_compressed
+from rnnserve.server.boundary.parsing import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.fast_path.calls import ArrivedRequest

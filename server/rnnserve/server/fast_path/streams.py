@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from rnnserve.server.boundary.compression import is_compressed
+from rnnserve.server.boundary.parsing import is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.counting.table import count_refusal

@@ -21,8 +21,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.checked_request import Array, CheckedRequest, SequenceControl
 from rnnserve.server.boundary.signature import Batching, TensorSpec
 from rnnserve.server.boundary.values import validator
 from rnnserve.server.fast_path.calls import ArrivedRequest

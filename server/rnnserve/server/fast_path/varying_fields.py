@@ -7,9 +7,9 @@ goes from field to field, so that what it finds is certain to lie between two fi
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.sequence_parameters import (
+from rnnserve.server.boundary.checked_request import SequenceControl
+from rnnserve.server.boundary.parameters import (
     VARYING_PARAMETERS,
-    SequenceControl,
     check_final_response,
     read_sequence_control,
 )

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.checked_request import Array, CheckedRequest, SequenceControl
 from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.observing.origins import Origin

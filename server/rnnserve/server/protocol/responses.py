@@ -101,8 +101,8 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
         outputs: Arrays by name, in the order of the request's `outputs`, each of the request's own shape.
     """
     said: pb.ModelInferResponse | None = None
-    if request.keeper is not None:
-        said = _parameters_of(request.keeper.keep(outputs))
+    if request.keep_states is not None:
+        said = _parameters_of(request.keep_states(outputs))
         outputs = {name: outputs[name] for name in request.answered}
     if request.classes:
         return _encode_with_classes(model, request, request.classes, outputs, said)

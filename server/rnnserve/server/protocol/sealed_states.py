@@ -196,7 +196,7 @@ class SealedStates:
             inputs=inputs,
             outputs=(*checked.outputs, *unasked),
             unasked=len(unasked),
-            keeper=_Keeper(self._sealing, model, checked.batch, steps),
+            keep_states=_Keeper(self._sealing, model, checked.batch, steps).keep,
         )
 
     def _states(self, sealed: _Sealed, signature: Signature) -> dict[str, Array]:

@@ -13,8 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.checked_request import Array, CheckedRequest, SequenceControl
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.boundary.values import is_within_bounds, with_valid_values
 from rnnserve.server.errors import InternalError, InvalidRequest, QueueFull, ServeError

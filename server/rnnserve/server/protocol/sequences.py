@@ -15,7 +15,7 @@ sequence belongs to the worker of the connection on which it began: another one 
 
 import weakref
 
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.checked_request import SequenceControl
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InvalidRequest, SequenceInUse, Unsupported
 from rnnserve.server.protocol.sequence_callers import ANY_CONNECTION, Caller, StreamOwner, scope_of_key

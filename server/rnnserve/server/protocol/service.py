@@ -11,8 +11,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, TOKENS
 from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.checking import check_request, parse_request
-from rnnserve.server.boundary.sequence_parameters import read_sequence_control
+from rnnserve.server.boundary.checking import check_request
+from rnnserve.server.boundary.parameters import read_sequence_control
+from rnnserve.server.boundary.parsing import parse_request
 from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
 from rnnserve.server.protocol.model_control import ModelControl

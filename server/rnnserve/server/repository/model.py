@@ -14,8 +14,8 @@ from rnnserve.server.batching.batch_arrays import check_shapes, join, rows_of_ru
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.finite_outputs import refuse_non_finite
 from rnnserve.server.boundary.signature import Batching, Signature
+from rnnserve.server.boundary.values import refuse_non_finite
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import WrongOutputSize
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
 from rnnserve.server.access.gate import Gate, Grant
-from rnnserve.server.boundary.compression import decompress
+from rnnserve.server.boundary.parsing import decompress
 from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
