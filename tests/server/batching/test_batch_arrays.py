@@ -135,12 +135,6 @@ def test_parts_of_a_request_give_the_answers_of_the_whole(request, most_points):
         np.testing.assert_array_equal(np.concatenate([one[name] for one in given], axis), whole[name])
 
 
-def test_request_with_few_points_is_not_split():
-    request = one(4, 6)
-    assert split_rows(request, SIGNATURE, 24) == [request]
-    assert [part.batch for part in split_rows(request, SIGNATURE, 23)] == [2, 2]
-
-
 def test_axes_within_one_input_multiply_and_those_of_several_add_up():
     """A run of 64 documents of 64 sentences of 64 words has 262,144 points, and is made in parts, not of 8,192."""
     words = TensorSpec("words", "INT64", ("batch", "sentences", "words"), (-1, -1, -1))

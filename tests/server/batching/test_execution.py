@@ -141,17 +141,11 @@ def test_run_that_only_its_size_fails_costs_no_answer():
     assert numbers(statistics, "requests", "failures", "failed_seconds") == (7, 0, 0.0)
 
 
-def test_failure_lasts_from_the_arrival_to_the_refusal(tell):
-    tell(10.0, 12.0)  # before the run, after it
-    statistics = Statistics()
-    assert run_batch(model_of(statistics), Batch([Member()], Refusing({0}), arrived=[3.0]))
-    assert numbers(statistics, "failures", "failed_seconds") == (1, 12.0 - 3.0)
-
-
-def test_waiting_is_counted_until_the_run_that_answered(tell):
+def test_waiting_is_counted_until_the_run_that_answered_or_failed(tell):
     tell(10.0, 11.0, 11.5, 12.0, 20.0)  # before the whole run, round each half
     statistics = Statistics()
     assert run_batch(model_of(statistics), Batch([Member(), Member()], Refusing({0}), arrived=[3.0, 5.0]))
+    assert numbers(statistics, "failures", "failed_seconds") == (1, 11.5 - 3.0)
     assert numbers(statistics, "wait_seconds", "run_seconds") == (12.0 - 5.0, 8.0)
 
 

@@ -24,25 +24,19 @@ def test_counts_grow_from_nothing_by_each_run_and_failure(monkeypatch):
     assert (statistics.last, statistics.sizes) == (0.0, {})
     monkeypatch.setattr("time.time", lambda: 1234.5)
     count(statistics, requests=3, rows=4, run_seconds=0.5, wait_seconds=0.375)
+    statistics.record_run(4, 0.25, 8, 1)  # a chunk of steps
     count(statistics, requests=1, rows=4, run_seconds=1.0, wait_seconds=2.0)
     count(statistics, requests=2, rows=2, run_seconds=0.125, wait_seconds=0.0)
-    assert numbers(statistics, "requests", "rows", "runs") == (6, 10, 3)
+    assert numbers(statistics, "requests", "rows", "runs") == (6, 10, 4)
     assert numbers(statistics, "run_seconds") == 3 * 0.5 + 1.0 + 2 * 0.125  # a run counts for each request in it
     assert (numbers(statistics, "wait_seconds"), statistics.last) == (2.375, 1234.5)
-    assert statistics.sizes == {4: (2, 1.5), 2: (1, 0.125)}
+    assert statistics.sizes == {4: (3, 1.75), 2: (1, 0.125)}
     assert numbers(statistics, "failures", "dropped", "failed_seconds") == (0, 0, 0.0)
     statistics.record_failure(0.5)
     statistics.record_failure(0.25)
     statistics.record_dropped(2.0)
     assert numbers(statistics, "failures", "dropped", "failed_seconds") == (2, 1, 2.75)
-    assert numbers(statistics, "requests", "runs") == (6, 3)
-
-
-def test_chunks_add_to_the_seconds_of_runs_of_as_many_rows():
-    statistics = Statistics()
-    for seconds in (0.5, 0.25):
-        statistics.record_run(3, seconds, steps=6, padded_steps=1)
-    assert statistics.sizes == {3: (2, 0.75)}
+    assert numbers(statistics, "requests", "runs") == (6, 4)
 
 
 class Yielding:
