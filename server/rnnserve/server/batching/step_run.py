@@ -156,6 +156,10 @@ class StepRun:
         (self._axis,) = signature.sequence_axes
         self._lengths = signature.lengths.get(self._axis)
         self._finals = {name: final.name for name, final in signature.states.items()}  # by initial state
+        specs = (*signature.inputs.values(), *signature.outputs.values())
+        self._plain = {
+            spec.name for spec in specs if spec.has_plain_rows and spec.sequence_axes
+        }  # (batch, sequence, …)
         self._in_hand: list[_Request] = []
         self._waiting: deque[_Request] = deque()  # those of which rows have no place yet
         self._rows: list[_Row] = []
@@ -339,7 +343,11 @@ class StepRun:
                 array = left_out(spec, shape).copy()
             for index, (row, steps) in enumerate(zip(rows, taken, strict=True)):
                 sent = row.request.checked.inputs.get(name)
-                if sent is not None:
+                if sent is None:
+                    continue
+                if name in self._plain:
+                    array[index, :steps] = sent[row.number, row.at : row.at + steps]
+                else:
                     array[_part(spec, index, 0, steps)] = sent[_part(spec, row.number, row.at, steps)]
             feeds[name] = array
         return feeds
@@ -347,7 +355,7 @@ class StepRun:
     def _states(self, rows: list[_Row], run_rows: int) -> dict[str, Array]:
         """The initial states of rows: what their last runs have left, or what their requests begin with."""
         first = rows[0].states
-        goes_on = first is not None and all(row.states is first and row.place == at for at, row in enumerate(rows))
+        goes_on = first is not None and [r.place for r in rows if r.states is first] == list(range(len(rows)))
         initial: dict[str, Array] = {}
         for name in self._finals:
             spec = self._model.signature.inputs[name]
@@ -374,29 +382,27 @@ class StepRun:
     def _take(self, rows: list[_Row], size: int, results: Mapping[str, Array]) -> None:
         """Write the results of a run into the outputs of its rows' requests, and note the states for the next one."""
         states = {name: results[final] for name, final in self._finals.items()}
+        specs = self._model.signature.outputs
         for index, row in enumerate(rows):
             request, start = row.request, row.at
-            steps = min(row.end - start, size)
-            row.at, row.states, row.place = start + steps, states, index
-            is_last = row.at >= row.end
+            row.at = end = min(row.end, start + size)
+            row.states, row.place = states, index
+            is_last = end >= row.end
             if is_last:
                 request.rows_running -= 1
-            if is_last or request.has_steps:
-                self._write(row, index, start, steps, results, is_last=is_last)
-
-    def _write(
-        self, row: _Row, index: int, start: int, steps: int, results: Mapping[str, Array], *, is_last: bool
-    ) -> None:
-        """Write row `index` of the results of `steps` steps into its request's outputs, from step `start` on."""
-        outputs, specs = row.request.outputs, self._model.signature.outputs
-        for name in outputs:
-            spec = specs[name]
-            if spec.sequence_axes:
-                outputs[name][_part(spec, row.number, start, steps)] = results[name][_part(spec, index, 0, steps)]
-            elif is_last and row.request.checked.batch == 1:
-                outputs[name] = results[name][_rows(spec, slice(index, index + 1))]
-            elif is_last:
-                outputs[name][_rows(spec, row.number)] = results[name][_rows(spec, index)]
+            elif not request.has_steps:
+                continue
+            outputs, number, steps = request.outputs, row.number, end - start
+            for name in outputs:
+                spec = specs[name]
+                if name in self._plain:
+                    outputs[name][number, start:end] = results[name][index, :steps]
+                elif spec.sequence_axes:
+                    outputs[name][_part(spec, number, start, steps)] = results[name][_part(spec, index, 0, steps)]
+                elif is_last and request.checked.batch == 1:
+                    outputs[name] = results[name][_rows(spec, slice(index, index + 1))]
+                elif is_last:
+                    outputs[name][_rows(spec, number)] = results[name][_rows(spec, index)]
 
     def _answer(self, over: Sequence[_Request], ended: float) -> None:
         """Answer requests all of whose rows have ended, those together that were taken in hand together."""
@@ -438,8 +444,6 @@ def _rows(spec: TensorSpec, rows: int | slice | list[int]) -> tuple[Any, ...]:
 
 def _part(spec: TensorSpec, row: int, start: int, steps: int) -> tuple[Any, ...]:
     """The index of steps of a row in an array of a tensor; of the whole row if the tensor has no steps."""
-    if spec.has_plain_rows and spec.sequence_axes:
-        return row, slice(start, start + steps)
     index: list[Any] = [slice(None)] * len(spec.axes)
     index[spec.batch_axis] = row
     for axis in spec.sequence_axes.values():
