@@ -13,7 +13,7 @@ from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.clock import now
 from rnnserve.server.counting.table import after_run, answering
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.observing.runs import RunBatch, WatchedRun, observed
+from rnnserve.server.observing.observer import observed
 
 __all__ = [
     "Batch",
@@ -68,7 +68,27 @@ class StepModel(BatchModel, Protocol):
         """Run arrays as they are, and return the outputs named."""
 
 
-class Batch(RunBatch, Protocol):
+class AnsweredBatch(Protocol):
+    """Requests that are answered together."""
+
+    @property
+    def members(self) -> Sequence[Any]:
+        """What is answered or refused, and has an origin: pending requests, for one."""
+
+    @property
+    def rows_each(self) -> Sequence[int]:
+        """Rows of each of them."""
+
+    @property
+    def arrivals(self) -> Sequence[float]:
+        """When each has arrived, in seconds on the clock of `clock`."""
+
+    @property
+    def padded_steps(self) -> int:
+        """Steps of their run beside theirs: of padding after shorter rows, and of a padding row."""
+
+
+class Batch(AnsweredBatch, Protocol):
     """Requests that are run together."""
 
     @property
@@ -199,23 +219,25 @@ def run_batch(model: BatchModel, batch: Batch) -> bool:
     return True
 
 
-def answer_all(statistics: Statistics, batch: RunBatch, answers: Sequence[Any], started: float, ended: float) -> None:
+def answer_all(
+    statistics: Statistics, batch: AnsweredBatch, answers: Sequence[Any], started: float, ended: float
+) -> None:
     """Answer the members of a batch in their order, and report their run to the observer if there is one."""
-    members = batch.members
+    members: Sequence[Any] = batch.members
     statistics.answering(len(members))
     answering.counts, answering.run_seconds = statistics.counts, ended - started
-    watched = None
-    if observed.runs is not None:
-        watched = WatchedRun(observed.runs, statistics.counts, batch, started, ended)
-        members = watched.members
+    observer = observed.runs
+    if observer is not None:
+        members = observer.watched(members)
     for member, answer in zip(members, answers, strict=True):
         try:
             member.answer(answer)
         except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
             refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
             member.refuse(after_run(refused))
-    if watched is not None:
-        watched.tell()
+    if observer is not None:
+        times = started, ended
+        observer.ran(statistics.counts, members, batch.rows_each, batch.arrivals, times, batch.padded_steps)
 
 
 # An operator may run for ever: a Loop of the graph that a value of the input keeps going. onnxruntime cannot end it,

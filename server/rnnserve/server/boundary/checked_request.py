@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from rnnserve.protos.inference_pb2 import ModelInferResponse
+
 __all__ = ["Array", "CheckedRequest", "SequenceControl"]
 
 Array = npt.NDArray[Any]
@@ -46,8 +48,8 @@ class CheckedRequest:
         is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
         unasked: How many at the end of `outputs` the response leaves out.
-        keep_states: For a request of a session, keeps the final states among the outputs of its run, by name, and
-            returns the parameters of its response.
+        keeper: For a request of a session, keeps the final states among the outputs of its run, by name, and returns
+            a response with nothing but its parameters; None for a request of its own.
         classes: By output that is to be answered as classes: how many. None if there is no such output.
         timeout: Seconds that the request may wait for its run; infinity if only its deadline limits that.
     """
@@ -62,7 +64,7 @@ class CheckedRequest:
     is_raw: bool = True
     sequence: SequenceControl | None = None
     unasked: int = 0
-    keep_states: Callable[[Mapping[str, Array]], Mapping[str, str | int]] | None = None
+    keeper: Callable[[Mapping[str, Array]], ModelInferResponse] | None = None
     classes: Mapping[str, int] | None = None
     timeout: float = math.inf
 
@@ -74,4 +76,4 @@ class CheckedRequest:
     @property
     def is_plain(self) -> bool:
         """Whether its tensors are bytes both ways, its states are its own, and its deadline alone limits its wait."""
-        return self.is_raw and self.keep_states is None and not self.classes and self.timeout == math.inf
+        return self.is_raw and self.keeper is None and not self.classes and self.timeout == math.inf
