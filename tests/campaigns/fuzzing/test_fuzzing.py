@@ -12,8 +12,8 @@ from campaigns.fuzzing.campaign import CORPUS, campaign, corpus_of, try_input
 from campaigns.fuzzing.targets import NAMES, prepare_targets
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import triton_config
-from rnnserve.server.boundary import checking, parsing
 from rnnserve.server.fast_path import templates
+from rnnserve.server.validation import checking, parsing
 
 INPUTS, SEED = 1500, 3
 
@@ -95,7 +95,7 @@ def plant_path(monkeypatch):
     ("name", "plant"),
     [
         ("prefixes", plant_any_start), ("prefixes", plant_id_set_again), ("field_counts", plant_inputs_not_looked_into),
-        ("field_counts", plant_half_as_many), ("boundary", plant_unknown_text), ("config", plant_memory),
+        ("field_counts", plant_half_as_many), ("validation", plant_unknown_text), ("config", plant_memory),
         ("config", plant_hang), ("config", plant_path),
     ],
 )  # fmt: skip

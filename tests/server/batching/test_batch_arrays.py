@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request
 from rnnserve.server.batching.batch_arrays import join, left_out, split, split_rows
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Signature, TensorSpec
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 STATE = ("layers * directions", "batch", "hidden")
 SIGNATURE = Signature(

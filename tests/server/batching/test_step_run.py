@@ -18,10 +18,10 @@ from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.batching.waiting_queue import QueueLimits
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 INPUT = TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
 LENGTHS = TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence")

@@ -3,7 +3,7 @@
 In: `PendingRequest`s from the dispatcher, and a model that runs batches. Out: each request
 answered exactly once, with its own rows of the results or with an error.
 
-Imports `boundary`, `counting`, `observing`, `errors` and `clock`; no gRPC.
+Imports `validation`, `counting`, `observing`, `errors` and `clock`; no gRPC.
 
 Threads: `schedulers`.
 

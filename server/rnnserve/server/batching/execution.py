@@ -8,12 +8,12 @@ from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
 from rnnserve.server.batching.planning import Cost, plan
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.clock import now
 from rnnserve.server.counting.table import after_run, answering
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.observing.observer import observed
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Signature
 
 __all__ = [
     "Batch",

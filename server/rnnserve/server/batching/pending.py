@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.errors import Cancelled, DeadlinePassed, ServeError, TimeoutExpired
 from rnnserve.server.observing.origins import Origin
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
 
 __all__ = ["PendingRequest", "all_in_time", "check_unread", "earlier", "reason_to_drop"]
 

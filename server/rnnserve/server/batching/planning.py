@@ -11,8 +11,8 @@ import math
 import operator
 from collections.abc import Sequence
 
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Batching, Signature
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature
 
 __all__ = ["Cost", "plan", "plan_lengths", "similar_to_first"]
 

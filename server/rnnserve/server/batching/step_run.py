@@ -29,11 +29,11 @@ from rnnserve.server.batching.execution import (
 from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import TensorSpec
-from rnnserve.server.boundary.values import refuse_non_finite
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import TensorSpec
+from rnnserve.server.validation.values import refuse_non_finite
 
 __all__ = ["CHUNK_SECONDS", "MOST_ROWS", "StepRun", "chunk_steps"]
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.validation.signature import TensorSpec
 
 __all__ = ["axis_name", "wrong_shape", "wrong_size"]
 

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.parameters import read_classes, read_timeout
-from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.parameters import read_classes, read_timeout
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(
     {"input": TensorSpec("input", "FP32", ("batch", "sequence"), (-1, -1))},

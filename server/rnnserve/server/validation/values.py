@@ -7,10 +7,10 @@ import numpy as np
 
 from rnnserve.protos import inference_pb2
 from rnnserve.protos.datatypes import CONTENTS
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.shapes import axis_name
-from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.shapes import axis_name
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 __all__ = [
     "all_finite",

@@ -12,20 +12,20 @@ from collections.abc import Iterable, Mapping
 
 from rnnserve.protos.inference_pb2 import ModelInferRequest
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.parameters import (
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.parameters import (
     check_final_response,
     read_classes,
     read_sequence_control,
     read_timeout,
     refuse_shared_memory,
 )
-from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
-from rnnserve.server.boundary.signature import Signature, TensorSpec
-from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest
-from rnnserve.server.settings import Settings
+from rnnserve.server.validation.shapes import axis_name, wrong_shape, wrong_size
+from rnnserve.server.validation.signature import Signature, TensorSpec
+from rnnserve.server.validation.values import check_lengths, read_raw, read_typed, with_valid_values
 
 __all__ = ["check_request"]
 

@@ -22,10 +22,10 @@ from rnnserve.protos.protocol_words import (
     SHARED_MEMORY,
     TIMEOUT,
 )
-from rnnserve.server.boundary.checked_request import SequenceControl
-from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import InvalidRequest, Unsupported
+from rnnserve.server.validation.checked_request import SequenceControl
+from rnnserve.server.validation.signature import Signature
 
 __all__ = [
     "VARYING_PARAMETERS",

@@ -18,7 +18,7 @@ from rnnserve.protos import protocol_words
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array
+from rnnserve.server.validation.checked_request import Array
 
 __all__ = ["Batching", "Signature", "TensorSpec"]
 

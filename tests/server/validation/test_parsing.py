@@ -10,8 +10,14 @@ import pytest
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
-from rnnserve.server.boundary.parsing import decompress, decompress_small, is_compressed, parse_request, refuse_crowded
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.parsing import (
+    decompress,
+    decompress_small,
+    is_compressed,
+    parse_request,
+    refuse_crowded,
+)
 
 MESSAGE = pb.ModelInferRequest(model_name="direction_simple", raw_input_contents=[bytes(5000)]).SerializeToString()
 
