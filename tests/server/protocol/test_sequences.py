@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.batching.lateness import reason_to_drop
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.batching.pending import reason_to_drop
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
@@ -28,6 +27,7 @@ from rnnserve.server.fast_path.pending import PendingCall, StepCall
 from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step, StreamOwner
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import SequenceControl
 
 SERVED = fake_served()
 OWNER, STRANGER = FakeCaller("ipv4:10.0.0.1:50000"), FakeCaller("ipv4:10.0.0.1:50001")
