@@ -25,7 +25,7 @@ from rnnserve.server.fast_path.varying_fields import find_varying_fields, read_i
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, kept_metadata, origin_of
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
-from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.protocol.sequences import StreamOwner
 
 __all__ = ["ConnectionStreams", "CoreStream", "OpenStreams", "RequestStream", "StreamMessage", "StreamTag"]
 
