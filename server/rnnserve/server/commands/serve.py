@@ -36,7 +36,6 @@ from rnnserve.server.commands.options import (
 )
 from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
-from rnnserve.server.fast_path.grpcio_core import choose_polling
 from rnnserve.server.observing.observer import requests_observed
 from rnnserve.server.process.signals import (
     SAME_SECONDS,
@@ -46,7 +45,6 @@ from rnnserve.server.process.signals import (
     watch_terminal,
 )
 from rnnserve.server.process.start_check import check_room, start_error
-from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import CommandSettings, Settings
 from rnnserve.server.sockets.ports import reserve_port
 from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
@@ -272,7 +270,7 @@ def _requests_observed(settings: Settings) -> contextlib.AbstractContextManager[
 
 def _serve(settings: Settings, metrics: "Metrics", gateway: HttpGateway | None, options: str) -> bool:
     """Be the server; return whether threads are left."""
-    with _ending(settings, gateway) as ending:
+    with _ending(gateway) as ending:
         server = _new_server(settings)
         ending.reload = server.reload
         metrics.count_gauges = server.count_gauges
@@ -295,7 +293,7 @@ def _serve(settings: Settings, metrics: "Metrics", gateway: HttpGateway | None, 
 
 def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path | None) -> bool:
     """Be a worker; return whether threads are left."""
-    with _ending(settings, is_worker=True) as ending:
+    with _ending(is_worker=True) as ending:
         server, is_listening = _new_server(settings, desired_models), threading.Event()
 
         def heartbeat() -> Heartbeat:
@@ -321,10 +319,8 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
 
 
 @contextlib.contextmanager
-def _ending(settings: Settings, gateway: HttpGateway | None = None, *, is_worker: bool = False) -> Iterator[Ending]:
+def _ending(gateway: HttpGateway | None = None, *, is_worker: bool = False) -> Iterator[Ending]:
     """Prepare a process that serves, and take its signals inside the block."""
-    if not settings.plain:
-        choose_polling()
     check_room()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
@@ -339,9 +335,15 @@ def _ending(settings: Settings, gateway: HttpGateway | None = None, *, is_worker
 
 
 def _new_server(settings: Settings, desired_models: Path | None = None) -> "Server":
+    from rnnserve.server.repository.trials import Trials  # imports numpy
+
     # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
     trials = Trials()
     try:
+        if not settings.plain:
+            from rnnserve.server.fast_path.grpcio_core import choose_polling
+
+            choose_polling()
         from rnnserve.server.app import Server  # imports grpc, which reads the choice of polling then
     except ModuleNotFoundError as missing:
         raise StartError(missing_package(missing.name, "server")) from missing

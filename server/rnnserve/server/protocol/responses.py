@@ -9,7 +9,7 @@ import functools
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -18,8 +18,10 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, FINAL_RESPONSE, REQUEST_ID, STATUS, STATUS_DETAILS
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import ServeError
-from rnnserve.server.repository.model import Model
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
+
+if TYPE_CHECKING:  # it imports onnxruntime, which a process that chooses how gRPC polls should not wait for
+    from rnnserve.server.repository.model import Model
 
 __all__ = [
     "ResponseHead",
@@ -58,7 +60,7 @@ class ResponseHead:
     before_outputs: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, model: Model, batch: int, sizes: Mapping[str, int], outputs: Iterable[str]) -> Self:
+    def of(cls, model: "Model", batch: int, sizes: Mapping[str, int], outputs: Iterable[str]) -> Self:
         """Build the head of the responses to requests of these rows and sizes of sequence axes for these outputs."""
         before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
         described = pb.ModelInferResponse()
@@ -94,7 +96,7 @@ def _bytes_of(array: Array) -> bytes | memoryview:
     return array.data if array.nbytes > LARGE and array.flags.c_contiguous else array.tobytes()
 
 
-def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
+def encode_response(model: "Model", request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
     """Write the response to a request. Its outputs are raw, also where the request's inputs were typed, as in Triton.
 
     The outputs are in the order of the request's, each of the request's own shape.
@@ -112,7 +114,7 @@ def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str,
 
 
 def _encode_with_classes(
-    model: Model,
+    model: "Model",
     request: CheckedRequest,
     classes: Mapping[str, int],
     outputs: Mapping[str, Array],
