@@ -9,9 +9,8 @@ from rnnserve.protos.access_table import Need
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.errors import PermissionDenied, Unauthenticated
-from rnnserve.server.fast_path import arrived
-from rnnserve.server.fast_path.arrived import Arrivals
-from rnnserve.server.fast_path.calls import UnaryCall
+from rnnserve.server.fast_path import calls
+from rnnserve.server.fast_path.calls import Arrivals, UnaryCall
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_token_with_an_end_is_looked_at_each_time(gate, tokens, let_in):
 
 
 def test_number_of_headers_found_at_once_is_bounded(gate, tokens, let_in, monkeypatch):
-    monkeypatch.setattr(arrived, "_MOST_AT_ONCE", 3)
+    monkeypatch.setattr(calls, "_MOST_AT_ONCE", 3)
     for scheme in ("Bearer ", "bearer ", "BEARER ", "BeareR ", "bEarer "):
         assert let_in([("authorization", scheme + tokens.infer)]).grant.holder == "infer"
         assert 0 < len(gate.at_once) <= 3

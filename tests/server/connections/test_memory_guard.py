@@ -2,8 +2,8 @@
 
 import pytest
 
-from rnnserve.server.connections import memory_guard
-from rnnserve.server.connections.memory_guard import MemoryGuard, bytes_for_requests
+from rnnserve.server.connections import byte_budget
+from rnnserve.server.connections.byte_budget import MemoryGuard, bytes_for_requests
 
 MB = 1 << 20
 HELD = 100 * MB
@@ -33,8 +33,8 @@ class Process:
 @pytest.fixture
 def process(monkeypatch):
     process = Process()
-    monkeypatch.setattr(memory_guard, "resident_bytes", process.resident)
-    monkeypatch.setattr(memory_guard, "give_back_free_memory", process.give_back)
+    monkeypatch.setattr(byte_budget, "resident_bytes", process.resident)
+    monkeypatch.setattr(byte_budget, "give_back_free_memory", process.give_back)
     return process
 
 

@@ -12,8 +12,8 @@ from kit.inference_requests import arrays, request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
-from rnnserve.server.fast_path.large_requests import LargeRequests
-from rnnserve.server.fast_path.varying_fields import HEAD_BYTES
+from rnnserve.server.fast_path.admission import LargeRequests
+from rnnserve.server.fast_path.templates import HEAD_BYTES
 
 PATIENCE = 20.0
 

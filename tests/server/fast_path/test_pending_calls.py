@@ -8,7 +8,7 @@ import pytest
 from kit.checked_requests import checked_request
 from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.errors import DeadlinePassed, TimeoutExpired
-from rnnserve.server.fast_path.pending import ParsedCall
+from rnnserve.server.fast_path.admission import ParsedCall
 
 
 class Call:

@@ -1,36 +1,195 @@
-"""Admission: from a call that has arrived to one that waits, recognised by its prefix or parsed at the boundary."""
+"""Admission: from a request that has arrived to one that waits for its run.
 
-from collections.abc import Callable, Iterable
+The fast path recognises it by its prefix, or parses it at the boundary. A large request is parsed and checked on a
+thread of its own, one after another, and run on its model's thread.
+"""
 
-from rnnserve.server.boundary.compression import decompress_small, is_compressed
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+
+from rnnserve.server.batching.lateness import check_unread, earlier
+from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.schedulers import Schedulers
+from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.compression import decompress, decompress_small, is_compressed
+from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE
-from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.counting.table import after_run
+from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.fast_path.calls import ArrivedRequest
-from rnnserve.server.fast_path.pending import ParsedCall, PendingCall, RecognisedCall, StepCall
-from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix
+from rnnserve.server.fast_path.templates import HEAD_BYTES, PrefixCache, Recognised, RequestPrefix
+from rnnserve.server.observing.origins import Origin
+from rnnserve.server.protocol.pending_steps import PendingStep
+from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.repository import ServedVersion
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "LargeRequests", "PendingCall", "StepCall"]
+
+_MOST_BESIDE = 4096
+"""Bytes of a response beside those of its tensors, at the most: names, shapes and parameters."""
+
+_WAITING, _WAITING_OF_CONNECTION = 256, 64
+"""Large or compressed requests that wait to be parsed, of all connections and of one. The bytes that calls may hold
+bound them, too, except for compressed ones, which take up to 50 ms each. Beyond it: RESOURCE_EXHAUSTED at once."""
+
+TakeStep = Callable[[Model, "StepCall"], None]
+"""Takes a request of a sequence whose turn comes after its admission."""
 
 
-TakeLarge = Callable[[ArrivedRequest], None]
-TakeStep = Callable[[Model, StepCall], None]
+class PendingCall(PendingRequest):
+    """A call on the fast path that waits.
+
+    Attributes:
+        call: The call.
+        served: The version that it asks.
+        prefix: Its prefix if that was recognised, else None.
+        id_field: Its id's field, tag and size included, if the prefix was recognised; else empty.
+    """
+
+    __slots__ = ("call", "id_field", "prefix", "served")
+
+    def __init__(
+        self,
+        call: ArrivedRequest,
+        served: ServedVersion,
+        rows: int,
+        steps: int,
+        arrived: float,
+        prefix: RequestPrefix | None = None,
+        id_field: bytes = b"",
+    ) -> None:
+        # Without `super().__init__`, which costs half a microsecond, as this does once a request.
+        self.rows = rows
+        self.steps = steps
+        self.deadline = call.deadline
+        self.arrived = arrived
+        self.timeout = math.inf
+        self.call = call
+        self.served = served
+        self.prefix = prefix
+        self.id_field = id_field
+
+    @property
+    def connection(self) -> str:
+        """Names its connection."""
+        return self.call.peer()
+
+    def watch(self) -> None:
+        """Note a cancellation as soon as it comes. It costs two events a request, so it is for those that wait long."""
+        self.call.watch(self.cancel)
+
+    def refuse(self, error: ServeError) -> None:
+        """Answer with an error."""
+        self.call.refuse(error.of(self.served.model.statistics.counts).of_request(self.rows, self.arrived))
+
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+        return self.call.origin()
+
+
+class ParsedCall(PendingCall):
+    """A call that has passed the boundary."""
+
+    __slots__ = ("_checked",)
+
+    def __init__(self, call: ArrivedRequest, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
+        super().__init__(call, served, checked.batch, checked.steps, arrived)
+        self._checked = checked
+        self.deadline, self.timeout = earlier(call.deadline, arrived, checked.timeout)
+
+    def check(self) -> CheckedRequest:
+        """Return the checked request."""
+        return self._checked
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Answer with the outputs asked for."""
+        self.call.answer(encode_response(self.served.model, self._checked, outputs))
+
+
+class RecognisedCall(PendingCall):
+    """A call whose prefix is known: its sizes are, and its values are checked when it is run."""
+
+    __slots__ = ("_known", "_service")
+
+    def __init__(self, call: ArrivedRequest, found: Recognised, arrived: float, service: Service) -> None:
+        prefix = found.prefix
+        super().__init__(call, prefix.served, prefix.batch, prefix.steps, arrived, prefix, found.id_field)
+        self._known = prefix
+        self._service = service
+
+    def check(self) -> CheckedRequest:
+        """Check the values: at once if all are plainly valid, else at the boundary, for the version it began with."""
+        payload = self.call.payload
+        checked = self._known.read(payload)
+        return self._service.check(payload, self.served) if checked is None else checked
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Answer with the outputs asked for."""
+        self.call.answer(self._known.head.encode(self.id_field, outputs.values()))
+
+
+class StepCall(PendingStep, PendingCall):
+    """A call that is a request of a sequence. It waits in the place of the request without its sequence."""
+
+    __slots__ = ("_pending", "_submit", "step")
+
+    def __init__(self, call: PendingCall, prefix: RequestPrefix | None, submit: TakeStep) -> None:
+        """Take a call, with the prefix of requests of sequences that it has, if any."""
+        served = call.served.of_sequences
+        super().__init__(call.call, served, call.rows, call.steps, call.arrived, prefix, call.id_field)
+        self.deadline, self.timeout = call.deadline, call.timeout
+        self._pending = call
+        self._submit = submit
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Keep the states, and answer; if the budget of bytes is spent, refuse, and leave the sequence as it was."""
+        try:
+            self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
+        except ServeError as error:
+            self.refuse(after_run(error))
+        else:
+            super().answer(outputs)
+
+    def answer_encoded(self, response: bytes, states: tuple[bytes, ...]) -> None:
+        """Do the same with the bytes of a response and of the states."""
+        try:
+            self.call.make_room(len(response))
+            self.step.keep(states, self.rows)
+        except ServeError as error:
+            self.refuse(after_run(error))
+        else:
+            self.call.answer(response)
+
+
+def _pending_of(
+    call: ArrivedRequest,
+    served: ServedVersion,
+    checked: CheckedRequest,
+    arrived: float,
+    service: Service,
+    take_step: TakeStep,
+) -> PendingCall | None:
+    """Make a checked request wait; None if it is of a sequence, and its turn comes later."""
+    parsed = ParsedCall(call, served, checked, arrived)
+    if checked.sequence is None:
+        return parsed
+    try:
+        step = StepCall(parsed, None, take_step)
+        return step.enter(service.sequences, served, checked.sequence, call, call.stream)
+    except ServeError as error:
+        raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
 
 class Admission:
     """Admits calls, and keeps the prefixes of those that passed the boundary. For one thread, the fast path's."""
 
-    def __init__(self, service: Service, take_large: TakeLarge, take_step: TakeStep) -> None:
-        """Start without any prefix.
-
-        Args:
-            service: The service, which takes requests through the boundary.
-            take_large: A function that takes calls for which the fast path has no time, since they are large when
-                they are decompressed.
-            take_step: A function that takes requests of sequences whose turn comes later.
-        """
+    def __init__(self, service: Service, take_large: Callable[[ArrivedRequest], None], take_step: TakeStep) -> None:
+        """Start without any prefix; `take_large` takes calls that are large once they are decompressed."""
         self._service = service
         self._take_large = take_large
         self._take_step = take_step
@@ -40,7 +199,7 @@ class Admission:
         self._asks_for_tokens = service.settings.access_file is not None
 
     def models_have_changed(self) -> bool:
-        """Drop the prefixes where what serves has changed since the last call; return whether it has."""
+        """Drop the prefixes if what serves has changed since the last call; return whether it has."""
         generation = self._service.repository.generation
         if generation == self._generation:
             return False
@@ -54,7 +213,7 @@ class Admission:
         return {model for served in self._service.repository.served() for model in served.models}
 
     def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
-        """The prefix of all of these where it is one, known, and none has varying fields; None otherwise."""
+        """The prefix of all of these if it is one, known, and none has varying fields; else None."""
         prefix = self._prefixes.shared(calls)
         if prefix is not None and self._asks_for_tokens:
             for call in calls:
@@ -64,13 +223,9 @@ class Admission:
         return prefix
 
     def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
-        """Admit calls that arrived together; refuse those that do not pass the boundary.
+        """Admit calls that arrived together, at a time on the clock of `clock`; refuse those that do not pass.
 
-        Without those that come later: large ones, and requests of sequences that wait for their turn.
-
-        Args:
-            calls: The calls.
-            arrived: Time of its arrival, in seconds on the clock of `clock`.
+        Large ones, and requests of sequences that wait for their turn, come later.
         """
         admitted: list[PendingCall] = []
         for call in calls:
@@ -85,7 +240,7 @@ class Admission:
         return admitted
 
     def _admit(self, call: ArrivedRequest, arrived: float) -> PendingCall | None:
-        service, sequences = self._service, self._service.sequences
+        service = self._service
         found = self._prefixes.recognise(call.payload)
         if found is None and is_compressed(call.payload):
             payload = decompress_small(call.payload, LARGE)
@@ -104,7 +259,7 @@ class Admission:
                 recognised.check()  # a wrong request must not begin a sequence in the place of another
             step = StepCall(recognised, self._prefix_of_sequences(found.prefix), self._take_step)
             try:
-                return step.enter(sequences, found.prefix.served, found.sequence, call, call.stream)
+                return step.enter(service.sequences, found.prefix.served, found.sequence, call, call.stream)
             except BeganOnAnotherVersion:
                 pass  # parsing says which version the request asks for
             except ServeError as error:
@@ -113,16 +268,83 @@ class Admission:
         served, checked = service.accept(call.payload, call)
         if found is None:
             self._prefixes.add(call.payload, served, checked)
-        parsed = ParsedCall(call, served, checked, arrived)
-        if checked.sequence is None:
-            return parsed
-        try:
-            return StepCall(parsed, None, self._take_step).enter(sequences, served, checked.sequence, call, call.stream)
-        except ServeError as error:
-            raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
+        return _pending_of(call, served, checked, arrived, service, self._take_step)
 
     def _prefix_of_sequences(self, prefix: RequestPrefix) -> RequestPrefix | None:
         try:
             return self._of_sequences[prefix]
         except KeyError:
             return self._of_sequences.setdefault(prefix, prefix.of_sequences())
+
+
+class LargeRequests:
+    """The thread that takes calls from the fast path: large ones, and compressed ones that become large."""
+
+    def __init__(self, service: Service, schedulers: Schedulers) -> None:
+        """Start the thread; the schedulers' threads run what it has admitted."""
+        self._service = service
+        self._schedulers = schedulers
+        self._waiting: deque[tuple[ArrivedRequest, float]] = deque()
+        self._counts: Counter[str] = Counter()  # of those, by connection
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
+        self._thread.start()
+
+    def submit(self, call: ArrivedRequest) -> None:
+        """Take a call that has just arrived, to be answered from another thread; raise TooManyCalls if many wait."""
+        connection = call.peer()
+        with self._changed:
+            if len(self._waiting) >= _WAITING:
+                raise TooManyCalls("large requests", _WAITING)
+            if self._counts[connection] >= _WAITING_OF_CONNECTION:
+                raise TooManyCalls("large requests of this connection", _WAITING_OF_CONNECTION)
+            self._waiting.append((call, now()))
+            self._counts[connection] += 1
+            self._changed.notify()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Take what waits, and end the thread within `timeout` seconds; return whether it has ended."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        while (taken := self._next()) is not None:
+            call, arrived = taken
+            try:
+                self._admit(call, arrived)
+            except ServeError as error:
+                call.refuse(error)
+            except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
+                call.refuse(InternalError.hiding(error))
+            del call, taken  # it may hold 16 MB until the next one comes
+
+    def _next(self) -> tuple[ArrivedRequest, float] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            if not self._waiting:
+                return None
+            taken = self._waiting.popleft()
+            self._counts[taken[0].peer()] -= 1
+            if not self._waiting:
+                self._counts.clear()
+            return taken
+
+    def _admit(self, call: ArrivedRequest, arrived: float) -> None:
+        check_unread(call.deadline, now())
+        payload = call.payload
+        if is_compressed(payload):
+            payload = decompress(payload, self._service.settings.max_message_bytes)
+            call.hold(len(payload))
+        served, checked = self._service.accept(payload, call)
+        call.payload, payload = payload[:HEAD_BYTES], b""  # its id is needed; the checked request has the other bytes
+        pending = _pending_of(call, served, checked, arrived, self._service, self._submit)
+        if pending is not None:
+            self._submit(pending.served.model, pending)
+
+    def _submit(self, model: Model, pending: PendingCall) -> None:
+        pending.watch()
+        self._schedulers.submit_or_refuse(model, pending)

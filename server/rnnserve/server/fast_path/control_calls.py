@@ -23,7 +23,7 @@ _OUTSTANDING = 4
 """How many calls of a method may arrive between two looks at the queue without waiting for one of them."""
 
 GrantOf = Callable[[], Grant | None]
-"""Gives what the caller of a control method may do; None on a server that asks for no token."""
+"""Returns what the caller of a control method may do; None on a server that asks for no token."""
 
 
 class UnaryMethod(NamedTuple):
@@ -31,7 +31,7 @@ class UnaryMethod(NamedTuple):
 
     Attributes:
         name: Its full name, "/package.Service/Method".
-        admit: Lets a call in by its metadata and a function that gives its client's certificate, or raises.
+        admit: Lets a call in by its metadata and a function that returns its client's certificate, or raises.
         answer: Turns the request's bytes into the response's.
         pool: Threads on which it answers.
     """
@@ -43,7 +43,7 @@ class UnaryMethod(NamedTuple):
 
 
 class _ControlCall(UnaryCall, CoreTag):
-    """A call of a control method."""
+    """A call of a control method, and the tag of its events: its message has arrived, its answer has been sent."""
 
     __slots__ = ("_grant_of", "_method")
 
@@ -55,7 +55,6 @@ class _ControlCall(UnaryCall, CoreTag):
         metadata: Sequence[Any],
         method: UnaryMethod,
     ) -> None:
-        """Take a call, as grpcio's core gives it."""
         super().__init__(door, call, deadline, metadata, metadata)
         self._method = method
         self._grant_of: GrantOf | None = None
@@ -70,11 +69,9 @@ class _ControlCall(UnaryCall, CoreTag):
             self.call.start_server_batch((self._door.core.receive_message(0),), self)
 
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
         return origin_of(self.peer(), self._metadata, "", self._method.name.rpartition("/")[2])
 
     def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Handle that its message has arrived, or that its answer has been sent."""
         if self.is_answered:
             self._grant_of = None  # it refers to this call
             self._door.call_is_over()
@@ -98,7 +95,7 @@ class _ControlCall(UnaryCall, CoreTag):
 
 
 class _Acceptance(CoreTag):
-    """Tag of the events that bring a call of a method."""
+    """Tag of the events that bring a call of a method: it begins the call, and requests the next one."""
 
     __slots__ = ("_method", "_path")
 
@@ -107,7 +104,6 @@ class _Acceptance(CoreTag):
         self._method = method
 
     def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Begin a call that has arrived, and request the next one."""
         if event.success:  # otherwise the server is being stopped
             self._path.accept(self._method.name, self)
             deadline = from_wall_clock(event.call_details.deadline)
@@ -115,12 +111,7 @@ class _Acceptance(CoreTag):
 
 
 class ControlPath:
-    """Receives the calls of control methods. Implements `FastDoor`.
-
-    Attributes:
-        core: What is started on calls.
-        budget: Budget of the bytes that its answers hold.
-    """
+    """Receives the calls of control methods. Implements `FastDoor`."""
 
     handing_on = 0
 
@@ -140,7 +131,7 @@ class ControlPath:
             self.accept(method.name, _Acceptance(self, method), _OUTSTANDING)
 
     def stop_accepting(self) -> None:
-        """Request no more calls. To be called before the server is stopped."""
+        """Request no more calls. Call this before the server is stopped."""
         with self._may_accept:
             self._is_told_to_stop = True
 

@@ -15,26 +15,24 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import front_pb2
+from rnnserve.protos.access_table import Need
 from rnnserve.protos.protocol_words import CERTIFICATE, REQUEST_ID
+from rnnserve.server.access.gate import Gate
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.connections.private_socket import of_http
-from rnnserve.server.counting.table import answering, count_http_answer, count_refusal
+from rnnserve.server.counting.table import answering, count_http_answer
 from rnnserve.server.errors import InvalidRequest, ServeError
-from rnnserve.server.fast_path.calls import ArrivedRequest, FastDoor
+from rnnserve.server.fast_path.calls import ArrivedRequest, FastDoor, RequestBatch
 from rnnserve.server.fast_path.streams import CoreStream
-from rnnserve.server.fast_path.varying_fields import read_id
+from rnnserve.server.fast_path.templates import read_id
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.runs import tell_refusal
 
-__all__ = ["GatewayBatch", "GatewayRequest", "GatewayStream"]
+__all__ = ["GatewayRequest", "GatewayStream"]
 
 _IN_FLIGHT = 2048
 """Requests of one stream in flight, with those whose answers have not been sent. Beyond it: further ones wait in the
 gateway."""
-
-_FAREWELL_SECONDS = 1.0
-"""Seconds within which a gateway half-closes after it was told that the server goes; it takes milliseconds."""
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -83,9 +81,10 @@ class GatewayRequest(ArrivedRequest):
         said = ((REQUEST_ID, self.request_id), *self.headers.items())
         return origin_of(self._connection, said, read_id(self.payload), "ModelInfer")
 
-    def certificate(self) -> str:
-        """Give the certificate that its client has shown to the gateway, or an empty text."""
-        return self.headers.get(CERTIFICATE, "")
+    def pass_gate(self, gate: Gate) -> None:
+        """Let it in by what its client has shown to the gateway."""
+        grant = gate.grant_with(Need.INFER, self.headers.items(), lambda: self.headers.get(CERTIFICATE, ""))
+        self.let_in(grant)
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the fast path's thread, if the client goes before the request is answered."""
@@ -94,70 +93,39 @@ class GatewayRequest(ArrivedRequest):
             on_cancel()
 
     def answer(self, payload: bytes) -> None:
-        """Send the response, or that the budget of bytes is spent."""
+        """Send the response, or an error if the budget of bytes is spent."""
         if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
             return
-        if not self.is_answered:
-            count_http_answer(answering.counts)
-        self._finish(0, payload, "")
-
-    def refuse(self, error: ServeError) -> None:
-        """Send an error."""
-        if not self.is_answered:
-            self.let_go()
-            count_refusal(error, is_http=True)
-            tell_refusal(self, error)
-            self._finish(_CODES[error.status], b"", str(error))
-
-    def _finish(self, status: int, response: bytes, message: str) -> None:
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
         self.payload = b""
-        self.on_cancel = None
-        self._gateway.answered(self, status, response, message)
+        count_http_answer(answering.counts)
+        self._gateway.answered(self, 0, payload, "")
 
-
-class GatewayBatch:
-    """The requests of one message, as the fast path gets them.
-
-    Attributes:
-        payload: Of a size that is not taken for that of one small request.
-        requests: The requests.
-    """
-
-    __slots__ = ("requests",)
-
-    payload = bytes(SMALL + 1)
-
-    def __init__(self, requests: list[GatewayRequest]) -> None:
-        self.requests = requests
+    def _send_error(self, error: ServeError, _: str) -> None:
+        self._gateway.answered(self, _CODES[error.status], b"", str(error))
 
 
 class GatewayStream(CoreStream):
-    """The stream of a gateway."""
+    """The stream of a gateway.
+
+    Attributes:
+        in_flight: How many of its requests are in flight, with those whose answers have not been sent.
+    """
 
     __slots__ = (
-        "_answers", "_count", "_end_error", "_in_flight", "_is_ending", "_is_sending", "_must_say", "_on_end",
-        "_said_at", "_sent_requests",
+        "_answers", "_is_ending", "_is_sending", "_is_told", "_must_tell", "_sent_requests", "_waiting", "in_flight",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        door: FastDoor,
-        call: Any,  # noqa: ANN401 - grpcio's own
-        on_end: Callable[["GatewayStream"], None],
-    ) -> None:
-        """Take a call; `on_end` is called when its last event has come."""
-        super().__init__(door, call)
-        self._on_end = on_end
-        self._in_flight: dict[int, GatewayRequest] = {}  # not answered
-        self._count = 0  # of these, and of those whose answers have not been sent
+    def __init__(self, door: FastDoor, call: Any, on_end: Callable[["GatewayStream"], None]) -> None:  # noqa: ANN401 - grpcio's own
+        super().__init__(door, call, on_end)
+        self._waiting: dict[int, GatewayRequest] = {}  # for their answers
+        self.in_flight = 0
         self._answers: list[tuple[GatewayRequest, int, bytes, str]] = []
         self._sent_requests: list[GatewayRequest] = []
         self._is_ending = self._is_sending = False
-        self._must_say, self._said_at = False, 0.0  # that the server goes; when it was first to be said
-        self._end_error: ServeError | None = None
+        self._is_told = self._must_tell = False  # that the server goes
 
     def begin(self) -> None:
         """Say that it is taken, by a message without answers; wait for its messages, and for its end."""
@@ -167,19 +135,15 @@ class GatewayStream(CoreStream):
             self._start_message(b"")
             self._receive()
 
-    @property
-    def in_flight(self) -> int:
-        """How many of its requests are in hand, with those whose answers have not been sent."""
-        return self._count
-
     def has(self, number: int) -> bool:
-        """Whether a request is in hand, and its client is there, as far as is known."""
-        return number in self._in_flight
+        """Whether a request waits for its answer, and its client is there, as far as is known."""
+        return number in self._waiting
 
     def answered(self, request: GatewayRequest, status: int, response: bytes, message: str) -> None:
         """Send an answer, with others that have come while one was being sent."""
+        request.on_cancel = None
         with self._lock:
-            self._in_flight.pop(request.number, None)
+            self._waiting.pop(request.number, None)
             if not self.is_open:
                 request.let_go()
                 return
@@ -196,22 +160,21 @@ class GatewayStream(CoreStream):
     def end(self) -> None:
         """Tell the gateway that the server goes: it half-closes, and has what it has written until then answered.
 
-        If it has not half-closed some time after the first call, the next call ends the stream when its requests in
-        flight are answered. To end it at once would lose requests: of a message that the gateway writes meanwhile, gRPC
-        says that the stream broke, so that the gateway cannot know whether they were run. For another thread than the
-        fast path's.
+        If it has not half-closed until the second call, which comes a second later, that ends the stream when its
+        requests in flight are answered. To end it at once would lose requests: of a message that the gateway writes
+        meanwhile, gRPC says that the stream broke, so that the gateway cannot know whether they were run.
         """
         with self._lock:
-            if not self._said_at:
-                self._must_say, self._said_at = True, now()
-            elif now() - self._said_at >= _FAREWELL_SECONDS:
+            if self._is_told:
                 self._is_ending = True
+            else:
+                self._is_told = self._must_tell = True
             self._send()
 
-    def _received(self, event: Any) -> GatewayBatch | None:  # noqa: ANN401 - grpcio's own
+    def _received(self, event: Any) -> RequestBatch | None:  # noqa: ANN401 - grpcio's own
         payload = event.batch_operations[0].message()
-        made: list[GatewayRequest] = []
-        cancelled: list[GatewayRequest] = []
+        made = RequestBatch()
+        cut_off: list[Callable[[], None]] = []
         with self._lock:
             self._operations -= 1
             self._is_receiving = False
@@ -224,53 +187,52 @@ class GatewayStream(CoreStream):
                     self._is_ending, self._end_error = True, InvalidRequest("this is not a message of an HTTP gateway")
                 else:
                     at = now()
-                    made = [GatewayRequest(self._door, self, entry, at) for entry in message.entries]
-                    self._in_flight.update([(request.number, request) for request in made])
-                    self._count += len(made)
-                    gone = [self._in_flight.pop(number, None) for number in message.cancelled]
-                    cancelled = [request for request in gone if request is not None]
+                    requests = [GatewayRequest(self._door, self, entry, at) for entry in message.entries]
+                    self._waiting.update([(request.number, request) for request in requests])
+                    self.in_flight += len(requests)
+                    made += requests
+                    gone = [self._waiting.pop(number, None) for number in message.cancelled]
+                    cut_off = [request.on_cancel for request in gone if request is not None and request.on_cancel]
             self._receive()
             self._send()
-        for request in cancelled:
-            if request.on_cancel is not None:
-                request.on_cancel()
-        self._tell_if_over()
-        return GatewayBatch(made) if made else None
+        for on_cancel in cut_off:
+            on_cancel()
+        self._look_for_end()
+        return made or None
 
     def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
         with self._lock:
             self._operations -= 1
             self._is_sending = False
             sent, self._sent_requests = self._sent_requests, []
-            self._count -= len(sent)
+            self.in_flight -= len(sent)
             for request in sent:
                 if request.held_bytes:
                     request.let_go()
             self._send()
             self._receive()
-        self._tell_if_over()
+        self._look_for_end()
 
     def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
         with self._lock:
             self._operations -= 1
             self.is_open = False
-            cut_off = list(self._in_flight.values())
-            self._in_flight.clear()
+            cut_off = [request.on_cancel for request in self._waiting.values() if request.on_cancel is not None]
+            self._waiting.clear()
             for request, *_ in self._answers:
                 request.let_go()
             self._answers.clear()
-        for request in cut_off:
-            if request.on_cancel is not None:
-                request.on_cancel()
-        self._tell_if_over()
+        for on_cancel in cut_off:
+            on_cancel()
+        self._look_for_end()
 
     def _send(self) -> None:
         """Send the answers that there are, or the end. With the lock."""
         if self._is_sending or self._has_status or not self.is_open:
             return
-        if self._answers or self._must_say:
-            message = front_pb2.FrontAnswers(is_ending=self._must_say)
-            self._must_say = False
+        if self._answers or self._must_tell:
+            message = front_pb2.FrontAnswers(is_ending=self._must_tell)
+            self._must_tell = False
             add = message.entries.add
             for request, status, response, said in self._answers:
                 add(number=request.number, response=response, status=status, message=said)
@@ -278,17 +240,10 @@ class GatewayStream(CoreStream):
             self._answers.clear()
             self._is_sending = True
             self._start_message(message.SerializeToString())
-        elif self._is_ending and not self._count:
-            self._has_status = True  # a message that is arriving is not answered
-            self._start((self._core.status(self._end_error),), self._send_tag)
+        elif self._is_ending and not self.in_flight:
+            self._start_status(self._core.status(self._end_error))  # a message that is arriving is not answered
 
     def _receive(self) -> None:
-        """Receive a message, where one may come. With the lock."""
-        if not (self._is_receiving or self._is_ending) and self.is_open and self._count < _IN_FLIGHT:
+        """Receive a message, if one may come. With the lock."""
+        if not (self._is_receiving or self._is_ending) and self.is_open and self.in_flight < _IN_FLIGHT:
             self._start_receiving()
-
-    def _tell_if_over(self) -> None:
-        """Tell the fast path when the stream has closed and its last event has come. On its thread."""
-        if not (self.is_open or self._operations):
-            self._drop_tags()
-            self._on_end(self)

@@ -14,15 +14,15 @@ from kit.served import served
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.fast_path import arrival_pace
-from rnnserve.server.fast_path.arrival_pace import ArrivalPace
+from rnnserve.server.fast_path import grpcio_core
+from rnnserve.server.fast_path.grpcio_core import ArrivalPace
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """The clock of the module, in seconds."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(arrival_pace, "now", lambda: clock.now)
+    monkeypatch.setattr(grpcio_core, "now", lambda: clock.now)
     return clock
 
 
