@@ -37,7 +37,7 @@ class Call:
 
     def complete(self, operation, message=None):
         event = SimpleNamespace(batch_operations=[SimpleNamespace(message=lambda: message)])
-        return self.started.pop(operation).complete(event)
+        return self.started.pop(operation)(event)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ thread of its own, one after another, and run on its model's thread.
 
 import math
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from rnnserve.server.batching.lateness import check_unread, earlier
@@ -19,7 +19,7 @@ from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.fast_path.calls import ArrivedRequest
-from rnnserve.server.fast_path.templates import HEAD_BYTES, PrefixCache, Recognised, RequestPrefix
+from rnnserve.server.fast_path.templates import HEAD_BYTES, PrefixCache, RequestPrefix
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.protocol.responses import encode_response
@@ -28,7 +28,7 @@ from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import ServedVersion
 
-__all__ = ["Admission", "LargeRequests", "PendingCall", "StepCall"]
+__all__ = ["Admission", "LargeRequests", "PendingCall", "StepCall", "pending_of"]
 
 _MOST_BESIDE = 4096
 """Bytes of a response beside those of its tensors, at the most: names, shapes and parameters."""
@@ -42,16 +42,9 @@ TakeStep = Callable[[Model, "StepCall"], None]
 
 
 class PendingCall(PendingRequest):
-    """A call on the fast path that waits.
+    """A call that waits: parsed, or recognised by its prefix; then its values are checked when it is run."""
 
-    Attributes:
-        call: The call.
-        served: The version that it asks.
-        prefix: Its prefix if that was recognised, else None.
-        id_field: Its id's field, tag and size included, if the prefix was recognised; else empty.
-    """
-
-    __slots__ = ("call", "id_field", "prefix", "served")
+    __slots__ = ("call", "id_field", "prefix", "served", "source")
 
     def __init__(
         self,
@@ -60,6 +53,7 @@ class PendingCall(PendingRequest):
         rows: int,
         steps: int,
         arrived: float,
+        source: CheckedRequest | Service,
         prefix: RequestPrefix | None = None,
         id_field: bytes = b"",
     ) -> None:
@@ -70,9 +64,10 @@ class PendingCall(PendingRequest):
         self.arrived = arrived
         self.timeout = math.inf
         self.call = call
-        self.served = served
-        self.prefix = prefix
-        self.id_field = id_field
+        self.served = served  # the version that it asks
+        self.prefix = prefix  # None if it was parsed
+        self.id_field = id_field  # tag and size included, if the prefix was recognised; else empty
+        self.source = source  # the checked request; or the service, which checks it if the prefix was recognised
 
     @property
     def connection(self) -> str:
@@ -83,6 +78,21 @@ class PendingCall(PendingRequest):
         """Note a cancellation as soon as it comes. It costs two events a request, so it is for those that wait long."""
         self.call.watch(self.cancel)
 
+    def check(self) -> CheckedRequest:
+        """Return the checked request. One that is recognised passes the boundary if its values aren't plainly valid."""
+        if isinstance(self.source, CheckedRequest):
+            return self.source
+        payload = self.call.payload
+        checked = None if self.prefix is None else self.prefix.read(payload)
+        return self.source.check(payload, self.served) if checked is None else checked
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Answer with the outputs asked for."""
+        if self.prefix is not None:
+            self.call.answer(self.prefix.head.encode(self.id_field, outputs.values()))
+        else:
+            self.call.answer(encode_response(self.served.model, self.check(), outputs))
+
     def refuse(self, error: ServeError) -> None:
         """Answer with an error."""
         self.call.refuse(error.of(self.served.model.statistics.counts).of_request(self.rows, self.arrived))
@@ -90,47 +100,6 @@ class PendingCall(PendingRequest):
     def origin(self) -> Origin:
         """Say where it comes from; before it is answered."""
         return self.call.origin()
-
-
-class ParsedCall(PendingCall):
-    """A call that has passed the boundary."""
-
-    __slots__ = ("_checked",)
-
-    def __init__(self, call: ArrivedRequest, served: ServedVersion, checked: CheckedRequest, arrived: float) -> None:
-        super().__init__(call, served, checked.batch, checked.steps, arrived)
-        self._checked = checked
-        self.deadline, self.timeout = earlier(call.deadline, arrived, checked.timeout)
-
-    def check(self) -> CheckedRequest:
-        """Return the checked request."""
-        return self._checked
-
-    def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Answer with the outputs asked for."""
-        self.call.answer(encode_response(self.served.model, self._checked, outputs))
-
-
-class RecognisedCall(PendingCall):
-    """A call whose prefix is known: its sizes are, and its values are checked when it is run."""
-
-    __slots__ = ("_known", "_service")
-
-    def __init__(self, call: ArrivedRequest, found: Recognised, arrived: float, service: Service) -> None:
-        prefix = found.prefix
-        super().__init__(call, prefix.served, prefix.batch, prefix.steps, arrived, prefix, found.id_field)
-        self._known = prefix
-        self._service = service
-
-    def check(self) -> CheckedRequest:
-        """Check the values: at once if all are plainly valid, else at the boundary, for the version it began with."""
-        payload = self.call.payload
-        checked = self._known.read(payload)
-        return self._service.check(payload, self.served) if checked is None else checked
-
-    def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Answer with the outputs asked for."""
-        self.call.answer(self._known.head.encode(self.id_field, outputs.values()))
 
 
 class StepCall(PendingStep, PendingCall):
@@ -141,7 +110,7 @@ class StepCall(PendingStep, PendingCall):
     def __init__(self, call: PendingCall, prefix: RequestPrefix | None, submit: TakeStep) -> None:
         """Take a call, with the prefix of requests of sequences that it has, if any."""
         served = call.served.of_sequences
-        super().__init__(call.call, served, call.rows, call.steps, call.arrived, prefix, call.id_field)
+        super().__init__(call.call, served, call.rows, call.steps, call.arrived, call.source, prefix, call.id_field)
         self.deadline, self.timeout = call.deadline, call.timeout
         self._pending = call
         self._submit = submit
@@ -166,7 +135,7 @@ class StepCall(PendingStep, PendingCall):
             self.call.answer(response)
 
 
-def _pending_of(
+def pending_of(
     call: ArrivedRequest,
     served: ServedVersion,
     checked: CheckedRequest,
@@ -175,7 +144,8 @@ def _pending_of(
     take_step: TakeStep,
 ) -> PendingCall | None:
     """Make a checked request wait; None if it is of a sequence, and its turn comes later."""
-    parsed = ParsedCall(call, served, checked, arrived)
+    parsed = PendingCall(call, served, checked.batch, checked.steps, arrived, checked)
+    parsed.deadline, parsed.timeout = earlier(call.deadline, arrived, checked.timeout)
     if checked.sequence is None:
         return parsed
     try:
@@ -194,7 +164,6 @@ class Admission:
         self._take_large = take_large
         self._take_step = take_step
         self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
-        self._of_sequences: dict[RequestPrefix, RequestPrefix | None] = {}
         self._generation = service.repository.generation
         self._asks_for_tokens = service.settings.access_file is not None
 
@@ -205,7 +174,6 @@ class Admission:
             return False
         self._generation = generation
         self._prefixes.clear()
-        self._of_sequences.clear()
         return True
 
     def models(self) -> set[Model]:
@@ -250,42 +218,37 @@ class Admission:
             call.payload = payload
             found = self._prefixes.recognise(payload)
         if found is not None:
+            prefix, id_field, sequence = found
+            served = prefix.served
             if call.grant is not None and not call.grant.is_for_all:
-                call.grant.check_model(found.prefix.served.model.name)
-            recognised = RecognisedCall(call, found, arrived, service)
-            if found.sequence is None:
+                call.grant.check_model(served.model.name)
+            recognised = PendingCall(call, served, prefix.batch, prefix.steps, arrived, service, prefix, id_field)
+            if sequence is None:
                 return recognised
-            if found.sequence.starts:
+            if sequence.starts:
                 recognised.check()  # a wrong request must not begin a sequence in the place of another
-            step = StepCall(recognised, self._prefix_of_sequences(found.prefix), self._take_step)
+            step = StepCall(recognised, prefix.of_sequences, self._take_step)
             try:
-                return step.enter(service.sequences, found.prefix.served, found.sequence, call, call.stream)
+                return step.enter(service.sequences, served, sequence, call, call.stream)
             except BeganOnAnotherVersion:
                 pass  # parsing says which version the request asks for
             except ServeError as error:
                 recognised.check()  # a mistake in the request itself is reported first
-                raise error.of(found.prefix.served.model.statistics.counts)  # noqa: B904 - the same error
+                raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
         served, checked = service.accept(call.payload, call)
         if found is None:
             self._prefixes.add(call.payload, served, checked)
-        return _pending_of(call, served, checked, arrived, service, self._take_step)
-
-    def _prefix_of_sequences(self, prefix: RequestPrefix) -> RequestPrefix | None:
-        try:
-            return self._of_sequences[prefix]
-        except KeyError:
-            return self._of_sequences.setdefault(prefix, prefix.of_sequences())
+        return pending_of(call, served, checked, arrived, service, self._take_step)
 
 
 class LargeRequests:
     """The thread that takes calls from the fast path: large ones, and compressed ones that become large."""
 
     def __init__(self, service: Service, schedulers: Schedulers) -> None:
-        """Start the thread; the schedulers' threads run what it has admitted."""
+        """Begin; the schedulers' threads run what it has admitted."""
         self._service = service
         self._schedulers = schedulers
         self._waiting: deque[tuple[ArrivedRequest, float]] = deque()
-        self._counts: Counter[str] = Counter()  # of those, by connection
         self._changed = threading.Condition()
         self._is_closed = False
         self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
@@ -297,10 +260,9 @@ class LargeRequests:
         with self._changed:
             if len(self._waiting) >= _WAITING:
                 raise TooManyCalls("large requests", _WAITING)
-            if self._counts[connection] >= _WAITING_OF_CONNECTION:
+            if sum([waiting.peer() == connection for waiting, _ in self._waiting]) >= _WAITING_OF_CONNECTION:
                 raise TooManyCalls("large requests of this connection", _WAITING_OF_CONNECTION)
             self._waiting.append((call, now()))
-            self._counts[connection] += 1
             self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
@@ -312,26 +274,19 @@ class LargeRequests:
         return not self._thread.is_alive()
 
     def _loop(self) -> None:
-        while (taken := self._next()) is not None:
-            call, arrived = taken
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_closed)
+                if not self._waiting:
+                    return
+                call, arrived = self._waiting.popleft()
             try:
                 self._admit(call, arrived)
             except ServeError as error:
                 call.refuse(error)
             except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
                 call.refuse(InternalError.hiding(error))
-            del call, taken  # it may hold 16 MB until the next one comes
-
-    def _next(self) -> tuple[ArrivedRequest, float] | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._is_closed)
-            if not self._waiting:
-                return None
-            taken = self._waiting.popleft()
-            self._counts[taken[0].peer()] -= 1
-            if not self._waiting:
-                self._counts.clear()
-            return taken
+            del call  # it may hold 16 MB until the next one comes
 
     def _admit(self, call: ArrivedRequest, arrived: float) -> None:
         check_unread(call.deadline, now())
@@ -341,7 +296,7 @@ class LargeRequests:
             call.hold(len(payload))
         served, checked = self._service.accept(payload, call)
         call.payload, payload = payload[:HEAD_BYTES], b""  # its id is needed; the checked request has the other bytes
-        pending = _pending_of(call, served, checked, arrived, self._service, self._submit)
+        pending = pending_of(call, served, checked, arrived, self._service, self._submit)
         if pending is not None:
             self._submit(pending.served.model, pending)
 

@@ -4,6 +4,7 @@ Arrived requests pass the gate, if there is one, and large ones take their bytes
 """
 
 import abc
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -83,9 +84,9 @@ class ArrivedRequest(abc.ABC):
         self._connection = ""  # its name, once it was asked for
         self._room = 0  # bytes of a response that its held bytes are for
 
-    @abc.abstractmethod
     def peer(self) -> str:
         """Name the connection: the same for all of its requests."""
+        return self._connection
 
     @abc.abstractmethod
     def origin(self) -> Origin:
@@ -220,7 +221,9 @@ class UnaryCall(ArrivedRequest):
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the fast path's thread, if the call is cancelled before it is answered."""
         self._is_watched = True
-        self.call.start_server_batch((self._door.core.new_close(),), _Watch(on_cancel))
+        self.call.start_server_batch(
+            (self._door.core.new_close(),), functools.partial(_tell_of_cancellation, on_cancel)
+        )
 
     def answer(self, payload: bytes) -> None:
         """Send the response, or an error if the budget of bytes is spent."""
@@ -252,19 +255,6 @@ class UnaryCall(ArrivedRequest):
         self.call.start_server_batch((core.no_metadata, core.status(error), core.new_close()), _NoMessage(self._door))
 
 
-class _Watch:
-    """Tag of the event that says how a watched call closed."""
-
-    __slots__ = ("_on_cancel",)
-
-    def __init__(self, on_cancel: Callable[[], None]) -> None:
-        self._on_cancel = on_cancel
-
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        if event.batch_operations[0].cancelled():
-            self._on_cancel()
-
-
 class _NoMessage(CoreTag):
     """Tag of the last event of a call without a message, which says whether the client had cancelled; counts it."""
 
@@ -273,10 +263,15 @@ class _NoMessage(CoreTag):
     def __init__(self, door: FastDoor) -> None:
         self._door = door
 
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         is_cancelled = event.batch_operations[-1].cancelled()
         count_refusal(Cancelled("no message came") if is_cancelled else Unsupported("no message came"))
         self._door.call_is_over()
+
+
+def _tell_of_cancellation(on_cancel: Callable[[], None], event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    if event.batch_operations[0].cancelled():
+        on_cancel()
 
 
 def certificate_of(core: GrpcioCore, call: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - grpcio's own

@@ -4,7 +4,6 @@ Their events come on grpcio's own thread and not on the fast path's, which may b
 answered then, too.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from rnnserve.server.access.gate import Grant
 from rnnserve.server.clock import from_wall_clock
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.fast_path.calls import FastDoor, UnaryCall
+from rnnserve.server.fast_path.calls import UnaryCall
 from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
 from rnnserve.server.observing.origins import Origin, origin_of
 
@@ -27,19 +26,12 @@ GrantOf = Callable[[], Grant | None]
 
 
 class UnaryMethod(NamedTuple):
-    """A method with one request and one response that no model answers.
+    """A method with one request and one response that no model answers."""
 
-    Attributes:
-        name: Its full name, "/package.Service/Method".
-        admit: Lets a call in by its metadata and a function that returns its client's certificate, or raises.
-        answer: Turns the request's bytes into the response's.
-        pool: Threads on which it answers.
-    """
-
-    name: str
-    admit: Callable[[Any, Callable[[], str]], GrantOf]
-    answer: Callable[[bytes, GrantOf], bytes]
-    pool: futures.Executor
+    name: str  # in full, "/package.Service/Method"
+    admit: Callable[[Any, Callable[[], str]], GrantOf]  # by the metadata and the client's certificate, or raises
+    answer: Callable[[bytes, GrantOf], bytes]  # turns the request's bytes into the response's
+    pool: futures.Executor  # on which it answers
 
 
 class _ControlCall(UnaryCall, CoreTag):
@@ -47,22 +39,12 @@ class _ControlCall(UnaryCall, CoreTag):
 
     __slots__ = ("_grant_of", "_method")
 
-    def __init__(
-        self,
-        door: FastDoor,
-        call: Any,  # noqa: ANN401 - grpcio's own
-        deadline: float,
-        metadata: Sequence[Any],
-        method: UnaryMethod,
-    ) -> None:
-        super().__init__(door, call, deadline, metadata, metadata)
+    def begin(self, method: UnaryMethod) -> None:
+        """Let it in, and receive its message; or refuse it."""
         self._method = method
         self._grant_of: GrantOf | None = None
-
-    def begin(self) -> None:
-        """Let it in, and receive its message; or refuse it."""
         try:
-            self._grant_of = self._method.admit(self._metadata, self.certificate)
+            self._grant_of = method.admit(self._metadata, self.certificate)
         except ServeError as error:
             self.refuse(error)
         else:
@@ -71,7 +53,7 @@ class _ControlCall(UnaryCall, CoreTag):
     def origin(self) -> Origin:
         return origin_of(self.peer(), self._metadata, "", self._method.name.rpartition("/")[2])
 
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         if self.is_answered:
             self._grant_of = None  # it refers to this call
             self._door.call_is_over()
@@ -103,11 +85,11 @@ class _Acceptance(CoreTag):
         self._path = path
         self._method = method
 
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         if event.success:  # otherwise the server is being stopped
             self._path.accept(self._method.name, self)
-            deadline = from_wall_clock(event.call_details.deadline)
-            _ControlCall(self._path, event.call, deadline, event.invocation_metadata, self._method).begin()
+            deadline, metadata = from_wall_clock(event.call_details.deadline), event.invocation_metadata
+            _ControlCall(self._path, event.call, deadline, metadata, metadata).begin(self._method)
 
 
 class ControlPath:
@@ -120,8 +102,6 @@ class ControlPath:
         self.core = core
         self.budget = budget
         self._methods = methods
-        self._is_told_to_stop = False
-        self._may_accept = threading.Lock()
         for method in methods:
             core.register(method.name)
 
@@ -130,17 +110,9 @@ class ControlPath:
         for method in self._methods:
             self.accept(method.name, _Acceptance(self, method), _OUTSTANDING)
 
-    def stop_accepting(self) -> None:
-        """Request no more calls. Call this before the server is stopped."""
-        with self._may_accept:
-            self._is_told_to_stop = True
-
     def accept(self, method: str, tag: CoreTag, count: int = 1) -> None:
-        """Request more calls of a method, unless told to stop."""
-        queue = self.core.serving_queue
-        with self._may_accept:
-            for _ in range(0 if self._is_told_to_stop else count):
-                self.core.request_call(queue, queue, method, tag)
+        """Request more calls of a method."""
+        self.core.accept(self.core.serving_queue, method, tag, count)
 
     def call_is_over(self) -> None:
         """Nothing: grpcio's server waits for all calls."""

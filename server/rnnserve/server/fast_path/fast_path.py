@@ -21,7 +21,8 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 
@@ -62,24 +63,8 @@ _ACCEPT = object()
 """Tag of the events that bring a new call of the unary method."""
 
 
-class _Acceptance(NamedTuple):
-    """Tag of the events that bring a new stream of a method."""
-
-    method: str
-    begin: Callable[[Any], None]
-    outstanding: int
-
-
 class FastPath:
-    """Serves one unary method of a server that has not been started yet, and its form for streams.
-
-    Attributes:
-        core: What is started on calls.
-        budget: Budget of the bytes that its calls hold.
-        streams: The clients' streams that are open. Other threads copy the set before they iterate.
-        handing_on: The thread's number while it hands on what has arrived, or 0 in between.
-        failure: The error that has ended the thread, if one has: a defect, or a grpcio that works otherwise.
-    """
+    """Serves one unary method of a server that has not been started yet, and its form for streams."""
 
     def __init__(
         self,
@@ -96,25 +81,16 @@ class FastPath:
     ) -> None:
         """Register the methods; `start` begins to serve them, after the server has been started.
 
-        Args:
-            server: The server.
-            method: The method's full name, "/package.Service/Method".
-            handler: The handler, which answers the requests.
-            budget: Budget of the bytes that its calls hold.
-            stream_method: Name of the same method with streams of requests and responses, or an empty text.
-            max_streams: Number of calls of `stream_method` that may be open, half of them of one connection.
-            max_in_flight: Requests in flight of one connection, of which each of its streams may have its part.
-            gateway_method: Name of the HTTP gateway's method (`gateway_stream`); with one, calls over the private
-                socket say whose they are.
-            gate: Gate that lets calls in, or None for all of them.
-
-        Raises:
-            StartError: If this grpcio lacks a part.
+        The methods have full names, "/package.Service/Method"; an empty one is not served. One connection may have half
+        of `max_streams`, whose requests in flight are `max_in_flight` together. With a `gateway_method`
+        (`gateway_stream`), calls over the private socket say whose they are. Raises StartError if this grpcio lacks a
+        part.
         """
         self._pace = ArrivalPace()
         self.core = GrpcioCore(server, self._pace)
+        self.stop_accepting = self.core.stop_accepting
         self.budget = budget
-        self.streams: set[RequestStream] = set()
+        self.streams: set[RequestStream] = set()  # those that are open; other threads copy the set to iterate
         self._stream_counts: Counter[str] = Counter()  # by connection
         self._max_streams = max_streams
         self._max_in_flight = max_in_flight
@@ -124,22 +100,21 @@ class FastPath:
         self._arrivals = Arrivals(METHODS.get(method, Need.NONE_MAY), handler, gate)
         self._believes_callers = bool(gateway_method)
         self._gateways: set[GatewayStream] = set()
-        self._acceptances: list[_Acceptance] = []
+        self._stream_methods: list[tuple[str, Callable[[Any], None], int]] = []
         if stream_method:
-            self._acceptances.append(_Acceptance(stream_method, self._begin_stream, _OUTSTANDING_STREAMS))
+            self._stream_methods.append((stream_method, self._begin_stream, _OUTSTANDING_STREAMS))
         if gateway_method:
-            self._acceptances.append(_Acceptance(gateway_method, self._begin_gateway, 1))
-        for name in (method, *(kind.method for kind in self._acceptances)):
+            self._stream_methods.append((gateway_method, self._begin_gateway, 1))
+        for name in (method, *[name for name, *_ in self._stream_methods]):
             self.core.register(name)
         self._open_calls = 0  # of all methods
         self._unfinished: dict[UnaryCall, None] = {}  # calls whose message is being received, in order
-        self._may_accept = threading.Lock()
-        self._is_told_to_stop = self._came_alone = self._has_work = False  # came alone: the last call handed on
+        self._came_alone = self._has_work = False  # came alone: the last call handed on
         self._accepting = 0  # calls and streams that are requested; -1 after the queue was told to end
         self._arrived: list[ArrivedRequest] = []  # and not handed on
         self._is_holding = False
-        self.handing_on = self._ident = 0
-        self.failure: Exception | None = None
+        self.handing_on = self._ident = 0  # the thread's number: while it hands on what has arrived, and always
+        self.failure: Exception | None = None  # what has ended the thread: a defect, or a grpcio that works otherwise
         self._nap = 0.0  # seconds of sleep when woken, asked for once a turn
         self._thread = threading.Thread(target=self._run, name="fast path", daemon=True)
 
@@ -154,14 +129,6 @@ class FastPath:
     def release(self) -> None:
         """Answer the calls that were kept."""
         self._is_holding = False
-
-    def stop_accepting(self) -> None:
-        """Request no more calls. Call this before the server is stopped.
-
-        Requesting one releases Python's lock: a server that is stopped then may be destroyed, and the process crashes.
-        """
-        with self._may_accept:
-            self._is_told_to_stop = True
 
     def end_streams(self, error: ServeError) -> None:
         """End every stream when its requests in flight have been answered. For another thread than the fast path's."""
@@ -222,25 +189,20 @@ class FastPath:
     def _run(self) -> None:
         self._ident = threading.get_ident()
         try:
-            for kind in self._acceptances:
-                self._accept(kind.method, kind, kind.outstanding)
             self._accept(self._method, _ACCEPT, _OUTSTANDING)
+            for method, begin, count in self._stream_methods:
+                self._accept(method, functools.partial(self._accept_stream, method, begin), count)
             self._loop()
         except Exception as error:  # noqa: BLE001 - it is shown where the thread is looked after
             self.failure = error
 
     def _accept(self, method: str, tag: object, count: int = 1) -> None:
-        """Request more calls of a method, unless told to stop."""
-        queue = self.core.queue
-        with self._may_accept:
-            for _ in range(0 if self._is_told_to_stop else count):
-                self.core.request_call(queue, queue, method, tag)
-                self._accepting += 1
+        self._accepting += self.core.accept(self.core.queue, method, tag, count)
 
     def _loop(self) -> None:
         queue, unfinished, pace, core = self.core.queue, self._unfinished, self._pace, self.core
         poll, request_call, receive = queue.poll, core.request_call, core.receive_message
-        method, may_accept, shut_down = self._method, self._may_accept, core.shut_down
+        method, may_accept, shut_down = self._method, core.may_accept, core.shut_down
         arrived, believes_callers, gate, arrivals = self._arrived, self._believes_callers, self._gate, self._arrivals
         message: ArrivedRequest | None = None
         call: UnaryCall | None
@@ -273,7 +235,7 @@ class FastPath:
                     message, tag.payload = tag, payload
             elif tag is _ACCEPT:
                 with may_accept:
-                    if event.success and not self._is_told_to_stop:
+                    if event.success and not core.is_told_to_stop:
                         request_call(queue, queue, method, _ACCEPT)
                     else:
                         self._accepting -= 1
@@ -301,10 +263,8 @@ class FastPath:
                     self._hand_on()
                 elif clock_now() > pace.look_until:
                     pace.look_until = 0.0
-            elif type(tag) is _Acceptance:
-                self._accept_more(tag, event)
             else:
-                message = tag.complete(event)
+                message = tag(event)
             if message is not None:
                 if len(message.payload) <= SMALL and (gate is None or type(message) is UnaryCall):
                     arrived.append(message)
@@ -338,14 +298,13 @@ class FastPath:
             for gateway in self._gateways:
                 gateway.send_collected()
 
-    def _accept_more(self, kind: _Acceptance, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _accept_stream(self, method: str, begin: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a stream that has arrived, and request the next one."""
         self._accepting -= 1
-        if not event.success:
-            return  # the server is being stopped
-        self._accept(kind.method, kind)
-        self._open_calls += 1
-        kind.begin(event)
+        if event.success:  # otherwise the server is being stopped
+            self._accept(method, functools.partial(self._accept_stream, method, begin))
+            self._open_calls += 1
+            begin(event)
 
     def _begin_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a client's stream, or refuse it."""
@@ -404,7 +363,8 @@ def check_fast_path() -> None:
             address = f"unix:{Path(folder) / 's'}"
             server = grpc.server(futures.ThreadPoolExecutor(1, "self-test"))
             server.add_insecure_port(address)
-            path = FastPath(server, method, _Echo(), ByteBudget(1 << 20), stream_method=stream_method, max_streams=2)
+            handler: Any = SimpleNamespace(take=_echo, work=lambda: False, nap_seconds=lambda _: 0.0)
+            path = FastPath(server, method, handler, ByteBudget(1 << 20), stream_method=stream_method, max_streams=2)
             server.start()
             stack.callback(server.stop, 0)
             path.start()
@@ -423,18 +383,7 @@ def check_fast_path() -> None:
         raise unusable("its self-test got wrong answers")
 
 
-class _Echo:
-    """Answers each request with its own bytes. Implements `CallHandler`."""
-
-    def nap_seconds(self, _: int, /) -> float:
-        return 0.0
-
-    def take(self, arrived: list[ArrivedRequest]) -> None:
-        for request in arrived:
-            request.answer(request.payload)
-
-    def take_large(self, _: ArrivedRequest) -> None:
-        raise AssertionError
-
-    def work(self) -> bool:
-        return False
+def _echo(arrived: list[ArrivedRequest]) -> None:
+    """Answer each request with its own bytes."""
+    for request in arrived:
+        request.answer(request.payload)

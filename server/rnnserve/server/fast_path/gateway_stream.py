@@ -40,15 +40,7 @@ _CODES = {code.name: code.value[0] for code in grpc.StatusCode}
 
 
 class GatewayRequest(ArrivedRequest):
-    """One request of a message.
-
-    Attributes:
-        number: The gateway's.
-        request_id: Its name in logs.
-        headers: What else the server is to see of the client's headers, by name in lower case. They are as true as
-            metadata of a call are.
-        on_cancel: Called if its client goes before it is answered, or None if nobody watches.
-    """
+    """One request of a message."""
 
     __slots__ = ("_gateway", "headers", "number", "on_cancel", "request_id")
 
@@ -66,15 +58,11 @@ class GatewayRequest(ArrivedRequest):
         self._connection = of_http(entry.peer)
         self._room = 0
         self._gateway = gateway
-        self.number: int = entry.number
-        self.request_id: str = entry.request_id
-        headers = entry.headers
-        self.headers: Mapping[str, str] = dict(headers) if headers else _NO_HEADERS
-        self.on_cancel: Callable[[], None] | None = None
-
-    def peer(self) -> str:
-        """Name the connection of the gateway's client."""
-        return self._connection
+        self.number: int = entry.number  # the gateway's
+        self.request_id: str = entry.request_id  # its name in logs
+        # What else the server is to see of the client's headers, as true as metadata of a call are.
+        self.headers: Mapping[str, str] = dict(entry.headers) if entry.headers else _NO_HEADERS
+        self.on_cancel: Callable[[], None] | None = None  # called if its client goes before it is answered
 
     def origin(self) -> Origin:
         """Say where it comes from; before it is answered."""
@@ -108,11 +96,7 @@ class GatewayRequest(ArrivedRequest):
 
 
 class GatewayStream(CoreStream):
-    """The stream of a gateway.
-
-    Attributes:
-        in_flight: How many of its requests are in flight, with those whose answers have not been sent.
-    """
+    """The stream of a gateway."""
 
     __slots__ = (
         "_answers", "_is_ending", "_is_sending", "_is_told", "_must_tell", "_sent_requests", "_waiting", "in_flight",
@@ -121,7 +105,7 @@ class GatewayStream(CoreStream):
     def __init__(self, door: FastDoor, call: Any, on_end: Callable[["GatewayStream"], None]) -> None:  # noqa: ANN401 - grpcio's own
         super().__init__(door, call, on_end)
         self._waiting: dict[int, GatewayRequest] = {}  # for their answers
-        self.in_flight = 0
+        self.in_flight = 0  # requests, with those whose answers have not been sent
         self._answers: list[tuple[GatewayRequest, int, bytes, str]] = []
         self._sent_requests: list[GatewayRequest] = []
         self._is_ending = self._is_sending = False
@@ -130,9 +114,9 @@ class GatewayStream(CoreStream):
     def begin(self) -> None:
         """Say that it is taken, by a message without answers; wait for its messages, and for its end."""
         with self._lock:
-            self._start_waiting_for_close()
+            self._start((self._core.new_close(),), self._closed)
             self._is_sending = True
-            self._start_message(b"")
+            self._start_sending(self._core.send_message(b"", 0))
             self._receive()
 
     def has(self, number: int) -> bool:
@@ -239,7 +223,7 @@ class GatewayStream(CoreStream):
                 self._sent_requests.append(request)
             self._answers.clear()
             self._is_sending = True
-            self._start_message(message.SerializeToString())
+            self._start_sending(self._core.send_message(message.SerializeToString(), 0))
         elif self._is_ending and not self.in_flight:
             self._start_status(self._core.status(self._end_error))  # a message that is arriving is not answered
 

@@ -9,12 +9,14 @@ sockets on one of the threads that wait, so `ArrivalPace` decides which thread d
 fast path".
 """
 
+import abc
 import importlib
 import importlib.util
 import logging
 import mmap
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -102,15 +104,13 @@ class ArrivalPace:
     If few requests come, one soon after the other, the fast path's thread looks for the next one before it waits: to
     wake a thread, and a core that sleeps, takes longer than to answer. And grpcio's own thread leaves the sockets to
     it. That works with epoll; with gRPC's other way, `poll`, each queue has sockets of its own, and both threads wait.
-
-    Attributes:
-        look_until: Until when the thread looks for the next request, in seconds on the clock of `clock`; 0 if it waits.
     """
 
     __slots__ = ("_connections", "_heard_at", "_heard_many_at", "_may_lead", "_may_look", "look_until")
 
     def __init__(self) -> None:
-        self._heard_at = self._heard_many_at = self.look_until = 0.0
+        self.look_until = 0.0  # when the thread looks no more, in seconds on the clock of `clock`; 0 if it waits
+        self._heard_at = self._heard_many_at = 0.0
         self._connections: deque[str] = deque(maxlen=_FEW_CONNECTIONS)
         uses_epoll = os.environ.get("GRPC_POLL_STRATEGY", "all") in ("all", "epoll1")
         self._may_lead = sys.platform.startswith("linux") and uses_epoll
@@ -135,14 +135,14 @@ class ArrivalPace:
         return self._may_lead and at - self._heard_at < _FEW_SECONDS and at - self._heard_many_at > _MANY_SECONDS
 
 
-class CoreTag:
+class CoreTag(abc.ABC):
     """Tag of events that grpcio's own thread hands to us; it keeps all others."""
 
     __slots__ = ()
 
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    @abc.abstractmethod
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Handle an event."""
-        raise NotImplementedError
 
 
 class GrpcioCore:
@@ -150,43 +150,53 @@ class GrpcioCore:
 
     Calls may share the operations that are attributes: empty metadata and details own no memory, and the result of
     `close` is never read.
-
-    Attributes:
-        queue: The fast path's completion queue; `poll(deadline)` returns its next event.
-        serving_queue: The queue of grpcio's own thread, which hands events with a `CoreTag` to the tag.
-        request_call: Requests a call of a registered method: (queue, queue, method, tag).
-        receive_message: Makes the operation that receives a message; its argument is 0.
-        send_message: Makes the operation that sends a message; its arguments are the bytes and 0.
-        auth_context_of: Returns gRPC's auth context of a call: values by names.
-        no_metadata: The operation that begins a response.
-        ok: The operation that ends a call well.
-        close: An operation that completes when a call closes. Use it only in a batch that ends the call.
-        shut_down: Completion type of the last event of a queue.
-        exhausted: The status RESOURCE_EXHAUSTED, for `call.cancel(status, words)`.
     """
 
     def __init__(self, server: "grpc.Server", pace: ArrivalPace) -> None:
         """Take the server's queue, and give grpcio's own thread another one; raise StartError if a part is missing."""
+        self.may_accept = threading.Lock()
+        self.is_told_to_stop = False
         try:
             cygrpc: Any = importlib.import_module("grpc._cython.cygrpc")
             state = server._state  # type: ignore[attr-defined]  # noqa: SLF001 - see above
             core = state.server
             self._close, self._send_status = cygrpc.ReceiveCloseOnServerOperation, cygrpc.SendStatusFromServerOperation
             self._status_codes = cygrpc.StatusCode
+            self.auth_context_of = cygrpc.auth_context  # of a call: values by names
+            # Calls of a registered method are requested with (queue, queue, method, tag).
             self.register, self.request_call = core.register_method, core.request_registered_call
+            # Operations of a call: receive a message (0), send one (its bytes, 0), begin a response, end the call well,
+            # complete when the call closes (only in a batch that ends the call).
             self.receive_message, self.send_message = cygrpc.ReceiveMessageOperation, cygrpc.SendMessageOperation
-            self.auth_context_of = cygrpc.auth_context
             self.no_metadata: object = cygrpc.SendInitialMetadataOperation((), 0)
             self.ok: object = self._send_status((), cygrpc.StatusCode.ok, b"", 0)
             self.close = self.new_close()
-            self.shut_down = cygrpc.CompletionType.queue_shutdown
-            self.exhausted = cygrpc.StatusCode.resource_exhausted
+            self.exhausted = cygrpc.StatusCode.resource_exhausted  # for `call.cancel(status, words)`
+            # `poll(deadline)` returns the fast path's next event; the last one has the type `shut_down`. The other
+            # queue is that of grpcio's own thread, which hands events with a `CoreTag` to the tag.
             self.queue: Any = state.completion_queue
+            self.shut_down = cygrpc.CompletionType.queue_shutdown
             self.serving_queue: object = _serving_queue(cygrpc, pace)
             core.register_completion_queue(self.serving_queue)
             state.completion_queue = self.serving_queue
         except (ImportError, AttributeError, TypeError) as error:
             raise unusable(error) from error
+
+    def accept(self, queue: object, method: str, tag: object, count: int = 1) -> int:
+        """Request calls of a method, unless told to stop; return how many. Thread-safe."""
+        with self.may_accept:
+            count = 0 if self.is_told_to_stop else count
+            for _ in range(count):
+                self.request_call(queue, queue, method, tag)
+        return count
+
+    def stop_accepting(self) -> None:
+        """Request no more calls. Call this before the server is stopped.
+
+        Requesting one releases Python's lock: a server that is stopped then may be destroyed, and the process crashes.
+        """
+        with self.may_accept:
+            self.is_told_to_stop = True
 
     def new_close(self) -> object:
         """Make an operation that completes when a call closes, and says whether the call was cancelled."""
@@ -216,7 +226,7 @@ def _serving_queue(cygrpc: Any, pace: ArrivalPace) -> object:  # noqa: ANN401 - 
             """Return the next event of grpcio's own; at `deadline`, in seconds since the epoch, a time-out."""
             while isinstance((tag := (event := self._next(deadline)).tag), CoreTag):
                 try:
-                    tag.complete(event)
+                    tag(event)
                 except Exception:  # noqa: BLE001 - a defect must not end the thread
                     _log.exception("Cannot handle an event of a control method")
                 del tag, event  # a call lives as long as anything that refers to it

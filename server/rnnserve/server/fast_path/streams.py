@@ -40,23 +40,6 @@ _EXCHANGED_BYTES = 2 << 10
 """A larger response is sent alone: one that is sent with the receipt of a message is kept until that comes."""
 
 
-class _StreamTag:
-    """Tag of the events of a stream that one of its methods handles: it returns the requests that an event brings."""
-
-    __slots__ = ("complete",)
-
-    def __init__(self, complete: Callable[[Any], Any]) -> None:
-        self.complete = complete
-
-
-def _no_more(_: Any) -> None:  # noqa: ANN401 - grpcio's own
-    raise AssertionError("an event came after the last one of its stream")
-
-
-_OVER = _StreamTag(_no_more)
-"""In place of the tags of a stream that is over."""
-
-
 class CoreStream(StreamOwner, abc.ABC):
     """A stream of grpcio's core: what clients' streams and those of HTTP gateways have in common.
 
@@ -64,8 +47,8 @@ class CoreStream(StreamOwner, abc.ABC):
     """
 
     __slots__ = (
-        "_call", "_close_tag", "_core", "_door", "_end_error", "_has_begun_to_send", "_has_status", "_is_receiving",
-        "_lock", "_on_end", "_operations", "_receive_tag", "_send_tag",
+        "_call", "_core", "_door", "_end_error", "_has_begun_to_send", "_has_status", "_is_receiving", "_lock",
+        "_on_end", "_operations",
     )  # fmt: skip
 
     def __init__(self, door: FastDoor, call: Any, on_end: Callable[[Any], None]) -> None:  # noqa: ANN401 - grpcio's own
@@ -79,9 +62,6 @@ class CoreStream(StreamOwner, abc.ABC):
         self._is_receiving = self._has_begun_to_send = self._has_status = False
         self._end_error: ServeError | None = None
         self._operations = 0  # batches that have been started and whose events have not come
-        self._receive_tag = _StreamTag(self._received)
-        self._send_tag = _StreamTag(self._sent)
-        self._close_tag = _StreamTag(self._closed)
 
     @abc.abstractmethod
     def _received(self, event: Any) -> object:  # noqa: ANN401 - grpcio's own
@@ -95,26 +75,22 @@ class CoreStream(StreamOwner, abc.ABC):
     def _closed(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Handle the end of the call."""
 
-    def _start(self, operations: tuple[object, ...], tag: _StreamTag) -> None:
-        if not self._has_begun_to_send and tag is self._send_tag:
-            self._has_begun_to_send = True
-            operations = (self._core.no_metadata, *operations)
+    def _start(self, operations: tuple[object, ...], tag: Callable[[Any], object]) -> None:
         self._operations += 1
         self._call.start_server_batch(operations, tag)
 
-    def _start_message(self, payload: bytes) -> None:
-        self._start((self._core.send_message(payload, 0),), self._send_tag)
+    def _start_sending(self, operation: object) -> None:
+        operations = (operation,) if self._has_begun_to_send else (self._core.no_metadata, operation)
+        self._has_begun_to_send = True
+        self._start(operations, self._sent)
 
     def _start_status(self, status: object) -> None:
         self._has_status = True
-        self._start((status,), self._send_tag)
+        self._start_sending(status)
 
     def _start_receiving(self) -> None:
         self._is_receiving = True
-        self._start((self._core.receive_message(0),), self._receive_tag)
-
-    def _start_waiting_for_close(self) -> None:
-        self._start((self._core.new_close(),), self._close_tag)
+        self._start((self._core.receive_message(0),), self._received)
 
     def _look_for_end(self) -> None:
         """End when the stream has closed and its last event has come. On the fast path's thread, after each event.
@@ -122,21 +98,11 @@ class CoreStream(StreamOwner, abc.ABC):
         Without the lock: nothing is started on a stream that has closed.
         """
         if not (self.is_open or self._operations):
-            self._receive_tag = self._send_tag = self._close_tag = _OVER  # it refers to itself no more
             self._on_end(self)
 
 
 class RequestStream(CoreStream):
-    """A stream of a client.
-
-    Attributes:
-        connection: Name of its connection.
-        deadline: In seconds on the clock of `clock`, or far in the future if the caller set none.
-        metadata: What it was opened with: pairs of key and value.
-        errors_end_it: Whether its client asks that the first error end it, with its status.
-        unsent_bytes: Bytes of responses that wait to be sent.
-        heard: When its last message came, in seconds on the clock of `clock`.
-    """
+    """A stream of a client."""
 
     __slots__ = (
         "_alone", "_in_flight", "_is_half_closed", "_room_of", "_sending", "connection", "deadline", "errors_end_it",
@@ -156,11 +122,11 @@ class RequestStream(CoreStream):
         super().__init__(door, call, on_end)
         self._room_of = room_of
         self.connection = connection
-        self.deadline = deadline
-        self.heard = now()
-        self.unsent_bytes = 0
+        self.deadline = deadline  # in seconds on the clock of `clock`; far in the future if the caller set none
+        self.heard = now()  # when its last message came
+        self.unsent_bytes = 0  # of responses that wait to be sent
         self.metadata = kept_metadata(metadata)
-        self.errors_end_it = errors_end_stream(metadata)
+        self.errors_end_it = errors_end_stream(metadata)  # the first one, with its status: its client asks for that
         self._in_flight: deque[StreamMessage] = deque()  # in the order of their arrival
         self._sending: StreamMessage | None = None
         self._alone = 0  # messages in a row that were answered before the next one came
@@ -174,7 +140,7 @@ class RequestStream(CoreStream):
     def begin(self) -> None:
         """Wait for its messages, and for its end."""
         with self._lock:
-            self._start_waiting_for_close()
+            self._start((self._core.new_close(),), self._closed)
             self._receive_more()
 
     def answered(self, message: "StreamMessage") -> None:
@@ -188,7 +154,7 @@ class RequestStream(CoreStream):
                 del self._in_flight[0]
                 self._is_receiving = True
                 exchange = self._core.send_message(message.response or b"", 0), self._core.receive_message(0)
-                self._start(exchange, self._receive_tag)
+                self._start(exchange, self._received)
             else:
                 self.unsent_bytes += len(message.response or b"")
                 self._send_next()
@@ -266,7 +232,7 @@ class RequestStream(CoreStream):
                 self._start_status(message.status)
                 return
             self._sending = self._in_flight.popleft()
-            self._start_message(message.response or b"")
+            self._start_sending(self._core.send_message(message.response or b"", 0))
         elif self._is_half_closed and not self._in_flight:
             self._start_status(self._core.status(self._end_error))
             return
@@ -285,15 +251,7 @@ class RequestStream(CoreStream):
 
 
 class StreamMessage(ArrivedRequest):
-    """One request on a stream.
-
-    Attributes:
-        response: The bytes of its ModelStreamInferResponse; None until it is answered.
-        status: The operation that ends the stream in place of the response, or None if it goes on.
-        is_parsed_elsewhere: Whether another thread may parse it: until it is answered, no further one of its stream is
-            received, so that they stay in order.
-        on_cancel: Called if the stream ends before the request is answered, or None if nobody watches.
-    """
+    """One request on a stream."""
 
     __slots__ = ("_stream", "is_parsed_elsewhere", "on_cancel", "response", "status")
 
@@ -303,14 +261,11 @@ class StreamMessage(ArrivedRequest):
         super().__init__(door, payload, stream.deadline, stream)
         self._connection = stream.connection
         self._stream = stream
-        self.response: bytes | None = None
-        self.status: object | None = None
-        self.on_cancel: Callable[[], None] | None = None
+        self.response: bytes | None = None  # the bytes of a ModelStreamInferResponse, once it is answered
+        self.status: object | None = None  # the operation that ends the stream in place of the response, if it does
+        self.on_cancel: Callable[[], None] | None = None  # called if the stream ends before it is answered
+        # Another thread may parse it: until it is answered, no further one is received, so that they stay in order.
         self.is_parsed_elsewhere = len(payload) > SMALL or is_compressed(payload)
-
-    def peer(self) -> str:
-        """Name the connection: the same for all of its requests."""
-        return self._connection
 
     def origin(self) -> Origin:
         """Say where it comes from; before it is answered."""

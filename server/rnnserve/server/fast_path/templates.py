@@ -147,20 +147,21 @@ class RequestPrefix:
     head: ResponseHead
     # For requests of sequences, whose states the server keeps: each initial state, and the output that is the final one
     states: tuple[tuple[TensorSpec, TensorSpec], ...] = ()
+    of_sequences: "RequestPrefix | None" = None  # the same for these; None if they cannot share the arrays of a run
 
     @property
     def points(self) -> int:
         """Rows * steps of each request."""
         return self.batch * self.steps
 
-    def of_sequences(self) -> Self | None:
-        """The same for requests of sequences; None if they bring states, or cannot share the arrays of a run."""
+    def with_sequences(self) -> Self:
+        """Add the prefix for requests of sequences, unless they bring states."""
         served = self.served.of_sequences
         signature = served.model.signature
         if not self.is_bindable or any(sent.spec.name in signature.states for sent in self.inputs):
-            return None
+            return self
         pairs = tuple((signature.inputs[name], final) for name, final in signature.states.items())
-        return dataclasses.replace(self, served=served, states=pairs)
+        return dataclasses.replace(self, of_sequences=dataclasses.replace(self, served=served, states=pairs))
 
     def read(self, payload: bytes) -> CheckedRequest | None:
         """Read the values of a request with this prefix. None if one is not plainly valid: the boundary decides."""
@@ -281,10 +282,7 @@ class PrefixCache:
             return
         has_lengths = any(spec.name in request.inputs for spec in signature.lengths.values())
         is_bindable = not (has_lengths and served.model.trims_outputs)
-        if self._count >= _MAX_PREFIXES:
-            self.clear()
-        self._count += 1
-        self._prefixes.setdefault(len(left), {}).setdefault(len(key), {})[key] = RequestPrefix(
+        known = RequestPrefix(
             key=key,
             size=len(left),
             served=served,
@@ -301,6 +299,10 @@ class PrefixCache:
             later_tags=tuple(places[1:]),
             head=ResponseHead.of(served.model, request.batch, request.sizes, request.outputs),
         )
+        if self._count >= _MAX_PREFIXES:
+            self.clear()
+        self._count += 1
+        self._prefixes.setdefault(len(left), {}).setdefault(len(key), {})[key] = known.with_sequences()
 
 
 def _has_later_tags(payload: bytes, prefix: RequestPrefix) -> bool:

@@ -169,8 +169,6 @@ class GrpcServer:
         deadline = now() + grace
         with self._calls_held() if grace and self._is_started else contextlib.nullcontext():
             self._transport.stop_accepting()
-            if self._control_path is not None:
-                self._control_path.stop_accepting()
             self._end_streams()
             stopped = self._server.stop(max(0.0, deadline - now()) + _CUT_SECONDS)
         deadline = max(deadline, now()) + _END_SECONDS
