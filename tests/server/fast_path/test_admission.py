@@ -17,7 +17,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.lateness import reason_to_drop
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
-from rnnserve.server.fast_path.admission import LargeRequests, pending_of
+from rnnserve.server.fast_path.admission import pending_of
 from rnnserve.server.fast_path.templates import HEAD_BYTES
 
 
@@ -48,10 +48,9 @@ class Call:
 
 
 @pytest.fixture
-def large(service, schedulers):
-    large = LargeRequests(service, schedulers)
-    yield large
-    large.close()
+def large(dispatcher):
+    yield dispatcher
+    dispatcher.close()
 
 
 def payload_of(rows=3000):
@@ -61,7 +60,7 @@ def payload_of(rows=3000):
 
 def test_they_are_answered_from_the_thread_of_their_model(large):
     call = Call(payload_of())
-    large.submit(call)
+    large.take_large(call)
     answer, thread = call.answers.get(timeout=PATIENCE)
     assert arrays(pb.ModelInferResponse.FromString(answer))["logits"].shape == (3000, 2)
     assert thread == "scheduler direction_simple"
@@ -72,33 +71,33 @@ def test_they_are_answered_from_the_thread_of_their_model(large):
 def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):
     wrong, right = Call(payload_of()[:-1]), Call(payload_of(2))
     for call in (wrong, right):
-        large.submit(call)
+        large.take_large(call)
     assert isinstance(wrong.answers.get(timeout=PATIENCE)[0], InvalidRequest)
     assert isinstance(right.answers.get(timeout=PATIENCE)[0], bytes)
 
 
 def test_one_whose_deadline_has_passed_is_not_parsed(large, monkeypatch):
-    monkeypatch.setattr(large._service, "accept", lambda *_: pytest.fail("it is parsed"))
+    monkeypatch.setattr(large._admission._service, "accept", lambda *_: pytest.fail("it is parsed"))
     call = Call(payload_of(), deadline=now() - 1)
-    large.submit(call)
+    large.take_large(call)
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], DeadlinePassed)
 
 
 def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(large._service, "accept", lambda *_: 1 / 0)
+        broken.setattr(large._admission._service, "accept", lambda *_: 1 / 0)
         call = Call(payload_of(2))
-        large.submit(call)
+        large.take_large(call)
         assert isinstance(call.answers.get(timeout=PATIENCE)[0], InternalError)
     call = Call(payload_of(2))
-    large.submit(call)
+    large.take_large(call)
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
 
 
 def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
     payload = payload_of()
     call = Call(gzip.compress(payload))
-    large.submit(call)
+    large.take_large(call)
     response, _ = call.answers.get(timeout=PATIENCE)
     assert arrays(pb.ModelInferResponse.FromString(response))["logits"].shape == (3000, 2)
     assert call.held == [len(payload)]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from rnnserve.server.batching.lateness import check_unread, earlier
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.compression import decompress, decompress_small, is_compressed
 from rnnserve.server.clock import now
@@ -115,18 +114,17 @@ class StepCall(PendingStep, PendingCall):
         self._pending = call
         self._submit = submit
 
-    def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Keep the states, and answer; if the budget of bytes is spent, refuse, and leave the sequence as it was."""
-        try:
-            self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
-        except ServeError as error:
-            self.refuse(after_run(error))
-        else:
-            super().answer(outputs)
+    def answer(self, outputs: Mapping[str, Array] | tuple[bytes, tuple[bytes, ...]]) -> None:
+        """Keep the states, and answer: with the outputs of a run, or with the bytes of a response and of the states.
 
-    def answer_encoded(self, response: bytes, states: tuple[bytes, ...]) -> None:
-        """Do the same with the bytes of a response and of the states."""
+        If there is no room for the response or the states, refuse, and leave the sequence as it was.
+        """
         try:
+            if not isinstance(outputs, tuple):
+                self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
+                super().answer(outputs)
+                return
+            response, states = outputs
             self.call.make_room(len(response))
             self.step.keep(states, self.rows)
         except ServeError as error:
@@ -244,10 +242,10 @@ class Admission:
 class LargeRequests:
     """The thread that takes calls from the fast path: large ones, and compressed ones that become large."""
 
-    def __init__(self, service: Service, schedulers: Schedulers) -> None:
-        """Begin; the schedulers' threads run what it has admitted."""
+    def __init__(self, service: Service, submit: Callable[[Model, PendingCall], None]) -> None:
+        """Begin; `submit` takes the requests that it has admitted."""
         self._service = service
-        self._schedulers = schedulers
+        self._submit = submit
         self._waiting: deque[tuple[ArrivedRequest, float]] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -299,7 +297,3 @@ class LargeRequests:
         pending = pending_of(call, served, checked, arrived, self._service, self._submit)
         if pending is not None:
             self._submit(pending.served.model, pending)
-
-    def _submit(self, model: Model, pending: PendingCall) -> None:
-        pending.watch()
-        self._schedulers.submit_or_refuse(model, pending)

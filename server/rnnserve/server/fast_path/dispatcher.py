@@ -53,7 +53,7 @@ class Dispatcher:
         """Start with nothing waiting; the service's settings say how much may wait for each model."""
         self._limits = QueueLimits(service.settings.max_queue, service.settings.max_wait)
         self._schedulers = schedulers
-        self._large_requests = LargeRequests(service, schedulers)
+        self._large_requests = LargeRequests(service, self._submit)
         self._admission = Admission(service, self.take_large, self._step)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, WaitingQueue[PendingCall]] = {}

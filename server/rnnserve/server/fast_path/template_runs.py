@@ -258,18 +258,17 @@ class SamePrefixBatch(_OfOnePrefix):
 
 
 class SameStepBatch(_OfOnePrefix):
-    """Requests of sequences with one prefix, as one batch. Its answers are responses with the bytes of the states."""
+    """Requests of sequences with one prefix, as one batch. Its answers are the bytes of responses and of states."""
 
-    __slots__ = ("_calls", "members")
+    __slots__ = ("members",)
 
     def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, calls: Sequence[StepCall]) -> None:
         _OfOnePrefix.__init__(self, runs, prefix, [call.arrived for call in calls])
-        self._calls = calls
-        self.members = [_StepMember(call) for call in calls]
+        self.members = calls
 
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
         """Run them, and return the responses and the states; None if one is not plainly valid."""
-        calls, batch = self._calls, self._prefix.batch
+        calls, batch = self.members, self._prefix.batch
         before: list[tuple[bytes, ...]] = []
         for call in calls:
             states = call.step.states(batch)
@@ -283,17 +282,4 @@ class SameStepBatch(_OfOnePrefix):
 
     def part(self, part: slice) -> "SameStepBatch":
         """Return some of the calls as a batch of their own."""
-        return SameStepBatch(self._runs, self._prefix, self._calls[part])
-
-
-class _StepMember:
-    """Answers a call with the bytes of its response and of its states."""
-
-    __slots__ = ("_call", "origin", "refuse")
-
-    def __init__(self, call: StepCall) -> None:
-        self._call = call
-        self.refuse, self.origin = call.refuse, call.origin
-
-    def answer(self, answer: tuple[bytes, tuple[bytes, ...]]) -> None:
-        self._call.answer_encoded(*answer)
+        return SameStepBatch(self._runs, self._prefix, self.members[part])
