@@ -313,26 +313,20 @@ class Arrivals:
 
     def take(self, message: ArrivedRequest | RequestBatch) -> list[ArrivedRequest]:
         """Return the requests that are handed on now: those that were neither refused nor taken as large."""
-        if not isinstance(message, RequestBatch):
-            return self._take_one(message)
-        taken: list[ArrivedRequest] = []
-        for request in message:
-            is_ready = self._gate is None and len(request.payload) <= SMALL
-            taken += [request] if is_ready else self._take_one(request)
+        gate, taken = self._gate, list[ArrivedRequest]()
+        for request in message if isinstance(message, RequestBatch) else (message,):
+            try:
+                if gate is not None:
+                    request.pass_gate(gate)
+                size = len(request.payload)
+                if size > SMALL:
+                    request.hold(size)
+                if size <= LARGE:
+                    taken.append(request)
+                else:
+                    self._handler.take_large(request)
+            except ServeError as error:
+                request.refuse(error)
+            except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread
+                request.refuse(InternalError.hiding(error))
         return taken
-
-    def _take_one(self, request: ArrivedRequest) -> list[ArrivedRequest]:
-        try:
-            if self._gate is not None:
-                request.pass_gate(self._gate)
-            if len(request.payload) <= SMALL:
-                return [request]
-            request.hold(len(request.payload))
-            if len(request.payload) <= LARGE:
-                return [request]
-            self._handler.take_large(request)
-        except ServeError as error:
-            request.refuse(error)
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread
-            request.refuse(InternalError.hiding(error))
-        return []

@@ -13,7 +13,6 @@ At each start, `check_fast_path` sends a request and a stream through a fast pat
 
 import contextlib
 import functools
-import logging
 import tempfile
 import threading
 import time
@@ -42,8 +41,6 @@ from rnnserve.server.observing.origins import MANY_FIELDS, kept_metadata
 from rnnserve.server.protocol.responses import encode_stream_response
 
 __all__ = ["FastPath", "check_fast_path"]
-
-_log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.5
 """Seconds that the thread waits at most for something to arrive before it looks at what else there is to do.

@@ -8,7 +8,7 @@ Requests are answered in any order, each as soon as it can be: while answers are
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -98,24 +98,23 @@ class GatewayRequest(ArrivedRequest):
 class GatewayStream(CoreStream):
     """The stream of a gateway."""
 
-    __slots__ = (
-        "_answers", "_is_ending", "_is_sending", "_is_told", "_must_tell", "_sent_requests", "_waiting", "in_flight",
-    )  # fmt: skip
+    __slots__ = ("_answered", "_answers", "_is_ending", "_is_told", "_must_tell", "_sending", "_waiting", "in_flight")
 
     def __init__(self, door: FastDoor, call: Any, on_end: Callable[["GatewayStream"], None]) -> None:  # noqa: ANN401 - grpcio's own
         super().__init__(door, call, on_end)
         self._waiting: dict[int, GatewayRequest] = {}  # for their answers
         self.in_flight = 0  # requests, with those whose answers have not been sent
-        self._answers: list[tuple[GatewayRequest, int, bytes, str]] = []
-        self._sent_requests: list[GatewayRequest] = []
-        self._is_ending = self._is_sending = False
+        self._answers = front_pb2.FrontAnswers()  # to be sent next
+        self._answered: list[GatewayRequest] = []  # those whose answers these are
+        self._sending: list[GatewayRequest] | None = None  # those whose answers are being sent; None if nothing is
+        self._is_ending = False
         self._is_told = self._must_tell = False  # that the server goes
 
     def begin(self) -> None:
         """Say that it is taken, by a message without answers; wait for its messages, and for its end."""
         with self._lock:
             self._start((self._core.new_close(),), self._closed)
-            self._is_sending = True
+            self._sending = []
             self._start_sending(self._core.send_message(b"", 0))
             self._receive()
 
@@ -125,19 +124,20 @@ class GatewayStream(CoreStream):
 
     def answered(self, request: GatewayRequest, status: int, response: bytes, message: str) -> None:
         """Send an answer, with others that have come while one was being sent."""
-        request.on_cancel = None
         with self._lock:
+            request.on_cancel = None
             self._waiting.pop(request.number, None)
             if not self.is_open:
                 request.let_go()
                 return
-            self._answers.append((request, status, response, message))
+            self._answers.entries.add(number=request.number, response=response, status=status, message=message)
+            self._answered.append(request)
             if self._door.handing_on != threading.get_ident():
                 self._send()
 
     def send_collected(self) -> None:
         """Send what has been answered while the fast path handed on what had arrived: together, as it has come."""
-        if self._answers:
+        if self._answered:
             with self._lock:
                 self._send()
 
@@ -158,7 +158,6 @@ class GatewayStream(CoreStream):
     def _received(self, event: Any) -> RequestBatch | None:  # noqa: ANN401 - grpcio's own
         payload = event.batch_operations[0].message()
         made = RequestBatch()
-        cut_off: list[Callable[[], None]] = []
         with self._lock:
             self._operations -= 1
             self._is_receiving = False
@@ -175,20 +174,16 @@ class GatewayStream(CoreStream):
                     self._waiting.update([(request.number, request) for request in requests])
                     self.in_flight += len(requests)
                     made += requests
-                    gone = [self._waiting.pop(number, None) for number in message.cancelled]
-                    cut_off = [request.on_cancel for request in gone if request is not None and request.on_cancel]
+                    _cancel(self._waiting.pop(number, None) for number in message.cancelled)
             self._receive()
             self._send()
-        for on_cancel in cut_off:
-            on_cancel()
         self._look_for_end()
         return made or None
 
     def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
         with self._lock:
             self._operations -= 1
-            self._is_sending = False
-            sent, self._sent_requests = self._sent_requests, []
+            sent, self._sending = self._sending or (), None
             self.in_flight -= len(sent)
             for request in sent:
                 if request.held_bytes:
@@ -201,29 +196,22 @@ class GatewayStream(CoreStream):
         with self._lock:
             self._operations -= 1
             self.is_open = False
-            cut_off = [request.on_cancel for request in self._waiting.values() if request.on_cancel is not None]
+            _cancel(self._waiting.values())
             self._waiting.clear()
-            for request, *_ in self._answers:
+            for request in self._answered:
                 request.let_go()
-            self._answers.clear()
-        for on_cancel in cut_off:
-            on_cancel()
+            self._answered.clear()
         self._look_for_end()
 
     def _send(self) -> None:
         """Send the answers that there are, or the end. With the lock."""
-        if self._is_sending or self._has_status or not self.is_open:
+        if self._sending is not None or self._has_status or not self.is_open:
             return
-        if self._answers or self._must_tell:
-            message = front_pb2.FrontAnswers(is_ending=self._must_tell)
-            self._must_tell = False
-            add = message.entries.add
-            for request, status, response, said in self._answers:
-                add(number=request.number, response=response, status=status, message=said)
-                self._sent_requests.append(request)
-            self._answers.clear()
-            self._is_sending = True
-            self._start_sending(self._core.send_message(message.SerializeToString(), 0))
+        if self._answered or self._must_tell:
+            self._answers.is_ending, self._must_tell = self._must_tell, False
+            self._sending, self._answered = self._answered, []
+            payload, self._answers = self._answers.SerializeToString(), front_pb2.FrontAnswers()
+            self._start_sending(self._core.send_message(payload, 0))
         elif self._is_ending and not self.in_flight:
             self._start_status(self._core.status(self._end_error))  # a message that is arriving is not answered
 
@@ -231,3 +219,9 @@ class GatewayStream(CoreStream):
         """Receive a message, if one may come. With the lock."""
         if not (self._is_receiving or self._is_ending) and self.is_open and self.in_flight < _IN_FLIGHT:
             self._start_receiving()
+
+
+def _cancel(requests: Iterable[GatewayRequest | None]) -> None:
+    for request in requests:
+        if request is not None and request.on_cancel is not None:
+            request.on_cancel()

@@ -146,6 +146,7 @@ class RequestStream(CoreStream):
     def answered(self, message: "StreamMessage") -> None:
         """Send a message's response when it is its turn."""
         with self._lock:
+            message.on_cancel = None
             if self._has_status or not self.is_open:
                 message.let_go()
                 return
@@ -212,14 +213,12 @@ class RequestStream(CoreStream):
         with self._lock:
             self._operations -= 1
             self.is_open = False
-            left = list(self._in_flight)
-            self._in_flight.clear()
-            cut_off = [message.on_cancel for message in left if message.on_cancel is not None]
-            for message in left:
-                if message.response is not None:
+            for message in self._in_flight:
+                if message.on_cancel is not None:
+                    message.on_cancel()
+                elif message.response is not None:
                     message.let_go()
-        for on_cancel in cut_off:
-            on_cancel()
+            self._in_flight.clear()
         self._look_for_end()
 
     def _send_next(self) -> None:
@@ -299,6 +298,5 @@ class StreamMessage(ArrivedRequest):
         self._finish(encode_stream_error(error, self.payload[start:id_end]))
 
     def _finish(self, response: bytes) -> None:
-        self.on_cancel = None
         self.response = response
         self._stream.answered(self)
