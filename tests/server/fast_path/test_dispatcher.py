@@ -17,7 +17,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
-from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, QueueFull
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
@@ -150,15 +150,6 @@ def test_full_queue_refuses_and_answers_what_waits(repository, held, monkeypatch
         assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 12
         told = [call.details() for call in calls if call.code() != grpc.StatusCode.OK]
         assert all("requests wait already (--max-queue)" in said for said in told)
-
-
-def test_a_full_queue_of_a_small_model_refuses_at_once(dispatcher):
-    calls = [asks(sequence=1 + number % 9, peer=str(number % 9)) for number in range(310)]
-    dispatcher.take(calls)
-    assert [type(call.answers[0]) for call in calls[300:]] == [QueueFull] * 10
-    assert not any(call.answers for call in calls[:300])
-    work_until_done(dispatcher)
-    assert all(len(call.answers) == 1 and isinstance(call.answers[0], bytes) for call in calls[:300])
 
 
 @pytest.mark.parametrize(("max_points", "runs"), [(24, 1), (23, 2)])
