@@ -8,11 +8,13 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from typing import Self
 
 from rnnserve.server.batching.lateness import check_unread, earlier
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.compression import decompress, decompress_small, is_compressed
+from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.counting.table import after_run
@@ -20,9 +22,8 @@ from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.fast_path.templates import HEAD_BYTES, PrefixCache, RequestPrefix
 from rnnserve.server.observing.origins import Origin
-from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.protocol.responses import encode_response
-from rnnserve.server.protocol.sequences import BeganOnAnotherVersion
+from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import ServedVersion
@@ -101,10 +102,15 @@ class PendingCall(PendingRequest):
         return self.call.origin()
 
 
-class StepCall(PendingStep, PendingCall):
-    """A call that is a request of a sequence. It waits in the place of the request without its sequence."""
+class StepCall(PendingCall):
+    """A call that is a request of a sequence. It waits in the place of the request without its sequence.
+
+    It refers to its step, and its step not to it: so it leaves no cycle.
+    """
 
     __slots__ = ("_pending", "_submit", "step")
+
+    step: Step  # from `enter` on
 
     def __init__(self, call: PendingCall, prefix: RequestPrefix | None, submit: TakeStep) -> None:
         """Take a call, with the prefix of requests of sequences that it has, if any."""
@@ -114,23 +120,49 @@ class StepCall(PendingStep, PendingCall):
         self._pending = call
         self._submit = submit
 
+    def enter(self, sequences: Sequences, control: SequenceControl) -> Self | None:
+        """Take the request into its sequence; return it if it has its turn, and may be submitted now.
+
+        Raises what `Sequences.enter` raises; then it has not been answered.
+        """
+        self.step = Step(sequences, self._pending.served, control)
+        return self if sequences.enter(self.step, self.call, self) else None
+
+    def take_turn(self) -> None:
+        """Be submitted, now that the requests before it have been answered."""
+        self._submit(self.served.model, self)
+
+    def check(self) -> CheckedRequest:
+        """Return the checked request with its sequence's states."""
+        return self.step.with_states(self._pending.check())
+
+    def refuse(self, error: ServeError) -> None:
+        """Leave the sequence as it was, and answer with an error."""
+        try:
+            self._pending.refuse(error)
+        finally:
+            self.step.fail()
+
     def answer(self, outputs: Mapping[str, Array] | tuple[bytes, tuple[bytes, ...]]) -> None:
         """Keep the states, and answer: with the outputs of a run, or with the bytes of a response and of the states.
 
         If there is no room for the response or the states, refuse, and leave the sequence as it was.
         """
         try:
-            if not isinstance(outputs, tuple):
+            if isinstance(outputs, tuple):
+                response, states = outputs
+                self.call.make_room(len(response))
+                self.step.keep(states, self.rows)
+            else:
                 self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
-                super().answer(outputs)
-                return
-            response, states = outputs
-            self.call.make_room(len(response))
-            self.step.keep(states, self.rows)
+                asked = self.step.finish(outputs)
         except ServeError as error:
             self.refuse(after_run(error))
         else:
-            self.call.answer(response)
+            if isinstance(outputs, tuple):
+                self.call.answer(response)
+            else:
+                self._pending.answer(asked)
 
 
 def pending_of(
@@ -147,8 +179,7 @@ def pending_of(
     if checked.sequence is None:
         return parsed
     try:
-        step = StepCall(parsed, None, take_step)
-        return step.enter(service.sequences, served, checked.sequence, call, call.stream)
+        return StepCall(parsed, None, take_step).enter(service.sequences, checked.sequence)
     except ServeError as error:
         raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
@@ -227,7 +258,7 @@ class Admission:
                 recognised.check()  # a wrong request must not begin a sequence in the place of another
             step = StepCall(recognised, prefix.of_sequences, self._take_step)
             try:
-                return step.enter(service.sequences, served, sequence, call, call.stream)
+                return step.enter(service.sequences, sequence)
             except BeganOnAnotherVersion:
                 pass  # parsing says which version the request asks for
             except ServeError as error:

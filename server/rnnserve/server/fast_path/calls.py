@@ -16,9 +16,9 @@ from rnnserve.server.counting.table import after_run, answering, count_http_answ
 from rnnserve.server.errors import Cancelled, InternalError, ServeError, TooMuchHeld, Unsupported
 from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
 from rnnserve.server.fast_path.templates import read_id
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.runs import tell_refusal
-from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.protocol.sequences import StreamOwner
 
 __all__ = [
     "Arrivals",
@@ -30,9 +30,6 @@ __all__ = [
     "UnaryCall",
     "certificate_of",
 ]
-
-_MOST_AT_ONCE = 4096
-"""Headers, or certificates, by which calls are let in at once."""
 
 
 class Door(Protocol):
@@ -282,33 +279,24 @@ def certificate_of(core: GrpcioCore, call: Any, metadata: Sequence[Any]) -> str:
 class Arrivals:
     """Says which calls and requests are handed on. For the thread that takes them."""
 
-    def __init__(self, need: Need, handler: CallHandler, gate: Gate | None) -> None:
-        """Prepare for calls with a need. Without a gate, all are let in."""
+    def __init__(self, handler: CallHandler, gate: Gate | None) -> None:
+        """Prepare; without a gate, all are let in."""
         self._handler = handler
         self._gate = gate
-        self._need = need
 
     def lets_in(self, call: UnaryCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
         """Let a call in whose message has not been received, or refuse it."""
         gate = self._gate
         assert gate is not None  # noqa: S101 - for the type checker
-        at_once = gate.at_once
         try:
-            shown = gate.shown(metadata, call.certificate)
-            grant = at_once.get(shown)
-            if grant is not None:
-                call.grant = grant
-                grant.requests += 1
-                return True
-            grant = gate.grant_with(self._need, metadata, call.certificate)
-            call.let_in(grant)
+            grant = gate.known.get(gate.shown(metadata, call.certificate))
+            if grant is None or not grant.infers_at_once:
+                grant = gate.grant_with(Need.INFER, metadata, call.certificate)
         except ServeError as error:
             call.refuse(error)
             return False
-        if grant.admits_at_once(self._need):
-            if len(at_once) >= _MOST_AT_ONCE:
-                at_once.clear()
-            at_once[shown] = grant
+        call.grant = grant
+        grant.requests += 1
         return True
 
     def take(self, message: ArrivedRequest | RequestBatch) -> list[ArrivedRequest]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import grpc
 
-from rnnserve.protos.access_table import METHODS, Need
+from rnnserve.protos.access_table import Need
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, from_wall_clock
@@ -94,7 +94,7 @@ class FastPath:
         self._method = method
         self._handler = handler
         self._gate = gate
-        self._arrivals = Arrivals(METHODS.get(method, Need.NONE_MAY), handler, gate)
+        self._arrivals = Arrivals(handler, gate)
         self._believes_callers = bool(gateway_method)
         self._gateways: set[GatewayStream] = set()
         self._stream_methods: list[tuple[str, Callable[[Any], None], int]] = []

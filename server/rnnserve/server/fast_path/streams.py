@@ -23,7 +23,7 @@ from rnnserve.server.fast_path.calls import ArrivedRequest, FastDoor
 from rnnserve.server.fast_path.templates import find_varying_fields, read_id
 from rnnserve.server.observing.origins import Origin, kept_metadata, origin_of
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
-from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.protocol.sequences import StreamOwner
 
 __all__ = ["CoreStream", "RequestStream", "StreamMessage"]
 
