@@ -14,7 +14,7 @@ from kit.checked_requests import checked_request
 from kit.inference_requests import arrays, request
 from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.lateness import reason_to_drop
+from rnnserve.server.batching.pending import reason_to_drop
 from rnnserve.server.clock import now
 from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
 from rnnserve.server.fast_path.admission import pending_of

@@ -12,8 +12,9 @@ from kit.fast_paths import FakeCall, asks
 from kit.inference_requests import request
 from kit.loaded import load_repository
 from kit.served import served
-from rnnserve.server.batching.cost import Cost
+from kit.statistics_numbers import numbers
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
@@ -125,8 +126,7 @@ def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, hel
         assert first.code() == grpc.StatusCode.OK
         assert infer(sent).outputs
         model = running.server._repository.find("direction_simple").model
-        assert model.statistics.requests == 2
-        assert model.statistics.dropped == 2
+        assert numbers(model.statistics, "requests", "dropped") == (2, 2)
 
 
 def test_full_queue_refuses_and_answers_what_waits(repository, held, monkeypatch):
@@ -157,11 +157,11 @@ def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_
     """8 calls with one prefix, of 3 points each: one run up to the bound, two above it."""
     dispatcher, model = with_cost(service, schedulers, **QUICK, max_points=max_points)
     dispatcher.take([asks()])
-    before = model.statistics.runs
+    before = numbers(model.statistics, "runs")
     calls = [asks() for _ in range(8)]
     work_until_done(dispatcher, calls)
     assert all(isinstance(call.answers[0], bytes) for call in calls)
-    assert model.statistics.runs - before == runs
+    assert numbers(model.statistics, "runs") - before == runs
     assert max(model.statistics.sizes) * 3 <= max_points
 
 
@@ -186,7 +186,7 @@ def test_what_serves_may_change(service, schedulers):
     call = asks()
     work_until_done(dispatcher, [call])
     assert b"\x12\x012" in call.answers[0]  # model_version "2"
-    assert (model.statistics.requests, other.statistics.requests) == (2, 1)
+    assert (numbers(model.statistics, "requests"), numbers(other.statistics, "requests")) == (2, 1)
 
 
 def test_one_that_is_not_finite_spoils_nothing_for_the_others(dispatcher):
@@ -225,7 +225,7 @@ def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypa
 
 def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monkeypatch):
     statistics = service.repository.find("direction_simple").model.statistics
-    failures, requests = statistics.failures, statistics.requests
+    failures, requests = numbers(statistics, "failures", "requests")
     dispatcher.take([asks()])
     dispatcher.work()
     dispatcher.take([asks()])
@@ -237,4 +237,4 @@ def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monk
     assert [type(answer) for answer in failed.answers] == [InternalError]
     dispatcher.take([after])
     assert isinstance(after.answers[0], bytes)
-    assert (statistics.failures, statistics.requests) == (failures + 1, requests + 3)
+    assert numbers(statistics, "failures", "requests") == (failures + 1, requests + 3)

@@ -10,11 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
-from rnnserve.server.batching.lateness import check_unread, earlier
-from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.compression import decompress, decompress_small, is_compressed
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.batching.pending import PendingRequest, check_unread, earlier
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.counting.table import after_run
@@ -27,6 +23,8 @@ from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences,
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import ServedVersion
+from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
+from rnnserve.server.validation.parsing import decompress, decompress_small, is_compressed
 
 __all__ = ["Admission", "LargeRequests", "PendingCall", "StepCall", "pending_of"]
 
