@@ -40,7 +40,7 @@ TakeStep = Callable[[Model, "StepCall"], None]
 
 
 class PendingCall(PendingRequest):
-    """A call that waits: parsed, or recognised by its prefix; then its values are checked when it is run."""
+    """A call that waits: parsed, or recognised by its prefix. Then its values are checked when it is run."""
 
     __slots__ = ("call", "id_field", "prefix", "served", "source")
 
@@ -96,7 +96,7 @@ class PendingCall(PendingRequest):
         self.call.refuse(error.of(self.served.model.statistics.counts).of_request(self.rows, self.arrived))
 
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Say where it comes from, before it is answered."""
         return self.call.origin()
 
 
@@ -119,7 +119,7 @@ class StepCall(PendingCall):
         self._submit = submit
 
     def enter(self, sequences: Sequences, control: SequenceControl) -> Self | None:
-        """Take the request into its sequence; return it if it has its turn, and may be submitted now.
+        """Take the request into its sequence, and return it if it has its turn, and may be submitted now.
 
         Raises what `Sequences.enter` raises; then it has not been answered.
         """
@@ -171,7 +171,7 @@ def pending_of(
     service: Service,
     take_step: TakeStep,
 ) -> PendingCall | None:
-    """Make a checked request wait; None if it is of a sequence, and its turn comes later."""
+    """Make a checked request wait. None if it is of a sequence, and its turn comes later."""
     parsed = PendingCall(call, served, checked.batch, checked.steps, arrived, checked)
     parsed.deadline, parsed.timeout = earlier(call.deadline, arrived, checked.timeout)
     if checked.sequence is None:
@@ -195,7 +195,7 @@ class Admission:
         self._asks_for_tokens = service.settings.access_file is not None
 
     def models_have_changed(self) -> bool:
-        """Drop the prefixes if what serves has changed since the last call; return whether it has."""
+        """Drop the prefixes if what serves has changed since the last call, and return whether it has."""
         generation = self._service.repository.generation
         if generation == self._generation:
             return False
@@ -208,7 +208,7 @@ class Admission:
         return {model for served in self._service.repository.served() for model in served.models}
 
     def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
-        """The prefix of all of these if it is one, known, and none has varying fields; else None."""
+        """The prefix of all of these. None if they have several, or one that is not known, or varying fields."""
         prefix = self._prefixes.shared(calls)
         if prefix is not None and self._asks_for_tokens:
             for call in calls:
@@ -218,7 +218,7 @@ class Admission:
         return prefix
 
     def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
-        """Admit calls that arrived together, at a time on the clock of `clock`; refuse those that do not pass.
+        """Admit calls that arrived together, at a time on the clock of `clock`, and refuse those that do not pass.
 
         Large ones, and requests of sequences that wait for their turn, come later.
         """
@@ -282,7 +282,7 @@ class LargeRequests:
         self._thread.start()
 
     def submit(self, call: ArrivedRequest) -> None:
-        """Take a call that has just arrived, to be answered from another thread; raise TooManyCalls if many wait."""
+        """Take a call that has just arrived, to be answered from another thread. Raise TooManyCalls if many wait."""
         connection = call.peer()
         with self._changed:
             if len(self._waiting) >= _WAITING:
@@ -293,7 +293,7 @@ class LargeRequests:
             self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
-        """Take what waits, and end the thread within `timeout` seconds; return whether it has ended."""
+        """Take what waits, and end the thread within `timeout` seconds. Return whether it has ended."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()

@@ -87,7 +87,7 @@ class ArrivedRequest(abc.ABC):
 
     @abc.abstractmethod
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Say where it comes from, before it is answered."""
 
     @abc.abstractmethod
     def watch(self, on_cancel: Callable[[], None]) -> None:
@@ -129,13 +129,13 @@ class ArrivedRequest(abc.ABC):
         return size > SMALL or self.held_bytes > 0
 
     def hold(self, size: int) -> None:
-        """Take bytes from the budget, in place of those that it holds; if the budget is spent, raise TooMuchHeld."""
+        """Take bytes from the budget, in place of those that it holds. If the budget is spent, raise TooMuchHeld."""
         self.let_go()
         self._door.budget.take(self.peer(), size)
         self.held_bytes = size
 
     def make_room(self, size: int) -> None:
-        """Take the bytes of a response before states are kept, which a refusal could not undo; or raise TooMuchHeld."""
+        """Take the bytes of a response before states are kept, which a refusal could not undo, or raise TooMuchHeld."""
         if self.is_counted(size):
             self.hold(RESPONSE_COPIES * size)
             self._room = size
@@ -208,11 +208,11 @@ class UnaryCall(ArrivedRequest):
         return self._connection
 
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Say where it comes from, before it is answered."""
         return origin_of(self.peer(), self._metadata, read_id(self.payload), "ModelInfer")
 
     def certificate(self) -> str:
-        """Return the certificate that its client has shown; empty for none."""
+        """Return the certificate that its client has shown, or an empty text."""
         return certificate_of(self._door.core, self.call, self._said)
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
@@ -253,7 +253,7 @@ class UnaryCall(ArrivedRequest):
 
 
 class _NoMessage(CoreTag):
-    """Tag of the last event of a call without a message, which says whether the client had cancelled; counts it."""
+    """Tag of the last event of a call without a message, which says whether the client had cancelled, and counts it."""
 
     __slots__ = ("_door",)
 
@@ -272,7 +272,7 @@ def _tell_of_cancellation(on_cancel: Callable[[], None], event: Any) -> None:  #
 
 
 def certificate_of(core: GrpcioCore, call: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - grpcio's own
-    """Return the certificate that the client of a call, or of its HTTP gateway, has shown; empty for none."""
+    """Return the certificate that the client of a call, or of its HTTP gateway, has shown, or an empty text."""
     return shown_certificate(call.peer().decode(), metadata, lambda: core.auth_context_of(call))
 
 

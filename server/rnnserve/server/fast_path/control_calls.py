@@ -22,7 +22,7 @@ _OUTSTANDING = 4
 """How many calls of a method may arrive between two looks at the queue without waiting for one of them."""
 
 GrantOf = Callable[[], Grant | None]
-"""Returns what the caller of a control method may do; None on a server that asks for no token."""
+"""Returns what the caller of a control method may do. None on a server that asks for no token."""
 
 
 class UnaryMethod(NamedTuple):
@@ -40,7 +40,7 @@ class _ControlCall(UnaryCall, CoreTag):
     __slots__ = ("_grant_of", "_method")
 
     def begin(self, method: UnaryMethod) -> None:
-        """Let it in, and receive its message; or refuse it."""
+        """Let it in, and receive its message, or refuse it."""
         self._method = method
         self._grant_of: GrantOf | None = None
         try:

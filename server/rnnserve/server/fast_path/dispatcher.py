@@ -69,7 +69,7 @@ class Dispatcher:
         return _NAP_SECONDS if is_apart and calls >= _MANY_CALLS else 0.0
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Run calls, or put them into their models' queues; refuse at once those that cannot be served.
+        """Run calls, or put them into their models' queues, and refuse at once those that cannot be served.
 
         An empty list, now and then, frees what is kept of models that serve no more.
         """
@@ -94,11 +94,11 @@ class Dispatcher:
         return {model: len(queue) for model, queue in list(self._queues.items())}
 
     def close(self, timeout: float | None = None) -> bool:
-        """End the thread of large requests within `timeout` seconds, when no more calls arrive; say whether it has."""
+        """End the thread of large requests within `timeout` seconds. Return whether it has ended."""
         return self._large_requests.close(timeout)
 
     def work(self) -> bool:
-        """Run a batch of the model whose turn it is; return whether more waits."""
+        """Run a batch of the model whose turn it is, and return whether more waits."""
         if self._next_steps:
             self._enqueue_all([])
         if not self._turns:
@@ -124,7 +124,7 @@ class Dispatcher:
             del self._queues[model]
 
     def _run_at_once(self, calls: list[ArrivedRequest], arrived: float) -> bool:
-        """Run calls that have just arrived if they have one prefix and fit in one run, as most do; else say False."""
+        """Run calls that have just arrived. Return False if they don't have one prefix, or don't fit in one run."""
         prefix = self._admission.shared_prefix(calls)
         if prefix is None or not prefix.is_joined or prefix.served.model not in self._queues:
             return False
@@ -176,7 +176,7 @@ class Dispatcher:
                 _refuse_all(of_model, error)
 
     def _enqueue(self, model: Model, calls: list[PendingCall]) -> None:
-        """Put calls into their model's queue; give those that take long to the model's own thread."""
+        """Put calls into their model's queue, and give those that take long to the model's own thread."""
         cost, points = model.cost, _points(calls)
         queue = self._queues.get(model)
         if queue is None or points > cost.points_within(_SHORT_SECONDS):

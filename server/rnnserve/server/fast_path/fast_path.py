@@ -54,7 +54,7 @@ _SILENT_SECONDS = 0.1
 """Seconds without a message from which on a stream is ended while the server's memory is short."""
 
 _SELF_TEST_SECONDS = 5.0
-"""Seconds that the answers of the self-test may take; usual are some milliseconds."""
+"""Seconds that the answers of the self-test may take. Usual are some milliseconds."""
 
 _ACCEPT = object()
 """Tag of the events that bring a new call of the unary method."""
@@ -141,7 +141,7 @@ class FastPath:
                 stream.end(stream.grant.refusal())
 
     def end_late(self, count: int) -> int:
-        """End so many calls whose message has not arrived, the oldest first, because memory is short; return how many.
+        """End so many calls whose message has not arrived, the oldest first: memory is short. Return how many.
 
         How much of a message has arrived is not known. If no call waits for its message, silent streams are ended,
         eight times as many, first those of connections with most streams.
@@ -353,7 +353,7 @@ class FastPath:
 
 
 def check_fast_path() -> None:
-    """Send a request and a stream through a fast path; raise StartError if an answer is wrong, or does not come."""
+    """Send a request and a stream through a fast path. Raise StartError if an answer is wrong, or does not come."""
     method, stream_method, payloads = "/rnnserve.SelfTest/Echo", "/rnnserve.SelfTest/EchoStream", (b"first", b"second")
     try:
         with tempfile.TemporaryDirectory(prefix="rnnserve-") as folder, contextlib.ExitStack() as stack:

@@ -65,7 +65,7 @@ class GatewayRequest(ArrivedRequest):
         self.on_cancel: Callable[[], None] | None = None  # called if its client goes before it is answered
 
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Say where it comes from, before it is answered."""
         said = ((REQUEST_ID, self.request_id), *self.headers.items())
         return origin_of(self._connection, said, read_id(self.payload), "ModelInfer")
 
@@ -111,7 +111,7 @@ class GatewayStream(CoreStream):
         self._is_told = self._must_tell = False  # that the server goes
 
     def begin(self) -> None:
-        """Say that it is taken, by a message without answers; wait for its messages, and for its end."""
+        """Say that it is taken, by a message without answers, and wait for its messages, and for its end."""
         with self._lock:
             self._start((self._core.new_close(),), self._closed)
             self._sending = []

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from rnnserve.server.clock import now
 from rnnserve.server.errors import ServeError, StartError
-from rnnserve.server.protocol.responses import trailing_metadata
 
 if TYPE_CHECKING:
     import grpc
@@ -136,7 +135,7 @@ class ArrivalPace:
 
 
 class CoreTag(abc.ABC):
-    """Tag of events that grpcio's own thread hands to us; it keeps all others."""
+    """Tag of events that grpcio's own thread hands to us. It keeps all others."""
 
     __slots__ = ()
 
@@ -153,7 +152,10 @@ class GrpcioCore:
     """
 
     def __init__(self, server: "grpc.Server", pace: ArrivalPace) -> None:
-        """Take the server's queue, and give grpcio's own thread another one; raise StartError if a part is missing."""
+        """Take the server's queue, and give grpcio's own thread another. Raise StartError if a part is missing."""
+        from rnnserve.server.protocol.responses import trailing_metadata  # only here: it imports onnxruntime
+
+        self._trailing_metadata = trailing_metadata
         self.may_accept = threading.Lock()
         self.is_told_to_stop = False
         try:
@@ -183,7 +185,7 @@ class GrpcioCore:
             raise unusable(error) from error
 
     def accept(self, queue: object, method: str, tag: object, count: int = 1) -> int:
-        """Request calls of a method, unless told to stop; return how many. Thread-safe."""
+        """Request calls of a method, unless told to stop, and return how many. Thread-safe."""
         with self.may_accept:
             count = 0 if self.is_told_to_stop else count
             for _ in range(count):
@@ -207,7 +209,7 @@ class GrpcioCore:
         if error is None:
             return self.ok
         code = getattr(self._status_codes, error.status.lower())
-        return self._send_status(trailing_metadata(error, request_id), code, str(error).encode(), 0)
+        return self._send_status(self._trailing_metadata(error, request_id), code, str(error).encode(), 0)
 
 
 def _serving_queue(cygrpc: Any, pace: ArrivalPace) -> object:  # noqa: ANN401 - grpcio's own

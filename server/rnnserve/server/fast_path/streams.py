@@ -222,7 +222,7 @@ class RequestStream(CoreStream):
         self._look_for_end()
 
     def _send_next(self) -> None:
-        """Send the next response, or the status if there is none; receive more. With the lock."""
+        """Send the next response, or the status if there is none. Receive more. With the lock."""
         if self._has_status or not self.is_open or self._sending is not None:
             return
         if self._in_flight and self._in_flight[0].response is not None:
@@ -267,7 +267,7 @@ class StreamMessage(ArrivedRequest):
         self.is_parsed_elsewhere = len(payload) > SMALL or is_compressed(payload)
 
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Say where it comes from, before it is answered."""
         return origin_of(self._connection, self._stream.metadata, read_id(self.payload), "ModelStreamInfer")
 
     def watch(self, on_cancel: Callable[[], None]) -> None:

@@ -160,7 +160,7 @@ class SamePrefixRun:
         return list(zip(*columns, strict=True))
 
     def _fill(self, sent: SentInput, rows: _WrittenRows, values: bytes) -> bool:
-        """Put an input's values into its rows; False if one of them is not plainly valid."""
+        """Put an input's values into its rows, or return False if one of them is not plainly valid."""
         spec = sent.spec
         if spec.lengths_of:
             rows.write(values)
@@ -247,7 +247,7 @@ class SamePrefixBatch(_OfOnePrefix):
         self.members = calls
 
     def run(self) -> list[bytes] | None:
-        """Run them, and return the responses; None if a value is not plainly valid."""
+        """Run them, and return the responses. None if a value is not plainly valid."""
         run = self._runs.get(self._prefix, len(self.members))
         return run.run([call.payload for call in self.members], self._id_fields)
 
@@ -267,7 +267,7 @@ class SameStepBatch(_OfOnePrefix):
         self.members = calls
 
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
-        """Run them, and return the responses and the states; None if one is not plainly valid."""
+        """Run them, and return the responses and the states. None if one is not plainly valid."""
         calls, batch = self.members, self._prefix.batch
         before: list[tuple[bytes, ...]] = []
         for call in calls:

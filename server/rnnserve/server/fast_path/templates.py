@@ -43,10 +43,10 @@ _MAX_SPELLINGS = 16384
 """For how many spellings of the parameters of a sequence their meaning is kept."""
 
 _MAX_PREFIXES = 4096
-"""How many prefixes are kept; with more, the cache starts again."""
+"""How many prefixes are kept. With more, the cache starts again."""
 
 _MAX_BYTES = 2048
-"""How long a kept prefix may be; usual ones have some hundred bytes."""
+"""How long a kept prefix may be. Usual ones have some hundred bytes."""
 
 _MAX_SIZES = 4
 """How many sizes of prefix are kept for payloads of one size: each size costs a look-up."""
@@ -95,7 +95,7 @@ def read_id(payload: bytes) -> str:
 
 @functools.lru_cache(maxsize=_MAX_SPELLINGS)
 def _read_sequence(fields: bytes) -> SequenceControl | None:
-    """Read the fields of parameters; None unless they are nothing but those of a sequence."""
+    """Read the fields of parameters. None if there are others than those of a sequence."""
     try:
         parameters = pb.ModelInferRequest.FromString(fields).parameters
         if not VARYING_PARAMETERS.issuperset(parameters):
@@ -107,7 +107,7 @@ def _read_sequence(fields: bytes) -> SequenceControl | None:
 
 
 def _find_sequence(payload: bytes) -> tuple[int, int, int, SequenceControl | None]:
-    """Find where the id's field begins and ends, and the varying fields end; read what the parameters say."""
+    """Find where the id's field begins and ends, where the varying fields end, and what the parameters say."""
     start, id_end, end = find_varying_fields(payload)
     said = _read_sequence(payload[id_end:end]) if end > id_end else None
     return start, id_end, end if said else id_end, said
@@ -206,7 +206,7 @@ class PrefixCache:
         self._last = None
 
     def shared(self, requests: "Iterable[ArrivedRequest]") -> RequestPrefix | None:
-        """The prefix of all of these, if it is the one recognised last and no varying fields are there; else None."""
+        """The prefix of all of these. None unless it is the one recognised last, and there are no varying fields."""
         last = self._last
         if last is None:
             return None
@@ -218,7 +218,7 @@ class PrefixCache:
         return last
 
     def recognise(self, payload: bytes) -> Recognised | None:
-        """Find a request's prefix; None if it has to be parsed."""
+        """Find a request's prefix. None if it has to be parsed."""
         last = self._last
         if last is not None and len(payload) == last.size and payload.startswith(last.key):
             return Recognised(last, b"", None)
