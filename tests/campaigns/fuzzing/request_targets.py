@@ -163,7 +163,7 @@ class PrefixTarget:
             return
         for payload in (first, second):
             found = prefixes.recognise(payload)
-            checked = None if found is None else found[0].read(payload, len(found[1]))
+            checked = None if found is None else found.prefix.read(payload)
             if found is None or checked is None:
                 continue  # it is parsed
             served, expected = self._service.accept(payload)

@@ -10,7 +10,7 @@ from campaigns.fuzzing.traffic import Traffic, valid_requests
 from campaigns.fuzzing.whole_reading import serve_reading_whole
 from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.fast_path import template_runs, templates, varying_fields
+from rnnserve.server.fast_path import template_runs, templates
 
 SEED = 12
 
@@ -80,7 +80,7 @@ def plant_id_of_any_bytes(monkeypatch):
         def isascii(self):
             return True
 
-    find = varying_fields.find_varying_fields
+    find = templates.find_varying_fields
     monkeypatch.setattr(templates, "find_varying_fields", lambda payload: find(Any(payload)))
 
 
@@ -88,11 +88,11 @@ def plant_lengths_off_by_one(monkeypatch):
     """A length may be one more than the axis."""
     fill, read = template_runs.SamePrefixRun._fill, templates.RequestPrefix.read
 
-    def fill_one_more(self, input, values):
+    def fill_one_more(self, *given):
         prefix = self._prefix
         self._prefix = longer(prefix)
         try:
-            return fill(self, input, values)
+            return fill(self, *given)
         finally:
             self._prefix = prefix
 
@@ -117,7 +117,7 @@ _recognise = templates.PrefixCache.recognise
 def _similar(cache, payload):
     last = cache._last
     alike = last is not None and len(payload) == last.size and payload[:20] == last.key[:20]
-    return (last, b"") if alike else None
+    return templates.Recognised(last, b"", None) if alike else None
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ from rnnserve.server.access import gate as gate_module
 from rnnserve.server.access.access_file import AccessFileError, add_token, revoke_token
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated
-from rnnserve.server.fast_path.arrived import Arrivals
-from rnnserve.server.fast_path.calls import UnaryCall
+from rnnserve.server.fast_path.calls import Arrivals, UnaryCall
 from rnnserve.server.settings import Settings
 
 INFER = f"{INFERENCE}ModelInfer"

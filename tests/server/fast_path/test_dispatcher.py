@@ -1,18 +1,45 @@
-"""What waits on the fast path: its order, and what is not run at all."""
+"""What waits on the fast path: its order, how much runs at once, and which calls are refused or fail."""
 
+import dataclasses
 import threading
 
 import grpc
 import numpy as np
+import pytest
+from onnxruntime import InferenceSession
 
-from kit.fast_paths import asks
+from kit.fast_paths import FakeCall, asks
 from kit.inference_requests import request
+from kit.loaded import load_repository
 from kit.served import served
 from kit.statistics_numbers import numbers
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
-from rnnserve.server.errors import Cancelled, DeadlinePassed
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
+from rnnserve.server.fast_path.dispatcher import Dispatcher
+from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
+
+QUICK = {"run": 1e-6, "step": 0.0, "point": 1e-9, "padding": 1e-9}
+
+
+def work_until_done(dispatcher, calls=()):
+    """Hand calls on, and run all that waits."""
+    dispatcher.take(list(calls))
+    while dispatcher.work():
+        pass
+
+
+def with_cost(service, schedulers, **cost):
+    """A dispatcher whose model "direction_simple" has other costs, and that model."""
+    models = load_repository(service.settings.repository)
+    served = models.find("direction_simple")
+    model = dataclasses.replace(served.model, cost=Cost(**cost))
+    models.serve(dataclasses.replace(served, model=model))
+    return Dispatcher(Service(models, service.settings), schedulers), model
 
 
 def test_a_late_call_does_not_overtake_a_crowd(dispatcher):
@@ -52,9 +79,7 @@ def test_cancelled_and_late_calls_are_not_run(dispatcher, monkeypatch):
 def test_a_request_that_takes_long_does_not_hold_up_the_fast_path(dispatcher, monkeypatch):
     """It runs on its model's own thread. The others of its model are answered on the fast path, before it."""
     first = [asks(), asks(sequence=2)]
-    dispatcher.take(first)
-    while dispatcher.work():
-        pass
+    work_until_done(dispatcher, first)
     model = dispatcher._admission._service.repository.find("direction_simple").model
     may_go, ended = threading.Event(), threading.Event()
     run = Model.run_arrays
@@ -67,9 +92,7 @@ def test_a_request_that_takes_long_does_not_hold_up_the_fast_path(dispatcher, mo
     monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", model.cost.of(1, 200))
     large, small = asks(sequence=300), asks(sequence=2)
     large.answer = lambda payload: (large.answers.append(payload), ended.set())
-    dispatcher.take([large, small])
-    while dispatcher.work():
-        pass
+    work_until_done(dispatcher, [large, small])
     assert large.is_watched
     assert isinstance(small.answers[0], bytes)
     assert not large.answers
@@ -104,3 +127,114 @@ def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, hel
         assert infer(sent).outputs
         model = running.server._repository.find("direction_simple").model
         assert numbers(model.statistics, "requests", "dropped") == (2, 2)
+
+
+def test_full_queue_refuses_and_answers_what_waits(repository, held, monkeypatch):
+    started, may_go = held
+    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", 0.0)
+    sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
+    with served(repository, max_queue=8) as server:
+        infer = server.stub.ModelInfer
+        first = infer.future(sent)
+        assert started.acquire(timeout=20)
+        calls = [infer.future(sent) for _ in range(20)]
+        ended = threading.Semaphore(0)
+        for call in calls:
+            call.add_done_callback(lambda _: ended.release())
+        for _ in range(12):
+            assert ended.acquire(timeout=20)
+        may_go.set()
+        codes = [call.code() for call in calls]
+        assert first.code() == grpc.StatusCode.OK
+        assert codes.count(grpc.StatusCode.OK) == 8
+        assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 12
+        told = [call.details() for call in calls if call.code() != grpc.StatusCode.OK]
+        assert all("requests wait already (--max-queue)" in said for said in told)
+
+
+@pytest.mark.parametrize(("max_points", "runs"), [(24, 1), (23, 2)])
+def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_points, runs):
+    """8 calls with one prefix, of 3 points each: one run up to the bound, two above it."""
+    dispatcher, model = with_cost(service, schedulers, **QUICK, max_points=max_points)
+    dispatcher.take([asks()])
+    before = numbers(model.statistics, "runs")
+    calls = [asks() for _ in range(8)]
+    work_until_done(dispatcher, calls)
+    assert all(isinstance(call.answers[0], bytes) for call in calls)
+    assert numbers(model.statistics, "runs") - before == runs
+    assert max(model.statistics.sizes) * 3 <= max_points
+
+
+def test_a_run_on_the_fast_path_takes_no_longer_than_the_fast_path_allows(service, schedulers):
+    """Points of 1 ms each, of which 10 ms have room for 9 after the run's own millisecond: three calls of 3."""
+    dispatcher, model = with_cost(service, schedulers, run=1e-3, step=0.0, point=1e-3, padding=0.0)
+    calls = [asks() for _ in range(8)]
+    dispatcher._queues[model] = WaitingQueue(QueueLimits(100, 100.0))  # as of a model whose runs are known to be short
+    work_until_done(dispatcher, calls)
+    assert all(isinstance(call.answers[0], bytes) for call in calls)
+    assert max(model.statistics.sizes) == 3
+
+
+def test_what_serves_may_change(service, schedulers):
+    """What was kept of a model is dropped when another takes its place."""
+    dispatcher, model = with_cost(service, schedulers, **QUICK)
+    dispatcher.take([asks()])
+    dispatcher.take([asks()])
+    models = dispatcher._admission._service.repository
+    other = dataclasses.replace(model, version="2", statistics=Statistics())
+    models.serve(dataclasses.replace(models.find("direction_simple"), model=other))
+    call = asks()
+    work_until_done(dispatcher, [call])
+    assert b"\x12\x012" in call.answers[0]  # model_version "2"
+    assert (numbers(model.statistics, "requests"), numbers(other.statistics, "requests")) == (2, 1)
+
+
+def test_one_that_is_not_finite_spoils_nothing_for_the_others(dispatcher):
+    dispatcher.take([asks(), asks(sequence=5)])
+    dispatcher.work()
+    bad = request("direction_simple", {"input": np.full((1, 3, 2), np.nan, np.float32)}, ["logits"])
+    calls = [asks(), FakeCall(bad.SerializeToString()), asks(sequence=5)]
+    work_until_done(dispatcher, calls)
+    assert [type(call.answers[0]) for call in calls] == [bytes, InvalidRequest, bytes]
+
+
+def test_nor_for_those_with_the_same_prefix(dispatcher):
+    dispatcher.take([asks()])
+    dispatcher.work()
+    bad = request("direction_simple", {"input": np.full((1, 3, 2), np.inf, np.float32)}, ["logits"]).SerializeToString()
+    calls = [asks(), FakeCall(bad), asks(), asks(deadline=now() - 1)]
+    for some in (calls[:3], [*calls[3:], asks(), asks()]):  # one is not finite; one came too late
+        work_until_done(dispatcher, some)
+        assert all(len(call.answers) == 1 for call in some)
+    assert [type(call.answers[0]) for call in calls] == [bytes, InvalidRequest, bytes, DeadlinePassed]
+
+
+def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypatch):
+    dispatcher.take([asks(), asks(sequence=5)])
+    dispatcher.work()
+    calls = [asks(), asks(sequence=5)]
+    with monkeypatch.context() as patched:
+        patched.setattr(InferenceSession, "run", lambda *_: 1 / 0)
+        patched.setattr(InferenceSession, "run_with_iobinding", lambda *_: 1 / 0)
+        work_until_done(dispatcher, calls)
+    assert [type(call.answers[0]) for call in calls] == [InternalError] * 2
+    after = [asks(), asks(sequence=5)]
+    work_until_done(dispatcher, after)
+    assert all(isinstance(call.answers[0], bytes) for call in after)
+
+
+def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monkeypatch):
+    statistics = service.repository.find("direction_simple").model.statistics
+    failures, requests = numbers(statistics, "failures", "requests")
+    dispatcher.take([asks()])
+    dispatcher.work()
+    dispatcher.take([asks()])
+    failed, after = asks(), asks()
+    with monkeypatch.context() as patched:
+        patched.setattr(InferenceSession, "run", lambda *_: 1 / 0)
+        patched.setattr(InferenceSession, "run_with_iobinding", lambda *_: 1 / 0)
+        dispatcher.take([failed])
+    assert [type(answer) for answer in failed.answers] == [InternalError]
+    dispatcher.take([after])
+    assert isinstance(after.answers[0], bytes)
+    assert numbers(statistics, "failures", "requests") == (failures + 1, requests + 3)

@@ -7,7 +7,6 @@ import grpc
 
 from kit.fast_paths import Held, running
 from kit.waiting import PATIENCE, until
-from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 
@@ -81,27 +80,6 @@ def test_a_defect_of_the_handler_answers_its_calls_and_ends_nothing(caplog):
         held.calls.get(timeout=PATIENCE).answer(b"answer")
         assert response.result(PATIENCE) == b"answer"
         assert not fast_path.join(0)
-
-
-def test_many_calls_that_arrive_together_are_handed_on_in_bounded_groups():
-    """After `MAX_REQUESTS` the fast path hands on what it has, so that it looks after the rest of its work."""
-
-    class Counting(Held):
-        def __init__(self):
-            super().__init__()
-            self.sizes = []
-
-        def take(self, arrived):
-            self.sizes.append(len(arrived))
-            for call in arrived:
-                call.answer(call.payload)
-
-    counting = Counting()
-    with running(counting) as (_, _, infer):
-        responses = [infer.future(str(number).encode()) for number in range(1000)]
-        assert [response.result(PATIENCE) for response in responses] == [str(n).encode() for n in range(1000)]
-        assert sum(counting.sizes) == 1000
-        assert max(counting.sizes) <= MAX_REQUESTS
 
 
 def test_bytes_are_held_from_arrival_until_they_are_sent():

@@ -1,12 +1,14 @@
 """Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
 
 import asyncio
+import contextlib
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
-from kit.front_streams import MINE, exchange, socket_of, with_stream
+from kit.front_streams import MINE, Front, exchange, socket_of, with_stream
 from kit.inference_requests import request
 from kit.sequence_requests import step, walk
 from kit.served import served
@@ -97,3 +99,26 @@ def test_a_client_that_half_closes_has_its_answers(front_server):
     assert sorted(entry.number for answer in answers for entry in answer.entries) == list(range(30))
     assert len(answers) < 30
     until(lambda: not front_server._transport._transport._gateways)
+
+
+@pytest.fixture
+def going(repository, tmp_path):
+    """A server, and what stops it, in the background."""
+    with served(repository, private_sockets=tmp_path) as running, ThreadPoolExecutor() as threads:
+        yield running.server, lambda: threads.submit(running.server.stop)
+
+
+def test_a_front_is_told_that_its_server_goes_and_has_answers_until_it_half_closes(going):
+    """The end raced with what fronts wrote: they were told that the stream broke, 503, in the place of its status."""
+    server, stop = going
+    with contextlib.closing(Front(server)) as front:
+        front.write(1)
+        assert [front.read(), front.read()] == [([], False), ([1], False)]
+        stopped = stop()
+        assert front.read() == ([], True)
+        front.write(2)
+        assert front.read() == ([2], False)
+        front.half_close()
+        assert list(front.call) == []
+        assert front.call.code() is grpc.StatusCode.OK
+        stopped.result(20)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rnnserve.server.fast_path.streams import ConnectionStreams, RequestStream
+from rnnserve.server.fast_path.streams import RequestStream
 
 FOREVER = 1e9
 
@@ -37,7 +37,7 @@ class Call:
 
     def complete(self, operation, message=None):
         event = SimpleNamespace(batch_operations=[SimpleNamespace(message=lambda: message)])
-        return self.started.pop(operation).complete(event)
+        return self.started.pop(operation)(event)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def fast_path():
 
 def opened(fast_path):
     call = Call()
-    stream = RequestStream(fast_path, call, ConnectionStreams("one", 3), FOREVER, (), fast_path.over.append)
+    stream = RequestStream(fast_path, call, "one", FOREVER, (), lambda _: 3, fast_path.over.append)
     stream.begin()
     return stream, call
 

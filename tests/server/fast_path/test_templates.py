@@ -11,8 +11,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.fast_path.calls import UnaryCall
 from rnnserve.server.fast_path.template_runs import _MAX_BYTES, _MAX_RUN_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
-from rnnserve.server.fast_path.templates import PrefixCache
-from rnnserve.server.fast_path.varying_fields import find_varying_fields
+from rnnserve.server.fast_path.templates import PrefixCache, find_varying_fields
 
 SEEDS = st.integers(0, 2**32)
 
@@ -42,7 +41,7 @@ def test_changed_bytes_never_mislead_recognition(service, seed, changes):
 def test_requests_of_any_kind_in_one_run_are_answered_as_alone(service, seeds):
     prefixes, payloads = PrefixCache(allow_non_finite=False), [asked(seed) for seed in seeds]
     found = [recognised(service, prefixes, payload) for payload in payloads]
-    checked = [prefix.read(payload, len(id_field)) for payload, (prefix, id_field) in zip(payloads, found, strict=True)]
+    checked = [prefix.read(payload) for payload, (prefix, _) in zip(payloads, found, strict=True)]
     answers = found[0][0].served.model.run(checked)
     assert [
         prefix.head.encode(id_field, outputs.values())
@@ -127,7 +126,7 @@ def test_values_that_are_not_finite_are_left_to_validation(service, allow_non_fi
         sent["input"][1, 2, 1] = value
         payload = request(NAME, sent).SerializeToString()
         prefix = prefixes.recognise(payload).prefix
-        assert (prefix.read(payload, 0) is not None) == allow_non_finite
+        assert (prefix.read(payload) is not None) == allow_non_finite
         assert (SamePrefixRun(prefix, 2).run([good, payload]) is not None) == allow_non_finite
     with pytest.raises(InvalidRequest, match="must be finite"):
         service.accept(payload)
@@ -136,8 +135,8 @@ def test_values_that_are_not_finite_are_left_to_validation(service, allow_non_fi
 def test_large_numbers_are_finite(service):
     """Their squares are not."""
     payload = request(NAME, {"input": np.full((1, 3, 2), 3e38, np.float32)}, ["logits"]).SerializeToString()
-    prefix, id_field = recognised(service, PrefixCache(allow_non_finite=False), payload)
-    assert prefix.read(payload, len(id_field)) is not None
+    prefix, _ = recognised(service, PrefixCache(allow_non_finite=False), payload)
+    assert prefix.read(payload) is not None
     assert SamePrefixRun(prefix, 1).run([payload]) == [parsed(service, payload)]
 
 
@@ -150,7 +149,7 @@ def test_lengths_outside_of_the_sequence_are_left_to_validation(service):
     ):
         payload = request(NAME, {**sent, "lengths": np.array(lengths)}).SerializeToString()
         prefix = prefixes.recognise(payload).prefix
-        checked = prefix.read(payload, 0)
+        checked = prefix.read(payload)
         assert SamePrefixRun(prefix, 1).run([payload]) == ([parsed(service, payload)] if is_valid else None)
         assert (checked is not None) == is_valid
         if checked is not None:

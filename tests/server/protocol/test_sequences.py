@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kit.checked_requests import checked_request
 from kit.kept_sequences import FakeCaller, fake_served
 from rnnserve.server.batching.pending import reason_to_drop
 from rnnserve.server.errors import (
@@ -23,7 +24,7 @@ from rnnserve.server.errors import (
     TooManySequences,
     Unsupported,
 )
-from rnnserve.server.fast_path.pending import PendingCall, StepCall
+from rnnserve.server.fast_path.admission import PendingCall, StepCall
 from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step, StreamOwner
 from rnnserve.server.settings import Settings
@@ -379,7 +380,7 @@ class Call(PendingCall):
     def __init__(self, deadline=math.inf, timeout=math.inf):
         arrived: Any = FakeCaller()
         arrived.deadline, arrived.make_room = deadline, lambda _: None
-        super().__init__(arrived, SERVED, 1, 1, 0.0)
+        super().__init__(arrived, SERVED, 1, 1, 0.0, checked_request(1, 1, {}, ()))
         self.timeout = timeout
         self.told = []
 

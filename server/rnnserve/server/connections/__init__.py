@@ -1,11 +1,11 @@
-"""Connections: whose a call is, and how many bytes may be in flight.
+"""Connections: whose a call is, and how many bytes of requests and responses may be in memory.
 
-`byte_budget` counts bytes in flight; `memory_guard` bounds those of messages that are being received; `private_socket`
-says whose the calls of the HTTP gateway are.
+`byte_budget` counts bytes in flight and guards those of messages that are still arriving; `private_socket` names the
+clients behind the HTTP gateway.
 
 Imports `clock`, `errors`, `rnnserve.common` and `rnnserve.protos`; no gRPC.
 
-Threads: `memory_guard`.
+Threads: `byte_budget`.
 
-Door: `byte_budget`, `memory_guard`, `private_socket`.
+Door: `byte_budget`, `private_socket`.
 """

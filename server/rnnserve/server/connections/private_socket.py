@@ -1,8 +1,7 @@
-"""The socket of a server that only its own HTTP gateway can open, and whose calls it believes to come from others.
+"""The Unix socket that only the server's own HTTP gateway can open, and whose calls it believes to come from others.
 
-A call on it is a request of one of many clients, each on its own connection to the gateway. Its metadata say which:
-fairness, budgets, and the ids of sequences go by that, as they go by the connection elsewhere. On every other socket
-the same metadata mean nothing.
+A call on it is a request of one of many clients, each with its own connection to the gateway. The metadata say which
+one; shares, budgets and the ids of sequences go by it. On every other socket the same metadata mean nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,27 +21,22 @@ __all__ = [
 ]
 
 _PEM = b"x509_pem_cert"
-"""Property of gRPC's context of authentication: the certificate that the other end has shown, in PEM."""
+"""Property of gRPC's auth context: the certificate that the other end has shown, in PEM."""
 
 _PRIVATE = "unix:"
-"""How gRPC names the other end of any connection over a Unix socket, since that has no name."""
+"""gRPC's name for the other end of any connection over a Unix socket."""
 
 _OF_HTTP = "http:"
-"""Precedes the address of a client of the gateway. No connection of gRPC is meant by it."""
+"""Precedes the address of a client of the gateway. gRPC names no connection so."""
 
 
 def address_of_socket(folder: Path, name: str) -> str:
-    """Give the address, as gRPC writes it, of a socket in a folder."""
+    """Return the address, as gRPC writes it, of a socket in a folder."""
     return f"unix:{folder / name}.sock"
 
 
 def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
-    """Name the connection that a call is of: the client's of the gateway, where it came over the private socket.
-
-    Args:
-        connection: Name that gRPC has for it.
-        metadata: Metadata of the call, each entry a key and a value.
-    """
+    """Name the connection of a call: the gateway's client, if it came over the private socket, else gRPC's name."""
     if is_private(connection):
         for entry in metadata:
             if entry[0] == PEER:
@@ -51,15 +45,9 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
 
 
 def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Callable[[], Mapping[Any, Any]]) -> str:
-    """Give the certificate that a client has shown: to gRPC, or to the gateway whose call came over the private socket.
+    """Return the certificate that a client has shown to gRPC, or to the gateway if that makes the call.
 
-    Args:
-        connection: Name that gRPC has for the connection.
-        metadata: Metadata of the call, each entry a key and a value.
-        auth_context: Function that gives gRPC's context of authentication: values, by names as bytes or text.
-
-    Returns:
-        The certificate, in PEM or in DER and base64; empty where none was shown.
+    It is in PEM, or in DER and base64; empty for none. The names of `auth_context` are bytes or text.
     """
     if is_private(connection):
         return next((entry[1] for entry in metadata if entry[0] == CERTIFICATE), "")
@@ -69,15 +57,15 @@ def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Ca
 
 
 def said_of_peer(metadata: Sequence[Any]) -> Sequence[Any]:
-    """Give the metadata of a call where they say whose it is, and nothing of any other call.
+    """Return the metadata of a call if they say whose it is, else nothing.
 
-    A gateway says it last, and gRPC keeps the order: to look at all of them costs each call a quarter of a microsecond.
+    A gateway says it last, and gRPC keeps the order: looking at all of them costs each call a quarter of a microsecond.
     """
     return metadata if metadata and metadata[-1][0] == PEER else ()
 
 
 def of_http(peer: str) -> str:
-    """Name the connection of a client of the gateway, of which the gateway says that it comes from there."""
+    """Name the connection of a client of the gateway."""
     return f"{_OF_HTTP}{peer}"
 
 

@@ -5,11 +5,11 @@ recognized by their template, or pass request validation (`admission`); then the
 (`dispatcher`). Requests with one template run by a short cut (`template_runs`), all others by `batching.execution`.
 Out: each request answered once.
 
-`grpcio_core` is the only file that names what grpcio keeps private. `self_test` tries it at each start.
+`grpcio_core` is the only file that names what grpcio keeps private.
 
 Imports `protocol` and every package below that.
 
-Threads: `fast_path`, `large_requests`.
+Threads: `admission`, `fast_path`.
 
-Door: `arrived`, `calls`, `control_calls`, `dispatcher`, `fast_path`, `grpcio_core`, `self_test`, `varying_fields`.
+Door: `calls`, `control_calls`, `dispatcher`, `fast_path`, `grpcio_core`, `templates`.
 """

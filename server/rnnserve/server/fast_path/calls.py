@@ -1,78 +1,93 @@
-"""A request that has arrived, before it is parsed: a call here, or a message of a stream in `streams`."""
+"""A request that has arrived, before it is parsed: a call here, or a message of a stream in `streams`.
+
+Arrived requests pass the gate, if there is one, and large ones take their bytes from the budget (`Arrivals`).
+"""
 
 import abc
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from rnnserve.server.access.gate import Grant
-from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
+from rnnserve.protos.access_table import Need
+from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.connections.byte_budget import LARGE, RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http, shown_certificate
 from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
-from rnnserve.server.errors import Cancelled, ServeError, TooMuchHeld, Unsupported
+from rnnserve.server.errors import Cancelled, InternalError, ServeError, TooMuchHeld, Unsupported
 from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
-from rnnserve.server.fast_path.varying_fields import read_id
+from rnnserve.server.fast_path.templates import read_id
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.protocol.sequences import StreamOwner
 
-__all__ = ["ArrivedRequest", "CallHandler", "Door", "FastDoor", "UnaryCall", "certificate_of"]
+__all__ = [
+    "Arrivals",
+    "ArrivedRequest",
+    "CallHandler",
+    "Door",
+    "FastDoor",
+    "RequestBatch",
+    "UnaryCall",
+    "certificate_of",
+]
 
 
 class Door(Protocol):
-    """Where requests arrive: the fast path, or the plain transport."""
+    """Where requests arrive: the fast path, the path of control methods, or the plain transport."""
 
-    @property
-    def budget(self) -> ByteBudget:
-        """The budget of bytes that requests and responses hold."""
+    budget: ByteBudget
 
 
 class FastDoor(Door, Protocol):
-    """The fast path, as its calls and streams see it."""
+    """The fast path, or the path of control methods, as calls and streams see it."""
 
-    @property
-    def core(self) -> GrpcioCore:
-        """What is started on calls."""
-
-    @property
-    def handing_on(self) -> int:
-        """The thread's number while it answers what has arrived, or 0 in between."""
+    core: GrpcioCore
+    handing_on: int
+    """The thread's number while it hands on what has arrived, or 0 in between."""
 
     def call_is_over(self) -> None:
-        """Note that the last event of a call has come. On the fast path's thread."""
+        """Note that the last event of a call has come. On the thread of its events."""
+
+
+class CallHandler(Protocol):
+    """Answers the requests, on the thread that takes them."""
+
+    def nap_seconds(self, calls: int, /) -> float:
+        """Return the seconds that the thread, once woken, sleeps before it looks for more, with so many calls open."""
+
+    def take(self, arrived: "list[ArrivedRequest]") -> None:
+        """Take requests that have arrived together, and answer each now or later. Empty when nothing has arrived."""
+
+    def take_large(self, request: "ArrivedRequest") -> None:
+        """Take a request of more than `LARGE` bytes, and answer it later: the thread has no time for it."""
+
+    def work(self) -> bool:
+        """Run a batch, and return whether more waits: in between, the thread collects what arrives."""
 
 
 class ArrivedRequest(abc.ABC):
-    """A request that has arrived, to be answered exactly once, from any thread.
-
-    Attributes:
-        payload: Its bytes, until it is answered.
-        deadline: In seconds on the clock of `clock`, or far in the future if the caller set none.
-        is_answered: Whether it has been answered or refused.
-        held_bytes: Bytes of the budget that it holds.
-        grant: What its token admits to, or None if no token was asked for.
-        stream: The stream that it came on, or None for a call.
-    """
+    """A request that has arrived, to be answered exactly once, from any thread."""
 
     __slots__ = ("_connection", "_door", "_room", "deadline", "grant", "held_bytes", "is_answered", "payload", "stream")
 
     def __init__(self, door: Door, payload: bytes, deadline: float, stream: StreamOwner | None) -> None:
         self._door = door
-        self.payload = payload
-        self.deadline = deadline
-        self.stream = stream
-        self.is_answered = False
-        self.held_bytes = 0
-        self.grant: Grant | None = None
+        self.payload = payload  # until it is answered
+        self.deadline = deadline  # in seconds on the clock of `clock`; far in the future if the caller set none
+        self.stream = stream  # None for a call
+        self.is_answered = False  # or refused
+        self.held_bytes = 0  # of the budget
+        self.grant: Grant | None = None  # None if no token was asked for
         self._connection = ""  # its name, once it was asked for
         self._room = 0  # bytes of a response that its held bytes are for
 
-    @abc.abstractmethod
     def peer(self) -> str:
         """Name the connection: the same for all of its requests."""
+        return self._connection
 
     @abc.abstractmethod
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Say where it comes from, before it is answered."""
 
     @abc.abstractmethod
     def watch(self, on_cancel: Callable[[], None]) -> None:
@@ -80,11 +95,29 @@ class ArrivedRequest(abc.ABC):
 
     @abc.abstractmethod
     def answer(self, payload: bytes) -> None:
-        """Send the bytes of a ModelInferResponse, or that the budget of bytes is spent."""
+        """Send the bytes of a ModelInferResponse, or an error if the budget of bytes is spent."""
 
-    @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
-        """Send an error."""
+        """Count, log and send an error."""
+        if self.is_answered:
+            return  # after a failure in the middle of a batch, all of the batch may be refused
+        self.let_go()
+        count_refusal(error, is_http=is_of_http(self.peer()))
+        request_id = tell_refusal(self, error)
+        self.is_answered = True
+        self._send_error(error, request_id)
+        self.payload = b""
+
+    def _send_error(self, error: ServeError, request_id: str) -> None:
+        """Send an error, with the id that logs have of the request."""
+        raise NotImplementedError
+
+    def pass_gate(self, _: Gate) -> None:
+        """Check a request of a stream, each of which is asked for itself. A call has passed before its message came."""
+        grant = None if self.stream is None else self.stream.grant
+        if grant is not None:
+            grant.check(Need.INFER)
+            self.let_in(grant)
 
     def let_in(self, grant: Grant) -> None:
         """Count it among the requests of its token. On the thread that takes requests."""
@@ -96,30 +129,19 @@ class ArrivedRequest(abc.ABC):
         return size > SMALL or self.held_bytes > 0
 
     def hold(self, size: int) -> None:
-        """Take bytes from the budget, in place of those that it holds.
-
-        Raises:
-            TooMuchHeld: If the budget is spent; then it holds none.
-        """
+        """Take bytes from the budget, in place of those that it holds. If the budget is spent, raise TooMuchHeld."""
         self.let_go()
         self._door.budget.take(self.peer(), size)
         self.held_bytes = size
 
     def make_room(self, size: int) -> None:
-        """Take the bytes of a response before it is sent: before states are kept, which a refusal could not undo.
-
-        Args:
-            size: Bytes of the response, or more.
-
-        Raises:
-            TooMuchHeld: If the budget is spent; then it holds none.
-        """
+        """Take the bytes of a response before states are kept, which a refusal could not undo, or raise TooMuchHeld."""
         if self.is_counted(size):
             self.hold(RESPONSE_COPIES * size)
             self._room = size
 
     def hold_response(self, payload: bytes) -> bool:
-        """Take a response's bytes from the budget, or False if the budget is spent, and the request is refused."""
+        """Take a response's bytes from the budget. If it is spent, refuse the request and return False."""
         if self._room >= len(payload) > 0:
             return True
         try:
@@ -136,24 +158,12 @@ class ArrivedRequest(abc.ABC):
             self.held_bytes = 0
 
 
-class CallHandler(Protocol):
-    """Answers the requests, on the thread that takes them."""
+class RequestBatch(list[ArrivedRequest]):
+    """Requests that came in one message. The size of `payload` is not that of one small request."""
 
-    def nap_seconds(self, calls: int, /) -> float:
-        """Give the seconds for which the thread, woken, sleeps before it looks for more, or 0.
+    __slots__ = ()
 
-        Args:
-            calls: Number of calls in flight.
-        """
-
-    def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Take requests that have arrived together, and answer each now or later. Empty when nothing has arrived."""
-
-    def take_large(self, request: ArrivedRequest) -> None:
-        """Take a request of more than `LARGE` bytes, and answer it later: the thread has no time for it."""
-
-    def work(self) -> bool:
-        """Run a batch, and return whether more waits: in between, the thread collects what arrives."""
+    payload = bytes(SMALL + 1)
 
 
 class UnaryCall(ArrivedRequest):
@@ -175,15 +185,7 @@ class UnaryCall(ArrivedRequest):
         said: Sequence[Any] = (),
         metadata: Sequence[Any] = (),
     ) -> None:
-        """Begin without the message: `payload` is set when it has arrived.
-
-        Args:
-            door: The fast path.
-            call: The call.
-            deadline: The caller's deadline, in seconds on the clock of `clock`.
-            said: The call's metadata, if they may say whose call it is.
-            metadata: The call's metadata, for what is logged of the request.
-        """
+        """Begin without the message, which comes later. `said` is the metadata if they may say whose call it is."""
         # Without `super().__init__`, which costs half a microsecond, as this does once a request.
         self._door: FastDoor = door
         self.deadline = deadline
@@ -206,30 +208,29 @@ class UnaryCall(ArrivedRequest):
         return self._connection
 
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Say where it comes from, before it is answered."""
         return origin_of(self.peer(), self._metadata, read_id(self.payload), "ModelInfer")
 
     def certificate(self) -> str:
-        """Give the certificate that its client has shown, or an empty text."""
+        """Return the certificate that its client has shown, or an empty text."""
         return certificate_of(self._door.core, self.call, self._said)
-
-    def _is_of_http(self) -> bool:
-        return bool(self._said) and is_of_http(self.peer())
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
         """Call `on_cancel`, on the fast path's thread, if the call is cancelled before it is answered."""
         self._is_watched = True
-        self.call.start_server_batch((self._door.core.new_close(),), _Watch(on_cancel))
+        self.call.start_server_batch(
+            (self._door.core.new_close(),), functools.partial(_tell_of_cancellation, on_cancel)
+        )
 
     def answer(self, payload: bytes) -> None:
-        """Send the response, or that the budget of bytes is spent."""
+        """Send the response, or an error if the budget of bytes is spent."""
         # `is_counted`, without a call for each answer.
         if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
             return
         if self.is_answered:
             return  # after a failure in the middle of a batch, all of the batch may be refused
         self.is_answered = True
-        if self._said and self._is_of_http():
+        if self._said and is_of_http(self.peer()):
             count_http_answer(answering.counts)
         self.payload = b""  # the response may wait for its reader for long
         core = self._door.core
@@ -239,15 +240,7 @@ class UnaryCall(ArrivedRequest):
         else:
             self.call.start_server_batch((core.no_metadata, message, core.ok, core.close), self)
 
-    def refuse(self, error: ServeError) -> None:
-        """Send the status of an error."""
-        if self.is_answered:
-            return
-        self.let_go()
-        count_refusal(error, is_http=self._is_of_http())
-        request_id = tell_refusal(self, error)
-        self.is_answered = True
-        self.payload = b""
+    def _send_error(self, error: ServeError, request_id: str) -> None:
         core = self._door.core
         close = () if self._is_watched else (core.close,)
         self.call.start_server_batch((core.no_metadata, core.status(error, request_id), *close), self)
@@ -259,35 +252,69 @@ class UnaryCall(ArrivedRequest):
         self.call.start_server_batch((core.no_metadata, core.status(error), core.new_close()), _NoMessage(self._door))
 
 
-class _Watch:
-    """Tag of the event that says how a watched call closed."""
-
-    __slots__ = ("_on_cancel",)
-
-    def __init__(self, on_cancel: Callable[[], None]) -> None:
-        self._on_cancel = on_cancel
-
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Pass a cancellation on."""
-        if event.batch_operations[0].cancelled():
-            self._on_cancel()
-
-
 class _NoMessage(CoreTag):
-    """Tag of the last event of a call without a message: only then it is known whether the client had cancelled."""
+    """Tag of the last event of a call without a message, which says whether the client had cancelled, and counts it."""
 
     __slots__ = ("_door",)
 
     def __init__(self, door: FastDoor) -> None:
         self._door = door
 
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Count the call."""
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         is_cancelled = event.batch_operations[-1].cancelled()
         count_refusal(Cancelled("no message came") if is_cancelled else Unsupported("no message came"))
         self._door.call_is_over()
 
 
+def _tell_of_cancellation(on_cancel: Callable[[], None], event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    if event.batch_operations[0].cancelled():
+        on_cancel()
+
+
 def certificate_of(core: GrpcioCore, call: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - grpcio's own
-    """Give the certificate that the client of a call, or of its HTTP gateway, has shown, or an empty text."""
+    """Return the certificate that the client of a call, or of its HTTP gateway, has shown, or an empty text."""
     return shown_certificate(call.peer().decode(), metadata, lambda: core.auth_context_of(call))
+
+
+class Arrivals:
+    """Says which calls and requests are handed on. For the thread that takes them."""
+
+    def __init__(self, handler: CallHandler, gate: Gate | None) -> None:
+        """Prepare; without a gate, all are let in."""
+        self._handler = handler
+        self._gate = gate
+
+    def lets_in(self, call: UnaryCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
+        """Let a call in whose message has not been received, or refuse it."""
+        gate = self._gate
+        assert gate is not None  # noqa: S101 - for the type checker
+        try:
+            grant = gate.known.get(gate.shown(metadata, call.certificate))
+            if grant is None or not grant.infers_at_once:
+                grant = gate.grant_with(Need.INFER, metadata, call.certificate)
+        except ServeError as error:
+            call.refuse(error)
+            return False
+        call.grant = grant
+        grant.requests += 1
+        return True
+
+    def take(self, message: ArrivedRequest | RequestBatch) -> list[ArrivedRequest]:
+        """Return the requests that are handed on now: those that were neither refused nor taken as large."""
+        gate, taken = self._gate, list[ArrivedRequest]()
+        for request in message if isinstance(message, RequestBatch) else (message,):
+            try:
+                if gate is not None:
+                    request.pass_gate(gate)
+                size = len(request.payload)
+                if size > SMALL:
+                    request.hold(size)
+                if size <= LARGE:
+                    taken.append(request)
+                else:
+                    self._handler.take_large(request)
+            except ServeError as error:
+                request.refuse(error)
+            except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread
+                request.refuse(InternalError.hiding(error))
+        return taken

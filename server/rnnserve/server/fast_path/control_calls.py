@@ -4,7 +4,6 @@ Their events come on grpcio's own thread and not on the fast path's, which may b
 answered then, too.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from rnnserve.server.access.gate import Grant
 from rnnserve.server.clock import from_wall_clock
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.fast_path.calls import FastDoor, UnaryCall
+from rnnserve.server.fast_path.calls import UnaryCall
 from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
 from rnnserve.server.observing.origins import Origin, origin_of
 
@@ -23,58 +22,38 @@ _OUTSTANDING = 4
 """How many calls of a method may arrive between two looks at the queue without waiting for one of them."""
 
 GrantOf = Callable[[], Grant | None]
-"""Gives what the caller of a control method may do; None on a server that asks for no token."""
+"""Returns what the caller of a control method may do. None on a server that asks for no token."""
 
 
 class UnaryMethod(NamedTuple):
-    """A method with one request and one response that no model answers.
+    """A method with one request and one response that no model answers."""
 
-    Attributes:
-        name: Its full name, "/package.Service/Method".
-        admit: Lets a call in by its metadata and a function that gives its client's certificate, or raises.
-        answer: Turns the request's bytes into the response's.
-        pool: Threads on which it answers.
-    """
-
-    name: str
-    admit: Callable[[Any, Callable[[], str]], GrantOf]
-    answer: Callable[[bytes, GrantOf], bytes]
-    pool: futures.Executor
+    name: str  # in full, "/package.Service/Method"
+    admit: Callable[[Any, Callable[[], str]], GrantOf]  # by the metadata and the client's certificate, or raises
+    answer: Callable[[bytes, GrantOf], bytes]  # turns the request's bytes into the response's
+    pool: futures.Executor  # on which it answers
 
 
 class _ControlCall(UnaryCall, CoreTag):
-    """A call of a control method."""
+    """A call of a control method, and the tag of its events: its message has arrived, its answer has been sent."""
 
     __slots__ = ("_grant_of", "_method")
 
-    def __init__(
-        self,
-        door: FastDoor,
-        call: Any,  # noqa: ANN401 - grpcio's own
-        deadline: float,
-        metadata: Sequence[Any],
-        method: UnaryMethod,
-    ) -> None:
-        """Take a call, as grpcio's core gives it."""
-        super().__init__(door, call, deadline, metadata, metadata)
+    def begin(self, method: UnaryMethod) -> None:
+        """Let it in, and receive its message, or refuse it."""
         self._method = method
         self._grant_of: GrantOf | None = None
-
-    def begin(self) -> None:
-        """Let it in, and receive its message; or refuse it."""
         try:
-            self._grant_of = self._method.admit(self._metadata, self.certificate)
+            self._grant_of = method.admit(self._metadata, self.certificate)
         except ServeError as error:
             self.refuse(error)
         else:
             self.call.start_server_batch((self._door.core.receive_message(0),), self)
 
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
         return origin_of(self.peer(), self._metadata, "", self._method.name.rpartition("/")[2])
 
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Handle that its message has arrived, or that its answer has been sent."""
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         if self.is_answered:
             self._grant_of = None  # it refers to this call
             self._door.call_is_over()
@@ -98,7 +77,7 @@ class _ControlCall(UnaryCall, CoreTag):
 
 
 class _Acceptance(CoreTag):
-    """Tag of the events that bring a call of a method."""
+    """Tag of the events that bring a call of a method: it begins the call, and requests the next one."""
 
     __slots__ = ("_method", "_path")
 
@@ -106,21 +85,15 @@ class _Acceptance(CoreTag):
         self._path = path
         self._method = method
 
-    def complete(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Begin a call that has arrived, and request the next one."""
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         if event.success:  # otherwise the server is being stopped
             self._path.accept(self._method.name, self)
-            deadline = from_wall_clock(event.call_details.deadline)
-            _ControlCall(self._path, event.call, deadline, event.invocation_metadata, self._method).begin()
+            deadline, metadata = from_wall_clock(event.call_details.deadline), event.invocation_metadata
+            _ControlCall(self._path, event.call, deadline, metadata, metadata).begin(self._method)
 
 
 class ControlPath:
-    """Receives the calls of control methods. Implements `FastDoor`.
-
-    Attributes:
-        core: What is started on calls.
-        budget: Budget of the bytes that its answers hold.
-    """
+    """Receives the calls of control methods. Implements `FastDoor`."""
 
     handing_on = 0
 
@@ -129,8 +102,6 @@ class ControlPath:
         self.core = core
         self.budget = budget
         self._methods = methods
-        self._is_told_to_stop = False
-        self._may_accept = threading.Lock()
         for method in methods:
             core.register(method.name)
 
@@ -139,17 +110,9 @@ class ControlPath:
         for method in self._methods:
             self.accept(method.name, _Acceptance(self, method), _OUTSTANDING)
 
-    def stop_accepting(self) -> None:
-        """Request no more calls. To be called before the server is stopped."""
-        with self._may_accept:
-            self._is_told_to_stop = True
-
     def accept(self, method: str, tag: CoreTag, count: int = 1) -> None:
-        """Request more calls of a method, unless told to stop."""
-        queue = self.core.serving_queue
-        with self._may_accept:
-            for _ in range(0 if self._is_told_to_stop else count):
-                self.core.request_call(queue, queue, method, tag)
+        """Request more calls of a method."""
+        self.core.accept(self.core.serving_queue, method, tag, count)
 
     def call_is_over(self) -> None:
         """Nothing: grpcio's server waits for all calls."""

@@ -1,7 +1,7 @@
 """From calls that arrived on the fast path to their runs: which wait, for how long, and which model is next.
 
-What takes little runs on the fast path's own thread, a batch of one model at a time: what arrives meanwhile is in the
-next. Where nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
+Short runs are on the fast path's own thread, a batch of one model at a time: what arrives meanwhile is in the next
+batch. If nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
 itself, runs on the model's own thread, so that it delays no other; a request of many bytes is parsed on another, too.
 
 What a request costs, step by step: docs/lab/findings.md, "What a request costs".
@@ -18,10 +18,8 @@ from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError
-from rnnserve.server.fast_path.admission import Admission
+from rnnserve.server.fast_path.admission import Admission, LargeRequests, PendingCall, StepCall
 from rnnserve.server.fast_path.calls import ArrivedRequest
-from rnnserve.server.fast_path.large_requests import LargeRequests
-from rnnserve.server.fast_path.pending import PendingCall, StepCall
 from rnnserve.server.fast_path.template_runs import SamePrefixBatch, SamePrefixRuns, SameStepBatch
 from rnnserve.server.fast_path.templates import RequestPrefix
 from rnnserve.server.protocol.service import Service
@@ -52,16 +50,10 @@ class Dispatcher:
     """Takes calls, and runs them a batch at a time. For one thread, the fast path's."""
 
     def __init__(self, service: Service, schedulers: Schedulers) -> None:
-        """Start with nothing waiting.
-
-        Args:
-            service: The service, which takes requests through the boundary; its settings say how much may wait for each
-                model.
-            schedulers: The models' own threads.
-        """
+        """Start with nothing waiting; the service's settings say how much may wait for each model."""
         self._limits = QueueLimits(service.settings.max_queue, service.settings.max_wait)
         self._schedulers = schedulers
-        self._large_requests = LargeRequests(service, schedulers)
+        self._large_requests = LargeRequests(service, self._submit)
         self._admission = Admission(service, self.take_large, self._step)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, WaitingQueue[PendingCall]] = {}
@@ -72,14 +64,14 @@ class Dispatcher:
         self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
 
     def nap_seconds(self, calls: int) -> float:
-        """Give the seconds that may be slept: where many calls are in hand, all on the models' own threads."""
+        """Return the seconds that may be slept: some if many calls are open, all on the models' own threads."""
         is_apart = self._ran_elsewhere_at > self._ran_here_at + _APART_SECONDS
         return _NAP_SECONDS if is_apart and calls >= _MANY_CALLS else 0.0
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Run calls, or put them into their models' queues; refuse at once those that cannot be served.
+        """Run calls, or put them into their models' queues, and refuse at once those that cannot be served.
 
-        To be called without any now and then, so that what is kept of models that serve no more is freed.
+        An empty list, now and then, frees what is kept of models that serve no more.
         """
         if self._admission.models_have_changed():
             self._runs.clear()
@@ -102,14 +94,11 @@ class Dispatcher:
         return {model: len(queue) for model, queue in list(self._queues.items())}
 
     def close(self, timeout: float | None = None) -> bool:
-        """End the thread of large requests, within `timeout` seconds; return whether it has ended.
-
-        To be called when no more calls arrive.
-        """
+        """End the thread of large requests within `timeout` seconds. Return whether it has ended."""
         return self._large_requests.close(timeout)
 
     def work(self) -> bool:
-        """Run a batch of the model whose turn it is; return whether more waits."""
+        """Run a batch of the model whose turn it is, and return whether more waits."""
         if self._next_steps:
             self._enqueue_all([])
         if not self._turns:
@@ -135,10 +124,7 @@ class Dispatcher:
             del self._queues[model]
 
     def _run_at_once(self, calls: list[ArrivedRequest], arrived: float) -> bool:
-        """Run calls that have just arrived, if they have one prefix and are enough for one run: most often so.
-
-        False where they have to wait in the queue; then none is answered.
-        """
+        """Run calls that have just arrived. Return False if they don't have one prefix, or don't fit in one run."""
         prefix = self._admission.shared_prefix(calls)
         if prefix is None or not prefix.is_joined or prefix.served.model not in self._queues:
             return False
@@ -150,7 +136,7 @@ class Dispatcher:
         return run_batch(prefix.served.model, batch)
 
     def _run(self, model: Model, taken: list[PendingCall]) -> None:
-        """Run what was taken from a model's queue: by the short cut where all have one prefix."""
+        """Run what was taken from a model's queue: by the short cut if all have one prefix."""
         prefix = _shared_prefix(taken)
         if (
             prefix is not None
@@ -190,7 +176,7 @@ class Dispatcher:
                 _refuse_all(of_model, error)
 
     def _enqueue(self, model: Model, calls: list[PendingCall]) -> None:
-        """Put calls into their model's queue; give those that take long to the model's own thread."""
+        """Put calls into their model's queue, and give those that take long to the model's own thread."""
         cost, points = model.cost, _points(calls)
         queue = self._queues.get(model)
         if queue is None or points > cost.points_within(_SHORT_SECONDS):

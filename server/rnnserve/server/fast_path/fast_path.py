@@ -7,41 +7,40 @@ How a call proceeds, as the queue reports it: an event brings the call; one batc
 one batch sends the answer and its status. If a cancellation has to be known, a third batch waits for the call to close;
 otherwise that operation is part of the last batch, which saves an event a request. How a stream proceeds is in
 `streams`.
+
+At each start, `check_fast_path` sends a request and a stream through a fast path of its own.
 """
 
 import contextlib
-import logging
+import functools
+import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from concurrent import futures
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 
 from rnnserve.protos.access_table import Need
-from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.access.gate import Gate
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, from_wall_clock
 from rnnserve.server.clock import now as clock_now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import is_private, said_of_peer
-from rnnserve.server.errors import InternalError, ServeError, Unsupported
-from rnnserve.server.fast_path.arrival_pace import ArrivalPace
-from rnnserve.server.fast_path.arrived import Arrivals
-from rnnserve.server.fast_path.calls import (
-    ArrivedRequest,
-    CallHandler,
-    UnaryCall,
-    certificate_of,
-)
+from rnnserve.server.errors import InternalError, ServeError, StartError, TooManyStreams, Unsupported
+from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, CallHandler, UnaryCall, certificate_of
 from rnnserve.server.fast_path.gateway_stream import GatewayStream
-from rnnserve.server.fast_path.grpcio_core import LONG_AGO, GrpcioCore
-from rnnserve.server.fast_path.streams import OpenStreams, RequestStream
+from rnnserve.server.fast_path.grpcio_core import LONG_AGO, ArrivalPace, GrpcioCore, unusable
+from rnnserve.server.fast_path.streams import RequestStream
 from rnnserve.server.observing.origins import MANY_FIELDS, kept_metadata
+from rnnserve.server.protocol.responses import encode_stream_response
 
-__all__ = ["FastPath"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["FastPath", "check_fast_path"]
 
 _IDLE_SECONDS = 0.5
 """Seconds that the thread waits at most for something to arrive before it looks at what else there is to do.
@@ -54,28 +53,15 @@ _MEMORY_IS_SHORT = "the server's memory is short: slow down"
 _SILENT_SECONDS = 0.1
 """Seconds without a message from which on a stream is ended while the server's memory is short."""
 
+_SELF_TEST_SECONDS = 5.0
+"""Seconds that the answers of the self-test may take. Usual are some milliseconds."""
+
 _ACCEPT = object()
 """Tag of the events that bring a new call of the unary method."""
 
 
-class _Acceptance(NamedTuple):
-    """Tag of the events that bring a new stream of a method."""
-
-    method: str
-    begin: Callable[[Any], None]
-    outstanding: int
-
-
 class FastPath:
-    """Serve one unary method of a server that has not been started yet, and its form for streams.
-
-    Attributes:
-        core: What is started on calls.
-        budget: Budget of the bytes that its calls hold.
-        streams: The clients' streams that are open.
-        handing_on: The thread's number while it answers what has arrived, or 0 in between.
-        failure: The error that has ended the thread, if one has: a defect, or a grpcio that works otherwise.
-    """
+    """Serves one unary method of a server that has not been started yet, and its form for streams."""
 
     def __init__(
         self,
@@ -92,49 +78,40 @@ class FastPath:
     ) -> None:
         """Register the methods; `start` begins to serve them, after the server has been started.
 
-        Args:
-            server: The server.
-            method: The method's full name, "/package.Service/Method".
-            handler: The handler, which answers the requests.
-            budget: Budget of the bytes that its calls hold.
-            stream_method: Name of the same method with streams of requests and responses, or an empty text.
-            max_streams: Number of calls of `stream_method` that may be open.
-            max_in_flight: Requests in flight of one connection up to which its streams receive further ones.
-            gateway_method: Name of the HTTP gateway's method (`gateway_stream`); with one, calls over the private
-                socket say whose they are.
-            gate: Gate that lets calls in, or None for all of them.
-
-        Raises:
-            StartError: If this grpcio lacks a part.
+        The methods have full names, "/package.Service/Method"; an empty one is not served. One connection may have half
+        of `max_streams`, whose requests in flight are `max_in_flight` together. With a `gateway_method`
+        (`gateway_stream`), calls over the private socket say whose they are. Raises StartError if this grpcio lacks a
+        part.
         """
         self._pace = ArrivalPace()
         self.core = GrpcioCore(server, self._pace)
+        self.stop_accepting = self.core.stop_accepting
         self.budget = budget
-        self.streams = OpenStreams(max_streams, max_in_flight)
+        self.streams: set[RequestStream] = set()  # those that are open; other threads copy the set to iterate
+        self._stream_counts: Counter[str] = Counter()  # by connection
+        self._max_streams = max_streams
+        self._max_in_flight = max_in_flight
         self._method = method
         self._handler = handler
         self._gate = gate
         self._arrivals = Arrivals(handler, gate)
         self._believes_callers = bool(gateway_method)
         self._gateways: set[GatewayStream] = set()
-        self._is_going = False
-        self._acceptances: list[_Acceptance] = []
+        self._stream_methods: list[tuple[str, Callable[[Any], None], int]] = []
         if stream_method:
-            self._acceptances.append(_Acceptance(stream_method, self._begin_stream, _OUTSTANDING_STREAMS))
+            self._stream_methods.append((stream_method, self._begin_stream, _OUTSTANDING_STREAMS))
         if gateway_method:
-            self._acceptances.append(_Acceptance(gateway_method, self._begin_gateway, 1))
-        for name in (method, *(kind.method for kind in self._acceptances)):
+            self._stream_methods.append((gateway_method, self._begin_gateway, 1))
+        for name in (method, *[name for name, *_ in self._stream_methods]):
             self.core.register(name)
         self._open_calls = 0  # of all methods
         self._unfinished: dict[UnaryCall, None] = {}  # calls whose message is being received, in order
-        self._may_accept = threading.Lock()
-        self._is_told_to_stop = self._came_alone = self._has_work = False  # came alone: the last call handed on
+        self._came_alone = self._has_work = False  # came alone: the last call handed on
         self._accepting = 0  # calls and streams that are requested; -1 after the queue was told to end
         self._arrived: list[ArrivedRequest] = []  # and not handed on
         self._is_holding = False
-        self._held: list[ArrivedRequest] = []  # while it is
-        self.handing_on = self._ident = 0
-        self.failure: Exception | None = None
+        self.handing_on = self._ident = 0  # the thread's number: while it hands on what has arrived, and always
+        self.failure: Exception | None = None  # what has ended the thread: a defect, or a grpcio that works otherwise
         self._nap = 0.0  # seconds of sleep when woken, asked for once a turn
         self._thread = threading.Thread(target=self._run, name="fast path", daemon=True)
 
@@ -150,39 +127,24 @@ class FastPath:
         """Answer the calls that were kept."""
         self._is_holding = False
 
-    def stop_accepting(self) -> None:
-        """Request no more calls. To be called before the server is stopped.
-
-        To request one releases Python's lock: a server that is stopped then may be destroyed, and the process ends.
-        """
-        with self._may_accept:
-            self._is_told_to_stop = True
-
     def end_streams(self, error: ServeError) -> None:
         """End every stream when its requests in flight have been answered. For another thread than the fast path's."""
-        for stream in self.streams:
+        for stream in list(self.streams):
             stream.end(error)
-        self._is_going = True
         for gateway in list(self._gateways):
             gateway.end()
 
     def end_revoked(self) -> None:
         """End the streams whose tokens do not admit to them any more."""
-        for stream in self.streams:
+        for stream in list(self.streams):
             if stream.grant is not None and not stream.grant.admits(Need.INFER):
                 stream.end(stream.grant.refusal())
 
     def end_late(self, count: int) -> int:
-        """End calls whose message has not arrived, the oldest first, because memory is short.
+        """End so many calls whose message has not arrived, the oldest first: memory is short. Return how many.
 
-        What has arrived of a message is not known before all of it has. If no call waits for its message, silent
-        streams are ended, first those of connections with most streams.
-
-        Args:
-            count: How many calls; eight times as many streams.
-
-        Returns:
-            How many were ended.
+        How much of a message has arrived is not known. If no call waits for its message, silent streams are ended,
+        eight times as many, first those of connections with most streams.
         """
         late = list(self._unfinished)[:count]
         for call in late:
@@ -190,11 +152,12 @@ class FastPath:
         if late:
             return len(late)
         since = clock_now() - _SILENT_SECONDS
-        silent = [stream for stream in self.streams if not stream.in_flight and stream.heard < since]
-        silent.sort(key=lambda stream: (-stream.connection.count, stream.heard))
-        for stream in silent[: 8 * count]:
+        silent = [stream for stream in list(self.streams) if not stream.in_flight and stream.heard < since]
+        silent.sort(key=lambda stream: (-self._stream_counts[stream.connection], stream.heard))
+        del silent[8 * count :]
+        for stream in silent:
             stream.cancel(_MEMORY_IS_SHORT)
-        return len(silent[: 8 * count])
+        return len(silent)
 
     @property
     def is_receiving(self) -> bool:
@@ -204,15 +167,13 @@ class FastPath:
     @property
     def in_flight(self) -> int:
         """How many requests have arrived, and have not been answered."""
-        streams, gateways = list(self.streams), list(self._gateways)
-        calls = max(self._open_calls - len(streams) - len(gateways), 0)
-        return calls + sum([stream.in_flight for stream in streams]) + sum([stream.in_flight for stream in gateways])
+        streams: list[RequestStream | GatewayStream] = [*self.streams, *self._gateways]
+        return max(self._open_calls - len(streams), 0) + sum([stream.in_flight for stream in streams])
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end, which comes when the server has been stopped and every call has been answered.
 
-        Returns:
-            Whether it has come; true if it was never started.
+        Returns whether it has come; true if it was never started.
         """
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -223,38 +184,22 @@ class FastPath:
         self._open_calls -= 1
 
     def _run(self) -> None:
-        """Serve until the end; go on after a message for which there was no memory."""
         self._ident = threading.get_ident()
-        has_begun = False
-        while True:
-            try:
-                if not has_begun:
-                    has_begun = True
-                    self._accept(self._method, _ACCEPT, _OUTSTANDING)
-                    for kind in self._acceptances:
-                        self._accept(kind.method, kind, kind.outstanding)
-                return self._loop()
-            except MemoryError:
-                with contextlib.suppress(MemoryError):
-                    for call in list(self._unfinished):  # which of their messages was lost is not known
-                        call.call.cancel(self.core.exhausted, _MEMORY_IS_SHORT)
-                    _log.error("Lost a message, because there was no memory for it")
-            except Exception as error:  # noqa: BLE001 - it is shown where the thread is looked after
-                self.failure = error
-                return None
+        try:
+            self._accept(self._method, _ACCEPT, _OUTSTANDING)
+            for method, begin, count in self._stream_methods:
+                self._accept(method, functools.partial(self._accept_stream, method, begin), count)
+            self._loop()
+        except Exception as error:  # noqa: BLE001 - it is shown where the thread is looked after
+            self.failure = error
 
     def _accept(self, method: str, tag: object, count: int = 1) -> None:
-        """Request more calls of a method, unless told to stop."""
-        queue = self.core.queue
-        with self._may_accept:
-            for _ in range(0 if self._is_told_to_stop else count):
-                self.core.request_call(queue, queue, method, tag)
-                self._accepting += 1
+        self._accepting += self.core.accept(self.core.queue, method, tag, count)
 
     def _loop(self) -> None:
         queue, unfinished, pace, core = self.core.queue, self._unfinished, self._pace, self.core
         poll, request_call, receive = queue.poll, core.request_call, core.receive_message
-        method, may_accept, shut_down = self._method, self._may_accept, core.shut_down
+        method, may_accept, shut_down = self._method, core.may_accept, core.shut_down
         arrived, believes_callers, gate, arrivals = self._arrived, self._believes_callers, self._gate, self._arrivals
         message: ArrivedRequest | None = None
         call: UnaryCall | None
@@ -287,7 +232,7 @@ class FastPath:
                     message, tag.payload = tag, payload
             elif tag is _ACCEPT:
                 with may_accept:
-                    if event.success and not self._is_told_to_stop:
+                    if event.success and not core.is_told_to_stop:
                         request_call(queue, queue, method, _ACCEPT)
                     else:
                         self._accepting -= 1
@@ -315,10 +260,8 @@ class FastPath:
                     self._hand_on()
                 elif clock_now() > pace.look_until:
                     pace.look_until = 0.0
-            elif type(tag) is _Acceptance:
-                self._accept_more(tag, event)
             else:
-                message = tag.complete(event)
+                message = tag(event)
             if message is not None:
                 if len(message.payload) <= SMALL and (gate is None or type(message) is UnaryCall):
                     arrived.append(message)
@@ -329,18 +272,14 @@ class FastPath:
             event = tag = call = payload = message = None  # a call lives as long as anything that refers to it
 
     def _hand_on(self) -> None:
-        """Hand on what has arrived, and have further work done; while calls are held, keep it."""
+        """Hand on what has arrived, and have further work done, unless calls are held."""
+        if self._is_holding:
+            return
         arrived = self._arrived.copy()
         self._arrived.clear()
         if arrived:
             self._came_alone = len(arrived) == 1
             self._pace.note(arrived)
-        if self._is_holding:
-            self._held += arrived
-            self._has_work = bool(self._held) or self._has_work  # so that the loop comes back soon
-            return
-        if self._held:
-            arrived, self._held = self._held + arrived, []
         self.handing_on = self._ident
         try:
             self._handler.take(arrived)
@@ -356,38 +295,40 @@ class FastPath:
             for gateway in self._gateways:
                 gateway.send_collected()
 
-    def _accept_more(self, kind: _Acceptance, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _accept_stream(self, method: str, begin: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a stream that has arrived, and request the next one."""
         self._accepting -= 1
-        if not event.success:
-            return  # the server is being stopped
-        self._accept(kind.method, kind)
-        self._open_calls += 1
-        kind.begin(event)
+        if event.success:  # otherwise the server is being stopped
+            self._accept(method, functools.partial(self._accept_stream, method, begin))
+            self._open_calls += 1
+            begin(event)
 
     def _begin_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a client's stream, or refuse it."""
         metadata, deadline = event.invocation_metadata, from_wall_clock(event.call_details.deadline)
-        name = event.call.peer().decode()
+        connection, grant = event.call.peer().decode(), None
         try:
-            grant = None if self._gate is None else self._admit(self._gate, event)
-            connection = self.streams.connection(name)
+            if self._gate is not None:
+                certificate = functools.partial(certificate_of, self.core, event.call, metadata)
+                grant = self._gate.admit_to(Need.INFER, metadata, certificate)
+            if (
+                len(self.streams) >= self._max_streams
+                or self._stream_counts[connection] >= (self._max_streams + 1) // 2
+            ):
+                raise TooManyStreams(self._max_streams)
         except ServeError as error:
             # Without a name for the call: a frame that has an error as a variable, and is in its traceback, would stay.
             UnaryCall(self, event.call, deadline, (), kept_metadata(metadata)).refuse(error)
             return
-        stream = RequestStream(self, event.call, connection, deadline, metadata, self._stream_is_over)
+        stream = RequestStream(self, event.call, connection, deadline, metadata, self._room_of, self._is_over)
         stream.grant = grant
+        self._stream_counts[connection] += 1
         self.streams.add(stream)
         stream.begin()
 
-    def _admit(self, gate: Gate, event: Any) -> Grant | None:  # noqa: ANN401 - grpcio's own
-        metadata = event.invocation_metadata
-        return gate.admit_to(Need.INFER, metadata, lambda: certificate_of(self.core, event.call, metadata))
-
-    def _stream_is_over(self, stream: RequestStream) -> None:
-        self.streams.discard(stream)
-        self.call_is_over()
+    def _room_of(self, connection: str) -> int:
+        """How many requests a stream of a connection may have in flight. Thread-safe."""
+        return self._max_in_flight // (self._stream_counts[connection] or 1)
 
     def _begin_gateway(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin the stream of a gateway, or refuse it if it has not come over the private socket."""
@@ -395,12 +336,51 @@ class FastPath:
             deadline = from_wall_clock(event.call_details.deadline)
             UnaryCall(self, event.call, deadline).refuse(Unsupported("this method is for the server's own gateway"))
             return
-        stream = GatewayStream(self, event.call, self._gateway_is_over)
+        stream = GatewayStream(self, event.call, self._is_over)
         self._gateways.add(stream)
         stream.begin()
-        if self._is_going:
-            stream.end()
 
-    def _gateway_is_over(self, stream: GatewayStream) -> None:
-        self._gateways.discard(stream)
-        self.call_is_over()
+    def _is_over(self, stream: RequestStream | GatewayStream) -> None:
+        """Note that the last event of a stream has come."""
+        self._open_calls -= 1
+        if isinstance(stream, GatewayStream):
+            self._gateways.discard(stream)
+            return
+        self.streams.discard(stream)
+        self._stream_counts[stream.connection] -= 1
+        if not self._stream_counts[stream.connection]:
+            del self._stream_counts[stream.connection]
+
+
+def check_fast_path() -> None:
+    """Send a request and a stream through a fast path. Raise StartError if an answer is wrong, or does not come."""
+    method, stream_method, payloads = "/rnnserve.SelfTest/Echo", "/rnnserve.SelfTest/EchoStream", (b"first", b"second")
+    try:
+        with tempfile.TemporaryDirectory(prefix="rnnserve-") as folder, contextlib.ExitStack() as stack:
+            address = f"unix:{Path(folder) / 's'}"
+            server = grpc.server(futures.ThreadPoolExecutor(1, "self-test"))
+            server.add_insecure_port(address)
+            handler: Any = SimpleNamespace(take=_echo, work=lambda: False, nap_seconds=lambda _: 0.0)
+            path = FastPath(server, method, handler, ByteBudget(1 << 20), stream_method=stream_method, max_streams=2)
+            server.start()
+            stack.callback(server.stop, 0)
+            path.start()
+            stack.callback(path.stop_accepting)
+            channel: Any = stack.enter_context(grpc.insecure_channel(address))
+            try:
+                answer = channel.unary_unary(method)(payloads[0], timeout=_SELF_TEST_SECONDS)
+                answers = list(channel.stream_stream(stream_method)(iter(payloads), timeout=_SELF_TEST_SECONDS))
+            except grpc.RpcError as error:
+                raise path.failure or TimeoutError(f"no answer, {error.code().name}") from None
+    except StartError:
+        raise
+    except Exception as error:  # whatever another grpcio does
+        raise unusable(f"its self-test failed: {error!r}") from error
+    if answer != payloads[0] or answers != [encode_stream_response(payload) for payload in payloads]:
+        raise unusable("its self-test got wrong answers")
+
+
+def _echo(arrived: list[ArrivedRequest]) -> None:
+    """Answer each request with its own bytes."""
+    for request in arrived:
+        request.answer(request.payload)

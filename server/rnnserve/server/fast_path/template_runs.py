@@ -4,15 +4,15 @@ For a prefix and a number of requests, the arrays of a run are kept, and only fi
 beside gRPC is Python that runs with cold caches, so the code here executes as little as possible.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from rnnserve.server.batching.batch_arrays import full_lengths, left_out, rows_of_run
+from rnnserve.server.fast_path.admission import StepCall
 from rnnserve.server.fast_path.calls import ArrivedRequest
-from rnnserve.server.fast_path.pending import StepCall
-from rnnserve.server.fast_path.templates import RequestPrefix
+from rnnserve.server.fast_path.templates import RequestPrefix, SentInput
 from rnnserve.server.validation.checked_request import Array
 from rnnserve.server.validation.signature import TensorSpec
 from rnnserve.server.validation.values import all_finite
@@ -25,11 +25,7 @@ of them, and those of one run."""
 
 
 class _WrittenRows:
-    """The requests' rows of an array that a run reads.
-
-    Attributes:
-        array: (requests, *axes of one request's tensor).
-    """
+    """The requests' rows of an array that a run reads: (requests, *axes of one request's tensor)."""
 
     __slots__ = ("_bytes", "array")
 
@@ -45,52 +41,21 @@ class _WrittenRows:
             self._bytes[:] = values
 
 
-class _Input(NamedTuple):
-    """An input that the requests send.
-
-    Attributes:
-        spec: The input.
-        start: Where its bytes begin in a payload, counted from the payload's end, since ids differ in size.
-        end: Where they end, or None for the payload's end.
-        rows: The requests' rows of the kept array.
-        are_valid: Says of the values' bytes whether every value is plainly valid; not used for lengths.
-    """
-
-    spec: TensorSpec
-    start: int
-    end: int | None
-    rows: _WrittenRows
-    are_valid: Callable[[bytes], bool]
-
-
 class _Output(NamedTuple):
-    """An output that the requests ask for.
+    """An output that the requests ask for."""
 
-    Attributes:
-        rows: The requests' rows of the kept array that a run writes: (requests, *axes of one request's tensor).
-        size: Its bytes in one response.
-        before: What precedes them in a response, after the id where it is the first output.
-        before_without_id: The same in a response without an id.
-    """
-
-    rows: Array
-    size: int
-    before: bytes
-    before_without_id: bytes
+    rows: Array  # the requests' rows of the kept array that a run writes: (requests, *axes of one request's tensor)
+    size: int  # its bytes in one response
+    before: bytes  # what precedes them in a response, after the id if it is the first output
+    before_without_id: bytes  # the same in a response without an id
 
 
 class _State(NamedTuple):
-    """A state that the server keeps between the requests.
-
-    Attributes:
-        initial: The requests' rows of the kept array that a run reads.
-        final: The same of the array that a run writes: (requests, *axes of one request's tensor).
-        blank: The bytes of what stands for a state that is left out, for one request.
-    """
+    """A state that the server keeps between the requests."""
 
     initial: _WrittenRows
-    final: Array
-    blank: bytes
+    final: Array  # the requests' rows of the array that a run writes: (requests, *axes of one request's tensor)
+    blank: bytes  # what stands for a state that is left out, for one request
 
 
 class SamePrefixRun:
@@ -101,80 +66,73 @@ class SamePrefixRun:
     """
 
     def __init__(self, prefix: RequestPrefix, count: int) -> None:
-        """Make the arrays.
-
-        Args:
-            prefix: Prefix of the requests; one that is bindable.
-            count: Number of requests; 1 where those with the prefix are not joined.
-        """
+        """Make the arrays for so many requests with a bindable prefix; for one, if they don't share runs."""
         self._prefix = prefix
         self._count = count
-        model, head = prefix.served.model, prefix.head
+        model, signature = prefix.served.model, prefix.served.model.signature
         used = count * prefix.batch
-        rows = rows_of_run(model.signature, used)
+        rows = rows_of_run(signature, used)
         sent = {input.spec.name: input for input in prefix.inputs}
         initial = {spec.name for spec, _ in prefix.states}
         feeds: dict[str, Array] = {}
-        self._inputs: list[_Input] = []
-        for spec in model.signature.inputs.values():
+        self._inputs: list[tuple[SentInput, _WrittenRows]] = []
+        for spec in signature.inputs.values():
             shape = spec.shape(rows, prefix.sizes)
             if spec.name in sent:
-                _, _, start, end, are_valid = sent[spec.name]
                 fill = min(spec.filler, prefix.sizes[spec.lengths_of]) if spec.lengths_of else spec.filler
-                feeds[spec.name] = array = np.full(shape, fill, spec.dtype)
-                sent_rows = _WrittenRows(_by_request(array, spec, count, prefix.batch))
-                self._inputs.append(_Input(spec, start - prefix.size, end - prefix.size or None, sent_rows, are_valid))
+                feeds[spec.name] = np.full(shape, fill, spec.dtype)
+                self._inputs.append((sent[spec.name], _WrittenRows(self._rows_of(feeds[spec.name], spec))))
             elif spec.name in initial:
                 feeds[spec.name] = np.zeros(shape, spec.dtype)
             elif spec.lengths_of:
                 feeds[spec.name] = full_lengths(spec, prefix.sizes[spec.lengths_of], used, rows)
             else:
                 feeds[spec.name] = left_out(spec, shape)
-        results: dict[str, Array] = {}
-        self._outputs: list[_Output] = []
-        for name, before in zip(prefix.outputs, head.before_outputs, strict=True):
-            spec = model.signature.outputs[name]
-            result: Array = np.empty(spec.shape(rows, prefix.sizes), spec.dtype)
-            results[name] = result
-            rows_of = _by_request(result, spec, count, prefix.batch)
-            without_id = before if self._outputs else head.before_id + before
-            self._outputs.append(_Output(rows_of, rows_of[0].nbytes, before, without_id))
-        self._states: list[_State] = []
-        for spec, final in prefix.states:
-            if final.name not in results:
-                results[final.name] = np.empty(final.shape(rows, prefix.sizes), final.dtype)
-            initial_rows = _by_request(feeds[spec.name], spec, count, prefix.batch)
-            final_rows = _by_request(results[final.name], final, count, prefix.batch)
-            blank = left_out(spec, spec.shape(prefix.batch, prefix.sizes)).tobytes()
-            self._states.append(_State(_WrittenRows(initial_rows), final_rows, blank))
+        finals = [final.name for _, final in prefix.states]
+        outputs = [signature.outputs[name] for name in dict.fromkeys((*prefix.outputs, *finals))]
+        results = {spec.name: np.empty(spec.shape(rows, prefix.sizes), spec.dtype) for spec in outputs}
         # Views of the requests' rows: a row of padding may be anything.
-        self._finite = tuple(
-            output.rows
-            for output, name in zip(self._outputs, prefix.outputs, strict=True)
-            if model.refuses_non_finite and name in model.signature.may_be_non_finite
-        ) + tuple(
-            state.final
-            for state, (_, final) in zip(self._states, prefix.states, strict=True)
-            if model.refuses_non_finite and final.name in model.signature.may_be_non_finite
-        )
+        views = {spec.name: self._rows_of(results[spec.name], spec) for spec in outputs}
+        self._outputs: list[_Output] = []
+        for name, before in zip(prefix.outputs, prefix.head.before_outputs, strict=True):
+            without_id = before if self._outputs else prefix.head.before_id + before
+            self._outputs.append(_Output(views[name], views[name][0].nbytes, before, without_id))
+        self._states = [
+            _State(
+                _WrittenRows(self._rows_of(feeds[spec.name], spec)),
+                views[final.name],
+                left_out(spec, spec.shape(prefix.batch, prefix.sizes)).tobytes(),
+            )
+            for spec, final in prefix.states
+        ]
+        may_be_non_finite = signature.may_be_non_finite if model.refuses_non_finite else ()
+        self._finite = [view for name, view in views.items() if name in may_be_non_finite]
         kept = (*(feeds[name] for name in (*sent, *initial)), *results.values())
         self.nbytes = sum(array.nbytes for array in kept)
         self._run = model.bind(feeds, results)
 
+    def _rows_of(self, array: Array, spec: TensorSpec) -> Array:
+        """View the requests' rows in a kept array of a tensor: (requests, *axes of one request's tensor).
+
+        The array has the tensor's axes, such as (layers * directions, rows, hidden), and maybe more rows.
+        """
+        axis, batch = spec.batch_axis, self._prefix.batch
+        used = array[(slice(None),) * axis + (slice(0, self._count * batch),)]
+        return np.moveaxis(used.reshape(*used.shape[:axis], self._count, batch, *used.shape[axis + 1 :]), axis, 0)
+
     def run(self, payloads: Sequence[bytes], id_fields: Sequence[bytes] = ()) -> list[bytes] | None:
-        """Run requests as one batch.
+        """Run requests as one batch, and return the responses.
+
+        None if a value is not plainly valid, or an answer is not finite and has to be: then each request has to pass
+        the boundary.
 
         Args:
-            payloads: Bytes of as many requests as were told.
-            id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
-
-        Returns:
-            The responses, or None where a value is not plainly valid, or an answer is not finite and has to be: then
-            each has to pass the boundary.
+            payloads: As many as the run was made for.
+            id_fields: The id's field of each, tag and size included, empty for none; or nothing if none has an id.
         """
-        for input in self._inputs:
-            start, end = input.start, input.end
-            if not self._fill(input, b"".join([payload[start:end] for payload in payloads])):
+        for sent, rows in self._inputs:
+            start, end = sent.start, sent.end
+            if not self._fill(sent, rows, b"".join([payload[start:end] for payload in payloads])):
                 return None
         self._run()
         for array in self._finite:
@@ -182,14 +140,14 @@ class SamePrefixRun:
                 return None
         has_ids = any(id_fields)
         columns = [[self._prefix.head.before_id + id_field for id_field in id_fields]] if has_ids else []
-        for rows, size, before, before_without_id in self._outputs:
-            data = rows.tobytes()
+        for view, size, before, before_without_id in self._outputs:
+            data = view.tobytes()
             lead = before if has_ids else before_without_id
             columns.append([lead + data[at : at + size] for at in range(0, size * self._count, size)])
         return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
 
     def set_states(self, states: Sequence[tuple[bytes, ...]]) -> None:
-        """Put the states of the requests into their rows, before `run`: of each all, or none where it begins."""
+        """Put the states of the requests into their rows, before `run`: of each all, or none if it begins."""
         for at, (initial, _, blank) in enumerate(self._states):
             initial.write(b"".join([of[at] if of else blank for of in states]))
 
@@ -201,14 +159,14 @@ class SamePrefixRun:
             columns.append([data[at : at + size] for at in range(0, size * self._count, size)])
         return list(zip(*columns, strict=True))
 
-    def _fill(self, input: _Input, values: bytes) -> bool:
-        """Put an input's values into its rows; False where one of them is not plainly valid."""
-        spec, rows = input.spec, input.rows
+    def _fill(self, sent: SentInput, rows: _WrittenRows, values: bytes) -> bool:
+        """Put an input's values into its rows, or return False if one of them is not plainly valid."""
+        spec = sent.spec
         if spec.lengths_of:
             rows.write(values)
             lengths = rows.array  # (requests, batch)
             return int(lengths.min()) >= spec.least_length and int(lengths.max()) <= self._prefix.sizes[spec.lengths_of]
-        if not input.are_valid(values):
+        if not sent.are_valid(values):
             return False
         rows.write(values)
         return True
@@ -218,7 +176,6 @@ class SamePrefixRuns:
     """The runs that are kept: a bounded number, each of a bounded size. For one thread."""
 
     def __init__(self) -> None:
-        """Start without any."""
         self._runs: dict[tuple[RequestPrefix, int], SamePrefixRun] = {}
         self._nbytes = 0
 
@@ -240,23 +197,13 @@ class SamePrefixRuns:
         return run
 
 
-def _by_request(array: Array, spec: TensorSpec, count: int, batch: int) -> Array:
-    """View the rows that requests have in a kept array of a tensor: (requests, *axes of one request's tensor).
-
-    Args:
-        array: Array of the tensor's axes, such as (layers * directions, rows, hidden), with at least count * batch
-            rows.
-        spec: The tensor.
-        count: Number of requests.
-        batch: Rows of each.
-    """
-    axis = spec.batch_axis
-    used = array[(slice(None),) * axis + (slice(0, count * batch),)]
-    return np.moveaxis(used.reshape(*used.shape[:axis], count, batch, *used.shape[axis + 1 :]), axis, 0)
-
-
 class _OfOnePrefix:
-    """What batches of requests with one prefix have in common."""
+    """What batches of requests with one prefix have in common.
+
+    Attributes:
+        arrivals: Their arrivals, in seconds on the clock of `clock`.
+        rows: Rows of all of them.
+    """
 
     __slots__ = ("_prefix", "_runs", "arrivals", "rows")
 
@@ -283,13 +230,7 @@ class _OfOnePrefix:
 
 
 class SamePrefixBatch(_OfOnePrefix):
-    """Calls with one prefix, as one batch.
-
-    Attributes:
-        members: The calls.
-        rows: Rows of all of them.
-        arrivals: Their arrivals, in seconds on the clock of `clock`.
-    """
+    """Calls with one prefix, as one batch; `id_fields` as in `SamePrefixRun.run`."""
 
     __slots__ = ("_id_fields", "members")
 
@@ -301,61 +242,33 @@ class SamePrefixBatch(_OfOnePrefix):
         id_fields: Sequence[bytes],
         arrivals: Sequence[float],
     ) -> None:
-        """Make a batch.
-
-        Args:
-            runs: The runs that are kept.
-            prefix: Prefix of the calls.
-            calls: The calls.
-            id_fields: The id's field of each, tag and size included, empty for none; or nothing where none has an id.
-            arrivals: Times of their arrivals, in seconds on the clock of `clock`.
-        """
         _OfOnePrefix.__init__(self, runs, prefix, arrivals)  # once a run, and cheaper than super()
         self._id_fields = id_fields
         self.members = calls
 
     def run(self) -> list[bytes] | None:
-        """Run them, and give the responses; None where a value is not plainly valid."""
+        """Run them, and return the responses. None if a value is not plainly valid."""
         run = self._runs.get(self._prefix, len(self.members))
         return run.run([call.payload for call in self.members], self._id_fields)
 
     def part(self, part: slice) -> "SamePrefixBatch":
-        """Give some of the calls as a batch of their own."""
-        return SamePrefixBatch(
-            self._runs,
-            self._prefix,
-            self.members[part],
-            self._id_fields[part],
-            self.arrivals[part],
-        )
+        """Return some of the calls as a batch of their own."""
+        calls, id_fields, arrivals = self.members[part], self._id_fields[part], self.arrivals[part]
+        return SamePrefixBatch(self._runs, self._prefix, calls, id_fields, arrivals)
 
 
 class SameStepBatch(_OfOnePrefix):
-    """Requests of sequences with one prefix, as one batch.
+    """Requests of sequences with one prefix, as one batch. Its answers are the bytes of responses and of states."""
 
-    Attributes:
-        members: What is answered, each with the bytes of its response and of its states.
-        rows: Rows of all of them.
-        arrivals: Their arrivals, in seconds on the clock of `clock`.
-    """
-
-    __slots__ = ("_calls", "members")
+    __slots__ = ("members",)
 
     def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, calls: Sequence[StepCall]) -> None:
-        """Make a batch.
-
-        Args:
-            runs: The runs that are kept.
-            prefix: Prefix of the calls.
-            calls: The calls.
-        """
         _OfOnePrefix.__init__(self, runs, prefix, [call.arrived for call in calls])
-        self._calls = calls
-        self.members = [_StepMember(call) for call in calls]
+        self.members = calls
 
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
-        """Run them, and give the responses and the states; None where one is not plainly valid."""
-        calls, batch = self._calls, self._prefix.batch
+        """Run them, and return the responses and the states. None if one is not plainly valid."""
+        calls, batch = self.members, self._prefix.batch
         before: list[tuple[bytes, ...]] = []
         for call in calls:
             states = call.step.states(batch)
@@ -368,19 +281,5 @@ class SameStepBatch(_OfOnePrefix):
         return None if responses is None else list(zip(responses, run.states(), strict=True))
 
     def part(self, part: slice) -> "SameStepBatch":
-        """Give some of the calls as a batch of their own."""
-        return SameStepBatch(self._runs, self._prefix, self._calls[part])
-
-
-class _StepMember:
-    """Answers a call with the bytes of its response and of its states."""
-
-    __slots__ = ("_call", "origin", "refuse")
-
-    def __init__(self, call: StepCall) -> None:
-        self._call = call
-        self.refuse, self.origin = call.refuse, call.origin
-
-    def answer(self, answer: tuple[bytes, tuple[bytes, ...]]) -> None:
-        """Send the response, and keep the states."""
-        self._call.answer_encoded(*answer)
+        """Return some of the calls as a batch of their own."""
+        return SameStepBatch(self._runs, self._prefix, self.members[part])

@@ -14,16 +14,14 @@ from rnnserve.server.access.gate import open_gate
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
-from rnnserve.server.connections.byte_budget import ByteBudget
-from rnnserve.server.connections.memory_guard import MemoryGuard, bytes_for_requests
+from rnnserve.server.connections.byte_budget import ByteBudget, MemoryGuard, bytes_for_requests
 from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ShuttingDown, StartError
 from rnnserve.server.fast_path.control_calls import ControlPath
 from rnnserve.server.fast_path.dispatcher import Dispatcher
-from rnnserve.server.fast_path.fast_path import FastPath
-from rnnserve.server.fast_path.self_test import SelfTest
+from rnnserve.server.fast_path.fast_path import FastPath, check_fast_path
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
@@ -80,12 +78,11 @@ class GrpcServer:
         self._control.add_to(self._server, is_plain=settings.plain)
         self._dispatcher = Dispatcher(service, schedulers)
         self._transport: FastPath | PlainTransport
-        self._self_test: SelfTest | None = None
         self._control_path: ControlPath | None = None
         if settings.plain:
             self._transport = PlainTransport(self._server, self._dispatcher, self._budget, gate)
         else:
-            self._self_test = SelfTest()
+            check_fast_path()
             self._transport = FastPath(
                 self._server,
                 f"{INFERENCE}ModelInfer",
@@ -113,10 +110,8 @@ class GrpcServer:
         """Begin to answer.
 
         Raises:
-            StartError: If the port is shared and cannot be used, or the fast path does not work with this grpcio.
+            StartError: If the port is shared and cannot be used.
         """
-        if self._self_test is not None:
-            self._self_test.check()
         if self._settings.share_port:
             self.port = self._bind()
         self._server.start()
@@ -174,8 +169,6 @@ class GrpcServer:
         deadline = now() + grace
         with self._calls_held() if grace and self._is_started else contextlib.nullcontext():
             self._transport.stop_accepting()
-            if self._control_path is not None:
-                self._control_path.stop_accepting()
             self._end_streams()
             stopped = self._server.stop(max(0.0, deadline - now()) + _CUT_SECONDS)
         deadline = max(deadline, now()) + _END_SECONDS

@@ -21,9 +21,8 @@ from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.private_socket import is_of_http
 from rnnserve.server.counting.table import answering, count_http_answer, count_refusal
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.fast_path.arrived import Arrivals
-from rnnserve.server.fast_path.calls import ArrivedRequest, CallHandler, Door
-from rnnserve.server.fast_path.varying_fields import find_varying_fields, read_id
+from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, CallHandler, Door
+from rnnserve.server.fast_path.templates import find_varying_fields, read_id
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream

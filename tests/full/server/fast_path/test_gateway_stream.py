@@ -1,21 +1,26 @@
 """Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
 
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import pytest
 
-from kit.front_streams import exchange, socket_of, with_stream
+from kit.front_streams import MINE, Front, exchange, socket_of, with_stream
 from kit.inference_requests import request
 from kit.sequence_requests import walk
 from kit.served import served
 from kit.waiting import until
+from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import PEER, REQUEST_ID
 from rnnserve.server.fast_path.gateway_stream import GatewayRequest
+from rnnserve.web.upstream.exchange_stream import NotTaken
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.upstream import CallContext
 
-MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
+MODEL = "direction_simple"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def test_ids_and_headers_go_with_the_request(front_server, monkeypatch):
         came[self.request_id] = self.peer(), dict(self.headers)
 
     monkeypatch.setattr(GatewayRequest, "__init__", noting)
-    peer, message = (PEER, "ipv4:10.0.0.1:1111"), request(MODELS[0], {"input": walk(4)})
+    peer, message = (PEER, "ipv4:10.0.0.1:1111"), request(MODEL, {"input": walk(4)})
     headers = (("authorization", "Bearer x"), ("traceparent", "00-aa-bb-01"))
     large = (("authorization", "x" * 9000),)
 
@@ -73,3 +78,44 @@ def test_bytes_that_are_no_message_end_the_stream(front_server):
             next(call)
         assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
     until(lambda: not front_server._transport._transport._gateways)
+
+
+@pytest.fixture
+def going(repository, tmp_path):
+    """A server, and what stops it, in the background."""
+    sockets = {"private_sockets": tmp_path}
+    with served(repository, **sockets) as running, ThreadPoolExecutor() as threads:
+        yield running.server, lambda: threads.submit(running.server.stop)
+
+
+def test_a_front_that_does_not_half_close_does_not_keep_its_server(going):
+    server, stop = going
+    with contextlib.closing(Front(server)) as front:
+        front.write(1)
+        assert [front.read(), front.read()] == [([], False), ([1], False)]
+        stopped = stop()
+        assert front.read() == ([], True)
+        assert list(front.call) == []
+        assert front.call.code() is grpc.StatusCode.OK
+        stopped.result(20)  # the grace is longer
+
+
+def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):
+    """What it has not taken can be sent elsewhere: nothing is lost, and nothing is run twice."""
+
+    async def use(stream):
+        message = request(MODEL, {"input": walk(4)}).SerializeToString()
+        taken = refused = 0
+        stopping = None
+        while not refused:
+            said = await asyncio.gather(*(stream.infer(message, MINE) for _ in range(20)), return_exceptions=True)
+            answered = sum(isinstance(each, pb.ModelInferResponse) for each in said)
+            others = [each for each in said if not isinstance(each, pb.ModelInferResponse)]
+            assert all(isinstance(each, NotTaken) for each in others), others
+            taken, refused = taken + answered, refused + len(others)
+            stopping = stopping or asyncio.create_task(asyncio.to_thread(running.server.stop))
+        await stopping
+        return taken
+
+    with served(repository, private_sockets=tmp_path) as running:
+        assert with_stream(running.server, use) >= 20

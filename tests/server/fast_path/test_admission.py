@@ -1,21 +1,24 @@
-"""Requests of many bytes: off the fast path's thread, from parsing to the answer."""
+"""From a call to a request that waits: when it is late, and large requests off the fast path's thread."""
 
+import dataclasses
 import gzip
 import math
 import queue
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
+from kit.checked_requests import checked_request
 from kit.inference_requests import arrays, request
+from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.batching.pending import reason_to_drop
 from rnnserve.server.clock import now
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
-from rnnserve.server.fast_path.large_requests import LargeRequests
-from rnnserve.server.fast_path.varying_fields import HEAD_BYTES
-
-PATIENCE = 20.0
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
+from rnnserve.server.fast_path.admission import pending_of
+from rnnserve.server.fast_path.templates import HEAD_BYTES
 
 
 class Call:
@@ -44,15 +47,10 @@ class Call:
         self.answers.put((error, threading.current_thread().name))
 
 
-def asked(payload, **more):
-    return Call(payload, **more)
-
-
 @pytest.fixture
-def large(service, schedulers):
-    large = LargeRequests(service, schedulers)
-    yield large
-    large.close()
+def large(dispatcher):
+    yield dispatcher
+    dispatcher.close()
 
 
 def payload_of(rows=3000):
@@ -61,8 +59,8 @@ def payload_of(rows=3000):
 
 
 def test_they_are_answered_from_the_thread_of_their_model(large):
-    call = asked(payload_of())
-    large.submit(call)
+    call = Call(payload_of())
+    large.take_large(call)
     answer, thread = call.answers.get(timeout=PATIENCE)
     assert arrays(pb.ModelInferResponse.FromString(answer))["logits"].shape == (3000, 2)
     assert thread == "scheduler direction_simple"
@@ -71,35 +69,52 @@ def test_they_are_answered_from_the_thread_of_their_model(large):
 
 
 def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):
-    wrong, right = asked(payload_of()[:-1]), asked(payload_of(2))
+    wrong, right = Call(payload_of()[:-1]), Call(payload_of(2))
     for call in (wrong, right):
-        large.submit(call)
+        large.take_large(call)
     assert isinstance(wrong.answers.get(timeout=PATIENCE)[0], InvalidRequest)
     assert isinstance(right.answers.get(timeout=PATIENCE)[0], bytes)
 
 
 def test_one_whose_deadline_has_passed_is_not_parsed(large, monkeypatch):
-    monkeypatch.setattr(large._service, "accept", lambda *_: pytest.fail("it is parsed"))
-    call = asked(payload_of(), deadline=now() - 1)
-    large.submit(call)
+    monkeypatch.setattr(large._admission._service, "accept", lambda *_: pytest.fail("it is parsed"))
+    call = Call(payload_of(), deadline=now() - 1)
+    large.take_large(call)
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], DeadlinePassed)
 
 
 def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr(large._service, "accept", lambda *_: 1 / 0)
-        call = asked(payload_of(2))
-        large.submit(call)
+        broken.setattr(large._admission._service, "accept", lambda *_: 1 / 0)
+        call = Call(payload_of(2))
+        large.take_large(call)
         assert isinstance(call.answers.get(timeout=PATIENCE)[0], InternalError)
-    call = asked(payload_of(2))
-    large.submit(call)
+    call = Call(payload_of(2))
+    large.take_large(call)
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
 
 
 def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
     payload = payload_of()
-    call = asked(gzip.compress(payload))
-    large.submit(call)
+    call = Call(gzip.compress(payload))
+    large.take_large(call)
     response, _ = call.answers.get(timeout=PATIENCE)
     assert arrays(pb.ModelInferResponse.FromString(response))["logits"].shape == (3000, 2)
     assert call.held == [len(payload)]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "timeout", "late_after", "error"),
+    [
+        (20.0, math.inf, 20.0, DeadlinePassed),
+        (20.0, 15.0, 20.0, DeadlinePassed),
+        (20.0, 2.5, 12.5, TimeoutExpired),
+        (1e18, 2.5, 12.5, TimeoutExpired),  # no deadline
+    ],
+)
+def test_the_earlier_of_deadline_and_timeout_counts(service, deadline, timeout, late_after, error):
+    checked = dataclasses.replace(checked_request(1, 4, {}, ("logits",)), timeout=timeout)
+    call: Any = Call(b"", deadline)
+    pending = pending_of(call, None, checked, 10.0, service, None)
+    assert reason_to_drop(pending, late_after) is None
+    assert isinstance(reason_to_drop(pending, late_after + 0.1), error)

@@ -1,6 +1,9 @@
-"""When grpcio's thread leaves the sockets to the fast path's, and when that looks for more before it waits."""
+"""Which thread reads the sockets: grpcio's own or the fast path's; and what is chosen before grpcio is imported."""
 
 import contextlib
+import os
+import subprocess
+import sys
 import time
 from concurrent import futures
 from types import SimpleNamespace
@@ -14,15 +17,15 @@ from kit.served import served
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.fast_path import arrival_pace
-from rnnserve.server.fast_path.arrival_pace import ArrivalPace
+from rnnserve.server.fast_path import grpcio_core
+from rnnserve.server.fast_path.grpcio_core import ArrivalPace
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """The clock of the module, in seconds."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(arrival_pace, "now", lambda: clock.now)
+    monkeypatch.setattr(grpcio_core, "now", lambda: clock.now)
     return clock
 
 
@@ -68,3 +71,38 @@ def test_both_methods_are_answered_while_one_client_asks_again_and_again(reposit
         until(lambda: not pace.is_left_to_fast_path())
         assert stubs[1].ServerLive(pb.ServerLiveRequest(), timeout=20).live
         assert stubs[0].ModelInfer(message, timeout=20).outputs
+
+
+SHOW = """
+import os
+from rnnserve.server.fast_path.grpcio_core import choose_polling
+print(choose_polling(), os.environ.get("GRPC_EXPERIMENTS"))
+"""
+
+
+def said(code: str, **environment: str) -> tuple[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**kept, **environment},
+    )
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def test_the_users_own_choice_stays():
+    assert said(SHOW, GRPC_EXPERIMENTS="x") == ("False x", "")
+
+
+def test_it_is_too_late_once_grpc_is_imported():
+    assert said(f"import grpc\n{SHOW}") == ("False None", "")
+
+
+def test_importing_has_no_effect():
+    """Neither that of the package, nor that of the command."""
+    shown = "import os, sys, rnnserve.server, rnnserve.server.commands.serve, rnnserve.server.fast_path.grpcio_core; "
+    shown += "print(os.environ.get('GRPC_EXPERIMENTS'), sorted({'grpc', 'onnxruntime', 'torch'} & sys.modules.keys()))"
+    assert said(shown) == ("None []", "")
