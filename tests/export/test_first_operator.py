@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnserve.export import Floats, ParityError, Publication, pipeline, publish
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.first_operator import differing_operator
+from rnnserve.export.file_check import differing_operator
 from rnnserve.export.model_onnx import to_onnx
 
 

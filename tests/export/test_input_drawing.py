@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rnnserve.export.description.input_descriptions import Axis, Flags, Floats, Integers, Lengths
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.description.publication import Axis, Flags, Floats, Integers, Lengths
+from rnnserve.export.tensors import draw_inputs
 
 SIZES = {"batch": 400, "sequence": 6}
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
-from rnnserve.export.tensor_shapes import (
+from rnnserve.export.description.publication import Floats, Integers, Lengths
+from rnnserve.export.tensors import (
     lengths_inputs,
     mask_before_lengths,
     sequence_axes,

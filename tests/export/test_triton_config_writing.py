@@ -5,7 +5,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 from kit.descriptions import describe_architecture
-from rnnserve.export.triton_config_writing import render_config, write_config
+from rnnserve.export.publishing import render_config, write_config
 from rnnserve.models import Architecture
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, versions_to_serve

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rnnserve.export.description.input_descriptions import Floats, InputDescription, Lengths
-from rnnserve.export.description.publication import Publication
+from rnnserve.export.description.publication import Floats, InputDescription, Lengths, Publication
 from rnnserve.models import Architecture, Checkpoint, generate_walks, pad
 
 __all__ = ["classifier_publication"]

@@ -18,13 +18,11 @@ import numpy.typing as npt
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner, Reference
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
-from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths, sizes_of, stack_rows, take_row
+from rnnserve.export.tensors import Arrays, axis_of, draw_inputs, mask_before_lengths, sizes_of, stack_rows, take_row
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
 from rnnserve.protos.differences import coarseness, distances, scale
@@ -188,7 +186,7 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
         for tensor in model.inputs
         if tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with
     }
-    by_forward = {name for tensors in reference.interface.optional if own.intersection(tensors) for name in tensors}
+    by_forward = {name for tensors in reference.module.call.optional if own.intersection(tensors) for name in tensors}
     names = by_forward | model.defaults.keys()  # a described beginning, where forward has none
     if not names:
         return golden

@@ -39,6 +39,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "OpOverload",
+    "OperatorsSeen",
     "OptimizedModule",
     "TorchDispatchMode",
     "TreeSpec",
@@ -83,6 +84,28 @@ OptimizedModule = torch._dynamo.OptimizedModule
 
 MULTI_OUT = torch.ops.onnx_symbolic._symbolic_multi_out.default
 """The operator that torch.onnx.ops.symbolic_multi_out leaves in a program."""
+
+
+class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
+    """Calls `see` before each operator in the context, with its arguments; what that returns gets the result."""
+
+    def __init__(self, see: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Callable[[Any], object]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nor for this
+        self._see = see
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - as torch declares it
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run an operator."""
+        del types
+        see_result = self._see(func, args, kwargs or {})
+        result = func(*args, **(kwargs or {}))
+        see_result(result)
+        return result
 
 
 def written_module(module: Any) -> nn.Module:  # noqa: ANN401 - an OptimizedModule

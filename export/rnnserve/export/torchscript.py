@@ -13,10 +13,9 @@ from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.flat_module import flat_script
-from rnnserve.export.input_drawing import draw_sample
-from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.flat_module import FlatModule, flat_script
 from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.tensors import Arrays, draw_sample
 
 __all__ = ["canonical", "load_script", "script", "script_bytes", "script_model"]
 
@@ -59,8 +58,7 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
         return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
     try:
         scripted = script(flat.module)
-        called, interface = flat_script(scripted, model.interface.inputs, model.interface.outputs)
-        _try_script(called, interface, draw_sample(model.inputs, model.sizes))
+        _try_script(flat_script(scripted, flat.call.inputs, flat.outputs), draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
     except (UnsupportedModule, WrongArguments) as error:
         reason = " ".join(str(error).split())
@@ -68,13 +66,13 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
     return scripted, ""
 
 
-def _try_script(scripted: nn.Module, interface: ModuleInterface, arrays: Arrays) -> None:
+def _try_script(scripted: FlatModule, arrays: Arrays) -> None:
     """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
 
     It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.
     """
     try:
-        interface.call(scripted, arrays)
+        scripted.run(arrays)
     except (torch.jit.Error, RuntimeError) as error:
         last = str(error).strip().rpartition("\n")[2]
         raise UnsupportedModule(

@@ -17,13 +17,12 @@ from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_record import parts_failures
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
-from rnnserve.export.tensor_shapes import sequence_axes, size_limits, sizes_of
+from rnnserve.export.tensors import Arrays, sequence_axes, size_limits, sizes_of
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
@@ -96,10 +95,7 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         if model is None:
             return [*checks, Check(f"parity and batching: not repeated, since {_unrepeated(version.manifest)}")]
 
-        def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-            return model.interface.call(model.module, inputs)
-
-        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)))
+        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, model.module.run)))
         checks.append(_check(f"{MANIFEST}: what stands for inputs that are left out", lambda: _defaults(model)))
         return [*checks, *_proofs(model, version, progress=progress)]
 
@@ -133,14 +129,13 @@ def _described(version: Version) -> DescribedModel:
         raise ArtifactError(f"{SCRIPT}: torch cannot load it: {error}") from error
     names = [[tensor.name for tensor in tensors] for tensors in (manifest.inputs, manifest.outputs)]
     try:
-        module, interface = flat_script(script, *names)
+        module = flat_script(script, *names)
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
     labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,
         module=module,
-        interface=interface,
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         labels=manifest.labels,
@@ -228,10 +223,7 @@ def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
 
 
 def _defaults(model: DescribedModel) -> list[str]:
-    return [
-        f"{MANIFEST}: {said}"
-        for said in wrong_defaults(model.module, model.interface, model.inputs, model.sizes, model.defaults)
-    ]
+    return [f"{MANIFEST}: {said}" for said in wrong_defaults(model.module, model.inputs, model.sizes, model.defaults)]
 
 
 def _golden(version: Version, compute: Inference) -> list[str]:

@@ -107,7 +107,7 @@ def test_state_in_a_container_becomes_named_tensors(make, keys, first):
     )
     assert [t.default for t in model.inputs[1:]] == [RECORDED if first else ZEROS, ZEROS]
     arrays = {"x": np.ones((2, 3)), h: np.full((2, 3), 2), c: np.ones((2, 1, 3))}
-    results = model.interface.call(model.module, {name: array.astype(np.float32) for name, array in arrays.items()})
+    results = model.module.run({name: array.astype(np.float32) for name, array in arrays.items()})
     np.testing.assert_array_equal(results["y"], np.full((2, 3), 5.0))
     np.testing.assert_array_equal(results[f"state_n.{keys[1]}"], np.full((2, 1, 3), 3.0))
 
@@ -122,7 +122,7 @@ def test_a_state_is_found_before_the_other_outputs_and_in_another_order():
     module = Swapped(KINDS["dict"][0])
     model = described(module, inputs={"x": X, "state": StateTree(module.begin)}, outputs=["double", "state_n", "y"])
     arrays = {"x": np.ones((2, 3)), "state.h": np.full((2, 3), 2), "state.c": np.ones((2, 1, 3))}
-    results = model.interface.call(model.module, {name: array.astype(np.float32) for name, array in arrays.items()})
+    results = model.module.run({name: array.astype(np.float32) for name, array in arrays.items()})
     found = {name: array.ravel()[0] for name, array in results.items()}
     assert found == {"double": 10, "state_n.h": 2, "state_n.c": 3, "y": 5}
 
@@ -252,7 +252,7 @@ def test_attributes_become_inputs_and_outputs_and_the_module_is_left_as_it_was()
     states = {}
     with evaluating(model.module):
         for step in x:
-            found = model.interface.call(model.module, {"x": step.numpy(), **states})
+            found = model.module.run({"x": step.numpy(), **states})
             np.testing.assert_allclose(found["y"], reference(step).numpy(), rtol=1e-6)
             states = {name: found[final] for final, name in zip(finals, names, strict=True)}
     assert (module.h, module.hidden, module.cache, hasattr(module, "late")) == (None, None, {"n": None}, False)

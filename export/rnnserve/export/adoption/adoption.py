@@ -36,23 +36,18 @@ from rnnserve.export.description.described_tensors import (
     complete_sample,
     name_classes,
 )
-from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.exposed_states import exposed_graph
 from rnnserve.export.found_states.parts_file import PartsFile, find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.manifest import describe_version
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, OnnxTruth, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.pipeline import ExportResult
-from rnnserve.export.publishing import Seal, publish_tried
-from rnnserve.export.tensor_shapes import mask_before_lengths, sequence_axes
-from rnnserve.export.triton_config_writing import check_config, render_config
+from rnnserve.export.pipeline import ExportResult, describe_version
+from rnnserve.export.publishing import Seal, check_config, publish_tried, render_config
+from rnnserve.export.tensors import Arrays, draw_inputs, mask_before_lengths, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases
@@ -249,8 +244,6 @@ def adopt(
             _write_axes(model.graph.outputs, description.outputs)
             load = partial(OnnxRunner, process=process)
             data = save_model(model)
-            if roles.expose_states:
-                description, data = exposed_graph(description, MODEL, {MODEL: data}, load, guarded=False)
             parts = find_parts(description, MODEL, {MODEL: data}, load)
             return _publish(description, OnnxTruth(load(data)), data, repository, samples, parts, prepared, seal)
 

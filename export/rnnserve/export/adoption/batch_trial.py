@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.adoption.file_inputs import FileInput, Roles, describe_inputs
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.parity.tolerances import EAGER_ROUNDING
-from rnnserve.export.tensor_shapes import sequence_axes, take_row
+from rnnserve.export.tensors import Arrays, draw_inputs, sequence_axes, take_row
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import distances, scale
 from rnnserve.protos.protocol_words import BATCH

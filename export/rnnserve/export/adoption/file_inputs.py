@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.tensor_shapes import sequence_axes
+from rnnserve.export.tensors import sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.protocol_words import BATCH
@@ -60,7 +60,6 @@ class Roles:
         constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
         outputs: Which outputs are published, in this order; empty for all.
         labels: Names of the classes.
-        expose_states: Whether states that are found in the graph become inputs and outputs.
     """
 
     axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
@@ -72,7 +71,6 @@ class Roles:
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: Sequence[str] = ()
     labels: Sequence[str] = ()
-    expose_states: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ import onnx_ir as ir
 
 from rnnserve.export.adoption.file_inputs import Roles
 from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
-from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensors import Arrays
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 

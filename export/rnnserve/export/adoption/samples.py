@@ -18,11 +18,10 @@ import numpy.typing as npt
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxTruth
 from rnnserve.export.parity.reference import as_float64
 from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
-from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
+from rnnserve.export.tensors import Arrays, axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, largest_difference, scale

@@ -14,9 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription, Lengths, MaskDescription
-from rnnserve.export.description.publication import InputDescriptions
-from rnnserve.export.description.state_trees import StateTree
+from rnnserve.export.description.publication import (
+    DYNAMIC,
+    InputDescription,
+    InputDescriptions,
+    Lengths,
+    MaskDescription,
+    StateTree,
+)
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import (
     Argument,
@@ -30,9 +35,7 @@ from rnnserve.export.flat_module import (
     Slot,
     slots_of,
 )
-from rnnserve.export.input_drawing import draw_sample
-from rnnserve.export.module_interface import ModuleInterface
-from rnnserve.export.tensor_shapes import size_limits
+from rnnserve.export.tensors import draw_sample, size_limits
 from rnnserve.export.trees import Path
 from rnnserve.protos.protocol_words import BATCH
 
@@ -212,12 +215,10 @@ class CallReader:
         tensors = [what.tensor(name) for name, what in self.inputs.items() if isinstance(what, InputDescription)]
         limits = {axis: self._sizes.get(axis, (1, _LARGEST)) for axis in size_limits(tensors)}
         call = self._call({}, kinds)
-        arrays = draw_sample(tensors, limits)
-        states = tuple((name,) for name, what in self.inputs.items() if isinstance(what, StateTree))
+        drawn = {name: torch.from_numpy(array) for name, array in draw_sample(tensors, limits).items()}
         try:
             with torch.no_grad():
-                given = ModuleInterface(call.inputs, (), states).arguments(arrays)
-                FlatModule(self._module, call).called(dict(zip(call.inputs, given, strict=True)))
+                FlatModule(self._module, call).called(dict.fromkeys(call.inputs) | drawn)
         except Exception:  # noqa: BLE001 - whatever the user's module raises
             return False
         return True

@@ -18,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.description.forward_trials import sizes_taken
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.publication import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits
+from rnnserve.export.tensors import Arrays, axis_of, draw_inputs, sequence_axes, shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.derived_size import DerivedSize

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.publication import DYNAMIC, InputDescription
 from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
+from rnnserve.export.tensors import Arrays, axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
