@@ -43,10 +43,8 @@ def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publicat
 def _walks(architecture: Architecture, seed: int) -> list[dict[str, npt.NDArray[Any]]]:
     """Draw walks round the square, half of them of full length.
 
-    Walks are points of a plane, so a classifier whose features are not two gets none.
-
-    Returns:
-        Samples: `input` (batch, sequence, features) float32, `lengths` (batch,) int64.
+    Walks are points of a plane, so a classifier whose features are not two gets none. `input` is (batch, sequence,
+    features) float32, `lengths` (batch,) int64.
     """
     if architecture.features != 2:
         return []

@@ -65,11 +65,9 @@ def users_module(module: nn.Module) -> nn.Module:
 
 
 def reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]:
-    """Give the modules, objects and containers among some values, and those that they hold, each with its path.
+    """Find the modules, objects and containers among values with paths, and those that they hold, by path.
 
-    Args:
-        roots: Values, with their paths.
-        most: Entries of all of them from which on nothing is given, or 0 for any number.
+    Nothing is found if they have more than `most` entries, unless that is 0.
     """
     found: dict[str, Any] = {}
     seen: set[int] = set()
@@ -120,11 +118,7 @@ def held_values(module: nn.Module) -> dict[str, list[Any]]:
 
 
 def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object that it holds
-    """Give the module or the object of an attribute "cells.0.mem", that of the path before its last part.
-
-    Raises:
-        AttributeError: If there is none.
-    """
+    """Find the module or the object of an attribute "cells.0.mem", or raise AttributeError."""
     owner = path.rpartition(".")[0]
     try:
         return module.get_submodule(owner)

@@ -37,10 +37,9 @@ _FITTED = 1 << 13
 
 
 def _settle_sizes(model: DescribedModel, program: torch.export.ExportedProgram) -> None:
-    """Correct the axes of a model's outputs, in place, and run the module at many sizes where they follow from a rule.
+    """Correct the axes of a model's outputs, in place, and run the module at many sizes if they follow from a rule.
 
-    Raises:
-        UnsupportedModule: If a size follows no rule that a server has, or the module does not keep to it.
+    UnsupportedModule says that a size follows no rule that a server has, or that the module does not keep to it.
     """
     symbols: dict[sympy.Symbol, str] = {}
     for tensor, value in zip(model.inputs, inputs_of(program), strict=True):
@@ -114,11 +113,7 @@ class Exported:
 
 
 def to_onnx(model: DescribedModel) -> bytes:
-    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded.
-
-    Raises:
-        ExportError: If it cannot be exported.
-    """
+    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded."""
     arguments = model.module.arguments(draw_sample(model.inputs, model.sizes))
     with evaluating(model.module):
         program = export_onnx(

@@ -35,13 +35,7 @@ def save_proto(model: onnx.ModelProto) -> bytes:
 def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
     """Read an ONNX file and check that it is valid ONNX.
 
-    Args:
-        path: The file.
-        external_data: Whether to read weights that lie in files beside it; otherwise such a model is refused.
-
-    Raises:
-        WrongArguments: If it isn't a valid ONNX model, or has external data that is refused or missing.
-        OSError: If it cannot be read.
+    Weights that lie in files beside it are read with `external_data`; otherwise such a model is refused.
     """
     if not path.is_file():
         raise WrongArguments(f"there is no file {path}")

@@ -44,9 +44,6 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
     gradient. Likewise global variables that its functions name, attributes of its classes, and what variables around
     its functions and defaults of their parameters hold. Of the process: random numbers of torch, numpy and Python, and
     torch's settings.
-
-    Args:
-        module: Anything; what is no module is left to those who refuse it.
     """
     restore = [*_process(), *restoring(module)]
     try:
@@ -58,12 +55,7 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
 
 
 def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable[[], object]]:
-    """Give what makes a module as it is now; nothing for what is no module.
-
-    Args:
-        module: Module, as for `left_as_they_were`.
-        values: Whether tensors have their values again, too.
-    """
+    """List functions that make a module as it is now, the values of tensors included; none for what is no module."""
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []
     functions = functions_of(module)

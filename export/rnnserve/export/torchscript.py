@@ -103,11 +103,7 @@ def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
 
 
 def load_script(data: bytes) -> torch.jit.ScriptModule:
-    """Load what `script_bytes` wrote, on the CPU.
-
-    Raises:
-        RuntimeError: If torch cannot load it; with torch's message.
-    """
+    """Load what `script_bytes` wrote, on the CPU; RuntimeError has torch's message if it cannot."""
     with _without_deprecations():
         scripted: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             io.BytesIO(data), map_location="cpu"
@@ -141,19 +137,13 @@ _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
 
 def canonical(archive: bytes) -> bytes:
-    """Rewrite a TorchScript file without paths and with names that depend on the module only.
+    """Rewrite the bytes of a TorchScript file without paths and with names that depend on the module only.
 
     `torch.jit.save` writes debug records, which hold the paths of its sources; names like `___torch_mangle_7`, which
     count the classes of one name that the process has scripted so far; and the pickle's memo opcodes, which depend on
     the number of references to a tensor. Records and opcodes are removed, and classes of one name are numbered in the
     order in which the module uses them: the first `GRU` is `GRU`, the second `___torch_mangle_0.GRU`. The format:
     https://github.com/pytorch/pytorch/blob/main/torch/csrc/jit/docs/serialization.md
-
-    Args:
-        archive: The bytes from `torch.jit.save`.
-
-    Returns:
-        A file that `torch.jit.load` reads, stored without compression.
     """
     records = _records(archive)
     code = {name: records.pop(name).decode() for name in list(records) if name.startswith("code/")}

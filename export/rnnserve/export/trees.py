@@ -57,11 +57,7 @@ def shown(tree: Tree) -> str:
 
 
 def flatten_results(result: Tree) -> list[Tensor]:
-    """List the tensors in what a forward returned, in their order. None is left out.
-
-    Raises:
-        WrongArguments: If there is anything else in it.
-    """
+    """List the tensors in what a forward returned, in their order. None is left out, and anything else refused."""
     if isinstance(result, torch.nn.utils.rnn.PackedSequence):
         raise WrongArguments("forward returns a PackedSequence; return pad_packed_sequence of it instead")
     parts = parts_of(result)
@@ -125,12 +121,7 @@ _MAKING: Final = {
 
 
 class NoTensor(WrongArguments):
-    """A result of forward is no tensor.
-
-    Args:
-        result: The result, or the part of it.
-        line: Line of the user's code that makes it of a tensor, and how, as far as it was seen.
-    """
+    """A result of forward, or a part of it, is no tensor; `line` of the user's code makes it of one."""
 
     def __init__(self, result: object, line: str = "") -> None:
         self.result = result

@@ -46,26 +46,15 @@ __all__ = ["Check", "verify_version"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was verified.
-
-    Attributes:
-        name: What was verified.
-        failures: What is wrong with it, a sentence each; empty if nothing is.
-        parity: The record of the proof, in the check that is the proof, if it holds.
-    """
+    """One thing that was verified."""
 
     name: str
-    failures: Sequence[str] = ()
-    parity: manifest_pb2.Parity | None = None
+    failures: Sequence[str] = ()  # what is wrong with it, a sentence each
+    parity: manifest_pb2.Parity | None = None  # the record of the proof, in the check that is the proof, if it holds
 
 
 def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
-    """Prove a version again, with every check that its files allow.
-
-    Args:
-        folder: `<repository>/<model>/<version>`.
-        progress: Whether to show a progress bar on standard error.
-    """
+    """Prove the version in a folder `<repository>/<model>/<version>` again, with every check that its files allow."""
     try:
         version = read_version(folder)
         files = [Check(f"{name}: as published") for name in (*sorted(version.files), MANIFEST)]
@@ -76,9 +65,15 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         model = _described(version) if SCRIPT in version.files else None
     except ArtifactError as error:
         return [*files, Check("files: loaded", [str(error)])]
+    manifest = version.manifest
+
+    def compare_config() -> Iterable[str]:
+        check_tensors(read_config(folder.parent), manifest.inputs, manifest.outputs)
+        return ()
+
     checks = [
         *files,
-        _check(f"{CONFIG}: of these tensors", lambda: _config(folder.parent, version.manifest)),
+        _check(f"{CONFIG}: of these tensors", compare_config),
         _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graphs)),
     ]
     checks += [
@@ -93,17 +88,17 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         ]
         checks.append(_check(f"{MANIFEST}: what it says of parts of sequences", lambda: parts_failures(version)))
         if model is None:
-            return [*checks, Check(f"parity and batching: not repeated, since {_unrepeated(version.manifest)}")]
+            is_adopted = version.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
+            adopted, unscripted = "is adopted: not compared with its framework", f"there is no {SCRIPT} to compare"
+            why = f"{MODEL} {adopted}" if is_adopted else f"{unscripted} {MODEL} with"
+            return [*checks, Check(f"parity and batching: not repeated, since {why}")]
 
         checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, model.module.run)))
-        checks.append(_check(f"{MANIFEST}: what stands for inputs that are left out", lambda: _defaults(model)))
+        wrong = wrong_defaults(model.module, model.inputs, model.sizes, model.defaults)
+        checks.append(
+            Check(f"{MANIFEST}: what stands for inputs that are left out", [f"{MANIFEST}: {said}" for said in wrong])
+        )
         return [*checks, *_proofs(model, version, progress=progress)]
-
-
-def _unrepeated(manifest: manifest_pb2.Manifest) -> str:
-    if manifest.origin == manifest_pb2.ORIGIN_ADOPTED:
-        return f"{MODEL} is adopted: not compared with its framework"
-    return f"there is no {SCRIPT} to compare {MODEL} with"
 
 
 def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
@@ -146,11 +141,6 @@ def _described(version: Version) -> DescribedModel:
         allow_non_finite=manifest.finiteness.allowed,
         defaults=load_defaults(version.files, manifest.inputs),
     )
-
-
-def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
-    check_tensors(read_config(model), manifest.inputs, manifest.outputs)
-    return []
 
 
 def _manifest(
@@ -220,10 +210,6 @@ def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
     finite = not manifest.finiteness.allowed and not infinite
     found = walk_graph(model, manifest.inputs, manifest.outputs, finite_inputs=finite)
     return contradictions(manifest, found, scan=name == SCAN)
-
-
-def _defaults(model: DescribedModel) -> list[str]:
-    return [f"{MANIFEST}: {said}" for said in wrong_defaults(model.module, model.inputs, model.sizes, model.defaults)]
 
 
 def _golden(version: Version, compute: Inference) -> list[str]:

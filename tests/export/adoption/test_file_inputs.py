@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.adoption.adoption import describe_states
 from rnnserve.export.adoption.file_inputs import describe_inputs, read_inputs
-from rnnserve.export.adoption.file_outputs import describe_states
 from rnnserve.export.description.publication import Floats
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments
+from rnnserve.export.adoption.adoption import describe_states
 from rnnserve.export.adoption.file_inputs import Roles
-from rnnserve.export.adoption.file_outputs import describe_states
 
 
 class Cached(nn.Module):

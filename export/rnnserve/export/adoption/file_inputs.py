@@ -7,6 +7,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,46 +47,31 @@ FROZEN = (
 """What to look for where a file does not run with sizes that it should take."""
 
 
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+
+
 @dataclasses.dataclass(frozen=True)
 class Roles:
-    """Names and roles that an ONNX file does not hold.
+    """Names and roles that an ONNX file does not hold."""
 
-    Attributes:
-        axes: Names of axes, by tensor and position: {("input", 0): "batch"}.
-        lengths: The sequence axis whose steps an input counts: {"n": "sequence"}.
-        states: Which output continues as which input: {"h_n": "h_0"}.
-        integers: The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
-        sizes: The smallest and the largest size of a dynamic axis that the model takes: {"sequence": (1, 64)}.
-        fixed: The size of an axis that never has another one, such as samples of a chunk: {"sequence": 576}.
-        constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
-        outputs: Which outputs are published, in this order; empty for all.
-        labels: Names of the classes.
-    """
-
-    axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
-    lengths: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    fixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    outputs: Sequence[str] = ()
-    labels: Sequence[str] = ()
+    axes: Mapping[tuple[str, int], str] = _NONE  # names, by tensor and position: {("input", 0): "batch"}
+    lengths: Mapping[str, str] = _NONE  # the sequence axis whose steps an input counts: {"n": "sequence"}
+    states: Mapping[str, str] = _NONE  # which output continues as which input: {"h_n": "h_0"}
+    integers: Mapping[str, tuple[int, int]] = _NONE  # the lowest value of an input, and one more than the highest
+    sizes: Mapping[str, tuple[int, int]] = _NONE  # the smallest and the largest size of an axis: {"sequence": (1, 64)}
+    fixed: Mapping[str, int] = _NONE  # the only size of an axis, such as samples of a chunk: {"sequence": 576}
+    constants: Mapping[str, str] = _NONE  # values of inputs that are the same for all requests: {"sr": "16000"}
+    outputs: Sequence[str] = ()  # which are published, in this order; empty for all
+    labels: Sequence[str] = ()  # names of the classes
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """Something that a file does not say.
+    """Something that a file does not say."""
 
-    Attributes:
-        why: What is not known, without the option.
-        option: The option that answers it, ready to paste, such as `--constant sr=16000`.
-        hint: What else helps to answer it; empty for nothing.
-    """
-
-    why: str
-    option: str
-    hint: str = ""
+    why: str  # what is not known
+    option: str  # the option that answers it, ready to paste, such as `--constant sr=16000`
+    hint: str = ""  # what else helps to answer it
 
 
 def ask(questions: Sequence[Question]) -> None:
@@ -112,17 +98,11 @@ _GUESSED = (0, 2)  # integers to try a file with, until the user says which it t
 
 @dataclasses.dataclass(frozen=True)
 class FileInput:
-    """An input of a file.
+    """An input of a file."""
 
-    Attributes:
-        tensor: Its description. The batch is not named yet, and dynamic axes without a name have an empty one.
-        candidates: Positions of the axes that may be the batch.
-        is_settled: Whether the file or the user says which it is.
-    """
-
-    tensor: manifest_pb2.Tensor
-    candidates: tuple[int, ...]
-    is_settled: bool
+    tensor: manifest_pb2.Tensor  # the batch is not named yet, and dynamic axes without a name have an empty one
+    candidates: tuple[int, ...]  # positions of the axes that may be the batch
+    is_settled: bool  # whether the file or the user says which it is
 
     @property
     def is_called_batch(self) -> bool:
@@ -203,11 +183,10 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
 
 
 def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
-    """Read the inputs of a file whose constants are in place.
+    """Read the inputs of a file whose constants are in place, and what to ask the user.
 
-    Returns:
-        The inputs; and what to ask the user. So that the file can be tried all the same, and all questions be asked at
-        once, a guess is in place: numbers that are the same for all rows get a value in the file.
+    So that the file can be tried all the same, and all questions be asked at once, a guess is in place: numbers that
+    are the same for all rows get a value in the file.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):

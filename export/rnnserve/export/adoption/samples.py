@@ -31,29 +31,23 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["Sample", "expected_cases", "read_samples"]
 
 _MOST_ROWS = 64  # of a sample that servers replay
+_UNREADABLE = (
+    *(ValueError, EOFError, AttributeError, KeyError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _KEY = re.compile(r"(?:(\d+)/)?(output:)?(.+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Inputs of a model, and the outputs that are expected for them.
+    """Inputs of a model, and the outputs that are expected for them."""
 
-    Attributes:
-        inputs: Arrays by name; lengths and states may be left out.
-        outputs: Arrays by name; those that are known.
-    """
-
-    inputs: Arrays
-    outputs: Arrays
+    inputs: Arrays  # lengths and states may be left out
+    outputs: Arrays  # those that are known
 
 
 def read_samples(path: Path) -> Sequence[Sample]:
-    """Read samples, in the order of their numbers.
-
-    Raises:
-        WrongArguments: If it is no such file.
-        OSError: If it cannot be read.
-    """
+    """Read samples, in the order of their numbers."""
     samples: dict[int, Sample] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -63,15 +57,7 @@ def read_samples(path: Path) -> Sequence[Sample]:
                 number, is_output, name = found.groups()
                 sample = samples.setdefault(int(number or 0), Sample({}, {}))
                 (sample.outputs if is_output else sample.inputs)[name] = arrays[key]
-    except (
-        ValueError,
-        EOFError,
-        AttributeError,
-        KeyError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _UNREADABLE as error:
         # What numpy says of any file that it does not read is an advice to load it as a pickle, which runs its code.
         reason = "" if "pickle" in str(error) else f" ({error})"
         raise WrongArguments(
@@ -85,9 +71,7 @@ def read_samples(path: Path) -> Sequence[Sample]:
 def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> GoldenCases:
     """Compare a file's results with expected ones, and make golden cases of these.
 
-    Raises:
-        WrongArguments: If an output is none of the model's, or has another shape or dtype.
-        ExportError: If the file gives other values.
+    ExportError says that the file gives other values, WrongArguments that an output does not fit the model's.
     """
     cases, furthest = [], 0.0
     for number, (inputs, given) in enumerate(known):

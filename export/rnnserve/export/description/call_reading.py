@@ -58,17 +58,10 @@ class _Parameter:
 
 
 class CallReader:
-    """Reads how forward takes its arguments.
+    """Reads how forward takes its arguments, of a module in evaluation mode, as a `Publication` describes them.
 
-    Args:
-        module: The user's module: not compiled, in evaluation mode.
-        inputs: Descriptions by forward's parameters, in its order, as in a `Publication`.
-        constants: Values of other parameters of forward, the same in every request.
-        sizes: The sizes that the module takes, as far as the user says.
-
-    Attributes:
-        inputs: The descriptions of the model's inputs by name, in order; of a nested state the tree.
-        defaults: The default values of forward's parameters that are nested states.
+    `inputs` has the descriptions of the model's inputs by name, in order; of a nested state the tree. `defaults` has
+    the default values of forward's parameters that are nested states.
 
     Raises:
         WrongArguments: If forward has no such parameters, or needs others, or something cannot be made.

@@ -45,7 +45,6 @@ _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 2
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
 """Sizes, counted from the smallest, at which every output is to have the size that was found."""
 
-
 _DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
 _DENSE: Final = 32
 _TRIED: Final = (*range(1, _DENSE + 1), 48, 61, 64, 97, 100, 127, 128)
@@ -64,12 +63,8 @@ def describe_outputs(
 ) -> list[manifest_pb2.Tensor]:
     """Run a model at several sizes, which tells the datatypes and axes of its outputs.
 
-    Args:
-        compute: The model.
-        inputs: Inputs, described.
-        given: The outputs' names, and their descriptions where there are such.
-        sizes: The smallest and the largest size of each dynamic axis.
-        is_settled_later: Whether an exported program is asked, too, so that a rule need not be sure by runs alone.
+    `given` has the outputs' names, and their descriptions if there are such. If an exported program settles sizes
+    later, a rule need not be sure by runs alone.
 
     Raises:
         WrongArguments: If a description does not fit.
@@ -108,11 +103,7 @@ def describe_outputs(
 def check_sizes(
     compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]], longest: int
 ) -> None:
-    """Run a model at many sizes, and compare those of its outputs with their description.
-
-    Raises:
-        UnsupportedModule: If an output has another size.
-    """
+    """Run a model at many sizes; raise UnsupportedModule if an output has another size than described."""
     probe = _probing_sizes(sizes)[0]
     for name in sequence_axes(inputs):
         low, high = sizes[name]
@@ -183,9 +174,6 @@ def _add_axis(
     """Describe the next axis of an output, of which some sizes are known, each with those of its inputs.
 
     With `sure`, runs have to tell its rule for all sizes.
-
-    Raises:
-        UnsupportedModule: If its size follows from those of the inputs in no known way.
     """
     probe, size = found[0]
     equal = [axis for axis in probe if all(other == where[axis] for where, other in found)]
@@ -274,13 +262,8 @@ def derive_axis(
 ) -> manifest_pb2.DerivedAxis | None:
     """Find the axis of the inputs from which the size of an output's axis follows, and how, by runs.
 
-    Args:
-        size_at: Function that runs the module, and gives the size of the output's axis.
-        limits: The smallest and the largest size of each sequence axis of the inputs.
-        sizes: Sizes of all axes, the batch among them: where one is changed, the others have these.
-
-    Returns:
-        None where it follows from more than one axis, or in another way.
+    `size_at` runs the module, with one axis changed within its `limits`, and the others of `sizes`. None if it follows
+    from more than one axis, or in another way.
     """
     found = None
     for axis, (low, high) in limits.items():
@@ -318,15 +301,9 @@ def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
 
 
 def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
-    """Find the rule of the sizes of an output's axis.
+    """Find the rule of the sizes of an output's axis, of those that are right for all the one with the smallest d.
 
-    Args:
-        of: The axis of the inputs.
-        sizes: Sizes of that axis, ascending.
-        found: For each of them the size of the output's axis; several.
-
-    Returns:
-        The one with the smallest d that is right for all of them; None where there is none.
+    `sizes` are those of the axis `of` of the inputs, ascending, and `found` the output's size for each.
     """
     bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
     for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):

@@ -108,11 +108,10 @@ class _StateReader:
         trees: Mapping[str, StateTree],
         attributes: Mapping[str, InputDescription | StateTree],
     ) -> None:
-        self._module = module
-        self._publication = publication
-        self._reader = reader
-        self._trees = trees
-        self._attributes = attributes
+        self._module, self._publication, self._reader = module, publication, reader
+        self._trees, self._attributes = trees, attributes
+        described = reader.inputs.items()
+        self._inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
         own = {path: what if isinstance(what, StateTree) else StateTree() for path, what in attributes.items()}
         self._said = {**trees, **own}
         self._outputs = _checked_outputs(publication, trees)
@@ -191,12 +190,8 @@ class _StateReader:
         """Give beginnings of all states: with attributes as they are, and then with rows of what they hold."""
         as_they_are = [path for path in self._attributes if self._said[path].example is None]
         given = {name: what for name, what in self._said.items() if name not in as_they_are}
-        held = {path: attribute(self._module, path) for path in as_they_are}
-        rows_of = {
-            path: StateTree(tree)
-            for path, tree in held.items()
-            if any(isinstance(leaf, Tensor) for _, leaf in leaves(tree))
-        }
+        held = ((path, attribute(self._module, path)) for path in as_they_are)
+        rows_of = {path: StateTree(tree) for path, tree in held if _tensors(tree)}
         for said in (given, given | rows_of) if rows_of else (given,):
             options = {name: _beginnings(name, what) for name, what in said.items()}
             for way in itertools.product(*options.values()):
@@ -204,11 +199,9 @@ class _StateReader:
 
     def _probing_sizes(self) -> Iterator[dict[str, int]]:
         """Give the sizes of the calls: some rows, more rows, more steps."""
-        described = self._reader.inputs.items()
-        inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
-        if not inputs:
+        if not self._inputs:
             raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
-        limits = check_inputs(inputs, self._publication.sizes)
+        limits = check_inputs(self._inputs, self._publication.sizes)
         for rows, steps in ((2, 2), (3, 2), (2, 5)):
             yield {
                 axis: min(max(rows, low + rows - 2) if axis == BATCH else low + steps, high)
@@ -217,9 +210,7 @@ class _StateReader:
 
     def _run(self, begin: Mapping[str, _Begin], sizes: Mapping[str, int]) -> _Run:
         """Run the module once."""
-        described = self._reader.inputs.items()
-        inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
-        arrays = draw_inputs(inputs, np.random.default_rng(0), sizes, bounded_states=True)
+        arrays = draw_inputs(self._inputs, np.random.default_rng(0), sizes, bounded_states=True)
         before = {name: at(sizes[BATCH]) for name, at in begin.items()}
         for name in self._trees:
             if before[name] is None and name not in self._reader.defaults:
@@ -307,19 +298,22 @@ def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -
 
 def _check_whole(name: str, tree: Tree) -> None:
     """Refuse an example that has no values in some places, which a request could not send."""
-    every = list(leaves(tree))
-    tensors = [(path, leaf) for path, leaf in every if isinstance(leaf, Tensor)]
-    for path, _ in [(path, leaf) for path, leaf in every if leaf is None and tensors]:
-        raise WrongArguments(
-            f'the example of "{name}" has None at "{".".join((name, *path))}": give the tensor that a '
-            "sequence begins with"
-        )
-    for path, leaf in tensors:
-        if not leaf.numel():
+    tensors = _tensors(tree)
+    for path, leaf in leaves(tree):
+        if leaf is None and tensors:
+            raise WrongArguments(
+                f'the example of "{name}" has None at "{".".join((name, *path))}": give the tensor that a '
+                "sequence begins with"
+            )
+        if isinstance(leaf, Tensor) and not leaf.numel():
             raise WrongArguments(
                 f'"{".".join((name, *path))}" of shape {list(leaf.shape)} has no values, so it is no state: let '
                 "forward make it, and leave it out of the example"
             )
+
+
+def _tensors(tree: Tree) -> list[Tensor]:
+    return [leaf for _, leaf in leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _copied(tree: Tree) -> Tree:
@@ -374,7 +368,7 @@ def _beginnings(name: str, what: StateTree) -> list[_Begin]:
         return [lambda _: None]
     if callable(example) and parts_of(example) is None and not isinstance(example, Tensor):
         return [example]
-    shapes = [tuple(leaf.shape) for _, leaf in leaves(example) if isinstance(leaf, Tensor)]
+    shapes = [tuple(leaf.shape) for leaf in _tensors(example)]
     if not shapes:
         return [lambda _: example]
     places = [at for at in range(min(map(len, shapes))) if len({shape[at] for shape in shapes}) == 1]
