@@ -17,6 +17,7 @@ import torch
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_outputs import OTHER_SIZES, check_sizes, described_axis, fit_size, is_sure
+from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.onnx_files import save_proto
@@ -57,7 +58,7 @@ def _settle_sizes(model: DescribedModel, program: torch.export.ExportedProgram) 
         tensor.derived_axes.extend(settled.values())
     if any(tensor.derived_axes for tensor in model.outputs):
         with evaluating(model.module):
-            check_sizes(model.module.run, model.inputs, model.outputs, model.sizes, model.longest)
+            check_sizes(Trial(model.module.run, model.inputs, model.sizes), model.outputs, model.longest)
 
 
 def _settle(

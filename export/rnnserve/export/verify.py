@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_outputs import check_sizes
+from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
@@ -186,7 +187,8 @@ def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]
             raise WrongArguments(str(error)) from error  # a size that it does not take
 
     try:
-        check_sizes(compute, manifest.inputs, outputs, *_tried_sizes(manifest))
+        sizes, longest = _tried_sizes(manifest)
+        check_sizes(Trial(compute, manifest.inputs, sizes), outputs, longest)
     except UnsupportedModule as error:
         yield f"{MANIFEST}: {str(error).partition('. ')[0]}; publish the model again"
 

@@ -38,6 +38,7 @@ from rnnserve.export.description.described_tensors import (
     complete_sample,
     name_classes,
 )
+from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.found_states.parts_file import find_parts
@@ -283,8 +284,8 @@ def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> 
         for axis, (low, high) in sizes.items()
     }
     try:
-        outputs = describe_outputs(compute, inputs, run.outputs, longer)
-        check_sizes(compute, inputs, outputs, sizes, _CHECKED)
+        outputs = describe_outputs(Trial(compute, inputs, longer), run.outputs)
+        check_sizes(Trial(compute, inputs, sizes), outputs, _CHECKED)
     except UnsupportedModule as error:
         raise UnsupportedModule(_in_options(str(error), sizes, roles)) from error
     for tensor in outputs:

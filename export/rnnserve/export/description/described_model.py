@@ -24,6 +24,7 @@ from rnnserve.export.description.described_tensors import (
 )
 from rnnserve.export.description.forward_trials import (
     LONGEST,
+    Trial,
     bounds_in_words,
     describe_arrays,
     made_lenient,
@@ -39,7 +40,7 @@ from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.held_modules import held_values
 from rnnserve.export.recurrence.refusals import keeps_state
 from rnnserve.export.surroundings import restoring
-from rnnserve.export.tensors import Arrays, draw_inputs
+from rnnserve.export.tensors import Arrays
 from rnnserve.export.torch_adapter import OptimizedModule, written_module
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
@@ -81,14 +82,14 @@ def describe_model(publication: Publication) -> DescribedModel:
         raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
     _check_numbers(module)
     with evaluating(flat), _naming_kept_states(flat, inputs, sizes):
-        refuse_padding_alone(flat.run, described, inputs, sizes)
+        refuse_padding_alone(Trial(flat.run, inputs, sizes), described)
         flat = made_lenient(flat, inputs, sizes)
 
         def compute(arrays: Arrays) -> Arrays:
             return _compute(flat, arrays, allow_non_finite=publication.allow_non_finite)
 
-        outputs = describe_outputs(compute, inputs, given, sizes, is_settled_later=True)
-        longest = try_forward(flat.run, inputs, outputs, sizes)
+        outputs = describe_outputs(Trial(compute, inputs, sizes), given, is_settled_later=True)
+        longest = try_forward(Trial(flat.run, inputs, sizes), outputs)
         defaults = find_defaults(flat, inputs, sizes, initial)
     check_states(states, inputs, outputs)
     if isinstance(publication.samples, Mapping):
@@ -182,16 +183,12 @@ def _naming_kept_states(
     try:
         yield
     except WrongArguments as error:
-        smallest = {axis: low for axis, (low, _) in sizes.items()}
+        trial = Trial(module.run, inputs, sizes)
 
         def takes(rows: int, *, again: bool = False) -> bool:
             for restore in () if again else as_now:
                 restore()
-            try:
-                module.run(draw_inputs(inputs, np.random.default_rng(0), smallest | {BATCH: rows}))
-            except Exception:  # noqa: BLE001 - whatever the user's module raises
-                return False
-            return True
+            return trial.error(trial.smallest | {BATCH: rows}) is None
 
         low, high = sizes[BATCH]
         for rows in range(low, min(max(low, _MOST_HELD), high)):

@@ -11,16 +11,15 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.description.forward_trials import sizes_taken
+from rnnserve.export.description.forward_trials import Trial, sizes_taken
 from rnnserve.export.description.publication import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.tensors import Arrays, axis_of, draw_inputs, sequence_axes, shape_of, size_limits
+from rnnserve.export.tensors import Arrays, axis_of, sequence_axes, shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.derived_size import DerivedSize
@@ -29,10 +28,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["OTHER_SIZES", "check_sizes", "derive_axis", "describe_outputs", "described_axis", "fit_size", "is_sure"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
-_Compute = Callable[[Arrays], Arrays]
 _Sizes = Mapping[str, int]
-_RunAt = Callable[[_Sizes], Arrays]
-"""Runs a model with inputs of some sizes."""
 _Numbers = npt.NDArray[np.int64]
 
 OTHER_SIZES = (
@@ -54,12 +50,7 @@ _CHANGES: Final = 3
 
 
 def describe_outputs(
-    compute: _Compute,
-    inputs: Tensors,
-    given: Sequence[str] | Mapping[str, InputDescription],
-    sizes: Mapping[str, tuple[int, int]],
-    *,
-    is_settled_later: bool = False,
+    trial: Trial, given: Sequence[str] | Mapping[str, InputDescription], *, is_settled_later: bool = False
 ) -> list[manifest_pb2.Tensor]:
     """Run a model at several sizes, which tells the datatypes and axes of its outputs.
 
@@ -70,8 +61,7 @@ def describe_outputs(
         WrongArguments: If a description does not fit.
         UnsupportedModule: If an output cannot be divided among requests.
     """
-    run_at = partial(_run_at, compute, inputs)
-    runs = _run_at_probes(compute, inputs, sizes)
+    runs = _run_at_probes(trial)
     outputs = []
     for name in given:
         first = runs[0][1][name]
@@ -86,7 +76,7 @@ def describe_outputs(
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at in range(first.ndim):
             found = [(where, results[name].shape[at]) for where, results in runs]
-            _add_axis(tensor, at, found, run_at, sizes, sure=not is_settled_later)
+            _add_axis(tensor, at, found, trial, sure=not is_settled_later)
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
@@ -100,18 +90,16 @@ def describe_outputs(
     return outputs
 
 
-def check_sizes(
-    compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]], longest: int
-) -> None:
+def check_sizes(trial: Trial, outputs: Tensors, longest: int) -> None:
     """Run a model at many sizes; raise UnsupportedModule if an output has another size than described."""
-    probe = _probing_sizes(sizes)[0]
-    for name in sequence_axes(inputs):
-        low, high = sizes[name]
-        high = max(longest, high) if size_limits(inputs)[name][1] is None else high
+    probe = _probing_sizes(trial.sizes)[0]
+    for name in sequence_axes(trial.inputs):
+        low, high = trial.sizes[name]
+        high = max(longest, high) if size_limits(trial.inputs)[name][1] is None else high
         for size in sorted({min(low + each - 1, high) for each in (*_CHECKED, *_CHECKED_FAR, high)}):
             tried = {**probe, name: size}
             try:
-                results = _run_at(compute, inputs, tried)
+                results = trial.run(tried)
             except WrongArguments:  # the trial of sizes says so where it is a module; a file is tried as far as it goes
                 continue
             for tensor in outputs:
@@ -140,36 +128,28 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
     )
 
 
-def _run_at_probes(
-    compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]
-) -> list[tuple[_Sizes, Arrays]]:
+def _run_at_probes(trial: Trial) -> list[tuple[_Sizes, Arrays]]:
     """Run a model at sizes unlike each other, at the smallest ones, and with each sequence axis at its largest.
 
     Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one, nor from
     one that is shorter for few steps.
     """
-    probes = _probing_sizes(sizes)
+    probes = _probing_sizes(trial.sizes)
     try:
-        runs = [(probe, _run_at(compute, inputs, probe)) for probe in probes]
+        runs = [(probe, trial.run(probe)) for probe in probes]
     except WrongArguments as error:
-        advice = sizes_taken(compute, inputs, probes[0])
+        advice = sizes_taken(trial, probes[0])
         raise (WrongArguments(f"{error}. {advice}") if advice else error) from error.__cause__
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
-    for probe in (smallest, *({**probes[0], axis: high} for axis, (_, high) in sizes.items() if axis != BATCH)):
+    largest = ({**probes[0], axis: high} for axis, (_, high) in trial.sizes.items() if axis != BATCH)
+    for probe in (trial.smallest, *largest):
         if probe not in probes:
             with contextlib.suppress(WrongArguments):  # the module takes others: the trial of sizes says so
-                runs.append((probe, _run_at(compute, inputs, probe)))
+                runs.append((probe, trial.run(probe)))
     return runs
 
 
 def _add_axis(
-    tensor: manifest_pb2.Tensor,
-    at: int,
-    found: Sequence[tuple[_Sizes, int]],
-    run_at: _RunAt,
-    sizes: Mapping[str, tuple[int, int]],
-    *,
-    sure: bool,
+    tensor: manifest_pb2.Tensor, at: int, found: Sequence[tuple[_Sizes, int]], trial: Trial, *, sure: bool
 ) -> None:
     """Describe the next axis of an output, of which some sizes are known, each with those of its inputs.
 
@@ -183,8 +163,8 @@ def _add_axis(
     if equal:
         tensor.axes.add(name=equal[0], size=DYNAMIC)
         return
-    limits = {axis: bounds for axis, bounds in sizes.items() if axis != BATCH}
-    derived = derive_axis(lambda sizes: run_at(sizes)[tensor.name].shape[at], limits, probe)
+    limits = {axis: bounds for axis, bounds in trial.sizes.items() if axis != BATCH}
+    derived = derive_axis(lambda sizes: trial.run(sizes)[tensor.name].shape[at], limits, probe)
     if derived is None or (sure and not is_sure(derived)):
         shown = ", ".join(f"{other} for {where}" for where, other in found)
         raise UnsupportedModule(
@@ -217,10 +197,6 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
         unused = [pair for pair in wanted if pair not in pairs.values()]
         pairs[axis] = (unused or wanted)[0]
     return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
-
-
-def _run_at(compute: _Compute, inputs: Tensors, sizes: _Sizes) -> Arrays:
-    return compute(draw_inputs(inputs, np.random.default_rng(0), sizes))
 
 
 def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
