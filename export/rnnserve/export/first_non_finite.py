@@ -4,7 +4,6 @@ import contextlib
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -13,12 +12,10 @@ from torch import Tensor, nn
 
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.held_modules import users_module
+from rnnserve.export.source_lines import is_users_code, source_line
 from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 
 __all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of", "tensors_in"]
-
-_TORCH = str(Path(torch.__file__).parent)
-_EXPORT = str(Path(__file__).parent)
 
 # Not -100: scores of -200 would lie below it, and what is masked would win.
 _MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -1e9)"
@@ -131,8 +128,8 @@ class _Finder:
 def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an operator of torch
     """Name an operator of torch that is running in modules of these names, and the line of the user's code."""
     frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
-    frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
-    line = "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}"
+    frame = next((each for each in frames if is_users_code(each.filename)), None)
+    line = "" if frame is None else source_line(frame.filename, frame.lineno)
     return Origin(str(func).split(".")[1], path[-1] if path else "", line)
 
 

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from rnnserve.common.lasting_imports import rare_collections
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.description.omitted_inputs import warn_of_required_attributes
 from rnnserve.export.description.publication import InputDescription, InputDescriptions, Publication, StateTree
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.file_check import differing_operator
@@ -226,7 +225,6 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
 
         advance(0)
         model = describe_model(publication)
-        warn_of_required_attributes(model.inputs, publication.state_attributes)
         keeps_states = triton_keeps_states(publication, model.inputs, model.sizes)
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")

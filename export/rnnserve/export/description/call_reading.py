@@ -56,6 +56,11 @@ class _Parameter:
     default: Any = _NONE
     by_keyword: bool = False
 
+    @property
+    def path(self) -> Path:
+        """The path of its tensor; tensors of a group have names of their own."""
+        return () if isinstance(self.value, Mapping) else (self.name,)
+
 
 class CallReader:
     """Reads how forward takes its arguments, of a module in evaluation mode, as a `Publication` describes them.
@@ -79,7 +84,8 @@ class CallReader:
         self._parameters = _read_parameters(module, inputs, constants)
         self._described: dict[str, InputDescription | StateTree] = {}
         for parameter in self._parameters:
-            self._describe(parameter)
+            if not isinstance(parameter.value, Fixed):
+                self._describe(parameter)
         if not self._described:
             raise WrongArguments("inputs describes no tensor; a model takes one at least")
         self.inputs = self._model_inputs()
@@ -98,7 +104,8 @@ class CallReader:
         args: list[Argument] = []
         kwargs: dict[str, Argument] = {}
         for parameter in self._parameters:
-            argument = self._argument(parameter, states, kinds)
+            kind = kinds.get(parameter.name, dict)
+            argument = self._argument(parameter.value, parameter.path, kind, states)
             slots = () if parameter.default is _NONE else slots_of(argument)
             argument = Omissible(argument, slots, parameter.default) if slots else argument
             if parameter.by_keyword:
@@ -111,9 +118,7 @@ class CallReader:
     def _describe(self, parameter: _Parameter) -> None:
         """Add the tensors of a parameter to those that are described."""
         name, what = parameter.name, parameter.value
-        if isinstance(what, Fixed):
-            return
-        for path, leaf in _leaves(what) if isinstance(what, Mapping) else [((name,), what)]:
+        for path, leaf in _leaves(what, parameter.path):
             if not isinstance(leaf, InputDescription) and not (leaf is what and isinstance(leaf, StateTree)):
                 raise WrongArguments(
                     f'inputs["{name}"] is a {type(leaf).__name__}; expected Floats(…), Integers(…), Lengths(…), '
@@ -143,20 +148,15 @@ class CallReader:
             inputs[name] = Lengths(axis)
         return inputs
 
-    def _argument(self, parameter: _Parameter, states: Mapping[str, Filled], kinds: Mapping[str, Any]) -> Argument:
-        name, what = parameter.name, parameter.value
+    def _argument(self, what: Any, path: Path, kind: Any, states: Mapping[str, Filled]) -> Argument:  # noqa: ANN401
+        """Make an argument of what is described at a path; `kind` is a class, if it has several tensors."""
         if isinstance(what, Fixed):
             return what
         if isinstance(what, Mapping):
-            return self._group(what, kinds.get(name, dict), ())
+            parts = {str(key): self._argument(each, (*path, str(key)), dict, states) for key, each in what.items()}
+            return Grouped(kind, parts)
+        name = ".".join(path)
         return states[name] if name in states else self._tensor(name)
-
-    def _group(self, what: Mapping[str, Any], kind: Any, path: Path) -> Grouped:  # noqa: ANN401 - a class
-        parts: dict[str, Argument] = {}
-        for key, each in what.items():
-            at = (*path, str(key))
-            parts[str(key)] = self._group(each, dict, at) if isinstance(each, Mapping) else self._tensor(".".join(at))
-        return Grouped(kind, parts)
 
     def _tensor(self, name: str) -> Argument:
         what = self._described[name]
@@ -248,13 +248,13 @@ def _axis(name: str, what: InputDescription | StateTree) -> str:
     return axes[0]
 
 
-def _leaves(group: Mapping[str, object], before: Path = ()) -> Iterator[tuple[Path, object]]:
-    """Give what a description of several tensors holds, and the dicts in it, with the keys to each, in order."""
-    for key, value in group.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, (*before, str(key)))
-        else:
-            yield (*before, str(key)), value
+def _leaves(described: object, path: Path) -> Iterator[tuple[Path, object]]:
+    """List what a description of several tensors holds, and the dicts in it, with the keys to each, in order."""
+    if isinstance(described, Mapping):
+        for key, value in described.items():
+            yield from _leaves(value, (*path, str(key)))
+    else:
+        yield path, described
 
 
 def _annotations(module: nn.Module) -> dict[str, Any]:

@@ -9,8 +9,7 @@ is none that a server could fill in: then the input has to be sent.
 
 import itertools
 import math
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -29,7 +28,7 @@ from rnnserve.protos.differences import coarseness, scale
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import default_shape, fill_left_out
 
-__all__ = ["find_defaults", "warn_of_required_attributes", "wrong_defaults"]
+__all__ = ["find_defaults", "wrong_defaults"]
 
 _Array = npt.NDArray[Any]
 _Tensors = Sequence[manifest_pb2.Tensor]
@@ -44,6 +43,10 @@ _MOST_CANDIDATES, _MOST_COMBINATIONS = 64, 512
 _REASON = (
     "forward's own default is neither zeros nor the same numbers for every row (it depends on other inputs, on the "
     "number of rows, or on chance), so no server could fill it in"
+)
+_OF_ATTRIBUTES = (
+    ". Clients hardly know what an attribute holds: let it begin with zeros, and count steps, (batch,), in another "
+    "attribute that is a state: torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)"
 )
 
 
@@ -83,9 +86,10 @@ def find_defaults(
     required += [
         names for names in lengths if not (trials.agree(names, {}) and trials.agree((*names, *kept), recorded))
     ]
+    held = {name for state in module.call.attributes.values() for name in state.names.values()}
     for name in _flat(required):
         by_name[name].default = manifest_pb2.DEFAULT_REQUIRED
-        by_name[name].required_because = _REASON
+        by_name[name].required_because = _REASON + (_OF_ATTRIBUTES if name in held else "")
     subsets = (some for count in range(1, len(states)) for some in itertools.combinations(states, count))
     if any(not trials.agree(_flat(some), recorded) for some in subsets):
         for name in kept:
@@ -123,20 +127,6 @@ def wrong_defaults(
             yield (
                 f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
                 "publish the module again"
-            )
-
-
-def warn_of_required_attributes(inputs: _Tensors, attributes: Collection[str]) -> None:
-    """Warn of inputs made of attributes that each request has to send, since no client has what is in them."""
-    for tensor in inputs:
-        is_held = any(tensor.name == each or tensor.name.startswith(f"{each}.") for each in attributes)
-        if is_held and tensor.required_because:
-            warnings.warn(
-                f'each request has to send "{tensor.name}", what an attribute of the module holds, and clients hardly '
-                "know it: what it begins with is neither zeros nor the same numbers for every row. Let it begin with "
-                "zeros, and count steps, (batch,), in another attribute that is a state: "
-                "torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)",
-                stacklevel=4,
             )
 
 
