@@ -118,7 +118,7 @@ def _other_formulas(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def _without_repetitions(failures: Sequence[str]) -> Iterator[str]:
-    """Give one of the sentences that differ only in the length of the sequences, and how many there are."""
+    """Keep one of the sentences that differ only in the length of the sequences, and how many there are."""
     alike: dict[str, list[str]] = {}
     for failure in failures:
         alike.setdefault(failure.partition(" at sequence ")[0], []).append(failure)
@@ -164,7 +164,7 @@ class _OpenedGraph:
         self._runner = OnnxRunner(opened.SerializeToString(), optimized=False, process=process)
 
     def run(self, arrays: Arrays) -> tuple[Arrays, list[_Array]]:
-        """Give the outputs by name, and all values that the graph takes or computes."""
+        """Return the outputs by name, and all values that the graph takes or computes."""
         found = self._runner(arrays)
         values = [*arrays.values(), *(array for array in found.values() if isinstance(array, np.ndarray))]
         return {name: found[name] for name in self._outputs}, values

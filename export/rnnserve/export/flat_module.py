@@ -327,7 +327,7 @@ def _is_plain(argument: Argument) -> bool:
 
 
 def attribute(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - whatever it holds
-    """Give what an attribute holds, or `MISSING`."""
+    """Return what an attribute holds, or `MISSING`."""
     return getattr(owner_of(module, path), path.rpartition(".")[2], MISSING)
 
 
@@ -373,7 +373,7 @@ def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: 
 
 
 def _with_forward(module: nn.Module) -> nn.Module:
-    """Give a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
+    """Make a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
     forward = None if isinstance(module, torch.jit.ScriptModule) else type(module).forward
     if forward is nn.LSTM.forward:
         return _WithLSTM(module)

@@ -125,7 +125,7 @@ class Rounding:
 
 
 def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
-    """Give how far values are from float64's, in the unit of limits; of integers that are not eager's, infinity."""
+    """Return how far values are from float64's, in the unit of limits; of integers that are not eager's, infinity."""
     if expected.dtype.kind != "f":
         return np.where(found == eager, 0.0, np.inf)
     unit: _Array = distances(found, expected) / (

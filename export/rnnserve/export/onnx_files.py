@@ -22,12 +22,12 @@ def load_proto(data: bytes) -> onnx.ModelProto:
 
 
 def save_model(model: ir.Model) -> bytes:
-    """Give the bytes of a model's file, the same for the same model."""
+    """Return the bytes of a model's file, the same for the same model."""
     return save_proto(ir.to_proto(model))
 
 
 def save_proto(model: onnx.ModelProto) -> bytes:
-    """Give the bytes of a message's file, the same for the same message."""
+    """Return the bytes of a message's file, the same for the same message."""
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 

@@ -67,7 +67,7 @@ _SECONDS = 180.0
 
 
 def seal_with(key_file: Path | str | None, password_file: Path | str | None = None) -> Seal:
-    """Give what signs a version for `publish`: a function of the folder of its files, and of its number.
+    """Return what signs a version for `publish`: a function of the folder of its files, and of its number.
 
     What is signed with the key already, beside the config as it is now, stays as it is.
 

@@ -75,7 +75,7 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable
 
 
 def _spaces(module: nn.Module, functions: Iterable[types.FunctionType]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Give variables outside of a module that its functions may set: of files, classes and functions around.
+    """List variables outside of a module that its functions may set: of files, classes and functions around.
 
     A forward may keep something there as in attributes: `global MASK`, or a dict that all objects of a class have.
     """
@@ -111,7 +111,7 @@ def _contents(cell: types.CellType) -> dict[str, Any]:
 
 
 def _setting(space: Any, before: Mapping[str, Any]) -> Callable[[], None]:  # noqa: ANN401 - a dict, a class or a cell
-    """Give what sets variables again, if they hold something else by then, and takes away a class's that came since."""
+    """Return what sets variables again if they hold something else by then, and removes new ones of a class."""
 
     def set_again() -> None:
         read = _contents if isinstance(space, types.CellType) else _class_variables

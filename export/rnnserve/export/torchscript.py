@@ -176,7 +176,7 @@ def _records(archive: bytes) -> dict[str, bytes]:
 
 
 def _definitions(code: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Give the qualified name and the text of every class and function."""
+    """Return the qualified name and the text of every class and function."""
     for file, text in code.items():
         namespace = file.removeprefix("code/").removesuffix(".py").replace("/", ".")
         starts = list(_DEFINITION.finditer(text))
@@ -209,7 +209,7 @@ def _in_order(definitions: dict[str, str], pickled: bytes) -> list[str]:
 
 
 def _known(token: str, names: dict[str, str]) -> str | None:
-    """Give the longest known name that `token` begins with, since a member may follow the name."""
+    """Return the longest known name that `token` begins with, since a member may follow the name."""
     while token and token not in names:
         token = token.rpartition(".")[0]
     return token or None

@@ -29,7 +29,7 @@ Tree = Any
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Give what is in a tree that is no container, each with its path, in the tree's order."""
+    """Return what is in a tree that is no container, each with its path, in the tree's order."""
     parts = parts_of(tree)
     if parts is None:
         yield path, tree
@@ -39,7 +39,7 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def mapped(tree: Tree, change: Callable[[Path, Any], Any], path: Path = ()) -> Tree:
-    """Give a tree of the same containers with something else in the place of each leaf."""
+    """Return a tree of the same containers with something else in the place of each leaf."""
     parts = parts_of(tree)
     if parts is None:
         return change(path, tree)
@@ -69,7 +69,7 @@ def flatten_results(result: Tree) -> list[Tensor]:
 
 
 def parts_of(tree: Tree) -> dict[str, Tree] | None:
-    """Give the parts of a container by key, or None for anything else."""
+    """Return the parts of a container by key, or None for anything else."""
     if isinstance(tree, Tensor):
         return None
     items = _items_of(tree)
@@ -94,7 +94,7 @@ def _items_of(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - whateve
 
 
 def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
-    """Give a container of the same kind with other parts."""
+    """Return a container of the same kind with other parts."""
     items = _items_of(tree)
     if items is not None:
         made: Any = copy.copy(tree)

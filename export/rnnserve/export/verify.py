@@ -194,7 +194,7 @@ def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]
 
 
 def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, int]], int]:
-    """Give the smallest and the largest size of each dynamic axis of the proof, and the most steps that it had."""
+    """Return the smallest and the largest size of each dynamic axis of the proof, and the most steps that it had."""
     batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
     limits = size_limits(manifest.inputs)
     sizes = {

@@ -173,7 +173,7 @@ def check_names(model: ir.Model, roles: Roles) -> None:
 
 
 def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
-    """Give inputs values, and remove them from the inputs."""
+    """Set inputs to values, and remove them from the inputs."""
     for value in [value for value in model.graph.inputs if value.name in constants]:
         value.const_value = ir.tensor(_constant(value, constants[value.name or ""]), name=value.name)
         model.graph.inputs.remove(value)
@@ -288,7 +288,7 @@ def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
 
 
 def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
-    """Give the integers that choose a row of each table from which an input chooses; None for no table."""
+    """Return the integers that choose a row of each table from which an input chooses; None for no table."""
     rows = []
     for node, at in _readers(value):
         table = _tensor(node, 0) if node.op_type == "Gather" and at == 1 else None
@@ -306,7 +306,7 @@ def _compared_with(value: ir.Value) -> Iterator[str]:
 
 
 def _tensor(node: ir.Node, at: int) -> ir.TensorProtocol | None:
-    """Give the constant that a node reads; None for no constant."""
+    """Return the constant that a node reads; None for no constant."""
     value = node.inputs[at]
     return None if value is None else ir.convenience.get_const_tensor(value)
 

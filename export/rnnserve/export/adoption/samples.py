@@ -104,7 +104,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
 def _checked(
     number: int, model: ModelDescription, given: Arrays, outputs: Arrays
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Give the expected outputs in the model's dtypes and first rows."""
+    """Return the expected outputs in the model's dtypes and first rows."""
     tensors = {tensor.name: tensor for tensor in model.outputs}
     for name, array in given.items():
         if name not in tensors:

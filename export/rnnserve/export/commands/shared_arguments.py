@@ -77,7 +77,7 @@ def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_seal(args: argparse.Namespace) -> Seal:
-    """Give what signs as the arguments say, which may be nothing."""
+    """Return what signs as the arguments say, which may be nothing."""
     return seal_with(args.sign_key, args.sign_key_password_file)
 
 

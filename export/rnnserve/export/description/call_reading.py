@@ -97,7 +97,7 @@ class CallReader:
         self._kinds = self._kinds_of_groups()
 
     def call(self, states: Mapping[str, Filled] | None = None) -> Call:
-        """Give the call, with nested states in trees of slots. Without these, each has one slot of its name."""
+        """Return the call, with nested states in trees of slots. Without these, each has one slot of its name."""
         return self._call(states or {}, self._kinds)
 
     def _call(self, states: Mapping[str, Filled], kinds: Mapping[str, Any]) -> Call:
@@ -175,7 +175,7 @@ class CallReader:
         return OfLengths(lengths, like, at, axes, values, dtype)
 
     def _place(self, name: str, axis: str) -> tuple[str, int]:
-        """Give an input that has an axis, and the position of the axis in it."""
+        """Return an input that has an axis, and the position of the axis in it."""
         given = {each: what for each, what in self.inputs.items() if isinstance(what, InputDescription)}
         for each, what in given.items():
             names = [dynamic if size == DYNAMIC else "" for dynamic, size in what.axes]
@@ -228,14 +228,14 @@ def _as_input(what: InputDescription | StateTree) -> InputDescription | StateTre
 
 
 def _lengths_of(inputs: Mapping[str, InputDescription | StateTree]) -> dict[str, str]:
-    """Give the inputs that hold the lengths of axes, by axis."""
+    """Return the inputs that hold the lengths of axes, by axis."""
     return {
         what.lengths_of: name for name, what in inputs.items() if isinstance(what, InputDescription) and what.lengths_of
     }
 
 
 def _axis(name: str, what: InputDescription | StateTree) -> str:
-    """Give the sequence axis whose lengths an argument is made from."""
+    """Return the sequence axis whose lengths an argument is made from."""
     assert isinstance(what, InputDescription)  # noqa: S101 - what is made is described
     if what.lengths_of:
         return what.lengths_of
@@ -265,7 +265,7 @@ def _annotations(module: nn.Module) -> dict[str, Any]:
 
 
 def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - any annotation
-    """Give what an annotation says; None where it says nothing of this."""
+    """Return what an annotation says; None where it says nothing of this."""
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         kinds = [kind for each in typing.get_args(annotation) if (kind := _kind(each)) is not None]
         return kinds[0] if len(kinds) == 1 else None
@@ -313,7 +313,7 @@ def _tensor(value: Any) -> Any:  # noqa: ANN401 - a constant
 def _further(
     module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any], named: Sequence[str]
 ) -> list[str]:
-    """Give what forward has no parameter of its own for, and takes as `*args` or `**kwargs`."""
+    """Return what forward has no parameter of its own for, and takes as `*args` or `**kwargs`."""
     both: list[tuple[str, object]] = [("inputs", inputs), ("constants", constants)]
     for what, given in both:
         if not isinstance(given, Mapping):

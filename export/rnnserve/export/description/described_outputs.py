@@ -268,7 +268,7 @@ def is_sure(rule: manifest_pb2.DerivedAxis) -> bool:
 
 
 def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
-    """Give sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
+    """Return sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
     sizes = sorted(pairs)
     changes = [(one, other) for one, other in itertools.pairwise(sizes) if pairs[one] != pairs[other]]
     for one, other in {*changes[:_CHANGES], *changes[-1:]}:
@@ -297,7 +297,7 @@ def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
 
 
 def _multiples(found: _Numbers) -> Iterator[tuple[int, int]]:
-    """Give what sizes may be multiples of, and what is added to these: 1 and 0 first."""
+    """Return what sizes may be multiples of, and what is added to these: 1 and 0 first."""
     yield 1, 0
     times = int(np.gcd.reduce(np.diff(found)))
     if times > 1:

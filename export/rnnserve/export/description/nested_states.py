@@ -75,7 +75,7 @@ def read_call(module: nn.Module, publication: Publication) -> ReadCall:
 
 
 def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputDescription | StateTree]:
-    """Give the attributes that hold states, with what is said of each."""
+    """Return the attributes that hold states, with what is said of each."""
     given = publication.state_attributes
     if isinstance(given, str):
         raise WrongArguments(f'state_attributes is "{given}"; expected a list of names: ["{given}"]')
@@ -187,7 +187,7 @@ class _StateReader:
         ) from failed
 
     def _ways(self) -> Iterator[dict[str, _Begin]]:
-        """Give beginnings of all states: with attributes as they are, and then with rows of what they hold."""
+        """Return beginnings of all states: with attributes as they are, and then with rows of what they hold."""
         as_they_are = [path for path in self._attributes if self._said[path].example is None]
         given = {name: what for name, what in self._said.items() if name not in as_they_are}
         held = ((path, attribute(self._module, path)) for path in as_they_are)
@@ -198,7 +198,7 @@ class _StateReader:
                 yield dict(zip(options, way, strict=True))
 
     def _probing_sizes(self) -> Iterator[dict[str, int]]:
-        """Give the sizes of the calls: some rows, more rows, more steps."""
+        """Return the sizes of the calls: some rows, more rows, more steps."""
         if not self._inputs:
             raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
         limits = check_inputs(self._inputs, self._publication.sizes)
@@ -253,7 +253,7 @@ class _StateReader:
         return fitting[0]
 
     def _results(self, run: _Run, states: Mapping[str, _FoundState], outputs: Sequence[str]) -> tuple[Path, ...]:
-        """Give the path of each output in what forward returned: those that are no states are named in its order."""
+        """Return the path of each output in what forward returned: those that are no states are named in its order."""
         paths: dict[str, Path] = {}
         for name, state in states.items():
             for path, tensor in state.tree.names.items():
@@ -395,7 +395,7 @@ def _with_rows(name: str, what: StateTree, at: int, rows: int) -> Tree:
 
 
 def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
-    """Give the row of a beginning that all its rows are like."""
+    """Return the row of a beginning that all its rows are like."""
     row = leaf.narrow(rows, 0, 1)
     if not torch.equal(row.expand_as(leaf), leaf):
         raise WrongArguments(

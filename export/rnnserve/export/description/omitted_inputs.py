@@ -231,7 +231,7 @@ def _copies(values: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting of tenso
 def _rows_in(
     tensors: Sequence[Tensor], described: manifest_pb2.Tensor, sizes: Mapping[str, int]
 ) -> Iterator[tuple[bytes, _Array]]:
-    """Give the tensors that have an input's shape, or one row of it, and are the same for every row and step."""
+    """List the tensors that have an input's shape, or one row of it, and are the same for every row and step."""
     dtype, one = DTYPES[described.datatype], default_shape(described)
     whole = tuple(sizes[axis.name] if axis.size < 0 else axis.size for axis in described.axes)
     first = tuple(slice(0, 1) if axis.size < 0 else slice(None) for axis in described.axes)
