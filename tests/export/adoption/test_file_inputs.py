@@ -149,3 +149,10 @@ def test_states_are_found_by_name_and_axes():
     assert [tensor.default == manifest_pb2.DEFAULT_ZEROS for tensor in inputs] == [True, True, False, False]
     # What the user says goes before names.
     assert describe_states(inputs, outputs, Roles(states={"out": "h_0"})) == {"out": "h_0"}
+
+
+@pytest.mark.parametrize(("after", "found"), [("past", {"cache_n": "cache_0"}), ("longer", {})])
+def test_names_alone_make_no_state(after, found):
+    inputs = [Floats("batch", "past", 4).tensor("cache_0")]
+    outputs = [Floats("batch", after, 4).tensor("cache_n")]
+    assert describe_states(inputs, outputs, Roles()) == found

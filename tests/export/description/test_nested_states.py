@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Floats, Integers, Publication, StateTree, WrongArguments
+from rnnserve.export import Floats, Integers, Publication, StateTree, UnsupportedModule, WrongArguments
 from rnnserve.export.description.described_model import describe_model, evaluating
 from rnnserve.protos import manifest_pb2
 
@@ -303,3 +303,39 @@ def test_attribute_of_one_row_is_the_beginning_of_each_row():
 def test_attributes_that_are_no_state_are_refused(attributes, said):
     with pytest.raises(WrongArguments, match=said):
         described(Attributes(), inputs={"x": X}, outputs=["y"], states={}, state_attributes=attributes)
+
+
+class Cached(nn.Module):
+    """Attention of one step, or several, over all before it."""
+
+    def forward(self, x, cache):
+        cache = torch.cat([cache, x], dim=1)
+        return torch.softmax(x @ cache.transpose(1, 2), -1) @ cache, cache
+
+
+@pytest.mark.parametrize(
+    ("error", "steps", "states", "match"),
+    [
+        (
+            WrongArguments,
+            ("now", 1),
+            {"cache_n": "cache"},
+            r'axis 1 has "past\+1" entries where .* keeps its size',
+        ),
+        (UnsupportedModule, "sequence", {}, 'as large as "sequence" and "past" together, as a cache is that grows'),
+    ],
+)
+def test_growing_cache_is_refused(not_published, error, steps, states, match):
+    inputs = {"x": Floats("batch", steps, 4), "cache": Floats("batch", "past", 4)}
+    not_published(error, match, Publication(Cached(), "cached", inputs, ["y", "cache_n"], states))
+
+
+def test_states_that_are_one_parameter_need_a_dict():
+    inputs, outputs = {"input": Floats("batch", "sequence", 3)}, ["output", "h_n", "c_n"]
+    states = {name: Floats(1, "batch", 4) for name in ("h_0", "c_0")}
+    module = nn.LSTM(3, 4, batch_first=True).eval()
+    said = r'^inputs names "h_0", which is no .*: "hx": {"h_0": Floats\(…\), "c_0": Floats\(…\)}$'
+    with pytest.raises(WrongArguments, match=said):
+        describe_model(Publication(module, "model", {**inputs, **states}, outputs))
+    model = describe_model(Publication(module, "model", {**inputs, "hx": states}, outputs))
+    assert [tensor.name for tensor in model.inputs] == ["input", "h_0", "c_0"]
