@@ -11,7 +11,7 @@ from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Lengths, Publication, pipeline, publish
 from rnnserve.export.commands.export import _lines
 from rnnserve.export.lowering import lower_rnn
-from rnnserve.export.parity.proof import Proof
+from rnnserve.export.parity.proof import Proof, prove
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, SCAN, read_version
 
@@ -76,9 +76,8 @@ def test_one_that_computes_something_else_is_left_out_and_it_is_said(last, tmp_p
     monkeypatch.setattr(pipeline, "lower_rnn", lower_otherwise)
     if proof_is_blind:
         none = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
-        right = pipeline.prove
         is_lowered = iter((False, True))
-        monkeypatch.setattr(pipeline, "prove", lambda *args, **more: none if next(is_lowered) else right(*args, **more))
+        monkeypatch.setattr(pipeline, "prove", lambda *args, **more: none if next(is_lowered) else prove(*args, **more))
     done = publish(last, repository=tmp_path, progress=False)
     assert MODEL in files_of(done)
     assert SCAN not in files_of(done)
