@@ -7,7 +7,6 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,22 +46,31 @@ FROZEN = (
 """What to look for where a file does not run with sizes that it should take."""
 
 
-_NONE: Mapping[Any, Any] = MappingProxyType({})
-
-
 @dataclasses.dataclass(frozen=True)
 class Roles:
-    """Names and roles that an ONNX file does not hold."""
+    """Names and roles that an ONNX file does not hold.
 
-    axes: Mapping[tuple[str, int], str] = _NONE  # names, by tensor and position: {("input", 0): "batch"}
-    lengths: Mapping[str, str] = _NONE  # the sequence axis whose steps an input counts: {"n": "sequence"}
-    states: Mapping[str, str] = _NONE  # which output continues as which input: {"h_n": "h_0"}
-    integers: Mapping[str, tuple[int, int]] = _NONE  # the lowest value of an input, and one more than the highest
-    sizes: Mapping[str, tuple[int, int]] = _NONE  # the smallest and the largest size of an axis: {"sequence": (1, 64)}
-    fixed: Mapping[str, int] = _NONE  # the only size of an axis, such as samples of a chunk: {"sequence": 576}
-    constants: Mapping[str, str] = _NONE  # values of inputs that are the same for all requests: {"sr": "16000"}
-    outputs: Sequence[str] = ()  # which are published, in this order; empty for all
-    labels: Sequence[str] = ()  # names of the classes
+    Attributes:
+        axes: Names of axes, by tensor and position: {("input", 0): "batch"}.
+        lengths: The sequence axis whose steps an input counts: {"n": "sequence"}.
+        states: Which output continues as which input: {"h_n": "h_0"}.
+        integers: The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
+        sizes: The smallest and the largest size of a dynamic axis that the model takes: {"sequence": (1, 64)}.
+        fixed: The size of an axis that never has another one, such as samples of a chunk: {"sequence": 576}.
+        constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
+        outputs: Which outputs are published, in this order; empty for all.
+        labels: Names of the classes.
+    """
+
+    axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+    lengths: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    fixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    outputs: Sequence[str] = ()
+    labels: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
