@@ -33,14 +33,13 @@ from benchmarks.scenarios import MODELS, SCENARIOS
 from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.found_states.parts_record import find_parts_of
 from rnnserve.export.lowering import lower_rnn
-from rnnserve.export.manifest import served_file
 from rnnserve.export.pipeline import publish
-from rnnserve.export.publishing import publish_version
-from rnnserve.export.triton_config_writing import render_config
+from rnnserve.export.publishing import publish_version, render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, describe_file, dump_manifest, read_version
 from rnnserve.protos.golden import Case, dump_cases, load_cases
+from rnnserve.protos.serving_graph import choose_file
 
 __all__ = ["make_anew", "make_classifier", "make_models", "publish_classifier"]
 
@@ -160,7 +159,7 @@ def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> Non
     manifest.inputs.extend(inputs)
     manifest.outputs.extend(kept)
     if states:
-        parts = find_parts_of(manifest, files, served_file(files))
+        parts = find_parts_of(manifest, files, MODEL if scan is None else choose_file(files[MODEL])[0])
         if parts.record is None or parts.record.reason:
             raise RuntimeError(f"{model.name}: its states were not found: {parts.record}")
         manifest.parts.CopyFrom(parts.record)

@@ -40,7 +40,7 @@ from rnnserve.client import Client, InvalidRequest
 from rnnserve.export import Publication, publish
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.errors import ExportError
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.tensors import draw_inputs
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.manifest_pb2 import Manifest
 from rnnserve.server.settings import Settings
@@ -87,7 +87,7 @@ class _Asked:
 
     def _own(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         with torch.no_grad():
-            return self._model.interface.call(self._model.module, arrays)
+            return self._model.module.run(arrays)
 
     def distances(self) -> list[float]:
         """Give the largest distances: usual values, others, in a crowd, several rows."""

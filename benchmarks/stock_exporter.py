@@ -21,7 +21,7 @@ from tabulate import tabulate
 from rnnserve.export import Publication
 from rnnserve.export.description.described_model import DescribedModel, describe_model
 from rnnserve.export.description.targets import load_publications
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.tensors import draw_inputs
 
 __all__ = ["describe_outcome", "main"]
 
@@ -71,7 +71,7 @@ def _export(model: DescribedModel, file: Path) -> None:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model.module,
-            model.interface.arguments(arrays),
+            model.module.arguments(arrays),
             file,
             dynamo=True,
             input_names=[tensor.name for tensor in model.inputs],
@@ -90,7 +90,7 @@ def _compare(model: DescribedModel, session: onnxruntime.InferenceSession) -> st
             sizes = _sizes(model, batch=batch, steps=steps)
             arrays = draw_inputs(model.inputs, np.random.default_rng(number), sizes, ragged=ragged)
             at = f"batch {batch}, {steps} steps{', ragged lengths' if ragged else ''}"
-            eager = model.interface.call(model.module, arrays)
+            eager = model.module.run(arrays)
             try:
                 results: list[Any] = session.run([tensor.name for tensor in model.outputs], dict(arrays))
             except Exception as error:  # noqa: BLE001 - onnxruntime raises several kinds

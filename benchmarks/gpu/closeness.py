@@ -15,7 +15,7 @@ from rnnserve.export.parity.distances import DistanceRow, Distances
 from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.export.parity.reference import Reference
 from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.tensor_shapes import lengths_inputs, mask_before_lengths
+from rnnserve.export.tensors import lengths_inputs, mask_before_lengths
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 from rnnserve.protos.golden import Case, Inference
 

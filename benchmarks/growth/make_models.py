@@ -12,8 +12,7 @@ from pathlib import Path
 
 from benchmarks.growth.sizes import HIDDEN_SIZES, MODEL_COUNTS, copy_name, model_of
 from benchmarks.make_models import make_anew, make_classifier, publish_classifier
-from rnnserve.export.publishing import publish_version
-from rnnserve.export.triton_config_writing import render_config
+from rnnserve.export.publishing import publish_version, render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, Version, dump_manifest, read_version
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kit.descriptions import describe_architecture
-from rnnserve.export.tensor_shapes import axis_of, shape_of
+from rnnserve.export.tensors import axis_of, shape_of
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos import manifest_pb2
 

@@ -11,9 +11,11 @@ from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
-from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.flat_module import Call, FlatModule, Slot
 
-INTERFACE = ModuleInterface(("x",), ("y",))
+
+def flat(module):
+    return FlatModule(module, Call(("x",), (Slot("x"),)), ["y"])
 
 
 class FrontEnd(nn.Module):
@@ -41,7 +43,7 @@ class Model(nn.Module):
 
 
 def origin_of(compute, x):
-    return find_first_non_finite(Model(compute).eval(), INTERFACE, {"x": np.full((2, 3, 4), x, np.float32)})
+    return find_first_non_finite(flat(Model(compute).eval()), {"x": np.full((2, 3, 4), x, np.float32)})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_the_operator_is_named(compute, x, operator, advice):
     assert (origin.operator, origin.module) == (operator, "front")
     assert origin.line.startswith("test_first_non_finite.py:")
     assert advice in origin.advice
-    advised = non_finite_advice(Model(compute).eval(), INTERFACE, {"x": np.full((2, 3, 4), x, np.float32)})
+    advised = non_finite_advice(flat(Model(compute).eval()), {"x": np.full((2, 3, 4), x, np.float32)})
     assert ("samples=" in advised) == (operator != "masked_fill" and advice != "logcumsumexp")
     assert advised.endswith(" allow_non_finite=True")
     assert str(origin) == f'{operator} in "front"'
@@ -77,7 +79,7 @@ class PaddedMean(nn.Module):
 
 
 def test_a_division_of_integers_is_found_and_bounded_as_ids_are():
-    advised = non_finite_advice(PaddedMean(), INTERFACE, {"x": np.zeros((2, 3), np.int64)})
+    advised = non_finite_advice(flat(PaddedMean()), {"x": np.zeros((2, 3), np.int64)})
     assert "come from div" in advised
     assert "Integers(" in advised
     assert "Floats(" not in advised
@@ -90,7 +92,7 @@ def test_a_mask_that_softmax_removes_is_none():
 
 def test_the_module_has_no_hooks_afterwards():
     model = Model(torch.log)
-    find_first_non_finite(model, INTERFACE, {"x": np.zeros((1, 2, 4), np.float32)})
+    find_first_non_finite(flat(model), {"x": np.zeros((1, 2, 4), np.float32)})
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 

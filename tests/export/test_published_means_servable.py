@@ -3,12 +3,12 @@
 import pytest
 from torch import nn
 
-from rnnserve.export import ExportError, Floats, manifest, pipeline, publish
+from rnnserve.export import ExportError, Floats, pipeline, publish
 
 
 def test_version_that_a_server_refuses_is_not_published(tmp_path, monkeypatch):
     """A manifest that says what the graph is not: only the server reads both."""
-    right = manifest.describe_version
+    right = pipeline.describe_version
 
     def wrong(*args, **kwargs):
         described = right(*args, **kwargs)

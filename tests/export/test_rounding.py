@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kit.descriptions import tensors_described
-from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
+from rnnserve.export.description.publication import Floats, Integers, Lengths
 from rnnserve.export.golden_cases import Rounding
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 

@@ -147,12 +147,12 @@ class Optional(nn.Module):
 def test_any_optional_parameter_may_be_left_out(inputs):
     module = Optional().eval()
     scripted = script(module)
-    flat, interface = flat_script(scripted, inputs, ["y"])
+    flat = flat_script(scripted, inputs, ["y"])
     shapes = {"x": (3, 4, 2), "lengths": (3,), "h_0": (1, 3, 5), "c_0": (1, 3, 5)}
     arrays = {name: np.random.default_rng(0).random(shapes.get(name, (3, 4, 5)), np.float32) for name in inputs}
     state = tuple(torch.from_numpy(arrays[name]) for name in ("h_0", "c_0") if name in inputs)
     given = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in ("h_0", "c_0")}
     with torch.no_grad():  # with gradients, torch's kernel is another one
         expected = module(**given, state=state or None)
-    assert interface.call(flat, arrays)["y"].tolist() == expected.tolist()
+    assert flat.run(arrays)["y"].tolist() == expected.tolist()
     assert list(check_script(scripted, [manifest_pb2.Tensor(name=name) for name in inputs])) == []

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
-from rnnserve.export.triton_config_writing import render_config
+from rnnserve.export.publishing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, describe_file, dump_manifest
 from rnnserve.protos.datatypes import DTYPES

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.module_interface import Arrays
+from rnnserve.export.tensors import Arrays
 from rnnserve.models import DirectionClassifier
 
 __all__ = ["compute_cell_by_cell"]

@@ -8,7 +8,7 @@ import torch
 from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.description.described_model import DescribedModel, describe_model
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.publication import InputDescription
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
 __all__ = ["describe_architecture", "describe_classifier", "tensors_described"]

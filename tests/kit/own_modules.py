@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, scan
-from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.publication import InputDescription
 
 __all__ = ["PUBLICATIONS", "DoubleRecurrent", "own_module"]
 

@@ -19,15 +19,21 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.common.extras import missing_package
-from rnnserve.export.rare_collections import rare_collections
+from rnnserve.common.lasting_imports import rare_collections
 
 # onnxruntime 1.32 reports its use to its maker, over HTTPS, and complains where it cannot keep an id for that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from rnnserve.export.description.input_descriptions import Flags, Floats, Integers, Lengths, Mask
-    from rnnserve.export.description.publication import Publication
-    from rnnserve.export.description.state_trees import StateTree
+    from rnnserve.export.description.publication import (
+        Flags,
+        Floats,
+        Integers,
+        Lengths,
+        Mask,
+        Publication,
+        StateTree,
+    )
     from rnnserve.export.errors import (
         BrokenPostcondition,
         ExportError,
@@ -69,14 +75,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("Flags", "Floats", "Integers", "Lengths", "Mask"), "description.input_descriptions"),
+    **dict.fromkeys(
+        ("Flags", "Floats", "Integers", "Lengths", "Mask", "Publication", "StateTree"), "description.publication"
+    ),
     **dict.fromkeys(
         ("BrokenPostcondition", "ExportError", "FailedPass", "ParityError", "UnsupportedModule", "WrongArguments"),
         "errors",
     ),
     **dict.fromkeys(("ExportResult", "publish"), "pipeline"),
-    "Publication": "description.publication",
-    "StateTree": "description.state_trees",
     **dict.fromkeys(("export_onnx", "scan"), "recurrence"),
     **dict.fromkeys(("script", "script_bytes"), "torchscript"),
     "seal_with": "publishing",

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rnnserve.export.description.input_descriptions import Floats, InputDescription, Lengths
-from rnnserve.export.description.publication import Publication
+from rnnserve.export.description.publication import Floats, InputDescription, Lengths, Publication
 from rnnserve.models import Architecture, Checkpoint, generate_walks, pad
 
 __all__ = ["classifier_publication"]
@@ -44,10 +43,8 @@ def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publicat
 def _walks(architecture: Architecture, seed: int) -> list[dict[str, npt.NDArray[Any]]]:
     """Draw walks round the square, half of them of full length.
 
-    Walks are points of a plane, so a classifier whose features are not two gets none.
-
-    Returns:
-        Samples: `input` (batch, sequence, features) float32, `lengths` (batch,) int64.
+    Walks are points of a plane, so a classifier whose features are not two gets none. `input` is (batch, sequence,
+    features) float32, `lengths` (batch,) int64.
     """
     if architecture.features != 2:
         return []

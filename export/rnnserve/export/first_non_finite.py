@@ -3,22 +3,19 @@
 import contextlib
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.held_modules import users_module
-from rnnserve.export.module_interface import ModuleInterface
-from rnnserve.export.torch_adapter import TorchDispatchMode, tree_leaves
+from rnnserve.export.source_lines import is_users_code, source_line
+from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 
-__all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of"]
-
-_TORCH = str(Path(torch.__file__).parent)
-_EXPORT = str(Path(__file__).parent)
+__all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of", "tensors_in"]
 
 # Not -100: scores of -200 would lie below it, and what is masked would win.
 _MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -1e9)"
@@ -47,19 +44,12 @@ _ADVICE = {
 
 
 class Origin(NamedTuple):
-    """Where NaN or infinity arises.
+    """An operator of torch that a module runs."""
 
-    Attributes:
-        operator: Name of torch's operator: "log".
-        module: The name of the module that calls it; empty for the outermost.
-        line: File and line that call it: "model.py:12"; empty where that is not known.
-        is_summed: Whether running sums, or products, are computed of what it gives.
-    """
-
-    operator: str
-    module: str
-    line: str
-    is_summed: bool = False
+    operator: str  # "log"
+    module: str  # the name of the module that calls it; empty for the outermost
+    line: str  # file and line that call it, "model.py:12"; empty if that is not known
+    is_summed: bool = False  # whether running sums, or products, are computed of its result
 
     def __str__(self) -> str:
         return self.operator + (f' in "{self.module}"' if self.module else "")
@@ -71,13 +61,11 @@ class Origin(NamedTuple):
         return _SCAN if advice == _EXPONENT and self.is_summed else advice
 
 
-def find_first_non_finite(
-    module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]
-) -> Origin | None:
+def find_first_non_finite(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]) -> Origin | None:
     """Run a module and find the operator whose results are the first NaN, or else the first infinity.
 
-    Infinity is no fault by itself: masks have it. So what gives NaN of finite numbers is told before it; where NaN
-    comes of infinity, what gave that. None if none is found, as in a script.
+    Infinity is no fault by itself: masks have it. So an operator that makes NaN of finite numbers is named before it;
+    if NaN comes of infinity, the operator that made that. None if none is found, as in a script.
     """
     finder = _Finder()
     with (
@@ -85,17 +73,17 @@ def find_first_non_finite(
         contextlib.suppress(Exception),
         torch.no_grad(),
         paths_of(module, finder.path),
-        finder,
+        OperatorsSeen(finder.see),
     ):
         warnings.simplefilter("ignore")  # the user has seen them: of `std` of one value, since torch 2.15
-        module(*interface.arguments(inputs))
+        module(*module.arguments(inputs))
     found = finder.nan or finder.infinity
     return None if found is None else found._replace(is_summed=finder.is_summed)
 
 
-def non_finite_advice(module: nn.Module, interface: ModuleInterface, inputs: Mapping[str, npt.NDArray[Any]]) -> str:
+def non_finite_advice(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]) -> str:
     """Say where NaN or infinity first arises, and what to do about it, to follow a sentence without its full stop."""
-    origin = find_first_non_finite(module, interface, inputs)
+    origin = find_first_non_finite(module, inputs)
     if origin is None:
         return f". {_MASKS}. {_ALLOWED}"
     line = f" ({origin.line})" if origin.line else ""
@@ -107,56 +95,46 @@ def non_finite_advice(module: nn.Module, interface: ModuleInterface, inputs: Map
     return f": the first ones come from {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
 
 
-class _Finder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
-    """Looks at the inputs and results of every operator.
-
-    Attributes:
-        path: Names of the modules that are running, the outermost first.
-        nan: The first operator that gives NaN, of inputs without.
-        infinity: The first that gives infinity, of finite inputs.
-        is_summed: Whether a running sum or product was computed of values of which one is not finite.
-    """
+class _Finder:
+    """Looks at the inputs and results of every operator, in modules whose names are in `path`, the outermost first."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # nor for this
         self.path: list[str] = []
-        self.nan: Origin | None = None
-        self.infinity: Origin | None = None
-        self.is_summed = False
+        self.nan: Origin | None = None  # the first operator that makes NaN of inputs without
+        self.infinity: Origin | None = None  # the first that makes infinity of finite inputs
+        self.is_summed = False  # whether a running sum or product was computed of values that are not finite
 
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401 - as torch declares it
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Run an operator."""
-        tensors = _tensors((args, kwargs))
+    def see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any], None]:  # noqa: ANN401
+        """Look at the inputs of an operator now, since it may write to them, and at its results."""
+        tensors = tensors_in((args, kwargs))
         given = _floats(tensors)
         had_nan = any(bool(tensor.isnan().any()) for tensor in given)
         had_infinity = had_nan or not all(bool(tensor.isfinite().all()) for tensor in given)
         self.is_summed |= had_infinity and func in _RUNNING
-        result = func(*args, **(kwargs or {}))
-        # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
-        if not had_nan and tensors:
-            results = _floats(_tensors(result))
+
+        def see_result(result: Any) -> None:  # noqa: ANN401
+            # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
+            if had_nan or not tensors:
+                return
+            results = _floats(tensors_in(result))
             if self.nan is None and any(bool(tensor.isnan().any()) for tensor in results):
                 self.nan = self.infinity if had_infinity and self.infinity else origin_of(func, self.path)
             if self.infinity is None and not had_infinity and any(bool(t.isinf().any()) for t in results):
                 self.infinity = origin_of(func, self.path)
-        return result
+
+        return see_result
 
 
 def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an operator of torch
     """Name an operator of torch that is running in modules of these names, and the line of the user's code."""
     frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
-    frame = next((f for f in frames if not f.filename.startswith((_TORCH, _EXPORT))), None)
-    line = "" if frame is None else f"{Path(frame.filename).name}:{frame.lineno}"
+    frame = next((each for each in frames if is_users_code(each.filename)), None)
+    line = "" if frame is None else source_line(frame.filename, frame.lineno)
     return Origin(str(func).split(".")[1], path[-1] if path else "", line)
 
 
-def _tensors(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and give
+def tensors_in(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and give
+    """List the tensors in what an operator takes or gives."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 

@@ -6,19 +6,21 @@ tuples, dicts and objects, nested states, masks made of lengths, attributes that
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.held_modules import Wrapper, owner_of
-from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.longest_rows import LongestRowMode
 from rnnserve.export.recurrence.packing import lenient
-from rnnserve.export.trees import Path, Tree, flatten_results, leaves, mapped
+from rnnserve.export.tensors import Arrays
+from rnnserve.export.trees import NoTensor, Path, Tree, flatten_results, leaves, made_of_a_tensor, mapped
 
 __all__ = [
     "MISSING",
@@ -45,20 +47,19 @@ _Given = Mapping[str, Any]
 
 
 class Argument(Protocol):
-    """How one argument of forward comes about."""
+    """How one argument of forward is made."""
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - what forward takes
         """Make the argument of the tensors of a call. The module runs in the type `floating`."""
 
 
 class Slot:
-    """An input as it comes. A leaf of trees, and so no dataclass."""
+    """An input as it is. A leaf of trees, and so no dataclass."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002
-        """Give the input."""
+    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002, D102
         return given[self.name]
 
 
@@ -70,7 +71,7 @@ class Fixed:
     by_user: bool = False
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002
-        """Give the value. Tensors of float32 get the type in which the module runs."""
+        """Return the value. Tensors of float32 get the type in which the module runs."""
         is_float = isinstance(self.value, Tensor) and self.value.dtype == torch.float32
         return self.value.to(floating) if is_float else self.value
 
@@ -82,8 +83,7 @@ class Grouped:
     kind: Callable[..., Any]
     parts: Mapping[str, Argument]
 
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401
-        """Make the group."""
+    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, D102
         made = {key: part.of(given, floating) for key, part in self.parts.items()}
         return tuple(made.values()) if self.kind is tuple else self.kind(**made)
 
@@ -94,8 +94,7 @@ class Filled:
 
     tree: Tree
 
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401
-        """Put the tensors into their places."""
+    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, D102
         return mapped(self.tree, lambda _, leaf: leaf.of(given, floating) if isinstance(leaf, Slot) else leaf)
 
     @property
@@ -106,36 +105,26 @@ class Filled:
 
 @dataclasses.dataclass(frozen=True)
 class Omissible:
-    """An argument with a default, which it is where none of its tensors is given."""
+    """An argument with a default, which it is if none of its tensors is given."""
 
     argument: Argument
     names: tuple[str, ...]
     default: Any
 
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401
-        """Make the argument, or give the default."""
+    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, D102
         is_given = any(given[name] is not None for name in self.names)
         return self.argument.of(given, floating) if is_given else self.default
 
 
 @dataclasses.dataclass(frozen=True)
 class OfLengths:
-    """A mask, ids with padding after the end of each row, or shares of an axis: made of the lengths of rows.
+    """A mask, ids with padding after the end of each row, or shares of an axis: made of the lengths of rows."""
 
-    Attributes:
-        lengths: The input (batch,) that holds the lengths.
-        like: An input that has the sequence axis.
-        axis: The axis's position in it.
-        axes: "batch" and "steps" where what is made has these axes, in its order, and "" for axes of size 1.
-        values: What stands before the end of a row and after it: a number or the name of an input. None for shares.
-        dtype: The type of what is made.
-    """
-
-    lengths: str
-    like: str
-    axis: int
-    axes: tuple[str, ...] = ()
-    values: tuple[Any, Any] | None = None
+    lengths: str  # the input (batch,) that holds the lengths
+    like: str  # an input that has the sequence axis
+    axis: int  # the axis's position in it
+    axes: tuple[str, ...] = ()  # of what is made: "batch" and "steps", and "" for axes of size 1
+    values: tuple[Any, Any] | None = None  # before the end of a row and after it: a number or an input; None for shares
     dtype: torch.dtype = torch.float32
 
     def of(self, given: _Given, floating: torch.dtype) -> Tensor:
@@ -159,21 +148,13 @@ class OfLengths:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """How a module is called.
+    """How a module is called."""
 
-    Attributes:
-        inputs: The names of all tensors, in order.
-        args: Arguments by position.
-        kwargs: Arguments by keyword.
-        attributes: Attributes that hold states, each with its tree. The module is as it was after a call.
-        results: Paths of the results in what forward returns, in order; None for all tensors in their order.
-    """
-
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...]  # the names of all tensors, in order
     args: tuple[Argument, ...]
     kwargs: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
-    attributes: Mapping[str, Filled] = dataclasses.field(default_factory=dict)
-    results: tuple[Path, ...] | None = None
+    attributes: Mapping[str, Filled] = dataclasses.field(default_factory=dict)  # they hold states
+    results: tuple[Path, ...] | None = None  # of the outputs in what forward returns; None for all tensors in order
 
     @property
     def optional(self) -> tuple[tuple[str, ...], ...]:
@@ -192,18 +173,22 @@ class Call:
 class FlatModule(Wrapper):
     """A module of flat tensors around the user's. None stands for a tensor that is left out.
 
-    Args:
-        module: The user's module, in evaluation mode.
-        call: How it is called.
-        rows: In a lenient module inputs that are lengths, each with an input that has their axis, and its position
-            there: its packing functions take rows in any order, and the longest row has the input's steps.
+    A lenient one has `rows`: inputs that are lengths, each with an input that has their axis, and its position there.
+    Its packing functions take rows in any order, and its longest row has the input's steps.
     """
 
-    def __init__(self, module: nn.Module, call: Call, rows: Sequence[tuple[str, str, int]] | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        call: Call,
+        outputs: Iterable[str] = (),
+        rows: Sequence[tuple[str, str, int]] | None = None,
+    ) -> None:
         super().__init__()
-        self.module = _with_forward(module)
+        self.module = _with_forward(module)  # the user's, in evaluation mode
         self.training = module.training
         self.call = call
+        self.outputs = tuple(outputs)
         self._rows = rows
         self._floating = torch.float32
 
@@ -212,10 +197,46 @@ class FlatModule(Wrapper):
         """Whether rows come in any order."""
         return self._rows is not None
 
+    def with_rows(self, rows: Sequence[tuple[str, str, int]]) -> "FlatModule":
+        """Make the lenient module of the same one."""
+        return FlatModule(self.module, self.call, self.outputs, rows)
+
     def double(self) -> "FlatModule":
         """Run in float64, with arguments of float64."""
         self._floating = torch.float64
         return super().double()
+
+    def arguments(self, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Tensor | None, ...]:
+        """Make the tensors of a call; optional ones may be left out, as a parameter's tensors together."""
+        left_out = {name for names in self.call.optional if not arrays.keys() & set(names) for name in names}
+        arguments: list[Tensor | None] = []
+        for name in self.call.inputs:
+            if name in left_out:
+                arguments.append(None)
+                continue
+            made = torch.from_numpy(np.array(arrays[name], order="C"))  # a copy: a forward may write to its input
+            is_double = self._floating == torch.float64 and made.is_floating_point()
+            arguments.append(made.double() if is_double else made)
+        return tuple(arguments)
+
+    def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+        """Run the module without gradients, on inputs by name; give every result by name.
+
+        Raises:
+            WrongArguments: If it gives another number of results than there are outputs.
+        """
+        arguments = self.arguments(arrays)
+        with torch.no_grad():
+            try:
+                results = self(*arguments)
+            except NoTensor as error:
+                raise made_of_a_tensor(error, lambda: self(*arguments)) from None
+        if len(results) != len(self.outputs):
+            raise WrongArguments(
+                f"outputs names {len(self.outputs)} tensors, {list(self.outputs)}, but forward gives {len(results)}, "
+                f"of shapes {[list(result.shape) for result in results]}; name each, nested ones in order"
+            )
+        return {name: result.detach().numpy() for name, result in zip(self.outputs, results, strict=True)}
 
     def forward(self, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         """Run the module."""
@@ -238,9 +259,9 @@ class FlatModule(Wrapper):
         kwargs = {name: each.of(given, self._floating) for name, each in self.call.kwargs.items()}
         return self.module(*args, **kwargs)
 
-    def asks_for_rows(self, rows: Sequence[tuple[str, str, int]], tensors: Sequence[Tensor | None]) -> bool:
+    def asks_for_rows(self, rows: Sequence[tuple[str, str, int]], arrays: Arrays) -> bool:
         """Whether the module's code makes a number or a list of lengths, in a call."""
-        given = dict(zip(self.call.inputs, tensors, strict=True))
+        given = dict(zip(self.call.inputs, self.arguments(arrays), strict=True))
         with intercepted(), self._longest_rows(rows, given) as mode, contextlib.suppress(Exception):
             self._called(given)
         return mode.asked
@@ -288,7 +309,7 @@ def _begin(module: nn.Module, path: str, state: Filled, given: _Given) -> None:
 
 
 def slots_of(argument: Argument) -> tuple[str, ...]:
-    """Name the tensors that an argument takes as they come. There are none if one is made of lengths."""
+    """Name the tensors that an argument takes as they are. There are none if one is made of lengths."""
     if isinstance(argument, Slot):
         return (argument.name,)
     if isinstance(argument, Filled):
@@ -306,7 +327,7 @@ def _is_plain(argument: Argument) -> bool:
 
 
 def attribute(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - whatever it holds
-    """Give what an attribute holds, or `MISSING`."""
+    """Return what an attribute holds, or `MISSING`."""
     return getattr(owner_of(module, path), path.rpartition(".")[2], MISSING)
 
 
@@ -319,9 +340,7 @@ def set_attribute(module: nn.Module, path: str, value: Any) -> None:  # noqa: AN
         delattr(holder, name)
 
 
-def flat_script(
-    script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: Sequence[str]
-) -> tuple[FlatModule, ModuleInterface]:
+def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: Sequence[str]) -> FlatModule:
     """Read from the types of a script's forward how it takes its tensors.
 
     Raises:
@@ -350,12 +369,11 @@ def flat_script(
         args.append(Omissible(made, names, argument.default_value) if argument.has_default_value() else made)
     if found != len(inputs):
         raise WrongArguments(f"its forward takes {found} tensors; expected {len(inputs)}: {', '.join(inputs)}")
-    call = Call(tuple(inputs), tuple(args))
-    return FlatModule(script, call), ModuleInterface(call.inputs, tuple(outputs), call.optional)
+    return FlatModule(script, Call(tuple(inputs), tuple(args)), outputs)
 
 
 def _with_forward(module: nn.Module) -> nn.Module:
-    """Give a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
+    """Make a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
     forward = None if isinstance(module, torch.jit.ScriptModule) else type(module).forward
     if forward is nn.LSTM.forward:
         return _WithLSTM(module)

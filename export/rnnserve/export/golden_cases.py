@@ -18,13 +18,11 @@ import numpy.typing as npt
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner, Reference
 from rnnserve.export.parity.extreme_values import EXTREMES
 from rnnserve.export.parity.reference import MOVED, Truth
 from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
-from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths, sizes_of, stack_rows, take_row
+from rnnserve.export.tensors import Arrays, axis_of, draw_inputs, mask_before_lengths, sizes_of, stack_rows, take_row
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
 from rnnserve.protos.differences import coarseness, distances, scale
@@ -57,17 +55,11 @@ _MOVES = 4
 
 @dataclasses.dataclass(frozen=True)
 class GoldenCases:
-    """Golden cases, and what rounding does in them.
-
-    Attributes:
-        cases: The cases.
-        step: How far rounding was found to move a value in one step, in the unit of limits.
-        sequence: The same in whole sequences.
-    """
+    """Golden cases, and how far rounding moves a value in them, in the unit of limits."""
 
     cases: Sequence[Case]
-    step: float
-    sequence: float
+    step: float  # in one step
+    sequence: float  # in whole sequences
 
     def failures(self, model: ModelDescription, compute: Inference) -> list[str]:
         """Replay the cases on the CPU as servers will, which fill in what is left out; say what is wrong."""
@@ -133,7 +125,7 @@ class Rounding:
 
 
 def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
-    """Give how far values are from float64's, in the unit of limits; of integers that are not eager's, infinity."""
+    """Return how far values are from float64's, in the unit of limits; of integers that are not eager's, infinity."""
     if expected.dtype.kind != "f":
         return np.where(found == eager, 0.0, np.inf)
     unit: _Array = distances(found, expected) / (
@@ -149,14 +141,11 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
     """
     random = np.random.default_rng(seed)
     rounding = Rounding(model, reference, compute, random)
-    steps = [("step", inputs) for inputs in _steps(model, random)]
-    sequences = [
-        *(("sample", inputs) for inputs in _samples(model, rounding)),
-        *(("random", inputs) for inputs in _sequences(model, rounding, random)),
-    ]
-    # They are judged as drawn sequences are, so that servers of before read them.
-    sequences += [("random", inputs) for inputs in _extremes(model, reference, rounding, random)]
-
+    drawing = _Drawing(model, reference, rounding, random)
+    steps = [("step", inputs) for inputs in drawing.steps()]
+    sequences = [("sample", inputs) for inputs in drawing.samples()]
+    # Extreme ones are judged as drawn sequences are, so that servers of before read them.
+    sequences += [("random", inputs) for inputs in (*drawing.sequences(), *drawing.extremes())]
     every = [Case(kind, i, eager=reference.eager(i), float64=reference.exact(i)) for kind, i in (*steps, *sequences)]
 
     def furthest(cases: Sequence[Case]) -> float:
@@ -166,11 +155,7 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
 
 
 def prove_cases(model: DescribedModel, onnx_model: bytes, reference: Reference) -> GoldenCases:
-    """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will.
-
-    Raises:
-        ExportError: If the ONNX model does not give them.
-    """
+    """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will."""
     runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
         golden = make_cases(model, reference, runner)
@@ -188,7 +173,7 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
         for tensor in model.inputs
         if tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with
     }
-    by_forward = {name for tensors in reference.interface.optional if own.intersection(tensors) for name in tensors}
+    by_forward = {name for tensors in reference.module.call.optional if own.intersection(tensors) for name in tensors}
     names = by_forward | model.defaults.keys()  # a described beginning, where forward has none
     if not names:
         return golden
@@ -208,30 +193,107 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
     return dataclasses.replace(golden, cases=cases, step=furthest["step"], sequence=furthest["sequence"])
 
 
-def _extremes(
-    model: ModelDescription, reference: Truth, rounding: Rounding, random: np.random.Generator
-) -> Iterator[Arrays]:
-    """Give two calm rows of each kind of extreme values, where there are such and results are finite.
+class _Drawing:
+    """Draws inputs, of rows on which rounding remains small where that matters."""
 
-    Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
-    """
-    axes = model.sequence_axes
-    sizes = {axis: int(np.clip(_EXTREME_STEPS + 3 * at, *model.sizes[axis])) for at, axis in enumerate(axes)}
-    rows = int(np.clip(_EXTREME_ROWS, *model.sizes[BATCH]))
-    count = max(2, model.sizes[BATCH][0])
-    for extreme in EXTREMES.values():
-        usual = draw_inputs(model.inputs, random, {**sizes, BATCH: rows}, bounded_states=True)
-        if not axes or not extreme.applies(model.inputs):
-            continue
-        inputs = extreme.of(model.inputs, usual, random)
-        copies = rounding.moved_copies(inputs)
-        calm = np.zeros(0, int)
-        with contextlib.suppress(Exception):  # a module may raise anything for extreme values; the proof reports it
-            if _is_usual(reference.exact(inputs)):
-                calm = np.flatnonzero(rounding.distances(inputs, copies) <= _limit())[:count]
-        if calm.size:
-            chosen = np.resize(calm, max(calm.size, model.sizes[BATCH][0]))
-            yield stack_rows(model.inputs, [take_row(model.inputs, inputs, int(row)) for row in chosen], sizes)
+    def __init__(
+        self, model: ModelDescription, reference: Truth, rounding: Rounding, random: np.random.Generator
+    ) -> None:
+        self._model, self._reference, self._rounding, self._random = model, reference, rounding, random
+        self._least, self._most = model.sizes[BATCH]
+        self._axes = model.sequence_axes
+
+    def steps(self) -> Iterator[Arrays]:
+        """Draw single steps, if the model takes such."""
+        if all(self._model.sizes[axis][0] <= 1 for axis in self._axes):
+            for batch in sorted({min(max(size, self._least), self._most) for size in _STEPS}):
+                yield self._draw({**dict.fromkeys(self._axes, 1), BATCH: batch})
+
+    def samples(self) -> Iterator[Arrays]:
+        """Take calm rows of given samples, each case from one sample, spread over all of them."""
+        samples = self._model.samples
+        chosen = dict.fromkeys(int(at) for at in np.linspace(0, len(samples) - 1, len(_SAMPLES))) if samples else {}
+        for number, batch in zip(chosen, _SAMPLES, strict=False):
+            sample = samples[number]
+            rows = _calm(self._rounding.distances(sample), batch)
+            yield self._stack([self._row(sample, int(row)) for row in rows], sizes_of(self._model.inputs, sample))
+
+    def sequences(self) -> Iterator[Arrays]:
+        """Draw batches of rows on which rounding remains small; shorter ones than wanted if there are none."""
+        for number, (batch, length) in enumerate(_RANDOM if self._axes else ()):
+            sizes = {
+                axis: int(np.clip(length + 3 * at * (number + 1), *self._model.sizes[axis]))
+                for at, axis in enumerate(self._axes)
+            }
+            yield self._calm_batch(min(max(batch, self._least), self._most), sizes)
+
+    def extremes(self) -> Iterator[Arrays]:
+        """Draw two calm rows of each kind of extreme values, if there are such and results are finite.
+
+        Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
+        """
+        sizes = {
+            axis: int(np.clip(_EXTREME_STEPS + 3 * at, *self._model.sizes[axis])) for at, axis in enumerate(self._axes)
+        }
+        rows, count = int(np.clip(_EXTREME_ROWS, self._least, self._most)), max(2, self._least)
+        for extreme in EXTREMES.values():
+            usual = self._draw({**sizes, BATCH: rows})
+            if not self._axes or not extreme.applies(self._model.inputs):
+                continue
+            inputs = extreme.of(self._model.inputs, usual, self._random)
+            copies = self._rounding.moved_copies(inputs)
+            calm = np.zeros(0, int)
+            with contextlib.suppress(Exception):  # a module may raise anything for extreme values; the proof reports it
+                if _is_usual(self._reference.exact(inputs)):
+                    calm = np.flatnonzero(self._rounding.distances(inputs, copies) <= _limit())[:count]
+            if calm.size:
+                chosen = np.resize(calm, max(calm.size, self._least))
+                yield self._stack([self._row(inputs, int(row)) for row in chosen], sizes)
+
+    def _calm_batch(self, batch: int, sizes: dict[str, int]) -> Arrays:
+        """Draw a batch of calm rows.
+
+        If every sequence axis has lengths, rows are ragged, and one of them, anywhere in the batch, is as long as the
+        axes.
+        """
+        lengths = self._model.lengths
+        if lengths.keys() < sizes.keys():
+            rows = self._calm_rows(batch, sizes)
+            return self._stack(rows, sizes_of(self._model.inputs, rows[0]))
+        longest = self._calm_rows(1, sizes)
+        sizes = sizes_of(self._model.inputs, longest[0])
+        rows = []
+        for _ in range(batch - 1):
+            limits = {axis: (self._model.sizes[axis][0], sizes[axis]) for axis in lengths}
+            of_row = {axis: int(self._random.integers(*limit, endpoint=True)) for axis, limit in limits.items()}
+            rows += self._calm_rows(1, of_row)
+        rows.insert(int(self._random.integers(batch)), longest[0])
+        return self._stack(rows, sizes)
+
+    def _calm_rows(self, count: int, sizes: dict[str, int]) -> list[Arrays]:
+        """Draw rows of one size, batch 1 each; with ever smaller sizes, until rounding remains small on as many."""
+        candidates = min(_CANDIDATES, self._most)
+        while True:
+            drawn = self._draw({**sizes, BATCH: candidates})
+            every = [self._row(drawn, row) for row in range(candidates)]
+            furthest = np.zeros(0)
+            while furthest.size < candidates and np.count_nonzero(furthest <= _limit()) < count:
+                some = self._stack(every[furthest.size :][: max(_AT_ONCE, self._least)], sizes)
+                furthest = np.concatenate([furthest, self._rounding.distances(some)])
+            rows = _calm(furthest, count)
+            smaller = {axis: max(self._model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
+            if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:
+                return [every[row] for row in np.resize(rows, count)]
+            sizes = smaller
+
+    def _draw(self, sizes: Mapping[str, int]) -> Arrays:
+        return draw_inputs(self._model.inputs, self._random, sizes, bounded_states=True)
+
+    def _row(self, arrays: Mapping[str, _Array], row: int) -> Arrays:
+        return take_row(self._model.inputs, arrays, row)
+
+    def _stack(self, rows: Sequence[Arrays], sizes: Mapping[str, int]) -> Arrays:
+        return stack_rows(self._model.inputs, rows, sizes)
 
 
 def _is_usual(exact: _Inputs) -> bool:
@@ -240,86 +302,11 @@ def _is_usual(exact: _Inputs) -> bool:
     return all(np.isfinite(array).all() and scale(array) == 1 for array in floats)
 
 
-def _steps(model: ModelDescription, random: np.random.Generator) -> Iterator[Arrays]:
-    axes = model.sequence_axes
-    if any(model.sizes[axis][0] > 1 for axis in axes):
-        return
-    for batch in _fitting(_STEPS, *model.sizes[BATCH]):
-        yield draw_inputs(model.inputs, random, {**dict.fromkeys(axes, 1), BATCH: batch}, bounded_states=True)
-
-
-def _samples(model: ModelDescription, rounding: Rounding) -> Iterator[Arrays]:
-    """Take calm rows of given samples, each case from one sample, spread over all of them."""
-    samples = model.samples
-    chosen = dict.fromkeys(int(at) for at in np.linspace(0, len(samples) - 1, len(_SAMPLES))) if samples else {}
-    for number, batch in zip(chosen, _SAMPLES, strict=False):
-        sample = samples[number]
-        rows = _calm(rounding.distances(sample), batch)
-        yield stack_rows(
-            model.inputs, [take_row(model.inputs, sample, int(row)) for row in rows], sizes_of(model.inputs, sample)
-        )
-
-
-def _sequences(model: ModelDescription, rounding: Rounding, random: np.random.Generator) -> Iterator[Arrays]:
-    axes = model.sequence_axes
-    if not axes:
-        return
-    for number, (batch, length) in enumerate(_RANDOM):
-        sizes = {axis: int(np.clip(length + 3 * at * (number + 1), *model.sizes[axis])) for at, axis in enumerate(axes)}
-        rows = min(max(batch, model.sizes[BATCH][0]), model.sizes[BATCH][1])
-        yield _calm_batch(model, rounding, random, rows, sizes)
-
-
-def _calm_batch(
-    model: ModelDescription, rounding: Rounding, random: np.random.Generator, batch: int, sizes: dict[str, int]
-) -> Arrays:
-    """Draw a batch of rows on which rounding remains small; shorter ones than asked where there are none.
-
-    Where every sequence axis has lengths, rows are ragged, and one of them, anywhere in the batch, is as long as the
-    axes.
-    """
-    lengths = model.lengths
-    if lengths.keys() < sizes.keys():
-        rows = _calm_rows(model, rounding, random, batch, sizes)
-        return stack_rows(model.inputs, rows, sizes_of(model.inputs, rows[0]))
-    longest = _calm_rows(model, rounding, random, 1, sizes)
-    sizes = sizes_of(model.inputs, longest[0])
-    rows = []
-    for _ in range(batch - 1):
-        of_row = {axis: int(random.integers(model.sizes[axis][0], sizes[axis], endpoint=True)) for axis in lengths}
-        rows += _calm_rows(model, rounding, random, 1, of_row)
-    rows.insert(int(random.integers(batch)), longest[0])
-    return stack_rows(model.inputs, rows, sizes)
-
-
-def _calm_rows(
-    model: ModelDescription, rounding: Rounding, random: np.random.Generator, count: int, sizes: dict[str, int]
-) -> list[Arrays]:
-    """Draw rows of one size, batch 1 each; with ever smaller sizes, until rounding remains small on as many."""
-    candidates = min(_CANDIDATES, model.sizes[BATCH][1])
-    while True:
-        drawn = draw_inputs(model.inputs, random, {**sizes, BATCH: candidates}, bounded_states=True)
-        every = [take_row(model.inputs, drawn, row) for row in range(candidates)]
-        furthest = np.zeros(0)
-        while furthest.size < candidates and np.count_nonzero(furthest <= _limit()) < count:
-            some = stack_rows(model.inputs, every[furthest.size :][: max(_AT_ONCE, model.sizes[BATCH][0])], sizes)
-            furthest = np.concatenate([furthest, rounding.distances(some)])
-        rows = _calm(furthest, count)
-        smaller = {axis: max(model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
-        if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:
-            return [every[row] for row in np.resize(rows, count)]
-        sizes = smaller
-
-
 def _calm(furthest: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
-    """The first rows on which rounding remains small, at most `count`; where there is none, the calmest one."""
+    """Find the first rows on which rounding remains small, at most `count`; the calmest one if there is none."""
     calm = np.flatnonzero(furthest <= _limit())[:count]
     return calm if calm.size else np.argmin(furthest, keepdims=True)
 
 
 def _limit() -> float:
     return CALM * limits_for("cpu").sequence_largest
-
-
-def _fitting(sizes: Sequence[int], least: int, most: int) -> list[int]:
-    return sorted({min(max(size, least), most) for size in sizes})

@@ -51,7 +51,7 @@ class Wrapper(nn.Module):
 
 
 def path_of_the_users(module: nn.Module) -> str:
-    """Give the path of the user's own module, "module.module", in those that are wrapped around it; else empty."""
+    """Return the path of the user's own module, "module.module", in those that are wrapped around it; else empty."""
     path = []
     while isinstance(module, Wrapper):
         path.append("module")
@@ -60,16 +60,14 @@ def path_of_the_users(module: nn.Module) -> str:
 
 
 def users_module(module: nn.Module) -> nn.Module:
-    """Give the user's own module in those that are wrapped around it."""
+    """Return the user's own module in those that are wrapped around it."""
     return module.get_submodule(path_of_the_users(module))
 
 
 def reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]:
-    """Give the modules, objects and containers among some values, and those that they hold, each with its path.
+    """Find the modules, objects and containers among values with paths, and those that they hold, by path.
 
-    Args:
-        roots: Values, with their paths.
-        most: Entries of all of them from which on nothing is given, or 0 for any number.
+    Nothing is found if they have more than `most` entries, unless that is 0.
     """
     found: dict[str, Any] = {}
     seen: set[int] = set()
@@ -90,26 +88,26 @@ def reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]
 
 
 def contents(held: Iterable[Any]) -> Iterator[Any]:
-    """Give what can be refilled of what is reachable: containers, and dicts of attributes."""
+    """Return what can be refilled of what is reachable: containers, and dicts of attributes."""
     for each in held:
         if not isinstance(each, tuple):
             yield each if isinstance(each, _CONTAINERS) else vars(each)
 
 
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:
-    """Give all modules by their paths, as "cells.0.linear": the module itself, registered ones, and then others."""
+    """Return all modules by their paths, as "cells.0.linear": the module itself, registered ones, and then others."""
     found = reachable(module.named_modules())
     return {path: each for path, each in found.items() if isinstance(each, nn.Module)}
 
 
 def held_objects(module: nn.Module) -> dict[str, Any]:
-    """Give all modules by their paths, and the objects of ordinary classes that they hold, in lists and dicts, too."""
+    """Return all modules by their paths, and the objects of ordinary classes that they hold."""
     found = reachable(module.named_modules())
     return {path: each for path, each in found.items() if isinstance(each, nn.Module) or is_object(each)}
 
 
 def held_values(module: nn.Module) -> dict[str, list[Any]]:
-    """Give what attributes and buffers hold, by their paths, or what is in their lists, dicts and trees."""
+    """Return what attributes and buffers hold, by their paths, or what is in their lists, dicts and trees."""
     attributes = {
         f"{path}.{name}".lstrip("."): tree_leaves(value)
         for path, each in held_objects(module).items()
@@ -120,11 +118,7 @@ def held_values(module: nn.Module) -> dict[str, list[Any]]:
 
 
 def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object that it holds
-    """Give the module or the object of an attribute "cells.0.mem", that of the path before its last part.
-
-    Raises:
-        AttributeError: If there is none.
-    """
+    """Find the module or the object of an attribute "cells.0.mem", or raise AttributeError."""
     owner = path.rpartition(".")[0]
     try:
         return module.get_submodule(owner)
@@ -136,7 +130,7 @@ def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, o
 
 
 def refilling(container: Any) -> Callable[[], None]:  # noqa: ANN401 - a dict, list, set or deque
-    """Give what puts into a container what it holds now, if it holds something else by then."""
+    """Return what puts into a container what it holds now, if it holds something else by then."""
     before = list(container.items()) if isinstance(container, dict) else list(container)
 
     def refill() -> None:
@@ -170,7 +164,7 @@ def is_object(value: Any) -> bool:  # noqa: ANN401
 
 
 def entries_of(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
-    """Give what is in a container, an object or a module, with its keys, positions or names."""
+    """Return what is in a container, an object or a module, with its keys, positions or names."""
     if isinstance(value, nn.Module):
         return [*value.named_children(), *vars(value).items()]
     if is_object(value):
@@ -188,7 +182,7 @@ _KEPT_CODES = 65_536
 
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
-    """Give the user's functions that a module may run.
+    """Return the user's functions that a module may run.
 
     Every method of the classes of its modules and of the objects that these hold, and the functions and methods that
     those name, as far as they are the user's: not the code of torch and of this package.
@@ -212,7 +206,7 @@ def _of_class(kind: type) -> list[Any]:
 
 
 def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - whatever a class or a module holds
-    """Give the functions in a method, a property, a partial, a decorated or scripted function, and a table of them."""
+    """List the functions in a method, a property, a partial, a decorated or scripted function, and a table of them."""
     if isinstance(value, torch.jit.ScriptFunction):  # of which torch.export runs the Python function
         value = getattr(value, "_torchdynamo_inline", None)
     if isinstance(value, staticmethod | classmethod | types.MethodType):
@@ -234,7 +228,7 @@ def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - wh
 
 
 def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[Any]:
-    """Give what the code of a function names: functions, those of classes that are new, and functions of modules."""
+    """Return what the code of a function names: functions, those of classes that are new, and functions of modules."""
     found: list[Any] = []
     cells = [cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)]
     named = [function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__]
@@ -252,7 +246,7 @@ def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[An
 
 @functools.lru_cache(_KEPT_CODES)
 def names_in(code: types.CodeType) -> frozenset[str]:
-    """Give the global names and attributes that a code object names, and those within it.
+    """Return the global names and attributes that a code object names, and those within it.
 
     Names that no source can have are left out: pytest writes its own into the code that it runs.
     """

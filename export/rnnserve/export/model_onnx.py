@@ -8,7 +8,6 @@ runs of the description have shown it.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import cast
 
 import numpy as np
@@ -18,15 +17,16 @@ import torch
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_outputs import OTHER_SIZES, check_sizes, described_axis, fit_size, is_sure
-from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.description.forward_trials import Trial
+from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.input_drawing import draw_sample
 from rnnserve.export.onnx_files import save_proto
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.recurrence.passes import GraphPass
 from rnnserve.export.recurrence.size_expressions import expression_of, sizes_by
 from rnnserve.export.recurrence.size_probing import inputs_of, outputs_of
 from rnnserve.export.recurrent_guard import guard_recurrences
+from rnnserve.export.tensors import draw_sample
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
@@ -38,10 +38,9 @@ _FITTED = 1 << 13
 
 
 def _settle_sizes(model: DescribedModel, program: torch.export.ExportedProgram) -> None:
-    """Correct the axes of a model's outputs, in place, and run the module at many sizes where they follow from a rule.
+    """Correct the axes of a model's outputs, in place, and run the module at many sizes if they follow from a rule.
 
-    Raises:
-        UnsupportedModule: If a size follows no rule that a server has, or the module does not keep to it.
+    UnsupportedModule says that a size follows no rule that a server has, or that the module does not keep to it.
     """
     symbols: dict[sympy.Symbol, str] = {}
     for tensor, value in zip(model.inputs, inputs_of(program), strict=True):
@@ -58,9 +57,8 @@ def _settle_sizes(model: DescribedModel, program: torch.export.ExportedProgram) 
         del tensor.derived_axes[:]
         tensor.derived_axes.extend(settled.values())
     if any(tensor.derived_axes for tensor in model.outputs):
-        run = partial(model.interface.call, model.module)
         with evaluating(model.module):
-            check_sizes(run, model.inputs, model.outputs, model.sizes, model.longest)
+            check_sizes(Trial(model.module.run, model.inputs, model.sizes), model.outputs, model.longest)
 
 
 def _settle(
@@ -116,12 +114,8 @@ class Exported:
 
 
 def to_onnx(model: DescribedModel) -> bytes:
-    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded.
-
-    Raises:
-        ExportError: If it cannot be exported.
-    """
-    arguments = model.interface.arguments(draw_sample(model.inputs, model.sizes))
+    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded."""
+    arguments = model.module.arguments(draw_sample(model.inputs, model.sizes))
     with evaluating(model.module):
         program = export_onnx(
             model.module,

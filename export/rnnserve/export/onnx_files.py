@@ -22,12 +22,12 @@ def load_proto(data: bytes) -> onnx.ModelProto:
 
 
 def save_model(model: ir.Model) -> bytes:
-    """Give the bytes of a model's file, the same for the same model."""
+    """Return the bytes of a model's file, the same for the same model."""
     return save_proto(ir.to_proto(model))
 
 
 def save_proto(model: onnx.ModelProto) -> bytes:
-    """Give the bytes of a message's file, the same for the same message."""
+    """Return the bytes of a message's file, the same for the same message."""
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -35,13 +35,7 @@ def save_proto(model: onnx.ModelProto) -> bytes:
 def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
     """Read an ONNX file and check that it is valid ONNX.
 
-    Args:
-        path: The file.
-        external_data: Whether to read weights that lie in files beside it; otherwise such a model is refused.
-
-    Raises:
-        WrongArguments: If it isn't a valid ONNX model, or has external data that is refused or missing.
-        OSError: If it cannot be read.
+    Weights that lie in files beside it are read with `external_data`; otherwise such a model is refused.
     """
     if not path.is_file():
         raise WrongArguments(f"there is no file {path}")

@@ -17,7 +17,7 @@ import onnxruntime
 from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 from rnnserve.common.guarded_work import answer_requests, limit_processor_seconds
 
-__all__ = ["PROVIDERS", "OnnxProcess", "OnnxRunner"]
+__all__ = ["PROVIDERS", "RUN_SECONDS", "OnnxProcess", "OnnxRunner"]
 
 _Array = npt.NDArray[Any]
 
@@ -26,6 +26,9 @@ PROVIDERS: Mapping[str, Sequence[str]] = MappingProxyType(
 )
 """By device, as the table of limits names it: onnxruntime's providers. For CUDA, load its libraries first
 (`onnxruntime.preload_dlls()`), unless they are on the linker's path."""
+
+RUN_SECONDS = 60.0
+"""Seconds to load a file of others, and for each run of it, unless `--timeout` says otherwise: it may run for ever."""
 
 _START_SECONDS = 60.0
 
@@ -36,10 +39,8 @@ _PROCESSOR_TIME = 2
 class OnnxProcess:
     """Runs the models of `OnnxRunner`s. A context manager: after it the process has ended.
 
-    Once a model has ended or blocked the process, every call raises the same error, without another wait.
-
-    Args:
-        seconds: Seconds that loading a model may take, and each run.
+    Loading a model may take so many seconds, and each run. Once a model has ended or blocked the process, every call
+    raises the same error, without another wait.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -57,8 +58,7 @@ class OnnxProcess:
     def ask(self, request: Mapping[str, Any], arrays: Sequence[_Array]) -> tuple[Any, list[_Array]]:
         """Send a request to the process, and wait for its answer.
 
-        Raises:
-            RuntimeError: If onnxruntime raises an error, ends the process, or takes too long.
+        It raises RuntimeError if onnxruntime raises an error, ends the process, or takes too long.
         """
         if not self._fault:
             try:
@@ -81,10 +81,8 @@ class OnnxProcess:
 class OnnxRunner:
     """Runs an ONNX model on one thread, so that the bits of a result do not depend on the machine's cores.
 
-    Attributes:
-        provider: What onnxruntime runs it on, for example "CPUExecutionProvider".
-        inputs: The names of the model's inputs.
-        outputs: The names of its outputs.
+    A file of unknown origin runs in a process of its own. RuntimeError with onnxruntime's message is raised if it
+    refuses the model or its inputs, or does not have the first of the providers.
     """
 
     def __init__(
@@ -95,17 +93,7 @@ class OnnxRunner:
         optimized: bool = True,
         process: OnnxProcess | None = None,
     ) -> None:
-        """Load a model.
-
-        Args:
-            model: The bytes of an ONNX file.
-            providers: Providers of onnxruntime, the wanted one first.
-            optimized: Whether onnxruntime may rewrite the graph.
-            process: Process in which the model runs, if it is of unknown origin; this one where it is None.
-
-        Raises:
-            RuntimeError: If onnxruntime refuses the model or does not have the provider; with its message.
-        """
+        """Load the bytes of an ONNX file; onnxruntime may rewrite its graph if it is `optimized`."""
         self._process = process
         if process is None:
             self._session = _session(model, providers, optimized=optimized)
@@ -120,16 +108,9 @@ class OnnxRunner:
             raise RuntimeError(f"onnxruntime runs on {self.provider} where {providers[0]} was asked for")
 
     def __call__(self, inputs: Mapping[str, _Array]) -> dict[str, Any]:
-        """Run the model.
+        """Compute every output by name; in a process of its own, None for one that is no array.
 
-        Args:
-            inputs: Every input by name. Those that the model does not have are left out.
-
-        Returns:
-            Every output by name; in a process of its own, None for one that is no array.
-
-        Raises:
-            RuntimeError: If onnxruntime refuses the inputs; with its message.
+        Inputs that the model does not have are left out.
         """
         feeds = {name: np.asarray(array, order="C") for name, array in inputs.items() if name in self.inputs}
         if self._process is not None:

@@ -1,41 +1,64 @@
 """From a publication to a published version: describe, export, script, prove, and only then write."""
 
 import contextlib
+import importlib.metadata
+import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime
+import onnxscript
+import torch
 from torch import nn
 from tqdm import tqdm
 
+from rnnserve.common.lasting_imports import rare_collections
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
-from rnnserve.export.description.input_descriptions import InputDescription
-from rnnserve.export.description.omitted_inputs import warn_of_required_attributes
-from rnnserve.export.description.publication import InputDescriptions, Publication
-from rnnserve.export.description.state_trees import StateTree
+from rnnserve.export.description.described_tensors import ModelDescription
+from rnnserve.export.description.publication import InputDescription, InputDescriptions, Publication, StateTree
 from rnnserve.export.errors import ExportError, ParityError
-from rnnserve.export.exposed_states import Exposed, expose_states
-from rnnserve.export.first_operator import differing_operator
+from rnnserve.export.file_check import differing_operator
 from rnnserve.export.found_states.parts_file import find_parts
-from rnnserve.export.golden_cases import prove_cases
-from rnnserve.export.manifest import KEEPS_BITS, describe_version, served_file
+from rnnserve.export.golden_cases import GoldenCases, prove_cases
+from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, Proof, Reference, prove
 from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.publishing import OtherGraph, Published, Seal, publish_tried
-from rnnserve.export.rare_collections import rare_collections
-from rnnserve.export.scan_file import try_lowering, with_scan
+from rnnserve.export.parity.tolerances import replay_limits
+from rnnserve.export.publishing import (
+    OtherGraph,
+    Published,
+    Seal,
+    check_config,
+    publish_tried,
+    render_config,
+    triton_keeps_states,
+)
+from rnnserve.export.recurrent_guard import describe_finiteness
 from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.torchscript import script_bytes, script_model
-from rnnserve.export.triton_config_writing import check_config, render_config, triton_keeps_states
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, dump_manifest
+from rnnserve.protos.artifact import (
+    FORMAT,
+    FORMAT_OF_DEFAULTS,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    SCAN,
+    SCRIPT,
+    describe_file,
+    dump_manifest,
+)
 from rnnserve.protos.golden import dump_cases
+from rnnserve.protos.serving_graph import choose_file
 
-__all__ = ["ExportResult", "publish"]
+__all__ = ["ExportResult", "ScanFile", "describe_version", "publish", "try_lowering"]
 
 _STAGES = (
     "description: runs the module at several sizes, and on long sequences",
@@ -47,6 +70,10 @@ _STAGES = (
     "parts: finds what is carried from step to step",
     "publish: the server tries the version",
 )
+
+
+_KEEPS_BITS = manifest_pb2.ServingGraph(file=MODEL, reason=f"answers keep bits on it that they do not keep on {SCAN}")
+"""What serves if the server's own trial has found so."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +119,6 @@ def publish(
     sequences: bool | None = None,
     allow_non_finite: bool = False,
     constants: Mapping[str, Any] | None = None,
-    expose_states: bool = False,
     progress: bool = True,
     seal: Seal = ...,
 ) -> ExportResult: ...
@@ -113,7 +139,6 @@ def publish(
     sequences: bool | None = None,
     allow_non_finite: bool = False,
     constants: Mapping[str, Any] | None = None,
-    expose_states: bool = False,
     progress: bool = True,
     seal: Seal = lambda *_: None,
 ) -> ExportResult:
@@ -139,7 +164,6 @@ def publish(
         sequences: Whether config.pbtxt tells Triton to keep the states between requests: see `Publication`.
         allow_non_finite: Whether NaN and infinity are among the module's ordinary values: see `Publication`.
         constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}.
-        expose_states: Whether states that are found in the graph become inputs and outputs: see `Publication`.
         progress: Whether to show a progress bar on standard error.
         seal: Function that is called with the folder of a version, and the number with which it is about to be
             published: it may sign it, as `rnnserve export --sign-key` does.
@@ -182,7 +206,6 @@ def publish(
         allow_non_finite=allow_non_finite,
         constants=constants or {},
         state_attributes=state_attributes,
-        expose_states=expose_states,
     )
     return _publish(publication, Path(repository), progress=progress, seal=seal)
 
@@ -202,14 +225,13 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
 
         advance(0)
         model = describe_model(publication)
-        warn_of_required_attributes(model.inputs, publication.state_attributes)
         keeps_states = triton_keeps_states(publication, model.inputs, model.sizes)
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")
-        if not publication.expose_states:
-            check_config(repository / model.name, model.inputs, model.outputs)
+        check_config(repository / model.name, model.inputs, model.outputs)
         advance()
-        onnx_model = to_onnx(model)
+        onnx_model = to_onnx(model)  # which settles the axes of outputs
+        config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
         advance()
         scripted, unscripted = script_model(model)
         advance()
@@ -226,43 +248,34 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
         advance()
-        files = {MODEL: onnx_model}
+        made = {MODEL: onnx_model}
         if scripted is not None:
-            files[SCRIPT] = script_bytes(scripted)
+            made[SCRIPT] = script_bytes(scripted)
         if scan is not None:
-            files[SCAN] = scan.data
-            proof = replace(proof, batching=with_scan(proof.batching, scan.batching))
-        scan_parity = None if scan is None else scan.parity
-        shown = Exposed(model, files, golden, proof, unscripted)
-        if publication.expose_states:
-            shown = expose_states(shown)
-            check_config(repository / model.name, shown.model.inputs, shown.model.outputs)
+            made[SCAN] = scan.data
+            if scan.batching.HasField("rows"):
+                proof.batching.scan_rows.CopyFrom(scan.batching.rows)
+            if scan.batching.HasField("padding"):
+                proof.batching.scan_padding.CopyFrom(scan.batching.padding)
+        file, reason = choose_file(onnx_model)
+        graph = None if scan is None else manifest_pb2.ServingGraph(file=file, reason=reason)
 
-        def described(served: str) -> tuple[dict[str, bytes], manifest_pb2.Manifest]:
-            parts = find_parts(shown.model, served, shown.files, OnnxRunner)
-            every = {**shown.files, GOLDEN: dump_cases(shown.golden.cases), **parts.files(shown.model.defaults)}
-            record = describe_version(
-                shown.model, shown.proof, shown.golden, every, scan_parity=scan_parity, parts=parts.record
-            )
-            return every, record
-
-        every, manifest = described(served_file(shown.files))
-        advance()
-        config = render_config(model.name, shown.model.inputs, shown.model.outputs, keeps_states=keeps_states)
-
-        def publish_files() -> tuple[Published, str]:
+        def publish_on(graph: manifest_pb2.ServingGraph | None) -> tuple[Published, str, manifest_pb2.Manifest]:
+            parts = find_parts(model, MODEL if graph is None else graph.file, made, OnnxRunner)
+            files = {**made, GOLDEN: dump_cases(golden.cases), **parts.files(model.defaults)}
+            manifest = describe_version(model, proof, golden, files, parts=parts.record)
+            manifest.MergeFrom(manifest_pb2.Manifest(graph=graph, scan_parity=None if scan is None else scan.parity))
             # The manifest comes last: on a file system that lost the rename no version has it without its files.
-            files = {**every, MANIFEST: dump_manifest(manifest)}
-            return publish_tried(repository / model.name, files, config, seal=seal)
+            files[MANIFEST] = dump_manifest(manifest)
+            return *publish_tried(repository / model.name, files, config, seal=seal), manifest
 
+        advance()
         try:
-            published, untried = publish_files()
+            published, untried, manifest = publish_on(graph)
         except OtherGraph:
-            every, manifest = described(MODEL)
-            manifest.graph.CopyFrom(KEEPS_BITS)
-            published, untried = publish_files()
+            published, untried, manifest = publish_on(_KEEPS_BITS)
         bar.update()
-    return ExportResult(model.name, published, manifest, shown.unscripted, unlowered, untried)
+    return ExportResult(model.name, published, manifest, unscripted, unlowered, untried)
 
 
 @contextlib.contextmanager
@@ -275,3 +288,111 @@ def _naming_the_operator(model: DescribedModel, onnx_model: bytes) -> Iterator[N
         if not operator:
             raise
         raise ParityError([*error.failures, operator]) from error
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """model.scan.onnx: the model with loops in the place of RNN operators, proven as model.onnx is."""
+
+    data: bytes
+    parity: manifest_pb2.Parity
+    batching: manifest_pb2.Batching
+
+
+_MODES = [
+    manifest_pb2.BATCHING_UNSPECIFIED,
+    manifest_pb2.BATCHING_PADDED,
+    manifest_pb2.BATCHING_JOINED,
+    manifest_pb2.BATCHING_ALONE,
+]
+"""From the freest on."""
+
+
+def try_lowering(
+    model: DescribedModel,
+    onnx_model: bytes,
+    golden: GoldenCases,
+    batching: manifest_pb2.Batching,
+    reference: Reference | None = None,
+    *,
+    progress: bool = True,
+) -> tuple[ScanFile | None, str]:
+    """Lower a proven model, and prove the result: the whole ladder, and the golden cases.
+
+    None, and why, if the result does not hold: the model is published anyway. None and nothing if no RNN operator can
+    be replaced.
+    """
+    data = lower_rnn(onnx_model)
+    if data is None:
+        return None, ""
+    try:
+        proof = prove(model, None, data, progress=progress, reference=reference)
+    except ParityError as error:
+        return None, _left_out("computes something else", error.failures)
+    with evaluating(model.module):
+        failures = golden.failures(model, OnnxRunner(data))
+    if _MODES.index(proof.batching.mode) > _MODES.index(batching.mode):
+        return None, _left_out("cannot share runs as model.onnx can", proof.batching.reasons)
+    if failures:
+        return None, _left_out("does not give the golden results", failures)
+    return ScanFile(data, proof.parity, proof.batching), ""
+
+
+def _left_out(what: str, failures: Sequence[str]) -> str:
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return f"it {what}: {failures[0]}{more}"
+
+
+def describe_version(
+    model: ModelDescription,
+    proof: Proof,
+    golden: GoldenCases,
+    files: Mapping[str, bytes],
+    origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
+    parts: manifest_pb2.Parts | None = None,
+) -> manifest_pb2.Manifest:
+    """Describe a version: everything but its own digest, and nothing of the time, place or author of the export."""
+    outputs = []
+    for tensor in model.outputs:
+        described = manifest_pb2.Tensor()
+        described.CopyFrom(tensor)
+        described.zeros_after_lengths = tensor.name in proof.zeros_after_lengths
+        outputs.append(described)
+    by_own_default = any(
+        tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with for tensor in model.inputs
+    )
+    return manifest_pb2.Manifest(
+        format=FORMAT_OF_DEFAULTS if by_own_default else FORMAT,
+        model=model.name,
+        labels=model.labels,
+        inputs=model.inputs,
+        outputs=outputs,
+        files=[describe_file(file, data) for file, data in sorted(files.items())],
+        checkpoint_sha256=model.checkpoint_sha256,
+        versions=_versions(),
+        parity=proof.parity,
+        replay_limits=replay_limits(step=golden.step, sequence=golden.sequence),
+        batching=proof.batching,
+        origin=origin,
+        causality=proof.causality,
+        parts=parts,
+        finiteness=describe_finiteness(
+            files[MODEL],
+            finite_inputs=not model.allow_non_finite,
+            infinite=model.infinite_inputs,
+            is_guarded=origin == manifest_pb2.ORIGIN_EXPORTED,
+        ),
+    )
+
+
+def _versions() -> dict[str, str]:
+    # onnxruntime comes as several distributions, so that modules are asked, not the installer.
+    return {
+        "numpy": np.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "onnxscript": onnxscript.__version__,
+        "python": platform.python_version(),
+        "rnnserve": importlib.metadata.version("rnnserve"),
+        "torch": str(torch.__version__),
+    }

@@ -1,10 +1,13 @@
 """Publishing: a version appears in the repository complete, by one rename, or not at all.
 
 Before the rename its files are in a folder whose name begins with a dot, which servers ignore. An export that is killed
-leaves such a folder, which may be removed.
+leaves such a folder, which may be removed. A model's config.pbtxt, which Triton and our own server read, is written if
+there is none.
 """
 
+import contextlib
 import errno
+import itertools
 import json
 import os
 import secrets
@@ -12,30 +15,59 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf import text_encoding
 
 from rnnserve.common.extras import missing_package
-from rnnserve.export.errors import ExportError, PublishingFailed
-from rnnserve.export.triton_config_writing import write_config
+from rnnserve.export.errors import ExportError, PublishingFailed, WrongArguments
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import DEFAULTS
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.signing.signed_version import (
     SignatureError,
     read_signed_in_place,
     sign_version,
     write_release,
 )
-from rnnserve.protos.triton_config import CONFIG, ConfigError, read_config
+from rnnserve.protos.triton_config import CONFIG, ConfigError, MissingConfigError, check_tensors, read_config
 
-__all__ = ["OtherGraph", "Published", "Seal", "publish_tried", "publish_version", "seal_with", "try_on_server"]
+if TYPE_CHECKING:  # which imports torch
+    from rnnserve.export.description.publication import Publication
+
+__all__ = [
+    "OtherGraph",
+    "Published",
+    "Seal",
+    "check_config",
+    "publish_tried",
+    "publish_version",
+    "render_config",
+    "seal_with",
+    "triton_keeps_states",
+    "try_on_server",
+    "write_config",
+]
 
 Seal = Callable[[Path, int], object]
 """Completes the folder of a version that is about to be published under a number, as by signing it."""
 
+_Tensors = Sequence[manifest_pb2.Tensor]
+
+_ATTEMPTS = 100
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+_TRIAL = "rnnserve.server.trial"
+_SECONDS = 180.0
+"""How long the server's trial may take on the clock; the server itself gives a version 60 seconds."""
+
 
 def seal_with(key_file: Path | str | None, password_file: Path | str | None = None) -> Seal:
-    """Give what signs a version for `publish`: a function of the folder of its files, and of its number.
+    """Return what signs a version for `publish`: a function of the folder of its files, and of its number.
 
     What is signed with the key already, beside the config as it is now, stays as it is.
 
@@ -85,10 +117,6 @@ def seal_with(key_file: Path | str | None, password_file: Path | str | None = No
     return seal
 
 
-_ATTEMPTS = 100
-_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
-
-
 @dataclass(frozen=True)
 class Published:
     """Where a version is.
@@ -104,6 +132,36 @@ class Published:
     new: bool
 
 
+class OtherGraph(Exception):
+    """The version would serve, but on the other graph its answers keep more bits; nothing of it is published."""
+
+
+def publish_tried(
+    model: Path,
+    files: Mapping[str, bytes],
+    config: str,
+    *,
+    is_adopted: bool = False,
+    seal: Seal = lambda *_: None,
+) -> tuple[Published, str]:
+    """Publish files as the next version of a model, as `publish_version` does, if the server takes them.
+
+    Returns where the version is, and why it could not be tried, in one line, if the server is not installed. Whatever
+    is raised, nothing of the version remains: OtherGraph if its answers keep more bits on the other graph, ExportError
+    if the server does not take it, OSError if it cannot be written.
+    """
+    said = []
+
+    def check(folder: Path) -> None:
+        try:
+            read_config(model)
+        except ConfigError as error:
+            raise ExportError(_refused(str(error))) from error
+        said.append(try_on_server(folder, model.name, is_adopted=is_adopted))
+
+    return publish_version(model, files, config, check, seal), said[-1]
+
+
 def publish_version(
     model: Path,
     files: Mapping[str, bytes],
@@ -111,20 +169,14 @@ def publish_version(
     check: Callable[[Path], object] = lambda _: None,
     seal: Seal = lambda *_: None,
 ) -> Published:
-    """Publish files as the next version of a model, unless they are its newest version already.
+    """Publish files as the next version of a model, `<repository>/<model>`, unless they are its newest already.
 
-    Args:
-        model: `<repository>/<model>`, made where it is missing.
-        files: Files of the version, by name.
-        config: Text of config.pbtxt, written if there is none.
-        check: Function that is called with the folder of the version's files before they are published; what it raises
-            is raised.
-        seal: Function that is called with the folder and the number with which it is about to be published, or has been
-            before; it may add files.
+    `config` is the text of config.pbtxt if there is none. `check` is called with the folder of the files before they
+    are published; what it raises is raised. `seal` may add files.
 
     Raises:
         ExportError: If other exports take every number first.
-        PublishingFailed: If it cannot be written; nothing of it remains, which the message says.
+        PublishingFailed: If it cannot be written; the message says that nothing of it remains.
     """
     temporary = model / f".publishing-{secrets.token_hex(8)}"
     with _undone_on_failure(model, temporary):
@@ -163,7 +215,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
         try:
             _sync(model)
         except BaseException:
-            # It is to be seen, but may not outlast a power failure. What is told to have failed must not serve.
+            # It can be seen, but may not outlast a power failure. A version that is reported as failed must not serve.
             (model / str(number)).rename(temporary)
             raise
         return Published(model / str(number), number, new=True)
@@ -171,7 +223,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
 
 
 def _newest(model: Path) -> int | None:
-    """Give the highest number taken, also by something that is not a version, such as a file or the folder 007."""
+    """Find the highest number taken, also by something that is not a version, such as a file or the folder 007."""
     names = (path.name for path in model.iterdir())
     return max((int(name) for name in names if name.isascii() and name.isdigit()), default=None)
 
@@ -205,12 +257,11 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
     """Make the model's folder; on failure remove what was added, since servers report a model without versions.
 
-    Raises:
-        PublishingFailed: In the place of an OSError, to say what is left: nothing, or where it is.
+    An OSError becomes `PublishingFailed`, which says what is left: nothing, or where it is.
     """
     made = [folder for folder in (model, *model.parents) if not folder.exists()]
     had_config = (model / CONFIG).exists()
@@ -243,57 +294,10 @@ def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: boo
     return ", ".join(str(path) for path in added if path.exists())
 
 
-_MODULE = "rnnserve.server.trial"
-_SECONDS = 180.0
-"""How long the trial may take on the clock; the server itself gives a version 60 seconds."""
-
-
-class OtherGraph(Exception):
-    """The version would serve, but on the other graph its answers keep more bits; nothing of it is published."""
-
-
-def publish_tried(
-    model: Path,
-    files: Mapping[str, bytes],
-    config: str,
-    *,
-    is_adopted: bool = False,
-    seal: Seal = lambda *_: None,
-) -> tuple[Published, str]:
-    """Publish files as the next version of a model, as `publish_version` does, if the server takes them.
-
-    Returns:
-        Where the version is; and why it could not be tried, in one line, where the server is not installed.
-
-    Raises:
-        OtherGraph: If its answers keep more bits on the other graph; nothing of it remains.
-        ExportError: If the server does not take the version; nothing of it remains.
-        OSError: If it cannot be written; nothing of it remains.
-    """
-    said = []
-
-    def check(folder: Path) -> None:
-        try:
-            read_config(model)
-        except ConfigError as error:
-            raise ExportError(_refused(str(error))) from error
-        said.append(try_on_server(folder, model.name, is_adopted=is_adopted))
-
-    return publish_version(model, files, config, check, seal), said[-1]
-
-
 def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
-    """Try a version's files as a server does before it serves them.
+    """Try a version's files as a server does before it serves them; return why that was not possible, in one line.
 
     The server is a second opinion, so none of its code is imported here: it is run by the name of its module.
-
-    Args:
-        folder: Folder of the version's files.
-        model: The model's name.
-        is_adopted: Whether it was adopted from an ONNX file, so that a server takes it with `--allow-unproven` only.
-
-    Returns:
-        Why it could not be tried, in one line, where this installation cannot run the server; else nothing.
 
     Raises:
         OtherGraph: If its answers keep more bits on the other graph.
@@ -304,7 +308,7 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
     try:
         done = subprocess.run(  # noqa: S603 - our own command line
             # -P: the working directory, which may hold anything, is no place to import from.
-            [sys.executable, "-P", "-m", _MODULE, *arguments],
+            [sys.executable, "-P", "-m", _TRIAL, *arguments],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -321,7 +325,7 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
         found = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
         last = done.stderr.strip().rpartition("\n")[2]
-        if last.startswith(("ModuleNotFoundError", "ImportError")) or _MODULE.partition(".")[0] in last:
+        if last.startswith(("ModuleNotFoundError", "ImportError")) or _TRIAL.partition(".")[0] in last:
             return f"the server's own trial was not made, since the server is not installed: {last}"
         raise ExportError(_refused(f"its trial ended {_ending(done.returncode)}: {last}".rstrip(": "))) from None
     if found["serves"]:
@@ -339,3 +343,106 @@ def _refused(reason: str) -> str:
 
 def _ending(status: int) -> str:
     return f"with {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+
+
+def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
+    """Check that a model's config.pbtxt, if there is one, has the same tensors; else raise ConfigError."""
+    with suppress(MissingConfigError):  # publishing writes it
+        check_tensors(read_config(model), inputs, outputs)
+
+
+def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:
+    """Decide whether Triton is to keep a model's states.
+
+    Raises:
+        WrongArguments: If it is asked to, and cannot.
+    """
+    if publication.sequences and not publication.states:
+        raise WrongArguments("sequences: the model has no states to keep; name them with states=")
+    kept = publication.states.values()
+    begin = [t.name for t in inputs if t.name in kept and t.default != manifest_pb2.DEFAULT_ZEROS]
+    if publication.sequences and begin:
+        raise WrongArguments(
+            f'sequences: Triton begins with zeros, and the state "{begin[0]}" of this model begins with its own default'
+        )
+    if publication.sequences is not None:
+        return publication.sequences
+    only_states = all(tensor.name in kept for tensor in inputs)  # Triton takes no request without an input
+    return bool(publication.states) and set(sizes) == {BATCH} and not begin and not only_states
+
+
+def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_states: bool = False) -> str:
+    """Write the text of a model's config; its `dims` are whole shapes, -1 for a size that a request chooses.
+
+    If Triton keeps the states between the requests of a sequence, they are no inputs.
+    """
+    initial = {tensor.continues_as: tensor for tensor in outputs if tensor.continues_as} if keeps_states else {}
+    lines = [
+        f"# Written by `rnnserve export`, and left alone from then on: edit it, but for the tensors of {name}.",
+        f'name: "{name}"',
+        'platform: "onnxruntime_onnx"',
+        "",
+        "# 0: the dims below are whole shapes. With another number Triton would put a batch axis before them.",
+        "max_batch_size: 0",
+    ]
+    for tensor in inputs:
+        if tensor.name in initial:
+            continue
+        optional = tensor.default in (manifest_pb2.DEFAULT_FULL_LENGTH, manifest_pb2.DEFAULT_ZEROS)
+        own = tensor.default == manifest_pb2.DEFAULT_RECORDED
+        said = [f"# rnnserve takes the model's own default ({DEFAULTS}) where a request leaves it out; Triton needs it"]
+        lines += _block("input", tensor, ["optional: true"] if optional else said if own else [])
+    for tensor in outputs:
+        lines += _block("output", tensor, [])
+    if initial:
+        states = [_state(tensor, initial[tensor.name].name) for tensor in inputs if tensor.name in initial]
+        lines += ["", "# Every request belongs to a sequence, whose states Triton keeps: zeros at its start."]
+        lines += ["sequence_batching {", *itertools.chain.from_iterable(states), "}"]
+    lines += ["", "version_policy { latest { num_versions: 1 } }"]
+    return "\n".join(lines) + "\n"
+
+
+def write_config(folder: Path, text: str) -> Path:
+    """Write `<folder>/config.pbtxt` completely or not at all, and return its path."""
+    temporary = folder / f".{CONFIG}-{secrets.token_hex(8)}"
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary.replace(folder / CONFIG)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
+    """Write the lines of a state: Triton needs all sizes of its zeros, for which a batch of one is meant."""
+    sizes, zeros = (
+        ", ".join(str(axis.size if axis.size >= 0 else any_size) for axis in tensor.axes) for any_size in (-1, 1)
+    )
+    return [
+        "  state {",
+        f'    input_name: "{_escaped(tensor.name)}"',
+        f'    output_name: "{_escaped(final)}"',
+        f"    data_type: TYPE_{tensor.datatype}",
+        f"    dims: [ {sizes} ]",
+        f'    initial_state {{ name: "zeros" data_type: TYPE_{tensor.datatype} dims: [ {zeros} ] zero_data: true }}',
+        "  }",
+    ]
+
+
+def _escaped(name: str) -> str:
+    """Escape a name as text format has it between quotes: an ONNX file may call a tensor anything."""
+    return text_encoding.CEscape(name.encode(), as_utf8=True)
+
+
+def _block(kind: str, tensor: manifest_pb2.Tensor, more: list[str]) -> list[str]:
+    sizes = ", ".join(str(axis.size) for axis in tensor.axes)
+    fields = [
+        f'name: "{_escaped(tensor.name)}"',
+        f"data_type: TYPE_{tensor.datatype}",
+        f"dims: [ {sizes} ]  # {', '.join(_escaped(axis.name) for axis in tensor.axes)}",
+        *more,
+    ]
+    return ["", f"{kind} {{", *(f"  {field}" for field in fields), "}"]

@@ -30,19 +30,10 @@ is found: with weights of either sign, one case in 2 ** 32."""
 
 
 def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Collection[str] = ()) -> bytes:
-    """Guard each recurrent operator that loses NaN, where what it reads may not be finite.
+    """Guard each recurrent operator that loses NaN, if what it reads may not be finite.
 
-    Args:
-        model: The bytes of an ONNX file, as `export_onnx` gives it.
-        finite_inputs: Whether the floats of the inputs are finite, as servers see to.
-        infinite: Names of inputs that are not.
-
-    Returns:
-        Those of the other file, the same for the same model; the same bytes where no operator needs a guard, or each
-        has one.
-
-    Raises:
-        onnx.checker.ValidationError: If the result is no valid ONNX model.
+    The floats of the inputs are finite if servers see to that (`finite_inputs`), except those named `infinite`. The
+    bytes of the file stay the same if no operator needs a guard, or each has one.
     """
     guarded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
     walk = _finite_walk(guarded, finite_inputs=finite_inputs, infinite=infinite)
@@ -64,13 +55,10 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Col
 def describe_finiteness(
     model: bytes, *, finite_inputs: bool, is_guarded: bool, infinite: Collection[str] = ()
 ) -> manifest_pb2.Finiteness:
-    """Say which outputs can be NaN or infinite, and of which inputs a NaN would be lost.
+    """Say which outputs of a file can be NaN or infinite, and of which inputs a NaN would be lost.
 
-    Args:
-        model: The bytes of an ONNX file.
-        finite_inputs: Whether inputs are finite, as servers see to.
-        is_guarded: Whether its recurrent operators are guarded if what they read may not be finite.
-        infinite: Names of inputs that are not finite even so: states that begin with infinity.
+    Inputs are as for `guard_recurrences`; states that begin with infinity are `infinite`. Recurrent operators of an
+    exported file are guarded.
     """
     loaded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
     graph = loaded.graph

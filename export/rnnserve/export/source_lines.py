@@ -23,7 +23,7 @@ _INSTALLED = ("site-packages", "dist-packages")  # folders of packages, within t
 
 
 def is_users_code(filename: str) -> bool:
-    """Tell whether a file is the user's, or a package's that the user chose.
+    """Whether a file is the user's, or a package's that the user chose.
 
     Code of torch, of this package, of what torch computes sizes with, and of Python's own library is not.
     """
@@ -34,7 +34,7 @@ def is_users_code(filename: str) -> bool:
 
 
 def is_users_class(kind: type | types.ModuleType) -> bool:
-    """Tell whether a class, or a module of Python, is of a file of the user's, or of a package that the user chose."""
+    """Whether a class, or a module of Python, is of a file of the user's, or of a package that the user chose."""
     name = kind.__name__ if isinstance(kind, types.ModuleType) else kind.__module__
     file = getattr(sys.modules.get(name), "__file__", None)
     return file is not None and is_users_code(file)
@@ -48,7 +48,7 @@ def source_line(filename: str, line: int | None) -> str:
 
 
 def first_line(text: str) -> str:
-    """Give the first line of another library's message that says something."""
+    """Return the first line of another library's message that says something."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "no message")
 
 

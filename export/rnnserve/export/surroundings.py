@@ -44,9 +44,6 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
     gradient. Likewise global variables that its functions name, attributes of its classes, and what variables around
     its functions and defaults of their parameters hold. Of the process: random numbers of torch, numpy and Python, and
     torch's settings.
-
-    Args:
-        module: Anything; what is no module is left to those who refuse it.
     """
     restore = [*_process(), *restoring(module)]
     try:
@@ -58,12 +55,7 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
 
 
 def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable[[], object]]:
-    """Give what makes a module as it is now; nothing for what is no module.
-
-    Args:
-        module: Module, as for `left_as_they_were`.
-        values: Whether tensors have their values again, too.
-    """
+    """List functions that make a module as it is now, the values of tensors included; none for what is no module."""
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []
     functions = functions_of(module)
@@ -83,7 +75,7 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable
 
 
 def _spaces(module: nn.Module, functions: Iterable[types.FunctionType]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Give variables outside of a module that its functions may set: of files, classes and functions around.
+    """List variables outside of a module that its functions may set: of files, classes and functions around.
 
     A forward may keep something there as in attributes: `global MASK`, or a dict that all objects of a class have.
     """
@@ -119,7 +111,7 @@ def _contents(cell: types.CellType) -> dict[str, Any]:
 
 
 def _setting(space: Any, before: Mapping[str, Any]) -> Callable[[], None]:  # noqa: ANN401 - a dict, a class or a cell
-    """Give what sets variables again, if they hold something else by then, and takes away a class's that came since."""
+    """Return what sets variables again if they hold something else by then, and removes new ones of a class."""
 
     def set_again() -> None:
         read = _contents if isinstance(space, types.CellType) else _class_variables

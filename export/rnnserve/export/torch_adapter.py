@@ -39,6 +39,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "OpOverload",
+    "OperatorsSeen",
     "OptimizedModule",
     "TorchDispatchMode",
     "TreeSpec",
@@ -85,8 +86,30 @@ MULTI_OUT = torch.ops.onnx_symbolic._symbolic_multi_out.default
 """The operator that torch.onnx.ops.symbolic_multi_out leaves in a program."""
 
 
+class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
+    """Calls `see` before each operator in the context, with its arguments; what that returns gets the result."""
+
+    def __init__(self, see: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Callable[[Any], object]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nor for this
+        self._see = see
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - as torch declares it
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run an operator."""
+        del types
+        see_result = self._see(func, args, kwargs or {})
+        result = func(*args, **(kwargs or {}))
+        see_result(result)
+        return result
+
+
 def written_module(module: Any) -> nn.Module:  # noqa: ANN401 - an OptimizedModule
-    """Give the module that torch.compile was given."""
+    """Return the module that torch.compile was given."""
     written: nn.Module = module._orig_mod
     return written
 
@@ -133,13 +156,13 @@ def replacements_seen(see: Callable[[ShapeEnv, sympy.Symbol, sympy.Expr], None])
 
 
 def expressions_of(size: object) -> tuple[Any, ...]:
-    """Give what a size is, before and after symbols were unified; nothing for a number."""
+    """Return what a size is, before and after symbols were unified; nothing for a number."""
     node = getattr(size, "node", None)
     return (node._expr, node.expr) if isinstance(node, torch.fx.experimental.sym_node.SymNode) else ()
 
 
 def least_of(expression: sympy.Expr, least: Mapping[str, int]) -> int:
-    """Give a bound below which a size is not, from those of its symbols, by name; others are 0 or more."""
+    """Return a bound below which a size is not, from those of its symbols, by name; others are 0 or more."""
     ranges = {symbol: ValueRanges(least.get(str(symbol), 0), int_oo) for symbol in expression.free_symbols}
     lower = bound_sympy(expression, ranges).lower
     return 0 if lower in (-int_oo, -sympy.oo) else int(lower)  # is_finite holds for -int_oo
@@ -153,7 +176,7 @@ def outside_of_modes() -> Iterator[None]:
 
 
 def function_modes() -> list[Any]:
-    """Give this thread's modes of torch functions, the innermost last."""
+    """Return this thread's modes of torch functions, the innermost last."""
     modes: list[Any] = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     return modes
 
@@ -164,17 +187,17 @@ def version_of(tensor: Tensor) -> int | None:
 
 
 def schema_of(operator: Any) -> Any:  # noqa: ANN401 - an operator
-    """Give an operator's schema."""
+    """Return an operator's schema."""
     return operator._schema
 
 
 def internal(name: str, overload: str = "default") -> Any:  # noqa: ANN401 - an operator
-    """Give an operator of aten that has no public name, as captured and decomposed programs have them."""
+    """Return an operator of aten that has no public name, as captured and decomposed programs have them."""
     return getattr(getattr(torch.ops.aten, name), overload)
 
 
 def functional_of(target: Any) -> Any:  # noqa: ANN401 - an operator
-    """Give the operator that computes what another one writes; None if there is none."""
+    """Return the operator that computes what another one writes; None if there is none."""
     if not isinstance(target, OpOverload):
         return None
     packet = getattr(torch.ops.aten, target.overloadpacket.__name__.removesuffix("_"), None)
@@ -192,7 +215,7 @@ packed_fields = torch.nn.utils.rnn._packed_sequence_init_args
 
 
 def own_dicts(module: nn.Module) -> tuple[dict[str, Any], ...]:
-    """Give the dicts of a module's own parameters, buffers and attributes, to be changed without registering."""
+    """Return the dicts of a module's own parameters, buffers and attributes, to be changed without registering."""
     return module._parameters, module._buffers, module.__dict__
 
 

@@ -13,10 +13,9 @@ from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.flat_module import flat_script
-from rnnserve.export.input_drawing import draw_sample
-from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.flat_module import FlatModule, flat_script
 from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.tensors import Arrays, draw_sample
 
 __all__ = ["canonical", "load_script", "script", "script_bytes", "script_model"]
 
@@ -59,8 +58,7 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
         return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
     try:
         scripted = script(flat.module)
-        called, interface = flat_script(scripted, model.interface.inputs, model.interface.outputs)
-        _try_script(called, interface, draw_sample(model.inputs, model.sizes))
+        _try_script(flat_script(scripted, flat.call.inputs, flat.outputs), draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
     except (UnsupportedModule, WrongArguments) as error:
         reason = " ".join(str(error).split())
@@ -68,13 +66,13 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
     return scripted, ""
 
 
-def _try_script(scripted: nn.Module, interface: ModuleInterface, arrays: Arrays) -> None:
+def _try_script(scripted: FlatModule, arrays: Arrays) -> None:
     """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
 
     It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.
     """
     try:
-        interface.call(scripted, arrays)
+        scripted.run(arrays)
     except (torch.jit.Error, RuntimeError) as error:
         last = str(error).strip().rpartition("\n")[2]
         raise UnsupportedModule(
@@ -105,11 +103,7 @@ def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
 
 
 def load_script(data: bytes) -> torch.jit.ScriptModule:
-    """Load what `script_bytes` wrote, on the CPU.
-
-    Raises:
-        RuntimeError: If torch cannot load it; with torch's message.
-    """
+    """Load what `script_bytes` wrote, on the CPU; RuntimeError has torch's message if it cannot."""
     with _without_deprecations():
         scripted: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             io.BytesIO(data), map_location="cpu"
@@ -143,19 +137,13 @@ _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
 
 def canonical(archive: bytes) -> bytes:
-    """Rewrite a TorchScript file without paths and with names that depend on the module only.
+    """Rewrite the bytes of a TorchScript file without paths and with names that depend on the module only.
 
     `torch.jit.save` writes debug records, which hold the paths of its sources; names like `___torch_mangle_7`, which
     count the classes of one name that the process has scripted so far; and the pickle's memo opcodes, which depend on
     the number of references to a tensor. Records and opcodes are removed, and classes of one name are numbered in the
     order in which the module uses them: the first `GRU` is `GRU`, the second `___torch_mangle_0.GRU`. The format:
     https://github.com/pytorch/pytorch/blob/main/torch/csrc/jit/docs/serialization.md
-
-    Args:
-        archive: The bytes from `torch.jit.save`.
-
-    Returns:
-        A file that `torch.jit.load` reads, stored without compression.
     """
     records = _records(archive)
     code = {name: records.pop(name).decode() for name in list(records) if name.startswith("code/")}
@@ -188,7 +176,7 @@ def _records(archive: bytes) -> dict[str, bytes]:
 
 
 def _definitions(code: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Give the qualified name and the text of every class and function."""
+    """Return the qualified name and the text of every class and function."""
     for file, text in code.items():
         namespace = file.removeprefix("code/").removesuffix(".py").replace("/", ".")
         starts = list(_DEFINITION.finditer(text))
@@ -221,7 +209,7 @@ def _in_order(definitions: dict[str, str], pickled: bytes) -> list[str]:
 
 
 def _known(token: str, names: dict[str, str]) -> str | None:
-    """Give the longest known name that `token` begins with, since a member may follow the name."""
+    """Return the longest known name that `token` begins with, since a member may follow the name."""
     while token and token not in names:
         token = token.rpartition(".")[0]
     return token or None

@@ -29,7 +29,7 @@ Tree = Any
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Give what is in a tree that is no container, each with its path, in the tree's order."""
+    """Return what is in a tree that is no container, each with its path, in the tree's order."""
     parts = parts_of(tree)
     if parts is None:
         yield path, tree
@@ -39,7 +39,7 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def mapped(tree: Tree, change: Callable[[Path, Any], Any], path: Path = ()) -> Tree:
-    """Give a tree of the same containers with something else in the place of each leaf."""
+    """Return a tree of the same containers with something else in the place of each leaf."""
     parts = parts_of(tree)
     if parts is None:
         return change(path, tree)
@@ -57,11 +57,7 @@ def shown(tree: Tree) -> str:
 
 
 def flatten_results(result: Tree) -> list[Tensor]:
-    """List the tensors in what a forward returned, in their order. None is left out.
-
-    Raises:
-        WrongArguments: If there is anything else in it.
-    """
+    """List the tensors in what a forward returned, in their order. None is left out, and anything else refused."""
     if isinstance(result, torch.nn.utils.rnn.PackedSequence):
         raise WrongArguments("forward returns a PackedSequence; return pad_packed_sequence of it instead")
     parts = parts_of(result)
@@ -73,7 +69,7 @@ def flatten_results(result: Tree) -> list[Tensor]:
 
 
 def parts_of(tree: Tree) -> dict[str, Tree] | None:
-    """Give the parts of a container by key, or None for anything else."""
+    """Return the parts of a container by key, or None for anything else."""
     if isinstance(tree, Tensor):
         return None
     items = _items_of(tree)
@@ -98,7 +94,7 @@ def _items_of(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - whateve
 
 
 def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
-    """Give a container of the same kind with other parts."""
+    """Return a container of the same kind with other parts."""
     items = _items_of(tree)
     if items is not None:
         made: Any = copy.copy(tree)
@@ -125,12 +121,7 @@ _MAKING: Final = {
 
 
 class NoTensor(WrongArguments):
-    """A result of forward is no tensor.
-
-    Args:
-        result: The result, or the part of it.
-        line: Line of the user's code that makes it of a tensor, and how, as far as it was seen.
-    """
+    """A result of forward, or a part of it, is no tensor; `line` of the user's code makes it of one."""
 
     def __init__(self, result: object, line: str = "") -> None:
         self.result = result

@@ -13,17 +13,17 @@ from google.protobuf.message import DecodeError
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_outputs import check_sizes
+from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_record import parts_failures
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
-from rnnserve.export.tensor_shapes import sequence_axes, size_limits, sizes_of
+from rnnserve.export.tensors import Arrays, sequence_axes, size_limits, sizes_of
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
@@ -47,26 +47,15 @@ __all__ = ["Check", "verify_version"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was verified.
-
-    Attributes:
-        name: What was verified.
-        failures: What is wrong with it, a sentence each; empty if nothing is.
-        parity: The record of the proof, in the check that is the proof, if it holds.
-    """
+    """One thing that was verified."""
 
     name: str
-    failures: Sequence[str] = ()
-    parity: manifest_pb2.Parity | None = None
+    failures: Sequence[str] = ()  # what is wrong with it, a sentence each
+    parity: manifest_pb2.Parity | None = None  # the record of the proof, in the check that is the proof, if it holds
 
 
 def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
-    """Prove a version again, with every check that its files allow.
-
-    Args:
-        folder: `<repository>/<model>/<version>`.
-        progress: Whether to show a progress bar on standard error.
-    """
+    """Prove the version in a folder `<repository>/<model>/<version>` again, with every check that its files allow."""
     try:
         version = read_version(folder)
         files = [Check(f"{name}: as published") for name in (*sorted(version.files), MANIFEST)]
@@ -77,9 +66,15 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         model = _described(version) if SCRIPT in version.files else None
     except ArtifactError as error:
         return [*files, Check("files: loaded", [str(error)])]
+    manifest = version.manifest
+
+    def compare_config() -> Iterable[str]:
+        check_tensors(read_config(folder.parent), manifest.inputs, manifest.outputs)
+        return ()
+
     checks = [
         *files,
-        _check(f"{CONFIG}: of these tensors", lambda: _config(folder.parent, version.manifest)),
+        _check(f"{CONFIG}: of these tensors", compare_config),
         _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graphs)),
     ]
     checks += [
@@ -94,20 +89,17 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         ]
         checks.append(_check(f"{MANIFEST}: what it says of parts of sequences", lambda: parts_failures(version)))
         if model is None:
-            return [*checks, Check(f"parity and batching: not repeated, since {_unrepeated(version.manifest)}")]
+            is_adopted = version.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
+            adopted, unscripted = "is adopted: not compared with its framework", f"there is no {SCRIPT} to compare"
+            why = f"{MODEL} {adopted}" if is_adopted else f"{unscripted} {MODEL} with"
+            return [*checks, Check(f"parity and batching: not repeated, since {why}")]
 
-        def run_script(inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-            return model.interface.call(model.module, inputs)
-
-        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, run_script)))
-        checks.append(_check(f"{MANIFEST}: what stands for inputs that are left out", lambda: _defaults(model)))
+        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, model.module.run)))
+        wrong = wrong_defaults(model.module, model.inputs, model.sizes, model.defaults)
+        checks.append(
+            Check(f"{MANIFEST}: what stands for inputs that are left out", [f"{MANIFEST}: {said}" for said in wrong])
+        )
         return [*checks, *_proofs(model, version, progress=progress)]
-
-
-def _unrepeated(manifest: manifest_pb2.Manifest) -> str:
-    if manifest.origin == manifest_pb2.ORIGIN_ADOPTED:
-        return f"{MODEL} is adopted: not compared with its framework"
-    return f"there is no {SCRIPT} to compare {MODEL} with"
 
 
 def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
@@ -133,14 +125,13 @@ def _described(version: Version) -> DescribedModel:
         raise ArtifactError(f"{SCRIPT}: torch cannot load it: {error}") from error
     names = [[tensor.name for tensor in tensors] for tensors in (manifest.inputs, manifest.outputs)]
     try:
-        module, interface = flat_script(script, *names)
+        module = flat_script(script, *names)
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
     labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,
         module=module,
-        interface=interface,
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         labels=manifest.labels,
@@ -151,11 +142,6 @@ def _described(version: Version) -> DescribedModel:
         allow_non_finite=manifest.finiteness.allowed,
         defaults=load_defaults(version.files, manifest.inputs),
     )
-
-
-def _config(model: Path, manifest: manifest_pb2.Manifest) -> list[str]:
-    check_tensors(read_config(model), manifest.inputs, manifest.outputs)
-    return []
 
 
 def _manifest(
@@ -201,13 +187,14 @@ def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]
             raise WrongArguments(str(error)) from error  # a size that it does not take
 
     try:
-        check_sizes(compute, manifest.inputs, outputs, *_tried_sizes(manifest))
+        sizes, longest = _tried_sizes(manifest)
+        check_sizes(Trial(compute, manifest.inputs, sizes), outputs, longest)
     except UnsupportedModule as error:
         yield f"{MANIFEST}: {str(error).partition('. ')[0]}; publish the model again"
 
 
 def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, int]], int]:
-    """Give the smallest and the largest size of each dynamic axis of the proof, and the most steps that it had."""
+    """Return the smallest and the largest size of each dynamic axis of the proof, and the most steps that it had."""
     batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
     limits = size_limits(manifest.inputs)
     sizes = {
@@ -225,13 +212,6 @@ def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
     finite = not manifest.finiteness.allowed and not infinite
     found = walk_graph(model, manifest.inputs, manifest.outputs, finite_inputs=finite)
     return contradictions(manifest, found, scan=name == SCAN)
-
-
-def _defaults(model: DescribedModel) -> list[str]:
-    return [
-        f"{MANIFEST}: {said}"
-        for said in wrong_defaults(model.module, model.interface, model.inputs, model.sizes, model.defaults)
-    ]
 
 
 def _golden(version: Version, compute: Inference) -> list[str]:

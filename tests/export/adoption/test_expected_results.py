@@ -7,7 +7,7 @@ import pytest
 
 from kit.descriptions import tensors_described
 from rnnserve.export.adoption.samples import expected_cases
-from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
+from rnnserve.export.description.publication import Floats, Integers, Lengths
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.parity.reference import OnnxTruth
 

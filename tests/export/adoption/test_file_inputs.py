@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.adoption.adoption import describe_states
 from rnnserve.export.adoption.file_inputs import describe_inputs, read_inputs
-from rnnserve.export.adoption.file_outputs import describe_states
-from rnnserve.export.description.input_descriptions import Floats
+from rnnserve.export.description.publication import Floats
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 
@@ -149,3 +149,10 @@ def test_states_are_found_by_name_and_axes():
     assert [tensor.default == manifest_pb2.DEFAULT_ZEROS for tensor in inputs] == [True, True, False, False]
     # What the user says goes before names.
     assert describe_states(inputs, outputs, Roles(states={"out": "h_0"})) == {"out": "h_0"}
+
+
+@pytest.mark.parametrize(("after", "found"), [("past", {"cache_n": "cache_0"}), ("longer", {})])
+def test_names_alone_make_no_state(after, found):
+    inputs = [Floats("batch", "past", 4).tensor("cache_0")]
+    outputs = [Floats("batch", after, 4).tensor("cache_n")]
+    assert describe_states(inputs, outputs, Roles()) == found

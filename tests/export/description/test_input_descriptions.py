@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, UnsupportedModule, WrongArguments
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.publication import InputDescription
 
 X = Floats("batch", "sequence", 2)
 

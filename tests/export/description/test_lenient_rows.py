@@ -20,7 +20,7 @@ def test_rows_in_any_order_and_shorter_than_the_steps(name):
     model = describe_model(publication)
     x = np.random.default_rng(0).normal(size=(3, 5, 3)).astype(np.float32)
 
-    (found,) = model.interface.call(model.module, {"x": x, "lengths": LENGTHS}).values()
+    (found,) = model.module.run({"x": x, "lengths": LENGTHS}).values()
 
     with torch.no_grad():
         expected = PACKED[name].call(publication.module, torch.from_numpy(x), torch.from_numpy(LENGTHS))
@@ -33,7 +33,7 @@ def test_results_have_the_steps_of_the_input_and_their_padding():
     assert [axis.name for axis in model.outputs[0].axes][:2] == ["batch", "sequence"]
     x = torch.randn(3, 5, 3)
 
-    (found,) = model.interface.call(model.module, {"x": x.numpy(), "lengths": LENGTHS}).values()
+    (found,) = model.module.run({"x": x.numpy(), "lengths": LENGTHS}).values()
 
     with torch.no_grad():
         expected = module(x, torch.from_numpy(LENGTHS))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Floats, Integers, Publication, StateTree, WrongArguments
+from rnnserve.export import Floats, Integers, Publication, StateTree, UnsupportedModule, WrongArguments
 from rnnserve.export.description.described_model import describe_model, evaluating
 from rnnserve.protos import manifest_pb2
 
@@ -107,7 +107,7 @@ def test_state_in_a_container_becomes_named_tensors(make, keys, first):
     )
     assert [t.default for t in model.inputs[1:]] == [RECORDED if first else ZEROS, ZEROS]
     arrays = {"x": np.ones((2, 3)), h: np.full((2, 3), 2), c: np.ones((2, 1, 3))}
-    results = model.interface.call(model.module, {name: array.astype(np.float32) for name, array in arrays.items()})
+    results = model.module.run({name: array.astype(np.float32) for name, array in arrays.items()})
     np.testing.assert_array_equal(results["y"], np.full((2, 3), 5.0))
     np.testing.assert_array_equal(results[f"state_n.{keys[1]}"], np.full((2, 1, 3), 3.0))
 
@@ -122,7 +122,7 @@ def test_a_state_is_found_before_the_other_outputs_and_in_another_order():
     module = Swapped(KINDS["dict"][0])
     model = described(module, inputs={"x": X, "state": StateTree(module.begin)}, outputs=["double", "state_n", "y"])
     arrays = {"x": np.ones((2, 3)), "state.h": np.full((2, 3), 2), "state.c": np.ones((2, 1, 3))}
-    results = model.interface.call(model.module, {name: array.astype(np.float32) for name, array in arrays.items()})
+    results = model.module.run({name: array.astype(np.float32) for name, array in arrays.items()})
     found = {name: array.ravel()[0] for name, array in results.items()}
     assert found == {"double": 10, "state_n.h": 2, "state_n.c": 3, "y": 5}
 
@@ -252,7 +252,7 @@ def test_attributes_become_inputs_and_outputs_and_the_module_is_left_as_it_was()
     states = {}
     with evaluating(model.module):
         for step in x:
-            found = model.interface.call(model.module, {"x": step.numpy(), **states})
+            found = model.module.run({"x": step.numpy(), **states})
             np.testing.assert_allclose(found["y"], reference(step).numpy(), rtol=1e-6)
             states = {name: found[final] for final, name in zip(finals, names, strict=True)}
     assert (module.h, module.hidden, module.cache, hasattr(module, "late")) == (None, None, {"n": None}, False)
@@ -303,3 +303,39 @@ def test_attribute_of_one_row_is_the_beginning_of_each_row():
 def test_attributes_that_are_no_state_are_refused(attributes, said):
     with pytest.raises(WrongArguments, match=said):
         described(Attributes(), inputs={"x": X}, outputs=["y"], states={}, state_attributes=attributes)
+
+
+class Cached(nn.Module):
+    """Attention of one step, or several, over all before it."""
+
+    def forward(self, x, cache):
+        cache = torch.cat([cache, x], dim=1)
+        return torch.softmax(x @ cache.transpose(1, 2), -1) @ cache, cache
+
+
+@pytest.mark.parametrize(
+    ("error", "steps", "states", "match"),
+    [
+        (
+            WrongArguments,
+            ("now", 1),
+            {"cache_n": "cache"},
+            r'axis 1 has "past\+1" entries where .* keeps its size',
+        ),
+        (UnsupportedModule, "sequence", {}, 'as large as "sequence" and "past" together, as a cache is that grows'),
+    ],
+)
+def test_growing_cache_is_refused(not_published, error, steps, states, match):
+    inputs = {"x": Floats("batch", steps, 4), "cache": Floats("batch", "past", 4)}
+    not_published(error, match, Publication(Cached(), "cached", inputs, ["y", "cache_n"], states))
+
+
+def test_states_that_are_one_parameter_need_a_dict():
+    inputs, outputs = {"input": Floats("batch", "sequence", 3)}, ["output", "h_n", "c_n"]
+    states = {name: Floats(1, "batch", 4) for name in ("h_0", "c_0")}
+    module = nn.LSTM(3, 4, batch_first=True).eval()
+    said = r'^inputs names "h_0", which is no .*: "hx": {"h_0": Floats\(…\), "c_0": Floats\(…\)}$'
+    with pytest.raises(WrongArguments, match=said):
+        describe_model(Publication(module, "model", {**inputs, **states}, outputs))
+    model = describe_model(Publication(module, "model", {**inputs, "hx": states}, outputs))
+    assert [tensor.name for tensor in model.inputs] == ["input", "h_0", "c_0"]

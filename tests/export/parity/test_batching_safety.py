@@ -9,7 +9,7 @@ import pytest
 from kit.descriptions import tensors_described
 from rnnserve.export import ParityError
 from rnnserve.export.analysis import Decision, Verdict
-from rnnserve.export.description.input_descriptions import Floats, Integers, Lengths
+from rnnserve.export.description.publication import Floats, Integers, Lengths
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import GraphFindings, contradictions, finding
 from rnnserve.export.parity.reference import FLOAT64, MOVED

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.flat_module import Call, FlatModule, Slot
 from rnnserve.export.parity.reference import Reference
 
 X = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)  # (sequence, batch, features)
@@ -31,8 +31,11 @@ class Recurrent(nn.Module):
         return self.gru(x, torch.zeros(1, x.size(1), 5))[0] * self.wide
 
 
+CALL = Call(("x",), (Slot("x"),))
+
+
 def reference(module):
-    return Reference(module.eval(), ModuleInterface(("x",), ("y",)), {"x": X[:1]})
+    return Reference(FlatModule(module.eval(), CALL, ["y"]), {"x": X[:1]})
 
 
 def test_eight_runs_with_moved_weights_show_the_rounding_of_zeros():
@@ -67,18 +70,15 @@ class Counted(nn.Module):
         return x * self.factor, x
 
 
-INTERFACE = ModuleInterface(("x",), ("y", "same"))
-
-
 def inputs(*values):
     return {"x": np.array(values, np.float32)}
 
 
 def kept(**options):
-    found = Reference(Counted(), INTERFACE, inputs(0.0), **options)
+    found = Reference(FlatModule(Counted(), CALL, ["y", "same"]), inputs(0.0), **options)
     modules: list[Any] = [found.module, found.double]
     for one in modules:
-        one.calls.clear()
+        one.module.calls.clear()
     return found
 
 
@@ -90,9 +90,9 @@ def test_same_inputs_are_computed_once():
                 assert {n: (a.dtype, a.tobytes()) for n, a in one.items()} == {
                     n: (a.dtype, a.tobytes()) for n, a in other.items()
                 }
-    assert found.module.calls == [torch.float32] * 2
-    assert found.double.calls == [torch.float64] * 2
-    assert new.module.calls == [torch.float32] * 6
+    assert found.module.module.calls == [torch.float32] * 2
+    assert found.double.module.calls == [torch.float64] * 2
+    assert new.module.module.calls == [torch.float32] * 6
 
 
 def test_inputs_that_differ_in_a_bit_or_a_shape_are_computed():
@@ -100,7 +100,7 @@ def test_inputs_that_differ_in_a_bit_or_a_shape_are_computed():
     for given in (np.zeros(1), -np.zeros(1), np.zeros(2), np.zeros((2, 1)), np.zeros((1, 2))):
         same = found.eager({"x": given.astype(np.float32)})["same"]
         assert (same.shape, np.signbit(same).any()) == (given.shape, np.signbit(given).any())
-    assert len(found.module.calls) == 5
+    assert len(found.module.module.calls) == 5
 
 
 def test_kept_results_do_not_change_with_the_inputs_and_are_read_only():

@@ -4,7 +4,7 @@ import onnx
 import torch
 from torch import nn
 
-from kit.checked_files import SIZES, checked, drop_lengths, export_by_torch, exported, recurrent, tagger
+from kit.checked_files import SIZES, checked, drop_lengths, export_by_torch, tagger
 from rnnserve.export import Floats, Publication
 
 
@@ -70,13 +70,3 @@ def test_the_default_exporter_freezes_sizes(tmp_path):
     )
     faults = checked(tmp_path, data, publication).faults
     assert any('"input" has axes (3, 5, 3); expected (batch, sequence, 3)' in fault for fault in faults), faults
-
-
-def test_another_kind_of_recurrence_is_wrong(tmp_path):
-    assert checked(tmp_path, exported(tagger(nn.LSTM)), tagger()).faults
-
-
-def test_ignored_biases_are_wrong(tmp_path):
-    model = exported(tagger())
-    recurrent(model).input[3] = ""
-    assert checked(tmp_path, model, tagger()).faults

@@ -28,7 +28,7 @@ def test_states_that_a_refusal_names_can_be_described(name):
     assert [tensor.name for tensor in model.inputs] == ["x", *states]
     x, h = np.ones((2, 3), np.float32), np.full((2, 3), 2, np.float32)
     with torch.no_grad():
-        found = model.interface.call(model.module, {"x": x, **dict.fromkeys(states, h)})
+        found = model.module.run({"x": x, **dict.fromkeys(states, h)})
         expected = torch.from_numpy(x)
         for cell in module.found(module.held):
             expected = torch.tanh(cell.linear(expected)) + 0.5 * torch.from_numpy(h)

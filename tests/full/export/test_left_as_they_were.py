@@ -26,15 +26,6 @@ def surroundings():
         yield
 
 
-@pytest.mark.parametrize("calls", [1, 20])
-def test_so_does_publishing_a_module_that_fails_after_some_calls(module, calls, tmp_path):
-    module.fails_after = calls
-    before = everything(module)
-    with pytest.raises((ExportError, ValueError)):  # its own error, where that comes after the description's trials
-        publish(described(module), repository=tmp_path, progress=False)
-    assert_unchanged(before, everything(module))
-
-
 def test_so_does_a_proof_that_fails(module, tmp_path, monkeypatch):
     other = copy.deepcopy(module)
     with torch.no_grad():

@@ -139,7 +139,7 @@ def test_size_that_no_rule_gives_is_refused(tmp_path):
 
 
 def test_publishing_without_an_installed_server_names_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("rnnserve.export.publishing._MODULE", "rnnserve.server_of_another_world.trial")
+    monkeypatch.setattr("rnnserve.export.publishing._TRIAL", "rnnserve.server_of_another_world.trial")
     done = published(tmp_path, nn.Tanh(), inputs={"input": X}, outputs=["y"])
     assert "the server's own trial was not made" in done.untried
     assert "\n" not in done.untried
@@ -156,7 +156,7 @@ def test_publishing_without_an_installed_server_names_it(tmp_path, monkeypatch):
 def test_load_check_that_ends_its_process_is_a_refusal(code, said, tmp_path, monkeypatch):
     (tmp_path / "a_trial.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("rnnserve.export.publishing._MODULE", "a_trial")
+    monkeypatch.setattr("rnnserve.export.publishing._TRIAL", "a_trial")
     with pytest.raises(ExportError, match=said):
         try_on_server(tmp_path, "model")
 

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.own_modules import PUBLICATIONS, own_module
-from rnnserve.export import Floats, Lengths, Publication, publish, scan_file
+from rnnserve.export import Floats, Lengths, Publication, pipeline, publish
 from rnnserve.export.commands.export import _lines
 from rnnserve.export.lowering import lower_rnn
-from rnnserve.export.parity.proof import Proof
+from rnnserve.export.parity.proof import Proof, prove
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, SCAN, read_version
 
@@ -73,10 +73,11 @@ def lower_otherwise(data):
 
 @pytest.mark.parametrize("proof_is_blind", [False, True])
 def test_one_that_computes_something_else_is_left_out_and_it_is_said(last, tmp_path, monkeypatch, proof_is_blind):
-    monkeypatch.setattr(scan_file, "lower_rnn", lower_otherwise)
+    monkeypatch.setattr(pipeline, "lower_rnn", lower_otherwise)
     if proof_is_blind:
         none = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
-        monkeypatch.setattr(scan_file, "prove", lambda *_, **__: none)
+        is_lowered = iter((False, True))
+        monkeypatch.setattr(pipeline, "prove", lambda *args, **more: none if next(is_lowered) else prove(*args, **more))
     done = publish(last, repository=tmp_path, progress=False)
     assert MODEL in files_of(done)
     assert SCAN not in files_of(done)

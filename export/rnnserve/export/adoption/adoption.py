@@ -5,9 +5,11 @@ First constants are put in, the batch is found, and axes are named; then the fil
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -26,8 +28,8 @@ from rnnserve.export.adoption.file_inputs import (
     put_constants,
     read_inputs,
 )
-from rnnserve.export.adoption.file_outputs import choose_outputs, describe_file_outputs, describe_states
 from rnnserve.export.adoption.samples import Sample, expected_cases
+from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
@@ -36,56 +38,122 @@ from rnnserve.export.description.described_tensors import (
     complete_sample,
     name_classes,
 )
-from rnnserve.export.description.input_descriptions import DYNAMIC
-from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.exposed_states import exposed_graph
-from rnnserve.export.found_states.parts_file import PartsFile, find_parts
+from rnnserve.export.description.forward_trials import Trial
+from rnnserve.export.description.publication import DYNAMIC
+from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.manifest import describe_version
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, OnnxTruth, Proof
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.graph_findings import walk_graph
 from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.pipeline import ExportResult
-from rnnserve.export.publishing import Seal, publish_tried
-from rnnserve.export.tensor_shapes import mask_before_lengths, sequence_axes
-from rnnserve.export.triton_config_writing import check_config, render_config
+from rnnserve.export.pipeline import ExportResult, describe_version
+from rnnserve.export.publishing import Seal, check_config, publish_tried, render_config
+from rnnserve.export.tensors import Arrays, draw_inputs, mask_before_lengths, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["adopt"]
+__all__ = ["adopt", "describe_states"]
+
+_Tensors = Sequence[manifest_pb2.Tensor]
 
 _NOT_COMPARED = "adopted: not compared with its framework"
 _OLDEST = 9
 """The oldest operator set that is taken: onnxruntime tests none before 7, and Scan has its present form since 9."""
 
 _RAGGED_BATCHES = 4
-_FOR_MODULES = ": does the module"  # from here on, a reason speaks to who can change the module
 _REFUSED = 200  # characters of onnxruntime's reason
 _SHOWN = 5  # names, of what may be all weights
 _WEIGHTS_APART = 4  # the IR version since which initializers need not be inputs
+_FAR = 4096
+"""The largest size with which files are run: frames of sound have hundreds of samples each."""
+_CHECKED = 1025
+"""The largest size of those with which the sizes of outputs are compared."""
+
+# From here on, a message speaks to who can change the module.
+_TO_THE_AUTHOR, _PAD, _WRAP = ": does the module", ". Pad the output", ". Every result of forward is an output"
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+_BEFORE_OR_AFTER = frozenset(
+    {"in", "out", "input", "output", "new", "next", "prev", "previous", "past", "present", "init", "initial"}
+    | {"final", "last", "cur", "current", "n", "o", "i", "0", "t"}
+)
+_STATES = frozenset(
+    {"h", "c", "s", "z", "hx", "cx", "hidden", "cell", "state", "states", "cache", "caches", "memory", "mem"}
+    | {"context", "ctx", "rnn", "lstm", "gru", "carry", "conv"}
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Prepared:
-    """What was found of a file whose batch is dynamic now.
-
-    Attributes:
-        inputs: Its inputs, described.
-        sizes: The smallest and the largest size of axes, as the user says or as was found.
-        notes: What was done and found, in sentences for the record.
-        is_quantised: Whether it scales numbers to int8 by the largest that it meets.
-    """
+class _Prepared(NamedTuple):
+    """What was found of a file whose batch is dynamic now."""
 
     inputs: list[manifest_pb2.Tensor]
-    sizes: Mapping[str, tuple[int, int]]
-    notes: Sequence[str]
-    is_quantised: bool
+    sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest, as the user says or as was found
+    notes: Sequence[str]  # what was done and found, in sentences for the record
+    is_quantised: bool  # whether it scales numbers to int8 by the largest that it meets
+
+
+def adopt(
+    path: Path,
+    name: str,
+    repository: Path,
+    roles: Roles | None = None,
+    samples: Sequence[Sample] = (),
+    timeout: float = RUN_SECONDS,
+    seal: Seal = lambda *_: None,
+) -> ExportResult:
+    """Publish an ONNX file, with its weights in it, as a model's next version, marked as adopted.
+
+    Roles are what the file does not tell of its tensors. If samples have outputs, the file has to give these, and
+    servers replay them. onnxruntime may take so many seconds to load the file, and for each run.
+
+    Raises:
+        WrongArguments: If the file and the roles do not say enough, or do not fit; the message says what to do.
+        UnsupportedModule: If such a model cannot be served.
+        ExportError: If it does not give the expected outputs, or not always the same results.
+        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
+        OSError: If a file cannot be read or written.
+    """
+    check_model_name(name)
+    roles = roles or Roles()
+    model = ir.from_proto(read_onnx(path, external_data=False))
+    number = max(model.opset_imports.get(domain, 0) for domain in ("", "ai.onnx"))
+    if 0 < number < _OLDEST:
+        raise WrongArguments(
+            f"{path} has operators of set {number}; expected {_OLDEST} or later. Export it again, or convert it and "
+            f"compare the results: onnx.version_converter.convert_version(onnx.load(path), {_OLDEST})"
+        )
+    _choose_outputs(model, roles.outputs)
+    with OnnxProcess(timeout) as process:
+        with _naming(path):
+            prepared = _prepare(model, roles, process)
+        with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
+            load = partial(OnnxRunner, process=process)
+            description = _describe(load(save_model(model)), prepared, name, roles)
+            _write_axes(model.graph.outputs, description.outputs)
+            return _publish(description, save_model(model), load, repository, samples, prepared, seal)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, advice: str = "") -> Iterator[None]:
+    """Name the file in what `OnnxRunner` raises."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ExportError(f"{path}: {error}{advice}") from error
+
+
+def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
+    """Keep only the outputs named, in their order; all of them if there are no names."""
+    by_name = {value.name: value for value in model.graph.outputs}
+    for name in names:
+        if name not in by_name:
+            raise WrongArguments(f'there is no output "{name}"; the outputs are {", ".join(map(str, by_name))}')
+    if names:
+        model.graph.outputs[:] = [by_name[name] for name in names]
 
 
 def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
@@ -98,7 +166,10 @@ def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
     """
     notes = [*_drop_inputs_with_values(model)]
     check_names(model, roles)
-    notes += _put_constants(model, roles)
+    if roles.constants:
+        put_constants(model, roles.constants)
+        shown = ", ".join(f'"{name}" is {text}' for name, text in roles.constants.items())
+        notes.append(f"onnx: inputs with one value for all requests, as you said: {shown}")
     inputs, questions = read_inputs(model, roles)
     alone = OnnxRunner(save_model(model), process=process)
     together = OnnxRunner(save_model(_with_open_batch(model, inputs)), process=process)
@@ -115,7 +186,10 @@ def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
     limits, missing = _limits(trial, found, roles)
     ask([*questions, *missing])
     check_lengths(found.inputs, roles)
-    _check_fixed(inputs, found, roles)
+    axes = sequence_axes(describe_inputs(inputs, found.batches, {}))
+    for name in roles.fixed:
+        if name not in axes:
+            raise WrongArguments(f'--size names the axis "{name}"; the dynamic axes are {", ".join([BATCH, *axes])}')
     is_opened = any(each.tensor.axes[found.batches[each.tensor.name]].size == 1 for each in inputs)
     _write_axes(model.graph.inputs, found.inputs)
     if is_opened:
@@ -132,12 +206,6 @@ def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
     return _Prepared(list(found.inputs), {**limits, **roles.sizes}, notes, is_quantised)
 
 
-def _write_axes(values: Sequence[ir.Value], tensors: Sequence[manifest_pb2.Tensor]) -> None:
-    """Write described axes into inputs or outputs of a file."""
-    for value, tensor in zip(values, tensors, strict=True):
-        value.shape = ir.Shape([axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes])
-
-
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
     """Remove inputs that have values in the file: weights of an old file, and what a caller might set."""
     names = [value.name for value in model.graph.inputs if value.is_initializer()]
@@ -151,21 +219,20 @@ def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
         yield f"onnx: inputs that have values in the file keep these, and no request sets them: {shown}{more}{old}"
 
 
-def _put_constants(model: ir.Model, roles: Roles) -> Iterator[str]:
-    if roles.constants:
-        put_constants(model, roles.constants)
-        shown = ", ".join(f'"{name}" is {text}' for name, text in roles.constants.items())
-        yield f"onnx: inputs with one value for all requests, as you said: {shown}"
-
-
 def _with_open_batch(model: ir.Model, inputs: Sequence[FileInput]) -> ir.Model:
-    """Give the file with every axis dynamic that may be the batch, and without what it says of shapes inside."""
+    """Copy the file with every axis dynamic that may be the batch, and without what it says of shapes inside."""
     opened = model.clone()
     for value, each in zip(opened.graph.inputs, inputs, strict=True):
         shape = value.shape or ()
         value.shape = ir.Shape([None if at in each.candidates else dim for at, dim in enumerate(shape)])
     _forget_shapes(opened)
     return opened
+
+
+def _write_axes(values: Sequence[ir.Value], tensors: _Tensors) -> None:
+    """Write described axes into inputs or outputs of a file."""
+    for value, tensor in zip(values, tensors, strict=True):
+        value.shape = ir.Shape([axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes])
 
 
 def _forget_shapes(model: ir.Model) -> None:
@@ -201,78 +268,6 @@ def _limits(trial: BatchTrial, found: Found, roles: Roles) -> tuple[dict[str, tu
     return limits, questions
 
 
-def _check_fixed(inputs: Sequence[FileInput], found: Found, roles: Roles) -> None:
-    """Refuse a size of an axis that is not dynamic in the file."""
-    free = [BATCH, *sequence_axes(describe_inputs(inputs, found.batches, {}))]
-    for name in roles.fixed:
-        if name not in free[1:]:
-            raise WrongArguments(f'--size names the axis "{name}"; the dynamic axes are {", ".join(free)}')
-
-
-def adopt(
-    path: Path,
-    name: str,
-    repository: Path,
-    roles: Roles | None = None,
-    samples: Sequence[Sample] = (),
-    timeout: float = RUN_SECONDS,
-    seal: Seal = lambda *_: None,
-) -> ExportResult:
-    """Publish an ONNX file as a model's next version, marked as adopted.
-
-    Args:
-        path: The file, with its weights in it.
-        name: Name of the model.
-        repository: Folder where models are published, as `<repository>/<model>/<version>`.
-        roles: Roles of its tensors that the file does not tell.
-        samples: Real inputs; where they have outputs, the file has to give these, and servers replay them.
-        timeout: Seconds that onnxruntime may take to load the file, and for each run of it.
-        seal: Function that may sign the version before it is published, as of `publish`.
-
-    Raises:
-        WrongArguments: If the file and the roles do not say enough, or do not fit; the message says what to do.
-        UnsupportedModule: If such a model cannot be served.
-        ExportError: If it does not give the expected outputs, or not always the same results.
-        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
-        OSError: If a file cannot be read or written.
-    """
-    check_model_name(name)
-    roles = roles or Roles()
-    model = ir.from_proto(read_onnx(path, external_data=False))
-    _check_operator_set(path, model)
-    choose_outputs(model, roles.outputs)
-    with OnnxProcess(timeout) as process:
-        with _naming(path):
-            prepared = _prepare(model, roles, process)
-        with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
-            description = _describe(OnnxRunner(save_model(model), process=process), prepared, name, roles)
-            _write_axes(model.graph.outputs, description.outputs)
-            load = partial(OnnxRunner, process=process)
-            data = save_model(model)
-            if roles.expose_states:
-                description, data = exposed_graph(description, MODEL, {MODEL: data}, load, guarded=False)
-            parts = find_parts(description, MODEL, {MODEL: data}, load)
-            return _publish(description, OnnxTruth(load(data)), data, repository, samples, parts, prepared, seal)
-
-
-def _check_operator_set(path: Path, model: ir.Model) -> None:
-    number = max(model.opset_imports.get(domain, 0) for domain in ("", "ai.onnx"))
-    if 0 < number < _OLDEST:
-        raise WrongArguments(
-            f"{path} has operators of set {number}; expected {_OLDEST} or later. Export it again, or convert it and "
-            f"compare the results: onnx.version_converter.convert_version(onnx.load(path), {_OLDEST})"
-        )
-
-
-@contextlib.contextmanager
-def _naming(path: Path, advice: str = "") -> Iterator[None]:
-    """Name the file in what `OnnxRunner` raises."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise ExportError(f"{path}: {error}{advice}") from error
-
-
 def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> ModelDescription:
     inputs = prepared.inputs
     sizes = check_inputs(inputs, prepared.sizes)
@@ -284,7 +279,21 @@ def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> 
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
             raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
 
-    outputs = describe_file_outputs(compute, run.outputs, inputs, sizes, prepared.sizes, roles)
+    longer = {
+        axis: (low, high if axis == BATCH or axis in prepared.sizes else max(high, _FAR))
+        for axis, (low, high) in sizes.items()
+    }
+    try:
+        outputs = describe_outputs(Trial(compute, inputs, longer), run.outputs)
+        check_sizes(Trial(compute, inputs, sizes), outputs, _CHECKED)
+    except UnsupportedModule as error:
+        raise UnsupportedModule(_in_options(str(error), sizes, roles)) from error
+    for tensor in outputs:
+        for at, axis in enumerate(tensor.axes):
+            named = roles.axes.get((tensor.name, at), axis.name)
+            if axis.size == DYNAMIC and named != axis.name:
+                raise WrongArguments(f'--axis {tensor.name}.{at}={named}: this axis is as large as "{axis.name}"')
+            axis.name = named
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
     return ModelDescription(
         name=name,
@@ -298,16 +307,74 @@ def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> 
     )
 
 
+def _in_options(message: str, sizes: Iterable[str], roles: Roles) -> str:
+    """Say which sizes to name, in the place of what a module's author could change."""
+    said, apart, _ = message.partition(_WRAP)
+    if apart:
+        return f"{said}; or publish the other outputs alone: --output NAME"
+    said, apart, _ = message.partition(_PAD)
+    free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]
+    if not apart or not free:
+        return said
+    bounds, one = (" ".join(f"--size {axis}={size}" for axis in free) for size in ("LOW:HIGH", "SIZE"))
+    return f"{said}. If it follows one rule from some size on, say so: {bounds}; if requests have one size only: {one}"
+
+
+def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[str, str]:
+    """Find which output continues as which input: as the user says, or named as states are, with equal axes.
+
+    X_0 and X_n are a pair, and so are names that differ in words such as "in" and "out" or "new" only, and have a word
+    such as "h", "state" or "cache": state and stateN, in_cache0 and out_cache0, hidden_in and hidden_out. The inputs
+    are marked as zeros if a request leaves them out.
+    """
+    known = {tensor.name: tensor for tensor in outputs}
+    states = dict(roles.states)
+    for tensor in inputs:
+        final = f"{tensor.name.removesuffix('_0')}_n"
+        if tensor.name.endswith("_0") and final in known and tensor.name not in states.values():
+            states |= {final: tensor.name} if _axes(tensor) == _axes(known[final]) else {}
+    for tensor in inputs:
+        finals = [each.name for each in outputs if each.name not in states and _is_named_alike(tensor, each)]
+        rivals = [each.name for each in inputs if any(_is_named_alike(each, known[final]) for final in finals)]
+        if len(finals) == 1 and rivals == [tensor.name] and tensor.name not in states.values():
+            states[finals[0]] = tensor.name
+    for tensor in inputs:
+        if tensor.name in states.values():
+            tensor.default = manifest_pb2.DEFAULT_ZEROS
+    return states
+
+
+def _is_named_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
+    """Whether two tensors may be a state of floats, of a row and no steps, before and after a call."""
+    words = _name_stem(before.name)
+    is_of_rows = all(axis.name == BATCH for axis in before.axes if axis.size == DYNAMIC)
+    is_alike = before.datatype == after.datatype and _axes(before) == _axes(after)
+    is_state = is_alike and is_of_rows and before.datatype.startswith("FP")
+    return is_state and bool(_STATES & set(words)) and words == _name_stem(after.name)
+
+
+def _axes(tensor: manifest_pb2.Tensor) -> list[tuple[int, str]]:
+    """List axes by what has to be equal if an output goes in again, whatever its sizes: a cache that grows does not."""
+    return [(axis.size, axis.name if axis.size == DYNAMIC else "") for axis in tensor.axes]
+
+
+def _name_stem(name: str) -> tuple[str, ...]:
+    """Split a name into words, without those that say whether it is before or after: hN, h0 and h_in are h."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [word[:-1] if len(word) > 1 and word[:-1] in _STATES and word[-1] == "n" else word for word in words]
+    return tuple(word for word in words if word not in _BEFORE_OR_AFTER)
+
+
 def _publish(
     model: ModelDescription,
-    truth: OnnxTruth,
     data: bytes,
+    load: "partial[OnnxRunner]",
     repository: Path,
     samples: Sequence[Sample],
-    parts: PartsFile,
     prepared: _Prepared,
     seal: Seal,
 ) -> ExportResult:
+    parts, truth = find_parts(model, MODEL, {MODEL: data}, load), OnnxTruth(load(data))
     check_config(repository / model.name, model.inputs, model.outputs)
     complete = [complete_sample(number, sample.inputs, model.inputs) for number, sample in enumerate(samples)]
     unknown = [inputs for inputs, sample in zip(complete, samples, strict=True) if not sample.outputs]
@@ -321,19 +388,6 @@ def _publish(
         raise ExportError(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
-    files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
-    found = _found(model, truth, data, known, prepared)
-    manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
-    files[MANIFEST] = dump_manifest(manifest)
-    config = render_config(model.name, model.inputs, model.outputs)
-    published, untried = publish_tried(repository / model.name, files, config, is_adopted=True, seal=seal)
-    return ExportResult(model.name, published, manifest, untried=untried)
-
-
-def _found(
-    model: ModelDescription, truth: OnnxTruth, data: bytes, known: Sequence[tuple[Arrays, Arrays]], prepared: _Prepared
-) -> Proof:
-    """Say what onnxruntime told of the file, and that this is no comparison with its framework."""
     checks = [_NOT_COMPARED, *prepared.notes]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
@@ -343,13 +397,21 @@ def _found(
     batching = find_batching(model, truth, limits_for("cpu"), 0, graph)
     if prepared.is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
         _serve_alone(batching)
-    return Proof(manifest_pb2.Parity(checks=checks), batching, _zeros(model, truth), graph.recorded_causality())
+    found = Proof(
+        manifest_pb2.Parity(checks=checks), batching, _zeros_after_lengths(model, truth), graph.recorded_causality()
+    )
+    files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
+    manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
+    files[MANIFEST] = dump_manifest(manifest)
+    config = render_config(model.name, model.inputs, model.outputs)
+    published, untried = publish_tried(repository / model.name, files, config, is_adopted=True, seal=seal)
+    return ExportResult(model.name, published, manifest, untried=untried)
 
 
 def _serve_alone(batching: manifest_pb2.Batching) -> None:
     """Let requests of a quantised file run alone: if its results are choices, few values show that rows move others."""
     is_seen = batching.mode == manifest_pb2.BATCHING_ALONE
-    seen = [reason.partition(_FOR_MODULES)[0] for reason in batching.reasons] if is_seen else []
+    seen = [reason.partition(_TO_THE_AUTHOR)[0] for reason in batching.reasons] if is_seen else []
     batching.mode = manifest_pb2.BATCHING_ALONE
     batching.ClearField("padding")
     del batching.reasons[:]
@@ -357,7 +419,7 @@ def _serve_alone(batching: manifest_pb2.Batching) -> None:
     batching.reasons.extend([why, *seen])
 
 
-def _zeros(model: ModelDescription, truth: OnnxTruth) -> set[str]:
+def _zeros_after_lengths(model: ModelDescription, truth: OnnxTruth) -> set[str]:
     """Name the outputs that are zeros after each row's length."""
     lengths = model.lengths
     zeros = {tensor.name for tensor in model.outputs if any(axis.name in lengths for axis in tensor.axes)}

@@ -1,19 +1,16 @@
 """Which axis of each input is the batch, found by trial: rows that are run together, and each of them alone."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.adoption.file_inputs import FileInput, Roles, describe_inputs
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.parity.tolerances import EAGER_ROUNDING
-from rnnserve.export.tensor_shapes import sequence_axes, take_row
+from rnnserve.export.tensors import Arrays, draw_inputs, sequence_axes, take_row
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import distances, scale
 from rnnserve.protos.protocol_words import BATCH
@@ -34,34 +31,18 @@ _LONG = (1024, 1280, 1600, 4000, 16000)
 _LARGEST = 16384
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A choice of batches with which a file runs.
+class Found(NamedTuple):
+    """A choice of batches with which a file runs."""
 
-    Attributes:
-        batches: Position of the batch, by input.
-        inputs: Inputs with these batches, described.
-        sizes: Sizes of the other dynamic axes with which the file runs.
-    """
-
-    batches: Mapping[str, int]
-    inputs: Sequence[manifest_pb2.Tensor]
-    sizes: Mapping[str, int]
+    batches: Mapping[str, int]  # position of the batch, by input
+    inputs: Sequence[manifest_pb2.Tensor]  # with these batches, described
+    sizes: Mapping[str, int]  # of the other dynamic axes
 
 
 class BatchTrial:
-    """Trials of a file.
+    """Runs a file as it is (`alone`), and with each axis dynamic that may be the batch (`together`).
 
-    Args:
-        inputs: Inputs of the file.
-        alone: File as it is.
-        together: File with each axis that may be the batch dynamic.
-        roles: Roles that the user gives.
-        is_quantised: Whether it scales to int8 by the values that it meets: then rows move each other a little.
-
-    Attributes:
-        one_row: Why rows cannot be run together, though the file runs with one.
-        refused: What onnxruntime raised for the first sizes with which the file does not run.
+    A quantised one scales to int8 by the values that it meets: then rows move each other a little.
     """
 
     def __init__(
@@ -75,7 +56,8 @@ class BatchTrial:
     ) -> None:
         self._inputs, self._alone, self._together, self._roles = inputs, alone, together, roles
         self._is_quantised = is_quantised
-        self.one_row = self.refused = ""
+        self.one_row = ""  # why rows cannot be run together, though the file runs with one
+        self.refused = ""  # what onnxruntime raised for the first sizes with which the file does not run
 
     def find(self) -> Found | None:
         """Find the batch; None if there is none: then `one_row` or `refused` says why."""
@@ -95,11 +77,10 @@ class BatchTrial:
         return near
 
     def _change_by_company(self, found: Found) -> tuple[float | None, str]:
-        """Run rows together, and each of them in the file as it is.
+        """Run rows together, and each in the file as it is; say how they differ, as a part of what rows differ by.
 
-        Returns:
-            By how much rows differ at most, as a part of what rows differ by among themselves: 0 for rounding; None if
-            they do not run together, or a result has no row for each. And the difference in words.
+        The largest difference is 0 if there is rounding alone; None if rows do not run together, or a result has no row
+        for each. It is described in words, too.
         """
         worst, words = 0.0, ""
         most = self._roles.sizes.get(BATCH, (1, max(_ROWS)))[1]
@@ -123,10 +104,9 @@ class BatchTrial:
         return worst, words
 
     def range_of(self, found: Found, axis: str) -> tuple[int, int] | None:
-        """Give the smallest and the largest size of an axis with which the file runs.
+        """Find the smallest and the largest size of an axis with which the file runs.
 
-        Returns:
-            (1, 0) if it runs with any; None if it runs with some sizes, and not with others between these.
+        (1, 0) if it runs with any; None if it runs with some sizes, and not with others between these.
         """
         usual = self._run(found.inputs, found.sizes)
 
@@ -165,18 +145,15 @@ class BatchTrial:
     def _running_sizes(self, inputs: Sequence[manifest_pb2.Tensor]) -> dict[str, int] | None:
         """Find sizes of the axes but the batch with which one row runs."""
         names = sequence_axes(inputs)
-        done = set()
-        for tried in (*_SIZES, *(_LONG if len(names) == 1 else ())):
-            sizes = {name: self._within(name, tried) for name in names}
+        tried = set()
+        for size in (*_SIZES, *(_LONG if len(names) == 1 else ())):
+            limits = {name: self._roles.sizes.get(name, (size, size)) for name in names}
+            sizes = {name: min(max(size, low), high) for name, (low, high) in limits.items()}
             key = tuple(sizes.values())
-            if key not in done and self._run(inputs, sizes) is not None:
+            if key not in tried and self._run(inputs, sizes) is not None:
                 return sizes
-            done.add(key)
+            tried.add(key)
         return None
-
-    def _within(self, name: str, size: int) -> int:
-        low, high = self._roles.sizes.get(name, (size, size))
-        return min(max(size, low), high)
 
     def _run(self, inputs: Sequence[manifest_pb2.Tensor], sizes: Mapping[str, int]) -> Arrays | None:
         try:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.tensor_shapes import sequence_axes
+from rnnserve.export.tensors import sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.protocol_words import BATCH
@@ -60,7 +60,6 @@ class Roles:
         constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
         outputs: Which outputs are published, in this order; empty for all.
         labels: Names of the classes.
-        expose_states: Whether states that are found in the graph become inputs and outputs.
     """
 
     axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
@@ -72,22 +71,15 @@ class Roles:
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: Sequence[str] = ()
     labels: Sequence[str] = ()
-    expose_states: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """Something that a file does not say.
+    """Something that a file does not say."""
 
-    Attributes:
-        why: What is not known, without the option.
-        option: The option that answers it, ready to paste, such as `--constant sr=16000`.
-        hint: What else helps to answer it; empty for nothing.
-    """
-
-    why: str
-    option: str
-    hint: str = ""
+    why: str  # what is not known
+    option: str  # the option that answers it, ready to paste, such as `--constant sr=16000`
+    hint: str = ""  # what else helps to answer it
 
 
 def ask(questions: Sequence[Question]) -> None:
@@ -114,17 +106,11 @@ _GUESSED = (0, 2)  # integers to try a file with, until the user says which it t
 
 @dataclasses.dataclass(frozen=True)
 class FileInput:
-    """An input of a file.
+    """An input of a file."""
 
-    Attributes:
-        tensor: Its description. The batch is not named yet, and dynamic axes without a name have an empty one.
-        candidates: Positions of the axes that may be the batch.
-        is_settled: Whether the file or the user says which it is.
-    """
-
-    tensor: manifest_pb2.Tensor
-    candidates: tuple[int, ...]
-    is_settled: bool
+    tensor: manifest_pb2.Tensor  # the batch is not named yet, and dynamic axes without a name have an empty one
+    candidates: tuple[int, ...]  # positions of the axes that may be the batch
+    is_settled: bool  # whether the file or the user says which it is
 
     @property
     def is_called_batch(self) -> bool:
@@ -195,7 +181,7 @@ def check_names(model: ir.Model, roles: Roles) -> None:
 
 
 def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
-    """Give inputs values, and remove them from the inputs."""
+    """Set inputs to values, and remove them from the inputs."""
     for value in [value for value in model.graph.inputs if value.name in constants]:
         value.const_value = ir.tensor(_constant(value, constants[value.name or ""]), name=value.name)
         model.graph.inputs.remove(value)
@@ -205,11 +191,10 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
 
 
 def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
-    """Read the inputs of a file whose constants are in place.
+    """Read the inputs of a file whose constants are in place, and what to ask the user.
 
-    Returns:
-        The inputs; and what to ask the user. So that the file can be tried all the same, and all questions be asked at
-        once, a guess is in place: numbers that are the same for all rows get a value in the file.
+    So that the file can be tried all the same, and all questions be asked at once, a guess is in place: numbers that
+    are the same for all rows get a value in the file.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
@@ -311,7 +296,7 @@ def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
 
 
 def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
-    """Give the integers that choose a row of each table from which an input chooses; None for no table."""
+    """Return the integers that choose a row of each table from which an input chooses; None for no table."""
     rows = []
     for node, at in _readers(value):
         table = _tensor(node, 0) if node.op_type == "Gather" and at == 1 else None
@@ -329,7 +314,7 @@ def _compared_with(value: ir.Value) -> Iterator[str]:
 
 
 def _tensor(node: ir.Node, at: int) -> ir.TensorProtocol | None:
-    """Give the constant that a node reads; None for no constant."""
+    """Return the constant that a node reads; None for no constant."""
     value = node.inputs[at]
     return None if value is None else ir.convenience.get_const_tensor(value)
 

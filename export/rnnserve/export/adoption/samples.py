@@ -18,11 +18,10 @@ import numpy.typing as npt
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity import OnnxTruth
 from rnnserve.export.parity.reference import as_float64
 from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
-from rnnserve.export.tensor_shapes import axis_of, mask_before_lengths
+from rnnserve.export.tensors import Arrays, axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, largest_difference, scale
@@ -32,29 +31,23 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["Sample", "expected_cases", "read_samples"]
 
 _MOST_ROWS = 64  # of a sample that servers replay
+_UNREADABLE = (
+    *(ValueError, EOFError, AttributeError, KeyError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _KEY = re.compile(r"(?:(\d+)/)?(output:)?(.+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Inputs of a model, and the outputs that are expected for them.
+    """Inputs of a model, and the outputs that are expected for them."""
 
-    Attributes:
-        inputs: Arrays by name; lengths and states may be left out.
-        outputs: Arrays by name; those that are known.
-    """
-
-    inputs: Arrays
-    outputs: Arrays
+    inputs: Arrays  # lengths and states may be left out
+    outputs: Arrays  # those that are known
 
 
 def read_samples(path: Path) -> Sequence[Sample]:
-    """Read samples, in the order of their numbers.
-
-    Raises:
-        WrongArguments: If it is no such file.
-        OSError: If it cannot be read.
-    """
+    """Read samples, in the order of their numbers."""
     samples: dict[int, Sample] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -64,15 +57,7 @@ def read_samples(path: Path) -> Sequence[Sample]:
                 number, is_output, name = found.groups()
                 sample = samples.setdefault(int(number or 0), Sample({}, {}))
                 (sample.outputs if is_output else sample.inputs)[name] = arrays[key]
-    except (
-        ValueError,
-        EOFError,
-        AttributeError,
-        KeyError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _UNREADABLE as error:
         # What numpy says of any file that it does not read is an advice to load it as a pickle, which runs its code.
         reason = "" if "pickle" in str(error) else f" ({error})"
         raise WrongArguments(
@@ -86,9 +71,7 @@ def read_samples(path: Path) -> Sequence[Sample]:
 def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> GoldenCases:
     """Compare a file's results with expected ones, and make golden cases of these.
 
-    Raises:
-        WrongArguments: If an output is none of the model's, or has another shape or dtype.
-        ExportError: If the file gives other values.
+    ExportError says that the file gives other values, WrongArguments that an output does not fit the model's.
     """
     cases, furthest = [], 0.0
     for number, (inputs, given) in enumerate(known):
@@ -121,7 +104,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
 def _checked(
     number: int, model: ModelDescription, given: Arrays, outputs: Arrays
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Give the expected outputs in the model's dtypes and first rows."""
+    """Return the expected outputs in the model's dtypes and first rows."""
     tensors = {tensor.name: tensor for tensor in model.outputs}
     for name, array in given.items():
         if name not in tensors:

@@ -23,8 +23,8 @@ from rnnserve.export.analysis.values import (
     plain,
 )
 from rnnserve.export.analysis.walk import Walk, input_range
-from rnnserve.export.description.input_descriptions import DYNAMIC
-from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes
+from rnnserve.export.description.publication import DYNAMIC
+from rnnserve.export.tensors import axis_of, lengths_inputs, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 

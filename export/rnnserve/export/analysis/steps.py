@@ -25,7 +25,7 @@ from rnnserve.export.analysis.values import (
     size_of,
 )
 from rnnserve.export.analysis.walk import Walk
-from rnnserve.export.tensor_shapes import axis_of
+from rnnserve.export.tensors import axis_of
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["counts_steps", "decide_steps"]

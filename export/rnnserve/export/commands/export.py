@@ -1,7 +1,6 @@
 """`rnnserve export`: export checkpoints and own modules, prove them, publish them."""
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -62,11 +61,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where `rnnserve train` has put them (default %(default)s)",
     )
     add_repository(parser)
-    parser.add_argument(
-        "--expose-states",
-        action="store_true",
-        help="make states that are found in the graph inputs and outputs, as Publication's expose_states does",
-    )
     parser.add_argument("--table", action="store_true", help="print how far apart results are, by tensor and length")
     add_sign_arguments(parser)
 
@@ -86,8 +80,6 @@ def run(args: argparse.Namespace) -> int:
         from rnnserve.export.pipeline import publish
 
     for publication in _publications(names, args.checkpoints):
-        if args.expose_states:
-            publication = dataclasses.replace(publication, expose_states=True)
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty(), seal=seal)
         lines = [*_lines(done, with_table=args.table), *signed_lines(args, done.published.folder)]
         print("\n".join(lines), flush=True)

@@ -64,11 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=lambda text: text.split(","), default=[], metavar="A,B,…", help="names of the classes"
     )
-    parser.add_argument(
-        "--expose-states",
-        action="store_true",
-        help="make states that are found in the graph inputs and outputs, named after their node",
-    )
     add_run_timeout(parser)
     parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
     add_repository(parser)
@@ -98,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
         constants=dict(args.constant),
         outputs=args.output,
         labels=args.labels,
-        expose_states=args.expose_states,
     )
     samples = read_samples(args.samples) if args.samples else ()
     done = adopt(args.file, args.name, args.repository, roles, samples, args.timeout, seal)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rnnserve.export.description.targets import similar_path
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.onnx_runner import RUN_SECONDS
 from rnnserve.export.publishing import Seal, seal_with
-from rnnserve.export.run_seconds import RUN_SECONDS
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.signing.signed_version import read_claim
 
@@ -31,8 +31,17 @@ __all__ = [
 ]
 
 
+class _Former(argparse.Action):
+    """An option that there was; `const` says what to do instead."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error(f"{self.option_strings[0]} is gone: {self.const}")
+
+
 def add_repository(parser: argparse.ArgumentParser) -> None:
     """Declare `--repository`."""
+    said = "sequences may be sent in parts without it; for states in the interface, return them from forward"
+    parser.add_argument("--expose-states", action=_Former, nargs=0, const=said, help=argparse.SUPPRESS)
     parser.add_argument(
         "--repository",
         type=Path,
@@ -68,7 +77,7 @@ def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_seal(args: argparse.Namespace) -> Seal:
-    """Give what signs as the arguments say, which may be nothing."""
+    """Return what signs as the arguments say, which may be nothing."""
     return seal_with(args.sign_key, args.sign_key_password_file)
 
 

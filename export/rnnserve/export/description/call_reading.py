@@ -14,9 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription, Lengths, MaskDescription
-from rnnserve.export.description.publication import InputDescriptions
-from rnnserve.export.description.state_trees import StateTree
+from rnnserve.export.description.publication import (
+    DYNAMIC,
+    InputDescription,
+    InputDescriptions,
+    Lengths,
+    MaskDescription,
+    StateTree,
+)
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import (
     Argument,
@@ -30,9 +35,7 @@ from rnnserve.export.flat_module import (
     Slot,
     slots_of,
 )
-from rnnserve.export.input_drawing import draw_sample
-from rnnserve.export.module_interface import ModuleInterface
-from rnnserve.export.tensor_shapes import size_limits
+from rnnserve.export.tensors import draw_sample, size_limits
 from rnnserve.export.trees import Path
 from rnnserve.protos.protocol_words import BATCH
 
@@ -53,19 +56,17 @@ class _Parameter:
     default: Any = _NONE
     by_keyword: bool = False
 
+    @property
+    def path(self) -> Path:
+        """The path of its tensor; tensors of a group have names of their own."""
+        return () if isinstance(self.value, Mapping) else (self.name,)
+
 
 class CallReader:
-    """Reads how forward takes its arguments.
+    """Reads how forward takes its arguments, of a module in evaluation mode, as a `Publication` describes them.
 
-    Args:
-        module: The user's module: not compiled, in evaluation mode.
-        inputs: Descriptions by forward's parameters, in its order, as in a `Publication`.
-        constants: Values of other parameters of forward, the same in every request.
-        sizes: The sizes that the module takes, as far as the user says.
-
-    Attributes:
-        inputs: The descriptions of the model's inputs by name, in order; of a nested state the tree.
-        defaults: The default values of forward's parameters that are nested states.
+    `inputs` has the descriptions of the model's inputs by name, in order; of a nested state the tree. `defaults` has
+    the default values of forward's parameters that are nested states.
 
     Raises:
         WrongArguments: If forward has no such parameters, or needs others, or something cannot be made.
@@ -83,7 +84,8 @@ class CallReader:
         self._parameters = _read_parameters(module, inputs, constants)
         self._described: dict[str, InputDescription | StateTree] = {}
         for parameter in self._parameters:
-            self._describe(parameter)
+            if not isinstance(parameter.value, Fixed):
+                self._describe(parameter)
         if not self._described:
             raise WrongArguments("inputs describes no tensor; a model takes one at least")
         self.inputs = self._model_inputs()
@@ -95,14 +97,15 @@ class CallReader:
         self._kinds = self._kinds_of_groups()
 
     def call(self, states: Mapping[str, Filled] | None = None) -> Call:
-        """Give the call, with nested states in trees of slots. Without these, each has one slot of its name."""
+        """Return the call, with nested states in trees of slots. Without these, each has one slot of its name."""
         return self._call(states or {}, self._kinds)
 
     def _call(self, states: Mapping[str, Filled], kinds: Mapping[str, Any]) -> Call:
         args: list[Argument] = []
         kwargs: dict[str, Argument] = {}
         for parameter in self._parameters:
-            argument = self._argument(parameter, states, kinds)
+            kind = kinds.get(parameter.name, dict)
+            argument = self._argument(parameter.value, parameter.path, kind, states)
             slots = () if parameter.default is _NONE else slots_of(argument)
             argument = Omissible(argument, slots, parameter.default) if slots else argument
             if parameter.by_keyword:
@@ -115,9 +118,7 @@ class CallReader:
     def _describe(self, parameter: _Parameter) -> None:
         """Add the tensors of a parameter to those that are described."""
         name, what = parameter.name, parameter.value
-        if isinstance(what, Fixed):
-            return
-        for path, leaf in _leaves(what) if isinstance(what, Mapping) else [((name,), what)]:
+        for path, leaf in _leaves(what, parameter.path):
             if not isinstance(leaf, InputDescription) and not (leaf is what and isinstance(leaf, StateTree)):
                 raise WrongArguments(
                     f'inputs["{name}"] is a {type(leaf).__name__}; expected Floats(…), Integers(…), Lengths(…), '
@@ -147,20 +148,15 @@ class CallReader:
             inputs[name] = Lengths(axis)
         return inputs
 
-    def _argument(self, parameter: _Parameter, states: Mapping[str, Filled], kinds: Mapping[str, Any]) -> Argument:
-        name, what = parameter.name, parameter.value
+    def _argument(self, what: Any, path: Path, kind: Any, states: Mapping[str, Filled]) -> Argument:  # noqa: ANN401
+        """Make an argument of what is described at a path; `kind` is a class, if it has several tensors."""
         if isinstance(what, Fixed):
             return what
         if isinstance(what, Mapping):
-            return self._group(what, kinds.get(name, dict), ())
+            parts = {str(key): self._argument(each, (*path, str(key)), dict, states) for key, each in what.items()}
+            return Grouped(kind, parts)
+        name = ".".join(path)
         return states[name] if name in states else self._tensor(name)
-
-    def _group(self, what: Mapping[str, Any], kind: Any, path: Path) -> Grouped:  # noqa: ANN401 - a class
-        parts: dict[str, Argument] = {}
-        for key, each in what.items():
-            at = (*path, str(key))
-            parts[str(key)] = self._group(each, dict, at) if isinstance(each, Mapping) else self._tensor(".".join(at))
-        return Grouped(kind, parts)
 
     def _tensor(self, name: str) -> Argument:
         what = self._described[name]
@@ -179,7 +175,7 @@ class CallReader:
         return OfLengths(lengths, like, at, axes, values, dtype)
 
     def _place(self, name: str, axis: str) -> tuple[str, int]:
-        """Give an input that has an axis, and the position of the axis in it."""
+        """Return an input that has an axis, and the position of the axis in it."""
         given = {each: what for each, what in self.inputs.items() if isinstance(what, InputDescription)}
         for each, what in given.items():
             names = [dynamic if size == DYNAMIC else "" for dynamic, size in what.axes]
@@ -212,12 +208,10 @@ class CallReader:
         tensors = [what.tensor(name) for name, what in self.inputs.items() if isinstance(what, InputDescription)]
         limits = {axis: self._sizes.get(axis, (1, _LARGEST)) for axis in size_limits(tensors)}
         call = self._call({}, kinds)
-        arrays = draw_sample(tensors, limits)
-        states = tuple((name,) for name, what in self.inputs.items() if isinstance(what, StateTree))
+        drawn = {name: torch.from_numpy(array) for name, array in draw_sample(tensors, limits).items()}
         try:
             with torch.no_grad():
-                given = ModuleInterface(call.inputs, (), states).arguments(arrays)
-                FlatModule(self._module, call).called(dict(zip(call.inputs, given, strict=True)))
+                FlatModule(self._module, call).called(dict.fromkeys(call.inputs) | drawn)
         except Exception:  # noqa: BLE001 - whatever the user's module raises
             return False
         return True
@@ -234,14 +228,14 @@ def _as_input(what: InputDescription | StateTree) -> InputDescription | StateTre
 
 
 def _lengths_of(inputs: Mapping[str, InputDescription | StateTree]) -> dict[str, str]:
-    """Give the inputs that hold the lengths of axes, by axis."""
+    """Return the inputs that hold the lengths of axes, by axis."""
     return {
         what.lengths_of: name for name, what in inputs.items() if isinstance(what, InputDescription) and what.lengths_of
     }
 
 
 def _axis(name: str, what: InputDescription | StateTree) -> str:
-    """Give the sequence axis whose lengths an argument is made from."""
+    """Return the sequence axis whose lengths an argument is made from."""
     assert isinstance(what, InputDescription)  # noqa: S101 - what is made is described
     if what.lengths_of:
         return what.lengths_of
@@ -254,13 +248,13 @@ def _axis(name: str, what: InputDescription | StateTree) -> str:
     return axes[0]
 
 
-def _leaves(group: Mapping[str, object], before: Path = ()) -> Iterator[tuple[Path, object]]:
-    """Give what a description of several tensors holds, and the dicts in it, with the keys to each, in order."""
-    for key, value in group.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, (*before, str(key)))
-        else:
-            yield (*before, str(key)), value
+def _leaves(described: object, path: Path) -> Iterator[tuple[Path, object]]:
+    """List what a description of several tensors holds, and the dicts in it, with the keys to each, in order."""
+    if isinstance(described, Mapping):
+        for key, value in described.items():
+            yield from _leaves(value, (*path, str(key)))
+    else:
+        yield path, described
 
 
 def _annotations(module: nn.Module) -> dict[str, Any]:
@@ -271,7 +265,7 @@ def _annotations(module: nn.Module) -> dict[str, Any]:
 
 
 def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - any annotation
-    """Give what an annotation says; None where it says nothing of this."""
+    """Return what an annotation says; None where it says nothing of this."""
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         kinds = [kind for each in typing.get_args(annotation) if (kind := _kind(each)) is not None]
         return kinds[0] if len(kinds) == 1 else None
@@ -319,7 +313,7 @@ def _tensor(value: Any) -> Any:  # noqa: ANN401 - a constant
 def _further(
     module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any], named: Sequence[str]
 ) -> list[str]:
-    """Give what forward has no parameter of its own for, and takes as `*args` or `**kwargs`."""
+    """Return what forward has no parameter of its own for, and takes as `*args` or `**kwargs`."""
     both: list[tuple[str, object]] = [("inputs", inputs), ("constants", constants)]
     for what, given in both:
         if not isinstance(given, Mapping):

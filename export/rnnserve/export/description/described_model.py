@@ -1,4 +1,4 @@
-"""From a publication to a described model: everything about the description that can be wrong is told here.
+"""From a publication to a described model: everything about the description that can be wrong is reported here.
 
 The module is run a few times, at sizes unlike each other, which tells the axes of its outputs. Nothing is exported yet.
 """
@@ -6,8 +6,7 @@ The module is run a few times, at sizes unlike each other, which tells the axes 
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from rnnserve.export.description.described_tensors import (
 )
 from rnnserve.export.description.forward_trials import (
     LONGEST,
+    Trial,
     bounds_in_words,
     describe_arrays,
     made_lenient,
@@ -38,16 +38,14 @@ from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.held_modules import held_values
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.recurrence.refusals import keeps_state
 from rnnserve.export.surroundings import restoring
+from rnnserve.export.tensors import Arrays
 from rnnserve.export.torch_adapter import OptimizedModule, written_module
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["DescribedModel", "describe_model", "evaluating"]
-
 
 _MOST_HELD = 8
 """Rows that a state may have when a module is published: one, or those of the last batch that it was tried with."""
@@ -55,17 +53,10 @@ _MOST_HELD = 8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DescribedModel(ModelDescription):
-    """A module with the tensors that it takes and gives.
+    """A module with the tensors that it takes and gives."""
 
-    Attributes:
-        module: A module of flat tensors: around the user's, or around a script.
-        interface: The names of its tensors.
-        longest: Steps of the longest sequences of the proof, where the description bounds them no closer.
-    """
-
-    module: FlatModule
-    interface: ModuleInterface
-    longest: int = LONGEST
+    module: FlatModule  # around the user's, or around a script
+    longest: int = LONGEST  # steps of the longest sequences of the proof, if the description bounds them no closer
 
 
 def describe_model(publication: Publication) -> DescribedModel:
@@ -79,25 +70,27 @@ def describe_model(publication: Publication) -> DescribedModel:
     module = _unwrapped(publication.module)
     with evaluating(module):
         read = read_call(module, publication)
-    given, states, described, flat = read.outputs, read.states, read.described, read.module
+    flat, described, states = read.module, read.described, read.states
     initial = read_initial_values(described, states.values())
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
     sizes = check_inputs(inputs, publication.sizes)
+    given = read.outputs
     if isinstance(given, str) or not given or len(set(given)) != len(given):
         raise WrongArguments(f"outputs is {given!r}; expected the name of each tensor that forward returns, each once")
     both = [name for name in given if name in described]
     if both:
         raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
     _check_numbers(module)
-    interface = ModuleInterface(flat.call.inputs, tuple(given), flat.call.optional)
-    calling = partial(interface.call, flat)
-    with evaluating(flat), _naming_kept_states(module, calling, inputs, sizes):
-        refuse_padding_alone(calling, described, inputs, sizes)
-        flat = made_lenient(flat, interface, inputs, sizes)
-        compute = partial(_compute, flat, interface, allow_non_finite=publication.allow_non_finite)
-        outputs = describe_outputs(compute, inputs, given, sizes, is_settled_later=True)
-        longest = try_forward(partial(interface.call, flat), inputs, outputs, sizes)
-        defaults = find_defaults(flat, interface, inputs, sizes, initial)
+    with evaluating(flat), _naming_kept_states(flat, inputs, sizes):
+        refuse_padding_alone(Trial(flat.run, inputs, sizes), described)
+        flat = made_lenient(flat, inputs, sizes)
+
+        def compute(arrays: Arrays) -> Arrays:
+            return _compute(flat, arrays, allow_non_finite=publication.allow_non_finite)
+
+        outputs = describe_outputs(Trial(compute, inputs, sizes), given, is_settled_later=True)
+        longest = try_forward(Trial(flat.run, inputs, sizes), outputs)
+        defaults = find_defaults(flat, inputs, sizes, initial)
     check_states(states, inputs, outputs)
     if isinstance(publication.samples, Mapping):
         raise WrongArguments("samples is one dict; expected a list of dicts, one for each batch of real inputs")
@@ -105,7 +98,6 @@ def describe_model(publication: Publication) -> DescribedModel:
     return DescribedModel(
         name=publication.name,
         module=flat,
-        interface=interface,
         inputs=inputs,
         outputs=outputs,
         labels=list(publication.labels),
@@ -141,15 +133,13 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         raise WrongArguments(f"publish got a {type(module).__name__}; expected an nn.Module")
     while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | OptimizedModule):
         module = written_module(module) if isinstance(module, OptimizedModule) else module.module
-    tensors = [*module.named_parameters(), *module.named_buffers()]
-    for name, tensor in tensors:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.device.type != "cpu":
             raise UnsupportedModule(f"the module's {name} is on {tensor.device}; publish module.cpu()")
         if tensor.dtype == torch.bfloat16:
             raise UnsupportedModule(
                 f"the module's {name} is bfloat16, which the Open Inference Protocol does not have; publish "
-                "module.float(), "
-                "which holds the same weights"
+                "module.float(), which holds the same weights"
             )
     return module
 
@@ -161,9 +151,9 @@ def _check_numbers(module: nn.Module) -> None:
             raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
 
 
-def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, allow_non_finite: bool) -> Arrays:
+def _compute(module: FlatModule, arrays: Arrays, *, allow_non_finite: bool) -> Arrays:
     try:
-        results = interface.call(module, arrays)
+        results = module.run(arrays)
     except WrongArguments:
         raise
     except Exception as error:  # whatever the user's module raises
@@ -175,49 +165,41 @@ def _compute(module: nn.Module, interface: ModuleInterface, arrays: Arrays, *, a
         if array.dtype.kind == "f" and not np.isfinite(array).all() and not allow_non_finite:
             raise UnsupportedModule(
                 f'output "{name}" holds values that are not finite, of which no distance can be proven'
-                f"{non_finite_advice(module, interface, arrays)}"
+                f"{non_finite_advice(module, arrays)}"
             )
     return results
 
 
 @contextlib.contextmanager
 def _naming_kept_states(
-    module: nn.Module,
-    compute: Callable[[Arrays], Arrays],
-    inputs: Sequence[manifest_pb2.Tensor],
-    sizes: Mapping[str, tuple[int, int]],
+    module: FlatModule, inputs: Sequence[manifest_pb2.Tensor], sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[None]:
     """If the module does not take its inputs in the context, look for a state that it keeps, of the rows of a call.
 
-    Raises:
-        UnsupportedModule: If it takes some rows after a call with others only if that call is undone, or only as many
-            rows as it holds a state of; with the names of what the call has changed.
+    It keeps one if it takes some rows after a call with others only if that call is undone, or only as many rows as it
+    holds a state of. Then UnsupportedModule names what the call has changed.
     """
-    as_now = restoring(module)
+    as_now = restoring(module.module)
     try:
         yield
     except WrongArguments as error:
-        smallest = {axis: low for axis, (low, _) in sizes.items()}
+        trial = Trial(module.run, inputs, sizes)
 
         def takes(rows: int, *, again: bool = False) -> bool:
             for restore in () if again else as_now:
                 restore()
-            try:
-                compute(draw_inputs(inputs, np.random.default_rng(0), smallest | {BATCH: rows}))
-            except Exception:  # noqa: BLE001 - whatever the user's module raises
-                return False
-            return True
+            return trial.error(trial.smallest | {BATCH: rows}) is None
 
         low, high = sizes[BATCH]
         for rows in range(low, min(max(low, _MOST_HELD), high)):
             takes_more = takes(rows + 1)
             for restore in as_now:
                 restore()
-            before = held_values(module)
+            before = held_values(module.module)
             if takes(rows) and not takes(rows + 1, again=True):
                 names = {
                     name
-                    for name, leaves in held_values(module).items()
+                    for name, leaves in held_values(module.module).items()
                     for one, other in itertools.zip_longest(before.get(name, []), leaves)
                     if one is not other and (takes_more or _are_of_rows(one, other, rows))
                 }

@@ -11,18 +11,15 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.description.forward_trials import sizes_taken
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.forward_trials import Trial, sizes_taken
+from rnnserve.export.description.publication import DYNAMIC, InputDescription
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import axis_of, sequence_axes, shape_of, size_limits
+from rnnserve.export.tensors import Arrays, axis_of, sequence_axes, shape_of, size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.derived_size import DerivedSize
@@ -31,10 +28,7 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["OTHER_SIZES", "check_sizes", "derive_axis", "describe_outputs", "described_axis", "fit_size", "is_sure"]
 
 Tensors = Sequence[manifest_pb2.Tensor]
-_Compute = Callable[[Arrays], Arrays]
 _Sizes = Mapping[str, int]
-_RunAt = Callable[[_Sizes], Arrays]
-"""Runs a model with inputs of some sizes."""
 _Numbers = npt.NDArray[np.int64]
 
 OTHER_SIZES = (
@@ -47,7 +41,6 @@ _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 2
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
 """Sizes, counted from the smallest, at which every output is to have the size that was found."""
 
-
 _DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
 _DENSE: Final = 32
 _TRIED: Final = (*range(1, _DENSE + 1), 48, 61, 64, 97, 100, 127, 128)
@@ -57,28 +50,18 @@ _CHANGES: Final = 3
 
 
 def describe_outputs(
-    compute: _Compute,
-    inputs: Tensors,
-    given: Sequence[str] | Mapping[str, InputDescription],
-    sizes: Mapping[str, tuple[int, int]],
-    *,
-    is_settled_later: bool = False,
+    trial: Trial, given: Sequence[str] | Mapping[str, InputDescription], *, is_settled_later: bool = False
 ) -> list[manifest_pb2.Tensor]:
     """Run a model at several sizes, which tells the datatypes and axes of its outputs.
 
-    Args:
-        compute: The model.
-        inputs: Inputs, described.
-        given: The outputs' names, and their descriptions where there are such.
-        sizes: The smallest and the largest size of each dynamic axis.
-        is_settled_later: Whether an exported program is asked, too, so that a rule need not be sure by runs alone.
+    `given` has the outputs' names, and their descriptions if there are such. If an exported program settles sizes
+    later, a rule need not be sure by runs alone.
 
     Raises:
         WrongArguments: If a description does not fit.
         UnsupportedModule: If an output cannot be divided among requests.
     """
-    run_at = partial(_run_at, compute, inputs)
-    runs = _run_at_probes(compute, inputs, sizes)
+    runs = _run_at_probes(trial)
     outputs = []
     for name in given:
         first = runs[0][1][name]
@@ -93,7 +76,7 @@ def describe_outputs(
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at in range(first.ndim):
             found = [(where, results[name].shape[at]) for where, results in runs]
-            _add_axis(tensor, at, found, run_at, sizes, sure=not is_settled_later)
+            _add_axis(tensor, at, found, trial, sure=not is_settled_later)
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
@@ -107,22 +90,16 @@ def describe_outputs(
     return outputs
 
 
-def check_sizes(
-    compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]], longest: int
-) -> None:
-    """Run a model at many sizes, and compare those of its outputs with their description.
-
-    Raises:
-        UnsupportedModule: If an output has another size.
-    """
-    probe = _probing_sizes(sizes)[0]
-    for name in sequence_axes(inputs):
-        low, high = sizes[name]
-        high = max(longest, high) if size_limits(inputs)[name][1] is None else high
+def check_sizes(trial: Trial, outputs: Tensors, longest: int) -> None:
+    """Run a model at many sizes; raise UnsupportedModule if an output has another size than described."""
+    probe = _probing_sizes(trial.sizes)[0]
+    for name in sequence_axes(trial.inputs):
+        low, high = trial.sizes[name]
+        high = max(longest, high) if size_limits(trial.inputs)[name][1] is None else high
         for size in sorted({min(low + each - 1, high) for each in (*_CHECKED, *_CHECKED_FAR, high)}):
             tried = {**probe, name: size}
             try:
-                results = _run_at(compute, inputs, tried)
+                results = trial.run(tried)
             except WrongArguments:  # the trial of sizes says so where it is a module; a file is tried as far as it goes
                 continue
             for tensor in outputs:
@@ -151,43 +128,32 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
     )
 
 
-def _run_at_probes(
-    compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]
-) -> list[tuple[_Sizes, Arrays]]:
+def _run_at_probes(trial: Trial) -> list[tuple[_Sizes, Arrays]]:
     """Run a model at sizes unlike each other, at the smallest ones, and with each sequence axis at its largest.
 
     Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one, nor from
     one that is shorter for few steps.
     """
-    probes = _probing_sizes(sizes)
+    probes = _probing_sizes(trial.sizes)
     try:
-        runs = [(probe, _run_at(compute, inputs, probe)) for probe in probes]
+        runs = [(probe, trial.run(probe)) for probe in probes]
     except WrongArguments as error:
-        advice = sizes_taken(compute, inputs, probes[0])
+        advice = sizes_taken(trial, probes[0])
         raise (WrongArguments(f"{error}. {advice}") if advice else error) from error.__cause__
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
-    for probe in (smallest, *({**probes[0], axis: high} for axis, (_, high) in sizes.items() if axis != BATCH)):
+    largest = ({**probes[0], axis: high} for axis, (_, high) in trial.sizes.items() if axis != BATCH)
+    for probe in (trial.smallest, *largest):
         if probe not in probes:
             with contextlib.suppress(WrongArguments):  # the module takes others: the trial of sizes says so
-                runs.append((probe, _run_at(compute, inputs, probe)))
+                runs.append((probe, trial.run(probe)))
     return runs
 
 
 def _add_axis(
-    tensor: manifest_pb2.Tensor,
-    at: int,
-    found: Sequence[tuple[_Sizes, int]],
-    run_at: _RunAt,
-    sizes: Mapping[str, tuple[int, int]],
-    *,
-    sure: bool,
+    tensor: manifest_pb2.Tensor, at: int, found: Sequence[tuple[_Sizes, int]], trial: Trial, *, sure: bool
 ) -> None:
     """Describe the next axis of an output, of which some sizes are known, each with those of its inputs.
 
     With `sure`, runs have to tell its rule for all sizes.
-
-    Raises:
-        UnsupportedModule: If its size follows from those of the inputs in no known way.
     """
     probe, size = found[0]
     equal = [axis for axis in probe if all(other == where[axis] for where, other in found)]
@@ -197,8 +163,8 @@ def _add_axis(
     if equal:
         tensor.axes.add(name=equal[0], size=DYNAMIC)
         return
-    limits = {axis: bounds for axis, bounds in sizes.items() if axis != BATCH}
-    derived = derive_axis(lambda sizes: run_at(sizes)[tensor.name].shape[at], limits, probe)
+    limits = {axis: bounds for axis, bounds in trial.sizes.items() if axis != BATCH}
+    derived = derive_axis(lambda sizes: trial.run(sizes)[tensor.name].shape[at], limits, probe)
     if derived is None or (sure and not is_sure(derived)):
         shown = ", ".join(f"{other} for {where}" for where, other in found)
         raise UnsupportedModule(
@@ -231,10 +197,6 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
         unused = [pair for pair in wanted if pair not in pairs.values()]
         pairs[axis] = (unused or wanted)[0]
     return [{axis: pair[turn] for axis, pair in pairs.items()} for turn in range(2)]
-
-
-def _run_at(compute: _Compute, inputs: Tensors, sizes: _Sizes) -> Arrays:
-    return compute(draw_inputs(inputs, np.random.default_rng(0), sizes))
 
 
 def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
@@ -276,13 +238,8 @@ def derive_axis(
 ) -> manifest_pb2.DerivedAxis | None:
     """Find the axis of the inputs from which the size of an output's axis follows, and how, by runs.
 
-    Args:
-        size_at: Function that runs the module, and gives the size of the output's axis.
-        limits: The smallest and the largest size of each sequence axis of the inputs.
-        sizes: Sizes of all axes, the batch among them: where one is changed, the others have these.
-
-    Returns:
-        None where it follows from more than one axis, or in another way.
+    `size_at` runs the module, with one axis changed within its `limits`, and the others of `sizes`. None if it follows
+    from more than one axis, or in another way.
     """
     found = None
     for axis, (low, high) in limits.items():
@@ -311,7 +268,7 @@ def is_sure(rule: manifest_pb2.DerivedAxis) -> bool:
 
 
 def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
-    """Give sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
+    """Return sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
     sizes = sorted(pairs)
     changes = [(one, other) for one, other in itertools.pairwise(sizes) if pairs[one] != pairs[other]]
     for one, other in {*changes[:_CHANGES], *changes[-1:]}:
@@ -320,15 +277,9 @@ def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
 
 
 def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
-    """Find the rule of the sizes of an output's axis.
+    """Find the rule of the sizes of an output's axis, of those that are right for all the one with the smallest d.
 
-    Args:
-        of: The axis of the inputs.
-        sizes: Sizes of that axis, ascending.
-        found: For each of them the size of the output's axis; several.
-
-    Returns:
-        The one with the smallest d that is right for all of them; None where there is none.
+    `sizes` are those of the axis `of` of the inputs, ascending, and `found` the output's size for each.
     """
     bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
     for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):
@@ -346,7 +297,7 @@ def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
 
 
 def _multiples(found: _Numbers) -> Iterator[tuple[int, int]]:
-    """Give what sizes may be multiples of, and what is added to these: 1 and 0 first."""
+    """Return what sizes may be multiples of, and what is added to these: 1 and 0 first."""
     yield 1, 0
     times = int(np.gcd.reduce(np.diff(found)))
     if times > 1:

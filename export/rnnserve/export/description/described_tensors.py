@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
+from rnnserve.export.description.publication import DYNAMIC, InputDescription
 from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
+from rnnserve.export.tensors import Arrays, axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
@@ -35,31 +34,18 @@ _LARGEST_BATCH, _LARGEST_SEQUENCE = 33, 128  # of proofs, where nothing else is 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What a model takes and gives.
-
-    Attributes:
-        name: The model's.
-        inputs: Inputs as a manifest describes them, in order.
-        outputs: Outputs, likewise.
-        labels: Names of the classes; empty where there are none.
-        labelled: The output whose last axis has the classes; empty where there are no labels.
-        samples: Given inputs, complete: every input by name.
-        sizes: The smallest and the largest size of each dynamic axis that the proof uses.
-        checkpoint_sha256: The digest of the weights' file, where there is one.
-        allow_non_finite: Whether NaN and infinity are among its ordinary values.
-        defaults: What stands for inputs that are left out, where it is neither zeros nor full lengths, by name: of size
-            1 along dynamic axes.
-    """
+    """What a model takes and gives."""
 
     name: str
-    inputs: Tensors
+    inputs: Tensors  # as a manifest describes them, in order
     outputs: Tensors
-    labels: Sequence[str]
-    labelled: str
-    samples: Sequence[Arrays]
-    sizes: Mapping[str, tuple[int, int]]
-    checkpoint_sha256: str
-    allow_non_finite: bool = False
+    labels: Sequence[str]  # names of the classes
+    labelled: str  # the output whose last axis has the classes; empty if there are no labels
+    samples: Sequence[Arrays]  # given inputs, complete: every input by name
+    sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest of each dynamic axis that the proof uses
+    checkpoint_sha256: str  # of the weights' file, if there is one
+    allow_non_finite: bool = False  # whether NaN and infinity are among its ordinary values
+    # What stands for inputs that are left out if it is neither zeros nor full lengths: of size 1 along dynamic axes.
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -89,21 +75,20 @@ class ModelDescription:
 
 
 def check_inputs(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    """Check that inputs can be batched and that their axes fit together; write the sizes that they take into them.
+    """Check that inputs can be batched and that their axes fit together; write the given sizes into them.
 
-    Args:
-        inputs: Inputs, described.
-        given: The sizes that the model takes, by axis.
-
-    Returns:
-        The smallest and the largest size of each dynamic axis that a proof uses: of those that the model takes.
+    Returns the smallest and the largest size of each dynamic axis that a proof uses: of those that the model takes.
 
     Raises:
         WrongArguments: If they do not fit, or sizes are given for an axis that there is not, or are none.
     """
     _check_axes(inputs)
     _limit_sizes(inputs, given)
-    return _proof_sizes(inputs)
+    sizes = {}
+    for axis, (low, high) in size_limits(inputs).items():
+        largest = _LARGEST_BATCH if axis == BATCH else max(_LARGEST_SEQUENCE, low)
+        sizes[axis] = (low, high or largest)
+    return {axis: sizes[axis] for axis in (BATCH, *sequence_axes(inputs))}
 
 
 def _check_axes(inputs: Tensors) -> None:
@@ -161,15 +146,6 @@ def _one_batch(size: int) -> str:
     )
 
 
-def _proof_sizes(inputs: Tensors) -> dict[str, tuple[int, int]]:
-    """Give the smallest and the largest size of each dynamic axis that a proof uses: those that the model takes."""
-    sizes = {}
-    for axis, (low, high) in size_limits(inputs).items():
-        largest = _LARGEST_BATCH if axis == BATCH else max(_LARGEST_SEQUENCE, low)
-        sizes[axis] = (low, high or largest)
-    return {axis: sizes[axis] for axis in (BATCH, *sequence_axes(inputs))}
-
-
 def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -> None:
     """Check what continues as what, mark the outputs, and give a state's fixed axes the names of the input's."""
     by_name = {tensor.name: tensor for tensor in inputs}
@@ -200,14 +176,7 @@ def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -
 
 
 def name_classes(labels: Sequence[str], outputs: Tensors) -> str:
-    """Give the last axis of the first output that has as many values the name "classes".
-
-    Returns:
-        That output's name; empty without labels.
-
-    Raises:
-        WrongArguments: If no output has as many.
-    """
+    """Name the last axis of the first output that has as many values "classes", and return that output's name."""
     if not labels:
         return ""
     if isinstance(labels, str) or len(set(labels)) != len(labels) or not all(labels):
@@ -275,11 +244,7 @@ def complete_sample(
 
 
 def read_initial_values(described: Mapping[str, InputDescription], states: Collection[str]) -> Arrays:
-    """Give the initial values that descriptions have, zeros among them, of size 1 along dynamic axes.
-
-    Raises:
-        WrongArguments: If one is of no state, or does not fit the input's axes, dtype or bounds.
-    """
+    """Read the initial values that descriptions have, zeros among them, of size 1 along dynamic axes."""
     found: Arrays = {}
     for name, what in described.items():
         if what.initial is None:

@@ -1,26 +1,25 @@
 """Runs of a module at the sizes and lengths of the proof, before anything is exported.
 
 Many modules run at the sizes of their training only: a table of positions has an end, a convolution needs some steps,
-packing wants sorted rows. What they raise elsewhere is told with the sizes, and with what to change.
+packing wants sorted rows. What they raise at other sizes is reported with the sizes, and with what to change.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from rnnserve.export.description.input_descriptions import InputDescription
+from rnnserve.export.description.publication import InputDescription
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import Call, FlatModule
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays, ModuleInterface
-from rnnserve.export.tensor_shapes import lengths_inputs, sequence_axes, shape_of, size_limits
-from rnnserve.export.torch_adapter import TorchDispatchMode
+from rnnserve.export.tensors import Arrays, draw_inputs, lengths_inputs, sequence_axes, shape_of, size_limits
+from rnnserve.export.torch_adapter import OperatorsSeen
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
     "LONGEST",
+    "Trial",
     "bounds_in_words",
     "describe_arrays",
     "made_lenient",
@@ -31,16 +30,12 @@ __all__ = [
 ]
 
 Tensors = Sequence[manifest_pb2.Tensor]
-_Compute = Callable[[Arrays], Arrays]
-
-_VALUES_DECIDE = (
-    "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), as "
-    "another output"
-)
-"""What to do about an output whose size is another one for other values."""
+_Sizes = Mapping[str, int]
+_Limits = Mapping[str, tuple[int, int]]
+"""The smallest and the largest size of each dynamic axis."""
 
 LONGEST = 3000
-"""Steps of the longest sequences of a proof, where the description bounds them no closer."""
+"""Steps of the longest sequences of a proof, if the description bounds them no closer."""
 
 _SHORTER = (1000, 300)
 """Steps of the longest sequences of modules whose loops over steps run very many operators."""
@@ -50,11 +45,56 @@ _COUNTED = (8, 24)  # steps of the runs that tell how many operators a longer on
 
 _ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
 
+_ROUNDING = 1e-5
+
 _FOR_ONE_ROW = (
     "It takes two rows, and a request may have one. Does it normalise over the batch? BatchNorm in evaluation mode "
     "uses its running statistics, unless it has track_running_stats=False. If one row is too few, say so: "
     'sizes={"batch": (2, …)}'
 )
+_AS_LONGEST = (
+    "It has as many steps as the longest row, and needs those of the input: let a loop run over all of them, "
+    "x.size(1), and where pad_packed_sequence gives it, pass total_length=x.size(1)"
+)
+_UNSORTED = " Rows of a request come in any order: pass enforce_sorted=False to pack_padded_sequence, which is exported"
+_VALUES_DECIDE = (
+    "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), as "
+    "another output"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """Runs of a model on inputs that are drawn at some sizes of its axes: the same inputs each time."""
+
+    compute: Callable[[Arrays], Arrays]
+    inputs: Tensors
+    sizes: _Limits
+
+    @property
+    def smallest(self) -> dict[str, int]:
+        """The smallest size of each dynamic axis."""
+        return {axis: low for axis, (low, _) in self.sizes.items()}
+
+    def near(self, rows: int, steps: int) -> dict[str, int]:
+        """Choose so many rows, and steps of each sequence axis, or as near as the model takes."""
+        return {axis: min(max(low, rows if axis == BATCH else steps), high) for axis, (low, high) in self.sizes.items()}
+
+    def drawn(self, sizes: _Sizes) -> Arrays:
+        """Draw the inputs of some sizes."""
+        return draw_inputs(self.inputs, np.random.default_rng(0), sizes)
+
+    def run(self, sizes: _Sizes) -> Arrays:
+        """Run the model at some sizes."""
+        return self.compute(self.drawn(sizes))
+
+    def error(self, sizes: _Sizes) -> Exception | None:
+        """Run the model at some sizes; return what it raises."""
+        try:
+            self.run(sizes)
+        except Exception as error:  # noqa: BLE001 - whatever the user's module raises
+            return error
+        return None
 
 
 def describe_arrays(arrays: Arrays) -> str:
@@ -71,200 +111,146 @@ def bounds_in_words(arrays: Arrays) -> str:
     )
 
 
-def try_forward(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> int:
+def try_forward(trial: Trial, outputs: Tensors) -> int:
     """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
 
-    Returns:
-        How many steps the longest sequences of the proof are to have, where the description bounds them no closer.
+    Returns how many steps the longest sequences of the proof are to have, if the description bounds them no closer.
 
     Raises:
         WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
     """
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
-    _try_smallest(compute, inputs, smallest, sizes)
-    for axis, (_, high) in sizes.items():
-        _try_largest(compute, inputs, smallest, axis, high)
-    longest = _longest(compute, inputs, sizes)
-    for axis in sequence_axes(inputs):
-        if size_limits(inputs)[axis][1] is None:  # a server would take them: a table of 512 positions has to be told
-            _try_largest(compute, inputs, smallest, axis, max(longest, sizes[axis][1]))
-    _try_lengths(compute, inputs, outputs, sizes)
+    smallest = trial.smallest
+    if (error := trial.error(smallest)) is not None:
+        advice = sizes_taken(trial, smallest)
+        if smallest[BATCH] == 1 < trial.sizes[BATCH][1] and trial.error({**smallest, BATCH: 2}) is None:
+            advice = _FOR_ONE_ROW
+        advice = advice or "Name the sizes that it takes: sizes={axis: (smallest, largest)}"
+        raise _raised(error, trial, smallest, advice) from error
+    for axis, (_, high) in trial.sizes.items():
+        _try_largest(trial, axis, high)
+    longest = _longest(trial)
+    for axis in sequence_axes(trial.inputs):
+        if size_limits(trial.inputs)[axis][1] is None:  # a server takes them: a table of 512 positions has to be known
+            _try_largest(trial, axis, max(longest, trial.sizes[axis][1]))
+    _try_lengths(trial, outputs)
     return longest
 
 
-def _try_smallest(
-    compute: _Compute, inputs: Tensors, smallest: Mapping[str, int], sizes: Mapping[str, tuple[int, int]]
-) -> None:
-    error = _error(compute, inputs, smallest)
-    if error is None:
+def _try_largest(trial: Trial, axis: str, largest: int) -> None:
+    """Run a module with an axis at its largest size, and look for the largest that it takes."""
+    smallest = trial.smallest
+    if trial.error({**smallest, axis: largest}) is None:
         return
-    advice = sizes_taken(compute, inputs, smallest)
-    if smallest[BATCH] == 1 < sizes[BATCH][1] and _error(compute, inputs, {**smallest, BATCH: 2}) is None:
-        advice = _FOR_ONE_ROW
-    advice = advice or "Name the sizes that it takes: sizes={axis: (smallest, largest)}"
-    raise _raised(error, inputs, smallest, advice) from error
-
-
-def _try_largest(compute: _Compute, inputs: Tensors, smallest: Mapping[str, int], axis: str, largest: int) -> None:
-    """Run a module with an axis at its largest size, and look for that which it takes."""
-    if _error(compute, inputs, {**smallest, axis: largest}) is None:
-        return
-    taken, refused = _limit(compute, inputs, smallest, axis, smallest[axis], largest)
-    error = _error(compute, inputs, {**smallest, axis: refused})
+    taken, refused = _limit(trial, smallest, axis, smallest[axis], largest)
+    error = trial.error({**smallest, axis: refused})
     advice = f'It takes {taken} at most. Say so: sizes={{"{axis}": ({smallest[axis]}, {taken})}}'
-    raise _raised(error, inputs, {**smallest, axis: refused}, advice) from error
+    raise _raised(error, trial, {**smallest, axis: refused}, advice) from error
 
 
-class _OperatorCount(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
-    """Counts the operators that run in the context."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401 - as torch calls it
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Run an operator and count it."""
-        del types
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _longest(compute: _Compute, inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> int:
+def _longest(trial: Trial) -> int:
     """Choose how many steps are tried by how many operators so many take: the same for each publication of a module."""
-    smallest = {axis: low for axis, (low, _) in sizes.items()}
     longest = LONGEST
-    for axis in sequence_axes(inputs):
-        few, more = (min(max(steps, sizes[axis][0]), sizes[axis][1]) for steps in _COUNTED)
+    for axis in sequence_axes(trial.inputs):
+        low, high = trial.sizes[axis]
+        few, more = (min(max(steps, low), high) for steps in _COUNTED)
         counts = []
         for steps in (few, more):
-            with _OperatorCount() as counter:
-                compute(draw_inputs(inputs, np.random.default_rng(0), smallest | {axis: steps}))
-            counts.append(counter.count)
+            seen: list[object] = []
+            with OperatorsSeen(_noting(seen)):
+                trial.run(trial.smallest | {axis: steps})
+            counts.append(len(seen))
         a_step = (counts[1] - counts[0]) / max(more - few, 1)
         taken = (steps for steps in (LONGEST, *_SHORTER) if counts[1] + steps * a_step <= _MOST_OPERATORS)
         longest = min(longest, next(taken, _SHORTER[-1]))
     return longest
 
 
-def _limit(
-    compute: _Compute, inputs: Tensors, sizes: Mapping[str, int], axis: str, taken: int, refused: int
-) -> tuple[int, int]:
-    """Give the two sizes of an axis next to each other of which a module takes one and refuses the other."""
+def _noting(seen: list[object]) -> Callable[..., Callable[[object], None]]:
+    return lambda func, *_: lambda _: seen.append(func)
+
+
+def _limit(trial: Trial, sizes: _Sizes, axis: str, taken: int, refused: int) -> tuple[int, int]:
+    """Find the two sizes of an axis next to each other of which a module takes one and refuses the other."""
     while abs(refused - taken) > 1:
         middle = (taken + refused) // 2
-        if _error(compute, inputs, {**sizes, axis: middle}) is None:
+        if trial.error({**sizes, axis: middle}) is None:
             taken = middle
         else:
             refused = middle
     return taken, refused
 
 
-def sizes_taken(compute: _Compute, inputs: Tensors, refused: Mapping[str, int]) -> str:
+def sizes_taken(trial: Trial, refused: _Sizes) -> str:
     """Say from which size on a module runs that raises for small ones, as a window does; else nothing."""
-    for axis in sequence_axes(inputs):
-        most = size_limits(inputs)[axis][1]
-        if _error(compute, inputs, {**refused, axis: most or LONGEST}) is None:
-            enough, _ = _limit(compute, inputs, refused, axis, most or LONGEST, refused[axis])
+    for axis in sequence_axes(trial.inputs):
+        most = size_limits(trial.inputs)[axis][1]
+        if trial.error({**refused, axis: most or LONGEST}) is None:
+            enough, _ = _limit(trial, refused, axis, most or LONGEST, refused[axis])
             return f'It takes {enough} of "{axis}" at least. Say so: sizes={{"{axis}": ({enough}, {most or "…"})}}'
     return ""
 
 
-def _error(compute: _Compute, inputs: Tensors, sizes: Mapping[str, int]) -> Exception | None:
-    try:
-        compute(draw_inputs(inputs, np.random.default_rng(0), sizes))
-    except Exception as error:  # noqa: BLE001 - whatever the user's module raises
-        return error
-    return None
-
-
-def _raised(error: Exception | None, inputs: Tensors, sizes: Mapping[str, int], advice: str) -> WrongArguments:
+def _raised(error: Exception | None, trial: Trial, sizes: _Sizes, advice: str) -> WrongArguments:
     shown = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
-    arrays = draw_inputs(inputs, np.random.default_rng(0), sizes)
+    arrays = trial.drawn(sizes)
     if isinstance(error, IndexError) and list(sizes) == [BATCH]:  # no table has an entry for each row
         advice = bounds_in_words(arrays).removeprefix("; ")
     return WrongArguments(
         f"forward raises for the sizes {shown}: {type(error).__name__}: {str(error).rstrip('.')}. It got "
-        f"{describe_arrays(arrays)}. "
-        f"{advice}"
+        f"{describe_arrays(arrays)}. {advice}"
     )
 
 
-def _try_lengths(compute: _Compute, inputs: Tensors, outputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+def _try_lengths(trial: Trial, outputs: Tensors) -> None:
     """Run a module on rows that are not sorted by their lengths, and all shorter than the sequence axis."""
-    trial, arrays = _trial_sizes(sizes), unsorted_lengths(inputs, sizes)
+    sizes, arrays = trial.near(_ROWS, _STEPS), unsorted_lengths(trial.inputs, trial.sizes)
     try:
-        found = compute(arrays)
+        found = trial.compute(arrays)
     except Exception as error:  # whatever the user's module raises
-        lengths = ", ".join(f'"{name}" {arrays[name].tolist()}' for name in lengths_inputs(inputs).values())
+        lengths = ", ".join(f'"{name}" {arrays[name].tolist()}' for name in lengths_inputs(trial.inputs).values())
         raise WrongArguments(
-            f"forward raises for the lengths {lengths}: {type(error).__name__}: {error}{_sorting(error)}"
+            f"forward raises for the lengths {lengths}: {type(error).__name__}: {error}"
+            + (_UNSORTED if "sorted" in str(error) else "")
         ) from error
     for tensor in outputs:
-        expected, shape = shape_of(tensor, trial), found[tensor.name].shape
-        if shape != expected:
-            raise WrongArguments(
-                f'output "{tensor.name}" has shape {list(shape)} where all rows are shorter than the input; expected '
-                f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). "
-                f"{_steps_advice(tensor, shape, trial)}"
-            )
+        expected, shape = shape_of(tensor, sizes), found[tensor.name].shape
+        if shape == expected:
+            continue
+        fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < sizes.get(axis.name, axis.size)]
+        is_of_values = len(shape) == len(tensor.axes) and not any(axis.name in sizes for axis in fewer)
+        advice = _VALUES_DECIDE if is_of_values else _AS_LONGEST
+        raise WrongArguments(
+            f'output "{tensor.name}" has shape {list(shape)} where all rows are shorter than the input; expected '
+            f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). {advice}"
+        )
 
 
-def _steps_advice(tensor: manifest_pb2.Tensor, shape: Sequence[int], trial: Mapping[str, int]) -> str:
-    """Say what to do about an output that has fewer steps than it should."""
-    fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < trial.get(axis.name, axis.size)]
-    if len(shape) == len(tensor.axes) and not any(axis.name in trial for axis in fewer):
-        return _VALUES_DECIDE
-    return (
-        "It has as many steps as the longest row, and needs those of the input: let a loop run over all of them, "
-        "x.size(1), and where pad_packed_sequence gives it, pass total_length=x.size(1)"
-    )
-
-
-def unsorted_lengths(inputs: Tensors, sizes: Mapping[str, tuple[int, int]]) -> Arrays:
+def unsorted_lengths(inputs: Tensors, sizes: _Limits) -> Arrays:
     """Draw rows that are not sorted by their lengths, and are all shorter than the sequence axis."""
-    trial = _trial_sizes(sizes)
-    arrays = draw_inputs(inputs, np.random.default_rng(0), trial)
+    trial = Trial(lambda arrays: arrays, inputs, sizes)
+    near = trial.near(_ROWS, _STEPS)
+    arrays = trial.drawn(near)
     for axis, name in lengths_inputs(inputs).items():
         low = sizes[axis][0]
-        ascending = np.linspace(low, max(low, trial[axis] - 1), trial[BATCH])
+        ascending = np.linspace(low, max(low, near[axis] - 1), near[BATCH])
         arrays[name] = ascending.astype(arrays[name].dtype)
     return arrays
 
 
-def _trial_sizes(sizes: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    return {axis: min(max(low, _ROWS if axis == BATCH else _STEPS), high) for axis, (low, high) in sizes.items()}
-
-
-def _sorting(error: Exception) -> str:
-    if "sorted" not in str(error):
-        return ""
-    return " Rows of a request come in any order: pass enforce_sorted=False to pack_padded_sequence, which is exported"
-
-
-def refuse_padding_alone(
-    compute: _Compute,
-    described: Mapping[str, InputDescription],
-    inputs: Tensors,
-    sizes: Mapping[str, tuple[int, int]],
-) -> None:
-    """Take padding ids out of the bounds of inputs, in place, where the module does not run on rows of nothing else.
+def refuse_padding_alone(trial: Trial, described: Mapping[str, InputDescription]) -> None:
+    """Take padding ids out of the bounds of inputs, in place, if the module does not run on rows of nothing else.
 
     A packed sequence of no steps raises, and a mean over none is NaN. Servers refuse ids out of bounds, so that such a
     row never comes; the model itself writes padding after each row's length. An id in the middle of the bounds stays.
     """
-    for tensor in inputs:
+    for tensor in trial.inputs:
         padding, bounds = described[tensor.name].padding, tensor.integers
         if padding is None or padding not in (bounds.low, bounds.high - 1) or bounds.high - bounds.low < 2:
             continue
-        arrays = draw_inputs(inputs, np.random.default_rng(0), {axis: low for axis, (low, _) in sizes.items()})
+        arrays = trial.drawn(trial.smallest)
         arrays[tensor.name] = np.full_like(arrays[tensor.name], padding)
-        if _gives_numbers(compute, arrays):
+        results = _results(trial.compute, arrays)
+        if results is not None and all(each.dtype.kind != "f" or np.isfinite(each).all() for each in results.values()):
             continue
         if padding == bounds.low:
             bounds.low += 1
@@ -272,28 +258,11 @@ def refuse_padding_alone(
             bounds.high -= 1
 
 
-def _gives_numbers(compute: _Compute, arrays: Arrays) -> bool:
-    try:
-        results = compute(arrays)
-    except Exception:  # noqa: BLE001 - whatever the user's module raises
-        return False
-    return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in results.values())
+def made_lenient(module: FlatModule, inputs: Tensors, sizes: _Limits) -> FlatModule:
+    """Make a module that takes rows in any order, and lengths below the number of steps, if that is the same module.
 
-
-_ROUNDING = 1e-5
-
-
-def made_lenient(
-    module: FlatModule,
-    interface: ModuleInterface,
-    inputs: Sequence[manifest_pb2.Tensor],
-    sizes: Mapping[str, tuple[int, int]],
-) -> FlatModule:
-    """Give a module that takes rows in any order, and lengths below the number of steps, where that is the same module.
-
-    Returns:
-        The module itself, where it takes such rows and asks for no row's length as a number, or where it gives other
-        results when it is lenient. Results are compared on sorted rows, which the module takes as it is, too.
+    The module itself is returned if it takes such rows and asks for no row's length as a number, or if it gives other
+    results when it is lenient. Results are compared on sorted rows, which the module takes as it is, too.
     """
     names = list(lengths_inputs(inputs).values())
     if not names:
@@ -301,25 +270,25 @@ def made_lenient(
     unsorted = unsorted_lengths(inputs, sizes)
     full = {**unsorted, **{name: np.full_like(unsorted[name], unsorted[name].max() + 1) for name in names}}
     ordered = {**unsorted, **{name: unsorted[name][::-1].copy() for name in names}}
-    results = {name: _results(module, interface, each) for name, each in (("full", full), ("unsorted", unsorted))}
-    shapes, rows = _shapes(results["full"]), _rows(module.call, inputs)
-    if shapes is None:
+    of_full, of_unsorted = _results(module.run, full), _results(module.run, unsorted)
+    if of_full is None:
         return module
-    takes_any = _shapes(results["unsorted"]) == shapes
-    if takes_any and not module.asks_for_rows(rows, interface.arguments(unsorted)):
+    rows = _rows(module.call, inputs)
+    if _shapes(of_unsorted) == _shapes(of_full) and not module.asks_for_rows(rows, unsorted):
         return module
-    lenient = FlatModule(module.module, module.call, rows)
-    found = _results(lenient, interface, unsorted)
+    lenient = module.with_rows(rows)
+    found = _results(lenient.run, unsorted)
     pairs = (
-        (results["full"], _results(lenient, interface, full)),
-        (results["unsorted"], found),
-        (_results(module, interface, ordered), _results(lenient, interface, ordered)),
+        (of_full, _results(lenient.run, full)),
+        (of_unsorted, found),
+        (_results(module.run, ordered), _results(lenient.run, ordered)),
     )
-    return lenient if _shapes(found) == shapes and all(_agree_as_far(*pair) for pair in pairs) else module
+    is_same = _shapes(found) == _shapes(of_full) and all(_agree_as_far(*pair) for pair in pairs)
+    return lenient if is_same else module
 
 
-def _rows(call: Call, inputs: Sequence[manifest_pb2.Tensor]) -> list[tuple[str, str, int]]:
-    """Give the inputs that are lengths, each with another one that has its axis, and where."""
+def _rows(call: Call, inputs: Tensors) -> list[tuple[str, str, int]]:
+    """Find the inputs that are lengths, each with another one that has its axis, and the axis's position there."""
     optional = {name for names in call.optional for name in names}
     places: dict[str, tuple[str, int]] = {}
     for tensor in sorted(inputs, key=lambda each: each.name in optional):  # what may be left out comes last
@@ -328,9 +297,9 @@ def _rows(call: Call, inputs: Sequence[manifest_pb2.Tensor]) -> list[tuple[str, 
     return [(name, *places[axis]) for axis, name in lengths_inputs(inputs).items()]
 
 
-def _results(module: FlatModule, interface: ModuleInterface, arrays: Arrays) -> Arrays | None:
+def _results(compute: Callable[[Arrays], Arrays], arrays: Arrays) -> Arrays | None:
     try:
-        return interface.call(module, arrays)
+        return compute(arrays)
     except Exception:  # noqa: BLE001 - whatever the user's module raises
         return None
 
@@ -340,7 +309,7 @@ def _shapes(results: Arrays | None) -> dict[str, tuple[int, ...]] | None:
 
 
 def _agree_as_far(plain: Arrays | None, found: Arrays | None) -> bool:
-    """Whether a lenient module gives what the module itself gives, as far as that goes, where it takes the rows."""
+    """Whether a lenient module gives what the module itself gives, as far as that goes, if it takes the rows."""
     for name, array in (plain or {}).items():
         if found is None or array.ndim != found[name].ndim:
             return False

@@ -5,9 +5,10 @@ returns. From then on they are inputs and outputs like any others.
 """
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +16,11 @@ from torch import Tensor, nn
 
 from rnnserve.export.description.call_reading import CallReader
 from rnnserve.export.description.described_tensors import check_inputs
-from rnnserve.export.description.input_descriptions import DYNAMIC, InputDescription
-from rnnserve.export.description.publication import Publication
-from rnnserve.export.description.state_trees import Begin, FoundState, StateTree, beginnings, describe_state
+from rnnserve.export.description.publication import DYNAMIC, InputDescription, Publication, StateTree
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.flat_module import FlatModule, attribute, set_attribute
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import ModuleInterface
+from rnnserve.export.flat_module import MISSING, Filled, FlatModule, Slot, attribute, set_attribute
 from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.tensors import draw_inputs
 from rnnserve.export.trees import NoTensor, Path, Tree, leaves, mapped, parts_of, shown
 from rnnserve.protos.protocol_words import BATCH
 
@@ -30,26 +28,27 @@ __all__ = ["ReadCall", "read_call"]
 
 Outputs = Sequence[str] | Mapping[str, InputDescription]
 
+_Begin = Callable[[int], Tree]
+"""A state at the beginning of a sequence, for a number of rows; None if forward begins by itself."""
 
-@dataclasses.dataclass(frozen=True)
-class ReadCall:
-    """How a module is called, and the names of what it takes and gives.
 
-    Attributes:
-        module: The module of flat tensors.
-        described: The description of every tensor that it takes, by name, in order.
-        outputs: The names of all results, with descriptions where there are such.
-        states: Which output continues as which input.
-    """
+class ReadCall(NamedTuple):
+    """How a module is called, and the names of what it takes and gives."""
 
     module: FlatModule
-    described: dict[str, InputDescription]
-    outputs: Outputs
-    states: dict[str, str]
+    described: dict[str, InputDescription]  # every tensor that it takes, by name, in order
+    outputs: Outputs  # the names of all results, with descriptions if there are such
+    states: dict[str, str]  # which output continues as which input
 
 
-@dataclasses.dataclass(frozen=True)
-class _Run:
+class _FoundState(NamedTuple):
+    """A state that has been looked at."""
+
+    tree: Filled  # its structure, with slots in the places of tensors
+    described: Mapping[str, InputDescription]  # its tensors, by the names that they have as inputs
+
+
+class _Run(NamedTuple):
     """One call, with the states that were given, and those after it."""
 
     before: Mapping[str, Tree]
@@ -70,12 +69,13 @@ def read_call(module: nn.Module, publication: Publication) -> ReadCall:
     attributes = _attributes(module, publication)
     described = {name: what for name, what in reader.inputs.items() if isinstance(what, InputDescription)}
     if not trees and not attributes:
-        return ReadCall(FlatModule(module, reader.call()), described, publication.outputs, dict(publication.states))
+        flat = FlatModule(module, reader.call(), publication.outputs)
+        return ReadCall(flat, described, publication.outputs, dict(publication.states))
     return _StateReader(module, publication, reader, trees, attributes).read()
 
 
 def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputDescription | StateTree]:
-    """Give the attributes that hold states, with what is said of each."""
+    """Return the attributes that hold states, with what is said of each."""
     given = publication.state_attributes
     if isinstance(given, str):
         raise WrongArguments(f'state_attributes is "{given}"; expected a list of names: ["{given}"]')
@@ -108,11 +108,10 @@ class _StateReader:
         trees: Mapping[str, StateTree],
         attributes: Mapping[str, InputDescription | StateTree],
     ) -> None:
-        self._module = module
-        self._publication = publication
-        self._reader = reader
-        self._trees = trees
-        self._attributes = attributes
+        self._module, self._publication, self._reader = module, publication, reader
+        self._trees, self._attributes = trees, attributes
+        described = reader.inputs.items()
+        self._inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
         own = {path: what if isinstance(what, StateTree) else StateTree() for path, what in attributes.items()}
         self._said = {**trees, **own}
         self._outputs = _checked_outputs(publication, trees)
@@ -150,11 +149,11 @@ class _StateReader:
         )
         every = {name: what for name, what in outputs.items() if what is not None}
         names: Outputs = every if isinstance(self._outputs, Mapping) else list(outputs)
-        return ReadCall(FlatModule(self._module, call), described, names, continued)
+        return ReadCall(FlatModule(self._module, call, names), described, names, continued)
 
-    def _find(self) -> tuple[dict[str, FoundState], _Run]:
+    def _find(self) -> tuple[dict[str, _FoundState], _Run]:
         """Look at each state in every way in which the rows may lie in the examples. One way has to fit."""
-        found: list[tuple[dict[str, FoundState], _Run]] = []
+        found: list[tuple[dict[str, _FoundState], _Run]] = []
         failed: Exception | None = None
         for begin in self._ways():
             if found and begin.keys() & self._attributes.keys():
@@ -162,7 +161,7 @@ class _StateReader:
             try:
                 runs = [self._run(begin, sizes) for sizes in self._probing_sizes()]
                 states = {
-                    name: describe_state(
+                    name: _describe_state(
                         name, what, runs[0].before.get(name), runs[0].held[name], [run.after[name] for run in runs]
                     )
                     for name, what in self._said.items()
@@ -187,39 +186,31 @@ class _StateReader:
             f"forward does not run with the states {names} as described: {type(failed).__name__}: {failed}"
         ) from failed
 
-    def _ways(self) -> Iterator[dict[str, Begin]]:
-        """Give beginnings of all states: with attributes as they are, and then with rows of what they hold."""
+    def _ways(self) -> Iterator[dict[str, _Begin]]:
+        """Return beginnings of all states: with attributes as they are, and then with rows of what they hold."""
         as_they_are = [path for path in self._attributes if self._said[path].example is None]
         given = {name: what for name, what in self._said.items() if name not in as_they_are}
-        held = {path: attribute(self._module, path) for path in as_they_are}
-        rows_of = {
-            path: StateTree(tree)
-            for path, tree in held.items()
-            if any(isinstance(leaf, Tensor) for _, leaf in leaves(tree))
-        }
+        held = ((path, attribute(self._module, path)) for path in as_they_are)
+        rows_of = {path: StateTree(tree) for path, tree in held if _tensors(tree)}
         for said in (given, given | rows_of) if rows_of else (given,):
-            options = {name: beginnings(name, what) for name, what in said.items()}
+            options = {name: _beginnings(name, what) for name, what in said.items()}
             for way in itertools.product(*options.values()):
                 yield dict(zip(options, way, strict=True))
 
     def _probing_sizes(self) -> Iterator[dict[str, int]]:
-        """Give the sizes of the calls: some rows, more rows, more steps."""
-        described = self._reader.inputs.items()
-        inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
-        if not inputs:
+        """Return the sizes of the calls: some rows, more rows, more steps."""
+        if not self._inputs:
             raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
-        limits = check_inputs(inputs, self._publication.sizes)
+        limits = check_inputs(self._inputs, self._publication.sizes)
         for rows, steps in ((2, 2), (3, 2), (2, 5)):
             yield {
                 axis: min(max(rows, low + rows - 2) if axis == BATCH else low + steps, high)
                 for axis, (low, high) in limits.items()
             }
 
-    def _run(self, begin: Mapping[str, Begin], sizes: Mapping[str, int]) -> _Run:
+    def _run(self, begin: Mapping[str, _Begin], sizes: Mapping[str, int]) -> _Run:
         """Run the module once."""
-        described = self._reader.inputs.items()
-        inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
-        arrays = draw_inputs(inputs, np.random.default_rng(0), sizes, bounded_states=True)
+        arrays = draw_inputs(self._inputs, np.random.default_rng(0), sizes, bounded_states=True)
         before = {name: at(sizes[BATCH]) for name, at in begin.items()}
         for name in self._trees:
             if before[name] is None and name not in self._reader.defaults:
@@ -229,8 +220,8 @@ class _StateReader:
                 )
         for name, tree in before.items():
             _check_whole(name, tree)
-        tensors = ModuleInterface(tuple(arrays), ()).arguments(arrays)
-        given = {**dict(zip(arrays, tensors, strict=True)), **{name: _copied(before[name]) for name in self._trees}}
+        given = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        given |= {name: _copied(before[name]) for name in self._trees}
         with left_as_they_were(self._module), torch.no_grad():
             for path in self._attributes:
                 if before.get(path) is not None:
@@ -261,8 +252,8 @@ class _StateReader:
             )
         return fitting[0]
 
-    def _results(self, run: _Run, states: Mapping[str, FoundState], outputs: Sequence[str]) -> tuple[Path, ...]:
-        """Give the path of each output in what forward returned: those that are no states are named in its order."""
+    def _results(self, run: _Run, states: Mapping[str, _FoundState], outputs: Sequence[str]) -> tuple[Path, ...]:
+        """Return the path of each output in what forward returned: those that are no states are named in its order."""
         paths: dict[str, Path] = {}
         for name, state in states.items():
             for path, tensor in state.tree.names.items():
@@ -307,19 +298,22 @@ def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -
 
 def _check_whole(name: str, tree: Tree) -> None:
     """Refuse an example that has no values in some places, which a request could not send."""
-    every = list(leaves(tree))
-    tensors = [(path, leaf) for path, leaf in every if isinstance(leaf, Tensor)]
-    for path, _ in [(path, leaf) for path, leaf in every if leaf is None and tensors]:
-        raise WrongArguments(
-            f'the example of "{name}" has None at "{".".join((name, *path))}": give the tensor that a '
-            "sequence begins with"
-        )
-    for path, leaf in tensors:
-        if not leaf.numel():
+    tensors = _tensors(tree)
+    for path, leaf in leaves(tree):
+        if leaf is None and tensors:
+            raise WrongArguments(
+                f'the example of "{name}" has None at "{".".join((name, *path))}": give the tensor that a '
+                "sequence begins with"
+            )
+        if isinstance(leaf, Tensor) and not leaf.numel():
             raise WrongArguments(
                 f'"{".".join((name, *path))}" of shape {list(leaf.shape)} has no values, so it is no state: let '
                 "forward make it, and leave it out of the example"
             )
+
+
+def _tensors(tree: Tree) -> list[Tensor]:
+    return [leaf for _, leaf in leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _copied(tree: Tree) -> Tree:
@@ -346,7 +340,7 @@ def _part(tree: Tree, path: Path) -> Tree:
     return tree
 
 
-def _axes(states: Mapping[str, FoundState]) -> list[object]:
+def _axes(states: Mapping[str, _FoundState]) -> list[object]:
     return [(name, what.axes) for state in states.values() for name, what in state.described.items()]
 
 
@@ -365,3 +359,125 @@ def _own(
             f"forward writes {one.dtype} {[a if s == DYNAMIC else s for a, s in one.axes]}"
         )
     return {path: what}
+
+
+def _beginnings(name: str, what: StateTree) -> list[_Begin]:
+    """List the ways in which an example can be made for any number of rows: one for each axis of the rows."""
+    example = what.example
+    if example is None:
+        return [lambda _: None]
+    if callable(example) and parts_of(example) is None and not isinstance(example, Tensor):
+        return [example]
+    shapes = [tuple(leaf.shape) for leaf in _tensors(example)]
+    if not shapes:
+        return [lambda _: example]
+    places = [at for at in range(min(map(len, shapes))) if len({shape[at] for shape in shapes}) == 1]
+    if not places:
+        raise WrongArguments(
+            f'the example of "{name}" has no number of rows that each of its tensors has at the same axis: '
+            f"{', '.join(str(list(shape)) for shape in shapes)}. Keep a row of each tensor for each sequence, "
+            "or give a function of the number of rows: StateTree(lambda rows: …)"
+        )
+    return [functools.partial(_with_rows, name, what, at) for at in places]
+
+
+def _with_rows(name: str, what: StateTree, at: int, rows: int) -> Tree:
+    """Make an example of so many rows, which are along one axis of all its tensors."""
+
+    def repeated(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if what.initial is None:
+            _first_row(".".join((name, *path)), leaf, at)
+        return leaf.index_select(at, torch.zeros(rows, dtype=torch.int64))
+
+    return mapped(what.example, repeated)
+
+
+def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
+    """Return the row of a beginning that all its rows are like."""
+    row = leaf.narrow(rows, 0, 1)
+    if not torch.equal(row.expand_as(leaf), leaf):
+        raise WrongArguments(
+            f'the example of "{where}" has other values in each row, so it is no beginning: give one, as init_state '
+            "does, or StateTree(example, initial=0), and reset a module that has run before"
+        )
+    return row
+
+
+def _describe_state(
+    name: str, what: StateTree, begin: Tree | None, held: Mapping[Path, Any], after: Sequence[Tree]
+) -> _FoundState:
+    """Describe the tensors of a state, or say which part cannot be a model's state, and why.
+
+    `begin` is the state that the module was given, or None if it began by itself, and `held` has its leaves before a
+    call. `after` has the state after a call with some rows, after one with more rows, and after one of more steps.
+    """
+    first, more_rows, more_steps = (dict(leaves(tree)) for tree in after)
+    _check_constants(name, held, first)
+    described: dict[str, InputDescription] = {}
+
+    def slot(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
+        if not isinstance(leaf, Tensor):
+            return leaf
+        where, found = ".".join((name, *path)), first.get(path)
+        if not isinstance(found, Tensor):
+            raise WrongArguments(f'"{where}" is a tensor before a call, and none after it; a state keeps its structure')
+        beginning = leaf if begin is not None else None
+        shapes = [tuple(each.shape) for each in (found, more_rows[path], more_steps[path])]
+        rows = _rows_axis(where, beginning, shapes)
+        sizes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(shapes[0]))
+        low, high = what.bounds(path) or (None, None)
+        initial = _initial(where, what, beginning, found, rows)
+        described[where] = InputDescription(sizes, found.detach().numpy().dtype, low, high, initial=initial)
+        return Slot(where)
+
+    tree = Filled(mapped(after[0] if begin is None else begin, slot))
+    if not described:
+        raise WrongArguments(
+            f'"{name}" holds no tensor after a call, so it is no state: what does forward write to it?'
+        )
+    return _FoundState(tree, described)
+
+
+def _check_constants(name: str, before: Mapping[Path, Any], after: Mapping[Path, Any]) -> None:
+    """Check that what is no tensor has come back as it was."""
+    for path, leaf in before.items():
+        is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
+        if is_constant and path in after and not isinstance(after[path], Tensor) and after[path] != leaf:
+            raise WrongArguments(
+                f'"{".".join((name, *path))}" is {leaf!r} before a call and {after[path]!r} after it: a graph takes '
+                "tensors only. Make it a tensor of integers with one number for each row, (batch,)"
+            )
+
+
+def _rows_axis(where: str, begin: Tensor | None, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Find the axis of rows of a tensor: its shapes are those after calls with some rows, more rows, and more steps."""
+    if shapes[0] != shapes[2] or (begin is not None and tuple(begin.shape) != shapes[0]):
+        before = list(begin.shape) if begin is not None else list(shapes[0])
+        after = list(shapes[2] if shapes[0] != shapes[2] else shapes[0])
+        raise WrongArguments(
+            f'"{where}" grows: it is {before} before a call, or after a shorter one, and {after} after it. A state '
+            "keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask those before the "
+            "first by a position that is a state, too"
+        )
+    differ = [at for at, (one, other) in enumerate(zip(shapes[0], shapes[1], strict=True)) if one != other]
+    if len(differ) != 1:
+        raise WrongArguments(
+            f'"{where}" of shape {list(shapes[0])} has no axis of the rows: it is {list(shapes[1])} for one row more. '
+            "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
+        )
+    return differ[0]
+
+
+def _initial(where: str, what: StateTree, begin: Tensor | None, after: Tensor, rows: int) -> Any:  # noqa: ANN401
+    """Find what a leaf is at the beginning, one row; None if forward's own beginning is to be found."""
+    if what.initial is not None:
+        return what.initial
+    if begin is None:
+        return None
+    if begin.dtype != after.dtype:
+        raise WrongArguments(
+            f'"{where}" is {begin.dtype} in the example and {after.dtype} after a call; a state keeps its dtype'
+        )
+    return _first_row(where, begin, rows).detach().numpy()

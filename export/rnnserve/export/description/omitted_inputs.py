@@ -9,27 +9,26 @@ is none that a server could fill in: then the input has to be sent.
 
 import itertools
 import math
-import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays, ModuleInterface
-from rnnserve.export.torch_adapter import TorchDispatchMode, tree_leaves
+from rnnserve.export.flat_module import FlatModule
+from rnnserve.export.tensors import Arrays, draw_inputs
+from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import coarseness, scale
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import default_shape, fill_left_out
 
-__all__ = ["find_defaults", "warn_of_required_attributes", "wrong_defaults"]
+__all__ = ["find_defaults", "wrong_defaults"]
 
 _Array = npt.NDArray[Any]
 _Tensors = Sequence[manifest_pb2.Tensor]
@@ -45,35 +44,32 @@ _REASON = (
     "forward's own default is neither zeros nor the same numbers for every row (it depends on other inputs, on the "
     "number of rows, or on chance), so no server could fill it in"
 )
+_OF_ATTRIBUTES = (
+    ". Clients hardly know what an attribute holds: let it begin with zeros, and count steps, (batch,), in another "
+    "attribute that is a state: torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)"
+)
 
 
 def find_defaults(
-    module: nn.Module,
-    interface: ModuleInterface,
+    module: FlatModule,
     inputs: _Tensors,
     sizes: Mapping[str, tuple[int, int]],
     initial: Mapping[str, _Array] = MappingProxyType({}),
 ) -> Arrays:
     """Find what leaving out each state and each lengths means, and write it into the inputs' descriptions.
 
-    Where forward has no default for a parameter, or does not run without it, states are zeros, as `states=` says.
-
-    Args:
-        module: Module in evaluation mode.
-        interface: Order and names of its tensors.
-        inputs: Inputs, described; `default`, `required_because` and `left_out_with` are written.
-        sizes: The smallest and the largest size of each dynamic axis.
-        initial: Values with which states begin, as described, of sizes 1 along dynamic axes.
-
-    Returns:
-        The defaults to record, by input, of sizes 1 along dynamic axes.
+    If forward has no default for a parameter, or does not run without it, states are zeros, as `states=` says. States
+    may begin with described `initial` values. What is to be recorded is returned by input, like these of size 1 along
+    dynamic axes.
 
     Raises:
         WrongArguments: If described initial values are not those of forward without the state.
     """
     by_name = {tensor.name: tensor for tensor in inputs}
-    trials = _Trials(module, interface, inputs, sizes)
-    groups = [names for names in interface.optional if _may_be_left_out(names, by_name) and trials.runs_without(names)]
+    trials = _Trials(module, inputs, sizes)
+    groups = [
+        names for names in module.call.optional if _may_be_left_out(names, by_name) and trials.runs_without(names)
+    ]
     lengths = [names for names in groups if by_name[names[0]].lengths_of]
     states = [names for names in groups if names not in lengths]
     described = [names for names in states if initial.keys() & set(names)]
@@ -90,9 +86,10 @@ def find_defaults(
     required += [
         names for names in lengths if not (trials.agree(names, {}) and trials.agree((*names, *kept), recorded))
     ]
+    held = {name for state in module.call.attributes.values() for name in state.names.values()}
     for name in _flat(required):
         by_name[name].default = manifest_pb2.DEFAULT_REQUIRED
-        by_name[name].required_because = _REASON
+        by_name[name].required_because = _REASON + (_OF_ATTRIBUTES if name in held else "")
     subsets = (some for count in range(1, len(states)) for some in itertools.combinations(states, count))
     if any(not trials.agree(_flat(some), recorded) for some in subsets):
         for name in kept:
@@ -117,16 +114,12 @@ def _of_states(trials: "_Trials", states: Sequence[_Names]) -> tuple[Arrays, lis
 
 
 def wrong_defaults(
-    module: nn.Module,
-    interface: ModuleInterface,
-    inputs: _Tensors,
-    sizes: Mapping[str, tuple[int, int]],
-    defaults: Mapping[str, _Array],
+    module: FlatModule, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]], defaults: Mapping[str, _Array]
 ) -> Iterator[str]:
     """Say which inputs that may be left out mean something else to a module than a manifest says."""
     by_name = {tensor.name: tensor for tensor in inputs}
-    trials = _Trials(module, interface, inputs, sizes)
-    for names in interface.optional:
+    trials = _Trials(module, inputs, sizes)
+    for names in module.call.optional:
         if not _may_be_left_out(names, by_name):
             continue
         left_out = tuple(sorted({*names, *(other for name in names for other in by_name[name].left_out_with)}))
@@ -134,20 +127,6 @@ def wrong_defaults(
             yield (
                 f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
                 "publish the module again"
-            )
-
-
-def warn_of_required_attributes(inputs: _Tensors, attributes: Collection[str]) -> None:
-    """Warn of inputs made of attributes that each request has to send, since no client has what is in them."""
-    for tensor in inputs:
-        is_held = any(tensor.name == each or tensor.name.startswith(f"{each}.") for each in attributes)
-        if is_held and tensor.required_because:
-            warnings.warn(
-                f'each request has to send "{tensor.name}", what an attribute of the module holds, and clients hardly '
-                "know it: what it begins with is neither zeros nor the same numbers for every row. Let it begin with "
-                "zeros, and count steps, (batch,), in another attribute that is a state: "
-                "torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)",
-                stacklevel=4,
             )
 
 
@@ -162,10 +141,8 @@ def _flat(groups: Sequence[_Names]) -> _Names:
 class _Trials:
     """Calls of a module with and without some of its inputs."""
 
-    def __init__(
-        self, module: nn.Module, interface: ModuleInterface, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]]
-    ) -> None:
-        self._module, self._interface, self._inputs = module, interface, inputs
+    def __init__(self, module: FlatModule, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
+        self._module, self._inputs = module, inputs
         self._wanted: dict[tuple[int, _Names], Arrays] = {}
         self._sizes = [
             {axis: min(max(rows, low) if axis == BATCH else low + steps, high) for axis, (low, high) in sizes.items()}
@@ -211,65 +188,50 @@ class _Trials:
         return {name: array for name, array in self._drawn[trial].items() if name not in names}
 
     def _without(self, trial: int, names: _Names) -> Arrays:
-        self._wanted[trial, names] = found = self._interface.call(self._module, self._given(trial, names))
+        self._wanted[trial, names] = found = self._module.run(self._given(trial, names))
         return found
 
     def _agrees(self, trial: int, names: _Names, defaults: Mapping[str, _Array]) -> bool:
         filled = fill_left_out(self._inputs, self._given(trial, names), defaults, self._sizes[trial])
         try:
-            found = self._interface.call(self._module, filled)
+            found = self._module.run(filled)
         except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
             return False
         wanted = self._wanted.get((trial, names)) or self._without(trial, names)
         return all(_is_near(found[name], array) for name, array in wanted.items())
 
+    def _used(self, trial: int, names: _Names) -> list[Tensor]:
+        """List copies of all tensors that operators take and give in a call without these inputs, and of weights."""
+        used: list[Tensor] = []
+        with OperatorsSeen(lambda _, args, kwargs: lambda result: used.extend(_copies([args, kwargs, result]))):
+            self._without(trial, names)
+        return used + _copies([*self._module.parameters(), *self._module.buffers()])
+
     def _candidates(self, tensor: manifest_pb2.Tensor, names: _Names) -> list[_Array]:
         """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
         found: dict[bytes, _Array] | None = None
         for trial in self._trials_without(names):
-            with _Recorder() as recorder:
-                self._without(trial, names)
-            recorder.add([*self._module.parameters(), *self._module.buffers()])
-            these = dict(_rows_in(recorder.tensors, tensor, self._sizes[trial]))
+            these = dict(_rows_in(self._used(trial, names), tensor, self._sizes[trial]))
             found = these if found is None else {key: array for key, array in found.items() if key in these}
         zeros = np.zeros(default_shape(tensor), DTYPES[tensor.datatype])
         return [zeros, *itertools.islice((found or {}).values(), _MOST_CANDIDATES)]
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Keeps copies of every tensor that operators take and give, since operators may write to them later."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.tensors: list[Tensor] = []
-
-    def add(self, tensors: Any) -> None:  # noqa: ANN401 - any nesting of tensors and others
-        """Keep the tensors of numbers that numpy has."""
-        for leaf in tree_leaves(tensors):
-            if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.dtype not in _NOT_OF_NUMPY:
-                self.tensors.append(leaf.detach().clone())
-
-    def __torch_dispatch__(
-        self,
-        func: Any,  # noqa: ANN401 - as torch declares it
-        types: Any,  # noqa: ANN401
-        args: Any = (),  # noqa: ANN401
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Run an operator, and keep what it takes and gives."""
-        del types
-        result = func(*args, **(kwargs or {}))
-        self.add([args, kwargs, result])
-        return result
-
-
 _NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
+
+
+def _copies(values: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting of tensors and others
+    """Copy every tensor of numbers that numpy has, since operators may write to it later."""
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    return [
+        each.detach().clone() for each in tensors if each.layout is torch.strided and each.dtype not in _NOT_OF_NUMPY
+    ]
 
 
 def _rows_in(
     tensors: Sequence[Tensor], described: manifest_pb2.Tensor, sizes: Mapping[str, int]
 ) -> Iterator[tuple[bytes, _Array]]:
-    """Give the tensors that have an input's shape, or one row of it, and are the same for every row and step."""
+    """List the tensors that have an input's shape, or one row of it, and are the same for every row and step."""
     dtype, one = DTYPES[described.datatype], default_shape(described)
     whole = tuple(sizes[axis.name] if axis.size < 0 else axis.size for axis in described.axes)
     first = tuple(slice(0, 1) if axis.size < 0 else slice(None) for axis in described.axes)

@@ -25,11 +25,7 @@ T = TypeVar("T")
 
 
 def check_model_name(name: str) -> None:
-    """Check that a model's folder may have a name.
-
-    Raises:
-        WrongArguments: If not.
-    """
+    """Check that a model's folder may have a name."""
     if not is_model_name(name):
         raise WrongArguments(
             f"the name {name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with a letter, "
@@ -51,11 +47,7 @@ def _split(target: str) -> tuple[str, str]:
 
 
 def check_target(target: str) -> None:
-    """Check what can be told without importing: importing the user's file imports torch, which takes seconds.
-
-    Raises:
-        WrongArguments: If there is no such file or package, or no name.
-    """
+    """Check what can be seen without importing: importing the user's file imports torch, which takes seconds."""
     source, _ = _split(target)
     if source.endswith(".py"):
         path = Path(source)
@@ -73,12 +65,8 @@ def check_target(target: str) -> None:
 def load_publications(target: str) -> "list[Publication]":
     """Import a target and read the publications that it stands for.
 
-    Args:
-        target: `FILE.py:NAME` or `package.module:NAME`; NAME is a `Publication`, a list of them, or a function without
-            arguments that returns either. The folder of FILE.py, and the current one, are searched for its imports.
-
-    Raises:
-        WrongArguments: If there is no such thing, or importing it fails.
+    NAME is a `Publication`, a list of them, or a function without arguments that returns either. The folder of FILE.py,
+    and the current one, are searched for its imports.
     """
     from rnnserve.export.description.publication import Publication
 

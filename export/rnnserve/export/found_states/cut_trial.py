@@ -11,8 +11,7 @@ import onnx
 from rnnserve.export.analysis import Decision
 from rnnserve.export.analysis.steps import counts_steps
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.input_drawing import draw_inputs, is_state
-from rnnserve.export.tensor_shapes import axis_of, lengths_inputs, size_limits, sizes_of, take_steps
+from rnnserve.export.tensors import axis_of, draw_inputs, is_state, lengths_inputs, size_limits, sizes_of, take_steps
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.differences import distances

@@ -15,7 +15,7 @@ from rnnserve.export.found_states.place import FoundState, Obstacle, Place
 from rnnserve.export.found_states.reasons import in_words
 from rnnserve.export.found_states.recurrences import RECURRENT, captured_names, find_recurrence, find_scan, name_results
 from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding, find_sum
-from rnnserve.export.tensor_shapes import sequence_axes
+from rnnserve.export.tensors import sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 

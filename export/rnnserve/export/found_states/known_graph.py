@@ -10,7 +10,7 @@ import onnx
 from rnnserve.export.analysis.decisions import ROWS, causal_key
 from rnnserve.export.analysis.values import Value, size_of
 from rnnserve.export.found_states.place import Obstacle
-from rnnserve.export.tensor_shapes import lengths_inputs
+from rnnserve.export.tensors import lengths_inputs
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 

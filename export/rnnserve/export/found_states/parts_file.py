@@ -12,10 +12,10 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.cut_trial import Arrays, CutTrial, Run, not_continued
 from rnnserve.export.found_states.finding import FoundStates, find_states
 from rnnserve.export.found_states.reasons import UNSEEN, undecided_in_words
-from rnnserve.export.input_drawing import draw_inputs
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.onnx_files import load_proto, save_proto
 from rnnserve.export.parity.graph_findings import finding
+from rnnserve.export.tensors import draw_inputs
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, MODEL, PARTS, SCAN
 from rnnserve.protos.protocol_words import BATCH

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.parts_file import PartsFile, find_parts
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.tensor_shapes import size_limits
+from rnnserve.export.tensors import size_limits
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, PARTS, Version
 from rnnserve.protos.recorded_defaults import load_defaults

@@ -8,10 +8,9 @@ Door: `__all__`, `batching_safety`, `extreme_values`, `failure_collector`, `grap
 """
 
 from rnnserve.export.errors import ParityError
-from rnnserve.export.onnx_runner import OnnxProcess, OnnxRunner
+from rnnserve.export.onnx_runner import RUN_SECONDS, OnnxProcess, OnnxRunner
 from rnnserve.export.parity.proof import Proof, parity_summary, parity_table, prove
 from rnnserve.export.parity.reference import OnnxTruth, Reference
-from rnnserve.export.run_seconds import RUN_SECONDS
 
 __all__ = [
     "RUN_SECONDS",

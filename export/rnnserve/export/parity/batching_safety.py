@@ -17,14 +17,15 @@ import numpy.typing as npt
 
 from rnnserve.export.analysis import Decision, Verdict
 from rnnserve.export.description.described_tensors import ModelDescription
-from rnnserve.export.description.input_descriptions import DYNAMIC
+from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import ParityError
-from rnnserve.export.input_drawing import draw_inputs, is_state
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.graph_findings import UNDECIDED, GraphFindings, finding
 from rnnserve.export.parity.reference import FLOAT64, Truth
 from rnnserve.export.parity.tolerances import AMPLIFIED, EAGER_ROUNDING, ParityLimits
-from rnnserve.export.tensor_shapes import (
+from rnnserve.export.tensors import (
+    Arrays,
+    draw_inputs,
+    is_state,
     mask_before_lengths,
     stack_rows,
     take_row,

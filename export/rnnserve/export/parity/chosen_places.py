@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.tolerances import ParityLimits
+from rnnserve.export.tensors import Arrays
 from rnnserve.protos.differences import scale
 
 __all__ = ["ChosenPlaces"]

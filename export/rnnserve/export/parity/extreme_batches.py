@@ -10,11 +10,9 @@ import numpy as np
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.description.forward_trials import LONGEST
-from rnnserve.export.input_drawing import draw_inputs, is_state
-from rnnserve.export.module_interface import Arrays
 from rnnserve.export.parity.extreme_values import EXTREMES, LOUD_BY_ROW, Extreme
 from rnnserve.export.parity.input_batches import InputBatch
-from rnnserve.export.tensor_shapes import shape_of
+from rnnserve.export.tensors import Arrays, draw_inputs, is_state, shape_of
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.description.input_descriptions import DYNAMIC
-from rnnserve.export.input_drawing import is_state
-from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import Tensors, axis_of
+from rnnserve.export.description.publication import DYNAMIC
+from rnnserve.export.tensors import Arrays, Tensors, axis_of, is_state
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 

@@ -7,9 +7,7 @@ import numpy as np
 from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.input_drawing import draw_inputs
-from rnnserve.export.module_interface import Arrays
-from rnnserve.export.tensor_shapes import sizes_of
+from rnnserve.export.tensors import Arrays, draw_inputs, sizes_of
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["LENGTHS", "USUAL", "InputBatch", "groups_of", "input_batches", "is_large"]

@@ -15,8 +15,6 @@ from rnnserve.export.description.described_model import DescribedModel, evaluati
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.flat_module import FlatModule, flat_script
-from rnnserve.export.input_drawing import draw_inputs, is_state
-from rnnserve.export.module_interface import ModuleInterface
 from rnnserve.export.onnx_files import load_model, load_proto
 from rnnserve.export.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
 from rnnserve.export.parity.batching_safety import find_batching
@@ -30,6 +28,7 @@ from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import ValueComparison
 from rnnserve.export.surroundings import one_thread
+from rnnserve.export.tensors import draw_inputs, is_state
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
@@ -88,7 +87,7 @@ def prove(
     with one_thread(), evaluating(model.module):
         reference = reference_of(model) if reference is None else reference
         limits, failures = limits_for(device), FailureCollector()
-        scripted = None if script is None else _script_interface(model, script, failures)
+        scripted = None if script is None else _flat_script(model, script, failures)
         runner = _runner(onnx_model, model, failures, process, device)
         places = None if runner is None or process is not None else ChosenPlaces(onnx_model, PROVIDERS[device])
         comparison = ValueComparison(model, reference, limits, failures, places)
@@ -139,7 +138,7 @@ def reference_of(model: DescribedModel) -> Reference:
     """Make the reference of a described model, in evaluation mode."""
     sizes = {axis: low for axis, (low, _) in model.sizes.items()}
     sizes[BATCH] = min(max(2, sizes[BATCH]), model.sizes[BATCH][1])
-    return Reference(model.module, model.interface, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
+    return Reference(model.module, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
 
 
 def _say_non_finite(
@@ -154,10 +153,10 @@ def _say_non_finite(
         if kind == NOT_FINITE:
             continue
         sentence = f'{kind}: eager itself gives NaN or infinity in "{name}"'
-        origin = find_first_non_finite(model.module, model.interface, batch.inputs)
+        origin = find_first_non_finite(model.module, batch.inputs)
         said.append(sentence if origin is None else f"{sentence}, first from {origin}")
         if _is_ordinary(kind, model) and not model.allow_non_finite:
-            advice = "" if is_advised else non_finite_advice(model.module, model.interface, batch.inputs)
+            advice = "" if is_advised else non_finite_advice(model.module, batch.inputs)
             is_advised = True
             failures.add(f"eager, {sentence}{advice}")
     return said
@@ -202,13 +201,13 @@ def _checks(
     return [line for line, holds in lines.items() if holds]
 
 
-def _script_interface(
+def _flat_script(
     model: DescribedModel, script: torch.jit.ScriptModule, failures: FailureCollector
-) -> tuple[FlatModule, ModuleInterface] | None:
+) -> FlatModule | None:
     for difference in check_script(script, model.inputs):
         failures.add(difference)
     try:
-        return flat_script(script, model.interface.inputs, model.interface.outputs)
+        return flat_script(script, model.module.call.inputs, model.module.outputs)
     except WrongArguments as error:
         failures.add(f"torchscript: {error}")
         return None

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from rnnserve.export.module_interface import Arrays, ModuleInterface
+from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.tolerances import ULP
+from rnnserve.export.tensors import Arrays
 
 __all__ = ["FLOAT64", "MOVED", "MOVES", "OnnxTruth", "Reference", "Truth", "as_float64", "moved_inputs"]
 
@@ -71,38 +71,33 @@ class Reference(Truth):
 
     Attributes:
         module: The module itself.
-        interface: Order and names of its arguments and results.
         double: A copy of it in float64; None if it does not run in float64.
     """
 
-    def __init__(
-        self, module: nn.Module, interface: ModuleInterface, probe: Arrays, *, most_bytes: int = _MOST_BYTES
-    ) -> None:
+    def __init__(self, module: FlatModule, probe: Arrays, *, most_bytes: int = _MOST_BYTES) -> None:
         """Make the copy in float64.
 
         Args:
             module: Module in evaluation mode, on the CPU.
-            interface: Order and names of its arguments and results.
             probe: Inputs on which the copy is tried.
             most_bytes: Bytes of results that are kept.
         """
         self.module = module
-        self.interface = interface
-        self.double = _in_float64(module, interface, probe)
+        self.double = _in_float64(module, probe)
         self.exact_by = MOVED if self.double is None else FLOAT64
         self._room = most_bytes
         self._kept: dict[bytes, Arrays] = {}
 
     def eager(self, inputs: _Inputs) -> Arrays:
         """Compute every output as the module does."""
-        return self._once(b"eager", inputs, lambda: self.interface.call(self.module, inputs))
+        return self._once(b"eager", inputs, lambda: self.module.run(inputs))
 
     def exact(self, inputs: _Inputs) -> Arrays:
         """Compute every output in float64, from the same inputs; integers and booleans keep their dtypes."""
         double = self.double
         if double is None:
             return super().exact(inputs)
-        return self._once(b"exact", inputs, lambda: self.interface.call(double, inputs, double=True))
+        return self._once(b"exact", inputs, lambda: double.run(inputs))
 
     def _once(self, what: bytes, inputs: _Inputs, compute: Callable[[], Arrays]) -> Arrays:
         digest = hashlib.blake2b(what)
@@ -125,7 +120,7 @@ class Reference(Truth):
     def moved(self, inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
         """Compute every output once for each seed, with each float of the inputs moved by one ulp or none."""
         for moved in moved_inputs(inputs, seeds):
-            yield self.interface.call(self.module, moved)
+            yield self.module.run(moved)
 
     def moved_weights(self, inputs: _Inputs) -> Iterator[Arrays]:
         """Compute every output eight times, with each float of parameters and buffers moved by one ulp or none.
@@ -135,14 +130,14 @@ class Reference(Truth):
         with contextlib.suppress(Exception):  # whatever a user's module raises
             yield from list(self._of_moved_weights(copy.deepcopy(self.module), inputs))
 
-    def _of_moved_weights(self, module: nn.Module, inputs: _Inputs) -> Iterator[Arrays]:
+    def _of_moved_weights(self, module: FlatModule, inputs: _Inputs) -> Iterator[Arrays]:
         values = [each for each in (*module.parameters(), *module.buffers()) if each.dtype == torch.float32]
         before = [each.detach() for each in values]
         for seed in MOVES:
             random = np.random.default_rng(seed)
             for each, was in zip(values, before, strict=True):
                 each.data = torch.from_numpy(_moved(was.numpy(), random))  # `was` may be expanded, and not be written
-            yield self.interface.call(module, inputs)
+            yield module.run(inputs)
 
 
 def as_float64(arrays: _Inputs) -> Arrays:
@@ -165,12 +160,12 @@ def _moved(array: npt.NDArray[Any], random: np.random.Generator) -> npt.NDArray[
     return moved
 
 
-def _in_float64(module: nn.Module, interface: ModuleInterface, probe: Arrays) -> nn.Module | None:
+def _in_float64(module: FlatModule, probe: Arrays) -> FlatModule | None:
     """A copy in float64; None where it raises, or computes in something else inside, which its outputs' dtypes tell."""
     try:
         with torch.no_grad():
             double = copy.deepcopy(module).double()
-        found = interface.call(double, probe, double=True)
+        found = double.run(probe)
     except Exception:  # noqa: BLE001 - whatever a user's module raises, it does not run in float64
         return None
     return double if all(array.dtype.kind != "f" or array.dtype == np.float64 for array in found.values()) else None

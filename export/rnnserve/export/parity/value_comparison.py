@@ -20,7 +20,6 @@ import numpy.typing as npt
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule
-from rnnserve.export.module_interface import Arrays, ModuleInterface
 from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.distances import DistanceRow, Distances, differing_places, finite_values, masked
@@ -29,7 +28,7 @@ from rnnserve.export.parity.failure_collector import SCRIPT_BITS, FailureCollect
 from rnnserve.export.parity.input_batches import LENGTHS, InputBatch, is_large
 from rnnserve.export.parity.reference import MOVED, MOVES, Reference
 from rnnserve.export.parity.tolerances import ParityLimits
-from rnnserve.export.tensor_shapes import mask_before_lengths
+from rnnserve.export.tensors import Arrays, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 
@@ -126,7 +125,7 @@ class ValueComparison:
     def compare(
         self,
         batches: Sequence[InputBatch],
-        script: tuple[FlatModule, ModuleInterface] | None,
+        script: FlatModule | None,
         runner: OnnxRunner | None,
     ) -> None:
         """Compute batches of one kind and length in every way, compare the results, and judge them together."""
@@ -161,9 +160,7 @@ class ValueComparison:
         if self._too_far and may_be_long and all(are_rounding):
             self._failures.add(_LONG_ONLY.format(min(length for _, _, length in self._too_far)))
 
-    def _run(
-        self, batch: InputBatch, script: tuple[FlatModule, ModuleInterface] | None, runner: OnnxRunner | None
-    ) -> _Run | None:
+    def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner | None) -> _Run | None:
         if self.refused and not batch.is_usual:  # what does not run at all is said once
             return None
         try:
@@ -175,7 +172,7 @@ class ValueComparison:
             self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {said}"
             return None
         if script is not None and self._is_scripted(batch):
-            self._compare_script(*script, batch, eager)
+            self._compare_script(script, batch, eager)
         if runner is None:
             return None
         try:
@@ -200,11 +197,11 @@ class ValueComparison:
         self._scripted.add(key)
         return is_first or batch.kind == "step" or not is_large(self._model.module)
 
-    def _compare_script(self, script: FlatModule, interface: ModuleInterface, batch: InputBatch, eager: Arrays) -> None:
+    def _compare_script(self, script: FlatModule, batch: InputBatch, eager: Arrays) -> None:
         try:
-            found = interface.call(script, batch.inputs)
+            found = script.run(batch.inputs)
         except WrongArguments:
-            outputs = ", ".join(interface.outputs)
+            outputs = ", ".join(script.outputs)
             self._failures.add(f"torchscript, names: forward does not give the tensors {outputs}")
             return
         for name, expected in eager.items():

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
+from rnnserve.common.lasting_imports import rare_collections
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
 from rnnserve.export.operators import divided_by_constants_of
-from rnnserve.export.rare_collections import rare_collections
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Shapes

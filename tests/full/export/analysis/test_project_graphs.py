@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from kit.graph_text import parsed_nodes
 from kit.project_graphs import NAMES, project_graphs
 from rnnserve.export.analysis import Property, Verdict, decide, worst
-from rnnserve.export.input_drawing import draw_inputs
+from rnnserve.export.tensors import draw_inputs
 
 FAR = 2**31 - 1
 ROWS = 7

@@ -121,7 +121,7 @@ def test_arguments_that_are_left_out_have_no_steps():
     x = torch.randn(2, 5, 3)
     expected = module(x).detach().numpy()
     for lengths in ({}, {"lengths": np.array([2, 3])}):
-        found = model.interface.call(model.module, {"x": x.numpy(), **lengths})["y"]
+        found = model.module.run({"x": x.numpy(), **lengths})["y"]
         np.testing.assert_array_equal(found, expected)
 
 

@@ -1,4 +1,4 @@
-"""Shapes of a model's tensors at given sizes, and which values of a tensor lie before its rows' lengths."""
+"""A model's tensors as arrays by name: their shapes, rows, steps and lengths, and drawing inputs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.export.description.input_descriptions import DYNAMIC
-from rnnserve.export.module_interface import Arrays
+from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
+    "Arrays",
     "axis_of",
+    "draw_inputs",
+    "draw_sample",
+    "is_state",
     "lengths_inputs",
     "mask_before_lengths",
     "sequence_axes",
@@ -25,34 +29,45 @@ __all__ = [
     "take_steps",
 ]
 
+Arrays = dict[str, npt.NDArray[Any]]
+"""Arrays by the names of a model's tensors, in the order of its forward."""
+
 Tensors = Sequence[manifest_pb2.Tensor]
+
+_STATES = (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED)
+
+_SMALL = 64
+"""Integers of a state whose bounds are not known lie below it: positions, counters."""
+
+# By row: usual states; zeros, with which a sequence begins; small ones; ones that saturate tanh.
+_STATE_SCALES = np.array([1.0, 0.0, 0.1, 2.0])
 
 
 def shape_of(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    """Give a tensor's shape, with the sizes of the inputs' dynamic axes by name."""
+    """Compute a tensor's shape from the sizes of the inputs' dynamic axes by name."""
     derived = {axis.name: DerivedSize.of_axis(axis).size(sizes[axis.of]) for axis in tensor.derived_axes}
     sizes = {**sizes, **derived}
     return tuple(sizes[axis.name] if axis.size == DYNAMIC else axis.size for axis in tensor.axes)
 
 
 def axis_of(tensor: manifest_pb2.Tensor, name: str) -> int | None:
-    """Give the position of a dynamic axis; None where the tensor has none of the name."""
+    """Find the position of a dynamic axis; None if the tensor has none of the name."""
     return next((at for at, axis in enumerate(tensor.axes) if axis.name == name and axis.size == DYNAMIC), None)
 
 
 def sequence_axes(inputs: Tensors) -> list[str]:
-    """Name the dynamic axes but the batch, in the order in which the inputs have them first."""
+    """Name the dynamic axes except the batch, in the order in which the inputs have them first."""
     names = [axis.name for tensor in inputs for axis in tensor.axes if axis.size == DYNAMIC and axis.name != BATCH]
     return list(dict.fromkeys(names))
 
 
 def lengths_inputs(inputs: Tensors) -> dict[str, str]:
-    """Give the input that holds the lengths of each sequence axis, for the axes that have one."""
+    """Find the input that holds the lengths of each sequence axis, for the axes that have one."""
     return {tensor.lengths_of: tensor.name for tensor in inputs if tensor.lengths_of}
 
 
 def size_limits(inputs: Tensors) -> dict[str, tuple[int, int | None]]:
-    """Give the smallest and the largest size of the dynamic axes of inputs; None for no largest."""
+    """Find the smallest and the largest size of the dynamic axes of inputs; None for no largest."""
     return {
         axis.name: (axis.smallest or 1, axis.largest or None)
         for tensor in inputs
@@ -77,10 +92,10 @@ def mask_before_lengths(
     arrays: Mapping[str, npt.NDArray[Any]],
     lengths: Mapping[str, str],
 ) -> npt.NDArray[np.bool_] | None:
-    """Tell which values of a tensor lie before the ends of their rows, in an array that broadcasts to its shape.
+    """Mark the values of a tensor before the ends of their rows, in an array that broadcasts to its shape.
 
     None if the tensor has no axis with lengths: all values count. A sequence axis may be shorter than in the inputs,
-    which are the arrays, where a module trims it.
+    which are the arrays, if a module trims it.
     """
     mask: npt.NDArray[np.bool_] | None = None
     batch = axis_of(tensor, BATCH)
@@ -118,7 +133,7 @@ def take_steps(
 def stack_rows(inputs: Tensors, rows: Sequence[Arrays], sizes: Mapping[str, int]) -> Arrays:
     """Put rows of batch 1 into one batch, sequence axes padded with zeros at their ends to `sizes`.
 
-    Integers with bounds are padded with 0, or with their lowest value where 0 is out of bounds.
+    Integers with bounds are padded with 0, or with their lowest value if 0 is out of bounds.
     """
     stacked: Arrays = {}
     for tensor in inputs:
@@ -131,3 +146,61 @@ def stack_rows(inputs: Tensors, rows: Sequence[Arrays], sizes: Mapping[str, int]
             parts.append(np.pad(array, pads, constant_values=fill))
         stacked[tensor.name] = np.concatenate(parts, axis_of(tensor, BATCH) or 0)
     return stacked
+
+
+def draw_inputs(
+    inputs: Tensors,
+    random: np.random.Generator,
+    sizes: Mapping[str, int],
+    *,
+    ragged: bool = False,
+    bounded_states: bool = False,
+) -> Arrays:
+    """Draw every input of a model, at sizes of every dynamic axis.
+
+    Floats are within their bounds, else normal; integers are within their bounds. Values after a row's length are like
+    the others. With `ragged`, rows have any length that the axis may have, and one of them its size. With
+    `bounded_states`, states lie within -1 and 1, as tanh keeps them; otherwise some are larger.
+    """
+    batch = sizes[BATCH]
+    limits_of = size_limits(inputs)
+    arrays: Arrays = {}
+    for tensor in inputs:
+        shape, dtype = shape_of(tensor, sizes), DTYPES[tensor.datatype]
+        array: npt.NDArray[Any]
+        if tensor.lengths_of:
+            size = sizes[tensor.lengths_of]
+            array = np.full(batch, size)
+            if ragged:
+                array = random.integers(limits_of[tensor.lengths_of][0], size, size=batch, endpoint=True)
+                array[random.integers(batch)] = size
+        elif tensor.datatype == "BOOL":
+            array = random.integers(0, 2, size=shape)
+        elif dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            largest = min(limits.max, _SMALL) if is_state(tensor) else limits.max  # counters count
+            low, high = (tensor.integers.low, tensor.integers.high) if tensor.HasField("integers") else (0, largest)
+            array = random.integers(low, high, size=shape)
+        elif tensor.HasField("floats"):
+            array = random.uniform(tensor.floats.low, tensor.floats.high, size=shape)
+        elif is_state(tensor) and bounded_states:
+            array = random.uniform(-1, 1, size=shape)
+        else:
+            array = random.standard_normal(shape)
+            if is_state(tensor):
+                at = axis_of(tensor, BATCH) or 0
+                array *= np.resize(_STATE_SCALES, batch).reshape([-1 if i == at else 1 for i in range(len(shape))])
+        arrays[tensor.name] = array.astype(dtype)
+    return arrays
+
+
+def draw_sample(inputs: Tensors, limits: Mapping[str, tuple[int, int]]) -> Arrays:
+    """Draw the inputs that a module is exported with: three rows of five, six, … steps, as far as it takes them."""
+    wanted = {axis: 3 if axis == BATCH else 4 + number for number, axis in enumerate(limits)}
+    sizes = {axis: min(max(wanted[axis], low), high) for axis, (low, high) in limits.items()}
+    return draw_inputs(inputs, np.random.default_rng(0), sizes)
+
+
+def is_state(tensor: manifest_pb2.Tensor) -> bool:
+    """Whether an input is drawn as a state: it may be left out, or could if its default were known."""
+    return tensor.default in _STATES or bool(tensor.required_because)
