@@ -12,8 +12,7 @@ Door: `__all__`.
 from collections.abc import Callable
 from typing import Any
 
-from rnnserve.export.operators import axes, divisions, elementwise, layers, reductions, refusals, resizing, running
-from rnnserve.export.operators.divisions import divided_by_constants_of
+from rnnserve.export.operators import divisions, elementwise, layers, reductions, refusals, resizing
 from rnnserve.export.operators.elementwise import unify_numbers
 from rnnserve.export.operators.empty_axes import MayBeEmpty, guard_empty_axes, refuse_empty
 from rnnserve.export.operators.refusals import checked_distribution, refuse_operators
@@ -23,7 +22,6 @@ __all__ = [
     "TRANSLATIONS",
     "MayBeEmpty",
     "checked_distribution",
-    "divided_by_constants_of",
     "guard_empty_axes",
     "refuse_empty",
     "refuse_operators",
@@ -32,12 +30,10 @@ __all__ = [
 ]
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    **axes.TRANSLATIONS,
     **divisions.TRANSLATIONS,
     **elementwise.TRANSLATIONS,
     **layers.TRANSLATIONS,
     **reductions.TRANSLATIONS,
     **refusals.TRANSLATIONS,
     **resizing.TRANSLATIONS,
-    **running.TRANSLATIONS,
 }

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from rnnserve.common.refusing_nodes import refusing_name
-from rnnserve.export.operators.rewriter import NodesBefore, rewrite
+from rnnserve.export.operators.graphs import NodesBefore, rewrite
 
 __all__ = ["MayBeEmpty", "guard_empty_axes", "refuse_empty"]
 
@@ -39,15 +39,8 @@ _REFUSED = {
 """Operators that onnxruntime computes of no values otherwise than eager, in words for a client."""
 
 
-def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty | None) -> None:
-    """Let what is computed over axes that may be empty fail where they are, in place.
-
-    Args:
-        model: The finished graph.
-        may_be_empty: Whether a size may be 0 for a request; None where none may.
-    """
-    if may_be_empty is None:
-        return
+def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
+    """Let what is computed over axes that may be empty fail where they are, in place."""
     rewrite(model, dict.fromkeys(_REFUSED, functools.partial(_guard, may_be_empty, _shapes(model))))
 
 
@@ -99,15 +92,7 @@ def _number_of(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[np.bool_], why: str) -> None:
-    """Put a node before another one that fails where an axis is empty: it asks for a size of 1 there.
-
-    Args:
-        graph: Graph of the node.
-        node: Node that eager does not compute of no values.
-        at: Number of the input that has the axes.
-        refused: (rank,): the axes.
-        why: Words for a client: what the node computes.
-    """
+    """Put a node before another one that fails where an axis is empty: it asks for a size of 1 there."""
     source = node.inputs[at]
     assert source is not None  # noqa: S101 - its shape is known
     maker = NodesBefore(graph, node, f"{node.outputs[0].name}/input_{at}_of_some")

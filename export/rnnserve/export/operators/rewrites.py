@@ -11,11 +11,6 @@ whose results reach such an operator become 1 / (1 + exp(-x)), which is right to
 ReduceSum of int64 computes in float64, so that digits beyond 2 ** 53 are lost, and sums that overflow stay at the
 largest integer, where PyTorch's wrap round. There is no kernel of Where for booleans, and some operators have none for
 float64: a model that holds one does not load at all ("Could not find an implementation").
-
-DFT: where a length is no power of two, the error in float32 is 1e-3 at 500 steps of a normal signal; PyTorch's is 1e-5.
-And onnxruntime's inference of shapes copies the size of the input where the length of an inverse transform to real
-values is computed. It then gives the result, (n) real values, the buffer of the spectrum, (n // 2 + 1), and every run
-fails: "Shape mismatch attempting to re-use buffer". A spectrum whose size it cannot infer has no buffer to be reused.
 """
 
 from collections.abc import Mapping
@@ -24,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.rewriter import NodesBefore, Rewrite, rewrite
+from rnnserve.export.operators.graphs import NodesBefore, Rewrite, rewrite
 
 __all__ = ["rewrite_for_onnxruntime"]
 
@@ -32,11 +27,7 @@ _BOOL, _DOUBLE, _FLOAT, _INT64 = ir.DataType.BOOL, ir.DataType.DOUBLE, ir.DataTy
 
 
 def rewrite_for_onnxruntime(model: ir.Model) -> None:
-    """Write what onnxruntime would compute otherwise than eager so that it does not, in place.
-
-    Raises:
-        UnsupportedModule: If there is an operator of float64 that onnxruntime lacks; the message names it.
-    """
+    """Write what onnxruntime would compute otherwise than eager so that it does not, in place."""
     rewrite(model, _REWRITES)
 
 
@@ -160,35 +151,6 @@ def _choose_booleans(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
     return nodes.make("Or", chosen, nodes.make("And", nodes.make("Not", condition), second))
 
 
-def _transform(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
-    """Widen a transform of float32, and cut the spectrum of one to real values to the size that it has."""
-    result, source = node.outputs[0], node.inputs[0]
-    if source is None:
-        return None
-    to_real = all(name in node.attributes and node.attributes[name].as_int() for name in ("inverse", "onesided"))
-    if to_real and len(node.inputs) == 3:
-        _, length, axis = node.inputs
-        if length is not None and axis is not None:
-            source = _cut(nodes, source, length, axis)
-    if result.dtype not in (None, _FLOAT):
-        return nodes.again(node, source)
-    wide = nodes.again(node, nodes.make("Cast", source, to=_DOUBLE.value))
-    wide.type = ir.TensorType(_DOUBLE)
-    narrow = nodes.make("Cast", wide, to=_FLOAT.value)
-    narrow.type = ir.TensorType(_FLOAT)
-    return narrow
-
-
-def _cut(nodes: NodesBefore, spectrum: ir.Value, length: ir.Value, axis: ir.Value) -> ir.Value:
-    """Cut to length // 2 + 1 along the axis, which is computed: where it is a constant, nothing would be hidden."""
-    whole = nodes.constant([-1], _INT64)
-    end = nodes.make("Add", nodes.make("Div", length, nodes.constant(2, _INT64)), nodes.constant(1, _INT64))
-    bounds = (nodes.constant([0], _INT64), nodes.make("Reshape", end, whole), nodes.make("Reshape", axis, whole))
-    cut = nodes.make("Slice", spectrum, *bounds)
-    cut.type = spectrum.type
-    return cut
-
-
 _NOT_OF_DOUBLES = (
     *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Celu", "ConvTranspose", "Cosh", "Elu", "Erf"),
     *("Gelu", "GlobalAveragePool", "HardSigmoid", "HardSwish", "InstanceNormalization", "LeakyRelu", "LpPool", "Mish"),
@@ -210,7 +172,6 @@ _REWRITES: Mapping[str, Rewrite] = {
     **dict.fromkeys(_NOT_OF_DOUBLES, _refuse_doubles),
     "ArgMax": _find_nan,
     "ArgMin": _find_nan,
-    "DFT": _transform,
     "MaxPool": _pool_nan,
     "ReduceMax": _keep_nan,
     "ReduceMin": _keep_nan,

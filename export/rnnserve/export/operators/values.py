@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxscript
 
-__all__ = ["Value", "filled_without", "is_floating", "is_negative", "op"]
+__all__ = ["Value", "is_floating", "is_negative", "op"]
 
 Value: TypeAlias = Any  # an onnx_ir.Value, or a number; onnxscript types its operators by what they compute
 
@@ -76,9 +76,3 @@ def is_floating(value: Value) -> bool:
 def is_negative(x: Value) -> Value:
     """Compute where floats have a sign: -0.0 included, whose reciprocal is -inf."""
     return op.Or(op.Less(x, 0.0), op.Less(op.Reciprocal(x), 0.0))
-
-
-def filled_without(axis: int, rank: int, x: Value, number: Value) -> Value:
-    """Make a tensor of one number, of the shape that a value of some rank has without an axis, which may be empty."""
-    others = [other for other in range(rank) if other != axis]
-    return op.Expand(number, op.Gather(op.Shape(x), op.Constant(value_ints=others))) if others else number

@@ -13,7 +13,7 @@ and on both sides of conditions on the length (`conditions`). Nothing is known o
 Door: `__all__`.
 """
 
-from rnnserve.export.recurrence.roll.items import NotRolled
+from rnnserve.export.recurrence.refusals import NotRolled
 from rnnserve.export.recurrence.roll.rolling import RolledCapture, rolled_capture
 
 __all__ = ["NotRolled", "RolledCapture", "rolled_capture"]
