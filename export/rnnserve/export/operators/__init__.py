@@ -14,9 +14,8 @@ from typing import Any
 
 from rnnserve.export.operators import divisions, elementwise, layers, reductions, refusals, resizing
 from rnnserve.export.operators.elementwise import unify_numbers
-from rnnserve.export.operators.empty_axes import MayBeEmpty, guard_empty_axes, refuse_empty
 from rnnserve.export.operators.refusals import checked_distribution, refuse_operators
-from rnnserve.export.operators.rewrites import rewrite_for_onnxruntime
+from rnnserve.export.operators.rewrites import MayBeEmpty, guard_empty_axes, refuse_empty, rewrite_for_onnxruntime
 
 __all__ = [
     "TRANSLATIONS",

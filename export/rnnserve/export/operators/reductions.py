@@ -17,7 +17,7 @@ import onnx_ir as ir
 import torch
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.values import Value, is_floating, op
+from rnnserve.export.operators.graphs import Value, is_floating, op
 from rnnserve.export.torch_adapter import internal
 
 __all__ = ["TRANSLATIONS"]

@@ -172,7 +172,6 @@ def moved(tensor: Tensor, axis: int, to: int) -> Tensor:
     return tensor if order == sorted(order) else tensor.permute(order)
 
 
-_ATEN = torch.ops.aten
 _NOTHING: Any = object()
 _START, _END = 1, 2  # among the numbers of a slice
 
