@@ -245,7 +245,7 @@ def registry_read_once() -> Iterator[None]:
         copied.functions = {target: list(found) for target, found in copied.functions.items()}
         return copied
 
-    ONNXRegistry.from_torchlib = staticmethod(read)  # type: ignore[assignment, method-assign]
+    ONNXRegistry.from_torchlib = staticmethod(read)  # type: ignore[method-assign]
     try:
         yield
     finally:

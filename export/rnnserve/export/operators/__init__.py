@@ -6,7 +6,7 @@ work on the finished graph: `guard_empty_axes`, and `rewrite_for_onnxruntime`, w
 is written in its place. docs/reference/operators.md has what each operator gives on which values. The package imports
 torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines` and `common`.
 
-Door: `__all__`.
+Door: `__all__`, `graphs`.
 """
 
 from collections.abc import Callable
