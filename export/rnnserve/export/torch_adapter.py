@@ -195,7 +195,7 @@ packed_fields = torch.nn.utils.rnn._packed_sequence_init_args
 
 
 def argument_checks() -> Any:  # noqa: ANN401 - a bool, or what stands for one
-    """Say whether distributions check their arguments, as `Distribution.set_default_validate_args` sets it."""
+    """Read whether distributions check their arguments, as `Distribution.set_default_validate_args` sets it."""
     return vars(torch.distributions.Distribution)["_validate_args"]
 
 

@@ -124,7 +124,7 @@ _NAMED = {f"tensor({name})": ir.DataType[member] for name, member in (("bool", "
 
 
 def fill_types(model: ir.Model) -> None:
-    """Give every value a type that has none and whose operator tells it, in place; shapes stay as they are."""
+    """Give every value a type that has none and whose operator decides it, in place; shapes stay as they are."""
     version = model.opset_imports.get("", 0)
     for graph in model.graphs():
         for node in graph:

@@ -51,7 +51,7 @@ def _attention(
 
 
 def _with_axes(x: Value, places: Sequence[int]) -> Value:
-    """Add axes of size 1, of which the translation is told."""
+    """Add axes of size 1, with the shape for the translation."""
     result = op.Unsqueeze(x, op.Constant(value_ints=places))
     sizes = list(x.shape)
     for at in places:

@@ -31,7 +31,7 @@ def refuse_operators(program: torch.export.ExportedProgram) -> None:
 
 
 def checked_distribution(at: str) -> str:
-    """Say that a distribution checks its arguments, and what to write."""
+    """Explain that a distribution checks its arguments, and what to write."""
     return (
         f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
         "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its formula"

@@ -111,7 +111,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
     """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes.
 
-    Gives what tells which of the module's own values its code has asked for.
+    Yields the record of the module's own values that its code asks for.
     """
     restore = restoring(module, values=False)
     with (

@@ -35,7 +35,7 @@ from rnnserve.export.torch_adapter import (
 __all__ = ["export_onnx"]
 
 # They report that torchvision is not installed, what was not folded and, with whole graphs, why a module cannot be
-# captured, which the exception says as well.
+# captured, which is in the exception as well.
 _LOGGERS = (
     "torch.onnx._internal.exporter",
     "torch.fx.experimental.symbolic_shapes",
@@ -49,7 +49,7 @@ _LOGGERS = (
 def without_exporter_messages() -> Iterator[None]:
     """Suppress deprecation warnings and messages of torch's exporter, also under `-W error`; errors still raise.
 
-    Where a capture fails, torch.export prints the graph so far: 90 lines before the error that says what to change.
+    Where a capture fails, torch.export prints the graph so far: 90 lines before the error with its remedy.
     """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -262,7 +262,7 @@ def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str
                 verbose=False,
                 input_names=list(input_names),
                 custom_translation_table=OPERATORS | TRANSLATIONS,
-                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` says what may run instead.
+                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` lists what may run instead.
                 optimize=False,
             )
     except ExportError:

@@ -142,16 +142,16 @@ def _module(scopes: str) -> str:
 
 
 TRANSLATED_BY = "rnnserve.translations"
-"""The model's property that says that it was exported without torch's optimizer, and by our translations."""
+"""The model's property that records that it was exported without torch's optimizer, and by our translations."""
 
 
 def mark_translations(model: ir.Model) -> None:
-    """Say in the model which translations it was exported with."""
+    """Record in the model which translations it was exported with."""
     model.metadata_props[TRANSLATED_BY] = "1"
 
 
 def remove_metadata(model: ir.Model) -> None:
-    """Remove, in place, everything that tells of the exporting machine."""
+    """Remove, in place, every trace of the exporting machine."""
     ClearMetadataAndDocStringPass()(model)
     # The pass clears graphs and nodes. The exporter also writes to the model, to values and to their tensors.
     model.metadata_props.clear()

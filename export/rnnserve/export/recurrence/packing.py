@@ -47,7 +47,7 @@ _STEPS = "_rnnserve_steps"
 """The attribute of `batch_sizes` that holds the number of steps; recurrent layers pass that tensor on."""
 
 _INDICES = "_rnnserve_indices"
-"""The attribute of `batch_sizes` that holds how rows were sorted, where the module says that they are sorted."""
+"""The attribute of `batch_sizes` that holds how rows were sorted, where the module promises that they are sorted."""
 
 _PAD_FIRST = (
     "Pad first: call pad_packed_sequence, compute with the padded tensor, and pack it again with the same lengths."

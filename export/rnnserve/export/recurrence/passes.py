@@ -1,7 +1,7 @@
 """The passes of an export, in the order in which they run: first on the captured program, then on the graph.
 
 Between the two, torch.onnx translates the program, operator by operator. A pass may rely on those before it; where its
-place matters for another reason, a comment says why. docs/reference/passes.md says what holds after each.
+place matters for another reason, a comment has the reason. docs/reference/passes.md lists what holds after each.
 """
 
 import dataclasses

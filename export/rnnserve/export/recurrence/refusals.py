@@ -69,7 +69,7 @@ class Fixed(NamedTuple):
 def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]]:
     """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
 
-    torch has no public way to ask for it: a log of torch's says where.
+    torch has no public way to ask for it: a log of torch's has the place.
     """
     noted: dict[int, Fixed] = {}
     thread = threading.get_ident()
@@ -123,7 +123,7 @@ class DependsOnValues(UnsupportedModule):
 
 
 class NotRolled(UnsupportedModule):
-    """The captures at several lengths are not one program of any length; the message says where and why."""
+    """The captures at several lengths are not one program of any length; the message has the place and the reason."""
 
 
 class RaisedInCapture(UnsupportedModule):
@@ -186,7 +186,7 @@ def _arguments(target: OpOverload, node: torch.fx.Node) -> dict[str, Any]:
 
 
 def keeps_state(names: Iterable[str]) -> UnsupportedModule:
-    """Say that a module keeps states in attributes or buffers, and how to publish it."""
+    """Explain that a module keeps states in attributes or buffers, and how to publish it."""
     kept = sorted(names)
     if not kept:
         return counts_calls(())
@@ -199,7 +199,7 @@ def keeps_state(names: Iterable[str]) -> UnsupportedModule:
 
 
 def counts_calls(names: Collection[str]) -> UnsupportedModule:
-    """Say that a call changes numbers of a module, or something outside of it, so that the next one gives others."""
+    """Explain that a call changes numbers of a module, or something outside of it, so that the next one gives others."""
     said = sorted(names)
     changes = f"changes {said}" if said else "changes something outside of it, such as a global variable,"
     advice = (
@@ -228,7 +228,7 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
 
 
 def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, Fixed]) -> ExportError:
-    """Turn an error of the capture into one whose message says what to change in the module."""
+    """Turn an error of the capture into one whose message has the change that the module needs."""
     passed = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in passed if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
@@ -259,7 +259,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes) -> str:
-    """Say that the module's code depends on values, and what to write: of lengths only where it has some."""
+    """Explain that the module's code depends on values, and what to write: of lengths only where it has some."""
     line = (frames[-1].line or "").strip() if frames else ""
     after = linecache.getline(frames[-1].filename, (frames[-1].lineno or 0) + 1).strip() if frames else ""
     shown = f", {line!r}" if line else ""
@@ -314,7 +314,7 @@ def _fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fi
 
 
 def _one_batch(size: int, module: nn.Module, fixed: Fixed) -> str:
-    """Say what may fix the number of rows."""
+    """Explain what may fix the number of rows."""
     kept = [
         f"`{name}.{attribute}`".replace("`.", "`")
         for name, submodule in module.named_modules()

@@ -1,4 +1,4 @@
-"""What a captured program says of sizes, and at which sizes the module may compute otherwise than the program.
+"""What a captured program knows of sizes, and at which sizes the module may compute otherwise than the program.
 
 A capture follows the sample's path through the module's Python code. A condition on sizes (`if input.shape[1] > 3`)
 becomes a guard, which ONNX cannot express; and some operators behave differently where an axis is 1 (`squeeze()`),
@@ -112,7 +112,7 @@ def other_sizes(
 def _kept_out(
     breaking: Mapping[str, int], axes: DynamicAxes, guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str]
 ) -> str:
-    """Say how to keep out sizes that are special to the module, where they are the smallest or the largest."""
+    """Explain how to keep out sizes that are special to the module, where they are the smallest or the largest."""
     (name, size), *more = [each for each in breaking.items() if each[1] != axes.sizes[each[0]]] or [("", 0)]
     if more or not name:
         return ""
@@ -215,7 +215,7 @@ _EQUAL_STEPS = (
 def _other_values(
     program: torch.export.ExportedProgram, sizes: Mapping[str, int], axes: DynamicAxes
 ) -> UnsupportedModule:
-    """Say that a size is a special case, where that may be, and what to write."""
+    """Explain that a size is a special case, where that may be, and what to write."""
     special = [node for node in program.graph.nodes if node.target in _SPECIAL]
     where = ", ".join(dict.fromkeys(f"{node.target}{line_of(node)}" for node in special)) or "the module's code"
     advice = "".join(f" {each}." for each in dict.fromkeys(_SPECIAL[node.target] for node in special))

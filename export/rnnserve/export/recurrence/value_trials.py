@@ -43,7 +43,7 @@ class Trial:
     sizes: Mapping[str, int]  # sizes of the dynamic axes, by name
     refusal: UnsupportedModule  # what is raised if the values are others there
     may_fail: bool = False  # whether the module may raise, so that it doesn't take these sizes
-    is_usual: bool = False  # whether nothing tells that the values differ there: only usual ones are compared
+    is_usual: bool = False  # whether nothing suggests that the values differ there: only usual ones are compared
     is_long: bool = False
 
 

@@ -79,7 +79,7 @@ def _rolled_along(
 
     traces, elements = traced_program(_LENGTHS)
     if any(number.divides for element in elements for number in element.numbers):  # few sizes have many such formulas
-        with contextlib.suppress(NotRolled):  # `value_trials` tells whether those for few sizes hold
+        with contextlib.suppress(NotRolled):  # `value_trials` checks whether those for few sizes hold
             traces, elements = traced_program(_MORE_LENGTHS)
     program, clamped = traces[0].program, [each for trace in traces for each in trace.clamped]
     sizes_at = {
