@@ -199,7 +199,7 @@ def keeps_state(names: Iterable[str]) -> UnsupportedModule:
 
 
 def counts_calls(names: Collection[str]) -> UnsupportedModule:
-    """Explain that a call changes numbers of a module, or something outside of it, so that the next one gives others."""
+    """Explain that a call changes numbers of a module, or something outside of it, for the calls after it."""
     said = sorted(names)
     changes = f"changes {said}" if said else "changes something outside of it, such as a global variable,"
     advice = (
