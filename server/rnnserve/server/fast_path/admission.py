@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-from rnnserve.server.boundary.compression import decompress_small, is_compressed
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
@@ -11,6 +10,7 @@ from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
+from rnnserve.server.validation.parsing import decompress_small, is_compressed
 
 __all__ = ["Admission"]
 
@@ -104,7 +104,7 @@ class Admission:
                 recognised.check()  # a wrong request must not begin a sequence in the place of another
             step = StepCall(recognised, self._prefix_of_sequences(found.prefix), self._take_step)
             try:
-                return step.enter(sequences, found.prefix.served, found.sequence, call, call.stream)
+                return step.enter(sequences, found.sequence)
             except BeganOnAnotherVersion:
                 pass  # parsing says which version the request asks for
             except ServeError as error:
@@ -117,7 +117,7 @@ class Admission:
         if checked.sequence is None:
             return parsed
         try:
-            return StepCall(parsed, None, self._take_step).enter(sequences, served, checked.sequence, call, call.stream)
+            return StepCall(parsed, None, self._take_step).enter(sequences, checked.sequence)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 

@@ -3,9 +3,8 @@
 import threading
 from collections import Counter, deque
 
-from rnnserve.server.batching.lateness import check_unread
+from rnnserve.server.batching.pending import check_unread
 from rnnserve.server.batching.schedulers import Schedulers
-from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.fast_path.calls import ArrivedRequest
@@ -13,6 +12,7 @@ from rnnserve.server.fast_path.pending import ParsedCall, PendingCall, StepCall
 from rnnserve.server.fast_path.varying_fields import HEAD_BYTES
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
+from rnnserve.server.validation.parsing import decompress, is_compressed
 
 __all__ = ["LargeRequests"]
 
@@ -105,9 +105,8 @@ class LargeRequests:
         parsed = ParsedCall(call, served, checked, arrived)
         pending: PendingCall | None = parsed
         if checked.sequence is not None:
-            step = StepCall(parsed, None, self._submit)
             try:
-                pending = step.enter(self._service.sequences, served, checked.sequence, call, call.stream)
+                pending = StepCall(parsed, None, self._submit).enter(self._service.sequences, checked.sequence)
             except ServeError as error:
                 raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
         if pending is not None:
