@@ -30,7 +30,6 @@ RIGHT = {
     "sign": torch.sign,
     "cumsum": lambda x: x.cumsum(1),
     "cumprod": lambda x: x.cumprod(1),
-    "cummax": lambda x: x.cummax(1).values,
     "sort": lambda x: x.sort(dim=1, stable=True).values,
     "var": lambda x: x.var(1),
     "group_norm": lambda x: F.group_norm(x[:, None], 1),

@@ -23,8 +23,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.onnx_files import save_proto
 from rnnserve.export.recurrence import export_onnx
 from rnnserve.export.recurrence.passes import GraphPass
-from rnnserve.export.recurrence.size_expressions import expression_of, sizes_by
-from rnnserve.export.recurrence.size_probing import inputs_of, outputs_of
+from rnnserve.export.recurrence.sizes import expression_of, inputs_of, outputs_of, sizes_by
 from rnnserve.export.recurrent_guard import guard_recurrences
 from rnnserve.export.tensors import draw_sample
 from rnnserve.protos import manifest_pb2
@@ -173,13 +172,9 @@ def _guard_recurrences(exported: Exported) -> None:
     exported.file.ParseFromString(guarded)
 
 
-ON_FILE: Sequence[GraphPass[Exported]] = (
-    GraphPass("name_fixed_axes", "Axes of inputs that have one size only are named, too.", _name_fixed_axes),
-    GraphPass("name_derived_axes", "Axes of outputs have the names of the description.", _name_derived_axes),
-    GraphPass(
-        "guard_recurrences",
-        "Recurrent operators give NaN where eager does, if a NaN can reach them.",
-        _guard_recurrences,
-    ),
+ON_FILE: Sequence[GraphPass] = (
+    GraphPass(_name_fixed_axes),
+    GraphPass(_name_derived_axes),
+    GraphPass(_guard_recurrences),
 )
 """Passes on the exported file, in the order in which they run."""

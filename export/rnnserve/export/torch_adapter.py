@@ -1,11 +1,12 @@
 # ruff: noqa: SLF001 - private parts of torch are what it is about
-"""What the export uses of torch that is not public: here, and in `quick_translation`, whose absence costs time only.
+"""What the export uses of torch that is not public: everything else imports it from here.
 
-Everything else imports it from here. It was tested with the versions in `TESTED`, which the message of a pass that
-fails shows.
+It was tested with the versions in `TESTED`, which the message of a pass that fails shows.
 """
 
 import contextlib
+import copy
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -25,7 +26,8 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.onnx._internal.exporter._torchlib.ops.hop import call_op
+from torch.onnx._internal.exporter._errors import DispatchError
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
 from torch.utils._sympy.numbers import int_oo
@@ -35,6 +37,7 @@ __all__ = [
     "MULTI_OUT",
     "TESTED",
     "DataDependentOutputException",
+    "DispatchError",
     "DynamicOutputShapeException",
     "FakeTensor",
     "FakeTensorMode",
@@ -46,7 +49,6 @@ __all__ = [
     "UnsupportedOperatorException",
     "argument_checks",
     "backed_sizes_of_any_value",
-    "call_op",
     "compiled_as_written",
     "computed_in",
     "enable_python_dispatcher",
@@ -57,9 +59,10 @@ __all__ = [
     "is_of_a_transform",
     "least_of",
     "lines_of",
+    "node_in_translation",
     "outside_of_modes",
-    "own_dicts",
     "packed_fields",
+    "registry_read_once",
     "replacements_seen",
     "schema_of",
     "set_argument_checks",
@@ -220,7 +223,7 @@ def own_dicts(module: nn.Module) -> tuple[dict[str, Any], ...]:
 
 
 def argument_checks() -> Any:  # noqa: ANN401 - a bool, or what stands for one
-    """Say whether distributions check their arguments, as `Distribution.set_default_validate_args` sets it."""
+    """Read whether distributions check their arguments, as `Distribution.set_default_validate_args` sets it."""
     return vars(torch.distributions.Distribution)["_validate_args"]
 
 
@@ -253,3 +256,36 @@ def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph
     modes = (getattr(each.meta["val"], "fake_mode", None) for each in node.all_input_nodes)
     with next(filter(None, modes), contextlib.nullcontext()), torch.no_grad():
         return node.target(*given, **named)  # type: ignore[operator] # an operator
+
+
+_registry: list[ONNXRegistry] = []
+_read_registry = ONNXRegistry.from_torchlib
+
+
+@contextlib.contextmanager
+def registry_read_once() -> Iterator[None]:
+    """Let `torch.onnx.export` read its translations once in a process: it parses the source of each at every call."""
+
+    def read(*args: Any, **named: Any) -> ONNXRegistry:  # noqa: ANN401 - torch's own
+        if not _registry:
+            _registry.append(_read_registry(*args, **named))
+        copied = copy.copy(_registry[0])  # an export adds translations of its own
+        copied.functions = {target: list(found) for target, found in copied.functions.items()}
+        return copied
+
+    ONNXRegistry.from_torchlib = staticmethod(read)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = _read_registry  # type: ignore[method-assign]
+
+
+def node_in_translation(error: BaseException | None) -> fx.Node | None:
+    """Find the node that torch.onnx translated when it raised an error: a variable of the frames it has passed."""
+    found = None
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            node = frame.f_locals.get("node")
+            found = node if isinstance(node, fx.Node) else found
+        error = error.__cause__
+    return found

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-from typing import Any
 
 import pytest
 import torch
@@ -19,10 +18,10 @@ RUN = "rnnserve.export.recurrence.export"
 
 @pytest.mark.parametrize("listed", ["ON_PROGRAM", "ON_GRAPH"])
 def test_a_pass_that_fails_is_named(listed, monkeypatch):
-    def fail(_: object) -> None:
+    def turn_round(_: object) -> None:
         raise TypeError("unhashable\n   value")
 
-    monkeypatch.setattr(f"{RUN}.{listed}", [GraphPass("turn_round", "All is round.", fail)])
+    monkeypatch.setattr(f"{RUN}.{listed}", [GraphPass(turn_round)])
     with pytest.raises(FailedPass) as raised:
         export_onnx(
             nn.GRU(3, 2).eval(),
@@ -33,8 +32,8 @@ def test_a_pass_that_fails_is_named(listed, monkeypatch):
         )
     assert raised.value.name == "turn_round"
     assert isinstance(raised.value.__cause__, TypeError)
-    said = r"^the export's pass turn_round failed: TypeError: unhashable value \(line \d+ of .*test_passes\.py\)\. It "
-    assert re.match(said + r"ensures: All is round\. ", str(raised.value))
+    said = r"^the export's pass turn_round failed: TypeError: unhashable value \(line \d+ of .*test_passes\.py\)\. "
+    assert re.match(said, str(raised.value))
 
 
 def test_a_refusal_keeps_its_words():
@@ -42,7 +41,7 @@ def test_a_refusal_keeps_its_words():
         raise UnsupportedModule("no form in ONNX")
 
     with pytest.raises(UnsupportedModule) as raised:
-        GraphPass("turn_round", "All is round.", refuse)(None)
+        GraphPass(refuse)(None)
     assert str(raised.value) == "no form in ONNX"
 
 
@@ -52,7 +51,7 @@ def test_failures_of_the_surroundings_stay_what_they_are(error):
         raise error
 
     with contextlib.suppress(FailedPass), pytest.raises(type(error)) as raised:
-        GraphPass("turn_round", "All is round.", fail)(None)
+        GraphPass(fail)(None)
     assert raised.value is error
 
 
@@ -70,6 +69,5 @@ def test_trials_of_large_sizes_take_integers_of_few_bits(dtype):
 
 
 def test_the_page_has_the_passes_in_their_order():
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    passes: list[GraphPass[Any]] = [*ON_PROGRAM, *ON_GRAPH, *ON_FILE]
-    assert rows == [(each.name, each.ensures) for each in passes]
+    rows = re.findall(r"^\| `(\w+)` \| .* \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [each.name for each in (*ON_PROGRAM, *ON_GRAPH, *ON_FILE)]

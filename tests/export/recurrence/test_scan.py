@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.corpus.scans import CELLS, TWO_STATES
+from kit.corpus.scans import TWO_STATES
 from rnnserve.export import UnsupportedModule, export_onnx, scan
 
 X, H = torch.zeros(2, 5, 3), torch.zeros(2, 4)
@@ -101,22 +101,6 @@ def export(module):
         output_names=[f"output_{number}" for number, _ in enumerate(torch.utils._pytree.tree_leaves(module(X)))],
         dynamic_shapes=({0: "batch", 1: "sequence"},),
     )
-
-
-@pytest.mark.parametrize("name", ["gru", "normalised"])
-def test_the_code_that_the_refusal_of_a_loop_shows_is_exported(name):
-    torch.manual_seed(9)
-    cell = CELLS[name](3, 4) if name == "normalised" else nn.ModuleList([CELLS[name](3, 4)])
-    with pytest.raises(UnsupportedModule, match=r'"sequence".*becomes a scan') as refusal:
-        export(module_of(looped, cell))
-
-    names = {}
-    exec(str(refusal.value).partition("\n\n")[2], names)
-    rewritten = module_of(names["forward"], cell)
-    input = torch.randn(5, 9, 3)
-    for expected, found in zip(module_of(looped, cell)(input), rewritten(input), strict=True):
-        assert torch.equal(expected, found)
-    assert [node.op_type for node in export(rewritten).model_proto.graph.node].count("Scan") == 1
 
 
 def test_scans_repeat_their_bytes():

@@ -234,16 +234,22 @@ class Power(Scaled):
         return 0.999**t
 
 
-@core
+@refused(r"not that of fewer steps repeated", is_core=True)
 class Correction(Scaled):
     def number(self, t, _):
         return 1 / (1 - 0.999 ** (t + 1))
 
 
-@right
+@core
 class Root(Scaled):
-    def number(self, t, _):
-        return (t + 1) ** -0.5
+    """As the refusal says: the numbers of all steps are computed before the loop."""
+
+    def forward(self, x):
+        roots, outputs, h = (torch.arange(x.size(1)) + 1.0) ** -0.5, [], torch.zeros_like(x[:, 0])
+        for t in range(x.size(1)):
+            h = 0.5 * h + x[:, t]
+            outputs.append(h * roots[t])
+        return torch.stack(outputs, 1)
 
 
 @refused(r"not that of fewer steps repeated.*torch\.cos")
@@ -332,15 +338,17 @@ class Total(nn.Module):
 
 @right
 class Moments(nn.Module):
-    """Adam's, with their corrections."""
+    """Adam's, with their corrections, computed before the loop."""
 
     def forward(self, x):
         m, v, outputs = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), []
+        steps = torch.arange(x.size(1), dtype=torch.float64) + 1
+        first, second = (1 - 0.9**steps).float(), (1 - 0.999**steps).float()
         for t in range(x.size(1)):
             g = x[:, t]
             m = 0.9 * m + 0.1 * g
             v = 0.999 * v + 0.001 * g * g
-            outputs.append((m / (1 - 0.9 ** (t + 1))) / (torch.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8))
+            outputs.append((m / first[t]) / (torch.sqrt(v / second[t]) + 1e-8))
         return torch.stack(outputs, 1)
 
 

@@ -1,6 +1,7 @@
 """Modules of complex numbers, of float16 and of sparse weights."""
 
 import functools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ __all__ = ["COMPLEX", "HALVES", "SPARSE"]
 COMPLEX = Family("complex numbers")
 right, core, refused = COMPLEX.right, COMPLEX.core, COMPLEX.refused
 
-NO_COMPLEX = r"^{} \(at \w+\.py:\d+\) computes with complex numbers, and ONNX has none .*real and imaginary parts"
+NO_COMPLEX = r"^{} \(at \w+\.py:\d+\) computes with complex numbers, which ONNX lacks.*real and imaginary parts"
 
 
 @refused(NO_COMPLEX.format("(complex|exp)"), is_core=True)
@@ -60,40 +61,15 @@ class RealLRU(nn.Module):
 
 
 @right
-def convolved_by_transforms_in_parts(_, x):
-    size = 2 * x.size(1)
-    a, b = (torch.view_as_real(torch.fft.rfft(each, n=size, dim=1)).unbind(-1) for each in (x, x.cos()))
-    product = torch.stack([a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]], -1)
-    return torch.fft.irfft(torch.view_as_complex(product), n=size, dim=1)[:, : x.size(1)]
+def spectra_by_matrices(_, x):
+    """As the refusal of transforms says."""
+    angles = torch.arange(2)[:, None] * torch.arange(3) * (2 * math.pi / 3)
+    return x @ torch.cos(angles).mT, x @ -torch.sin(angles).mT
 
 
-@right
+@refused(NO_COMPLEX.format("rfft"))
 def spectra(_, x):
-    sound = x.repeat(1, 1, 3).flatten(1)
-    frames = torch.stft(sound, 4, 2, window=torch.ones(4), center=False, return_complex=True)
-    parts = torch.stft(sound, 4, 2, window=torch.ones(4), center=False, return_complex=False)
-    return frames.abs(), parts, torch.fft.rfft(x).real, torch.fft.rfft(x).imag, torch.fft.irfft(torch.fft.rfft(x), n=3)
-
-
-@refused(NO_COMPLEX.format("mul"))
-def convolved_by_transforms(_, x):
-    size = 2 * x.size(1)
-    product = torch.fft.rfft(x, n=size, dim=1) * torch.fft.rfft(x.cos(), n=size, dim=1)
-    return torch.fft.irfft(product, n=size, dim=1)[:, : x.size(1)]
-
-
-@refused(NO_COMPLEX.format("a loop over steps"))
-def spectra_of_steps(_, x):
-    h, spectra = x.new_zeros(x.size(0), 3), []
-    for t in range(x.size(1)):
-        h = torch.tanh(h + x[:, t])
-        spectra.append(torch.fft.rfft(h))
-    return torch.stack(spectra, 1).abs()
-
-
-@refused(r"^the module gives complex numbers \(at \w+\.py:\d+\)\. Return torch\.view_as_real of them$")
-def complex_results(_, x):
-    return torch.fft.rfft(x)
+    return torch.fft.rfft(x).abs()
 
 
 class Tagger(nn.Module):
@@ -175,46 +151,17 @@ HALVES.add("of a double", InDouble, X, limit=1.0, is_core=True)
 SPARSE = Family("sparse weights", arguments=(floats("batch", "sequence", 4),))
 
 
+@SPARSE.refused(r"^`reservoir` is a sparse tensor.*\.to_dense\(\)", is_core=True, is_located=False)
 class EchoState(nn.Module):
-    """Computes the reservoir's product by a function that takes a sparse matrix."""
-
-    def __init__(self, product, layout, held):
+    def __init__(self):
         super().__init__()
-        weights = (torch.randn(24, 24) * (torch.rand(24, 24) < 0.2) * 0.3).to_sparse(layout=layout)
-        self.reservoir: torch.Tensor
-        if held == "buffer":
-            self.register_buffer("reservoir", weights)
-        elif held == "parameter":
-            self.reservoir = nn.Parameter(weights, requires_grad=False)
-        else:
-            self.reservoir = weights
-        self.product = product
+        self.register_buffer("reservoir", (torch.randn(24, 24) * (torch.rand(24, 24) < 0.2) * 0.3).to_sparse())
         self.inner, self.head = nn.Linear(4, 24), nn.Linear(24, 3)
 
     def forward(self, x):
         h = x.new_zeros(x.size(0), 24)
         states = []
         for t in range(x.size(1)):
-            h = torch.tanh(self.inner(x[:, t]) + self.product(self.reservoir, h.t()).t())
+            h = torch.tanh(self.inner(x[:, t]) + torch.sparse.mm(self.reservoir, h.t()).t())
             states.append(h)
         return self.head(torch.stack(states, 1))
-
-
-PRODUCTS = {
-    "sparse.mm": torch.sparse.mm,
-    "mm": torch.mm,
-    "@": torch.matmul,
-    "sparse.addmm": lambda weights, h: torch.sparse.addmm(torch.ones(24, 1).expand(24, h.size(1)), weights, h),
-}
-
-
-def echo(product, layout=torch.sparse_coo, held="buffer", **more):
-    make = functools.partial(EchoState, PRODUCTS[product], layout, held)
-    SPARSE.add(f"{product} of {layout} in {held}", make, **more)
-
-
-for product in PRODUCTS:
-    echo(product, is_core=product == "sparse.mm")
-echo("sparse.mm", held="parameter")
-echo("sparse.mm", held="attribute")
-echo("@", torch.sparse_csr)

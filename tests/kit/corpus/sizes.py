@@ -23,10 +23,6 @@ class Sized(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3))
         self.register_buffer("periods", torch.tensor([1, 2, 4]))
-        self.register_buffer("with_zero", torch.tensor([1, 0, 4]))
-        self.register_buffer("with_minus_one", torch.tensor([1, -1, 4]))
-        self.register_buffer("seven", torch.tensor(7))
-        self.register_buffer("large", torch.tensor([256, 3, 5]))
         self.gru, self.rnn = nn.GRU(3, 4, batch_first=True), nn.GRU(3, 4, batch_first=True)
         self.linear, self.again = nn.Linear(3, 4), nn.Linear(4, 4)
 
@@ -78,59 +74,13 @@ def steps(x):
     return torch.arange(x.size(1))[:, None]
 
 
-add("remainder of constants", lambda self, x: x * (steps(x) % self.periods == 0))
-add("quotient of constants", lambda self, x: x * (steps(x) // self.periods))
-add("remainder of one number", lambda self, x: x * (steps(x) % self.seven))
-add("fmod", lambda self, x: x * torch.fmod(-steps(x), self.periods[1:2]))
-add("remainder of a tensor of forward", lambda _, x: x * (steps(x) % torch.tensor([3, 5, 2])))
-END = "neither 0 nor -1"
-add("quotient of zero", lambda self, x: x * (steps(x) // self.with_zero), refused=END, is_core=True, is_located=False)
-add("quotient of minus one", lambda self, x: x * (steps(x) // self.with_minus_one), refused=END, is_located=False)
+add("remainder of a number of Python", lambda _, x: x * (steps(x) % 7 == 0), is_core=True)
+add("quotient of a size", lambda _, x: x * (steps(x) * 3 // x.size(1)))
+END = r"divide by a number of Python"
 add(
-    "quotient of zero when rounded",
-    lambda self, x: x * (steps(x) // (self.periods / 3).long()),
-    refused=END,
-    is_located=False,
+    "quotient of constants", lambda self, x: x * (steps(x) // self.periods), refused=END, is_core=True, is_located=False
 )
-add(
-    "quotient of computed",
-    lambda self, x: x * (steps(x) // (self.seven + 249).to(torch.uint8)),
-    refused=END,
-    is_located=False,
-)
-add(
-    "quotient of zero as a byte",
-    lambda self, x: x * (steps(x) // self.large.to(torch.uint8)),
-    refused=END,
-    is_located=False,
-)
-
-
-def convolved(self, x):
-    """A convolution as long as the sequence, by its transform, in real and imaginary parts."""
-    steps = x.size(1)
-    kernel = torch.exp(-torch.arange(steps) / 9.0)[:, None]
-    a = torch.view_as_real(torch.fft.rfft(x, n=2 * steps, dim=1)).unbind(-1)
-    b = torch.view_as_real(torch.fft.rfft(kernel, n=2 * steps, dim=0)).unbind(-1)
-    product = torch.stack([a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]], -1)
-    return torch.fft.irfft(torch.view_as_complex(product), n=2 * steps, dim=1)[:, :steps]
-
-
-LONG = ((1, 1), (1, 2), (3, 7), (2, 64), (1, 500))
-for name, function in {
-    "convolution by a transform": convolved,
-    "rfft": lambda _, x: torch.fft.rfft(x, dim=1).abs(),
-    "rfft of 16": lambda _, x: torch.fft.rfft(x, n=16, dim=1).abs(),
-    "fft": lambda _, x: torch.fft.fft(x, dim=1).real,
-    "fft of more": lambda _, x: torch.fft.ifft(torch.fft.fft(x, n=x.size(1) + 3, dim=1), dim=1).real,
-    "irfft": lambda _, x: torch.fft.irfft(torch.fft.rfft(x, dim=1), n=x.size(1), dim=1),
-    "orthonormal irfft": lambda _, x: torch.fft.irfft(
-        torch.fft.rfft(x, dim=1, norm="ortho"), n=x.size(1), dim=1, norm="ortho"
-    ),
-    "irfft of the last axis": lambda _, x: torch.fft.irfft(torch.fft.rfft(x.mT, n=2 * x.size(1)), n=2 * x.size(1)),
-    "fft2": lambda _, x: torch.fft.fft2(x).real,
-}.items():
-    add(name, function, runs=LONG, limit=2.0)
+add("fmod", lambda self, x: x * torch.fmod(-steps(x), self.periods[1:2]), refused=END, is_located=False)
 
 
 def shortened(self, x):
@@ -237,6 +187,7 @@ after(
 after(
     "math.log of a size",
     lambda h: h - math.log(h.size(1)),
+    refused=r"torch\.log\(torch\.tensor\(n\)\)",
 )
 after("window of a size", lambda h: h * torch.hann_window(h.size(1))[:, None], refused=r"torch\.arange\(n\)")
 

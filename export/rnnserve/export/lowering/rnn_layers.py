@@ -9,7 +9,7 @@ import onnx_ir as ir
 from rnnserve.export.lowering.node_builder import NodeBuilder
 from rnnserve.export.lowering.rnn_loop import Layer, Lengths, add_layer, add_lengths
 from rnnserve.export.onnx_files import load_model, save_model
-from rnnserve.export.recurrence.graph_values import remove_unused
+from rnnserve.export.operators.graphs import remove_unused
 
 __all__ = ["lower_rnn"]
 

@@ -6,24 +6,21 @@ work on the finished graph: `guard_empty_axes`, and `rewrite_for_onnxruntime`, w
 is written in its place. docs/reference/operators.md has what each operator gives on which values. The package imports
 torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines` and `common`.
 
-Door: `__all__`.
+Door: `__all__`, `graphs`.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from rnnserve.export.operators import axes, divisions, elementwise, layers, reductions, refusals, resizing, running
-from rnnserve.export.operators.divisions import divided_by_constants_of
+from rnnserve.export.operators import divisions, elementwise, layers, reductions, refusals, resizing
 from rnnserve.export.operators.elementwise import unify_numbers
-from rnnserve.export.operators.empty_axes import MayBeEmpty, guard_empty_axes, refuse_empty
 from rnnserve.export.operators.refusals import checked_distribution, refuse_operators
-from rnnserve.export.operators.rewrites import rewrite_for_onnxruntime
+from rnnserve.export.operators.rewrites import MayBeEmpty, guard_empty_axes, refuse_empty, rewrite_for_onnxruntime
 
 __all__ = [
     "TRANSLATIONS",
     "MayBeEmpty",
     "checked_distribution",
-    "divided_by_constants_of",
     "guard_empty_axes",
     "refuse_empty",
     "refuse_operators",
@@ -32,12 +29,10 @@ __all__ = [
 ]
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    **axes.TRANSLATIONS,
     **divisions.TRANSLATIONS,
     **elementwise.TRANSLATIONS,
     **layers.TRANSLATIONS,
     **reductions.TRANSLATIONS,
     **refusals.TRANSLATIONS,
     **resizing.TRANSLATIONS,
-    **running.TRANSLATIONS,
 }

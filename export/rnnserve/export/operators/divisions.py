@@ -7,64 +7,20 @@ Integers are divided by constants and sizes only. onnxruntime divides them with 
 the process where the divisor is 0, or where the lowest integer is divided by -1: one request would end a server.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
-import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.values import Value, is_floating, is_negative, op
+from rnnserve.export.operators.graphs import Value, is_floating, is_negative, op
 
-__all__ = ["TRANSLATIONS", "divided_by_constants_of"]
+__all__ = ["TRANSLATIONS"]
 
 _ATEN = torch.ops.aten
 _OF_SIZES = frozenset({"Gather", "Shape", "Size", "Squeeze"})
 """The operators by which torch's exporter makes the size of an axis, which is never 0 where something is divided."""
-
-_MOVES = frozenset({"Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"})
-"""Operators whose results hold no values but those of their first input."""
-
-_CONSTANTS: Final[contextvars.ContextVar[Mapping[str, torch.Tensor]]] = contextvars.ContextVar("constants")
-
-
-@contextlib.contextmanager
-def divided_by_constants_of(program: torch.export.ExportedProgram) -> Iterator[None]:
-    """Let translations in the context see the program's buffers and constants, which the exporter adds at its end."""
-    signature = program.graph_signature
-    targets = {**signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
-    tensors = {**dict(program.named_buffers()), **program.constants}
-    known = {name: tensors[target] for name, target in targets.items() if isinstance(tensors.get(target), torch.Tensor)}
-    token = _CONSTANTS.set(known)
-    try:
-        yield
-    finally:
-        _CONSTANTS.reset(token)
-
-
-def _constant_of(y: ir.Value) -> npt.NDArray[Any] | None:
-    """Give an array that has a divisor's values, if they are those of a buffer or constant."""
-    producer = y.producer()
-    if producer is None:
-        tensor = _CONSTANTS.get({}).get(y.name or "")
-        return None if tensor is None else tensor.detach().numpy()
-    source = producer.inputs[0] if producer.op_type in (*_MOVES, "Cast") else None
-    array = None if source is None else _constant_of(source)
-    if array is not None and producer.op_type == "Cast":
-        array = array.astype(ir.DataType(producer.attributes["to"].as_int()).numpy())
-    return array
-
-
-def _is_safe_constant(x: Value, y: Value) -> bool:
-    """Whether a divisor has neither 0 nor -1, also as the dividend's type."""
-    array = _constant_of(y) if isinstance(y, ir.Value) else None
-    if array is None or x.dtype is None:
-        return False
-    array = array.astype(x.dtype.numpy())
-    return not ((array == 0) | (array == -1)).any()
 
 
 def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus_one: Callable[[], Value]) -> Value:
@@ -73,12 +29,12 @@ def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus
     if constant:
         return by_minus_one() if constant == -1 else compute(op.CastLike(y, x))
     producer = y.producer() if isinstance(y, ir.Value) else None
-    if (producer is not None and producer.op_type in _OF_SIZES) or _is_safe_constant(x, y):
+    if producer is not None and producer.op_type in _OF_SIZES:
         return compute(op.CastLike(y, x))
     raise UnsupportedModule(
         "integers are divided by integers that depend on the inputs, with //, % or torch.div. Where one is 0 eager "
         "raises an error, and onnxruntime ends the process that serves. Divide floats, x.float() / y, and use "
-        "torch.floor; or divide by a constant, such as a buffer, that has neither 0 nor -1"
+        "torch.floor; or divide by a number of Python"
     )
 
 

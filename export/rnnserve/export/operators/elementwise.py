@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.values import Value, is_floating, is_negative, op
+from rnnserve.export.operators.graphs import Value, is_floating, is_negative, op
 
 __all__ = ["TRANSLATIONS", "unify_numbers"]
 

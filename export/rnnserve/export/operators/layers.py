@@ -1,4 +1,4 @@
-"""Layers whose translation by torch is wrong at an edge: attention, convolution over three axes, normalisations.
+"""What torch translates wrongly at an edge: attention, convolution over three axes, normalisations, pooling, sorting.
 
 Attention without an axis of heads, and under a mask that hides every key of a query: eager gives zeros there. torch's
 translation takes four axes only. It gives the mean of all values for a mask of booleans, since it adds float32's lowest
@@ -14,7 +14,8 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from rnnserve.export.operators.values import Value, op
+from rnnserve.export.operators.graphs import Value, op
+from rnnserve.export.torch_adapter import internal
 
 __all__ = ["TRANSLATIONS"]
 
@@ -26,17 +27,7 @@ _SPACE = 3  # axes of a convolution over volumes
 def _attention(
     query: Value, key: Value, value: Value, attn_mask: Value = None, *further: Value, **named: Value
 ) -> Value:
-    """Weigh values by how keys fit queries, as torch translates it; zeros where a query sees no key.
-
-    Args:
-        query: (batch, heads, queries, features), of which heads, or batch and heads, may be left out.
-        key: (batch, heads, keys, features), likewise.
-        value: (batch, heads, keys, features of values), likewise.
-        attn_mask: Booleans, true of keys that are seen, or floats that are added: (…, queries, keys), with 1 in the
-            place of either where it is the same for all. None for no mask.
-        further: The operator's further arguments.
-        named: The operator's further arguments by name.
-    """
+    """Weigh values by how keys fit queries, as torch translates it; zeros where a query sees no key."""
     # Here, since it takes 0.4 s, which torch has spent by now: it takes its translations from there.
     from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
@@ -60,7 +51,7 @@ def _attention(
 
 
 def _with_axes(x: Value, places: Sequence[int]) -> Value:
-    """Add axes of size 1, of which the translation is told."""
+    """Add axes of size 1, with the shape for the translation."""
     result = op.Unsqueeze(x, op.Constant(value_ints=places))
     sizes = list(x.shape)
     for at in places:
@@ -140,9 +131,70 @@ def _of_channels(parameter: Value, rank: int) -> Value:
     return op.Unsqueeze(parameter, op.Constant(value_ints=list(range(1, rank - 1)))) if rank > 2 else parameter
 
 
+def _sort_stable(x: Value, stable: bool | None = None, dim: int = -1, descending: bool = False) -> tuple[Value, Value]:
+    """Sort by TopK over a whole axis, which keeps equal values in their order."""
+    del stable
+    size = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
+    values, indices = op.TopK(x, size, axis=dim, largest=int(descending))
+    return values, indices
+
+
+def _squeeze(x: Value, dim: Sequence[int]) -> Value:
+    """Leave out those of the axes that are 1, as PyTorch does: ONNX's Squeeze fails at others.
+
+    A capture keeps an axis of any size, and the probing refuses it at 1.
+    """
+    rank = len(x.shape)
+    of_one = sorted(axis for axis in {each % rank for each in dim} if x.shape[axis] == 1) if rank else []
+    return op.Squeeze(x, op.Constant(value_ints=of_one)) if of_one else op.Identity(x)
+
+
+def _pool(x: Value, output_size: Sequence[Any], *, largest: bool) -> Value:
+    """Pool the last axes to 1, to their own size, or to a divisor of a fixed size: `refuse_operators` refuses the rest.
+
+    torch's exporter takes windows apart at the sample's size: of 3 results of 6 steps it made windows of 2 steps, and
+    so 4 results of 8.
+    """
+    reduce = op.ReduceMax if largest else op.ReduceMean
+    fixed, rank = x.shape, len(x.shape)
+    for axis, results in zip(range(rank - len(output_size), rank), output_size, strict=True):
+        if isinstance(results, int) and results == 1:
+            x = reduce(x, op.Constant(value_ints=[axis]), keepdims=1)
+        elif isinstance(results, int) and results != fixed[axis]:
+            windows = op.Constant(value_ints=[results, fixed[axis] // results])
+            sizes = op.Concat(op.Shape(x, end=axis), windows, op.Shape(x, start=axis + 1), axis=0)
+            x = reduce(op.Reshape(x, sizes), op.Constant(value_ints=[axis + 1]), keepdims=0)
+    return x
+
+
+def _pool_largest(x: Value, output_size: Sequence[Any]) -> tuple[Value, Value]:
+    found = _pool(x, output_size, largest=True)
+    return found, found  # `refuse_operators` has refused what uses the indices
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.scaled_dot_product_attention.default: _attention,
     _ATEN.conv3d.default: _conv3d,
     _ATEN.group_norm.default: _group_norm,
     _ATEN.instance_norm.default: _instance_norm,
+    _ATEN.sort.stable: _sort_stable,
+    _ATEN.squeeze.dim: lambda x, dim: _squeeze(x, [dim]),
+    _ATEN.squeeze.dims: _squeeze,
+    **dict.fromkeys(
+        (
+            _ATEN.adaptive_avg_pool1d.default,
+            _ATEN.adaptive_avg_pool2d.default,
+            internal("_adaptive_avg_pool2d"),
+            _ATEN.adaptive_avg_pool3d.default,
+        ),
+        lambda x, output_size: _pool(x, output_size, largest=False),
+    ),
+    **dict.fromkeys(
+        (
+            _ATEN.adaptive_max_pool1d.default,
+            _ATEN.adaptive_max_pool2d.default,
+            _ATEN.adaptive_max_pool3d.default,
+        ),
+        _pool_largest,
+    ),
 }

@@ -1,4 +1,4 @@
-"""Results over axes: sums, products, variances, flags and distances.
+"""Results over axes: sums, products, variances, flags and distances, and running sums.
 
 Sums: PyTorch adds up in cascades (aten/src/ATen/native/cpu/SumKernel.cpp), so that the error grows with the logarithm
 of the number of values; onnxruntime adds one value after the other. Over 3,000 steps it had lost ten times as much as
@@ -17,7 +17,7 @@ import onnx_ir as ir
 import torch
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.values import Value, is_floating, op
+from rnnserve.export.operators.graphs import Value, is_floating, op
 from rnnserve.export.torch_adapter import internal
 
 __all__ = ["TRANSLATIONS"]
@@ -96,15 +96,7 @@ def _all(x: Value, dim: _Dim = None, keepdim: bool = False) -> Value:
 
 
 def _moments(x: Value, dim: _Dim, correction: float | None, keepdim: bool) -> tuple[Value, Value]:
-    """Compute the variance and the mean over some axes, in float64.
-
-    Args:
-        x: Floats of any shape.
-        dim: The axes; none for all.
-        correction: Number that is subtracted from the number of values; None for 1. Where nothing is left the divisor
-            is 0: of one value the variance is nan, 0 / 0.
-        keepdim: Whether the axes stay, with size 1.
-    """
+    """Compute the variance and the mean over some axes, in float64."""
     correction = 1.0 if correction is None else correction
     wide = op.Cast(x, to=_DOUBLE.value)
     if not len(x.shape):
@@ -158,6 +150,19 @@ def _cdist(x: Value, y: Value, p: float = 2.0, compute_mode: int | None = None) 
     return op.Sqrt(total) if p == 2 else total
 
 
+def _cumsum(x: Value, dim: int, dtype: int = -1) -> Value:
+    """Compute running sums, in float64 or in integers."""
+    result = x.dtype if dtype in (-1, None) else ir.DataType(dtype)
+    if dtype in (-1, None) and not is_floating(x):
+        result = ir.DataType.INT64
+    inner = _DOUBLE if result.is_floating_point() else result
+    if inner not in (_DOUBLE, ir.DataType.INT64, ir.DataType.INT32):
+        raise UnsupportedModule(f"cumsum to {result} has no form in onnxruntime: use dtype=torch.int64")
+    if not len(x.shape):
+        return op.Cast(x, to=result.value)
+    return op.Cast(op.CumSum(op.Cast(x, to=inner.value), op.Constant(value_int=dim)), to=result.value)
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.sum.default: lambda x, dtype=-1: _sum(x, dtype=dtype),
     _ATEN.sum.dim_IntList: _sum,
@@ -177,4 +182,5 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     },
     _ATEN.cdist.default: _cdist,
     internal("_cdist_forward"): _cdist,
+    _ATEN.cumsum.default: _cumsum,
 }

@@ -20,24 +20,18 @@ _ATEN = torch.ops.aten
 
 
 def refuse_operators(program: torch.export.ExportedProgram) -> None:
-    """Refuse what would be right for the values of a sample only, and what has no right translation.
-
-    Raises:
-        UnsupportedModule: If the program holds such an operator. The message names it and its line, and says what to
-            write instead.
-    """
+    """Refuse what would be right for the values of a sample only, and what has no right translation."""
     for part in program.graph_module.modules():
         if isinstance(part, fx.GraphModule):
             for node in part.graph.nodes:
                 if node.target is internal("_is_all_true"):  # as distributions check since torch 2.15
                     raise UnsupportedModule(checked_distribution(line_of(node)))
                 _refuse_complex(node)
-                _refuse_factorisation(node)
                 _refuse_by_table(node)
 
 
 def checked_distribution(at: str) -> str:
-    """Say that a distribution checks its arguments, and what to write."""
+    """Explain that a distribution checks its arguments, and what to write."""
     return (
         f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
         "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its formula"
@@ -51,32 +45,18 @@ def _refuse_by_table(node: fx.Node) -> None:
         raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported right: {why}")
 
 
-_TRANSFORMS = {
-    *("fft_rfft", "fft_irfft", "fft_fft", "fft_ifft", "fft_rfft2", "fft_irfft2", "fft_hfft", "fft_ihfft"),
-    *("_fft_r2c", "_fft_c2r", "_fft_c2c", "fft_fft2", "fft_ifft2", "stft"),
-}
-_READERS = {"abs", "real", "imag", "view_as_real"}
-
-
 def _refuse_complex(node: fx.Node) -> None:
-    """Refuse complex numbers, except between Fourier transforms and what reads a spectrum: torch.onnx has these."""
-    name = str(getattr(node.target, "_opname", node.target))
-    sources = [str(getattr(each.target, "_opname", "")) for each in node.all_input_nodes if _is_complex(each)]
-    if node.op == "placeholder" or name == "_assert_tensor_metadata" or not (sources or _is_complex(node)):
+    """Refuse complex numbers, those between Fourier transforms and what reads a spectrum included."""
+    if node.op != "call_function" or not any(map(_is_complex, (node, *node.all_input_nodes))):
         return
-    if node.op == "output":
-        given = next(each for each in node.all_input_nodes if _is_complex(each))
-        raise UnsupportedModule(f"the module gives complex numbers{line_of(given)}. Return torch.view_as_real of them")
-    known = {*_TRANSFORMS, "view_as_complex"} if name in _TRANSFORMS else _TRANSFORMS
-    if name in {*_TRANSFORMS, *_READERS, "view_as_complex"} and known.issuperset(sources):
-        return
-    what = {"_symbolic_multi_out": "a loop over steps"}.get(name, name.strip("_"))
+    name = str(getattr(node.target, "_opname", node.target)).strip("_").removeprefix("fft_")
     raise UnsupportedModule(
-        f"{what}{line_of(node)} computes with complex numbers, and ONNX has none that onnxruntime computes "
-        "with. Write it as real and imaginary parts, two tensors for one: torch.view_as_real(z) once, in __init__, for "
-        "parameters and buffers. A product is (a * c - b * d, a * d + b * c), and exp(a + bi) is (a.exp() * b.cos(), "
-        "a.exp() * b.sin()). Fourier transforms may stay: torch.view_as_real(torch.fft.rfft(x)) gives the parts of a "
-        "spectrum, and torch.fft.irfft(torch.view_as_complex(parts)) goes back."
+        f"{'a loop over steps' if name == 'symbolic_multi_out' else name}{line_of(node)} computes with complex "
+        "numbers, which ONNX lacks. Write it as real and imaginary parts, two tensors for one: torch.view_as_real(z) "
+        "once, in __init__, for parameters and buffers. A product is (a * c - b * d, a * d + b * c), and exp(a + bi) "
+        "is (a.exp() * b.cos(), a.exp() * b.sin()). A Fourier transform of n values is two products with matrices that "
+        "are kept as buffers, torch.cos(k * t * 2 * math.pi / n) and -torch.sin(…); or compute spectra outside of the "
+        "module and make them inputs."
     )
 
 
@@ -84,31 +64,6 @@ def _is_complex(node: fx.Node) -> bool:
     values = node.meta.get("val")
     some = values if isinstance(values, list | tuple) else [values]
     return any(isinstance(each, torch.Tensor) and each.is_complex() for each in some)
-
-
-_SOLVERS = {
-    *("inverse", "linalg_inv", "linalg_inv_ex", "linalg_tensorinv", "linalg_pinv", "pinverse"),
-    *("linalg_solve", "linalg_solve_ex", "linalg_solve_triangular", "linalg_tensorsolve", "triangular_solve"),
-    *("cholesky", "linalg_cholesky", "linalg_cholesky_ex", "cholesky_inverse", "cholesky_solve"),
-    *("logdet", "slogdet", "linalg_slogdet"),
-}
-
-
-def _refuse_factorisation(node: fx.Node) -> None:
-    """Refuse what factors matrices: ONNX has determinants, and nothing else of this kind."""
-    name = str(getattr(node.target, "_opname", ""))
-    if name in ("matrix_power", "linalg_matrix_power"):
-        power = node.args[1] if len(node.args) > 1 else node.kwargs["n"]
-        if not isinstance(power, int) or power >= 0:
-            return
-    elif name not in _SOLVERS:
-        return
-    what = name.removeprefix("linalg_").removesuffix("_ex")
-    raise UnsupportedModule(
-        f"{what}{line_of(node)} factors a matrix, which no operator of ONNX does. If the matrix does not depend on the "
-        "inputs, compute the result once, in __init__, and keep it as a buffer. Else compute it outside of the module "
-        "and make it an input, or write a formula with torch.det, which is exported."
-    )
 
 
 def _named(node: fx.Node, *names: str) -> Mapping[str, Any]:
@@ -145,10 +100,6 @@ def _indices(words: str) -> Callable[[fx.Node], str]:
 
 
 _POOLED = _indices("its indices have no form in ONNX. Use the values alone, without return_indices=True.")
-_RUNNING = _indices(
-    "torch.onnx has no translation of its indices. Use the values alone, or carry the index as a state in a loop over "
-    "the steps."
-)
 
 
 def _adaptive_pool(node: fx.Node) -> str:
@@ -210,9 +161,9 @@ def _unique(node: fx.Node) -> str:
 
 
 _BAGS = (
-    "onnxruntime ends the process when it loads the loop that torch makes of it. Call nn.EmbeddingBag, or "
-    "torch.nn.functional.embedding_bag, with rows of ids (batch, ids), which is exported; or use embedding(tokens), "
-    "zeros in the place of padding, and .sum(1), divided by the number of ids that are no padding for a mean."
+    "onnxruntime ends the process when it loads the loop that torch makes of it. Use nn.Embedding with the same "
+    "weights: rows = embedding(ids) * (ids != padding).unsqueeze(-1), (batch, ids, features), and rows.sum(1), divided "
+    "by (ids != padding).sum(1, keepdim=True) for a mean."
 )
 _CHOSEN = (
     "ONNX has no operator for it. Take the k-th of x.sort(dim=dim, stable=True): its values, or its indices. The "
@@ -250,8 +201,6 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
     _ATEN.avg_pool3d.default: _avg_pool,
     _ATEN.copysign.Scalar: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
     _ATEN.copysign.Tensor: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
-    _ATEN.cummax.default: _RUNNING,
-    _ATEN.cummin.default: _RUNNING,
     _ATEN.diagonal.default: _DIAGONALS,
     _ATEN.diagonal_copy.default: _DIAGONALS,
     **dict.fromkeys(

@@ -11,7 +11,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from rnnserve.export.operators.values import Value, op
+from rnnserve.export.operators.graphs import Value, op
 
 __all__ = ["TRANSLATIONS"]
 

@@ -12,31 +12,32 @@ ReduceSum of int64 computes in float64, so that digits beyond 2 ** 53 are lost, 
 largest integer, where PyTorch's wrap round. There is no kernel of Where for booleans, and some operators have none for
 float64: a model that holds one does not load at all ("Could not find an implementation").
 
-DFT: where a length is no power of two, the error in float32 is 1e-3 at 500 steps of a normal signal; PyTorch's is 1e-5.
-And onnxruntime's inference of shapes copies the size of the input where the length of an inverse transform to real
-values is computed. It then gives the result, (n) real values, the buffer of the spectrum, (n // 2 + 1), and every run
-fails: "Shape mismatch attempting to re-use buffer". A spectrum whose size it cannot infer has no buffer to be reused.
+Axes without values, as `x[x > 0]` and `x[:, 1:]` may have: a node fails there, whose name says why. Of no values
+onnxruntime has 0 as the mean, where eager has nan, and some number as the largest, where eager raises an error. A loop
+over no steps or rows ends the process with SIGFPE, because Scan divides by the size of a step, and a GRU with SIGABRT,
+because it allocates as many bytes as a row has. So all of these are errors of the request.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
 
+from rnnserve.common.refusing_nodes import refusing_name
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.operators.rewriter import NodesBefore, Rewrite, rewrite
+from rnnserve.export.operators.graphs import NodesBefore, Rewrite, rewrite
 
-__all__ = ["rewrite_for_onnxruntime"]
+__all__ = ["MayBeEmpty", "guard_empty_axes", "refuse_empty", "rewrite_for_onnxruntime"]
 
 _BOOL, _DOUBLE, _FLOAT, _INT64 = ir.DataType.BOOL, ir.DataType.DOUBLE, ir.DataType.FLOAT, ir.DataType.INT64
 
 
 def rewrite_for_onnxruntime(model: ir.Model) -> None:
-    """Write what onnxruntime would compute otherwise than eager so that it does not, in place.
-
-    Raises:
-        UnsupportedModule: If there is an operator of float64 that onnxruntime lacks; the message names it.
-    """
+    """Write what onnxruntime would compute otherwise than eager so that it does not, in place."""
     rewrite(model, _REWRITES)
 
 
@@ -160,35 +161,6 @@ def _choose_booleans(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
     return nodes.make("Or", chosen, nodes.make("And", nodes.make("Not", condition), second))
 
 
-def _transform(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
-    """Widen a transform of float32, and cut the spectrum of one to real values to the size that it has."""
-    result, source = node.outputs[0], node.inputs[0]
-    if source is None:
-        return None
-    to_real = all(name in node.attributes and node.attributes[name].as_int() for name in ("inverse", "onesided"))
-    if to_real and len(node.inputs) == 3:
-        _, length, axis = node.inputs
-        if length is not None and axis is not None:
-            source = _cut(nodes, source, length, axis)
-    if result.dtype not in (None, _FLOAT):
-        return nodes.again(node, source)
-    wide = nodes.again(node, nodes.make("Cast", source, to=_DOUBLE.value))
-    wide.type = ir.TensorType(_DOUBLE)
-    narrow = nodes.make("Cast", wide, to=_FLOAT.value)
-    narrow.type = ir.TensorType(_FLOAT)
-    return narrow
-
-
-def _cut(nodes: NodesBefore, spectrum: ir.Value, length: ir.Value, axis: ir.Value) -> ir.Value:
-    """Cut to length // 2 + 1 along the axis, which is computed: where it is a constant, nothing would be hidden."""
-    whole = nodes.constant([-1], _INT64)
-    end = nodes.make("Add", nodes.make("Div", length, nodes.constant(2, _INT64)), nodes.constant(1, _INT64))
-    bounds = (nodes.constant([0], _INT64), nodes.make("Reshape", end, whole), nodes.make("Reshape", axis, whole))
-    cut = nodes.make("Slice", spectrum, *bounds)
-    cut.type = spectrum.type
-    return cut
-
-
 _NOT_OF_DOUBLES = (
     *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "Celu", "ConvTranspose", "Cosh", "Elu", "Erf"),
     *("Gelu", "GlobalAveragePool", "HardSigmoid", "HardSwish", "InstanceNormalization", "LeakyRelu", "LpPool", "Mish"),
@@ -210,7 +182,6 @@ _REWRITES: Mapping[str, Rewrite] = {
     **dict.fromkeys(_NOT_OF_DOUBLES, _refuse_doubles),
     "ArgMax": _find_nan,
     "ArgMin": _find_nan,
-    "DFT": _transform,
     "MaxPool": _pool_nan,
     "ReduceMax": _keep_nan,
     "ReduceMin": _keep_nan,
@@ -218,3 +189,85 @@ _REWRITES: Mapping[str, Rewrite] = {
     "Sigmoid": _sharpen,
     "Where": _choose_booleans,
 }
+
+
+MayBeEmpty: TypeAlias = Callable[[int | ir.SymbolicDim], bool]
+"""Whether a size of the graph may be 0 for a request."""
+
+_REFUSED = {
+    "ReduceMax": "the largest of no values",
+    "ReduceMin": "the smallest of no values",
+    "ReduceMean": "the mean of no values",
+    "ArgMax": "the place of the largest of no values",
+    "ArgMin": "the place of the smallest of no values",
+    "GRU": "a GRU over no steps, or of no rows",
+    "LSTM": "an LSTM over no steps, or of no rows",
+    "RNN": "an RNN over no steps",
+    "Scan": "a running result over no steps, or of no rows",
+    "ConvTranspose": "a transposed convolution of no steps",
+}
+"""Operators that onnxruntime computes of no values otherwise than eager, in words for a client."""
+
+
+def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
+    """Let what is computed over axes that may be empty fail where they are, in place."""
+    rewrite(model, dict.fromkeys(_REFUSED, functools.partial(_guard, may_be_empty, _shapes(model))))
+
+
+def _guard(may_be_empty: MayBeEmpty, shapes: Mapping[str, ir.Shape], nodes: NodesBefore, node: ir.Node) -> None:
+    at = len(node.inputs) - node.attributes["num_scan_inputs"].as_int() if node.op_type == "Scan" else 0
+    over = node.inputs[at]
+    shape = None if over is None else over.shape or shapes.get(over.name or "")
+    if shape is not None:
+        empty = [axis for axis in _axes_over(node, len(shape)) if may_be_empty(shape[axis])]
+        if empty:
+            refuse_empty(nodes.graph, node, at, np.isin(np.arange(len(shape)), empty), _REFUSED[node.op_type])
+
+
+def _shapes(model: ir.Model) -> Mapping[str, ir.Shape]:
+    """Infer the shapes of values by name, on a copy: the exporter leaves out those within a translation."""
+    copy = model.clone()
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
+    return {
+        value.name: value.shape
+        for graph in copy.graphs()
+        for value in (*graph.inputs, *(output for node in graph for output in node.outputs))
+        if value.name is not None and value.shape is not None
+    }
+
+
+def _axes_over(node: ir.Node, rank: int) -> Sequence[int]:
+    """Give the axes over which a node computes."""
+    if node.op_type in ("GRU", "LSTM"):
+        return [0, 1]
+    if node.op_type == "RNN":
+        return [0]
+    if node.op_type == "Scan":  # of no rows, either
+        return range(rank)
+    if node.op_type == "ConvTranspose":
+        return range(2, rank)
+    if node.op_type in ("ArgMax", "ArgMin"):
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+        return [axis % rank] if rank else []
+    given = _number_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    return [int(axis) % rank for axis in given.numpy().ravel()] if given is not None and given.size else range(rank)
+
+
+def _number_of(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """Give the constant that axes are, which some translations reshape."""
+    producer = None if value is None else value.producer()
+    if producer is not None and producer.op_type in ("Reshape", "Identity"):
+        return _number_of(producer.inputs[0])
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
+def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[np.bool_], why: str) -> None:
+    """Put a node before another one that fails where an axis is empty: it asks for a size of 1 there."""
+    source = node.inputs[at]
+    assert source is not None  # noqa: S101 - its shape is known
+    maker = NodesBefore(graph, node, f"{node.outputs[0].name}/input_{at}_of_some")
+    sizes = maker.make("Max", maker.make("Shape", source), maker.constant(refused, _INT64))
+    some = ir.node("Reshape", [source, sizes], {"allowzero": 1})
+    some.name = refusing_name(why, f"{node.outputs[0].name}/{at}")
+    some.outputs[0].type, some.outputs[0].shape = source.type, source.shape
+    node.replace_input_with(at, maker.add(some))

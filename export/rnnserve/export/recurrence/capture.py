@@ -10,18 +10,15 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
-from rnnserve.export.held_modules import held_modules
 from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.cached_functions import uncached
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
-from rnnserve.export.recurrence.fixed_sizes import fixed_sizes_noted
-from rnnserve.export.recurrence.function_stand_ins import FunctionStandIns, dense_weights
 from rnnserve.export.recurrence.held_values import HeldValueMode
-from rnnserve.export.recurrence.interception import intercepted
+from rnnserve.export.recurrence.interception import FunctionStandIns, intercepted, without_caches
 from rnnserve.export.recurrence.program_passes import refuse_writes, remove_zero_states
 from rnnserve.export.recurrence.refusals import (
     FixedSize,
     explain,
+    fixed_sizes_noted,
     keeps_state,
     refuse_random_numbers,
     refuse_scripts,
@@ -42,11 +39,7 @@ _MORE_ROWS = 4  # of a capture that was refused for the number of rows that the 
 
 
 def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
-    """Name the forward's parameters that `args` are passed to, in order; `*name` for each of a variadic one.
-
-    Raises:
-        WrongArguments: If the forward does not take that many.
-    """
+    """Name the forward's parameters that `args` are passed to, in order; `*name` for each of a variadic one."""
     signature = inspect.signature(module.forward)
     try:
         bound = signature.bind(*args)
@@ -70,20 +63,7 @@ def capture(
     more_rows: int = 0,
     ends_early: bool = False,
 ) -> torch.export.ExportedProgram:
-    """Capture a module with one stand-in operator for each recurrent layer.
-
-    Args:
-        module: Module as it is, in training or evaluation mode.
-        args: The sample arguments. Only their shapes and dtypes matter.
-        axes: Dynamic axes of the arguments.
-        limits: The smallest and the largest size of axes that the module takes, by name; None for no largest.
-        more_rows: Rows beside those of the sample.
-        ends_early: Whether to end where the module's code fixes the size of an axis other than the batch.
-
-    Raises:
-        UnsupportedModule: If the module cannot be captured for every size of its dynamic axes.
-        SizeIsFixed: If it ended early.
-    """
+    """Capture a module with one stand-in operator for each recurrent layer."""
     # A sample of one row or one step would be captured as a special case.
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
     larger |= {BATCH: larger.get(BATCH, axes.sizes[BATCH]) + more_rows} if more_rows else {}
@@ -131,7 +111,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
     """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes.
 
-    Gives what tells which of the module's own values its code has asked for.
+    Yields the record of the module's own values that its code asks for.
     """
     restore = restoring(module, values=False)
     with (
@@ -140,8 +120,7 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         torch.no_grad(),
         FunctionStandIns(),
         HeldValueMode(module).of_calls() as held_values,
-        dense_weights(list(held_modules(module).values())),
-        uncached(module),
+        without_caches(module),
         compiled_as_written(),
     ):
         try:

@@ -10,7 +10,7 @@ from torch import nn
 
 from rnnserve.export.held_modules import path_of_the_users
 
-__all__ = ["CaptureSession", "active", "current", "opened"]
+__all__ = ["active", "current", "opened"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,11 +28,7 @@ _CALLS_BEFORE = 3
 
 
 def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
-    """Call the module, then anew after calls with other values, and compare the results.
-
-    Raises:
-        UnsupportedModule: If they differ, or if the module raises for its sample.
-    """
+    """Call the module, then anew after calls with other values, and compare the results."""
     given, other = _arguments(module, args)
     try:
         alone = _called_alone(module, given)

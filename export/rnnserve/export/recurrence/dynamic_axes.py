@@ -25,38 +25,19 @@ Shapes: TypeAlias = Any
 
 @dataclasses.dataclass(frozen=True)
 class DynamicAxes:
-    """Which axes of which inputs are dynamic.
+    """Which axes of which inputs are dynamic."""
 
-    Attributes:
-        names: Axis -> the name asked for, for each tensor among the arguments, in order.
-        sizes: Name -> its size in the sample arguments.
-        labels: Name of each tensor in messages.
-        shapes: What torch.export takes as `dynamic_shapes`.
-        variadic: How many arguments are passed to a variadic parameter.
-    """
-
-    names: tuple[Mapping[int, str], ...]
-    sizes: Mapping[str, int]
-    labels: tuple[str, ...]
-    shapes: tuple[Shapes, ...]
-    variadic: int = 0
+    names: tuple[Mapping[int, str], ...]  # axis -> the name asked for, for each tensor among the arguments, in order
+    sizes: Mapping[str, int]  # name -> its size in the sample arguments
+    labels: tuple[str, ...]  # name of each tensor in messages
+    shapes: tuple[Shapes, ...]  # what torch.export takes as `dynamic_shapes`
+    variadic: int = 0  # how many arguments are passed to a variadic parameter
 
     @classmethod
     def of(
         cls, parameters: Sequence[str], args: Arguments, dynamic_shapes: Shapes, input_names: Sequence[str]
     ) -> "DynamicAxes":
-        """Check what was asked for against the sample.
-
-        Args:
-            parameters: The names of the forward's parameters that `args` are passed to.
-            args: The sample arguments: tensors, nested tuples, lists and dicts of them, and constants.
-            dynamic_shapes: Shapes as for torch.onnx.export: a tuple parallel to `args`, or a dict by parameter name; at
-                each tensor None or axis -> name.
-            input_names: One name per tensor among the arguments, in order.
-
-        Raises:
-            WrongArguments: If they do not fit; the message says where.
-        """
+        """Check what was asked for against the sample."""
         walk = _Walk(list(input_names))
         specs = _by_position(parameters, args, dynamic_shapes)
         shapes = tuple(walk(arg, spec, name) for arg, spec, name in zip(args, specs, parameters, strict=True))
@@ -193,11 +174,6 @@ def resize(args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> Argu
 
     Every argument becomes a tensor of its own: one tensor passed twice (zeros for h_0 and c_0) would be captured as one
     input of the program.
-
-    Args:
-        args: The sample arguments.
-        axes: Dynamic axes of the arguments.
-        sizes: Name -> size; a name that is missing keeps its size.
     """
     leaves, spec = tree_flatten(args)
     names = iter(axes.names)

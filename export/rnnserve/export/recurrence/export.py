@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -12,27 +11,31 @@ from torch import nn
 from rnnserve.common.lasting_imports import rare_collections
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
-from rnnserve.export.operators import divided_by_constants_of
 from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Shapes
-from rnnserve.export.recurrence.fixed_sizes import SizeIsFixed
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import TRANSLATIONS
-from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Captured, Translated
-from rnnserve.export.recurrence.quick_translation import translated_quickly
-from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture
+from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Export
+from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture, SizeIsFixed
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
-from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, fixes_sizes
+from rnnserve.export.recurrence.sizes import ANY_SIZES, Limits, fixes_sizes
 from rnnserve.export.recurrence.value_checks import ValueChecks, unchecked
 from rnnserve.export.source_lines import first_line, line_of
 from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.torch_adapter import OptimizedModule, without_printed_graphs, written_module
+from rnnserve.export.torch_adapter import (
+    DispatchError,
+    OptimizedModule,
+    node_in_translation,
+    registry_read_once,
+    without_printed_graphs,
+    written_module,
+)
 
-__all__ = ["export_onnx", "untranslated", "without_exporter_messages"]
+__all__ = ["export_onnx"]
 
 # They report that torchvision is not installed, what was not folded and, with whole graphs, why a module cannot be
-# captured, which the exception says as well.
+# captured, which is in the exception as well.
 _LOGGERS = (
     "torch.onnx._internal.exporter",
     "torch.fx.experimental.symbolic_shapes",
@@ -46,7 +49,7 @@ _LOGGERS = (
 def without_exporter_messages() -> Iterator[None]:
     """Suppress deprecation warnings and messages of torch's exporter, also under `-W error`; errors still raise.
 
-    Where a capture fails, torch.export prints the graph so far: 90 lines before the error that says what to change.
+    Where a capture fails, torch.export prints the graph so far: 90 lines before the error with its remedy.
     """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
@@ -73,44 +76,34 @@ _WRITE = {
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
     "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
 } | dict.fromkeys(
-    ("svd", "qr", "eigh", "eig", "matrix_exp", "lu", "lu_factor", "lstsq"),
+    (
+        *("svd", "qr", "eigh", "eig", "matrix_exp", "lu", "lu_factor", "lstsq", "inv", "inverse", "tensorinv", "pinv"),
+        *("solve", "solve_triangular", "triangular_solve", "tensorsolve", "cholesky", "cholesky_solve"),
+        "cholesky_inverse",
+    ),
     "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. Else "
     "compute it outside of the module and make it an input",
 )
 """By operator, what to write instead."""
 
 
-def untranslated(error: Exception, program: torch.export.ExportedProgram) -> UnsupportedModule:
-    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays.
-
-    Args:
-        error: Error of torch.onnx.
-        program: Program that was to be translated.
-    """
+def untranslated(error: Exception) -> UnsupportedModule:
+    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, UnsupportedModule):
         return cause
-    said = f"{error}{cause}"
-    found = re.search(r"target=torch\.ops\.\w+\.(\w+)", said) or re.search(r"OpOverload\(op='\w+\.(\w+)'", said)
-    if found is None:
+    node = node_in_translation(error)
+    said = first_line(str(cause)).rstrip(".")
+    if node is None:
         return UnsupportedModule(
-            f"the module was captured, but torch.onnx cannot translate it: {type(cause).__name__}: "
-            f"{first_line(str(cause))}"
+            f"the module was captured, but torch.onnx cannot translate it: {type(cause).__name__}: {said}"
         )
-    name = _name(found[1])
-    why = "has no form in ONNX"
-    if "No ONNX function found" not in said:
-        why = f"cannot be translated: {first_line(str(cause)).rstrip('.')}"
+    name = _name(getattr(node.target, "__name__", str(node.target)))
+    why = "has no form in ONNX" if isinstance(cause, DispatchError) else f"cannot be translated: {said}"
     advice = _WRITE.get(name, "write it with operators that can: docs/reference/operators.md lists them")
-    return UnsupportedModule(f"{name}{_line(name, program)} {why}. Instead, {advice}.")
-
-
-def _line(name: str, program: torch.export.ExportedProgram) -> str:
-    """Name the first line of the user's code where an operator is called."""
-    called = (node for node in program.graph.nodes if _name(getattr(node.target, "__name__", "")) == name)
-    return next((line for node in called if (line := line_of(node))), "")
+    return UnsupportedModule(f"{name}{line_of(node)} {why}. Instead, {advice}.")
 
 
 def _name(overload: str) -> str:
@@ -184,7 +177,7 @@ def export_onnx(
     ):
         checks = ValueChecks(module)
         of_any_size = _capture_without_checks(module, args, axes, sizes, checks)
-        captured = Captured(
+        export = Export(
             module=module,
             args=args,
             axes=axes,
@@ -197,11 +190,10 @@ def export_onnx(
         )
         with checks.left_out():
             for on_program in ON_PROGRAM:
-                on_program(captured)
-            program = _translate(captured.program, input_names)
-            translated = Translated(captured=captured, program=program)
+                on_program(export)
+            export.translated = _translate(export.program, input_names)
             for on_graph in ON_GRAPH:
-                on_graph(translated)
+                on_graph(export)
     if distributions:
         warnings.warn(
             f"the exported module does not check the arguments of distributions ({', '.join(sorted(distributions))})",
@@ -209,7 +201,7 @@ def export_onnx(
         )
     for line in checks.lines:
         warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
-    return program
+    return export.translated
 
 
 def _capture_without_checks(
@@ -263,19 +255,19 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with translated_quickly(), divided_by_constants_of(captured):
+        with registry_read_once():
             program = torch.onnx.export(
                 captured,
                 dynamo=True,
                 verbose=False,
                 input_names=list(input_names),
                 custom_translation_table=OPERATORS | TRANSLATIONS,
-                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` says what may run instead.
+                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` lists what may run instead.
                 optimize=False,
             )
     except ExportError:
         raise
     except Exception as error:
-        raise untranslated(error, captured) from error
+        raise untranslated(error) from error
     assert program is not None  # noqa: S101 - torch gives None for its older exporter only
     return program

@@ -50,9 +50,6 @@ _ASKS: Final = frozenset(
 class HeldValueMode(TorchFunctionMode):
     """Answers, in this thread, what Python code asks of values that depend on no argument of the module.
 
-    Args:
-        module: Module that is captured, with its own tensors.
-
     Attributes:
         asked: Names of the parameters and buffers that an answer was made of.
         changed: Names of those that hold another tensor after a call, `self.calls = self.calls + 1`, or are written to.

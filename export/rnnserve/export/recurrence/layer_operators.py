@@ -137,14 +137,7 @@ def _stack(tensors: Sequence[_Value]) -> _Value:
 
 
 def _weights(weights: Sequence[_Value], bias: bool, cell: str) -> tuple[_Value, _Value, _Value]:
-    """Make W, R and B (None without bias) from PyTorch's tensors; `fold_weights` turns them into initializers.
-
-    Args:
-        weights: Direction by direction: weight_ih (gates * hidden, features), weight_hh (gates * hidden, hidden) and,
-            with bias, bias_ih and bias_hh (gates * hidden,).
-        bias: Whether there are biases.
-        cell: "rnn", "gru" or "lstm".
-    """
+    """Make W, R and B (None without bias) from PyTorch's tensors; `fold_weights` turns them into initializers."""
     each = 4 if bias else 2
     ordered = [_reorder(tensor, cell) for tensor in weights]
     rows = [ordered[start : start + each] for start in range(0, len(ordered), each)]

@@ -89,9 +89,6 @@ class RowLengths:
 class LongestRowMode(TorchFunctionMode):
     """Gives the number of steps where code of this thread asks for that of the longest row.
 
-    Args:
-        lengths: Tensors (batch,), each with the number of steps of its sequence axis.
-
     Attributes:
         asked: Whether code has made a number, a size or a list of one: a comparison alone asks for none.
     """

@@ -18,23 +18,16 @@ from torch import nn
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.held_modules import path_of_the_users
+from rnnserve.export.operators.graphs import values_of
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.graph_values import values_of
 from rnnserve.export.recurrence.layer_operators import TRIM
-from rnnserve.export.recurrence.size_expressions import expression_of, sizes_by
-from rnnserve.export.recurrence.size_probing import ANY_SIZES, Limits, outputs_of, symbols_of
+from rnnserve.export.recurrence.sizes import ANY_SIZES, Limits, expression_of, outputs_of, sizes_by, symbols_of
 
-__all__ = ["TRANSLATED_BY", "mark_translations", "name_after_modules", "name_axes", "name_interface", "remove_metadata"]
+__all__ = ["mark_translations", "name_after_modules", "name_axes", "name_interface", "remove_metadata"]
 
 
 def name_interface(model: ir.Model, input_names: Sequence[str], output_names: Sequence[str]) -> None:
-    """Name the inputs and outputs, in place, and rename other values of these names.
-
-    Args:
-        model: Model whose outputs are different values, none of them an input.
-        input_names: One an input, in order.
-        output_names: One an output, in order.
-    """
+    """Name the inputs and outputs, in place, and rename other values of these names."""
     taken = {*input_names, *output_names}
     for value in values_of(model):
         if value.name in taken:
@@ -54,15 +47,6 @@ def name_axes(
 
     `pad_packed_sequence` trims its result to the longest row. That axis is called `longest` (`longest_1`, … where there
     are several), unless an axis that was asked for is known to have the same size.
-
-    Args:
-        model: The graph, whose sizes have the symbols of the program.
-        captured: The program that it was translated from.
-        axes: The names that were asked for.
-        sizes: Sizes that the module takes, by axis.
-
-    Raises:
-        WrongArguments: If the module makes axes of different names one size.
     """
     names: dict[str, str] = {}
     for value, asked, label in zip(model.graph.inputs, axes.names, axes.labels, strict=True):
@@ -123,10 +107,6 @@ def name_after_modules(model: ir.Model, module: nn.Module) -> None:
     """Write the path of their module before the names of such nodes, in place: "encoder.0/node_gru__1".
 
     Weights have the names that they have in the user's module.
-
-    Args:
-        model: The graph.
-        module: Module that was captured: what is wrapped around the user's is left out of paths.
     """
     wrapped = path_of_the_users(module)
     for node in model.graph:
@@ -162,16 +142,16 @@ def _module(scopes: str) -> str:
 
 
 TRANSLATED_BY = "rnnserve.translations"
-"""The model's property that says that it was exported without torch's optimizer, and by our translations."""
+"""The model's property that records that it was exported without torch's optimizer, and by our translations."""
 
 
 def mark_translations(model: ir.Model) -> None:
-    """Say in the model which translations it was exported with."""
+    """Record in the model which translations it was exported with."""
     model.metadata_props[TRANSLATED_BY] = "1"
 
 
 def remove_metadata(model: ir.Model) -> None:
-    """Remove, in place, everything that tells of the exporting machine."""
+    """Remove, in place, every trace of the exporting machine."""
     ClearMetadataAndDocStringPass()(model)
     # The pass clears graphs and nodes. The exporter also writes to the model, to values and to their tensors.
     model.metadata_props.clear()

@@ -47,7 +47,7 @@ _STEPS = "_rnnserve_steps"
 """The attribute of `batch_sizes` that holds the number of steps; recurrent layers pass that tensor on."""
 
 _INDICES = "_rnnserve_indices"
-"""The attribute of `batch_sizes` that holds how rows were sorted, where the module says that they are sorted."""
+"""The attribute of `batch_sizes` that holds how rows were sorted, where the module promises that they are sorted."""
 
 _PAD_FIRST = (
     "Pad first: call pad_packed_sequence, compute with the padded tensor, and pack it again with the same lengths."
@@ -61,17 +61,13 @@ class Padded:
     """What a `PackedSequence` stands for in a captured module.
 
     Attributes:
-        steps: Values, (sequence, batch, …), padded, with rows in the order of the input.
-        row_lengths: Lengths, (batch,) int64.
-        zero_padded: Whether `steps` is known to be zero after each row's length, as ONNX's results are.
-        is_sorted: Whether rows were said to be sorted by length: eager has no `sorted_indices` then.
         versions: How often both tensors had been written to.
     """
 
-    steps: Tensor
-    row_lengths: Tensor
-    zero_padded: bool = False
-    is_sorted: bool = False
+    steps: Tensor  # values, (sequence, batch, …), padded, with rows in the order of the input
+    row_lengths: Tensor  # lengths, (batch,) int64
+    zero_padded: bool = False  # whether `steps` is known to be zero after each row's length, as ONNX's results are
+    is_sorted: bool = False  # whether rows were said to be sorted by length: eager has no `sorted_indices` then
     versions: tuple[int | None, int | None] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,16 +90,7 @@ class Padded:
 
     @classmethod
     def of(cls, sequence: PackedSequence, name: str) -> "Padded":
-        """Give what a packed sequence stands for.
-
-        Args:
-            sequence: The sequence.
-            name: What got it, for messages.
-
-        Raises:
-            UnsupportedModule: If it is not one that was packed within the module's forward, or of other values, or if
-                it has lost its indices, or something has been written into it.
-        """
+        """Give what a packed sequence stands for."""
         fields: Any = tuple(sequence) if isinstance(sequence, PackedSequence) else (None, None)
         data, sizes, *order = fields
         if not isinstance(sizes, PackedField):
@@ -226,19 +213,7 @@ _BY_VALUE = {
 def pack_padded_sequence(
     input: Tensor, lengths: Argument, batch_first: bool = False, enforce_sorted: bool = True
 ) -> PackedSequence:
-    """Keep the padded tensor and its lengths.
-
-    Args:
-        input: (batch, sequence, …) where `batch_first`, else (sequence, batch, …).
-        lengths: (batch,) of integers: a tensor that depends on the module's inputs. A list becomes a constant of the
-            file, which is only right where the batch has a fixed size.
-        batch_first: Order of the axes, as in PyTorch.
-        enforce_sorted: Eager refuses unsorted lengths where it is True. An export has no values to check, and rows keep
-            their order in either case, so the exported module takes any order.
-
-    Raises:
-        UnsupportedModule: If lengths are constants although the batch is dynamic, or have the wrong rank or dtype.
-    """
+    """Keep the padded tensor and its lengths."""
     if input.dim() < 2:
         raise UnsupportedModule(
             f"pack_padded_sequence got an input of {input.dim()} axes; expected (batch, sequence, ...) or, without "
@@ -282,22 +257,7 @@ def pack_padded_sequence(
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the padded tensor and its lengths, of the size and with the padding of eager.
-
-    Args:
-        sequence: Result of `pack_padded_sequence` or of a recurrent module.
-        batch_first: Order of the axes, as in PyTorch.
-        padding_value: The value after each row's length.
-        total_length: The size of the sequence axis; None is the longest length, known at run time only, and in a
-            lenient context the size of the axis that was packed. Eager refuses a
-            `total_length` below the longest length; the exported module cuts, since it does not check values.
-
-    Returns:
-        (batch, sequence, …) where `batch_first`, else (sequence, batch, …); and the lengths, (batch,) int64.
-
-    Raises:
-        UnsupportedModule: If the sequence was packed outside the module's forward, or its indices are lost.
-    """
+    """Return the padded tensor and its lengths, of the size and with the padding of eager."""
     padded = Padded.of(sequence, "pad_packed_sequence")
     steps, lengths = padded.steps, padded.row_lengths
     if total_length is not None and not statically_known_true(total_length == steps.shape[0]):

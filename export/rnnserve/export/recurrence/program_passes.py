@@ -20,18 +20,14 @@ from torch.export.graph_signature import InputKind
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import layer_operators
-from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbers_of
+from rnnserve.export.recurrence.scan import BEGIN, END, is_marker, numbers_of
 from rnnserve.export.torch_adapter import OpOverload, schema_of
 
 __all__ = ["divide_sizes_exactly", "leave_stored_buffers", "refuse_writes", "remove_zero_states", "written_by"]
 
 
 def refuse_writes(graph: fx.Graph) -> None:
-    """Refuse steps that write to a tensor which they have not made.
-
-    Raises:
-        UnsupportedModule: If there is one.
-    """
+    """Refuse steps that write to a tensor which they have not made."""
     positions = {node: position for position, node in enumerate(graph.nodes)}
     # The step of a loop in the user's code is captured several times: what has no end comes to nothing.
     ended = {numbers_of(node)[0] for node in positions if is_marker(node, END)}
@@ -114,18 +110,16 @@ def _tensor_of(node: fx.Node) -> fx.Node:
 
 
 _ATEN = torch.ops.aten
-_ROUNDED = {math.ceil, math.floor, math.trunc}
 
 
 def divide_sizes_exactly(program: torch.export.ExportedProgram) -> None:
     """Write rounded quotients of integers as divisions of integers, and leave integers that are rounded as they are."""
     graph = program.graph
     for node in list(graph.nodes):
-        if node.op != "call_function" or node.target not in _ROUNDED:
+        if node.op != "call_function" or node.target not in (math.ceil, math.floor, math.trunc):
             continue
         (given,) = node.args
-        with graph.inserting_before(node):
-            whole = _whole(graph, node.target, given)
+        whole = given if _is_integer(given) else _whole_quotient(graph, node, given)
         if whole is not None:
             node.replace_all_uses_with(whole)
             graph.erase_node(node)
@@ -133,36 +127,26 @@ def divide_sizes_exactly(program: torch.export.ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def _whole(graph: fx.Graph, rounded: Any, given: Any) -> Any:  # noqa: ANN401 - a function of Python, nodes and numbers
-    """Give the rounded value of a node computed with integers; None where it is no quotient of them."""
-    if _is_integer(given):
-        return given
-    if not isinstance(given, fx.Node) or given.target is not operator.truediv:
+def _whole_quotient(graph: fx.Graph, node: fx.Node, quotient: Any) -> fx.Node | None:  # noqa: ANN401 - of a node
+    """Compute floor(n / k) or ceil(n / k) with integers, before a node; None where it is something else."""
+    is_quotient = isinstance(quotient, fx.Node) and quotient.target is operator.truediv
+    dividend, divisor = quotient.args if is_quotient else (None, None)
+    if node.target is math.trunc or not _is_integer(dividend) or not isinstance(divisor, int) or divisor < 1:
         return None
-    dividend, divisor = given.args
-    value = _value(dividend)
-    if not _is_integer(dividend) or not isinstance(divisor, int) or divisor < 1:
-        return None
-    if rounded is math.trunc:  # of what is negative, too: the quotient is rounded to 0
-        return None
-    if rounded is math.floor:
-        return _added(graph, operator.floordiv, (dividend, divisor), value // divisor)
-    raised = _added(graph, operator.add, (dividend, divisor - 1), value + (divisor - 1))
-    return _added(graph, operator.floordiv, (raised, divisor), (value + (divisor - 1)) // divisor)
+    with graph.inserting_before(node):
+        if node.target is math.ceil:
+            dividend = _called(graph, operator.add, dividend, divisor - 1)
+        return _called(graph, operator.floordiv, dividend, divisor)
 
 
-def _added(graph: fx.Graph, function: Any, args: tuple[Any, ...], value: Any) -> fx.Node:  # noqa: ANN401
-    node = graph.call_function(function, args)
-    node.meta["val"] = value
+def _called(graph: fx.Graph, function: Any, number: Any, by: int) -> fx.Node:  # noqa: ANN401 - of integers
+    node = graph.call_function(function, (number, by))
+    node.meta["val"] = function(number.meta["val"], by)
     return node
 
 
-def _value(node: Any) -> Any:  # noqa: ANN401 - a node, or a number
-    return node.meta.get("val") if isinstance(node, fx.Node) else node
-
-
-def _is_integer(node: Any) -> bool:  # noqa: ANN401 - a node, or a number
-    value = _value(node)
+def _is_integer(node: Any) -> bool:  # noqa: ANN401 - an argument of a node
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
     return isinstance(value, int | torch.SymInt) and not isinstance(value, bool)
 
 

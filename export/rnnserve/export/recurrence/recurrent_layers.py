@@ -27,21 +27,13 @@ __all__ = ["LayerStack", "forward", "refuse_dtype", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class LayerStack:
-    """A stack of recurrent layers, as PyTorch describes one.
+    """A stack of recurrent layers, as PyTorch describes one."""
 
-    Attributes:
-        mode: RNN_TANH, RNN_RELU, GRU or LSTM.
-        num_layers: How many layers.
-        bias: Whether each has bias_ih and bias_hh.
-        bidirectional: Whether each runs in both directions.
-        projected: Whether each has projections (`proj_size`), which LSTM only has.
-    """
-
-    mode: str
-    num_layers: int
-    bias: bool
-    bidirectional: bool
-    projected: bool = False
+    mode: str  # RNN_TANH, RNN_RELU, GRU or LSTM
+    num_layers: int  # how many layers
+    bias: bool  # whether each has bias_ih and bias_hh
+    bidirectional: bool  # whether each runs in both directions
+    projected: bool = False  # whether each has projections (`proj_size`), which LSTM only has
 
     @property
     def weights(self) -> int:
@@ -57,19 +49,7 @@ def run(
     c_0: Tensor | None,
     weights: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
-    """Put one stand-in per layer into the captured program; a scan for each direction of a layer with projections.
-
-    Args:
-        stack: Layers to run.
-        steps: (sequence, batch, features).
-        lengths: (batch,) int64, or None where all rows are as long as the sequence.
-        h_0: (layers * directions, batch, hidden), or None for zeros; with projections, hidden is their size.
-        c_0: (layers * directions, batch, hidden), for LSTM.
-        weights: All layers' tensors, in PyTorch's order.
-
-    Returns:
-        output (sequence, batch, directions * hidden), h_n like h_0 and, for LSTM, c_n like c_0.
-    """
+    """Put one stand-in per layer into the captured program; a scan for each direction of a layer with projections."""
     directions = 1 + stack.bidirectional
     each = stack.weights
     finals: list[tuple[Tensor, ...]] = []
@@ -108,20 +88,7 @@ def _projected_lstm(
     weights: Sequence[Tensor],
     bidirectional: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute one layer, as PyTorch does.
-
-    Args:
-        steps: (sequence, batch, features).
-        lengths: (batch,) int64, or None where all rows are as long as the sequence.
-        h_0: (directions, batch, projection), or None for zeros.
-        c_0: (directions, batch, hidden), or None for zeros.
-        weights: Direction by direction: weight_ih (4 * hidden, features), weight_hh (4 * hidden, projection), with bias
-            bias_ih and bias_hh (4 * hidden,), and weight_hr (projection, hidden).
-        bidirectional: Whether there are two directions.
-
-    Returns:
-        output (sequence, batch, directions * projection), zero after each row's length; h_n like h_0; c_n like c_0.
-    """
+    """Compute one layer, as PyTorch does."""
     directions = 1 + bidirectional
     each = len(weights) // directions
     inside = None
@@ -143,19 +110,7 @@ def _projected_lstm(
 def _direction(
     steps: Tensor, inside: Tensor | None, h: Tensor, c: Tensor, weights: Sequence[Tensor], *, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute one direction of a layer.
-
-    Args:
-        steps: (sequence, batch, features).
-        inside: (sequence, batch) bool, whether a step is within its row's length; None where all are.
-        h: (batch, projection), before the first step.
-        c: (batch, hidden), before the first step.
-        weights: Weights of the direction.
-        reverse: Whether the last step is the first.
-
-    Returns:
-        output (sequence, batch, projection), and the states after the last step of each row.
-    """
+    """Compute one direction of a layer."""
     weight_ih, weight_hh, *biases, weight_hr = weights
     bias_ih, bias_hh = biases or (None, None)
 
@@ -178,20 +133,7 @@ def _direction(
 
 
 def forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[Argument, Argument]:
-    """Do what the forward of nn.RNN, nn.GRU and nn.LSTM does, with stand-ins.
-
-    Args:
-        module: The recurrent module.
-        input: (batch, sequence, features) where it is batch-first, else (sequence, batch, features); or packed.
-        hx: None, h_0 (layers * directions, batch, hidden) or, for LSTM, the pair (h_0, c_0).
-
-    Returns:
-        output, in the form of the input, and h_n or, for LSTM, the pair (h_n, c_n).
-
-    Raises:
-        UnsupportedModule: For an unbatched input, dropout that is on, a dtype without a kernel, and
-            arguments that eager refuses, too; the message names the module.
-    """
+    """Do what the forward of nn.RNN, nn.GRU and nn.LSTM does, with stand-ins."""
     name = capture_session.current().name(module)
     _refuse_settings(module, name)
     packed = Padded.of(input, name) if isinstance(input, PackedSequence) else None
@@ -229,9 +171,6 @@ def refuse_dtype(dtype: torch.dtype, what: str) -> None:
 
     float16 is computed in float32 (`float16`), which is more exact. float64 would be less exact, and neither
     onnxruntime nor ONNX's operators of opset 20 have bfloat16.
-
-    Raises:
-        UnsupportedModule: If the dtype is neither float32 nor float16.
     """
     if dtype not in (torch.float32, torch.float16):
         raise UnsupportedModule(

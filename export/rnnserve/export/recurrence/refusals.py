@@ -1,28 +1,30 @@
 """Refusing what a captured program cannot do in ONNX, and explaining the errors of torch's exporter."""
 
+import contextlib
 import linecache
 import pathlib
-import re
+import threading
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 from torch import nn
 from torch.export.graph_signature import InputKind
-from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode, ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.operators import checked_distribution
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.recurrence.fixed_sizes import Fixed
 from rnnserve.export.source_lines import first_line, is_users_code, source_line
 from rnnserve.export.torch_adapter import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     OpOverload,
     UnsupportedOperatorException,
+    replacements_seen,
     schema_of,
 )
 from rnnserve.protos.protocol_words import BATCH
@@ -31,14 +33,68 @@ __all__ = [
     "AsksForValues",
     "DependsOnValues",
     "FixedSize",
+    "NotRolled",
     "RaisedInCapture",
+    "SizeIsFixed",
     "counts_calls",
     "explain",
+    "fixed_sizes_noted",
     "keeps_state",
     "refuse_random_numbers",
     "refuse_scripts",
     "refuse_state",
 ]
+
+
+class SizeIsFixed(BaseException):
+    """A capture has ended at the line that fixes a size. No `except Exception` of the user's or torch's takes it."""
+
+
+class Fixed(NamedTuple):
+    """What has fixed a size."""
+
+    line: str = ""  # of the user's code, as "file.py:12"; empty where none was seen
+    code: str = ""  # what is written there, where the file can be read
+    function: str = ""  # that the line is in
+    by_number: bool = False  # whether it makes a plain number of the size: `int(x.size(1))`
+    axis: int | None = None  # of an argument; None where the size is computed of others
+
+    def __str__(self) -> str:
+        """Give the place for a message, " (at file.py:12, 'n = int(x.size(1))')"; nothing where none was seen."""
+        shown = f", {self.code!r}" if self.code else ""
+        return f" (at {self.line}{shown})" if self.line else ""
+
+
+@contextlib.contextmanager
+def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]]:
+    """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
+
+    torch has no public way to ask for it: a log of torch's has the place.
+    """
+    noted: dict[int, Fixed] = {}
+    thread = threading.get_ident()
+
+    def see(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr) -> None:
+        if isinstance(target, sympy.Integer) and int(target) not in noted and threading.get_ident() == thread:
+            stack = traceback.extract_stack()
+            # The innermost of the user's; a frame without a file is of code that torch has made.
+            users = [
+                at for at, each in enumerate(stack) if is_users_code(each.filename) and each.filename.endswith(".py")
+            ]
+            if users:
+                line, called = stack[users[-1]], stack[users[-1] + 1]
+                noted[int(target)] = Fixed(
+                    source_line(line.filename, line.lineno),
+                    (line.line or "").strip(),
+                    line.name,
+                    by_number=called.name == "__int__",
+                    axis=next((each.idx for each in self.var_to_sources.get(symbol, []) if hasattr(each, "idx")), None),
+                )
+                if int(target) in ending and not noted[int(target)].by_number:
+                    raise SizeIsFixed
+
+    with replacements_seen(see):
+        yield noted
 
 
 class AsksForValues(Exception):
@@ -51,27 +107,23 @@ _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch
 
 
 class FixedSize(UnsupportedModule):
-    """The module's Python code fixes an axis to the size of the sample, as a loop over it does.
-
-    Attributes:
-        of_batch: Whether the axis is the batch: the module may hold something of as many rows as the sample has.
-    """
+    """The module's Python code fixes an axis to the size of the sample, as a loop over it does."""
 
     def __init__(self, message: str, *, of_batch: bool = False) -> None:
         super().__init__(message)
-        self.of_batch = of_batch
+        self.of_batch = of_batch  # the module may hold something of as many rows as the sample has
 
 
 class DependsOnValues(UnsupportedModule):
-    """The module's Python code depends on the values of a tensor.
-
-    Attributes:
-        places: Files and lines of the user's code that were running, the innermost first.
-    """
+    """The module's Python code depends on the values of a tensor, at lines of files, the innermost first."""
 
     def __init__(self, message: str, places: Sequence[tuple[str, int]]) -> None:
         super().__init__(message)
         self.places = tuple(places)
+
+
+class NotRolled(UnsupportedModule):
+    """The captures at several lengths are not one program of any length; the message has the place and the reason."""
 
 
 class RaisedInCapture(UnsupportedModule):
@@ -79,11 +131,7 @@ class RaisedInCapture(UnsupportedModule):
 
 
 def refuse_scripts(module: nn.Module) -> None:
-    """Refuse scripted modules, which have no Python code to capture, and quantised ones.
-
-    Raises:
-        UnsupportedModule: If the module or one in it is scripted or quantised.
-    """
+    """Refuse scripted modules, which have no Python code to capture, quantised ones, and sparse weights."""
     for name, submodule in module.named_modules():
         if isinstance(submodule, torch.jit.ScriptModule):
             what = f"`{name}`" if name else "the module itself"
@@ -97,18 +145,16 @@ def refuse_scripts(module: nn.Module) -> None:
                 "weights and kernels ONNX has no form for. Publish the module that it was made of, before "
                 "quantisation."
             )
+        for held, tensor in (*submodule.named_parameters(recurse=False), *submodule.named_buffers(recurse=False)):
+            if tensor.layout is not torch.strided:
+                raise UnsupportedModule(
+                    f"`{held}`{f' of `{name}`' if name else ''} is a sparse tensor, which no capture has values of and "
+                    "ONNX has no kernels for. Make it dense before exporting, .to_dense(), and multiply with @."
+                )
 
 
 def refuse_random_numbers(graph: torch.fx.Graph, module: nn.Module) -> None:
-    """Refuse random numbers in the captured program: dropout that is on, or noise.
-
-    Args:
-        graph: Graph of the program that was captured.
-        module: Module that it was captured of.
-
-    Raises:
-        UnsupportedModule: If it draws any.
-    """
+    """Refuse random numbers in the captured program: dropout that is on, or noise."""
     for node in graph.nodes:
         target = node.target
         if not isinstance(target, OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:
@@ -140,7 +186,7 @@ def _arguments(target: OpOverload, node: torch.fx.Node) -> dict[str, Any]:
 
 
 def keeps_state(names: Iterable[str]) -> UnsupportedModule:
-    """Say that a module keeps states in attributes or buffers, and how to publish it."""
+    """Explain that a module keeps states in attributes or buffers, and how to publish it."""
     kept = sorted(names)
     if not kept:
         return counts_calls(())
@@ -153,7 +199,7 @@ def keeps_state(names: Iterable[str]) -> UnsupportedModule:
 
 
 def counts_calls(names: Collection[str]) -> UnsupportedModule:
-    """Say that a call changes numbers of a module, or something outside of it, so that the next one gives others."""
+    """Explain that a call changes numbers of a module, or something outside of it, for the calls after it."""
     said = sorted(names)
     changes = f"changes {said}" if said else "changes something outside of it, such as a global variable,"
     advice = (
@@ -169,11 +215,7 @@ def counts_calls(names: Collection[str]) -> UnsupportedModule:
 
 
 def refuse_state(program: torch.export.ExportedProgram) -> None:
-    """Refuse buffers that an operator itself writes to, as a normalisation in training mode does.
-
-    Raises:
-        UnsupportedModule: If there are any, or the module holds a TorchScript object.
-    """
+    """Refuse buffers that an operator itself writes to, as a normalisation in training mode does."""
     mutated = sorted(program.graph_signature.buffers_to_mutate.values())
     if mutated:
         raise UnsupportedModule(
@@ -186,14 +228,7 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
 
 
 def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, Fixed]) -> ExportError:
-    """Turn an error of the capture into one whose message says what to change in the module.
-
-    Args:
-        error: Error of torch, or of the module.
-        module: Module that was captured.
-        axes: Dynamic axes of its arguments.
-        fixed: Places in the user's code that fix sizes, by the size, as far as they were seen.
-    """
+    """Turn an error of the capture into one whose message has the change that the module needs."""
     passed = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in passed if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
@@ -224,25 +259,27 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes) -> str:
-    """Say that the module's code depends on values, and what to write: of lengths only where it has some."""
+    """Explain that the module's code depends on values, and what to write: of lengths only where it has some."""
     line = (frames[-1].line or "").strip() if frames else ""
+    after = linecache.getline(frames[-1].filename, (frames[-1].lineno or 0) + 1).strip() if frames else ""
     shown = f", {line!r}" if line else ""
     said = (
         f"the module's Python code depends on the values of a tensor{at}{shown}: it branches on one, loops over one, "
         "or makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
         "only. Instead of a branch, write torch.where(condition, one, other), and keep numbers as tensors."
     )
-    if _ends_a_loop(frames[-1] if frames else None):
+    if line.startswith("if ") and "break" in (line.split(": ")[-1].strip(), after):
         said += (
             " Here it ends a loop, so that the values decide how many outputs there are: leave it out, so that there "
             "are always as many, and return the number of steps of each row, (batch,), as another output."
         )
-    said += advice_on_rows(line)
     if any("len" in label or "mask" in label for label in axes.labels):
         said += (
-            " Keep lengths and masks as tensors, too. A loop up to the longest length becomes rnnserve.export.scan "
-            "over all steps, with torch.where for rows that have ended. If it is the size of what pad_packed_sequence "
-            "gives, which is the longest length, pass total_length=input.size(1)."
+            " Keep lengths and masks as tensors, too. If the module cuts each row at its length, x[i, :length], "
+            "compute all steps of all rows instead, and choose by steps = torch.arange(x.size(1)) and inside = steps < "
+            "lengths.unsqueeze(1), (batch, sequence); rows that are reversed up to their lengths are x.gather(1, "
+            "at.unsqueeze(2).expand_as(x)) with at = torch.where(inside, lengths.unsqueeze(1) - 1 - steps, steps). If "
+            "it is the size of what pad_packed_sequence gives, pass total_length=input.size(1)."
         )
     return said
 
@@ -253,41 +290,31 @@ def _fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fi
     size, fixed = next(iter(ordered), (0, Fixed()))
     names = {name for tensor in axes.names for at, name in tensor.items() if fixed.axis in (None, at)}
     name = " or ".join(f'"{name}"' for name in sorted(names))
-    label = f"the axis {name}"
     if fixed.by_number:
         return FixedSize(
-            f"{label} cannot be dynamic: {fixed.function} makes a plain number of its size{fixed}, so that the "
+            f"the axis {name} cannot be dynamic: {fixed.function} makes a plain number of its size{fixed}, so that the "
             f"exported module would be right for the sample's {size} only. Pass the size on as it is, without int(), "
             "and write a loop or a recursion over it as rnnserve.export.scan; where that function is not yours, put "
             "one of your own in its place that gives the same."
         )
     if names == {BATCH}:
-        return FixedSize(_one_batch(label, size, module, fixed), of_batch=True)
+        return FixedSize(_one_batch(size, module, fixed), of_batch=True)
     cells = [f"`{name}`" for name, submodule in module.named_modules() if isinstance(submodule, nn.RNNCellBase)]
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
     return FixedSize(
-        f"{label} cannot be dynamic: the module's Python code fixes it to "
-        f"the sample's {size}{fixed}, by a loop over it, by int() or len() (write .size()), by a "
-        "function that takes a plain number (for math.log(n) write torch.log(torch.tensor(n)), for a window "
-        "of n steps a formula of torch.arange(n)), or by a tensor of that fixed size."
-        f"{culprit} Exported, the module would be right for that size only. A loop that only calls a cell of PyTorch "
-        "becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 after each) and are "
-        "one operator a layer. Any other loop over steps becomes a scan, which is a loop in eager and one operator, "
-        f"Scan, in ONNX:\n\n"
-        f"{rewritten_loop(module, fixed.axis or 1)}\n"
+        f"the axis {name} cannot be dynamic: the module's Python code fixes it to the sample's {size}{fixed}, by a "
+        "loop over it, by int() or len() (write .size()), by a function that takes a plain number (for math.log(n) "
+        "write torch.log(torch.tensor(n)), for a window of n steps a formula of torch.arange(n)), or by a tensor of "
+        f"that fixed size.{culprit} Exported, the module would be right for that size only. A loop that only calls a "
+        "cell of PyTorch becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 "
+        "after each) and are one operator a layer. Any other loop over steps becomes rnnserve.export.scan, a loop in "
+        "eager and one operator, Scan, in ONNX: h_n, output = scan(step, h_0, input, dim=1), where step(h, x) gives "
+        "the pair (h after the step, the step's output)."
     )
 
 
-def _ends_a_loop(frame: traceback.FrameSummary | None) -> bool:
-    """Whether a line is a condition after which a loop is left."""
-    if frame is None or not (frame.line or "").strip().startswith("if "):
-        return False
-    after = linecache.getline(frame.filename, (frame.lineno or 0) + 1)
-    return "break" in ((frame.line or "").split(": ")[-1].strip(), after.strip())
-
-
-def _one_batch(axis: str, size: int, module: nn.Module, fixed: Fixed) -> str:
-    """Say what may fix the number of rows."""
+def _one_batch(size: int, module: nn.Module, fixed: Fixed) -> str:
+    """Explain what may fix the number of rows."""
     kept = [
         f"`{name}.{attribute}`".replace("`.", "`")
         for name, submodule in module.named_modules()
@@ -297,62 +324,8 @@ def _one_batch(axis: str, size: int, module: nn.Module, fixed: Fixed) -> str:
     ]
     held = f" These hold that number: {', '.join(kept)}." if kept else ""
     return (
-        f"{axis} cannot be dynamic: the module's Python code fixes it to the sample's {size} rows{fixed}, by a "
-        "state or "
-        "another tensor of that size, by an attribute such as self.batch_size, by int() or len() (write .size()), or "
-        f"by a loop over the rows.{held} Make what has an axis for the rows in the forward, of the size of its input: "
-        "x.new_zeros(x.size(0), hidden). A request has another number of rows than the sample."
+        f"the axis \"{BATCH}\" cannot be dynamic: the module's Python code fixes it to the sample's {size} "
+        f"rows{fixed}, by a state or another tensor of that size, by an attribute such as self.batch_size, by int() or "
+        f"len() (write .size()), or by a loop over the rows.{held} Make what has an axis for the rows in the forward, "
+        "of the size of its input: x.new_zeros(x.size(0), hidden). Requests have other numbers of rows than the sample."
     )
-
-
-_STEPS = {
-    True: """\
-    def step(state, x):  # (h, c), each (batch, hidden), before the step; x (batch, features), one step of the input
-        h, c = {cell}(x, state)
-        return (h, c), h  # the state after the step, and the step's output
-    zeros = input.new_zeros(input.size(0), {hidden})
-    (h_n, c_n), output = scan(step, (zeros, zeros), input, dim={axis})
-    return output, h_n, c_n""",
-    False: """\
-    def step(h, x):  # h, the state before the step, a tensor or a tuple; x (batch, features), one step of the input
-        h = {cell}(x, h)
-        return h, h  # the state after the step, and the step's output
-    h_n, output = scan(step, input.new_zeros(input.size(0), {hidden}), input, dim={axis})
-    return output, h_n""",
-}
-
-
-def rewritten_loop(module: nn.Module, axis: int) -> str:
-    """Write a forward that calls the module's first cell in a `scan`; of `self.cell` where it has no cell of PyTorch.
-
-    Args:
-        module: Module whose Python loop cannot be exported.
-        axis: Axis of the input, over which it loops.
-    """
-    cells = ((name, cell) for name, cell in module.named_modules() if name and isinstance(cell, nn.RNNCellBase))
-    name, cell = next(cells, ("cell", None))
-    # A number in a name is a position in a list or in nn.Sequential.
-    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
-    hidden = cell.hidden_size if cell is not None else "self.hidden_size"
-    body = _STEPS[isinstance(cell, nn.LSTMCell)].format(cell=f"self{path}", hidden=hidden, axis=axis)
-    return f"from rnnserve.export import scan\n\ndef forward(self, input):\n{body}"
-
-
-_CUT = re.compile(r"\[\w+(,\s*|\]\[)\s*:\s*\w*len\w*")
-_REVERSED = re.compile(r"flip|reversed|\[::-1\]")
-
-_ALL_STEPS = (
-    " It cuts each row at its length: compute all steps of all rows instead, and choose by steps = "
-    "torch.arange(x.size(1)) and inside = steps < lengths.unsqueeze(1), (batch, sequence)."
-)
-_GATHERED = (
-    " All rows, each reversed up to its length, are x.gather(1, at.unsqueeze(2).expand_as(x)) with at = "
-    "torch.where(inside, lengths.unsqueeze(1) - 1 - steps, steps)."
-)
-
-
-def advice_on_rows(line: str) -> str:
-    """Give sentences on a line that cuts rows at their lengths; nothing on another one."""
-    if _CUT.search(line) is None:
-        return ""
-    return _ALL_STEPS + (_GATHERED if _REVERSED.search(line) else "")

@@ -36,18 +36,14 @@ class Trial:
     """Sizes at which an exported model has to give its module's values.
 
     Attributes:
-        sizes: Sizes of the dynamic axes, by name.
-        refusal: What is raised if the values are others there.
-        may_fail: Whether the module may raise, so that it doesn't take these sizes.
-        is_usual: Whether nothing tells that the values differ there: only usual ones are compared.
         is_long: Whether rounding adds up over many steps: usual values are compared, with ten times the tolerance, if
             it takes little time, by the calls of the long one before.
     """
 
-    sizes: Mapping[str, int]
-    refusal: UnsupportedModule
-    may_fail: bool = False
-    is_usual: bool = False
+    sizes: Mapping[str, int]  # sizes of the dynamic axes, by name
+    refusal: UnsupportedModule  # what is raised if the values are others there
+    may_fail: bool = False  # whether the module may raise, so that it doesn't take these sizes
+    is_usual: bool = False  # whether nothing suggests that the values differ there: only usual ones are compared
     is_long: bool = False
 
 
@@ -59,11 +55,7 @@ def run_trials(
     input_names: Sequence[str],
     program: torch.onnx.ONNXProgram,
 ) -> None:
-    """Compare an exported model with its module, with usual values and with large ones beside zeros.
-
-    Raises:
-        UnsupportedModule: If values differ in one of the trials, or the module raises though it may not.
-    """
+    """Compare an exported model with its module, with usual values and with large ones beside zeros."""
     if not trials:
         return
     model = program.model_proto
@@ -99,18 +91,14 @@ class _Calls(TorchFunctionMode):
 
 @dataclasses.dataclass(frozen=True)
 class _Trials:
-    """A module and its exported model.
-
-    Attributes:
-        declared: Sizes of each output's axes that the graph fixes; 0 for the others.
-    """
+    """A module and its exported model."""
 
     module: nn.Module
     args: Arguments
     axes: DynamicAxes
     input_names: Sequence[str]
     runner: OnnxRunner
-    declared: Sequence[Sequence[int]]
+    declared: Sequence[Sequence[int]]  # sizes of each output's axes that the graph fixes; 0 for the others
 
     def run(self, trial: Trial) -> None:
         """Compare values at the sizes of a trial; raise its refusal if they differ."""

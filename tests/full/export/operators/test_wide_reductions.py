@@ -34,13 +34,7 @@ def _steps(x):
     return x.flatten(1).nan_to_num().clamp(-1e30, 1e30)
 
 
-def running(name):
-    compute = getattr(torch, name)
-    values = (lambda found: found) if name == "cumprod" else (lambda found: found.values)
-    yield from (Operator(f"{name}({dim})", lambda x, dim=dim: values(compute(x, dim))) for dim in (1, -1))
-
-
-RUNNING = [one for name in ("cumprod", "cummax", "cummin") for one in running(name)]
+RUNNING = [Operator(f"cumprod({dim})", lambda x, dim=dim: torch.cumprod(x, dim)) for dim in (1, -1)]
 FAMILIES = [
     *(Family(name, [_BLOCKS], list(moments(name))) for name in ("var", "std_mean")),
     *(

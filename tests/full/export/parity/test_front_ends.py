@@ -26,12 +26,11 @@ def logarithm(x):
 @pytest.mark.parametrize(
     ("before", "after", "samples", "words"),
     [
-        (lambda x: torch.fft.rfft(x, n=6).abs(), torch.tanh, [], "a Fourier transform"),
         (logarithm, torch.tanh, [], "a logarithm"),
         (logarithm, torch.tanh, [{"x": torch.ones(2, 5, 4).numpy()}], None),
         (lambda x: x, logarithm, [], None),
     ],
-    ids=["fourier", "logarithm", "samples given", "behind the recurrence"],
+    ids=["logarithm", "samples given", "behind the recurrence"],
 )
 def test_samples_are_asked_for_only_behind_a_front_end(tmp_path, before, after, samples, words):
     torch.manual_seed(0)

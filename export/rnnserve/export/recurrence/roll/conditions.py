@@ -36,14 +36,7 @@ class Condition(NamedTuple):
 
 
 def conditions_on(module: nn.Module, args: Any, length: int, usual: int) -> list[Condition]:  # noqa: ANN401 - the module's
-    """Run a module, and give its conditions on the length alone; none where it fails.
-
-    Args:
-        module: The module.
-        args: Arguments, whose axis has this length, unlike all other axes.
-        length: The length.
-        usual: Another length, whose answers are known.
-    """
+    """Run a module, and give its conditions on the length alone; none where it fails."""
     asked: dict[tuple[str, int, int], list[Callable[[int], bool]]] = {}
     with contextlib.suppress(Exception), torch.no_grad(), _Sizes(length, asked):
         module(*args)

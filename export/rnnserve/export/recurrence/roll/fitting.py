@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnnserve.export.recurrence.roll.items import Form, Item, NotRolled
-from rnnserve.export.recurrence.roll.progressions import FUNCTIONS
+from rnnserve.export.recurrence.refusals import NotRolled
+from rnnserve.export.recurrence.roll.items import Form, Item
 from rnnserve.export.recurrence.roll.simplification import Shape
 from rnnserve.export.source_lines import line_of_trace
 
-__all__ = ["Element", "Fit", "fitted"]
+__all__ = ["Element", "fitted"]
 
 _LARGEST_DIVISOR = 12
 _NEAR = 1e-9
@@ -25,17 +25,15 @@ Sizes = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """A number as a function of sizes: function(factor * ((size + plus) // divisor) + ... + offset).
+    """A number as a function of sizes: factor * ((size + plus) // divisor) + ... + offset.
 
     Attributes:
         terms: Factor, axes whose sizes are multiplied, what is added, and the divisor, for each term.
         offset: What is added.
-        function: Name of a function of that.
     """
 
     terms: tuple[tuple[Any, tuple[str, ...], int, int], ...]
     offset: Any
-    function: str = "identity"
 
     def __call__(self, sizes: Sizes) -> Any:  # noqa: ANN401 - a number, a symbol, or a tensor
         """Compute the number; a tensor of float64 if it is a float that depends on a size that is a symbol."""
@@ -51,21 +49,17 @@ class Fit:
                 factor, value = (torch.full((), each, dtype=torch.float64) for each in (factor, value))
             term = whole if isinstance(factor, int) and factor == 1 else factor * whole
             value = term if isinstance(value, int) and value == 0 else term + value
-        return FUNCTIONS[self.function][1](value)
+        return value
 
     @property
     def is_whole(self) -> bool:
         """Whether the number is an int."""
-        return self.function == "identity" and all(isinstance(each, int) for each in (self.offset, *self._factors))
+        return all(isinstance(each, int) for each in (self.offset, *(factor for factor, *_ in self.terms)))
 
     @property
     def divides(self) -> bool:
         """Whether a size is divided in it."""
         return any(divisor > 1 for *_, divisor in self.terms)
-
-    @property
-    def _factors(self) -> list[Any]:
-        return [factor for factor, *_ in self.terms]
 
     @classmethod
     def of(cls, values: Sequence[Any], points: Sequence[Sizes]) -> "Fit | None":
@@ -74,22 +68,6 @@ class Fit:
             return cls((), values[0])
         varying = [name for name in points[0] if len({point[name] for point in points}) > 1]
         whole = all(isinstance(each, int) for each in values)
-        for function, (inverse, _) in FUNCTIONS.items():
-            if whole and function != "identity":
-                break
-            try:
-                inner = [inverse(each) for each in values]
-            except (ArithmeticError, ValueError):
-                continue
-            found = cls._linear(inner, points, varying, function, whole=whole)
-            if found is not None:
-                return found
-        return None
-
-    @classmethod
-    def _linear(
-        cls, values: Sequence[Any], points: Sequence[Sizes], varying: list[str], function: str, *, whole: bool
-    ) -> "Fit | None":
         products = [axes for count in range(1, len(varying) + 1) for axes in itertools.combinations(varying, count)]
         divisors = [(plus, by) for by in range(1, _LARGEST_DIVISOR + 1 if whole else 2) for plus in range(by)]
         for (plus, divisor), count in itertools.product(divisors, range(1, len(points) - 1)):
@@ -105,9 +83,7 @@ class Fit:
                 found = [sum(map(operator.mul, row, factors)) + offset for row in rows]
                 if all(abs(one - other) <= near for one, other in zip(found, values, strict=True)):
                     terms = zip(factors, chosen, itertools.repeat(plus), itertools.repeat(divisor))
-                    return cls(
-                        tuple(each for each in terms if each[0] != 0), offset if whole else float(offset), function
-                    )
+                    return cls(tuple(each for each in terms if each[0] != 0), offset if whole else float(offset))
         return None
 
 
@@ -124,35 +100,18 @@ def _rounded(value: float) -> Any:  # noqa: ANN401 - an int where it is whole
 
 @dataclasses.dataclass(frozen=True)
 class Element:
-    """One operation of the program for all sizes.
+    """One operation of the program for all sizes."""
 
-    Attributes:
-        target: As of an `Item`.
-        form: As of an `Item`.
-        references: Positions of other elements.
-        numbers: Functions of the sizes.
-        shape: Of the item of the first capture.
-        meta: Where the operation is in the user's code.
-    """
-
-    target: Any
-    form: Form
-    references: tuple[int, ...]
-    numbers: tuple[Fit, ...]
-    shape: Shape
-    meta: Mapping[str, Any]
+    target: Any  # as of an `Item`
+    form: Form  # as of an `Item`
+    references: tuple[int, ...]  # positions of other elements
+    numbers: tuple[Fit, ...]  # functions of the sizes
+    shape: Shape  # of the item of the first capture
+    meta: Mapping[str, Any]  # where the operation is in the user's code
 
 
 def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[Element]:
-    """Make one list of elements of the items of all captures.
-
-    Args:
-        programs: The rolled items of each capture.
-        points: The sizes of each capture.
-
-    Raises:
-        NotRolled: If they are not the same but for numbers that are functions of the sizes.
-    """
+    """Make one list of elements of the items of all captures."""
     positions = [{id(item): number for number, item in enumerate(items)} for items in programs]
     elements = []
     for items in itertools.zip_longest(*programs):

@@ -1,21 +1,39 @@
 """The operations of a captured program, as items that can be compared with those of other steps and other lengths."""
 
+import contextlib
 import dataclasses
 import hashlib
+import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
 
-from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.recurrence.refusals import NotRolled
 from rnnserve.export.recurrence.roll.simplification import Shape, shape_of
 from rnnserve.export.recurrence.roll.tracing import Traced
-from rnnserve.export.recurrence.scan_markers import BEGIN, END, is_marker, numbers_of
+from rnnserve.export.recurrence.scan import BEGIN, END, is_marker, numbers_of
 
-__all__ = ["CONSTANT", "FINAL", "GIVEN", "INPUT", "LITERAL", "OUTPUT", "SCAN", "STACKED", "STATE", "Form", "Item"]
-__all__ += ["Home", "NotRolled", "decoded", "is_tensor", "items_of", "meta_of"]
+__all__ = [
+    "CONSTANT",
+    "FINAL",
+    "GIVEN",
+    "LITERAL",
+    "OUTPUT",
+    "SCAN",
+    "STACKED",
+    "STATE",
+    "Form",
+    "Home",
+    "Item",
+    "Progression",
+    "decoded",
+    "is_tensor",
+    "items_of",
+    "progression",
+]
 
 INPUT, STATE, CONSTANT, LITERAL, OUTPUT = "input", "state", "constant", "literal", "output"
 SCAN, STACKED, FINAL = "scan", "stacked", "final"
@@ -29,43 +47,30 @@ Form = tuple[Any, ...]
 REFERENCE: Form = ("reference",)
 
 
-class NotRolled(UnsupportedModule):
-    """The captures at several lengths are not one program of any length; the message says where and why."""
-
-
 @dataclasses.dataclass(eq=False)
 class Item:
     """One operation of a captured program, or one scan of several.
 
     Attributes:
-        target: The operator, or one of the names above.
-        form: Structure of its arguments; of a scan, its carried values and its body.
-        references: Items among its arguments, in the form's order.
         numbers: Numbers among its arguments, likewise. The first of a scan is the number of steps.
         shape: Shape and dtype of its result, or those of a scan's body: equal in all steps, not at all lengths.
-        meta: Where the operation is in the user's code.
-        digits: Relative precision of the numbers.
-        key: Equal for items that differ in references and numbers only.
-        position: Place in the program; -1 if it stands in none.
-        home: Of an item that a scan has replaced: the scan, the step, and the place in its body.
         outputs: Of a scan, the items that are all steps of an output, by the place in its body.
         reads: Of a scan, the items that are one step of an output, or a last value, in the order of the program.
-        before: Of a scan, some of the items before it.
     """
 
-    target: Any
-    form: Form
-    references: list["Item"] = dataclasses.field(default_factory=list)
+    target: Any  # the operator, or one of the names above
+    form: Form  # structure of its arguments; of a scan, its carried values and its body
+    references: list["Item"] = dataclasses.field(default_factory=list)  # items among its arguments, in the form's order
     numbers: list[Any] = dataclasses.field(default_factory=list)
     shape: Shape = ""
-    meta: dict[str, Any] = dataclasses.field(default_factory=dict)
-    digits: float = 1e-9
-    key: int = -1
-    position: int = -1
-    home: "Home | None" = None
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)  # where the operation is in the user's code
+    digits: float = 1e-9  # relative precision of the numbers
+    key: int = -1  # equal for items that differ in references and numbers only
+    position: int = -1  # place in the program; -1 if it stands in none
+    home: "Home | None" = None  # of an item that a scan has replaced: the scan, the step, and the place in its body
     outputs: dict[int, "Item"] = dataclasses.field(default_factory=dict)
     reads: dict[Any, "Item"] = dataclasses.field(default_factory=dict)
-    before: list["Item"] = dataclasses.field(default_factory=list)
+    before: list["Item"] = dataclasses.field(default_factory=list)  # of a scan, some of the items before it
 
     def set_key(self, keys: dict[Any, int]) -> None:
         """Number the item among alike ones."""
@@ -80,17 +85,60 @@ class Home(NamedTuple):
     place: int
 
 
+class Progression(NamedTuple):
+    """A number as a function of the step k: a sum, first + k * change, or a product, first * change**k.
+
+    `values` are first and change, as numbers, or where a scan has them.
+    """
+
+    base: str
+    values: tuple[Any, ...]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the number is the same in all steps."""
+        return self.base == "sum" and isinstance(self.values[1], int) and self.values[1] == 0
+
+    def at(self, step: Any) -> Any:  # noqa: ANN401 - of a number a number, of a tensor a tensor
+        """Give the number of a step, or those of a tensor of steps."""
+        first, change = self.values
+        if self.is_constant:
+            return first
+        if isinstance(step, Tensor) and step.is_floating_point():  # numbers would be of float32 in ONNX
+            first, change = (torch.as_tensor(each, dtype=step.dtype) for each in self.values)
+        if self.base == "product":
+            return first * change**step
+        value = step if isinstance(change, int) and change == 1 else change * step
+        return value if isinstance(first, int) and first == 0 else first + value
+
+
+def progression(seen: Sequence[Any], digits: float) -> Progression | None:
+    """Find the function of the step that gives the numbers of all steps, within relative digits; None if none does."""
+    first, second = seen[:2]
+    if all(each == first for each in seen):
+        return Progression("sum", (first, 0))
+    if isinstance(first, int):
+        candidates = [Progression("sum", (first, second - first))]
+        digits = 0.0
+    elif all(map(math.isfinite, seen)):
+        candidates = [Progression("sum", (first, (seen[-1] - first) / (len(seen) - 1)))]
+        candidates += [Progression("product", (first, second / first))] if first and second / first > 0 else []
+    else:
+        return None
+    for found in candidates:
+        with contextlib.suppress(OverflowError):
+            if all(abs(each - found.at(k)) <= digits * abs(each) for k, each in enumerate(seen)):
+                return found
+    return None
+
+
 def is_tensor(shape: object) -> bool:
     """Whether an item of this shape gives one tensor."""
     return isinstance(shape, tuple) and shape != () and isinstance(shape[-1], torch.dtype)
 
 
 def items_of(program: Traced) -> list[Item]:
-    """Read the items of a functional program, constants where they are first used.
-
-    Raises:
-        NotRolled: If the program has something else than operators.
-    """
+    """Read the items of a functional program, constants where they are first used."""
     states = list(program.states)
     items: dict[fx.Node, Item] = {}
     for number, node in enumerate(program.graph.nodes):

@@ -11,16 +11,15 @@ from torch import nn
 
 from rnnserve.export.recurrence.capture import capture
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
-from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture
+from rnnserve.export.recurrence.refusals import FixedSize, NotRolled, RaisedInCapture
 from rnnserve.export.recurrence.roll.conditions import Condition, conditions_on
 from rnnserve.export.recurrence.roll.emission import Rolled
 from rnnserve.export.recurrence.roll.fitting import Element, fitted
-from rnnserve.export.recurrence.roll.functional import make_functional
-from rnnserve.export.recurrence.roll.items import Item, NotRolled, items_of
+from rnnserve.export.recurrence.roll.items import Item, items_of
 from rnnserve.export.recurrence.roll.simplification import Clamped, simplify
 from rnnserve.export.recurrence.roll.sweeping import rolled
-from rnnserve.export.recurrence.roll.tracing import Traced, traced
-from rnnserve.export.recurrence.size_probing import Limits, within
+from rnnserve.export.recurrence.roll.tracing import Traced, make_functional, traced
+from rnnserve.export.recurrence.sizes import Limits, within
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.protos.protocol_words import BATCH
 
@@ -40,31 +39,15 @@ _LARGEST_TRIAL = 5000
 
 
 class RolledCapture(NamedTuple):
-    """A module captured for all sizes.
+    """A module captured for all sizes."""
 
-    Attributes:
-        program: The program.
-        trials: Sizes at which its values have to be the module's.
-        is_stateless: Whether it is known that no call reads what the one before has written.
-    """
-
-    program: torch.export.ExportedProgram
-    trials: list[Trial]
-    is_stateless: bool
+    program: torch.export.ExportedProgram  # the program
+    trials: list[Trial]  # sizes at which its values have to be the module's
+    is_stateless: bool  # whether it is known that no call reads what the one before has written
 
 
 def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
-    """Capture a module whose Python code fixes the size of an axis, most often by a loop over it.
-
-    Args:
-        module: Module that can't be captured with symbolic sizes.
-        args: Sample arguments.
-        axes: Dynamic axes of the arguments.
-        limits: Sizes that the module takes.
-
-    Raises:
-        UnsupportedModule: If no loops over one of the axes explain what the module computes.
-    """
+    """Capture a module whose Python code fixes the size of an axis, most often by a loop over it."""
     ordered = sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH))
     refused: NotRolled | None = None
     for axis in ordered:  # a loop may be over each of them
@@ -96,7 +79,7 @@ def _rolled_along(
 
     traces, elements = traced_program(_LENGTHS)
     if any(number.divides for element in elements for number in element.numbers):  # few sizes have many such formulas
-        with contextlib.suppress(NotRolled):  # `value_trials` tells whether those for few sizes hold
+        with contextlib.suppress(NotRolled):  # `value_trials` checks whether those for few sizes hold
             traces, elements = traced_program(_MORE_LENGTHS)
     program, clamped = traces[0].program, [each for trace in traces for each in trace.clamped]
     sizes_at = {
@@ -117,17 +100,11 @@ def _rolled_along(
 
 
 class _Trace(NamedTuple):
-    """A module traced at fixed sizes.
+    """A module traced at fixed sizes."""
 
-    Attributes:
-        program: The program, simplified.
-        items: What it has.
-        clamped: The parts that end after their axis.
-    """
-
-    program: Traced
-    items: list[Item]
-    clamped: list[Clamped]
+    program: Traced  # the program, simplified
+    items: list[Item]  # what it has
+    clamped: list[Clamped]  # the parts that end after their axis
 
     @classmethod
     def of(cls, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> "_Trace":

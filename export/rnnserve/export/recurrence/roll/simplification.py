@@ -57,15 +57,10 @@ _MANY_READS = 4  # one after the other; of every second step of the shortest tra
 
 
 class Clamped(NamedTuple):
-    """A part of an axis that ends after the axis does: at other sizes of the axis it is another part.
+    """A part of an axis that ends after the axis does: at other sizes of the axis it is another part."""
 
-    Attributes:
-        line: Line of the user's code, " (at file.py:12)".
-        bound: Where the part begins or ends.
-    """
-
-    line: str
-    bound: int
+    line: str  # line of the user's code, " (at file.py:12)"
+    bound: int  # where the part begins or ends
 
 
 def simplify(graph: fx.Graph) -> list[Clamped]:

@@ -1,32 +1,51 @@
-"""Checking that a captured program is right for sizes that the sample does not have.
+"""What a captured program knows of sizes, and at which sizes the module may compute otherwise than the program.
 
 A capture follows the sample's path through the module's Python code. A condition on sizes (`if input.shape[1] > 3`)
 becomes a guard, which ONNX cannot express; and some operators behave differently where an axis is 1 (`squeeze()`),
-without a guard. So the module is run, on tensors without values, at sizes of one, at larger sizes, and at sizes that
-break a guard of the user's own code; where it is said which sizes the module takes, at those only. Where eager refuses
-a size, the program need not be right. Where eager accepts it but takes another path, the module is refused; at one
-size of all, `value_trials` compares values.
+without a guard. So the module is run, on tensors without values, at sizes that break a guard of the user's own code;
+where it is said which sizes the module takes, at those only. Where eager refuses a size, the program need not be right.
+Where eager accepts it but takes another path, the module is refused; at one size of all, and at usual sizes,
+`value_trials` compares values.
 """
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.operators import MayBeEmpty
 from rnnserve.export.recurrence.capture import fake_arguments
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
-from rnnserve.export.recurrence.scan_markers import END, is_marker
+from rnnserve.export.recurrence.layer_operators import TRIM
+from rnnserve.export.recurrence.scan import END, is_marker
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, line_of, source_line
-from rnnserve.export.torch_adapter import expressions_of
+from rnnserve.export.torch_adapter import expressions_of, least_of
 
-__all__ = ["ANY_SIZES", "Limits", "fixes_sizes", "inputs_of", "other_sizes", "outputs_of", "symbols_of", "within"]
+__all__ = [
+    "ANY_SIZES",
+    "Limits",
+    "expression_of",
+    "fixes_sizes",
+    "inputs_of",
+    "other_sizes",
+    "outputs_of",
+    "sizes_by",
+    "sizes_that_may_be_empty",
+    "symbols_of",
+    "within",
+]
 
 Limits = Mapping[str, tuple[int, int | None]]
 """The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
@@ -69,16 +88,6 @@ def other_sizes(
 
     Operators treat some sizes as special cases without a condition in the user's code: tensor_split makes parts of
     other lengths where a size does not divide, squeeze() drops an axis of 1.
-
-    Args:
-        module: The one that was captured.
-        args: The sample arguments.
-        axes: Dynamic axes of the arguments.
-        program: Captured program.
-        limits: The sizes that the module takes: it is run at no others.
-
-    Raises:
-        UnsupportedModule: If a condition in the module's code has another path for more than one size.
     """
     if not axes.sizes:
         return []
@@ -103,7 +112,7 @@ def other_sizes(
 def _kept_out(
     breaking: Mapping[str, int], axes: DynamicAxes, guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str]
 ) -> str:
-    """Say how to keep out sizes that are special to the module, where they are the smallest or the largest."""
+    """Explain how to keep out sizes that are special to the module, where they are the smallest or the largest."""
     (name, size), *more = [each for each in breaking.items() if each[1] != axes.sizes[each[0]]] or [("", 0)]
     if more or not name:
         return ""
@@ -206,7 +215,7 @@ _EQUAL_STEPS = (
 def _other_values(
     program: torch.export.ExportedProgram, sizes: Mapping[str, int], axes: DynamicAxes
 ) -> UnsupportedModule:
-    """Say that a size is a special case, where that may be, and what to write."""
+    """Explain that a size is a special case, where that may be, and what to write."""
     special = [node for node in program.graph.nodes if node.target in _SPECIAL]
     where = ", ".join(dict.fromkeys(f"{node.target}{line_of(node)}" for node in special)) or "the module's code"
     advice = "".join(f" {each}." for each in dict.fromkeys(_SPECIAL[node.target] for node in special))
@@ -232,3 +241,69 @@ def outputs_of(program: torch.export.ExportedProgram) -> list[Tensor]:
 
 def _listed(sizes: Mapping[str, int]) -> str:
     return ", ".join(f'"{name}" {size}' for name, size in sizes.items())
+
+
+_DENSE, _FARTHEST = 1 << 13, 1 << 20
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "min": lambda *each: functools.reduce(np.minimum, each),
+    "max": lambda *each: functools.reduce(np.maximum, each),
+    "FloorDiv": operator.floordiv,
+    "CleanDiv": operator.floordiv,
+    "CeilDiv": lambda size, by: -(-size // by),
+    "PythonMod": operator.mod,
+    "Mod": operator.mod,
+    "ModularIndexing": lambda size, by, modulus: size // by % modulus,
+    "ToFloat": lambda size: size * 1.0,
+    "IntTrueDiv": operator.truediv,
+    "FloatTrueDiv": operator.truediv,
+    "TruncToInt": lambda number: np.trunc(number).astype(np.int64),
+    "FloorToInt": lambda number: np.floor(number).astype(np.int64),
+    "CeilToInt": lambda number: np.ceil(number).astype(np.int64),
+    "Where": np.where,
+}
+"""torch's functions of sizes, of arrays of them."""
+
+
+def expression_of(size: int | torch.SymInt) -> sympy.Expr:
+    """Give the expression of a size of a captured program."""
+    return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
+
+
+def sizes_by(
+    expression: sympy.Expr, symbol: sympy.Symbol, low: int, high: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Compute an expression at many values of its symbol: all up to some thousands, then further and further apart."""
+    far = np.unique(np.geomspace(_DENSE, _FARTHEST, _DENSE).astype(np.int64))
+    sizes = low + np.concatenate([np.arange(_DENSE), far])
+    sizes = sizes if high is None else sizes[sizes <= high]
+    try:
+        found = np.asarray(sympy.lambdify(symbol, expression, modules=[_FUNCTIONS])(sizes))
+    except (NameError, TypeError, ValueError, ArithmeticError):
+        return None
+    return (sizes, np.broadcast_to(found, sizes.shape)) if found.dtype.kind == "i" else None
+
+
+def sizes_that_may_be_empty(
+    captured: torch.export.ExportedProgram, decomposed: torch.export.ExportedProgram, axes: DynamicAxes, limits: Limits
+) -> MayBeEmpty | None:
+    """Look at every size of a program.
+
+    That an axis has values is for torch a condition, as `x.amax(1)` makes one, which no graph checks. So only this is
+    taken for granted: an axis of a request is as long as the module takes, and rows are trimmed to one step or more,
+    so that packed ones have values.
+    """
+    least = {str(symbol): limits.get(name, (1, None))[0] for symbol, name in symbols_of(captured, axes).items()}
+    expressions: dict[str, sympy.Expr] = {}
+    for node in decomposed.graph.nodes:
+        value = node.meta.get("val")
+        for tensor in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(tensor, torch.Tensor):
+                sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # SymInt
+                expressions |= {str(size.node): size.node.expr for size in sizes}
+                if node.target is TRIM:
+                    least.setdefault(str(sizes[0].node), 1)
+    known = {name: least_of(expression, least) for name, expression in expressions.items()}
+    if all(size > 0 for size in known.values()):
+        return None
+    return lambda size: size == 0 if isinstance(size, int) else known.get(str(size.value), 0) <= 0

@@ -1,0 +1,234 @@
+"""The graph that torch.onnx gives: what translations write it with, its values, and one loop that rewrites nodes."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxscript
+
+__all__ = [
+    "NodesBefore",
+    "Rewrite",
+    "Value",
+    "fill_types",
+    "integers_of",
+    "is_floating",
+    "is_negative",
+    "op",
+    "remove_unused",
+    "rewrite",
+    "values_of",
+]
+
+
+class NodesBefore:
+    """Adds nodes before another one, with names of their own.
+
+    Attributes:
+        graph: Graph of the other node.
+    """
+
+    def __init__(self, graph: ir.Graph, before: ir.Node, name: str) -> None:
+        """Start with none."""
+        self.graph, self._before, self._name, self._number = graph, before, name, 0
+
+    def add(self, node: ir.Node) -> ir.Value:
+        """Add a node with one result, and give that."""
+        output = node.outputs[0]
+        if output.name is None:
+            output.name = f"{self._name}_{self._number}"
+            self._number += 1
+        self.graph.insert_before(self._before, node)
+        return output
+
+    def make(self, operator: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        """Add a node of an operator."""
+        return self.add(ir.node(operator, list(inputs), attributes))
+
+    def again(self, node: ir.Node, *inputs: ir.Value | None) -> ir.Value:
+        """Add a node like another one, with inputs in the place of its first ones; give its first result."""
+        given = [*inputs, *node.inputs[len(inputs) :]]
+        result = self.add(ir.node(node.op_type, given, dict(node.attributes)))
+        result.type, result.shape = node.outputs[0].type, node.outputs[0].shape
+        return result
+
+    def constant(self, array: npt.ArrayLike, dtype: ir.DataType) -> ir.Value:
+        """Add a constant."""
+        tensor = ir.tensor(np.asarray(array).astype(dtype.numpy()), dtype=dtype)
+        return self.add(ir.node("Constant", [], {"value": tensor}))
+
+
+Rewrite: TypeAlias = Callable[[NodesBefore, ir.Node], ir.Value | None]
+"""Writes nodes before one, and gives what takes the place of its first result; None to leave the node as it is."""
+
+
+def rewrite(model: ir.Model, rewrites: Mapping[str, Rewrite]) -> None:
+    """Rewrite, in place, the nodes of each graph whose operators the table has; new nodes stay as they are written."""
+    for graph in list(model.graphs()):
+        for node in _used(graph):
+            change = rewrites.get(node.op_type)
+            if change is not None:
+                found = change(NodesBefore(graph, node, f"{node.outputs[0].name or node.op_type}/before"), node)
+                if found is not None:
+                    _replace(graph, node, found)
+
+
+def _used(graph: ir.Graph) -> Iterable[ir.Node]:
+    """Give the nodes of which something uses a result, as they are at the beginning."""
+    return [node for node in graph if any(output.uses() or output.is_graph_output() for output in node.outputs)]
+
+
+def _replace(graph: ir.Graph, node: ir.Node, found: ir.Value) -> None:
+    result = node.outputs[0]
+    found.type, found.shape = found.type or result.type, result.shape
+    result.replace_all_uses_with(found, replace_graph_outputs=True)
+    found.name, result.name = result.name, f"{result.name}/replaced"
+    if not any(output.uses() for output in node.outputs):
+        graph.remove(node, safe=True)
+
+
+def values_of(model: ir.Model) -> Iterator[ir.Value]:
+    """Give every input, initializer and result of a node, of all graphs."""
+    for graph in model.graphs():
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs
+
+
+def integers_of(value: ir.Value | None) -> list[int] | None:
+    """Give the elements of a constant, in order; None where the value is none."""
+    constant = None if value is None else value.const_value
+    return None if constant is None else [int(number) for number in constant.numpy().flat]
+
+
+def remove_unused(graph: ir.Graph) -> None:
+    """Remove nodes and initializers that nothing uses.
+
+    onnx-ir's RemoveUnusedNodesPass removes the optional outputs of used nodes, too: a module that gives `h_n` only
+    would have other bytes than before.
+    """
+    kept = set(graph.outputs)
+    for node in reversed(graph):
+        if not any(output.uses() or output in kept for output in node.outputs):
+            graph.remove(node, safe=True)
+    for name, initializer in list(graph.initializers.items()):
+        if not initializer.uses() and initializer not in kept:
+            del graph.initializers[name]
+
+
+_NAMED = {f"tensor({name})": ir.DataType[member] for name, member in (("bool", "BOOL"), ("int64", "INT64"))}
+
+
+def fill_types(model: ir.Model) -> None:
+    """Give every value a type that has none and whose operator decides it, in place; shapes stay as they are."""
+    version = model.opset_imports.get("", 0)
+    for graph in model.graphs():
+        for node in graph:
+            for position, output in enumerate(node.outputs):
+                if output.dtype is None:
+                    found = _type_of(node, position, version)
+                    if found is not None:
+                        output.type = ir.TensorType(found)
+
+
+def _type_of(node: ir.Node, position: int, version: int) -> ir.DataType | None:
+    match node.op_type:
+        case "Cast":
+            return ir.DataType(node.attributes["to"].as_int())
+        case "Constant":
+            return _of_constant(node)
+        case "ConstantOfShape":
+            value = node.attributes.get("value")
+            return ir.DataType.FLOAT if value is None else value.as_tensor().dtype
+    if node.domain or not onnx.defs.has(node.op_type, version):
+        return None
+    schema = onnx.defs.get_schema(node.op_type, version)
+    formal = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
+    if formal in _NAMED:
+        return _NAMED[formal]
+    for at, source in enumerate(node.inputs):
+        same = schema.inputs[min(at, len(schema.inputs) - 1)].type_str == formal
+        if same and source is not None and source.dtype is not None:
+            return source.dtype
+    return None
+
+
+def _of_constant(node: ir.Node) -> ir.DataType | None:
+    if "value" in node.attributes:
+        return node.attributes["value"].as_tensor().dtype
+    if "value_float" in node.attributes or "value_floats" in node.attributes:
+        return ir.DataType.FLOAT
+    return ir.DataType.INT64 if "value_int" in node.attributes or "value_ints" in node.attributes else None
+
+
+Value: TypeAlias = Any  # an onnx_ir.Value, or a number; onnxscript types its operators by what they compute
+
+_BOOLS = frozenset(
+    {"And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"}
+)
+_LIKE_SECOND = frozenset({"CastLike", "Where"})
+_LIKE_FIRST = frozenset(
+    {"Abs", "Add", "Atan", "Ceil", "Div", "Exp", "Expand", "Floor", "Gather", "Log", "Max", "Min", "Mod", "Mul", "Neg"}
+    | {"Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape", "Sign", "Sqrt"}
+    | {"Softplus", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
+)
+
+
+class _TypedOperators:
+    """onnxscript's operators, whose results get their type at once.
+
+    onnxscript gives a number the type of the value beside it, where that is given; else it takes float32, which is no
+    valid ONNX beside float64. A number that is cast like a float64 would have gone through float32, too: 0.7 lost half
+    of its digits.
+    """
+
+    # Its annotations say what an operator computes, not what a translation handles.
+    _operators: Any = onnxscript.opset20
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        operator = getattr(self._operators, name)
+
+        def typed(*arguments: Value, **attributes: Any) -> Value:  # noqa: ANN401 - whatever the operator has
+            if name == "CastLike" and isinstance(arguments[0], int | float) and arguments[1].dtype is not None:
+                number = np.array(arguments[0]).astype(arguments[1].dtype.numpy())
+                constant: Value = self._operators.Constant(value=ir.tensor(number, dtype=arguments[1].dtype))
+                constant.dtype = arguments[1].dtype
+                return constant
+            result = operator(*arguments, **attributes)
+            dtype = _type_of_result(name, arguments, attributes)
+            if isinstance(result, ir.Value) and result.dtype is None and dtype is not None:
+                result.dtype = dtype
+            return result
+
+        return typed
+
+
+def _type_of_result(name: str, arguments: tuple[Value, ...], attributes: dict[str, Any]) -> ir.DataType | None:
+    if name in _BOOLS:
+        return ir.DataType.BOOL
+    if name == "Cast":
+        return ir.DataType(int(attributes["to"]))
+    if name in ("Shape", "Size"):
+        return ir.DataType.INT64
+    if name in _LIKE_SECOND or name in _LIKE_FIRST:
+        given = arguments[1:] if name in _LIKE_SECOND else arguments
+        return next((value.dtype for value in given if isinstance(value, ir.Value)), None)
+    return None
+
+
+op: Any = _TypedOperators()
+
+
+def is_floating(value: Value) -> bool:
+    """Whether a value is of floats."""
+    dtype: ir.DataType | None = value.dtype
+    return dtype is not None and dtype.is_floating_point()
+
+
+def is_negative(x: Value) -> Value:
+    """Compute where floats have a sign: -0.0 included, whose reciprocal is -inf."""
+    return op.Or(op.Less(x, 0.0), op.Less(op.Reciprocal(x), 0.0))
