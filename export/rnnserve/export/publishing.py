@@ -243,7 +243,7 @@ def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: boo
     return ", ".join(str(path) for path in added if path.exists())
 
 
-_MODULE = "rnnserve.server.trial"
+_MODULE = "rnnserve.server.repository.load_checks"
 _SECONDS = 180.0
 """How long the trial may take on the clock; the server itself gives a version 60 seconds."""
 

@@ -102,7 +102,7 @@ def _models(settings: Settings) -> Iterator[_Finding]:
     """
     try:
         from rnnserve.server.app import Server
-        from rnnserve.server.repository.entries import LOADING, NOT_LOADED, READY, Status
+        from rnnserve.server.repository.repository import LOADING, NOT_LOADED, READY, Status
     except ModuleNotFoundError as missing:
         raise StartError(missing_package(missing.name, "server")) from missing
 

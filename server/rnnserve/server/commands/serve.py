@@ -46,7 +46,7 @@ from rnnserve.server.process.signals import (
     watch_terminal,
 )
 from rnnserve.server.process.start_check import check_room, start_error
-from rnnserve.server.repository.trials import Trials
+from rnnserve.server.repository.load_checks import LoadChecks
 from rnnserve.server.settings import CommandSettings, Settings
 from rnnserve.server.sockets.ports import reserve_port
 from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
@@ -276,13 +276,13 @@ def _ending(settings: Settings, *, is_worker: bool) -> Iterator[Ending]:
 
 
 def _new_server(settings: Settings, desired_models: Path | None = None) -> "Server":
-    # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
-    trials = Trials()
+    # The process of load checks imports onnxruntime while this one imports grpc, each for 0.3 s.
+    checks = LoadChecks()
     try:
         from rnnserve.server.app import Server  # imports grpc, which reads the choice of polling then
     except ModuleNotFoundError as missing:
         raise StartError(missing_package(missing.name, "server")) from missing
-    return Server(settings, trials, desired_models)
+    return Server(settings, checks, desired_models)
 
 
 def _keep_from_garbage_collection() -> None:

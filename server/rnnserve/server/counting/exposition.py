@@ -240,9 +240,9 @@ _OF_TOKENS = (
 
 _MODEL_INFO = _info(
     "rnnserve_model_info",
-    "What serves, and how: the first digits of the SHA-256 of its graph, the version of its operators, whether it was "
-    "compared (proven) or not (none), exported or adopted, where it runs, which graph, and which rows share a run.",
-    *("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
+    "What serves, and how: the first digits of the SHA-256 of its graph, whether it was compared (proven) or not "
+    "(none), exported or adopted, where it runs, which graph, and which rows share a run.",
+    *("digest8", "parity", "origin", "provider", "graph", "batching"),
 )
 _BUILD_INFO = _info("rnnserve_build_info", "The version of the server.", "version")
 

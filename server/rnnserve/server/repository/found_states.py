@@ -1,43 +1,29 @@
-"""What a version needs to serve the parts of sequences with states that were found in its graph, when it was published.
+"""Inferred states: what a version needs to serve the parts of sequences with states that were found in its graph.
 
-They are no part of the model's interface: only the graph of `PARTS` has them. It runs the requests of sequences, whose
-states the server keeps, or seals, and no others.
+They are not part of the model's interface: only the graph of `PARTS` has them. It runs the requests of sequences, whose
+states the server keeps, or seals. From some size on it runs whole requests, too, from the states of a beginning.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, PARTS, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.repository.graph_choice import GraphChoice
 
-__all__ = ["begun_cases", "why_not_found", "with_found_states"]
+__all__ = ["Beginning", "with_found_states"]
 
-
-def why_not_found(manifest: manifest_pb2.Manifest, choice: GraphChoice) -> str:
-    """Say why found states are of no use where this graph serves; empty where there are none, or they are.
-
-    Args:
-        manifest: Manifest of the version.
-        choice: The graph that serves.
-    """
-    made_of = manifest.parts.made_of
-    if manifest.parts.file and made_of != choice.file:
-        return f"{manifest.parts.file} is made of {made_of}, and {choice.file} serves, whose answers have other bits"
-    return ""
+_KEPT_ROWS = 16
 
 
 def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
-    """Give a manifest that has the found states among its inputs and outputs, as the graph of parts has.
+    """Return the manifest with the inferred states among its inputs and outputs, as the graph of parts has them.
 
     Raises:
-        ArtifactError: If it names another file, or a found state is not paired.
+        ArtifactError: If it names another file, or a state is not paired.
     """
     parts = manifest.parts
     if parts.file != PARTS:
@@ -51,26 +37,35 @@ def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
     return every
 
 
-def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults: Mapping[str, Array]) -> list[Case]:
-    """Give golden cases the states with which a sequence begins.
+class Beginning:
+    """Adds the inferred states with which sequences begin to the inputs of a run."""
 
-    Args:
-        cases: Cases of the version.
-        manifest: Manifest of the version.
-        defaults: Values that stand for inputs that are left out, where they are not zeros.
-    """
-    rows = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
-    begun = []
-    for case in cases:
-        batch = next(array.shape[rows[name]] for name, array in case.inputs.items())
-        states = {
-            tensor.name: np.ascontiguousarray(
-                np.broadcast_to(
-                    defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype])),
-                    [batch if axis.size < 0 else axis.size for axis in tensor.axes],
-                )
+    def __init__(self, manifest: manifest_pb2.Manifest, defaults: Mapping[str, Array]) -> None:
+        """Take a version's manifest, and the values for omitted inputs if they are not zeros."""
+        self._rows_at = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
+        self._states = [
+            (
+                tensor.name,
+                [axis.size for axis in tensor.axes],
+                defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype])),
             )
             for tensor in manifest.parts.inputs
+        ]
+        self._made: dict[int, dict[str, Array]] = {}
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the inputs of a whole run, by name, and the states for as many rows."""
+        first = next(iter(feeds))
+        rows = feeds[first].shape[self._rows_at[first]]
+        begun = self._made.get(rows)
+        return {**feeds, **(self._of(rows) if begun is None else begun)}
+
+    def _of(self, rows: int) -> dict[str, Array]:
+        """Make the states of so many rows; those of few rows are kept, since runs only read them."""
+        begun = {
+            name: np.ascontiguousarray(np.broadcast_to(value, [rows if size < 0 else size for size in sizes]))
+            for name, sizes, value in self._states
         }
-        begun.append(dataclasses.replace(case, inputs={**case.inputs, **states}))
-    return begun
+        if rows <= _KEPT_ROWS:
+            self._made[rows] = begun
+        return begun

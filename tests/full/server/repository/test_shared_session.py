@@ -5,9 +5,10 @@ import onnx
 import pytest
 
 from kit.cut_graphs import FEATURES, CutGraph
+from kit.loaded import load_model, try_version
 from rnnserve.export.adoption import Roles, adopt
+from rnnserve.protos.artifact import SCAN, dump_manifest, read_version
 from rnnserve.server.repository import load_version
-from rnnserve.server.repository.load_version import load_model, try_version
 
 LAYER = [
     ("GRU", "t W R", "all last", {"hidden_size": FEATURES, "name": "gru/node"}),
@@ -34,17 +35,17 @@ def folder(tmp_path_factory):
 
 
 def loaded(folder, known=None):
-    return load_model(folder, "graph", "1", "cpu", allow_unproven=True, known=known)
+    return load_model(folder, "graph", allow_unproven=True, known=known)
 
 
 def test_one_session_runs_both_with_the_same_bits(folder, monkeypatch):
-    small = try_version(folder, "graph", "1", "cpu", allow_unproven=True)
+    small = try_version(folder, "graph", allow_unproven=True)
     apart = loaded(folder, small)
     assert not small.shares_session
     assert apart.session is not apart.parts.session
 
-    monkeypatch.setattr(load_version, "LEAST_BYTES", 0)
-    large = try_version(folder, "graph", "1", "cpu", allow_unproven=True)
+    monkeypatch.setattr(load_version, "LEAST_SHARED_BYTES", 0)
+    large = try_version(folder, "graph", allow_unproven=True)
     shared = loaded(folder, type(large).from_fields(large.as_fields()))
     assert large.shares_session
     assert shared.session is shared.parts.session
@@ -59,9 +60,20 @@ def test_one_session_runs_both_with_the_same_bits(folder, monkeypatch):
         assert bound.tobytes() == one.tobytes()
 
 
+def test_states_of_a_graph_that_does_not_serve_are_not_used(tmp_path):
+    """Answers of parts would have other bits than those of the whole."""
+    folder = published(tmp_path, NODES)
+    manifest = read_version(folder).manifest
+    manifest.parts.made_of = SCAN
+    (folder / "manifest.json").write_bytes(dump_manifest(manifest))
+    found = try_version(folder, "graph", allow_unproven=True)
+    assert found.parts is None
+    assert "other bits" in found.why_not_in_parts
+
+
 def test_other_bits_keep_two_sessions(tmp_path, monkeypatch):
     """A convolution computes a single step by another kernel than two, of which the graph of parts drops one."""
-    monkeypatch.setattr(load_version, "LEAST_BYTES", 0)
-    found = try_version(published(tmp_path, CONVOLVED), "graph", "1", "cpu", allow_unproven=True)
+    monkeypatch.setattr(load_version, "LEAST_SHARED_BYTES", 0)
+    found = try_version(published(tmp_path, CONVOLVED), "graph", allow_unproven=True)
     assert found.parts is not None
     assert not found.shares_session
