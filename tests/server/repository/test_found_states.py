@@ -5,7 +5,8 @@ import pytest
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, PARTS, SCAN, ArtifactError
-from rnnserve.server.repository.found_states import Beginning, with_found_states
+from rnnserve.protos.golden import Case
+from rnnserve.server.repository.found_states import begun_cases, with_found_states
 
 
 def tensor(name, size=3, **more):
@@ -40,16 +41,10 @@ def test_states_in_another_file_are_refused(manifest):
         with_found_states(manifest)
 
 
-def test_a_beginning_has_the_rows_of_the_run_and_the_recorded_values():
-    def tensor(name):
-        axes = [manifest_pb2.Axis(name="layers", size=1), manifest_pb2.Axis(name="batch", size=-1)]
-        return manifest_pb2.Tensor(name=name, datatype="FP32", axes=axes)
-
-    manifest = manifest_pb2.Manifest(inputs=[tensor("x")], parts=manifest_pb2.Parts(inputs=[tensor("h"), tensor("c")]))
-    begin = Beginning(manifest, {"c": np.full((1, 1), 7, np.float32)})
-    for rows in (3, 1, 3, 100):
-        feeds = begin({"x": np.zeros((1, rows), np.float32)})
-        assert list(feeds) == ["x", "h", "c"]
-        assert {name: array.shape for name, array in feeds.items()} == dict.fromkeys(feeds, (1, rows))
-        assert (feeds["h"] == 0).all()
-        assert (feeds["c"] == 7).all()
+@pytest.mark.parametrize("default", [None, np.array([[1, 2, 3]], np.float32)])
+def test_golden_cases_begin_with_the_states_of_the_beginning(manifest, default):
+    case = Case("step", {"x": np.zeros((2, 3), np.float32)}, {}, {})
+    (begun,) = begun_cases([case], manifest, {} if default is None else {"gru.h": default})
+    expected = np.zeros((2, 3), np.float32) if default is None else np.repeat(default, 2, 0)
+    assert begun.inputs["gru.h"].tobytes() == expected.tobytes()
+    assert begun.inputs["x"] is case.inputs["x"]

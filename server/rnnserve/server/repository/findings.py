@@ -121,7 +121,6 @@ class Findings:
             are the same bits.
         goes_by_steps: Whether requests that were run by steps, while others joined and left, gave the bits of whole
             runs.
-        shares_session: Whether whole requests have the same bits on the graph of parts, whose session then runs both.
         parts: The same of the graph that runs the parts of sequences, if that is another one.
     """
 
@@ -134,7 +133,6 @@ class Findings:
     is_cut: bool
     why_not_in_parts: str
     goes_by_steps: bool = False
-    shares_session: bool = False
     parts: "Findings | None" = None
 
     @property

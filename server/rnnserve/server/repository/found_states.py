@@ -1,22 +1,22 @@
 """Inferred states: what a version needs to serve the parts of sequences with states that were found in its graph.
 
 They are not part of the model's interface: only the graph of `PARTS` has them. It runs the requests of sequences, whose
-states the server keeps, or seals. From some size on it runs whole requests, too, from the states of a beginning.
+states the server keeps, or seals, and no others.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, PARTS, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array
 
-__all__ = ["Beginning", "with_found_states"]
-
-_KEPT_ROWS = 16
+__all__ = ["begun_cases", "with_found_states"]
 
 
 def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
@@ -37,35 +37,21 @@ def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
     return every
 
 
-class Beginning:
-    """Adds the inferred states with which sequences begin to the inputs of a run."""
-
-    def __init__(self, manifest: manifest_pb2.Manifest, defaults: Mapping[str, Array]) -> None:
-        """Take a version's manifest, and the values for omitted inputs if they are not zeros."""
-        self._rows_at = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
-        self._states = [
-            (
-                tensor.name,
-                [axis.size for axis in tensor.axes],
-                defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype])),
+def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults: Mapping[str, Array]) -> list[Case]:
+    """Add the states with which a sequence begins to golden cases: those of `defaults`, else zeros."""
+    rows_at = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
+    begun = []
+    for case in cases:
+        name, first = next(iter(case.inputs.items()))
+        rows = first.shape[rows_at[name]]
+        states = {
+            tensor.name: np.ascontiguousarray(
+                np.broadcast_to(
+                    defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype])),
+                    [rows if axis.size < 0 else axis.size for axis in tensor.axes],
+                )
             )
             for tensor in manifest.parts.inputs
-        ]
-        self._made: dict[int, dict[str, Array]] = {}
-
-    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the inputs of a whole run, by name, and the states for as many rows."""
-        first = next(iter(feeds))
-        rows = feeds[first].shape[self._rows_at[first]]
-        begun = self._made.get(rows)
-        return {**feeds, **(self._of(rows) if begun is None else begun)}
-
-    def _of(self, rows: int) -> dict[str, Array]:
-        """Make the states of so many rows; those of few rows are kept, since runs only read them."""
-        begun = {
-            name: np.ascontiguousarray(np.broadcast_to(value, [rows if size < 0 else size for size in sizes]))
-            for name, sizes, value in self._states
         }
-        if rows <= _KEPT_ROWS:
-            self._made[rows] = begun
-        return begun
+        begun.append(dataclasses.replace(case, inputs={**case.inputs, **states}))
+    return begun

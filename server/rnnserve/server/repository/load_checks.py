@@ -17,7 +17,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,15 +59,7 @@ class Stopped(Exception):
 
 
 class Refused(Exception):
-    """The version may not serve; the message is the reason.
-
-    Attributes:
-        traceback: That of an exception that load checks are not known to raise; empty otherwise.
-    """
-
-    def __init__(self, reason: str, traceback: str = "") -> None:
-        super().__init__(reason)
-        self.traceback = traceback
+    """The version may not serve; the message is the reason."""
 
 
 class LoadChecks:
@@ -131,7 +122,7 @@ class LoadChecks:
         if "start_error" in answer:
             raise StartError(answer["start_error"])
         if "refused" in answer:
-            raise Refused(answer["refused"], answer.get("traceback", ""))
+            raise Refused(answer["refused"])
         return Findings.from_fields(answer["findings"])
 
     def give_way(self) -> None:
@@ -170,8 +161,8 @@ class LoadChecks:
 def check_version(check: LoadCheck) -> dict[str, Any]:
     """Check a version in this process, with limits of memory and processor time.
 
-    Return {"findings": …} for a version that may serve; {"refused": "why", "traceback": "…"} for another one;
-    {"start_error": "why"} if no version can be checked.
+    Return {"findings": …} for a version that may serve, {"refused": "why"} for another one, and {"start_error": "why"}
+    if no version can be checked.
     """
     # Here, since it imports onnxruntime: a server starts the process before it needs that itself.
     from rnnserve.server.repository.load_version import try_version
@@ -190,10 +181,7 @@ def check_version(check: LoadCheck) -> dict[str, Any]:
             return {"refused": f"needs more than {most:,} bytes of memory (--max-load-bytes)"}
         if isinstance(error, ArtifactError):
             return {"refused": str(error)}
-        return {
-            "refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}",
-            "traceback": "".join(traceback.format_exception(error)),
-        }
+        return {"refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"}
     return {"findings": findings.as_fields()}
 
 

@@ -9,8 +9,6 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
-import onnxruntime as ort
-
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, PARTS, ArtifactError, Version, read_version
 from rnnserve.protos.golden import Case, load_cases, replay
@@ -30,12 +28,11 @@ from rnnserve.server.repository.findings import (
     LoadCheck,
     choose_graph,
 )
-from rnnserve.server.repository.found_states import Beginning, with_found_states
+from rnnserve.server.repository.found_states import begun_cases, with_found_states
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
 from rnnserve.server.repository.run_checks import (
     Parts,
-    gives_the_same_bits,
     goes_by_steps,
     is_batch_invariant,
     trims_outputs,
@@ -52,10 +49,6 @@ _ADOPTED = "the version was adopted from an ONNX file, and not compared with its
 _PARITY_OF = {NATIVE: "parity", SCANNED: "scan_parity"}  # the manifest's record of each graph
 
 _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
-
-LEAST_SHARED_BYTES = 4 << 20
-"""Size of the file with inferred states from which on its session runs whole requests, too. Two sessions of one graph
-hold its weights twice. Below this size, a run is short and the memory little."""
 
 
 def try_version(check: LoadCheck) -> Findings:
@@ -83,8 +76,7 @@ def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_fin
     else:
         loading = _Loading(check, artifact, known.graph)
         parts = None if known.parts is None else loading.model_in_parts()[0]
-        model = loading.model(parts if known.shares_session else None)[0]
-        model = dataclasses.replace(model, parts=parts)
+        model = dataclasses.replace(loading.model()[0], parts=parts)
     model = _with_findings(model, known, allow_non_finite=allow_non_finite)
     if model.parts is not None and known.parts is not None:
         in_parts = _with_findings(model.parts, known.parts, allow_non_finite=allow_non_finite)
@@ -152,56 +144,29 @@ class _Loading:
             return model, dataclasses.replace(found, why_not_in_parts=reason)
         in_parts, of_parts = self.model_in_parts()
         found = dataclasses.replace(found, parts=self._findings(in_parts, of_parts, PARTS))
-        if self._check.device == "cpu" and len(self._artifact.files[PARTS]) >= LEAST_SHARED_BYTES:
-            shared, trials = self.model(in_parts)
-            if gives_the_same_bits(model.run, shared.run, model.signature, self._cases, trials):
-                model, found = shared, dataclasses.replace(found, shares_session=True)
         return dataclasses.replace(model, parts=in_parts), found
 
-    def model(self, in_parts: Model | None = None) -> tuple[Model, TrialRequests]:
-        """Load the graph that serves, and replay the golden cases on it; or do so on the session of `in_parts`."""
-        file = self._choice.file
-        if in_parts is None:
-            return self._load(file, self._manifest, self._session(file), self._cases)
-        return self._load(file, self._manifest, in_parts.session, self._cases, self._beginning())
+    def model(self) -> tuple[Model, TrialRequests]:
+        """Load the graph that serves, and replay the golden cases on it."""
+        return self._load(self._choice.file, self._manifest, self._cases)
 
     def model_in_parts(self) -> tuple[Model, TrialRequests]:
         """Load the graph that has inferred states, and replay the golden cases from the beginning of sequences."""
-        manifest, begin = with_found_states(self._manifest), self._beginning()
+        manifest = with_found_states(self._manifest)
         if PARTS not in self._artifact.files:
             raise ArtifactError(f"{MANIFEST}: lists no {PARTS}, in which it has states")
-        cases = [dataclasses.replace(case, inputs=begin(case.inputs)) for case in self._cases]
-        return self._load(PARTS, manifest, self._session(PARTS), cases)
+        defaults = load_defaults(self._artifact.files, manifest.inputs)
+        return self._load(PARTS, manifest, begun_cases(self._cases, self._manifest, defaults))
 
-    def _beginning(self) -> Beginning:
-        every = with_found_states(self._manifest)
-        return Beginning(self._manifest, load_defaults(self._artifact.files, every.inputs))
-
-    def _session(self, file: str) -> ort.InferenceSession:
+    def _load(self, file: str, manifest: manifest_pb2.Manifest, cases: Sequence[Case]) -> tuple[Model, TrialRequests]:
         try:
-            return new_session(self._artifact.files[file], self._check.device, self._check.threads)
+            session = new_session(self._artifact.files[file], self._check.device, self._check.threads)
         except StartError:
             raise
         except Exception as error:
             raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
-
-    def _load(
-        self,
-        file: str,
-        manifest: manifest_pb2.Manifest,
-        session: ort.InferenceSession,
-        cases: Sequence[Case],
-        begin: Beginning | None = None,
-    ) -> tuple[Model, TrialRequests]:
-        """Make a model of a session, whose inferred states are hidden unless `manifest` has them as inputs."""
-        states = {tensor.name for tensor in (*manifest.parts.inputs, *manifest.parts.outputs)}
-        hidden = states - {tensor.name for tensor in (*manifest.inputs, *manifest.outputs)}
-        inputs, outputs = (
-            [value for value in values if value.name not in hidden]
-            for values in (session.get_inputs(), session.get_outputs())
-        )
         defaults = load_defaults(self._artifact.files, manifest.inputs)
-        signature = read_signature(inputs, outputs, manifest, file, defaults)
+        signature = read_signature(session.get_inputs(), session.get_outputs(), manifest, file, defaults)
         trials = TrialRequests(signature, cases, compared_steps=max(self._manifest.parity.lengths, default=0))
         model = Model(
             self._check.name,
@@ -214,7 +179,6 @@ class _Loading:
             _UNMEASURED,
             session,
             parity=self._artifact.parity.get(_PARITY_OF[self._choice.name], ""),
-            begin=begin,
         )
         with _said_as(f"{GOLDEN}: {file} does not run these cases on {self._check.device}"):
             _replay(model, cases, file)

@@ -325,8 +325,6 @@ class Loader:
             return self._checks.outcome()
         except Refused as refused:
             self._refuse(candidate, str(refused))
-            if refused.traceback:
-                _log.debug("%s version %d: %s", candidate.model.name, candidate.version, refused.traceback)
         except TooSlow:
             timeout = self._settings.load_timeout
             if candidate.seconds < timeout:

@@ -23,7 +23,6 @@ from rnnserve.server.counting.table import used_table
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import InvalidRequest, WrongOutputSize
 from rnnserve.server.repository.findings import GraphChoice
-from rnnserve.server.repository.found_states import Beginning
 
 __all__ = ["LARGE_RUN_OPTIONS", "RUN_OPTIONS", "Model", "reraise"]
 
@@ -82,7 +81,6 @@ class Model:
         statistics: Counts of what it has done.
         parts: The same on a graph with states that were found in it, which runs the parts of sequences; None if this
             one does, or none may be sent.
-        begin: What adds the states of a beginning to the inputs, if it runs on the session of `parts`.
         faults: What has shown while it served that its manifest is wrong: the first such error, for its status.
     """
 
@@ -104,7 +102,6 @@ class Model:
     parity: str = ""
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     parts: "Model | None" = None
-    begin: Beginning | None = None
     faults: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -197,9 +194,8 @@ class Model:
             InvalidRequest: If onnxruntime refuses their values.
             WrongOutputSize: If an output has another size than the signature says.
         """
-        begun = feeds if self.begin is None else self.begin(feeds)
         try:
-            results: list[Array] = self.session.run(names, begun, options)
+            results: list[Array] = self.session.run(names, feeds, options)
         except _KERNEL_ERRORS as error:
             reraise(error)
         try:
@@ -228,9 +224,8 @@ class Model:
                     array[...] = result
 
             return run
-        bound = feeds if self.begin is None else self.begin(feeds), outputs  # by their addresses, so they must live
-        binding = self.session.io_binding()
-        for name, array in bound[0].items():
+        binding = self.session.io_binding()  # to the arrays' addresses, so `run_bound` has to keep them
+        for name, array in feeds.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
         for name, array in outputs.items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
@@ -239,7 +234,7 @@ class Model:
             try:
                 self.session.run_with_iobinding(binding, options)
             except _KERNEL_ERRORS as error:
-                self.run_arrays(list(bound[1]), feeds)  # which raises a better error, as for outputs of other shapes
+                self.run_arrays(list(outputs), feeds)  # which raises a better error, as for outputs of other shapes
                 reraise(error)
 
         return run_bound

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnserve.protos.golden import Case
 from rnnserve.server.batching.batch_arrays import join, rows_of_run
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
@@ -23,7 +22,7 @@ from rnnserve.server.observing.origins import Origin
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
-__all__ = ["Parts", "gives_the_same_bits", "goes_by_steps", "is_batch_invariant", "trims_outputs", "try_parts"]
+__all__ = ["Parts", "goes_by_steps", "is_batch_invariant", "trims_outputs", "try_parts"]
 
 Run = Callable[[Sequence[CheckedRequest]], list[dict[str, Array]]]
 """Runs requests as one batch."""
@@ -41,8 +40,6 @@ of 1: so much, or so many steps of the dtype. Another direction differs by far m
 _JOINING = (5, 1, 0, 3, 0, 2, 7)  # how many requests join before a chunk, in turns
 _JOINING_ROWS = (1, 1, 2, 1, 3)
 _JOINING_REQUESTS = 24
-
-_SHARED_SIZES = ((1, 1), (3, 5), (8, 1), (2, 64))  # rows and steps
 
 
 def is_batch_invariant(run: Run, signature: Signature, trials: TrialRequests) -> bool:
@@ -97,15 +94,6 @@ def _same(some: list[dict[str, Array]], others: list[dict[str, Array]]) -> bool:
         for one, other in zip(some, others, strict=True)
         for name, array in one.items()
     )
-
-
-def gives_the_same_bits(
-    run: Run, shared: Run, signature: Signature, cases: Sequence[Case], trials: TrialRequests
-) -> bool:
-    """Whether requests have the same answers, byte for byte, on a session of their own and on a shared one."""
-    requests = [as_request(signature, case.inputs) for case in cases]
-    requests += [trials.draw(trials.rows(rows), trials.sizes(steps)) for rows, steps in _SHARED_SIZES]
-    return all(_same(run([request]), shared([request])) for request in requests)
 
 
 def trims_outputs(model: Model, trials: TrialRequests) -> bool:
