@@ -1,5 +1,6 @@
 """A version with two graphs: which one is loaded, what is verified of it, and what of it keeps the version out."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -106,4 +107,4 @@ def test_a_choice_in_words():
 
 
 def test_findings_with_a_choice_are_written_and_read():
-    assert Findings.from_fields(json.loads(json.dumps(FOUND.as_fields()))) == FOUND
+    assert Findings.from_fields(json.loads(json.dumps(dataclasses.asdict(FOUND)))) == FOUND

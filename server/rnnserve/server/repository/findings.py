@@ -145,13 +145,9 @@ class Findings:
         """Whether another graph may promise more: what a bidirectional model cannot do, no graph can."""
         return not self.batch_invariant or not self.is_cut or (self.continues and bool(self.why_not_in_parts))
 
-    def as_fields(self) -> dict[str, Any]:
-        """Return fields for JSON; `from_fields` reads them."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what `as_fields` has returned."""
+        """Read what `dataclasses.asdict` has made of it."""
         graph, cost = GraphChoice(**fields["graph"]), Cost(**fields["cost"])
         parts = cls.from_fields(fields["parts"]) if fields["parts"] else None
         return cls(**{**fields, "graph": graph, "cost": cost, "parts": parts})

@@ -186,7 +186,8 @@ class LiveRepository:
     def _tell(self, names: Collection[str]) -> None:
         self._on_tick()
         for name in names:
-            _log.info("%s: %s", name, self._models.in_words(name))
+            versions = self._models.versions(name) if self._models.is_served(name) else []
+            _log.info("%s: serves with version %s", name, ", ".join(versions) or "none")
 
 
 def _stopping() -> ShuttingDown:

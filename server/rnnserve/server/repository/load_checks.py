@@ -12,6 +12,7 @@ onnxruntime and numpy, but no grpc:
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -182,7 +183,7 @@ def check_version(check: LoadCheck) -> dict[str, Any]:
         if isinstance(error, ArtifactError):
             return {"refused": str(error)}
         return {"refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"}
-    return {"findings": findings.as_fields()}
+    return {"findings": dataclasses.asdict(findings)}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -66,15 +66,10 @@ class Model:
     """A version that may serve. Compared by identity, so that it can be a key.
 
     Attributes:
-        name: The repository's folder.
-        version: A number, as text.
-        manifest: What was proven when it was published.
-        signature: Its tensors.
+        name, version: The repository's folder, and a number, as text.
+        manifest: What was verified when it was published.
         device: "cpu" or "cuda": where it runs.
-        graph: Which of the version's graphs runs, and why.
         nodes: Which nodes run on which provider, counted by operator: {"CPUExecutionProvider": {"RNN": 1, …}}.
-        cost: What a run costs here.
-        session: What runs.
         batch_invariant: This and the next four: as in `Findings`.
         refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
         parity: Summary of what its graph was compared with when published, as JSON; empty if with nothing.

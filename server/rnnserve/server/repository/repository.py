@@ -272,12 +272,6 @@ class Repository:
                     if name not in entries and name.isprintable():
                         yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, NOT_LOADED))
 
-    def in_words(self, name: str) -> str:
-        """Describe which versions of a model serve."""
-        entry = self._entries.get(name)
-        versions = [] if entry is None else sorted(entry.served)
-        return f"serves with version {', '.join(map(str, versions))}" if versions else "does not serve"
-
     def in_short(self) -> dict[str, ModelState]:
         """Return the state of each model that is to be loaded, by name."""
         return {

@@ -8,7 +8,7 @@ from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.shapes import wrong_shape, wrong_size
+from rnnserve.server.boundary.shapes import wrong_shape
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths
 from rnnserve.server.errors import InvalidRequest
@@ -113,26 +113,22 @@ class TrialRequests:
 def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
     """Refuse inputs that request validation would refuse for their names, dtypes, shapes or lengths."""
     specs = [spec for spec in signature.inputs.values() if spec.name in inputs]
-    # Cases leave out what a request may, but only where inputs have defaults of their own.
+    # Cases leave out what a request may, but only if inputs have defaults of their own.
     leave_out = any(spec.default is not None or spec.left_out_with for spec in signature.inputs.values())
     missing = [spec for spec in signature.inputs.values() if spec.name not in inputs]
     if len(specs) != len(inputs) or any(not (spec.optional and leave_out) for spec in missing):
         raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}; the model takes {signature}")
-    main = signature.main if signature.main.name in inputs else specs[0]
-    wrong = [wrong_shape(spec, inputs[spec.name].shape) for spec in specs]
-    wrong += [
-        wrong_size(spec, inputs[spec.name].shape, axis, sets, inputs[sets.name].shape)
-        for spec in specs
-        for axis, sets in ((BATCH, main), *((axis, signature.sequence_axes[axis]) for axis in spec.sequence_axes))
-        if not any(wrong)
-    ]
+    shapes = {name: array.shape for name, array in inputs.items()}
     for spec in specs:
+        if said := wrong_shape(spec, shapes[spec.name]):
+            raise ArtifactError(f"{where}: {said}")
         if inputs[spec.name].dtype != spec.dtype:
-            wrong.append(f'input "{spec.name}" is {inputs[spec.name].dtype}; it is {spec}')
-    said = next((one for one in wrong if one), None)
-    if said:
-        raise ArtifactError(f"{where}: {said}")
-    sizes = signature.sizes_of({name: array.shape for name, array in inputs.items()})
+            raise ArtifactError(f'{where}: input "{spec.name}" is {inputs[spec.name].dtype}; it is {spec}')
+    batch, sizes = signature.batch_of(shapes), signature.sizes_of(shapes)
+    for spec in specs:
+        found, expected = list(shapes[spec.name]), list(spec.shape(batch, sizes))
+        if found != expected:
+            raise ArtifactError(f'{where}: input "{spec.name}" has shape {found}; expected {expected}, as others have')
     try:
         for axis, spec in signature.lengths.items():
             check_lengths(inputs[spec.name], spec, sizes[axis], signature.sequence_axes[axis])
