@@ -6,7 +6,7 @@ import pytest
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, PARTS, SCAN, ArtifactError
 from rnnserve.protos.golden import Case
-from rnnserve.server.repository.found_states import begun_cases, with_found_states
+from rnnserve.server.repository.load_version import begun_cases, with_found_states
 
 
 def tensor(name, size=3, **more):

@@ -98,13 +98,5 @@ def test_a_graph_that_does_not_hold_keeps_the_version_out(tmp_path, scan, said):
 FOUND = Findings("d" * 64, GraphChoice(SCANNED, "since so"), Cost(1.0, 2.0, 3.0, 4.0), True, False, True, True, "")
 
 
-def test_each_graph_has_its_file():
-    assert [GraphChoice(name, "").file for name in (NATIVE, SCANNED)] == ["model.onnx", "model.scan.onnx"]
-
-
-def test_a_choice_in_words():
-    assert str(GraphChoice(NATIVE, "since it has none")) == "graph native, since it has none"
-
-
 def test_findings_with_a_choice_are_written_and_read():
     assert Findings.from_fields(json.loads(json.dumps(dataclasses.asdict(FOUND)))) == FOUND

@@ -64,6 +64,20 @@ def test_another_version_policy_is_followed(published, monkeypatch):
     }
 
 
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_version_that_is_removed_or_not_chosen_serves_until_another_one_does(published, monkeypatch, is_removed):
+    seen, outcome = [], published.checks.outcome
+    published.publish("a/2")
+    if is_removed:
+        shutil.rmtree(published.root / "a" / "1")
+    else:
+        serve_newest(monkeypatch, not_chosen=(1,))
+    monkeypatch.setattr(published.checks, "outcome", lambda: seen.append(published.serving("a")) or outcome())
+    published.look()
+    assert (seen, published.serving("a")) == ([("1", "first")], ("2", "first"))
+    assert not published.models.is_served("a", "1")
+
+
 def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, monkeypatch):
     whole = version_numbers
 

@@ -2,6 +2,10 @@
 
 A server does it twice: in a process that the version may end (`load_checks`), and, if it passes there, in its own.
 There only the golden cases are run again; what the other runs have found is known.
+
+A version may have a second graph (`PARTS`) with inferred states: states that were found in its graph when it was
+published. They are not part of the model's interface. That graph runs the requests of sequences, whose states the
+server keeps, or seals, and no others.
 """
 
 import contextlib
@@ -9,9 +13,13 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, PARTS, ArtifactError, Version, read_version
+from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case, load_cases, replay
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import Array
@@ -28,7 +36,6 @@ from rnnserve.server.repository.findings import (
     LoadCheck,
     choose_graph,
 )
-from rnnserve.server.repository.found_states import begun_cases, with_found_states
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
 from rnnserve.server.repository.run_checks import (
@@ -40,7 +47,7 @@ from rnnserve.server.repository.run_checks import (
 )
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 
-__all__ = ["load_model", "try_version"]
+__all__ = ["begun_cases", "load_model", "try_version", "with_found_states"]
 
 _log = logging.getLogger(__name__)
 
@@ -244,3 +251,40 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise ArtifactError(f"{GOLDEN}: {file} does not give these results on {model.device}: {failures[0]}{more}")
+
+
+def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
+    """Return the manifest with the inferred states among its inputs and outputs, as the graph of parts has them.
+
+    Raise ArtifactError if it names another file, or a state is not paired.
+    """
+    parts = manifest.parts
+    if parts.file != PARTS:
+        raise ArtifactError(f'{MANIFEST}: has states in "{parts.file}"; expected {PARTS}')
+    if [tensor.name for tensor in parts.inputs] != [tensor.continues_as for tensor in parts.outputs]:
+        raise ArtifactError(f"{MANIFEST}: the states of {PARTS} are not paired, initial with final ones, in order")
+    every = manifest_pb2.Manifest()
+    every.CopyFrom(manifest)
+    every.inputs.extend(parts.inputs)
+    every.outputs.extend(parts.outputs)
+    return every
+
+
+def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults: Mapping[str, Array]) -> list[Case]:
+    """Add the states with which a sequence begins to golden cases: those of `defaults`, else zeros."""
+    rows_at = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
+    begun = []
+    for case in cases:
+        name, first = next(iter(case.inputs.items()))
+        rows = first.shape[rows_at[name]]
+        states = {
+            tensor.name: np.ascontiguousarray(
+                np.broadcast_to(
+                    defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype])),
+                    [rows if axis.size < 0 else axis.size for axis in tensor.axes],
+                )
+            )
+            for tensor in manifest.parts.inputs
+        }
+        begun.append(dataclasses.replace(case, inputs={**case.inputs, **states}))
+    return begun

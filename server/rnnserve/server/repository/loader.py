@@ -11,10 +11,10 @@ model are through; a model of which nothing serves yet serves as soon as one ver
 
 import dataclasses
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from concurrent import futures
 from pathlib import Path
 
 from rnnserve.protos import model_config_pb2
@@ -149,8 +149,7 @@ class Loader:
         self._gate = open_signature_gate(settings)
         self._folders = models.folders
         self._served_at = time.monotonic()  # when a version came to serve last
-        self._first: Outcome | None = None  # of the load at the start
-        self._has_started = threading.Event()
+        self._first: futures.Future[Outcome] = futures.Future()  # of the load at the start
         self._reset([])
 
     def _reset(self, names: Iterable[str]) -> None:
@@ -179,8 +178,8 @@ class Loader:
             self._checks.close()
             self._reset([])
             if not self._models.is_started:
-                self._models.is_started, self._first = True, outcome
-                self._has_started.set()
+                self._models.is_started = True
+                self._first.set_result(outcome)
         return outcome
 
     def wait(self) -> None:
@@ -188,12 +187,13 @@ class Loader:
 
         Raise StartError if no version may serve, with the reasons, a line each; or the device cannot be had.
         """
-        while not self._has_started.wait(_LOOK_SECONDS):
+        while not futures.wait([self._first], _LOOK_SECONDS).done:
             if time.monotonic() - self._served_at > self._patience and self._models.served():
                 return
-        if self._first is not None and self._first.error is not None:
-            raise self._first.error
-        if self._first is not None and self._first.is_whole and self._models.models() and not self._models.served():
+        outcome = self._first.result()
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.is_whole and self._models.models() and not self._models.served():
             raise StartError(self._models.why_none())
 
     def _show(self, draft: _Draft) -> None:
