@@ -28,7 +28,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
         "server.process",
         "server.transport",
     ),
-    "Sequences and sessions": ("server.protocol.sequence_store",),
+    "Sequences and sessions": ("server.protocol.sequences",),
     "Who may ask": ("server.access",),
     "Versions": ("server.repository", "protos", "common.array_archives"),
     "Workers": ("server.workers",),

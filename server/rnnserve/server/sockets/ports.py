@@ -1,4 +1,4 @@
-"""Ports: whether one is free, and how one is reserved for workers to share."""
+"""Ports: whether one is free, how one is reserved for workers to share, and listening on one."""
 
 import contextlib
 import socket
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from rnnserve.server.errors import StartError
 
-__all__ = ["probe_port", "reserve_port"]
+__all__ = ["listen_on", "probe_port", "reserve_port"]
+
+_BACKLOG = 4096
 
 
 def probe_port(host: str, port: int) -> None:
@@ -43,6 +45,23 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _bind(held, host, port)
         yield held.getsockname()[1]
+
+
+def listen_on(host: str, port: int, purpose: str) -> socket.socket:
+    """Listen on a port; 0 takes a free one.
+
+    Raises:
+        StartError: If it cannot be had; the message names the purpose.
+    """
+    listener = socket.socket(_family(host), socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen on {host}:{port} for {purpose}: {error.strerror or error}") from error
+    return listener
 
 
 def _family(host: str) -> socket.AddressFamily:

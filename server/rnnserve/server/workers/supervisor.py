@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.common.child_process import Backoff, exit_text
-from rnnserve.server.counting.places import NOT_RELOADED, RELOADED
+from rnnserve.server.counting.exposition import Totals
+from rnnserve.server.counting.places import NOT_RELOADED, RELOADED, WORKER_RESTARTS
 from rnnserve.server.counting.table import count_in_process
-from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.process.signals import SAME_SECONDS, SignalPipe
@@ -160,7 +160,7 @@ class Supervisor:
         wait = place.backoff.seconds_after(lived)
         place.start_at = time.monotonic() + wait
         reason, words = ("died", f"died with {exit_text(status)}") if status is not None else why or ("", "")
-        self._totals.restarts[reason] += 1
+        count_in_process(WORKER_RESTARTS[reason])
         killed = "" if status is not None else ": it is killed"
         _log.error("worker %d %s%s; another starts in %.2f s", place.number, words, killed, wait)
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from rnnserve.common.child_process import LIFELINE, ChildProcess
+from rnnserve.server.counting.exposition import Totals
 from rnnserve.server.counting.table import CountTable
-from rnnserve.server.counting.totals import Totals
 from rnnserve.server.repository.model_state import ModelState
 from rnnserve.server.workers.heartbeat import DRAIN, LISTEN, Heartbeat
 
