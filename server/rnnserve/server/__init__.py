@@ -21,7 +21,7 @@ room                     what it does
 `protocol/`              what each method answers, and the bytes of responses
 `repository/`            which versions there are and which serve; loading, load checks, providers
 `batching/`              which requests share a run, how they are joined and split, how a run is made and answered
-`boundary/`              from a request's bytes to checked arrays
+`validation/`            from a request's bytes to checked arrays
 `connections/`           bytes in flight, memory, which connections are open, the gateway's private socket
 `sockets/`               ports
 `process/`               threads, memory and descriptors that the system gives

@@ -21,9 +21,7 @@ from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import load_defaults
-from rnnserve.server.batching.cost import Cost
-from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.signature_reading import read_signature
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
@@ -46,6 +44,8 @@ from rnnserve.server.repository.run_checks import (
     try_parts,
 )
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
+from rnnserve.server.validation.checked_request import Array
+from rnnserve.server.validation.signature_reading import read_signature
 
 __all__ = ["begun_cases", "load_model", "try_version", "with_found_states"]
 

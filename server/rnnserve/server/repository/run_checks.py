@@ -14,13 +14,13 @@ from rnnserve.server.batching.batch_arrays import join, rows_of_run
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import StepRun
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.clock import now
 from rnnserve.server.errors import ServeError
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 __all__ = ["Parts", "goes_by_steps", "is_batch_invariant", "trims_outputs", "try_parts"]
 

@@ -7,11 +7,11 @@ import numpy as np
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.shapes import wrong_shape
-from rnnserve.server.boundary.signature import Signature, TensorSpec
-from rnnserve.server.boundary.values import check_lengths
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.shapes import wrong_shape
+from rnnserve.server.validation.signature import Signature, TensorSpec
+from rnnserve.server.validation.values import check_lengths
 
 __all__ = ["TrialRequests", "as_request"]
 

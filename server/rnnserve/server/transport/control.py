@@ -16,7 +16,6 @@ from google.protobuf.message import DecodeError, Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
 from rnnserve.server.access.gate import Gate, Grant
-from rnnserve.server.boundary.compression import decompress
 from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
@@ -27,6 +26,7 @@ from rnnserve.server.protocol.responses import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
+from rnnserve.server.validation.parsing import decompress
 
 __all__ = ["INFERENCE_SERVICE", "Caller", "ControlMethods", "abort"]
 
