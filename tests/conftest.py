@@ -86,16 +86,16 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kept_trials():
-    """Lets the servers of this process share the processes that load versions on trial: 0.6 s of CPU time per server.
+def kept_checks():
+    """Lets the servers of this process share the processes that check versions: 0.6 s of CPU time per server.
 
     Imports of the server stay where tests need them, so this looks for servers that are imported already.
     """
-    from kit import kept_trials
+    from kit import kept_checks
 
-    kept_trials.keep()
+    kept_checks.keep()
     yield
-    kept_trials.end_kept()
+    kept_checks.end_kept()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from rnnserve.export import export_onnx
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.surroundings import one_thread
-from rnnserve.server.repository.bound_run import RUN_OPTIONS
+from rnnserve.server.repository.model import RUN_OPTIONS
 from rnnserve.server.repository.providers import new_session
 
 __all__ = ["BATCHES", "HIDDEN", "measure_growth"]

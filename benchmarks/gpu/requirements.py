@@ -65,7 +65,7 @@ def _distributions() -> set[str]:
 def _find_cuda_fault() -> str | None:
     import onnxruntime
 
-    from rnnserve.server.repository.cuda_trial import find_cuda_fault
+    from rnnserve.server.repository.providers import find_cuda_fault
 
     available = onnxruntime.get_available_providers()
     if "CUDAExecutionProvider" not in available:

@@ -80,7 +80,7 @@ def _load_cuda() -> None:
     Raises:
         RuntimeError: If CUDA does not work any more.
     """
-    from rnnserve.server.repository.cuda_trial import find_cuda_fault
+    from rnnserve.server.repository.providers import find_cuda_fault
 
     fault = find_cuda_fault()
     if fault is not None:

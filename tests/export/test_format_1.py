@@ -4,11 +4,11 @@ import tarfile
 
 import pytest
 
+from kit.loaded import load_model
 from kit.paths import TESTS
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT, read_version
-from rnnserve.server.repository.load_version import load_model
 
 ARCHIVE = TESTS / "data" / "format_1" / "direction_small.tar.xz"
 
@@ -40,6 +40,6 @@ def test_it_verifies(version):
 
 
 def test_the_server_loads_it(version):
-    model = load_model(version, version.parent.name, "1", "cpu")
+    model = load_model(version, version.parent.name)
     assert [spec.optional for spec in model.signature.inputs.values()] == [False, True, True]
     assert list(model.signature.outputs) == ["logits", "output", "h_n"]

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+from kit.loaded import load_model
 from kit.machine_words import machine_words
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import classifier_publication
@@ -22,7 +23,6 @@ from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_chec
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.triton_config import CONFIG
-from rnnserve.server.repository.load_version import load_model
 
 
 def contents(folder):
@@ -71,7 +71,7 @@ def test_manifest_describes_the_version(exported, checkpoint):
 
 def test_server_loads_the_version(exported):
     folder = exported[1].published.folder
-    model = load_model(folder, folder.parent.name, "1", "cpu")
+    model = load_model(folder, folder.parent.name)
     assert [spec.optional for spec in model.signature.inputs.values()] == [False, True, True]
 
 

@@ -1,17 +1,18 @@
-"""Repositories that are looked at while they serve: versions that are a word in a folder, and fake trials of them."""
+"""Repositories that are looked at while they serve: a version is a word in a folder, and load checks are fake."""
 
 import types
 
 import pytest
 
-from kit.fake_trials import NO_GOOD, FakeTrials, fake_models, load_fake, serve_newest
+from kit.fake_checks import NO_GOOD, FakeChecks, fake_models, load_fake, serve_newest
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.server.repository import draft, loader
+from rnnserve.server.repository import loader
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.settings import Settings
 
-__all__ = ["PATIENCE", "Published", "fake_loading", "fakes", "published", "read_fake", "replace_loading", "tried"]
+__all__ = ["PATIENCE", "Published", "checked", "fake_loading", "fakes", "published", "read_fake", "replace_loading"]
 
 PATIENCE = 20.0
 
@@ -19,8 +20,8 @@ PATIENCE = 20.0
 class Published:
     """A repository whose versions are folders with one word in them, which stands for their digest."""
 
-    def __init__(self, root, trials, control="poll", wanted=None, ready="any", **bounds):
-        self.root, self.trials = root, trials
+    def __init__(self, root, checks, control="poll", wanted=None, ready="any", **bounds):
+        self.root, self.checks = root, checks
         self.bounds = {"settled_seconds": 0.0, **bounds}
         self.publish("a/1")
         self.publish("b/1")
@@ -28,13 +29,11 @@ class Published:
         self.live = self.follow(self.models)
 
     def follow(self, models):
-        def new_loader(of):
-            return Loader(of, self.trials, "cpu", allow_unproven=False, timeout=60.0)
-
-        new_loader(models).load()
-        self.trials.begun.clear()
+        loader = Loader(models, self.checks, "cpu", Settings(self.root))
+        loader.load(models.models())
+        self.checks.begun.clear()
         seen = models.folders.fingerprints()
-        return LiveRepository(models, new_loader, poll=None, seen=seen, on_tick=lambda: None, **self.bounds)
+        return LiveRepository(models, loader, poll=None, seen=seen, on_tick=lambda: None, **self.bounds)
 
     def publish(self, version, digest="first"):
         folder = self.root / version
@@ -53,30 +52,30 @@ class Published:
 def replace_loading(monkeypatch):
     """Let loaders load versions whose digest is the word in their manifest.json. The newest of each model serves."""
 
-    def load(folder, *args, **more):
-        model = load_fake(folder, *args, **more)
-        model.manifest.self_sha256 = (folder / "manifest.json").read_text()
+    def load(check, **more):
+        model = load_fake(check, **more)
+        model.manifest.self_sha256 = (check.folder / "manifest.json").read_text()
         return model
 
     fake_models(monkeypatch)
     serve_newest(monkeypatch)
     monkeypatch.setattr(loader, "load_model", load)
-    monkeypatch.setattr(draft, "read_version", read_fake)
+    monkeypatch.setattr(loader, "read_version", read_fake)
 
 
 @pytest.fixture
 def fake_loading(monkeypatch):
-    """Configs, trials and models that are not there. The newest version of each model serves."""
+    """Configs, checks and models that are not there. The newest version of each model serves."""
     fake_models(monkeypatch)
     serve_newest(monkeypatch)
-    return FakeTrials()
+    return FakeChecks()
 
 
 @pytest.fixture
 def fakes(monkeypatch):
-    """Trials of versions whose digest is the word in their manifest.json."""
+    """Load checks of versions whose digest is the word in their manifest.json."""
     replace_loading(monkeypatch)
-    return FakeTrials()
+    return FakeChecks()
 
 
 @pytest.fixture
@@ -90,9 +89,9 @@ def read_fake(folder, keep, inside, signed):
     word = (folder / "manifest.json").read_text()
     if word == "broken":
         raise ArtifactError(NO_GOOD)
-    return types.SimpleNamespace(manifest=types.SimpleNamespace(self_sha256=word))
+    return types.SimpleNamespace(manifest=types.SimpleNamespace(self_sha256=word, inputs=[], outputs=[]))
 
 
-def tried(published):
-    """The versions that were tried, in this order."""
-    return list(published.trials.begun)
+def checked(published):
+    """The versions that were checked, in this order."""
+    return list(published.checks.begun)

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from kit.loaded import load_repository
+from kit.loaded import load_model, load_repository
 from kit.served import new_channel, served
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Settings
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.load_version import load_model
 
 __all__ = ["channel", "models", "server", "service", "session_key", "stub", "zoo"]
 
@@ -29,7 +28,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 def models(kept_artifacts, tmp_path_factory):
     """A model of every cell with random weights, loaded as the server loads them."""
     root = kept_artifacts.copy("cells", _export_cells, tmp_path_factory.mktemp("cells") / "repository")
-    return [load_model(root / name / "1", name, "1", "cpu") for name in ARCHITECTURES]
+    return [load_model(root / name / "1", name) for name in ARCHITECTURES]
 
 
 def _export_cells(root):

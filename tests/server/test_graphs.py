@@ -11,7 +11,7 @@ from kit.served import served
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.artifact import MODEL, read_version
-from rnnserve.server.repository.graph_choice import NATIVE, SCANNED
+from rnnserve.server.repository.findings import NATIVE, SCANNED
 
 NAME, BOTH_WAYS = "direction_stacked", "direction_bidirectional"
 

@@ -107,7 +107,8 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
             assert (code, "failed to poll from model repository" in said) == ("NOT_FOUND", True)
             unload(stub, name)
         leads_out = "is a link that leads out of the repository"
-        assert code_of(load, stub, "link") == ("FAILED_PRECONDITION", f'failed to load "link": link: link: {leads_out}')
+        said = f'failed to load "link": link: config.pbtxt: {leads_out}'
+        assert code_of(load, stub, "link") == ("FAILED_PRECONDITION", said)
         assert index(stub)["scale", "2"] == ("UNAVAILABLE", f"model.onnx: {leads_out}")
         assert index(stub)["scale", "1"] == ("READY", "")
         (root / "inside").symlink_to(root / "linked")

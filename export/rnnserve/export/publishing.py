@@ -61,7 +61,7 @@ _Tensors = Sequence[manifest_pb2.Tensor]
 _ATTEMPTS = 100
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
-_TRIAL = "rnnserve.server.trial"
+_TRIAL = "rnnserve.server.repository.load_checks"
 _SECONDS = 180.0
 """How long the server's trial may take on the clock; the server itself gives a version 60 seconds."""
 

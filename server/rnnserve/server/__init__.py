@@ -14,13 +14,12 @@ room                     what it does
 =======================  =====================================================================================
 `commands/`              `rnnserve serve` and `rnnserve token`
 `testing.py`             a server inside a `with`, for the tests of code that uses one
-`trial.py`               tries one version, as `rnnserve export` ends
 `app.py`                 puts a server together
 `transport/`             the gRPC server and its end, health, reflection, the calls with `--plain`
 `fast_path/`             the completion queue and the fast way of the requests on it
 `workers/`               several processes on one port, and their supervisor
 `protocol/`              what each method answers, and the bytes of responses
-`repository/`            which versions there are and which serve; loading, proof, providers
+`repository/`            which versions there are and which serve; loading, load checks, providers
 `batching/`              which requests share a run, how they are joined and split, how a run is made and answered
 `validation/`            from a request's bytes to checked arrays
 `connections/`           bytes in flight, memory, which connections are open, the gateway's private socket

@@ -8,7 +8,6 @@ from concurrent import futures
 from pathlib import Path
 from typing import Self
 
-from rnnserve.common.cgroup import usable_cores
 from rnnserve.server.batching.execution import LongRun, longest_run
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits
@@ -17,16 +16,13 @@ from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
 from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.entries import Status
 from rnnserve.server.repository.folders import Fingerprint, ModelFolders
 from rnnserve.server.repository.live import LiveRepository
+from rnnserve.server.repository.load_checks import LoadChecks
 from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.model_state import ModelState
 from rnnserve.server.repository.providers import choose_device
-from rnnserve.server.repository.repository import Repository
-from rnnserve.server.repository.signed_versions import open_signature_gate
-from rnnserve.server.repository.trials import Trials
+from rnnserve.server.repository.repository import Repository, Status
 from rnnserve.server.settings import Settings
 from rnnserve.server.transport.grpc_server import GrpcServer
 from rnnserve.server.workers.desired_models import DesiredModels
@@ -34,10 +30,6 @@ from rnnserve.server.workers.desired_models import DesiredModels
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
-
-_MOST_TRIAL_PROCESSES = 4
-"""Processes that try versions at the same time, at most: loading a small version in the server takes a third as long as
-its trial, so that more would wait for the server."""
 
 _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
@@ -69,21 +61,21 @@ class Server:
     def __init__(
         self,
         settings: Settings,
-        trials: Trials | None = None,
+        checks: LoadChecks | None = None,
         desired_models: Path | None = None,
     ) -> None:
         """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
 
         Args:
             settings: Settings of what is served, and how.
-            trials: The trials of versions; made now, with a first process, where it is None.
+            checks: The process of load checks; None to start one now.
             desired_models: The file by which workers follow what clients load and unload; None without workers.
 
         Raises:
             StartError: If the repository, the provider or the port cannot be had.
         """
         self._settings = settings
-        trials = trials or Trials()
+        checks = checks or LoadChecks()
         try:
             device = choose_device(settings.provider)
             is_live = settings.model_control != "none"
@@ -101,28 +93,12 @@ class Server:
                 wanted=wanted,
                 control=settings.model_control,
                 ready=settings.ready,
-                gate=open_signature_gate(settings),
             )
-
-            def new_loader(models: Draft) -> Loader:
-                return Loader(
-                    models,
-                    trials,
-                    device,
-                    allow_unproven=settings.allow_unproven,
-                    timeout=settings.load_timeout,
-                    max_bytes=settings.max_load_bytes,
-                    graph=settings.graph,
-                    processes=1 if settings.share_port else _trial_processes(settings.threads),
-                    threads=settings.threads,
-                    allow_non_finite=settings.allow_non_finite,
-                )
-
-            self._trials = trials
-            self._loader = new_loader(self._repository)
+            self._checks = checks
+            self._loader = Loader(self._repository, checks, device, settings)
             self.live = LiveRepository(
                 self._repository,
-                new_loader,
+                self._loader,
                 poll=settings.poll if settings.model_control == "poll" else None,
                 seen=seen,
                 on_tick=self._tick,
@@ -136,7 +112,7 @@ class Server:
                 self._service = Service(self._repository, settings, live, self._desired.note)
             self._transport = GrpcServer(self._service, self._schedulers, settings)
         except BaseException:
-            trials.close()
+            checks.close()
             raise
         self.port = self._transport.port
         self.address = f"{settings.host}:{self.port}"
@@ -253,9 +229,9 @@ class Server:
         """
         self._is_stopping.set()
         self.live.stop()
-        self._trials.stop()
-        if self._loading.ident is None:  # it was never started: else the load ends with the processes of its trials
-            self._trials.close()
+        self._checks.stop()
+        if self._loading.ident is None:  # it was never started: else the load ends with the processes of its checks
+            self._checks.close()
         self._note_end()
         seconds = self._settings.grace if grace is None else grace
         started = time.monotonic()
@@ -276,7 +252,7 @@ class Server:
             self._ends_since = time.monotonic()
 
     def _load(self) -> None:
-        self._loader.load()
+        self._loader.load(self._repository.models())
         if self._repository.served() and (missing := self._repository.missing()):
             _log.warning(
                 "does not serve: %s. The server as a whole is %s (--ready %s)",
@@ -285,7 +261,7 @@ class Server:
                 self._settings.ready,
             )
         self._announce()
-        self._trials.give_way()
+        self._checks.give_way()
         if self._desired is not None:
             self._desired.follow(self.live)
         self.live.run()
@@ -335,8 +311,3 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _trial_processes(threads: int) -> int:
-    """Processes that may try versions at the same time: as many as there are cores for. Workers have one each."""
-    return max(1, min(usable_cores() // threads, _MOST_TRIAL_PROCESSES))

@@ -13,7 +13,7 @@ from kit.translated_uses import NUMBERS, RIGHT, X
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.parity import OnnxProcess, OnnxRunner
 from rnnserve.server.errors import InvalidRequest
-from rnnserve.server.repository.kernel_errors import reraise
+from rnnserve.server.repository.model import reraise
 
 STEPS = {0: "batch", 1: "sequence"}
 _SIX = torch.arange(6.0)

@@ -163,7 +163,7 @@ def test_load_check_that_ends_its_process_is_a_refusal(code, said, tmp_path, mon
 
 def test_load_check_is_a_program_that_imports_no_grpc_torch_or_onnx(exported):
     folder = exported[1].published.folder
-    command = [sys.executable, "-X", "importtime", "-m", "rnnserve.server.trial", str(folder)]
+    command = [sys.executable, "-X", "importtime", "-m", "rnnserve.server.repository.load_checks", str(folder)]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout)["serves"] is True
     assert not [line for line in ran.stderr.splitlines() if line.split("|")[-1].strip() in ("grpc", "torch", "onnx")]

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from kit.loaded import load_model, try_version
 from rnnserve.client import Client
 from rnnserve.export import Floats, Lengths, publish
 from rnnserve.export.verify import verify_version
@@ -24,7 +25,6 @@ from rnnserve.protos.golden import dump_cases, load_cases
 from rnnserve.protos.recorded_defaults import dump_defaults, load_defaults
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server import Settings
-from rnnserve.server.repository.load_version import load_model, try_version
 from rnnserve.server.repository.trial_requests import as_request
 from rnnserve.server.testing import serve
 
@@ -98,7 +98,7 @@ def test_a_batch_of_requests_some_of_which_leave_the_state_out(learned):
     """As the server joins them, in every order, with rows of several lengths."""
 
     folder, module, _ = learned
-    model = load_model(folder / "model" / "1", "model", "1", "cpu")
+    model = load_model(folder / "model" / "1", "model")
     x, state = drawn(5, 7, 3), drawn(1, 5, 4)
     rows = [
         {"x": x[row : row + 1, : row + 2], **({"h_0": state[:, row : row + 1]} if row in (1, 4) else {})}
@@ -132,7 +132,7 @@ def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, t
     for name, data in {**files, MANIFEST: dump_manifest(version.manifest)}.items():
         (changed / name).write_bytes(data)
     with pytest.raises(ArtifactError, match=r"golden.npz: model.onnx does not give these results"):
-        try_version(changed, "model", "1", "cpu")
+        try_version(changed, "model")
     failures = {check.name: check.failures for check in verify_version(changed, progress=False)}
     assert failures["golden.npz: model.onnx gives its results"]
     (said,) = failures["manifest.json: what stands for inputs that are left out"]

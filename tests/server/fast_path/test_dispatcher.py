@@ -21,6 +21,7 @@ from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.repository import READY, Status
 from rnnserve.server.repository.model import Model
 
 QUICK = {"run": 1e-6, "step": 0.0, "point": 1e-9, "padding": 1e-9}
@@ -38,8 +39,13 @@ def with_cost(service, schedulers, **cost):
     models = load_repository(service.settings.repository)
     served = models.find("direction_simple")
     model = dataclasses.replace(served.model, cost=Cost(**cost))
-    models.serve(dataclasses.replace(served, model=model))
+    let_serve(models, dataclasses.replace(served, model=model))
     return Dispatcher(Service(models, service.settings), schedulers), model
+
+
+def let_serve(models, version):
+    entry = models.entry(version.model.name).with_version(int(version.model.version), Status(READY), version)
+    models.put(version.model.name, entry)
 
 
 def test_a_late_call_does_not_overtake_a_crowd(dispatcher):
@@ -182,7 +188,7 @@ def test_what_serves_may_change(service, schedulers):
     dispatcher.take([asks()])
     models = dispatcher._admission._service.repository
     other = dataclasses.replace(model, version="2", statistics=Statistics())
-    models.serve(dataclasses.replace(models.find("direction_simple"), model=other))
+    let_serve(models, dataclasses.replace(models.find("direction_simple"), model=other))
     call = asks()
     work_until_done(dispatcher, [call])
     assert b"\x12\x012" in call.answers[0]  # model_version "2"

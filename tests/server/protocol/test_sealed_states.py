@@ -24,7 +24,7 @@ from rnnserve.server.errors import InvalidRequest, NotReady, SessionEnded, Start
 from rnnserve.server.protocol.responses import encode_response
 from rnnserve.server.protocol.sealed_states import TokenSealing, _Sealed, read_keys
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.repository import ServedVersion
+from rnnserve.server.repository.repository import READY, UNAVAILABLE, ServedVersion, Status
 
 MODEL, SIMPLE = "direction_stacked", "direction_simple"
 KEY, OTHER = bytes(range(128, 160)), bytes(range(160, 192))
@@ -239,15 +239,16 @@ def test_token_goes_to_its_version(repository, session_key):
     manifest = type(old.model.manifest)()
     manifest.CopyFrom(old.model.manifest)
     manifest.self_sha256 = "1" * 64
-    models.serve(ServedVersion(dataclasses.replace(old.model, version="2", manifest=manifest), old.config))
+    newer = ServedVersion(dataclasses.replace(old.model, version="2", manifest=manifest), old.config)
+    models.put(MODEL, models.entry(MODEL).with_version(2, Status(READY), newer))
     assert server.ask(step(points)).model_version == "2"
     assert server.ask(step(points[:, 3:], token)).model_version == "1"
     with pytest.raises(InvalidRequest, match='began on version 1; the request asks for version "2": leave it out'):
         server.ask(step(points[:, 3:], token, version="2"))
-    models.refuse(MODEL, 1, "gone")
+    models.put(MODEL, models.entry(MODEL).with_version(1, Status(UNAVAILABLE, "gone")))
     with pytest.raises(SessionEnded, match="does not serve here: begin a new session"):
         server.ask(step(points[:, 3:], token))
-    models.refuse(MODEL, 2, "gone")
+    models.put(MODEL, models.entry(MODEL).with_version(2, Status(UNAVAILABLE, "gone")))
     with pytest.raises(NotReady):
         server.ask(step(points))
 

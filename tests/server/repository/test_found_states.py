@@ -6,8 +6,7 @@ import pytest
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, PARTS, SCAN, ArtifactError
 from rnnserve.protos.golden import Case
-from rnnserve.server.repository.found_states import begun_cases, why_not_found, with_found_states
-from rnnserve.server.repository.graph_choice import NATIVE, SCANNED, GraphChoice
+from rnnserve.server.repository.load_version import begun_cases, with_found_states
 
 
 def tensor(name, size=3, **more):
@@ -40,13 +39,6 @@ def test_states_in_another_file_are_refused(manifest):
     manifest.parts.file = MODEL
     with pytest.raises(ArtifactError, match=f'states in "{MODEL}"'):
         with_found_states(manifest)
-
-
-def test_states_of_a_graph_that_does_not_serve_are_of_no_use(manifest):
-    """Answers of parts would have other bits than those of the whole."""
-    assert why_not_found(manifest, GraphChoice(SCANNED, "")) == ""
-    assert "other bits" in why_not_found(manifest, GraphChoice(NATIVE, ""))
-    assert why_not_found(manifest_pb2.Manifest(), GraphChoice(NATIVE, "")) == ""
 
 
 @pytest.mark.parametrize("default", [None, np.array([[1, 2, 3]], np.float32)])

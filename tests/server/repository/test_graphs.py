@@ -1,4 +1,7 @@
-"""A version with two graphs: which one is loaded, what is proven of it, and what of it keeps the version out."""
+"""A version with two graphs: which one is loaded, what is verified of it, and what of it keeps the version out."""
+
+import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -6,9 +9,10 @@ from onnx import helper
 
 from kit.artifacts import build_model, tensor
 from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, publish_good
+from kit.loaded import load_model, try_version
 from rnnserve.protos.artifact import MODEL, SCAN, ArtifactError
-from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
-from rnnserve.server.repository.load_version import load_model, try_version
+from rnnserve.server.batching.planning import Cost
+from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, Findings, GraphChoice
 
 TWO = {"two": np.array(2, np.float32)}
 MULTIPLIED = build_model([helper.make_node("Mul", ["input", "two"], ["output"])], INPUTS, OUTPUTS, TWO)
@@ -22,7 +26,7 @@ def folder(tmp_path):
 
 
 def tried(folder, **options):
-    return try_version(folder, "m", "1", "cpu", **options)
+    return try_version(folder, "m", **options)
 
 
 def operators(model):
@@ -43,7 +47,7 @@ def test_what_the_manifest_says_is_loaded_else_the_rule_decides(tmp_path, file, 
     findings = tried(folder)
     assert findings.graph == GraphChoice(name, reason)
     for known in (findings, None):
-        model = load_model(folder, "m", "1", "cpu", known=known)
+        model = load_model(folder, "m", known=known)
         assert model.graph == findings.graph
         assert operators(model) == [operator]
         (output,) = model.run_arrays(["output"], SAMPLE)
@@ -53,7 +57,7 @@ def test_what_the_manifest_says_is_loaded_else_the_rule_decides(tmp_path, file, 
 @pytest.mark.parametrize(("asked", "operator"), [(NATIVE, "Add"), (SCANNED, "Mul")])
 def test_what_is_asked_for_is_loaded(folder, asked, operator):
     findings = tried(folder, graph=asked)
-    assert operators(load_model(folder, "m", "1", "cpu", known=findings)) == [operator]
+    assert operators(load_model(folder, "m", known=findings)) == [operator]
 
 
 @pytest.mark.parametrize("asked", [AUTO, SCANNED])
@@ -89,3 +93,10 @@ def test_a_graph_that_does_not_hold_keeps_the_version_out(tmp_path, scan, said):
         with pytest.raises(ArtifactError, match=f"^{said}"):
             tried(folder, graph=asked)
     assert tried(folder, graph=NATIVE).graph.name == NATIVE
+
+
+FOUND = Findings("d" * 64, GraphChoice(SCANNED, "since so"), Cost(1.0, 2.0, 3.0, 4.0), True, False, True, True, "")
+
+
+def test_findings_with_a_choice_are_written_and_read():
+    assert Findings.from_fields(json.loads(json.dumps(dataclasses.asdict(FOUND)))) == FOUND

@@ -1,13 +1,19 @@
-"""Which changes of a repository's folder change what serves, what is kept, and what is told of it."""
+"""Which changes of a repository's folder, or requests, change what serves, what is kept, and what is told of it."""
 
 import shutil
+import threading
+import time
 
-from kit.fake_trials import NO_GOOD, serve_newest
-from kit.live_repositories import Published, tried
-from rnnserve.server.repository import draft, entries
+import pytest
+
+from kit.fake_checks import NO_GOOD, serve_newest
+from kit.live_repositories import PATIENCE, Published, checked
+from kit.waiting import until
+from rnnserve.server.errors import LoadFailed, NotFound, ShuttingDown, StartError, TooManyCalls
+from rnnserve.server.repository import loader
 from rnnserve.server.repository.folders import version_numbers
-from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Status
-from rnnserve.server.repository.trial_process import Refused
+from rnnserve.server.repository.load_checks import Refused
+from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 
@@ -15,7 +21,7 @@ NEWER = Status(UNAVAILABLE, "a newer version serves")
 def test_where_nothing_has_changed_nothing_is_tried_and_nothing_forgotten(published):
     generation = published.models.generation
     published.look()
-    assert (tried(published), published.models.generation) == ([], generation)
+    assert (checked(published), published.models.generation) == ([], generation)
 
 
 def test_a_model_that_does_not_serve_leaves_the_server_ready_unless_all_are_asked_for(tmp_path, fakes):
@@ -35,12 +41,12 @@ def test_a_model_that_does_not_serve_leaves_the_server_ready_unless_all_are_aske
 def test_a_version_policy_that_chooses_nothing_changes_nothing(published, monkeypatch):
     """A typing error in config.pbtxt is no reason to take out a model that serves."""
     before = published.models.find("a")
-    monkeypatch.setattr(draft, "versions_to_serve", lambda *_: ([], 0))
+    monkeypatch.setattr(loader, "versions_to_serve", lambda *_: ([], 0))
     published.publish("a/2")
     why = "was loaded before; what its folder holds now: config.pbtxt: version_policy names no version that its folder"
     assert published.look()["a"][1].reason.startswith(why)
     assert published.models.find("a") is before
-    assert tried(published) == []
+    assert checked(published) == []
 
 
 def test_another_version_policy_is_followed(published, monkeypatch):
@@ -49,13 +55,27 @@ def test_another_version_policy_is_followed(published, monkeypatch):
     serve_newest(monkeypatch, wanted=2)
     (published.root / "a" / "config.pbtxt").write_text("version_policy: { all { }}")
     assert published.look()["a"] == {1: Status(READY), 2: Status(READY)}
-    assert tried(published) == ["a/2", "a/1"]
+    assert checked(published) == ["a/2", "a/1"]
     serve_newest(monkeypatch, not_chosen=(2,))
     (published.root / "a" / "config.pbtxt").write_text("version_policy: { specific { versions: 1 }}")
     assert published.look()["a"] == {
         1: Status(READY),
         2: Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt"),
     }
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_version_that_is_removed_or_not_chosen_serves_until_another_one_does(published, monkeypatch, is_removed):
+    seen, outcome = [], published.checks.outcome
+    published.publish("a/2")
+    if is_removed:
+        shutil.rmtree(published.root / "a" / "1")
+    else:
+        serve_newest(monkeypatch, not_chosen=(1,))
+    monkeypatch.setattr(published.checks, "outcome", lambda: seen.append(published.serving("a")) or outcome())
+    published.look()
+    assert (seen, published.serving("a")) == ([("1", "first")], ("2", "first"))
+    assert not published.models.is_served("a", "1")
 
 
 def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, monkeypatch):
@@ -66,7 +86,7 @@ def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, mo
             raise PermissionError(13, "Permission denied")
         return whole(folder)
 
-    monkeypatch.setattr(entries, "version_numbers", refuse)
+    monkeypatch.setattr(loader, "version_numbers", refuse)
     published.publish("a/2")
     statuses = published.look()
     assert statuses["a"][1].state == READY
@@ -77,7 +97,7 @@ def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, mo
 def test_a_defect_is_not_the_last_look(published, monkeypatch, caplog):
     published.publish("a/2")
     with monkeypatch.context() as broken:
-        broken.setattr(published.models, "draft", lambda *_: 1 / 0)
+        broken.setattr(published.models, "entry", lambda *_: 1 / 0)
         published.look()
     assert "internal error" in caplog.text
     assert published.look()["a"] == {1: NEWER, 2: Status(READY)}
@@ -96,7 +116,7 @@ def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(tmp_pa
 
     monkeypatch.setattr(published.live._is_stopped, "wait", copy_on)
     published.look()
-    assert tried(published) == []
+    assert checked(published) == []
     published.look()
     assert waits == [0.2, 0.2]
     assert published.serving("a") == ("2", "more")
@@ -110,7 +130,7 @@ def test_what_is_loaded_beside_others_is_listed_as_loading_and_the_server_stays_
         seen["ready"] = published.models.is_ready()
         raise Refused(NO_GOOD)
 
-    monkeypatch.setattr(published.trials, "outcome", outcome)
+    monkeypatch.setattr(published.checks, "outcome", outcome)
     published.publish("a/2")
     published.publish("c/1")
     published.look()
@@ -120,3 +140,114 @@ def test_what_is_loaded_beside_others_is_listed_as_loading_and_the_server_stays_
         "c": {1: Status(LOADING)},
         "ready": True,
     }
+
+
+@pytest.fixture
+def explicit(tmp_path, fakes):
+    """A repository that changes on request, with a thread that makes the changes."""
+    published = Published(tmp_path, fakes, "explicit", ["a"])
+    thread = threading.Thread(target=published.live.run)
+    thread.start()
+    yield published
+    published.live.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_loading_and_unloading(explicit):
+    assert (explicit.models.is_served("a"), explicit.models.is_served("b"), explicit.models.is_ready()) == (
+        True,
+        False,
+        True,
+    )
+    explicit.live.load("b")
+    assert explicit.models.is_served("b")
+    explicit.live.unload("a")
+    explicit.live.unload("nowhere")
+    assert (explicit.models.is_served("a"), explicit.models.is_ready()) == (False, True)
+    with pytest.raises(NotFound, match='failed to load "nowhere", failed to poll from model repository'):
+        explicit.live.load("nowhere")
+    explicit.checks.refuse("b/2")
+    explicit.publish("b/2")
+    with pytest.raises(LoadFailed, match=f'^failed to load "b": b version 2: {NO_GOOD}$'):
+        explicit.live.load("b")
+    assert explicit.models.find("b").model.version == "1"
+
+
+def test_changes_are_made_one_after_another(explicit, monkeypatch):
+    running, most = [], []
+
+    answer = explicit.checks.outcome
+
+    def outcome(*args, **more):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.pop()
+        return answer(*args, **more)
+
+    monkeypatch.setattr(explicit.checks, "outcome", outcome)
+    for number in range(2, 7):
+        explicit.publish(f"b/{number}")
+    threads = [threading.Thread(target=explicit.live.load, args=("b",)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert set(most) == {1}
+    assert explicit.models.find("b").model.version == "6"
+
+
+def test_what_waits_when_the_server_stops_is_told_so(tmp_path, fakes):
+    published = Published(tmp_path, fakes, "explicit", most_waiting=2)
+    said = []
+
+    def load():
+        try:
+            published.live.load("a")
+        except ShuttingDown as error:
+            said.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    until(published.live._changes.full)
+    with pytest.raises(TooManyCalls):
+        published.live.load("a")
+    published.live.stop()
+    published.live.run()  # which has not begun before
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(said) == 2
+    with pytest.raises(ShuttingDown):
+        published.live.load("a")
+
+
+def test_a_model_to_load_that_is_not_there_is_a_mistake_at_the_start(tmp_path):
+    (tmp_path / "a" / "1").mkdir(parents=True)
+    with pytest.raises(StartError, match=r"--load-model c: .* has no model of this name; it has a"):
+        Repository(tmp_path, wanted=["a", "c"], control="explicit")
+
+
+def test_all_is_loaded_again_where_that_is_asked_for(published):
+    """What a restart does, in one process: what does not hold changes nothing, and what is gone serves no more."""
+    published.publish("a/2")
+    published.publish("b/1", "broken")
+    published.publish("c/1")
+    published.live._reload()
+    assert published.serving("a")[0] == "2"
+    assert published.serving("b") == ("1", "first")
+    assert published.serving("c")[0] == "1"
+    shutil.rmtree(published.root / "a")
+    published.live._reload()
+    assert not published.models.has("a")
+
+
+def test_a_repository_that_is_away_or_empty_changes_nothing(published):
+    published.root.rename(published.root.parent / "away")
+    with pytest.raises(LoadFailed, match="cannot be loaded"):
+        published.live._reload()
+    published.root.mkdir()
+    with pytest.raises(LoadFailed, match="no model lies in"):
+        published.live._reload()
+    assert published.serving("a") == ("1", "first")

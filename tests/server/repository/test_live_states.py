@@ -9,26 +9,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from kit.fake_trials import NO_GOOD, FakeTrials
+from kit.fake_checks import NO_GOOD, FakeChecks
 from kit.live_repositories import Published, replace_loading
 from rnnserve.server.errors import NotFound, NotReady
 from rnnserve.server.repository.repository import READY, UNAVAILABLE, Status
 
 GOOD, BAD = ("first", "second"), ("broken", "refused")
-"""Words that stand for a version's digest: "broken" does not match its files, and the trial of "refused" fails."""
+"""Words that stand for a version's digest: "broken" does not match its files, and the load check of "refused" fails."""
 
 MODELS, VERSIONS = st.sampled_from("abc"), st.integers(1, 3)
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 KEPT = Status(READY, f"was loaded before; what its folder holds now: {NO_GOOD}")
 
 
-class Trying(FakeTrials):
+class Trying(FakeChecks):
     """Refuses each version whose word is bad."""
 
-    def trial(self, trial):
-        super().trial(trial)
-        version = f"{trial.name}/{trial.version}"
-        if (trial.folder / "manifest.json").read_text() in BAD:
+    def begin(self, check):
+        super().begin(check)
+        version = f"{check.name}/{check.version}"
+        if (check.folder / "manifest.json").read_text() in BAD:
             self.refuse(version)
         else:
             self.give(version, None)

@@ -1,16 +1,18 @@
-"""Which version is tried when, for how long, and what becomes of it."""
+"""Which version is checked when, for how long, and what becomes of it."""
 
 import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from kit.fake_trials import FakeTrials, load_fake
+from kit.fake_checks import FakeChecks, load_fake
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository import loader
-from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.load_checks import TooSlow
+from rnnserve.server.repository.loader import Loader, Outcome
 from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
-from rnnserve.server.repository.trial_process import TooSlow
+from rnnserve.server.settings import Settings
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 
@@ -19,12 +21,14 @@ NEWER = Status(UNAVAILABLE, "a newer version serves")
 def make(tmp_path, fake_loading):
     """Makes a loader of versions such as "a/1"."""
 
-    def make(*versions: str, timeout: float = 60.0, **more: Any) -> tuple[Loader, Repository, FakeTrials]:
+    def make(
+        *versions: str, checks: FakeChecks | None = None, settings: Mapping[str, Any] = {}, **more: Any
+    ) -> tuple[Callable[[], Outcome], Repository, FakeChecks]:
         for version in versions:
             (tmp_path / version).mkdir(parents=True)
-        models = Repository(tmp_path)
-        load = Loader(models, fake_loading, "cpu", allow_unproven=False, timeout=timeout, **more)
-        return load, models, fake_loading
+        models, checks = Repository(tmp_path), checks or fake_loading
+        load = Loader(models, checks, "cpu", Settings(tmp_path, **settings), **more)
+        return lambda: load.load(models.models()), models, checks
 
     return make
 
@@ -34,23 +38,23 @@ def statuses(models, name):
 
 
 def test_versions_are_tried_newest_first_and_no_more_than_are_needed(make):
-    load, models, trials = make("a/1", "a/2", "b/1", "c/1", "c/2", "c/3")
-    trials.refuse("c/3")
-    load.load()
-    assert trials.begun == ["a/2", "b/1", "c/3", "c/2"]
+    load, models, checks = make("a/1", "a/2", "b/1", "c/1", "c/2", "c/3")
+    checks.refuse("c/3")
+    load()
+    assert checks.begun == ["a/2", "b/1", "c/3", "c/2"]
     assert statuses(models, "a") == {1: NEWER, 2: Status(READY)}
     assert statuses(models, "c")[1] == NEWER
-    assert trials.is_closed
+    assert checks.is_closed
     assert models.is_ready()
 
 
 def test_slow_versions_are_checked_again_after_all_others(make):
-    load, models, trials = make("a/1", "a/2", "b/1", "c/1")
-    trials.give("a/2", TooSlow())
-    trials.give("b/1", TooSlow(), None)
-    load.load()
-    assert trials.begun == ["a/2", "b/1", "c/1", "a/1", "a/2", "b/1"]
-    assert trials.seconds == [1.0, 1.0, 1.0, 1.0, 60.0, 60.0]
+    load, models, checks = make("a/1", "a/2", "b/1", "c/1")
+    checks.give("a/2", TooSlow())
+    checks.give("b/1", TooSlow(), None)
+    load()
+    assert checks.begun == ["a/2", "b/1", "c/1", "a/1", "a/2", "b/1"]
+    assert checks.seconds == [1.0, 1.0, 1.0, 1.0, 60.0, 60.0]
     assert statuses(models, "a") == {
         1: Status(READY),
         2: Status(UNAVAILABLE, "did not load within 60 s (--load-timeout)"),
@@ -59,16 +63,16 @@ def test_slow_versions_are_checked_again_after_all_others(make):
 
 
 def test_version_for_which_none_waits_has_all_the_time(make):
-    load, _, trials = make("a/1", timeout=7.0)
-    load.load()
-    assert trials.seconds == [7.0]
+    load, _, checks = make("a/1", settings={"load_timeout": 7.0})
+    load()
+    assert checks.seconds == [7.0]
 
 
 def test_version_before_a_slow_one_serves_and_then_gives_way(make):
-    load, models, trials = make("a/1", "a/2")
-    trials.give("a/2", TooSlow(), None)
-    load.load()
-    assert trials.begun == ["a/2", "a/1", "a/2"]
+    load, models, checks = make("a/1", "a/2")
+    checks.give("a/2", TooSlow(), None)
+    load()
+    assert checks.begun == ["a/2", "a/1", "a/2"]
     assert statuses(models, "a") == {1: NEWER, 2: Status(READY)}
 
 
@@ -76,13 +80,13 @@ def test_version_before_a_slow_one_serves_and_then_gives_way(make):
 def test_whatever_loading_raises_the_version_before_serves(make, monkeypatch, caplog, error):
     load, models, _ = make("a/1", "a/2")
 
-    def load_model(folder, name, version, *args, **more):
-        if version == "2":
+    def load_model(check, **more):
+        if check.version == "2":
             raise error
-        return load_fake(folder, name, version, *args, **more)
+        return load_fake(check, **more)
 
     monkeypatch.setattr(loader, "load_model", load_model)
-    load.load()
+    load()
     assert models.versions("a") == ["1"]
     reason = statuses(models, "a")[2].reason
     assert reason.startswith(f"cannot be loaded: {type(error).__name__}:")
@@ -92,7 +96,7 @@ def test_whatever_loading_raises_the_version_before_serves(make, monkeypatch, ca
     assert "Traceback" not in caplog.text
 
 
-class Waiting(FakeTrials):
+class Waiting(FakeChecks):
     """The first load check of "b" is too short, and the second takes until `go` is set."""
 
     def __init__(self):
@@ -100,45 +104,49 @@ class Waiting(FakeTrials):
         self.go = threading.Event()
         self.give("b/1", TooSlow(), None)
 
-    def outcome(self, version):
+    def outcome(self):
         if self.begun.count("b/1") == 2:
             assert self.go.wait(30)
-        return super().outcome(version)
+        return super().outcome()
 
 
 @pytest.mark.usefixtures("fake_loading")
 def test_what_serves_does_not_wait_for_what_takes_long(tmp_path):
     for version in ("a/1", "b/1", "c/1"):
         (tmp_path / version).mkdir(parents=True)
-    models, trials = Repository(tmp_path), Waiting()
-    load = Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, patience=0.5)
-    thread = threading.Thread(target=load.load)
+    models, checks = Repository(tmp_path), Waiting()
+    load = Loader(models, checks, "cpu", Settings(tmp_path), patience=0.5)
+    thread = threading.Thread(target=load.load, args=(models.models(),))
     thread.start()
     load.wait()
     assert (statuses(models, "a"), statuses(models, "b")) == ({1: Status(READY)}, {1: Status(LOADING)})
     assert statuses(models, "c") == {1: Status(READY)}
     assert not models.is_ready()
-    trials.go.set()
+    checks.go.set()
     thread.join(30)
     assert models.is_ready()
 
 
-@pytest.mark.usefixtures("fake_loading")
-def test_fewer_checks_run_where_no_further_process_can_be_started(tmp_path, monkeypatch):
-    for number in range(16):
-        (tmp_path / f"m{number:02}" / "1").mkdir(parents=True)
-    models, trials = Repository(tmp_path), FakeTrials()
-    monkeypatch.setattr(trials, "_new_process", _fails)
-    Loader(models, trials, "cpu", allow_unproven=False, timeout=60.0, processes=4).load()
-    assert len(models.served()) == 16
+def test_where_no_version_can_be_checked_the_status_of_each_says_so(make):
+    load, models, checks = make("a/1", "b/1")
+    checks.give("a/1", StartError("no device"))
+    outcome = load()
+    assert (str(outcome.error), outcome.is_whole) == ("no device", False)
+    not_tried = Status(UNAVAILABLE, "could not be tried; the server's log says why")
+    assert dict(models.statuses()) == {"a": {1: not_tried}, "b": {1: not_tried}}
 
 
-def _fails():
-    raise StartError("cannot start a process")
+def test_graph_that_is_asked_for_is_checked(make):
+    load, _, checks = make("a/1", settings={"graph": "scan"})
+    load()
+    assert checks.graphs == ["scan"]
 
 
-def test_the_graph_that_is_asked_for_is_told_where_a_version_is_tried(tmp_path, fake_loading):
-    (tmp_path / "a/1").mkdir(parents=True)
-    for graph in ("auto", "scan"):
-        Loader(Repository(tmp_path), fake_loading, "cpu", allow_unproven=False, timeout=60.0, graph=graph).load()
-    assert fake_loading.graphs == ["auto", "scan"]
+def test_further_versions_of_a_model_are_not_checked_when_one_has_passed(make):
+    load, models, checks = make(*(f"m{number:02}/{v}" for number in range(16) for v in (1, 2)))
+    checks.refuse("m03/2")
+    load()
+    assert {version for version in checks.begun if version.endswith("/1")} == {"m03/1"}
+    assert {name: models.versions(name) for name in models.models()} == {
+        f"m{number:02}": ["1" if number == 3 else "2"] for number in range(16)
+    }

@@ -5,18 +5,18 @@ import os
 
 import pytest
 
-from kit.fake_trials import NO_GOOD, serve_newest
+from kit.fake_checks import NO_GOOD, serve_newest
 from kit.loaded import load_repository
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.server.errors import NotFound, NotReady, StartError
-from rnnserve.server.repository import draft
+from rnnserve.server.repository import loader
 from rnnserve.server.repository.repository import READY, UNAVAILABLE, Repository, Status
 
 
 @pytest.fixture
 def root(tmp_path, fake_loading):
-    """Models "a" (versions 1, 2, 10) and "b" (version 1), and the trials that they go through."""
+    """Models "a" (versions 1, 2, 10) and "b" (version 1), and the load checks that they go through."""
     for folder in ("a/1", "a/2", "a/10", "a/latest", "b/1", ".hidden/1"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "a" / "3").touch()
@@ -24,8 +24,8 @@ def root(tmp_path, fake_loading):
 
 
 def loaded(root) -> Repository:
-    folder, trials = root
-    return load_repository(folder, trials=trials)
+    folder, checks = root
+    return load_repository(folder, checks=checks)
 
 
 def statuses(models: Repository) -> dict[str, dict[int, Status]]:
@@ -66,7 +66,7 @@ def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monke
             raise ArtifactError("config.pbtxt: is\n  missing")
         return model_config_pb2.ModelConfig()
 
-    monkeypatch.setattr(draft, "read_config", read)
+    monkeypatch.setattr(loader, "read_config", read)
     models = loaded(root)
     assert statuses(models)["b"] == {1: Status(UNAVAILABLE, "config.pbtxt: is missing")}
     with pytest.raises(NotReady, match=r'^model "b" does not serve: config.pbtxt: is missing$'):
@@ -74,8 +74,8 @@ def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monke
 
 
 def test_nothing_that_serves_is_the_end(root):
-    folder, trials = root
-    trials.refuse("a/1", "a/2", "a/10", "b/1")
+    folder, checks = root
+    checks.refuse("a/1", "a/2", "a/10", "b/1")
     (folder / "c").mkdir()
     said = (
         f"no model in {folder} may serve:\n"
@@ -116,3 +116,30 @@ def test_a_name_that_no_client_can_send_is_left_out(root, caplog):
         "'not \\udcff utf-8' is left out: no client could ask for a model of this name",
         "'two\\nlines' is left out: no client could ask for a model of this name",
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda models: models.put("a", models.entry("a").unloaded()),
+        lambda models: models.put("a", models.entry("a").with_version(10, Status(UNAVAILABLE, "gone"))),
+        lambda models: models.remove("a"),
+    ],
+    ids=["unload", "leave out", "remove"],
+)
+def test_what_was_taken_before_a_change_stays_as_it_was(root, change):
+    models = loaded(root)
+    before, listing, generation = models.entry("a"), models.statuses(), models.generation
+    next(listing)
+    served = dict(before.served)
+    change(models)
+    assert before.served == served
+    assert [name for name, _ in listing] == ["b"]
+    assert (models.generation, models.is_served("a")) == (generation + 1, False)
+
+
+def test_only_what_changes_what_serves_counts_as_a_new_generation(root):
+    models = loaded(root)
+    generation = models.generation
+    models.put("b", models.entry("b").with_version(2, Status(UNAVAILABLE, NO_GOOD)))
+    assert models.generation == generation

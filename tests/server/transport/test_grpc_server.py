@@ -56,10 +56,9 @@ def test_graceful_stop_answers_what_is_in_flight(repository):
 
 def test_a_server_that_was_never_started_leaves_no_process(repository):
     server = Server(Settings(repository, grpc_port=0, provider="cpu"))
-    processes = list(server._trials._processes)
+    process = server._checks._process
     server.stop(0)
-    assert processes
-    assert [process._process for process in processes] == [None] * len(processes)
+    assert process._child.status() is not None
 
 
 BROKEN = """

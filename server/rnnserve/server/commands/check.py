@@ -94,7 +94,7 @@ def _models(settings: Settings) -> Iterator[_Finding]:
     """Load the models as a start does, with all files that the settings name, and raise StartError as it would."""
     try:
         from rnnserve.server.app import Server
-        from rnnserve.server.repository.entries import LOADING, NOT_LOADED, READY, Status
+        from rnnserve.server.repository.repository import LOADING, NOT_LOADED, READY, Status
     except ModuleNotFoundError as missing:
         raise StartError(missing_package(missing.name, "server")) from missing
 

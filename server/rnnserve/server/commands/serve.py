@@ -335,10 +335,10 @@ def _ending(gateway: HttpGateway | None = None, *, is_worker: bool = False) -> I
 
 
 def _new_server(settings: Settings, desired_models: Path | None = None) -> "Server":
-    from rnnserve.server.repository.trials import Trials  # imports numpy
+    from rnnserve.server.repository.load_checks import LoadChecks  # imports numpy
 
-    # The process that tries models imports onnxruntime while this one imports grpc, each for 0.3 s.
-    trials = Trials()
+    # The process of load checks imports onnxruntime while this one imports grpc, each for 0.3 s.
+    checks = LoadChecks()
     try:
         if not settings.plain:
             from rnnserve.server.fast_path.grpcio_core import choose_polling
@@ -347,7 +347,7 @@ def _new_server(settings: Settings, desired_models: Path | None = None) -> "Serv
         from rnnserve.server.app import Server  # imports grpc, which reads the choice of polling then
     except ModuleNotFoundError as missing:
         raise StartError(missing_package(missing.name, "server")) from missing
-    return Server(settings, trials, desired_models)
+    return Server(settings, checks, desired_models)
 
 
 def _keep_from_garbage_collection() -> None:

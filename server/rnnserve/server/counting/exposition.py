@@ -296,10 +296,10 @@ _OF_TOKENS = (
 _MODEL_INFO = Family(
     "rnnserve_model_info",
     "gauge",
-    "What serves, and how: the first digits of the SHA-256 of its graph, the version of its operators, whether it was "
-    "compared (proven) or not (none), exported or adopted, where it runs, which graph, and which rows share a run.",
+    "What serves, and how: the first digits of the SHA-256 of its graph, whether it was compared (proven) or not "
+    "(none), exported or adopted, where it runs, which graph, and which rows share a run.",
     lambda _: [("", {}, 1.0)],
-    ("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
+    ("digest8", "parity", "origin", "provider", "graph", "batching"),
 )
 _BUILD_INFO = Family(
     "rnnserve_build_info", "gauge", "The version of the server.", lambda _: [("", {}, 1.0)], ("version",)

@@ -12,7 +12,7 @@ from rnnserve.server.repository.trial_requests import TrialRequests
 from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.signature import Signature
 
-__all__ = ["ROUNDS", "clock_of_runs", "large_sizes", "many_rows", "measure_cost"]
+__all__ = ["ROUNDS", "clock_of_runs", "large_sizes", "measure_cost"]
 
 ROUNDS = 9
 """How often each run is made."""
@@ -29,13 +29,9 @@ _MOST_VALUES = 1 << 20
 def clock_of_runs(device: str, threads: int) -> Callable[[], float]:
     """Choose the clock by which runs are timed, in seconds.
 
-    A run on the calling thread alone is timed by that thread's processor time: what else the machine does while a model
-    is loaded would decide, by the wall clock, how its requests are batched as long as it serves. A GRU of 128, loaded
+    A run on the calling thread alone is timed by that thread's processor time: by the wall clock, what else the machine
+    does while a model is loaded would decide how its requests are batched as long as it serves. A GRU of 128, loaded
     beside other work, was taken for a model that needs a thread of its own.
-
-    Args:
-        device: "cpu" or "cuda".
-        threads: Threads of a run.
     """
     return time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
 
@@ -47,20 +43,14 @@ def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], f
     moment in which the machine is slow is one for all of them, and their times fit together (docs/lab/findings.md,
     "Batch size and grouping").
 
-    Where a large run takes more memory than this process may have, as attention with a hidden layer for each pair of
+    If a large run takes more memory than this process may have, as attention with a hidden layer for each pair of
     steps does, one of half as many rows takes its place, and the model's runs have no more points than that.
-
-    Args:
-        model: A model.
-        trials: The source of its requests.
-        clock: Clock of the runs, from `clock_of_runs`.
-        rounds: Number of times that each run is made.
     """
     signature = model.signature
     least, most = trials.sizes(1), large_sizes(signature, trials)
     short, long = signature.steps_of(least), signature.steps_of(most)
     more = long - short
-    few, many = trials.rows(2), trials.rows(many_rows(signature, most))
+    few, many = trials.rows(2), trials.rows(_many_rows(signature, most))
     is_bounded = False
 
     def request(rows: int, sizes: Mapping[str, int], *, lengths: str = "") -> CheckedRequest:
@@ -91,25 +81,15 @@ def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], f
 
 
 def large_sizes(signature: Signature, trials: TrialRequests) -> dict[str, int]:
-    """Choose the sizes of a large run: fewer along axes within one input, whose steps multiply.
-
-    Args:
-        signature: Tensors of the model.
-        trials: The source of its requests.
-    """
+    """Choose the sizes of a large run: fewer along axes within one input, whose steps multiply."""
     steps = _STEPS
     while steps > 1 and signature.steps_of(trials.sizes(steps)) > _MOST_STEPS:
         steps //= 2
     return trials.sizes(steps)
 
 
-def many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
-    """Say how many rows a large run has: fewer where a row is large by itself.
-
-    Args:
-        signature: Tensors of the model.
-        sizes: Sizes of its sequence axes; empty for a model without.
-    """
+def _many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
+    """Choose how many rows a large run has: fewer if the model has no sequence axes, and a row is large by itself."""
     if sizes:
         return _ROWS
     values = sum(math.prod(spec.shape(1, sizes)) for spec in signature.inputs.values())

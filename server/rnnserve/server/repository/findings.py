@@ -1,13 +1,106 @@
-"""What running a version has shown, where it is tried; taken over where it is loaded to serve."""
+"""What a load check is asked for, and what it finds: which graph of a version serves, and what running it has shown.
+
+`native` is model.onnx, with ONNX's own recurrent operators; `scan` is model.scan.onnx, with loops instead of RNN
+operators. They differ in speed, and in the last bits of their results. So the choice is in the manifest, or follows
+from the files: the bits of an answer depend neither on traffic nor on the server that computes it.
+"""
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
+from rnnserve.protos.artifact import MANIFEST, MODEL, SCAN, ArtifactError, Version
+from rnnserve.protos.serving_graph import choose_file
 from rnnserve.server.batching.planning import Cost
-from rnnserve.server.repository.graph_choice import GraphChoice
 
-__all__ = ["Findings"]
+__all__ = ["AUTO", "FILES", "NATIVE", "SCANNED", "Findings", "GraphChoice", "LoadCheck", "choose_graph"]
+
+AUTO, NATIVE, SCANNED = "auto", "native", "scan"  # the choices of `Settings.graph`
+
+FILES = {NATIVE: MODEL, SCANNED: SCAN}  # of each graph
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadCheck:
+    """A version to be loaded, and what it may be and take.
+
+    Attributes:
+        folder: Folder of the version.
+        name: Name of the model.
+        version: Number of the version, as text.
+        device: "cpu" or "cuda": where it is to serve.
+        graph: As `Settings.graph`.
+        allow_unproven: Whether it passes if it was imported from an ONNX file and not compared with its framework.
+        threads: Threads of a run.
+        max_bytes: Memory that its check may take, beyond what its files and further threads take.
+        seconds: Seconds on the clock that its check may take.
+        inside: Folder in which its files must lie, after all links; None: anywhere.
+        signed: SHA-256 of its files as they were signed, by name; None if signatures are not required.
+        is_brief: Whether its cost is measured by one run of each kind.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    device: str = "cpu"
+    graph: str = AUTO
+    allow_unproven: bool = False
+    threads: int = 1
+    max_bytes: int = 512 << 20
+    seconds: float = 60.0
+    inside: Path | None = None
+    signed: Mapping[str, str] | None = None
+    is_brief: bool = False
+
+    def as_json(self) -> bytes:
+        """Write it as JSON; `of_json` reads it."""
+        return json.dumps(vars(self), default=str).encode()
+
+    @classmethod
+    def of_json(cls, text: bytes) -> Self:
+        """Read what `as_json` has written."""
+        fields = json.loads(text)
+        inside = None if fields["inside"] is None else Path(fields["inside"])
+        return cls(**{**fields, "folder": Path(fields["folder"]), "inside": inside})
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphChoice:
+    """The graph that serves: `NATIVE` or `SCANNED`, and why, from "since" on."""
+
+    name: str
+    reason: str
+
+    @property
+    def file(self) -> str:
+        """The name of the file that serves."""
+        return FILES[self.name]
+
+    def __str__(self) -> str:
+        return f"graph {self.name}, {self.reason}"
+
+
+def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
+    """Choose the graph of a version for "cpu" or "cuda"; raise ArtifactError if the manifest names another file.
+
+    `wanted` is `AUTO`, `NATIVE` or `SCANNED`.
+    """
+    if wanted == NATIVE:
+        return GraphChoice(NATIVE, "since --graph native asks for it")
+    if device != "cpu":
+        return GraphChoice(NATIVE, "since it runs on CUDA, and scan is for the CPU")
+    if SCAN not in artifact.files:
+        return GraphChoice(NATIVE, f"since it has no {SCAN}")
+    if wanted == SCANNED:
+        return GraphChoice(SCANNED, "since --graph scan asks for it")
+    decided = artifact.manifest.graph
+    file, reason = (decided.file, decided.reason) if decided.file else choose_file(artifact.files[MODEL])
+    name = {file: name for name, file in FILES.items()}.get(file)
+    if name is None:
+        raise ArtifactError(f'{MANIFEST}: lets "{file}" serve, which is no graph: expected {MODEL} or {SCAN}')
+    return GraphChoice(name, f"since {reason}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,21 +108,20 @@ class Findings:
     """What running a version has shown, beyond that its golden results come out right.
 
     Attributes:
-        digest: Of the version's manifest, and so of the bytes that were run.
+        digest: SHA-256 of the version's manifest, and so of the bytes that were run.
         graph: Which graph serves; all else was found of this one.
         cost: What a run costs on this machine.
         batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
-        trims_outputs: Whether outputs have no more steps than the longest length, where lengths are shorter than the
+        trims_outputs: Whether outputs have no more steps than the longest length, if lengths are shorter than the
             inputs.
         continues: Whether sequences that are cut, each part continuing from the states of the one before, were found
-            to give the answers of the whole, but for rounding.
+            to give the answers of the whole, except for rounding.
         is_cut: Whether steps after the longest length may be left out, as the manifest says.
-        why_not_in_parts: Why the server may not keep the states of its sequences; empty where it may: then all answers
+        why_not_in_parts: Why the server may not keep the states of its sequences; empty if it may: then all answers
             are the same bits.
         goes_by_steps: Whether requests that were run by steps, while others joined and left, gave the bits of whole
             runs.
-        shares_session: Whether whole requests have the same bits on the graph of parts, whose session then runs both.
-        parts: The same of the graph that runs the parts of sequences, where that is another one.
+        parts: The same of the graph that runs the parts of sequences, if that is another one.
     """
 
     digest: str
@@ -41,7 +133,6 @@ class Findings:
     is_cut: bool
     why_not_in_parts: str
     goes_by_steps: bool = False
-    shares_session: bool = False
     parts: "Findings | None" = None
 
     @property
@@ -54,13 +145,9 @@ class Findings:
         """Whether another graph may promise more: what a bidirectional model cannot do, no graph can."""
         return not self.batch_invariant or not self.is_cut or (self.continues and bool(self.why_not_in_parts))
 
-    def as_fields(self) -> dict[str, Any]:
-        """Give what JSON takes; `from_fields` reads it."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what `as_fields` has given."""
-        graph, cost = GraphChoice.from_fields(fields["graph"]), Cost(**fields["cost"])
+        """Read what `dataclasses.asdict` has made of it."""
+        graph, cost = GraphChoice(**fields["graph"]), Cost(**fields["cost"])
         parts = cls.from_fields(fields["parts"]) if fields["parts"] else None
         return cls(**{**fields, "graph": graph, "cost": cost, "parts": parts})

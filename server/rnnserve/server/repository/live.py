@@ -1,8 +1,7 @@
-"""Changing what a repository serves while it serves: by looking at its folder now and then, or by being told to.
+"""Changing what a repository serves while it serves: by looking at its folder now and then, or on request.
 
-One thread makes all changes, one after another. Each is made beside what serves: a draft of the models that have
-changed is tried, loaded and proven, and adopted as a whole. Requests that run or wait finish with the version that they
-began with, which is freed after them.
+One thread makes all changes, one after another. Requests that run or wait finish with the version that they began with,
+which is freed after them.
 """
 
 import contextlib
@@ -14,18 +13,10 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
 
 from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import (
-    InternalError,
-    LoadFailed,
-    NotFound,
-    ShuttingDown,
-    StartError,
-    TooManyCalls,
-)
-from rnnserve.server.repository.draft import Draft
+from rnnserve.server.errors import InternalError, LoadFailed, NotFound, ShuttingDown, TooManyCalls
 from rnnserve.server.repository.folders import Fingerprint
 from rnnserve.server.repository.giving_way import giving_way
-from rnnserve.server.repository.loader import Loader
+from rnnserve.server.repository.loader import Loader, Outcome
 from rnnserve.server.repository.repository import Repository
 
 __all__ = ["LiveRepository"]
@@ -37,12 +28,12 @@ _TICK_SECONDS = 1.0
 
 
 class LiveRepository:
-    """Changes what a repository serves. One thread calls `run`; any other the rest."""
+    """Changes what a repository serves. One thread calls `run`; any thread the rest."""
 
     def __init__(
         self,
         models: Repository,
-        new_loader: Callable[[Draft], Loader],
+        loader: Loader,
         *,
         poll: float | None,
         seen: Mapping[str, Fingerprint],
@@ -53,21 +44,14 @@ class LiveRepository:
     ) -> None:
         """Prepare; `run` makes the changes.
 
-        Args:
-            models: The models that serve.
-            new_loader: A function that makes what loads a draft.
-            poll: Seconds between two looks at the folder; None for none but those asked for.
-            seen: Content of the folder when `models` was made or before: what differs from it has changed.
-            on_tick: A function that is called after each change, and about once a second.
-            start_with: The models that a start loads; None for all.
-            settled_seconds: Seconds for which a folder has to stay as it is before it is loaded: a version may be being
-                copied into it.
-            most_waiting: Number of changes that may wait to be made.
+        `poll` is the number of seconds between two looks at the folder; None for no looks. What differs from `seen`,
+        the folder's content when `models` was made or before, has changed. It is loaded when it has stayed as it is for
+        `settled_seconds`: a version may be being copied. `start_with` are the models that a start loads; None for all.
         """
         self._settled_seconds = settled_seconds
         self._start_with = start_with
         self._models = models
-        self._new_loader = new_loader
+        self._loader = loader
         self._poll = poll
         self._on_tick = on_tick
         self._changes: queue.Queue[tuple[Callable[[], None], futures.Future[None]]] = queue.Queue(most_waiting)
@@ -85,7 +69,12 @@ class LiveRepository:
             wait = _TICK_SECONDS if self._poll is None else min(max(look_at - time.monotonic(), 0.0), _TICK_SECONDS)
             with contextlib.suppress(queue.Empty):
                 change, done = self._changes.get(timeout=wait)
-                self._make(change, done)
+                try:
+                    change()
+                except BaseException as error:  # noqa: BLE001 - whoever asked is told, and further changes follow
+                    done.set_exception(error)
+                else:
+                    done.set_result(None)
             self._on_tick()
         with contextlib.suppress(queue.Empty):
             while True:
@@ -104,24 +93,13 @@ class LiveRepository:
         Raises:
             NotFound: If the repository has no such model.
             LoadFailed: If something of it cannot be loaded. Versions that served before serve on.
-            TooManyCalls: If too many changes wait.
-            ShuttingDown: If the server is stopping.
+            TooManyCalls, ShuttingDown: If too many changes wait, or the server is stopping.
         """
         self._ask(lambda: self._load(name)).result()
 
     def unload(self, name: str) -> None:
-        """Let a model not serve any more; return when it does not. One that does not serve is no error.
-
-        Raises:
-            LoadFailed: If the repository cannot be read.
-            TooManyCalls: If too many changes wait.
-            ShuttingDown: If the server is stopping.
-        """
+        """Let a model not serve any more, if it does; return when it does not. Raises as `load`, except NotFound."""
         self._ask(lambda: self._unload(name)).result()
-
-    def look(self) -> "futures.Future[None]":
-        """Look at the folder, and load what has changed: as by polling, but now."""
-        return self._ask(self._look)
 
     def reload(self) -> "futures.Future[None]":
         """Load all models as their folders are now, beside what serves: what a restart does, in one process.
@@ -142,14 +120,6 @@ class LiveRepository:
                 raise TooManyCalls("RepositoryModelLoad and RepositoryModelUnload", self._changes.maxsize) from None
         return done
 
-    def _make(self, change: Callable[[], None], done: "futures.Future[None]") -> None:
-        try:
-            change()
-        except BaseException as error:  # noqa: BLE001 - whoever asked is told, and further changes are to be made
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
     def _look(self) -> None:
         """Load the models whose folders have changed, and have stayed as they are for a moment."""
         try:
@@ -163,7 +133,7 @@ class LiveRepository:
                 self._seen = {name: found for name, found in self._seen.items() if name not in settled} | {
                     name: after[name] for name in settled if name in after
                 }
-        except (StartError, LoadFailed, OSError) as error:
+        except (LoadFailed, OSError) as error:
             _log.error("the repository is looked at again: %s", error)
         except Exception as error:  # noqa: BLE001 - a defect must not be the last look
             _log.error("%s", InternalError.hiding(error))
@@ -171,53 +141,53 @@ class LiveRepository:
     def _reload(self) -> None:
         try:
             before = self._models.folders.fingerprints()
-            if self._models.served() and not before:
-                raise LoadFailed(f"no model lies in {self._models.root} any more")
-            loader = self._update(
-                {*self._models.models(), *(self._start_with if self._start_with is not None else before)}
-            )
-        except (OSError, StartError) as error:
+        except OSError as error:
             raise LoadFailed(f"the repository cannot be loaded: {error}") from error
-        if loader.is_whole:
+        if self._models.served() and not before:
+            raise LoadFailed(f"no model lies in {self._models.folders.root} any more")
+        names = {*self._models.models(), *(before if self._start_with is None else self._start_with)}
+        if self._update(names).is_whole:
             self._seen = before
 
     def _load(self, name: str) -> None:
-        if not self._models.has_folder(name):
+        if not name.isprintable() or name not in self._folders():
             raise NotFound(f"failed to load {quoted(name)}, failed to poll from model repository: it has no such model")
-        try:
-            loader = self._update([name])
-        except StartError as error:
-            raise LoadFailed(f"failed to load {quoted(name)}: {error}") from error
-        if not loader.is_whole and self._is_stopped.is_set():
+        outcome = self._update([name])
+        if not outcome.is_whole and self._is_stopped.is_set():
             raise _stopping()
-        if loader.faults or loader.fault is not None:
-            raise LoadFailed(f"failed to load {quoted(name)}: {'; '.join(loader.faults) or loader.fault}")
-
-    def _update(self, names: Collection[str]) -> Loader:
-        """Load some models as their folders are now, and let them serve; return what loaded them."""
-        draft = self._models.draft(names)
-        loader = self._new_loader(draft)
-        with self._models.showing(draft), giving_way():
-            loader.load()
-            if not self._is_stopped.is_set():
-                self._let_serve(draft, names)
-        return loader
+        if outcome.faults or outcome.error is not None:
+            raise LoadFailed(f"failed to load {quoted(name)}: {'; '.join(outcome.faults) or outcome.error}")
 
     def _unload(self, name: str) -> None:
-        if self._models.has(name):
-            try:
-                draft = self._models.draft([name])
-                draft.unload()
-                self._let_serve(draft, [name])
-            except StartError as error:
-                raise LoadFailed(f"failed to unload {quoted(name)}: {error}") from error
+        if (entry := self._models.entry(name)) is not None:
+            if name in self._folders():
+                self._models.put(name, entry.unloaded())
+            else:
+                self._models.remove(name)
+            self._tell([name])
 
-    def _let_serve(self, draft: Draft, names: Collection[str]) -> None:
-        self._models.settle(draft)
-        self._models.adopt(draft, names)
+    def _update(self, names: Collection[str]) -> Outcome:
+        """Load some models as their folders are now; forget those that have none."""
+        folders = self._folders()
+        for name in names:
+            if name not in folders:
+                self._models.remove(name)
+        with giving_way():
+            outcome = self._loader.load(sorted(name for name in names if name in folders and name.isprintable()))
+        self._tell(names)
+        return outcome
+
+    def _folders(self) -> Collection[str]:
+        try:
+            return self._models.folders.find().keys()
+        except OSError as error:
+            raise LoadFailed(f"the repository's folder cannot be read: {error.strerror}") from error
+
+    def _tell(self, names: Collection[str]) -> None:
         self._on_tick()
         for name in names:
-            _log.info("%s: %s", name, self._models.in_words(name))
+            versions = self._models.versions(name) if self._models.is_served(name) else []
+            _log.info("%s: serves with version %s", name, ", ".join(versions) or "none")
 
 
 def _stopping() -> ShuttingDown:

@@ -1,157 +1,114 @@
-"""From an artifact to a model that may serve: loaded, proven on this machine, its cost measured.
+"""From an artifact to a model that may serve: loaded, verified on this machine, its cost measured.
 
-A server does it twice: in a process that the version may end (`trial_worker`), and, if it passes there, in its own.
+A server does it twice: in a process that the version may end (`load_checks`), and, if it passes there, in its own.
 There only the golden cases are run again; what the other runs have found is known.
+
+A version may have a second graph (`PARTS`) with inferred states: states that were found in its graph when it was
+published. They are not part of the model's interface. That graph runs the requests of sequences, whose states the
+server keeps, or seals, and no others.
 """
 
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, PARTS, ArtifactError, Version, read_version
+from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case, load_cases, replay
+from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import load_defaults
-from rnnserve.server.batching.batch_arrays import join, rows_of_run
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.error_texts import one_line
-from rnnserve.server.repository.continuation import Parts, try_parts
+from rnnserve.server.errors import StartError
 from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
-from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.found_states import begun_cases, why_not_found, with_found_states
-from rnnserve.server.repository.graph_choice import AUTO, FILES, NATIVE, SCANNED, GraphChoice, choose_graph
-from rnnserve.server.repository.invariance import is_batch_invariant
+from rnnserve.server.repository.findings import (
+    FILES,
+    NATIVE,
+    SCANNED,
+    Findings,
+    GraphChoice,
+    LoadCheck,
+    choose_graph,
+)
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.opset import read_opset
-from rnnserve.server.repository.providers import nodes_by_provider, session_of
-from rnnserve.server.repository.shared_session import LEAST_BYTES, Beginning, gives_the_same_bits
-from rnnserve.server.repository.steps_trial import goes_by_steps
+from rnnserve.server.repository.providers import new_session, nodes_by_provider
+from rnnserve.server.repository.run_checks import (
+    Parts,
+    goes_by_steps,
+    is_batch_invariant,
+    trims_outputs,
+    try_parts,
+)
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
 from rnnserve.server.validation.checked_request import Array
 from rnnserve.server.validation.signature_reading import read_signature
 
-__all__ = ["load_model", "try_version"]
+__all__ = ["begun_cases", "load_model", "try_version", "with_found_states"]
 
 _log = logging.getLogger(__name__)
 
 _ADOPTED = "the version was adopted from an ONNX file, and not compared with its framework"
 
-
-_Digests = Mapping[str, str]
-
-
-class _Place(NamedTuple):
-    """Where a version runs.
-
-    Attributes:
-        device: "cpu" or "cuda".
-        threads: Of a run.
-    """
-
-    device: str
-    threads: int
-
+_PARITY_OF = {NATIVE: "parity", SCANNED: "scan_parity"}  # the manifest's record of each graph
 
 _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
 
 
-def try_version(
-    folder: Path,
-    name: str,
-    version: str,
-    device: str,
-    *,
-    graph: str = AUTO,
-    allow_unproven: bool = False,
-    threads: int = 1,
-    inside: Path | None = None,
-    signed: _Digests | None = None,
-    rounds: int = ROUNDS,
-) -> Findings:
-    """Load and prove a version as `load_model` does, and return what was found of it.
-
-    Args:
-        folder: Folder of the version.
-        name: Name of the model.
-        version: Number of the version, as text.
-        device: "cpu" or "cuda".
-        graph: "auto", "native" or "scan", as `Settings.graph`.
-        allow_unproven: Whether versions pass, too, that were adopted from an ONNX file and not compared with its
-            framework.
-        threads: Threads of a run.
-        inside: Folder in which its files have to lie, after all links; None: anywhere.
-        signed: SHA-256 of its files, as for `load_model`.
-        rounds: Number of times that the runs are made by which its cost is measured.
-
-    Raises:
-        ArtifactError: If anything about the version does not hold; the message names the file.
-        StartError: If the device cannot be had.
-    """
-    artifact = _read(folder, allow_unproven, inside, signed)
-    return _try(artifact, name, version, _Place(device, threads), graph, rounds)[1]
+def try_version(check: LoadCheck) -> Findings:
+    """Load and verify a version as `load_model` does, and return what was found of it."""
+    artifact = _read(check)
+    return _Loading(check, artifact, choose_graph(check.graph, artifact, check.device)).check()[1]
 
 
-def load_model(
-    folder: Path,
-    name: str,
-    version: str,
-    device: str,
-    *,
-    allow_unproven: bool = False,
-    allow_non_finite: bool = False,
-    threads: int = 1,
-    inside: Path | None = None,
-    known: Findings | None = None,
-    signed: _Digests | None = None,
-) -> Model:
-    """Load the graph of a version that serves, and prove it: digests, signature, and the golden results on this device.
+def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_finite: bool = False) -> Model:
+    """Load the graph of a version that serves, and verify its digests, its signature and its golden results here.
 
-    Args:
-        folder: Folder of the version.
-        name: Name of the model.
-        version: Number of the version, as text.
-        device: "cpu" or "cuda".
-        allow_unproven: Whether versions are loaded, too, that were adopted from an ONNX file and not compared with its
-            framework.
-        allow_non_finite: Whether answers may be NaN or infinite; refused otherwise.
-        threads: Threads of a run.
-        inside: Folder in which its files have to lie, after all links; None: anywhere.
-        known: Findings of `try_version`. Then only the golden cases are run. None to find it here.
-        signed: SHA-256 of its files as they were signed, by name; None where that does not matter.
+    With the findings of `try_version` (`known`), only the golden cases are run. Answers may be NaN or infinite only if
+    that is allowed.
 
     Raises:
         ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
             names the file.
         StartError: If the device cannot be had.
     """
-    artifact = _read(folder, allow_unproven, inside, signed, None if known is None else known.graph.file)
-    place = _Place(device, threads)
+    artifact = _read(check, None if known is None else known.graph.file)
     if known is None:
-        model, known = _try(artifact, name, version, place, AUTO)
+        model, known = _Loading(check, artifact, choose_graph(check.graph, artifact, check.device)).check()
+    elif artifact.digest != known.digest:
+        raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
     else:
-        if artifact.digest != known.digest:
-            raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
-        cases = load_cases(artifact.files[GOLDEN])
-        parts = None if known.parts is None else _proven_parts(artifact, cases, name, version, place, known.graph)[0]
-        shared_with = parts if known.shares_session else None
-        model, _ = _proven(artifact, cases, name, version, place, known.graph, shared_with)
-        model = dataclasses.replace(model, parts=parts)
+        loading = _Loading(check, artifact, known.graph)
+        parts = None if known.parts is None else loading.model_in_parts()[0]
+        model = dataclasses.replace(loading.model()[0], parts=parts)
     model = _with_findings(model, known, allow_non_finite=allow_non_finite)
     if model.parts is not None and known.parts is not None:
         in_parts = _with_findings(model.parts, known.parts, allow_non_finite=allow_non_finite)
         model = dataclasses.replace(model, parts=dataclasses.replace(in_parts, statistics=model.statistics))
+    where = f"{check.name} version {check.version}"
     if model.origin == "adopted":
-        _log.warning("%s version %s: %s", name, version, _ADOPTED)
+        _log.warning("%s: %s", where, _ADOPTED)
     if not known.batch_invariant:
-        _log.warning("%s version %s: on %s, an answer's bits depend on the others in its batch", name, version, device)
+        _log.warning("%s: on %s, an answer's bits depend on the others in its batch", where, check.device)
     return model
 
 
+def _read(check: LoadCheck, graph_file: str | None = None) -> Version:
+    """Read a version whose digests hold; `graph_file` is the only graph that is kept, unless it is None."""
+    keep = (*(FILES.values() if graph_file is None else (graph_file,)), PARTS, GOLDEN, DEFAULTS)
+    # The parity record is read by the load check only.
+    with_parity = graph_file is None
+    artifact = read_version(check.folder, keep, with_parity=with_parity, inside=check.inside, signed=check.signed)
+    if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not check.allow_unproven:
+        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
+    return artifact
+
+
 def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> Model:
-    """Give a model what its trial has shown."""
+    """Return the model with what its load check has shown."""
     signature = model.signature
     return dataclasses.replace(
         model,
@@ -162,141 +119,105 @@ def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> 
         continues=known.continues,
         why_not_in_parts=known.why_not_in_parts,
         goes_by_steps=known.goes_by_steps,
-        # Not in the trials: what they draw may be out of the range that the model is meant for.
+        # Not in the load check: the requests that it draws may be out of the range that the model is meant for.
         refuses_non_finite=bool(signature.may_be_non_finite) and not allow_non_finite,
     )
 
 
-def _read(
-    folder: Path, allow_unproven: bool, inside: Path | None, signed: _Digests | None, graph_file: str | None = None
-) -> Version:
-    """Read a version whose digests hold, as for `load_model`; `graph_file` is the only graph that is kept, unless None.
+class _Loading:
+    """A version that is being loaded: its files, the graph that serves, and where it runs."""
 
-    Raises:
-        ArtifactError: If it cannot be trusted, or is adopted and may not be.
-    """
-    keep = (*(FILES.values() if graph_file is None else (graph_file,)), PARTS, GOLDEN, DEFAULTS)
-    # The parity record is read by the trial only.
-    artifact = read_version(folder, keep, with_parity=graph_file is None, inside=inside, signed=signed)
-    if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not allow_unproven:
-        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
-    return artifact
+    def __init__(self, check: LoadCheck, artifact: Version, choice: GraphChoice) -> None:
+        self._check = check
+        self._artifact = artifact
+        self._manifest = artifact.manifest
+        self._choice = choice
+        self._cases = load_cases(artifact.files[GOLDEN])
 
+    def check(self) -> tuple[Model, Findings]:
+        """Verify the graph that serves, and the one of parts if there is one, and find out the rest on them."""
+        model, trials = self.model()
+        found = self._findings(model, trials, self._choice.file)
+        parts = self._manifest.parts
+        reason = parts.reason  # it names the operator
+        if found.why_not_in_parts and reason and not parts.not_continued:
+            said = f"{reason}: {found.why_not_in_parts}" if model.signature.states else reason
+            found = dataclasses.replace(found, why_not_in_parts=said)
+        if not parts.file:
+            return model, found
+        if parts.made_of != self._choice.file:
+            made_of, serves = parts.made_of, self._choice.file
+            reason = f"{parts.file} is made of {made_of}, and {serves} serves, whose answers have other bits"
+            return model, dataclasses.replace(found, why_not_in_parts=reason)
+        in_parts, of_parts = self.model_in_parts()
+        found = dataclasses.replace(found, parts=self._findings(in_parts, of_parts, PARTS))
+        return dataclasses.replace(model, parts=in_parts), found
 
-_PARITY_OF = {NATIVE: "parity", SCANNED: "scan_parity"}
-"""The manifest's record of each graph."""
+    def model(self) -> tuple[Model, TrialRequests]:
+        """Load the graph that serves, and replay the golden cases on it."""
+        return self._load(self._choice.file, self._manifest, self._cases)
 
+    def model_in_parts(self) -> tuple[Model, TrialRequests]:
+        """Load the graph that has inferred states, and replay the golden cases from the beginning of sequences."""
+        manifest = with_found_states(self._manifest)
+        if PARTS not in self._artifact.files:
+            raise ArtifactError(f"{MANIFEST}: lists no {PARTS}, in which it has states")
+        defaults = load_defaults(self._artifact.files, manifest.inputs)
+        return self._load(PARTS, manifest, begun_cases(self._cases, self._manifest, defaults))
 
-def _try(
-    artifact: Version, name: str, version: str, place: _Place, asked: str, rounds: int = ROUNDS
-) -> tuple[Model, Findings]:
-    """Prove the graph that serves, and find out the rest on it."""
-    cases, choice = load_cases(artifact.files[GOLDEN]), choose_graph(asked, artifact, place.device)
-    model, trials = _proven(artifact, cases, name, version, place, choice)
-    # What a graph does with some inputs it need not do with others.
-    with _said_as(f"{choice.file}: does not run on inputs like those of its golden cases on {place.device}"):
-        clock = clock_of_runs(place.device, place.threads)
-        found = _findings(artifact.digest, model, trials, clock, rounds)
-    reason = artifact.manifest.parts.reason  # it names the operator
-    if found.why_not_in_parts and reason and not artifact.manifest.parts.not_continued:
-        said = f"{reason}: {found.why_not_in_parts}" if model.signature.states else reason
-        found = dataclasses.replace(found, why_not_in_parts=said)
-    if not artifact.manifest.parts.file:
-        return model, found
-    reason = why_not_found(artifact.manifest, choice)
-    if reason:
-        return model, dataclasses.replace(found, why_not_in_parts=reason)
-    parts, trials = _proven_parts(artifact, cases, name, version, place, choice)
-    with _said_as(f"{PARTS}: does not run on inputs like those of its golden cases on {place.device}"):
-        found = dataclasses.replace(found, parts=_findings(artifact.digest, parts, trials, clock, rounds))
-    if place.device == "cpu" and len(artifact.files[PARTS]) >= LEAST_BYTES:
-        shared, trials = _proven(artifact, cases, name, version, place, choice, parts)
-        if gives_the_same_bits(model.run, shared.run, model.signature, cases, trials):
-            model, found = shared, dataclasses.replace(found, shares_session=True)
-    return dataclasses.replace(model, parts=parts), found
+    def _load(self, file: str, manifest: manifest_pb2.Manifest, cases: Sequence[Case]) -> tuple[Model, TrialRequests]:
+        try:
+            session = new_session(self._artifact.files[file], self._check.device, self._check.threads)
+        except StartError:
+            raise
+        except Exception as error:
+            raise ArtifactError(f"{file}: onnxruntime cannot load it: {one_line(str(error))}") from error
+        defaults = load_defaults(self._artifact.files, manifest.inputs)
+        signature = read_signature(session.get_inputs(), session.get_outputs(), manifest, file, defaults)
+        trials = TrialRequests(signature, cases, compared_steps=max(self._manifest.parity.lengths, default=0))
+        model = Model(
+            self._check.name,
+            self._check.version,
+            self._manifest,
+            signature.with_shortest(trials.shortest),
+            self._check.device,
+            self._choice,
+            nodes_by_provider(session),
+            _UNMEASURED,
+            session,
+            parity=self._artifact.parity.get(_PARITY_OF[self._choice.name], ""),
+        )
+        with _said_as(f"{GOLDEN}: {file} does not run these cases on {self._check.device}"):
+            _replay(model, cases, file)
+        return model, trials
 
-
-def _proven(
-    artifact: Version,
-    cases: Sequence[Case],
-    name: str,
-    version: str,
-    place: _Place,
-    choice: GraphChoice,
-    shared_with: Model | None = None,
-) -> tuple[Model, TrialRequests]:
-    """Load the graph of a version that serves, or take that with found states, and replay the golden cases on it."""
-    return _proven_graph(artifact, cases, name, version, place, choice, choice.file, artifact.manifest, shared_with)
-
-
-def _proven_parts(
-    artifact: Version, cases: Sequence[Case], name: str, version: str, place: _Place, choice: GraphChoice
-) -> tuple[Model, TrialRequests]:
-    """Load the graph of a version that has found states, and replay the golden cases from where sequences begin."""
-    manifest = with_found_states(artifact.manifest)
-    if PARTS not in artifact.files:
-        raise ArtifactError(f"{MANIFEST}: lists no {PARTS}, in which it has states")
-    begun = begun_cases(cases, artifact.manifest, load_defaults(artifact.files, manifest.inputs))
-    return _proven_graph(artifact, begun, name, version, place, choice, PARTS, manifest)
-
-
-def _proven_graph(
-    artifact: Version,
-    cases: Sequence[Case],
-    name: str,
-    version: str,
-    place: _Place,
-    choice: GraphChoice,
-    file: str,
-    manifest: manifest_pb2.Manifest,
-    shared_with: Model | None = None,
-) -> tuple[Model, TrialRequests]:
-    device = place.device
-    begin = None
-    if shared_with is None:
-        session = session_of(artifact.files, file, device, place.threads)
-    else:
-        session = shared_with.session
-        begin = Beginning(manifest, load_defaults(artifact.files, with_found_states(manifest).inputs))
-    defaults = load_defaults(artifact.files, manifest.inputs)
-    hidden = {tensor.name for tensor in (*manifest.parts.inputs, *manifest.parts.outputs)} if shared_with else ()
-    inputs, outputs = (
-        [value for value in values if value.name not in hidden]
-        for values in (session.get_inputs(), session.get_outputs())
-    )
-    signature = read_signature(inputs, outputs, manifest, file, defaults)
-    trials = TrialRequests(signature, cases, compared_steps=max(artifact.manifest.parity.lengths, default=0))
-    signature = signature.with_shortest(trials.shortest)
-    nodes = nodes_by_provider(session)
-    model = Model(name, version, artifact.manifest, signature, device, choice, nodes, _UNMEASURED, session, begin=begin)
-    parity = artifact.parity.get(_PARITY_OF[choice.name], "")
-    model = dataclasses.replace(model, parity=parity, opset=read_opset(artifact.files[choice.file]))
-    with _said_as(f"{GOLDEN}: {file} does not run these cases on {device}"):
-        _replay(model, cases, file)
-    return model, trials
-
-
-def _findings(
-    digest: str,
-    model: Model,
-    trials: TrialRequests,
-    clock: Callable[[], float],
-    rounds: int,
-) -> Findings:
-    invariant = is_batch_invariant(model.run, model.signature, trials)
-    is_cut = invariant
-    if not invariant:
-        # Zeros after each row's length may be -0 where the model multiplies by a mask: then no step is left out.
-        whole = model.signature.without_cuts()
-        model, trials = dataclasses.replace(model, signature=whole), trials.of(whole)
-        invariant = is_batch_invariant(model.run, whole, trials)
-    trims = _trims_outputs(model, trials)
-    reason = model.manifest.parts.not_continued  # of what a trial of few steps does not show
-    parts = Parts(reason, False) if reason else try_parts(model.run, model.signature, trials)
-    cost = measure_cost(model, trials, clock, rounds)
-    model = dataclasses.replace(model, cost=cost, batch_invariant=invariant, why_not_in_parts=parts.reason)
-    by_steps = goes_by_steps(model, trials)
-    return Findings(digest, model.graph, cost, invariant, trims, parts.continues, is_cut, parts.reason, by_steps)
+    def _findings(self, model: Model, trials: TrialRequests, file: str) -> Findings:
+        """Find out by runs what holds of a model whose golden results hold."""
+        # What a graph does with some inputs it need not do with others.
+        with _said_as(f"{file}: does not run on inputs like those of its golden cases on {self._check.device}"):
+            invariant = is_cut = is_batch_invariant(model.run, model.signature, trials)
+            if not invariant:
+                # Zeros after each row's length may be -0 if the model multiplies by a mask: then no step is left out.
+                whole = model.signature.without_cuts()
+                model, trials = dataclasses.replace(model, signature=whole), trials.of(whole)
+                invariant = is_batch_invariant(model.run, whole, trials)
+            trims = trims_outputs(model, trials)
+            reason = model.manifest.parts.not_continued  # what a trial of few steps does not show
+            parts = Parts(reason, False) if reason else try_parts(model.run, model.signature, trials)
+            rounds = 1 if self._check.is_brief else ROUNDS
+            cost = measure_cost(model, trials, clock_of_runs(self._check.device, self._check.threads), rounds)
+            model = dataclasses.replace(model, cost=cost, batch_invariant=invariant, why_not_in_parts=parts.reason)
+            return Findings(
+                self._artifact.digest,
+                self._choice,
+                cost,
+                invariant,
+                trims,
+                parts.continues,
+                is_cut,
+                parts.reason,
+                goes_by_steps(model, trials),
+            )
 
 
 @contextlib.contextmanager
@@ -311,10 +232,11 @@ def _said_as(what: str) -> Iterator[None]:
 
 
 def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
-    """Run the golden cases as requests are run, joined and split, and compare with what eager PyTorch gave."""
+    """Run the golden cases as requests are run, joined and split, and compare with what eager PyTorch computed."""
     limits = next((at for at in model.manifest.replay_limits if at.device == model.device), None)
     if limits is None:
         raise ArtifactError(f'{MANIFEST}: has no limits for golden results on the device "{model.device}"')
+    recorded = {tensor.name for tensor in model.manifest.outputs}  # of inferred states, no results are recorded
 
     def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
         request = as_request(model.signature, inputs)
@@ -323,26 +245,46 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
             expected, found = spec.shape(request.batch, request.sizes), outputs[spec.name].shape
             if found != expected:
                 raise ArtifactError(f"{file}: {spec} comes out as {list(found)} where {list(expected)} is expected")
-        return {name: array for name, array in outputs.items() if name in asked}
+        return {name: array for name, array in outputs.items() if name in recorded}
 
-    asked = {tensor.name for tensor in model.manifest.outputs}  # of states that were found, no results are recorded
     failures = replay(cases, compute, limits)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise ArtifactError(f"{GOLDEN}: {file} does not give these results on {model.device}: {failures[0]}{more}")
 
 
-def _trims_outputs(model: Model, trials: TrialRequests) -> bool:
-    """Whether an output has fewer steps than the inputs, where every length is smaller than its axis."""
-    signature = model.signature
-    sizes = trials.sizes(64)
-    rows = trials.rows(2)
-    request = trials.draw(rows, sizes, lengths=1)
-    request.longest = sizes  # as in a run of requests with one prefix
-    feeds = join([request], signature)
-    arrays = model.run_arrays(list(signature.outputs), feeds)
-    run_rows = rows_of_run(signature, rows)
-    return any(
-        array.shape != spec.shape(run_rows, sizes)
-        for spec, array in zip(signature.outputs.values(), arrays, strict=True)
-    )
+def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
+    """Return the manifest with the inferred states among its inputs and outputs, as the graph of parts has them.
+
+    Raise ArtifactError if it names another file, or a state is not paired.
+    """
+    parts = manifest.parts
+    if parts.file != PARTS:
+        raise ArtifactError(f'{MANIFEST}: has states in "{parts.file}"; expected {PARTS}')
+    if [tensor.name for tensor in parts.inputs] != [tensor.continues_as for tensor in parts.outputs]:
+        raise ArtifactError(f"{MANIFEST}: the states of {PARTS} are not paired, initial with final ones, in order")
+    every = manifest_pb2.Manifest()
+    every.CopyFrom(manifest)
+    every.inputs.extend(parts.inputs)
+    every.outputs.extend(parts.outputs)
+    return every
+
+
+def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults: Mapping[str, Array]) -> list[Case]:
+    """Add the states with which a sequence begins to golden cases: those of `defaults`, else zeros."""
+    rows_at = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
+    begun = []
+    for case in cases:
+        name, first = next(iter(case.inputs.items()))
+        rows = first.shape[rows_at[name]]
+        states = {
+            tensor.name: np.ascontiguousarray(
+                np.broadcast_to(
+                    defaults.get(tensor.name, np.zeros((), DTYPES[tensor.datatype])),
+                    [rows if axis.size < 0 else axis.size for axis in tensor.axes],
+                )
+            )
+            for tensor in manifest.parts.inputs
+        }
+        begun.append(dataclasses.replace(case, inputs={**case.inputs, **states}))
+    return begun

@@ -1,40 +1,42 @@
-"""Loading a repository: which versions are tried, and what becomes of them.
+"""Loading models: which of their versions are checked when, and what becomes of them.
 
-A load check runs each version in another process first (`trials`). Models wait in one queue; of each, the newest
+A load check runs each version in another process first (`load_checks`). Models wait in one queue; of each, the newest
 version comes first, one at a time, until as many serve as its config wants. The server loads a version after it has
-passed its check; meanwhile the next checks run. While others wait, a check has a second. A version that takes longer is
+passed its check, while the next one is checked. While others wait, a check has a second. A version that takes longer is
 checked again after all others, with all the time that it may take: so it keeps nothing else from serving.
+
+A version that fails stays out, with the reason in its status. What served before serves on until all versions of its
+model are through; a model of which nothing serves yet serves as soon as one version has passed.
 """
 
 import dataclasses
 import logging
-import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent import futures
+from pathlib import Path
 
 from rnnserve.protos import model_config_pb2
-from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.triton_config import check_tensors
+from rnnserve.protos.artifact import ArtifactError, read_version
+from rnnserve.protos.signing.signed_version import Signed
+from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, versions_to_serve
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.error_texts import one_line
 from rnnserve.server.errors import StartError
-from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.entries import LOADING, ServedVersion
-from rnnserve.server.repository.findings import Findings
-from rnnserve.server.repository.graph_choice import AUTO, NATIVE, SCANNED, GraphChoice
+from rnnserve.server.repository.findings import NATIVE, SCANNED, Findings, LoadCheck
+from rnnserve.server.repository.folders import version_numbers
+from rnnserve.server.repository.load_checks import LoadChecks, Refused, Stopped, TooSlow, check_name
 from rnnserve.server.repository.load_version import load_model
 from rnnserve.server.repository.model import Model
-from rnnserve.server.repository.trial_process import Refused, Stopped, TooSlow, Trial
-from rnnserve.server.repository.trials import Trials
+from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Entry, Repository, ServedVersion, Status
+from rnnserve.server.repository.signed_versions import open_signature_gate
+from rnnserve.server.settings import Settings
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "Outcome"]
 
 _log = logging.getLogger(__name__)
-
-_VERSIONS_EACH = 8
-"""Versions for which a further process is worth its start, which computes as long as the checks of so many do."""
 
 _FIRST_SECONDS = 1.0
 """Seconds that a load check may take while other versions wait for theirs. Small models take 0.01 to 0.1 seconds."""
@@ -43,290 +45,303 @@ _PATIENCE_SECONDS = 3.0
 """Seconds without a further version that serves after which a start doesn't wait for the rest. Beyond it: they are
 loaded in the background."""
 
-_LOOK_SECONDS = 0.1
-"""Seconds between two looks at whether the start still waits."""
-
+_LOOK_SECONDS = 0.1  # between two looks at whether the start still waits
 
 _MAX_REASON = 1000
 """Characters of a reason why a version does not serve, without paths: it is sent to clients, in a list with those of
 all other versions. Beyond it: the rest is cut."""
 
 
-@dataclasses.dataclass(eq=False)
-class _Waiting:
-    """A model of which versions have yet to be tried.
+@dataclasses.dataclass
+class Outcome:
+    """What came of a load.
 
     Attributes:
-        name: The model's name.
-        versions: Numbers of these versions, newest first.
-        config: The model's config.pbtxt.
-        wanted: How many versions of the model are to serve.
+        faults: What is wrong with versions that were to serve, a line each.
+        error: Why no further version could be checked; None if that isn't so.
+        is_whole: Whether every version that was to be checked was.
     """
 
-    name: str
-    versions: deque[int]
-    config: model_config_pb2.ModelConfig
-    wanted: int
+    faults: list[str] = dataclasses.field(default_factory=list)
+    error: StartError | None = None
+    is_whole: bool = False
+
+
+class _Draft:
+    """A model that is being loaded: what it will serve, beside what it serves.
+
+    Attributes:
+        before: What was known of it.
+        entry: What will be.
+        to_check: Numbers of the versions that have yet to be checked, newest first.
+        wanted: How many of its versions are to serve.
+        config: Its config.pbtxt.
+        signed: Who has signed what of each version, or why it may not serve; None if signatures are not required.
+    """
+
+    def __init__(self, name: str, folder: Path, before: Entry | None) -> None:
+        self.name = name
+        self.folder = folder
+        self.before = before or Entry({}, is_needed=False)
+        self.entry = Entry({}, is_needed=self.before.is_needed)
+        self.to_check: deque[int] = deque()
+        self.wanted = 0
+        self.config = model_config_pb2.ModelConfig()
+        self.signed: dict[int, Signed | ArtifactError] | None = None
+
+    @property
+    def newest(self) -> list[int]:
+        """The numbers of the versions that will serve, newest first."""
+        return sorted(self.entry.served, reverse=True)
+
+    def signature(self, version: int) -> Signed | None:
+        """Return who has signed what of a version; raise ArtifactError if it is not signed as it must be."""
+        signed = None if self.signed is None else self.signed[version]
+        if isinstance(signed, ArtifactError):
+            raise signed
+        return signed
+
+    def leave_out(self, version: int, reason: str) -> None:
+        """Let a version not serve, though nothing is wrong with it."""
+        self.entry = self.entry.with_version(version, Status(UNAVAILABLE, reason))
+
+    def refuse(self, version: int, reason: str) -> None:
+        """Let a version not serve; if one of its number serves, that serves on."""
+        served = self.before.served.get(version)
+        if served is None:
+            status = Status(UNAVAILABLE, reason, is_fault=True)
+        else:
+            status = Status(READY, f"was loaded before; what its folder holds now: {reason}")
+        self.entry = self.entry.with_version(version, status, served)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
     """A version of a model whose turn it is, and the seconds that its check may take."""
 
-    model: _Waiting
+    model: _Draft
     version: int
     seconds: float
 
     @property
-    def name(self) -> str:
-        return self.model.name
+    def folder(self) -> Path:
+        return self.model.folder / str(self.version)
 
 
 class Loader:
-    """Loads the versions that the configs of a repository choose. One thread calls `load`, any other the rest.
-
-    Attributes:
-        faults: What is wrong with versions that were to serve, a line each; for the thread that calls `load`.
-        fault: Why no further version could be tried, or none serves; None where neither is so.
-        is_whole: Whether every version that was to be tried was.
-    """
+    """Loads the versions that the configs of models choose. One thread calls `load`, any other one the rest."""
 
     def __init__(
         self,
-        models: Draft,
-        trials: Trials,
+        models: Repository,
+        checks: LoadChecks,
         device: str,
+        settings: Settings,
         *,
-        allow_unproven: bool,
-        timeout: float,
-        max_bytes: int = 512 << 20,
-        graph: str = AUTO,
-        processes: int = 1,
-        threads: int = 1,
-        allow_non_finite: bool = False,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        """Prepare; `load` loads.
-
-        Args:
-            models: The models to load: a draft, or the repository itself at the start.
-            trials: The trials of versions.
-            device: "cpu" or "cuda".
-            allow_unproven: Whether versions serve, too, that were adopted from an ONNX file and not proven.
-            timeout: Seconds that a version may take to be tried.
-            max_bytes: Memory that a version may take to be tried, beyond eight times its files.
-            graph: The graph of a version that is to serve, as `Settings.graph`.
-            processes: Number of load checks at the same time, where there are many versions.
-            threads: Threads of a run.
-            allow_non_finite: Whether answers may be NaN or infinite.
-            patience: Seconds without a further version that serves after which a start doesn't wait for the rest.
-        """
-        self._patience = patience
+        """Prepare; `load` loads. Raise StartError if signatures are required, and a key cannot be read."""
         self._models = models
-        self._trials = trials
+        self._checks = checks
         self._device = device
-        self._allow_unproven = allow_unproven
-        self._timeout = timeout
-        self._max_bytes = max_bytes
-        self._graph = graph
-        self._processes = processes
-        self._threads = threads
-        self._allow_non_finite = allow_non_finite
-        self._queue: deque[_Waiting] = deque()
-        self._slow: deque[_Candidate] = deque()  # those whose first check was too short
-        self._running: dict[futures.Future[Findings], _Candidate] = {}
+        self._settings = settings
+        self._patience = patience
+        self._gate = open_signature_gate(settings)
+        self._folders = models.folders
         self._served_at = time.monotonic()  # when a version came to serve last
-        self.faults: list[str] = []
-        self.fault: StartError | None = None
-        self.is_whole = True
-        self._is_done = threading.Event()
+        self._first: futures.Future[Outcome] = futures.Future()  # of the load at the start
+        self._reset([])
 
-    def load(self) -> None:
-        """Try and load every version that is to serve. Raises nothing: `wait` tells what went wrong."""
+    def _reset(self, names: Iterable[str]) -> None:
+        """Forget the models of the last load, which may be freed, and begin with others."""
+        self._outcome = Outcome()
+        self._drafts = [_Draft(name, self._folders.of(name), self._models.entry(name)) for name in names]
+        self._queue: deque[_Draft] = deque()
+        self._slow: deque[_Candidate] = deque()  # those whose first check was too short
+
+    def load(self, names: Iterable[str]) -> Outcome:
+        """Load models as their folders are now, beside what serves of them. Raises nothing."""
         self._served_at = time.monotonic()
+        self._reset(names)
+        outcome = self._outcome
         try:
-            for name in self._models.models():
-                self._choose(name)
+            for draft in self._drafts:
+                self._choose(draft)
             self._load_all()
-            if self._models.models() and not self._models.served():
-                self.fault = StartError(self._models.why_none())
+            outcome.is_whole = True
         except Stopped:
-            self.is_whole = False
             _log.info("stopped before all versions were loaded")
         except StartError as error:
-            self.fault = error
-            self.is_whole = False
+            outcome.error = error
             self._give_up(error)
         finally:
-            self._trials.close()
-            self._is_done.set()
+            self._checks.close()
+            self._reset([])
+            if not self._models.is_started:
+                self._models.is_started = True
+                self._first.set_result(outcome)
+        return outcome
 
     def wait(self) -> None:
-        """Wait until all is loaded; or something serves, and others have delayed the start for as long as they may.
+        """Wait until the first load has ended; or something serves, and others have delayed it for as long as they may.
 
-        Raises:
-            StartError: If no version may serve, with the reasons, a line each; or the device cannot be had.
+        Raise StartError if no version may serve, with the reasons, a line each; or the device cannot be had.
         """
-        while not self._is_done.wait(_LOOK_SECONDS):
-            if self.delays_the_start and self._models.served():
+        while not futures.wait([self._first], _LOOK_SECONDS).done:
+            if time.monotonic() - self._served_at > self._patience and self._models.served():
                 return
-        if self.fault is not None:
-            raise self.fault
+        outcome = self._first.result()
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.is_whole and self._models.models() and not self._models.served():
+            raise StartError(self._models.why_none())
 
-    @property
-    def delays_the_start(self) -> bool:
-        """Whether versions that have not come to serve have delayed the start for as long as they may."""
-        return time.monotonic() - self._served_at > self._patience
+    def _show(self, draft: _Draft) -> None:
+        """Put what is known of a model into the repository: what will serve, unless something serves meanwhile."""
+        entry = draft.entry
+        if draft.before.served and entry.is_loading:
+            versions = {**dict.fromkeys(entry.versions, Status(LOADING)), **draft.before.versions}
+            entry = dataclasses.replace(draft.before, versions=versions)
+        self._models.put(draft.name, entry)
 
-    def stop(self) -> None:
-        """Try no further version. `load` returns when the one that is being loaded, if any, has been."""
-        self._trials.stop()
-
-    def _choose(self, name: str) -> None:
-        """Add the versions of a model that may serve, newest first."""
+    def _choose(self, draft: _Draft) -> None:
+        """Choose the versions of a model that may serve, and add the model to the queue."""
         try:
-            self._models.found(name)
-            self._models.check_links(name)
-            config = self._models.config(name)
-            chosen, wanted = self._models.chosen(name, config)
+            self._read(draft)
         except Exception as error:  # noqa: BLE001 - one model's folder must not keep the others out
             reason = _reason_of(error)
-            self._models.refuse_all(name, reason)
-            self.faults.append(f"{name}: {reason}")
-            _log.error("%s: %s", name, reason)
-            return
-        self._queue.append(_Waiting(name, deque(chosen), config, wanted))
+            for version in draft.entry.versions:
+                draft.refuse(version, reason)
+            draft.entry = dataclasses.replace(draft.entry, reason=reason)
+            self._outcome.faults.append(f"{draft.name}: {reason}")
+            _log.error("%s: %s", draft.name, reason)
+        else:
+            self._queue.append(draft)
+        self._show(draft)
+
+    def _read(self, draft: _Draft) -> None:
+        """Read which versions a model has, and its config."""
+        try:
+            numbers = version_numbers(draft.folder)
+        except OSError as error:
+            draft.entry = dataclasses.replace(draft.entry, versions=dict.fromkeys(draft.before.served, Status(LOADING)))
+            raise ArtifactError(f"its folder cannot be read: {error.strerror}") from error
+        draft.entry = dataclasses.replace(draft.entry, versions=dict.fromkeys(numbers, Status(LOADING)))
+        if not numbers:
+            raise ArtifactError("has no versions, folders named 1, 2, …")
+
+        def verify(config: bytes) -> None:
+            if self._gate is not None:
+                draft.signed = self._gate.check(draft.folder, draft.name, numbers, config, self._folders.inside)
+
+        draft.config = read_config(draft.folder, self._folders.inside, self._folders.only, verify)
+        chosen, draft.wanted = versions_to_serve(draft.config, numbers)
+        if not chosen:
+            has = ", ".join(map(str, numbers))
+            raise ArtifactError(f"{CONFIG}: version_policy names no version that its folder has; it has {has}")
+        for version in set(numbers) - set(chosen):
+            draft.leave_out(version, "not chosen by version_policy in config.pbtxt")
+        draft.to_check.extend(chosen)
 
     def _load_all(self) -> None:
-        to_try = sum(len(model.versions) for model in self._queue)
-        self._processes = max(1, min(self._processes, to_try // _VERSIONS_EACH))
-        passed: deque[tuple[_Candidate, Findings]] = deque()
-        while self._queue or self._slow or self._running or passed:
-            self._begin_checks()
-            if not passed and self._running:
-                futures.wait(self._running, return_when=futures.FIRST_COMPLETED)
-            for future in [each for each in self._running if each.done()]:
-                self._conclude(self._running.pop(future), future, passed)
-            self._begin_checks()
-            if passed:
-                candidate, findings = passed.popleft()
-                self._serve(candidate, findings)
-                self._queue_again(candidate)
-
-    def _begin_checks(self) -> None:
-        """Begin load checks, as many at the same time as may be."""
-        while len(self._running) < self._processes and (candidate := self._next()) is not None:
-            if not self._has_to_be_tried(candidate):
-                self._queue_again(candidate)
-                continue
-            try:
-                self._running[self._trials.begin(self._check_of(candidate))] = candidate
-            except StartError as error:
-                if not self._running:
-                    raise
-                _log.warning("fewer load checks run at the same time: %s", error)
-                self._processes = len(self._running)
-                self._slow.appendleft(candidate)
+        passed: tuple[_Candidate, Findings] | None = None
+        while (candidate := self._next()) is not None or passed is not None:
+            if candidate is not None:
+                self._checks.begin(self._check_of(candidate))
+            if passed is not None:  # the server loads it while the next version is checked
+                self._serve(*passed)
+                self._go_on_with(passed[0].model)
+                passed = None
+            if candidate is not None:
+                if (findings := self._outcome_of(candidate)) is not None:
+                    passed = candidate, findings
+                else:
+                    self._go_on_with(candidate.model)
 
     def _next(self) -> _Candidate | None:
-        """Take the version whose turn it is; None if there is none."""
-        if not self._queue:
-            return self._slow.popleft() if self._slow else None
-        model = self._queue.popleft()
-        version = model.versions.popleft()
-        is_last = not (self._queue or self._slow or self._running or model.versions)
-        return _Candidate(model, version, self._timeout if is_last else min(_FIRST_SECONDS, self._timeout))
+        """Take the next version that must be checked; None if there is none now."""
+        timeout = self._settings.load_timeout
+        while self._queue:
+            draft = self._queue.popleft()
+            version = draft.to_check.popleft()
+            is_last = not (self._queue or self._slow or draft.to_check)
+            candidate = _Candidate(draft, version, timeout if is_last else min(_FIRST_SECONDS, timeout))
+            if self._must_be_checked(candidate):
+                return candidate
+            self._go_on_with(draft)
+        return self._slow.popleft() if self._slow else None
 
-    def _queue_again(self, candidate: _Candidate) -> None:
-        """Let further versions of its model have their turns."""
-        if candidate.model.versions and candidate.model not in self._queue:
-            self._queue.append(candidate.model)
+    def _go_on_with(self, draft: _Draft) -> None:
+        """Show what has become of a model, and let its further versions have their turns."""
+        self._show(draft)
+        if draft.to_check and draft not in self._queue:
+            self._queue.append(draft)
 
-    def _has_to_be_tried(self, candidate: _Candidate) -> bool:
-        """Whether a version may come to serve, and doesn't serve already."""
-        if self._models.is_outdated(candidate.name, candidate.version, candidate.model.wanted):
+    def _must_be_checked(self, candidate: _Candidate) -> bool:
+        """Whether a version may come to serve, and doesn't serve already. One that serves is taken over."""
+        draft, version = candidate.model, candidate.version
+        newest = draft.newest[: draft.wanted]
+        if len(newest) == draft.wanted and version < newest[-1]:
+            draft.leave_out(version, "a newer version serves")
             return False
-        if refusal := self._models.signed.refusal(candidate.name, candidate.version):
-            self._refuse(candidate, refusal)
-            return False
-        return not self._take_over(candidate)
-
-    def _check_of(self, candidate: _Candidate) -> Trial:
-        name, version = candidate.name, str(candidate.version)
-        return Trial(
-            self._models.folders.of(name) / version,
-            name,
-            version,
-            self._device,
-            self._graph,
-            self._allow_unproven,
-            self._threads,
-            max_bytes=self._max_bytes,
-            seconds=candidate.seconds,
-            inside=self._models.inside,
-            signed=self._models.signed.files(name, candidate.version),
-        )
-
-    def _conclude(
-        self, candidate: _Candidate, check: "futures.Future[Findings]", passed: deque[tuple[_Candidate, Findings]]
-    ) -> None:
-        """Take the outcome of a load check: the version has passed, or it is refused.
-
-        Raises:
-            StartError: If the device cannot be had, or no process can be started.
-            Stopped: If `stop` was called.
-        """
         try:
-            findings = check.result()
-        except Refused as refused:
-            self._refuse(candidate, str(refused))
-            if refused.traceback:
-                _log.debug("%s version %d: %s", candidate.name, candidate.version, refused.traceback)
-        except TooSlow:
-            if candidate.seconds < self._timeout:
-                self._slow.append(dataclasses.replace(candidate, seconds=self._timeout))
-            else:
-                self._refuse(candidate, f"did not load within {self._timeout:g} s (--load-timeout)")
-        else:
-            passed.append((candidate, findings))
-            return
-        self._queue_again(candidate)
-
-    def _take_over(self, candidate: _Candidate) -> bool:
-        """Let a version serve on, with the config as it is now, if it serves already; whether nothing is to be loaded.
-
-        One whose files cannot be trusted any more is refused.
-        """
-        try:
-            self._models.check_links(candidate.name, candidate.version)
-            model = self._models.loaded_before(candidate.name, candidate.version)
-            if model is None:
-                return False
-            check_tensors(candidate.model.config, model.manifest.inputs, model.manifest.outputs)
+            signed = draft.signature(version)
+            served = draft.before.served.get(version)
+            if served is None:
+                return True
+            files = None if signed is None else signed.files
+            found = read_version(candidate.folder, keep=(), inside=self._folders.inside, signed=files).manifest
+            if found.self_sha256 != served.model.manifest.self_sha256:
+                return True
+            check_tensors(draft.config, found.inputs, found.outputs)
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever its files hold
             self._refuse(candidate, _reason_of(error))
         else:
-            self._let_serve(candidate, model)
-        return True
+            self._let_serve(candidate, served.model)
+        return False
+
+    def _check_of(self, candidate: _Candidate) -> LoadCheck:
+        signed = candidate.model.signature(candidate.version)
+        return LoadCheck(
+            candidate.folder,
+            candidate.model.name,
+            str(candidate.version),
+            self._device,
+            self._settings.graph,
+            self._settings.allow_unproven,
+            self._settings.threads,
+            self._settings.max_load_bytes,
+            candidate.seconds,
+            inside=self._folders.inside,
+            signed=None if signed is None else signed.files,
+        )
+
+    def _outcome_of(self, candidate: _Candidate) -> Findings | None:
+        """Return what a load check has found; None if the version is refused, or checked again later.
+
+        Raise StartError if the device cannot be had, Stopped if the server is stopping.
+        """
+        try:
+            return self._checks.outcome()
+        except Refused as refused:
+            self._refuse(candidate, str(refused))
+        except TooSlow:
+            timeout = self._settings.load_timeout
+            if candidate.seconds < timeout:
+                self._slow.append(dataclasses.replace(candidate, seconds=timeout))
+            else:
+                self._refuse(candidate, f"did not load within {timeout:g} s (--load-timeout)")
+        return None
 
     def _serve(self, candidate: _Candidate, findings: Findings) -> None:
         """Load a version that has passed, and let it serve in the place of an older one."""
-        name, version, config = candidate.name, candidate.version, candidate.model.config
+        name, version = candidate.model.name, candidate.version
         try:
-            model = load_model(
-                self._models.folders.of(name) / str(version),
-                name,
-                str(version),
-                self._device,
-                allow_unproven=self._allow_unproven,
-                allow_non_finite=self._allow_non_finite,
-                threads=self._threads,
-                inside=self._models.inside,
-                known=findings,
-                signed=self._models.signed.files(name, version),
-            )
-            self._models.check(model)
-            check_tensors(config, model.manifest.inputs, model.manifest.outputs)
+            allow_non_finite = self._settings.allow_non_finite
+            model = load_model(self._check_of(candidate), known=findings, allow_non_finite=allow_non_finite)
+            if self._folders.only is None:
+                check_name(model.manifest, name)
+            check_tensors(candidate.model.config, model.manifest.inputs, model.manifest.outputs)
         except StartError:
             raise
         except Exception as error:  # noqa: BLE001 - one version must not keep the others out, whatever it does
@@ -335,45 +350,41 @@ class Loader:
             return
         count_in_process(LOADED)
         _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
-        _log_graph(name, version, self._graph, findings.graph)
+        if self._settings.graph == SCANNED and findings.graph.name == NATIVE:
+            _log.warning("%s version %d: --graph scan: %s", name, version, findings.graph)
+        elif findings.graph.name == SCANNED:
+            _log.info("%s version %d: %s", name, version, findings.graph)
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: _Candidate, model: Model) -> None:
         """Let a version that holds serve in the place of an older one."""
-        name = candidate.name
-        signed = self._models.signed.of(name, candidate.version)
-        self._models.serve(ServedVersion(model, candidate.model.config, signed))
+        draft, version = candidate.model, candidate.version
+        served = ServedVersion(model, draft.config, draft.signature(version))
+        draft.entry = draft.entry.with_version(version, Status(READY), served)
+        for older in draft.newest[draft.wanted :]:
+            draft.leave_out(older, "a newer version serves")
         self._served_at = time.monotonic()
-        used_table().tell(name, model.version, model.about)
-        for older in self._models.newest(name, candidate.model.wanted + 1)[candidate.model.wanted :]:
-            self._models.leave_out(name, older, "a newer version serves")
+        used_table().tell(draft.name, model.version, model.about)
 
     def _refuse(self, candidate: _Candidate, said: str) -> None:
-        reason = one_line(said, _MAX_REASON)
+        name, version, reason = candidate.model.name, candidate.version, one_line(said, _MAX_REASON)
         count_in_process(NOT_LOADED)
-        self.faults.append(f"{candidate.name} version {candidate.version}: {reason}")
-        self._models.refuse(candidate.name, candidate.version, reason)
-        _log.error("%s version %d stays out: %s", candidate.name, candidate.version, reason)
+        self._outcome.faults.append(f"{name} version {version}: {reason}")
+        candidate.model.refuse(version, reason)
+        _log.error("%s version %d stays out: %s", name, version, reason)
 
     def _give_up(self, error: StartError) -> None:
-        """Say of every version that is left that it could not be tried."""
+        """Let the status of every version that is left say that it could not be checked."""
         if self._models.served():
             _log.error("no further version is loaded: %s", error)
-        for name, versions in self._models.statuses():
-            for version, status in versions.items():
+        for draft in self._drafts:
+            for version, status in draft.entry.versions.items():
                 if status.state == LOADING:
-                    self._models.refuse(name, version, "could not be tried; the server's log says why")
+                    draft.refuse(version, "could not be tried; the server's log says why")
+            self._show(draft)
 
 
 def _reason_of(error: Exception) -> str:
-    """Say in one line why something cannot be loaded; it is sent to clients, so without paths."""
+    """Explain in one line why something cannot be loaded; it is sent to clients, so without paths."""
     said = str(error) if isinstance(error, ArtifactError) else f"cannot be loaded: {type(error).__name__}: {error}"
     return one_line(said, _MAX_REASON)
-
-
-def _log_graph(name: str, version: int, asked: str, graph: GraphChoice) -> None:
-    """Log which graph serves, where there was a choice, and where it is not the one that was asked for."""
-    if asked == SCANNED and graph.name == NATIVE:
-        _log.warning("%s version %d: --graph scan: %s", name, version, graph)
-    elif graph.name == SCANNED:
-        _log.info("%s version %d: %s", name, version, graph)

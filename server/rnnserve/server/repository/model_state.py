@@ -1,4 +1,4 @@
-"""What becomes of a model, in short: for who compares two servers of one repository, without what runs models."""
+"""What becomes of a model, in short: to compare two servers of one repository, without importing what runs models."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,10 +24,6 @@ def lost_models(before: Mapping[str, ModelState], after: Mapping[str, ModelState
     """Name what one server serves and another, which loads the same repository later, can't: "scale: version 2".
 
     A model or version that is no longer in the repository, or that is no longer chosen, isn't lost.
-
-    Args:
-        before: The models of the first server.
-        after: Those of the other.
     """
     lost = []
     for name, model in before.items():

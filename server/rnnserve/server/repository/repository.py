@@ -1,37 +1,133 @@
-"""The models of a repository, live: what serves changes as a whole.
+"""The models of a repository at one moment: which versions serve, and why the others don't.
 
-A draft of some models, as their folders are now, is loaded beside what serves, and adopted when it is loaded. A start
-loads in place: each model serves as soon as it can.
+::
+
+    <repository>/<model>/config.pbtxt
+                        /<version>/model.onnx, model.scan.onnx, model.pt, golden.npz, manifest.json
 """
 
 import contextlib
+import dataclasses
+import functools
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rnnserve.server.errors import LoadFailed, StartError
-from rnnserve.server.repository.draft import Draft
-from rnnserve.server.repository.entries import (
-    LOADING,
-    NOT_LOADED,
-    READY,
-    UNAVAILABLE,
-    Entry,
-    ServedVersion,
-    Status,
-    entry_of,
-    unloaded,
-)
+from rnnserve.protos import model_config_pb2
+from rnnserve.protos.signing.signed_version import Signed
+from rnnserve.server.error_texts import quoted
+from rnnserve.server.errors import NotFound, NotReady, StartError
 from rnnserve.server.repository.folders import ModelFolders, version_numbers
-from rnnserve.server.repository.signed_versions import SignatureGate
+from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.model_state import ModelState
 
-__all__ = ["LOADING", "READY", "UNAVAILABLE", "Repository", "ServedVersion", "Status"]
+__all__ = ["LOADING", "NOT_LOADED", "READY", "UNAVAILABLE", "Entry", "Repository", "ServedVersion", "Status"]
 
 _log = logging.getLogger(__name__)
 
+LOADING, READY, UNAVAILABLE = "LOADING", "READY", "UNAVAILABLE"
 
-class Repository(Draft):
-    """The models in a folder. One thread changes what serves; any thread asks."""
+NOT_LOADED = "is not loaded; RepositoryModelLoad loads it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Whether a version serves.
+
+    Attributes:
+        state: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
+        reason: Why it is unavailable, or why what its folder holds now does not serve in its place, or what its runs
+            have shown to be wrong with it; empty otherwise.
+        is_fault: Whether something is wrong with its files: it was to serve.
+    """
+
+    state: str
+    reason: str = ""
+    is_fault: bool = dataclasses.field(default=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ServedVersion:
+    """A version that serves. Compared by identity, so that it can be a key.
+
+    Attributes:
+        model: What runs.
+        config: Its config.pbtxt.
+        signed: Who has signed what of it; None if signatures are not required.
+    """
+
+    model: Model
+    config: model_config_pb2.ModelConfig
+    signed: Signed | None = None
+
+    @functools.cached_property
+    def of_sequences(self) -> "ServedVersion":
+        """The same version for parts of sequences: on the graph that has their states, if that is another one."""
+        return self if self.model.parts is None else ServedVersion(self.model.parts, self.config, self.signed)
+
+    @property
+    def models(self) -> list[Model]:
+        """All that may run of it."""
+        return [self.model] if self.model.parts is None else [self.model, self.model.parts]
+
+    @property
+    def faults(self) -> list[str]:
+        """What has shown while it served that its manifest is wrong."""
+        return [fault for model in self.models for fault in model.faults]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What is known of a model. It never changes: `dataclasses.replace` makes another one.
+
+    Attributes:
+        versions: Status of each version, by number.
+        served: The versions that serve, by number.
+        reason: Why no version could be checked; empty otherwise.
+        is_wanted: Whether its versions are to be loaded.
+        is_needed: Whether the server isn't ready without it. A model that was added later isn't needed until it serves.
+    """
+
+    versions: Mapping[int, Status]
+    served: Mapping[int, ServedVersion] = dataclasses.field(default_factory=dict)
+    reason: str = ""
+    is_wanted: bool = True
+    is_needed: bool = True
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a version is still to be loaded, or is being loaded."""
+        return any(status.state == LOADING for status in self.versions.values())
+
+    def with_version(self, number: int, status: Status, served: ServedVersion | None = None) -> "Entry":
+        """Return the entry with another status of a version, which serves unless `served` is None."""
+        serving = {other: version for other, version in self.served.items() if other != number}
+        if served is not None:
+            serving[number] = served
+        return dataclasses.replace(
+            self,
+            versions={**self.versions, number: status},
+            served=serving,
+            is_needed=self.is_needed or served is not None,
+        )
+
+    def unloaded(self) -> "Entry":
+        """Return the entry of the same model while its versions are not loaded."""
+        versions = dict.fromkeys(self.versions, Status(UNAVAILABLE, NOT_LOADED))
+        return Entry(versions, reason=NOT_LOADED, is_wanted=False, is_needed=False)
+
+
+class Repository:
+    """The models in a folder. One thread, the loader's, changes what serves; any thread asks.
+
+    It holds one reference to a mapping of entries, neither of which ever changes. A change puts another mapping in its
+    place, so each answer describes one moment.
+
+    Attributes:
+        folders: The folders of the models.
+        generation: Increased whenever what serves has changed: caches are out of date then.
+        is_started: Whether the load at the start has ended. Until then, the server is not ready while it loads.
+    """
 
     def __init__(
         self,
@@ -41,144 +137,175 @@ class Repository(Draft):
         wanted: Collection[str] | None = None,
         control: str = "none",
         ready: str = "any",
-        gate: SignatureGate | None = None,
     ) -> None:
-        """Look which models there are; a `Loader` makes them ready.
+        """Look which models there are; a `Loader` loads them. `control` and `ready` are as in `Settings`.
 
-        Args:
-            root: The repository's folder.
-            only: The name of the one model whose folder this is; None for a repository.
-            wanted: The names of the models to load; None for all.
-            control: Cause of changes of what serves: "none", "poll" or "explicit", as in `Settings`. Where anything
-                does, the folder may be empty, and no link may lead out of it.
-            ready: The rule for the server as a whole: ready while "any" or while "all" of its models are, as in
-                `Settings`.
-            gate: Gate that signed versions have to pass; None where versions need not be signed.
+        `only` names the one model whose folder this is; None for a repository. `wanted` names the models to load; None
+        for all. Unless `control` is "none", the folder may be empty, and no link may lead out of it.
 
         Raises:
-            StartError: If there is no such folder, it cannot be read, or no model is in it; if it is a repository, and
-                `only` says that it is one model's folder, or the other way round; or it does not have a model that is
-                wanted.
+            StartError: If the folder cannot be read, is not of the kind that `only` says, or has no (wanted) model.
         """
+        self.folders = ModelFolders(root, only, may_change=control != "none")
+        self.generation = 0
+        self.is_started = False
         self._control = control
-        self._shown: Draft | None = None
-        folders = _folders(ModelFolders(root, only))
-        entries = _from_folders(folders, {})
-        if not entries and control == "none":
+        self._ready = ready
+        self._entries: Mapping[str, Entry] = {}
+        if not root.is_dir():
+            raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
+        try:
+            mistake, folders = self.folders.mistake(), self.folders.find()
+        except OSError as error:
+            raise StartError(f"the folder {root} cannot be read: {error.strerror}") from error
+        if mistake is not None:
+            raise StartError(mistake)
+        if not folders and control == "none":
             raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
         for name in wanted or ():
-            if name not in entries:
-                known = ", ".join(entries) or "none"
+            if name not in folders:
+                known = ", ".join(folders) or "none"
                 raise StartError(f"--load-model {name}: {root} has no model of this name; it has {known}")
-        if wanted is not None:
-            entries = {name: entry if name in wanted else unloaded(entry) for name, entry in entries.items()}
-        super().__init__(root, entries, ready, only=only, may_change=control != "none", gate=gate)
+        for name, folder in folders.items():
+            if not name.isprintable():
+                _log.error("%a is left out: no client could ask for a model of this name", name)
+                continue
+            entry = Entry(dict.fromkeys(_known_versions(folder), Status(LOADING)))
+            self.put(name, entry if wanted is None or name in wanted else entry.unloaded())
 
-    def draft(self, names: Collection[str]) -> Draft:
-        """Look at some models again: a draft of these alone, to be loaded beside what serves, and adopted.
+    def put(self, name: str, entry: Entry) -> None:
+        """Replace what is known of a model, from one moment to the next."""
+        before = self._entries.get(name)
+        self._entries = dict(sorted({**self._entries, name: entry}.items()))
+        self.generation += entry.served != (before.served if before is not None else {})
 
-        Args:
-            names: The models; those that have no folder are not in the draft.
-
-        Raises:
-            StartError: If the repository's folder cannot be read.
-        """
-        folders = {name: path for name, path in _folders(self.folders).items() if name in names}
-        serving = self._entries
-        entries = _from_folders(folders, serving)
-        may_change = self.inside is not None
-        return Draft(
-            self.root,
-            entries,
-            self._ready,
-            only=self.folders.only,
-            serving=serving,
-            may_change=may_change,
-            gate=self.signed.gate,
-        )
-
-    def settle(self, draft: Draft) -> None:
-        """Settle, after a draft has been loaded, whether this server needs its models to be ready."""
-        for name, entry in draft._entries.items():  # noqa: SLF001 - of a class that this one extends
-            before = self._entries.get(name)
-            is_needed = bool(entry.served) or (entry.is_wanted and before is not None and before.is_needed)
-            draft._replace(name, is_needed=is_needed)
-
-    @contextlib.contextmanager
-    def showing(self, draft: Draft) -> Iterator[None]:
-        """Show in `statuses` what a draft loads."""
-        self._shown = draft
-        try:
-            yield
-        finally:
-            self._shown = None
-
-    def adopt(self, draft: Draft, names: Collection[str]) -> None:
-        """Let what a draft has loaded serve, from one moment to the next.
-
-        Args:
-            draft: A draft of this repository, loaded and settled.
-            names: The models that it was made of: those that it does not have are removed.
-        """
-        others = {name: entry for name, entry in self._entries.items() if name not in names}
-        self._entries = dict(sorted({**others, **draft._entries}.items()))  # noqa: SLF001 - the same
+    def remove(self, name: str) -> None:
+        """Forget a model whose folder is gone."""
+        self._entries = {known: entry for known, entry in self._entries.items() if known != name}
         self.generation += 1
 
-    def has_folder(self, name: str) -> bool:
-        """Whether a folder of the repository has this name now.
+    def entry(self, name: str) -> Entry | None:
+        """Return what is known of a model; None if there is no such model."""
+        return self._entries.get(name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a model of this name, loaded or not."""
+        return name in self._entries
+
+    def models(self) -> list[str]:
+        """Name the models that are to be loaded, in order."""
+        return [name for name, entry in self._entries.items() if entry.is_wanted]
+
+    def find(self, name: str, version: str = "") -> ServedVersion:
+        """Find what serves a model: the version of a number as text, or the newest that serves.
 
         Raises:
-            LoadFailed: If the repository's folder cannot be read.
+            NotFound: If the repository has no such model or version.
+            NotReady: If it has, but it does not serve.
         """
+        entry = self._known(name)
+        if not version:
+            if not entry.served:
+                raise NotReady(_why_not(name, entry, entry.versions))
+            return entry.served[max(entry.served)]
+        digits = version.lstrip("0")
+        number = next((known for known in entry.versions if str(known) == digits), None)
+        if number is None:
+            known = ", ".join(str(v) for v in sorted(entry.versions)) or "none"
+            raise NotFound(f'model "{name}" has no version {quoted(version)}; it has {known}')
+        if number not in entry.served:
+            raise NotReady(_why_not(name, entry, [number]))
+        return entry.served[number]
+
+    def with_digest(self, name: str, digest: str) -> ServedVersion | None:
+        """Find the version of a model whose manifest has this `self_sha256`, if it serves; raise NotFound as `find`."""
+        served = self._known(name).served.values()
+        return next((version for version in served if version.model.manifest.self_sha256 == digest), None)
+
+    def versions(self, name: str) -> list[str]:
+        """Name the versions that serve, oldest first; raise NotFound as `find`."""
+        return [str(version) for version in sorted(self._known(name).served)]
+
+    def is_served(self, name: str, version: str = "") -> bool:
+        """Whether a model, or one version of it, serves; False for one that is not known."""
         try:
-            return name.isprintable() and name in self.folders.find()
-        except OSError as error:
-            raise LoadFailed(f"the repository's folder cannot be read: {error.strerror}") from error
+            self.find(name, version)
+        except (NotFound, NotReady):
+            return False
+        return True
+
+    def is_ready(self) -> bool:
+        """Whether any or all of the needed models serve, and none is still being loaded for the first time."""
+        needed = [entry for entry in self._entries.values() if entry.is_needed]
+        if not self.is_started and any(entry.is_loading for entry in needed):
+            return False
+        enough = any if self._ready == "any" and needed else all
+        return enough(entry.served for entry in needed)
+
+    def missing(self) -> list[str]:
+        """Name the models that are needed and do not serve."""
+        return [name for name, entry in self._entries.items() if entry.is_needed and not entry.served]
+
+    def is_loading(self) -> bool:
+        """Whether a version is still to be loaded, or is being loaded."""
+        return any(entry.is_loading for entry in self._entries.values())
+
+    def served(self) -> list[ServedVersion]:
+        """Return every version that serves."""
+        return [served for entry in self._entries.values() for _, served in sorted(entry.served.items())]
+
+    def why_none(self) -> str:
+        """Explain that no model serves, in a line for each."""
+        reasons = [f"  {_why_not(name, entry, entry.versions)}" for name, entry in self._entries.items()]
+        return "\n".join([f"no model in {self.folders.root} may serve:", *reasons])
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
-        """Give every model with the status of each of its versions; those that are being loaded beside others, too."""
-        shown, known = self._shown, dict(super().statuses())
-        drafted = {} if shown is None else dict(shown.statuses())
-        for name in sorted({*known, *drafted}):
-            versions = known.get(name, {})
-            added = {number: Status(LOADING) for number in drafted.get(name, {}) if number not in versions}
-            yield name, dict(sorted({**versions, **added}.items()))
+        """Return every model with the status of each of its versions; if clients load models, also those not loaded."""
+        entries = self._entries
+        for name, entry in entries.items():
+            faults = {number: fault for number, served in entry.served.items() for fault in served.faults}
+            found = {number: Status(READY, faults[number]) for number in faults}
+            yield name, dict(sorted({**entry.versions, **found}.items()))
         if self._control == "explicit":
-            yield from self._not_loaded({*known, *drafted})
+            with contextlib.suppress(OSError):
+                for name, folder in self.folders.find().items():
+                    if name not in entries and name.isprintable():
+                        yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, NOT_LOADED))
 
-    def _not_loaded(self, known: Collection[str]) -> Iterator[tuple[str, Mapping[int, Status]]]:
-        """Give the models that the folder holds now beside those that are known."""
-        with contextlib.suppress(OSError):
-            for name, folder in self.folders.find().items():
-                if name not in known and name.isprintable():
-                    yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, NOT_LOADED))
+    def in_short(self) -> dict[str, ModelState]:
+        """Return the state of each model that is to be loaded, by name."""
+        return {
+            name: ModelState(
+                sorted(entry.served),
+                sorted(version for version, status in entry.versions.items() if status.is_fault),
+                entry.is_loading,
+            )
+            for name, entry in self._entries.items()
+            if entry.is_wanted
+        }
+
+    def _known(self, name: str) -> Entry:
+        entries = self._entries
+        entry = entries.get(name)
+        if entry is None:
+            known = ", ".join(f'"{known}"' for known in entries)
+            raise NotFound(
+                f"no model is named {quoted(name)}; there are {known}"
+                if name
+                else f"model_name is empty; there are {known}"
+            )
+        return entry
 
 
-def _folders(folders: ModelFolders) -> Mapping[str, Path]:
-    """List the folders of models.
-
-    Raises:
-        StartError: If there is no such folder, it cannot be read, or it is one of the other kind.
-    """
-    root = folders.root
-    if not root.is_dir():
-        raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
-    try:
-        mistake = folders.mistake()
-        found = folders.find()
-    except OSError as error:
-        raise StartError(f"the folder {root} cannot be read: {error.strerror}") from error
-    if mistake is not None:
-        raise StartError(mistake)
-    return found
+def _known_versions(folder: Path) -> list[int]:
+    """List the versions of a model, none if its folder cannot be read: its load tells why."""
+    with contextlib.suppress(OSError):
+        return version_numbers(folder)
+    return []
 
 
-def _from_folders(folders: Mapping[str, Path], serving: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Look which versions there are, for models of which some serve."""
-    entries = {}
-    for name, path in folders.items():
-        if name.isprintable():
-            entries[name] = entry_of(path, serving[name].served if name in serving else {})
-        else:
-            _log.error("%a is left out: no client could ask for a model of this name", name)
-    return entries
+def _why_not(name: str, entry: Entry, numbers: Iterable[int]) -> str:
+    if entry.reason:
+        return f'model "{name}" does not serve: {entry.reason}'
+    said = "; ".join(f"version {number}: {entry.versions[number].reason or 'is loading'}" for number in sorted(numbers))
+    return f'model "{name}" does not serve: {said}'

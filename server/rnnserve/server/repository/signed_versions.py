@@ -5,7 +5,7 @@ process of the load check and in the server, must have the digest that was signe
 is in `rnnserve.protos.signing`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rnnserve.common.extras import missing_package
@@ -14,18 +14,14 @@ from rnnserve.protos.signing.signed_version import SignatureError, Signed, check
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import Settings
 
-__all__ = ["SignatureGate", "SignedVersions", "open_signature_gate"]
+__all__ = ["SignatureGate", "open_signature_gate"]
 
 
 class SignatureGate:
     """Verifies versions with the trusted keys. Thread-safe."""
 
     def __init__(self, keys: Sequence[Path]) -> None:
-        """Read the files of public keys.
-
-        Raises:
-            StartError: If a key cannot be read, or the package `cryptography` is missing.
-        """
+        """Read the files of public keys; raise StartError if one cannot be read or `cryptography` is missing."""
         try:
             from rnnserve.protos.signing.keys import KeyFileError, read_public_key
         except ModuleNotFoundError as missing:
@@ -35,76 +31,27 @@ class SignatureGate:
         except KeyFileError as error:
             raise StartError(f"--require-signature {error}") from error
 
-    def check(self, folder: Path, name: str, number: int, config: bytes, inside: Path | None) -> Signed:
-        """Verify that a version is signed as the one that it is to serve as.
+    def check(
+        self, folder: Path, name: str, numbers: Iterable[int], config: bytes, inside: Path | None
+    ) -> dict[int, Signed | ArtifactError]:
+        """Verify that versions in a model's folder are signed as those that they are to serve as, beside this config.
 
-        Args:
-            folder: Folder of the version.
-            name: Name of the model.
-            number: Number of the version.
-            config: Bytes of config.pbtxt.
-            inside: Folder in which files must lie, after all links; None: anywhere.
-
-        Returns:
-            Who has signed what: each file that is loaded must have the digest that was signed.
-
-        Raises:
-            SignatureError: If it is not; the message names the file.
+        Return for each one who has signed what (each file that is loaded must have the digest that was signed), or why
+        it may not serve. Raise SignatureError if none is signed as it must be, so that the config may not be parsed.
         """
-        signed = read_signed(folder, self._keys, inside)
-        check_release(signed.release, name, number, config)
-        return signed
+        found: dict[int, Signed | ArtifactError] = {}
+        for number in sorted(numbers, reverse=True):
+            try:
+                signed = read_signed(folder / str(number), self._keys, inside)
+                check_release(signed.release, name, number, config)
+                found[number] = signed
+            except ArtifactError as error:
+                found[number] = error
+        if all(isinstance(each, ArtifactError) for each in found.values()):
+            raise SignatureError("; ".join(f"version {number}: {reason}" for number, reason in found.items()))
+        return found
 
 
 def open_signature_gate(settings: Settings) -> SignatureGate | None:
-    """Make the gate of a server; None if versions need not be signed.
-
-    Raises:
-        StartError: If a key cannot be read.
-    """
+    """Make the gate of a server, None if versions need not be signed; raise StartError if a key cannot be read."""
     return SignatureGate(settings.require_signature) if settings.require_signature else None
-
-
-class SignedVersions:
-    """The signatures of some models' versions. For one thread, the loader's."""
-
-    def __init__(self, gate: SignatureGate | None) -> None:
-        """Begin without versions; the gate is None if they need not be signed."""
-        self.gate = gate
-        self._signed: dict[tuple[str, int], Signed] = {}
-        self._refused: dict[tuple[str, int], str] = {}
-
-    def check(self, folder: Path, name: str, numbers: Iterable[int], inside: Path | None, config: bytes) -> None:
-        """Verify a model's versions beside a config; the arguments are those of the gate.
-
-        Raises:
-            SignatureError: If none is signed as it has to be, so that the config may not be parsed.
-        """
-        if self.gate is None:
-            return
-        refused: dict[int, str] = {}
-        numbers = sorted(numbers, reverse=True)
-        for number in numbers:
-            self._signed.pop((name, number), None)
-            try:
-                self._signed[name, number] = self.gate.check(folder / str(number), name, number, config, inside)
-            except ArtifactError as error:
-                refused[number] = str(error)
-        self._refused |= {(name, number): reason for number, reason in refused.items()}
-        if len(refused) == len(numbers):
-            raise SignatureError("; ".join(f"version {number}: {reason}" for number, reason in refused.items()))
-
-    def of(self, name: str, number: int) -> Signed | None:
-        """Return what is signed of a version; None if it need not be."""
-        return self._signed.get((name, number))
-
-    def files(self, name: str, number: int) -> Mapping[str, str] | None:
-        """Return the digests that a version's files must have; None if it need not be signed."""
-        if self.gate is None:
-            return None
-        signed = self.of(name, number)
-        return {} if signed is None else signed.files
-
-    def refusal(self, name: str, number: int) -> str:
-        """Say why a version is not signed as it has to be; empty if it is."""
-        return "" if (name, number) in self._signed else self._refused.get((name, number), "")

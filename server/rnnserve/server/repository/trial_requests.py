@@ -1,4 +1,4 @@
-"""Requests for trials of a model that has just been loaded: sizes and values are such as its golden cases have."""
+"""Requests for load checks of a model: sizes and values are such as its golden cases have."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,7 +9,7 @@ from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.shapes import wrong_shape, wrong_size
+from rnnserve.server.validation.shapes import wrong_shape
 from rnnserve.server.validation.signature import Signature, TensorSpec
 from rnnserve.server.validation.values import check_lengths
 
@@ -17,13 +17,7 @@ __all__ = ["TrialRequests", "as_request"]
 
 
 def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Iterable[str] = ()) -> CheckedRequest:
-    """Turn arrays of inputs, whose shapes are the model's, into a request.
-
-    Args:
-        signature: Signature of the model.
-        inputs: Inputs by name.
-        outputs: Names of the outputs to ask for; all where there are none.
-    """
+    """Turn inputs by name, whose shapes are the model's, into a request for some outputs, all by default."""
     names = tuple(outputs) or tuple(signature.outputs)
     shapes = {name: array.shape for name, array in inputs.items()}
     sizes = signature.sizes_of(shapes)
@@ -36,20 +30,14 @@ class TrialRequests:
     """Draws requests that a model takes: of sizes of its golden cases or of its proof, and of values of these cases.
 
     Attributes:
-        shortest: By input that holds lengths, the shortest of the golden cases.
+        shortest: By input that holds lengths, the shortest length of the golden cases.
     """
 
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0, *, compared_steps: int = 0) -> None:
-        """Look at the golden cases.
+        """Read the golden cases; raise ArtifactError if the inputs of one are not those of the signature.
 
-        Args:
-            signature: Signature of the model.
-            cases: Golden cases of the version. A model that amplifies rounding has short ones only.
-            seed: Seed of the values.
-            compared_steps: Steps of the longest sequences that its proof compared with eager; 0 for none.
-
-        Raises:
-            ArtifactError: If a case's inputs are not those of the signature.
+        A model that amplifies rounding has short cases only, so sequences may also have `compared_steps`: steps of the
+        longest sequences that were compared with eager when the version was published; 0 for none.
         """
         for number, case in enumerate(cases):
             _check_inputs(f"{GOLDEN}: case {number}", signature, case.inputs)
@@ -72,29 +60,25 @@ class TrialRequests:
         }
 
     def of(self, signature: Signature) -> "TrialRequests":
-        """Draw anew, by the same cases, for another signature of the same tensors."""
+        """Draw again, by the same cases, for another signature of the same tensors."""
         return TrialRequests(signature, self._cases, self._seed, compared_steps=self._compared_steps)
 
     def sizes(self, steps: int) -> dict[str, int]:
-        """Sizes of the sequence axes: as many steps, or as near to it as a golden case, or the proof, has been."""
+        """Return sizes of the sequence axes: as many steps, or as near to it as a golden case, or the proof, was."""
         return {axis: min(max(steps, low), high) for axis, (low, high) in self._range.items()}
 
     def rows(self, count: int) -> int:
-        """As many rows, or as near to it as the model takes."""
+        """Return as many rows, or as near to it as the model takes."""
         low, high = self._signature.main.limits.get(BATCH, (count, count))
         return min(max(count, low), high)
 
     def draw(
         self, batch: int, sizes: Mapping[str, int], *, lengths: int | str = "", outputs: Iterable[str] = ()
     ) -> CheckedRequest:
-        """Draw a request without optional inputs but lengths and states.
+        """Draw a request of `batch` rows without optional inputs except lengths and states.
 
-        Args:
-            batch: Number of its rows.
-            sizes: Sizes of its sequence axes.
-            lengths: "" for none, "drawn" for one from the shortest golden length on each, "one long" for the
-                shortest on all but the first, or one number for all.
-            outputs: Names of the outputs to ask for; all where there are none.
+        `lengths` is "" for none, "drawn" for lengths from the shortest golden one on, "one long" for the shortest one
+        in all rows but the first, or one number for all rows.
         """
         inputs: dict[str, Array] = {}
         for spec in self._signature.inputs.values():
@@ -127,28 +111,24 @@ class TrialRequests:
 
 
 def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
-    """Refuse inputs that validation would refuse for their names, dtypes, shapes or lengths."""
+    """Refuse inputs that request validation would refuse for their names, dtypes, shapes or lengths."""
     specs = [spec for spec in signature.inputs.values() if spec.name in inputs]
-    # Cases leave out what a request may, but only where inputs have defaults of their own.
+    # Cases leave out what a request may, but only if inputs have defaults of their own.
     leave_out = any(spec.default is not None or spec.left_out_with for spec in signature.inputs.values())
     missing = [spec for spec in signature.inputs.values() if spec.name not in inputs]
     if len(specs) != len(inputs) or any(not (spec.optional and leave_out) for spec in missing):
         raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}; the model takes {signature}")
-    main = signature.main if signature.main.name in inputs else specs[0]
-    wrong = [wrong_shape(spec, inputs[spec.name].shape) for spec in specs]
-    wrong += [
-        wrong_size(spec, inputs[spec.name].shape, axis, sets, inputs[sets.name].shape)
-        for spec in specs
-        for axis, sets in ((BATCH, main), *((axis, signature.sequence_axes[axis]) for axis in spec.sequence_axes))
-        if not any(wrong)
-    ]
+    shapes = {name: array.shape for name, array in inputs.items()}
     for spec in specs:
+        if said := wrong_shape(spec, shapes[spec.name]):
+            raise ArtifactError(f"{where}: {said}")
         if inputs[spec.name].dtype != spec.dtype:
-            wrong.append(f'input "{spec.name}" is {inputs[spec.name].dtype}; it is {spec}')
-    said = next((one for one in wrong if one), None)
-    if said:
-        raise ArtifactError(f"{where}: {said}")
-    sizes = signature.sizes_of({name: array.shape for name, array in inputs.items()})
+            raise ArtifactError(f'{where}: input "{spec.name}" is {inputs[spec.name].dtype}; it is {spec}')
+    batch, sizes = signature.batch_of(shapes), signature.sizes_of(shapes)
+    for spec in specs:
+        found, expected = list(shapes[spec.name]), list(spec.shape(batch, sizes))
+        if found != expected:
+            raise ArtifactError(f'{where}: input "{spec.name}" has shape {found}; expected {expected}, as others have')
     try:
         for axis, spec in signature.lengths.items():
             check_lengths(inputs[spec.name], spec, sizes[axis], signature.sequence_axes[axis])

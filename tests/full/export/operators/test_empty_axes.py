@@ -9,7 +9,7 @@ from rnnserve.export import UnsupportedModule, export_onnx, scan
 from rnnserve.export.onnx_runner import OnnxProcess
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.server.errors import InvalidRequest
-from rnnserve.server.repository.kernel_errors import reraise
+from rnnserve.server.repository.model import reraise
 
 
 class _Of(nn.Module):

@@ -49,7 +49,7 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
     mark = tmp_path / "mark"
     slow = (
         "import os, sys, time\n"
-        f"if 'trial_worker' in ' '.join(sys.orig_argv) and os.path.exists({str(mark)!r}):\n"
+        f"if 'load_checks' in ' '.join(sys.orig_argv) and os.path.exists({str(mark)!r}):\n"
         "    from rnnserve.common import guarded_work\n"
         f"    guarded_work.limit_memory = lambda _: (open({str(mark)!r}, 'a').write('x'), time.sleep(3600))\n"
     )

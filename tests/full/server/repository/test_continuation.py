@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from kit.loaded import load_model
 from rnnserve.export import Floats, Integers, publish
 from rnnserve.export.found_states.parts_record import parts_failures
 from rnnserve.export.verify import verify_version
 from rnnserve.protos.artifact import read_version
-from rnnserve.server.repository.load_version import load_model
 
 
 class Counting(torch.nn.Module):
@@ -43,7 +43,7 @@ def test_what_counts_the_steps_of_a_request_takes_no_sequences_in_parts(tmp_path
         progress=False,
     )
     folder = tmp_path / "counting" / "1"
-    model = load_model(folder, "counting", "1", "cpu")
+    model = load_model(folder, "counting")
     assert model.continues == of_the_sequence
     if of_the_sequence:
         assert "counts the steps" not in model.why_not_in_parts

@@ -1,4 +1,4 @@
-"""Whether sequences may be cut into requests: found out by cutting them, before a version serves."""
+"""What runs show before a version serves: whether sequences may be cut, and whether bits depend on the batch."""
 
 import dataclasses
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from rnnserve.protos.artifact import GOLDEN, read_version
-from rnnserve.protos.golden import load_cases
-from rnnserve.server.repository.continuation import try_parts
+from rnnserve.protos.golden import Case, load_cases
+from rnnserve.server.repository.run_checks import is_batch_invariant, try_parts
 from rnnserve.server.repository.trial_requests import TrialRequests
-from rnnserve.server.validation.signature import Signature, TensorSpec
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 
 def test_recurrence_that_reads_forwards_may_be_cut_and_other_may_not(models):
@@ -22,16 +22,11 @@ def test_recurrence_that_reads_forwards_may_be_cut_and_other_may_not(models):
 
 @pytest.fixture
 def tried(models, tmp_path_factory):
-    """`tried(change)`: what is said of the GRU with a changed signature, or a run of one's own."""
+    """`tried(run)`: what is said of the GRU with a run of one's own."""
     model = next(model for model in models if model.name == "gru")
     folder = next(tmp_path_factory.getbasetemp().glob("cells*/repository/gru/1"))
     cases = load_cases(read_version(folder, keep=(GOLDEN,)).files[GOLDEN])
-
-    def try_it(change=lambda signature: signature, run=model.run):
-        signature = change(model.signature)
-        return try_parts(run, signature, TrialRequests(model.signature, cases)).reason
-
-    return try_it
+    return lambda run: try_parts(run, model.signature, TrialRequests(model.signature, cases)).reason
 
 
 @pytest.mark.parametrize("name", ["logits", "output", "h_n"])
@@ -45,7 +40,7 @@ def test_a_difference_in_the_last_bit_is_found(tried, models, name):
                 answer[name] = np.nextafter(answer[name], np.float32(np.inf))
         return answers
 
-    assert f'changes its output "{name}"' in tried(run=run)
+    assert f'changes its output "{name}"' in tried(run)
 
 
 def continues(run, signature, trials):
@@ -129,3 +124,51 @@ def test_states_that_do_not_fit_are_not_continued():
     ):
         signature = Signature(inputs, outputs)
         assert not continues(running(forward), signature, Sizes(signature))
+
+
+def trials_of(model) -> TrialRequests:
+    """Trials of a model with inputs `input`, `lengths` and `h_0`, of sizes 1 to 40."""
+    state = model.signature.inputs["h_0"].shape(2, {})
+    cases = [
+        Case(
+            "step",
+            {
+                "input": np.zeros((2, steps, 2), np.float32),
+                "lengths": np.full(2, steps),
+                "h_0": np.zeros(state, np.float32),
+            },
+            {},
+            {},
+        )
+        for steps in (1, 40)
+    ]
+    return TrialRequests(model.signature, cases)
+
+
+def test_a_model_that_is_not_is_found_out(models):
+    """Planted: a result that depends, by one unit in the last place, on how many requests there are."""
+
+    def run(requests):
+        answers = models[0].run(requests)
+        if len(requests) > 1:
+            answers[0]["h_n"] = np.nextafter(answers[0]["h_n"], 2)
+        return answers
+
+    trials = trials_of(models[0])
+    for batching, found in ((Batching.PADDED, False), (Batching.JOINED, False), (Batching.ALONE, True)):
+        signature = dataclasses.replace(models[0].signature, batching=batching)
+        assert is_batch_invariant(run, signature, trials) is found
+
+
+def test_a_model_whose_amount_of_padding_matters_is_found_out(models):
+    """Planted: logits that depend, by one unit in the last place, on whether every row of a run alone is padded."""
+
+    def run(requests):
+        answers = models[0].run(requests)
+        ends = [request.inputs["lengths"].max() for request in requests if "lengths" in request.inputs]
+        if len(requests) == 1 and ends and max(ends) < requests[0].steps:
+            answers[0]["logits"] = np.nextafter(answers[0]["logits"], 99)
+        return answers
+
+    assert is_batch_invariant(models[0].run, models[0].signature, trials_of(models[0]))
+    assert not is_batch_invariant(run, models[0].signature, trials_of(models[0]))

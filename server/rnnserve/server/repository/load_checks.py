@@ -1,0 +1,259 @@
+"""Load checks: each version is loaded and run in another process first, which it may crash, block or fill.
+
+Both ends are here: `LoadChecks`, in the server, and, as a program, what runs in the other process. The program imports
+onnxruntime and numpy, but no grpc:
+
+- `python -m rnnserve.server.repository.load_checks` answers a server. Its first request is the name of the device, to
+  get ready for. Each further one is a `LoadCheck` as JSON, and so is the answer (`check_version`).
+- `python -m rnnserve.server.repository.load_checks FOLDER` checks one version, for `rnnserve export` and `rnnserve
+  import`. It prints one line, a JSON object: {"serves": true, "graph": …, "batch_invariant": …} for a version that may
+  serve, else {"serves": false, "reason": "why"}. If answers of model.scan.onnx keep fewer bits than those of model.onnx
+  would, it has "better": "native", too. The exit status is 0 or 1, and 2 if no version can be checked.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
+from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_processor_seconds
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, read_version
+from rnnserve.server.error_texts import is_of_memory, one_line
+from rnnserve.server.errors import StartError
+from rnnserve.server.process.resources import why_no_resource
+from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, Findings, LoadCheck
+from rnnserve.server.settings import Settings
+
+__all__ = ["LoadChecks", "Refused", "Stopped", "TooSlow", "check_name"]
+
+_START_SECONDS = 60.0
+"""Seconds that a process may take to start: it imports onnxruntime, and tries CUDA if that is the device."""
+
+_NICENESS = 10
+"""A tenth of the processor time that a process which serves gets beside it, if all processors are busy."""
+
+_FILE_COPIES = 8
+"""How often a model's bytes may be in memory while it is loaded: as read, as given to onnxruntime, parsed, as tensors,
+and rearranged for its kernels, with arrays that grow by doubling."""
+
+_PROCESSOR_TIME = 2
+"""How many seconds of processor time a version may take for each on the clock: several threads may work for it."""
+
+_THREAD_BYTES = 16 << 20
+"""Memory of one more thread of a run: a stack of 8 MiB, in the session of each of two graphs."""
+
+
+class TooSlow(Exception):
+    """The version did not pass its load check in the time that it had."""
+
+
+class Stopped(Exception):
+    """`stop` was called."""
+
+
+class Refused(Exception):
+    """The version may not serve; the message is the reason."""
+
+
+class LoadChecks:
+    """A process that checks versions, one after the other; another one takes its place if a version has ended it.
+
+    For one thread, except `stop`.
+    """
+
+    def __init__(self) -> None:
+        """Start the process, which imports what it needs meanwhile; raise StartError if none can be started."""
+        self._niceness = 0
+        self._lock = threading.Lock()  # of the next two: `stop` ends whatever process there is
+        self._is_stopped = False
+        self._process: GuardedProcess | None = None
+        self._is_ready = False  # whether the process has started
+        self._deadline = 0.0
+        self._start()
+
+    def begin(self, check: LoadCheck) -> None:
+        """Begin to check a version; `outcome` returns what came of it.
+
+        Raise StartError if no process can be started, Stopped if `stop` was called.
+        """
+        process = self._process or self._start()
+        try:
+            if not self._is_ready:
+                process.receive(_START_SECONDS)
+                process.send(check.device.encode(), _START_SECONDS)
+                process.receive(_START_SECONDS)
+                self._is_ready = True
+            self._deadline = time.monotonic() + check.seconds
+            process.send(check.as_json(), check.seconds)
+        except ProcessEnded as error:
+            self._end()
+            if self._is_stopped:
+                raise Stopped from None
+            raise StartError(f"the process that tries models ended, {error}") from error
+        except ProcessTooSlow as error:
+            self._end()
+            raise StartError(f"the process that tries models did not start within {_START_SECONDS:g} s") from error
+
+    def outcome(self) -> Findings:
+        """Wait for the end of the check that has begun.
+
+        Raises:
+            Refused: If the version may not serve.
+            TooSlow: If the time is over.
+            StartError: If the device cannot be had.
+            Stopped: If `stop` was called.
+        """
+        assert self._process is not None  # noqa: S101 - a check has begun
+        try:
+            answer = json.loads(self._process.receive(self._deadline - time.monotonic()))
+        except ProcessTooSlow:
+            self._end()
+            raise TooSlow from None
+        except ProcessEnded as error:
+            self._end()
+            raise Stopped if self._is_stopped else Refused(f"ended the process that tried it {error}") from None
+        if "start_error" in answer:
+            raise StartError(answer["start_error"])
+        if "refused" in answer:
+            raise Refused(answer["refused"])
+        return Findings.from_fields(answer["findings"])
+
+    def give_way(self) -> None:
+        """Let processes that are started from now on give way to this one, which serves."""
+        self._niceness = _NICENESS
+
+    def stop(self) -> None:
+        """End what runs; nothing can be checked after that. Any thread may call this."""
+        with self._lock:
+            self._is_stopped = True
+            if self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """End the process. A further check starts another one."""
+        self._end()
+
+    def _start(self) -> GuardedProcess:
+        with self._lock:
+            if self._is_stopped:
+                raise Stopped
+            try:
+                module = "rnnserve.server.repository.load_checks"
+                self._process = GuardedProcess("-m", module, niceness=self._niceness)
+            except OSError as error:
+                raise StartError(f"cannot start a process that tries models: {why_no_resource(error)}") from error
+            return self._process
+
+    def _end(self) -> None:
+        with self._lock:
+            process, self._process, self._is_ready = self._process, None, False
+        if process is not None:
+            process.close()
+
+
+def check_version(check: LoadCheck) -> dict[str, Any]:
+    """Check a version in this process, with limits of memory and processor time.
+
+    Return {"findings": …} for a version that may serve, {"refused": "why"} for another one, and {"start_error": "why"}
+    if no version can be checked.
+    """
+    # Here, since it imports onnxruntime: a server starts the process before it needs that itself.
+    from rnnserve.server.repository.load_version import try_version
+
+    files = [check.folder / file for file in (MODEL, SCAN, GOLDEN)]
+    file_bytes = sum(file.stat().st_size for file in files if os.access(file, os.R_OK))
+    most = check.max_bytes + _FILE_COPIES * file_bytes + (check.threads - 1) * _THREAD_BYTES
+    limit_processor_seconds(max(_PROCESSOR_TIME, check.threads) * check.seconds)
+    limit_memory(most)
+    try:
+        findings = try_version(check)
+    except StartError as error:
+        return {"start_error": str(error)}
+    except Exception as error:  # noqa: BLE001 - whatever a version does is the reason why it does not serve
+        if any(map(is_of_memory, _causes(error))):
+            return {"refused": f"needs more than {most:,} bytes of memory (--max-load-bytes)"}
+        if isinstance(error, ArtifactError):
+            return {"refused": str(error)}
+        return {"refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"}
+    return {"findings": dataclasses.asdict(findings)}
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def check_name(manifest: manifest_pb2.Manifest, name: str) -> None:
+    """Raise ArtifactError unless a version was published as the model in whose folder it lies."""
+    if manifest.model != name:
+        raise ArtifactError(f'{MANIFEST}: is of "{manifest.model}", but lies in the folder of "{name}"')
+
+
+def answer_server() -> None:
+    """Answer the requests of a server until it closes its end."""
+    from rnnserve.server.repository import load_version, providers  # before this process says that it is ready
+
+    def answer(request: bytes) -> bytes:
+        if request == b"cuda":
+            providers.find_cuda_fault()  # loads the libraries, and takes the second that CUDA needs for its first run
+        return json.dumps(check_version(LoadCheck.of_json(request))).encode() if request.startswith(b"{") else b""
+
+    assert load_version  # noqa: S101 - `check_version` needs it
+    answer_requests(answer)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check a version, and print what was found; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rnnserve.server.repository.load_checks", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the version's folder")
+    parser.add_argument("--model", help="the model's name (default: the name of the folder around the version's)")
+    parser.add_argument("--allow-unproven", action="store_true", help="take versions that were adopted, too")
+    args = parser.parse_args(arguments)
+    folder, settings = args.folder.resolve(), Settings()
+    name = args.model or folder.parent.name
+
+    def check(graph: str) -> dict[str, Any]:
+        return check_version(
+            LoadCheck(
+                folder,
+                name,
+                folder.name,
+                graph=graph,
+                allow_unproven=args.allow_unproven,
+                max_bytes=settings.max_load_bytes,
+                seconds=settings.load_timeout,
+                is_brief=True,  # what it costs is not printed; each server measures it on its own machine
+            )
+        )
+
+    try:
+        check_name(read_version(args.folder, keep=()).manifest, name)
+        found = check(AUTO)
+    except ArtifactError as error:
+        found = {"refused": str(error)}
+    if "findings" not in found:
+        print(json.dumps({"serves": False, "reason": found.get("refused") or found["start_error"]}))
+        return 1 if "refused" in found else 2
+    findings = Findings.from_fields(found["findings"])
+    said: dict[str, Any] = {"graph": findings.graph.name, "batch_invariant": findings.batch_invariant}
+    if findings.graph.name == SCANNED and findings.may_keep_more_bits:
+        native = check(NATIVE)
+        if "findings" in native and Findings.from_fields(native["findings"]).bits_kept > findings.bits_kept:
+            said["better"] = NATIVE
+    print(json.dumps({"serves": True, **said}))
+    return 0
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        answer_server()
+    sys.exit(main(sys.argv[1:]))

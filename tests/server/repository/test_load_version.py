@@ -1,0 +1,262 @@
+"""A version serves only while its digests, its config and its golden results hold; each refusal is one line."""
+
+import shutil
+
+import grpc
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from kit.artifacts import build_model, publish_model, tensor
+from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_good
+from kit.inference_requests import arrays, request
+from kit.loaded import load_model, load_repository, try_version
+from kit.served import served
+from kit.waiting import until
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.artifact import ArtifactError
+from rnnserve.protos.golden import Case
+from rnnserve.server import Server, Settings
+from rnnserve.server.errors import StartError
+from rnnserve.server.repository import load_version as loading
+
+NAME = "direction_simple"
+FILES = ["model.onnx", "model.scan.onnx", "model.pt", "golden.npz", "manifest.json"]
+
+
+@pytest.fixture
+def own(repository, tmp_path):
+    """A repository of one's own to break, with one model."""
+    shutil.copytree(repository / NAME, tmp_path / "own" / NAME)
+    return tmp_path / "own"
+
+
+def flip(path, position: float) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(position * (len(data) - 1))] ^= 0x10
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_version_with_a_flipped_byte_or_without_a_file_stays_out(own, file):
+    folder = own / NAME / "1"
+    whole = (folder / file).read_bytes()
+    for position in (0.0, 0.3, 0.5, 0.97, 1.0):
+        flip(folder / file, position)
+        with pytest.raises(ArtifactError, match=f"^{file}: "):
+            load_model(folder, NAME)
+        (folder / file).write_bytes(whole)
+    (folder / file).unlink()
+    with pytest.raises(ArtifactError, match=f"^{file}: "):
+        load_model(folder, NAME)
+
+
+def test_version_before_a_broken_one_serves_and_the_index_has_the_reason(own):
+    shutil.copytree(own / NAME / "1", own / NAME / "2")
+    flip(own / NAME / "2" / "golden.npz", 0.5)
+    sent = {"input": np.zeros((1, 2, 2), np.float32)}
+    with served(own) as server:
+        assert server.stub.ModelInfer(request(NAME, sent)).model_version == "1"
+        index = {
+            m.version: (m.state, m.reason) for m in server.stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
+        }
+        assert index["1"] == ("READY", "")
+        assert index["2"][0] == "UNAVAILABLE"
+        assert index["2"][1].startswith("golden.npz: ")
+        with pytest.raises(grpc.RpcError) as refused:
+            server.stub.ModelInfer(request(NAME, sent, version="2"))
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "version 2: golden.npz: " in refused.value.details()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (None, "config.pbtxt: is missing"),
+        ("name: 3", "config.pbtxt: is not a ModelConfig of Triton: line 1"),
+        ('name: "other"', 'config.pbtxt: names the model "other"'),
+        ('name: "direction_simple"', "config.pbtxt: its inputs do not fit the model"),
+    ],
+)
+def test_config_that_does_not_fit_is_named(own, config, said):
+    path = own / NAME / "config.pbtxt"
+    path.unlink()
+    if config is not None:
+        path.write_text(config)
+    with pytest.raises(StartError) as refused:
+        load_repository(own)
+    assert said in str(refused.value)
+
+
+def test_version_of_another_model_stays_out(own, repository):
+    shutil.rmtree(own / NAME / "1")
+    shutil.copytree(repository / "direction_stacked" / "1", own / NAME / "1")
+    with pytest.raises(StartError, match=r'manifest\.json: is of "direction_stacked"'):
+        load_repository(own)
+
+
+def test_repository_without_anything_to_serve_is_a_start_error(tmp_path):
+    with pytest.raises(StartError, match="there is no folder"):
+        Server(Settings(tmp_path / "nowhere", grpc_port=0))
+    with pytest.raises(StartError, match="no model lies in"):
+        Server(Settings(tmp_path, grpc_port=0))
+    (tmp_path / NAME / "latest").mkdir(parents=True)
+    with pytest.raises(StartError, match="has no versions"):
+        load_repository(tmp_path)
+
+
+def case(inputs, output) -> Case:
+    return Case("step", inputs, {"output": output}, {"output": output.astype(np.float64)})
+
+
+def raising(root, name):
+    """A kernel that raises: the table has one row, and the case asks for the second."""
+    nodes = [
+        helper.make_node("Cast", ["input"], ["row"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "row"], ["output"]),
+    ]
+    model = build_model(nodes, INPUTS, OUTPUTS, {"table": np.zeros(1, np.float32)})
+    publish_model(root, name, model, INPUTS, OUTPUTS, [], cases=[case(SAMPLE, SAMPLE["input"])])
+
+
+def golden_of_other_shapes(root, name):
+    inputs = {"input": np.ones((2, 3), np.float32)}
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"])])
+
+
+def golden_without_an_input(root, name):
+    inputs = {"other": np.ones((2, 3, 2), np.float32)}
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"])])
+
+
+def golden_of_another_dtype(root, name):
+    inputs = {"input": np.array([[["a", "b"]]])}
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [], cases=[case(inputs, SAMPLE["input"][:1, :1])])
+
+
+def without_axes(root, name):
+    inputs = [manifest_pb2.Tensor(name="input", datatype="FP32")]
+    publish_model(root, name, TWICE, inputs, OUTPUTS, [SAMPLE])
+
+
+def a_file_for_a_version(root, name):
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [SAMPLE])
+    manifest = root / name / "1" / "manifest.json"
+    manifest.unlink()
+    manifest.mkdir()
+
+
+def a_config_that_is_a_folder(root, name):
+    publish_model(root, name, TWICE, INPUTS, OUTPUTS, [SAMPLE])
+    config = root / name / "config.pbtxt"
+    config.unlink()
+    config.mkdir()
+
+
+BAD = {
+    raising: "golden.npz: model.onnx does not run these cases on cpu: InvalidRequest: ",
+    golden_of_other_shapes: "golden.npz: ",
+    golden_without_an_input: "golden.npz: ",
+    golden_of_another_dtype: "golden.npz: ",
+    without_axes: "manifest.json: ",
+    a_file_for_a_version: "manifest.json: cannot be read: Is a directory",
+    a_config_that_is_a_folder: "config.pbtxt: cannot be read: Is a directory",
+}
+
+
+def test_bad_versions_are_unavailable_and_the_others_serve(tmp_path):
+    publish_model(tmp_path, "good", TWICE, INPUTS, OUTPUTS, [SAMPLE])
+    for make in BAD:
+        make(tmp_path, make.__name__)
+    with served(tmp_path) as server:
+        until(lambda: not server.server._repository.is_loading())
+        stub = server.stub
+        index = {m.name: (m.state, m.reason) for m in stub.RepositoryIndex(pb.RepositoryIndexRequest()).models}
+        assert index.pop("good") == ("READY", "")
+        assert index.keys() == {make.__name__ for make in BAD}
+        for make, said in BAD.items():
+            state, reason = index[make.__name__]
+            assert state == "UNAVAILABLE"
+            assert reason.startswith(said)
+            assert "\n" not in reason
+            assert str(tmp_path) not in reason
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.ModelInfer(request(make.__name__, SAMPLE))
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert said in refused.value.details()
+        answer = stub.ModelInfer(request("good", SAMPLE))
+        np.testing.assert_array_equal(arrays(answer)["output"], 2 * SAMPLE["input"])
+
+
+@pytest.mark.parametrize(("wrong", "more"), [(1, ""), (2, " (and 1 more)"), (5, " (and 4 more)")])
+def test_of_several_golden_results_that_differ_the_first_is_told(tmp_path, wrong, more):
+    right = case(SAMPLE, 2 * SAMPLE["input"])
+    cases = [right, *[case(SAMPLE, 2 * SAMPLE["input"] + 1)] * wrong, right]
+    folder = publish_model(tmp_path, "bad", TWICE, INPUTS, OUTPUTS, [], cases=cases)
+    with pytest.raises(ArtifactError) as refused:
+        load_model(folder, "bad")
+    said = str(refused.value)
+    start = "golden.npz: model.onnx does not give these results on cpu: "
+    assert said.startswith(start)
+    assert said.removeprefix(start).count("(and") == (wrong > 1)
+    assert said.endswith(more)
+
+
+def test_an_adopted_version_is_loaded_only_where_that_is_said(tmp_path):
+    folder = publish_model(tmp_path, "m", TWICE, INPUTS, OUTPUTS, [SAMPLE], origin=manifest_pb2.ORIGIN_ADOPTED)
+    with pytest.raises(ArtifactError, match=r"--allow-unproven serves it$"):
+        load_model(folder, "m")
+    assert load_model(folder, "m", allow_unproven=True).origin == "adopted"
+
+
+def threads_of(model) -> int:
+    return model.session.get_session_options().intra_op_num_threads
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_version_is_checked_and_loaded_with_as_many_threads(tmp_path, monkeypatch, threads):
+    folder = publish_good(tmp_path)
+    made = []
+
+    def note(model, signature, trials):
+        made.append(threads_of(model.__self__))
+        return True
+
+    monkeypatch.setattr(loading, "is_batch_invariant", note)
+    findings = try_version(folder, "good", threads=threads)
+    assert made == [threads]
+    assert threads_of(load_model(folder, "good", threads=threads, known=findings)) == threads
+    assert threads_of(load_model(folder, "good", threads=threads)) == threads
+
+
+WITH_LENGTHS = [
+    tensor("input", "FP32", "batch", "sequence", ("features", 2)),
+    tensor("lengths", "INT64", "batch", lengths_of="sequence", default=manifest_pb2.DEFAULT_FULL_LENGTH),
+]
+TWO_OUTPUTS = [
+    tensor("state", "FP32", "batch", "sequence", ("features", 2)),
+    tensor("output", "FP32", "batch", "sequence", ("features", 2)),
+]
+
+
+def publish_slices(folder, *, trims: bool, steps: int):
+    """A model whose second output has as many steps as the longest length, or as the input. The first as the input."""
+    end = ["longest"] if trims else ["all"]
+    nodes = [
+        helper.make_node("ReduceMax", ["lengths"], ["longest"], keepdims=1),
+        helper.make_node("Identity", ["input"], ["state"]),
+        helper.make_node("Slice", ["input", "zero", *end, "one"], ["output"]),
+    ]
+    constants = {"zero": np.array([0]), "one": np.array([1]), "all": np.array([2**31])}
+    model = build_model(nodes, WITH_LENGTHS, TWO_OUTPUTS, constants)
+    sample = {"input": np.ones((2, steps, 2), np.float32), "lengths": np.array([1, steps])}
+    return publish_model(folder, "slices", model, WITH_LENGTHS, TWO_OUTPUTS, [sample])
+
+
+@pytest.mark.parametrize("steps", [2, 9])
+@pytest.mark.parametrize("trims", [True, False])
+def test_trimmed_outputs_are_found_out_also_if_golden_cases_are_short(tmp_path, trims, steps):
+    model = load_model(publish_slices(tmp_path, trims=trims, steps=steps), "slices")
+    assert model.trims_outputs is trims

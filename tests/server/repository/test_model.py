@@ -1,0 +1,143 @@
+"""A model's runs: bound to arrays, in parts of many rows, and what kernels refuse."""
+
+import dataclasses
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from onnx import helper
+
+from kit.artifacts import build_model, publish_model, tensor
+from kit.loaded import load_model
+from rnnserve.common.refusing_nodes import refusing_name
+from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.repository.model import LARGE_RUN_OPTIONS, RUN_OPTIONS, Model, reraise
+from rnnserve.server.repository.trial_requests import as_request
+
+TWICE, LOOKED_UP = "twice", "looked up"
+
+
+@pytest.fixture
+def lookup(tmp_path):
+    """Two outputs: twice the input, and the input looked up in a table of two entries, which refuses 2 and more."""
+    nodes = [
+        helper.make_node("Add", ["x", "x"], [TWICE]),
+        helper.make_node("Gather", ["table", "x"], [LOOKED_UP]),
+    ]
+    inputs = [tensor("x", "INT64", "batch")]
+    outputs = [tensor(name, "INT64", "batch") for name in (TWICE, LOOKED_UP)]
+    model = build_model(nodes, inputs, outputs, {"table": np.array([70, 71])})
+    folder = publish_model(tmp_path, "lookup", model, inputs, outputs, [{"x": np.array([0, 1])}])
+    return load_model(folder, "lookup")
+
+
+def test_each_bound_run_reads_the_inputs_and_writes_the_outputs(lookup):
+    x, twice, looked_up = np.array([0, 1]), np.zeros(2, np.int64), np.zeros(2, np.int64)
+    run = lookup.bind({"x": x}, {TWICE: twice, LOOKED_UP: looked_up})
+    run()
+    assert (twice.tolist(), looked_up.tolist()) == ([0, 2], [70, 71])
+    x[:] = [1, 1]
+    run()
+    assert (twice.tolist(), looked_up.tolist()) == ([2, 2], [71, 71])
+
+
+def test_values_that_a_kernel_refuses_are_the_requests_fault(lookup):
+    run = lookup.bind({"x": np.array([0, 5])}, {LOOKED_UP: np.zeros(2, np.int64)})
+    with pytest.raises(InvalidRequest, match=r"onnxruntime refuses the values of this request: Gather: .*idx=5"):
+        run()
+
+
+state = ort.capi.onnxruntime_pybind11_state
+
+REFUSED = "Non-zero status code returned while running Gather node. Name:'/e/Gather' Status Message: "
+
+SAID = {
+    "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : " + REFUSED + "indices element out of data bounds, idx=99": (
+        "indices element out of data bounds, idx=99"
+    ),
+    "[ONNXRuntimeError] : 1 : FAIL : " + REFUSED + "/onnxruntime_src/core/providers/cpu/math/element_wise_ops.h:563 "
+    "void onnxruntime::Init(ptrdiff_t) axis == 1 was false. 2 by 3\n": (
+        "void onnxruntime::Init(ptrdiff_t) axis == 1 was false. 2 by 3"
+    ),
+    "Error in execution: " + REFUSED + "C:\\a\\b\\core\\x.cc:12 what": "what",
+    REFUSED + "x" * 1000: "x" * 299 + "…",
+}
+
+
+@pytest.mark.parametrize(("raised", "said"), SAID.items(), ids=["argument", "fail", "bound", "long"])
+def test_refused_values_are_the_senders_fault(raised, said):
+    with pytest.raises(InvalidRequest) as refused:
+        reraise(state.Fail(raised))
+    assert str(refused.value).endswith(f"Gather: {said}")
+
+
+def test_what_eager_refuses_is_named():
+    name = refusing_name("the largest of no values", "y0/0")
+    with pytest.raises(InvalidRequest, match="the model computes the largest of no values, which is an error"):
+        reraise(state.Fail(REFUSED.replace("/e/Gather", name) + "The input tensor cannot be reshaped"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        state.RuntimeException(REFUSED + "bad allocation"),
+        state.RuntimeException("Failed to allocate memory for requested buffer of size 9"),
+        state.Fail(REFUSED + "CUDNN failure 4000: CUDNN_STATUS_INTERNAL_ERROR ; GPU=0 ; hostname=vm"),
+        state.Fail(REFUSED + "CUDA failure 719: unspecified launch failure ; GPU=0 ; hostname=vm"),
+        state.Fail(REFUSED + "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=vm"),
+        state.Fail(REFUSED + "CUDA error cudaErrorIllegalAddress:an illegal memory access was encountered"),
+        RuntimeError("Invalid rank for input: tokens Got: 1 Expected: 2"),
+    ],
+)
+def test_lack_of_memory_failing_devices_and_defects_are_not_the_senders_fault(error):
+    with pytest.raises(type(error)) as passed_on:
+        reraise(error)
+    assert passed_on.value is error
+
+
+def with_most(model, points):
+    return dataclasses.replace(model, cost=dataclasses.replace(model.cost, max_points=points))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Rows of each run, and whether it gave its memory back."""
+    made, run_arrays, bind = [], Model.run_arrays, Model.bind
+
+    def counted(model, names, feeds, options=RUN_OPTIONS):
+        made.append((feeds["input"].shape[0], options is LARGE_RUN_OPTIONS))
+        return run_arrays(model, names, feeds, options)
+
+    def counted_bound(model, feeds, outputs, options=RUN_OPTIONS):
+        made.append((feeds["input"].shape[0], options is LARGE_RUN_OPTIONS))
+        return bind(model, feeds, outputs, options)
+
+    monkeypatch.setattr(Model, "run_arrays", counted)
+    monkeypatch.setattr(Model, "bind", counted_bound)
+    return made
+
+
+@pytest.mark.parametrize("batch", [7, 24, 25])
+def test_parts_give_the_bits_of_the_whole(models, runs, batch):
+    for model in models:
+        numbers = np.random.default_rng(batch)
+        walks = numbers.normal(size=(batch, 9, 2)).astype(np.float32)
+        sent = {"input": walks, "lengths": numbers.integers(1, 10, batch)}
+        request = as_request(model.signature, sent)
+        (whole,) = with_most(model, 1 << 20).run([request])
+        runs.clear()
+        (parts,) = with_most(model, 8 * 9).run([request])
+        assert [rows for rows, _ in runs] == [min(8, batch - at + (batch & 1)) for at in range(0, batch, 8)]
+        for name, array in whole.items():
+            assert parts[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize(("batch", "gives_back"), [(256, False), (258, True)])
+def test_a_run_of_many_points_gives_its_memory_back(models, runs, batch, gives_back):
+    request = as_request(models[0].signature, {"input": np.zeros((batch, 64, 2), np.float32)})
+    (bound,) = models[0].run([request])
+    (trimmed,) = dataclasses.replace(models[0], trims_outputs=True).run([request])
+    assert runs == 2 * [(batch, gives_back)]
+    assert {name: array.tobytes() for name, array in bound.items()} == {
+        name: array.tobytes() for name, array in trimmed.items()
+    }
