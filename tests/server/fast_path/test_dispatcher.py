@@ -21,8 +21,8 @@ from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.repository import READY, Status
 from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.repository import READY, Status
 
 QUICK = {"run": 1e-6, "step": 0.0, "point": 1e-9, "padding": 1e-9}
 
