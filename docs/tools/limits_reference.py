@@ -20,12 +20,11 @@ _ROOT = Path(__file__).parents[2]
 _MARK = "Beyond it: "
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "What one request may be": ("server.boundary", "server.error_texts", "server.settings", "server.protocol"),
+    "What one request may be": ("server.boundary", "server.errors", "server.settings", "server.protocol"),
     "What may be in hand": (
         "server.batching",
         "server.connections",
         "server.fast_path",
-        "server.process",
         "server.transport",
     ),
     "Sequences and sessions": ("server.protocol.sequence_store",),

@@ -16,7 +16,7 @@ room                     what it does
 `testing.py`             a server inside a `with`, for the tests of code that uses one
 `trial.py`               tries one version, as `rnnserve export` ends
 `app.py`                 puts a server together
-`transport/`             the gRPC server and its end, health, reflection, the calls with `--plain`
+`transport/`             the gRPC server and its end, control methods, health, the calls with `--plain`
 `fast_path/`             the completion queue and the fast way of the requests on it
 `workers/`               several processes on one port, and their supervisor
 `protocol/`              what each method answers, and the bytes of responses
@@ -24,14 +24,13 @@ room                     what it does
 `batching/`              which requests share a run, how they are joined and split, how a run is made and answered
 `boundary/`              from a request's bytes to checked arrays
 `connections/`           bytes in flight, memory, which connections are open, the gateway's private socket
-`sockets/`               ports
-`process/`               threads, memory and descriptors that the system gives
+`signals.py`             the signals of the process
+`system.py`              threads, memory, descriptors and ports that the system gives
 `access/`                whose calls are answered: tokens, and what each may do
 `observing/`             what is told of single requests: lines of the log, and spans
 `counting/`              counts that outlive their process, and the text that Prometheus reads
 `settings.py`            every option, declared once
 `errors.py`              what can go wrong, and the gRPC status of each
-`error_texts.py`         what libraries and callers said, made fit for a message
 `clock.py`               the one clock of deadlines and durations
 =======================  =====================================================================================
 

@@ -15,7 +15,6 @@ from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
-from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.entries import Status
@@ -143,7 +142,6 @@ class Server:
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
         self._fitted = self._repository.generation  # of what serves, when requests were last held to memory
-        self._descriptors = DescriptorWatch()
         self._ends_since: float | None = None
         self.stuck = ""
         self._is_stopping = threading.Event()
@@ -292,7 +290,6 @@ class Server:
 
     def _tick(self) -> None:
         """Tell health checks, and free what versions that serve no more leave behind."""
-        self._descriptors.look()
         self._announce()
         self._transport.look_at_tokens()
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})

@@ -8,13 +8,16 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.common.log_format import LOG_FORMATS
 from rnnserve.common.request_lines import LOG_REQUESTS
 from rnnserve.protos.names import is_model_name
 from rnnserve.server.errors import StartError
+
+if TYPE_CHECKING:
+    from rnnserve.common.tls_identity import TlsFiles
 
 __all__ = ["GROUPS", "HTTP_PORT", "CommandSettings", "Option", "Settings"]
 
@@ -364,8 +367,6 @@ class Settings:
         _read_seconds,
         metavar="SECONDS",
     )
-    max_connection_age_grace: float = 0.0
-    """Seconds that calls in progress on a connection that has come of age may take to end; 0 for no limit."""
 
     log_requests: str = option(
         _LOGGING,
@@ -418,6 +419,15 @@ class Settings:
         if self.model_control != "explicit" or self.load_model == "*":
             return None
         return [name for name in self.load_model.split(",") if name]
+
+    @property
+    def tls_files(self) -> "TlsFiles | None":
+        """The files for TLS; None without it."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        from rnnserve.common.tls_identity import TlsFiles  # imports ssl, which no help needs
+
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     @property
     def access_file(self) -> Path | None:

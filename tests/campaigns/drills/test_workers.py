@@ -21,7 +21,7 @@ from kit.served import ServedProcess, new_channel, served
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.process.signals import SAME_SECONDS
+from rnnserve.server.signals import SAME_SECONDS
 
 TWO = ("--workers", "2")
 

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from rnnserve.server.commands.ending import Ending
-from rnnserve.server.process.signals import SAME_SECONDS
+from rnnserve.server.signals import SAME_SECONDS
 
 ENDS = [signal.SIGTERM, signal.SIGINT]
 

@@ -10,7 +10,7 @@ import pytest
 
 from kit.supervised import BEATS, READY, WORKER, is_there
 from kit.waiting import PATIENCE, until
-from rnnserve.server.process.signals import SAME_SECONDS
+from rnnserve.server.signals import SAME_SECONDS
 from rnnserve.server.workers import supervisor as supervision
 
 ONE_MODEL = "models.update(scale=[[1], [], False], other=[[3], [], False])\n"

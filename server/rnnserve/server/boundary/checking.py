@@ -27,8 +27,7 @@ from rnnserve.server.boundary.sequence_parameters import check_final_response, r
 from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.errors import InvalidRequest, quoted
 from rnnserve.server.settings import Settings
 
 __all__ = ["check_request", "parse_request"]

@@ -18,8 +18,7 @@ from rnnserve.protos.protocol_words import (
     TIMEOUT,
 )
 from rnnserve.server.boundary.signature import Signature
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, Unsupported
+from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
 
 __all__ = ["read_classes", "read_timeout", "refuse_shared_memory", "refuse_too_many_classes"]
 

@@ -11,8 +11,7 @@ from rnnserve.protos.protocol_words import (
     SEQUENCE_KEY,
     SEQUENCE_START,
 )
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.errors import InvalidRequest, quoted
 
 __all__ = ["VARYING_PARAMETERS", "SequenceControl", "check_final_response", "read_sequence_control"]
 

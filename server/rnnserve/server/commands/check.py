@@ -13,10 +13,8 @@ from rnnserve.common.tls_watch import SOON_SECONDS
 from rnnserve.server.commands.exposure import exposure
 from rnnserve.server.commands.http_gateway import HTTP_PACKAGES
 from rnnserve.server.errors import StartError
-from rnnserve.server.process.start_check import check_room
-from rnnserve.server.process.tls_files import tls_files
 from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
-from rnnserve.server.sockets.ports import probe_port
+from rnnserve.server.system import check_room, probe_port
 
 __all__ = ["check"]
 
@@ -78,7 +76,7 @@ def _ports(settings: Settings, command: CommandSettings) -> Iterator[_Finding]:
 
 
 def _certificate(settings: Settings) -> Iterator[_Finding]:
-    files = tls_files(settings)
+    files = settings.tls_files
     if files is None:
         return
     try:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from rnnserve.common.unblocked_output import finish_output
-from rnnserve.server.process.signals import SAME_SECONDS
+from rnnserve.server.signals import SAME_SECONDS
 
 __all__ = ["Ending", "before_end_at_once", "end_at_once"]
 

@@ -39,16 +39,15 @@ from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.fast_path.grpcio_core import choose_polling
 from rnnserve.server.observing.observer import check_tracing, requests_told
-from rnnserve.server.process.signals import (
+from rnnserve.server.repository.trials import Trials
+from rnnserve.server.settings import CommandSettings, Settings
+from rnnserve.server.signals import (
     follow_signals,
     receive_signals,
     show_stacks_at_signals,
     watch_terminal,
 )
-from rnnserve.server.process.start_check import check_room, start_error
-from rnnserve.server.repository.trials import Trials
-from rnnserve.server.settings import CommandSettings, Settings
-from rnnserve.server.sockets.ports import reserve_port
+from rnnserve.server.system import check_room, reserve_port, start_error
 from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
 from rnnserve.server.workers.supervisor import Supervisor
 
@@ -251,7 +250,7 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
             ending.is_loading = False
             server.listen()
             is_listening.set()
-            link.write()
+            link.write(heartbeat())
             _keep_from_garbage_collection()
             ending.told.wait()
             if ending.drains:

@@ -6,7 +6,7 @@ In: messages, or the bytes of a ModelInfer request. Out: messages; for ModelInfe
 both call `Service`.
 
 Imports `repository`, `batching`, `boundary`, `connections`, `counting`, `access`, `observing`, `settings`, `errors`,
-`error_texts`, `clock`, `rnnserve.common` and the contracts (`rnnserve.protos`); no gRPC.
+`clock`, `rnnserve.common` and the contracts (`rnnserve.protos`); no gRPC.
 
 Threads: `sequence_store`.
 

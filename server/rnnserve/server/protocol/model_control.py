@@ -8,8 +8,7 @@ KServe's.
 from collections.abc import Callable
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, NotReady, Unsupported
+from rnnserve.server.errors import InvalidRequest, NotReady, Unsupported, quoted
 from rnnserve.server.repository.live import LiveRepository
 
 __all__ = ["ModelControl"]

@@ -19,8 +19,7 @@ from rnnserve.protos.protocol_words import SESSION, SESSION_BEGIN, SESSION_STEPS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.boundary.values import with_valid_values
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, SessionEnded
+from rnnserve.server.errors import InvalidRequest, SessionEnded, quoted
 from rnnserve.server.protocol.token_sealing import TokenSealing, read_keys
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository, ServedVersion

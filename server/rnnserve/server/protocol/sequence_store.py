@@ -10,8 +10,7 @@ from rnnserve.protos.protocol_words import SESSION
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import EVICTED
 from rnnserve.server.counting.table import count_in_process
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import NotFound, TooManySequences
+from rnnserve.server.errors import NotFound, TooManySequences, quoted
 from rnnserve.server.protocol.sequence_callers import ANY_CONNECTION, StreamOwner
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rnnserve.common.extras import missing_package
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, StartError
+from rnnserve.server.errors import InvalidRequest, StartError, quoted
 
 __all__ = ["TokenSealing", "read_keys"]
 

@@ -12,8 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import Unsupported
+from rnnserve.server.errors import Unsupported, quoted
 
 __all__ = ["UNSUPPORTED_METHODS"]
 

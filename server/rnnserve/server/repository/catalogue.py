@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import NotFound, NotReady
+from rnnserve.server.errors import NotFound, NotReady, quoted
 from rnnserve.server.repository.entries import LOADING, READY, Entry, ServedVersion, Status
 from rnnserve.server.repository.model_state import ModelState
 

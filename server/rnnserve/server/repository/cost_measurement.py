@@ -9,7 +9,7 @@ from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import BatchModel
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.signature import Signature
-from rnnserve.server.error_texts import is_of_memory
+from rnnserve.server.errors import is_of_memory
 from rnnserve.server.repository.trial_requests import TrialRequests
 
 __all__ = ["ROUNDS", "clock_of_runs", "large_sizes", "many_rows", "measure_cost"]

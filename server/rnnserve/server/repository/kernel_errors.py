@@ -10,8 +10,7 @@ from typing import NoReturn
 import onnxruntime as ort
 
 from rnnserve.common.refusing_nodes import refusal_of_node
-from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.errors import InvalidRequest, one_line
 
 __all__ = ["KERNEL_ERRORS", "reraise"]
 

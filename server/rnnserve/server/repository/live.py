@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
 
-from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import (
     InternalError,
     LoadFailed,
@@ -21,6 +20,7 @@ from rnnserve.server.errors import (
     ShuttingDown,
     StartError,
     TooManyCalls,
+    quoted,
 )
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.folders import Fingerprint

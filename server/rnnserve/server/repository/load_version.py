@@ -19,7 +19,7 @@ from rnnserve.server.batching.batch_arrays import join, rows_of_run
 from rnnserve.server.batching.cost import Cost
 from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.boundary.signature_reading import read_signature
-from rnnserve.server.error_texts import one_line
+from rnnserve.server.errors import one_line
 from rnnserve.server.repository.continuation import Parts, try_parts
 from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
 from rnnserve.server.repository.findings import Findings

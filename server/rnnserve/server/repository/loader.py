@@ -18,8 +18,7 @@ from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.triton_config import check_tensors
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
-from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.draft import Draft
 from rnnserve.server.repository.entries import LOADING, ServedVersion
 from rnnserve.server.repository.findings import Findings

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import onnxruntime as ort
 
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.cuda_trial import find_cuda_fault
 
 __all__ = ["choose_device", "new_session", "nodes_by_provider", "session_of"]

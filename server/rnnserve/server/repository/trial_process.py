@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 from rnnserve.server.errors import StartError
-from rnnserve.server.process.resources import why_no_resource
 from rnnserve.server.repository.findings import Findings
+from rnnserve.server.system import why_no_resource
 
 __all__ = ["Refused", "Stopped", "TooSlow", "Trial", "TrialProcess"]
 

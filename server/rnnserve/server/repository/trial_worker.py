@@ -13,8 +13,7 @@ from typing import Any
 
 from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_processor_seconds
 from rnnserve.protos.artifact import GOLDEN, MODEL, SCAN, ArtifactError
-from rnnserve.server.error_texts import is_of_memory, one_line
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import StartError, is_of_memory, one_line
 from rnnserve.server.repository.cost_measurement import ROUNDS
 from rnnserve.server.repository.cuda_trial import find_cuda_fault
 from rnnserve.server.repository.load_version import try_version

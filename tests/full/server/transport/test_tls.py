@@ -40,7 +40,7 @@ def test_files_that_cannot_be_used_are_named(repository, files, names, said):
 
 def test_metrics_say_when_the_certificate_ends(files):
     settings = Settings(Path(), tls_certificate=files.server, tls_key=files.key(files.server))
-    assert ServedTls.of(settings) is not None
+    ServedTls(settings.tls_files)
     process = used_table().process
     try:
         assert process[TLS_NOT_AFTER] > time.time()

@@ -1,15 +1,18 @@
-"""What the system does not give is the reason why a server cannot start: one line, with the limit."""
+"""What the system does not give is one line with the limit; ports are tried, and reserved for workers to share."""
 
 import errno
 import math
 import resource
+import socket
 import threading
 import types
 
 import pytest
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.process.start_check import check_room, start_error
+from rnnserve.server.system import check_room, probe_port, reserve_port, start_error
+
+PATIENCE = 20.0
 
 
 @pytest.fixture
@@ -73,3 +76,42 @@ def test_where_address_space_is_limited_threads_take_it(monkeypatch):
 def test_a_defect_is_no_reason_to_start_again():
     assert start_error(RuntimeError("dictionary changed size during iteration")) is None
     assert start_error(ImportError("cannot import name x")) is None
+
+
+def test_a_port_that_another_holds_is_refused():
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{port}"), reserve_port("127.0.0.1", port):
+            pass
+
+
+def test_a_reserved_port_is_shared_with_those_who_share():
+    with reserve_port("127.0.0.1", 0) as port, socket.socket() as worker:
+        worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        worker.bind(("127.0.0.1", port))
+        worker.listen()
+        with socket.create_connection(("127.0.0.1", port)):
+            worker.settimeout(PATIENCE)
+            accepted, _ = worker.accept()
+            accepted.close()
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_connections_that_an_ended_server_has_left_do_not_keep_the_port(shares):
+    """Whichever kind of server it was, and whichever comes: one that shares its port, or one that does not."""
+    with socket.socket() as before:
+        before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
+        before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)
+        before.bind(("127.0.0.1", 0))
+        before.listen()
+        port = before.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        accepted, _ = before.accept()
+    accepted.close()  # first, so that the server's end is in TIME_WAIT
+    client.close()
+    probe_port("127.0.0.1", port)
+    with reserve_port("127.0.0.1", port) as reserved:
+        assert reserved == port

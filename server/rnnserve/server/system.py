@@ -1,0 +1,125 @@
+"""What the system gives a server: threads, memory, descriptors and ports; and one line that names the limit it hits."""
+
+import contextlib
+import errno
+import mmap
+import os
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+
+from rnnserve.server.errors import StartError
+
+__all__ = ["check_room", "probe_port", "reserve_port", "start_error", "why_no_resource"]
+
+_LIMITS = {
+    errno.EMFILE: (resource.RLIMIT_NOFILE, "this process may open no more files and connections", "ulimit -n"),
+    errno.EAGAIN: (resource.RLIMIT_NPROC, "this user may have no more processes and threads", "ulimit -u"),
+    errno.ENOMEM: (resource.RLIMIT_AS, "there is no memory, or address space, left", "ulimit -v"),
+}
+
+_THREADS, _MOST_OF_CORES = 15, 16
+"""Threads of a server that has just started: 17 on two cores, of which gRPC's core has one a core, 16 at most."""
+
+_BYTES = 160 << 20
+"""Address space that it takes beside its threads' stacks: libraries, and what the C library reserves."""
+
+_NO_THREAD = "can't start new thread"
+"""What Python says without the reason."""
+
+_OUT_OF_ADDRESSES = ("failed to map segment", "cannot allocate memory")
+"""What the loader of shared libraries says where there is no address space left for one."""
+
+
+def check_room(nbytes: int = _BYTES) -> None:
+    """Start as many threads as a server has, and reserve as much address space, for a moment: it takes 2 ms.
+
+    gRPC's core tries for ten seconds to start its threads, and then aborts the process without a word of the limit.
+
+    Raises:
+        StartError: If the system does not give as much; the message says which limit that is.
+    """
+    count = _THREADS + min(_MOST_OF_CORES, len(os.sched_getaffinity(0)))
+    may_end = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=may_end.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+        mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
+    except (RuntimeError, OSError) as error:
+        raise start_error(error) or error from error
+    finally:
+        may_end.set()
+        for thread in threads:
+            thread.join()
+
+
+def start_error(error: BaseException) -> StartError | None:
+    """Turn an exception into the reason why the server cannot start, if the system has run out of something."""
+    if isinstance(error, ImportError) and any(words in str(error).lower() for words in _OUT_OF_ADDRESSES):
+        error = MemoryError()
+    if isinstance(error, (MemoryError, OSError)) or _NO_THREAD in str(error):
+        return StartError(f"cannot start: {why_no_resource(error)}")
+    return None
+
+
+def why_no_resource(error: BaseException) -> str:
+    """Say which limit an error comes from, and what it is set to; the error's own words if it is another one."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        number = errno.ENOMEM
+    elif _NO_THREAD in str(error):
+        # The stacks of threads take address space: if that is limited, it is the reason.
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        number = errno.ENOMEM if is_limited else errno.EAGAIN
+    if number == errno.ENFILE:
+        return "the machine may open no more files (sysctl fs.file-max)"
+    if number not in _LIMITS:
+        said = str(error) or type(error).__name__
+        return error.strerror or said if isinstance(error, OSError) else said
+    limit, what, command = _LIMITS[number]
+    soft, _ = resource.getrlimit(limit)
+    if limit == resource.RLIMIT_NPROC:
+        command += ", or pids.max of its control group"
+    value = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft >> 10 if number == errno.ENOMEM else soft:,}"
+    return f"{what} (limit {value}: {command})"
+
+
+def probe_port(host: str, port: int) -> None:
+    """Try whether a port is free for a server that does not share it.
+
+    Raises:
+        StartError: If a process listens there, or the host is not this machine's.
+    """
+    with _bound(host, port):
+        pass
+
+
+@contextlib.contextmanager
+def reserve_port(host: str, port: int) -> Iterator[int]:
+    """Hold a port for workers to share, without listening on it; yield its number. 0 takes one that is free.
+
+    Raises:
+        StartError: If it cannot be had. That a process which listens there shares it makes no difference: it would be
+            another server of ours, and clients would be answered by either.
+    """
+    probe_port(host, port)
+    with _bound(host, port, socket.SO_REUSEPORT) as held:
+        yield held.getsockname()[1]
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int, *options: int) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as bound:
+        # Without SO_REUSEADDR, as gRPC sets it, connections that a server without workers has left in TIME_WAIT keep
+        # the port for a minute: they are of sockets without SO_REUSEPORT (docs/lab/findings.md, "Stopping a server").
+        for option in (socket.SO_REUSEADDR, *options):
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        try:
+            bound.bind((host, port))
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        yield bound
