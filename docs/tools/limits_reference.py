@@ -39,7 +39,6 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
 _ELSEWHERE: Mapping[str, str] = {
     "server.boundary.sequence_parameters": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
-    "server.settings.max_held_bytes": "What may be in hand",
     "server.settings.max_queue": "What may be in hand",
     "server.settings.max_wait": "What may be in hand",
     **{

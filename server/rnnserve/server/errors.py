@@ -231,15 +231,15 @@ class TooMuchHeld(ServeError):
         """Say how many bytes the connection holds, and may hold."""
         return cls(
             f"requests and unread responses of this connection take {held:,} bytes of the {limit:,} that one may "
-            "(half of --max-held-bytes); read the responses, and slow down"
+            "(half of the limit that --max-message-bytes sets); read the responses, and slow down"
         )
 
     @classmethod
     def by_all(cls, held: int, limit: int) -> Self:
         """Say how many bytes all connections hold, and may hold."""
         return cls(
-            f"requests and unread responses take {held:,} bytes of this server's {limit:,} (--max-held-bytes); slow "
-            "down"
+            f"requests and unread responses take {held:,} bytes of this server's {limit:,} (--max-message-bytes "
+            "sets this limit); slow down"
         )
 
 

@@ -26,8 +26,7 @@ OTHER = {
     "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
     "session_key": ("s.key", '"s.key"', Path("s.key")),
     "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
-    "max_response_bytes": ("11", "1_1", 11), "max_held_bytes": ("3000000", "3_000_000", 3_000_000),
-    "max_batch": ("9", "9", 9), "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "13", 13),
+    "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "1_3", 13),
     "max_sequence_bytes": ("14", "14", 14), "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
     "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
     "model_control": ("explicit", '"explicit"', "explicit"), "poll": ("2", "2", 2.0), "load_model": ("*", '"*"', "*"),
@@ -50,7 +49,6 @@ BESIDE = {
     "load_model": {"model_control": "explicit"},
     "closed_health": {"tokens": "t.toml"},
     "client_roles": {"tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a"},
-    "max_held_bytes": {"max_message_bytes": "8", "max_response_bytes": "8"},
 }
 
 
@@ -113,14 +111,14 @@ def test_settings_that_are_written_as_arguments_are_read_again():
 
 def test_command_line_precedes_variables_and_these_a_file(tmp_path):
     file = tmp_path / "serve.toml"
-    file.write_text("repository = 'in_file'\nmax_queue = 1\nmax_batch = 2\nmax_sequence = 3\n")
-    environment = {"RNNSERVE_MAX_QUEUE": "10", "RNNSERVE_MAX_BATCH": "20", "RNNSERVE_CONFIG": str(file)}
+    file.write_text("repository = 'in_file'\nmax_queue = 1\nmax_sequences = 2\nmax_sequence = 3\n")
+    environment = {"RNNSERVE_MAX_QUEUE": "10", "RNNSERVE_MAX_SEQUENCES": "20", "RNNSERVE_CONFIG": str(file)}
     found = configured("--max-queue=100", environment=environment)
     settings = found.settings
-    assert (settings.max_queue, settings.max_batch, settings.max_sequence) == (100, 20, 3)
+    assert (settings.max_queue, settings.max_sequences, settings.max_sequence) == (100, 20, 3)
     assert settings.repository == tmp_path / "in_file"
-    assert [found.origins[f"max_{name}"] for name in ("queue", "batch", "sequence", "sequences")] == [
-        "command line", "RNNSERVE_MAX_BATCH", f"{file}:4", "default",
+    assert [found.origins[f"max_{name}"] for name in ("queue", "sequences", "sequence", "wait")] == [
+        "command line", "RNNSERVE_MAX_SEQUENCES", f"{file}:4", "default",
     ]  # fmt: skip
     other = tmp_path / "other.toml"
     other.write_text("max_sequence = 4\n")

@@ -14,8 +14,8 @@ def test_a_connection_has_half_of_the_budget():
     with pytest.raises(TooMuchHeld) as refused:
         budget.take("a", 1)
     assert str(refused.value) == (
-        "requests and unread responses of this connection take 500 bytes of the 500 that one may (half of "
-        "--max-held-bytes); read the responses, and slow down"
+        "requests and unread responses of this connection take 500 bytes of the 500 that one may (half of the "
+        "limit that --max-message-bytes sets); read the responses, and slow down"
     )
     budget.take("b", 500)
     assert budget.held == 1000
@@ -28,7 +28,8 @@ def test_all_connections_have_the_budget():
     with pytest.raises(TooMuchHeld) as refused:
         budget.take("d", 2)
     assert str(refused.value) == (
-        "requests and unread responses take 999 bytes of this server's 1,000 (--max-held-bytes); slow down"
+        "requests and unread responses take 999 bytes of this server's 1,000 (--max-message-bytes sets this limit); "
+        "slow down"
     )
     assert budget.held == 999
     budget.take("d", 1)

@@ -190,7 +190,7 @@ def _shapes_of(
             wrong = wrong_size(spec, shapes[spec.name], axis, sets, shapes[sets.name])
             if wrong:
                 raise InvalidRequest(wrong, field=f"inputs[{index}].shape")
-    _refuse_large(main, main.batch_axis, specs, shapes, settings.max_batch, "--max-batch")
+    _refuse_large(main, main.batch_axis, specs, shapes, settings.max_batch, "send several requests")
     for axis, spec in signature.sequence_axes.items():
         _refuse_large(spec, spec.sequence_axes[axis], specs, shapes, settings.max_sequence, "--max-sequence")
     return shapes
@@ -269,8 +269,8 @@ def _refuse_large_response(
         largest = max(size_of, key=lambda name: size_of[name])
         raise InvalidRequest(
             f'the response would have {size:,} bytes, {size_of[largest]:,} of them "{largest}", more '
-            f"than the {settings.max_response_bytes:,} that this server sends (--max-response-bytes): name the outputs "
-            "that you need, or send fewer rows (the batch axis) a request",
+            f"than the {settings.max_response_bytes:,} that this server sends (4 times --max-message-bytes): name the "
+            "outputs that you need, or send fewer rows (the batch axis) a request",
             field="outputs",
         )
 

@@ -17,8 +17,8 @@ __all__ = ["MemoryGuard", "bytes_for_requests"]
 _log = logging.getLogger(__name__)
 
 _UNCOUNTED_BYTES = 144 << 20
-"""Bytes that a process may have resident at work, beside `--max-held-bytes`: what the largest requests take while they
-are read and run. Beyond it: RESOURCE_EXHAUSTED, for calls whose messages have not arrived."""
+"""Bytes that a process may have resident at work, beside those of requests and responses in flight: what the largest
+requests take while they are read and run. Beyond it: RESOURCE_EXHAUSTED, for calls whose messages have not arrived."""
 
 _LEAST_BYTES = 8 << 20
 """Bytes that requests and responses may take in any case."""
@@ -117,7 +117,7 @@ def bytes_for_requests(wanted: int, sharers: int) -> int:
     most = min(wanted, max(left // sharers - _UNCOUNTED_BYTES, _LEAST_BYTES))
     _log.warning(
         "The memory limit of the container leaves %d MB for each of %d processes: holding at most %d MB of requests "
-        "and responses in place of %d MB (--max-held-bytes), and refusing more. Raise the limit by %d MB to hold all.",
+        "and responses in place of %d MB, and refusing more. Raise the limit by %d MB to hold all.",
         (left // sharers) >> 20, sharers, most >> 20, wanted >> 20,
         (sharers * (wanted + _UNCOUNTED_BYTES) - left + (1 << 20) - 1) >> 20,
     )  # fmt: skip
