@@ -34,10 +34,6 @@ __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_TRIAL_PROCESSES = 4
-"""Processes that try versions at the same time, at most: loading a small version in the server takes a third as long as
-its trial, so that more would wait for the server."""
-
 _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
 
@@ -112,7 +108,7 @@ class Server:
                     timeout=settings.load_timeout,
                     max_bytes=settings.max_load_bytes,
                     graph=settings.graph,
-                    processes=1 if settings.share_port else _trial_processes(settings.threads),
+                    processes=_trial_processes(settings),
                     threads=settings.threads,
                     allow_non_finite=settings.allow_non_finite,
                 )
@@ -330,6 +326,9 @@ class Server:
         self.stop()
 
 
-def _trial_processes(threads: int) -> int:
-    """Processes that may try versions at the same time: as many as there are cores for. Workers have one each."""
-    return max(1, min(usable_cores() // threads, _MOST_TRIAL_PROCESSES))
+def _trial_processes(settings: Settings) -> int:
+    """Processes that may try versions at the same time: workers have one each, other servers what there are cores for.
+
+    Four at most: to load a small version in the server takes a third as long as its trial, so more would wait for it.
+    """
+    return 1 if settings.share_port else max(1, min(usable_cores() // settings.threads, 4))

@@ -241,11 +241,6 @@ class Settings:
         "again when it changes",
         Path,
     )
-    closed_health: bool = _option(
-        _ACCESS,
-        False,
-        "with --tokens or --client-roles: ask those for a token or a role, too, who ask for the server's health",
-    )
 
     max_queue: int = _option(
         _LIMITS,
@@ -370,10 +365,6 @@ class Settings:
                 self.client_roles is not None and self.tls_client_ca is None,
                 "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody "
                 "signed",
-            ),
-            (
-                self.closed_health and self.access_file is None,
-                "--closed-health needs --tokens or --client-roles: without, nobody is asked for anything",
             ),
             (
                 self.load_model and self.model_control != "explicit",

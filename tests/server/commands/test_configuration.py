@@ -22,7 +22,7 @@ OTHER = {
     "provider": ("cpu", '"cpu"', "cpu"), "graph": ("scan", "'scan'", "scan"), "threads": ("3", "3", 3),
     "plain": ("", "true", True), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
     "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
-    "tokens": ("t.toml", '"t.toml"', Path("t.toml")), "closed_health": ("", "true", True),
+    "tokens": ("t.toml", '"t.toml"', Path("t.toml")),
     "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
     "session_key": ("s.key", '"s.key"', Path("s.key")),
     "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
@@ -47,7 +47,6 @@ BESIDE = {
     "tls_key": {"tls_certificate": "c"},
     "tls_client_ca": {"tls_certificate": "c", "tls_key": "k"},
     "load_model": {"model_control": "explicit"},
-    "closed_health": {"tokens": "t.toml"},
     "client_roles": {"tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a"},
 }
 

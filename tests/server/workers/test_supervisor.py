@@ -59,6 +59,17 @@ def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, cap
     assert stuck.supervisor._totals.restarts["hung"]
 
 
+def test_worker_that_sends_no_heartbeat_is_killed_and_replaced(running, monkeypatch, caplog):
+    monkeypatch.setattr(supervision, "_SILENT_SECONDS", 0.5)
+    silent = running(READY + "time.sleep(60)")
+    assert silent.ready.wait(PATIENCE)
+    (pid,) = silent.pids()
+    silent.code = READY + BEATS
+    until(lambda: silent.supervisor._totals.restarts["hung"])
+    assert not is_there(pid)
+    assert "worker 0 has made no progress for" in caplog.messages[0]
+
+
 def test_worker_that_serves_less_than_the_others_listens_once_it_does_not(running, tmp_path, caplog):
     mended = tmp_path / "mended"
     two = running(ONE_MODEL + WORKER, 2)

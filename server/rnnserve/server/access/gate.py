@@ -118,7 +118,6 @@ class Gate:
     """Decides by a file, which it reads again when it changes. Thread-safe.
 
     Attributes:
-        closed_health: Whether health needs a token, too.
         credentials: How callers are known.
         shown: What a call brings, as it comes (`Credentials.shown`).
         at_once: By that, grants that neither end nor lack the role for inference. The fast path looks here first,
@@ -130,7 +129,6 @@ class Gate:
         path: Path,
         *,
         credentials: Credentials | None = None,
-        closed_health: bool = False,
         on_reload: Callable[[bool], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -139,14 +137,12 @@ class Gate:
         Args:
             path: Path of the file.
             credentials: Value of the attribute of the same name; None for tokens.
-            closed_health: Value of the attribute of the same name.
             on_reload: Function that is told, after the file has changed, whether it was accepted.
             wall_clock: Clock, in seconds since the epoch.
 
         Raises:
             AccessFileError: If it cannot be used.
         """
-        self.closed_health = closed_health
         self.credentials = credentials or BearerTokens()
         self.shown = self.credentials.shown
         self._path = path
@@ -186,7 +182,7 @@ class Gate:
         self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = no_certificate
     ) -> Grant | None:
         """Let in, or refuse, as `admit` does, what has this need."""
-        if need in (Need.INSIDE, Need.OPEN) or (need is Need.HEALTH and not self.closed_health):
+        if need in (Need.INSIDE, Need.OPEN, Need.HEALTH):
             return None
         return self.grant_with(need, metadata, certificate)
 
@@ -330,6 +326,6 @@ def open_gate(settings: Settings, on_reload: Callable[[bool], None] = lambda _: 
         return None
     credentials = BearerTokens() if settings.client_roles is None else ClientCertificates()
     try:
-        return Gate(path, credentials=credentials, closed_health=settings.closed_health, on_reload=on_reload)
+        return Gate(path, credentials=credentials, on_reload=on_reload)
     except AccessFileError as error:
         raise StartError(str(error)) from error

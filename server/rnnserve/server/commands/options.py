@@ -46,6 +46,7 @@ _OTHERS_VARIABLES = (CONFIG_VARIABLE, "RNNSERVE_TOKEN_FILE")
 
 FORMER: Mapping[str, str] = {
     "allow_rollback": "any signed version may serve; delete the folders of those that must not",
+    "closed_health": "everybody may ask whether the server is live and ready; close the port to others in a firewall",
     "max_batch": "a request may have 16,384 rows; send several requests",
     "max_connection_age_grace": "calls on a connection that has come of age may take as long as they need",
     "max_held_bytes": "requests and responses in hand may take 18 times --max-message-bytes",

@@ -25,7 +25,7 @@ Numbers: TypeAlias = Sequence[float]
 Samples: TypeAlias = Iterable[tuple[str, Mapping[str, str], float]]
 """Of each sample what follows the family's name, its labels beside those of its row, and its value."""
 
-RESTART_REASONS = ("died", "hung", "stopped")
+RESTART_REASONS = ("died", "hung")
 """Why workers are replaced."""
 
 _NONE: Mapping[str, str] = {}

@@ -54,9 +54,6 @@ _SILENT_SECONDS = 10.0
 """Seconds without a heartbeat: heartbeats come every second, later only on a machine with more to do than it can, or
 when something keeps Python's lock. Beyond it: the worker is replaced."""
 
-_STOPPED_SECONDS = 2.0
-"""The same of a worker whose process is stopped (SIGSTOP), of which the kernel says so."""
-
 
 class Worker:
     """A worker process as its supervisor sees it.
@@ -111,16 +108,12 @@ class Worker:
                     self._take(line)
         return status
 
-    def why_replaced(self) -> tuple[str, str] | None:
-        """Say why it has to be replaced, in a word for the metrics and in words for the log; None if it doesn't."""
+    def why_hung(self) -> str | None:
+        """Say why it counts as hung, and is to be replaced; None if it doesn't."""
         silence = 0.0 if self.loaded_at is None else time.monotonic() - self._beat_at
         if self._stuck:
-            return "hung", f"is stuck, {self._stuck}"
-        if silence > _STOPPED_SECONDS and self._child.is_stopped():
-            return "stopped", f"is stopped, for {silence:.1f} s at least"
-        if silence > _SILENT_SECONDS:
-            return "hung", f"has made no progress for {silence:.1f} s"
-        return None
+            return f"is stuck, {self._stuck}"
+        return f"has made no progress for {silence:.1f} s" if silence > _SILENT_SECONDS else None
 
     def excuse(self) -> None:
         """Count its silence anew: it was not heard, either."""
@@ -239,8 +232,8 @@ class Supervisor:
             return
         was_listening = worker.is_listening
         status = worker.look()
-        why = worker.why_replaced()
-        if status is None and why is None:
+        why_hung = worker.why_hung()
+        if status is None and why_hung is None:
             if self._is_ready and worker.is_listening and not was_listening:
                 _log.info("worker %d is ready again", place.number)
             return
@@ -251,10 +244,9 @@ class Supervisor:
         lived = 0.0 if worker.loaded_at is None else time.monotonic() - worker.loaded_at
         wait = place.backoff.seconds_after(lived)
         place.start_at = time.monotonic() + wait
-        reason, words = ("died", f"died with {exit_text(status)}") if status is not None else why or ("", "")
-        self._totals.restarts[reason] += 1
-        killed = "" if status is not None else ": it is killed"
-        _log.error("worker %d %s%s; another starts in %.2f s", place.number, words, killed, wait)
+        self._totals.restarts["hung" if status is None else "died"] += 1
+        words = f"{why_hung}: it is killed" if status is None else f"died with {exit_text(status)}"
+        _log.error("worker %d %s; another starts in %.2f s", place.number, words, wait)
 
     def _start_due(self) -> None:
         """Start workers that are due: as many at a time as there are cores, two at least. Loading takes one each."""
@@ -323,8 +315,8 @@ class Supervisor:
                 self._give_up_roll(f"worker {place.number} cannot be started: {why_no_resource(error)}")
         elif (status := worker.look()) is not None:
             self._give_up_roll(f"worker {place.number} ended before it was ready, with {exit_text(status)}")
-        elif (why := worker.why_replaced()) is not None:
-            self._give_up_roll(f"worker {place.number} {why[1]}")
+        elif (why_hung := worker.why_hung()) is not None:
+            self._give_up_roll(f"worker {place.number} {why_hung}")
         elif worker.is_listening:
             old.signal(signal.SIGTERM)
             self._leaving.append((old, time.monotonic() + self._drain + self._grace + _END_SECONDS))
