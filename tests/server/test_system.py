@@ -1,54 +1,15 @@
 """What the system does not give is one line with the limit; ports are tried, and reserved for workers to share."""
 
 import errno
-import math
 import resource
 import socket
-import threading
-import types
 
 import pytest
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.system import check_room, probe_port, reserve_port, start_error
+from rnnserve.server.system import probe_port, reserve_port, start_error
 
 PATIENCE = 20.0
-
-
-@pytest.fixture
-def start(monkeypatch):
-    """Notes the threads that are started here. More than a number of them cannot be. Other threads start as they do."""
-    here, start = threading.current_thread(), threading.Thread.start
-    noted = types.SimpleNamespace(most=math.inf, threads=[])
-
-    def start_some(thread):
-        if threading.current_thread() is here:
-            if len(noted.threads) == noted.most:
-                raise RuntimeError("can't start new thread")
-            noted.threads.append(thread)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_some)
-    return noted
-
-
-def test_where_there_is_room_nothing_is_left_of_the_look(start):
-    check_room()
-    assert len(start.threads) > 3
-    assert not any(thread.is_alive() for thread in start.threads)
-
-
-def test_threads_that_cannot_be_started_are_told_of_and_the_others_end(start):
-    start.most = 3
-    with pytest.raises(StartError, match=r"^cannot start: this user may have no more processes and threads \(limit "):
-        check_room()
-    assert len(start.threads) == 3
-    assert not any(thread.is_alive() for thread in start.threads)
-
-
-def test_memory_that_cannot_be_had_is_told_of():
-    with pytest.raises(StartError, match=r"^cannot start: there is no memory, or address space, left"):
-        check_room(1 << 60)
 
 
 @pytest.mark.parametrize(

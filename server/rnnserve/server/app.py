@@ -195,7 +195,7 @@ class Server:
         table.process[places.HELD_BYTES] = self._transport.held_bytes
         table.process[places.IN_FLIGHT] = self._transport.in_flight
         table.process[places.SEQUENCES] = self._service.sequences.count
-        waiting, dispatched = self._schedulers.queued(), self._transport.queued()
+        waiting, dispatched = self._schedulers.queued(), self._transport.dispatcher.queued()
         queued = {
             (served.model.name, served.model.version): sum(
                 waiting[each] + dispatched.get(each, 0) for each in served.models
@@ -233,7 +233,7 @@ class Server:
         """Say from now on that this server is not ready; it answers as before."""
         self._note_end()
         self._service.is_draining = True
-        self._transport.drain()
+        self._transport.health.drain()
 
     def stop(self, grace: float | None = None) -> list[str]:
         """Accept no new requests, and end when those in progress have, or the grace is over.
@@ -309,7 +309,7 @@ class Server:
     def _announce(self) -> None:
         """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""
         with self._announcing:
-            self._transport.set_ready(self._repository.is_ready() and not self._service.is_stuck)
+            self._transport.health.set_serving(self._repository.is_ready() and not self._service.is_stuck)
             if self._repository.generation != self._fitted:
                 self._fitted = self._repository.generation
                 self._transport.note_new_models()

@@ -14,7 +14,7 @@ from rnnserve.server.commands.exposure import exposure
 from rnnserve.server.commands.http_gateway import HTTP_PACKAGES
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
-from rnnserve.server.system import check_room, probe_port
+from rnnserve.server.system import probe_port
 
 __all__ = ["check"]
 
@@ -45,7 +45,6 @@ def _findings(settings: Settings, command: CommandSettings) -> Iterator[_Finding
         yield _WARNING, "exposure", warning
     yield from _certificate(settings)
     try:
-        check_room()
         yield from _models(settings)
     except StartError as error:
         yield _PROBLEM, "start", str(error)

@@ -47,7 +47,7 @@ from rnnserve.server.signals import (
     show_stacks_at_signals,
     watch_terminal,
 )
-from rnnserve.server.system import check_room, reserve_port, start_error
+from rnnserve.server.system import reserve_port, start_error
 from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
 from rnnserve.server.workers.supervisor import Supervisor
 
@@ -265,7 +265,6 @@ def _ending(settings: Settings, *, is_worker: bool) -> Iterator[Ending]:
     """Prepare a process that serves, and take its signals inside the block."""
     if not settings.plain:
         choose_polling()
-    check_room()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = Ending(is_worker=is_worker, terminal_has_gone=watch_terminal())

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Mapping
 from concurrent import futures
 
 import grpc
@@ -24,7 +23,6 @@ from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath
 from rnnserve.server.fast_path.self_test import SelfTest
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
 from rnnserve.server.system import probe_port
 from rnnserve.server.transport.control import INFERENCE_SERVICE, ControlMethods
@@ -64,6 +62,8 @@ class GrpcServer:
 
     Attributes:
         port: Where it listens, or will.
+        health: What grpc.health.v1 answers, for the server as a whole and for the inference service.
+        dispatcher: What runs the requests.
     """
 
     def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
@@ -82,22 +82,22 @@ class GrpcServer:
         pool = futures.ThreadPoolExecutor(_PLAIN_THREADS if settings.plain else 1, "grpc")
         self._server = grpc.server(pool, options=_core_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
-        self._health = HealthService(("", INFERENCE_SERVICE), service.repository)
-        self._control = ControlMethods(service, self._health, gate)
+        self.health = HealthService(("", INFERENCE_SERVICE), service.repository)
+        self._control = ControlMethods(service, self.health, gate)
         self._control.add_to(self._server, is_plain=settings.plain)
-        self._dispatcher = Dispatcher(service, schedulers)
+        self.dispatcher = Dispatcher(service, schedulers)
         self._transport: FastPath | PlainTransport
         self._self_test: SelfTest | None = None
         self._control_path: ControlPath | None = None
         self._memory_guard: MemoryGuard | None = None
         if settings.plain:
-            self._transport = PlainTransport(self._server, self._dispatcher, self._budget, gate)
+            self._transport = PlainTransport(self._server, self.dispatcher, self._budget, gate)
         else:
             self._self_test = SelfTest()
             self._transport = fast_path = FastPath(
                 self._server,
                 f"{INFERENCE}ModelInfer",
-                self._dispatcher,
+                self.dispatcher,
                 self._budget,
                 stream_method=f"{INFERENCE}ModelStreamInfer",
                 max_streams=settings.max_streams,
@@ -137,10 +137,6 @@ class GrpcServer:
         if self._tls is not None:
             self._tls.watch.start()
 
-    def set_ready(self, ready: bool) -> None:
-        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
-        self._health.set_serving(ready)
-
     def note_new_models(self) -> None:
         """Hold requests to what the models leave of the container's memory. To be called after models were loaded."""
         self._budget.limit = bytes_for_requests(self._settings.max_held_bytes, self._settings.sharers)
@@ -161,10 +157,6 @@ class GrpcServer:
         """What has ended the thread that takes requests; None while it runs."""
         return self._transport.failure
 
-    def drain(self) -> None:
-        """Say in health checks, from now on, that nothing serves. Everything is answered as before."""
-        self._health.drain()
-
     def stop(self, grace: float) -> list[str]:
         """Accept no new requests, and let those in progress end within `grace` seconds.
 
@@ -174,7 +166,7 @@ class GrpcServer:
         Returns:
             What has not ended within the grace and two seconds, in words.
         """
-        self._health.drain(is_last=True)
+        self.health.drain(is_last=True)
         if self._tls is not None:
             self._tls.watch.close()
         deadline = now() + grace
@@ -195,7 +187,7 @@ class GrpcServer:
             left.append("calls")
         if not self._transport.join(max(0.0, deadline - _END_SECONDS / 4 - now())):
             left.append("requests")
-        if not self._dispatcher.close(_END_SECONDS):
+        if not self.dispatcher.close(_END_SECONDS):
             left.append("large requests")
         if self._memory_guard is not None:
             self._memory_guard.close()
@@ -214,10 +206,6 @@ class GrpcServer:
     def in_flight(self) -> int:
         """How many requests have arrived, and have not been answered."""
         return self._transport.in_flight
-
-    def queued(self) -> Mapping[Model, int]:
-        """How many requests wait for the dispatcher's own thread, by model."""
-        return self._dispatcher.queued()
 
     def _bind(self) -> int:
         """Bind the port and listen on it: gRPC does both at once, and accepts what has connected from `start` on."""
