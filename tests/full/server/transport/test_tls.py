@@ -1,5 +1,7 @@
 """Files for TLS that cannot be used, and new authorities of clients without a restart."""
 
+from typing import Any
+
 import grpc
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def test_another_authority_of_clients_refuses_the_old_ones_and_admits_the_new_on
     monkeypatch.setattr(tls_watch, "_LOOK_SECONDS", 0.02)
     rotated, other = RotatedFiles(tmp_path, "linked", mutual=True), RotatedFiles(tmp_path / "other").authority
     old, new = rotated.clients.issue_cert("old.example"), other.issue_cert("new.example")
-    tls = dict(zip(("tls_certificate", "tls_key", "tls_client_ca"), rotated.files, strict=True))
+    tls: dict[str, Any] = dict(zip(("tls_certificate", "tls_key", "tls_client_ca"), rotated.files, strict=True))
     with served(repository, **tls) as server:
         with connect(server.port, rotated, old) as open_before, connect(server.port, rotated, new) as too_early:
             assert ask(open_before).outputs
