@@ -141,8 +141,7 @@ class ControlMethods:
         self._answering = futures.ThreadPoolExecutor(_CONTROL_THREADS, "control")
         self._loading = futures.ThreadPoolExecutor(_LOADING_THREADS, "loading")
         self._lasting = futures.ThreadPoolExecutor(_LASTING + _REFUSING_THREADS, "lasting")
-        self._lasting_calls = 0
-        self._lock = threading.Lock()
+        self._lasting_slots = threading.Semaphore(_LASTING)
         self._reflection = _new_reflection()
         self.methods = [
             *(
@@ -201,16 +200,13 @@ class ControlMethods:
             admit = functools.partial(self._admit, method, context.invocation_metadata(), caller.certificate)
             try:
                 admit()
-                with self._lock:
-                    self._lasting_calls += 1
-                    is_too_many = self._lasting_calls > _LASTING
+                if not self._lasting_slots.acquire(blocking=False):
+                    too_many = f"{_LASTING} watches and reflections are open already: ask Check"
+                    raise Unsupported(too_many)  # noqa: TRY301 - it ends as what `converse` raises
                 try:
-                    if is_too_many:
-                        raise Unsupported(f"{_LASTING} watches and reflections are open already: ask Check")
                     yield from converse(request, context, admit)
                 finally:
-                    with self._lock:
-                        self._lasting_calls -= 1
+                    self._lasting_slots.release()
             except grpc.RpcError:
                 return  # the call has ended
             except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
