@@ -348,30 +348,22 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        for is_wrong, words in (
-            (
-                (self.tls_certificate is None) != (self.tls_key is None),
-                "TLS needs both --tls-certificate and --tls-key",
+        has_tls, asks_certificates = self.tls_certificate is not None, self.tls_client_ca is not None
+        mistakes = {
+            "TLS needs both --tls-certificate and --tls-key": has_tls != (self.tls_key is not None),
+            "--tls-client-ca needs TLS: --tls-certificate and --tls-key": asks_certificates and not has_tls,
+            "--tokens and --client-roles exclude each other: a caller is known by its token, or by its certificate": (
+                self.tokens is not None and self.client_roles is not None
             ),
-            (
-                self.tls_client_ca is not None and self.tls_certificate is None,
-                "--tls-client-ca needs TLS: --tls-certificate and --tls-key",
+            "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody signed": (
+                self.client_roles is not None and not asks_certificates
             ),
-            (
-                self.tokens is not None and self.client_roles is not None,
-                "--tokens and --client-roles exclude each other: a caller is known by its token, or by its certificate",
+            "--load-model needs --model-control explicit; otherwise all models are loaded": (
+                self.load_model and self.model_control != "explicit"
             ),
-            (
-                self.client_roles is not None and self.tls_client_ca is None,
-                "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody "
-                "signed",
-            ),
-            (
-                self.load_model and self.model_control != "explicit",
-                "--load-model needs --model-control explicit; otherwise all models are loaded",
-            ),
-        ):
-            if is_wrong:
+        }
+        for words, is_made in mistakes.items():
+            if is_made:
                 raise StartError(words)
 
     @property
