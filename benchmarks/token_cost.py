@@ -13,7 +13,7 @@ from benchmarks.requests import encode_request, read_requests
 from benchmarks.scenarios import Scenario
 from benchmarks.server_processes import ServerProcess, cpu_seconds
 from rnnserve.protos.protocol_words import AUTHORIZATION
-from rnnserve.server.access.token_writing import add_token
+from rnnserve.server.access.access_file import add_token
 
 __all__ = ["measure_token_cost"]
 

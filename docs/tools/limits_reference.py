@@ -27,7 +27,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
         "server.fast_path",
         "server.transport",
     ),
-    "Sequences and sessions": ("server.protocol.sequence_store",),
+    "Sequences and sessions": ("server.protocol.sequences",),
     "Who may ask": ("server.access",),
     "Versions": ("server.repository", "protos", "common.array_archives"),
     "Workers": ("server.workers",),

@@ -3,6 +3,8 @@
 import types
 from typing import Any
 
+from rnnserve.server.protocol.sequences import StreamOwner
+
 __all__ = ["FakeCaller", "fake_served"]
 
 
@@ -11,8 +13,13 @@ class FakeCaller:
 
     grant = None
 
-    def __init__(self, connection: str = "ipv4:10.0.0.1:50000") -> None:
+    def __init__(self, connection: str = "ipv4:10.0.0.1:50000", stream: StreamOwner | None = None) -> None:
         self._connection = connection
+        self.stream = stream
+
+    def on(self, stream: StreamOwner | None) -> "FakeCaller":
+        """The same caller on a stream."""
+        return FakeCaller(self._connection, stream)
 
     def peer(self) -> str:
         return self._connection

@@ -17,8 +17,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.errors import ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
-from rnnserve.server.protocol.sequence_callers import StreamOwner
-from rnnserve.server.protocol.sequence_turns import Step
+from rnnserve.server.protocol.sequences import Step, StreamOwner
 
 __all__ = ["NothingLeft"]
 

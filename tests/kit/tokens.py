@@ -4,7 +4,7 @@ import datetime as dt
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnserve.server.access.token_writing import add_token
+from rnnserve.server.access.access_file import add_token
 
 __all__ = ["LONG_AGO", "Tokens", "bearer", "tokens_in", "write_whole"]
 

@@ -1,5 +1,6 @@
-"""Sequences whose states the server keeps, on streams and by calls of their own."""
+"""Sequences whose states the server keeps: on streams and by calls of their own, and who can reach them."""
 
+import contextlib
 import random
 import time
 from concurrent import futures
@@ -12,6 +13,7 @@ from kit.inference_requests import request
 from kit.sequence_requests import PATIENCE, SIMPLE, Calls, Stream, answers_of, in_parts, raw, refusal, step, walk
 from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.errors import TooMuchHeld
 
@@ -175,3 +177,65 @@ def test_step_whose_answer_is_too_large_leaves_its_sequence(repository, monkeypa
             assert refusal(ways.ask(large)) == "RESOURCE_EXHAUSTED"
         assert raw(ways.ask(step(parts[1], 2)).infer_response) == whole[1]
         ways.end()
+
+
+OWN = [("grpc.use_local_subchannel_pool", 1)]
+
+
+@pytest.fixture
+def clients(server):
+    """Two stubs, each with a connection of its own, and what makes more."""
+    with contextlib.ExitStack() as stack:
+        target = f"127.0.0.1:{server.port}"
+        yield lambda: rpc.GRPCInferenceServiceStub(stack.enter_context(grpc.insecure_channel(target, OWN)))
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(Calls, Stream), (Stream, Calls)])
+def test_a_stranger_who_guesses_an_id_reaches_nothing(clients, mine, theirs):
+    """It neither continues, reads, ends, replaces nor holds up the sequence, nor learns that there is one."""
+    inputs = walk(6)
+    whole = raw(clients().ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
+    owner, stranger = mine(clients()), theirs(clients())
+    for _ in range(2):  # parsed, and recognised
+        assert not owner.ask(step(inputs[:, :1], 1000, starts=True)).error_message
+        for message in (
+            step(inputs[:, :1], 1000),
+            step(walk(300, rows=64), 1000),
+            step(inputs[:, :1], 1000, ends=True),
+        ):
+            told, never_begun = stranger.ask(message), step(inputs[:, :1], 999)
+            assert refusal(told) == "NOT_FOUND"
+            assert told.error_message.replace("1000", "999") == stranger.ask(never_begun).error_message
+        assert not owner.ask(step(inputs[:, 1:3], 1000)).error_message
+        assert not stranger.ask(step(walk(3, seed=5), 1000, starts=True)).error_message
+        assert not owner.ask(step(inputs[:, 3:4], 1000)).error_message
+        assert not stranger.ask(step(walk(3, seed=5), 1000, ends=True)).error_message
+        assert raw(owner.ask(step(inputs[:, 4:], 1000, ends=True)).infer_response) == whole
+    assert owner.end() == stranger.end() == []
+
+
+def with_key(message, key):
+    message.parameters["sequence_key"].string_param = key
+    return message
+
+
+@pytest.mark.parametrize("on", [Calls, Stream])
+def test_a_key_continues_a_sequence_on_any_connection(clients, on):
+    inputs = walk(4)
+    whole = raw(clients().ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
+    first, second, key = Calls(clients()), on(clients()), "0123456789abcdef"
+    assert not first.ask(with_key(step(inputs[:, :2], 1000, starts=True), key)).error_message
+    assert refusal(first.ask(step(inputs[:, 2:], 1000))) == "NOT_FOUND"
+    assert refusal(second.ask(with_key(step(inputs[:, 2:], 1000), "another" + key))) == "NOT_FOUND"
+    assert raw(second.ask(with_key(step(inputs[:, 2:], 1000, ends=True), key)).infer_response) == whole
+    assert second.end() == []
+
+
+@pytest.mark.parametrize("key", ["", "x" * 15, "x" * 129])
+def test_a_key_that_is_too_short_or_too_long_is_refused(stub, key):
+    with pytest.raises(grpc.RpcError, match=r"parameter sequence_key has \d+ characters; it is text .* of 16 to 128"):
+        stub.ModelInfer(with_key(step(walk(1), 5, starts=True), key))
+    number = step(walk(1), 5, starts=True)
+    number.parameters["sequence_key"].int64_param = 1234567890123456
+    with pytest.raises(grpc.RpcError, match="parameter sequence_key has 0 characters; it is text"):
+        stub.ModelInfer(number)

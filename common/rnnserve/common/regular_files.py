@@ -1,4 +1,4 @@
-"""Reading files of a repository, which may hold anything, in bounded time and memory."""
+"""Reading files that may hold anything, in bounded time and memory."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FileTooLarge", "LeadsOutError", "read_blocks", "read_regular"]
+__all__ = ["FileTooLarge", "LeadsOutError", "OpenToAll", "read_blocks", "read_guarded", "read_regular"]
 
 _BLOCK = 1 << 20
 
@@ -23,6 +23,31 @@ class LeadsOutError(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.ELOOP, "is a link that leads out of the repository")
+
+
+class OpenToAll(OSError):
+    """A file that every user of the machine may write or, if it is secret, read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EPERM, f"is open to every user of this machine: chmod o-rw {path}")
+
+
+def read_guarded(path: Path, most: int, *, is_secret: bool) -> bytes:
+    """Read a file as `read_regular` does, unless others may write it, or read a secret.
+
+    Args:
+        path: Path of the file; links in it are followed.
+        most: Largest number of bytes that it may have.
+        is_secret: Whether others may not read it.
+
+    Raises:
+        OpenToAll: If its mode lets every user do so.
+        OSError: As `read_regular` does.
+    """
+    content = read_regular(path, most)
+    if path.stat().st_mode & (stat.S_IWOTH | (stat.S_IROTH if is_secret else 0)):
+        raise OpenToAll(path)
+    return content
 
 
 def read_regular(path: Path, most: int, inside: Path | None = None) -> bytes:

@@ -29,27 +29,16 @@ class TracesUnavailable(Exception):
 
 
 class Traces(NamedTuple):
-    """What makes spans.
+    """What makes spans, as the sampler of the environment decides."""
 
-    Attributes:
-        requests: Makes spans of requests, as the sampler of the environment decides.
-        batches: Makes spans of batches: each that is asked for, since some request of it has one.
-        providers: What they come from.
-    """
-
-    requests: "Tracer"
-    batches: "Tracer"
-    providers: "tuple[TracerProvider, ...]"
+    tracer: "Tracer"
+    provider: "TracerProvider"
 
     def close(self) -> None:
         """Export what waits, and end: within a second, since what collects spans may not answer."""
-        closing = threading.Thread(target=self._shut_down, name="spans", daemon=True)
+        closing = threading.Thread(target=self.provider.shutdown, name="spans", daemon=True)
         closing.start()
         closing.join(_END_SECONDS)
-
-    def _shut_down(self) -> None:
-        for provider in self.providers:
-            provider.shutdown()
 
 
 def check_traces() -> None:
@@ -90,15 +79,12 @@ def traces_to(processor: "SpanProcessor") -> Traces:
     """Have spans go to a processor."""
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
     is_named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     resource = Resource.create({} if is_named else {SERVICE_NAME: _SERVICE_NAME})
-    requests = TracerProvider(resource=resource, shutdown_on_exit=False)
-    batches = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
-    for provider in (requests, batches):
-        provider.add_span_processor(processor)
-    return Traces(requests.get_tracer("rnnserve"), batches.get_tracer("rnnserve"), (requests, batches))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return Traces(provider.get_tracer("rnnserve"), provider)
 
 
 def _is_there(name: str) -> bool:

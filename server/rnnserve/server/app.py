@@ -291,9 +291,13 @@ class Server:
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _watch_runs(self) -> None:
-        """Look whether the server is stuck. Two looks have to find a long run: a process may have been paused."""
+        """Look whether the server is stuck, and drop idle sequences.
+
+        Two looks have to find a long run: a process may have been paused.
+        """
         found: LongRun | None = None
         while not self._is_stopping.wait(_WATCH_SECONDS):
+            self._service.sequences.drop_idle()
             before, found = found, longest_run(self._settings.max_run)
             stuck = str(found) if before is not None and found is not None else ""
             if (failure := self._transport.failure) is not None:

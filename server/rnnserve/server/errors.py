@@ -263,27 +263,6 @@ class TooManySequences(ServeError):
 
     status = "RESOURCE_EXHAUSTED"
 
-    @classmethod
-    def of_all(cls, limit: int) -> Self:
-        """Say how many sequences are kept."""
-        return cls(
-            f"{limit:,} sequences are kept already (--max-sequences); end some with sequence_end, or start later"
-        )
-
-    @classmethod
-    def of_part(cls, part: str, limit: int) -> Self:
-        """Say how many are kept of the part that one connection or one address may have."""
-        return cls(f"{limit:,} sequences are kept already, {part} (--max-sequences); end some with sequence_end")
-
-    @classmethod
-    def of_bytes(cls, limit: int, part: str = "") -> Self:
-        """Say how many bytes the states of all or of a part take."""
-        of = f", {part}" if part else ""
-        return cls(
-            f"the states of sequences take {limit:,} bytes already{of} (--max-sequence-bytes); end some with "
-            "sequence_end"
-        )
-
 
 class SequenceInUse(ServeError):
     """The sequence is on another stream, which is still open."""

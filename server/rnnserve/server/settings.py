@@ -293,8 +293,7 @@ class Settings:
     sequence_idle: float = _option(
         _SEQUENCES,
         60.0,
-        "seconds without a request after which a sequence is dropped. Beyond it: the next request is NOT_FOUND, and "
-        "says so",
+        "seconds without a request after which a sequence is dropped. Beyond it: the next request is NOT_FOUND",
         _read_seconds,
     )
     share_sequences: bool = _option(

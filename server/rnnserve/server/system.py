@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from rnnserve.server.errors import StartError
 
-__all__ = ["probe_port", "reserve_port", "start_error", "why_no_resource"]
+__all__ = ["listen_on", "probe_port", "reserve_port", "start_error", "why_no_resource"]
 
 _LIMITS = {
     errno.EMFILE: (resource.RLIMIT_NOFILE, "this process may open no more files and connections", "ulimit -n"),
@@ -60,8 +60,7 @@ def probe_port(host: str, port: int) -> None:
     Raises:
         StartError: If a process listens there, or the host is not this machine's.
     """
-    with _bound(host, port):
-        pass
+    _bind(host, port).close()
 
 
 @contextlib.contextmanager
@@ -73,19 +72,31 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
             another server of ours, and clients would be answered by either.
     """
     probe_port(host, port)
-    with _bound(host, port, socket.SO_REUSEPORT) as held:
+    with _bind(host, port, shares=True) as held:
         yield held.getsockname()[1]
 
 
-@contextlib.contextmanager
-def _bound(host: str, port: int, *options: int) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as bound:
+def listen_on(host: str, port: int, purpose: str) -> socket.socket:
+    """Listen on a port; 0 takes a free one.
+
+    Raises:
+        StartError: If it cannot be had; the message names the purpose.
+    """
+    return _bind(host, port, backlog=4096, purpose=f" for {purpose}")
+
+
+def _bind(host: str, port: int, *, shares: bool = False, backlog: int = 0, purpose: str = "") -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
         # Without SO_REUSEADDR, as gRPC sets it, connections that a server without workers has left in TIME_WAIT keep
         # the port for a minute: they are of sockets without SO_REUSEPORT (docs/lab/findings.md, "Stopping a server").
-        for option in (socket.SO_REUSEADDR, *options):
-            bound.setsockopt(socket.SOL_SOCKET, option, 1)
-        try:
-            bound.bind((host, port))
-        except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-        yield bound
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+        if backlog:
+            bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise StartError(f"cannot listen on {host}:{port}{purpose}: {error.strerror or error}") from error
+    return bound

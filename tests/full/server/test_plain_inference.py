@@ -86,7 +86,7 @@ def test_sequences_are_dropped_when_idle_and_bounded_in_number_and_bytes(reposit
     with served(repository, plain=plain, sequence_idle=0.2) as server:
         server.stub.ModelInfer(step(walk(1), 71, starts=True))
         time.sleep(0.5)
-        with pytest.raises(grpc.RpcError, match=r"was dropped after 0\.2 s without a request"):
+        with pytest.raises(grpc.RpcError, match=r"after 0\.2 s without a request it is dropped"):
             server.stub.ModelInfer(step(walk(1), 71))
         server.stub.ModelInfer(step(walk(1), 71, starts=True))
     bounds: list[tuple[dict[str, Any], int, str]] = [

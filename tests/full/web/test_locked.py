@@ -21,7 +21,7 @@ from rnnserve.client import (
     Unauthenticated,
 )
 from rnnserve.protos.access_table import ROUTES, Need
-from rnnserve.server.access.token_writing import add_token, revoke_token
+from rnnserve.server.access.access_file import add_token, revoke_token
 
 from .locked_fronts import BODIES, BODY, SIMPLE, WAYS, LockedFront
 

@@ -9,18 +9,6 @@ from rnnserve.protos import health_pb2
 from rnnserve.protos.access_table import INFERENCE
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def lasting_calls():
     """Opens a call of each kind that lasts, and waits for its first answer. The first call is for inference."""

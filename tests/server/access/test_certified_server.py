@@ -6,10 +6,9 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.certificates import role_row
 from kit.inference_requests import request
 from kit.locked_servers import ASKED, BODIES, DENIED, SIMPLE, certified_server, check_each_method, front_statuses
-from kit.tokens import bearer, tokens_in, write_whole
+from kit.tokens import bearer, tokens_in
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, Need
@@ -65,16 +64,3 @@ def test_requests_of_a_front_go_by_the_certificates_of_its_clients(certified):
     unauthenticated, denied = (code.value[0] for code in DENIED)
     found = front_statuses(certified.socket, headers, BODIES["ModelInfer"])
     assert found == [0, unauthenticated, denied, denied, unauthenticated, 0]
-
-
-def test_streams_of_a_removed_row_end(repository, tmp_path, lasting_calls):
-    with certified_server(repository, tmp_path) as certified:
-        stays = lasting_calls(certified.channels["admin"])[0]
-        ending = lasting_calls(certified.channels["infer"])
-        write_whole(certified.roles, role_row("admin", "CN=admin,O=Example", "admin"))
-        for call in ending[:2]:  # reflection ends with its next message
-            with pytest.raises(grpc.RpcError) as ended:
-                list(call)
-            assert ended.value.code() is UNAUTHENTICATED
-        assert stays.is_active()
-        assert certified.ask(INFER, "infer")[0] is UNAUTHENTICATED

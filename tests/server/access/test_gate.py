@@ -1,18 +1,19 @@
-"""The gate, without a server: which calls it lets in, and what it does when its file changes."""
+"""The gate, without a server: which calls it lets in, also on the fast path, and what it does when its file changes."""
 
 import itertools
 import logging
-import os
 
 import pytest
 
 from kit.tokens import LONG_AGO, bearer, tokens_in
 from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, ROUTES, SERVER_METADATA, Need, rows_missing
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
-from rnnserve.server.access.access_file import AccessFileError
+from rnnserve.server.access import gate as gate_module
+from rnnserve.server.access.access_file import AccessFileError, add_token, revoke_token
 from rnnserve.server.access.gate import Gate, open_gate
-from rnnserve.server.access.token_writing import add_token, revoke_token
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated
+from rnnserve.server.fast_path.arrived import Arrivals
+from rnnserve.server.fast_path.calls import UnaryCall
 from rnnserve.server.settings import Settings
 
 INFER = f"{INFERENCE}ModelInfer"
@@ -30,8 +31,13 @@ def reloads():
 
 
 @pytest.fixture
-def gate(tokens, reloads):
-    return Gate(tokens.path, on_reload=reloads.append)
+def clock():
+    return [LONG_AGO.timestamp()]
+
+
+@pytest.fixture
+def gate(tokens, reloads, clock):
+    return Gate(tokens.path, on_reload=reloads.append, wall_clock=lambda: clock[0])
 
 
 @pytest.fixture
@@ -112,16 +118,6 @@ def test_route_is_checked_beside_the_method(gate, tokens):
         gate.admit_route([(ROUTE, "infer")])
 
 
-def test_token_ends_at_its_time(tokens):
-    clock = [LONG_AGO.timestamp() - 1.0]
-    gate = Gate(tokens.path, wall_clock=lambda: clock[0])
-    grant = gate.admit(INFER, bearer(tokens.expired))
-    assert grant.admits(Need.INFER)
-    clock[0] += 1.0
-    assert not grant.admits(Need.INFER)
-    assert type(refused(gate, bearer(tokens.expired))) is Unauthenticated
-
-
 def test_changed_file_holds_for_open_calls(gate, look, tokens, reloads):
     grant, other = gate.admit(INFER, bearer(tokens.infer)), gate.admit(INFER, bearer(tokens.elsewhere))
     revoke_token(tokens.path, "infer")
@@ -172,17 +168,6 @@ def test_emptied_file_lets_nobody_in(gate, look, tokens, reloads):
         assert type(refused(gate, bearer(getattr(tokens, kind)))) is Unauthenticated
 
 
-def test_change_that_leaves_size_and_time_is_found(gate, look, tokens):
-    before = tokens.path.stat()
-    text = tokens.path.read_text()
-    digest = next(iter(gate._grants)).hex()
-    tokens.path.write_text(text.replace(digest, digest[::-1]))
-    os.utime(tokens.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert tokens.path.stat().st_size == before.st_size
-    look()
-    assert bytes.fromhex(digest) not in gate._grants
-
-
 def test_file_is_not_looked_at_all_the_time(gate, tokens):
     assert gate.look(1e9)
     tokens.path.write_text("")
@@ -210,3 +195,66 @@ def test_rotated_token_keeps_the_count_of_its_name(gate, look, tokens):
     again = add_token(tokens.path, "infer", "infer")
     look()
     assert gate.admit(INFER, bearer(again)).requests == 3
+
+
+class FakeCall(UnaryCall):
+    """A call of the fast path that notes with what it was refused."""
+
+    def __init__(self):
+        super().__init__(None, None, 0.0)
+        self.refused = None
+
+    def peer(self):
+        return "ipv4:127.0.0.1:1"
+
+    def certificate(self):
+        return ""
+
+    def refuse(self, error):
+        self.refused = error
+
+
+@pytest.fixture
+def let_in(gate):
+    """Asks the fast path to let a call in."""
+    arrivals = Arrivals(None, gate)
+
+    def ask(metadata):
+        call = FakeCall()
+        assert arrivals.lets_in(call, metadata) == (call.refused is None)
+        return call
+
+    return ask
+
+
+def test_token_is_found_at_once_until_the_file_changes(gate, tokens, let_in):
+    metadata = [("user-agent", "x"), *bearer(tokens.infer)]
+    before = gate.known
+    assert [let_in(metadata).grant.token.name for _ in range(3)] == ["infer"] * 3
+    assert list(before) == [bearer(tokens.infer)[0][1]]
+    assert let_in(metadata).grant.requests == 4
+    twice = [*metadata, *bearer(tokens.infer)]
+    for wrong in (twice, [], bearer(tokens.unknown), bearer(tokens.expired)):
+        assert type(let_in(wrong).refused) is Unauthenticated
+    assert type(let_in(bearer(tokens.metrics)).refused) is PermissionDenied
+    assert len(gate.known) == 3  # those of the expired token and of metrics are known, and not let in
+    revoke_token(tokens.path, "infer")
+    assert gate.look(10.0)
+    assert gate.known == {} != before  # a lookup that began before the change adds to the former table
+    assert type(let_in(metadata).refused) is Unauthenticated
+
+
+def test_token_is_refused_when_it_ends_though_it_is_known(tokens, let_in, clock):
+    ends = bearer(tokens.expired)
+    clock[0] -= 1.0
+    assert [let_in(ends).grant.requests for _ in range(2)] == [1, 2]
+    clock[0] += 1.0
+    assert type(let_in(ends).refused) is Unauthenticated
+
+
+def test_number_of_headers_that_are_known_is_bounded(gate, tokens, let_in, monkeypatch):
+    monkeypatch.setattr(gate_module, "_MOST_KNOWN", 3)
+    for scheme in ("Bearer ", "bearer ", "BEARER ", "BeareR ", "bEarer "):
+        assert let_in([("authorization", scheme + tokens.infer)]).grant.token.name == "infer"
+        assert 0 < len(gate.known) <= 3
+    assert len(gate.known) == 2

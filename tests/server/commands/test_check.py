@@ -8,7 +8,7 @@ import pytest
 from kit.rotated_files import RotatedFiles
 from kit.tiny import publish_tiny
 from rnnserve.cli import main
-from rnnserve.server.access.token_writing import add_token
+from rnnserve.server.access.access_file import add_token
 
 PORTS = ["--no-http", "--grpc-port", "0", "--provider", "cpu"]
 

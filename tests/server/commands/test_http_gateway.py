@@ -7,13 +7,13 @@ import signal
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kit.narrowed import BARE_PYTHON
 from kit.serve_options import configured
 from kit.waiting import until
-from rnnserve.common.front_counts import FrontCounts
 from rnnserve.server import Settings
 from rnnserve.server.commands import http_gateway
 from rnnserve.server.commands.http_gateway import HttpGateway
@@ -57,35 +57,26 @@ def settings_within(args):
 def test_without_http(caplog):
     assert settings_within(arguments("--no-http")) == Settings(Path("models"))
     assert not caplog.records
+    with pytest.raises(StartError, match="exclude each other"):
+        settings_within(arguments("--http-port", "0", "--no-http"))
 
 
-def test_without_the_extra_grpc_is_served_and_one_line_says_how_to_have_http(without_the_extra, caplog):
+def test_without_the_extra_grpc_is_served_unless_a_port_is_asked_for(without_the_extra, caplog):
     caplog.set_level("INFO")
     assert settings_within(arguments()) == Settings(Path("models"))
     (line,) = caplog.messages
     assert "pip install '.[web]'" in line
-
-
-def test_a_port_that_was_asked_for_needs_the_extra(without_the_extra):
     with pytest.raises(StartError, match=r"needs the package orjson.*pip install '\.\[web\]'"):
         settings_within(arguments("--http-port", "0"))
 
 
-def test_the_usual_port_in_use_costs_http_alone(taken, caplog):
+def test_port_in_use_costs_http_alone_unless_it_was_asked_for(taken, caplog):
     assert settings_within(arguments()) == Settings(Path("models"))
     (line,) = caplog.messages
     assert f"127.0.0.1:{taken}" in line
     assert "--http-port" in line
-
-
-def test_a_port_that_was_asked_for_has_to_be_free(taken):
     with pytest.raises(StartError, match=f"cannot listen on 127.0.0.1:{taken} for HTTP"):
         settings_within(arguments("--http-port", str(taken)))
-
-
-def test_a_port_and_none_exclude_each_other():
-    with pytest.raises(StartError, match="exclude each other"):
-        settings_within(arguments("--http-port", "0", "--no-http"))
 
 
 def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end():
@@ -98,31 +89,13 @@ def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end():
 
 
 def test_the_command_of_a_process_has_what_its_server_has():
-    settings = Settings(
-        Path("m"),
-        host="::1",
-        log_requests="all",
-        traces=True,
-        tls_certificate=Path("c"),
-        tls_key=Path("k"),
-        tls_client_ca=Path("a"),
-    )
+    tls: dict[str, Any] = {"tls_certificate": Path("c"), "tls_key": Path("k"), "tls_client_ca": Path("a")}
+    settings = Settings(Path("m"), host="::1", log_requests="all", traces=True, **tls)
     told = arguments("--log-level", "error", "--log-format", "json")
     command = http_gateway._command_line(told, settings, Path("/sockets"))
-    assert command[3:] == [
-        "web",
-        "--upstream=unix:/sockets",
-        "--host=::1",
-        "--log-level=error",
-        "--log-format=json",
-        "--log-requests=all",
-        "--traces",
-        "--grace=5.0",
-        "--max-body-bytes=33554432",
-        "--tls-certificate=c",
-        "--tls-key=k",
-        "--tls-client-ca=a",
-    ]
+    options = "--upstream=unix:/sockets --host=::1 --log-level=error --log-format=json --log-requests=all --traces"
+    options += " --grace=5.0 --max-body-bytes=33554432 --tls-certificate=c --tls-key=k --tls-client-ca=a"
+    assert command[3:] == ["web", *options.split()]
 
 
 def answering(port: int) -> int:
@@ -138,7 +111,7 @@ def gateway(tmp_path):
 
     def make(*command):
         listener = socket.create_server(("127.0.0.1", 0))
-        made.append(HttpGateway(listener, tmp_path, command, [FrontCounts()], grace=5.0))
+        made.append(HttpGateway(listener, tmp_path, command, 1, grace=5.0))
         made[-1].start()
         return made[-1]
 

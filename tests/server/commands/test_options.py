@@ -1,27 +1,215 @@
-"""Options of `rnnserve serve`: their defaults, which values they take, and which exclude each other."""
+"""Options of `rnnserve serve`: from the command line, the environment, a file and their defaults; what is refused."""
 
 import argparse
+import dataclasses
 import os
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from kit.serve_options import configured
 from rnnserve.server import Settings
-from rnnserve.server.commands import serve
+from rnnserve.server.commands.options import FORMER, OPTIONS, write_options
 from rnnserve.server.errors import StartError
-from rnnserve.server.settings import GROUPS
+
+# By option: a text for the command line and the environment, one for a file, and the value of both.
+OTHER = {
+    "repository": ("m", '"m"', Path("m")), "model_name": ("it", '"it"', "it"),
+    "host": ("::1", '"::1"', "::1"), "grpc_port": ("0", "0", 0),
+    "provider": ("cpu", '"cpu"', "cpu"), "graph": ("scan", "'scan'", "scan"), "threads": ("3", "3", 3),
+    "plain": ("", "true", True), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
+    "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
+    "tokens": ("t.toml", '"t.toml"', Path("t.toml")),
+    "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
+    "session_key": ("s.key", '"s.key"', Path("s.key")),
+    "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
+    "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "1_3", 13),
+    "max_sequence_bytes": ("14", "14", 14), "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
+    "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
+    "model_control": ("explicit", '"explicit"', "explicit"), "poll": ("2", "2", 2.0), "load_model": ("*", '"*"', "*"),
+    "ready": ("all", '"all"', "all"), "load_timeout": ("0.5", "0.5", 0.5), "max_run": ("3", "3", 3.0),
+    "max_load_bytes": ("12", "12", 12),
+    "drain": ("1.5", "1.5", 1.5), "grace": ("0.25", "0.25", 0.25), "max_connection_age": ("0", "0", 0.0),
+    "log_requests": ("all", '"all"', "all"), "traces": ("", "true", True),
+    "workers": ("2", "2", 2), "http_port": ("0", "0", 0), "no_http": ("", "true", True), "http_workers": ("2", "2", 2),
+    "http_allow_host": ("a", '["a"]', ("a",)), "metrics_port": ("0", "0", 0),
+    "log_level": ("debug", '"debug"', "debug"),
+    "log_format": ("json", '"json"', "json"),
+    "require_signature": ("a,b", '["a", "b"]', (Path("a"), Path("b"))),
+}  # fmt: skip
+
+# What an option needs beside it.
+BESIDE = {
+    "tls_certificate": {"tls_key": "k"},
+    "tls_key": {"tls_certificate": "c"},
+    "tls_client_ca": {"tls_certificate": "c", "tls_key": "k"},
+    "load_model": {"model_control": "explicit"},
+    "client_roles": {"tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a"},
+}
 
 
-def parse(*words: str) -> Settings:
-    return configured(*words).settings
+def value_of(configuration, name):
+    owner = configuration.settings if name in {field.name for field in dataclasses.fields(Settings)} else None
+    return getattr(owner, name) if owner and name != "http_port" else getattr(configuration.command, name)
 
 
-def test_options_are_written_in_either_form_and_default_otherwise():
-    assert parse("models") == Settings(Path("models"))
-    parsed = parse("models", "--grpc-port", "65535", "--allow-non-finite", "--max-queue=1", "--grace", "0")
-    assert parsed == Settings(Path("models"), grpc_port=65535, allow_non_finite=True, max_queue=1, grace=0.0)
+def in_folder(folder, value):
+    """A value of a file: paths in it are relative to its folder."""
+    if isinstance(value, tuple):
+        return tuple(in_folder(folder, one) for one in value)
+    return folder / value if isinstance(value, Path) else value
+
+
+def variables(name, text=None):
+    """The environment that gives an option, or, without a text, what it needs beside it."""
+    given = {"repository": "models"} | BESIDE.get(name, {}) | {name: text}
+    return {f"RNNSERVE_{key.upper()}": value for key, value in given.items() if value is not None}
+
+
+def test_each_option_is_read_from_a_variable_and_a_file_and_printed(tmp_path):
+    assert sorted(OTHER) == sorted(declared.name for declared in OPTIONS)
+    file, again = tmp_path / "serve.toml", tmp_path / "again.toml"
+    for declared in OPTIONS:
+        name = declared.name
+        text, in_file, value = OTHER[name]
+        assert value != declared.default
+
+        found = configured(environment=variables(name, text or "true"))
+        assert value_of(found, name) == value
+        assert found.origins[name] == f"RNNSERVE_{name.upper()}"
+
+        file.write_text(f"# first\n\n{name} = {in_file}\n")
+        beside = {key: each for key, each in variables(name).items() if key != f"RNNSERVE_{name.upper()}"}
+        read = configured("--config", str(file), environment=beside)
+        assert value_of(read, name) == in_folder(tmp_path, value)
+        assert read.origins[name] == f"{file}:3"
+
+        again.write_text(found.text())
+        read = configured(f"--config={again}")
+        for each in OPTIONS:
+            assert value_of(read, each.name) == in_folder(tmp_path, value_of(found, each.name))
+        line = next(line for line in found.text().splitlines() if line.startswith(f"{name} = "))
+        assert line.endswith(f"  # RNNSERVE_{name.upper()}")
+
+
+def test_settings_that_are_written_as_arguments_are_read_again():
+    """A supervisor gives its settings to its workers so."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    values = {name: value for name, (_, _, value) in OTHER.items() if name in names and name != "http_port"}
+    values |= {"repository": Path("-models"), "tls_certificate": Path("a b.pem"), "tls_key": Path("-k.pem")}
+    values |= {"require_signature": (Path("-a.pub"), Path("b.pub"))}
+    of_tokens = {name: value for name, value in values.items() if name != "client_roles"}
+    of_certificates = {name: value for name, value in values.items() if name != "tokens"}
+    for given in ({"repository": Path("models")}, of_tokens, of_certificates):
+        settings = Settings(**given)
+        assert configured(*write_options(settings)).settings == settings
+
+
+def test_command_line_precedes_variables_and_these_a_file(tmp_path):
+    file = tmp_path / "serve.toml"
+    file.write_text("repository = 'in_file'\nmax_queue = 1\nmax_sequences = 2\nmax_sequence = 3\n")
+    environment = {"RNNSERVE_MAX_QUEUE": "10", "RNNSERVE_MAX_SEQUENCES": "20", "RNNSERVE_CONFIG": str(file)}
+    found = configured("--max-queue=100", environment=environment)
+    settings = found.settings
+    assert (settings.max_queue, settings.max_sequences, settings.max_sequence) == (100, 20, 3)
+    assert settings.repository == tmp_path / "in_file"
+    assert [found.origins[f"max_{name}"] for name in ("queue", "sequences", "sequence", "wait")] == [
+        "command line", "RNNSERVE_MAX_SEQUENCES", f"{file}:4", "default",
+    ]  # fmt: skip
+    other = tmp_path / "other.toml"
+    other.write_text("max_sequence = 4\n")
+    assert configured("m", f"--config={other}", environment=environment).settings.max_sequence == 4
+    file.write_text("no_http = true\ntraces = true\n")
+    found = configured("m", f"--config={file}", environment={"RNNSERVE_NO_HTTP": "off"})
+    assert (found.command.no_http, found.settings.traces) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\nmax_queu = 7\n", ":2: there is no option max_queu; did you mean max_queue?"),
+        ("# x\n[server]\nmax_queue = 7\n", ":2: there is no option server"),
+        ("max_queue = 0\n", ":1: max_queue: '0' is not a number of 1 or more"),
+        ("max_queue = true\n", ":1: max_queue: True is not a number"),
+        ("host = 1\n", ":1: host: 1 is not a text"),
+        ("traces = 'yes'\n", ":1: traces: 'yes' is neither true nor false"),
+        ("provider = 'cpuu'\n", ":1: provider: 'cpuu' is not one of cpu, cuda, auto"),
+        ("http_allow_host = 'a'\n", ":1: http_allow_host: 'a' is not a list"),
+        ("http_allow_host = [1]\n", ":1: http_allow_host: 1 is not a text"),
+        ("max_queue\n", ": not TOML: Expected '=' after a key"),
+        ("# \xff".encode("latin-1"), ":1: not text in UTF-8"),
+    ],
+)
+def test_wrong_file_is_refused_with_its_line(text, said, tmp_path):
+    file = tmp_path / "serve.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StartError) as refused:
+        configured("models", f"--config={file}")
+    assert f"{file}{said}" in str(refused.value)
+    with pytest.raises(StartError, match=r"the configuration .*nothing cannot be read: No such file or directory"):
+        configured("models", environment={"RNNSERVE_CONFIG": str(tmp_path / "nothing")})
+
+
+def test_former_option_says_what_to_use_instead(tmp_path, capsys):
+    file = tmp_path / "serve.toml"
+    for name, instead in FORMER.items():
+        with pytest.raises(StartError) as refused:
+            configured("models", environment={f"RNNSERVE_{name.upper()}": "1"})
+        assert str(refused.value) == f"there is no option of the variable RNNSERVE_{name.upper()} any more: {instead}"
+        file.write_text(f"{name} = 1\n")
+        with pytest.raises(StartError) as refused:
+            configured("models", f"--config={file}")
+        assert str(refused.value) == f"{file}:1: there is no option {name} any more: {instead}"
+        for words in ((f"--{name.replace('_', '-')}=1",), (f"--{name.replace('_', '-')}",)):
+            with pytest.raises(SystemExit):
+                configured("models", *words)
+            assert instead in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("RNNSERVE_MAX_QUEU", "7", "there is no option of the variable RNNSERVE_MAX_QUEU; did you mean RNNSERVE_MAX_Q"),
+        ("RNNSERVE_SHARE_PORT", "1", "there is no option of the variable RNNSERVE_SHARE_PORT"),
+        ("RNNSERVE_TRACES", "maybe", "RNNSERVE_TRACES: 'maybe' is neither true nor false"),
+        ("RNNSERVE_READY", "some", "RNNSERVE_READY: 'some' is not one of any, all"),
+    ],
+)
+def test_wrong_variable_is_refused_by_name(variable, text, said):
+    with pytest.raises(StartError) as refused:
+        configured("models", environment={variable: text})
+    assert str(refused.value).startswith(said)
+
+
+def test_variables_of_kubernetes_are_ignored():
+    """For services that are named "rnnserve" and "rnnserve-grpc", with named ports."""
+    for service in ("RNNSERVE", "RNNSERVE_GRPC"):
+        port = f"{service}_PORT_8001_TCP"
+        environment = {f"{port}_PROTO": "tcp", f"{port}_PORT": "8001", f"{port}_ADDR": "10.0.0.1"}
+        environment |= {port: "tcp://10.0.0.1:8001", f"{service}_PORT": "tcp://10.0.0.1:8001"}
+        environment |= {f"{service}_SERVICE_{key}": "8001" for key in ("HOST", "PORT", "PORT_H2C")}
+        assert configured("models", environment=environment).changed() == []
+
+
+def test_command_prints_the_configuration_and_a_worker_reads_no_variable():
+    """A worker has from its supervisor what that has read: a file may be another one by then."""
+
+    def run(*words, **environment):
+        command = [sys.executable, "-m", "rnnserve.cli", "serve", "models", "--print-config", *words]
+        environment = {**os.environ, **environment}
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+
+    ended = run("--http-allow-host", 'a"\x7f\\', RNNSERVE_MAX_QUEUE="7")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    table = tomllib.loads(ended.stdout)
+    assert (table["repository"], table["max_queue"], table["http_allow_host"]) == ("models", 7, ['a"\x7f\\'])
+    refused = run(RNNSERVE_MAX_QUEU="7")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    ended = run("--report-fd=1", "--max-queue=9", RNNSERVE_MAX_QUEUE="x", RNNSERVE_CONFIG="x")
+    assert (ended.returncode, tomllib.loads(ended.stdout)["max_queue"]) == (0, 9)
 
 
 def test_defaults_bind_to_this_machine_and_keep_models_as_they_are():
@@ -35,24 +223,18 @@ def test_defaults_bind_to_this_machine_and_keep_models_as_they_are():
     ("option", "value", "said"),
     [
         ("--grpc-port", "65536", "'65536' is not a port: 0 to 65535"),
-        ("--grpc-port", "-1", "'-1' is not a port"),
-        ("--grpc-port", "x", "'x' is not a port"),
-        ("--max-queue", "0", "'0' is not a number of 1 or more"),
         ("--max-sequences", "1.5", "'1.5' is not a number of 1 or more"),
         ("--max-sequence", "²", "is not a number of 1 or more"),
         ("--grace", "-1", "'-1' is not a number of seconds"),
         ("--grace", "inf", "'inf' is not a number of seconds"),
-        ("--grace", "soon", "'soon' is not a number of seconds"),
         ("--poll", "0", "0 is not a number of seconds between two looks"),
         ("--workers", "two", "'two' is neither auto nor a number of 1 or more"),
-        ("--workers", "0", "'0' is neither auto nor a number of 1 or more"),
         ("--provider", "tpu", "invalid choice: 'tpu'"),
-        ("--graph", "fast", "invalid choice: 'fast'"),
     ],
 )
 def test_wrong_value_is_explained(option, value, said):
     with pytest.raises(argparse.ArgumentError) as refused:
-        parse("models", f"{option}={value}")
+        configured("models", f"{option}={value}")
     assert said in str(refused.value)
 
 
@@ -64,10 +246,8 @@ def test_options_that_need_others_are_refused_alone():
         Settings(tls_client_ca=Path("x.pem"))
     with pytest.raises(StartError, match="--load-model needs --model-control explicit"):
         Settings(load_model="a")
-    for name in ("provider", "graph", "model_control"):
-        option, chosen = f"--{name.replace('_', '-')}", cast("Any", {name: "none of them"})
-        with pytest.raises(StartError, match=f"{option} 'none of them': choose from "):
-            Settings(Path("repository"), **chosen)
+    with pytest.raises(StartError, match="--graph 'none of them': choose from "):
+        Settings(Path("repository"), graph="none of them")
 
 
 def test_models_are_loaded_at_the_start_unless_their_control_is_explicit():
@@ -98,8 +278,9 @@ def test_auto_is_one_worker_a_core(monkeypatch):
         assert configured("models", "--workers=auto").command.workers == len(cores)
 
 
-def test_help_has_a_group_for_each_subject():
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    titles = [group.title for group in parser._action_groups if group._group_actions]
-    assert [title for title in titles if title in GROUPS] == list(GROUPS)
+def test_options_that_differ_are_named():
+    told = ["--max-queue=7", "--http-port=0", "--workers=2", "--log-format=json"]
+    told += ["--http-allow-host=a", "--http-allow-host=b"]
+    assert sorted(configured("models", *told).changed()) == sorted(told)
+    assert configured("models").changed() == []
+    assert configured("models", environment={"RNNSERVE_MAX_QUEUE": "7"}).changed() == ["--max-queue=7"]

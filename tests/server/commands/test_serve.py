@@ -1,21 +1,45 @@
-"""What `rnnserve serve` makes of its arguments: one server, or workers that run the same command."""
+"""`rnnserve serve`: what it makes of its arguments, of signals, and of a machine that others can reach."""
 
 import argparse
 import io
+import itertools
 import logging
 import os
+import shutil
 import signal
 import sys
+import types
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
 
+from kit.served import served
+from kit.tiny import answers, publish_tiny
+from kit.waiting import until
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
 from rnnserve.server.commands.metrics import Metrics
 from rnnserve.server.commands.options import write_options
-from rnnserve.server.settings import CommandSettings
+from rnnserve.server.commands.serve import Ending, exposure
+from rnnserve.server.settings import GROUPS, CommandSettings
+from rnnserve.server.signals import SAME_SECONDS
+
+TLS: dict[str, Any] = {"tls_certificate": Path("c.pem"), "tls_key": Path("k.pem")}
+MUTUAL = TLS | {"tls_client_ca": Path("a.pem")}
+TOKENS: dict[str, Any] = {"tokens": Path("t.toml")}
+ROLES = MUTUAL | {"client_roles": Path("r.toml")}
+
+ON_METRICS, FOR_ALL = "without TLS on --metrics-port", "for everybody who reaches it"
+WAYS = {
+    "without TLS": "--tls-certificate and --tls-key",
+    ON_METRICS: "/metrics on the port of HTTP",
+    FOR_ALL: "--tokens, or --tls-client-ca and --client-roles",
+}
+
+
+ENDS = [signal.SIGTERM, signal.SIGINT]
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -28,7 +52,7 @@ def parse(*words: str) -> argparse.Namespace:
 def done(monkeypatch):
     """What the command does, instead of doing it."""
     done = []
-    monkeypatch.setattr(logging, "basicConfig", lambda **how: done.append(how))
+    monkeypatch.setattr(logging, "basicConfig", lambda level, handlers: done.append((level, handlers[0])))
     monkeypatch.setattr(serve, "_prepare_process", lambda _: None)
     monkeypatch.setattr(serve, "_serve", lambda *how: done.append(("serve", *how)))
     monkeypatch.setattr(serve, "_serve_worker", lambda *how: done.append(("worker", *how)))
@@ -38,14 +62,14 @@ def done(monkeypatch):
 
 def test_without_workers_it_is_the_server(done):
     assert serve.run(parse("models", "--no-http")) == 0
-    plain = {"level": "INFO", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    assert done == [plain, ("serve", Settings(Path("models")), ANY, None, "--no-http")]
+    assert done == [("INFO", ANY), ("serve", Settings(Path("models")), ANY, None, "--no-http")]
 
 
 def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
     assert serve.run(parse("models", "--report-fd", "0", "--lifeline-fd", "7", "--log-level", "error")) == 0
-    named = {"level": "ERROR", "format": f"%(asctime)s %(levelname)s [{os.getpid()}] %(name)s: %(message)s"}
-    assert done == [named, ("worker", Settings(Path("models"), share_port=True), ANY, None)]
+    assert done == [("ERROR", ANY), ("worker", Settings(Path("models"), share_port=True), ANY, None)]
+    line = done[0][1].format(logging.LogRecord("rnnserve.some", logging.WARNING, __file__, 1, "said", (), None))
+    assert f" [{os.getpid()}] rnnserve.some: said" in line
 
 
 def test_with_workers_it_supervises(done):
@@ -86,9 +110,11 @@ def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys):
     assert (made["drain"], made["grace"], made["end_gateway"]()) == (2.0, 0.5, True)
 
 
-def test_the_help_explains_the_signals_and_names_no_internal_option():
+def test_help_has_a_group_for_each_subject_and_names_no_internal_option():
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
+    titles = [group.title for group in parser._action_groups if group._group_actions]
+    assert [title for title in titles if title in GROUPS] == list(GROUPS)
     text = parser.format_help()
     assert "\n  SIGHUP            with --workers: replace them, one after another" in text
     assert "(default: 5.0)" in text
@@ -103,3 +129,169 @@ def test_the_line_that_says_where_is_written_at_once(monkeypatch):
     assert output.buffer.getvalue() == b"gRPC on ::1:8001\n"
     serve._print_ready("::1", 8001, 8000)
     assert output.buffer.getvalue().endswith(b"\ngRPC on ::1:8001\nHTTP on ::1:8000\n")
+
+
+class Exit(Exception):
+    """Instead of the process's end."""
+
+
+@pytest.fixture
+def clock():
+    return types.SimpleNamespace(now=0.0)
+
+
+@pytest.fixture
+def make(monkeypatch, clock):
+    """Makes the end of a server that serves, or of one that loads."""
+
+    def leave(status):
+        raise Exit(status)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(serve, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+
+    def make(*, is_loading=False, **how):
+        ending = Ending(**how)
+        ending.is_loading = is_loading
+        return ending
+
+    return make
+
+
+def test_first_signal_stops_and_a_later_one_ends_at_once(make, clock):
+    for number in ENDS:
+        ending = make()
+        ending.take(number)
+        assert ending.told.is_set()
+        clock.now += SAME_SECONDS + 0.01
+        with pytest.raises(Exit) as ended:
+            ending.take(signal.SIGINT)
+        assert ended.value.args == (130,)
+
+
+@pytest.mark.parametrize("first", ENDS)
+@pytest.mark.parametrize("second", ENDS)
+def test_one_request_that_arrives_several_times_counts_once(make, clock, first, second):
+    """`timeout` signals the process and its group. Make, and runners, pass on what the group has had."""
+    ending = make()
+    ending.take(first)
+    for _ in range(3):
+        clock.now += SAME_SECONDS / 4
+        ending.take(second)
+    assert ending.told.is_set()
+
+
+def test_worker_ends_at_once_only_if_its_supervisor_kills_it(make, clock):
+    """systemd signals all processes of a service, and the supervisor signals its workers."""
+    for later in (0.0, 10.0):
+        ending = make(is_worker=True)
+        ending.take(signal.SIGTERM)
+        clock.now += later
+        ending.take(signal.SIGTERM)
+        assert ending.told.is_set()
+
+
+def test_worker_leaves_hang_ups_to_its_supervisor_and_stops_without_one(make):
+    ending = make(is_worker=True)
+    ending.take(signal.SIGHUP)
+    assert (ending.drains, ending.told.is_set()) == (True, False)
+    ending.abandon()
+    assert (ending.drains, ending.told.is_set()) == (False, True)
+
+
+def test_hang_up_loads_the_repository_again(make):
+    reloads = []
+    ending = make()
+    ending.take(signal.SIGHUP)  # before there is a server
+    ending.reload = lambda: reloads.append(1)
+    ending.take(signal.SIGHUP)
+    assert reloads == [1]
+    assert not ending.told.is_set()
+    ending.take(signal.SIGTERM)
+    ending.take(signal.SIGHUP)
+    assert reloads == [1]
+
+
+def test_hang_up_of_a_terminal_that_has_gone_is_the_end(make, caplog):
+    ending = make(terminal_has_gone=lambda: True)
+    ending.reload = lambda: pytest.fail("it ends")
+    ending.take(signal.SIGHUP)
+    assert ending.told.is_set()
+    (line,) = caplog.messages
+    assert "SIGHUP: the terminal has gone" in line
+    ending.take(signal.SIGHUP)  # the shell's own, beside the kernel's
+
+
+def test_signal_without_a_meaning_changes_nothing_and_is_logged(make, caplog):
+    for is_loading in (True, False):
+        ending = make(is_loading=is_loading)
+        ending.take(signal.SIGUSR2)
+        assert not ending.told.is_set()
+    assert len(caplog.messages) == 2
+    assert caplog.messages[0].startswith("SIGUSR2 means nothing here")
+
+
+def test_server_that_has_served_nothing_yet_cleans_up_and_ends_at_once(make):
+    for number in ENDS:
+        for is_worker in (True, False):
+            cleaned: list[int] = []
+            ending = make(is_loading=True, is_worker=is_worker, clean_up=lambda cleaned=cleaned: cleaned.append(1))
+            with pytest.raises(Exit) as ended:
+                ending.take(number)
+            assert (ended.value.args, cleaned) == ((0,), [1])
+
+
+def test_nothing_is_lacking_on_this_machine():
+    for host, more in itertools.product(("127.0.0.1", "127.1.2.3", "::1", "localhost"), ({}, TLS, TOKENS, ROLES)):
+        assert exposure(Settings(host=host, **more), 9000) == ""
+
+
+def test_each_lack_has_its_remedy_beyond_this_machine():
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org"):
+        for more, metrics_port, lacks in (
+            ({}, None, ["without TLS", FOR_ALL]),
+            ({}, 9000, ["without TLS", FOR_ALL]),
+            (TOKENS, None, ["without TLS"]),
+            (TLS, None, [FOR_ALL]),
+            (TLS, 9000, [ON_METRICS, FOR_ALL]),
+            (TLS | TOKENS, 9000, [ON_METRICS]),
+        ):
+            said = exposure(Settings(host=host, **more), metrics_port)
+            assert said.startswith(f"listens beyond this machine, on {host}, {' and '.join(lacks)}: ")
+            for lack, way in WAYS.items():
+                assert (way in said) == (lack in lacks)
+        for more in (TLS | TOKENS, MUTUAL, ROLES):
+            assert exposure(Settings(host=host, **more), None) == ""
+
+
+def test_start_logs_a_warning(caplog):
+    """With workers and without, one function logs the start. Nothing listens here."""
+    for host, expected in (("127.0.0.1", 0), ("0.0.0.0", 1)):
+        caplog.clear()
+        serve._log_start(Settings(host=host), "", None)
+        said = [record for record in caplog.records if record.getMessage().startswith("listens beyond this machine")]
+        assert [record.levelname for record in said] == ["WARNING"] * expected
+
+
+def test_hang_up_loads_the_repository_again_and_keeps_what_served_when_it_is_bad(tmp_path):
+    root = tmp_path / "repository"
+    publish_tiny(root, "scale", 1, 1.5)
+    publish_tiny(root, "other", 1, 7.0)
+    with served(root, "process") as server:
+        publish_tiny(root, "scale", 2, 2.5)
+        shutil.rmtree(root / "other")
+        server.send(signal.SIGHUP)
+        until(lambda: "the repository has been loaded again" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        (root / "scale" / "2" / "model.onnx").write_bytes(b"nonsense")
+        server.send(signal.SIGHUP)
+        until(lambda: server.log.count("the repository has been loaded again") == 2)
+        assert answers(server.port) == {("2", 2.5)}
+        root.rename(tmp_path / "away")
+        server.send(signal.SIGHUP)
+        until(lambda: "what serves stays as it is" in server.log)
+        root.mkdir()
+        server.send(signal.SIGHUP)
+        until(lambda: "no model lies in" in server.log)
+        assert answers(server.port) == {("2", 2.5)}
+        assert "Traceback" not in server.log

@@ -9,8 +9,8 @@ import pytest
 from rnnserve.server import errors
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting import places
-from rnnserve.server.counting.table import CountTable, count_refusal, use_table, used_table
-from rnnserve.server.counting.totals import Totals
+from rnnserve.server.counting.exposition import Totals
+from rnnserve.server.counting.table import OTHER, CountTable, count_refusal, use_table, used_table
 
 
 @pytest.fixture
@@ -56,22 +56,35 @@ def test_of_processes_that_have_ended_counters_are_kept_and_gauges_are_not():
     assert totals.sums()["a", "1"].about == {}
 
 
-def test_each_row_keeps_what_is_told_of_it():
+def test_another_process_reads_each_row_with_what_was_told_of_it_last():
     table = CountTable()
+    reader = CountTable(table.descriptor)
     for number in range(40):
         table.row(f"m{number}", "1")[places.ROWS] = number
-        table.tell(f"m{number}", "1", {"graph": f"g{number}"})
-    found = {row.model: (row.counts[places.ROWS], row.about.get("graph")) for row in table.rows() if row.version}
-    assert found == {f"m{number}": (number, f"g{number}") for number in range(40)}
+        for graph in ("native", f"g{number}"):
+            table.tell(f"m{number}", "1", {"graph": graph})
+            told = {row.model: (row.counts[places.ROWS], row.about) for row in reader.rows()}
+            assert told[f"m{number}"] == (number, {"graph": graph})
+    table.tell("never served", "1", {"graph": "native"})
+    assert [row.model for row in reader.rows()] == ["", OTHER, *(f"m{number}" for number in range(40))]
+
+
+def test_names_beyond_the_room_of_a_table_count_together():
+    table = CountTable()
+    for number in range(2000):
+        table.row(f"m{number}", "1")[places.ROWS] += 1
+    assert len(table.rows()) == 1024
+    assert table.other[places.ROWS] == 2000 - 1022
+    assert table.name_of(table.row("m7", "1")) == ("m7", "1")
+    assert table.name_of(table.row("m1999", "1")) == (OTHER, "")
 
 
 def test_a_table_of_another_release_is_not_read():
-    fd = os.memfd_create("other")
-    try:
-        os.write(fd, bytes(100))
-        with pytest.raises(ValueError, match="another release"):
+    for size in (100, 1 << 24):
+        fd = os.memfd_create("other")
+        os.ftruncate(fd, size)
+        with pytest.raises(ValueError):
             CountTable(fd)
-    finally:
         os.close(fd)
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from kit.paths import ROOT
 from rnnserve.server.counting import places
-from rnnserve.server.counting.exposition import ALL, Exposition
-from rnnserve.server.counting.totals import Total, Totals
+from rnnserve.server.counting.exposition import ALL, Exposition, Total, Totals
 
 FOLDER = ROOT / "deploy" / "monitoring"
 
@@ -28,9 +27,12 @@ class Counted(Totals):
     """Totals of a server that has all that there can be."""
 
     def sums(self):
-        process = Total()
-        process.counts[places.TLS_NOT_AFTER] = 1.0
-        return {("a", "1"): Total({"graph": "native"}), places.row_of_token("t"): Total(), ("", ""): process}
+        numbers = [1.0] * places.PLACES
+        return {
+            ("a", "1"): Total({"graph": "native"}, numbers),
+            ("", "t"): Total({}, numbers),
+            ("", ""): Total({}, numbers),
+        }
 
 
 def everything():

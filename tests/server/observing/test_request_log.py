@@ -13,9 +13,8 @@ from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.errors import InvalidRequest, ServeError
-from rnnserve.server.observing.observer import requests_observed
+from rnnserve.server.observing.observer import observed, requests_observed, tell_refusal
 from rnnserve.server.observing.origins import Origin, kept_metadata, origin_of
-from rnnserve.server.observing.runs import observed, tell_refusal
 from rnnserve.server.repository.model import Model
 
 MODEL = "direction_simple"

@@ -1,5 +1,6 @@
 """Spans of requests: what they hang together, what they say, and that there are none where none are wanted."""
 
+import collections
 import os
 
 import grpc
@@ -11,7 +12,6 @@ from kit.waiting import until
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces, traces_to
 from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.observing.observer import requests_observed
-from rnnserve.server.observing.spans import Spans
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
 
@@ -34,7 +34,7 @@ def traced(stub):
 
     def ask(ask, count, log_requests="none"):
         exporter = InMemorySpanExporter()
-        with requests_observed(log_requests, Spans(traces_to(SimpleSpanProcessor(exporter)))):
+        with requests_observed(log_requests, traces_to(SimpleSpanProcessor(exporter))):
             ask(stub)
             # A client may have its answer before.
             until(lambda: [span.name for span in exporter.get_finished_spans()].count("request") == count)
@@ -70,8 +70,8 @@ def refused(stub, *metadata):
 def test_a_request_its_wait_and_its_run_are_in_the_clients_trace(traced):
     metadata = (SAMPLED, ("tracestate", "vendor=1"), (REQUEST_ID, "mine"))
     spans = traced(lambda stub: stub.ModelInfer(message(), metadata=metadata), 1)
-    assert sorted(span.name for span in spans) == ["batch", "queue", "request", "run"]
-    whole, queue, run, batch = (named(spans, name) for name in ("request", "queue", "run", "batch"))
+    assert sorted(span.name for span in spans) == ["queue", "request", "run"]
+    whole, queue, run = (named(spans, name) for name in ("request", "queue", "run"))
     assert hex_of(whole) == hex_of(queue) == hex_of(run) == TRACE
     assert f"{whole.parent.span_id:016x}" == PARENT
     assert whole.context.trace_state["vendor"] == "1"
@@ -88,26 +88,20 @@ def test_a_request_its_wait_and_its_run_are_in_the_clients_trace(traced):
         "rnnserve.model.name": MODEL,
         "rnnserve.model.version": "1",
     }
-    assert batch.parent is None
-    assert hex_of(batch) != TRACE
-    assert [link.context.span_id for link in batch.links] == [whole.context.span_id]
-    assert [link.context.span_id for link in run.links] == [batch.context.span_id]
-    assert (batch.start_time, batch.end_time) == (run.start_time, run.end_time)
-    assert batch.attributes["rnnserve.batch.rows"] == 1
+    assert (run.attributes["rnnserve.batch.requests"], run.attributes["rnnserve.batch.rows"]) == (1, 1)
 
 
-def test_a_batch_is_linked_to_each_of_its_requests(traced):
+def test_runs_say_how_many_requests_shared_them(traced):
     def many(stub):
         stub.ModelInfer(message(300), metadata=(UNSAMPLED,))  # known from now on, so that they share runs
-        calls = [stub.ModelInfer.future(message(300), metadata=(SAMPLED,)) for _ in range(40)]
-        for call in calls:
+        for call in [stub.ModelInfer.future(message(300), metadata=(SAMPLED,)) for _ in range(40)]:
             call.result()
 
-    spans = traced(many, 40)
-    requests = {span.context.span_id for span in spans if span.name == "request"}
-    linked = [link.context.span_id for span in spans if span.name == "batch" for link in span.links]
-    assert len(requests) == 40
-    assert sorted(linked) == sorted(requests)
+    sizes = collections.Counter(
+        span.attributes["rnnserve.batch.requests"] for span in traced(many, 40) if span.name == "run"
+    )
+    assert sizes.total() == 40
+    assert all(spans % requests == 0 for requests, spans in sizes.items())
 
 
 def test_where_the_client_does_not_record_there_is_nothing(traced):
@@ -123,7 +117,7 @@ def test_without_a_parent_the_environment_says_how_many(traced, monkeypatch):
     assert named(spans, "request").parent is None
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
     assert traced(lambda stub: stub.ModelInfer(message()), 0) == ()
-    assert len(traced(lambda stub: stub.ModelInfer(message(), metadata=(SAMPLED,)), 1)) == 4
+    assert len(traced(lambda stub: stub.ModelInfer(message(), metadata=(SAMPLED,)), 1)) == 3
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     assert traced(lambda stub: stub.ModelInfer(message(), metadata=(SAMPLED,)), 0) == ()
 

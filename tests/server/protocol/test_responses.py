@@ -1,19 +1,32 @@
-"""Responses are written as protobuf writes them, byte for byte."""
+"""Responses are written as protobuf writes them, byte for byte; classes as Triton does; errors with details."""
 
 import dataclasses
 import itertools
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from google.protobuf.internal import encoder
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor
 
 from kit.checked_requests import checked_request
-from kit.inference_requests import DATATYPES
+from kit.inference_requests import DATATYPES, request
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.protocol.responses import ResponseHead, encode_response, encode_varint, errors_end_stream
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.server.errors import InvalidRequest, NotFound, Unsupported
+from rnnserve.server.protocol.responses import (
+    ResponseHead,
+    encode_response,
+    encode_varint,
+    errors_end_stream,
+    rank_classes,
+    trailing_metadata,
+)
 
 NAME = "direction_stacked"
 
@@ -34,45 +47,24 @@ def test_response_is_what_protobuf_writes(service, names):
         shapes = {name: model.signature.outputs[name].shape(batch, {"sequence": sequence}) for name in names}
         outputs = {name: numbers.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
         for id_, raw in itertools.product(("", "x", "ü", "7" * 500), (True, False)):
-            request = checked_request(batch, sequence, {}, names, id=id_, is_raw=raw)
-            assert encode_response(model, request, outputs) == built(outputs, id_)  # raw, whatever was sent
+            checked = checked_request(batch, sequence, {}, names, id=id_, is_raw=raw)
+            assert encode_response(model, checked, outputs) == built(outputs, id_)  # raw, whatever was sent
 
 
 def test_view_that_is_not_contiguous_is_written_in_order(service):
     model, names = service.repository.find(NAME).model, ("h_n",)
     whole = np.arange(2 * 6 * 16, dtype=np.float32).reshape(2, 6, 16)
     view = whole[:, 2:5]  # (layers * directions, batch, hidden)
-    request = checked_request(3, 4, {}, names)
-    assert encode_response(model, request, {"h_n": view}) == built({"h_n": view.copy()}, "")
-
-
-def test_classes_take_the_place_of_their_output(service):
-    model, numbers = service.repository.find(NAME).model, np.random.default_rng(3)
-    outputs = {
-        "h_n": numbers.normal(size=(2, 3, 16)).astype(np.float32),  # (layers * directions, batch, hidden)
-        "logits": np.array([[0.5, -1.25], [2, 2], [-7.5, 1e-7]], np.float32),  # (batch, classes)
-    }
-    request = dataclasses.replace(checked_request(3, 4, {}, ("h_n", "logits"), id="ü"), classes={"logits": 2})
-    response = pb.ModelInferResponse.FromString(encode_response(model, request, outputs))
-    assert (response.model_name, response.model_version, response.id) == (NAME, "1", "ü")
-    assert [(o.name, o.datatype, list(o.shape)) for o in response.outputs] == [
-        ("h_n", "FP32", [2, 3, 16]),
-        ("logits", "BYTES", [3, 2]),
-    ]
-    assert response.raw_output_contents[0] == outputs["h_n"].tobytes()
-    assert deserialize_bytes_tensor(response.raw_output_contents[1]).tolist() == [
-        b"0.500000:0:counter-clockwise", b"-1.250000:1:clockwise",
-        b"2.000000:0:counter-clockwise", b"2.000000:1:clockwise",
-        b"0.000000:1:clockwise", b"-7.500000:0:counter-clockwise",
-    ]  # fmt: skip
+    checked = checked_request(3, 4, {}, names)
+    assert encode_response(model, checked, {"h_n": view}) == built({"h_n": view.copy()}, "")
 
 
 def test_states_have_no_labels(service):
     model = service.repository.find(NAME).model
-    request = dataclasses.replace(checked_request(1, 4, {}, ("h_n",)), classes={"h_n": 1})
+    checked = dataclasses.replace(checked_request(1, 4, {}, ("h_n",)), classes={"h_n": 1})
     states = np.zeros((2, 1, 16), np.float32)
     states[0, 0, 7] = states[1, 0, 15] = 1
-    response = pb.ModelInferResponse.FromString(encode_response(model, request, {"h_n": states}))
+    response = pb.ModelInferResponse.FromString(encode_response(model, checked, {"h_n": states}))
     assert list(response.outputs[0].shape) == [2, 1, 1]
     assert deserialize_bytes_tensor(response.raw_output_contents[0]).tolist() == [b"1.000000:7", b"1.000000:15"]
 
@@ -94,3 +86,102 @@ def test_stream_ends_with_its_first_error_if_its_metadata_ask_so():
     assert errors_end_stream((("user-agent", "x"), asks))
     for metadata in ((), (("triton_grpc_error", "false"),), (("other", "true"), ("bytes-bin", b"true"))):
         assert not errors_end_stream(metadata)
+
+
+def ranked(values, count, labels=()):
+    shape, elements = rank_classes(values, count, labels)
+    return np.reshape([element.decode() for element in deserialize_bytes_tensor(elements)], shape).tolist()
+
+
+def test_highest_classes_come_first_and_equal_ones_in_order():
+    for datatype in DTYPES.keys() - {"BOOL"}:
+        values = np.array([[3, 7, 7, 0], [1, 1, 1, 1]], DTYPES[datatype])
+        decimals = ".000000" if datatype.startswith("FP") else ""
+        assert ranked(values, 3) == [
+            [f"7{decimals}:1", f"7{decimals}:2", f"3{decimals}:0"],
+            [f"1{decimals}:0", f"1{decimals}:1", f"1{decimals}:2"],
+        ]
+
+
+def test_integers_at_their_limits_are_ranked_as_they_are():
+    assert ranked(np.array([[0, 2**64 - 1, 2**63]], np.uint64), 2) == [[f"{2**64 - 1}:1", f"{2**63}:2"]]
+    assert ranked(np.array([[-(2**63), 2**63 - 1]], np.int64), 2) == [[f"{2**63 - 1}:1", f"{-(2**63)}:0"]]
+
+
+def test_the_example_of_tritons_documentation():
+    values = np.array([[1, 5, 10, 4]], np.int32)
+    assert ranked(values, 2) == [["10:2", "5:1"]]
+    assert ranked(values, 2, ["a", "pickle", "apple", "b"]) == [["10:2:apple", "5:1:pickle"]]
+
+
+def test_each_step_has_classes_of_its_own():
+    values = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)[..., ::-1]  # (batch, sequence, classes)
+    shape, _ = rank_classes(values, 1, ())
+    assert shape == (2, 3, 1)
+    assert ranked(values, 1)[1] == [["15.000000:0"], ["19.000000:0"], ["23.000000:0"]]
+
+
+def test_labels_are_utf_8():
+    assert ranked(np.array([[1.5]], np.float64), 1, ["größer: ja"]) == [["1.500000:0:größer: ja"]]
+
+
+def violation(status):
+    (packed,) = status.details
+    bad = error_details_pb2.BadRequest()
+    assert packed.Unpack(bad)
+    (found,) = bad.field_violations
+    return found.field, found.description
+
+
+def status_of(call, asked):
+    """What gRPC's own library reads of a refusal: it takes no details whose message differs from the status's."""
+    with pytest.raises(grpc.RpcError) as refused:
+        call(asked)
+    refusal: Any = refused.value  # it is also a call
+    return rpc_status.from_call(refusal), refusal
+
+
+def test_error_that_names_a_field_has_details_and_others_have_none():
+    ((key, details),) = trailing_metadata(InvalidRequest("too long: 5000 of 4096 Zeichen für ü", field="id"))
+    status = status_pb2.Status.FromString(details)
+    assert key == "grpc-status-details-bin"
+    assert (status.code, status.message) == (3, "too long: 5000 of 4096 Zeichen für ü")
+    assert violation(status) == ("id", status.message)
+    assert trailing_metadata(InvalidRequest("no")) == trailing_metadata(NotFound("no")) == ()
+    ((_, details),) = trailing_metadata(Unsupported("no", field="parameters"))
+    assert status_pb2.Status.FromString(details).code == grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+
+def test_long_messages_have_shorter_details_or_none():
+    for length, has_description in ((900, True), (1500, False), (2500, None), (100_000, None)):
+        error = InvalidRequest("x" * length, field="inputs[0].shape")
+        metadata = trailing_metadata(error)
+        assert bool(metadata) == (has_description is not None)
+        size = len(str(error))
+        for key, details in metadata:
+            status = status_pb2.Status.FromString(details)
+            assert status.message == str(error)
+            assert violation(status) == ("inputs[0].shape", str(error) if has_description else "")
+            size += len(key) + len(details) * 4 // 3
+        assert size < 7500
+
+
+def test_clients_read_which_field_is_wrong(stub):
+    region = 'inputs[0].parameters["shared_memory_region"]'
+    for change, field in (
+        (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape"),
+        (lambda m: m.inputs[0].__setattr__("name", "x" * 5000), "inputs[0].name"),
+        (lambda m: m.outputs.add(name="h_m"), "outputs[0].name"),
+        (lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"), region),
+    ):
+        asked = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
+        for _ in range(3):  # the fast path parses one, and might recognize the others
+            assert stub.ModelInfer(asked).outputs
+        change(asked)
+        status, error = status_of(stub.ModelInfer, asked)
+        assert (status.code, status.message) == (error.code().value[0], error.details())
+        assert violation(status)[0] == field
+    settings = pb.LogSettingsRequest()
+    settings.settings["log_file"].string_param = "/tmp/x"
+    assert violation(status_of(stub.LogSettings, settings)[0])[0] == 'settings["log_file"]'
+    assert status_of(stub.ModelMetadata, pb.ModelMetadataRequest(name="x"))[0] is None

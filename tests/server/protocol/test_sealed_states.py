@@ -1,13 +1,19 @@
-"""Sessions whose states travel with the client, sealed: over a real connection, and without one where time passes."""
+"""Sessions whose states travel with the client, encrypted: over a real connection, without one, and their tokens."""
 
 import base64
 import dataclasses
 import secrets
+import string
+import sys
 import time
 
 import grpc
 import numpy as np
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.ciphers import aead
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kit.inference_requests import arrays, request
 from kit.loaded import load_repository
@@ -16,11 +22,19 @@ from rnnserve.server import Settings
 from rnnserve.server.batching.execution import CheckedBatch
 from rnnserve.server.errors import InvalidRequest, NotReady, SessionEnded, StartError, Unsupported
 from rnnserve.server.protocol.responses import encode_response
+from rnnserve.server.protocol.sealed_states import TokenSealing, _Sealed, read_keys
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.protocol.token_sealing import TokenSealing
 from rnnserve.server.repository.repository import ServedVersion
 
 MODEL, SIMPLE = "direction_stacked", "direction_simple"
+KEY, OTHER = bytes(range(128, 160)), bytes(range(160, 192))
+SEALING = TokenSealing([KEY], 1000)
+
+
+def keys_file(path, *keys, mode=0o600):
+    path.write_bytes(b"".join(keys))
+    path.chmod(mode)
+    return path
 
 
 def walks(batch=3, sequence=6, seed=0):
@@ -74,16 +88,6 @@ def test_session_may_begin_with_states_and_ask_for_them(stub):
     rest = arrays(stub.ModelInfer(step(points[:, 2:], token_of(stub.ModelInfer(first)), outputs=())))
     assert list(rest) == ["logits", "output", "h_n"]  # if no output is named, all are answered
     assert rest["h_n"].tobytes() == whole["h_n"].tobytes()
-
-
-def test_typed_tensors_are_answered_raw(stub):
-    points = walks()
-    token = token_of(stub.ModelInfer(step(points[:, :2], raw=False)))
-    response = stub.ModelInfer(step(points[:, 2:], token, raw=False))
-    whole = stub.ModelInfer(request(MODEL, {"input": points}, ["logits"], raw=False))
-    assert [output.name for output in response.outputs] == ["logits", "output"]
-    assert response.raw_output_contents[0] == whole.raw_output_contents[0]
-    assert token_of(response)
 
 
 def test_rows_of_different_lengths_continue(stub):
@@ -180,12 +184,6 @@ class Alone:
 
     def token(self, message):
         return self.ask(message).parameters["session"].string_param
-
-
-def keys_file(path, *keys, mode=0o600):
-    path.write_bytes(b"".join(keys))
-    path.chmod(mode)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +286,107 @@ def test_state_may_have_any_form_and_a_step_no_sequence_axis(any_models, session
         token, total = response.parameters["session"].string_param, total + point.T
         assert arrays(response)["sum_n"].tolist() == total.tolist()
         assert response.parameters["session_steps"].int64_param == number
+
+
+@given(st.binary(max_size=1000))
+def test_sealed_state_opens_again(data):
+    token = SEALING.seal(data)
+    assert len(token) <= SEALING._most_characters
+    assert SEALING.open(token) == data
+    assert TokenSealing([OTHER, KEY], 1000).open(token) == data
+    with pytest.raises(InvalidRequest, match="sealed with a key that this server does not have"):
+        TokenSealing([OTHER], 1000).open(token)
+
+
+@given(st.binary(min_size=1, max_size=40), st.data())
+def test_changed_bit_is_noticed(data, draws):
+    whole = bytearray(base64.urlsafe_b64decode(SEALING.seal(data)))
+    bit = draws.draw(st.integers(0, 8 * len(whole) - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(InvalidRequest, match="was altered"):
+        SEALING.open(base64.urlsafe_b64encode(whole).decode())
+
+
+@given(st.one_of(st.text(max_size=40), st.binary(max_size=40).map(lambda data: base64.b64encode(data).decode())))
+def test_any_other_text_is_refused(text):
+    with pytest.raises(InvalidRequest, match="session"):
+        SEALING.open(text)
+
+
+ALPHABET = string.ascii_letters + string.digits + "-_+/= \n\t.,"
+
+
+@given(st.binary(max_size=24), st.data())
+def test_token_has_one_spelling(data, draws):
+    """Of all texts that base64 reads as the same bytes: other bits after the last byte, padding, spaces, alphabets."""
+    token = SEALING.seal(data)
+    body = token.rstrip("=")
+    at = draws.draw(st.integers(0, len(token)))
+    spellings = {
+        body,
+        *(body + "=" * count for count in range(4)),
+        *(token + more for more in ("=", "==", "A", "AAAA", "\n", " ", "\0", token)),
+        *(token[:at] + more + token[at:] for more in ALPHABET),
+        token.replace("-", "+"),
+        token.replace("_", "/"),
+        *(body[:-1] + last + token[len(body) :] for last in ALPHABET),
+        token.swapcase(),
+        " " + token,
+    } - {token}
+    for spelling in spellings:
+        with pytest.raises(InvalidRequest, match="session"):
+            SEALING.open(spelling)
+    assert SEALING.open(token) == data
+
+
+def test_token_of_an_earlier_server_opens():
+    """Tokens outlive servers: neither their encryption nor their layout may change."""
+    token = (
+        "Kv7vgq9F2Kj86WTdgu-swLgjfwCO9KhdakJ1Mumu6iqfT3o6SyciMvDdRxyd0oxscpbPn8OXbj1yFj87S2Vwgx3kVhn7KkEqUcAIz8A7WIte"
+        "94hIwW3lduTsiPHje-o="
+    )
+    digest = bytes(range(32)).hex()
+    assert _Sealed.read(SEALING.open(token)) == ("modèle", digest, 7, 1_800_000_000.5, 3, b"states")
+
+
+def test_key_opens_no_foreign_token():
+    """What is sealed elsewhere with the key, without our context, does not open."""
+    nonce = secrets.token_bytes(12)
+    foreign = nonce + aead.AESGCMSIV(KEY).encrypt(nonce, b"state", None)
+    with pytest.raises(InvalidRequest, match="was altered"):
+        SEALING.open(base64.urlsafe_b64encode(foreign).decode())
+
+
+def test_missing_cipher_is_told(monkeypatch):
+    def is_old(key):
+        raise UnsupportedAlgorithm("AES-GCM-SIV is not supported by this version of OpenSSL")
+
+    monkeypatch.setattr(aead, "AESGCMSIV", is_old)
+    with pytest.raises(StartError, match=r"needs AES-GCM-SIV, which OpenSSL has since 3\.2: update cryptography"):
+        TokenSealing([KEY], 1000)
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(StartError, match=r"needs the package cryptography.*pip install '\.\[server\]'"):
+        TokenSealing([KEY], 1000)
+
+
+def test_files_without_usable_keys_are_refused(tmp_path):
+    for data, mode, complaint in (
+        (b"", 0o600, "has 0 bytes; expected up to 16 keys of 32 random bytes each"),
+        (bytes(range(128, 159)), 0o600, "has 31 bytes"),
+        (bytes(range(128, 161)), 0o600, "has 33 bytes"),
+        (b"\xff" * 32 * 17, 0o600, "has more than 512 bytes"),
+        (b"0123456789abcdef" * 4, 0o600, "holds text"),
+        (b"\xff" * 64, 0o600, "holds one key twice"),
+        (b"\xff" * 32, 0o604, "is open to every user of this machine: chmod o-rw "),
+        (b"\xff" * 32, 0o602, "is open to every user of this machine"),
+    ):
+        path = keys_file(tmp_path / "key", data, mode=mode)
+        with pytest.raises(StartError) as refused:
+            read_keys(path)
+        assert str(refused.value).startswith(f"--session-key {path}: {complaint}")
+        assert "\n" not in str(refused.value)
+    with pytest.raises(StartError, match=r"cannot be read .No such file"):
+        read_keys(tmp_path / "none")
+    with pytest.raises(StartError, match=r"cannot be read .Is a directory"):
+        read_keys(tmp_path)
+    assert read_keys(keys_file(tmp_path / "key", KEY, OTHER, mode=0o640)) == [KEY, OTHER]

@@ -17,10 +17,8 @@ from rnnserve.server.errors import (
     ServeError,
     TooManySequences,
 )
-from rnnserve.server.protocol import sequence_store
 from rnnserve.server.protocol import sequences as sequences_module
-from rnnserve.server.protocol.sequence_callers import StreamOwner
-from rnnserve.server.protocol.sequences import Sequences
+from rnnserve.server.protocol.sequences import Sequences, Step, StreamOwner
 from rnnserve.server.settings import Settings
 
 SERVED = fake_served()
@@ -54,9 +52,11 @@ class Request:
         told: What it has been told: "turn", or the class of an error.
     """
 
-    def __init__(self, name, step, sequence, *, starts, ends):
-        self.name, self.step, self.sequence, self.starts, self.ends = name, step, sequence, starts, ends
-        self.told, self.has_left = [], False
+    sequence: Modelled
+
+    def __init__(self, name, step, *, starts, ends):
+        self.name, self.step, self.starts, self.ends = name, step, starts, ends
+        self.told = []
 
     def take_turn(self):
         self.told.append("turn")
@@ -70,9 +70,7 @@ class SequenceMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.patched, self.now = pytest.MonkeyPatch(), 1000.0
-        for module in (sequence_store, sequences_module):
-            self.patched.setattr(module, "now", lambda: self.now)
-        self.patched.setattr(sequence_store.SequenceStore, "_watch", lambda _: None)  # drops happen when asked for
+        self.patched.setattr(sequences_module, "now", lambda: self.now)
         self.count = 0
         self.streams = {(caller, number): StreamOwner() for caller in range(4) for number in (1, 2)}
         limits = Settings(max_queue=MOST_WAITING, max_sequences=MOST_SEQUENCES, sequence_idle=IDLE)
@@ -93,25 +91,28 @@ class SequenceMachine(RuleBasedStateMachine):
         starts, ends = kind == "start", kind == "end"
         stream = stream and (caller, stream)
         expected = self.expected(caller, identity, starts, stream)
-        control, owner = SequenceControl(identity, starts, ends), stream and self.streams[stream]
+        owner = stream and self.streams[stream]
         self.count += 1
+        step = Step(self.sequences, SERVED, SequenceControl(identity, starts, ends))
+        request = Request(str(self.count).encode(), step, starts=starts, ends=ends)
+        is_full = sum(len(each.line) - 1 for each in self.all_lines()) >= MOST_WAITING
         try:
-            step = self.sequences.enter(SERVED, control, CALLERS[caller], owner)
+            has_turn = self.sequences.enter(step, CALLERS[caller].on(owner), request)
+        except QueueFull:
+            assert is_full
+            assert expected.line
+            expected.stream = stream
+            return
         except ServeError as error:
             assert type(error) is expected  # noqa: PT017 - it may also be let in
             return
         assert not isinstance(expected, type), expected
-        sequence = self.kept[caller, identity] = expected
+        sequence = self.kept[caller, identity] = request.sequence = expected
         sequence.stream = stream
-        request = Request(str(self.count).encode(), step, sequence, starts=starts, ends=ends)
-        if sum(len(each.line) - 1 for each in self.all_lines()) >= MOST_WAITING and sequence.line:
-            with pytest.raises(QueueFull):
-                step.line_up(request)
-            step.fail()
-            return
+        assert not (is_full and sequence.line)
         sequence.line.append(request)
-        if step.line_up(request):
-            assert sequence.line[0] is request
+        assert has_turn == (len(sequence.line) == 1)
+        if has_turn:
             request.take_turn()
             self.check_turn(request)
 
@@ -146,9 +147,7 @@ class SequenceMachine(RuleBasedStateMachine):
         sequence.line.popleft()
         while sequence.line:
             request = sequence.line[0]
-            if request.has_left:
-                sequence.line.popleft()
-            elif sequence.is_over:
+            if sequence.is_over:
                 assert request.told == [NotFound]
                 sequence.line.popleft()
             else:
@@ -179,15 +178,6 @@ class SequenceMachine(RuleBasedStateMachine):
             self.drop(request.sequence)
         self.pass_on(request.sequence)
 
-    @rule(at=st.integers(0, 9))
-    def leave(self, at):
-        """A request that waits is refused for a reason of its own."""
-        waiting = [request for each in self.all_lines() for request in list(each.line)[1:] if not request.has_left]
-        if waiting:
-            request = waiting[at % len(waiting)]
-            request.has_left = True
-            request.step.fail()
-
     @rule(caller=st.integers(0, 3), number=st.sampled_from([1, 2]))
     def end_stream(self, caller, number):
         stream = caller, number
@@ -202,14 +192,12 @@ class SequenceMachine(RuleBasedStateMachine):
     def be_idle(self):
         self.now += IDLE + 1.0
         self.kept.clear()
-        with self.sequences._store.lock:
-            self.sequences._store.drop_idle(self.now)
+        self.sequences.drop_idle()
 
     @invariant()
     def nothing_else_is_kept(self):
-        store = self.sequences._store
         assert self.sequences.count == len(self.kept)
-        assert sum(store.waiting.values()) == sum(len(each.line) - 1 for each in self.all_lines())
+        assert self.sequences._waiting.total() == sum(len(each.line) - 1 for each in self.all_lines())
 
 
 # An example that fails is short enough: to look for a shorter one takes minutes.

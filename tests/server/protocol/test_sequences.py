@@ -6,31 +6,26 @@ import threading
 import types
 import weakref
 from collections import deque
+from typing import Any
 
 import pytest
 
 from kit.kept_sequences import FakeCaller, fake_served
 from rnnserve.server.batching.lateness import reason_to_drop
-from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
-    InternalError,
     InvalidRequest,
     NotFound,
     QueueFull,
-    SequenceInUse,
     TimeoutExpired,
     TooManySequences,
     Unsupported,
 )
-from rnnserve.server.protocol import sequence_store
+from rnnserve.server.fast_path.pending import PendingCall, StepCall
 from rnnserve.server.protocol import sequences as sequences_module
-from rnnserve.server.protocol.pending_steps import PendingStep
-from rnnserve.server.protocol.sequence_callers import StreamOwner
-from rnnserve.server.protocol.sequence_turns import Step
-from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences
+from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step, StreamOwner
 from rnnserve.server.settings import Settings
 
 SERVED = fake_served()
@@ -44,15 +39,17 @@ class World:
 
     def __init__(self, monkeypatch, **options):
         self.now = 1000.0
-        for module in (sequence_store, sequences_module):
-            monkeypatch.setattr(module, "now", lambda: self.now)
-        monkeypatch.setattr(sequence_store.SequenceStore, "_watch", lambda _: None)  # drops happen when asked for
+        monkeypatch.setattr(sequences_module, "now", lambda: self.now)
         self.sequences = Sequences(Settings(**options))
 
-    def ask(self, caller, *, identity=7, starts=False, ends=False, key="", states=b"", served=SERVED, owner=None):
+    def enter(self, caller, *, identity=7, starts=False, ends=False, key="", served=SERVED, owner=None):
+        step = Step(self.sequences, served, SequenceControl(identity, starts, ends, key))
+        assert self.sequences.enter(step, caller.on(owner), None)
+        return step
+
+    def ask(self, caller, *, states=b"", **kwargs):
         """Have a request of a sequence answered; give the states that it continued from."""
-        step = self.sequences.enter(served, SequenceControl(identity, starts, ends, key), caller, owner)
-        assert step.line_up(None)
+        step = self.enter(caller, **kwargs)
         before = step.states(1)
         step.keep((states,), 1)
         return before
@@ -86,15 +83,6 @@ def test_stranger_neither_continues_nor_ends_nor_replaces_a_sequence(world, stra
     assert world.ask(OWNER) == (b"mine again",)
 
 
-def test_key_leads_to_a_sequence_from_any_connection(world):
-    world.ask(OWNER, starts=True, key=KEY, states=b"a")
-    assert world.ask(ELSEWHERE, key=KEY, states=b"b") == (b"a",)
-    assert world.ask(OWNER, key=KEY, ends=True) == (b"b",)
-    world.ask(OWNER, starts=True, key=KEY)
-    world.refusal(OWNER)
-    world.refusal(OWNER, key=KEY + "x")
-
-
 def test_shared_ids_are_anyones_as_in_triton(make_world):
     shared = make_world(share_sequences=True)
     shared.ask(OWNER, starts=True, states=b"a")
@@ -104,33 +92,25 @@ def test_shared_ids_are_anyones_as_in_triton(make_world):
     assert "sequence_key" not in shared.refusal(OWNER)
 
 
-def test_sequence_is_on_one_stream_at_a_time(world):
-    first, second = StreamOwner(), StreamOwner()
-    world.ask(OWNER, starts=True, owner=first)
-    for kind in ({}, {"starts": True}, {"owner": second}):
-        with pytest.raises(SequenceInUse, match="in use on another stream"):
-            world.ask(OWNER, **kind)
-    first.is_open = False
-    assert world.ask(OWNER, owner=second) == (b"",)
-
-
-def test_idle_sequence_is_dropped_and_its_client_told(make_world):
+def test_idle_sequence_is_dropped(make_world):
     world = make_world(sequence_idle=60.0)
     world.ask(OWNER, starts=True)
     world.now += 60
     world.ask(OWNER)
+    world.sequences.drop_idle()
+    assert world.sequences.count == 1
     world.now += 60.1
-    assert "was dropped after 60 s without a request" in world.refusal(OWNER)
-    assert "is not known" in world.refusal(STRANGER)
+    assert "after 60 s without a request it is dropped (--sequence-idle)" in world.refusal(OWNER)
+    assert world.sequences.count == 0
     world.ask(OWNER, starts=True)
-    world.ask(OWNER, ends=True)
-    assert "is not known" in world.refusal(OWNER)
+    world.now += 60.1
+    world.sequences.drop_idle()
+    assert world.sequences.count == 0
 
 
 def test_sequence_whose_request_waits_is_not_idle(make_world):
     world = make_world(sequence_idle=60.0)
-    step = world.sequences.enter(SERVED, SequenceControl(7, True, False), OWNER)
-    step.line_up(None)
+    step = world.enter(OWNER, starts=True)
     world.now += 100
     world.ask(STRANGER, starts=True)
     step.keep((b"late",), 1)
@@ -139,15 +119,14 @@ def test_sequence_whose_request_waits_is_not_idle(make_world):
 
 def test_sequence_that_was_answered_late_keeps_no_idle_one(make_world):
     world = make_world(sequence_idle=60.0)
-    step = world.sequences.enter(SERVED, SequenceControl(7, True, False), OWNER)
-    step.line_up(None)
+    step = world.enter(OWNER, starts=True)
     world.ask(STRANGER, identity=1, starts=True)
     world.now += 50
     step.keep((b"late",), 1)
     world.now += 20
     world.ask(ELSEWHERE, identity=2, starts=True)
     assert world.sequences.count == 2
-    assert "was dropped" in world.refusal(STRANGER, identity=1)
+    world.refusal(STRANGER, identity=1)
 
 
 def test_number_of_sequences_is_bounded_in_all_and_for_a_connection_and_an_address(make_world):
@@ -193,8 +172,8 @@ def test_nothing_is_kept_of_ended_sequences(world):
     for caller in (OWNER, STRANGER):
         world.ask(caller, ends=True)
     world.ask(OWNER, key=KEY, ends=True)
-    store = world.sequences._store
-    assert (len(store._kept), len(store._shares), store._nbytes) == (0, 0, 0)
+    kept = world.sequences
+    assert (kept.count, len(kept._counts), len(kept._nbytes)) == (0, 0, 0)
 
 
 def test_sequence_stays_with_its_version(world):
@@ -213,12 +192,9 @@ class Request:
 
     def __init__(self, sequences, told, name, *, starts=False, ends=False, on_turn=None, served=SERVED):
         self.told, self.name, self._on_turn = told, name, on_turn
-        self.step = sequences.enter(served, SequenceControl(7, starts, ends), FakeCaller())
-
-    def line_up(self):
-        if self.step.line_up(self):
+        self.step = Step(sequences, served, SequenceControl(7, starts, ends))
+        if sequences.enter(self.step, FakeCaller(), self):
             self.take_turn()
-        return self
 
     def take_turn(self):
         self.told.append(self.name)
@@ -246,7 +222,7 @@ def told():
 @pytest.fixture
 def send(sequences, told):
     """Sends a request of the sequence."""
-    return lambda name, **kwargs: Request(sequences, told, name, **kwargs).line_up()
+    return lambda name, **kwargs: Request(sequences, told, name, **kwargs)
 
 
 def test_requests_run_in_the_order_of_arrival_and_are_refused_after_the_end(send, told):
@@ -255,15 +231,6 @@ def test_requests_run_in_the_order_of_arrival_and_are_refused_after_the_end(send
         assert told[-1] == request.name
         request.answer()
     assert told == ["a", "b", "c", "d: NOT_FOUND"]
-
-
-def test_request_that_arrived_before_the_end_and_lines_up_after_it_is_refused(sequences, send, told):
-    last = send("a", starts=True, ends=True)
-    slow = Request(sequences, told, "b")  # is parsed on another thread
-    last.answer()
-    with pytest.raises(NotFound, match="is not known"):
-        slow.line_up()
-    slow.step.fail()
 
 
 def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
@@ -286,13 +253,13 @@ def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
 def test_thousands_of_requests_are_refused_one_after_another(told):
     """Not each within the one before: Python allows a thousand calls in calls."""
     sequences = Sequences(Settings(max_queue=5000))
-    first = Request(sequences, told, "a", starts=True).line_up()
+    first = Request(sequences, told, "a", starts=True)
     refuse = lambda request: request.refuse(QueueFull("model", 1))  # noqa: E731 - a name says what it does
     for _ in range(5000):
-        Request(sequences, told, "b", on_turn=refuse).line_up()
+        Request(sequences, told, "b", on_turn=refuse)
     first.answer()
     assert told.count("b: RESOURCE_EXHAUSTED") == 5000
-    assert Request(sequences, told, "c").line_up().step.states(1) == (b"a",)
+    assert Request(sequences, told, "c").step.states(1) == (b"a",)
 
 
 @pytest.mark.parametrize("is_over", [False, True])
@@ -305,7 +272,7 @@ def test_defect_of_one_request_holds_up_no_other(sequences, send, told, is_over)
             raise RuntimeError("and another")
 
     first = send("a", starts=True, ends=is_over)
-    Broken(sequences, told, "b").line_up()
+    Broken(sequences, told, "b")
     send("c", on_turn=Request.answer)
     first.answer()
     assert told == ["a", "c: NOT_FOUND" if is_over else "c"]
@@ -313,8 +280,8 @@ def test_defect_of_one_request_holds_up_no_other(sequences, send, told, is_over)
 
 def test_turn_is_passed_on_when_no_memory_is_left(told):
     sequences = Sequences(Settings(max_sequence_bytes=4))
-    first = Request(sequences, told, "a", starts=True).line_up()
-    Request(sequences, told, "b").line_up()
+    first = Request(sequences, told, "a", starts=True)
+    Request(sequences, told, "b")
     with pytest.raises(TooManySequences):
         first.step.keep((b"too long",), 1)
     first.step.fail()
@@ -334,15 +301,13 @@ def test_answer_after_a_refusal_counts_for_nothing(send, told):
     assert running.step.states(1) == (b"a",)
 
 
-@pytest.mark.parametrize("end", ["answer", "refuse", "never"])
+@pytest.mark.parametrize("end", ["answer", "refuse"])
 def test_request_is_freed_with_its_last_reference(sequences, told, end):
-    """Nothing refers back to it: also where it has waited, or never lined up."""
+    """Nothing refers back to it: also where it has waited."""
     gc.disable()
     try:
-        first = Request(sequences, told, "a", starts=True).line_up()
+        first = Request(sequences, told, "a", starts=True)
         waits = Request(sequences, told, "b")
-        if end != "never":
-            waits.line_up()
         first.answer()
         if end == "answer":
             waits.answer()
@@ -357,7 +322,7 @@ def test_request_is_freed_with_its_last_reference(sequences, told, end):
 
 def test_threads_that_answer_at_the_same_time_lose_no_turn(told):
     sequences = Sequences(Settings())
-    first = Request(sequences, told, "a", starts=True).line_up()
+    first = Request(sequences, told, "a", starts=True)
     work, ready, done = deque(), threading.Semaphore(0), threading.Semaphore(0)
 
     def on_turn(request):
@@ -378,10 +343,10 @@ def test_threads_that_answer_at_the_same_time_lose_no_turn(told):
         thread.start()
     names = [str(number) for number in range(2000)]
     for name in names[:1000]:
-        Request(sequences, told, name, on_turn=on_turn).line_up()
+        Request(sequences, told, name, on_turn=on_turn)
     first.answer()
     for name in names[1000:]:
-        Request(sequences, told, name, on_turn=on_turn).line_up()
+        Request(sequences, told, name, on_turn=on_turn)
     for _ in names:
         assert done.acquire(timeout=30)
     for _ in threads:
@@ -390,17 +355,15 @@ def test_threads_that_answer_at_the_same_time_lose_no_turn(told):
     assert told == ["a", *names]
 
 
-class Call(PendingRequest):
-    """A request as a transport has it, which keeps what it is told."""
-
-    connection = "a"
+class Call(PendingCall):
+    """A request of one row as it waits without its sequence, which keeps what it is told."""
 
     def __init__(self, deadline=math.inf, timeout=math.inf):
-        super().__init__(1, 1, deadline, 0.0, timeout)
+        arrived: Any = FakeCaller()
+        arrived.deadline, arrived.make_room = deadline, lambda _: None
+        super().__init__(arrived, SERVED, 1, 1, 0.0)
+        self.timeout = timeout
         self.told = []
-
-    def origin(self):
-        raise NotImplementedError
 
     def check(self):
         raise InvalidRequest("wrong")
@@ -409,24 +372,6 @@ class Call(PendingRequest):
         self.told.append(outputs)
 
     refuse = answer
-
-
-class StepOfCall(PendingStep):
-    """The wrapper of a request with what each transport adds: the slots, and where it is submitted."""
-
-    __slots__ = ("_pending", "_submit", "step")
-
-    connection = "a"
-
-    def __init__(self, call, submitted):
-        super().__init__(call.rows, call.steps, call.deadline, call.arrived, call.timeout)
-        self._pending = call
-        self._submit = lambda model, step: submitted.append((model, step))
-
-    def keep(self):
-        """Keep states without a run, and answer."""
-        self.step.keep((b"state",), 1)
-        self._pending.answer({})
 
 
 @pytest.fixture
@@ -440,9 +385,9 @@ def enter(submitted):
     """Takes a request into its sequence; gives it, and whether it may be submitted now."""
     sequences = Sequences(Settings(max_queue=2))
 
-    def enter(*, starts=False, ends=False, call=None):
-        step = StepOfCall(call or Call(), submitted)
-        entered = step.enter(sequences, SERVED, SequenceControl(7, starts, ends), FakeCaller(), None)
+    def enter(*, starts=False, call=None):
+        step = StepCall(call or Call(), None, lambda model, step: submitted.append((model, step)))
+        entered = step.enter(sequences, SequenceControl(7, starts, False))
         assert entered in (step, None)
         return step, entered is not None
 
@@ -455,31 +400,22 @@ def test_step_is_submitted_when_the_one_before_has_been_answered(enter, submitte
     second, may_now = enter()
     assert not may_now
     assert submitted == []
-    first.keep()
+    first.answer({})
     assert submitted == [(SERVED.model, second)]
-    assert second.step.states(1) == (b"state",)
 
 
-def test_step_without_a_part_in_a_sequence_raises_and_one_that_cannot_line_up_is_answered(enter, submitted):
+def test_step_without_a_place_in_a_sequence_raises_and_is_not_answered(enter, submitted):
     call = Call()
     with pytest.raises(NotFound):
         enter(call=call)
-    assert call.told == []
     first, _ = enter(starts=True)
     for _ in range(2):
         enter()
-    assert not enter(call=call)[1]
-    assert [type(told) for told in call.told] == [QueueFull]
-    first.keep()
+    with pytest.raises(QueueFull):
+        enter(call=call)
+    assert call.told == []
+    first.answer({})
     assert len(submitted) == 1
-
-
-def test_defect_in_lining_up_is_answered(enter, monkeypatch, caplog):
-    monkeypatch.setattr(Step, "line_up", lambda *_: dict[str, str]()["secret"])
-    call = Call()
-    assert not enter(starts=True, call=call)[1]
-    assert [type(told) for told in call.told] == [InternalError]
-    assert "secret" in caplog.text
 
 
 def test_refused_step_leaves_the_sequence_even_if_its_caller_cannot_be_told(enter, submitted):
@@ -487,13 +423,12 @@ def test_refused_step_leaves_the_sequence_even_if_its_caller_cannot_be_told(ente
         def refuse(self, _):
             raise ConnectionError
 
-    enter(starts=True)[0].keep()
+    enter(starts=True)[0].answer({})
     wrong, _ = enter(call=Deaf())
     second, _ = enter()
     with pytest.raises(ConnectionError):
         wrong.refuse(InvalidRequest("wrong"))
     assert submitted == [(SERVED.model, second)]
-    assert second.step.states(1) == (b"state",)
     with pytest.raises(InvalidRequest, match="wrong"):
         second.check()
 
@@ -503,12 +438,12 @@ def test_answer_whose_states_cannot_be_kept_is_a_refusal(enter):
     step, _ = enter(starts=True, call=call)
 
     def full(_):
-        raise QueueFull("model", 1)
+        raise TooManySequences("no room")
 
     step.step = types.SimpleNamespace(finish=full, fail=lambda: None)
     step.answer({})
     (told,) = call.told
-    assert type(told) is QueueFull
+    assert type(told) is TooManySequences
     assert told.is_after_run  # it is counted among the answered ones no more
 
 

@@ -220,13 +220,6 @@ def test_request_that_waits_longer_than_its_timeout_is_refused(stub):
     assert said.inference_stats.fail.ns > 0
 
 
-def test_deadline_may_pass_during_a_run(stub):
-    large = np.zeros((4000, 250, 2), np.float32)  # takes some 100 ms
-    status, _ = refusal(stub.ModelInfer, request("direction_stacked", {"input": large}), timeout=0.02)
-    assert status == "DEADLINE_EXCEEDED"
-    assert "logits" in infer(stub, "direction_stacked", {"input": walks()})
-
-
 def test_log_and_trace_settings_are_read_and_not_changed(stub):
     log = stub.LogSettings(pb.LogSettingsRequest()).settings
     assert set(log) == {"log_file", "log_info", "log_warning", "log_error", "log_verbose_level", "log_format"}

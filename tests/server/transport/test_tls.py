@@ -16,9 +16,8 @@ from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
 from rnnserve.common.tls_identity import read_identity
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.counting.exposition import Exposition
+from rnnserve.server.counting.exposition import Exposition, Totals
 from rnnserve.server.counting.table import used_table
-from rnnserve.server.counting.totals import Totals
 
 SENT = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
 

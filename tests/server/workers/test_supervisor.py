@@ -10,6 +10,8 @@ import pytest
 
 from kit.supervised import BEATS, READY, WORKER, is_there
 from kit.waiting import PATIENCE, until
+from rnnserve.server.counting.places import WORKER_RESTARTS
+from rnnserve.server.counting.table import used_table
 from rnnserve.server.signals import SAME_SECONDS
 from rnnserve.server.workers import supervisor as supervision
 
@@ -48,6 +50,7 @@ def test_worker_that_dies_is_replaced_and_the_log_tells(running, caplog):
 
 
 def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, caplog):
+    hung = used_table().process[WORKER_RESTARTS["hung"]]
     stuck = running(READY + "time.sleep(1); beat(stuck='a run of scale has not ended'); time.sleep(60)")
     assert stuck.ready.wait(PATIENCE)
     stuck.code = WORKER
@@ -56,16 +59,17 @@ def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, cap
             "worker 0 is stuck, a run of scale has not ended: it is killed" in message for message in caplog.messages
         )
     )
-    assert stuck.supervisor._totals.restarts["hung"]
+    assert used_table().process[WORKER_RESTARTS["hung"]] == hung + 1
 
 
 def test_worker_that_sends_no_heartbeat_is_killed_and_replaced(running, monkeypatch, caplog):
     monkeypatch.setattr(supervision, "_SILENT_SECONDS", 0.5)
+    hung = used_table().process[WORKER_RESTARTS["hung"]]
     silent = running(READY + "time.sleep(60)")
     assert silent.ready.wait(PATIENCE)
     (pid,) = silent.pids()
     silent.code = READY + BEATS
-    until(lambda: silent.supervisor._totals.restarts["hung"])
+    until(lambda: used_table().process[WORKER_RESTARTS["hung"]] == hung + 1)
     assert not is_there(pid)
     assert "worker 0 has made no progress for" in caplog.messages[0]
 

@@ -1,6 +1,6 @@
-"""The file that says who may do what: of tokens (--tokens), or of client certificates (--client-roles). TOML.
+"""The TOML file that says who may do what: of tokens (--tokens), or of client certificates (--client-roles).
 
-Each table has the digest of a token, and never the token itself::
+Each table of the file of tokens has the digest of a token, and never the token itself::
 
     [team-a]
     sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -8,25 +8,40 @@ Each table has the digest of a token, and never the token itself::
     models = ["direction_bidirectional"]  # if it is not for all
     not_after = 2027-06-30T00:00:00Z      # if it ends
 
-A token has 256 random bits, so a plain digest of it is enough. The file of client roles has `subject`, a name in a
-certificate, instead of `sha256` (`credentials`). A file with any mistake is refused as a whole, by line: a misspelled
-`models` would otherwise admit to all of them.
+A token has 256 random bits, so a plain digest of it is enough. In the file of client roles, each table has a name in a
+certificate instead::
+
+    [team-b]
+    subject = "CN=team-b,O=Example"                  # the whole subject, as RFC 4514 writes it: the last part first
+    role = "infer"
+
+    [prometheus]
+    subject = "uri:spiffe://example.org/prometheus"  # or a subject alternative name, "uri:" or "dns:"
+    role = "metrics"
+
+A file with any mistake is refused as a whole, by line: a misspelled `models` would otherwise admit to all of them.
 """
 
+import contextlib
 import dataclasses
 import datetime as dt
+import fcntl
+import hashlib
 import os
 import re
-import stat
-from collections.abc import Callable, Mapping
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnserve.common.regular_files import OpenToAll, read_guarded
 from rnnserve.common.toml_files import parse_toml
 from rnnserve.protos.access_table import ROLES, Need
 from rnnserve.protos.names import is_model_name
+from rnnserve.server.access.credentials import TOKENS, Credentials
 
-__all__ = ["AccessFileError", "AccessRow", "FileKind", "is_row_name", "read_content", "read_rows"]
+__all__ = ["AccessFileError", "AccessRow", "add_token", "listed_tokens", "read_content", "read_rows", "revoke_token"]
 
 _MOST_BYTES = 4 << 20
 """Bytes of the file of tokens, or of client roles. Beyond it: the file is refused, and what held before holds."""
@@ -34,6 +49,12 @@ _MOST_BYTES = 4 << 20
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _FORMER_KEYS = ("rate", "in_flight", "bytes_per_second")
+
+_PREFIX = "rnn_"
+"""By which tools that look for secrets know a token."""
+
+_OWNER_AND_GROUP = 0o660
+"""Bits of an existing file's mode that are kept: a server reads it by its group, say."""
 
 
 class AccessFileError(Exception):
@@ -67,56 +88,20 @@ class AccessRow:
         return self.models is None or name in self.models
 
 
-def is_row_name(text: str) -> bool:
-    """Whether a row may have this name."""
-    return _NAME.fullmatch(text) is not None
-
-
-@dataclasses.dataclass(frozen=True)
-class FileKind:
-    """A file of tokens, or one of client roles.
-
-    Attributes:
-        title: What it is called in messages.
-        key: Key of a table by whose value its holder is found.
-        read_key: Function that reads that value; raises ValueError.
-        is_secret: Whether other users may not read it.
-    """
-
-    title: str
-    key: str
-    read_key: Callable[[object], bytes | str]
-    is_secret: bool
-
-
-def read_content(path: Path, kind: FileKind) -> bytes:
-    """Read the file.
-
-    Raises:
-        AccessFileError: If it cannot be read, any user may read or write it, or it is too large.
-    """
-    title = f"{kind.title} {path}"
+def read_content(path: Path, kind: Credentials) -> bytes:
+    """Read the file; raise AccessFileError if it is unreadable, or other users may change it, or read a secret."""
     try:
-        # Without waiting for a writer, should it be a pipe.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise AccessFileError(f"{title} is not a regular file")
-            if mode & (stat.S_IWOTH | (stat.S_IROTH if kind.is_secret else 0)):
-                raise AccessFileError(f"{title} is open to every user of this machine: chmod o-rw {path}")
-            content = file.read(_MOST_BYTES + 1)
+        return read_guarded(path, _MOST_BYTES, is_secret=kind.is_secret)
+    except OpenToAll as error:
+        raise AccessFileError(f"{kind.title} {path} {error.strerror}") from error
     except OSError as error:
-        raise AccessFileError(f"{title} cannot be read: {error.strerror or error}") from error
-    if len(content) > _MOST_BYTES:
-        raise AccessFileError(f"{title} has more than {_MOST_BYTES:,} bytes")
-    return content
+        raise AccessFileError(f"{kind.title} {path} cannot be read: {error.strerror or error}") from error
 
 
-def read_rows(content: bytes, path: Path, kind: FileKind) -> dict[bytes | str, AccessRow]:
+def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str, AccessRow]:
     """Return the rows by their keys, in the order of the file.
 
-    Raises:
-        AccessFileError: If anything in it is wrong; the message begins with path and line.
+    Raises AccessFileError, which begins with path and line, if anything in it is wrong.
     """
     try:
         tables = parse_toml(content, path)
@@ -141,10 +126,10 @@ class _Mistake(Exception):
         self.key = key
 
 
-def _read_row(name: str, table: object, kind: FileKind, others: Mapping[bytes | str, AccessRow]) -> AccessRow:
+def _read_row(name: str, table: object, kind: Credentials, others: Mapping[bytes | str, AccessRow]) -> AccessRow:
     if not isinstance(table, dict):
         raise _Mistake("", "a table is expected for each: [name]")
-    if not is_row_name(name):
+    if not _NAME.fullmatch(name):
         raise _Mistake("", "a name has 1 to 64 letters, digits, _ and -")
     readers = {kind.key: kind.read_key, "role": _role, "models": _models, "not_after": _not_after}
     values: dict[str, Any] = {}
@@ -191,3 +176,109 @@ def _line_of(name: str, key: str, text: str) -> int:
     found = re.compile(rf"""^[ \t]*["']?{re.escape(key)}["']?[ \t]*=""", re.MULTILINE).search(text, head.end())
     at = found.start() if key and found else head.start()
     return text.count("\n", 0, at) + 1
+
+
+def add_token(
+    path: Path, name: str, role: str, models: Sequence[str] | None = None, not_after: dt.datetime | None = None
+) -> str:
+    """Make a token, write its digest to the file, and return the token, which is stored nowhere.
+
+    A missing file is made. `models` is None for all models, and `not_after` for no end. Raises AccessFileError if the
+    file cannot be used, or has a token of this name.
+    """
+    if not _NAME.fullmatch(name):
+        raise AccessFileError(f"{name!r} is not a name of a token: 1 to 64 letters, digits, _ and -")
+    token = _PREFIX + secrets.token_urlsafe(32)
+    lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"', f'role = "{role}"']
+    if models is not None:  # a model's name has no character that TOML would read otherwise
+        quoted = [f'"{model}"' for model in models]
+        lines.append(f"models = [{', '.join(quoted)}]")
+    if not_after is not None:
+        lines.append(f"not_after = {not_after.isoformat()}")
+    with _locked(path):
+        text = _text_of(path)
+        if any(each.name == name for each in read_rows(text.encode(), path, TOKENS).values()):
+            raise AccessFileError(f"{path} has a token {name} already: revoke it first, or choose another name")
+        separator = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+        _write(path, text + separator + "\n".join(lines) + "\n")
+    return token
+
+
+def revoke_token(path: Path, name: str) -> None:
+    """Take a token out of the file, and leave everything else in it as it is.
+
+    Raises AccessFileError if the file cannot be used, or has no token of this name.
+    """
+    with _locked(path):
+        text = _text_of(path)
+        tokens = read_rows(text.encode(), path, TOKENS)
+        if all(token.name != name for token in tokens.values()):
+            raise AccessFileError(f"{path} has no token {name}")
+        left = _without_table(text, name)
+        expected = {digest: token for digest, token in tokens.items() if token.name != name}
+        if read_rows(left.encode(), path, TOKENS) != expected:  # written by hand, in another form
+            raise AccessFileError(f"{path}: cannot take [{name}] out of what stands there: take it out by hand")
+        _write(path, left)
+
+
+def _without_table(text: str, name: str) -> str:
+    """Leave a table out, up to the next one, or to the comments and empty lines before that."""
+    lines = text.splitlines(keepends=True)
+    head = re.compile(rf"""[ \t]*\[[ \t]*["']?{re.escape(name)}["']?[ \t]*\]""")
+    begin = next((at for at, line in enumerate(lines) if head.match(line)), len(lines))
+    end = next((at for at in range(begin + 1, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
+    while end > begin + 1 and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
+        end -= 1
+    return "".join(lines[:begin] + lines[end:])
+
+
+def listed_tokens(path: Path) -> list[AccessRow]:
+    """Return the tokens of the file, by name, or raise AccessFileError if it cannot be used."""
+    return sorted(read_rows(read_content(path, TOKENS), path, TOKENS).values(), key=lambda token: token.name)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return read_content(path, TOKENS).decode() if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise AccessFileError(f"{path}: not text in UTF-8") from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other writers out: the folder is locked, since each change makes another file."""
+    try:
+        folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AccessFileError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the file whole: a reader has the one before, or this one. A link stays, and leads to the new file.
+
+    Owner, group and mode stay: the server may be another user.
+    """
+    path = path.resolve()
+    try:
+        before = path.stat() if path.exists() else None
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
+        written = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                if before is not None:
+                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                    os.fchmod(file.fileno(), before.st_mode & _OWNER_AND_GROUP)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            written.replace(path)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise AccessFileError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error

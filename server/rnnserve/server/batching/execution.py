@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from threading import get_ident
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.cost import Cost
@@ -16,8 +16,8 @@ from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.clock import now
 from rnnserve.server.counting.table import after_run, answering
 from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.observing.observer import observed
 from rnnserve.server.observing.origins import Origin
-from rnnserve.server.observing.runs import WatchedRun, observed
 
 __all__ = [
     "Batch",
@@ -276,18 +276,18 @@ def answer_all(
         started: Beginning of their run, in seconds on the clock of `clock`.
         ended: End of it.
     """
-    members = batch.members
+    members: Sequence[Any] = batch.members
     statistics.answering(len(members))
     answering.counts, answering.run_seconds = statistics.counts, ended - started
-    watched = None
-    if observed.runs is not None:
-        watched = WatchedRun(observed.runs, statistics.counts, batch, started, ended)
-        members = watched.members
+    observer = observed.runs
+    if observer is not None:
+        members = observer.watched(members)
     for member, answer in zip(members, answers, strict=True):
         try:
             member.answer(answer)
         except Exception as error:  # noqa: BLE001 - the rest of the batch must be answered
             refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
             member.refuse(after_run(refused))
-    if watched is not None:
-        watched.tell()
+    if observer is not None:
+        times = started, ended
+        observer.ran(statistics.counts, members, batch.rows_each, batch.arrivals, times, batch.padded_steps)

@@ -2,27 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy.typing as npt
 
+from rnnserve.protos.inference_pb2 import ModelInferResponse
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
 
-__all__ = ["Array", "CheckedRequest", "StateKeeper"]
+__all__ = ["Array", "CheckedRequest"]
 
 Array = npt.NDArray[Any]
-
-
-class StateKeeper(Protocol):
-    """What keeps the final states of a request for the next one of its session."""
-
-    def keep(self, outputs: Mapping[str, Array]) -> Mapping[str, str | int]:
-        """Keep the final states of a run, and give the parameters that its response says.
-
-        Args:
-            outputs: All outputs of the run by name, in the request's own shapes.
-        """
 
 
 @dataclasses.dataclass(slots=True)
@@ -43,7 +33,8 @@ class CheckedRequest:
         is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
         unasked: How many at the end of `outputs` the response leaves out.
-        keeper: What keeps the final states of a request of a session; None for a request of its own.
+        keeper: For a request of a session, keeps the final states among its outputs, and gives a response with nothing
+            but its parameters; None for a request of its own.
         classes: By output that is to be answered as classes: how many of them. None where there is no such output.
         timeout: Seconds that the request may wait for its run; infinity where its deadline alone says it.
     """
@@ -58,7 +49,7 @@ class CheckedRequest:
     is_raw: bool = True
     sequence: SequenceControl | None = None
     unasked: int = 0
-    keeper: StateKeeper | None = None
+    keeper: Callable[[Mapping[str, Array]], ModelInferResponse] | None = None
     classes: Mapping[str, int] | None = None
     timeout: float = math.inf
 

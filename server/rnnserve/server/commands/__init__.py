@@ -1,6 +1,6 @@
 """The commands that this area brings to `rnnserve`.
 
-Threads: `refusal_log`.
+Threads: `metrics`.
 
 Door: nothing.
 """

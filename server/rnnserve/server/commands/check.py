@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import importlib.util
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -10,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from rnnserve.common.extras import install_command, missing_package
 from rnnserve.common.tls_identity import IdentityError, read_identity
 from rnnserve.common.tls_watch import SOON_SECONDS
-from rnnserve.server.commands.exposure import exposure
-from rnnserve.server.commands.http_gateway import HTTP_PACKAGES
+from rnnserve.server.commands.http_gateway import missing_http_package
+from rnnserve.server.commands.serve import exposure
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
 from rnnserve.server.system import probe_port
@@ -22,8 +21,6 @@ _OK, _WARNING, _PROBLEM = "ok", "warning", "problem"
 
 _Finding = tuple[str, str, str]
 """Level, subject and text."""
-
-_LOOK_SECONDS = 0.05
 
 
 def check(settings: Settings, command: CommandSettings) -> int:
@@ -54,8 +51,7 @@ def _ports(settings: Settings, command: CommandSettings) -> Iterator[_Finding]:
     wanted: dict[str, int | None] = {"--grpc-port": settings.grpc_port, "--metrics-port": command.metrics_port}
     if not command.no_http:
         wanted["--http-port"] = HTTP_PORT if command.http_port is None else command.http_port
-        missing = next((name for name in HTTP_PACKAGES if importlib.util.find_spec(name) is None), None)
-        if missing is not None:
+        if missing := missing_http_package():
             level = _WARNING if command.http_port is None else _PROBLEM
             yield level, "ports", f"HTTP needs the package {missing}: {install_command('web')}, or --no-http"
     chosen = [port for port in wanted.values() if port]
@@ -92,11 +88,7 @@ def _certificate(settings: Settings) -> Iterator[_Finding]:
 
 
 def _models(settings: Settings) -> Iterator[_Finding]:
-    """Load the models as a start does, with all files that the settings name.
-
-    Raises:
-        StartError: If the server would not start.
-    """
+    """Load the models as a start does, with all files that the settings name, and raise StartError as it would."""
     try:
         from rnnserve.server.app import Server
         from rnnserve.server.repository.entries import LOADING, NOT_LOADED, READY, Status
@@ -117,7 +109,7 @@ def _models(settings: Settings) -> Iterator[_Finding]:
             server.load()
         finally:
             while any(status.state == LOADING for _, versions in server.statuses() for status in versions.values()):
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(0.05)
             for name, versions in server.statuses():
                 yield from finding(name, versions)
     finally:

@@ -21,24 +21,20 @@ from pathlib import Path
 
 from rnnserve.common.child_process import LIFELINE, ChildProcess, KeptProcess
 from rnnserve.common.extras import missing_package
-from rnnserve.common.front_counts import FrontCounts
-from rnnserve.server.commands.ending import before_end_at_once
+from rnnserve.common.gateway_counts import GatewayCounts
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
+from rnnserve.server.system import listen_on
 
-__all__ = ["HTTP_PACKAGES", "HttpGateway", "http_gateway", "page_address"]
+__all__ = ["HttpGateway", "http_gateway", "missing_http_package"]
 
 _log = logging.getLogger(__name__)
 
-HTTP_PACKAGES = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
-"""Names of what HTTP needs, as they are imported."""
-
-_BACKLOG = 4096
 _END_SECONDS = 2.0
 """Seconds, beyond the grace for its requests, that a process of the gateway may take to end."""
 
-_LONGEST_PATH = 90
-"""Characters of the folder's path: with a socket's name, a path of 107 is the longest that the kernel takes."""
+_LONGEST_ROOT = 70
+"""Characters of the path of the folder's parent: the kernel takes 107 for the path of a socket in it."""
 
 _LEAST_BODY_BYTES = 32 << 20
 
@@ -49,28 +45,25 @@ class HttpGateway:
     Attributes:
         port: Where they listen.
         folder: Where the server is to have its sockets.
+        counts: What each process counts itself; one that replaces another goes on with its memory.
     """
 
     def __init__(
-        self, listener: socket.socket, folder: Path, command: Sequence[str], counts: Sequence[FrontCounts], grace: float
+        self, listener: socket.socket, folder: Path, command: Sequence[str], processes: int, grace: float
     ) -> None:
-        """Prepare; `start` starts them.
+        """Prepare so many processes, each with this command line and descriptors that are added to it.
 
-        Args:
-            listener: Socket on which they listen.
-            folder: Folder for the server's sockets.
-            command: Command line of each; descriptors are added to it.
-            counts: Memory for what each of them counts itself; one that replaces another goes on with it.
-            grace: Seconds that requests in flight may take at the end.
+        At the end, requests in flight may take `grace` seconds.
         """
         self.port: int = listener.getsockname()[1]
         self.folder = folder
+        self.counts = [GatewayCounts() for _ in range(processes)]
         self._listener = listener
         self._command = command
         self._grace, self._deadline = grace, 0.0
         self._processes = [
             KeptProcess(f"http gateway {index}", functools.partial(self._started, each), _report)
-            for index, each in enumerate(counts)
+            for index, each in enumerate(self.counts)
         ]
 
     def start(self) -> None:
@@ -88,11 +81,7 @@ class HttpGateway:
         self._deadline = time.monotonic() + self._grace + _END_SECONDS
 
     def wait(self, seconds: float = math.inf) -> bool:
-        """Wait, after `end`, until the processes have ended; kill those that have had their time.
-
-        Returns:
-            Whether none is left.
-        """
+        """Wait, after `end`, for the processes, and kill those whose time is over; return whether none is left."""
         until = min(time.monotonic() + seconds, self._deadline)
         has_ended = all(process.wait(max(until - time.monotonic(), 0.0)) for process in self._processes)
         if not has_ended and time.monotonic() >= self._deadline:
@@ -101,11 +90,7 @@ class HttpGateway:
             has_ended = True
         return has_ended
 
-    def discard(self) -> None:
-        """Leave nothing behind where this process ends at once: the kernel ends the processes."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _started(self, counts: FrontCounts) -> ChildProcess:
+    def _started(self, counts: GatewayCounts) -> ChildProcess:
         listen, written = self._listener.fileno(), counts.descriptor
         command = [*self._command, LIFELINE, f"--listen-fd={listen}", f"--counts-fd={written}"]
         return ChildProcess(command, pass_fds=(listen, written))
@@ -120,15 +105,8 @@ def _report(ended: str, wait: float) -> None:
 
 
 @contextlib.contextmanager
-def http_gateway(
-    command: CommandSettings, settings: Settings, counts: Sequence[FrontCounts] = ()
-) -> Iterator[tuple[Settings, HttpGateway | None]]:
-    """Have HTTP served beside gRPC inside the block, where that is wanted and can be.
-
-    Args:
-        command: Options of the command.
-        settings: Settings of the server.
-        counts: Memory for what each process of the gateway counts itself.
+def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple[Settings, HttpGateway | None]]:
+    """Serve HTTP beside gRPC inside the block, if that is wanted and possible.
 
     Yields:
         The settings, with what the server has to know of the gateway, and the gateway.
@@ -140,62 +118,48 @@ def http_gateway(
     if listener is None:
         yield settings, None
         return
-    with listener, _private_folder() as folder:
-        gateway = HttpGateway(listener, folder, _command_line(command, settings, folder), counts, settings.grace)
-        before_end_at_once(gateway.discard)
+    # A short path, in a folder that only this user can open.
+    root = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="rnnserve-", dir=root if len(root) <= _LONGEST_ROOT else "/tmp"))  # noqa: S108 - with mode 0700
+    try:
+        words = _command_line(command, settings, folder)
+        gateway = HttpGateway(listener, folder, words, command.http_workers, settings.grace)
         gateway.start()
         try:
             yield settings.beside_http(gateway.port, folder), gateway
         finally:
             gateway.end()
             gateway.wait()
+    finally:
+        listener.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def missing_http_package() -> str:
+    """The first package that HTTP needs and that is not installed; empty if none is missing."""
+    names = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
+    return next((name for name in names if importlib.util.find_spec(name) is None), "")
 
 
 def _listener(command: CommandSettings, settings: Settings) -> socket.socket | None:
-    """A socket to listen on; None where there is to be no HTTP."""
+    """A socket to listen on; None if there is to be no HTTP."""
     is_asked = command.http_port is not None
     if command.no_http:
         if is_asked:
             raise StartError("--http-port and --no-http exclude each other")
         return None
-    missing = [name for name in HTTP_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_http_package():
         if is_asked:
-            raise StartError(f"--http-port {missing_package(missing[0], 'web')}")
-        _log.info("no HTTP: that %s", missing_package(missing[0], "web"))
+            raise StartError(f"--http-port {missing_package(missing, 'web')}")
+        _log.info("no HTTP: that %s", missing_package(missing, "web"))
         return None
-    port = command.http_port if is_asked else HTTP_PORT
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        said = f"cannot listen on {settings.host}:{port} for HTTP: {error.strerror or error}"
+        return listen_on(settings.host, HTTP_PORT if command.http_port is None else command.http_port, "HTTP")
+    except StartError as error:
         if is_asked:
-            raise StartError(said) from error
-        _log.warning("no HTTP: %s; choose another port with --http-port", said)
+            raise
+        _log.warning("no HTTP: %s; choose another port with --http-port", error)
         return None
-    return listener
-
-
-@contextlib.contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A folder that only this user can open, with a short path."""
-    root = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="rnnserve-", dir=root if len(root) <= _LONGEST_PATH - 20 else "/tmp"))  # noqa: S108 - made for us alone, with mode 0700
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def page_address(settings: Settings) -> str:
-    """Give the address of the page, of a server with an HTTP gateway."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{'http' if settings.tls_certificate is None else 'https'}://{host}:{settings.http_port}/"
 
 
 def _command_line(options: CommandSettings, settings: Settings, folder: Path) -> list[str]:

@@ -1,94 +1,192 @@
-"""Where a server's metrics are had: a socket for the HTTP gateway, and a port of their own."""
+"""/metrics: answered on a private socket for the HTTP gateway, and on a port of its own if there is one.
+
+A server without workers answers on a thread beside its requests, which waits for Python's lock behind them; with
+workers, the supervisor answers, which serves no request itself.
+"""
 
 import contextlib
 import importlib.metadata
+import logging
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
+from urllib.parse import urlsplit
 
-from rnnserve.common.front_counts import FrontCounts
-from rnnserve.server.access.gate import open_gate
-from rnnserve.server.counting.exposition import Exposition
+from rnnserve.common.gateway_counts import GatewayCounts
+from rnnserve.protos.access_table import METRICS_ROUTE, ROUTES
+from rnnserve.protos.protocol_words import CERTIFICATE
+from rnnserve.server.access.gate import Gate, open_gate
+from rnnserve.server.counting.exposition import Exposition, Totals
 from rnnserve.server.counting.table import used_table
-from rnnserve.server.counting.totals import Totals
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import ServeError
 from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.settings import CommandSettings, Settings
+from rnnserve.server.system import listen_on
 
 __all__ = ["Metrics", "metrics_served"]
 
-_BACKLOG = 16
+_log = logging.getLogger(__name__)
 
 SOCKET_NAME = "metrics"
 """In the folder of the private sockets; the workers' have names that end in .sock."""
 
+_MOST_AT_ONCE = 16
+"""Scrapes that are answered at the same time; further ones wait."""
+
+_PATHS = ("/metrics", "/")
+_REFUSALS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
+"""HTTP status of the gate's refusals."""
+
 
 class Metrics:
-    """What a scrape exposes.
+    """What a scrape exposes, and the threads that answer scrapes.
 
     Attributes:
         totals: The counts of all processes.
-        count_gauges: What writes down the present values before a scrape. With workers each of them does so itself.
-        port: Where they are served; None if they have no port of their own.
+        count_gauges: Writes down the present values before a scrape. With workers each of them does so itself.
+        port: The port of its own; None without.
+        gate: Says which scrapers are answered; None for all of them.
     """
 
-    def __init__(self) -> None:
-        """Begin with what this process counts."""
+    def __init__(self, gate: Gate | None = None, gateways: Sequence[GatewayCounts] = ()) -> None:
+        """Begin with what this process counts, and the processes of the HTTP gateway."""
         self.totals = Totals()
         self.totals.add(used_table())
+        self.totals.gateways += gateways
         self.count_gauges: Callable[[], None] = lambda: None
         self.port: int | None = None
+        self.gate = gate
         self._exposition = Exposition(self.totals, importlib.metadata.version("rnnserve"))
+        self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        self._listeners: list[socket.socket] = []
+
+    def answer_on(self, listener: socket.socket) -> None:
+        """Answer scrapes from now on, on a thread of its own."""
+        self._listeners.append(listener)
+        threading.Thread(target=self._accept, args=(listener,), name="metrics", daemon=True).start()
+
+    def stop(self) -> None:
+        """Accept no more scrapes."""
+        for listener in self._listeners:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`
+            listener.close()
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the text of a scrape, and its type."""
+        """The text of a scrape in the format that a header Accept asks for, and its type."""
         self.count_gauges()
         return self._exposition.text(accept)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while listener.fileno() >= 0:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # the listener is closed, the scraper has gone again, or no descriptor is left
+                time.sleep(0.01)
+                continue
+            self._places.acquire()
+            try:
+                threading.Thread(target=self._answer, args=(connection,), name="scrape", daemon=True).start()
+            except RuntimeError:  # no thread is left
+                self._places.release()
+                connection.close()
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                _Scrape(connection, self)
+        except OSError:
+            pass  # the scraper has gone, or is too slow
+        except Exception:  # noqa: BLE001 - further scrapes are to be answered
+            _log.exception("a scrape of the metrics could not be answered")
+        finally:
+            self._places.release()
+
+
+class _Scrape(BaseHTTPRequestHandler):
+    """Answers one request on a connection."""
+
+    timeout = 1.0  # seconds for each part of the request, and again for the answer
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, connection: socket.socket, metrics: Metrics) -> None:
+        self._metrics = metrics
+        super().__init__(connection, ("", 0), metrics)  # type: ignore[arg-type]  # the library has a server of its own
+
+    def handle(self) -> None:
+        """Answer one request only."""
+        self.close_connection = True
+        self.handle_one_request()
+
+    def do_GET(self) -> None:
+        """Send the metrics, or why not."""
+        if urlsplit(self.path).path not in _PATHS:
+            self._send(404, b"the metrics are at /metrics\n", "text/plain")
+            return
+        try:
+            self._let_in()
+        except ServeError as error:
+            self._send(_REFUSALS.get(error.status, 500), f"{error}\n".encode(), "text/plain")
+            return
+        with giving_way():
+            text, content_type = self._metrics.text(self.headers.get("Accept", ""))
+        self._send(200, text, content_type)
+
+    do_HEAD = do_GET  # noqa: N815 - the library's names
+
+    def do_POST(self) -> None:
+        """Refuse it."""
+        self._send(405, b"GET /metrics\n", "text/plain")
+
+    do_PUT = do_DELETE = do_POST  # noqa: N815 - likewise
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing."""
+
+    def _let_in(self) -> None:
+        """Have the gate look at the request; raises what it raises."""
+        gate = self._metrics.gate
+        if gate is None:
+            return
+        gate.look(time.monotonic())
+        is_gateway = self.request.family == socket.AF_UNIX  # which passes on the certificate that it has seen
+        fields = [(name.lower(), value.strip()) for name, value in self.headers.items()]
+        certificate = next((value for name, value in fields if name == CERTIFICATE and is_gateway), "")
+        gate.admit_to(ROUTES[METRICS_ROUTE], fields, lambda: certificate)
+
+    def _send(self, status: int, body: bytes, content_type: str) -> None:
+        self.send_response(status)
+        if status == _REFUSALS["UNAUTHENTICATED"]:
+            self.send_header("WWW-Authenticate", "Bearer")
+        for name, value in (("Content-Type", content_type), ("Content-Length", len(body)), ("Connection", "close")):
+            self.send_header(name, str(value))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 @contextlib.contextmanager
 def metrics_served(
-    command: CommandSettings, settings: Settings, fronts: Sequence[FrontCounts] = ()
+    command: CommandSettings, settings: Settings, gateways: Sequence[GatewayCounts] = ()
 ) -> Iterator[Metrics]:
     """Answer scrapes inside the block.
-
-    Args:
-        command: Options of the command.
-        settings: Settings of the server.
-        fronts: Numbers of the HTTP gateway's processes.
 
     Raises:
         StartError: If the port cannot be had, or no scraper could be let in there.
     """
-    from rnnserve.server.counting.endpoint import MetricsEndpoint
-
     settings.check_metrics_port(command.metrics_port)
-    metrics = Metrics()
-    metrics.totals.fronts += fronts
-    listeners: list[socket.socket] = []
-    if settings.private_sockets is not None:
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(str(settings.private_sockets / SOCKET_NAME))
-        listener.listen(_BACKLOG)
-        listeners.append(listener)
-    if command.metrics_port is not None:
-        listener = _listen(settings.host, command.metrics_port)
-        metrics.port = listener.getsockname()[1]
-        listeners.append(listener)
-    endpoint = MetricsEndpoint(listeners, metrics.text, open_gate(settings), giving_way)
-    endpoint.start()
+    metrics = Metrics(open_gate(settings), gateways)
     try:
+        if settings.private_sockets is not None:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(str(settings.private_sockets / SOCKET_NAME))
+            listener.listen()
+            metrics.answer_on(listener)
+        if command.metrics_port is not None:
+            listener = listen_on(settings.host, command.metrics_port, "metrics")
+            metrics.port = listener.getsockname()[1]
+            metrics.answer_on(listener)
         yield metrics
     finally:
-        endpoint.stop()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise StartError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
-    return listener
+        metrics.stop()

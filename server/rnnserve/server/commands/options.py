@@ -61,8 +61,6 @@ FORMER: Mapping[str, str] = {
 }
 """Options that there were, and what holds instead."""
 
-_MOST_BYTES = 1 << 20
-
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 """What a variable of an option without a value may be."""
 
@@ -80,14 +78,7 @@ class MissingOption(StartError):
 
 
 class DeclaredOption(typing.NamedTuple):
-    """A field that is an option of the command.
-
-    Attributes:
-        name: Name of the field, and of the option in a file.
-        default: Its value if it is not given.
-        option: How it appears on the command line.
-        owner: The class whose field it is.
-    """
+    """A field that is an option of the command: its name, its default, and the class whose field it is."""
 
     name: str
     default: Any
@@ -104,16 +95,36 @@ class DeclaredOption(typing.NamedTuple):
         """Whether it is given without a value."""
         return isinstance(self.default, bool)
 
-    def read(self, text: str) -> object:
-        """Turn a text into a value: one of those that a repeated option has.
+    def words(self, value: object) -> list[str]:
+        """Write a value as arguments; nothing for a value that is not given."""
+        if value is None or value is False:  # 0 is a value
+            return []
+        values = value if isinstance(value, tuple) else (value,)
+        return [self.flag if value is True else f"{self.flag}={one}" for one in values]
 
-        Raises:
-            ValueError: If it is none; the message is for the user.
+    def read(self, value: object, folder: Path) -> object:
+        """Turn a value of TOML into that of the option; paths are relative to the folder.
+
+        Raises ValueError, with a message for the user, if the option can't have it.
         """
-        value = self.option.read(text)
-        if self.option.choices and value not in self.option.choices:
-            raise ValueError(f"{text!r} is not one of {', '.join(self.option.choices)}")
-        return value
+        if self.is_switch:
+            if not isinstance(value, bool):
+                raise ValueError(f"{value!r} is neither true nor false")
+            return value
+        if self.option.is_repeated:
+            if not isinstance(value, list):
+                raise ValueError(f"{value!r} is not a list")
+            return tuple([self._read_one(one, folder) for one in value])
+        return self._read_one(value, folder)
+
+    def _read_one(self, value: object, folder: Path) -> object:
+        is_text = self.option.read in (str, Path)
+        if type(value) not in ((str,) if is_text else (str, int, float)):
+            raise ValueError(f"{value!r} is not a {'text' if is_text else 'number'}")
+        read = self.option.read(str(value))
+        if self.option.choices and read not in self.option.choices:
+            raise ValueError(f"{read!r} is not one of {', '.join(self.option.choices)}")
+        return folder / read if isinstance(read, Path) else read
 
 
 def _declared(owner: type[Settings] | type[CommandSettings]) -> Iterator[DeclaredOption]:
@@ -130,16 +141,6 @@ OPTIONS = tuple(
 _BY_NAME = {declared.name: declared for declared in OPTIONS}
 
 
-class _NotGiven:
-    """Stands for the default of an option, which the help shows: so that one that was given can be told from others."""
-
-    def __init__(self, value: object) -> None:
-        self._value = value
-
-    def __str__(self) -> str:
-        return str(self._value)
-
-
 class _Former(argparse.Action):
     """An option that there was."""
 
@@ -153,51 +154,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     groups = {title: parser.add_argument_group(title) for title in GROUPS}
     for declared in OPTIONS:
         option, group = declared.option, groups[declared.option.group]
-        is_shown = declared.default not in (None, (), "") and not declared.is_switch
-        how: dict[str, Any] = {"help": option.help}
-        how["default"] = _NotGiven(declared.default) if is_shown else argparse.SUPPRESS  # then the help has none
+        has_default = declared.default not in (None, (), "") and not declared.is_switch
+        help = f"{option.help} (default: {declared.default})" if has_default else option.help
+        how: dict[str, Any] = {"help": help, "default": argparse.SUPPRESS}
         if declared.is_switch:
             group.add_argument(declared.flag, action="store_true", **how)
             continue
         how |= {"type": _argument_type(option.read), "metavar": option.metavar}
         if option.is_positional:
-            parser.add_argument(declared.name, nargs="?", **how | {"default": None})
+            parser.add_argument(declared.name, nargs="?", **how | {"default": None, "help": option.help})
         elif option.is_repeated:
             group.add_argument(declared.flag, action="append", **how)
         else:
             group.add_argument(declared.flag, choices=option.choices or None, **how)
     for name in FORMER:
         flag = "--" + name.replace("_", "-")
-        parser.add_argument(
-            flag, dest=name, nargs="?", action=_Former, help=argparse.SUPPRESS, default=argparse.SUPPRESS
-        )
+        how = {"dest": name, "help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+        parser.add_argument(flag, nargs="?", action=_Former, **how)
 
 
 def given_options(args: argparse.Namespace) -> dict[str, object]:
     """Those options that were given on the command line, by their names."""
-    values = {declared.name: getattr(args, declared.name, None) for declared in OPTIONS}
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if value is not None and not isinstance(value, _NotGiven)
-    }
+    given = {name: value for name, value in vars(args).items() if name in _BY_NAME and value is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def write_options(settings: Settings) -> list[str]:
     """Write the settings as arguments: read again, they give the same settings."""
-    positional: list[str] = []
-    named: list[str] = []
-    for declared in _declared(Settings):
-        value = getattr(settings, declared.name)
-        if declared.option.is_positional:
-            positional.append(str(value))
-        elif value is True:
-            named.append(declared.flag)
-        elif declared.option.is_repeated:
-            named += [f"{declared.flag}={one}" for one in value]
-        elif value is not None and value is not False:  # 0 is a value
-            named.append(f"{declared.flag}={value}")
-    return [*named, "--", *positional]
+    named = [
+        word
+        for declared in _declared(Settings)
+        if not declared.option.is_positional
+        for word in declared.words(getattr(settings, declared.name))
+    ]
+    return [*named, "--", str(settings.repository)]
 
 
 def _argument_type(read: Callable[[str], object]) -> Callable[[str], object]:
@@ -214,13 +204,7 @@ def _argument_type(read: Callable[[str], object]) -> Callable[[str], object]:
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """The value of every option, and where it is from.
-
-    Attributes:
-        settings: How to serve.
-        command: How the command runs the server.
-        origins: By the name of each option: "command line", the variable, file and line, or "default".
-    """
+    """The value of every option; origins are "command line", the variable, file and line, or "default", by its name."""
 
     settings: Settings
     command: CommandSettings
@@ -228,62 +212,45 @@ class Configuration:
 
     def changed(self) -> list[str]:
         """The options that differ from their defaults, as arguments: for the log. Of keys they have the files."""
-        changed = []
-        for declared in OPTIONS:
-            value = self._value(declared)
-            if declared.option.is_positional or value == declared.default:
-                continue
-            values = value if isinstance(value, tuple) else (value,)
-            changed += [declared.flag if declared.is_switch else f"{declared.flag}={one}" for one in values]
-        return changed
+        return [
+            word
+            for declared in OPTIONS
+            if not declared.option.is_positional and self._value(declared) != declared.default
+            for word in declared.words(self._value(declared))
+        ]
 
     def text(self) -> str:
         """A file in TOML that gives the same options, where each is from beside it; of keys it has the files."""
         version = importlib.metadata.version("rnnserve")
-        lines = [
-            f"# The options of rnnserve {version}, and where each is from; as a file: rnnserve serve --config FILE"
-        ]
+        text = f"# The options of rnnserve {version}, and where each is from; as a file: rnnserve serve --config FILE\n"
         for declared in OPTIONS:
-            value, origin = self._value(declared), self.origins[declared.name]
-            lines.append(
-                f"# {declared.name}: none" if value is None else f"{declared.name} = {_toml(value)}  # {origin}"
-            )
-        return "\n".join(lines) + "\n"
+            name, value = declared.name, self._value(declared)
+            text += f"# {name}: none\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
+        return text
 
     def _value(self, declared: DeclaredOption) -> object:
         return getattr(self.settings if declared.owner is Settings else self.command, declared.name)
 
 
 def read_configuration(given: Mapping[str, object], file: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """Put the options together.
-
-    Args:
-        given: Options of the command line, read.
-        file: The file, if the command line names one.
-        environment: Environment of the process; empty for a worker.
+    """Put together the options of the command line, of the environment, which is empty for a worker, and of the file.
 
     Raises:
         MissingOption: If nothing names the repository.
-        StartError: If the file cannot be read, a key or a variable is none of an option's, a value is none of its
-            option's, or options do not fit together.
+        StartError: If the file cannot be read, a key, a variable or a value is wrong, or options do not fit together.
     """
     if file is None and environment.get(CONFIG_VARIABLE):
         file = Path(environment[CONFIG_VARIABLE])
-    values: dict[str, object] = {}
-    origins = dict.fromkeys(_BY_NAME, "default")
-    for layer in (
-        {} if file is None else _read_file(file),
-        _read_environment(environment),
-        {name: (value, "command line") for name, value in given.items()},
-    ):
-        for name, (value, origin) in layer.items():
-            values[name], origins[name] = value, origin
-    if "repository" not in values:
+    found = {} if file is None else _read_file(file)
+    found |= _read_environment(environment)
+    found |= {name: (value, "command line") for name, value in given.items()}
+    if "repository" not in found:
         raise MissingOption(f"missing: {_BY_NAME['repository'].flag}")
     settings, command = (
-        {name: value for name, value in values.items() if _BY_NAME[name].owner is owner}
+        {name: value for name, (value, _) in found.items() if _BY_NAME[name].owner is owner}
         for owner in (Settings, CommandSettings)
     )
+    origins = {name: found[name][1] if name in found else "default" for name in _BY_NAME}
     return Configuration(Settings(**settings), CommandSettings(**command), origins)  # type: ignore[arg-type]
 
 
@@ -293,14 +260,10 @@ _Layer = dict[str, tuple[object, str]]
 
 def _read_file(path: Path) -> _Layer:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        content = path.read_bytes()
+        table = parse_toml(content, path)
     except OSError as error:
         raise StartError(f"the configuration {path} cannot be read: {error.strerror or error}") from error
-    if len(content) > _MOST_BYTES:
-        raise StartError(f"the configuration {path} has more than {_MOST_BYTES:,} bytes")
-    try:
-        table = parse_toml(content, path)
     except ValueError as error:
         raise StartError(str(error)) from error
     layer: _Layer = {}
@@ -309,32 +272,10 @@ def _read_file(path: Path) -> _Layer:
         if key not in _BY_NAME:
             raise StartError(f"{place}: there is no option {key}{_instead(key, key, _BY_NAME)}")
         try:
-            layer[key] = _value_in_file(_BY_NAME[key], value, path.parent), place
+            layer[key] = _BY_NAME[key].read(value, path.parent), place
         except ValueError as error:
             raise StartError(f"{place}: {key}: {error}") from error
     return layer
-
-
-def _value_in_file(declared: DeclaredOption, value: object, folder: Path) -> object:
-    """Turn a value of TOML into the option's."""
-    if declared.is_switch:
-        if not isinstance(value, bool):
-            raise ValueError(f"{value!r} is neither true nor false")
-        return value
-    if declared.option.is_repeated:
-        if not isinstance(value, list):
-            raise ValueError(f"{value!r} is not a list")
-        return tuple([_one_in_file(declared, entry, folder) for entry in value])
-    return _one_in_file(declared, value, folder)
-
-
-def _one_in_file(declared: DeclaredOption, value: object, folder: Path) -> object:
-    is_text = declared.option.read in (str, Path)
-    kinds: tuple[type, ...] = (str,) if is_text else (str, int, float)
-    if type(value) not in kinds:
-        raise ValueError(f"{value!r} is not a {'text' if is_text else 'number'}")
-    read = declared.read(str(value))
-    return folder / read if isinstance(read, Path) else read
 
 
 def _read_environment(environment: Mapping[str, str]) -> _Layer:
@@ -349,21 +290,16 @@ def _read_environment(environment: Mapping[str, str]) -> _Layer:
         if declared is None:
             name = variable.removeprefix(_PREFIX).lower()
             raise StartError(f"there is no option of the variable {variable}{_instead(name, variable, by_variable)}")
+        value: object = text
+        if declared.is_switch:
+            value = _WORDS.get(text.lower(), text)
+        elif declared.option.is_repeated:
+            value = [part.strip() for part in text.split(",") if part.strip()]
         try:
-            layer[declared.name] = _value_of_variable(declared, text), variable
+            layer[declared.name] = declared.read(value, Path()), variable
         except ValueError as error:
             raise StartError(f"{variable}: {error}") from error
     return layer
-
-
-def _value_of_variable(declared: DeclaredOption, text: str) -> object:
-    if declared.is_switch:
-        if text.lower() not in _WORDS:
-            raise ValueError(f"{text!r} is neither true nor false")
-        return _WORDS[text.lower()]
-    if declared.option.is_repeated:
-        return tuple([declared.read(part.strip()) for part in text.split(",") if part.strip()])
-    return declared.read(text)
 
 
 def _instead(name: str, word: str, known: Iterable[str]) -> str:

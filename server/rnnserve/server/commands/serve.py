@@ -1,4 +1,4 @@
-"""`rnnserve serve`: serve a repository over gRPC."""
+"""`rnnserve serve`: serve a repository over gRPC and HTTP, in this process or by workers."""
 
 import argparse
 import contextlib
@@ -7,24 +7,25 @@ import gc
 import importlib.metadata
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.extras import missing_package
-from rnnserve.common.front_counts import FrontCounts
+from rnnserve.common.hosts import is_loopback
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
-from rnnserve.common.unblocked_output import unblock_output
-from rnnserve.server.commands.ending import Ending, end_at_once
-from rnnserve.server.commands.exposure import exposure
-from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway, page_address
+from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
+from rnnserve.common.unblocked_output import finish_output, unblock_output
+from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway
 from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import (
     CONFIG_VARIABLE,
@@ -34,14 +35,14 @@ from rnnserve.server.commands.options import (
     read_configuration,
     write_options,
 )
-from rnnserve.server.commands.refusal_log import refusals_logged
 from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.fast_path.grpcio_core import choose_polling
-from rnnserve.server.observing.observer import check_tracing, requests_told
+from rnnserve.server.observing.observer import requests_observed
 from rnnserve.server.repository.trials import Trials
 from rnnserve.server.settings import CommandSettings, Settings
 from rnnserve.server.signals import (
+    SAME_SECONDS,
     follow_signals,
     receive_signals,
     show_stacks_at_signals,
@@ -54,23 +55,11 @@ from rnnserve.server.workers.supervisor import Supervisor
 if TYPE_CHECKING:
     from rnnserve.server.app import Server
 
-__all__ = ["MISTAKES", "add_arguments", "run"]
+__all__ = ["MISTAKES", "Ending", "add_arguments", "exposure", "run"]
 
-MISTAKES = (StartError,)
+MISTAKES = (StartError, TracesUnavailable)
 
 _log = logging.getLogger(__name__)
-
-_COLLECT_OBJECTS = 10_000
-"""New objects, for which Python looks for garbage among them: requests leave none."""
-
-_SUPERVISED_SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGQUIT,
-)
 
 _EPILOG = """
 options from elsewhere:
@@ -90,7 +79,7 @@ signals:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments: every option of `Settings` and of `CommandSettings`, and where else these may be."""
-    parser.formatter_class = _Formatter
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     add_options(parser)
     parser.add_argument(
@@ -145,24 +134,24 @@ def run(args: argparse.Namespace) -> int:
                 settings, share_port=True, sharers=command.workers, private_sockets=args.private_sockets
             )
             _count_in(args.counts_fd)
-            with requests_told(settings):
+            with _requests_observed(settings):
                 has_threads = _serve_worker(settings, link, args.desired_models)
         else:
-            check_tracing(settings)  # before anything is started
-            fronts = [FrontCounts() for _ in range(command.http_workers)]
+            if settings.traces:
+                check_traces()  # before anything is started
             with (
-                http_gateway(command, settings, fronts) as (settings, gateway),
-                metrics_served(command, settings, fronts) as metrics,
-                refusals_logged(metrics.totals, settings.log_requests),
+                http_gateway(command, settings) as (settings, gateway),
+                metrics_served(command, settings, [] if gateway is None else gateway.counts) as metrics,
             ):
                 options = " ".join(configuration.changed())
                 if command.workers > 1:
                     return _supervise(settings, command, metrics, gateway, options)
-                with requests_told(settings):
+                with _requests_observed(settings):
                     has_threads = _serve(settings, metrics, gateway, options)
             _log.info("the server has ended")
         if has_threads:
-            end_at_once(0)  # Python would wait for them
+            finish_output()
+            os._exit(0)  # Python would wait for them
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         reason = start_error(error)
         if reason is None:
@@ -173,21 +162,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
     """Log to standard error; each line of a worker names its process."""
-    process = f" [{os.getpid()}]" if is_worker else ""
-    logging.basicConfig(
-        level=command.log_level.upper(), format=f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s"
-    )
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LogLimits())
-        if type(handler) is logging.StreamHandler:  # the one that has just been made
-            handler.setFormatter(log_formatter(command.log_format, has_process=is_worker))
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults in the help of arguments that have one; the epilog's lines as they are."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+    handler = logging.StreamHandler()
+    handler.addFilter(LogLimits())
+    handler.setFormatter(log_formatter(command.log_format, has_process=is_worker))
+    logging.basicConfig(level=command.log_level.upper(), handlers=[handler])
 
 
 def _prepare_process(lifeline_fd: int | None) -> None:
@@ -208,13 +186,93 @@ def _count_in(counts_fd: int | None) -> None:
             _log.warning("the metrics do not have what this worker counts: %s", error)
 
 
+class Ending:
+    """How far the end of this server, or worker, has been asked for.
+
+    Attributes:
+        told: Set once it is to end.
+        is_loading: Whether nothing has been served yet, so that nothing is to be finished.
+        drains: Whether it drains first: not if its supervisor has ended, since another one may be about to start.
+        reload: Loads the repository again; None for a worker, and before there is a server.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_worker: bool = False,
+        terminal_has_gone: Callable[[], bool] = lambda: False,
+        clean_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start with nothing asked for; `clean_up` is called before this process ends at once.
+
+        A worker leaves it to its supervisor what a second signal means: whoever signals all processes of a service
+        would end a worker at once otherwise.
+        """
+        self.drains = True
+        self.told = threading.Event()
+        self.is_loading = True
+        self.reload: Callable[[], None] | None = None
+        self._is_worker = is_worker
+        self._terminal_has_gone = terminal_has_gone
+        self._clean_up = clean_up
+        self._asked_at = 0.0
+
+    def take(self, number: signal.Signals) -> None:
+        """Take a signal. On a thread of its own: the main thread loads, or waits for an event."""
+        if number == signal.SIGUSR2:
+            _log.warning("SIGUSR2 means nothing here, and changes nothing; SIGUSR1 shows what each thread does")
+        elif number == signal.SIGHUP:
+            if not self._is_worker:  # the supervisor replaces its workers
+                self._hang_up()
+        elif not self.told.is_set():
+            self._asked_at = time.monotonic()
+            if not self._is_worker:
+                _log.info("%s: this server ends", number.name)
+            self.stop()
+        elif not self._is_worker and time.monotonic() - self._asked_at > SAME_SECONDS:
+            _log.warning("a second signal: ends at once")
+            self._end_at_once(128 + number)
+
+    def abandon(self) -> None:
+        """Stop without draining."""
+        self.drains = False
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop: at once while models are loaded, however long that would take."""
+        self.told.set()
+        if self.is_loading:
+            self._end_at_once(0)
+
+    def _hang_up(self) -> None:
+        if self._terminal_has_gone():
+            _log.warning("SIGHUP: the terminal has gone, and this server ends; with nohup it would stay")
+            self._asked_at = time.monotonic()
+            self.stop()
+        elif self.told.is_set():
+            _log.info("SIGHUP: this server is stopping, and loads nothing")
+        elif self.reload is None:
+            _log.info("SIGHUP: the models are being loaded already")
+        else:
+            self.reload()
+
+    def _end_at_once(self, status: int) -> None:
+        """End this process without waiting for its threads; what it has logged is written, if someone reads it."""
+        self._clean_up()
+        finish_output()
+        os._exit(status)
+
+
+def _requests_observed(settings: Settings) -> contextlib.AbstractContextManager[None]:
+    return requests_observed(settings.log_requests, start_traces() if settings.traces else None)
+
+
 def _serve(settings: Settings, metrics: Metrics, gateway: HttpGateway | None, options: str) -> bool:
     """Be the server; return whether threads are left."""
-    with _ending(settings, is_worker=False) as ending:
+    with _ending(settings, gateway) as ending:
         server = _new_server(settings)
         ending.reload = server.reload
         metrics.count_gauges = server.count_gauges
-        left: list[str] = []
         try:
             server.start()
             ending.is_loading = False  # before anybody is told that it serves: whoever is may send a signal
@@ -242,7 +300,6 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
             return Heartbeat(server.models(), is_listening.is_set(), server.stuck)
 
         link.follow(server.say_not_ready, ending.abandon)
-        left: list[str] = []
         try:
             server.load()
             link.beat(heartbeat)
@@ -261,13 +318,17 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
 
 
 @contextlib.contextmanager
-def _ending(settings: Settings, *, is_worker: bool) -> Iterator[Ending]:
+def _ending(settings: Settings, gateway: HttpGateway | None = None, *, is_worker: bool = False) -> Iterator[Ending]:
     """Prepare a process that serves, and take its signals inside the block."""
     if not settings.plain:
         choose_polling()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
-    ending = Ending(is_worker=is_worker, terminal_has_gone=watch_terminal())
+    ending = Ending(
+        is_worker=is_worker,
+        terminal_has_gone=watch_terminal(),
+        clean_up=lambda: None if gateway is None else shutil.rmtree(gateway.folder, ignore_errors=True),
+    )
     show_stacks_at_signals()
     with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, *hang_up):
         yield ending
@@ -291,7 +352,7 @@ def _keep_from_garbage_collection() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_COLLECT_OBJECTS, 20, 20)
+    gc.set_threshold(10_000, 20, 20)  # of new objects: requests leave none
 
 
 def _supervise(
@@ -302,8 +363,9 @@ def _supervise(
 
     open_signature_gate(settings)  # so that one process reports a wrong key, and not each worker
     terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
+    numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT
     with (
-        receive_signals(*_SUPERVISED_SIGNALS) as signals,
+        receive_signals(*numbers) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
         tempfile.TemporaryDirectory(prefix="rnnserve-workers-") as folder,
     ):
@@ -349,7 +411,34 @@ def _log_start(settings: Settings, options: str, metrics: Metrics | None) -> Non
     if warning := exposure(settings, None if metrics is None else metrics.port):
         _log.warning("%s", warning)
     if settings.http_port is not None:
-        _log.info("a page of what serves: %s", page_address(settings))
+        scheme = "http" if settings.tls_certificate is None else "https"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        _log.info("a page of what serves: %s://%s:%d/", scheme, host, settings.http_port)
+
+
+def exposure(settings: Settings, metrics_port: int | None = None) -> str:
+    """Say what a server lacks that listens beyond this machine, and the remedy; nothing if it lacks nothing.
+
+    The port for metrics, if there is one, has no TLS.
+    """
+    if is_loopback(settings.host):
+        return ""
+    lacks, ways = [], []
+    if settings.tls_certificate is None:
+        lacks.append("without TLS")
+        ways.append("give it --tls-certificate and --tls-key")
+    elif metrics_port is not None:
+        lacks.append("without TLS on --metrics-port")
+        ways.append("scrape /metrics on the port of HTTP instead")
+    if settings.access_file is None and settings.tls_client_ca is None:
+        lacks.append("for everybody who reaches it")
+        ways.append("give it --tokens, or --tls-client-ca and --client-roles")
+    if not lacks:
+        return ""
+    return (
+        f"listens beyond this machine, on {settings.host}, {' and '.join(lacks)}: {'; '.join(ways)}; or --host "
+        "127.0.0.1 (docs/access.md)"
+    )
 
 
 def _print_ready(host: str, port: int, http_port: int | None = None, metrics: Metrics | None = None) -> None:

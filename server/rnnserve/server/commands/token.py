@@ -6,8 +6,7 @@ from pathlib import Path
 
 from rnnserve.protos.access_table import ROLES
 from rnnserve.protos.names import is_model_name
-from rnnserve.server.access.access_file import AccessFileError, AccessRow
-from rnnserve.server.access.token_writing import add_token, listed_tokens, revoke_token
+from rnnserve.server.access.access_file import AccessFileError, AccessRow, add_token, listed_tokens, revoke_token
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 

@@ -1,12 +1,9 @@
 """Counts of what a server does: numbers in memory that outlives the process that adds to them.
 
-A process adds to its own table (`table`), whose places are fixed (`places`). A supervisor makes the table of each
-worker, and reads it at any time, after a kill, too; it keeps what the dead have counted (`totals`). `exposition`
-declares the metrics, as a collector of prometheus_client, and `endpoint` answers scrapes.
+A process adds to its own table (`table`), whose rows have a fixed layout (`places`). A supervisor makes the table of
+each worker, and reads it at any time, also after a kill. `exposition` sums the tables and declares the metrics.
 
-Imports `access`, `settings`, `errors`, `rnnserve.common` and `rnnserve.protos`; no gRPC.
+Imports `errors` and `rnnserve.common`; no gRPC.
 
-Threads: `endpoint`.
-
-Door: `endpoint`, `exposition`, `places`, `table`, `totals`.
+Door: `exposition`, `places`, `table`.
 """

@@ -1,38 +1,100 @@
 """What /metrics exposes: families over the numbers of each row (`places`), as a collector of prometheus_client.
 
 Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows.
-prometheus_client is imported at the first scrape, since importing it takes 0.1 s.
+prometheus_client is imported at the first scrape, because importing it takes 0.1 s.
 """
 
-import dataclasses
+import operator
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from rnnserve.common import front_counts
+from rnnserve.common import gateway_counts
+from rnnserve.common.gateway_counts import GatewayCounts
 from rnnserve.server.counting import places
-from rnnserve.server.counting.table import OTHER
-from rnnserve.server.counting.totals import Totals
+from rnnserve.server.counting.table import OTHER, CountTable
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-__all__ = ["ALL", "SECTIONS", "Exposition", "Family"]
+__all__ = ["ALL", "SECTIONS", "Exposition", "Family", "Total", "Totals"]
 
 Numbers: TypeAlias = Sequence[float]
-"""Those of a row (`places`), or of what else a family is of."""
+"""Those of a row (`places`), or of the HTTP gateway (`gateway_counts`)."""
 
 Samples: TypeAlias = Iterable[tuple[str, Mapping[str, str], float]]
-"""Of each sample what follows the family's name, its labels beside those of its row, and its value."""
+"""For each sample the suffix of the family's name, the labels beside those of the row, and the value."""
 
-RESTART_REASONS = ("died", "hung")
-"""Why workers are replaced."""
-
-_NONE: Mapping[str, str] = {}
+_SETTLING_SECONDS = 5e-3
+"""Seconds that a reader waits for processes that are just answering (`places.is_settled`), in all."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Family:
+class Total(NamedTuple):
+    """What all processes have counted of a version, and what else there is to say of it while it serves."""
+
+    about: dict[str, str]
+    counts: list[float]
+
+
+class Totals:
+    """Sums the tables of the processes that live, and what those that have ended had counted. Thread-safe.
+
+    Attributes:
+        gateways: What each process of the HTTP gateway counts itself.
+    """
+
+    def __init__(self) -> None:
+        self.gateways: list[GatewayCounts] = []
+        self._lock = threading.Lock()
+        self._living: list[CountTable] = []
+        self._ended: dict[tuple[str, str], Total] = {}
+
+    def add(self, table: CountTable) -> None:
+        """Count what is in a table from now on."""
+        with self._lock:
+            self._living.append(table)
+
+    def keep(self, table: CountTable) -> None:
+        """Keep what a process that has ended had counted, and close its table."""
+        with self._lock:
+            self._living.remove(table)
+            for row in table.rows():
+                for place in places.GAUGES:
+                    row.counts[place] = 0.0
+            self._ended = {name: Total({}, total.counts) for name, total in self._sums([table]).items()}
+        table.close()
+
+    def of_gateway(self) -> list[float]:
+        """What the processes of the HTTP gateway have counted together."""
+        each = [gateway.numbers() for gateway in self.gateways]
+        return [sum(numbers) for numbers in zip([0.0] * gateway_counts.NUMBERS, *each, strict=True)]
+
+    def sums(self) -> dict[tuple[str, str], Total]:
+        """The totals by model and version, as in `TableRow`."""
+        with self._lock:
+            return self._sums(self._living)
+
+    def _sums(self, tables: Iterable[CountTable]) -> dict[tuple[str, str], Total]:
+        until = time.monotonic() + _SETTLING_SECONDS
+        totals = dict(self._ended)
+        for model, version, about, counts in (row for table in tables for row in table.rows()):
+            numbers = list(counts)
+            while not places.is_settled(numbers) and time.monotonic() < until:
+                time.sleep(0.1e-3)
+                numbers = list(counts)
+            before = totals.get((model, version))
+            if before is not None:
+                about = before.about | about
+                ends = [each[places.TLS_NOT_AFTER] for each in (before.counts, numbers)]
+                numbers = list(map(operator.add, before.counts, numbers))
+                numbers[places.TLS_NOT_AFTER] = min(filter(None, ends), default=0.0)
+            totals[model, version] = Total(about, numbers)
+        return totals
+
+
+class Family(NamedTuple):
     """A family of metrics.
 
     Attributes:
@@ -40,7 +102,8 @@ class Family:
         kind: counter, gauge, histogram, summary; unknown for Triton's counters, whose names don't end in _total.
         about: What it counts.
         samples: Function from a row's numbers to its samples.
-        labels: Names of labels that a row has beside its model and version.
+        labels: Further labels that a row has in this family.
+        is_of_other: Whether there are samples of requests for models that do not serve.
     """
 
     name: str
@@ -48,11 +111,12 @@ class Family:
     about: str
     samples: Callable[[Numbers], Samples]
     labels: tuple[str, ...] = ()
+    is_of_other: bool = False
 
 
 def _sum_of(name: str, kind: str, about: str, *chosen: int, factor: float = 1.0) -> Family:
     """A family of one sample a row: the sum of some of its numbers."""
-    return Family(name, kind, about, lambda numbers: [("", _NONE, factor * sum(numbers[each] for each in chosen))])
+    return Family(name, kind, about, lambda numbers: [("", {}, factor * sum(numbers[each] for each in chosen))])
 
 
 def _labelled(name: str, about: str, label: str, chosen: Mapping[str, int]) -> Family:
@@ -67,34 +131,31 @@ def _histogram(name: str, about: str, first: int, bounds: Sequence[float], *sums
     def samples(numbers: Numbers) -> Samples:
         cumulative = list(accumulate(numbers[first : first + len(edges)]))
         yield from (("_bucket", edge, number) for edge, number in zip(edges, cumulative, strict=True))
-        yield "_sum", _NONE, sum(numbers[place] for place in sums)
-        yield "_count", _NONE, cumulative[-1]
+        yield "_sum", {}, sum(numbers[place] for place in sums)
+        yield "_count", {}, cumulative[-1]
 
     return Family(name, "histogram", about, samples)
-
-
-def _info(name: str, about: str, *labels: str) -> Family:
-    return Family(name, "gauge", about, lambda _: [("", _NONE, 1.0)], labels)
 
 
 _CODES = tuple(dict.fromkeys(code for code, _ in places.REFUSALS))
 
 
-def _requests(*, has_answers: bool) -> Family:
-    """Requests by protocol and status, with those that were answered or without."""
+def _requests(numbers: Numbers) -> Samples:
+    http = numbers[places.HTTP_ANSWERED]
+    grpc = numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN] - http
+    for protocol, answered, first in (("grpc", grpc, places.REFUSED), ("http", http, places.HTTP_REFUSED)):
+        by_code = {"OK": answered} | dict.fromkeys(_CODES, 0.0)
+        for (code, _), number in zip(places.REFUSALS, numbers[first:], strict=False):
+            by_code[code] += number
+        for code, number in by_code.items():
+            yield "", {"protocol": protocol, "code": code}, number
 
-    def samples(numbers: Numbers) -> Samples:
-        http = numbers[places.HTTP_ANSWERED]
-        grpc = numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN] - http
-        for protocol, answered, first in (("grpc", grpc, places.REFUSED), ("http", http, places.HTTP_REFUSED)):
-            by_code = dict.fromkeys(_CODES, 0.0)
-            for (code, _), number in zip(places.REFUSALS, numbers[first:], strict=False):
-                by_code[code] += number
-            for code, number in {**({"OK": answered} if has_answers else {}), **by_code}.items():
-                yield "", {"protocol": protocol, "code": code}, number
 
-    about = "Inference requests that were answered, by protocol and gRPC status."
-    return Family("rnnserve_requests_total", "counter", about, samples)
+_REFUSAL_LABELS = [{"code": code, "reason": reason} for code, reason in places.REFUSALS]
+
+
+def _refusals(numbers: Numbers) -> Samples:
+    return [("", labels, number) for labels, number in zip(_REFUSAL_LABELS, places.refusals(numbers), strict=True)]
 
 
 _TRITON_REASONS = {
@@ -113,22 +174,21 @@ def _triton_failures(numbers: Numbers) -> Samples:
     return [("", {"reason": reason}, number) for reason, number in by_reason.items()]
 
 
-_REFUSAL_LABELS = [{"code": code, "reason": reason} for code, reason in places.REFUSALS]
-
-_REFUSALS = Family(
-    "rnnserve_refusals_total",
-    "counter",
-    "Inference requests that were not answered well, by gRPC status and reason: the name of the server's error.",
-    lambda numbers: [
-        ("", labels, number) for labels, number in zip(_REFUSAL_LABELS, places.refusals(numbers), strict=True)
-    ],
-)
-_OF_OTHER = {family.name: family for family in (_requests(has_answers=False), _REFUSALS)}
-"""What there is of requests for models that do not serve."""
-
 _OF_VERSIONS = (
-    _requests(has_answers=True),
-    _REFUSALS,
+    Family(
+        "rnnserve_requests_total",
+        "counter",
+        "Inference requests that were answered, by protocol and gRPC status.",
+        _requests,
+        is_of_other=True,
+    ),
+    Family(
+        "rnnserve_refusals_total",
+        "counter",
+        "Inference requests that were not answered well, by gRPC status and reason: the name of the server's error.",
+        _refusals,
+        is_of_other=True,
+    ),
     _histogram(
         "rnnserve_request_duration_seconds",
         "Seconds from the arrival of an answered request to the end of its run.",
@@ -161,7 +221,7 @@ _OF_VERSIONS = (
         "rnnserve_model_ready",
         "gauge",
         "1 where a process serves this version, else 0.",
-        lambda numbers: [("", _NONE, float(numbers[places.READY] > 0))],
+        lambda numbers: [("", {}, float(numbers[places.READY] > 0))],
     ),
 )
 
@@ -211,22 +271,17 @@ _OF_PROCESS = (
         "summary",
         "Seconds from the order to leave or to end until a process had answered all that it had in hand; seen of "
         "workers that were replaced.",
-        lambda numbers: [("_sum", _NONE, numbers[places.DRAIN_SECONDS]), ("_count", _NONE, numbers[places.DRAINS])],
+        lambda numbers: [("_sum", {}, numbers[places.DRAIN_SECONDS]), ("_count", {}, numbers[places.DRAINS])],
     ),
-)
-
-_CERTIFICATE_END = _sum_of(
-    "rnnserve_tls_not_after_timestamp_seconds",
-    "gauge",
-    "When the certificate that is served ends, in seconds since the epoch; only with TLS.",
-    places.TLS_NOT_AFTER,
-)
-
-_RESTARTS = _labelled(
-    "rnnserve_worker_restarts_total",
-    "Workers that were replaced, by reason.",
-    "reason",
-    {reason: place for place, reason in enumerate(RESTART_REASONS)},
+    Family(
+        "rnnserve_tls_not_after_timestamp_seconds",
+        "gauge",
+        "When the certificate that is served ends, in seconds since the epoch; only with TLS.",
+        lambda numbers: [("", {}, end) for end in [numbers[places.TLS_NOT_AFTER]] if end],
+    ),
+    _labelled(
+        "rnnserve_worker_restarts_total", "Workers that were replaced, by reason.", "reason", places.WORKER_RESTARTS
+    ),
 )
 
 _OF_TOKENS = (
@@ -238,47 +293,51 @@ _OF_TOKENS = (
     ),
 )
 
-_MODEL_INFO = _info(
+_MODEL_INFO = Family(
     "rnnserve_model_info",
+    "gauge",
     "What serves, and how: the first digits of the SHA-256 of its graph, the version of its operators, whether it was "
     "compared (proven) or not (none), exported or adopted, where it runs, which graph, and which rows share a run.",
-    *("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
+    lambda _: [("", {}, 1.0)],
+    ("digest8", "opset", "parity", "origin", "provider", "graph", "batching"),
 )
-_BUILD_INFO = _info("rnnserve_build_info", "The version of the server.", "version")
+_BUILD_INFO = Family(
+    "rnnserve_build_info", "gauge", "The version of the server.", lambda _: [("", {}, 1.0)], ("version",)
+)
 
-_OF_FRONTS = (
+_OF_GATEWAY = (
     _labelled(
         "rnnserve_http_refusals_total",
         "Requests that the HTTP gateway has refused itself, by HTTP status: no JSON, no such route, too large.",
         "status",
-        {str(status): place for place, status in enumerate((*front_counts.STATUSES, "other"))},
+        gateway_counts.REFUSED,
     ),
     _labelled(
         "rnnserve_http_connections_ended_total",
         "Connections that the HTTP gateway has ended: their client was waited for too long (late), another one needed "
         "the place (gave_way), there was no place (too_many), or they have not become connections of TLS.",
         "reason",
-        {reason: len(front_counts.STATUSES) + 1 + place for place, reason in enumerate(front_counts.ENDED)},
+        gateway_counts.ENDED,
     ),
     _labelled(
         "rnnserve_http_tls_reloads_total",
         "Times that a process of the HTTP gateway found new files for TLS; those that are refused change nothing.",
         "outcome",
-        {outcome: place - len(front_counts.TLS_RELOADS) for place, outcome in enumerate(front_counts.TLS_RELOADS)},
+        gateway_counts.TLS_RELOADS,
     ),
 )
-"""What HTTP gateways count themselves; their row is that of `front_counts`."""
+"""What the processes of the HTTP gateway count themselves; their row is that of `gateway_counts`."""
 
 _TRITON = (
     Family(
         "nv_inference_request_success",
         "unknown",
         "Answered requests.",
-        lambda numbers: [("", _NONE, numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])],
+        lambda numbers: [("", {}, numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])],
     ),
     Family("nv_inference_request_failure", "unknown", "Refused requests, by Triton's reasons.", _triton_failures),
     _sum_of("nv_inference_count", "unknown", "Rows of runs.", places.ROWS),
-    Family("nv_inference_exec_count", "unknown", "Runs.", lambda numbers: [("", _NONE, places.runs(numbers))]),
+    Family("nv_inference_exec_count", "unknown", "Runs.", lambda numbers: [("", {}, places.runs(numbers))]),
     _sum_of("nv_inference_pending_request_count", "gauge", "Requests that wait for their run.", places.QUEUED),
     _sum_of("nv_inference_queue_duration_us", "unknown", "Microseconds of waiting.", places.WAIT_SECONDS, factor=1e6),
     _sum_of(
@@ -302,9 +361,9 @@ _TRITON = (
 SECTIONS = (
     ("Of each version", ("model", "version"), _OF_VERSIONS),
     ("Of what serves", (), (_MODEL_INFO, _BUILD_INFO)),
-    ("Of the server's processes", (), (*_OF_PROCESS, _CERTIFICATE_END, _RESTARTS)),
+    ("Of the server's processes", (), _OF_PROCESS),
     ("Of each token", ("token",), _OF_TOKENS),
-    ("Of the HTTP gateway", (), _OF_FRONTS),
+    ("Of the HTTP gateway", (), _OF_GATEWAY),
     ("Triton's names", ("model", "version"), _TRITON),
 )
 """Every family that there can be: a heading, the labels of each of its rows, and the families."""
@@ -330,23 +389,22 @@ class Exposition:
     def collect(self) -> "Iterator[Metric]":
         """Yield each family that has samples."""
         sums = self._totals.sums()
-        process = sums[places.OF_PROCESS].counts if places.OF_PROCESS in sums else [0.0] * places.PLACES
-        versions, tokens, known = [], [], []
-        for (model, version), total in sorted(sums.items(), key=lambda item: item[0]):
-            if token := places.token_of_row(model):
-                tokens.append(({"token": token}, total.counts))
-            elif model:
-                versions.append(({"model": model, "version": version}, total.counts))
-                if total.about:
-                    known.append(({"model": model, "version": version, **total.about}, total.counts))
-        restarts = [float(self._totals.restarts.get(reason, 0)) for reason in RESTART_REASONS]
+        process = sums.pop(("", ""), Total({}, [0.0] * places.PLACES)).counts
+        versions: list[tuple[Mapping[str, str], Numbers]] = []
+        tokens, known = versions[:], versions[:]
+        for (model, version), total in sorted(sums.items()):
+            labels = {"model": model, "version": version}
+            if model:
+                versions.append((labels, total.counts))
+            else:
+                tokens.append(({"token": version}, total.counts))
+            if total.about:
+                known.append((labels | total.about, total.counts))
         for families, rows in (
             (_OF_VERSIONS + _TRITON, versions),
-            (_OF_PROCESS, [(_NONE, process)]),
+            (_OF_PROCESS, [({}, process)]),
             (_OF_TOKENS, tokens),
-            (_OF_FRONTS, [(_NONE, self._totals.of_fronts())]),
-            ([_CERTIFICATE_END], [(_NONE, process)] if process[places.TLS_NOT_AFTER] else []),
-            ([_RESTARTS], [(_NONE, restarts)]),
+            (_OF_GATEWAY, [({}, self._totals.of_gateway())]),
             ([_MODEL_INFO], known),
             ([_BUILD_INFO], [({"version": self._version}, ())]),
         ):
@@ -361,11 +419,10 @@ def _metric(family: Family, rows: Iterable[tuple[Mapping[str, str], Numbers]]) -
     from prometheus_client.samples import Sample
 
     metric = Metric(family.name.removesuffix("_total"), family.about, family.kind)
-    for labels, numbers in rows:
-        of_row = _OF_OTHER.get(family.name) if labels.get("model") == OTHER else family
-        if of_row is not None:
-            metric.samples += [
-                Sample(family.name + suffix, {**labels, **more}, value)
-                for suffix, more, value in of_row.samples(numbers)
-            ]
+    metric.samples = [
+        Sample(family.name + suffix, {**labels, **more}, value)
+        for labels, numbers in rows
+        if family.is_of_other or labels.get("model") != OTHER
+        for suffix, more, value in family.samples(numbers)
+    ]
     return metric if metric.samples else None

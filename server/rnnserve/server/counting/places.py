@@ -1,6 +1,6 @@
-"""Where each number is among those of a version: an index into its counts. All are floats of 8 bytes.
+"""The layout of a row of counts: the index of each number. All are floats of 8 bytes.
 
-Histograms are counts by bucket, not cumulative, each with one place more, for what is above all bounds.
+Histograms are counts by bucket, not cumulative, with one bucket more for what is above all bounds.
 """
 
 import hashlib
@@ -11,59 +11,6 @@ from collections.abc import Sequence
 from rnnserve.server import errors
 from rnnserve.server.errors import InternalError, ServeError
 
-__all__ = [
-    "ANSWERED",
-    "ANSWER_BUCKETS",
-    "DRAINS",
-    "DRAIN_SECONDS",
-    "DROPPED",
-    "EVICTED",
-    "FAILED",
-    "FAILED_SECONDS",
-    "HELD_BYTES",
-    "HTTP_ANSWERED",
-    "HTTP_REFUSED",
-    "IN_FLIGHT",
-    "LAYOUT",
-    "LOADED",
-    "NOT_LOADED",
-    "NOT_RELOADED",
-    "OF_PROCESS",
-    "PADDED_STEPS",
-    "PLACES",
-    "QUEUED",
-    "READY",
-    "REFUSALS",
-    "REFUSED",
-    "REFUSED_AFTER_RUN",
-    "RELOADED",
-    "REQUEST_RUN_SECONDS",
-    "ROWS",
-    "ROW_BOUNDS",
-    "ROW_BUCKET",
-    "ROW_BUCKETS",
-    "ROW_BUCKETS_END",
-    "RUN_BUCKETS",
-    "RUN_SECONDS",
-    "SECONDS_BOUNDS",
-    "SEQUENCES",
-    "STEPS",
-    "TLS_NOT_AFTER",
-    "TLS_NOT_RELOADED",
-    "TLS_RELOADED",
-    "TOKENS_NOT_READ",
-    "TOKENS_READ",
-    "TOKEN_REQUESTS",
-    "WAIT_BUCKETS",
-    "WAIT_SECONDS",
-    "is_settled",
-    "refusal_place",
-    "refusals",
-    "row_of_token",
-    "runs",
-    "token_of_row",
-]
-
 _FINE_BOUNDS = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3)
 SECONDS_BOUNDS = (*_FINE_BOUNDS, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the buckets of durations, in seconds."""
@@ -71,21 +18,26 @@ SECONDS_BOUNDS = (*_FINE_BOUNDS, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROW_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Upper bounds of the buckets of a run's rows."""
 
-# Of a version; `READY` and `QUEUED` are gauges. How many runs there were, the buckets of their durations say together.
+# Of a version. The buckets of the runs' durations also count the runs.
 ANSWERED, HTTP_ANSWERED, REFUSED_AFTER_RUN, FAILED, DROPPED, ROWS, STEPS, PADDED_STEPS = range(8)
 WAIT_SECONDS, RUN_SECONDS, REQUEST_RUN_SECONDS, FAILED_SECONDS, READY, QUEUED = range(8, 14)
 
-# Of the process, in its first row; those of the first line are gauges.
+# Of the process.
 HELD_BYTES, SEQUENCES, IN_FLIGHT, TLS_NOT_AFTER = range(14, 18)
 EVICTED, LOADED, NOT_LOADED, RELOADED, NOT_RELOADED, DRAINS, DRAIN_SECONDS = range(18, 25)
 TLS_RELOADED, TLS_NOT_RELOADED = range(25, 27)
 TOKENS_READ, TOKENS_NOT_READ = range(27, 29)
+WORKER_RESTARTS = {"died": 29, "hung": 30}
+"""Workers that a supervisor has replaced, by reason."""
 
-# Of a token, in a row of its own (`row_of_token`): the requests that were let in.
-TOKEN_REQUESTS = 29
+# Of a token: the requests that were let in.
+TOKEN_REQUESTS = 31
+
+GAUGES = (READY, QUEUED, HELD_BYTES, SEQUENCES, IN_FLIGHT, TLS_NOT_AFTER)
+"""Numbers that say what is true now: a process that has ended has none of them."""
 
 _DURATION_PLACES = len(SECONDS_BOUNDS) + 1
-ANSWER_BUCKETS = 30
+ANSWER_BUCKETS = 32
 WAIT_BUCKETS = ANSWER_BUCKETS + _DURATION_PLACES
 RUN_BUCKETS = WAIT_BUCKETS + _DURATION_PLACES
 ROW_BUCKETS = RUN_BUCKETS + _DURATION_PLACES
@@ -104,45 +56,30 @@ REFUSALS = tuple((kind.status, re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lo
 
 HTTP_REFUSED = REFUSED + len(REFUSALS)
 PLACES = HTTP_REFUSED + len(REFUSALS)
-"""How many numbers a version has."""
+"""How many numbers a row has."""
 
 LAYOUT = hashlib.sha256(repr((SECONDS_BOUNDS, ROW_BOUNDS, REFUSALS, PLACES)).encode()).digest()[:8]
-"""What a table begins with, so that processes of two releases do not read one another's wrongly."""
-
-OF_PROCESS = ("", "")
-"""Model and version of the row of the process."""
-
-_MARK = "token "
+"""What a table begins with, so that no process misreads the table of another release."""
 
 _PLACE_OF: dict[type, int] = {kind: REFUSED + index for index, kind in enumerate(_REASONS)}
 ROW_BUCKET = tuple(ROW_BUCKETS + bisect_left(ROW_BOUNDS, rows) for rows in range(ROW_BOUNDS[-1] + 1))
-"""The place of a run's rows, as far as there are bounds; all others' is the last one."""
+"""The place of a run by its rows, up to the highest bound."""
 
 
 def refusal_place(error: ServeError, *, is_http: bool = False) -> int:
-    """The place of an error's count; that of the nearest class above it, where it has none."""
+    """The place of an error's count, or that of the nearest class above it."""
     place = next(_PLACE_OF[kind] for kind in (*type(error).__mro__, InternalError) if kind in _PLACE_OF)
     return place + len(REFUSALS) if is_http else place
 
 
-def row_of_token(name: str) -> tuple[str, str]:
-    """Give what stands for model and version in the row of a token: no model has such a name."""
-    return f"{_MARK}{name}", ""
-
-
-def token_of_row(model: str) -> str:
-    """Give the name of the token whose row this is; empty for other rows."""
-    return model.removeprefix(_MARK) if model.startswith(_MARK) else ""
-
-
 def refusals(counts: Sequence[float]) -> list[float]:
-    """How many refusals there are among the numbers of a row, in the order of `REFUSALS`, whatever the protocol."""
+    """The refusals of a row in the order of `REFUSALS`, over both protocols."""
     over = counts[REFUSED:HTTP_REFUSED], counts[HTTP_REFUSED:PLACES]
     return [grpc + http for grpc, http in zip(*over, strict=True)]
 
 
 def runs(counts: Sequence[float]) -> float:
-    """How many runs there are among the numbers of a row."""
+    """The runs of a row."""
     return sum(counts[RUN_BUCKETS:ROW_BUCKETS])
 
 

@@ -1,18 +1,23 @@
-"""A table of counts: a row for the process, one for what has no model, and one for each version.
+"""A table of counts: a row for the process, one for what has no model, and one for each version and token.
 
-It lies in memory that a supervisor can give to a worker as a descriptor: what a process has counted is there after it
-was killed, to the last request. No reader locks: a number is written whole.
+Its memory outlives the process that counts: a supervisor makes it and passes it to a worker as a descriptor, so it is
+complete after a kill, up to the last request. Readers take no lock, because a number is written whole, and names are
+only ever appended.
 """
 
-import contextlib
 import json
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from rnnserve.server.counting.places import HTTP_ANSWERED, LAYOUT, PLACES, REFUSED_AFTER_RUN, refusal_place
+from rnnserve.server.counting.places import (
+    HTTP_ANSWERED,
+    LAYOUT,
+    PLACES,
+    REFUSED_AFTER_RUN,
+    refusal_place,
+)
 from rnnserve.server.errors import ServeError
 
 __all__ = [
@@ -27,150 +32,107 @@ __all__ = [
     "count_in_process",
     "count_refusal",
     "private_counts",
-    "refusals_counted",
     "use_table",
     "used_table",
 ]
 
 Counts: TypeAlias = "memoryview[float]"
-"""Numbers of a row (places), float64."""
+"""Numbers of a row (`places`), float64."""
 
 ADDING = threading.Lock()
-"""Held while anything is added to this process's table: a version's numbers are those of all models that it has been
-loaded as, and of all threads that run them."""
+"""Held while anything is added to this process's table: several models and threads may add to the row of a version."""
 
 OTHER = "other"
-"""The model of requests for models that do not serve: their names are their clients', of which there may be any."""
+"""The model of requests for models that do not serve: clients may ask for any number of names."""
 
-_HEAD = 4096
-_NAME_BYTES = 768
-_ROW_BYTES = _NAME_BYTES + 8 * PLACES
-_ROWS = 1024
+# The memory: `LAYOUT`, the end of the names as a float, the names, and the rows.
+_NAMES, _ROWS_START, _MOST_ROWS = 16, 1 << 20, 1024
+_BYTES = _ROWS_START + _MOST_ROWS * PLACES * 8
 
 
 class TableRow(NamedTuple):
-    """What a table says of a version, or of the process, which has no name.
-
-    Attributes:
-        model: Its name.
-        version: Its number, as text.
-        about: What else there is to tell, by key.
-        counts: Its numbers (places), float64.
-    """
+    """A row: of a version, of a token, whose name is in place of a version, or of the process, without a name."""
 
     model: str
     version: str
-    about: dict[str, str]
+    about: dict[str, str]  # what else `/metrics` says of the version, by label
     counts: Counts
 
 
 class CountTable:
-    """Counts of one process."""
+    """Counts of one process. Any thread may use it; one process adds rows."""
 
     def __init__(self, fd: int | None = None) -> None:
-        """Open a table, or make one.
-
-        Args:
-            fd: Descriptor that another process has got from `descriptor`; None makes a table. It stays open.
+        """Make a table, or open the one behind another process's `descriptor`.
 
         Raises:
-            ValueError: If another release has made it, with other places.
+            ValueError: If another release has made it, with another layout.
         """
-        is_new = fd is None
-        size = _HEAD + _ROWS * _ROW_BYTES
-        if is_new:
-            fd = os.memfd_create("rnnserve-counts")
-            os.ftruncate(fd, size)  # takes no memory until it is written to
-        assert fd is not None  # noqa: S101 - for the type checker
-        self._fd = fd if is_new else None
-        if os.fstat(fd).st_size != size:
-            raise ValueError("this table of counts is of another release")
-        self._memory = mmap.mmap(fd, size)
-        if is_new:
+        self.descriptor = os.memfd_create("rnnserve-counts") if fd is None else fd
+        if fd is None:
+            os.ftruncate(self.descriptor, _BYTES)  # takes no memory until it is written to
+        self._memory = mmap.mmap(self.descriptor, _BYTES)
+        self._numbers = memoryview(self._memory).cast("d")
+        if fd is None:
             self._memory[: len(LAYOUT)] = LAYOUT
+            self._numbers[1] = _NAMES
         elif self._memory[: len(LAYOUT)] != LAYOUT:
             raise ValueError("this table of counts is of another release")
-        self._view = memoryview(self._memory)
         self._lock = threading.Lock()
-        self._read: dict[int, tuple[bytes, str, str, dict[str, str]]] = {}  # by row, what its name means
-        self._by_name: dict[tuple[str, str], int] = {}
-        self._views: dict[int, Counts] = {}
-        for at, row in enumerate(self.rows()):
-            self._by_name[row.model, row.version] = at
+        self._rows: dict[tuple[str, str], TableRow] = {}
+        self._read_to = _NAMES
         self.process = self.row("", "")
         self.other = self.row(OTHER, "")
 
-    @property
-    def descriptor(self) -> int:
-        """The descriptor of the memory, to be given to another process."""
-        if self._fd is None:
-            raise ValueError("this table is another process's")
-        return self._fd
-
     def row(self, model: str, version: str) -> Counts:
-        """The counts of a version, made at the first call.
-
-        Where the table is full, those of what has no model: a repository has changed its names a thousand times.
-        """
+        """The counts of a version, made at the first call; those of `other` if a thousand names fill the table."""
         with self._lock:
-            at = self._by_name.get((model, version))
-            if at is None:
-                name = json.dumps([model, version, {}]).encode()
-                if len(self._by_name) >= _ROWS or len(name) > _NAME_BYTES:
-                    return self.other
-                at = self._by_name[model, version] = len(self._by_name)
-                start = _HEAD + at * _ROW_BYTES
-                self._memory[start : start + len(name)] = name
-            if at not in self._views:
-                self._views[at] = self._counts(at)
-            return self._views[at]
-
-    def name_of(self, counts: Counts) -> tuple[str, str]:
-        """Give the model and the version whose row this is; those of `other` for numbers that are no row of it."""
-        with self._lock:
-            for (model, version), at in self._by_name.items():
-                if self._views.get(at) is counts:
-                    return model, version
-        return OTHER, ""
+            self._read_names()
+            if (model, version) not in self._rows and len(self._rows) < _MOST_ROWS:
+                self._append(model, version, {})
+            row = self._rows.get((model, version))
+        return self.other if row is None else row.counts
 
     def tell(self, model: str, version: str, about: dict[str, str]) -> None:
-        """Say more of a version that has a row, as far as there is room."""
+        """Say more of a version that has a row."""
         with self._lock:
-            at = self._by_name.get((model, version))
-            name = json.dumps([model, version, about]).encode()
-            if at is not None and len(name) <= _NAME_BYTES:
-                start = _HEAD + at * _ROW_BYTES
-                self._memory[start : start + _NAME_BYTES] = name.ljust(_NAME_BYTES, b"\0")
+            row = self._rows.get((model, version))
+            if row is not None and row.about != about:
+                self._append(model, version, about)
 
-    def rows(self) -> Iterator[TableRow]:
-        """What it says, row by row."""
-        for at in range(_ROWS):
-            name = self._name(at)
-            if not name:
-                return
-            known = self._read.get(at)
-            if known is None or known[0] != name:
-                known = self._read[at] = name, *json.loads(name)
-            _, model, version, about = known
-            yield TableRow(model, version, about, self._counts(at))
+    def name_of(self, counts: Counts) -> tuple[str, str]:
+        """The model and the version whose row this is; those of `other` for numbers that are no row of this table."""
+        return next(((row.model, row.version) for row in self.rows() if row.counts is counts), (OTHER, ""))
+
+    def rows(self) -> list[TableRow]:
+        """Every row that there is."""
+        with self._lock:
+            self._read_names()
+            return list(self._rows.values())
 
     def close(self) -> None:
-        """Give back the descriptor; the memory goes with the table."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        """Close the descriptor; the memory goes with the table."""
+        os.close(self.descriptor)
 
-    def _name(self, at: int) -> bytes:
-        """A row's name, written whole: it is read again while its process writes it."""
-        start = _HEAD + at * _ROW_BYTES
-        while True:
-            name = self._memory[start : start + _NAME_BYTES]
-            if name == self._memory[start : start + _NAME_BYTES] and (not name[0] or name.rstrip(b"\0")[-1:] == b"]"):
-                return name.rstrip(b"\0")
+    def _append(self, model: str, version: str, about: dict[str, str]) -> None:
+        """Write a name, as far as there is room: first the line, and then where the lines end. With the lock."""
+        line = json.dumps([model, version, about]).encode() + b"\n"
+        end = self._read_to + len(line)
+        if end <= _ROWS_START:
+            self._memory[self._read_to : end] = line
+            self._numbers[1] = end
+            self._read_names()
 
-    def _counts(self, at: int) -> Counts:
-        start = _HEAD + at * _ROW_BYTES + _NAME_BYTES
-        return self._view[start : start + 8 * PLACES].cast("d")
+    def _read_names(self) -> None:
+        """Read the names that were appended since the last call. With the lock."""
+        end = int(self._numbers[1])
+        for line in self._memory[self._read_to : end].splitlines():
+            model, version, about = json.loads(line)
+            known = self._rows.get((model, version))
+            start = _ROWS_START // 8 + len(self._rows) * PLACES
+            counts = self._numbers[start : start + PLACES] if known is None else known.counts
+            self._rows[model, version] = TableRow(model, version, about, counts)
+        self._read_to = end
 
 
 E = TypeVar("E", bound=ServeError)
@@ -202,21 +164,15 @@ def count_in_process(place: int, number: float = 1.0) -> None:
 
 
 class _Answering(threading.local):
-    """What is being answered on this thread.
+    """What is being answered on this thread."""
 
-    Attributes:
-        counts: Numbers of the version whose run it was; None before the first.
-        run_seconds: Seconds of this run.
-        unsent: How many answers could not be sent on this thread, and were refused.
-    """
-
-    counts: "Counts | None" = None
+    counts: "Counts | None" = None  # numbers of the version whose run it was
     run_seconds = 0.0
-    unsent = 0
+    unsent = 0  # answers so far that could not be sent, and were refused
 
 
 answering = _Answering()
-"""So that an answer that cannot be held is counted as refused, with its model: a call does not know which it is."""
+"""A call does not know the model of an answer that cannot be held: this is how the refusal is counted with it."""
 
 
 def after_run(error: E) -> E:
@@ -227,38 +183,23 @@ def after_run(error: E) -> E:
     return error
 
 
-@contextlib.contextmanager
-def refusals_counted(is_http: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Count an error that leaves the block: its caller is told of it.
-
-    Args:
-        is_http: A function that says whether the request came over HTTP.
-    """
-    try:
-        yield
-    except ServeError as error:
-        count_refusal(error, is_http=is_http())
-        raise
-
-
 def private_counts() -> Counts:
     """Counts that no table has."""
     return memoryview(bytearray(8 * PLACES)).cast("d")
 
 
 _used: list[CountTable] = []
-_using = threading.Lock()
 
 
 def use_table(table: CountTable) -> None:
     """Have this process add to a table. Before anything is counted."""
-    with _using:
-        _used[:] = [table]
+    _used[:] = [table]
 
 
 def used_table() -> CountTable:
-    """The table that this process adds to."""
-    with _using:
-        if not _used:
-            _used.append(CountTable())
-        return _used[0]
+    """The table that this process adds to, made at the first call."""
+    if not _used:
+        with ADDING:
+            if not _used:
+                _used.append(CountTable())
+    return _used[0]

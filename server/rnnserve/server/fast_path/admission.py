@@ -104,7 +104,7 @@ class Admission:
                 recognised.check()  # a wrong request must not begin a sequence in the place of another
             step = StepCall(recognised, self._prefix_of_sequences(found.prefix), self._take_step)
             try:
-                return step.enter(sequences, found.prefix.served, found.sequence, call, call.stream)
+                return step.enter(sequences, found.sequence)
             except BeganOnAnotherVersion:
                 pass  # parsing says which version the request asks for
             except ServeError as error:
@@ -117,7 +117,7 @@ class Admission:
         if checked.sequence is None:
             return parsed
         try:
-            return StepCall(parsed, None, self._take_step).enter(sequences, served, checked.sequence, call, call.stream)
+            return StepCall(parsed, None, self._take_step).enter(sequences, checked.sequence)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 

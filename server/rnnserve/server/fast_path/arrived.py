@@ -11,46 +11,33 @@ from rnnserve.server.fast_path.gateway_stream import GatewayBatch, GatewayReques
 
 __all__ = ["Arrivals"]
 
-_MOST_AT_ONCE = 4096
-"""Headers, or certificates, by which calls are let in at once."""
-
 
 class Arrivals:
     """Says which calls and requests are handed on. For the thread that takes them."""
 
-    def __init__(self, need: Need, handler: CallHandler, gate: Gate | None) -> None:
+    def __init__(self, handler: CallHandler, gate: Gate | None) -> None:
         """Prepare.
 
         Args:
-            need: What the calls need.
             handler: Handler of the requests: it takes large ones.
             gate: Gate that lets calls in, or None for all of them.
         """
         self._handler = handler
         self._gate = gate
-        self._need = need
 
     def lets_in(self, call: UnaryCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
         """Let a call in whose message has not been received, or refuse it."""
         gate = self._gate
         assert gate is not None  # noqa: S101 - for the type checker
-        at_once = gate.at_once
         try:
-            shown = gate.shown(metadata, call.certificate)
-            grant = at_once.get(shown)
-            if grant is not None:
-                call.grant = grant
-                grant.requests += 1
-                return True
-            grant = gate.grant_with(self._need, metadata, call.certificate)
-            call.let_in(grant)
+            grant = gate.known.get(gate.shown(metadata, call.certificate))
+            if grant is None or not grant.infers_at_once:
+                grant = gate.grant_with(Need.INFER, metadata, call.certificate)
         except ServeError as error:
             call.refuse(error)
             return False
-        if grant.admits_at_once(self._need):
-            if len(at_once) >= _MOST_AT_ONCE:
-                at_once.clear()
-            at_once[shown] = grant
+        call.grant = grant
+        grant.requests += 1
         return True
 
     def take(self, message: Any) -> list[ArrivedRequest]:  # noqa: ANN401 - a request, or many

@@ -11,9 +11,9 @@ from rnnserve.server.counting.table import after_run, answering, count_http_answ
 from rnnserve.server.errors import Cancelled, ServeError, TooMuchHeld, Unsupported
 from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
 from rnnserve.server.fast_path.varying_fields import read_id
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.runs import tell_refusal
-from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.protocol.sequences import StreamOwner
 
 __all__ = ["ArrivedRequest", "CallHandler", "Door", "FastDoor", "UnaryCall", "certificate_of"]
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from rnnserve.protos.access_table import METHODS, Need
+from rnnserve.protos.access_table import Need
 from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, from_wall_clock
@@ -114,7 +114,7 @@ class FastPath:
         self._method = method
         self._handler = handler
         self._gate = gate
-        self._arrivals = Arrivals(METHODS.get(method, Need.NONE_MAY), handler, gate)
+        self._arrivals = Arrivals(handler, gate)
         self._believes_callers = bool(gateway_method)
         self._gateways: set[GatewayStream] = set()
         self._is_going = False

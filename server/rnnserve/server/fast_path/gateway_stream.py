@@ -24,8 +24,8 @@ from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest, FastDoor
 from rnnserve.server.fast_path.streams import CoreStream
 from rnnserve.server.fast_path.varying_fields import read_id
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.runs import tell_refusal
 
 __all__ = ["GatewayBatch", "GatewayRequest", "GatewayStream"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnnserve.server.clock import now
 from rnnserve.server.errors import ServeError, StartError
-from rnnserve.server.protocol.error_details import trailing_metadata
+from rnnserve.server.protocol.responses import trailing_metadata
 
 if TYPE_CHECKING:
     import grpc

@@ -105,9 +105,8 @@ class LargeRequests:
         parsed = ParsedCall(call, served, checked, arrived)
         pending: PendingCall | None = parsed
         if checked.sequence is not None:
-            step = StepCall(parsed, None, self._submit)
             try:
-                pending = step.enter(self._service.sequences, served, checked.sequence, call, call.stream)
+                pending = StepCall(parsed, None, self._submit).enter(self._service.sequences, checked.sequence)
             except ServeError as error:
                 raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
         if pending is not None:

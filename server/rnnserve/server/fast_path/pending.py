@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Self
 
 from rnnserve.server.batching.lateness import earlier
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
+from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.fast_path.templates import Recognised, RequestPrefix
 from rnnserve.server.observing.origins import Origin
-from rnnserve.server.protocol.pending_steps import PendingStep
 from rnnserve.server.protocol.responses import encode_response
+from rnnserve.server.protocol.sequences import Sequences, Step
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import ServedVersion
@@ -120,35 +122,54 @@ class RecognisedCall(PendingCall):
         self.call.answer(self._known.head.encode(self.id_field, outputs.values()))
 
 
-class StepCall(PendingStep, PendingCall):
-    """A call that is a request of a sequence."""
+class StepCall(PendingCall):
+    """A call that is a request of a sequence, in the place of the same call without its sequence.
+
+    It refers to its step, and its step not to it: so it leaves no cycle.
+
+    Attributes:
+        step: What it is in its sequence; from `enter` on.
+    """
 
     __slots__ = ("_pending", "_submit", "step")
+
+    step: Step
 
     def __init__(
         self, call: PendingCall, prefix: RequestPrefix | None, submit: Callable[[Model, "StepCall"], None]
     ) -> None:
-        """Wait in the place of `call`.
-
-        Args:
-            call: The request without its sequence.
-            prefix: The prefix of requests of sequences that it has; None where it has none.
-            submit: A function that takes it when its turn comes later.
-        """
+        """Take the prefix of requests of sequences that it has, if any, and what takes it when its turn comes later."""
         served = call.served.of_sequences
         super().__init__(call.call, served, call.rows, call.steps, call.arrived, prefix, call.id_field)
         self.deadline, self.timeout = call.deadline, call.timeout
         self._pending = call
         self._submit = submit
 
+    def enter(self, sequences: Sequences, control: SequenceControl) -> Self | None:
+        """Take the request into its sequence; return it if it has its turn, and may be submitted now.
+
+        Raises what `Sequences.enter` raises; then it has not been answered.
+        """
+        self.step = Step(sequences, self._pending.served, control)
+        return self if sequences.enter(self.step, self.call, self) else None
+
+    def take_turn(self) -> None:
+        """Be submitted, now that the requests before it have been answered."""
+        self._submit(self.served.model, self)
+
+    def check(self) -> CheckedRequest:
+        """Give the checked request with its sequence's states, or raise ServeError."""
+        return self.step.with_states(self._pending.check())
+
     def answer(self, outputs: Mapping[str, Array]) -> None:
         """Keep the states, and answer; where the outputs are more than may be held, the sequence stays as it was."""
         try:
             self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
+            asked = self.step.finish(outputs)
         except ServeError as error:
             self.refuse(after_run(error))
         else:
-            super().answer(outputs)
+            self._pending.answer(asked)
 
     def answer_encoded(self, response: bytes, states: tuple[bytes, ...]) -> None:
         """Keep the states, and answer with the bytes of a response; the same where they are too many."""
@@ -159,3 +180,10 @@ class StepCall(PendingStep, PendingCall):
             self.refuse(after_run(error))
         else:
             self.call.answer(response)
+
+    def refuse(self, error: ServeError) -> None:
+        """Leave the sequence as it was, and answer with an error."""
+        try:
+            self._pending.refuse(error)
+        finally:
+            self.step.fail()

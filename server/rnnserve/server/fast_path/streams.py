@@ -22,10 +22,10 @@ from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import ServeError, TooManyStreams
 from rnnserve.server.fast_path.calls import ArrivedRequest, Door, FastDoor
 from rnnserve.server.fast_path.varying_fields import find_varying_fields, read_id
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, kept_metadata, origin_of
-from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
-from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.protocol.sequences import StreamOwner
 
 __all__ = ["ConnectionStreams", "CoreStream", "OpenStreams", "RequestStream", "StreamMessage", "StreamTag"]
 

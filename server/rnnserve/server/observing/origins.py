@@ -1,30 +1,30 @@
 """Where a request comes from: what its client and proxies say of it beside the request itself."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from rnnserve.common.request_lines import new_request_id, usable_id
 from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, PEER, REQUEST_ID
 
-__all__ = ["MANY_FIELDS", "Asked", "Origin", "kept_metadata", "origin_of"]
+__all__ = ["MANY_FIELDS", "Origin", "kept_metadata", "origin_of"]
 
 MANY_FIELDS = 32
-"""Fields of a call's metadata above which only those that are looked at are kept while it is in hand: as texts of
-Python, 500 take 100 kB. Usual calls have five."""
+"""Fields of a call's metadata above which a call keeps only those that are used: as texts of Python, 500 take 100 kB.
+Usual calls have five."""
 
 _KEPT = frozenset((PEER, REQUEST_ID, "traceparent", "tracestate", ERRORS_AS_STATUSES))
 
 
 class Origin(NamedTuple):
-    """What is told of a request's origin.
+    """What lines and spans say of a request's origin.
 
     Attributes:
         peer: Connection that it came on.
         request_id: Its name: the client's own (metadata x-request-id, or the message's id), or one that was made.
-        message_id: The id in its message, where that is another one.
-        traceparent: W3C trace context; empty where there is none.
+        message_id: The id in its message, if that is another one.
+        traceparent: W3C trace context; empty without one.
         tracestate: What belongs to it.
-        method: Method of the protocol; empty where that is not known here.
+        method: Method of the protocol; empty if that is not known here.
     """
 
     peer: str
@@ -35,27 +35,13 @@ class Origin(NamedTuple):
     method: str = ""
 
 
-class Asked(Protocol):
-    """A request that is refused."""
-
-    def origin(self) -> Origin:
-        """Say where it comes from. Before it is answered: what it was made of may be dropped then."""
-
-
 def kept_metadata(metadata: Iterable[Any]) -> tuple[Any, ...]:
-    """Give those fields of a call's metadata that are looked at."""
+    """The fields of a call's metadata that are used."""
     return tuple([entry for entry in metadata if entry[0] in _KEPT])
 
 
 def origin_of(peer: str, metadata: Iterable[Any], message_id: str, method: str) -> Origin:
-    """Put together what is known.
-
-    Args:
-        peer: Connection that it came on.
-        metadata: Metadata of its call, each entry a key and a value.
-        message_id: Id in its message; empty for none.
-        method: Name of the method.
-    """
+    """Put together what is known; the message's id is empty if it has none."""
     request_id = traceparent = tracestate = ""
     for entry in metadata:
         key, value = entry[0], entry[1]

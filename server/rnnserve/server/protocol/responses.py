@@ -1,21 +1,24 @@
-"""From the outputs of a run to the bytes of a ModelInferResponse. The bytes are the same on every transport.
+"""From the outputs of a run, or an error, to what a client is sent. The bytes are the same on every transport.
 
-Responses are concatenated from a head, which depends only on the model, the sizes and the outputs
-asked for, and the outputs' bytes; the fast path keeps the head of each request prefix.
+Responses are concatenated from a head, which depends only on the model, the sizes and the outputs asked for, and the
+outputs' bytes; the fast path keeps the head of each request template.
 """
 
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
+import numpy as np
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, FINAL_RESPONSE, STATUS
+from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, FINAL_RESPONSE, REQUEST_ID, STATUS, STATUS_DETAILS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import ServeError
-from rnnserve.server.protocol.class_ranking import rank_classes
 from rnnserve.server.repository.model import Model
 
 __all__ = [
@@ -25,6 +28,8 @@ __all__ = [
     "encode_stream_response",
     "encode_varint",
     "errors_end_stream",
+    "rank_classes",
+    "trailing_metadata",
 ]
 
 # Tags of length-delimited fields of ModelInferResponse, and of ModelStreamInferResponse: number << 3 | 2.
@@ -33,6 +38,10 @@ _ERROR_MESSAGE, _INFER_RESPONSE = b"\x0a", b"\x12"
 
 _FINAL_MARK = pb.ModelInferResponse(parameters={FINAL_RESPONSE: pb.InferParameter(bool_param=True)}).SerializeToString()
 """The field of a response that says that it is the last one to its request: on streams Triton's have it, too."""
+
+_MAX_BYTES = 2048
+"""Bytes of the details of an error, beside its message. With the message, of 4 kB, they take 7 kB in base64: clients
+let 8 kB of metadata through. Beyond it: a shorter description, or no details."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,14 +59,7 @@ class ResponseHead:
 
     @classmethod
     def of(cls, model: Model, batch: int, sizes: Mapping[str, int], outputs: Iterable[str]) -> Self:
-        """Build the head of the responses to requests of these sizes for these outputs.
-
-        Args:
-            model: The model that runs them.
-            batch: Number of their rows.
-            sizes: Sizes of their sequence axes.
-            outputs: Names of the outputs asked for.
-        """
+        """Build the head of the responses to requests of these rows and sizes of sequence axes for these outputs."""
         before = pb.ModelInferResponse(model_name=model.name, model_version=model.version)
         described = pb.ModelInferResponse()
         tags: list[bytes] = []
@@ -95,14 +97,11 @@ def _bytes_of(array: Array) -> bytes | memoryview:
 def encode_response(model: Model, request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
     """Write the response to a request. Its outputs are raw, also where the request's inputs were typed, as in Triton.
 
-    Args:
-        model: The model that ran it.
-        request: The request.
-        outputs: Arrays by name, in the order of the request's `outputs`, each of the request's own shape.
+    The outputs are in the order of the request's, each of the request's own shape.
     """
     said: pb.ModelInferResponse | None = None
     if request.keeper is not None:
-        said = _parameters_of(request.keeper.keep(outputs))
+        said = request.keeper(outputs)
         outputs = {name: outputs[name] for name in request.answered}
     if request.classes:
         return _encode_with_classes(model, request, request.classes, outputs, said)
@@ -136,6 +135,37 @@ def _encode_with_classes(
     return response.SerializeToString()
 
 
+def rank_classes(values: Array, count: int, labels: Sequence[str]) -> tuple[tuple[int, ...], bytes]:
+    """Rank the classes of an output as Triton's classification extension writes them: "value:index" with ":label".
+
+    The highest value comes first; of equal values, the lowest index. Triton ranks all elements of a row of the batch.
+    Here each vector along the last axis is ranked by itself, which is the same for an output (batch, classes), and for
+    (batch, sequence, classes) says a class of each step.
+
+    Args:
+        values: (…, classes), of a numeric dtype.
+        count: Number of classes, at most as many as there are.
+        labels: Labels of the classes, by index; empty for none.
+
+    Returns:
+        The shape (…, count), and as many elements as the protocol's BYTES: each is a size, uint32 and little-endian,
+        and as many bytes.
+    """
+    classes = values.shape[-1]
+    rows = values.reshape(-1, classes)
+    # A stable sort of the mirrored rows, mirrored again: numpy sorts upwards only.
+    order = classes - 1 - np.argsort(rows[:, ::-1], axis=1, kind="stable")[:, ::-1][:, :count]
+    pieces: list[bytes] = []
+    is_float = values.dtype.kind == "f"
+    for index, value in zip(order.ravel().tolist(), np.take_along_axis(rows, order, 1).ravel().tolist(), strict=True):
+        text = f"{value:f}:{index}" if is_float else f"{value}:{index}"  # std::to_string writes six decimals
+        if labels:
+            text += f":{labels[index]}"
+        element = text.encode()
+        pieces += struct.pack("<I", len(element)), element
+    return (*values.shape[:-1], count), b"".join(pieces)
+
+
 def encode_stream_response(response: bytes) -> bytes:
     """Put a ModelInferResponse, the only one to its request, into a ModelStreamInferResponse."""
     return _INFER_RESPONSE + encode_varint(len(response) + len(_FINAL_MARK)) + response + _FINAL_MARK
@@ -144,9 +174,7 @@ def encode_stream_response(response: bytes) -> bytes:
 def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
     """Write a ModelStreamInferResponse that tells an error: its message, and its status as a parameter.
 
-    Args:
-        error: The error.
-        id_field: The request's id, tag and size included, which is the same field of the response; empty for none.
+    The request's id, tag and size included, is the same field of the response; empty for none.
     """
     message = str(error).encode()
     refused = pb.ModelInferResponse(parameters={STATUS: pb.InferParameter(string_param=error.status)})
@@ -159,15 +187,26 @@ def errors_end_stream(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
     return (ERRORS_AS_STATUSES, "true") in metadata
 
 
-def _parameters_of(values: Mapping[str, str | int]) -> pb.ModelInferResponse:
-    """A response with these parameters only: their field follows the id's."""
-    response = pb.ModelInferResponse()
-    for name, value in values.items():
-        if isinstance(value, str):
-            response.parameters[name].string_param = value
-        else:
-            response.parameters[name].int64_param = value
-    return response
+def trailing_metadata(error: ServeError, request_id: str = "") -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata of a refused call: the error's details, and the request's id, by which logs have it.
+
+    The details are a google.rpc.Status with a BadRequest that names the wrong field, as clients' libraries for gRPC's
+    richer error model read it (AIP-193, grpc_status.rpc_status). They have to hold the message whole, or libraries
+    refuse to read them: so a long message is not repeated as the description of the field, and a longer one has none.
+    """
+    metadata: list[tuple[str, str | bytes]] = []
+    message = str(error)
+    for description in (message, "") if error.field else ():
+        status = status_pb2.Status(code=code_pb2.Code.Value(error.status), message=message)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=description)
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+        details = status.SerializeToString()
+        if len(details) <= _MAX_BYTES:
+            metadata.append((STATUS_DETAILS, details))
+            break
+    if request_id:
+        metadata.append((REQUEST_ID, request_id))
+    return tuple(metadata)
 
 
 @functools.lru_cache(maxsize=1024)  # responses have few sizes: 45 ns instead of 210, once a response on a stream

@@ -1,37 +1,45 @@
-"""Sessions whose states travel with the client, sealed: it can neither read nor change them.
+"""Sessions whose states travel with the client, encrypted: it can neither read nor change them.
 
 A request with the parameter `session` = "sealed" begins a session; the response's parameter `session` is a token, which
 the next request sends as its own. A token holds the final states, the number of steps so far, the version that made
 them, and the time. The server keeps nothing, so a session goes on at any server that has the key. For the same reason
 an old token may be sent again: the session goes on from there, once more.
+
+Tokens are encrypted with AES-256-GCM-SIV (RFC 8452) and random nonces: replicas that share a key cannot share a
+counter. With AES-GCM a nonce that comes twice breaks the key, so that 2^32 tokens would be the limit (NIST SP 800-38D,
+8.3), five days of 10,000 steps a second. Here it tells no more than whether two tokens hold the same bytes.
 """
 
+import base64
+import binascii
 import dataclasses
+import functools
 import math
+import secrets
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from rnnserve.common.extras import missing_package
+from rnnserve.common.regular_files import FileTooLarge, OpenToAll, read_guarded
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import SESSION, SESSION_BEGIN, SESSION_STEPS
 from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.boundary.values import with_valid_values
-from rnnserve.server.errors import InvalidRequest, SessionEnded, quoted
-from rnnserve.server.protocol.token_sealing import TokenSealing, read_keys
+from rnnserve.server.errors import InvalidRequest, SessionEnded, StartError, quoted
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository, ServedVersion
 from rnnserve.server.settings import Settings
 
-__all__ = ["NO_KEY", "SealedStates", "open_sealed_states"]
+if TYPE_CHECKING:
+    pass
 
-NO_KEY = (
-    f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); ask for the final states, such "
-    "as h_n, and send them on as the initial ones, such as h_0"
-)
-"""Why a request of a session is refused where there is no key."""
+__all__ = ["SealedStates", "TokenSealing", "read_keys"]
 
 _MAX_STATE_BYTES = 1 << 20
 """Bytes of the states in a token of a sealed session, which take 2.4 ms to seal; one row with hidden 128 has 512.
@@ -47,14 +55,106 @@ _CLOCK_SKEW = 300.0
 """Seconds by which the clocks of two servers may differ, as in Kerberos (RFC 4120, 8.2). A token from further in the
 future would outlive its age by as much."""
 
+_KEY_BYTES, _MAX_KEYS = 32, 16
+_NONCE_BYTES, _TAG_BYTES = 12, 16
 
-@dataclasses.dataclass(frozen=True)
-class _Sealed:
+_CONTEXT = b"rnnserve sealed session 1"
+"""Authenticated with every token: what another program, or another format, sealed with the same key does not open."""
+
+
+class TokenSealing:
+    """Encrypts bytes into tokens, and decrypts them. Any thread may use it."""
+
+    def __init__(self, keys: Sequence[bytes], most_bytes: int) -> None:
+        """Take keys of 32 bytes into use, of which the first encrypts and all decrypt, for tokens of so many bytes.
+
+        Raises StartError if the package `cryptography` is missing, or its OpenSSL is older than 3.2.
+        """
+        try:
+            from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+        except ModuleNotFoundError as missing:
+            raise StartError(f"--session-key {missing_package(missing.name, 'server')}") from missing
+        try:
+            self._keys: list[AESGCMSIV] = [AESGCMSIV(key) for key in keys]
+        except UnsupportedAlgorithm as error:
+            raise StartError(
+                "--session-key needs AES-GCM-SIV, which OpenSSL has since 3.2: update cryptography"
+            ) from error
+        self._invalid = InvalidTag
+        self._most_characters = 4 * (-(-(_NONCE_BYTES + most_bytes + _TAG_BYTES) // 3))
+
+    def seal(self, data: bytes) -> str:
+        """Encrypt bytes into a token: base64 text, safe in URLs."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _spelled(nonce + self._keys[0].encrypt(nonce, data, _CONTEXT))
+
+    def open(self, token: str) -> bytes:
+        """Return the bytes that a token holds. Of the texts that base64 would read as the same bytes, one is a token.
+
+        Raises InvalidRequest if it is too large, not a token, altered, spelled otherwise, or of another key.
+        """
+        if len(token) > self._most_characters:
+            raise InvalidRequest(
+                f"the session's token has {len(token):,} characters; none has more than {self._most_characters:,}"
+            )
+        try:
+            whole = base64.b64decode(token, altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            whole = b""
+        if not whole or _spelled(whole) != token:  # "+" for "-", bits after the last byte, what follows the padding
+            raise InvalidRequest(
+                f'parameter session is {quoted(token)}: neither "sealed", which begins a session, nor a token as it '
+                "came"
+            )
+        nonce, data = whole[:_NONCE_BYTES], whole[_NONCE_BYTES:]
+        for key in self._keys if len(data) >= _TAG_BYTES else ():
+            try:
+                return key.decrypt(nonce, data, _CONTEXT)
+            except self._invalid:
+                continue
+        raise InvalidRequest(
+            "the session's token was altered, or sealed with a key that this server does not have (--session-key): "
+            "send the last response's token as it came, to a server with the same key"
+        )
+
+
+def _spelled(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode("ascii")
+
+
+def read_keys(path: Path) -> list[bytes]:
+    """Read the keys of a file: the first encrypts, all decrypt.
+
+    Raises StartError if it cannot be read, any user of the machine may read or write it, or it does not hold keys.
+    """
+    option, most = f"--session-key {path}", _KEY_BYTES * _MAX_KEYS
+    how = f"head -c {_KEY_BYTES} /dev/urandom makes one"
+    expected = f"expected up to {_MAX_KEYS} keys of {_KEY_BYTES} random bytes each ({how})"
+    try:
+        data = read_guarded(path, most, is_secret=True)
+    except FileTooLarge as error:
+        raise StartError(f"{option}: has more than {most} bytes; {expected}") from error
+    except OpenToAll as error:
+        raise StartError(f"{option}: {error.strerror}") from error
+    except OSError as error:
+        raise StartError(f"{option}: cannot be read ({error.strerror})") from error
+    if not data or len(data) % _KEY_BYTES:
+        raise StartError(f"{option}: has {len(data)} bytes; {expected}")
+    keys = [data[at : at + _KEY_BYTES] for at in range(0, len(data), _KEY_BYTES)]
+    if any(key.isascii() for key in keys):
+        raise StartError(f"{option}: holds text; expected keys of {_KEY_BYTES} random bytes each ({how})")
+    if len(set(keys)) < len(keys):
+        raise StartError(f"{option}: holds one key twice")
+    return keys
+
+
+class _Sealed(NamedTuple):
     """What a token holds.
 
     Attributes:
         model: Name of the model.
-        digest: `self_sha256` of the manifest of the version that made the states, in bytes.
+        digest: `self_sha256` of the manifest of the version that made the states.
         steps: Steps of the session so far.
         issued: When it was sealed, in seconds since the epoch.
         rows: Size of the states' batch axis.
@@ -62,65 +162,32 @@ class _Sealed:
     """
 
     model: str
-    digest: bytes
+    digest: str
     steps: int
     issued: float
     rows: int
     states: bytes
 
-    def write(self) -> bytes:
-        """Write it as bytes."""
-        name = self.model.encode()
-        return _HEAD.pack(self.digest, self.steps, self.issued, self.rows, len(name)) + name + self.states
-
     @classmethod
     def read(cls, data: bytes) -> "_Sealed":
-        """Read the bytes that `write` gave."""
         digest, steps, issued, rows, size = _HEAD.unpack_from(data)
         end = _HEAD.size + size
-        return cls(data[_HEAD.size : end].decode(), digest, steps, issued, rows, data[end:])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Keeper:
-    """Seals the final states of one request."""
-
-    sealing: TokenSealing
-    model: Model
-    rows: int
-    steps: int
-
-    def keep(self, outputs: Mapping[str, Array]) -> Mapping[str, str | int]:
-        """Seal the final states of a run, and give the response's parameters."""
-        states = b"".join([outputs[final.name].tobytes() for final in self.model.signature.states.values()])
-        digest = bytes.fromhex(self.model.manifest.self_sha256)
-        sealed = _Sealed(self.model.name, digest, self.steps, time.time(), self.rows, states)
-        return {SESSION: self.sealing.seal(sealed.write()), SESSION_STEPS: self.steps}
+        return cls(data[_HEAD.size : end].decode(), digest.hex(), steps, issued, rows, data[end:])
 
 
 class SealedStates:
     """Reads the tokens of requests, and has responses written with new ones. Any thread may use it."""
 
-    def __init__(self, keys: list[bytes], max_age: float, *, allow_non_finite: bool = False) -> None:
-        """Take keys into use.
-
-        Args:
-            keys: 32 bytes each: the first seals, all open.
-            max_age: Seconds after which a token is too old.
-            allow_non_finite: Whether states with NaN and infinity are taken back.
-
-        Raises:
-            StartError: If what seals is missing.
-        """
-        self._sealing = TokenSealing(keys, _HEAD.size + _MAX_NAME + _MAX_STATE_BYTES)
-        self._max_age = max_age
-        self._allow_non_finite = allow_non_finite
+    def __init__(self, settings: Settings, key_file: Path) -> None:
+        """Take the keys of a file into use, or raise StartError if they cannot be used."""
+        self._sealing = TokenSealing(read_keys(key_file), _HEAD.size + _MAX_NAME + _MAX_STATE_BYTES)
+        self._max_age = settings.session_age
+        self._allow_non_finite = settings.allow_non_finite
 
     def find(self, request: pb.ModelInferRequest, repository: Repository) -> tuple[ServedVersion, _Sealed | None]:
         """Find the version that a request of a session asks: for a token, the one that made its states.
 
-        Returns:
-            The version, and what the token holds; None where the request begins a session.
+        Returns it with what the token holds; None where the request begins a session.
 
         Raises:
             InvalidRequest: If the token is altered, foreign, too large, or of another model or version.
@@ -150,7 +217,7 @@ class SealedStates:
                 f"the session's token was sealed {-age:,.0f} s in the future of this server's clock; "
                 f"{_CLOCK_SKEW:,.0f} s is the limit: one of the servers' clocks is wrong, or was; begin a new session"
             )
-        served = repository.with_digest(sealed.model, sealed.digest.hex())
+        served = repository.with_digest(sealed.model, sealed.digest)
         if served is None:
             raise SessionEnded(
                 f'the version of model "{sealed.model}" on which the session began does not serve here: begin a new '
@@ -164,15 +231,9 @@ class SealedStates:
         return served, sealed
 
     def continue_from(self, sealed: _Sealed | None, checked: CheckedRequest, model: Model) -> CheckedRequest:
-        """Give a request the states of its token, and have its final states sealed.
+        """Give a request the states of its token, if it has one, and have its final states encrypted.
 
-        Args:
-            sealed: Content of the token; None where the request begins a session.
-            checked: The request, with the states that it sends itself.
-            model: The model that runs it.
-
-        Raises:
-            InvalidRequest: If the model cannot be continued, or the states do not fit the request.
+        Raises InvalidRequest if the model cannot be continued, or the states do not fit the request.
         """
         signature = model.signature
         _refuse_uncontinuable(model)
@@ -195,8 +256,18 @@ class SealedStates:
             inputs=inputs,
             outputs=(*checked.outputs, *unasked),
             unasked=len(unasked),
-            keeper=_Keeper(self._sealing, model, checked.batch, steps),
+            keeper=functools.partial(self._seal, model, checked.batch, steps),
         )
+
+    def _seal(self, model: Model, rows: int, steps: int, outputs: Mapping[str, Array]) -> pb.ModelInferResponse:
+        """Encrypt the final states of a run, and give a response with nothing but their parameters."""
+        name, digest = model.name.encode(), bytes.fromhex(model.manifest.self_sha256)
+        head = _HEAD.pack(digest, steps, time.time(), rows, len(name))
+        states = [outputs[final.name].tobytes() for final in model.signature.states.values()]
+        response = pb.ModelInferResponse()
+        response.parameters[SESSION].string_param = self._sealing.seal(b"".join((head, name, *states)))
+        response.parameters[SESSION_STEPS].int64_param = steps
+        return response
 
     def _states(self, sealed: _Sealed, signature: Signature) -> dict[str, Array]:
         """Give the initial states by name."""
@@ -208,18 +279,6 @@ class SealedStates:
             states[name] = with_valid_values(array, spec, {}, allow_non_finite=self._allow_non_finite)
             at += array.nbytes
         return states
-
-
-def open_sealed_states(settings: Settings) -> SealedStates | None:
-    """Make what seals the states; None where the settings name no key.
-
-    Raises:
-        StartError: If the key cannot be used.
-    """
-    if settings.session_key is None:
-        return None
-    keys = read_keys(settings.session_key)
-    return SealedStates(keys, settings.session_age, allow_non_finite=settings.allow_non_finite)
 
 
 def _refuse_uncontinuable(model: Model) -> None:

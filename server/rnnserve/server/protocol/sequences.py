@@ -1,95 +1,212 @@
 """Sequences: the states that the server keeps between the requests of one sequence.
 
-A sequence is known by its model and its id, among those of one connection or of one `sequence_key`
-(`sequence_callers`). It begins with a request that says `sequence_start`, with zeros or with the states that this
-request brings; each further request continues from the states that the one before it left; it is dropped after the
-request that says `sequence_end`, or after it has been idle for long (`sequence_store`). It stays with the version of
-the model on which it began. States are paired by the names that the model was published with.
+A sequence is known by its model and its id, among those of one connection or of one `sequence_key`. It begins with a
+request that says `sequence_start`, with zeros or with the states that this request brings. Each further request
+continues from the states that the one before it left. A sequence is dropped after the request that says
+`sequence_end`, or after it has been idle for long. It stays with the version of the model on which it began. States are
+paired by the names that the model was published with.
 
-Requests of one sequence are run one after another, in the order in which they arrived (`sequence_turns`); requests of
-many sequences share runs. A request that is refused leaves its sequence as it was.
+What one connection began, no other one can continue, end, replace or hold up, whichever id it guesses, and two clients
+that take the same id do not meet. With `--share-sequences` all connections share their ids, as in Triton. With several
+workers, a sequence belongs to the worker of the connection on which it began: another one does not know it.
 
-A client that connects anew begins its sequences anew, too, unless they go by a `sequence_key`. With several workers, a
-sequence belongs to the worker of the connection on which it began: another one does not know it.
+Requests of one sequence take turns, in the order in which they arrived; requests of many sequences share runs. A
+request that is answered or refused passes its turn on. A request that is refused leaves its sequence as it was.
+
+A request's step refers to nothing of the request, and a sequence only to requests that wait: so an answered request is
+freed at once. Python's collector counts objects and not bytes: 140 steps of 14 MB that referred to themselves stayed in
+memory (docs/lab/findings.md, "Requests without cycles").
 """
 
+import contextlib
+import dataclasses
+import threading
 import weakref
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping
+from typing import Protocol
 
+import numpy as np
+
+from rnnserve.protos.protocol_words import SESSION
+from rnnserve.server.access.gate import Grant
+from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.boundary.values import is_within_bounds, with_valid_values
 from rnnserve.server.clock import now
-from rnnserve.server.errors import InvalidRequest, SequenceInUse, Unsupported
-from rnnserve.server.protocol.sequence_callers import ANY_CONNECTION, Caller, StreamOwner, scope_of_key
-from rnnserve.server.protocol.sequence_store import SequenceKey, SequenceStore
-from rnnserve.server.protocol.sequence_turns import Step
-from rnnserve.server.repository.model import Model
+from rnnserve.server.counting.places import EVICTED
+from rnnserve.server.counting.table import count_in_process
+from rnnserve.server.errors import (
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    QueueFull,
+    SequenceInUse,
+    ServeError,
+    TooManySequences,
+    Unsupported,
+    quoted,
+)
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
 
-__all__ = ["BeganOnAnotherVersion", "Sequences"]
+__all__ = ["BeganOnAnotherVersion", "Caller", "Sequences", "Step", "StreamOwner", "Waiter"]
+
+_OF_CONNECTION, _OF_ADDRESS = 1 / 4, 3 / 8
+"""Parts of all sequences, and of all bytes of their states, that one connection and one address may have. Beyond it:
+RESOURCE_EXHAUSTED, so that one client leaves room for the others."""
+
+_PARTS = (
+    (1.0, ""),
+    (_OF_CONNECTION, ", a quarter of them of one connection"),
+    (_OF_ADDRESS, ", three eighths of them of one address"),
+)
+"""The part of all that each scope of `_scopes` may have, and the words for it."""
+
+_SHARED = ""
+"""In place of a connection where all connections share their ids."""
+
+_Key = tuple[str, str, int | str]
+"""The connection of a sequence, or its `sequence_key`, its model's name, and its id."""
 
 
 class BeganOnAnotherVersion(InvalidRequest):
     """The request asks for another version than the one that its sequence began on."""
 
 
+class StreamOwner:
+    """A stream that sequences are sent on. While it is open, no other call may continue them.
+
+    Attributes:
+        is_open: Whether it still is.
+        grant: What its token admits to; None where none was asked for.
+    """
+
+    __slots__ = ("__weakref__", "grant", "is_open")
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self.grant: Grant | None = None
+
+
+class Caller(Protocol):
+    """What sends a request."""
+
+    @property
+    def grant(self) -> Grant | None:
+        """What its token admits to; None where none was asked for."""
+
+    @property
+    def stream(self) -> StreamOwner | None:
+        """The stream that the request came on; None for a call of its own."""
+
+    def peer(self) -> str:
+        """Name its connection, as gRPC does: "ipv4:127.0.0.1:50000"."""
+
+
+class Waiter(Protocol):
+    """A request that waits for its turn. One of the two is called once, on the thread that passes the turn on."""
+
+    def take_turn(self) -> None:
+        """Have the request run: its turn has come. If it is refused at once, the turn is passed on before."""
+
+    def refuse(self, error: ServeError, /) -> None:
+        """Answer with an error: the sequence is over."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Sequence:
+    """What is kept of a sequence.
+
+    Attributes:
+        key: What it is found by.
+        served: The version that it began on.
+        connection: Names the connection that it began on.
+        owner: Gives the stream that its last request came on, while there is that stream. An idle sequence keeps no
+            stream that has ended, nor gRPC's part of it.
+        states: The bytes of each state in the signature's order, in row-major order of its own shape; empty before its
+            first request has been run.
+        rows: Size of their batch axis.
+        nbytes: Bytes of the states.
+        used: When its last request arrived or was answered, in seconds on the clock of `clock`.
+        is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
+        turn: The step that waits to be run, or is run.
+        is_passing: Whether a thread is passing the turn on.
+        waiting: Steps and requests that have arrived since. While there are any, one has its turn, or it is passed on.
+    """
+
+    key: _Key
+    served: ServedVersion
+    connection: str
+    owner: "weakref.ref[StreamOwner] | None" = None
+    states: tuple[bytes, ...] = ()
+    rows: int = 0
+    nbytes: int = 0
+    used: float = 0.0
+    is_over: bool = False
+    turn: "Step | None" = None
+    is_passing: bool = False
+    waiting: "deque[tuple[Step, Waiter]]" = dataclasses.field(default_factory=deque)
+
+    def __str__(self) -> str:
+        return _described(self.key)
+
+
 class Sequences:
-    """All sequences of a server: a bounded number, of a bounded number of bytes. Any thread may use it."""
+    """All sequences of a server: a bounded number, of a bounded number of bytes. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start without any.
-
-        Args:
-            settings: Limits: how many there may be, of how many bytes, how long they may be idle, and whether
-                connections share their ids.
-        """
-        self._store = SequenceStore(settings)
-        self._share = settings.share_sequences
+        """Start without any."""
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[_Key, _Sequence] = OrderedDict()  # the one used longest ago first
+        self._counts: Counter[str] = Counter()  # of sequences, by scope
+        self._nbytes: Counter[str] = Counter()  # of their states, by scope
+        self._waiting: Counter[str] = Counter()  # requests that wait for their turn, by the model's name
 
     @property
     def count(self) -> int:
         """How many are kept."""
-        return self._store.count
+        return len(self._kept)
 
     def find(self, model: str, control: SequenceControl, caller: Caller) -> ServedVersion | None:
         """The version that a request's sequence began on; None where it begins one, or there is none."""
         if control.starts:
             return None
-        key = self._key(model, control, caller)
-        with self._store.lock:
-            sequence = self._store.get(key)
-            return None if sequence is None else sequence.served
+        sequence = self._kept.get(self._key(model, control, caller))
+        return None if sequence is None else sequence.served
 
-    def enter(
-        self, served: ServedVersion, control: SequenceControl, caller: Caller, owner: StreamOwner | None = None
-    ) -> Step:
-        """Take a request that has arrived into its sequence.
+    def enter(self, step: "Step", caller: Caller, waiter: Waiter) -> bool:
+        """Take a request into its sequence, where it lines up behind those that arrived before it.
 
-        Args:
-            served: The version that it asks, and that it was checked for.
-            control: The request's words about its sequence.
-            caller: The caller that sends it.
-            owner: The stream that it came on.
+        Returns whether it has its turn, and may run now. Else its turn comes later, on the thread that answers the
+        request before it: then the waiter, which is the request, is told.
 
         Raises:
             BeganOnAnotherVersion: If it asks another version than the one that its sequence began on.
             NotFound: If its sequence has not been started, has ended, was dropped, or is another connection's.
+            QueueFull: If too many requests of the model's sequences wait for their turn.
             SequenceInUse: If its sequence is on another stream.
             TooManySequences: If it would start one sequence too many.
             Unsupported: If the model's sequences may not be cut into requests.
         """
-        model, store = served.of_sequences.model, self._store
-        if model.why_not_in_parts or model.signature.required_state:
+        model, control, owner = step.served.model, step.control, caller.stream
+        why_not = model.why_not_in_parts
+        if not why_not and (state := model.signature.required_state):
+            why_not = f'its state "{state}" may not be left out, so that none is known to start with'
+        if why_not:
             raise Unsupported(
-                f'model "{model.name}" takes no sequences a part at a time: {_why_not_in_parts(model)}; send each '
-                "sequence whole, in one request without sequence_id"
+                f'model "{model.name}" takes no sequences a part at a time: {why_not}; send each sequence whole, in '
+                "one request without sequence_id"
             )
         key = self._key(model.name, control, caller)
         at = now()
-        with store.lock:
-            sequence = store.get(key)
-            if control.starts or sequence is None or sequence.used < at - store.idle_seconds:
-                store.drop_idle(at)
-                sequence = store.get(key)
+        with self._lock:
+            sequence = self._kept.get(key)
+            if control.starts or sequence is None or sequence.used < at - self._settings.sequence_idle:
+                self._drop_idle(at)
+                sequence = self._kept.get(key)
             before = None if sequence is None or sequence.owner is None else sequence.owner()
             if before is not owner and before is not None and before.is_open:
                 raise SequenceInUse(
@@ -97,10 +214,10 @@ class Sequences:
                     "number of 63 bits"
                 )
             if control.starts:
-                sequence = store.start(key, served, caller.peer())
+                sequence = self._start(key, step.asked_version, caller.peer())
             elif sequence is None:
-                raise store.unknown(key)
-            if sequence.served is not served:
+                raise self._unknown(key)
+            if sequence.served is not step.asked_version:
                 raise BeganOnAnotherVersion(
                     f"{sequence} began on version {sequence.served.model.version}; this request asks for version "
                     f"{model.version}"
@@ -108,16 +225,273 @@ class Sequences:
             if before is not owner or sequence.owner is None:
                 sequence.owner = None if owner is None else weakref.ref(owner)
             sequence.used = at
-            store.move_to_end(key)
-        return Step(store, sequence, control)
+            self._kept.move_to_end(key)
+            step.sequence = sequence
+            if sequence.turn is None and not sequence.waiting:
+                sequence.turn = step
+                return True
+            if self._waiting[model.name] >= self._settings.max_queue:
+                raise QueueFull(f"{sequence}, with the model's other sequences", self._settings.max_queue)
+            self._waiting[model.name] += 1
+            sequence.waiting.append((step, waiter))
+            return False
 
-    def _key(self, model: str, control: SequenceControl, caller: Caller) -> SequenceKey:
+    def leave(self, step: "Step", states: tuple[bytes, ...] | None, rows: int = 0) -> None:
+        """Keep the states that a request has left, and pass its turn on; without states, it was refused.
+
+        A step that has no turn leaves nothing: after a failure in the middle of a batch, all of the batch may be
+        refused, the answered ones, too.
+
+        Raises:
+            TooManySequences: If there is no memory left for the states; then it has its turn still.
+        """
+        sequence = step.sequence
+        with self._lock:
+            if sequence.turn is not step:
+                return
+            is_last = step.control.starts if states is None else step.control.ends
+            if is_last:
+                sequence.is_over = True
+                if self._has(sequence):
+                    self._remove(sequence)
+            elif states is not None:
+                if self._has(sequence):
+                    self._take(sequence, sum(map(len, states)))
+                    sequence.used = now()
+                    self._kept.move_to_end(sequence.key)  # in the order of use, as `_drop_idle` needs them
+                sequence.states, sequence.rows = states, rows
+            sequence.turn = None
+            if not sequence.waiting:
+                return
+        self._pass_turn(sequence)
+
+    def drop_idle(self) -> None:
+        """Drop the sequences that have been idle for too long. To be called about once a second."""
+        with self._lock:
+            self._drop_idle(now())
+
+    def _key(self, model: str, control: SequenceControl, caller: Caller) -> _Key:
         if control.key:
-            return scope_of_key(control.key), model, control.id
-        return ANY_CONNECTION if self._share else caller.peer(), model, control.id
+            return f"key {control.key}", model, control.id  # no connection has such a name
+        return _SHARED if self._settings.share_sequences else caller.peer(), model, control.id
+
+    def _has(self, sequence: _Sequence) -> bool:
+        """Whether a sequence is kept, and no other has been begun in its place."""
+        return self._kept.get(sequence.key) is sequence
+
+    def _start(self, key: _Key, served: ServedVersion, connection: str) -> _Sequence:
+        """Make a sequence, in the place of one of this key that was in the middle."""
+        before, scopes = self._kept.get(key), _scopes(connection)
+        replaced = () if before is None else _scopes(before.connection)
+        for scope, (part, words) in zip(scopes, _PARTS, strict=True):
+            most = max(1, int(self._settings.max_sequences * part))
+            if self._counts[scope] - (scope in replaced) >= most:
+                raise TooManySequences(
+                    f"{most:,} sequences are kept already{words} (--max-sequences); end some with sequence_end, or "
+                    "start later"
+                )
+        if before is not None:
+            self._remove(before)
+        self._counts.update(scopes)
+        sequence = self._kept[key] = _Sequence(key, served, connection)
+        return sequence
+
+    def _take(self, sequence: _Sequence, nbytes: int) -> None:
+        """Count the bytes of a sequence's states, in place of those before."""
+        more, scopes = nbytes - sequence.nbytes, _scopes(sequence.connection)
+        if not more:
+            return
+        for scope, (part, words) in zip(scopes, _PARTS, strict=True):
+            most = max(1, int(self._settings.max_sequence_bytes * part))
+            if more > 0 and self._nbytes[scope] + more > most:
+                raise TooManySequences(
+                    f"the states of sequences take {most:,} bytes already{words} (--max-sequence-bytes); end some with "
+                    "sequence_end"
+                )
+        self._nbytes.update(dict.fromkeys(scopes, more))
+        sequence.nbytes = nbytes
+
+    def _remove(self, sequence: _Sequence) -> None:
+        del self._kept[sequence.key]
+        for scope in _scopes(sequence.connection):
+            self._nbytes[scope] -= sequence.nbytes
+            self._counts[scope] -= 1
+            if not self._counts[scope]:
+                del self._counts[scope], self._nbytes[scope]
+        sequence.nbytes = 0
+
+    def _drop_idle(self, at: float) -> None:
+        while self._kept:
+            sequence = next(iter(self._kept.values()))
+            if sequence.used >= at - self._settings.sequence_idle:
+                return
+            if sequence.turn is not None or sequence.waiting:
+                sequence.used = at
+                self._kept.move_to_end(sequence.key)
+                continue
+            self._remove(sequence)
+            count_in_process(EVICTED)
+
+    def _unknown(self, key: _Key) -> NotFound:
+        """Say that there is no such sequence. Whether another connection has one of this id, this does not tell."""
+        words = (
+            f"{_described(key)} is not known: its first request has to say sequence_start, and no other since then "
+            f"sequence_end; after {self._settings.sequence_idle:g} s without a request it is dropped (--sequence-idle)"
+        )
+        if self._settings.sharers > 1:
+            words += (
+                f". A sequence belongs to one of this server's {self._settings.sharers} workers, the one of the "
+                "connection on which it began, and ends with it: send all of its requests on one stream or connection, "
+                f"or keep its states in the client (parameter {SESSION}), which any worker can continue"
+            )
+        elif key[0] != _SHARED:
+            words += (
+                ". Sequences belong to the connection that began them: to continue one on another, send the same "
+                "sequence_key with all of its requests"
+            )
+        return NotFound(words)
+
+    def _pass_turn(self, sequence: _Sequence) -> None:
+        """Give the turn to the request that has waited longest; refuse all that wait where the sequence is over.
+
+        A request that is refused in its turn passes it on before `take_turn` returns: then this loop goes on. Where
+        each did so by itself, 300 of them were more calls in calls than Python allows, and the sequence was held up for
+        good.
+        """
+        with self._lock:
+            if sequence.is_passing:
+                return
+            sequence.is_passing = True
+        while (next_one := self._next(sequence)) is not None:
+            step, waiter, error = next_one
+            try:
+                if error is None:
+                    waiter.take_turn()
+                else:
+                    waiter.refuse(error)
+            except Exception as defect:  # noqa: BLE001 - one request's defect must not hold up the others
+                with contextlib.suppress(Exception):
+                    waiter.refuse(InternalError.hiding(defect))
+                step.fail()
+            del next_one, step, waiter, error  # another thread may answer it now: it is not to be kept here
+
+    def _next(self, sequence: _Sequence) -> "tuple[Step, Waiter, ServeError | None] | None":
+        """Take the next of the waiting requests, with the error that it is to be refused with.
+
+        None where none is left, or the last one has its turn still.
+        """
+        with self._lock:
+            if sequence.turn is not None or not sequence.waiting:
+                sequence.is_passing = False
+                return None
+            step, waiter = sequence.waiting.popleft()
+            self._waiting[sequence.key[1]] -= 1
+            if sequence.is_over:
+                return step, waiter, self._unknown(sequence.key)
+            sequence.turn = step
+            return step, waiter, None
 
 
-def _why_not_in_parts(model: Model) -> str:
-    return model.why_not_in_parts or (
-        f'its state "{model.signature.required_state}" may not be left out, so that none is known to start with'
-    )
+class Step:
+    """A request of a sequence, from its arrival to its answer.
+
+    Attributes:
+        asked_version: The version that it asks, and that it was checked for.
+        served: The same as it runs parts of sequences.
+        control: The request's words about its sequence.
+        sequence: What is kept of its sequence, since it has entered it.
+    """
+
+    __slots__ = ("_asked", "_rows", "_sequences", "asked_version", "control", "sequence", "served")
+
+    sequence: _Sequence
+
+    def __init__(self, sequences: Sequences, asked_version: ServedVersion, control: SequenceControl) -> None:
+        self._sequences = sequences
+        self._asked: tuple[str, ...] = ()
+        self._rows = 0
+        self.asked_version = asked_version
+        self.served = asked_version.of_sequences
+        self.control = control
+
+    def states(self, rows: int) -> tuple[bytes, ...] | None:
+        """The bytes of each state that a request of so many rows continues from.
+
+        None where it does not continue, or a state has run out of what the model takes: `with_states` says so.
+        Empty for the first request: its states are zeros, or those that it brings.
+        """
+        if self.control.starts:
+            return ()
+        states = self.sequence.states
+        for at, spec in self.served.model.signature.bounded_states:
+            if not is_within_bounds(states[at], spec):
+                return None
+        return states if self.sequence.rows == rows else None
+
+    def with_states(self, request: CheckedRequest) -> CheckedRequest:
+        """Give the request with the states that it continues from, asking for those that it leaves.
+
+        Raises InvalidRequest if it brings states in mid-sequence, has another number of rows than the sequence, or a
+        state has a value that the model does not take: a position at its end.
+        """
+        sequence, signature = self.sequence, self.served.model.signature
+        inputs = request.inputs
+        if not self.control.starts:
+            brought = [name for name in signature.states if name in inputs]
+            if brought:
+                raise InvalidRequest(
+                    f'input "{brought[0]}": {sequence} has its states from the request before; only its first request, '
+                    "with sequence_start, may bring some"
+                )
+            if sequence.rows != request.batch:
+                raise InvalidRequest(
+                    f"{sequence} has {sequence.rows} rows (the batch axis), as its first request; this one has "
+                    f"{request.batch}"
+                )
+            states = zip(signature.states, sequence.states, strict=True)
+            inputs = {**inputs, **{name: self._continued(signature.inputs[name], state) for name, state in states}}
+        self._asked = request.outputs
+        self._rows = request.batch
+        more = [final.name for final in signature.states.values() if final.name not in request.outputs]
+        return dataclasses.replace(request, inputs=inputs, outputs=(*request.outputs, *more))
+
+    def _continued(self, spec: TensorSpec, state: bytes) -> Array:
+        array: Array = np.ndarray(spec.shape(self.sequence.rows, {}), spec.dtype, state)
+        if spec.bounds is None:
+            return array
+        try:
+            return with_valid_values(array, spec, {}, allow_non_finite=False)
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"{self.sequence} has run out of the values of a state that the model takes: {error}"
+            ) from error
+
+    def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Keep the states of a run, of whose outputs by name those asked for are returned; pass the turn on.
+
+        Raises TooManySequences if there is no memory left for them.
+        """
+        states = [outputs[final.name].tobytes() for final in self.served.model.signature.states.values()]
+        self.keep(tuple(states), self._rows)
+        return {name: outputs[name] for name in self._asked}
+
+    def keep(self, states: tuple[bytes, ...], rows: int) -> None:
+        """Keep the bytes of each state, in row-major order of its own shape, and pass the turn on.
+
+        Raises TooManySequences if there is no memory left for them.
+        """
+        self._sequences.leave(self, states, rows)
+
+    def fail(self) -> None:
+        """Leave the sequence as it was, and pass the turn on; end it where this is its first request."""
+        self._sequences.leave(self, None)
+
+
+def _scopes(connection: str) -> tuple[str, str, str]:
+    """What a connection's sequences are counted with: all of them, the connection's, and those of its address."""
+    return "all", connection, connection.rpartition(":")[0]
+
+
+def _described(key: _Key) -> str:
+    _, model, identity = key
+    return f'sequence {quoted(identity) if isinstance(identity, str) else identity} of model "{model}"'

@@ -1,10 +1,21 @@
-"""What each method of the protocol answers, from message to message, whatever the transport."""
+"""What each method of the protocol answers, from message to message, whatever the transport.
+
+RepositoryModelLoad and RepositoryModelUnload change what serves, as Triton's explicit mode does. KServe's own proto
+(kserve/protocol/grpc/grpc_predict_v2.proto) has the model's name in field 1, where Triton's has that of the repository,
+and answers with the name and whether it was done. So a request in which only field 1 is set is KServe's.
+
+Of Triton's shared memory, trace settings and log settings, this server only has what clients ask for before they begin:
+reading them is answered, and unregistering regions succeeds. Registering a region or changing a setting is
+UNIMPLEMENTED: it would hold for all other clients, and a region that a client names may belong to others or change
+while a request is checked.
+"""
 
 import dataclasses
 import importlib.metadata
-import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
@@ -13,19 +24,27 @@ from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, TOKENS
 from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.boundary.checking import check_request, parse_request
 from rnnserve.server.boundary.sequence_parameters import read_sequence_control
-from rnnserve.server.boundary.signature import TensorSpec
-from rnnserve.server.errors import InvalidRequest, ServeError, Unsupported
-from rnnserve.server.protocol.model_control import ModelControl
-from rnnserve.server.protocol.sealed_states import NO_KEY, open_sealed_states
-from rnnserve.server.protocol.sequence_callers import Caller
-from rnnserve.server.protocol.sequences import Sequences
-from rnnserve.server.protocol.statistics_messages import statistics_message
-from rnnserve.server.protocol.unsupported_methods import UNSUPPORTED_METHODS
+from rnnserve.server.errors import InvalidRequest, NotReady, ServeError, Unsupported, quoted
+from rnnserve.server.protocol.descriptions import metadata_message, statistics_message
+from rnnserve.server.protocol.sealed_states import SealedStates
+from rnnserve.server.protocol.sequences import Caller, Sequences
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
 
 __all__ = ["Method", "Service"]
+
+_LOG = logging.getLogger("rnnserve")
+
+_EXTENSIONS = (
+    "binary_tensor_data", "classification", "logging", "model_configuration", "model_repository", "parameters",
+    "schedule_policy", "sequence", "statistics", "trace",
+)  # fmt: skip
+"""Triton's names of those that this server speaks."""
+
+_TRACING_OFF = {"trace_level": "OFF", "trace_rate": "1000", "trace_count": "-1", "log_frequency": "0", "trace_file": ""}
+
+_Control = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,21 +52,14 @@ class Method:
     """A unary method.
 
     Attributes:
-        read: Parses the bytes of its request.
+        request: The class of its request.
         answer: Turns the request's message into the response's.
         takes_long: Whether it may take seconds, so that it is to be answered on other threads.
     """
 
-    read: Callable[[bytes], Message]
+    request: type[Message]
     answer: Callable[..., Message]
     takes_long: bool = False
-
-
-_EXTENSIONS = (
-    "binary_tensor_data", "classification", "logging", "model_configuration", "model_repository", "parameters",
-    "schedule_policy", "sequence", "statistics", "trace",
-)  # fmt: skip
-"""Triton's names of those that this server speaks."""
 
 
 class Service:
@@ -68,56 +80,52 @@ class Service:
         live: LiveRepository | None = None,
         note_change: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
-        """Answer for a repository.
+        """Answer for a repository, or raise StartError if the key for sealed sessions cannot be used.
 
-        Args:
-            repository: The models.
-            settings: The limits of requests, and the provider that was asked for.
-            live: The changes of what serves; None where there are none.
-            note_change: A function that is told which model a request has loaded, or else unloaded.
-
-        Raises:
-            StartError: If the key for sealed sessions cannot be used.
+        `live` makes changes of what serves, None where there are none. `note_change` is told which model a request has
+        loaded, or else unloaded.
         """
         self.repository = repository
         self.settings = settings
         self.sequences = Sequences(settings)
         self.is_draining = self.is_stuck = False
-        self._sealed_states = open_sealed_states(settings)
+        self._live = live
+        self._note_change = note_change
+        key = settings.session_key
+        self._sealed_states = None if key is None else SealedStates(settings, key)
         of_settings = {SEALED_SESSIONS: self._sealed_states is not None, TOKENS: settings.access_file is not None}
         self._extensions = [*_EXTENSIONS, *[name for name, is_spoken in of_settings.items() if is_spoken]]
-        self._control = ModelControl(live, settings.model_control, note_change)
 
     @property
     def methods(self) -> Mapping[str, Method]:
         """The methods of GRPCInferenceService that answer at once, by name; ModelInfer goes through `accept`."""
         return {
-            "ServerLive": Method(pb.ServerLiveRequest.FromString, self.server_live),
-            "ServerReady": Method(pb.ServerReadyRequest.FromString, self.server_ready),
-            "ServerMetadata": Method(pb.ServerMetadataRequest.FromString, self.server_metadata),
-            "ModelReady": Method(pb.ModelReadyRequest.FromString, self.model_ready),
-            "ModelMetadata": Method(pb.ModelMetadataRequest.FromString, self.model_metadata),
-            "ModelConfig": Method(pb.ModelConfigRequest.FromString, self.model_config),
-            "ModelStatistics": Method(pb.ModelStatisticsRequest.FromString, self.model_statistics),
-            "RepositoryIndex": Method(pb.RepositoryIndexRequest.FromString, self.repository_index),
-            "RepositoryModelLoad": Method(
-                pb.RepositoryModelLoadRequest.FromString, self._control.load, takes_long=True
-            ),
-            "RepositoryModelUnload": Method(
-                pb.RepositoryModelUnloadRequest.FromString, self._control.unload, takes_long=True
-            ),
-            **{name: Method(request.FromString, answer) for name, (request, answer) in UNSUPPORTED_METHODS.items()},
+            "ServerLive": Method(pb.ServerLiveRequest, self._server_live),
+            "ServerReady": Method(pb.ServerReadyRequest, self._server_ready),
+            "ServerMetadata": Method(pb.ServerMetadataRequest, self.server_metadata),
+            "ModelReady": Method(pb.ModelReadyRequest, self._model_ready),
+            "ModelMetadata": Method(pb.ModelMetadataRequest, self.model_metadata),
+            "ModelConfig": Method(pb.ModelConfigRequest, self._model_config),
+            "ModelStatistics": Method(pb.ModelStatisticsRequest, self._model_statistics),
+            "RepositoryIndex": Method(pb.RepositoryIndexRequest, self._repository_index),
+            "RepositoryModelLoad": Method(pb.RepositoryModelLoadRequest, self._load, takes_long=True),
+            "RepositoryModelUnload": Method(pb.RepositoryModelUnloadRequest, self._unload, takes_long=True),
+            "SystemSharedMemoryStatus": Method(pb.SystemSharedMemoryStatusRequest, _empty),
+            "SystemSharedMemoryRegister": Method(pb.SystemSharedMemoryRegisterRequest, _refuse_region),
+            "SystemSharedMemoryUnregister": Method(pb.SystemSharedMemoryUnregisterRequest, _empty),
+            "CudaSharedMemoryStatus": Method(pb.CudaSharedMemoryStatusRequest, _empty),
+            "CudaSharedMemoryRegister": Method(pb.CudaSharedMemoryRegisterRequest, _refuse_region),
+            "CudaSharedMemoryUnregister": Method(pb.CudaSharedMemoryUnregisterRequest, _empty),
+            "TraceSetting": Method(pb.TraceSettingRequest, _read_trace_settings),
+            "LogSettings": Method(pb.LogSettingsRequest, _read_log_settings),
         }
 
     def accept(self, payload: bytes, caller: Caller | None = None) -> tuple[ServedVersion, CheckedRequest]:
-        """Take a ModelInfer request through the boundary.
+        """Take the bytes of a ModelInfer request through request validation, to the version that it asks.
 
         Args:
             payload: Bytes of the request.
             caller: The caller that sends it; None where it cannot be of a sequence that is kept.
-
-        Returns:
-            The version that it asks, and the checked request.
 
         Raises:
             InvalidRequest: If it is not one that may be run.
@@ -133,20 +141,18 @@ class Service:
         if SESSION in request.parameters:
             return self._accept_session(request)
         served = self._version_asked(request, caller)
-        try:
-            return served, check_request(request, served.model.signature, self.settings)
-        except ServeError as error:
-            raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
+        return served, self._checked(request, served)
 
     def check(self, payload: bytes, served: ServedVersion) -> CheckedRequest:
-        """Take a ModelInfer request through the boundary, to a version that may have stopped serving since it arrived.
-
-        Raises:
-            InvalidRequest: If it is not one that may be run.
-            Unsupported: If it asks for what this server does not do.
-        """
+        """Check a request for a version that may have stopped serving since it arrived; raises as `accept` does."""
         try:
             request = parse_request(payload, self.settings)
+        except ServeError as error:
+            raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
+        return self._checked(request, served)
+
+    def _checked(self, request: pb.ModelInferRequest, served: ServedVersion) -> CheckedRequest:
+        try:
             return check_request(request, served.model.signature, self.settings)
         except ServeError as error:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
@@ -160,9 +166,12 @@ class Service:
         return self.repository.find(request.model_name, request.model_version)
 
     def _accept_session(self, request: pb.ModelInferRequest) -> tuple[ServedVersion, CheckedRequest]:
-        """Take a request of a session whose states are sealed through the boundary."""
+        """Take a request of a session whose states the client keeps through request validation."""
         if self._sealed_states is None:
-            raise Unsupported(NO_KEY)
+            raise Unsupported(
+                f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); ask for the final "
+                "states, such as h_n, and send them on as the initial ones, such as h_0"
+            )
         if read_sequence_control(request.parameters) is not None:
             raise InvalidRequest(
                 f"the parameters {SESSION} and sequence_id exclude each other: client or server keeps the states"
@@ -172,11 +181,11 @@ class Service:
         served = served.of_sequences
         return served, self._sealed_states.continue_from(sealed, checked, served.model)
 
-    def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+    def _server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Say that the process is up, and no run of it is stuck."""
         return pb.ServerLiveResponse(live=not self.is_stuck)
 
-    def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+    def _server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
         """Say whether every model of the repository serves, and the server is not about to stop."""
         return pb.ServerReadyResponse(ready=self.repository.is_ready() and not (self.is_draining or self.is_stuck))
 
@@ -186,54 +195,17 @@ class Service:
             name="rnnserve", version=importlib.metadata.version("rnnserve"), extensions=self._extensions
         )
 
-    def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+    def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """Say whether a model, or one version of it, serves; false for one that is not known."""
         return pb.ModelReadyResponse(ready=self.repository.is_served(request.name, request.version))
 
     def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        """Describe a model: tensors with named axes, labels, which requests share a run, its origin, where it runs.
-
-        Raises:
-            NotFound: If there is no such model or version.
-            NotReady: If it does not serve.
-        """
+        """Describe a model."""
         served = self.repository.find(request.name, request.version)
-        model, in_parts = served.model, served.of_sequences.model
-        properties = {
-            "batching": model.signature.batching.value,
-            "batch_invariant": json.dumps(model.batch_invariant),
-            "continuable": json.dumps(model.continues),
-            "sequences": in_parts.why_not_in_parts or "kept",
-            "found_states": json.dumps(
-                [name for name in in_parts.signature.states if name not in model.signature.inputs]
-            ),
-            "labels": json.dumps(list(model.manifest.labels)),
-            "origin": model.origin,
-            "provider_requested": self.settings.provider,
-            "provider": model.device,
-            "threads": json.dumps(self.settings.threads),
-            "nodes": json.dumps(model.nodes),
-            "graph": model.graph.name,
-            "graph_reason": model.graph.reason,
-            "parity": model.parity,
-            "signed": "" if served.signed is None else json.dumps(served.signed.as_fields()),
-        }
-        return pb.ModelMetadataResponse(
-            name=model.name,
-            versions=self.repository.versions(request.name),
-            platform="onnxruntime_onnx",
-            inputs=[_metadata(spec) for spec in model.signature.inputs.values()],
-            outputs=[_metadata(spec) for spec in model.signature.outputs.values()],
-            properties=properties,
-        )
+        return metadata_message(served, self.repository.versions(request.name), self.settings)
 
-    def model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-        """Give the model's config.pbtxt; states that it has Triton keep are optional inputs here, as they may be sent.
-
-        Raises:
-            NotFound: If there is no such model or version.
-            NotReady: If it does not serve.
-        """
+    def _model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """Give the model's config.pbtxt, with the states that it has Triton keep as optional inputs."""
         served = self.repository.find(request.name, request.version)
         config = model_config_pb2.ModelConfig()
         config.CopyFrom(served.config)
@@ -244,14 +216,10 @@ class Service:
                 config.input.add(name=spec.name, data_type=data_type, dims=spec.sizes, optional=True)
         return pb.ModelConfigResponse(config=config)
 
-    def model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+    def _model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         """Say what models have done: a version, all versions of a model that serve, or all that serve.
 
         With workers, this one alone: /metrics has the sums.
-
-        Raises:
-            NotFound: If there is no such model or version.
-            NotReady: If it does not serve.
         """
         if request.name:
             found = self.repository.find(request.name, request.version)
@@ -264,7 +232,7 @@ class Service:
             model_stats=[statistics_message(model.name, model.version, model.statistics) for model in models]
         )
 
-    def repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+    def _repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """List every version of every model with its state, and why it does not serve."""
         response = pb.RepositoryIndexResponse()
         for name, versions in self.repository.statuses():
@@ -273,38 +241,91 @@ class Service:
                     response.models.add(name=name, version=str(version), state=status.state, reason=status.reason)
         return response
 
+    def _load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        """Load a model as its folder is now; answer when it serves. Other workers follow.
 
-def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
-    """Describe a tensor: beside what the protocol asks, what a client needs to fill it.
+        A model that is loaded already is loaded again as far as its files have changed. Versions that served before
+        serve on if it cannot be loaded.
+        """
+        live = self._explicit()
+        model, is_kserves = _model_asked(request)
+        for name in request.parameters:
+            if name == "config" or name.startswith("file:"):
+                raise Unsupported(
+                    f"load parameter {quoted(name)}: this server loads what lies in its repository, where each version "
+                    "has its proof; publish the files there"
+                )
+            raise InvalidRequest(f"unrecognized load parameter {quoted(name)}")
+        live.load(model)
+        self._note_change(model, True)
+        if is_kserves:
+            return pb.RepositoryModelLoadResponse(model_name=model, is_loaded=True)
+        return pb.RepositoryModelLoadResponse()
 
-    Its parameters: `axes`, the names of the axes; `optional`; `default`, "recorded" where the model's own default
-    stands for an input that is left out, and not zeros; `required`, of states and lengths that may not be left out;
-    `lengths_of`, the axis whose lengths it holds; `low` and `high`, where the manifest has them: for integers the
-    values that the model takes, `high` exclusive, for floats the usual ones; `limits`, a JSON object with the smallest
-    and the largest size of each axis that the model takes, where it does not take any; `derived`, of outputs, a JSON
-    object with the fields of `DerivedSize`, four or more, for each axis whose size follows from that of an axis of the
-    inputs; `continues_as`, the input that continues from it.
-    """
-    parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
-    if spec.optional:
-        parameters["optional"] = pb.InferParameter(bool_param=True)
-    if spec.default is not None:
-        parameters["default"] = pb.InferParameter(string_param="recorded")
-    if spec.required_because:
-        parameters["required"] = pb.InferParameter(bool_param=True)
-    for name, said in (("lengths_of", spec.lengths_of), ("continues_as", spec.continues_as)):
-        if said:
-            parameters[name] = pb.InferParameter(string_param=said)
-    if spec.limits:
-        parameters["limits"] = pb.InferParameter(string_param=json.dumps(spec.limits))
-    if spec.derived:
-        derived = {axis: size.fields for axis, size in spec.derived.items()}
-        parameters["derived"] = pb.InferParameter(string_param=json.dumps(derived))
-    for name, bound in (("low", spec.low), ("high", spec.high)):
-        if bound is not None:
-            parameters[name] = (
-                pb.InferParameter(double_param=bound) if spec.is_float else pb.InferParameter(int64_param=int(bound))
+    def _unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+        """Let a model not serve any more; what waits or runs is answered. One that does not serve is no error."""
+        live = self._explicit()
+        model, is_kserves = _model_asked(request)
+        for name, parameter in request.parameters.items():
+            if name != "unload_dependents":
+                raise InvalidRequest(f"unrecognized unload parameter {quoted(name)}")
+            if parameter.WhichOneof("parameter_choice") != "bool_param":
+                raise InvalidRequest("invalid value type for 'unload_dependents' parameter, expected bool_param")
+        live.unload(model)
+        self._note_change(model, False)
+        if is_kserves:
+            return pb.RepositoryModelUnloadResponse(model_name=model, is_unloaded=True)
+        return pb.RepositoryModelUnloadResponse()
+
+    def _explicit(self) -> LiveRepository:
+        mode = self.settings.model_control
+        if self._live is None or mode != "explicit":
+            raise NotReady(
+                f"explicit model load / unload is not allowed with --model-control {mode}; start the server with "
+                "--model-control explicit"
             )
-    return pb.ModelMetadataResponse.TensorMetadata(
-        name=spec.name, datatype=spec.datatype, shape=spec.sizes, parameters=parameters
+        return self._live
+
+
+def _model_asked(request: _Control) -> tuple[str, bool]:
+    """The name of the model, and whether the request is one of KServe's proto."""
+    if request.model_name and request.repository_name:
+        raise Unsupported("'repository_name' specification is not supported: this server has one repository")
+    if not request.model_name and not request.repository_name:
+        raise InvalidRequest("model_name is empty")
+    return request.model_name or request.repository_name, not request.model_name
+
+
+def _read_trace_settings(request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
+    _refuse_changes(
+        [name for name, setting in request.settings.items() if setting.value],
+        "this server writes no trace files; use --traces where the server is started, or ModelStatistics",
+    )
+    value = pb.TraceSettingResponse.SettingValue
+    return pb.TraceSettingResponse(settings={name: value(value=[each]) for name, each in _TRACING_OFF.items()})
+
+
+def _read_log_settings(request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
+    _refuse_changes(request.settings, "no client can change it; use --log-level where the server is started")
+    value = pb.LogSettingsResponse.SettingValue
+    levels = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
+    settings = {name: value(bool_param=_LOG.isEnabledFor(level)) for name, level in levels.items()}
+    settings["log_verbose_level"] = value(uint32_param=int(_LOG.isEnabledFor(logging.DEBUG)))
+    settings |= {"log_file": value(string_param=""), "log_format": value(string_param="default")}
+    return pb.LogSettingsResponse(settings=settings)
+
+
+def _refuse_changes(names: Iterable[str], reason: str) -> None:
+    for name in names:
+        raise Unsupported(f"{quoted(name)}: {reason}", field=f"settings[{quoted(name)}]")
+
+
+def _empty(_: Message) -> Message:
+    """The status, or the removal, of no regions: no field of either response is set."""
+    return Empty()
+
+
+def _refuse_region(_: Message) -> Message:
+    raise Unsupported(
+        "shared memory is not supported: send tensors in raw_input_contents, and read raw_output_contents"
     )

@@ -31,9 +31,9 @@ from rnnserve.server.connections.private_socket import believed_peer, shown_cert
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
 from rnnserve.server.fast_path.control_calls import GrantOf, UnaryMethod
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.observing.runs import tell_refusal
-from rnnserve.server.protocol.error_details import trailing_metadata
+from rnnserve.server.protocol.responses import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 
@@ -190,7 +190,7 @@ class ControlMethods:
         gate.admit(method, metadata, certificate)
         if method == SERVER_METADATA:
             gate.admit_route(metadata, certificate)
-        return functools.partial(gate.grant_of, metadata, certificate)
+        return functools.partial(gate.grant_with, Need.ANY_TOKEN, metadata, certificate)
 
     def _lasting_handler(self, method: str, converse: _Converse) -> _Handler:
         """Make the handler of a call that keeps its thread: it is counted, and let in again as often as it asks."""
@@ -258,7 +258,7 @@ def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
 
     def answer(payload: bytes, grant_of: GrantOf) -> bytes:
         try:
-            request = method.read(decompress(payload, _MAX_CONTROL_BYTES))
+            request = method.request.FromString(decompress(payload, _MAX_CONTROL_BYTES))
         except DecodeError:
             raise InvalidRequest(f"the request's {len(payload):,} bytes are not a message of this method") from None
         grant = None if is_open else grant_of()

@@ -150,7 +150,7 @@ class GrpcServer:
             return
         self._transport.end_revoked()
         for name, grant in self._gate.grants():
-            used_table().row(*places.row_of_token(name))[places.TOKEN_REQUESTS] = grant.requests
+            used_table().row("", name)[places.TOKEN_REQUESTS] = grant.requests
 
     @property
     def failure(self) -> Exception | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from rnnserve.protos.access_table import INFERENCE, METHODS
+from rnnserve.protos.access_table import INFERENCE
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import now
@@ -24,10 +24,10 @@ from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.fast_path.arrived import Arrivals
 from rnnserve.server.fast_path.calls import ArrivedRequest, CallHandler, Door
 from rnnserve.server.fast_path.varying_fields import find_varying_fields, read_id
+from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin
-from rnnserve.server.observing.runs import tell_refusal
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
-from rnnserve.server.protocol.sequence_callers import StreamOwner
+from rnnserve.server.protocol.sequences import StreamOwner
 from rnnserve.server.transport.control import INFERENCE_SERVICE, Caller, abort
 
 __all__ = ["PlainTransport"]
@@ -90,7 +90,7 @@ class PlainTransport:
         self.budget = budget
         self._gate = gate
         self._handler = handler
-        self._arrivals = Arrivals(METHODS[f"{INFERENCE}ModelInfer"], handler, gate)
+        self._arrivals = Arrivals(handler, gate)
         self._inbox: queue.SimpleQueue[ArrivedRequest | None] = queue.SimpleQueue()
         self._end_error: ServeError | None = None
         self._in_flight: set[ArrivedRequest] = set()

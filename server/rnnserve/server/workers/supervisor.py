@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.common.child_process import LIFELINE, Backoff, ChildProcess, exit_text
-from rnnserve.server.counting.places import NOT_RELOADED, RELOADED
+from rnnserve.server.counting.exposition import Totals
+from rnnserve.server.counting.places import NOT_RELOADED, RELOADED, WORKER_RESTARTS
 from rnnserve.server.counting.table import CountTable, count_in_process
-from rnnserve.server.counting.totals import Totals
 from rnnserve.server.errors import StartError
 from rnnserve.server.repository.model_state import ModelState, lost_models
 from rnnserve.server.signals import SAME_SECONDS, SignalPipe
@@ -244,7 +244,7 @@ class Supervisor:
         lived = 0.0 if worker.loaded_at is None else time.monotonic() - worker.loaded_at
         wait = place.backoff.seconds_after(lived)
         place.start_at = time.monotonic() + wait
-        self._totals.restarts["hung" if status is None else "died"] += 1
+        count_in_process(WORKER_RESTARTS["hung" if status is None else "died"])
         words = f"{why_hung}: it is killed" if status is None else f"died with {exit_text(status)}"
         _log.error("worker %d %s; another starts in %.2f s", place.number, words, wait)
 

@@ -7,7 +7,6 @@ import grpc
 import pytest
 
 from kit.locked_servers import (
-    ASKED,
     BODIES,
     SIMPLE,
     certified_server,
@@ -18,7 +17,7 @@ from kit.tokens import bearer
 from kit.waiting import until
 from rnnserve.protos import health_pb2
 from rnnserve.protos.access_table import INFERENCE, ROLES
-from rnnserve.server.access.token_writing import add_token, revoke_token
+from rnnserve.server.access.access_file import add_token, revoke_token
 
 INFER, WATCH = f"{INFERENCE}ModelInfer", "/grpc.health.v1.Health/Watch"
 WATCHED = health_pb2.HealthCheckRequest(service=SIMPLE).SerializeToString()
@@ -40,17 +39,6 @@ def test_each_method_answers_only_its_roles(locked, repository, tmp_path):
     with certified_server(repository, tmp_path, plain=True) as certified:
         for ask in (certified.ask, certified.ask_as_front):
             check_each_method({kind: functools.partial(ask, kind=kind) for kind in (*ROLES, "stranger")}, SIMPLE)
-
-
-def test_requests_of_one_run_go_by_their_own_tokens(locked):
-    stub, tokens = locked.stub(), locked.tokens
-    kinds = [tokens.infer, tokens.elsewhere, tokens.unknown, tokens.metrics, ""] * 40
-    futures = [stub.ModelInfer.future(ASKED["ModelInfer"], metadata=bearer(token)) for token in kinds]
-    for future in futures:
-        future.exception()
-    codes = [future.code().name for future in futures[:5]]
-    assert codes == ["OK", "PERMISSION_DENIED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNAUTHENTICATED"]
-    assert [future.code().name for future in futures] == codes * 40
 
 
 def test_revoked_token_ends_its_streams_and_watches(repository, tmp_path):

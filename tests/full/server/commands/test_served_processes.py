@@ -22,6 +22,7 @@ import pytest
 
 from kit.held_ports import held_port
 from kit.narrowed import closed, limited
+from kit.rotated_files import RotatedFiles, shown
 from kit.running_processes import children_of, is_running
 from kit.served import RNNSERVE, served
 from kit.tiny import answers, is_answered_by, publish_tiny
@@ -119,7 +120,7 @@ def test_a_signal_as_soon_as_it_says_that_it_serves_ends_it_as_later_ones_do(roo
 WORKER_SIGNALLED = """
 import contextlib, os, signal, sys, threading, time
 if "--report-fd" in sys.orig_argv:
-    from rnnserve.server.commands.ending import Ending
+    from rnnserve.server.commands.serve import Ending
     from rnnserve.server.workers.heartbeat import SupervisorLink
 
     write, stop = SupervisorLink.write, Ending.stop
@@ -281,3 +282,24 @@ def test_too_little_address_space_is_one_line_of_each_process(root, limit, worke
     ended = [f"rnnserve serve: worker {number} ended before it was ready, with exit status 1" for number in (0, 1)]
     assert set(lines[1:]) <= {said, *ended}
     assert bool(lines[1:]) == bool(workers)
+
+
+def shows(port, certificate):
+    try:
+        return shown(port) == certificate
+    except OSError:
+        return False
+
+
+def test_gateway_is_back_when_the_files_are_good_again(root, tmp_path):
+    rotated = RotatedFiles(tmp_path / "tls", mutual=False)
+    with served(root, "process", http_port=0, options=rotated.options()) as server:
+        port = int(server.http_address.rpartition(":")[2])
+        until(lambda: shows(port, rotated.certificate))
+        rotated.replace(key=rotated.issued()[1])
+        (gateway,) = children_of(server.process.pid, b"\0web\0")
+        os.kill(gateway, signal.SIGKILL)
+        until(lambda: "a process of the HTTP gateway ended with exit status 1" in server.log)
+        assert shown(server.port) == rotated.certificate  # the server has the last good files in memory
+        certificate = rotated.rotate()
+        until(lambda: shows(port, certificate))

@@ -13,7 +13,7 @@ import uvloop
 from kit.rotated_files import WAYS, RotatedFiles, client_context, shows
 from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
-from rnnserve.common.front_counts import NUMBERS, FrontCounts, use_front_counts, used_front_counts
+from rnnserve.common.gateway_counts import NUMBERS, GatewayCounts, use_gateway_counts, used_gateway_counts
 from rnnserve.web.http1.served_tls import ServedContext
 
 
@@ -25,10 +25,10 @@ def quick(monkeypatch):
 @pytest.fixture
 def counts():
     """How many new files were taken, and how many were refused."""
-    before = used_front_counts()
-    use_front_counts(counts := FrontCounts())
+    before = used_gateway_counts()
+    use_gateway_counts(counts := GatewayCounts())
     yield lambda: counts.numbers()[NUMBERS - 2 :]
-    use_front_counts(before)
+    use_gateway_counts(before)
 
 
 @contextlib.contextmanager

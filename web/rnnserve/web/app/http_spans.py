@@ -28,7 +28,7 @@ class HttpSpans:
         from opentelemetry import context, trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._tracer = traces.requests
+        self._tracer = traces.tracer
         self._trace = trace
         self._no_context = context.Context()
         self._propagator = TraceContextTextMapPropagator()

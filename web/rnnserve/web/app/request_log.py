@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
-from rnnserve.common.front_counts import used_front_counts
+from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.common.request_lines import LOG_REQUESTS, LineBudget, log_request, trace_id_of
 from rnnserve.web.errors import RestError
 
@@ -72,7 +72,7 @@ class RequestLog:
     def refused(self, error: RestError, words: RequestWords) -> None:
         """Count a request that this front refuses, and write the line of any that is, unless the server has one."""
         if not error.is_of_server:
-            used_front_counts().count_refusal(error.status)
+            used_gateway_counts().count_refusal(error.status)
         if not self._is_on or (error.is_of_server and self._has_server_log):
             return
         status = error.status

@@ -19,7 +19,7 @@ from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.child_process import die_with_parent
-from rnnserve.common.front_counts import FrontCounts, use_front_counts
+from rnnserve.common.gateway_counts import GatewayCounts, use_gateway_counts
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
@@ -189,7 +189,7 @@ def _prepare_process(args: argparse.Namespace) -> None:
         die_with_parent(args.lifeline_fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
     if args.counts_fd is not None:
-        use_front_counts(FrontCounts(args.counts_fd))
+        use_gateway_counts(GatewayCounts(args.counts_fd))
     unblock_output()
     logging.basicConfig(level=args.log_level.upper())
     for handler in logging.getLogger().handlers:

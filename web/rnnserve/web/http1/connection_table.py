@@ -8,7 +8,7 @@ that send nothing, or little, or read nothing, keeps none out that sends request
 import asyncio
 from typing import Protocol
 
-from rnnserve.common.front_counts import used_front_counts
+from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.http1.limits import HttpLimits
 
 __all__ = ["ConnectionTable", "WaitingConnection"]
@@ -56,10 +56,10 @@ class ConnectionTable:
         if len(self._open) >= self.limits.max_connections:
             longest = next(iter(self._waiting), None)
             if longest is None:
-                used_front_counts().count_end("too_many")
+                used_gateway_counts().count_end("too_many")
                 return False
             self.remove(longest)
-            used_front_counts().count_end("gave_way")
+            used_gateway_counts().count_end("gave_way")
             longest.give_way()
         self._open.add(connection)
         self._waiting[connection] = None
@@ -99,7 +99,7 @@ class ConnectionTable:
         now = loop.time()
         for connection in [each for each in self._open if each.is_late(now)]:
             self.remove(connection)
-            used_front_counts().count_end("late")
+            used_gateway_counts().count_end("late")
             connection.end_late()
         self._looks = bool(self._open)
         if self._looks:

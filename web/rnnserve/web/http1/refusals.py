@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import orjson
 
-from rnnserve.common.front_counts import used_front_counts
+from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.common.request_lines import LineBudget, log_request, new_request_id
 
 __all__ = ["TOO_LATE", "TOO_MANY", "refusal"]
@@ -27,7 +27,7 @@ def refusal(status: int, message: str, client: tuple[str, int] | None) -> bytes:
         message: Words for the client.
         client: Address and port of the client, for the log; None where they are not known.
     """
-    used_front_counts().count_refusal(status)
+    used_gateway_counts().count_refusal(status)
     request_id = new_request_id()
     reason, peer = HTTPStatus(status).name.lower(), "http:{}:{}".format(*client) if client else ""
     left_out = _LINES.take(reason)

@@ -3,7 +3,7 @@
 import ssl
 from typing import Any
 
-from rnnserve.common.front_counts import used_front_counts
+from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.common.tls_identity import TlsFiles, TlsIdentity, read_identity
 from rnnserve.common.tls_watch import TlsWatch
 from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
@@ -38,7 +38,7 @@ class ServedContext(ssl.SSLContext):
 
     def watch(self) -> TlsWatch:
         """What follows the files, once it is started."""
-        counts = used_front_counts()
+        counts = used_gateway_counts()
         return TlsWatch(self._files, self._identity, self._use, lambda: counts.count_tls_reload("refused"))
 
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - those of ssl, unchanged
@@ -47,7 +47,7 @@ class ServedContext(ssl.SSLContext):
 
     def _use(self, identity: TlsIdentity) -> None:
         self._current = self._counting_context(identity)
-        used_front_counts().count_tls_reload("ready")
+        used_gateway_counts().count_tls_reload("ready")
 
     def _counting_context(self, identity: TlsIdentity) -> ssl.SSLContext:
         context = identity.context(self._files)

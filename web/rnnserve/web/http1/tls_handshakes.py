@@ -4,7 +4,7 @@ import asyncio
 import base64
 import ssl
 
-from rnnserve.common.front_counts import used_front_counts
+from rnnserve.common.gateway_counts import used_gateway_counts
 
 __all__ = ["count_failed_handshakes", "shown_certificate"]
 
@@ -22,7 +22,7 @@ class _Counting(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError:
-            used_front_counts().count_end("tls_handshake")
+            used_gateway_counts().count_end("tls_handshake")
             raise
 
 

@@ -1,4 +1,4 @@
-"""The log's lines: their form, and what they say of refusals."""
+"""The log's lines: text with the time's zone, or a JSON object a line."""
 
 import datetime as dt
 import json
@@ -7,14 +7,8 @@ import os
 
 import pytest
 
-from kit.serve_options import configured
 from rnnserve.common.log_format import log_formatter
 from rnnserve.common.request_lines import log_request
-from rnnserve.server.commands.refusal_log import RefusalLog
-from rnnserve.server.counting import places
-from rnnserve.server.counting.table import CountTable
-from rnnserve.server.counting.totals import Totals
-from rnnserve.server.errors import InvalidRequest, QueueFull
 
 
 def record(message, *args, error=None):
@@ -50,36 +44,3 @@ def test_json_is_an_object_a_line():
     assert line["message"] == '"a"\nü'
     assert "ValueError: x" in line["traceback"]
     assert dt.datetime.fromisoformat(line["time"]).tzinfo is not None
-
-
-def test_options_that_differ_are_named():
-    told = ["--max-queue=7", "--http-port=0", "--workers=2", "--log-format=json"]
-    told += ["--http-allow-host=a", "--http-allow-host=b"]
-    assert sorted(configured("models", *told).changed()) == sorted(told)
-    assert configured("models").changed() == []
-    assert configured("models", environment={"RNNSERVE_MAX_QUEUE": "7"}).changed() == ["--max-queue=7"]
-
-
-def test_a_flood_of_refusals_is_one_line(caplog):
-    totals, table = Totals(), CountTable()
-    totals.add(table)
-    row = table.row("a", "1")
-    row[places.refusal_place(InvalidRequest())] = 3
-    log = RefusalLog(totals)
-    log.look()
-    assert caplog.messages == []
-    row[places.refusal_place(QueueFull("a", 1))] += 1316
-    table.other[places.refusal_place(InvalidRequest())] += 2
-    log.look()
-    log.look()
-    (line,) = caplog.messages
-    assert line == (
-        "requests were refused: a RESOURCE_EXHAUSTED queue_full 1,316; other INVALID_ARGUMENT invalid_request 2"
-    )
-    for place in range(places.REFUSED, places.PLACES):
-        row[place] += 10 + place
-    log.look()
-    assert "; others " in caplog.messages[-1]
-    totals.keep(table)  # its process has ended: nothing is new
-    log.look()
-    assert len(caplog.messages) == 2

@@ -8,13 +8,13 @@ import pytest
 import uvloop
 
 from kit.certificates import write_certificates
-from rnnserve.common.front_counts import (
+from rnnserve.common.gateway_counts import (
     ENDED,
-    STATUSES,
+    REFUSED,
     TLS_RELOADS,
-    FrontCounts,
-    use_front_counts,
-    used_front_counts,
+    GatewayCounts,
+    use_gateway_counts,
+    used_gateway_counts,
 )
 from rnnserve.web.app.request_log import RequestLog, RequestWords
 from rnnserve.web.errors import RestError
@@ -27,11 +27,11 @@ from rnnserve.web.http1.tls_handshakes import count_failed_handshakes
 @pytest.fixture
 def counted():
     """Gives what has been counted."""
-    before = used_front_counts()
-    use_front_counts(counts := FrontCounts())
-    names = (*STATUSES, "other", *ENDED, *TLS_RELOADS)
-    yield lambda: {name: number for name, number in zip(names, counts.numbers(), strict=True) if number}
-    use_front_counts(before)
+    before = used_gateway_counts()
+    use_gateway_counts(counts := GatewayCounts())
+    names = REFUSED | ENDED | TLS_RELOADS
+    yield lambda: {name: counts.numbers()[place] for name, place in names.items() if counts.numbers()[place]}
+    use_gateway_counts(before)
 
 
 class Connection:
@@ -68,7 +68,7 @@ def test_requests_that_the_front_refuses_and_no_others(counted):
     log.refused(RestError(400, "no JSON"), words)
     log.refused(RestError(429, "full", is_of_server=True), words)
     refusal(431, "the head is too large", None)
-    assert counted() == {400: 1, 431: 1}
+    assert counted() == {"400": 1, "431": 1}
 
 
 def test_handshakes_that_fail(counted, tmp_path):
