@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.errors import BenchmarkError
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 
 __all__ = ["CostModel", "MeasuredRun", "fit_costs", "read_cost_model", "write_cost_model"]
 

@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[2]
 _MARK = "Beyond it: "
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "What one request may be": ("server.boundary", "server.errors", "server.settings", "server.protocol"),
+    "What one request may be": ("server.validation", "server.errors", "server.settings", "server.protocol"),
     "What may be in hand": (
         "server.batching",
         "server.connections",
@@ -37,7 +37,8 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
 """A heading, and the parts of the code whose limits stand below it: those of the longest name that fits."""
 
 _ELSEWHERE: Mapping[str, str] = {
-    "server.boundary.sequence_parameters": "Sequences and sessions",
+    "server.validation.parameters._KEY_LEAST": "Sequences and sessions",
+    "server.validation.parameters._MAX_SEQUENCE_ID": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
     "server.settings.max_queue": "What may be in hand",
     "server.settings.max_wait": "What may be in hand",

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from deploy.check import DEPLOY
+from kit.serve_options import configured
 from rnnserve.client.commands import health
-from rnnserve.server.commands import serve
 
 FILE = DEPLOY / "Containerfile"
 
@@ -27,7 +27,7 @@ def said(instruction) -> list[str]:
 def test_the_commands_are_rnnserves():
     program, command, *words = [*said("ENTRYPOINT"), *said("CMD")]
     assert (program, command) == ("rnnserve", "serve")
-    options = parsed(serve, words)
+    options = configured(*words).settings
     assert (options.host, options.repository) == ("0.0.0.0", Path("/mnt/models"))
     exposed = re.search(r"(?m)^EXPOSE (.*)$", FILE.read_text())[1].split()
     assert exposed == [str(options.grpc_port), "8000"]

@@ -1,11 +1,11 @@
-"""Checked requests for tests of what comes after the boundary."""
+"""Checked requests for tests of what comes after validation."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 __all__ = ["checked_request", "signature"]
 

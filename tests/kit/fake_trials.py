@@ -3,7 +3,7 @@
 import types
 
 from rnnserve.protos import model_config_pb2
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.repository import draft, loader
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import GraphChoice

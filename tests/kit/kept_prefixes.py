@@ -79,7 +79,7 @@ def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
         return True
     assert served is prefix.served
     assert found.sequence == expected.sequence
-    if checked is not None:  # None: left to the boundary
+    if checked is not None:  # None: left to validation
         assert (checked.batch, checked.sizes, checked.longest, checked.steps, checked.outputs) == (
             expected.batch, expected.sizes, expected.longest, expected.steps, expected.outputs,
         )  # fmt: skip

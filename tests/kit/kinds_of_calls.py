@@ -149,7 +149,7 @@ def sealed_sessions(client, _):
 
 
 @kind
-def refused_at_the_boundary(client, _):
+def refused_by_validation(client, _):
     wrong = [request(MODEL, {"input": np.full((*size, 2), np.nan, np.float32)}) for size in (SMALL, MIDDLE, LARGE)]
     assert client.ask_in_turn(*wrong, *wrong) == ["INVALID_ARGUMENT"] * 6
     assert client.ask_in_turn(request("nobody", {"input": points(*LARGE)})) == ["NOT_FOUND"]

@@ -14,10 +14,10 @@ import numpy as np
 
 from kit.waiting import PATIENCE
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.boundary.checked_request import CheckedRequest
 from rnnserve.server.errors import ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.protocol.sequences import Step, StreamOwner
+from rnnserve.server.validation.checked_request import CheckedRequest
 
 __all__ = ["NothingLeft"]
 

@@ -19,7 +19,7 @@ def channel(repository, session_key):
         yield channel
 
 
-@pytest.mark.parametrize("name", ["compressed", "steps_of_a_sequence", "refused_at_the_boundary", "runs_that_fail"])
+@pytest.mark.parametrize("name", ["compressed", "steps_of_a_sequence", "refused_by_validation", "runs_that_fail"])
 def test_nothing_is_left(channel, name, monkeypatch):
     with Client(channel, is_stream=False) as client:
         small_middle_and_large(client, None)

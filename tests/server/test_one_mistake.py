@@ -1,4 +1,4 @@
-"""One client's mistake never costs another's answer: a token id that the boundary cannot know to be wrong."""
+"""One client's mistake never costs another's answer: a token id that validation cannot know to be wrong."""
 
 import random
 from concurrent import futures

@@ -7,7 +7,7 @@ from kit.held_runs import hold_runs
 from kit.inference_requests import request
 from kit.served import served
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 
 PATIENCE = 20.0
 SLOW, FAST = "direction_stacked", "direction_simple"

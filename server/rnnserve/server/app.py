@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from rnnserve.common.cgroup import usable_cores
-from rnnserve.server.batching.runs_in_progress import LongRun, longest_run
+from rnnserve.server.batching.execution import LongRun, longest_run
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.counting import places

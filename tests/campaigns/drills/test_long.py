@@ -30,7 +30,7 @@ def frame(kind, payload=b"", flags=0):
 
 
 def questions(seed):
-    """Requests of every model, with 1 to 64 steps, and the rubbish that a boundary refuses."""
+    """Requests of every model, with 1 to 64 steps, and the rubbish that validation refuses."""
     numbers = np.random.default_rng(seed)
     while True:
         name = MODELS[numbers.integers(3)]

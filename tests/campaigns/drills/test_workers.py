@@ -123,7 +123,7 @@ def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_pa
 HANG = """
 import time
 from typing import Any
-from rnnserve.server.batching import scheduler
+from rnnserve.server.batching import schedulers
 from rnnserve.server.fast_path import dispatcher
 
 def hang_on(steps, run):
@@ -133,7 +133,7 @@ def hang_on(steps, run):
         run(model, batch)
     return run_or_hang
 
-scheduler.run_pending = hang_on(77, scheduler.run_pending)
+schedulers.run_pending = hang_on(77, schedulers.run_pending)
 dispatcher.run_pending = hang_on(78, dispatcher.run_pending)
 dispatcher._shared_prefix = lambda calls: None
 """

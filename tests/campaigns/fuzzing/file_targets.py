@@ -19,7 +19,7 @@ from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, ArtifactError, des
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import load_cases
 from rnnserve.protos.triton_config import CONFIG, ConfigError, check_tensors, read_config, versions_to_serve
-from rnnserve.server.boundary.signature_reading import read_signature
+from rnnserve.server.validation.signature_reading import read_signature
 
 __all__ = ["ConfigTarget", "GoldenTarget", "ManifestTarget"]
 

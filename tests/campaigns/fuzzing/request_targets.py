@@ -1,4 +1,4 @@
-"""Fuzz targets that read requests: the boundary, the count of fields, the prefix cache."""
+"""Fuzz targets that read requests: validation, the count of fields, the prefix cache."""
 
 import random
 import struct
@@ -16,10 +16,10 @@ from campaigns.fuzzing.wire_format import DELIMITED, delimited, split
 from kit.loaded import load_repository
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import Settings
-from rnnserve.server.boundary.field_counts import refuse_crowded
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError
 from rnnserve.server.fast_path.templates import PrefixCache
 from rnnserve.server.protocol.service import Service
+from rnnserve.server.validation.parsing import refuse_crowded
 
 __all__ = ["BoundaryTarget", "FieldCountTarget", "PrefixTarget", "load_service"]
 
@@ -43,7 +43,7 @@ def _mutate_request(data: bytes, others: Sequence[bytes], chance: random.Random)
 class BoundaryTarget:
     """`Service.accept`: a request is checked, or refused with an error that is not the server's fault."""
 
-    name = "boundary"
+    name = "validation"
 
     def __init__(self, service: Service) -> None:
         self._service = service

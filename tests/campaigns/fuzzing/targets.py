@@ -10,7 +10,7 @@ from rnnserve.protos.artifact import MANIFEST
 
 __all__ = ["NAMES", "prepare_targets"]
 
-NAMES = ("boundary", "field_counts", "prefixes", "config", "manifest", "golden")
+NAMES = ("validation", "field_counts", "prefixes", "config", "manifest", "golden")
 
 
 def prepare_targets(folder: Path) -> dict[str, FuzzTarget]:

@@ -12,8 +12,8 @@ from campaigns.fuzzing.campaign import CORPUS, campaign, corpus_of, try_input
 from campaigns.fuzzing.targets import NAMES, prepare_targets
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import triton_config
-from rnnserve.server.boundary import checking, field_counts
 from rnnserve.server.fast_path import templates
+from rnnserve.server.validation import checking, parsing
 
 INPUTS, SEED = 1500, 3
 
@@ -57,13 +57,13 @@ def plant_id_set_again(monkeypatch):
 
 def plant_inputs_not_looked_into(monkeypatch):
     """The fields of inputs and outputs are not counted."""
-    monkeypatch.setattr(field_counts, "_INPUTS", 4)
-    monkeypatch.setattr(field_counts, "_OUTPUTS", 4)
+    monkeypatch.setattr(parsing, "_INPUTS", 4)
+    monkeypatch.setattr(parsing, "_OUTPUTS", 4)
 
 
 def plant_half_as_many(monkeypatch):
     """Requests of few fields are refused."""
-    monkeypatch.setattr(field_counts, "_MAX_FIELDS", 1024)
+    monkeypatch.setattr(parsing, "_MAX_FIELDS", 1024)
 
 
 def plant_unknown_text(monkeypatch):
@@ -95,7 +95,7 @@ def plant_path(monkeypatch):
     ("name", "plant"),
     [
         ("prefixes", plant_any_start), ("prefixes", plant_id_set_again), ("field_counts", plant_inputs_not_looked_into),
-        ("field_counts", plant_half_as_many), ("boundary", plant_unknown_text), ("config", plant_memory),
+        ("field_counts", plant_half_as_many), ("validation", plant_unknown_text), ("config", plant_memory),
         ("config", plant_hang), ("config", plant_path),
     ],
 )  # fmt: skip

@@ -68,7 +68,7 @@ def test_requests_with_and_without_a_state_share_runs(learned, plain):
     folder, module, _ = learned
     x, state = drawn(6, 7, 3), drawn(1, 6, 4)
     with serve(folder, Settings(provider="cpu", plain=plain)) as server, Client(server.address) as client:
-        for _ in range(3):  # the first passes the boundary, the others are recognised
+        for _ in range(3):  # the first is validated, the others are recognised
             left_out = client.predict("model", list(x))
             mixed = client.predict(
                 "model", {"x": list(x), "h_0": [None if row % 2 else state[:, row] for row in range(6)]}

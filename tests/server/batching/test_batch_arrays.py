@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request
 from rnnserve.server.batching.batch_arrays import join, left_out, split, split_rows
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Signature, TensorSpec
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 STATE = ("layers * directions", "batch", "hidden")
 SIGNATURE = Signature(
@@ -133,12 +133,6 @@ def test_parts_of_a_request_give_the_answers_of_the_whole(request, most_points):
     for name in request.outputs:
         axis = SIGNATURE.outputs[name].batch_axis
         np.testing.assert_array_equal(np.concatenate([one[name] for one in given], axis), whole[name])
-
-
-def test_request_with_few_points_is_not_split():
-    request = one(4, 6)
-    assert split_rows(request, SIGNATURE, 24) == [request]
-    assert [part.batch for part in split_rows(request, SIGNATURE, 23)] == [2, 2]
 
 
 def test_axes_within_one_input_multiply_and_those_of_several_add_up():

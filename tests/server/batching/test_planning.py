@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request, signature
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.planning import _GOOD_ENOUGH as GOOD_ENOUGH
 from rnnserve.server.batching.planning import _WORTH as WORTH
-from rnnserve.server.batching.planning import plan, plan_lengths, similar_to_first
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Batching
+from rnnserve.server.batching.planning import Cost, plan, plan_lengths, similar_to_first
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Batching
 
 NO_RUN = Cost(run=0.0, step=0.0, point=1.0, padding=1.0)
 ONLY_PADDING = Cost(run=0.0, step=0.0, point=0.0, padding=1.0)

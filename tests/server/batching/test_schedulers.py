@@ -9,15 +9,14 @@ import pytest
 
 from kit.checked_requests import checked_request, signature
 from kit.waiting import PATIENCE, until
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.execution import longest_run
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.runs_in_progress import longest_run
-from rnnserve.server.batching.scheduler import Scheduler
-from rnnserve.server.batching.schedulers import Schedulers
+from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.schedulers import Scheduler, Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
-from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, QueueFull, ShuttingDown
+from rnnserve.server.errors import QueueFull, ShuttingDown
 
 
 class Model:
@@ -37,8 +36,6 @@ class Model:
         self.batches.append([request.steps for request in requests])
         self.started.set()
         assert self.may_go.wait(PATIENCE)
-        if any(request.steps == 13 for request in requests):
-            raise ZeroDivisionError("secret")
         return [{"logits": np.array([request.steps])} for request in requests]
 
 
@@ -140,49 +137,12 @@ def test_full_queue_refuses_at_once(scheduler, model, hold):
     assert_answered(*waiting)
 
 
-def test_closing_waits_for_the_run_and_lets_in_nothing_more(scheduler, model, hold):
-    hold()
-    assert not scheduler.close(timeout=0.1)  # until all have been answered
-    model.may_go.set()
-    assert scheduler.close(PATIENCE)
-    with pytest.raises(ShuttingDown):
-        scheduler.submit(Caller(4))
-
-
-def test_late_and_cancelled_requests_are_not_run(scheduler, model, hold):
-    hold()
-    late, gone, there = Caller(2, deadline=now() - 1), Caller(3), Caller(4, deadline=now() + 60)
-    for caller in (late, gone, there):
-        scheduler.submit(caller)
-    gone.cancel()
-    model.may_go.set()
-    assert isinstance(late.wait(), DeadlinePassed)
-    assert isinstance(gone.wait(), Cancelled)
-    assert_answered(there)
-    assert model.batches == [[1], [4]]
-
-
-def test_failed_run_tells_an_id_and_the_next_one_runs(scheduler, model, caplog):
-    model.may_go.set()
-    failing, following = Caller(13), Caller(2)
-    scheduler.submit(failing)
-    error = failing.wait()
-    assert isinstance(error, InternalError)
-    assert "secret" not in str(error)
-    assert str(error).split()[2].rstrip(":") in caplog.text
-    assert "secret" in caplog.text
-    scheduler.submit(following)
-    assert_answered(following)
-
-
 def test_close_answers_the_queue_and_takes_nothing_new(scheduler, model, hold):
     first, second = hold(), Caller(2)
     scheduler.submit(second)
-    closing = threading.Thread(target=scheduler.close)
-    closing.start()
+    assert not scheduler.close(timeout=0.1)  # until all have been answered
     model.may_go.set()
-    closing.join(PATIENCE)
-    assert not closing.is_alive()
+    assert scheduler.close(PATIENCE)
     assert_answered(first, second)
     with pytest.raises(ShuttingDown):
         scheduler.submit(Caller(3))
@@ -211,7 +171,7 @@ def test_run_is_found_that_takes_much_longer_than_it_costs(monkeypatch, cost, af
         assert model.started.wait(PATIENCE)
         assert longest_run(8.0) is None
         later = now() + after
-        monkeypatch.setattr("rnnserve.server.batching.runs_in_progress.now", lambda: later)
+        monkeypatch.setattr("rnnserve.server.batching.execution.now", lambda: later)
         found = longest_run(8.0)
         assert (found is not None and found.model == "slow") == is_long
         model.may_go.set()
@@ -258,17 +218,6 @@ def test_no_request_waits_for_runs_that_take_long_by_themselves():
         assert_answered(*long, *others)
         assert sorted(model.batches[2:]) == [[9], [12], [14]]
     assert scheduler_threads() <= before
-
-
-def test_each_model_has_a_queue_of_its_own():
-    models = (Model(), Model())
-    with scheduling(*models, requests=1) as schedulers:
-        for model in models:
-            schedulers.submit(model, Caller(1))
-            assert model.started.wait(PATIENCE)
-            schedulers.submit(model, Caller(2))
-            with pytest.raises(QueueFull):
-                schedulers.submit(model, Caller(3))
 
 
 def test_model_that_serves_no_more_is_run_to_the_end():

@@ -4,6 +4,7 @@ import threading
 import time
 from typing import Any, cast
 
+from kit.statistics_numbers import numbers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import CountTable
@@ -13,34 +14,29 @@ def count(statistics, *, requests, rows, run_seconds, wait_seconds):
     """Count a run that has ended at 100, of requests that have waited as long as each other."""
     arrived = 100.0 - run_seconds - wait_seconds / requests
     statistics.answering(requests)
-    statistics.record(rows=rows, run_seconds=run_seconds, arrivals=[arrived] * requests, ended=100.0)
+    statistics.record_run(rows, run_seconds, 5, 1, [arrived] * requests, ended=100.0)
 
 
 def test_counts_grow_from_nothing_by_each_run_and_failure(monkeypatch):
     statistics = Statistics()
-    assert (statistics.requests, statistics.failures, statistics.dropped, statistics.rows, statistics.runs) == (0,) * 5
-    assert (statistics.run_seconds, statistics.wait_seconds, statistics.last, statistics.sizes) == (0.0, 0.0, 0.0, {})
+    assert numbers(statistics, "requests", "failures", "dropped", "rows", "runs") == (0,) * 5
+    assert numbers(statistics, "run_seconds", "wait_seconds") == (0.0, 0.0)
+    assert (statistics.last, statistics.sizes) == (0.0, {})
     monkeypatch.setattr("time.time", lambda: 1234.5)
     count(statistics, requests=3, rows=4, run_seconds=0.5, wait_seconds=0.375)
+    statistics.record_run(4, 0.25, 8, 1)  # a chunk of steps
     count(statistics, requests=1, rows=4, run_seconds=1.0, wait_seconds=2.0)
     count(statistics, requests=2, rows=2, run_seconds=0.125, wait_seconds=0.0)
-    assert (statistics.requests, statistics.rows, statistics.runs) == (6, 10, 3)
-    assert statistics.run_seconds == 3 * 0.5 + 1.0 + 2 * 0.125  # a run counts for each request in it
-    assert (statistics.wait_seconds, statistics.last) == (2.375, 1234.5)
-    assert statistics.sizes == {4: (2, 1.5), 2: (1, 0.125)}
-    assert (statistics.failures, statistics.dropped, statistics.failed_seconds) == (0, 0, 0.0)
+    assert numbers(statistics, "requests", "rows", "runs") == (6, 10, 4)
+    assert numbers(statistics, "run_seconds") == 3 * 0.5 + 1.0 + 2 * 0.125  # a run counts for each request in it
+    assert (numbers(statistics, "wait_seconds"), statistics.last) == (2.375, 1234.5)
+    assert statistics.sizes == {4: (3, 1.75), 2: (1, 0.125)}
+    assert numbers(statistics, "failures", "dropped", "failed_seconds") == (0, 0, 0.0)
     statistics.record_failure(0.5)
     statistics.record_failure(0.25)
     statistics.record_dropped(2.0)
-    assert (statistics.failures, statistics.dropped, statistics.failed_seconds) == (2, 1, 2.75)
-    assert (statistics.requests, statistics.runs) == (6, 3)
-
-
-def test_chunks_add_to_the_seconds_of_runs_of_as_many_rows():
-    statistics = Statistics()
-    for seconds in (0.5, 0.25):
-        statistics.record_chunk(rows=3, run_seconds=seconds, steps=6, padded_steps=1)
-    assert statistics.sizes == {3: (2, 0.75)}
+    assert numbers(statistics, "failures", "dropped", "failed_seconds") == (2, 1, 2.75)
+    assert numbers(statistics, "requests", "runs") == (6, 4)
 
 
 class Yielding:
@@ -92,16 +88,16 @@ def test_reader_waits_until_the_last_answers_are_counted_but_not_for_ever():
 
     def ask():
         is_asked.set()
-        read.append(statistics.runs)
+        read.append(numbers(statistics, "runs"))
 
     thread = threading.Thread(target=ask)
     thread.start()
     assert is_asked.wait(10)
-    statistics.record(rows=3, run_seconds=0.1, arrivals=[99.0] * 3, ended=100.0)
+    statistics.record_run(3, 0.1, 5, 1, [99.0] * 3, ended=100.0)
     thread.join()
     assert read == [1]
     statistics.answering(3)
-    assert (statistics.requests, statistics.runs) == (6, 1)
+    assert numbers(statistics, "requests", "runs") == (6, 1)
 
 
 def test_model_counts_since_it_was_loaded():
@@ -111,6 +107,6 @@ def test_model_counts_since_it_was_loaded():
     count(before, requests=2, rows=2, run_seconds=0.5, wait_seconds=1.0)
     before.record_dropped(1.0)
     after.count_in(row)
-    assert (after.requests, after.runs, after.dropped, after.sizes) == (0, 0, 0, {})
+    assert (*numbers(after, "requests", "runs", "dropped"), after.sizes) == (0, 0, 0, {})
     count(after, requests=1, rows=1, run_seconds=0.5, wait_seconds=1.0)
-    assert (after.requests, after.runs, row[places.ANSWERED]) == (1, 1, 3)
+    assert (*numbers(after, "requests", "runs"), row[places.ANSWERED]) == (1, 1, 3)

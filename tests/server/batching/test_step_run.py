@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.statistics_numbers import numbers
 from rnnserve.server.batching import step_run
 from rnnserve.server.batching.batch_arrays import join, split
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.batching.waiting_queue import QueueLimits
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 INPUT = TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
 LENGTHS = TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence")
@@ -177,8 +178,8 @@ def test_request_run_by_steps_has_the_bits_of_a_whole_run(seed, has_lengths):
         steps.go_on(joining)
     for caller in callers:
         assert_as_whole(model, caller)
-    assert model.statistics.requests == len(callers)
-    assert model.statistics.rows == sum(caller.rows for caller in callers)
+    assert numbers(model.statistics, "requests") == len(callers)
+    assert numbers(model.statistics, "rows") == sum(caller.rows for caller in callers)
 
 
 @pytest.mark.parametrize("has_lengths", [True, False])
@@ -254,7 +255,7 @@ def test_late_and_cancelled_requests_leave_between_chunks(monkeypatch):
     assert [type(caller.outcome) for caller in callers] == [dict, Cancelled, DeadlinePassed, dict]
     for caller in callers[::3]:
         assert_as_whole(model, caller)
-    assert model.statistics.dropped == 2
+    assert numbers(model.statistics, "dropped") == 2
     begun, waits = (Caller(request_of(model, draw, steps=30, outputs=("output",))) for _ in range(2))
     monkeypatch.setattr(step_run, "_MOST_BYTES", 1)  # so that the second waits for a place
     steps.go_on([begun, waits])
@@ -278,7 +279,7 @@ def test_failing_chunk_costs_its_culprit_alone(culprit, at):
             assert isinstance(caller.outcome, InvalidRequest)
         else:
             assert_as_whole(model, caller)
-    assert model.statistics.failures == 1
+    assert numbers(model.statistics, "failures") == 1
 
 
 def test_non_finite_answer_is_refused_where_it_has_to_be():
@@ -306,7 +307,7 @@ def test_defect_refuses_all_in_flight(monkeypatch):
     model = Sums()
     callers = [Caller(request_of(model, random.Random(seed))) for seed in range(3)]
     steps = StepRun(model)
-    monkeypatch.setattr(steps, "_take_results", lambda *_: 1 / 0)
+    monkeypatch.setattr(steps, "_take", lambda *_: 1 / 0)
     steps.go_on(callers)
     assert not steps.is_busy
     assert {type(caller.outcome) for caller in callers} == {InternalError}

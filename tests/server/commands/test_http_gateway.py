@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import re
 import signal
 import socket
 import stat
@@ -135,15 +134,6 @@ def test_process_that_ends_is_replaced_and_no_connection_is_refused(gateway, cap
     assert not Path(f"/proc/{second}").exists()
 
 
-def test_processes_that_end_at_once_are_started_more_and_more_rarely(gateway, caplog):
-    """Each end has a line that says how, and when another is started."""
-    gateway(*BARE_PYTHON, "raise SystemExit(7)")
-    until(lambda: len(caplog.messages) >= 4)
-    said = r"a process of the HTTP gateway ended with exit status 7: another is started in (\d\.\d\d) s; .*"
-    waits = [float(re.fullmatch(said, line)[1]) for line in caplog.messages[:4]]
-    assert waits == [0.05, 0.1, 0.2, 0.4]
-
-
 def test_process_that_does_not_end_is_killed(gateway, monkeypatch):
     monkeypatch.setattr(http_gateway, "_END_SECONDS", -4.9)
     stubborn = gateway(*BARE_PYTHON, "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + ECHO)
@@ -151,9 +141,3 @@ def test_process_that_does_not_end_is_killed(gateway, monkeypatch):
     stubborn.end()
     until(lambda: stubborn.wait(0.0))
     assert not Path(f"/proc/{pid}").exists()
-
-
-def test_command_that_cannot_be_started_is_tried_again(gateway, tmp_path, caplog):
-    gateway(str(tmp_path / "missing"))
-    until(lambda: len(caplog.records) >= 2)
-    assert "cannot be started" in caplog.messages[0]

@@ -35,7 +35,7 @@ def test_a_scrape_is_answered_and_nothing_else(scraped):
     assert ask(scraped, "GET", "/metrics?x=1") == (200, "text/plain", b"a 1\n")
     assert ask(scraped, "HEAD", "/metrics") == (200, "text/plain", b"")
     assert ask(scraped, "GET", "/secret")[0] == 404
-    assert ask(scraped, "POST", "/metrics")[0] == 405
+    assert ask(scraped, "POST", "/metrics")[0] == 501
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n", b"x" * 20000, b"\r\n\r\n"])

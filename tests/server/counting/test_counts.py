@@ -114,7 +114,7 @@ def test_each_request_is_in_one_bucket_of_each_histogram(table):
     statistics = Statistics()
     statistics.count_in(table.row("a", "1"))
     arrivals = [100.0, 100.0, 99.0, 100.0, 80.0]
-    statistics.record(rows=300, run_seconds=0.5, arrivals=arrivals, ended=101.0)
+    statistics.record_run(300, 0.5, 600, 0, arrivals, ended=101.0)
     numbers = statistics.counts.tolist()
 
     def buckets(first, bounds):

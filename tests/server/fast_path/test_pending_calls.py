@@ -6,7 +6,7 @@ import math
 import pytest
 
 from kit.checked_requests import checked_request
-from rnnserve.server.batching.lateness import reason_to_drop
+from rnnserve.server.batching.pending import reason_to_drop
 from rnnserve.server.errors import DeadlinePassed, TimeoutExpired
 from rnnserve.server.fast_path.pending import ParsedCall
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
 from rnnserve.server.errors import (
     DeadlinePassed,
     NotFound,
@@ -20,6 +19,7 @@ from rnnserve.server.errors import (
 from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequences import Sequences, Step, StreamOwner
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import SequenceControl
 
 SERVED = fake_served()
 MOST_WAITING, MOST_SEQUENCES, OF_CONNECTION, OF_ADDRESS, IDLE = 3, 8, 2, 3, 60.0

@@ -3,6 +3,7 @@
 import gc
 import math
 import threading
+import traceback
 import types
 import weakref
 from collections import deque
@@ -11,8 +12,7 @@ from typing import Any
 import pytest
 
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.batching.lateness import reason_to_drop
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.batching.pending import reason_to_drop
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
@@ -27,6 +27,7 @@ from rnnserve.server.fast_path.pending import PendingCall, StepCall
 from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step, StreamOwner
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import SequenceControl
 
 SERVED = fake_served()
 OWNER, STRANGER = FakeCaller("ipv4:10.0.0.1:50000"), FakeCaller("ipv4:10.0.0.1:50001")
@@ -250,15 +251,32 @@ def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
         send("late", served=models[1])
 
 
-def test_thousands_of_requests_are_refused_one_after_another(told):
+def test_request_that_arrives_while_the_turn_is_passed_on_lines_up_last(send, told):
+    def refuse_and_send_another(request):
+        request.refuse(DeadlinePassed("late"))
+        send("d", on_turn=Request.answer)
+
+    first = send("a", starts=True)
+    send("b", on_turn=refuse_and_send_another)
+    send("c", on_turn=Request.answer)
+    first.answer()
+    assert told == ["a", "b", "b: DEADLINE_EXCEEDED", "c", "d"]
+
+
+def test_many_requests_are_refused_one_after_another(told):
     """Not each within the one before: Python allows a thousand calls in calls."""
-    sequences = Sequences(Settings(max_queue=5000))
+    sequences, depths = Sequences(Settings(max_queue=100)), set()
     first = Request(sequences, told, "a", starts=True)
-    refuse = lambda request: request.refuse(QueueFull("model", 1))  # noqa: E731 - a name says what it does
-    for _ in range(5000):
+
+    def refuse(request):
+        depths.add(len(traceback.extract_stack()))
+        request.refuse(QueueFull("model", 1))
+
+    for _ in range(100):
         Request(sequences, told, "b", on_turn=refuse)
     first.answer()
-    assert told.count("b: RESOURCE_EXHAUSTED") == 5000
+    assert told == ["a", *["b", "b: RESOURCE_EXHAUSTED"] * 100]
+    assert len(depths) == 1
     assert Request(sequences, told, "c").step.states(1) == (b"a",)
 
 

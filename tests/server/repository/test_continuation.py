@@ -7,9 +7,9 @@ import pytest
 
 from rnnserve.protos.artifact import GOLDEN, read_version
 from rnnserve.protos.golden import load_cases
-from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.repository.continuation import try_parts
 from rnnserve.server.repository.trial_requests import TrialRequests
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 
 def test_recurrence_that_reads_forwards_may_be_cut_and_other_may_not(models):

@@ -8,11 +8,11 @@ import pytest
 
 from kit.checked_requests import signature
 from rnnserve.protos.golden import Case
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.repository.cost_measurement import large_sizes, measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 SIGNATURE = signature()
 OUTPUTS = {**SIGNATURE.outputs, "more": dataclasses.replace(SIGNATURE.outputs["logits"], name="more")}

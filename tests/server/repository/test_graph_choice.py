@@ -2,7 +2,7 @@
 
 import json
 
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.repository.findings import Findings
 from rnnserve.server.repository.graph_choice import NATIVE, SCANNED, GraphChoice
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from rnnserve.protos.golden import Case
-from rnnserve.server.boundary.signature import Batching
 from rnnserve.server.repository.invariance import is_batch_invariant
 from rnnserve.server.repository.trial_requests import TrialRequests
+from rnnserve.server.validation.signature import Batching
 
 
 def trials_of(model) -> TrialRequests:

@@ -7,8 +7,8 @@ import pytest
 
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import Case
-from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.repository.trial_requests import TrialRequests
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(
     {

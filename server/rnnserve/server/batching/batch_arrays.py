@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
 from rnnserve.server.errors import WrongOutputSize
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 __all__ = ["check_shapes", "full_lengths", "join", "left_out", "rows_of_run", "split", "split_rows"]
 
@@ -29,13 +29,10 @@ def rows_of_run(signature: Signature, rows: int) -> int:
 
 
 def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, Array]:
-    """Join requests into the arrays of one run.
+    """Join requests into the arrays of one run: every input of the signature by name, read-only.
 
-    Returns:
-        Every input of the signature, by name: sequences (batch, sequence, …) padded to the longest with zeros, or
-        with the nearest value that the input takes; lengths (batch); what no request sent as zeros, or as the model's
-        own default. Where requests may share a run, batch is even: the row of padding after the others is as short as
-        rows may be. Read-only.
+    Sequences (batch, sequence, …) are padded to the longest with the spec's filler; inputs that no request sent are
+    zeros or the model's own default. A row of padding that makes the batch even is as short as rows may be.
     """
     used = sum([request.batch for request in requests])
     rows = rows_of_run(signature, used)
@@ -55,7 +52,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
 
 
 def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: int, rows: int, size: int) -> Array:
-    """Lengths (rows) of the spec's dtype: as sent, or the size of the sequence axis where a request sent none."""
+    """Lengths (rows): as sent, or the size of the sequence axis for a request that sent none."""
     axis, name = spec.lengths_of, spec.name
     if len(requests) == 1 and name not in requests[0].inputs and rows <= _KEPT_ROWS:
         return full_lengths(spec, requests[0].sizes[axis], used, rows)
@@ -70,7 +67,7 @@ def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: in
 def _join_sent(
     requests: Sequence[CheckedRequest], spec: TensorSpec, shape: tuple[int, ...], sizes: Mapping[str, int]
 ) -> Array:
-    """Copy what requests sent of an input into their rows; the rows of those that sent none are its default."""
+    """Copy an input into the rows of the requests that sent it; the rows of the others are its default."""
     if spec.has_plain_rows and max([request.batch for request in requests]) == 1:
         # Bytes of whole rows are joined: a sixth of the time that numpy's indexing takes.
         name, size = spec.name, math.prod(shape[1:]) * spec.dtype.itemsize
@@ -96,14 +93,11 @@ def _join_sent(
 
 
 _KEPT_BYTES, _KEPT_ROWS = 1 << 16, 1 << 10
-"""Up to which size arrays that never change are made once and kept."""
+"""Up to this size, arrays that never change are made once and kept."""
 
 
 def left_out(spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """What stands for an input that no request sent: zeros, or its default; not to be written to.
-
-    Small zeros are made once.
-    """
+    """Zeros or the default of an input that no request sent; not to be written to."""
     if spec.default is not None:
         return np.ascontiguousarray(np.broadcast_to(spec.default, shape))
     if math.prod(shape) * spec.dtype.itemsize > _KEPT_BYTES:
@@ -130,16 +124,9 @@ def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
 def check_shapes(
     names: Sequence[str], results: Sequence[Array], feeds: Mapping[str, Array], signature: Signature
 ) -> None:
-    """Check that the outputs of a run have the sizes by which its requests' parts are found in them.
+    """Raise WrongOutputSize if an output of a run has another shape than its inputs and the signature say.
 
-    Args:
-        names: Names of the outputs.
-        results: Their arrays, of the run.
-        feeds: Every input of the run, by name.
-        signature: Signature of the model.
-
-    Raises:
-        WrongOutputSize: If an output has another shape. Along a sequence axis with lengths it may end with the longest.
+    Along a sequence axis with lengths it may end with the longest.
     """
     main = signature.main
     rows = feeds[main.name].shape[main.batch_axis]
@@ -177,16 +164,9 @@ def _wrong_size(
 def split(
     requests: Sequence[CheckedRequest], results: Mapping[str, Array], signature: Signature
 ) -> list[dict[str, Array]]:
-    """Split the results of a run into what each request asked for, in its own shapes.
+    """Split the results of a run into the outputs that each request asked for, by name and in its own shapes.
 
-    Args:
-        requests: The requests, in the order in which they were joined.
-        results: Arrays of the run, by output name: `logits` (batch, classes), `output` (batch, sequence,
-            directions * hidden), states (layers * directions, batch, hidden).
-        signature: Signature of the model.
-
-    Returns:
-        For each request its outputs by name, in the order asked: views of the results where no padding is added.
+    The requests are in the order in which they were joined. Outputs are views of the results unless they are padded.
     """
     specs = signature.outputs
     rows_first = {name for name in results if specs[name].batch_axis == 0 and not specs[name].sized_by}
@@ -205,15 +185,10 @@ def split(
 
 
 def split_rows(request: CheckedRequest, signature: Signature, most_points: int) -> list[CheckedRequest]:
-    """Split a request into parts of its rows, so that no part has more rows * steps than `most_points`.
+    """Split a request into parts of its rows, none with more rows * steps than `most_points`.
 
     Every part but the last has an even number of rows, as every run has; a single row is not split, however long. A
     part is as long as the longest of all rows, so that the parts' outputs have the request's own steps.
-
-    Args:
-        request: One whose rows may be in different runs: not of a model that runs requests alone.
-        signature: Signature of the model.
-        most_points: Rows * steps of a part.
     """
     rows = max(most_points // max(request.steps, 1) // 2 * 2, 2)
     if request.batch <= rows:
@@ -234,10 +209,10 @@ def split_rows(request: CheckedRequest, signature: Signature, most_points: int) 
 
 
 def _rows_of(result: Array, spec: TensorSpec, at: int, request: CheckedRequest) -> Array:
-    """A request's rows of an output of a run, from row `at` on, in the request's own shape."""
+    """A request's rows of an output, from row `at` on, in the request's own shape."""
     part = result[spec.part(at, at + request.batch, request.sizes)]
     shape = spec.shape(request.batch, request.sizes)
     if part.shape == shape:
         return part
-    # The request's own padding is longer than the run was, along a sequence axis: after every length there are zeros.
+    # The request's own padding is longer than the run was: after every length there are zeros.
     return np.pad(part, [(0, want - have) for want, have in zip(shape, part.shape, strict=True)])

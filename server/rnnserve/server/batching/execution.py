@@ -1,34 +1,32 @@
-"""Running what waits: grouped into batches, each run, recorded and answered by one function."""
+"""Running pending requests: grouped into batches, each run, recorded and answered by one function."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from threading import get_ident
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
-from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.lateness import reason_to_drop
-from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.planning import plan
-from rnnserve.server.batching.runs_in_progress import runs_in_progress
+from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
+from rnnserve.server.batching.planning import Cost, plan
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.clock import now
 from rnnserve.server.counting.table import after_run, answering
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.observing.observer import observed
-from rnnserve.server.observing.origins import Origin
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Signature
 
 __all__ = [
     "Batch",
     "BatchModel",
     "CheckedBatch",
-    "Recipient",
+    "LongRun",
     "StepModel",
     "answer_all",
-    "pass_boundary",
+    "check_pending",
+    "longest_run",
     "run_batch",
     "run_pending",
+    "runs_in_progress",
 ]
 
 
@@ -53,14 +51,10 @@ class BatchModel(Protocol):
 
     @property
     def in_steps(self) -> "StepModel | None":
-        """What runs its requests a few steps at a time; None where they are run whole."""
+        """What runs its requests a few steps at a time; None if they are run whole."""
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
-        """Run requests as one batch, and give each its own outputs by name.
-
-        Raises:
-            InvalidRequest: If a request has values that the model refuses.
-        """
+        """Run requests as one batch, and return each one's own outputs by name."""
 
 
 class StepModel(BatchModel, Protocol):
@@ -68,54 +62,33 @@ class StepModel(BatchModel, Protocol):
 
     @property
     def refuses_non_finite(self) -> bool:
-        """Whether answers are refused that are not finite, in the outputs that may be."""
+        """Whether answers that are not finite are refused, in the outputs that may be."""
 
     def run_arrays(self, names: list[str], feeds: Mapping[str, Array], /) -> list[Array]:
-        """Run arrays as they are, and give the outputs named.
-
-        Raises:
-            InvalidRequest: If values are refused.
-        """
+        """Run arrays as they are, and return the outputs named."""
 
 
-A = TypeVar("A")
-A_contra = TypeVar("A_contra", contravariant=True)
-
-
-class Recipient(Protocol[A_contra]):
-    """What is answered after a run."""
-
-    def answer(self, answer: A_contra, /) -> None:
-        """Take the answer."""
-
-    def refuse(self, error: ServeError, /) -> None:
-        """Take an error instead."""
-
-    def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
-
-
-class AnsweredBatch(Protocol[A_contra]):
+class AnsweredBatch(Protocol):
     """Requests that are answered together."""
 
     @property
-    def members(self) -> Sequence[Recipient[A_contra]]:
-        """What is answered."""
-
-    @property
-    def arrivals(self) -> Sequence[float]:
-        """Their arrivals, in seconds on the clock of `clock`."""
+    def members(self) -> Sequence[Any]:
+        """What is answered or refused, and has an origin: pending requests, for one."""
 
     @property
     def rows_each(self) -> Sequence[int]:
         """Rows of each of them."""
 
     @property
+    def arrivals(self) -> Sequence[float]:
+        """When each has arrived, in seconds on the clock of `clock`."""
+
+    @property
     def padded_steps(self) -> int:
-        """Steps of the run beside theirs: of padding after shorter rows, and of a padding row."""
+        """Steps of their run beside theirs: of padding after shorter rows, and of a padding row."""
 
 
-class Batch(AnsweredBatch[A], Protocol[A]):
+class Batch(AnsweredBatch, Protocol):
     """Requests that are run together."""
 
     @property
@@ -126,21 +99,15 @@ class Batch(AnsweredBatch[A], Protocol[A]):
     def steps(self) -> int:
         """Steps of all of their rows, together."""
 
-    def run(self) -> Sequence[A] | None:
-        """Make the run, and give the answers in the members' order; None where a value is not plainly valid."""
+    def run(self) -> Sequence[Any] | None:
+        """Make the run, and return the answers in the members' order; None if a value is not plainly valid."""
 
-    def part(self, part: slice) -> "Batch[A]":
-        """Give some of the requests as a batch of their own."""
+    def part(self, part: slice) -> "Batch":
+        """Return some of the requests as a batch of their own."""
 
 
 class CheckedBatch:
-    """Requests that have passed the boundary, as one batch.
-
-    Attributes:
-        members: The requests as they waited.
-        rows: Rows of all of them.
-        arrivals: Their arrivals, in seconds on the clock of `clock`.
-    """
+    """Checked requests as one batch."""
 
     __slots__ = ("_model", "_requests", "arrivals", "members", "rows")
 
@@ -170,17 +137,17 @@ class CheckedBatch:
         return [request.batch for request in self._requests]
 
     def run(self) -> list[dict[str, Array]]:
-        """Run them, and give each its outputs by name."""
+        """Run them, and return each one's outputs by name."""
         return self._model.run(self._requests)
 
     def part(self, part: slice) -> "CheckedBatch":
-        """Give some of the requests as a batch of their own."""
+        """Return some of the requests as a batch of their own."""
         return CheckedBatch(self._model, self.members[part], self._requests[part])
 
 
-def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
-    """Run what waits, in the batches that cost least, and answer all of it, dropped requests included."""
-    wanted, checked = pass_boundary(model.statistics, waiting)
+def run_pending(model: BatchModel, pending: Iterable[PendingRequest]) -> None:
+    """Run pending requests in the batches that cost least, and answer all of them, dropped ones included."""
+    wanted, checked = check_pending(model.statistics, pending)
     if not wanted:
         return
     try:
@@ -188,46 +155,41 @@ def run_pending(model: BatchModel, waiting: Iterable[PendingRequest]) -> None:
             members, requests = [wanted[index] for index in group], [checked[index] for index in group]
             run_batch(model, CheckedBatch(model, members, requests))
     except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
-        for pending in wanted:
-            pending.refuse(InternalError.hiding(error))
+        for one in wanted:
+            one.refuse(InternalError.hiding(error))
 
 
-def pass_boundary(
-    statistics: Statistics, waiting: Iterable[PendingRequest]
+def check_pending(
+    statistics: Statistics, pending: Iterable[PendingRequest]
 ) -> tuple[list[PendingRequest], list[CheckedRequest]]:
-    """Give the requests that are to be run, as they waited and as they have passed the boundary; refuse all others."""
+    """Return the requests to run, as pending and as checked; refuse all others, late ones among them."""
     wanted: list[PendingRequest] = []
     checked: list[CheckedRequest] = []
     at = now()
-    for pending in waiting:
-        dropped = reason_to_drop(pending, at)
+    for one in pending:
+        dropped = reason_to_drop(one, at)
         if dropped is not None:
-            statistics.record_dropped(at - pending.arrived)
-            pending.refuse(dropped.of(statistics.counts))
+            statistics.record_dropped(at - one.arrived)
+            one.refuse(dropped.of(statistics.counts))
             continue
         try:
-            checked.append(pending.check())
+            checked.append(one.check())
         except ServeError as error:
-            pending.refuse(error.of(statistics.counts))
+            one.refuse(error.of(statistics.counts))
         except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
-            pending.refuse(InternalError.hiding(error))
+            one.refuse(InternalError.hiding(error))
         else:
-            wanted.append(pending)
+            wanted.append(one)
     return wanted, checked
 
 
-def run_batch(model: BatchModel, batch: Batch[A]) -> bool:
+def run_batch(model: BatchModel, batch: Batch) -> bool:
     """Run a batch, answer each of its members, and record the run.
 
     A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
     all others are answered. One such request of n costs about 2 log2 n further runs.
 
-    Args:
-        model: The model that runs it.
-        batch: The requests.
-
-    Returns:
-        False where the run gave None: then none is answered, and each has to pass the boundary.
+    Returns False if the run gave None: then no member is answered, and each has to be checked.
     """
     members, statistics = batch.members, model.statistics
     count = len(members)
@@ -253,29 +215,14 @@ def run_batch(model: BatchModel, batch: Batch[A]) -> bool:
         return False
     ended = now()
     answer_all(statistics, batch, answers, started, ended)
-    statistics.record(
-        rows=batch.rows,
-        run_seconds=ended - started,
-        arrivals=batch.arrivals,
-        ended=ended,
-        steps=batch.steps,
-        padded_steps=batch.padded_steps,
-    )
+    statistics.record_run(batch.rows, ended - started, batch.steps, batch.padded_steps, batch.arrivals, ended)
     return True
 
 
 def answer_all(
-    statistics: Statistics, batch: AnsweredBatch[A], answers: Sequence[A], started: float, ended: float
+    statistics: Statistics, batch: AnsweredBatch, answers: Sequence[Any], started: float, ended: float
 ) -> None:
-    """Answer each member of a batch, and tell who observes.
-
-    Args:
-        statistics: Statistics of the model.
-        batch: The requests.
-        answers: The answers in the members' order.
-        started: Beginning of their run, in seconds on the clock of `clock`.
-        ended: End of it.
-    """
+    """Answer the members of a batch in their order, and report their run to the observer if there is one."""
     members: Sequence[Any] = batch.members
     statistics.answering(len(members))
     answering.counts, answering.run_seconds = statistics.counts, ended - started
@@ -291,3 +238,36 @@ def answer_all(
     if observer is not None:
         times = started, ended
         observer.ran(statistics.counts, members, batch.rows_each, batch.arrivals, times, batch.padded_steps)
+
+
+# An operator may run for ever: a Loop of the graph that a value of the input keeps going. onnxruntime cannot end it,
+# and its thread does nothing else meanwhile; on the fast path's thread it holds up every model.
+
+runs_in_progress: dict[int, tuple[BatchModel, Batch | None, float]] = {}
+"""By thread: the model, the batch or None for a few steps, and when the run began, on the clock of `clock`."""
+
+_COST_FACTOR = 10.0
+"""How many times its measured cost a run may take, beside the limit: costs are measured on an idle machine."""
+
+
+class LongRun(NamedTuple):
+    """A run that takes too long, and the seconds since it began."""
+
+    model: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"a run of {self.model} has not ended after {self.seconds:.1f} s (--max-run)"
+
+
+def longest_run(limit: float) -> LongRun | None:
+    """Return the run that has gone on longest, if that is more than `limit` seconds and ten times its measured cost."""
+    at, found = now(), LongRun("", 0.0)
+    for model, batch, began in list(runs_in_progress.values()):
+        most = limit
+        if batch is not None:
+            rows = max(batch.rows, 1)
+            most += _COST_FACTOR * model.cost.of(rows, -(-batch.steps // rows))
+        if at - began > max(most, found.seconds):
+            found = LongRun(model.name, at - began)
+    return found if found.model else None

@@ -1,15 +1,21 @@
-"""A request that waits to be run: the last of its three stages, after arrival and the boundary."""
+"""Pending requests: how each is checked and answered, and when its caller no longer waits for it.
+
+One comparison with `PendingRequest.deadline` decides whether a request is late: it is the earlier of the caller's
+deadline and the end of the parameter `timeout`, and minus infinity once the caller has cancelled.
+"""
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
-from rnnserve.server.batching.lateness import CANCELLED
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.errors import ServeError
+from rnnserve.server.errors import Cancelled, DeadlinePassed, ServeError, TimeoutExpired
 from rnnserve.server.observing.origins import Origin
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
 
-__all__ = ["PendingRequest"]
+__all__ = ["PendingRequest", "all_in_time", "check_unread", "earlier", "reason_to_drop"]
+
+_CANCELLED = -math.inf
 
 
 class PendingRequest(abc.ABC):
@@ -17,9 +23,9 @@ class PendingRequest(abc.ABC):
 
     Attributes:
         rows: Size of its batch axis.
-        steps: Its longest length, or the size of its sequence axis where its lengths have not been read yet.
-        deadline: When it is late (`lateness`), in seconds on the server's clock.
-        timeout: Seconds of its own time-out where that is what the deadline says, else infinity.
+        steps: Its longest length, or the size of its sequence axis if its lengths have not been read yet.
+        deadline: When it is late, in seconds on the server's clock.
+        timeout: Seconds of its own timeout if that is what the deadline says, otherwise infinity.
         arrived: When it arrived, in seconds on the same clock.
     """
 
@@ -39,11 +45,7 @@ class PendingRequest(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> CheckedRequest:
-        """Give the checked request. Called once, before the run.
-
-        Raises:
-            ServeError: If the request does not pass the boundary.
-        """
+        """Return the checked request, or raise a ServeError. Called once, before the run."""
 
     @abc.abstractmethod
     def answer(self, outputs: Mapping[str, Array]) -> None:
@@ -51,7 +53,7 @@ class PendingRequest(abc.ABC):
 
     @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
-        """Answer with an error. Called after `answer` too, where that raised."""
+        """Answer with an error. Also called after `answer` if that raised."""
 
     @abc.abstractmethod
     def origin(self) -> Origin:
@@ -59,4 +61,41 @@ class PendingRequest(abc.ABC):
 
     def cancel(self) -> None:
         """Note that the caller has cancelled: the request need not be run."""
-        self.deadline = CANCELLED
+        self.deadline = _CANCELLED
+
+
+class _HasDeadline(Protocol):
+    @property
+    def deadline(self) -> float: ...
+
+
+def earlier(deadline: float, arrived: float, timeout: float) -> tuple[float, float]:
+    """Return `deadline` and `timeout` of a pending request, from its caller's deadline and its parameter's seconds."""
+    end = arrived + timeout
+    return (end, timeout) if end < deadline else (deadline, math.inf)
+
+
+def all_in_time(requests: Iterable[_HasDeadline], at: float) -> bool:
+    """Whether none of these is late at a time."""
+    for request in requests:  # noqa: SIM110 - `all` would take a call for each of them
+        if request.deadline < at:
+            return False
+    return True
+
+
+def check_unread(deadline: float, at: float) -> None:
+    """Raise DeadlinePassed if a request that has not been read yet is late."""
+    if deadline < at:
+        raise DeadlinePassed("the deadline passed before the request was read")
+
+
+def reason_to_drop(request: PendingRequest, at: float, *, has_begun: bool = False) -> ServeError | None:
+    """Return why a request need not be run, or run on if it has begun. A timeout is for the wait, and ends no run."""
+    if not request.deadline < at:
+        return None
+    before = "answered" if has_begun else "run"
+    if request.deadline == _CANCELLED:
+        return Cancelled(f"the request was cancelled before it was {before}")
+    if request.timeout == math.inf:
+        return DeadlinePassed(f"the deadline passed before the request was {before}")
+    return None if has_begun else TimeoutExpired(request.timeout)

@@ -1,7 +1,8 @@
-"""The schedulers of all models: up to two for each.
+"""The models' own threads, which batch naturally: the next batch is of what arrived while the last one ran.
 
-A second one runs those whole that take long and cannot be run by steps, or have many rows: others wait for no run of
-these.
+No request waits for a timer. A scheduler has one thread and one model; a slow model therefore delays no other. Requests
+that can be run by steps are: one that takes long delays others by a few steps. A second scheduler of a model runs whole
+requests that take long and cannot be run by steps, or have many rows: no other request waits for their runs.
 """
 
 import threading
@@ -9,28 +10,103 @@ import time
 from collections import Counter
 from collections.abc import Collection
 
-from rnnserve.server.batching.execution import BatchModel
+from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.scheduler import BATCH_SECONDS, Scheduler
-from rnnserve.server.batching.step_run import MOST_ROWS
-from rnnserve.server.batching.waiting_queue import QueueLimits
+from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun
+from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.errors import ServeError, ShuttingDown
 
-__all__ = ["Schedulers"]
+__all__ = ["Scheduler", "Schedulers"]
+
+_BATCH_SECONDS = 0.1
+"""Seconds of work of a batch, unless one request takes more. A request that takes more by itself is run on another
+thread than the others: eight for the largest answers, which arrived first, made a small one wait for 1.1 s."""
+
+
+class Scheduler:
+    """The queue of one model and the thread that empties it. Any thread may submit; its own thread answers."""
+
+    def __init__(self, model: BatchModel, limits: QueueLimits, *, runs_whole: bool = False) -> None:
+        """Start the thread; `runs_whole` is for requests of many rows, since a run by steps has few at a time."""
+        self._model = model
+        self._queue: WaitingQueue[PendingRequest] = WaitingQueue(limits)
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._is_running = False
+        in_steps = None if runs_whole else model.in_steps
+        self._step_run = None if in_steps is None else StepRun(in_steps)
+        self._thread = threading.Thread(target=self._loop, name=f"scheduler {model.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, pending: PendingRequest) -> None:
+        """Put a request into the queue, or raise QueueFull, WaitTooLong or ShuttingDown."""
+        with self._changed:
+            if self._is_closed:
+                raise ShuttingDown(f"{self._model.name}: the server is shutting down")
+            refusal = self._queue.refusal(self._model.name, self._model.cost, pending)
+            if refusal is not None:
+                try:
+                    raise refusal
+                finally:
+                    del refusal  # the error's traceback has this frame: they would keep each other, and the request
+            self._queue.add(pending)
+            if not self._is_running:
+                self._changed.notify()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Accept no more requests, answer those that wait, and end the thread; return whether it ended in time."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
+
+    def _loop(self) -> None:
+        steps = self._step_run
+        while True:
+            with self._changed:
+                while not (self._queue or self._is_closed or self._goes_on()):
+                    self._changed.wait()
+                if not self._queue and not self._goes_on():
+                    return
+                self._is_running = True
+                by_steps = steps is not None and (steps.is_busy or not self._is_short())
+                if steps is not None and by_steps:
+                    batch = self._queue.take_rows(steps.room)
+                else:
+                    cost, is_padded = self._model.cost, self._model.signature.is_padded
+                    batch = self._queue.take(cost, cost.points_taking(_BATCH_SECONDS), is_padded=is_padded)
+            try:
+                if steps is not None and by_steps:
+                    steps.go_on(batch)
+                else:
+                    run_pending(self._model, batch)
+            finally:
+                self._is_running = False
+            del batch  # it may hold 16 MB until the next one comes
+
+    def _is_short(self) -> bool:
+        """Whether a run of all that waits takes no longer than a chunk of steps: then it is made whole."""
+        cost, queue = self._model.cost, self._queue
+        if queue.points > cost.points_taking(CHUNK_SECONDS):
+            return False
+        longest = max([pending.steps for pending in queue], default=0)
+        return cost.of(sum([pending.rows for pending in queue]), longest) < CHUNK_SECONDS
+
+    def _goes_on(self) -> bool:
+        """Whether requests are in hand of which steps are to be run."""
+        return self._step_run is not None and self._step_run.is_busy
 
 
 class Schedulers:
-    """The schedulers of all models, each made at the first request for it. Any thread may submit.
-
-    A model has up to two: of requests that take long and are run whole, and of the others.
-    """
+    """The schedulers of all models, each made at the first request for it. Any thread may submit."""
 
     def __init__(self, limits: QueueLimits) -> None:
-        """Start without any.
-
-        Args:
-            limits: Limits of what may wait for each of them.
-        """
         self._limits = limits
         self._by_model: dict[tuple[BatchModel, bool], Scheduler] = {}  # and by whether it runs long requests whole
         self._leaving: list[Scheduler] = []  # of models that serve no more
@@ -38,18 +114,8 @@ class Schedulers:
         self._is_closed = False
 
     def submit(self, model: BatchModel, pending: PendingRequest) -> None:
-        """Put a request into its model's queue.
-
-        Args:
-            model: The model that is asked; compared by identity.
-            pending: The request.
-
-        Raises:
-            QueueFull: If as many requests wait for the model as may.
-            WaitTooLong: If what waits takes longer than it may, or than until the request's deadline.
-            ShuttingDown: If the schedulers have been closed.
-        """
-        is_long, in_steps = model.cost.of(pending.rows, pending.steps) > BATCH_SECONDS, model.in_steps
+        """Put a request into its model's queue, or raise QueueFull, WaitTooLong or ShuttingDown."""
+        is_long, in_steps = model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS, model.in_steps
         runs_whole = is_long and (in_steps is None or pending.rows > MOST_ROWS)
         model = model if in_steps is None or runs_whole else in_steps  # with steps of its sequences in the same runs
         key = model, runs_whole
@@ -70,13 +136,6 @@ class Schedulers:
             else:
                 return
 
-    def queued(self) -> Counter[BatchModel]:
-        """How many requests wait, by model."""
-        queued: Counter[BatchModel] = Counter()
-        for (model, _), scheduler in list(self._by_model.items()):
-            queued[model] += scheduler.queued
-        return queued
-
     def submit_or_refuse(self, model: BatchModel, pending: PendingRequest) -> None:
         """Put a request into its model's queue, or answer it with what `submit` raises."""
         try:
@@ -84,11 +143,17 @@ class Schedulers:
         except ServeError as error:
             pending.refuse(error)
 
-    def keep(self, models: Collection[BatchModel]) -> None:
-        """End the threads of all other models, each when it has run what waits for it.
+    def queued(self) -> Counter[BatchModel]:
+        """How many requests wait, by model."""
+        queued: Counter[BatchModel] = Counter()
+        for (model, _), scheduler in list(self._by_model.items()):
+            queued[model] += scheduler.queued
+        return queued
 
-        A request that began with such a model, and is submitted after that, has a thread made for it anew: so this is
-        to be called now and then.
+    def keep(self, models: Collection[BatchModel]) -> None:
+        """End the threads of all other models, each when it has run what waits for it. To be called now and then.
+
+        A request that began with such a model, and is submitted after that, has a thread made for it anew.
         """
         with self._lock:
             gone = [self._by_model.pop(key) for key in list(self._by_model) if key[0] not in models]
@@ -97,17 +162,13 @@ class Schedulers:
     def close(self, timeout: float | None = None) -> list[str]:
         """Accept no more requests, answer those that wait, and end the threads.
 
-        Args:
-            timeout: Seconds that this may take.
-
-        Returns:
-            The names of the models whose threads have not ended.
+        Returns the names of the models whose threads have not ended within `timeout` seconds.
         """
         with self._lock:
             self._is_closed = True
         deadline = None if timeout is None else time.monotonic() + timeout
         return [
-            scheduler.name
-            for scheduler in self._by_model.values()
+            model.name
+            for (model, _), scheduler in self._by_model.items()
             if not scheduler.close(None if deadline is None else max(0.0, deadline - time.monotonic()))
         ]

@@ -40,7 +40,7 @@ class Statistics:
 
     Attributes:
         counts: Its numbers (`counting.places`), which other processes may read: of all models of this name and version
-            that this process has loaded. What the properties say is what has been added since this one was.
+            that this process has loaded.
         sizes: By rows of a run, its padding row not counted: how many runs of this model there were, and their seconds.
         last: When the last run ended, in seconds since the epoch; 0 before the first.
     """
@@ -48,11 +48,9 @@ class Statistics:
     __slots__ = ("_before", "counts", "last", "sizes")
 
     def __init__(self) -> None:
-        """Begin with nothing, in numbers that no other process reads."""
-        self.counts: Counts = private_counts()
         self.sizes: dict[int, tuple[int, float]] = {}
         self.last = 0.0
-        self._before = self.counts.tolist()
+        self.count_in(private_counts())
 
     def count_in(self, counts: Counts) -> None:
         """Add to these numbers from now on."""
@@ -74,84 +72,37 @@ class Statistics:
         with ADDING:
             self.counts[ANSWERED] += requests
 
-    def record(
+    def record_run(
         self,
-        *,
         rows: int,
-        run_seconds: float,
-        arrivals: Sequence[float],
-        ended: float,
-        steps: int = 0,
-        padded_steps: int = 0,
+        seconds: float,
+        steps: int,
+        padded_steps: int,
+        arrivals: Sequence[float] = (),
+        ended: float = 0.0,
     ) -> None:
-        """Count all else of a run whose requests have been answered.
+        """Count a run by the rows and steps of its requests, and the steps of padding beside them.
 
-        Args:
-            rows: Number of rows of the requests, together.
-            run_seconds: Seconds of the run.
-            arrivals: Times of the requests' arrivals, in seconds on the clock of `clock`.
-            ended: End of the run, on the same clock.
-            steps: Steps of all of their rows, together.
-            padded_steps: Steps that the run has made beside these.
+        `arrivals` and `ended`, on the clock of `clock`, are of requests that have been answered: none after a chunk.
         """
-        counts, requests, arrived = self.counts, len(arrivals), arrivals[0]
-        seconds = ended - arrived
-        waited = seconds - run_seconds
+        counts = self.counts
         self.last = time.time()
         with ADDING:
             number, together = self.sizes.get(rows, _NONE)
-            self.sizes[rows] = number + 1, together + run_seconds
-            counts[ROWS] += rows
+            self.sizes[rows] = number + 1, together + seconds
             counts[STEPS] += steps
             if padded_steps:
                 counts[PADDED_STEPS] += padded_steps
-            counts[RUN_SECONDS] += run_seconds
-            counts[REQUEST_RUN_SECONDS] += requests * run_seconds
+            counts[RUN_SECONDS] += seconds
             counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
-            counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
-            if (
-                requests == 1 or arrivals.count(arrived) == requests
-            ):  # what the fast path has read together has one time
-                counts[WAIT_SECONDS] += requests * waited
-                counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, waited)] += requests
-                counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += requests  # the last: `is_settled`
-            else:
-                _add_each(counts, arrivals, ended, run_seconds)
+            counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += 1
+            if arrivals:
+                _add_answers(counts, rows, seconds, arrivals, ended)
 
-    def record_chunk(self, *, rows: int, run_seconds: float, steps: int, padded_steps: int) -> None:
-        """Count a run of a few steps of requests that are answered when they have ended.
-
-        Args:
-            rows: Number of rows of the run, without a padding row.
-            run_seconds: Seconds of the run.
-            steps: Steps of all of the rows, together.
-            padded_steps: Steps that the run has made beside these.
-        """
-        counts = self.counts
+    def record_answers(self, rows: int, run_seconds: float, arrivals: Sequence[float], ended: float) -> None:
+        """Count requests that have been answered after their last chunk, `run_seconds` after their first began."""
         with ADDING:
-            number, together = self.sizes.get(rows, _NONE)
-            self.sizes[rows] = number + 1, together + run_seconds
-            counts[STEPS] += steps
-            counts[PADDED_STEPS] += padded_steps
-            counts[RUN_SECONDS] += run_seconds
-            counts[ROW_BUCKET[rows] if rows < _MANY_ROWS else _MANY_ROWS_BUCKET] += 1
-            counts[RUN_BUCKETS + bisect_left(SECONDS_BOUNDS, run_seconds)] += 1
-
-    def record_answers(self, *, rows: int, run_seconds: float, arrivals: Sequence[float], ended: float) -> None:
-        """Count requests that have been answered after their last chunk.
-
-        Args:
-            rows: Number of rows of the requests, together.
-            run_seconds: Seconds since they were taken in hand.
-            arrivals: Times of the requests' arrivals, in seconds on the clock of `clock`.
-            ended: End of their last chunk, on the same clock.
-        """
-        counts = self.counts
-        self.last = time.time()
-        with ADDING:
-            counts[ROWS] += rows
-            counts[REQUEST_RUN_SECONDS] += len(arrivals) * run_seconds
-            _add_each(counts, arrivals, ended, run_seconds)
+            _add_answers(self.counts, rows, run_seconds, arrivals, ended)
 
     def record_failure(self, seconds: float) -> None:
         """Count a request whose run failed, `seconds` after its arrival."""
@@ -166,60 +117,20 @@ class Statistics:
             self.counts[place] += 1
             self.counts[places.FAILED_SECONDS] += seconds
 
-    @property
-    def requests(self) -> int:
-        """Answered requests."""
-        return round(self.since_loaded()[ANSWERED])
 
-    @property
-    def unsent(self) -> int:
-        """Requests among the answered ones that were refused after their run, since the answer could not be held."""
-        return round(self.since_loaded()[places.REFUSED_AFTER_RUN])
-
-    @property
-    def refused(self) -> int:
-        """Requests that were refused, for whatever reason."""
-        return round(sum(places.refusals(self.since_loaded())))
-
-    @property
-    def failures(self) -> int:
-        """Requests whose run failed."""
-        return round(self.since_loaded()[places.FAILED])
-
-    @property
-    def dropped(self) -> int:
-        """Requests that were cancelled, or past their deadline, before their run."""
-        return round(self.since_loaded()[places.DROPPED])
-
-    @property
-    def runs(self) -> int:
-        """Batches run."""
-        return round(places.runs(self.since_loaded()))
-
-    @property
-    def rows(self) -> int:
-        """Answered rows: a request of batch 3 counts 3."""
-        return round(self.since_loaded()[ROWS])
-
-    @property
-    def run_seconds(self) -> float:
-        """Seconds of runs, each counted once for each of its requests: how long these were run, together."""
-        return self.since_loaded()[REQUEST_RUN_SECONDS]
-
-    @property
-    def wait_seconds(self) -> float:
-        """Seconds that requests have waited for their run, together."""
-        return self.since_loaded()[WAIT_SECONDS]
-
-    @property
-    def failed_seconds(self) -> float:
-        """Seconds from the arrival of failed and dropped requests to their refusal, together."""
-        return self.since_loaded()[places.FAILED_SECONDS]
-
-
-def _add_each(counts: Counts, arrivals: Sequence[float], ended: float, run_seconds: float) -> None:
-    """Add how long requests have waited that have come at several times. With the lock."""
-    counts[WAIT_SECONDS] += len(arrivals) * (ended - run_seconds) - sum(arrivals)
+def _add_answers(counts: Counts, rows: int, run_seconds: float, arrivals: Sequence[float], ended: float) -> None:
+    """Count requests that have been answered. With the lock."""
+    requests, arrived = len(arrivals), arrivals[0]
+    counts[ROWS] += rows
+    counts[REQUEST_RUN_SECONDS] += requests * run_seconds
+    if requests == 1 or arrivals.count(arrived) == requests:  # the fast path has read them together
+        seconds = ended - arrived
+        waited = seconds - run_seconds
+        counts[WAIT_SECONDS] += requests * waited
+        counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, waited)] += requests
+        counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += requests  # the last: `is_settled`
+        return
+    counts[WAIT_SECONDS] += requests * (ended - run_seconds) - sum(arrivals)
     for arrived, together in Counter(arrivals).items():
         seconds = ended - arrived
         counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds - run_seconds)] += together

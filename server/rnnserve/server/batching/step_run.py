@@ -1,30 +1,39 @@
-"""Runs that go on by steps: rows that have ended are answered and leave, and rows that wait take their places.
+"""Step-level batching: rows that have ended are answered and leave the run, and waiting rows take their places.
 
-A run of whole requests is as long as the longest of them: shorter rows wait for it, and are padded meanwhile. Where a
+A run of whole requests is as long as the longest of them: shorter rows wait for it, and are padded meanwhile. If a
 sequence may be cut, and continued from its states with the same bits, a run need not be of whole requests: it makes a
 few steps of every row that is in it, keeps the states, and begins again with whatever rows there are then.
 
 Source: Gao et al., "Low latency RNN inference with cellular batching", EuroSys 2018.
 """
 
+import dataclasses
 import itertools
+import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import get_ident
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from rnnserve.server.batching.batch_arrays import rows_of_run
-from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.execution import StepModel, answer_all, pass_boundary, run_pending
-from rnnserve.server.batching.lateness import reason_to_drop, reason_to_stop
-from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.batching.runs_in_progress import runs_in_progress
+import numpy as np
+
+from rnnserve.server.batching.batch_arrays import left_out, rows_of_run
+from rnnserve.server.batching.execution import (
+    CheckedBatch,
+    StepModel,
+    answer_all,
+    check_pending,
+    run_batch,
+    runs_in_progress,
+)
+from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.batching.step_rows import EndedRequests, RequestInHand, Row, StepArrays
-from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.finite_outputs import refuse_non_finite
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import TensorSpec
+from rnnserve.server.validation.values import refuse_non_finite
 
 __all__ = ["CHUNK_SECONDS", "MOST_ROWS", "StepRun", "chunk_steps"]
 
@@ -48,16 +57,11 @@ _CHUNK_FIXED, _ROW_FIXED = 100e-6, 4e-6
 
 
 def chunk_steps(left: Sequence[int], cost: Cost, *, is_padded: bool, seconds: float = CHUNK_SECONDS) -> int:
-    """Decide how many steps a chunk makes: as many as give the most steps of rows a second.
+    """Decide how many steps a chunk makes of rows with so many steps left: as many as give the most steps a second.
 
-    Fewer, and what a chunk costs whatever its steps is paid more often; more, and rows that have ended wait, padded,
-    for the others.
-
-    Args:
-        left: Steps that each row has left.
-        cost: Cost of a run.
-        is_padded: Whether rows may end within the chunk. Else it is no longer than the shortest of them.
-        seconds: Seconds that the steps may take as the cost says, unless one alone takes more.
+    Fewer, and the fixed part of a chunk is paid more often; more, and rows that have ended wait, padded, for the
+    others. The steps take no more than `seconds`, as the cost says, unless one alone does. Unless `is_padded`, no row
+    may end within a chunk.
     """
     rows = len(left)
     step = cost.step + rows * cost.point
@@ -81,27 +85,84 @@ def chunk_steps(left: Sequence[int], cost: Cost, *, is_padded: bool, seconds: fl
     return best
 
 
-class _Chunk(NamedTuple):
-    rows: int
-    steps: int
+@dataclasses.dataclass(slots=True, eq=False)
+class _Request:
+    """A request in hand: rows of it are in the run, or wait for a place.
+
+    Attributes:
+        started: When it was taken in hand, in seconds on the clock of `clock`.
+        ends: Steps of each of its rows.
+        shapes: Shapes of the outputs that it is answered with, by name.
+        bytes: Size of these outputs.
+        has_steps: Whether an output has steps, which are written as they come.
+        outputs: The outputs, filled as its rows go on; none before the first row has a place.
+        rows_waiting: Rows that have no place yet: the last ones.
+        rows_running: Rows that have a place.
+        is_over: Whether it has been answered, or refused.
+    """
+
+    pending: PendingRequest
+    checked: CheckedRequest
+    started: float
+    ends: Sequence[int]
+    shapes: Mapping[str, tuple[int, ...]]
+    bytes: int
+    has_steps: bool
+    rows_waiting: int
+    rows_running: int = 0
+    outputs: dict[str, Array] = dataclasses.field(default_factory=dict)
+    is_over: bool = False
+
+
+class _Row:
+    """A row that has a place.
+
+    Attributes:
+        number: Which row of its request it is.
+        at: Steps that have been made.
+        end: Steps that it has.
+        states: The states that its last run has left, by initial state and for all rows of that run; None before it.
+        place: The row's place among those rows.
+    """
+
+    __slots__ = ("at", "end", "number", "place", "request", "states")
+
+    def __init__(self, request: _Request, number: int) -> None:
+        self.request = request
+        self.number = number
+        self.at = 0
+        self.end = request.ends[number]
+        self.states: dict[str, Array] | None = None
+        self.place = 0
+
+
+class _Ended(NamedTuple):
+    """Requests that are answered together."""
+
+    members: Sequence[PendingRequest]
+    rows_each: Sequence[int]
+    arrivals: Sequence[float]
+    padded_steps: int = 0  # those of chunks are counted by themselves
 
 
 class StepRun:
     """A run of a model's requests that goes on by chunks of steps. For one thread at a time."""
 
     def __init__(self, model: StepModel, statistics: Statistics | None = None) -> None:
-        """Start without any request.
-
-        Args:
-            model: A model with one sequence axis, along which its sequences may be cut.
-            statistics: Counts of what is run, or None for the model's own.
-        """
+        """Start without requests, for a model with one sequence axis along which its sequences may be cut."""
         self._model = model
         self._statistics = statistics or model.statistics
-        self._arrays = StepArrays(model.signature)
-        self._in_hand: list[RequestInHand] = []
-        self._waiting: deque[RequestInHand] = deque()  # those of which rows have no place yet
-        self._rows: list[Row] = []
+        signature = model.signature
+        (self._axis,) = signature.sequence_axes
+        self._lengths = signature.lengths.get(self._axis)
+        self._finals = {name: final.name for name, final in signature.states.items()}  # by initial state
+        specs = (*signature.inputs.values(), *signature.outputs.values())
+        self._plain = {
+            spec.name for spec in specs if spec.has_plain_rows and spec.sequence_axes
+        }  # (batch, sequence, …)
+        self._in_hand: list[_Request] = []
+        self._waiting: deque[_Request] = deque()  # those of which rows have no place yet
+        self._rows: list[_Row] = []
         self._times_cost = 1.0  # how many times as long as their cost says chunks take, undisturbed
 
     @property
@@ -118,32 +179,22 @@ class StepRun:
     def room(self) -> int:
         """How many rows of further requests would find a place."""
         free = MOST_ROWS - len(self._rows)
-        return free - sum([min(request.rows_waiting, self._most_of(request)) for request in self._waiting])
+        return free - sum([min(request.rows_waiting, _most_of(request)) for request in self._waiting])
 
-    def go_on(self, waiting: Iterable[PendingRequest]) -> None:
+    def go_on(self, pending: Iterable[PendingRequest]) -> None:
         """Take requests in hand, and make a chunk of steps of all that are; those that may not be cut are run whole."""
         try:
-            for pending in self.admit(waiting):
-                run_pending(self._model, [pending])
+            started = now()
+            for one, checked in zip(*check_pending(self._statistics, pending), strict=True):
+                if self._may_be_cut(checked):
+                    request = self._request(one, checked, started)
+                    self._in_hand.append(request)
+                    self._waiting.append(request)
+                else:
+                    run_batch(self._model, CheckedBatch(self._model, [one], [checked]))
             self.advance()
         except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
-            self.abandon(error)
-
-    def admit(self, waiting: Iterable[PendingRequest]) -> list[PendingRequest]:
-        """Take requests in hand; refuse those that are late, or do not pass the boundary.
-
-        Returns:
-            Those that have to be run whole.
-        """
-        at, whole = now(), []
-        for pending, checked in zip(*pass_boundary(self._statistics, waiting), strict=True):
-            if not self._arrays.may_be_cut(checked):
-                whole.append(pending)
-                continue
-            request = self._arrays.request(pending, checked, at)
-            self._in_hand.append(request)
-            self._waiting.append(request)
-        return whole
+            self._abandon(error)
 
     def advance(self) -> None:
         """Make a chunk of steps of every row that has a place, and answer the requests whose rows have ended."""
@@ -153,29 +204,26 @@ class StepRun:
         if not rows:
             return
         left = [row.end - row.at for row in rows]
-        cost = self._model.cost
-        seconds = CHUNK_SECONDS / self._times_cost
-        size = chunk_steps(left, cost, is_padded=self._arrays.has_lengths, seconds=seconds)
-        taken = [min(steps, size) for steps in left]
-        self._arrays.begin(rows)
+        cost, signature = self._model.cost, self._model.signature
+        is_padded = self._lengths is not None and signature.is_padded
+        size = chunk_steps(left, cost, is_padded=is_padded, seconds=CHUNK_SECONDS / self._times_cost)
         started = now()
-        ran = self._run(list(range(len(rows))), taken, size)
+        ran = self._run(rows, size)
         ended = now()
         said = cost.of(len(rows), size)
         if said > 0:
             self._times_cost = max(min((ended - started) / said, _RISE * self._times_cost), _LEAST)
-        over = self._take_results(ran, taken)
-        useful = sum(taken)
-        self._statistics.record_chunk(
-            rows=len(rows),
-            run_seconds=ended - started,
-            steps=useful,
-            padded_steps=rows_of_run(self._model.signature, len(rows)) * size - useful,
-        )
+        for of_run, results in ran:
+            self._take(of_run, size, results)
+        self._rows = [row for row in rows if row.at < row.end and not row.request.is_over]
+        useful = sum([min(steps, size) for steps in left])
+        padded_steps = rows_of_run(signature, len(rows)) * size - useful
+        self._statistics.record_run(len(rows), ended - started, useful, padded_steps)
+        over = [request for request in self._in_hand if not (request.rows_running or request.rows_waiting)]
         if over:
             self._answer(over, ended)
 
-    def abandon(self, error: Exception) -> None:
+    def _abandon(self, error: Exception) -> None:
         """Refuse all requests in hand."""
         in_hand, self._in_hand = self._in_hand, []
         self._waiting.clear()
@@ -183,117 +231,182 @@ class StepRun:
         for request in in_hand:
             request.pending.refuse(InternalError.hiding(error))
 
-    def _most_of(self, request: RequestInHand) -> int:
-        """How many further rows of a request may be in the run: half of all, so that one of many lets others in."""
-        return max(MOST_ROWS // 2 - request.rows_running, 0)
+    def _may_be_cut(self, checked: CheckedRequest) -> bool:
+        """Whether a request may be run in chunks: if what follows a row's length is zeros, or nothing does."""
+        if self._lengths is None or self._lengths.name not in checked.inputs:
+            return True
+        specs = [self._model.signature.outputs[name] for name in checked.outputs]
+        if all(spec.zeros_after_lengths for spec in specs if spec.sized_by):
+            return True
+        return bool((checked.inputs[self._lengths.name] == checked.sizes[self._axis]).all())
+
+    def _request(self, pending: PendingRequest, checked: CheckedRequest, started: float) -> _Request:
+        """Take a request in hand, of which all rows wait."""
+        specs = [self._model.signature.outputs[name] for name in checked.outputs]
+        shapes = {spec.name: spec.shape(checked.batch, checked.sizes) for spec in specs}
+        size = sum([math.prod(shapes[spec.name]) * spec.dtype.itemsize for spec in specs])
+        if self._lengths is not None and self._lengths.name in checked.inputs:
+            ends = checked.inputs[self._lengths.name].tolist()
+        else:
+            ends = [checked.longest[self._axis]] * checked.batch
+        has_steps = any(spec.sized_by for spec in specs)
+        return _Request(pending, checked, started, ends, shapes, size, has_steps, rows_waiting=checked.batch)
 
     def _drop_late(self) -> None:
-        at = now()
+        at, statistics = now(), self._statistics
         late = [request for request in self._in_hand if request.pending.deadline < at]
         for request in late:
-            has_begun = bool(request.outputs)
-            dropped = reason_to_stop(request.pending, at) if has_begun else reason_to_drop(request.pending, at)
+            pending = request.pending
+            dropped = reason_to_drop(pending, at, has_begun=bool(request.outputs))
             if dropped is not None:
-                self._refuse_late(request.pending, dropped, at)
+                statistics.record_dropped(at - pending.arrived)
+                pending.refuse(dropped.of(statistics.counts))
                 self._forget(request)
         if late:
-            self._keep_rows()
+            self._rows = [row for row in self._rows if not row.request.is_over]
 
-    def _refuse_late(self, pending: PendingRequest, dropped: ServeError, at: float) -> None:
-        statistics = self._statistics
-        statistics.record_dropped(at - pending.arrived)
-        pending.refuse(dropped.of(statistics.counts))
-
-    def _forget(self, request: RequestInHand) -> None:
+    def _forget(self, request: _Request) -> None:
         request.is_over = True
         self._in_hand.remove(request)
         if request.rows_waiting:
             self._waiting.remove(request)
 
-    def _keep_rows(self) -> None:
-        """Take rows of forgotten requests out of the run."""
-        kept = [at for at, row in enumerate(self._rows) if not row.request.is_over]
-        self._arrays.keep(kept)
-        self._rows = [self._rows[at] for at in kept]
-
     def _give_places(self) -> None:
-        """Give rows that wait places: those of a request with large outputs when there is room for these."""
+        """Give rows that wait places; those of a request with large outputs when there is room for these."""
         free = MOST_ROWS - len(self._rows)
         is_alone = len(self._waiting) == 1
         held = sum([request.bytes for request in self._in_hand if request.outputs])
+        specs = self._model.signature.outputs
         for request in list(self._waiting):
             if not free:
                 return
             if not request.outputs:
                 if held and held + request.bytes > _MOST_BYTES:
                     continue
-                self._arrays.make_outputs(request)
+                for name, shape in request.shapes.items():
+                    make = np.zeros if specs[name].sized_by else np.empty
+                    request.outputs[name] = make(shape, specs[name].dtype)
                 held += request.bytes
-            count = min(free, request.rows_waiting, free if is_alone else self._most_of(request))
-            self._rows += request.next_rows(count)
+            count = min(free, request.rows_waiting, free if is_alone else _most_of(request))
+            first = request.checked.batch - request.rows_waiting
+            self._rows += [_Row(request, number) for number in range(first, first + count)]
+            request.rows_waiting -= count
+            request.rows_running += count
             free -= count
             if not request.rows_waiting:
                 self._waiting.remove(request)
 
-    def _run(self, places: list[int], taken: list[int], size: int) -> list[tuple[list[int], dict[str, Array]]]:
-        """Run rows; where that raises, those of halves of their requests, from the same states.
+    def _run(self, rows: list[_Row], size: int) -> list[tuple[list[_Row], dict[str, Array]]]:
+        """Run the next steps of rows, and return the rows of each run and its results.
 
-        Returns:
-            Rows by their places, and the results of their run.
+        A run that raises is made again in halves of its requests, from the same states, until the culprits are found.
         """
-        rows = self._rows
-        names = self._arrays.wanted({request.checked.outputs for request in self._in_hand})
+        asked = {request.checked.outputs for request in self._in_hand}
+        names = list(dict.fromkeys(itertools.chain(self._finals.values(), *asked)))
         try:
-            feeds = self._arrays.feeds(rows, places, taken, size)
+            feeds = self._feeds(rows, size)
             thread = get_ident()
-            runs_in_progress[thread] = self._model, _Chunk(len(places), len(places) * size), now()
+            runs_in_progress[thread] = self._model, None, now()
             try:
                 results = self._model.run_arrays(names, feeds)
             finally:
                 runs_in_progress.pop(thread, None)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be told, and the others must go on
-            requests = list(dict.fromkeys(rows[at].request for at in places))
+            requests = list(dict.fromkeys(row.request for row in rows))
             if len(requests) == 1:
                 self._fail(requests[0], error)
                 return []
             first = set(requests[: len(requests) // 2])
-            halves = [[at for at in places if (rows[at].request in first) is is_first] for is_first in (True, False)]
-            return [ran for half in halves for ran in self._run(half, taken, size)]
-        return [(places, dict(zip(names, results, strict=True)))]
+            halves = [[row for row in rows if (row.request in first) is is_first] for is_first in (True, False)]
+            return [ran for half in halves for ran in self._run(half, size)]
+        return [(rows, dict(zip(names, results, strict=True)))]
 
-    def _take_results(
-        self, ran: Sequence[tuple[list[int], dict[str, Array]]], taken: Sequence[int]
-    ) -> list[RequestInHand]:
-        """Write what has come into the requests' outputs, keep the rows that go on, and give what has ended."""
-        over, rows = [], self._rows
-        kept: list[Row] = []
-        finals: list[tuple[list[int], dict[str, Array]]] = []
-        for places, results in ran:
-            going_on = []
-            for index, place in enumerate(places):
-                row, steps = rows[place], taken[place]
-                request, start = row.request, row.at
-                if request.is_over:
+    def _feeds(self, rows: list[_Row], size: int) -> dict[str, Array]:
+        """Put the inputs of the next `size` steps of rows together."""
+        run_rows = rows_of_run(self._model.signature, len(rows))
+        taken = [min(row.end - row.at, size) for row in rows]
+        feeds = self._states(rows, run_rows)
+        for name, spec in self._model.signature.inputs.items():
+            if name in feeds:
+                continue
+            if spec is self._lengths:
+                padding = [min(spec.filler, size)] * (run_rows - len(rows))
+                feeds[name] = np.array([*taken, *padding], spec.dtype)
+                continue
+            shape = spec.shape(run_rows, {self._axis: size})
+            if not any(name in row.request.checked.inputs for row in rows):
+                feeds[name] = left_out(spec, shape)
+                continue
+            if spec.default is None:
+                array = np.full(shape, spec.filler, spec.dtype) if spec.filler else np.zeros(shape, spec.dtype)
+            else:
+                array = left_out(spec, shape).copy()
+            for index, (row, steps) in enumerate(zip(rows, taken, strict=True)):
+                sent = row.request.checked.inputs.get(name)
+                if sent is None:
                     continue
-                row.at = start + steps
-                is_last = row.at >= row.end
-                if is_last or request.has_steps:
-                    self._arrays.take(row, index, start, steps, results, is_last=is_last)
-                if not is_last:
-                    going_on.append(index)
-                    kept.append(row)
-                    continue
+                if name in self._plain:
+                    array[index, :steps] = sent[row.number, row.at : row.at + steps]
+                else:
+                    array[_part(spec, index, 0, steps)] = sent[_part(spec, row.number, row.at, steps)]
+            feeds[name] = array
+        return feeds
+
+    def _states(self, rows: list[_Row], run_rows: int) -> dict[str, Array]:
+        """The initial states of rows: what their last runs have left, or what their requests begin with."""
+        first = rows[0].states
+        goes_on = first is not None and [r.place for r in rows if r.states is first] == list(range(len(rows)))
+        initial: dict[str, Array] = {}
+        for name in self._finals:
+            spec = self._model.signature.inputs[name]
+            if goes_on and first is not None and first[name].shape[spec.batch_axis] == run_rows:
+                initial[name] = first[name]  # all rows of that run, and no others: nothing need be copied
+                continue
+            array = left_out(spec, spec.shape(run_rows, {})).copy()
+            at = 0
+            for _, group in itertools.groupby(rows, key=lambda row: id(row.states)):
+                of_run = list(group)
+                states = of_run[0].states
+                if states is not None:
+                    places = [row.place for row in of_run]
+                    array[_rows(spec, slice(at, at + len(of_run)))] = states[name][_rows(spec, places)]
+                else:
+                    for index, row in enumerate(of_run, at):
+                        sent = row.request.checked.inputs.get(name)
+                        if sent is not None:
+                            array[_rows(spec, index)] = sent[_rows(spec, row.number)]
+                at += len(of_run)
+            initial[name] = array
+        return initial
+
+    def _take(self, rows: list[_Row], size: int, results: Mapping[str, Array]) -> None:
+        """Write the results of a run into the outputs of its rows' requests, and note the states for the next one."""
+        states = {name: results[final] for name, final in self._finals.items()}
+        specs = self._model.signature.outputs
+        for index, row in enumerate(rows):
+            request, start = row.request, row.at
+            row.at = end = min(row.end, start + size)
+            row.states, row.place = states, index
+            is_last = end >= row.end
+            if is_last:
                 request.rows_running -= 1
-                if not (request.rows_running or request.rows_waiting):
-                    over.append(request)
-            finals.append((going_on, results))
-        self._rows = kept
-        self._arrays.end(finals)
-        return over
+            elif not request.has_steps:
+                continue
+            outputs, number, steps = request.outputs, row.number, end - start
+            for name in outputs:
+                spec = specs[name]
+                if name in self._plain:
+                    outputs[name][number, start:end] = results[name][index, :steps]
+                elif spec.sequence_axes:
+                    outputs[name][_part(spec, number, start, steps)] = results[name][_part(spec, index, 0, steps)]
+                elif is_last and request.checked.batch == 1:
+                    outputs[name] = results[name][_rows(spec, slice(index, index + 1))]
+                elif is_last:
+                    outputs[name][_rows(spec, number)] = results[name][_rows(spec, index)]
 
-    def _answer(self, over: Sequence[RequestInHand], ended: float) -> None:
+    def _answer(self, over: Sequence[_Request], ended: float) -> None:
         """Answer requests all of whose rows have ended, those together that were taken in hand together."""
-        by_start: dict[float, list[RequestInHand]] = {}
+        by_start: dict[float, list[_Request]] = {}
         for request in over:
             request.is_over = True
             if self._model.refuses_non_finite:
@@ -304,19 +417,35 @@ class StepRun:
                     continue
             by_start.setdefault(request.started, []).append(request)
         self._in_hand = [request for request in self._in_hand if not request.is_over]
-        statistics = self._statistics
         for started, requests in by_start.items():
-            batch = EndedRequests(requests)
-            answer_all(statistics, batch, [request.outputs for request in requests], started, ended)
-            statistics.record_answers(
-                rows=batch.rows, run_seconds=ended - started, arrivals=batch.arrivals, ended=ended
-            )
+            members, rows = [request.pending for request in requests], [request.checked.batch for request in requests]
+            batch = _Ended(members, rows, [pending.arrived for pending in members])
+            answer_all(self._statistics, batch, [request.outputs for request in requests], started, ended)
+            self._statistics.record_answers(sum(rows), ended - started, batch.arrivals, ended)
 
-    def _fail(self, request: RequestInHand, error: Exception) -> None:
+    def _fail(self, request: _Request, error: Exception) -> None:
         pending, failed, statistics = request.pending, now(), self._statistics
-        if request in self._in_hand:
-            self._forget(request)
+        self._forget(request)
         statistics.record_failure(failed - pending.arrived)
         refused = error if isinstance(error, ServeError) else InternalError.hiding(error)
         refused.run_seconds = failed - request.started
         pending.refuse(refused.of(statistics.counts).of_request(request.checked.batch, pending.arrived))
+
+
+def _most_of(request: _Request) -> int:
+    """How many further rows of a request may be in the run: half of all, so that one of many lets others in."""
+    return max(MOST_ROWS // 2 - request.rows_running, 0)
+
+
+def _rows(spec: TensorSpec, rows: int | slice | list[int]) -> tuple[Any, ...]:
+    """The index of rows in an array of a tensor."""
+    return (*(slice(None),) * spec.batch_axis, rows)
+
+
+def _part(spec: TensorSpec, row: int, start: int, steps: int) -> tuple[Any, ...]:
+    """The index of steps of a row in an array of a tensor; of the whole row if the tensor has no steps."""
+    index: list[Any] = [slice(None)] * len(spec.axes)
+    index[spec.batch_axis] = row
+    for axis in spec.sequence_axes.values():
+        index[axis] = slice(start, start + steps)
+    return tuple(index)

@@ -8,40 +8,31 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.cost import Cost
-from rnnserve.server.batching.lateness import seconds_left
-from rnnserve.server.batching.planning import similar_to_first
+from rnnserve.server.batching.planning import Cost, similar_to_first
 from rnnserve.server.clock import now
 from rnnserve.server.errors import QueueFull, ServeError, WaitTooLong
 
-__all__ = ["QueueItem", "QueueLimits", "WaitingQueue"]
+__all__ = ["QueueLimits", "WaitingQueue"]
 
 _SHARE, _LEAST_SHARE = 4, 16
 """One connection may have a quarter of a queue, or 16 requests where that is more. Beyond it: RESOURCE_EXHAUSTED at
 once, so that one client with many requests leaves room for the others."""
 
 
-class QueueItem(Protocol):
-    """A request in a queue."""
+class _Item(Protocol):
+    """What the queue reads of a pending request."""
 
     @property
-    def rows(self) -> int:
-        """Size of its batch axis."""
-
+    def rows(self) -> int: ...
     @property
-    def steps(self) -> int:
-        """Its longest length, or the size of its sequence axis."""
-
+    def steps(self) -> int: ...
     @property
-    def connection(self) -> str:
-        """Name of its connection."""
-
+    def connection(self) -> str: ...
     @property
-    def deadline(self) -> float:
-        """When it is late, in seconds on the server's clock."""
+    def deadline(self) -> float: ...
 
 
-T = TypeVar("T", bound=QueueItem)
+T = TypeVar("T", bound=_Item)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +64,6 @@ class WaitingQueue(Generic[T]):
     """
 
     def __init__(self, limits: QueueLimits) -> None:
-        """Start empty."""
         self._limits = limits
         self._share = limits.of_connection
         self._items: deque[T] = deque()
@@ -103,13 +93,7 @@ class WaitingQueue(Generic[T]):
         self.points += points
 
     def refusal(self, model: str, cost: Cost, item: T) -> ServeError | None:
-        """Say why a request may not wait, or None if it may. An empty queue takes any request.
-
-        Args:
-            model: Name of the model.
-            cost: Cost of its runs.
-            item: The request.
-        """
+        """Return why a request may not wait, or None if it may. An empty queue takes any request."""
         count = len(self._items)
         if not count:
             return None
@@ -123,8 +107,10 @@ class WaitingQueue(Generic[T]):
         seconds = cost.seconds_of_queue(self.points)
         if seconds > self._limits.seconds:
             return WaitTooLong.beyond_limit(model, seconds, self._limits.seconds)
-        remaining = seconds_left(item.deadline, now())
-        return WaitTooLong.beyond_deadline(model, seconds, remaining) if remaining < seconds else None
+        remaining = item.deadline - now()
+        if 0 <= remaining < seconds:  # a late request may wait: its run drops and counts it
+            return WaitTooLong.beyond_deadline(model, seconds, remaining)
+        return None
 
     def take_rows(self, most: int) -> list[T]:
         """Take the next requests, until they have so many rows; the last one may have more."""
@@ -138,18 +124,14 @@ class WaitingQueue(Generic[T]):
         return taken
 
     def take(self, cost: Cost, most_points: float = math.inf, *, is_padded: bool = True) -> list[T]:
-        """Take the next batch: half of the waiting requests, or more, until a run of them is worth making.
+        """Take the next batch: half of the waiting requests, or more until a run of them is worth making.
 
-        A batch of all waiting requests would keep the first of them waiting for the last. And if clients ask again as
+        A batch of all waiting requests would keep the first of them waiting for the last. And if clients send again as
         soon as they are answered, all of them would wait for the server, and then the server for all of them.
 
         If more requests wait than a run needs, the batch holds those that best share a run with the request that has
-        waited longest, so that their lengths are similar. The request that has waited longest is always in the batch.
-
-        Args:
-            cost: Cost of a run.
-            most_points: Rows * steps with which a batch is complete.
-            is_padded: Whether requests of different lengths may share a run.
+        waited longest, so that their lengths are similar; of one length unless `is_padded`. The request that has waited
+        longest is always in the batch. A batch is complete with `most_points` rows * steps.
         """
         waiting = self._items
         if len(waiting) <= MAX_REQUESTS and self.points <= min(cost.enough(1), most_points):

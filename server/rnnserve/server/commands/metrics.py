@@ -135,12 +135,6 @@ class _Scrape(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - the library's names
 
-    def do_POST(self) -> None:
-        """Refuse it."""
-        self._send(405, b"GET /metrics\n", "text/plain")
-
-    do_PUT = do_DELETE = do_POST  # noqa: N815 - likewise
-
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing."""
 

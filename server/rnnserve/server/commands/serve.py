@@ -26,7 +26,6 @@ from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
 from rnnserve.common.unblocked_output import finish_output, unblock_output
 from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway
-from rnnserve.server.commands.metrics import Metrics, metrics_served
 from rnnserve.server.commands.options import (
     CONFIG_VARIABLE,
     MissingOption,
@@ -54,6 +53,7 @@ from rnnserve.server.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from rnnserve.server.app import Server
+    from rnnserve.server.commands.metrics import Metrics
 
 __all__ = ["MISTAKES", "Ending", "add_arguments", "exposure", "run"]
 
@@ -137,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
             with _requests_observed(settings):
                 has_threads = _serve_worker(settings, link, args.desired_models)
         else:
+            from rnnserve.server.commands.metrics import metrics_served  # imports http.server, which workers don't need
+
             if settings.traces:
                 check_traces()  # before anything is started
             with (
@@ -178,12 +180,12 @@ def _prepare_process(lifeline_fd: int | None) -> None:
 
 
 def _count_in(counts_fd: int | None) -> None:
-    """Have a worker count in the memory that its supervisor reads; one of another release has none that fits."""
+    """Have a worker count in the memory that its supervisor reads, unless that is laid out by another release."""
     if counts_fd is not None:
         try:
             use_table(CountTable(counts_fd))
-        except ValueError as error:
-            _log.warning("the metrics do not have what this worker counts: %s", error)
+        except ValueError:
+            _log.warning("/metrics lacks the counts of this worker: its supervisor is of another release; restart it")
 
 
 class Ending:
@@ -267,7 +269,7 @@ def _requests_observed(settings: Settings) -> contextlib.AbstractContextManager[
     return requests_observed(settings.log_requests, start_traces() if settings.traces else None)
 
 
-def _serve(settings: Settings, metrics: Metrics, gateway: HttpGateway | None, options: str) -> bool:
+def _serve(settings: Settings, metrics: "Metrics", gateway: HttpGateway | None, options: str) -> bool:
     """Be the server; return whether threads are left."""
     with _ending(settings, gateway) as ending:
         server = _new_server(settings)
@@ -356,7 +358,7 @@ def _keep_from_garbage_collection() -> None:
 
 
 def _supervise(
-    settings: Settings, options: CommandSettings, metrics: Metrics, gateway: HttpGateway | None, changed: str
+    settings: Settings, options: CommandSettings, metrics: "Metrics", gateway: HttpGateway | None, changed: str
 ) -> int:
     """Keep workers, each of which runs this command with some more arguments; return the exit status."""
     from rnnserve.server.repository.signed_versions import open_signature_gate
@@ -404,7 +406,7 @@ def _supervise(
         return status
 
 
-def _log_start(settings: Settings, options: str, metrics: Metrics | None) -> None:
+def _log_start(settings: Settings, options: str, metrics: "Metrics | None") -> None:
     """Log what serves from now on, and the options that differ from their defaults."""
     version = importlib.metadata.version("rnnserve")
     _log.info("rnnserve %s serves %s, process %d: %s", version, settings.repository, os.getpid(), options or "defaults")
@@ -441,7 +443,7 @@ def exposure(settings: Settings, metrics_port: int | None = None) -> str:
     )
 
 
-def _print_ready(host: str, port: int, http_port: int | None = None, metrics: Metrics | None = None) -> None:
+def _print_ready(host: str, port: int, http_port: int | None = None, metrics: "Metrics | None" = None) -> None:
     print(f"gRPC on {host}:{port}", flush=True)
     if http_port is not None:
         print(f"HTTP on {host}:{http_port}", flush=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-from rnnserve.server.boundary.compression import decompress_small, is_compressed
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
@@ -11,6 +10,7 @@ from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
+from rnnserve.server.validation.parsing import decompress_small, is_compressed
 
 __all__ = ["Admission"]
 

@@ -3,9 +3,8 @@
 import threading
 from collections import Counter, deque
 
-from rnnserve.server.batching.lateness import check_unread
+from rnnserve.server.batching.pending import check_unread
 from rnnserve.server.batching.schedulers import Schedulers
-from rnnserve.server.boundary.compression import decompress, is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
 from rnnserve.server.fast_path.calls import ArrivedRequest
@@ -13,6 +12,7 @@ from rnnserve.server.fast_path.pending import ParsedCall, PendingCall, StepCall
 from rnnserve.server.fast_path.varying_fields import HEAD_BYTES
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
+from rnnserve.server.validation.parsing import decompress, is_compressed
 
 __all__ = ["LargeRequests"]
 

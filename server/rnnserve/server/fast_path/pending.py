@@ -4,10 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from rnnserve.server.batching.lateness import earlier
-from rnnserve.server.batching.pending import PendingRequest
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
+from rnnserve.server.batching.pending import PendingRequest, earlier
 from rnnserve.server.counting.table import after_run
 from rnnserve.server.errors import ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
@@ -18,6 +15,7 @@ from rnnserve.server.protocol.sequences import Sequences, Step
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import ServedVersion
+from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
 
 __all__ = ["ParsedCall", "PendingCall", "RecognisedCall", "StepCall"]
 

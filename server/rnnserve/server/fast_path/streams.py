@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from rnnserve.server.boundary.compression import is_compressed
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import SMALL
 from rnnserve.server.counting.table import count_refusal
@@ -26,6 +25,7 @@ from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, kept_metadata, origin_of
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
 from rnnserve.server.protocol.sequences import StreamOwner
+from rnnserve.server.validation.parsing import is_compressed
 
 __all__ = ["ConnectionStreams", "CoreStream", "OpenStreams", "RequestStream", "StreamMessage", "StreamTag"]
 

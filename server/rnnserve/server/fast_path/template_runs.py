@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnserve.server.batching.batch_arrays import full_lengths, left_out, rows_of_run
-from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.signature import TensorSpec
-from rnnserve.server.boundary.values import all_finite
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.fast_path.pending import StepCall
 from rnnserve.server.fast_path.templates import RequestPrefix
+from rnnserve.server.validation.checked_request import Array
+from rnnserve.server.validation.signature import TensorSpec
+from rnnserve.server.validation.values import all_finite
 
 __all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns", "SameStepBatch"]
 

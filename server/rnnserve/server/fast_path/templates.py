@@ -21,14 +21,13 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
-from rnnserve.server.boundary.signature import Batching, TensorSpec
-from rnnserve.server.boundary.values import validator
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.fast_path.varying_fields import ID, SequenceParameters, find_varying_fields
 from rnnserve.server.protocol.responses import ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
+from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
+from rnnserve.server.validation.signature import Batching, TensorSpec
+from rnnserve.server.validation.values import validator
 
 __all__ = ["PrefixCache", "Recognised", "RequestPrefix", "SentInput"]
 

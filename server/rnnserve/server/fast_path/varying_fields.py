@@ -7,13 +7,13 @@ goes from field to field, so that what it finds is certain to lie between two fi
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.sequence_parameters import (
+from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.checked_request import SequenceControl
+from rnnserve.server.validation.parameters import (
     VARYING_PARAMETERS,
-    SequenceControl,
     check_final_response,
     read_sequence_control,
 )
-from rnnserve.server.errors import InvalidRequest
 
 __all__ = ["HEAD_BYTES", "ID", "SequenceParameters", "find_varying_fields", "read_id"]
 

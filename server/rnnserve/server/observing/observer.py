@@ -25,7 +25,7 @@ __all__ = ["RequestObserver", "observed", "requests_observed", "tell_refusal"]
 _log = logging.getLogger(__name__)
 
 _MOST_WAITING = 4096
-"""Refusals and runs that wait to be told; each has some kB at most. Beyond it: they are counted in the next line."""
+"""Refusals and runs that wait to be reported, each of some kB at most. Beyond it: they are counted in the next line."""
 
 _END_SECONDS = 1.0
 """Seconds at the end for what waits."""
@@ -134,7 +134,7 @@ class RequestObserver:
             try:
                 self._tell(seen)
             except Exception:  # noqa: BLE001 - a defect here costs a line, and no answer
-                _log.exception("a request could not be told of")
+                _log.exception("a request could not be reported")
             del seen
 
     def _tell(self, seen: _Seen) -> None:

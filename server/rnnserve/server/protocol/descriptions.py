@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.counting import places
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.signature import TensorSpec
 
 __all__ = ["metadata_message", "statistics_message"]
 

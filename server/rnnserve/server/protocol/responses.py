@@ -16,10 +16,10 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, FINAL_RESPONSE, REQUEST_ID, STATUS, STATUS_DETAILS
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import ServeError
 from rnnserve.server.repository.model import Model
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
 
 __all__ = [
     "ResponseHead",

@@ -28,13 +28,13 @@ from rnnserve.common.extras import missing_package
 from rnnserve.common.regular_files import FileTooLarge, OpenToAll, read_guarded
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import SESSION, SESSION_BEGIN, SESSION_STEPS
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature
-from rnnserve.server.boundary.values import with_valid_values
 from rnnserve.server.errors import InvalidRequest, SessionEnded, StartError, quoted
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository, ServedVersion
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Signature
+from rnnserve.server.validation.values import with_valid_values
 
 if TYPE_CHECKING:
     pass

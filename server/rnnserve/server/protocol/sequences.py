@@ -30,10 +30,6 @@ import numpy as np
 
 from rnnserve.protos.protocol_words import SESSION
 from rnnserve.server.access.gate import Grant
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
-from rnnserve.server.boundary.signature import TensorSpec
-from rnnserve.server.boundary.values import is_within_bounds, with_valid_values
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import EVICTED
 from rnnserve.server.counting.table import count_in_process
@@ -50,6 +46,9 @@ from rnnserve.server.errors import (
 )
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
+from rnnserve.server.validation.signature import TensorSpec
+from rnnserve.server.validation.values import is_within_bounds, with_valid_values
 
 __all__ = ["BeganOnAnotherVersion", "Caller", "Sequences", "Step", "StreamOwner", "Waiter"]
 

@@ -21,9 +21,6 @@ from google.protobuf.message import Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, TOKENS
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.checking import check_request, parse_request
-from rnnserve.server.boundary.sequence_parameters import read_sequence_control
 from rnnserve.server.errors import InvalidRequest, NotReady, ServeError, Unsupported, quoted
 from rnnserve.server.protocol.descriptions import metadata_message, statistics_message
 from rnnserve.server.protocol.sealed_states import SealedStates
@@ -31,6 +28,10 @@ from rnnserve.server.protocol.sequences import Caller, Sequences
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.checking import check_request
+from rnnserve.server.validation.parameters import read_sequence_control
+from rnnserve.server.validation.parsing import parse_request
 
 __all__ = ["Method", "Service"]
 

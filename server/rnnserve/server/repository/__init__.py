@@ -4,7 +4,7 @@ In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a ve
 and its golden results came out right on this machine's provider: in a process that tries versions (`trials`,
 `trial_worker`) first, then in the server's own (`loader`).
 
-Imports `batching`, `boundary`, `system`, `counting`, `observing`, `clock`, `errors`, the
+Imports `batching`, `validation`, `system`, `counting`, `observing`, `clock`, `errors`, the
 contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.
 
 Threads: `trials`.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 import onnxruntime as ort
 
-from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
+from rnnserve.server.validation.checked_request import Array
 
 __all__ = ["LARGE_RUN_OPTIONS", "RUN_OPTIONS", "BoundRun"]
 

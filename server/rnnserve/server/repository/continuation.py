@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 __all__ = ["Parts", "try_parts"]
 

@@ -5,12 +5,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from rnnserve.server.batching.cost import Cost
 from rnnserve.server.batching.execution import BatchModel
-from rnnserve.server.boundary.checked_request import CheckedRequest
-from rnnserve.server.boundary.signature import Signature
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.errors import is_of_memory
 from rnnserve.server.repository.trial_requests import TrialRequests
+from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import Signature
 
 __all__ = ["ROUNDS", "clock_of_runs", "large_sizes", "many_rows", "measure_cost"]
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.repository.graph_choice import GraphChoice
 
 __all__ = ["Findings"]

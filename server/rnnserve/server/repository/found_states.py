@@ -14,8 +14,8 @@ from rnnserve.protos.artifact import MANIFEST, PARTS, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array
 from rnnserve.server.repository.graph_choice import GraphChoice
+from rnnserve.server.validation.checked_request import Array
 
 __all__ = ["begun_cases", "why_not_found", "with_found_states"]
 

@@ -6,9 +6,9 @@ padded; of any sizes where they may, with more and less padding.
 
 from collections.abc import Callable, Sequence
 
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Batching, Signature
 from rnnserve.server.repository.trial_requests import TrialRequests
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature
 
 __all__ = ["is_batch_invariant"]
 

@@ -16,9 +16,7 @@ from rnnserve.protos.artifact import DEFAULTS, GOLDEN, MANIFEST, PARTS, Artifact
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.server.batching.batch_arrays import join, rows_of_run
-from rnnserve.server.batching.cost import Cost
-from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.signature_reading import read_signature
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.errors import one_line
 from rnnserve.server.repository.continuation import Parts, try_parts
 from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
@@ -32,6 +30,8 @@ from rnnserve.server.repository.providers import nodes_by_provider, session_of
 from rnnserve.server.repository.shared_session import LEAST_BYTES, Beginning, gives_the_same_bits
 from rnnserve.server.repository.steps_trial import goes_by_steps
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
+from rnnserve.server.validation.checked_request import Array
+from rnnserve.server.validation.signature_reading import read_signature
 
 __all__ = ["load_model", "try_version"]
 

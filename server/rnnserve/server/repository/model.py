@@ -11,17 +11,17 @@ import onnxruntime as ort
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.batching.batch_arrays import check_shapes, join, rows_of_run, split, split_rows
-from rnnserve.server.batching.cost import Cost
+from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.finite_outputs import refuse_non_finite
-from rnnserve.server.boundary.signature import Batching, Signature
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import WrongOutputSize
 from rnnserve.server.repository.bound_run import LARGE_RUN_OPTIONS, RUN_OPTIONS, BoundRun
 from rnnserve.server.repository.graph_choice import GraphChoice
 from rnnserve.server.repository.kernel_errors import KERNEL_ERRORS, reraise
 from rnnserve.server.repository.shared_session import Beginning
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Batching, Signature
+from rnnserve.server.validation.values import refuse_non_finite
 
 __all__ = ["Model"]
 

@@ -12,9 +12,9 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Signature
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Signature
 
 __all__ = ["LEAST_BYTES", "Beginning", "gives_the_same_bits"]
 

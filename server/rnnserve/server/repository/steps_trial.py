@@ -8,13 +8,13 @@ import numpy as np
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import StepRun
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.signature import Batching
 from rnnserve.server.clock import now
 from rnnserve.server.errors import ServeError
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_requests import TrialRequests
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Batching
 
 __all__ = ["goes_by_steps"]
 

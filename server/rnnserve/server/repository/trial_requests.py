@@ -7,11 +7,11 @@ import numpy as np
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.shapes import wrong_shape, wrong_size
-from rnnserve.server.boundary.signature import Signature, TensorSpec
-from rnnserve.server.boundary.values import check_lengths
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.shapes import wrong_shape, wrong_size
+from rnnserve.server.validation.signature import Signature, TensorSpec
+from rnnserve.server.validation.values import check_lengths
 
 __all__ = ["TrialRequests", "as_request"]
 
@@ -127,7 +127,7 @@ class TrialRequests:
 
 
 def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
-    """Refuse inputs that the boundary would refuse for their names, dtypes, shapes or lengths."""
+    """Refuse inputs that validation would refuse for their names, dtypes, shapes or lengths."""
     specs = [spec for spec in signature.inputs.values() if spec.name in inputs]
     # Cases leave out what a request may, but only where inputs have defaults of their own.
     leave_out = any(spec.default is not None or spec.left_out_with for spec in signature.inputs.values())

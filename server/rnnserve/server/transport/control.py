@@ -26,7 +26,6 @@ from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
 from rnnserve.server.access.gate import Gate, Grant
-from rnnserve.server.boundary.compression import decompress
 from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
@@ -36,6 +35,7 @@ from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.protocol.responses import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
+from rnnserve.server.validation.parsing import decompress
 
 __all__ = ["INFERENCE_SERVICE", "Caller", "ControlMethods", "abort"]
 

@@ -233,7 +233,7 @@ def _core_options(settings: Settings) -> list[tuple[str, int]]:
         # A quarter above the limit, so that request validation refuses what is somewhat too large, and says more.
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
-        ("grpc.per_message_decompression", 0),  # see `boundary.compression`
+        ("grpc.per_message_decompression", 0),  # see `validation.parsing`
         ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
         # With it, the core counts streams that were answered a moment ago, until Python lets go of their calls, and
         # refuses others, of a client that keeps to the limit, with a bare REFUSED_STREAM.

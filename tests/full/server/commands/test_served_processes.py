@@ -117,42 +117,6 @@ def test_a_signal_as_soon_as_it_says_that_it_serves_ends_it_as_later_ones_do(roo
     assert "the server has ended" in done.stderr
 
 
-WORKER_SIGNALLED = """
-import contextlib, os, signal, sys, threading, time
-if "--report-fd" in sys.orig_argv:
-    from rnnserve.server.commands.serve import Ending
-    from rnnserve.server.workers.heartbeat import SupervisorLink
-
-    write, stop = SupervisorLink.write, Ending.stop
-
-    def write_and_be_signalled(link, heartbeat):
-        write(link, heartbeat)
-        if threading.current_thread() is not threading.main_thread():
-            return  # a later heartbeat
-        with contextlib.suppress(FileExistsError):
-            open({signalled!r}, "x").close()  # by one of them, once
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-
-    def stop_and_note(ending):
-        if ending.is_loading:
-            open({at_once!r}, "w").close()
-        stop(ending)
-
-    SupervisorLink.write, Ending.stop = write_and_be_signalled, stop_and_note
-"""
-
-
-def test_a_worker_that_is_signalled_as_soon_as_it_listens_answers_what_it_has(root, tmp_path):
-    signalled, at_once = tmp_path / "signalled", tmp_path / "at once"
-    patch = WORKER_SIGNALLED.format(signalled=str(signalled), at_once=str(at_once))
-    with served(root, "process", workers=2, patch=patch) as server:
-        until(lambda: "is ready again" in server.log)
-        assert "died with exit status 0" in server.log
-    assert signalled.exists()
-    assert not at_once.exists()
-
-
 def test_stacks_of_all_threads_are_shown_and_at_last_it_ends(root):
     processes = 3
     with served(root, "process", workers=2) as server:

@@ -8,8 +8,8 @@ import pytest
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.server.boundary.signature import Batching, TensorSpec
-from rnnserve.server.boundary.signature_reading import read_signature
+from rnnserve.server.validation.signature import Batching, TensorSpec
+from rnnserve.server.validation.signature_reading import read_signature
 
 JOINED = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED)
 GRAPH_TYPES = (

@@ -1,18 +1,33 @@
-"""A request that has passed the boundary: the second of its three stages, after arrival and before it waits."""
+"""A validated request: the second of its three stages, after its arrival and before it waits."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
 from rnnserve.protos.inference_pb2 import ModelInferResponse
-from rnnserve.server.boundary.sequence_parameters import SequenceControl
 
-__all__ = ["Array", "CheckedRequest"]
+__all__ = ["Array", "CheckedRequest", "SequenceControl"]
 
 Array = npt.NDArray[Any]
+
+
+class SequenceControl(NamedTuple):
+    """What the parameters of a request say about its sequence.
+
+    Attributes:
+        id: A number other than 0, or text; 5 and "5" are two ids.
+        starts: Whether it is the sequence's first request: states are zeros, or those that it brings.
+        ends: Whether it is the last one: afterwards the states are dropped.
+        key: The secret that its requests have in common, on whatever connection; empty if there is none.
+    """
+
+    id: int | str
+    starts: bool
+    ends: bool
+    key: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -21,9 +36,9 @@ class CheckedRequest:
 
     Attributes:
         batch: Size of the batch axis: the request's rows.
-        sizes: Size of each sequence axis by name: the steps that it was sent with. Empty for a model without any.
+        sizes: Size of each sequence axis by name: the steps that were sent. Empty for a model without such axes.
         longest: By sequence axis, how many steps a run of it needs: no more than `sizes`, and those after the longest
-            of its lengths left out where they may be.
+            of its lengths left out if they may be.
         steps: Steps of a row in a run: the sum of `longest`, or 1 for a model without sequence axes.
         inputs: By name, the arrays that were sent, such as `input` (batch, sequence, features) float32, `lengths`
             (batch) int64, `h_0` (layers * directions, batch, hidden) float32; read-only, contiguous.
@@ -33,10 +48,10 @@ class CheckedRequest:
         is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
         unasked: How many at the end of `outputs` the response leaves out.
-        keeper: For a request of a session, keeps the final states among its outputs, and gives a response with nothing
-            but its parameters; None for a request of its own.
-        classes: By output that is to be answered as classes: how many of them. None where there is no such output.
-        timeout: Seconds that the request may wait for its run; infinity where its deadline alone says it.
+        keeper: For a request of a session, keeps the final states among the outputs of its run, by name, and returns
+            a response with nothing but its parameters; None for a request of its own.
+        classes: By output that is to be answered as classes: how many. None if there is no such output.
+        timeout: Seconds that the request may wait for its run; infinity if only its deadline limits that.
     """
 
     batch: int

@@ -1,16 +1,19 @@
-"""Messages that teach tensor shapes: what came, what was expected axis by axis, and the likely mistake.
+"""Messages that teach tensor shapes, in the names of the model's own axes.
 
-Each function takes an input's `TensorSpec` and the shape that came, and returns the message, or None where the shape is
-right. All of it is said in the names of the model's own axes.
+They tell what came, what was expected axis by axis, and the likely mistake. A message is None if the shape is right.
 """
 
 import itertools
 from collections.abc import Sequence
 
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.validation.signature import TensorSpec
 
 __all__ = ["axis_name", "wrong_shape", "wrong_size"]
+
+
+_MAX_AXES = 16
+"""Axes that are repeated in a message; no model has as many."""
 
 
 def axis_name(spec: TensorSpec, axis: int) -> str:
@@ -19,30 +22,31 @@ def axis_name(spec: TensorSpec, axis: int) -> str:
 
 
 def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
-    """Say what is wrong with the shape of an input on its own, or None where nothing is.
+    """Return what is wrong with the shape of an input on its own.
 
     An axis whose size a request chooses must be 1 or more, or within the limits that the model was published with;
     every other axis has the size that the model was built with.
     """
     shape = list(shape)
-    if len(shape) != len(spec.sizes):
-        return _say(spec, shape, f"has {_count(len(shape))} where {_count(len(spec.sizes))} should be")
-    wrong = _wrong_axis(spec, shape)
-    return None if wrong is None else _say(spec, shape, wrong)
+    if len(shape) > _MAX_AXES:
+        return f'input "{spec.name}" has {len(shape):,} axes; it is {spec}'
+    if len(shape) < len(spec.sizes):
+        wrong, mistake = _wrong_count(spec, shape), _mistake_of_few_axes(spec, shape)
+    elif len(shape) > len(spec.sizes):
+        wrong, mistake = _wrong_count(spec, shape), _mistake_of_many_axes(spec, shape)
+    else:
+        found = _wrong_axis(spec, shape)
+        if found is None:
+            return None
+        wrong, mistake = found, _mistake_in_order(spec, shape)
+    said = f'input "{spec.name}" has shape {shape}: {wrong}; {spec.name} is {spec.described_axes}'
+    return f"{said}. {mistake}" if mistake else said
 
 
 def wrong_size(
     spec: TensorSpec, shape: Sequence[int], axis: str, other: TensorSpec, other_shape: Sequence[int]
 ) -> str | None:
-    """Say where the size of a dynamic axis differs from the same axis of another input, or None where it does not.
-
-    Args:
-        spec: The input.
-        shape: Shape of the tensor.
-        axis: The axis, which both inputs have: the batch, or a sequence axis.
-        other: The input that sets the size.
-        other_shape: Shape of the other one.
-    """
+    """Return how the size of the batch or a sequence axis differs from that of the `other` input, which sets it."""
     at, other_at = spec.axes.index(axis), other.axes.index(axis)
     size, expected = shape[at], other_shape[other_at]
     if size == expected:
@@ -64,7 +68,7 @@ def wrong_size(
 
 
 def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
-    """Say which axis has a size that the model does not take, of as many axes as it takes; None where none has."""
+    """Return which axis has a size that the model does not take, of as many axes as it takes."""
     for axis, (size, expected) in enumerate(zip(shape, spec.sizes, strict=True)):
         if size < 1:
             return f"{axis_name(spec, axis)} is {size}, and must be 1 or more"
@@ -76,22 +80,9 @@ def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
     return None
 
 
-def _count(axes: int) -> str:
-    return "1 axis" if axes == 1 else f"{axes} axes"
-
-
-def _say(spec: TensorSpec, shape: list[int], wrong: str) -> str:
-    said = f'input "{spec.name}" has shape {shape}: {wrong}; {spec.name} is {spec.described_axes}'
-    mistake = _likely_mistake(spec, shape)
-    return f"{said}. {mistake}" if mistake else said
-
-
-def _likely_mistake(spec: TensorSpec, shape: list[int]) -> str:
-    if len(shape) < len(spec.sizes):
-        return _mistake_of_few_axes(spec, shape)
-    if len(shape) > len(spec.sizes):
-        return _mistake_of_many_axes(spec, shape)
-    return _mistake_in_order(spec, shape)
+def _wrong_count(spec: TensorSpec, shape: list[int]) -> str:
+    found, expected = ("1 axis" if count == 1 else f"{count} axes" for count in (len(shape), len(spec.sizes)))
+    return f"has {found} where {expected} should be"
 
 
 def _mistake_of_few_axes(spec: TensorSpec, shape: list[int]) -> str:
@@ -128,7 +119,7 @@ def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
 
 def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
     """All axes there, in another order."""
-    # Where every axis of a fixed size is right, a size is beyond a limit, such as a batch of too many rows.
+    # If every axis of a fixed size is right, a size is beyond a limit, such as a batch of too many rows.
     if not _fits(shape, spec.sizes) and len(shape) <= 4:  # of five axes there are 120 orders already
         # The one that leaves most axes where they are comes first.
         orders = sorted(
@@ -147,7 +138,7 @@ def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
 
 
 def _say_order(spec: TensorSpec, order: Sequence[int], moved: list[int]) -> str:
-    """Say which order was sent, where the model's axis i was sent as axis order[i]."""
+    """Return which order was sent, if the model's axis i was sent as axis order[i]."""
     sent = [spec.axes[list(order).index(at)] for at in range(len(order))]
     if not spec.sequence_axes and order[spec.batch_axis] == 0:
         return (

@@ -10,30 +10,23 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 
-from google.protobuf.message import DecodeError
-
-from rnnserve.protos import inference_pb2
+from rnnserve.protos.inference_pb2 import ModelInferRequest
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array, CheckedRequest
-from rnnserve.server.boundary.compression import decompress
-from rnnserve.server.boundary.field_counts import refuse_crowded
-from rnnserve.server.boundary.parameters import (
-    read_classes,
-    read_timeout,
-    refuse_shared_memory,
-    refuse_too_many_classes,
-)
-from rnnserve.server.boundary.sequence_parameters import check_final_response, read_sequence_control
-from rnnserve.server.boundary.shapes import axis_name, wrong_shape, wrong_size
-from rnnserve.server.boundary.signature import Signature, TensorSpec
-from rnnserve.server.boundary.values import check_lengths, read_raw, read_typed, with_valid_values
 from rnnserve.server.errors import InvalidRequest, quoted
 from rnnserve.server.settings import Settings
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.parameters import (
+    check_final_response,
+    read_classes,
+    read_sequence_control,
+    read_timeout,
+    refuse_shared_memory,
+)
+from rnnserve.server.validation.shapes import axis_name, wrong_shape, wrong_size
+from rnnserve.server.validation.signature import Signature, TensorSpec
+from rnnserve.server.validation.values import check_lengths, read_raw, read_typed, with_valid_values
 
-__all__ = ["check_request", "parse_request"]
-
-_MAX_AXES = 16
-"""Axes that are repeated in a message; no model has as many."""
+__all__ = ["check_request"]
 
 _MAX_ID = 4096
 """Characters of a request's id. Beyond it: INVALID_ARGUMENT."""
@@ -42,43 +35,11 @@ _LONGEST_MISTYPED = 100
 """Characters of a name that is compared with the known ones."""
 
 
-def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInferRequest:
-    """Parse the bytes of a ModelInferRequest, compressed or not.
-
-    Raises:
-        InvalidRequest: If they are damaged, are too many, have too many fields, or are not such a message.
-    """
-    if len(payload) > settings.max_message_bytes:
-        raise InvalidRequest(
-            f"the request has {len(payload):,} bytes, more than the {settings.max_message_bytes:,} that this server "
-            "takes (--max-message-bytes): send fewer rows (the batch axis) a request"
-        )
-    payload = decompress(payload, settings.max_message_bytes)
-    refuse_crowded(payload)
-    try:
-        return inference_pb2.ModelInferRequest.FromString(payload)
-    except DecodeError:
-        raise InvalidRequest(
-            f"the request's {len(payload):,} bytes are not an inference.ModelInferRequest: do client and server "
-            "speak the same protocol?"
-        ) from None
-
-
-def check_request(
-    request: inference_pb2.ModelInferRequest,
-    signature: Signature,
-    settings: Settings,
-) -> CheckedRequest:
+def check_request(request: ModelInferRequest, signature: Signature, settings: Settings) -> CheckedRequest:
     """Check a request for a model with this signature, and turn its tensors into arrays.
 
-    Args:
-        request: Message with the request.
-        signature: Signature of the model.
-        settings: Settings that say how large requests and responses may be.
-
-    Raises:
-        InvalidRequest: If anything about it is not as the signature and the settings say.
-        Unsupported: If it asks for shared memory.
+    Raises InvalidRequest if anything about it is not as the signature and the settings say, and Unsupported if it asks
+    for shared memory.
     """
     refuse_shared_memory(request)
     timeout = read_timeout(request.parameters)
@@ -88,31 +49,11 @@ def check_request(
         )
     specs = _specs_of(request, signature)
     shapes = _shapes_of(request, specs, signature, settings)
-    arrays = _arrays_of(request, specs, shapes)
-    sizes, outputs = signature.sizes_of(shapes), _outputs_of(request, signature)
-    classes = read_classes(request, signature)
-    batch = signature.batch_of(shapes)
+    batch, sizes = signature.batch_of(shapes), signature.sizes_of(shapes)
+    arrays = _arrays_of(request, specs, shapes, signature, settings)
+    outputs = _outputs_of(request, signature)
     _refuse_large_response(outputs, signature, batch, sizes, settings)
-    refuse_too_many_classes(classes, signature, batch, sizes)
-    is_raw = bool(request.raw_input_contents)
-    lengths: dict[str, Array] = {}  # by sequence axis: (batch)
-    for axis, spec in signature.lengths.items():
-        if spec.name in arrays:
-            try:
-                check_lengths(arrays[spec.name], spec, sizes[axis], signature.sequence_axes[axis])
-            except InvalidRequest as error:
-                error.field = _data_field(specs.index(spec), is_raw=is_raw)
-                raise
-            lengths[axis] = arrays[spec.name]
-    ends = lengths if signature.is_padded else {}
-    for index, spec in enumerate(specs):
-        try:
-            arrays[spec.name] = with_valid_values(
-                arrays[spec.name], spec, ends, allow_non_finite=settings.allow_non_finite
-            )
-        except InvalidRequest as error:
-            error.field = _data_field(index, is_raw=is_raw)
-            raise
+    classes = read_classes(request, signature, batch, sizes)
     longest = signature.longest(sizes, arrays, outputs)
     check_final_response(request.parameters)
     return CheckedRequest(
@@ -123,19 +64,14 @@ def check_request(
         inputs=arrays,
         outputs=outputs,
         id=request.id,
-        is_raw=is_raw,
+        is_raw=bool(request.raw_input_contents),
         sequence=read_sequence_control(request.parameters),
         classes=classes or None,
         timeout=timeout,
     )
 
 
-def _data_field(index: int, *, is_raw: bool) -> str:
-    """The field that holds the data of an input."""
-    return f"raw_input_contents[{index}]" if is_raw else f"inputs[{index}].contents"
-
-
-def _specs_of(request: inference_pb2.ModelInferRequest, signature: Signature) -> list[TensorSpec]:
+def _specs_of(request: ModelInferRequest, signature: Signature) -> list[TensorSpec]:
     """The inputs that are sent, in the request's order."""
     specs: list[TensorSpec] = []
     for index, tensor in enumerate(request.inputs):
@@ -169,13 +105,8 @@ def _specs_of(request: inference_pb2.ModelInferRequest, signature: Signature) ->
 
 
 def _shapes_of(
-    request: inference_pb2.ModelInferRequest, specs: list[TensorSpec], signature: Signature, settings: Settings
+    request: ModelInferRequest, specs: list[TensorSpec], signature: Signature, settings: Settings
 ) -> dict[str, tuple[int, ...]]:
-    for index, (spec, tensor) in enumerate(zip(specs, request.inputs, strict=True)):
-        if len(tensor.shape) > _MAX_AXES:
-            raise InvalidRequest(
-                f'input "{spec.name}" has {len(tensor.shape):,} axes; it is {spec}', field=f"inputs[{index}].shape"
-            )
     shapes = {spec.name: tuple(tensor.shape) for spec, tensor in zip(specs, request.inputs, strict=True)}
     for index, spec in enumerate(specs):
         wrong = wrong_shape(spec, shapes[spec.name])
@@ -190,26 +121,28 @@ def _shapes_of(
             wrong = wrong_size(spec, shapes[spec.name], axis, sets, shapes[sets.name])
             if wrong:
                 raise InvalidRequest(wrong, field=f"inputs[{index}].shape")
-    _refuse_large(main, main.batch_axis, specs, shapes, settings.max_batch, "send several requests")
+    limits = [(main, main.batch_axis, settings.max_batch, "send several requests")]
     for axis, spec in signature.sequence_axes.items():
-        _refuse_large(spec, spec.sequence_axes[axis], specs, shapes, settings.max_sequence, "--max-sequence")
+        limits.append((spec, spec.sequence_axes[axis], settings.max_sequence, "--max-sequence"))
+    for spec, at, limit, option in limits:
+        shape = shapes[spec.name]
+        if shape[at] > limit:
+            raise InvalidRequest(
+                f'input "{spec.name}" has shape {list(shape)}: {axis_name(spec, at)} is {shape[at]}, more than the '
+                f"{limit} that this server takes ({option})",
+                field=f"inputs[{specs.index(spec)}].shape",
+            )
     return shapes
 
 
-def _refuse_large(
-    spec: TensorSpec, axis: int, specs: list[TensorSpec], shapes: dict[str, tuple[int, ...]], limit: int, option: str
-) -> None:
-    if shapes[spec.name][axis] > limit:
-        raise InvalidRequest(
-            f'input "{spec.name}" has shape {list(shapes[spec.name])}: {axis_name(spec, axis)} is '
-            f"{shapes[spec.name][axis]}, more than the {limit} that this server takes ({option})",
-            field=f"inputs[{specs.index(spec)}].shape",
-        )
-
-
 def _arrays_of(
-    request: inference_pb2.ModelInferRequest, specs: list[TensorSpec], shapes: dict[str, tuple[int, ...]]
+    request: ModelInferRequest,
+    specs: list[TensorSpec],
+    shapes: dict[str, tuple[int, ...]],
+    signature: Signature,
+    settings: Settings,
 ) -> dict[str, Array]:
+    """The inputs that are sent as arrays with valid values, by name."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(specs):
         names = ", ".join(f'"{spec.name}"' for spec in specs)
@@ -217,26 +150,34 @@ def _arrays_of(
             f"raw_input_contents has {len(raw)} entries for {len(specs)} inputs ({names}): one each, in their order",
             field="raw_input_contents",
         )
-    arrays: dict[str, Array] = {}
     for index, (spec, tensor) in enumerate(zip(specs, request.inputs, strict=True)):
         if raw and tensor.HasField("contents"):
             raise InvalidRequest(
                 f'input "{spec.name}" comes in contents and in raw_input_contents: send one of them',
                 field=f"inputs[{index}].contents",
             )
-        try:
-            arrays[spec.name] = (
-                read_raw(raw[index], spec, shapes[spec.name], index)
-                if raw
-                else read_typed(tensor, spec, shapes[spec.name])
-            )
-        except InvalidRequest as error:
-            error.field = _data_field(index, is_raw=bool(raw))
-            raise
+    arrays: dict[str, Array] = {}
+    lengths: dict[str, Array] = {}  # by sequence axis: (batch)
+    try:
+        for index, (spec, tensor) in enumerate(zip(specs, request.inputs, strict=True)):
+            shape = shapes[spec.name]
+            arrays[spec.name] = read_raw(raw[index], spec, shape, index) if raw else read_typed(tensor, spec, shape)
+        for axis, spec in signature.lengths.items():
+            if spec.name in arrays:
+                sets = signature.sequence_axes[axis]
+                check_lengths(arrays[spec.name], spec, shapes[sets.name][sets.sequence_axes[axis]], sets)
+                lengths[axis] = arrays[spec.name]
+        ends, allow = lengths if signature.is_padded else {}, settings.allow_non_finite
+        for spec in specs:
+            arrays[spec.name] = with_valid_values(arrays[spec.name], spec, ends, allow_non_finite=allow)
+    except InvalidRequest as error:
+        at = specs.index(spec)
+        error.field = f"raw_input_contents[{at}]" if raw else f"inputs[{at}].contents"
+        raise
     return arrays
 
 
-def _outputs_of(request: inference_pb2.ModelInferRequest, signature: Signature) -> tuple[str, ...]:
+def _outputs_of(request: ModelInferRequest, signature: Signature) -> tuple[str, ...]:
     if not request.outputs:
         return tuple(signature.outputs)
     names = tuple(output.name for output in request.outputs)
@@ -254,11 +195,7 @@ def _outputs_of(request: inference_pb2.ModelInferRequest, signature: Signature) 
 
 
 def _refuse_large_response(
-    outputs: Iterable[str],
-    signature: Signature,
-    batch: int,
-    sizes: Mapping[str, int],
-    settings: Settings,
+    outputs: Iterable[str], signature: Signature, batch: int, sizes: Mapping[str, int], settings: Settings
 ) -> None:
     size_of: dict[str, int] = {}
     for name in outputs:

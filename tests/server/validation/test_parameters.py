@@ -5,14 +5,15 @@ import math
 import pytest
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.boundary.parameters import read_classes, read_timeout, refuse_too_many_classes
-from rnnserve.server.boundary.signature import Signature, TensorSpec
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.parameters import read_classes, read_timeout
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(
     {"input": TensorSpec("input", "FP32", ("batch", "sequence"), (-1, -1))},
     {
         "logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 5)),
+        "top": TensorSpec("top", "FP32", ("batch", "classes"), (-1, 5)),
         "steps": TensorSpec("steps", "INT32", ("batch", "sequence"), (-1, -1)),
         "mean": TensorSpec("mean", "FP32", ("batch",), (-1,)),
         "flags": TensorSpec("flags", "BOOL", ("batch", "classes"), (-1, 5)),
@@ -58,38 +59,33 @@ def asked(name, kind="int64_param", value=2):
     return message
 
 
+def classes(message, batch=1, sequence=1):
+    return read_classes(message, SIGNATURE, batch, {"sequence": sequence})
+
+
 def test_classes_are_as_many_as_asked_for_or_as_there_are():
-    assert read_classes(asked("tags"), SIGNATURE) == {"tags": 2}
-    assert read_classes(asked("tags", value=2**62), SIGNATURE) == {"tags": 4}
-    assert read_classes(pb.ModelInferRequest(), SIGNATURE) == {}
+    assert classes(asked("tags")) == {"tags": 2}
+    assert classes(asked("tags", value=2**62)) == {"tags": 4}
+    assert classes(pb.ModelInferRequest()) == {}
 
 
 def test_classification_needs_a_number_and_an_output_with_classes():
     for value in (("int64_param", 0), ("int64_param", -2), ("string_param", "2"), ("bool_param", True)):
         with pytest.raises(InvalidRequest, match=r'^output "tags": parameter classification is the') as refused:
-            read_classes(asked("tags", *value), SIGNATURE)
+            classes(asked("tags", *value))
         assert refused.value.field == 'outputs[1].parameters["classification"]'
     for name in ("steps", "mean", "flags"):
         with pytest.raises(InvalidRequest, match=rf'^output "{name}" .* has no classes: its last axis has to be'):
-            read_classes(asked(name), SIGNATURE)
+            classes(asked(name))
 
 
-@pytest.mark.parametrize(
-    ("name", "count", "batch", "sequence", "passes"),
-    [
-        ("logits", 1, 16384, 1, True),
-        ("logits", 1, 16385, 1, False),  # too many to write
-        ("logits", 5, 3277, 1, False),
-        ("tags", 1, 16, 1024, True),
-        ("tags", 1, 33, 1024, False),  # too many to rank
-    ],
-)
-def test_classes_that_take_long_are_refused(name, count, batch, sequence, passes):
-    def refuse():
-        refuse_too_many_classes({name: count}, SIGNATURE, batch, {"sequence": sequence})
-
-    if passes:
-        refuse()
-        return
-    with pytest.raises(InvalidRequest, match=rf'^output "{name}" has .* this server ranks 131,072 and writes 16,384'):
-        refuse()
+def test_classes_that_take_long_are_refused():
+    assert classes(asked("tags", value=1), batch=16, sequence=1024) == {"tags": 1}
+    assert classes(asked("top", value=1), batch=16384) == {"top": 1}
+    for name, value, batch, sequence in (
+        ("tags", 1, 33, 1024),  # too many to rank
+        ("top", 1, 16385, 1),  # too many to write
+        ("top", 5, 3277, 1),
+    ):
+        with pytest.raises(InvalidRequest, match=rf'^output "{name}" has .* ranks 131,072 and writes 16,384'):
+            classes(asked(name, value=value), batch, sequence)

@@ -1,4 +1,4 @@
-"""From a tensor's data to an array with valid values: raw or typed contents, finite numbers, integers within bounds."""
+"""Values of tensors: arrays of raw or typed contents, finite numbers, integers within bounds, and finite answers."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,19 +7,19 @@ import numpy as np
 
 from rnnserve.protos import inference_pb2
 from rnnserve.protos.datatypes import CONTENTS
-from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.shapes import axis_name
-from rnnserve.server.boundary.signature import TensorSpec
 from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.shapes import axis_name
+from rnnserve.server.validation.signature import Signature, TensorSpec
 
 __all__ = [
     "all_finite",
     "are_finite",
-    "before_ends",
     "check_lengths",
     "is_within_bounds",
     "read_raw",
     "read_typed",
+    "refuse_non_finite",
     "validator",
     "with_valid_values",
 ]
@@ -32,11 +32,7 @@ _FEW = 64
 
 
 def read_raw(data: bytes, spec: TensorSpec, shape: tuple[int, ...], position: int) -> Array:
-    """Make an array over the bytes of `raw_input_contents[position]`.
-
-    Raises:
-        InvalidRequest: If there are more or fewer bytes than the shape takes, or a BOOL is neither 0 nor 1.
-    """
+    """Make an array over the bytes of `raw_input_contents[position]`, as many as the shape takes."""
     expected = math.prod(shape) * spec.dtype.itemsize
     if len(data) != expected:
         raise InvalidRequest(
@@ -52,12 +48,7 @@ def read_raw(data: bytes, spec: TensorSpec, shape: tuple[int, ...], position: in
 def read_typed(
     tensor: inference_pb2.ModelInferRequest.InferInputTensor, spec: TensorSpec, shape: tuple[int, ...]
 ) -> Array:
-    """Make an array of the elements in `contents`.
-
-    Raises:
-        InvalidRequest: If they are in another datatype's field, more or fewer than the shape takes, or too large for
-            the datatype.
-    """
+    """Make an array of the elements in `contents`, as many as the shape takes, in the field of their datatype."""
     field = CONTENTS.get(spec.datatype)
     if field is None:
         raise InvalidRequest(
@@ -89,17 +80,7 @@ def read_typed(
 
 
 def check_lengths(lengths: Array, spec: TensorSpec, size: int, sized: TensorSpec) -> None:
-    """Hold every length against its sequence axis.
-
-    Args:
-        lengths: (batch) int64 or int32.
-        spec: The input that they are.
-        size: Size of the sequence axis.
-        sized: The input that sets it.
-
-    Raises:
-        InvalidRequest: If one is larger than the axis, or smaller than the model takes.
-    """
+    """Check that lengths (batch) are no larger than the sequence axis, whose size the input `sized` sets."""
     wrong = np.flatnonzero((lengths < spec.least_length) | (lengths > size))
     if wrong.size:
         row = int(wrong[0])
@@ -111,17 +92,10 @@ def check_lengths(lengths: Array, spec: TensorSpec, size: int, sized: TensorSpec
 
 
 def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Array], *, allow_non_finite: bool) -> Array:
-    """Return the array, with the spec's filler where a value in the padding is not valid.
+    """Return an input's array, with the spec's filler for values in the padding that are not valid.
 
-    Args:
-        array: An input, of the spec's axes.
-        spec: The input.
-        lengths: Lengths by sequence axis, (batch) int64 or int32: steps after a row's length are padding. Empty where
-            every row has full length, and where padding must be as the model takes it.
-        allow_non_finite: Whether NaN and infinity may pass.
-
-    Raises:
-        InvalidRequest: If a value that is not padding is not finite, or not within the spec's bounds.
+    Raises InvalidRequest for another value that is not finite, or not within the spec's bounds. `lengths`, (batch) by
+    sequence axis, are empty if every row has full length, or if padding must be as the model takes it.
     """
     if spec.is_float:
         if (allow_non_finite and not spec.must_be_finite) or all_finite(array):
@@ -145,20 +119,16 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
     wrong = ~valid
     for axis, ends in lengths.items():
         if axis in spec.sequence_axes:
-            wrong &= before_ends(ends, spec, axis, array.shape)
+            wrong &= _before_ends(ends, spec, axis, array.shape)
     if wrong.any():
         raise InvalidRequest(f"{_at_first(wrong, array, spec)}: {rule}")
     return np.where(valid, array, array.dtype.type(spec.filler))
 
 
 def validator(spec: TensorSpec, *, allow_non_finite: bool) -> Callable[[bytes], bool]:
-    """A function that says whether every value of an input is valid, given as its bytes in the protocol.
+    """Return a function that tells whether all values of an input, not of lengths, are valid, from its bytes.
 
     Padding is not excepted. FP32 and FP64 that are finite but very large may count as not valid.
-
-    Args:
-        spec: The input; not one that holds lengths.
-        allow_non_finite: Whether NaN and infinity may pass.
     """
     if spec.is_float and (spec.must_be_finite or not allow_non_finite):
         return are_finite if spec.datatype == "FP32" else lambda data: all_finite(np.frombuffer(data, spec.dtype))
@@ -172,7 +142,7 @@ def validator(spec: TensorSpec, *, allow_non_finite: bool) -> Callable[[bytes], 
 
 
 def is_within_bounds(data: bytes, spec: TensorSpec) -> bool:
-    """Whether all integers of an input with bounds lie within them, given as its bytes in the protocol."""
+    """Whether all integers of an input with bounds lie within them, from its bytes."""
     return spec.bounds is None or _are_within(np.frombuffer(data, spec.dtype), *spec.bounds)
 
 
@@ -184,7 +154,7 @@ def all_finite(array: Array) -> bool:
 
 
 def are_finite(data: bytes) -> bool:
-    """Whether every number of an FP32 tensor is finite, given as its bytes in the protocol: little-endian.
+    """Whether every number of an FP32 tensor is finite, from its bytes.
 
     NaN, infinity and what exceeds 1.7e38 have a highest byte of 0x7F or 0xFF; few others need a closer look.
     """
@@ -204,7 +174,28 @@ def _are_booleans(data: bytes) -> bool:
     return not data.strip(b"\0\1")
 
 
-def before_ends(ends: Array, spec: TensorSpec, axis: str, shape: tuple[int, ...]) -> Array:
+def refuse_non_finite(request: CheckedRequest, outputs: Mapping[str, Array], signature: Signature) -> None:
+    """Raise InvalidRequest for NaN or infinity in the answer to a request, in an output that may give such.
+
+    Steps after a row's length do not count.
+    """
+    for name, array in outputs.items():
+        spec = signature.outputs[name]
+        if not spec.may_be_non_finite or all_finite(array):
+            continue
+        wrong = np.isnan(array) if spec.may_be_infinite else ~np.isfinite(array)
+        for axis, lengths in signature.lengths.items():
+            if axis in spec.sequence_axes and lengths.name in request.inputs:
+                wrong &= _before_ends(request.inputs[lengths.name], spec, axis, array.shape)
+        if wrong.any():
+            raise InvalidRequest(
+                f"{_at_first(wrong, array, spec, 'output')}, as PyTorch computes it for these inputs: are there zeros "
+                "or negative numbers of which the model takes a logarithm or by which it divides, or very large ones? "
+                "(--allow-non-finite lets such answers through)"
+            )
+
+
+def _before_ends(ends: Array, spec: TensorSpec, axis: str, shape: tuple[int, ...]) -> Array:
     """Whether a step comes before its row's end, of as many axes as the shape has."""
     at = spec.sequence_axes[axis]
     steps = np.arange(shape[at]).reshape([-1 if i == at else 1 for i in range(len(shape))])
@@ -213,11 +204,11 @@ def before_ends(ends: Array, spec: TensorSpec, axis: str, shape: tuple[int, ...]
     return before
 
 
-def _at_first(wrong: Array, array: Array, spec: TensorSpec) -> str:
-    """Say what the first wrong value is, and where: `input "tokens" is 5000 at [0, 3] (batch 0, sequence 3)`."""
+def _at_first(wrong: Array, array: Array, spec: TensorSpec, kind: str = "input") -> str:
+    """Name the first wrong value and its place: `input "tokens" is 5000 at [0, 3] (batch 0, sequence 3)`."""
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = ", ".join(f"{axis} {i}" for axis, i in zip(spec.axes, at, strict=True))
-    return f'input "{spec.name}" is {array[at]} at {list(at)} ({where})'
+    return f'{kind} "{spec.name}" is {array[at]} at {list(at)} ({where})'
 
 
 def _described(spec: TensorSpec, shape: tuple[int, ...]) -> str:

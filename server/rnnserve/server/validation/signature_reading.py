@@ -1,9 +1,9 @@
 """The signature of a model, read from the exported graph itself and compared with the manifest."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any
 
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import DEFAULTS, MANIFEST, MODEL, ArtifactError
@@ -11,8 +11,8 @@ from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import infinite_defaults
-from rnnserve.server.boundary.checked_request import Array
-from rnnserve.server.boundary.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.checked_request import Array
+from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 __all__ = ["read_signature"]
 
@@ -24,77 +24,55 @@ _ONNX_TYPES = {
     "tensor(double)": "FP64",
 }
 
-_LENGTHS_TYPES = ("INT32", "INT64")
-
-
-class _GraphTensor(Protocol):
-    """An input or output of a session, as onnxruntime describes it."""
-
-    name: str
-    type: str
-    shape: Sequence[int | str | None]
-
 
 def read_signature(
-    inputs: Iterable[_GraphTensor],
-    outputs: Iterable[_GraphTensor],
+    inputs: Iterable[Any],
+    outputs: Iterable[Any],
     manifest: manifest_pb2.Manifest,
     file: str = MODEL,
     defaults: Mapping[str, Array] = MappingProxyType({}),
 ) -> Signature:
-    """Read the signature from a session's tensors, and compare the manifest with it.
+    """Read the signature from the inputs and outputs of a session of `file`, and compare the manifest with it.
 
-    Args:
-        inputs: Inputs of the session.
-        outputs: Outputs of the session.
-        manifest: Manifest of the version.
-        file: The name of the session's file, for messages.
-        defaults: Values that stand for inputs that are left out, by name, where the manifest says that they are
-            recorded.
+    `defaults` stand for inputs that are left out, by name, if the manifest says that they are recorded.
 
-    Raises:
-        ArtifactError: If graph and manifest disagree, or it is a signature that cannot be served.
+    Raises ArtifactError if graph and manifest disagree, or if such a signature cannot be served.
     """
-    specs = _with_least_lengths(_specs(inputs, manifest.inputs, file))
-    twice = next((spec for spec in specs.values() if spec.relates_steps), None)
+    given = _specs(inputs, manifest.inputs, file)
+    twice = next((spec for spec in given.values() if spec.relates_steps), None)
     if twice is not None:
         raise ArtifactError(f"{file}: {twice} has one dynamic axis twice")
     for tensor in manifest.inputs:
         if (tensor.default == manifest_pb2.DEFAULT_RECORDED) != (tensor.name in defaults):
             raise ArtifactError(f'{MANIFEST}: "{tensor.name}" has a default in {DEFAULTS}, which was not read')
-        if not specs.keys() >= set(tensor.left_out_with):
+        if not given.keys() >= set(tensor.left_out_with):
             raise ArtifactError(f'{MANIFEST}: "{tensor.name}" is left out with {", ".join(tensor.left_out_with)}')
-    specs = {name: dataclasses.replace(spec, default=defaults.get(name)) for name, spec in specs.items()}
     infinite = infinite_defaults(defaults)
-    lost = set(manifest.finiteness.lost_inputs)
-    given = set() if manifest.finiteness.allowed else set(manifest.finiteness.outputs)
+    lost = manifest.finiteness.lost_inputs
+    non_finite = () if manifest.finiteness.allowed else manifest.finiteness.outputs
+    limits = {axis: limits for spec in given.values() for axis, limits in spec.limits.items()}
     signature = Signature(
         {
             name: dataclasses.replace(
-                spec, must_be_finite=spec.is_float and name in lost, may_be_infinite=name in infinite
+                spec,
+                low=limits[spec.lengths_of][0] if spec.lengths_of in limits else spec.low,  # no row may be shorter
+                default=defaults.get(name),
+                must_be_finite=spec.is_float and name in lost,
+                may_be_infinite=name in infinite,
             )
-            for name, spec in specs.items()
+            for name, spec in given.items()
         },
         {
             name: dataclasses.replace(
                 spec,
-                may_be_non_finite=spec.is_float and name in given,
+                may_be_non_finite=spec.is_float and name in non_finite,
                 may_be_infinite=spec.continues_as in infinite,
             )
             for name, spec in _specs(outputs, manifest.outputs, file).items()
         },
         _batching_of(manifest),
     )
-    if not signature.inputs:
-        raise ArtifactError(f"{MANIFEST}: the model has no input")
-    if all(spec.optional for spec in signature.inputs.values()) and any(
-        spec.sequence_axes or spec.limits for spec in signature.inputs.values()
-    ):
-        raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the sizes of a request")
-    if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
-        raise ArtifactError(f"{MANIFEST}: says that requests may share a run, but limits the number of rows")
-    _check_axes(signature)
-    _check_lengths(signature)
+    _check(signature)
     return signature
 
 
@@ -112,27 +90,30 @@ def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
             raise ArtifactError(f"{MANIFEST}: does not say which requests may share a run; export the model again")
 
 
-def _check_axes(signature: Signature) -> None:
-    """Refuse sequence axes whose size no required input sets."""
-    for spec in (*signature.inputs.values(), *signature.outputs.values()):
+def _check(signature: Signature) -> None:
+    """Refuse sizes that nothing sets, lengths that are none, and padding of axes without lengths."""
+    inputs = signature.inputs.values()
+    if not inputs:
+        raise ArtifactError(f"{MANIFEST}: the model has no input")
+    if all(spec.optional for spec in inputs) and any(spec.sequence_axes or spec.limits for spec in inputs):
+        raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the sizes of a request")
+    if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
+        raise ArtifactError(f"{MANIFEST}: says that requests may share a run, but limits the number of rows")
+    for spec in (*inputs, *signature.outputs.values()):
         for axis in sorted(spec.sized_by):
             if axis not in signature.sequence_axes:
                 raise ArtifactError(
                     f'{MANIFEST}: the axis "{axis}" of "{spec.name}" is in no input that is required, so that its '
                     "size is not known"
                 )
-
-
-def _check_lengths(signature: Signature) -> None:
-    """Refuse lengths that are none, and padding of axes without lengths."""
-    for spec in signature.inputs.values():
+    for spec in inputs:
         if not spec.lengths_of:
             continue
         if spec.lengths_of not in signature.sequence_axes:
             raise ArtifactError(f'{MANIFEST}: {spec} holds lengths of "{spec.lengths_of}", which is no sequence axis')
         if signature.lengths[spec.lengths_of] is not spec:
             raise ArtifactError(f'{MANIFEST}: more than one input holds the lengths of the axis "{spec.lengths_of}"')
-        if spec.axes != (BATCH,) or spec.datatype not in _LENGTHS_TYPES:
+        if spec.axes != (BATCH,) or spec.datatype not in ("INT32", "INT64"):
             raise ArtifactError(f"{MANIFEST}: {spec} holds lengths, which are (batch) and INT64 or INT32")
     without = [axis for axis in signature.sequence_axes if axis not in signature.lengths]
     if signature.is_padded and without:
@@ -141,16 +122,8 @@ def _check_lengths(signature: Signature) -> None:
         )
 
 
-def _with_least_lengths(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
-    """No row is shorter than the sequence axis may be."""
-    limits = {axis: limits for spec in specs.values() for axis, limits in spec.limits.items()}
-    return {
-        name: dataclasses.replace(spec, low=limits[spec.lengths_of][0]) if spec.lengths_of in limits else spec
-        for name, spec in specs.items()
-    }
-
-
-def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor], file: str) -> dict[str, TensorSpec]:
+def _specs(nodes: Iterable[Any], tensors: Iterable[manifest_pb2.Tensor], file: str) -> dict[str, TensorSpec]:
+    """The specs of tensors in the graph's order; `nodes` have `name`, `type` and `shape`, as onnxruntime gives them."""
     described = {tensor.name: tensor for tensor in tensors}
     specs: dict[str, TensorSpec] = {}
     for node in nodes:
@@ -162,8 +135,7 @@ def _specs(nodes: Iterable[_GraphTensor], tensors: Iterable[manifest_pb2.Tensor]
         expected = tuple(axis if size < 0 else size for axis, size in zip(spec.axes, spec.sizes, strict=True))
         if found != expected or _ONNX_TYPES.get(node.type) != spec.datatype:
             raise ArtifactError(f"{MANIFEST}: describes {spec}, but in {file} it is {node.type} {list(found)}")
-        dynamic = [axis for axis, size in zip(spec.axes, spec.sizes, strict=True) if size < 0]
-        if BATCH not in dynamic:
+        if (BATCH, -1) not in zip(spec.axes, spec.sizes, strict=True):
             raise ArtifactError(f'{file}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a run')
         if spec.axes.count(BATCH) > 1:
             raise ArtifactError(f"{file}: {spec} has one dynamic axis twice")
@@ -191,17 +163,18 @@ def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
     for axis, (smallest, largest) in limits.items():
         if smallest > largest:
             raise ArtifactError(f'{MANIFEST}: the axis "{axis}" of "{tensor.name}" has {smallest} to {largest} steps')
+    axes = tuple(axis.name for axis in tensor.axes)
     derived = {axis.name: DerivedSize.of_axis(axis) for axis in tensor.derived_axes}
     for axis, size in derived.items():
         valid = min(size.multiply, size.divide, size.times) > 0 and min(size.plus, size.smallest, size.largest) >= 0
-        if axis == BATCH or not valid or axis not in [a.name for a in tensor.axes]:
+        if axis == BATCH or not valid or axis not in axes:
             raise ArtifactError(f'{MANIFEST}: the size of the axis "{axis}" of "{tensor.name}" cannot be {size}')
     return TensorSpec(
-        derived=derived,
         name=tensor.name,
         datatype=tensor.datatype,
-        axes=tuple(axis.name for axis in tensor.axes),
+        axes=axes,
         sizes=tuple(axis.size for axis in tensor.axes),
+        derived=derived,
         limits=limits,
         optional=tensor.default != manifest_pb2.DEFAULT_REQUIRED,
         lengths_of=tensor.lengths_of,

@@ -1,14 +1,14 @@
 """What a model takes and gives, and which requests may share a run.
 
 The names of the dynamic axes decide how requests are joined. Along the axis named "batch" their rows follow one
-another; every other dynamic axis is a sequence axis, along which rows are padded where the model may be padded.
+another; every other dynamic axis is a sequence axis, along which rows are padded if the model may be padded.
 """
 
 import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +18,7 @@ from rnnserve.protos import protocol_words
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.boundary.checked_request import Array
+from rnnserve.server.validation.checked_request import Array
 
 __all__ = ["Batching", "Signature", "TensorSpec"]
 
@@ -42,12 +42,12 @@ class TensorSpec:
         name: As in the graph.
         datatype: The protocol's name, such as "FP32".
         axes: Name of each axis, outermost first: ("batch", "sequence", "features").
-        sizes: Size of each axis, -1 where a request chooses it: (-1, -1, 2).
+        sizes: Size of each axis, -1 if a request chooses it: (-1, -1, 2).
         optional: Whether a request may leave the input out (`lengths`: every row has full length; states: zeros, or
             their default).
         default: What stands for an input that is left out, of size 1 along the axes whose size a request chooses; None
             for zeros and for lengths.
-        required_because: Why a state or lengths may not be left out; empty where they may.
+        required_because: Why a state or lengths may not be left out; empty if they may.
         left_out_with: The inputs together with which it is left out, or none of them is.
         derived: For an output, by axis whose size follows from that of an axis of the inputs: how.
         lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
@@ -56,10 +56,10 @@ class TensorSpec:
         shortest: For lengths, the length of rows of padding: one that the model is known to take.
         continues_as: For an output that is a final state, the input that continues from it; else empty.
         zeros_after_lengths: For an output, whether it is zeros after each row's length.
-        limits: By axis whose size a request chooses: the smallest and the largest size that the model takes, where it
-            does not take any.
-        must_be_finite: For a float input, whether NaN is refused even where others are let through: a recurrent
-            operator would make finite numbers of it.
+        limits: By axis whose size a request chooses: the smallest and the largest size that the model takes, unless it
+            takes any.
+        must_be_finite: For a float input, whether NaN is refused even with --allow-non-finite: a recurrent operator
+            would make finite numbers of it.
         may_be_infinite: For a float input or output, whether infinity passes though NaN does not: a state that begins
             with infinity.
         may_be_non_finite: For a float output, whether it may be NaN or infinite though the inputs are finite, and is
@@ -138,7 +138,7 @@ class TensorSpec:
         """The sequence axes of the inputs whose sizes set this tensor's shape."""
         return frozenset(self.derived[name].of if name in self.derived else name for _, name in self._chosen)
 
-    @functools.cached_property
+    @property
     def relates_steps(self) -> bool:
         """Whether a step of an output is none of one step of the input: an axis twice, or of another size."""
         return bool(self.derived) or len(self._chosen) > len(self.sequence_axes)
@@ -188,13 +188,7 @@ class TensorSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """The tensors of a model, in the graph's order.
-
-    Attributes:
-        inputs: By name.
-        outputs: By name.
-        batching: Which requests may share a run.
-    """
+    """The tensors of a model by name, in the graph's order, and which requests may share a run."""
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
@@ -204,14 +198,13 @@ class Signature:
     def main(self) -> TensorSpec:
         """The input that sets the size of the batch: the first that is required, with a sequence axis if there is one.
 
-        Other inputs are compared with it. Where all may be left out, as the states of a model that takes nothing else,
-        it is the first.
+        If all inputs may be left out, as the states of a model that takes nothing else, it is the first.
         """
         required = [spec for spec in self.inputs.values() if not spec.optional]
         return max(required or self.inputs.values(), key=lambda spec: bool(spec.sequence_axes))
 
     def batch_of(self, shapes: Mapping[str, Sequence[int]]) -> int:
-        """The size of the batch, from the shapes of the inputs that are there; 1 where all are left out."""
+        """The size of the batch, from the shapes of the inputs that are there; 1 if all are left out."""
         for spec in (self.main, *self.inputs.values()):
             if spec.name in shapes:
                 return shapes[spec.name][spec.batch_axis]
@@ -248,7 +241,7 @@ class Signature:
 
     @functools.cached_property
     def required_state(self) -> str:
-        """An initial state that may not be left out, so that none is known to start with; empty where all may be."""
+        """An initial state that may not be left out, so that none is known to start with; empty if all may be."""
         return next((name for name in self.states if not self.inputs[name].optional), "")
 
     @property
@@ -266,26 +259,27 @@ class Signature:
         return {axis: shapes[spec.name][spec.sequence_axes[axis]] for axis, spec in self.sequence_axes.items()}
 
     def longest(
-        self, sizes: Mapping[str, int], arrays: Mapping[str, Array], outputs: Iterable[str]
+        self, sizes: Mapping[str, int], arrays: Mapping[str, Array], outputs: Collection[str]
     ) -> Mapping[str, int]:
-        """How many steps of each sequence axis a run of a request needs.
+        """How many steps of each sequence axis a run of a request with these inputs and outputs needs.
 
-        Steps after the longest length are left out where the model may be padded, and where the outputs asked for
-        are zeros there.
-
-        Args:
-            sizes: Sizes of the sequence axes, as sent.
-            arrays: The inputs sent, by name; lengths (batch,) int32 or int64 among them.
-            outputs: Names of the outputs asked for.
+        Steps after the longest length are left out if the model may be padded and the outputs are zeros there.
         """
         if not self.is_padded:
             return sizes
         longest = dict(sizes)
         for axis, spec in self.lengths.items():
             lengths = arrays.get(spec.name)
-            if lengths is not None and axis not in self._kept_axes(tuple(outputs)):
+            if lengths is not None and axis not in self._kept_axes(outputs):
                 longest[axis] = int(lengths.max())
         return longest
+
+    def _kept_axes(self, outputs: Collection[str]) -> set[str]:
+        """The sequence axes of which these outputs need every step that was sent."""
+        kept: set[str] = set()
+        for spec in [self.outputs[name] for name in outputs]:
+            kept |= {d.of for d in spec.derived.values()} if spec.zeros_after_lengths else spec.sized_by
+        return kept
 
     def with_shortest(self, shortest: Mapping[str, int]) -> "Signature":
         """The same tensors, with the lengths of rows of padding for these inputs by name."""
@@ -305,26 +299,16 @@ class Signature:
         outputs = {name: dataclasses.replace(spec, zeros_after_lengths=False) for name, spec in self.outputs.items()}
         return dataclasses.replace(self, outputs=outputs)
 
-    def _kept_axes(self, outputs: tuple[str, ...]) -> set[str]:
-        """The sequence axes of which these outputs need every step that was sent."""
-        specs = [self.outputs[name] for name in outputs]
-        return {
-            axis
-            for spec in specs
-            for axis in (spec.sized_by if not spec.zeros_after_lengths else [d.of for d in spec.derived.values()])
-        }
-
     @functools.cached_property
-    def _axes_within_axes(self) -> tuple[tuple[str, ...], ...]:
+    def _axes_within_axes(self) -> set[tuple[str, ...]]:
         """The sequence axes of each input that has several, as of words in sentences."""
-        several = [tuple(spec.sequence_axes) for spec in self.inputs.values() if len(spec.sequence_axes) > 1]
-        return tuple(dict.fromkeys(several))
+        return {tuple(spec.sequence_axes) for spec in self.inputs.values() if len(spec.sequence_axes) > 1}
 
     def steps_of(self, sizes: Mapping[str, int]) -> int:
-        """Steps of a row with these sizes of the sequence axes; 1 for a model without.
+        """Steps of a row with these sizes of the sequence axes; 1 for a model without such axes.
 
-        Axes of inputs of their own add up, as of a source and a target; within one input they multiply, as of
-        words in sentences.
+        Axes of separate inputs add up, as of a source and a target; within one input they multiply, as of words in
+        sentences.
         """
         steps = sum(sizes.values()) or 1
         for axes in self._axes_within_axes:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from rnnserve.server.boundary.shapes import wrong_shape, wrong_size
-from rnnserve.server.boundary.signature import TensorSpec
+from rnnserve.server.validation.shapes import wrong_shape, wrong_size
+from rnnserve.server.validation.signature import TensorSpec
 
 
 def spec(name, axes, *sizes, **more):

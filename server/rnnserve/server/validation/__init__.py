@@ -1,10 +1,9 @@
-"""The boundary: the one room where a request's bytes become checked arrays.
+"""Request validation: where a request's bytes become checked arrays.
 
 In: the bytes of a ModelInferRequest, and the model's `Signature`. Out: a `CheckedRequest`, which is safe to run, or an
 `InvalidRequest` that names the tensor and the axis.
 
 Imports `settings`, `errors` and the contracts (`rnnserve.protos`); no gRPC.
 
-Door: `checked_request`, `checking`, `compression`, `finite_outputs`, `sequence_parameters`, `shapes`, `signature`,
-`signature_reading`, `values`.
+Door: `checked_request`, `checking`, `parameters`, `parsing`, `shapes`, `signature`, `signature_reading`, `values`.
 """
