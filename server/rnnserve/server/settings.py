@@ -415,7 +415,7 @@ class Settings:
         return dataclasses.replace(self, http_port=port, private_sockets=folder)
 
     def check_metrics_port(self, port: int | None) -> None:
-        """Raise StartError if scrapers cannot show who they are on a port of their own."""
+        """Raise StartError if scrapers cannot show who they are on that port."""
         if port is not None and self.client_roles is not None:
             raise StartError(
                 "--metrics-port is without TLS, so that no scraper can show a certificate there (--client-roles): "

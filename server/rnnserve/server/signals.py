@@ -68,7 +68,7 @@ def receive_signals(*numbers: signal.Signals) -> Iterator[SignalPipe]:
 
 @contextlib.contextmanager
 def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Receive these signals inside a `with`, and call `take` with each on a thread of its own, while this one works."""
+    """Receive these signals inside a `with`, and call `take` with each on another thread, while this one works."""
     signals = SignalPipe(*numbers)
 
     def follow() -> None:

@@ -4,7 +4,7 @@ Those with one request and one response are received on the fast path, so that c
 on the plain transport they are ordinary handlers, as health's Watch and server reflection always are.
 
 grpcio-reflection describes the services (grpcurl and its like ask for that), with descriptors that are copied into a
-pool: the stubs of the contracts are in one of their own. It has v1alpha only; v1 is the same on the wire, and its
+pool: the stubs of the contracts are in another one. It has v1alpha only; v1 is the same on the wire, and its
 description is made from that of v1alpha.
 """
 

@@ -69,7 +69,7 @@ class GrpcServer:
     def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
         """Prepare, and listen, unless the port is shared; `start` begins to answer.
 
-        A server of its own listens from now on: it can say that it is live, and its port is known, while it loads. One
+        A server that shares no port listens from now on: it can say that it is live, and its port is known, while it loads. One
         that shares the port listens at `start`, since the kernel would give it a part of the connections before.
 
         Raises:

@@ -155,7 +155,7 @@ class PlainTransport:
                 return
             for payload in messages:
                 if (over := self._end_error) is not None:
-                    raise type(over)(str(over))  # noqa: TRY301 - each stream has one of its own, which is counted
+                    raise type(over)(str(over))  # noqa: TRY301 - each stream is counted
                 request = _PlainRequest(self, payload, caller, stream)
                 outcome = self._answer(request)
                 if isinstance(outcome, bytes):

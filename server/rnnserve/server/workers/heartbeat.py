@@ -48,7 +48,7 @@ class SupervisorLink:
         self._writing = threading.Lock()
 
     def follow(self, on_drain: Callable[[], None], on_end: Callable[[], None]) -> None:
-        """Follow what the supervisor says, on a thread of its own; call `on_end` when it has ended, however."""
+        """Follow what the supervisor says, on another thread; call `on_end` when it has ended, however."""
 
         def read() -> None:
             while said := os.read(self._lifeline_fd, 1 << 10):
@@ -61,7 +61,7 @@ class SupervisorLink:
         threading.Thread(target=read, name="lifeline", daemon=True).start()
 
     def beat(self, state: Callable[[], Heartbeat]) -> None:
-        """Write a heartbeat about once a second from now on, on a thread of its own."""
+        """Write a heartbeat about once a second from now on, on another thread."""
 
         def beat_on() -> None:
             pause = threading.Event()

@@ -1,6 +1,6 @@
 """The supervisor: starts workers that share one port, replaces those that end or hang, and rolls them at SIGHUP.
 
-Each worker is a whole server of its own, which loads and watches the repository by itself; the kernel distributes
+Each worker is a whole server, which loads and watches the repository; the kernel distributes
 connections over those that listen (SO_REUSEPORT). When one dies, its listening socket closes with it: the others answer
 on, and a new one takes its place. Requests that a dead worker had accepted, and connections that it had not accepted
 yet, fail with UNAVAILABLE.
