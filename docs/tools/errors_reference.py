@@ -25,7 +25,7 @@ REMEDIES = MappingProxyType(
         "QueueFull": "Slow down; or raise `--max-queue`, if waiting longer is better than an error.",
         "TooManyCalls": "Slow down: keep fewer calls of that method in flight.",
         "WaitTooLong": "Slow down; or raise `--max-wait` or the deadline; or serve with more workers or machines.",
-        "TooMuchHeld": "Read answers faster, send smaller requests, or raise `--max-held-bytes`.",
+        "TooMuchHeld": "Read answers faster, send smaller requests, or raise `--max-message-bytes`.",
         "NoMemory": "Give the process more memory, or send smaller requests.",
         "TooManyStreams": "Close streams, or share one among sequences.",
         "TooManySequences": "End sequences (`sequence_end`), or raise `--max-sequences` or `--max-sequence-bytes`.",

@@ -20,12 +20,11 @@ _ROOT = Path(__file__).parents[2]
 _MARK = "Beyond it: "
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "What one request may be": ("server.validation", "server.error_texts", "server.settings", "server.protocol"),
+    "What one request may be": ("server.validation", "server.errors", "server.settings", "server.protocol"),
     "What may be in hand": (
         "server.batching",
         "server.connections",
         "server.fast_path",
-        "server.process",
         "server.transport",
     ),
     "Sequences and sessions": ("server.protocol.sequences",),
@@ -41,7 +40,6 @@ _ELSEWHERE: Mapping[str, str] = {
     "server.validation.parameters._KEY_LEAST": "Sequences and sessions",
     "server.validation.parameters._MAX_SEQUENCE_ID": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
-    "server.settings.max_held_bytes": "What may be in hand",
     "server.settings.max_queue": "What may be in hand",
     "server.settings.max_wait": "What may be in hand",
     **{

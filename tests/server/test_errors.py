@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from rnnserve.server import errors
-from rnnserve.server.error_texts import one_line, quoted
-from rnnserve.server.errors import InternalError, InvalidRequest, NoMemory, QueueFull, ServeError
+from rnnserve.server.errors import InternalError, InvalidRequest, NoMemory, QueueFull, ServeError, one_line, quoted
 
 STATUSES = {
     "InvalidRequest": "INVALID_ARGUMENT",

@@ -3,7 +3,6 @@
 import pytest
 
 import rnnserve.server
-from rnnserve.client import Client
 from rnnserve.server import Server, Settings, app, choose_polling, settings
 from rnnserve.server.fast_path import grpcio_core
 
@@ -14,11 +13,6 @@ def test_the_names_offered_are_these():
     assert Server is app.Server
     assert Settings is settings.Settings
     assert choose_polling is grpcio_core.choose_polling
-
-
-def test_clients_connect_to_the_address(repository):
-    with Server(Settings(repository=repository, grpc_port=0)) as server, Client(server.address) as client:
-        assert client.is_live()
 
 
 def test_other_names_are_not_there():

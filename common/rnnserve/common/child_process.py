@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from pathlib import Path
 from typing import IO, Any, TypeVar
 
 __all__ = ["LIFELINE", "Backoff", "ChildProcess", "KeptProcess", "die_with_parent", "exit_text"]
@@ -125,12 +124,6 @@ class ChildProcess:
             return self._popen.wait(seconds)
         return None
 
-    def is_stopped(self) -> bool:
-        """Whether it has been stopped, for example by SIGSTOP, and not continued."""
-        with contextlib.suppress(OSError):
-            return self._stat()[0] == "T"
-        return False
-
     def give_way(self, niceness: int) -> None:
         """Let other processes go first, to a degree as for nice(1)."""
         with contextlib.suppress(OSError):  # it has ended, or this process may not
@@ -169,10 +162,6 @@ class ChildProcess:
         lifeline, self._lifeline = self._lifeline, None
         if lifeline is not None:
             os.close(lifeline)
-
-    def _stat(self) -> list[str]:
-        """The fields of proc(5) from the state on."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
 
 
 class KeptProcess:

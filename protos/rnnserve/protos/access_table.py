@@ -29,7 +29,7 @@ class Need(enum.Enum):
     """
 
     HEALTH = ROLES
-    """Nothing; a token of any role where health is closed (--closed-health)."""
+    """Nothing: whether the server is live and ready is for everybody."""
     OPEN = (*ROLES, "open")  # its own value, so that it is no other name of HEALTH
     """Nothing: it is the same for everybody, whatever this server holds."""
     INSIDE = None

@@ -7,9 +7,6 @@
     with Server(Settings(repository=Path("repository"), grpc_port=0)) as server:
         print(server.address)
 
-The rooms, top first; each imports only rooms below it (`make check` holds this):
-
-=======================  =====================================================================================
 room                     what it does
 =======================  =====================================================================================
 `commands/`              `rnnserve serve` and `rnnserve token`
@@ -33,6 +30,8 @@ room                     what it does
 `error_texts.py`         what libraries and callers said, made fit for a message
 `clock.py`               the one clock of deadlines and durations
 =======================  =====================================================================================
+=======
+Its rooms, each of which imports only rooms below it, are in docs/architecture.md.
 
 Importing this package has no effect and imports neither grpc nor onnxruntime: `Server` and `Settings` are imported at
 their first use. A process that wants the faster way of reading sockets calls

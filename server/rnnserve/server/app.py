@@ -14,7 +14,6 @@ from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ServeError
-from rnnserve.server.process.descriptors import DescriptorWatch
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.folders import Fingerprint, ModelFolders
 from rnnserve.server.repository.live import LiveRepository
@@ -119,7 +118,6 @@ class Server:
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
         self._fitted = self._repository.generation  # of what serves, when requests were last held to memory
-        self._descriptors = DescriptorWatch()
         self._ends_since: float | None = None
         self.stuck = ""
         self._is_stopping = threading.Event()
@@ -177,7 +175,7 @@ class Server:
         table.process[places.HELD_BYTES] = self._transport.held_bytes
         table.process[places.IN_FLIGHT] = self._transport.in_flight
         table.process[places.SEQUENCES] = self._service.sequences.count
-        waiting, dispatched = self._schedulers.queued(), self._transport.queued()
+        waiting, dispatched = self._schedulers.queued(), self._transport.dispatcher.queued()
         queued = {
             (served.model.name, served.model.version): sum(
                 waiting[each] + dispatched.get(each, 0) for each in served.models
@@ -215,7 +213,7 @@ class Server:
         """Say from now on that this server is not ready; it answers as before."""
         self._note_end()
         self._service.is_draining = True
-        self._transport.drain()
+        self._transport.health.drain()
 
     def stop(self, grace: float | None = None) -> list[str]:
         """Accept no new requests, and end when those in progress have, or the grace is over.
@@ -268,7 +266,6 @@ class Server:
 
     def _tick(self) -> None:
         """Tell health checks, and free what versions that serve no more leave behind."""
-        self._descriptors.look()
         self._announce()
         self._transport.look_at_tokens()
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
@@ -296,7 +293,7 @@ class Server:
     def _announce(self) -> None:
         """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""
         with self._announcing:
-            self._transport.set_ready(self._repository.is_ready() and not self._service.is_stuck)
+            self._transport.health.set_serving(self._repository.is_ready() and not self._service.is_stuck)
             if self._repository.generation != self._fitted:
                 self._fitted = self._repository.generation
                 self._transport.note_new_models()

@@ -33,11 +33,10 @@ Each transport turns a `ServeError` into its status in one place. Its message is
 """
 
 import logging
+import re
 import secrets
 from collections.abc import Iterable
 from typing import ClassVar, Self
-
-from rnnserve.server.error_texts import cut, is_of_memory, one_line
 
 __all__ = [
     "Cancelled",
@@ -65,16 +64,36 @@ __all__ = [
     "Unsupported",
     "WaitTooLong",
     "WrongOutputSize",
+    "is_of_memory",
+    "one_line",
+    "quoted",
 ]
 
 _log = logging.getLogger(__name__)
+
+_MAX_FOREIGN = 300
+"""Characters of another library's message that are passed on."""
+
+_MAX_QUOTED = 100
+"""Characters of a caller's own text, such as a name, that a message repeats. Beyond it: the rest is cut."""
+
+_MAX_MESSAGE = 4096
+"""Bytes of a message of an error, as HTTP/2 carries it. gRPC lets no more than 8 kB of metadata through. Beyond it: the
+rest is cut."""
+
+_OF_MEMORY = re.compile(r"bad_alloc|Failed to allocate|out of memory|cannot allocate", re.IGNORECASE)
+
+_PATH = re.compile(
+    r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][\w.+@-]+){2,}(?::\d+)?:?|[\w./\\-]+\.(?:cc|cpp|cu|h|hpp|py):\d+:?"
+)
+"""Paths of the machine that runs or that built a library, and places in its source."""
 
 
 class ServeError(Exception):
     """Root of the errors that a caller may be told.
 
     Attributes:
-        status: Name of a `grpc.StatusCode`. A name, so that the rooms below the transports do without grpc.
+        status: Name of a `grpc.StatusCode`: the rooms below the transport do without grpc.
         field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
         counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
         is_after_run: Whether the request was run, and counted as answered, before it was refused.
@@ -93,12 +112,6 @@ class ServeError(Exception):
     request_id = ""
 
     def __init__(self, message: str = "", *, field: str = "") -> None:
-        """Say what is wrong.
-
-        Args:
-            message: Text for the caller.
-            field: Value of the attribute of the same name.
-        """
         super().__init__(message)
         self.field = field
 
@@ -117,7 +130,7 @@ class ServeError(Exception):
 
     def __str__(self) -> str:
         """The message for the caller, of bounded size."""
-        return cut(super().__str__())
+        return _cut(super().__str__())
 
 
 class InvalidRequest(ServeError):
@@ -162,7 +175,6 @@ class TimeoutExpired(ServeError):
     status = "UNAVAILABLE"
 
     def __init__(self, seconds: float) -> None:
-        """Say how long it was to wait."""
         super().__init__(
             f"Request timeout expired: it waited longer than its parameter timeout, {1e6 * seconds:.0f} microseconds"
         )
@@ -174,19 +186,8 @@ class QueueFull(ServeError):
     status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, model: str, capacity: int, *, is_of_connection: bool = False) -> None:
-        """Say which queue is full.
-
-        Args:
-            model: Name of the model.
-            capacity: Number of requests that may wait.
-            is_of_connection: Whether those are the requests of one connection.
-        """
-        if is_of_connection:
-            super().__init__(
-                f"{model}: {capacity} requests of this connection wait already (a quarter of --max-queue); slow down"
-            )
-        else:
-            super().__init__(f"{model}: {capacity} requests wait already (--max-queue); slow down")
+        whose, limit = (" of this connection", "a quarter of --max-queue") if is_of_connection else ("", "--max-queue")
+        super().__init__(f"{model}: {capacity} requests{whose} wait already ({limit}); slow down")
 
 
 class TooManyCalls(ServeError):
@@ -195,7 +196,6 @@ class TooManyCalls(ServeError):
     status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, methods: str, capacity: int) -> None:
-        """Say of which methods, and how many calls may be in hand."""
         super().__init__(f"{capacity:,} calls of {methods} are in hand already; slow down")
 
 
@@ -206,7 +206,7 @@ class WaitTooLong(ServeError):
 
     @classmethod
     def beyond_limit(cls, model: str, seconds: float, limit: float) -> Self:
-        """Say that what waits for a model takes so many seconds, and that a request may wait for so many."""
+        """Say how many seconds the waiting requests take, and how many a request may wait."""
         return cls(
             f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait "
             "(--max-wait); slow down"
@@ -214,7 +214,7 @@ class WaitTooLong(ServeError):
 
     @classmethod
     def beyond_deadline(cls, model: str, seconds: float, remaining: float) -> Self:
-        """Say that what waits for a model takes so many seconds, and that the deadline is in so many."""
+        """Say how many seconds the waiting requests take, and how many remain."""
         return cls(
             f"{model}: what waits takes {seconds:.3f} s, and the request's deadline is in {max(remaining, 0):.3f} s; "
             "slow down"
@@ -228,18 +228,18 @@ class TooMuchHeld(ServeError):
 
     @classmethod
     def by_connection(cls, held: int, limit: int) -> Self:
-        """Say that one connection holds too much: this many bytes of so many."""
+        """Say how many bytes the connection holds, and may hold."""
         return cls(
             f"requests and unread responses of this connection take {held:,} bytes of the {limit:,} that one may "
-            "(half of --max-held-bytes); read the responses, and slow down"
+            "(half of the limit that --max-message-bytes sets); read the responses, and slow down"
         )
 
     @classmethod
     def by_all(cls, held: int, limit: int) -> Self:
-        """Say that all connections together hold too much: this many bytes of so many."""
+        """Say how many bytes all connections hold, and may hold."""
         return cls(
-            f"requests and unread responses take {held:,} bytes of this server's {limit:,} (--max-held-bytes); slow "
-            "down"
+            f"requests and unread responses take {held:,} bytes of this server's {limit:,} (--max-message-bytes "
+            "sets this limit); slow down"
         )
 
 
@@ -255,7 +255,6 @@ class TooManyStreams(ServeError):
     status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, limit: int) -> None:
-        """Say how many."""
         super().__init__(f"{limit:,} streams are open already, or half of them of this connection")
 
 
@@ -306,7 +305,6 @@ class Unauthenticated(ServeError):
     words = "a valid token is needed: send it as authorization: Bearer TOKEN"
 
     def __init__(self) -> None:
-        """Say what is needed."""
         super().__init__(self.words)
 
 
@@ -323,7 +321,7 @@ class PermissionDenied(ServeError):
 
     @classmethod
     def of_role(cls, roles: Iterable[str]) -> Self:
-        """Say which roles are needed: that stands in the documentation, and tells nothing of models."""
+        """Name the roles that are needed, which tells nothing of models."""
         needed = " or ".join(roles)
         return cls(f"another role is needed for that: {needed}" if needed else "no role may do that")
 
@@ -353,3 +351,35 @@ class InternalError(ServeError):
 
 class StartError(Exception):
     """The server cannot start as asked: no models, a provider that is missing, a port in use."""
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether Python, numpy or onnxruntime has raised an error for want of memory."""
+    return isinstance(error, MemoryError) or _OF_MEMORY.search(str(error)) is not None
+
+
+def one_line(message: str, most: int = _MAX_FOREIGN) -> str:
+    """Make another library's message fit for a caller or a status: one line of at most `most` characters, no paths."""
+    line = " ".join(_PATH.sub("", message).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def quoted(text: str) -> str:
+    """Put a caller's own text into quotation marks, to repeat it in a message: its beginning, if it is long."""
+    if len(text) <= _MAX_QUOTED:
+        return f'"{text}"'
+    return f'"{text[:_MAX_QUOTED]}…" ({len(text):,} characters)'
+
+
+def _cut(message: str) -> str:
+    """The message, or its beginning, as far as it fits. gRPC writes other bytes than plain ASCII as three: %C3."""
+    if len(message) <= _MAX_MESSAGE // 12:  # a character is four bytes at most
+        return message
+    size = kept = 0
+    for at, character in enumerate(message):
+        if size <= _MAX_MESSAGE - 9:  # as much as the ellipsis takes
+            kept = at
+        size += 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode(errors="replace"))
+        if size > _MAX_MESSAGE:
+            return message[:kept] + "…"
+    return message

@@ -1,6 +1,6 @@
 """The options of the server and of `rnnserve serve`, each declared once.
 
-A field that is made by `option(…)` is an option: its name, type, default, group and help make its place on the command
+A field that is made by `_option(…)` is an option: its name, type, default, group and help make its place on the command
 line, its variable, its key in a file and its row in the documentation. Fields without one are set by code alone.
 """
 
@@ -8,13 +8,16 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.common.log_format import LOG_FORMATS
 from rnnserve.common.request_lines import LOG_REQUESTS
 from rnnserve.protos.names import is_model_name
 from rnnserve.server.errors import StartError
+
+if TYPE_CHECKING:
+    from rnnserve.common.tls_identity import TlsFiles
 
 __all__ = ["GROUPS", "HTTP_PORT", "CommandSettings", "Option", "Settings"]
 
@@ -23,13 +26,6 @@ _LISTEN, _MODELS, _ACCESS, _LIMITS, _SEQUENCES, _STOPPING, _LOGGING = GROUPS
 
 HTTP_PORT = 8000
 """Where users of the protocol look for HTTP."""
-
-_SHARED_CONNECTION_AGE = 60.0
-"""Seconds that a connection to one of several workers lasts: after so long at most, the clients of a worker that leaves
-are with others. A new connection costs its first request about 1 ms."""
-
-_RESPONSE_HEAD = 1 << 20
-"""Bytes of a response beside its outputs, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +51,15 @@ class Option:
     is_repeated: bool = False
 
 
-def option(
+def _option(
     group: str,
     default: Any,  # noqa: ANN401 - of the field's type
     help: str,
     read: Callable[[str], object] = str,
-    *,
-    choices: tuple[str, ...] = (),
-    metavar: str | None = None,
-    is_positional: bool = False,
-    is_repeated: bool = False,
+    **more: Any,  # noqa: ANN401 - those of `Option`
 ) -> Any:  # noqa: ANN401 - likewise
-    """Make a field that is an option; the arguments are those of `Option`, and the field's default."""
-    made = Option(group, help, read, choices, metavar, is_positional, is_repeated)
+    """Make a field that is an option."""
+    made = Option(group, help, read, **{"metavar": _METAVARS.get(read)} | more)
     return dataclasses.field(default=default, metadata={"option": made})
 
 
@@ -93,9 +85,10 @@ def _read_count(text: str) -> int:
 def _read_workers(text: str) -> int:
     if text == "auto":
         return usable_cores()
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError(f"{text!r} is neither auto nor a number of 1 or more")
-    return int(text)
+    try:
+        return _read_count(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither auto nor a number of 1 or more") from None
 
 
 def _read_seconds(text: str) -> float:
@@ -115,6 +108,17 @@ def _read_period(text: str) -> float:
     return seconds
 
 
+_METAVARS: dict[Callable[[str], object], str] = {
+    _read_count: "N",
+    _read_period: "SECONDS",
+    _read_port: "PORT",
+    _read_seconds: "SECONDS",
+    _read_workers: "N",
+    Path: "FILE",
+}
+"""What `--help` calls the values that these read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """How to serve. Options are described at each field, and in docs/reference/options.md.
@@ -123,7 +127,7 @@ class Settings:
         StartError: If a value is not one of its choices, or options do not fit together.
     """
 
-    repository: Path = option(
+    repository: Path = _option(
         _MODELS,
         Path("repository"),
         "folder with the models, as `rnnserve export` fills it",
@@ -131,22 +135,22 @@ class Settings:
         metavar="REPOSITORY",
         is_positional=True,
     )
-    host: str = option(_LISTEN, "127.0.0.1", "name or address to listen on")
-    grpc_port: int = option(_LISTEN, 8001, "port for gRPC; 0 takes a free one", _read_port)
-    provider: str = option(
+    host: str = _option(_LISTEN, "127.0.0.1", "name or address to listen on")
+    grpc_port: int = _option(_LISTEN, 8001, "port for gRPC; 0 takes a free one", _read_port)
+    provider: str = _option(
         _MODELS, "auto", "where models run; auto is CUDA where it works", choices=("cpu", "cuda", "auto")
     )
-    plain: bool = option(
+    plain: bool = _option(
         _LISTEN,
         False,
         "serve without the fast path, through grpcio's public API alone: slower, for versions of grpcio with which the "
         "fast path does not work",
     )
     _: dataclasses.KW_ONLY
-    model_name: str | None = option(
+    model_name: str | None = _option(
         _MODELS, None, "serve one model, under this name: REPOSITORY is its folder", _read_model_name, metavar="NAME"
     )
-    graph: str = option(
+    graph: str = _option(
         _MODELS,
         "auto",
         "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN operators "
@@ -154,7 +158,7 @@ class Settings:
         "answers differ in the last bits",
         choices=("native", "scan", "auto"),
     )
-    threads: int = option(
+    threads: int = _option(
         _MODELS,
         1,
         "threads of a run, for large models on machines with cores to spare; each model has as many of its own. Small "
@@ -162,220 +166,176 @@ class Settings:
         "bits may depend on the others in its batch: each version is tried with as many",
         _read_count,
     )
-    allow_unproven: bool = option(
+    allow_unproven: bool = _option(
         _MODELS, False, "serve versions, too, that were adopted from ONNX files and never compared with their framework"
     )
-    model_control: str = option(
+    model_control: str = _option(
         _MODELS,
         "none",
         "what changes the models that serve: poll is the repository's folder, explicit is RepositoryModelLoad and "
         "RepositoryModelUnload",
         choices=("none", "poll", "explicit"),
     )
-    poll: float = option(
-        _MODELS,
-        5.0,
-        "with --model-control poll: how often the repository's folder is looked at",
-        _read_period,
-        metavar="SECONDS",
+    poll: float = _option(
+        _MODELS, 5.0, "with --model-control poll: how often the repository's folder is looked at", _read_period
     )
-    load_model: str = option(
+    load_model: str = _option(
         _MODELS,
         "",
         "with --model-control explicit: models to load at the start, separated by commas; * for all",
         metavar="NAMES",
     )
-    ready: str = option(
+    ready: str = _option(
         _MODELS,
         "any",
         "when the server as a whole is ready, once all its models have been tried: any while one of them serves, all "
         "only while every one does",
         choices=("any", "all"),
     )
-    load_timeout: float = option(
+    load_timeout: float = _option(
         _MODELS,
         60.0,
         "seconds that a version may take to be tried, in a process of its own, before it serves. Beyond it: "
         "UNAVAILABLE with one line; all others serve",
         _read_seconds,
-        metavar="SECONDS",
     )
-    max_run: float = option(
+    max_run: float = _option(
         _MODELS,
         8.0,
         "seconds that a run may take beside ten times its measured cost. While one takes longer, the server is neither "
         "ready nor live; a worker is replaced",
         _read_period,
-        metavar="SECONDS",
     )
-    max_load_bytes: int = option(
+    max_load_bytes: int = _option(
         _MODELS,
         512 << 20,
         "bytes of memory that a version may take while it is tried, beyond eight times its files and 16 MiB for each "
         "of --threads after the first. Beyond it: UNAVAILABLE with one line",
         _read_count,
     )
-    require_signature: tuple[Path, ...] = option(
+    require_signature: tuple[Path, ...] = _option(
         _MODELS,
         (),
         "serve only versions that are signed (`rnnserve sign`) with this key: public key in PEM, of the elliptic curve "
         "P-256 or P-384; may be given several times",
         Path,
-        metavar="FILE",
         is_repeated=True,
     )
 
-    tls_certificate: Path | None = option(
-        _ACCESS, None, "serve over TLS: certificate chain in PEM", Path, metavar="FILE"
+    tls_certificate: Path | None = _option(_ACCESS, None, "serve over TLS: certificate chain in PEM", Path)
+    tls_key: Path | None = _option(_ACCESS, None, "serve over TLS: private key in PEM", Path)
+    tls_client_ca: Path | None = _option(
+        _ACCESS, None, "admit only clients with a certificate of these authorities: certificates in PEM", Path
     )
-    tls_key: Path | None = option(_ACCESS, None, "serve over TLS: private key in PEM", Path, metavar="FILE")
-    tls_client_ca: Path | None = option(
-        _ACCESS,
-        None,
-        "admit only clients with a certificate of these authorities: certificates in PEM",
-        Path,
-        metavar="FILE",
-    )
-    tokens: Path | None = option(
+    tokens: Path | None = _option(
         _ACCESS,
         None,
         "answer only calls that bring a token of this file, which `rnnserve token new` writes; it is read again when "
         "it changes",
         Path,
-        metavar="FILE",
     )
-    client_roles: Path | None = option(
+    client_roles: Path | None = _option(
         _ACCESS,
         None,
         "with --tls-client-ca: answer only calls of clients whose certificates this file gives a role; it is read "
         "again when it changes",
         Path,
-        metavar="FILE",
-    )
-    closed_health: bool = option(
-        _ACCESS,
-        False,
-        "with --tokens or --client-roles: ask those for a token or a role, too, who ask for the server's health",
     )
 
-    max_queue: int = option(
+    max_queue: int = _option(
         _LIMITS,
         4096,
         "requests that may wait for each model, a quarter of them of one connection; as many more of its sequences for "
         "their turn. Beyond it: RESOURCE_EXHAUSTED at once",
         _read_count,
     )
-    max_wait: float = option(
+    max_wait: float = _option(
         _LIMITS,
         10.0,
         "seconds that the waiting requests of a model may take, by its measured costs. Beyond it: RESOURCE_EXHAUSTED "
         "at once",
         _read_seconds,
-        metavar="SECONDS",
     )
-    max_message_bytes: int = option(
+    max_message_bytes: int = _option(
         _LIMITS,
         16 << 20,
-        "bytes of a request, as sent and decompressed. Beyond it: INVALID_ARGUMENT; as sent a quarter more, and gRPC "
-        "itself says RESOURCE_EXHAUSTED",
+        "bytes of a request, as sent and decompressed; the outputs of a response may have 4 times as many, and all "
+        "requests and responses in hand 18 times. Beyond it: INVALID_ARGUMENT; as sent a quarter more, and gRPC itself "
+        "says RESOURCE_EXHAUSTED",
         _read_count,
     )
-    max_response_bytes: int = option(
-        _LIMITS,
-        64 << 20,
-        "bytes of the outputs of a response. Beyond it: INVALID_ARGUMENT: name the outputs that you need",
-        _read_count,
-    )
-    max_held_bytes: int = option(
-        _LIMITS,
-        288 << 20,
-        "bytes of requests in hand and, twice, of responses not yet sent; of one connection, half. Beyond it: "
-        "RESOURCE_EXHAUSTED at once",
-        _read_count,
-    )
-    max_batch: int = option(_LIMITS, 16384, "rows (sequences) of a request. Beyond it: INVALID_ARGUMENT", _read_count)
-    max_sequence: int = option(
+    max_sequence: int = _option(
         _LIMITS, 4096, "steps of a sequence of a request. Beyond it: INVALID_ARGUMENT", _read_count
     )
-    allow_non_finite: bool = option(_LIMITS, False, "let NaN and infinity through to the models")
+    allow_non_finite: bool = _option(_LIMITS, False, "let NaN and infinity through to the models")
 
-    session_key: Path | None = option(
+    session_key: Path | None = _option(
         _SEQUENCES,
         None,
         "seal the states of sessions, for clients that ask for it: file with a key of 32 random bytes; of several, one "
         "after another, the first seals and all open",
         Path,
-        metavar="FILE",
     )
-    session_age: float = 86400.0
-    """Seconds after which a sealed state is too old to be continued. Beyond it: FAILED_PRECONDITION."""
-    max_sequences: int = option(
+    max_sequences: int = _option(
         _SEQUENCES,
         16384,
         "sequences whose states are kept; of one connection a quarter, of one address three eighths. Beyond it: "
         "RESOURCE_EXHAUSTED at the start; no other is dropped for it",
         _read_count,
     )
-    max_sequence_bytes: int = option(
+    max_sequence_bytes: int = _option(
         _SEQUENCES,
         256 << 20,
         "bytes of the states of sequences that are kept; of one connection a quarter, of one address three eighths. "
         "Beyond it: RESOURCE_EXHAUSTED",
         _read_count,
     )
-    sequence_idle: float = option(
+    sequence_idle: float = _option(
         _SEQUENCES,
         60.0,
         "seconds without a request after which a sequence is dropped. Beyond it: the next request is NOT_FOUND",
         _read_seconds,
-        metavar="SECONDS",
     )
-    share_sequences: bool = option(
+    share_sequences: bool = _option(
         _SEQUENCES,
         False,
         "let any connection continue, replace and end any sequence whose id it names, as in Triton; else each "
         "connection has ids of its own, and a sequence_key leads to a sequence from any",
     )
-    max_streams: int = 8192
-    """Streams (calls of ModelStreamInfer) that are open, half of them of one connection. Beyond it:
-    RESOURCE_EXHAUSTED."""
 
-    drain: float = option(
+    drain: float = _option(
         _STOPPING,
         0.0,
         "how long requests are answered after SIGTERM as before, while health checks are told NOT_SERVING, so that "
         "balancers send no new ones",
         _read_seconds,
-        metavar="SECONDS",
     )
-    grace: float = option(
-        _STOPPING,
-        5.0,
-        "how long requests in progress may take to end after SIGTERM",
-        _read_seconds,
-        metavar="SECONDS",
-    )
-    max_connection_age: float | None = option(
+    grace: float = _option(_STOPPING, 5.0, "how long requests in progress may take to end after SIGTERM", _read_seconds)
+    max_connection_age: float | None = _option(
         _STOPPING,
         None,
         "age at which a connection is renewed, without failing a request, so that clients move to other workers; 0 for "
         "never. Where not given: 60 with workers, else never",
         _read_seconds,
-        metavar="SECONDS",
     )
-    max_connection_age_grace: float = 0.0
-    """Seconds that calls in progress on a connection that has come of age may take to end; 0 for no limit."""
 
-    log_requests: str = option(
+    log_requests: str = _option(
         _LOGGING,
         LOG_REQUESTS[0],
         "which requests have a line in the log; of errors some of each reason",
         choices=LOG_REQUESTS,
     )
-    traces: bool = option(
+    traces: bool = _option(
         _LOGGING, False, "export traces (OpenTelemetry) as the variables OTEL_… say; needs the extra `otel`"
     )
 
+    max_batch: int = 16384
+    """Rows (sequences) of a request. Beyond it: INVALID_ARGUMENT."""
+    max_streams: int = 8192
+    """Streams (calls of ModelStreamInfer) that are open, half of them of one connection. Beyond it:
+    RESOURCE_EXHAUSTED."""
+    session_age: float = 86400.0
+    """Seconds after which a sealed state is too old to be continued. Beyond it: FAILED_PRECONDITION."""
     share_port: bool = False
     """Let other processes listen on the port too, as workers do."""
     sharers: int = 1
@@ -387,29 +347,36 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise StartError("TLS needs both --tls-certificate and --tls-key")
-        if self.tls_client_ca is not None and self.tls_certificate is None:
-            raise StartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
-        if self.tokens is not None and self.client_roles is not None:
-            raise StartError(
-                "--tokens and --client-roles exclude each other: a caller is known by its token, or by its certificate"
-            )
-        if self.client_roles is not None and self.tls_client_ca is None:
-            raise StartError(
-                "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody signed"
-            )
-        if self.closed_health and self.access_file is None:
-            raise StartError("--closed-health needs --tokens or --client-roles: without, nobody is asked for anything")
-        if self.load_model and self.model_control != "explicit":
-            raise StartError("--load-model needs --model-control explicit; otherwise all models are loaded")
-        least = 2 * max(self.max_message_bytes, 2 * self.max_response_bytes + _RESPONSE_HEAD)
-        if self.max_held_bytes < least:
-            raise StartError(
-                f"--max-held-bytes {self.max_held_bytes} is too little for one request of --max-message-bytes "
-                f"{self.max_message_bytes} and its response of --max-response-bytes {self.max_response_bytes}: give it "
-                f"{least} or more"
-            )
+        has_tls, asks_certificates = self.tls_certificate is not None, self.tls_client_ca is not None
+        mistakes = {
+            "TLS needs both --tls-certificate and --tls-key": has_tls != (self.tls_key is not None),
+            "--tls-client-ca needs TLS: --tls-certificate and --tls-key": asks_certificates and not has_tls,
+            "--tokens and --client-roles exclude each other: a caller is known by its token, or by its certificate": (
+                self.tokens is not None and self.client_roles is not None
+            ),
+            "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody signed": (
+                self.client_roles is not None and not asks_certificates
+            ),
+            "--load-model needs --model-control explicit; otherwise all models are loaded": (
+                self.load_model and self.model_control != "explicit"
+            ),
+        }
+        for words, is_made in mistakes.items():
+            if is_made:
+                raise StartError(words)
+
+    @property
+    def max_response_bytes(self) -> int:
+        """Bytes of the outputs of a response: four times `max_message_bytes`."""
+        return 4 * self.max_message_bytes
+
+    @property
+    def max_held_bytes(self) -> int:
+        """Bytes of requests in hand and, twice, of responses not yet sent; of one connection, half.
+
+        18 times `max_message_bytes`: a connection may hold its largest response, twice, and 1 MiB beside its outputs.
+        """
+        return max(18 * self.max_message_bytes, 4 * self.max_response_bytes + (2 << 20))
 
     @property
     def wanted_models(self) -> list[str] | None:
@@ -419,15 +386,28 @@ class Settings:
         return [name for name in self.load_model.split(",") if name]
 
     @property
+    def tls_files(self) -> "TlsFiles | None":
+        """The files for TLS; None without it."""
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        from rnnserve.common.tls_identity import TlsFiles  # imports ssl, which no help needs
+
+        return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
+
+    @property
     def access_file(self) -> Path | None:
         """The file that says whose calls are answered; None if all are."""
         return self.client_roles if self.tokens is None else self.tokens
 
     @property
     def connection_age(self) -> float:
-        """Seconds after which a connection is renewed; 0 for never."""
+        """Seconds after which a connection is renewed; 0 for never.
+
+        With workers 60: after so long at most, the clients of a worker that leaves are with others. A new connection
+        costs its first request about 1 ms.
+        """
         if self.max_connection_age is None:
-            return _SHARED_CONNECTION_AGE if self.share_port else 0.0
+            return 60.0 if self.share_port else 0.0
         return self.max_connection_age
 
     def beside_http(self, port: int, folder: Path) -> Self:
@@ -435,11 +415,7 @@ class Settings:
         return dataclasses.replace(self, http_port=port, private_sockets=folder)
 
     def check_metrics_port(self, port: int | None) -> None:
-        """Check that scrapers can show who they are on a port of their own, if there is one.
-
-        Raises:
-            StartError: If they cannot.
-        """
+        """Raise StartError if scrapers cannot show who they are on that port."""
         if port is not None and self.client_roles is not None:
             raise StartError(
                 "--metrics-port is without TLS, so that no scraper can show a certificate there (--client-roles): "
@@ -451,43 +427,38 @@ class Settings:
 class CommandSettings:
     """How `rnnserve serve` runs the server: its processes, where HTTP and metrics are had, and its log."""
 
-    workers: int = option(
+    workers: int = _option(
         _LISTEN,
         1,
         "processes that share the port; auto is one a core. One that dies or hangs is replaced",
         _read_workers,
-        metavar="N",
     )
-    http_port: int | None = option(
+    http_port: int | None = _option(
         _LISTEN,
         None,
         f"port for HTTP (REST v2); 0 takes a free one. Where not given: {HTTP_PORT}, if it is free and the extra `web` "
         "is installed",
         _read_port,
-        metavar="PORT",
     )
-    no_http: bool = option(_LISTEN, False, "serve gRPC alone")
-    http_workers: int = option(
-        _LISTEN, 1, "processes that speak HTTP; one that dies is replaced", _read_count, metavar="N"
-    )
-    http_allow_host: tuple[str, ...] = option(
+    no_http: bool = _option(_LISTEN, False, "serve gRPC alone")
+    http_workers: int = _option(_LISTEN, 1, "processes that speak HTTP; one that dies is replaced", _read_count)
+    http_allow_host: tuple[str, ...] = _option(
         _LISTEN,
         (),
         "name that a proxy on this machine passes on in the header Host; may be given several times",
         metavar="NAME",
         is_repeated=True,
     )
-    metrics_port: int | None = option(
+    metrics_port: int | None = _option(
         _LISTEN,
         None,
         "another port for /metrics, beside that of HTTP; 0 takes a free one. Where not given: none",
         _read_port,
-        metavar="PORT",
     )
-    log_level: str = option(
+    log_level: str = _option(
         _LOGGING, "info", "how much to log on standard error", choices=("debug", "info", "warning", "error")
     )
-    log_format: str = option(
+    log_format: str = _option(
         _LOGGING, LOG_FORMATS[0], "lines of text, or a JSON object a line", choices=tuple(LOG_FORMATS)
     )
 

@@ -26,39 +26,26 @@ from pathlib import Path
 from rnnserve.server.app import Server
 from rnnserve.server.settings import Settings
 
-__all__ = ["RunningServer", "serve"]
+__all__ = ["serve"]
 
 # Tests give the same bits on every machine only on the CPU.
 _ON_CPU = Settings(provider="cpu")
 
 
-@dataclasses.dataclass(frozen=True)
-class RunningServer:
-    """A server that answers.
-
-    Attributes:
-        port: The port that it listens on.
-    """
-
-    port: int
-
-    @property
-    def address(self) -> str:
-        """What clients connect to: host and port."""
-        return f"127.0.0.1:{self.port}"
-
-
 @contextlib.contextmanager
-def serve(repository: Path | str, settings: Settings = _ON_CPU) -> Iterator[RunningServer]:
+def serve(repository: Path | str, settings: Settings = _ON_CPU) -> Iterator[Server]:
     """Serve `repository` on a free port of 127.0.0.1; when the block ends, the server is stopped and the port is free.
 
     Args:
         repository: The folder with the models.
         settings: Everything else, for example the limits of requests. Its repository, host and port are not used.
 
+    Yields:
+        The server; clients connect to its `address`.
+
     Raises:
         StartError: If no model may serve, or there is no such folder.
     """
     settings = dataclasses.replace(settings, repository=Path(repository), host="127.0.0.1", grpc_port=0)
     with Server(settings) as server:
-        yield RunningServer(server.port)
+        yield server

@@ -21,7 +21,7 @@ from kit.served import ServedProcess, new_channel, served
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.process.signals import SAME_SECONDS
+from rnnserve.server.signals import SAME_SECONDS
 
 TWO = ("--workers", "2")
 
@@ -51,14 +51,14 @@ def test_a_stopped_worker_is_noticed_killed_and_replaced(repository, tmp_path):
         stopped, other = server.workers()
         time.sleep(1.5)  # it has beaten
         os.kill(stopped, signal.SIGSTOP)
-        until(lambda: not is_running(stopped), patience=10)
+        until(lambda: not is_running(stopped), patience=20)
         until(lambda: "is ready again" in server.log)
         assert other in server.workers()
         assert len(server.workers()) == 2
         for _ in range(20):
             with new_channel(server.port) as channel:
                 assert ask(channel) == "OK"
-    assert "is stopped, for" in server.log
+    assert "has made no progress for" in server.log
 
 
 @pytest.mark.parametrize("reconnect", [False, True])

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from rnnserve.server import Settings
+from rnnserve.server import Server, Settings
 from rnnserve.server.fast_path import admission
-from rnnserve.server.testing import RunningServer, serve
+from rnnserve.server.testing import serve
 
 __all__ = ["serve_reading_whole"]
 
@@ -31,7 +31,7 @@ class _NoTemplates:
 
 
 @contextlib.contextmanager
-def serve_reading_whole(repository: Path) -> Iterator[RunningServer]:
+def serve_reading_whole(repository: Path) -> Iterator[Server]:
     """Serve on the plain transport, without templates."""
     with contextlib.ExitStack() as stack:
         with mock.patch.object(admission, "PrefixCache", _NoTemplates):

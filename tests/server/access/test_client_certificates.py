@@ -152,10 +152,7 @@ def test_options_that_exclude_each_other_are_refused(roles, tmp_path):
         Settings(tmp_path, client_roles=roles, **certificate)
     with pytest.raises(StartError, match="--tokens and --client-roles exclude each other"):
         Settings(client_roles=roles, tokens=roles)
-    with pytest.raises(StartError, match="--closed-health needs --tokens or --client-roles"):
-        Settings(closed_health=True)
     mutual = {"client_roles": roles, "tls_client_ca": tmp_path / "ca.pem", **certificate}
-    Settings(tmp_path, closed_health=True, **mutual)
     with pytest.raises(StartError, match="--metrics-port is without TLS"):
         Settings(**mutual).check_metrics_port(0)
     Settings(**mutual).check_metrics_port(None)

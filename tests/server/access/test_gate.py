@@ -117,20 +117,6 @@ def test_route_is_checked_beside_the_method(gate, tokens):
         gate.admit_route([(ROUTE, "infer")])
 
 
-def test_closed_health_needs_a_token_and_the_page_does_not(tokens):
-    gate = Gate(tokens.path, closed_health=True)
-    for method in (name for name, need in METHODS.items() if need is Need.HEALTH):
-        assert type(refused(gate, [], method)) is Unauthenticated
-        assert gate.admit(method, bearer(tokens.metrics)) is not None
-    for route, need in ROUTES.items():
-        if need is Need.OPEN:
-            gate.admit_route([(ROUTE, route)])
-        else:
-            with pytest.raises(Unauthenticated):
-                gate.admit_route([(ROUTE, route)])
-    assert [route for route, need in ROUTES.items() if need is Need.OPEN] == ["page", "static"]
-
-
 def test_changed_file_holds_for_open_calls(gate, look, tokens, reloads):
     grant, other = gate.admit(INFER, bearer(tokens.infer)), gate.admit(INFER, bearer(tokens.elsewhere))
     revoke_token(tokens.path, "infer")

@@ -22,12 +22,11 @@ OTHER = {
     "provider": ("cpu", '"cpu"', "cpu"), "graph": ("scan", "'scan'", "scan"), "threads": ("3", "3", 3),
     "plain": ("", "true", True), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
     "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
-    "tokens": ("t.toml", '"t.toml"', Path("t.toml")), "closed_health": ("", "true", True),
+    "tokens": ("t.toml", '"t.toml"', Path("t.toml")),
     "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
     "session_key": ("s.key", '"s.key"', Path("s.key")),
     "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
-    "max_response_bytes": ("11", "1_1", 11), "max_held_bytes": ("3000000", "3_000_000", 3_000_000),
-    "max_batch": ("9", "9", 9), "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "13", 13),
+    "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "1_3", 13),
     "max_sequence_bytes": ("14", "14", 14), "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
     "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
     "model_control": ("explicit", '"explicit"', "explicit"), "poll": ("2", "2", 2.0), "load_model": ("*", '"*"', "*"),
@@ -48,9 +47,7 @@ BESIDE = {
     "tls_key": {"tls_certificate": "c"},
     "tls_client_ca": {"tls_certificate": "c", "tls_key": "k"},
     "load_model": {"model_control": "explicit"},
-    "closed_health": {"tokens": "t.toml"},
     "client_roles": {"tls_certificate": "c", "tls_key": "k", "tls_client_ca": "a"},
-    "max_held_bytes": {"max_message_bytes": "8", "max_response_bytes": "8"},
 }
 
 
@@ -113,14 +110,14 @@ def test_settings_that_are_written_as_arguments_are_read_again():
 
 def test_command_line_precedes_variables_and_these_a_file(tmp_path):
     file = tmp_path / "serve.toml"
-    file.write_text("repository = 'in_file'\nmax_queue = 1\nmax_batch = 2\nmax_sequence = 3\n")
-    environment = {"RNNSERVE_MAX_QUEUE": "10", "RNNSERVE_MAX_BATCH": "20", "RNNSERVE_CONFIG": str(file)}
+    file.write_text("repository = 'in_file'\nmax_queue = 1\nmax_sequences = 2\nmax_sequence = 3\n")
+    environment = {"RNNSERVE_MAX_QUEUE": "10", "RNNSERVE_MAX_SEQUENCES": "20", "RNNSERVE_CONFIG": str(file)}
     found = configured("--max-queue=100", environment=environment)
     settings = found.settings
-    assert (settings.max_queue, settings.max_batch, settings.max_sequence) == (100, 20, 3)
+    assert (settings.max_queue, settings.max_sequences, settings.max_sequence) == (100, 20, 3)
     assert settings.repository == tmp_path / "in_file"
-    assert [found.origins[f"max_{name}"] for name in ("queue", "batch", "sequence", "sequences")] == [
-        "command line", "RNNSERVE_MAX_BATCH", f"{file}:4", "default",
+    assert [found.origins[f"max_{name}"] for name in ("queue", "sequences", "sequence", "wait")] == [
+        "command line", "RNNSERVE_MAX_SEQUENCES", f"{file}:4", "default",
     ]  # fmt: skip
     other = tmp_path / "other.toml"
     other.write_text("max_sequence = 4\n")
@@ -226,7 +223,7 @@ def test_defaults_bind_to_this_machine_and_keep_models_as_they_are():
     ("option", "value", "said"),
     [
         ("--grpc-port", "65536", "'65536' is not a port: 0 to 65535"),
-        ("--max-batch", "1.5", "'1.5' is not a number of 1 or more"),
+        ("--max-sequences", "1.5", "'1.5' is not a number of 1 or more"),
         ("--max-sequence", "²", "is not a number of 1 or more"),
         ("--grace", "-1", "'-1' is not a number of seconds"),
         ("--grace", "inf", "'inf' is not a number of seconds"),
@@ -270,10 +267,9 @@ def test_connections_are_renewed_where_workers_share_the_port():
 
 def test_one_connection_may_hold_its_largest_request_and_response():
     """A response of 1 MB takes 2 MB and its head, and a connection has half of all."""
-    small = Settings(max_message_bytes=1 << 20, max_response_bytes=1 << 20)
-    assert dataclasses.replace(small, max_held_bytes=6 << 20).max_held_bytes == 6 << 20
-    with pytest.raises(StartError, match=r"--max-held-bytes 6291455 is too little .*: give it 6291456 or more"):
-        dataclasses.replace(small, max_held_bytes=(6 << 20) - 1)
+    for size in (1, 1 << 20, 16 << 20, 1 << 30):
+        settings = Settings(max_message_bytes=size)
+        assert settings.max_held_bytes / 2 >= max(size, 2 * settings.max_response_bytes + (1 << 20))
 
 
 def test_auto_is_one_worker_a_core(monkeypatch):

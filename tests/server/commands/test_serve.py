@@ -23,8 +23,8 @@ from rnnserve.server.commands import serve
 from rnnserve.server.commands.metrics import Metrics
 from rnnserve.server.commands.options import write_options
 from rnnserve.server.commands.serve import Ending, exposure
-from rnnserve.server.process.signals import SAME_SECONDS
 from rnnserve.server.settings import GROUPS, CommandSettings
+from rnnserve.server.signals import SAME_SECONDS
 
 TLS: dict[str, Any] = {"tls_certificate": Path("c.pem"), "tls_key": Path("k.pem")}
 MUTUAL = TLS | {"tls_client_ca": Path("a.pem")}

@@ -113,7 +113,7 @@ def test_a_model_serves_by_itself():
     assert next(later) == SERVICE_UNKNOWN
     health.set_serving(True)
     assert check("") == SERVING
-    health.shut_down()
+    health.drain(is_last=True)
     assert [check(name) for name in ("", "good")] == [NOT_SERVING, NOT_SERVING]
     assert [list(good), list(bad), list(later)] == [[NOT_SERVING], [NOT_SERVING], []]
 

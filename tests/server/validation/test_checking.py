@@ -292,7 +292,7 @@ def test_sizes_are_explained_in_the_models_own_words():
 
 def test_too_large_requests_and_responses_are_refused():
     for settings, said in (
-        (Settings(max_batch=2), "axis 0 (batch) is 3, more than the 2 that this server takes (--max-batch)"),
+        (Settings(max_batch=2), "axis 0 (batch) is 3, more than the 2 that this server takes (send several requests)"),
         (Settings(max_sequence=3), "axis 1 (sequence) is 4, more than the 3 that this server takes (--max-sequence)"),
         (Settings(max_message_bytes=100), "more than the 100 that this server takes (--max-message-bytes)"),
     ):

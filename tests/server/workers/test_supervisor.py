@@ -12,7 +12,7 @@ from kit.supervised import BEATS, READY, WORKER, is_there
 from kit.waiting import PATIENCE, until
 from rnnserve.server.counting.places import WORKER_RESTARTS
 from rnnserve.server.counting.table import used_table
-from rnnserve.server.process.signals import SAME_SECONDS
+from rnnserve.server.signals import SAME_SECONDS
 from rnnserve.server.workers import supervisor as supervision
 
 ONE_MODEL = "models.update(scale=[[1], [], False], other=[[3], [], False])\n"
@@ -60,6 +60,18 @@ def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, cap
         )
     )
     assert used_table().process[WORKER_RESTARTS["hung"]] == hung + 1
+
+
+def test_worker_that_sends_no_heartbeat_is_killed_and_replaced(running, monkeypatch, caplog):
+    monkeypatch.setattr(supervision, "_SILENT_SECONDS", 0.5)
+    hung = used_table().process[WORKER_RESTARTS["hung"]]
+    silent = running(READY + "time.sleep(60)")
+    assert silent.ready.wait(PATIENCE)
+    (pid,) = silent.pids()
+    silent.code = READY + BEATS
+    until(lambda: used_table().process[WORKER_RESTARTS["hung"]] == hung + 1)
+    assert not is_there(pid)
+    assert "worker 0 has made no progress for" in caplog.messages[0]
 
 
 def test_worker_that_serves_less_than_the_others_listens_once_it_does_not(running, tmp_path, caplog):

@@ -117,9 +117,9 @@ def test_all_follow_what_clients_load_and_unload(tmp_path):
     with served(root, "process", workers=2, model_control="explicit", load_model="scale") as server:
         server.stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="other"))
         assert server.stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
-        until(lambda: readiness(server.port, "other") == {True}, 5.0)
+        until(lambda: readiness(server.port, "other") == {True})
         server.stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="scale"))
-        until(lambda: readiness(server.port, "scale") == {False}, 5.0)
+        until(lambda: readiness(server.port, "scale") == {False})
         first = server.workers()[0]
         os.kill(first, signal.SIGKILL)  # the next one begins with what clients have asked for
         until(lambda: "is ready again" in server.log)

@@ -108,19 +108,16 @@ class Gate:
         path: Path,
         *,
         credentials: Credentials = TOKENS,
-        closed_health: bool = False,
         on_reload: Callable[[bool], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Read the file, or raise AccessFileError if it cannot be used.
 
-        With `closed_health`, health needs a token, too. `on_reload` is told, after the file has changed, whether it was
-        accepted.
+        `on_reload` is told, after the file has changed, whether it was accepted.
         """
         self.shown = credentials.shown
         self.known: dict[str, Grant] = {}
         self._credentials = credentials
-        self._closed_health = closed_health
         self._path = path
         self._on_reload = on_reload
         self._clock = wall_clock
@@ -141,7 +138,7 @@ class Gate:
         self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate
     ) -> Grant | None:
         """Return what a caller may do, or None if nothing is needed; raise as `grant_with` does."""
-        if need in (Need.INSIDE, Need.OPEN) or (need is Need.HEALTH and not self._closed_health):
+        if need in (Need.INSIDE, Need.OPEN, Need.HEALTH):
             return None
         return self.grant_with(need, metadata, certificate)
 
@@ -241,6 +238,6 @@ def open_gate(settings: Settings, on_reload: Callable[[bool], None] = lambda _: 
         return None
     credentials = TOKENS if settings.client_roles is None else CLIENT_ROLES
     try:
-        return Gate(path, credentials=credentials, closed_health=settings.closed_health, on_reload=on_reload)
+        return Gate(path, credentials=credentials, on_reload=on_reload)
     except AccessFileError as error:
         raise StartError(str(error)) from error

@@ -12,10 +12,8 @@ from rnnserve.common.tls_watch import SOON_SECONDS
 from rnnserve.server.commands.http_gateway import missing_http_package
 from rnnserve.server.commands.serve import exposure
 from rnnserve.server.errors import StartError
-from rnnserve.server.process.start_check import check_room
-from rnnserve.server.process.tls_files import tls_files
 from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
-from rnnserve.server.sockets.ports import probe_port
+from rnnserve.server.system import probe_port
 
 __all__ = ["check"]
 
@@ -44,7 +42,6 @@ def _findings(settings: Settings, command: CommandSettings) -> Iterator[_Finding
         yield _WARNING, "exposure", warning
     yield from _certificate(settings)
     try:
-        check_room()
         yield from _models(settings)
     except StartError as error:
         yield _PROBLEM, "start", str(error)
@@ -74,7 +71,7 @@ def _ports(settings: Settings, command: CommandSettings) -> Iterator[_Finding]:
 
 
 def _certificate(settings: Settings) -> Iterator[_Finding]:
-    files = tls_files(settings)
+    files = settings.tls_files
     if files is None:
         return
     try:

@@ -24,7 +24,7 @@ from rnnserve.common.extras import missing_package
 from rnnserve.common.gateway_counts import GatewayCounts
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import HTTP_PORT, CommandSettings, Settings
-from rnnserve.server.sockets.ports import listen_on
+from rnnserve.server.system import listen_on
 
 __all__ = ["HttpGateway", "http_gateway", "missing_http_package"]
 

@@ -23,7 +23,7 @@ from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import ServeError
 from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.settings import CommandSettings, Settings
-from rnnserve.server.sockets.ports import listen_on
+from rnnserve.server.system import listen_on
 
 __all__ = ["Metrics", "metrics_served"]
 

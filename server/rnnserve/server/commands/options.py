@@ -46,7 +46,11 @@ _OTHERS_VARIABLES = (CONFIG_VARIABLE, "RNNSERVE_TOKEN_FILE")
 
 FORMER: Mapping[str, str] = {
     "allow_rollback": "any signed version may serve; delete the folders of those that must not",
+    "closed_health": "everybody may ask whether the server is live and ready; close the port to others in a firewall",
+    "max_batch": "a request may have 16,384 rows; send several requests",
     "max_connection_age_grace": "calls on a connection that has come of age may take as long as they need",
+    "max_held_bytes": "requests and responses in hand may take 18 times --max-message-bytes",
+    "max_response_bytes": "the outputs of a response may take 4 times --max-message-bytes",
     "max_streams": "8,192 streams may be open; share one among sequences",
     "max_wrong_tokens": "wrong tokens lock out no address; limit rates in a proxy such as Envoy",
     "no_triton_metrics": "drop the names nv_inference_… in Prometheus (metric_relabel_configs)",

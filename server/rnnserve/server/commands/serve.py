@@ -37,16 +37,15 @@ from rnnserve.server.commands.options import (
 from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.observing.observer import requests_observed
-from rnnserve.server.process.signals import (
+from rnnserve.server.settings import CommandSettings, Settings
+from rnnserve.server.signals import (
     SAME_SECONDS,
     follow_signals,
     receive_signals,
     show_stacks_at_signals,
     watch_terminal,
 )
-from rnnserve.server.process.start_check import check_room, start_error
-from rnnserve.server.settings import CommandSettings, Settings
-from rnnserve.server.sockets.ports import reserve_port
+from rnnserve.server.system import reserve_port, start_error
 from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
 from rnnserve.server.workers.supervisor import Supervisor
 
@@ -308,7 +307,7 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
             ending.is_loading = False
             server.listen()
             is_listening.set()
-            link.write()
+            link.write(heartbeat())
             _keep_from_garbage_collection()
             ending.told.wait()
             if ending.drains:
@@ -321,7 +320,6 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
 @contextlib.contextmanager
 def _ending(gateway: HttpGateway | None = None, *, is_worker: bool = False) -> Iterator[Ending]:
     """Prepare a process that serves, and take its signals inside the block."""
-    check_room()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = Ending(

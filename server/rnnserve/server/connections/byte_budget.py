@@ -33,8 +33,8 @@ RESPONSE_COPIES = 2
 """How often a response is in memory until it has been sent: gRPC copies it, and keeps the original meanwhile."""
 
 _UNCOUNTED_BYTES = 144 << 20
-"""Bytes that a process may have resident at work, beside `--max-held-bytes`: what the largest requests take while they
-are read and run. Beyond it: RESOURCE_EXHAUSTED, for calls whose messages have not arrived."""
+"""Bytes that a process may have resident at work, beside those of requests and responses in flight: what the largest
+requests take while they are read and run. Beyond it: RESOURCE_EXHAUSTED, for calls whose messages have not arrived."""
 
 _LEAST_BYTES = 8 << 20
 """Bytes that requests and responses may take in any case."""
@@ -146,14 +146,14 @@ class MemoryGuard:
 
 
 def bytes_for_requests(wanted: int, sharers: int) -> int:
-    """Lower `--max-held-bytes` to what the loaded models leave of a container's memory, shared by so many processes."""
+    """Lower the limit on bytes in flight to what loaded models leave of a container's memory, shared by `sharers`."""
     left = Cgroups().memory_left()
     if left is None or left // sharers >= wanted + _UNCOUNTED_BYTES:
         return wanted
     most = min(wanted, max(left // sharers - _UNCOUNTED_BYTES, _LEAST_BYTES))
     _log.warning(
         "The memory limit of the container leaves %d MB for each of %d processes: holding at most %d MB of requests "
-        "and responses in place of %d MB (--max-held-bytes), and refusing more. Raise the limit by %d MB to hold all.",
+        "and responses in place of %d MB, and refusing more. Raise the limit by %d MB to hold all.",
         (left // sharers) >> 20, sharers, most >> 20, wanted >> 20,
         (sharers * (wanted + _UNCOUNTED_BYTES) - left + (1 << 20) - 1) >> 20,
     )  # fmt: skip

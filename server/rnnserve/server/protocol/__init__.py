@@ -5,8 +5,8 @@ In: messages, or the bytes of a ModelInfer request. Out: messages; for ModelInfe
 (`sequences`), or by the client (`sealed_states`). No transport is known here: the fast path and the plain one
 both call `Service`.
 
-Imports `repository`, `batching`, `validation`, `connections`, `counting`, `access`, `settings`, `errors`,
-`error_texts`, `clock`, `rnnserve.common` and the contracts (`rnnserve.protos`); no gRPC.
+Imports `repository`, `batching`, `validation`, `connections`, `counting`, `access`, `settings`, `errors`, `clock`,
+`rnnserve.common` and the contracts (`rnnserve.protos`); no gRPC.
 
 Threads: `sequences`.
 

@@ -28,8 +28,7 @@ from rnnserve.common.extras import missing_package
 from rnnserve.common.regular_files import FileTooLarge, OpenToAll, read_guarded
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import SESSION, SESSION_BEGIN, SESSION_STEPS
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, SessionEnded, StartError
+from rnnserve.server.errors import InvalidRequest, SessionEnded, StartError, quoted
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository, ServedVersion
 from rnnserve.server.settings import Settings

@@ -33,7 +33,6 @@ from rnnserve.server.access.gate import Grant
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import EVICTED
 from rnnserve.server.counting.table import count_in_process
-from rnnserve.server.error_texts import quoted
 from rnnserve.server.errors import (
     InternalError,
     InvalidRequest,
@@ -43,6 +42,7 @@ from rnnserve.server.errors import (
     ServeError,
     TooManySequences,
     Unsupported,
+    quoted,
 )
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings

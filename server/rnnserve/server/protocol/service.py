@@ -21,8 +21,7 @@ from google.protobuf.message import Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, TOKENS
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, NotReady, ServeError, Unsupported
+from rnnserve.server.errors import InvalidRequest, NotReady, ServeError, Unsupported, quoted
 from rnnserve.server.protocol.descriptions import metadata_message, statistics_message
 from rnnserve.server.protocol.sealed_states import SealedStates
 from rnnserve.server.protocol.sequences import Caller, Sequences

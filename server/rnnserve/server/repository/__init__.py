@@ -4,7 +4,7 @@ In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a ve
 and its golden results came out right on this machine's provider: in the process of a load check (`load_checks`) first,
 then in the server's own (`loader`).
 
-Imports `batching`, `validation`, `process`, `counting`, `observing`, `settings`, `clock`, `errors`, `error_texts`, the
+Imports `batching`, `validation`, `system`, `counting`, `observing`, `settings`, `clock`, `errors`, the
 contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.
 
 Threads: `load_checks`.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from rnnserve.server.batching.execution import BatchModel
 from rnnserve.server.batching.planning import Cost
-from rnnserve.server.error_texts import is_of_memory
+from rnnserve.server.errors import is_of_memory
 from rnnserve.server.repository.trial_requests import TrialRequests
 from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.signature import Signature

@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
 
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InternalError, LoadFailed, NotFound, ShuttingDown, TooManyCalls
+from rnnserve.server.errors import InternalError, LoadFailed, NotFound, ShuttingDown, TooManyCalls, quoted
 from rnnserve.server.repository.folders import Fingerprint
 from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader, Outcome

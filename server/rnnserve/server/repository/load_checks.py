@@ -26,11 +26,10 @@ from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, Proces
 from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_processor_seconds
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, read_version
-from rnnserve.server.error_texts import is_of_memory, one_line
-from rnnserve.server.errors import StartError
-from rnnserve.server.process.resources import why_no_resource
+from rnnserve.server.errors import StartError, is_of_memory, one_line
 from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, Findings, LoadCheck
 from rnnserve.server.settings import Settings
+from rnnserve.server.system import why_no_resource
 
 __all__ = ["LoadChecks", "Refused", "Stopped", "TooSlow", "check_name"]
 

@@ -22,8 +22,7 @@ from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.server.batching.planning import Cost
-from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
 from rnnserve.server.repository.findings import (
     FILES,

@@ -23,8 +23,7 @@ from rnnserve.protos.signing.signed_version import Signed
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, versions_to_serve
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
-from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import StartError, one_line
 from rnnserve.server.repository.findings import NATIVE, SCANNED, Findings, LoadCheck
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.load_checks import LoadChecks, Refused, Stopped, TooSlow, check_name

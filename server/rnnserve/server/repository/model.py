@@ -17,8 +17,7 @@ from rnnserve.server.batching.batch_arrays import check_shapes, join, rows_of_ru
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting.table import used_table
-from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import InvalidRequest, WrongOutputSize
+from rnnserve.server.errors import InvalidRequest, WrongOutputSize, one_line
 from rnnserve.server.repository.findings import GraphChoice
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
 from rnnserve.server.validation.signature import Batching, Signature

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from rnnserve.server.error_texts import one_line
-from rnnserve.server.errors import StartError
+from rnnserve.server.errors import StartError, one_line
 
 __all__ = ["choose_device", "find_cuda_fault", "new_session", "nodes_by_provider"]
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.signing.signed_version import Signed
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import NotFound, NotReady, StartError
+from rnnserve.server.errors import NotFound, NotReady, StartError, quoted
 from rnnserve.server.repository.folders import ModelFolders, version_numbers
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.model_state import ModelState

@@ -1,12 +1,12 @@
 """Serving over grpcio: the port, TLS, and every method except those of the fast path.
 
-In: connections. `grpc_server` binds the port with the certificates of `tls` and the options of `core_options`, starts
-the fast path, and stops everything. `control` serves all other methods: those of the protocol, `health` and
-`reflection`. With `--plain`, `plain_transport` takes the place of the fast path. Out: responses and statuses.
+In: connections. `grpc_server` binds the port with the certificates of `tls`, starts the fast path, and stops
+everything. `control` serves all other methods: those of the protocol, `health` and server reflection. With `--plain`,
+`plain_transport` takes the place of the fast path. Out: responses and statuses.
 
 Imports every package below it.
 
-Threads: `plain_transport`.
+Threads: `control`, `plain_transport`.
 
 Door: `grpc_server`.
 """

@@ -2,6 +2,10 @@
 
 Those with one request and one response are received on the fast path, so that calls without a message keep no thread;
 on the plain transport they are ordinary handlers, as health's Watch and server reflection always are.
+
+grpcio-reflection describes the services (grpcurl and its like ask for that), with descriptors that are copied into a
+pool: the stubs of the contracts are in another one. It has v1alpha only; v1 is the same on the wire, and its
+description is made from that of v1alpha.
 """
 
 import functools
@@ -11,8 +15,14 @@ from concurrent import futures
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf import descriptor_pb2, text_format
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME, ReflectionServicer
 
+from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
 from rnnserve.server.access.gate import Gate, Grant
@@ -25,12 +35,14 @@ from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.protocol.responses import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
-from rnnserve.server.transport.reflection import REFLECTION_SERVICES, ReflectionService
 from rnnserve.server.validation.parsing import decompress
 
 __all__ = ["INFERENCE_SERVICE", "Caller", "ControlMethods", "abort"]
 
 INFERENCE_SERVICE = INFERENCE.strip("/")
+
+_ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
+_REFLECTION_SERVICES = (SERVICE_NAME, SERVICE_NAME.replace(_ALPHA, _V1))
 
 _CONTROL_THREADS = 16
 """Threads of the methods that answer at once."""
@@ -48,6 +60,10 @@ _REFUSING_THREADS = 8
 _MAX_CONTROL_BYTES = 4 << 20
 """Bytes of a request of these methods, decompressed. Beyond it: INVALID_ARGUMENT."""
 
+_MAX_REFLECTION_BYTES = 4096
+"""Bytes of a request of server reflection, which its response repeats; names of symbols and files have some dozens.
+Beyond it: INVALID_ARGUMENT."""
+
 _NAME_OF_MODEL: Mapping[type[Message], str] = {
     pb.ModelReadyRequest: "name",
     pb.ModelMetadataRequest: "name",
@@ -62,6 +78,7 @@ _OF_MODELS = ("models", "model_stats")
 """Fields of answers that are about several models: of RepositoryIndex, and of ModelStatistics."""
 
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
+_Handler = Callable[[Any, grpc.ServicerContext], Any]
 _Converse = Callable[[Any, grpc.ServicerContext, Callable[[], GrantOf]], Iterator[bytes]]
 
 
@@ -69,51 +86,50 @@ class Caller:
     """The client of a call on grpcio's own threads.
 
     Attributes:
+        context: Context of the call.
         grant: What its token admits to, or None if no token was asked for.
     """
 
     grant: Grant | None = None
 
     def __init__(self, context: grpc.ServicerContext, method: str) -> None:
-        """Take the context of a call, and the name of its method."""
-        self._context = context
+        self.context = context
         self._method = method
 
     @functools.cached_property
     def _name(self) -> str:
-        return believed_peer(self._context.peer(), self._context.invocation_metadata())
+        return believed_peer(self.context.peer(), self.context.invocation_metadata())
 
     def peer(self) -> str:
         """Name its connection."""
         return self._name
 
     def certificate(self) -> str:
-        """Give the certificate that the client has shown, or an empty text."""
-        context = self._context
+        """Return the certificate that the client has shown, or an empty text."""
+        context = self.context
         return shown_certificate(context.peer(), context.invocation_metadata(), context.auth_context)
 
     def origin(self, message_id: str = "") -> Origin:
         """Say where its request comes from."""
-        return origin_of(self.peer(), self._context.invocation_metadata(), message_id, self._method)
+        return origin_of(self.peer(), self.context.invocation_metadata(), message_id, self._method.rpartition("/")[2])
+
+    def admit(self, gate: Gate | None) -> Grant | None:
+        """Let the call in; raises ServeError if it may not be answered."""
+        if gate is not None:
+            self.grant = gate.admit(self._method, self.context.invocation_metadata(), self.certificate)
+        return self.grant
 
 
-def abort(context: grpc.ServicerContext, caller: Caller, error: Exception, *, is_counted: bool = False) -> NoReturn:
-    """End a call with an error's status, after the error was counted and logged.
-
-    Args:
-        context: Context of the call.
-        caller: Its caller.
-        error: The error; one that is no `ServeError` is a defect, and hidden.
-        is_counted: Whether it has been counted and logged.
-    """
+def abort(caller: Caller, error: Exception) -> NoReturn:
+    """End a call with an error's status; count and log the error unless it has been. A defect is hidden."""
     shown = error if isinstance(error, ServeError) else InternalError.hiding(error)
     # A frame that has the error as a variable, and is in its traceback, would keep the call.
     shown.__traceback__ = shown.__context__ = None
-    if not is_counted:
+    if not shown.request_id:
         count_refusal(shown)
         shown.request_id = tell_refusal(caller, shown)
-    context.set_trailing_metadata(trailing_metadata(shown, shown.request_id))
-    context.abort(grpc.StatusCode[shown.status], str(shown))
+    caller.context.set_trailing_metadata(trailing_metadata(shown, shown.request_id))
+    caller.context.abort(grpc.StatusCode[shown.status], str(shown))
     raise AssertionError  # `abort` raises; this tells the type checker
 
 
@@ -121,19 +137,12 @@ class ControlMethods:
     """The handlers, and their threads."""
 
     def __init__(self, service: Service, health: HealthService, gate: Gate | None) -> None:
-        """Prepare the handlers; no thread is started.
-
-        Args:
-            service: The service, which answers.
-            health: The states of the services.
-            gate: Gate that lets calls in, or None for all of them.
-        """
         self._gate = gate
         self._answering = futures.ThreadPoolExecutor(_CONTROL_THREADS, "control")
         self._loading = futures.ThreadPoolExecutor(_LOADING_THREADS, "loading")
         self._lasting = futures.ThreadPoolExecutor(_LASTING + _REFUSING_THREADS, "lasting")
-        self._lasting_calls = 0
-        self._lock = threading.Lock()
+        self._lasting_slots = threading.Semaphore(_LASTING)
+        self._reflection = _new_reflection()
         self.methods = [
             *(
                 self._method(f"{INFERENCE}{name}", _answering(method, name), takes_long=method.takes_long)
@@ -142,21 +151,17 @@ class ControlMethods:
             self._method(f"/{HEALTH_SERVICE}/Check", health.check),
             self._method(f"/{HEALTH_SERVICE}/List", health.list),
         ]
-        reflection = ReflectionService()
+        watch = f"/{HEALTH_SERVICE}/Watch"
         self._lasting_methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            f"/{HEALTH_SERVICE}/Watch": self._watching(f"/{HEALTH_SERVICE}/Watch", health.watch),
+            watch: grpc.unary_stream_rpc_method_handler(self._lasting_handler(watch, health.watch)),
             **{
-                f"/{name}/ServerReflectionInfo": self._conversing(f"/{name}/ServerReflectionInfo", reflection.answer)
-                for name in REFLECTION_SERVICES
+                name: grpc.stream_stream_rpc_method_handler(self._lasting_handler(name, self._reflect))
+                for name in [f"/{service}/ServerReflectionInfo" for service in _REFLECTION_SERVICES]
             },
         }
 
     def add_to(self, server: grpc.Server, *, is_plain: bool) -> None:
-        """Add ordinary handlers to a server: of all methods, or of those that the fast path does not receive.
-
-        Args:
-            server: The server.
-            is_plain: Whether there is no fast path.
+        """Add ordinary handlers to a server: of all methods if it is plain, or of those that the fast path leaves.
 
         Raises:
             StartError: If the access table has no row for one of the methods.
@@ -170,20 +175,15 @@ class ControlMethods:
 
     def shutdown(self) -> None:
         """End the threads when they have done what they have."""
-        self._answering.shutdown(wait=False)
-        self._loading.shutdown(wait=False)
-        self._lasting.shutdown(wait=False)
+        for pool in (self._answering, self._loading, self._lasting):
+            pool.shutdown(wait=False)
 
     def _method(self, name: str, answer: Callable[[bytes, GrantOf], bytes], *, takes_long: bool = False) -> UnaryMethod:
         pool = self._loading if takes_long else self._answering
         return UnaryMethod(name, functools.partial(self._admit, name), answer, pool)
 
     def _admit(self, method: str, metadata: Any, certificate: Callable[[], str]) -> GrantOf:  # noqa: ANN401 - grpcio's own
-        """Let a call in; return a function that gives what its caller may do.
-
-        Raises:
-            ServeError: If it may not be answered.
-        """
+        """Let a call in, or raise ServeError; return a function that returns what its caller may do."""
         gate = self._gate
         if gate is None:
             return _no_grant
@@ -192,69 +192,64 @@ class ControlMethods:
             gate.admit_route(metadata, certificate)
         return functools.partial(gate.grant_with, Need.ANY_TOKEN, metadata, certificate)
 
-    def _watching(self, method: str, converse: _Converse) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """Make the handler of a method with one request and many responses."""
-        return grpc.unary_stream_rpc_method_handler(self._lasting_handle(method, converse))
-
-    def _conversing(
-        self, method: str, answer: Callable[[bytes, grpc.ServicerContext], bytes]
-    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """Make the handler of a method that answers each request of a stream before it takes the next."""
-
-        def converse(
-            messages: Iterator[bytes], context: grpc.ServicerContext, admit: Callable[[], GrantOf]
-        ) -> Iterator[bytes]:
-            for payload in messages:
-                admit()
-                yield answer(payload, context)
-
-        return grpc.stream_stream_rpc_method_handler(self._lasting_handle(method, converse))
-
-    def _lasting_handle(
-        self, method: str, converse: _Converse
-    ) -> Callable[[Any, grpc.ServicerContext], Iterator[bytes]]:
-        """Make the function of a call that keeps its thread: it is counted, and let in again as often as it asks."""
+    def _lasting_handler(self, method: str, converse: _Converse) -> _Handler:
+        """Make the handler of a call that keeps its thread: it is counted, and let in again as often as it asks."""
 
         def handle(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:  # noqa: ANN401 - bytes, or many
-            caller = Caller(context, method.rpartition("/")[2])
+            caller = Caller(context, method)
             admit = functools.partial(self._admit, method, context.invocation_metadata(), caller.certificate)
             try:
                 admit()
-                with self._lock:
-                    self._lasting_calls += 1
-                    is_too_many = self._lasting_calls > _LASTING
+                if not self._lasting_slots.acquire(blocking=False):
+                    too_many = f"{_LASTING} watches and reflections are open already: ask Check"
+                    raise Unsupported(too_many)  # noqa: TRY301 - it ends as what `converse` raises
                 try:
-                    if is_too_many:
-                        raise Unsupported(f"{_LASTING} watches and reflections are open already: ask Check")
                     yield from converse(request, context, admit)
                 finally:
-                    with self._lock:
-                        self._lasting_calls -= 1
+                    self._lasting_slots.release()
             except grpc.RpcError:
                 return  # the call has ended
-            except Exception as error:  # noqa: BLE001 - as above
-                abort(context, caller, error)
+            except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
+                abort(caller, error)
 
         handle.experimental_thread_pool = self._lasting  # type: ignore[attr-defined]
         return handle
+
+    def _reflect(
+        self, messages: Iterator[bytes], context: grpc.ServicerContext, admit: Callable[[], GrantOf]
+    ) -> Iterator[bytes]:
+        """Answer ServerReflectionInfo: each request before the next is taken."""
+        for payload in messages:
+            admit()
+            if len(payload) > _MAX_REFLECTION_BYTES:
+                raise InvalidRequest(
+                    f"the request has {len(payload):,} bytes, more than the {_MAX_REFLECTION_BYTES:,} of which this "
+                    "server describes a symbol, a file or its services"
+                )
+            try:
+                request = reflection_pb2.ServerReflectionRequest.FromString(payload)
+            except DecodeError:
+                raise InvalidRequest("not a ServerReflectionRequest") from None
+            for response in self._reflection.ServerReflectionInfo(iter([request]), context):
+                yield response.SerializeToString()
 
 
 def _handler(method: UnaryMethod) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """Make an ordinary handler of a method with one request and one response."""
 
     def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:
-        caller = Caller(context, method.name.rpartition("/")[2])
+        caller = Caller(context, method.name)
         try:
             return method.answer(payload, method.admit(context.invocation_metadata(), caller.certificate))
-        except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
-            abort(context, caller, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            abort(caller, error)
 
     handle.experimental_thread_pool = method.pool  # type: ignore[attr-defined]
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
 def _no_grant() -> None:
-    """Give what the caller may do on a server without a gate."""
+    """Return what the caller may do on a server without a gate."""
 
 
 def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
@@ -280,3 +275,29 @@ def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
         return response.SerializeToString()
 
     return answer
+
+
+def _new_reflection() -> ReflectionServicer:
+    """Describe the services of this server, in both versions of server reflection."""
+    pool = DescriptorPool()
+    added: set[str] = set()
+
+    def add(file: FileDescriptor) -> None:
+        """Copy a file into the pool, after those that it imports."""
+        for imported in file.dependencies:
+            add(imported)
+        if file.name not in added:
+            added.add(file.name)
+            pool.AddSerializedFile(file.serialized_pb)
+
+    files: list[Any] = [pb.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
+    for file in files:
+        add(file)
+    described = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(described)
+    text = text_format.MessageToString(described).replace(_ALPHA, _V1)
+    described = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+    described.name = "grpc/reflection/v1/reflection.proto"
+    pool.AddSerializedFile(described.SerializeToString())
+    services = [service.full_name for file in files for service in file.services_by_name.values()]
+    return ReflectionServicer([*services, _REFLECTION_SERVICES[1]], pool)

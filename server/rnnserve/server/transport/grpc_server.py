@@ -1,9 +1,7 @@
 """A gRPC server on one port: inference on the fast path, all other methods on grpcio's own threads."""
 
-import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
 from concurrent import futures
 
 import grpc
@@ -23,11 +21,9 @@ from rnnserve.server.fast_path.control_calls import ControlPath
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath, check_fast_path
 from rnnserve.server.protocol.service import Service
-from rnnserve.server.repository.model import Model
 from rnnserve.server.settings import Settings
-from rnnserve.server.sockets.ports import probe_port
+from rnnserve.server.system import probe_port
 from rnnserve.server.transport.control import INFERENCE_SERVICE, ControlMethods
-from rnnserve.server.transport.core_options import core_options
 from rnnserve.server.transport.health import HealthService
 from rnnserve.server.transport.plain_transport import PlainTransport
 from rnnserve.server.transport.tls import ServedTls
@@ -41,8 +37,22 @@ meanwhile. gRPC's core would end a call that arrives in that moment with CANCELL
 _END_SECONDS, _CUT_SECONDS = 1.0, 3.0
 """Seconds beyond the grace in which answered calls may end, and after which gRPC's core cuts off the rest."""
 
-_FAREWELL_SECONDS = 1.1
+_GATEWAY_SECONDS = 1.1
 """Seconds for which an HTTP gateway that hangs is waited for (`fast_path.gateway_stream`)."""
+
+_PLAIN_THREADS = 512
+"""Requests and streams at once with `--plain`, each with a thread. Beyond it: the next wait for a thread."""
+
+_CALLS_OF_CONNECTION = 1024
+"""Calls in flight of one connection, streams included. Beyond it: they wait at the client."""
+
+_AHEAD = 1 << 20
+"""Bytes that a connection may send before a message is received. The core keeps as much room to read into as a
+connection has filled at once, for as long as it stays: after large messages on 60 connections 220 MB by default, and
+100 MB with this. Beyond it: they wait at the client."""
+
+_MAX_HEADER_BYTES = 16 << 10
+"""Bytes of a call's metadata, as HTTP/2 counts them. Beyond it: RESOURCE_EXHAUSTED."""
 
 
 class GrpcServer:
@@ -50,43 +60,41 @@ class GrpcServer:
 
     Attributes:
         port: Where it listens, or will.
+        health: What grpc.health.v1 answers, for the server as a whole and for the inference service.
+        dispatcher: What runs the requests.
     """
 
     def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
         """Prepare, and listen, unless the port is shared; `start` begins to answer.
 
-        A server of its own listens from now on: it can say that it is live, and its port is known, while it loads. One
-        that shares the port listens at `start`, since the kernel would give it a part of the connections before.
-
-        Args:
-            service: The service, which answers.
-            schedulers: The models' threads, which run large models.
-            settings: Settings of where and how to listen.
+        A server with a port of its own listens from now on: it can report that it is live, and its port is known, while
+        it loads. A server that shares its port listens at `start`, since the kernel would give it connections before.
 
         Raises:
             StartError: If the port or the certificate cannot be used, or the fast path does not work with this grpcio.
         """
         self._settings = settings
-        self._repository = service.repository
         self._gate = gate = open_gate(
             settings, lambda holds: count_in_process(places.TOKENS_READ if holds else places.TOKENS_NOT_READ)
         )
-        self._server = grpc.server(futures.ThreadPoolExecutor(1, "grpc"), options=core_options(settings))
+        pool = futures.ThreadPoolExecutor(_PLAIN_THREADS if settings.plain else 1, "grpc")
+        self._server = grpc.server(pool, options=_core_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
-        self._health = HealthService(("", INFERENCE_SERVICE), service.repository)
-        self._control = ControlMethods(service, self._health, gate)
+        self.health = HealthService(("", INFERENCE_SERVICE), service.repository)
+        self._control = ControlMethods(service, self.health, gate)
         self._control.add_to(self._server, is_plain=settings.plain)
-        self._dispatcher = Dispatcher(service, schedulers)
+        self.dispatcher = Dispatcher(service, schedulers)
         self._transport: FastPath | PlainTransport
         self._control_path: ControlPath | None = None
+        self._memory_guard: MemoryGuard | None = None
         if settings.plain:
-            self._transport = PlainTransport(self._server, self._dispatcher, self._budget, gate)
+            self._transport = PlainTransport(self._server, self.dispatcher, self._budget, gate)
         else:
             check_fast_path()
-            self._transport = FastPath(
+            self._transport = fast_path = FastPath(
                 self._server,
                 f"{INFERENCE}ModelInfer",
-                self._dispatcher,
+                self.dispatcher,
                 self._budget,
                 stream_method=f"{INFERENCE}ModelStreamInfer",
                 max_streams=settings.max_streams,
@@ -94,17 +102,17 @@ class GrpcServer:
                 gateway_method=FRONT_EXCHANGE if settings.private_sockets is not None else "",
                 gate=gate,
             )
-            self._control_path = ControlPath(self._transport.core, self._budget, self._control.methods)
+            self._control_path = ControlPath(fast_path.core, self._budget, self._control.methods)
+            self._memory_guard = MemoryGuard(
+                settings.max_held_bytes,
+                lambda: bool(self._budget.held) or fast_path.is_receiving,
+                service.repository.is_loading,
+                fast_path.end_late,
+                now,
+            )
         self._is_started = False
-        self._tls = ServedTls.of(settings)
+        self._tls = None if settings.tls_files is None else ServedTls(settings.tls_files)
         self.port = settings.grpc_port if settings.share_port else self._bind()
-        self._memory_guard = MemoryGuard(
-            settings.max_held_bytes,
-            lambda: bool(self._budget.held) or self._transport.is_receiving,
-            service.repository.is_loading,
-            self._transport.end_late,
-            now,
-        )
 
     def start(self) -> None:
         """Begin to answer.
@@ -119,13 +127,10 @@ class GrpcServer:
         self._transport.start()
         if self._control_path is not None:
             self._control_path.start()
-        self._memory_guard.start()
+        if self._memory_guard is not None:
+            self._memory_guard.start()
         if self._tls is not None:
-            self._tls.follow()
-
-    def set_ready(self, ready: bool) -> None:
-        """Set what grpc.health.v1 answers, for the server as a whole and for the inference service."""
-        self._health.set_serving(ready)
+            self._tls.watch.start()
 
     def note_new_models(self) -> None:
         """Hold requests to what the models leave of the container's memory. To be called after models were loaded."""
@@ -147,52 +152,40 @@ class GrpcServer:
         """What has ended the thread that takes requests; None while it runs."""
         return self._transport.failure
 
-    def drain(self) -> None:
-        """Say in health checks, from now on, that nothing serves. Everything is answered as before."""
-        self._health.drain()
-
     def stop(self, grace: float) -> list[str]:
         """Accept no new requests, and let those in progress end within `grace` seconds.
 
         gRPC's core cuts off the rest some seconds later, with CANCELLED. A process that ends before closes their
         connections, so that they get UNAVAILABLE.
 
-        Args:
-            grace: Seconds.
-
         Returns:
             What has not ended within the grace and two seconds, in words.
         """
-        self._health.shut_down()
+        self.health.drain(is_last=True)
         if self._tls is not None:
-            self._tls.close()
+            self._tls.watch.close()
         deadline = now() + grace
-        with self._calls_held() if grace and self._is_started else contextlib.nullcontext():
-            self._transport.stop_accepting()
-            self._end_streams()
-            stopped = self._server.stop(max(0.0, deadline - now()) + _CUT_SECONDS)
+        if grace and self._is_started:
+            self._transport.hold()
+            time.sleep(_HOLD_SECONDS)
+        self._transport.stop_accepting()
+        self._end_streams()
+        stopped = self._server.stop(max(0.0, deadline - now()) + _CUT_SECONDS)
+        self._transport.release()
         deadline = max(deadline, now()) + _END_SECONDS
         left = []
-        if not stopped.wait(min(_FAREWELL_SECONDS, deadline - _END_SECONDS / 2 - now())):
+        if not stopped.wait(min(_GATEWAY_SECONDS, deadline - _END_SECONDS / 2 - now())):
             self._end_streams()
         if not stopped.wait(deadline - _END_SECONDS / 2 - now()):
             left.append("calls")
         if not self._transport.join(max(0.0, deadline - _END_SECONDS / 4 - now())):
             left.append("requests")
-        if not self._dispatcher.close(_END_SECONDS):
+        if not self.dispatcher.close(_END_SECONDS):
             left.append("large requests")
-        self._memory_guard.close()
+        if self._memory_guard is not None:
+            self._memory_guard.close()
         self._control.shutdown()
         return left
-
-    @contextlib.contextmanager
-    def _calls_held(self) -> Iterator[None]:
-        self._transport.hold()
-        try:
-            time.sleep(_HOLD_SECONDS)
-            yield
-        finally:
-            self._transport.release()
 
     def _end_streams(self) -> None:
         self._transport.end_streams(ShuttingDown("the server is shutting down: go on with a new stream"))
@@ -206,10 +199,6 @@ class GrpcServer:
     def in_flight(self) -> int:
         """How many requests have arrived, and have not been answered."""
         return self._transport.in_flight
-
-    def queued(self) -> Mapping[Model, int]:
-        """How many requests wait for the dispatcher's own thread, by model."""
-        return self._dispatcher.queued()
 
     def _bind(self) -> int:
         """Bind the port and listen on it: gRPC does both at once, and accepts what has connected from `start` on."""
@@ -228,3 +217,29 @@ class GrpcServer:
             raise StartError(
                 f"cannot listen on {address}: is the port in use, or the host not this machine's?"
             ) from error
+
+
+def _core_options(settings: Settings) -> list[tuple[str, int]]:
+    """List options of gRPC's core: it refuses what is far too large, and leaves the rest to this server."""
+    age = settings.connection_age
+    return [
+        # A quarter above the limit, so that request validation refuses what is somewhat too large, and says more.
+        ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.per_message_decompression", 0),  # see `validation.parsing`
+        ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
+        # With it, the core counts streams that were answered a moment ago, until Python lets go of their calls, and
+        # refuses others, of a client that keeps to the limit, with a bare REFUSED_STREAM.
+        ("grpc.http.overload_protection", 0),
+        # Above its soft limit, 8 kB by default, the core refuses calls at random, the more the larger.
+        ("grpc.max_metadata_size", _MAX_HEADER_BYTES),
+        ("grpc.absolute_max_metadata_size", _MAX_HEADER_BYTES),
+        # The core drops calls, with CANCELLED and no message, of which more than 1,000 wait for a thread to take them.
+        # This server refuses what is too much itself, and says so: the limit is more than there can be.
+        ("grpc.server.max_pending_requests", 1 << 24),
+        ("grpc.server.max_pending_requests_hard_limit", 1 << 24),
+        ("grpc.so_reuseport", int(settings.share_port)),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _AHEAD),
+        *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
+    ]

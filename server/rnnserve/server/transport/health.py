@@ -17,8 +17,7 @@ from google.protobuf.message import DecodeError
 from rnnserve.protos import health_pb2
 from rnnserve.protos.access_table import Need
 from rnnserve.server.access.gate import Grant
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, NotFound
+from rnnserve.server.errors import InvalidRequest, NotFound, quoted
 from rnnserve.server.repository.repository import Repository
 
 __all__ = ["HEALTH_SERVICE", "HealthService"]
@@ -27,36 +26,33 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 _Response = health_pb2.HealthCheckResponse
 
-_LOOK_SECONDS = 1.0
-"""Seconds after which a watch looks whether its model's state has changed, or its call has ended, should none have
-told it."""
+_GrantOf = Callable[[], Grant | None]
+"""Returns what the caller may do; None on a server that asks for no token."""
 
 _MAX_NAME = 1000
 """Characters of a name that is watched before there is a service of that name. Beyond it: NOT_FOUND."""
 
 
 class HealthService:
-    """The states of the services: of the server and its inference service together, and of each model."""
+    """The states of the services: of the server and its inference service together, and of each model.
 
-    def __init__(
-        self,
-        names: tuple[str, ...],
-        repository: Repository,
-        *,
-        look_seconds: float = _LOOK_SECONDS,
-    ) -> None:
+    Requests and responses are bytes. Answers raise InvalidRequest if the bytes are no request, NotFound if the service
+    is not known, and what the gate raises.
+    """
+
+    def __init__(self, names: tuple[str, ...], repository: Repository, *, look_seconds: float = 1.0) -> None:
         """Start with none serving.
 
         Args:
-            names: Names of the services that serve together; the empty name stands for the server.
+            names: The services that serve together; the empty name stands for the server.
             repository: The models.
-            look_seconds: Seconds after which a watch looks whether anything has changed, should none have told it.
+            look_seconds: Seconds after which a watch looks whether its model's state has changed, or its call has
+                ended, should none have told it.
         """
         self._names = names
         self._look_seconds = look_seconds
         self._repository = repository
-        self._serves = False
-        self._is_draining = self._is_shut_down = False
+        self._serves = self._is_draining = self._is_shut_down = False
         self._changed = threading.Condition()
 
     def set_serving(self, serves: bool) -> None:
@@ -65,29 +61,15 @@ class HealthService:
             self._serves = serves and not self._is_draining
             self._changed.notify_all()
 
-    def drain(self) -> None:
-        """Say for good that nothing serves, since the server is going to stop."""
+    def drain(self, *, is_last: bool = False) -> None:
+        """Say for good that nothing serves; with `is_last`, watches end after they were told."""
         with self._changed:
             self._is_draining, self._serves = True, False
+            self._is_shut_down |= is_last
             self._changed.notify_all()
 
-    def shut_down(self) -> None:
-        """Say for good that nothing serves, since the server is stopping; watches end after they were told."""
-        with self._changed:
-            self._is_shut_down, self._is_draining, self._serves = True, True, False
-            self._changed.notify_all()
-
-    def check(self, payload: bytes, grant_of: Callable[[], Grant | None]) -> bytes:
-        """Answer Check.
-
-        Args:
-            payload: Bytes of the request.
-            grant_of: Gives what the caller may do; None on a server that asks for no token.
-
-        Raises:
-            InvalidRequest: If the bytes are no request.
-            NotFound: If the service is not known.
-        """
+    def check(self, payload: bytes, grant_of: _GrantOf) -> bytes:
+        """Answer Check."""
         name = _read_name(payload)
         self._check_access(name, grant_of)
         status = self._status(name)
@@ -95,16 +77,8 @@ class HealthService:
             raise self._unknown(name)
         return _Response(status=status).SerializeToString()
 
-    def list(self, payload: bytes, grant_of: Callable[[], Grant | None]) -> bytes:
-        """Answer List.
-
-        Args:
-            payload: Bytes of the request.
-            grant_of: Gives what the caller may do.
-
-        Raises:
-            InvalidRequest: If the bytes are no request.
-        """
+    def list(self, payload: bytes, grant_of: _GrantOf) -> bytes:
+        """Answer List."""
         try:
             health_pb2.HealthListRequest.FromString(payload)
         except DecodeError:
@@ -115,21 +89,11 @@ class HealthService:
             response.statuses[name].status = self._status(name)
         return response.SerializeToString()
 
-    def watch(
-        self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], Callable[[], Grant | None]]
-    ) -> Iterator[bytes]:
+    def watch(self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], _GrantOf]) -> Iterator[bytes]:
         """Answer Watch: with the state now, and whenever it changes, until the call ends.
 
-        A service that is not known may come to be: a model that is published later, say.
-
-        Args:
-            payload: Bytes of the request.
-            context: Context of the call.
-            admit: Lets the caller in again, and gives what gives what it may do.
-
-        Raises:
-            InvalidRequest: If the bytes are no request.
-            NotFound: If the service is not known, and its name is too long for any.
+        A service that is not known may come to be, such as a model that is published later. `admit` lets the caller
+        in again.
         """
         name = _read_name(payload)
         self._check_access(name, admit())
@@ -150,7 +114,7 @@ class HealthService:
             if is_last:
                 return
 
-    def _check_access(self, name: str, grant_of: Callable[[], Grant | None]) -> None:
+    def _check_access(self, name: str, grant_of: _GrantOf) -> None:
         """Check that a caller may ask for a service: for others than the server's own, as for inference."""
         if name not in self._names and (grant := grant_of()) is not None:
             grant.check(Need.INFER)

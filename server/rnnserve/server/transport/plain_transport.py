@@ -4,17 +4,17 @@ It uses grpcio's public API alone. Each request keeps a thread while it waits, a
 after the other. It is several times slower than the fast path; answers have the same bytes.
 """
 
+import contextlib
 import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from typing import Any
 
 import grpc
 
 from rnnserve.protos.access_table import INFERENCE
-from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.access.gate import Gate
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget
@@ -31,31 +31,22 @@ from rnnserve.server.transport.control import INFERENCE_SERVICE, Caller, abort
 
 __all__ = ["PlainTransport"]
 
-_THREADS = 512
-"""Requests and streams at once, each with a thread. Beyond it: the next wait for a thread."""
-
-_IDLE_SECONDS = 0.5
-"""Seconds without a request after which the dispatcher frees what models have left that serve no more."""
-
 
 class _PlainRequest(ArrivedRequest):
-    """A request whose handler's thread waits for the answer."""
+    """A request whose handler's thread waits until `is_ready` is set."""
 
-    __slots__ = ("_caller", "_is_ready", "_on_cancel", "error", "response")
+    __slots__ = ("_caller", "_on_cancel", "is_ready", "outcome")
 
-    def __init__(
-        self, door: Door, payload: bytes, deadline: float, caller: Caller, stream: StreamOwner | None = None
-    ) -> None:
-        super().__init__(door, payload, deadline, stream)
-        self.response = b""
-        self.error: ServeError | None = None
+    def __init__(self, door: Door, payload: bytes, caller: Caller, stream: StreamOwner | None = None) -> None:
+        remaining = caller.context.time_remaining()
+        super().__init__(door, payload, math.inf if remaining is None else now() + remaining, stream)
+        self.outcome: bytes | ServeError = b""
+        self.is_ready = threading.Event()
         self._caller = caller
-        self._is_ready = threading.Event()
+        self._connection = caller.peer()
         self._on_cancel: Callable[[], None] | None = None
 
     def peer(self) -> str:
-        if not self._connection:
-            self._connection = self._caller.peer()
         return self._connection
 
     def origin(self) -> Origin:
@@ -64,104 +55,67 @@ class _PlainRequest(ArrivedRequest):
     def watch(self, on_cancel: Callable[[], None]) -> None:
         self._on_cancel = on_cancel
 
-    def cancel(self) -> None:
-        """Note that the call has ended."""
-        if not self.is_answered and self._on_cancel is not None:
-            self._on_cancel()
-        elif self.is_answered:
+    def end(self) -> None:
+        """Note that its call has ended."""
+        if self.is_answered:
             self.let_go()
+        elif self._on_cancel is not None:
+            self._on_cancel()
 
     def answer(self, payload: bytes) -> None:
-        if self.is_counted(len(payload)) and not self.hold_response(payload):
+        if self.is_answered or (self.is_counted(len(payload)) and not self.hold_response(payload)):
             return
-        if not self.is_answered:
-            if is_of_http(self.peer()):
-                count_http_answer(answering.counts)
-            self.response = payload
-            self._end()
+        if is_of_http(self.peer()):
+            count_http_answer(answering.counts)
+        self.outcome, self.is_answered = payload, True
+        self.is_ready.set()
 
     def refuse(self, error: ServeError) -> None:
-        if not self.is_answered:
-            self.let_go()
-            count_refusal(error, is_http=is_of_http(self.peer()))
-            error.request_id = tell_refusal(self, error)
-            self.error = error
-            self._end()
-
-    def _end(self) -> None:
-        self.is_answered = True
-        self._is_ready.set()
-
-    def wait(self) -> ServeError | None:
-        """Wait for the answer; return the error if it is one."""
-        self._is_ready.wait()
-        return self.error
+        if self.is_answered:
+            return
+        self.let_go()
+        count_refusal(error, is_http=is_of_http(self.peer()))
+        error.request_id = tell_refusal(self, error)
+        self.outcome, self.is_answered = error, True
+        self.is_ready.set()
 
 
 class PlainTransport:
-    """Serves ModelInfer and ModelStreamInfer of a `grpc.Server` that has not been started.
+    """Serves ModelInfer and ModelStreamInfer of a `grpc.Server` that has not been started. In place of a `FastPath`."""
 
-    Attributes:
-        budget: Budget of the bytes that its calls hold.
-    """
+    failure: Exception | None = None
 
     def __init__(self, server: grpc.Server, handler: CallHandler, budget: ByteBudget, gate: Gate | None) -> None:
-        """Add the handlers.
-
-        Args:
-            server: The server.
-            handler: The handler, which answers the requests.
-            budget: Budget of the bytes that its calls hold.
-            gate: Gate that lets calls in, or None for all of them.
-        """
         self.budget = budget
         self._gate = gate
         self._handler = handler
         self._arrivals = Arrivals(handler, gate)
         self._inbox: queue.SimpleQueue[ArrivedRequest | None] = queue.SimpleQueue()
         self._end_error: ServeError | None = None
-        self._in_flight = 0
-        self._lock = threading.Lock()
+        self._in_flight: set[ArrivedRequest] = set()
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
-
-        def infer(payload: bytes, context: grpc.ServicerContext) -> bytes:
-            return self._infer(payload, context)
-
-        def infer_stream(messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            return self._infer_stream(messages, context)
-
-        pool = futures.ThreadPoolExecutor(_THREADS, "plain")
-        infer.experimental_thread_pool = pool  # type: ignore[attr-defined]
-        infer_stream.experimental_thread_pool = pool  # type: ignore[attr-defined]
         handlers: dict[str, Any] = {
-            "ModelInfer": grpc.unary_unary_rpc_method_handler(infer),
-            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(infer_stream),
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(self._infer),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._infer_stream),
         }
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(INFERENCE_SERVICE, handlers)])
 
     @property
     def in_flight(self) -> int:
         """How many requests have arrived, and have not been answered."""
-        return self._in_flight
-
-    failure: Exception | None = None
-    is_receiving = False  # gRPC has received a message when its handler is called
+        return len(self._in_flight)
 
     def hold(self) -> None:
-        """Nothing: the handlers' threads wait."""
+        """Do nothing: the handlers' threads wait, and each request of a stream asks the gate."""
 
     release = stop_accepting = end_revoked = hold
-
-    def end_late(self, _: int) -> int:
-        """End no call: none waits for its message here."""
-        return 0
 
     def start(self) -> None:
         """Begin to dispatch."""
         self._thread.start()
 
     def end_streams(self, error: ServeError) -> None:
-        """End every stream with its next request."""
+        """End each stream with its next request."""
         self._end_error = error
 
     def join(self, timeout: float | None = None) -> bool:
@@ -172,85 +126,69 @@ class PlainTransport:
         return not self._thread.is_alive()
 
     def _infer(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
-        caller = Caller(context, "ModelInfer")
+        caller = Caller(context, f"{INFERENCE}ModelInfer")
         try:
-            caller.grant = self._admit(caller, context, "ModelInfer")
-            request = _PlainRequest(self, payload, _deadline(context), caller)
-            if caller.grant is not None:
-                request.let_in(caller.grant)
-        except Exception as defect:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
-            abort(context, caller, defect)
-        if not context.add_callback(request.cancel):
-            return b""  # the call has ended
-        error = self._run(request)
-        if error is not None:
-            abort(context, caller, error, is_counted=True)
-        return request.response
+            grant = caller.admit(self._gate)
+            request = _PlainRequest(self, payload, caller)
+            if grant is not None:
+                request.let_in(grant)
+            outcome = self._answer(request) if context.add_callback(request.end) else b""
+        except Exception as refusal:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
+            abort(caller, refusal)
+        if isinstance(outcome, ServeError):
+            abort(caller, outcome)
+        return outcome
 
     def _infer_stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        caller, stream = Caller(context, "ModelStreamInfer"), StreamOwner()
-        errors_end = errors_end_stream(context.invocation_metadata())
-        under_way: list[_PlainRequest] = []
+        caller, stream = Caller(context, f"{INFERENCE}ModelStreamInfer"), StreamOwner()
+        request: _PlainRequest | None = None
 
         def close() -> None:
             stream.is_open = False
-            for request in under_way:
-                request.cancel()
+            if request is not None:
+                request.end()
 
         try:
-            caller.grant = stream.grant = self._admit(caller, context, "ModelStreamInfer")
+            stream.grant = caller.admit(self._gate)
             if not context.add_callback(close):
                 return
             for payload in messages:
-                if self._end_error is not None:
-                    abort(context, caller, self._end_error)
-                request = _PlainRequest(self, payload, _deadline(context), caller, stream)
-                under_way[:] = [request]
-                start, id_end, _ = find_varying_fields(payload)
-                error = self._run(request)
-                if error is not None and errors_end:
-                    abort(context, caller, error, is_counted=True)
-                if error is not None:
-                    yield encode_stream_error(error, payload[start:id_end])
+                if (over := self._end_error) is not None:
+                    raise type(over)(str(over))  # noqa: TRY301 - each stream is counted
+                request = _PlainRequest(self, payload, caller, stream)
+                outcome = self._answer(request)
+                if isinstance(outcome, bytes):
+                    yield encode_stream_response(outcome)
+                elif errors_end_stream(context.invocation_metadata()):
+                    raise outcome  # noqa: TRY301 - as above
                 else:
-                    yield encode_stream_response(request.response)
+                    start, id_end, _ = find_varying_fields(payload)
+                    yield encode_stream_error(outcome, payload[start:id_end])
                 request.let_go()
-        except ServeError as refusal:
-            abort(context, caller, refusal)
         except grpc.RpcError:
             return  # the call has ended
+        except Exception as refusal:  # noqa: BLE001 - as above
+            abort(caller, refusal)
 
-    def _admit(self, caller: Caller, context: grpc.ServicerContext, method: str) -> Grant | None:
-        gate = self._gate
-        return (
-            None
-            if gate is None
-            else gate.admit(f"{INFERENCE}{method}", context.invocation_metadata(), caller.certificate)
-        )
-
-    def _run(self, request: _PlainRequest) -> ServeError | None:
-        """Have a request answered; return the error if it was refused."""
-        with self._lock:
-            self._in_flight += 1
+    def _answer(self, request: _PlainRequest) -> bytes | ServeError:
+        """Have a request answered, or refused."""
+        self._in_flight.add(request)
         self._inbox.put(request)
-        error = request.wait()
-        with self._lock:
-            self._in_flight -= 1
-        return error
+        request.is_ready.wait()
+        self._in_flight.discard(request)
+        return request.outcome
 
     def _loop(self) -> None:
         """Hand on what has arrived, as the fast path does."""
         has_work = False
         while True:
             arrived: list[ArrivedRequest] = []
-            try:
+            with contextlib.suppress(queue.Empty):  # twice a second, the handler frees models that serve no more
                 while len(arrived) < MAX_REQUESTS:
-                    request = self._inbox.get(not (has_work or arrived), _IDLE_SECONDS)
+                    request = self._inbox.get(not (has_work or arrived), 0.5)
                     if request is None:
                         return
                     arrived += self._arrivals.take(request)
-            except queue.Empty:
-                pass
             try:
                 self._handler.take(arrived)
                 has_work = self._handler.work()
@@ -258,8 +196,3 @@ class PlainTransport:
                 hidden = InternalError.hiding(error)
                 for request in arrived:
                     request.refuse(hidden)
-
-
-def _deadline(context: grpc.ServicerContext) -> float:
-    remaining = context.time_remaining()
-    return math.inf if remaining is None else now() + remaining

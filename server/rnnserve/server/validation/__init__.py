@@ -3,7 +3,7 @@
 In: the bytes of a ModelInferRequest, and the model's `Signature`. Out: a `CheckedRequest`, which is safe to run, or an
 `InvalidRequest` that names the tensor and the axis.
 
-Imports `settings`, `errors`, `error_texts` and the contracts (`rnnserve.protos`); no gRPC.
+Imports `settings`, `errors` and the contracts (`rnnserve.protos`); no gRPC.
 
 Door: `checked_request`, `checking`, `parameters`, `parsing`, `shapes`, `signature`, `signature_reading`, `values`.
 """

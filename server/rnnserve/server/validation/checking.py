@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from rnnserve.protos.inference_pb2 import ModelInferRequest
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest
+from rnnserve.server.errors import InvalidRequest, quoted
 from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
 from rnnserve.server.validation.parameters import (
@@ -122,7 +121,7 @@ def _shapes_of(
             wrong = wrong_size(spec, shapes[spec.name], axis, sets, shapes[sets.name])
             if wrong:
                 raise InvalidRequest(wrong, field=f"inputs[{index}].shape")
-    limits = [(main, main.batch_axis, settings.max_batch, "--max-batch")]
+    limits = [(main, main.batch_axis, settings.max_batch, "send several requests")]
     for axis, spec in signature.sequence_axes.items():
         limits.append((spec, spec.sequence_axes[axis], settings.max_sequence, "--max-sequence"))
     for spec, at, limit, option in limits:
@@ -207,8 +206,8 @@ def _refuse_large_response(
         largest = max(size_of, key=lambda name: size_of[name])
         raise InvalidRequest(
             f'the response would have {size:,} bytes, {size_of[largest]:,} of them "{largest}", more '
-            f"than the {settings.max_response_bytes:,} that this server sends (--max-response-bytes): name the outputs "
-            "that you need, or send fewer rows (the batch axis) a request",
+            f"than the {settings.max_response_bytes:,} that this server sends (4 times --max-message-bytes): name the "
+            "outputs that you need, or send fewer rows (the batch axis) a request",
             field="outputs",
         )
 

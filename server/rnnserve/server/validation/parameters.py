@@ -22,8 +22,7 @@ from rnnserve.protos.protocol_words import (
     SHARED_MEMORY,
     TIMEOUT,
 )
-from rnnserve.server.error_texts import quoted
-from rnnserve.server.errors import InvalidRequest, Unsupported
+from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
 from rnnserve.server.validation.checked_request import SequenceControl
 from rnnserve.server.validation.signature import Signature
 

@@ -5,15 +5,17 @@ second, and do the same. One that is started later begins with what is written t
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from rnnserve.server.errors import ServeError
+from rnnserve.server.errors import ServeError, ShuttingDown
 from rnnserve.server.repository.live import LiveRepository
 
 __all__ = ["DesiredModels"]
@@ -22,22 +24,35 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
 
-Changes = Mapping[str, tuple[int, bool]]
-"""By the model's name: the number of its last change, counted over all models, and whether it is to be loaded."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a change that a worker couldn't make is tried again; each time twice as many."""
+
+
+@dataclasses.dataclass
+class _Missed:
+    """A change that this worker couldn't make yet.
+
+    Attributes:
+        number: Number of the change: a later one of the same model takes its place.
+        pause: Seconds between the last try and the next.
+        retry_at: When it is tried again, on the monotonic clock.
+        reason: What the log has said last.
+    """
+
+    number: int
+    pause: float = _FIRST_PAUSE / 2
+    retry_at: float = 0.0
+    reason: str = ""
 
 
 class DesiredModels:
     """The file, as one worker uses it. Any thread may load and unload."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is desired now; `follow` follows it.
-
-        Args:
-            path: The file, which need not be there, in a folder that workers may write to.
-        """
+        """Read what is desired now. The file need not be there; workers may write to its folder."""
         self._path = path
-        self._done: dict[str, int] = {name: number for name, (number, _) in self._read().items()}
-        self._live: LiveRepository | None = None
+        self._done = {name: number for name, (number, _) in self._read().items()}
+        self._missed: dict[str, _Missed] = {}
 
     def start_with(self, wanted: Collection[str] | None, present: Collection[str]) -> Collection[str]:
         """Name the models to load at the start.
@@ -54,15 +69,10 @@ class DesiredModels:
                 names.add(name)
         return sorted(names)
 
-    def follow(self, live: LiveRepository) -> None:
-        """Do from now on what other workers write down, on another thread."""
-        self._live = live
-        threading.Thread(target=self._follow, name="desired models", daemon=True).start()
-
     def note(self, name: str, is_loaded: bool) -> None:
         """Write down that this worker has loaded or unloaded a model, for the others."""
         with self._locked():
-            changes = dict(self._read())
+            changes = self._read()
             number = 1 + max([number for number, _ in changes.values()], default=0)
             changes[name] = number, is_loaded
             written = self._path.with_suffix(".new")
@@ -70,33 +80,60 @@ class DesiredModels:
             written.rename(self._path)
             self._done[name] = number
 
-    def _follow(self) -> None:
-        pause, seen = threading.Event(), (0, 0)
-        while not pause.wait(_LOOK_SECONDS):
-            with contextlib.suppress(FileNotFoundError):
-                written = self._path.stat()
-                if (written.st_ino, written.st_mtime_ns) != seen:
-                    seen = written.st_ino, written.st_mtime_ns
-                    self._catch_up()
+    def follow(self, live: LiveRepository) -> None:
+        """Do from now on what other workers write down, on another thread."""
 
-    def _catch_up(self) -> None:
-        assert self._live is not None  # noqa: S101 - `follow` has set it
+        def follow() -> None:
+            pause = threading.Event()
+            while not pause.wait(_LOOK_SECONDS):
+                try:
+                    self.catch_up(live, time.monotonic())
+                except ShuttingDown:
+                    return
+                except OSError as error:
+                    _log.error("the models that clients have loaded are looked up again: %s", error)
+
+        threading.Thread(target=follow, name="desired models", daemon=True).start()
+
+    def catch_up(self, live: LiveRepository, now: float) -> None:
+        """Make the changes of other workers that are due.
+
+        Raises:
+            ShuttingDown: If the server is stopping.
+        """
         for name, (number, is_loaded) in self._read().items():
             if number <= self._done.get(name, 0):
+                self._missed.pop(name, None)
                 continue
-            self._done[name] = number
+            missed = self._missed.get(name)
+            if missed is None or missed.number != number:
+                missed = self._missed[name] = _Missed(number)
+            if now < missed.retry_at:
+                continue
+            words = f"another worker has {'loaded' if is_loaded else 'unloaded'} {name}"
             try:
-                (self._live.load if is_loaded else self._live.unload)(name)
-            except ServeError as error:
-                _log.error("another worker has %s %s: %s", "loaded" if is_loaded else "unloaded", name, error)
+                (live.load if is_loaded else live.unload)(name)
+            except ShuttingDown:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
+                reason = str(error) if isinstance(error, ServeError) else repr(error)
+                missed.pause = min(2 * missed.pause, _LONGEST_PAUSE)
+                missed.retry_at = now + missed.pause
+                if reason != missed.reason:
+                    missed.reason = reason
+                    _log.error("%s, and this one cannot: %s; it tries again", words, reason)
+            else:
+                self._done[name] = max(number, self._done.get(name, 0))
+                if missed.reason:
+                    _log.info("%s, and now this one has, too", words)
 
-    def _read(self) -> Changes:
+    def _read(self) -> dict[str, tuple[int, bool]]:
+        """By the model's name: the number of its last change, counted over all models, and whether it is loaded."""
         try:
-            return {
-                name: (number, is_loaded) for name, (number, is_loaded) in json.loads(self._path.read_text()).items()
-            }
+            changes = json.loads(self._path.read_text())
         except FileNotFoundError:
             return {}
+        return {name: (number, is_loaded) for name, (number, is_loaded) in changes.items()}
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

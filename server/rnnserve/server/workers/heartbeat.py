@@ -5,12 +5,11 @@ worker may listen, and `drain` when it is to say that it isn't ready. The end of
 supervisor.
 """
 
-import dataclasses
 import json
 import os
 import threading
 from collections.abc import Callable
-from typing import Self
+from typing import NamedTuple, Self
 
 from rnnserve.server.repository.model_state import ModelState
 
@@ -18,18 +17,9 @@ __all__ = ["DRAIN", "LISTEN", "Heartbeat", "SupervisorLink"]
 
 LISTEN, DRAIN = b"listen\n", b"drain\n"
 
-_BEAT_SECONDS = 1.0
 
-
-@dataclasses.dataclass(frozen=True)
-class Heartbeat:
-    """What a worker says of itself.
-
-    Attributes:
-        models: The state of each model that it is to serve.
-        is_listening: Whether it listens.
-        stuck: The run that doesn't end, in words; empty if there is none.
-    """
+class Heartbeat(NamedTuple):
+    """What a worker says of itself: its models, whether it listens, and which run doesn't end, in words."""
 
     models: dict[str, ModelState]
     is_listening: bool = False
@@ -37,15 +27,11 @@ class Heartbeat:
 
     def line(self) -> bytes:
         """Write it as a line."""
-        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
+        return json.dumps(self._asdict()).encode() + b"\n"
 
     @classmethod
     def read(cls, line: bytes) -> Self:
-        """Read such a line.
-
-        Raises:
-            ValueError: If it isn't one.
-        """
+        """Read such a line; raises ValueError or TypeError if it isn't one."""
         match json.loads(line):
             case {"models": dict(models), "is_listening": bool(listens), "stuck": str(stuck)}:
                 return cls({name: ModelState(*state) for name, state in models.items()}, listens, stuck)
@@ -53,18 +39,16 @@ class Heartbeat:
 
 
 class SupervisorLink:
-    """A worker's ends of the two pipes."""
+    """A worker's ends of the two pipes, which the supervisor has opened."""
 
     def __init__(self, report_fd: int, lifeline_fd: int) -> None:
-        """Take descriptors that the supervisor has opened."""
         self._report_fd = report_fd
         self._lifeline_fd = lifeline_fd
         self._may_listen = threading.Event()
         self._writing = threading.Lock()
-        self._state: Callable[[], Heartbeat] = lambda: Heartbeat({})
 
     def follow(self, on_drain: Callable[[], None], on_end: Callable[[], None]) -> None:
-        """Follow what the supervisor says, on a thread of its own; call `on_end` when it has ended, however."""
+        """Follow what the supervisor says, on another thread; call `on_end` when it has ended, however."""
 
         def read() -> None:
             while said := os.read(self._lifeline_fd, 1 << 10):
@@ -77,20 +61,19 @@ class SupervisorLink:
         threading.Thread(target=read, name="lifeline", daemon=True).start()
 
     def beat(self, state: Callable[[], Heartbeat]) -> None:
-        """Write a heartbeat about once a second from now on, on a thread of its own."""
-        self._state = state
+        """Write a heartbeat about once a second from now on, on another thread."""
 
         def beat_on() -> None:
             pause = threading.Event()
             while True:
-                self.write()
-                pause.wait(_BEAT_SECONDS)
+                self.write(state())
+                pause.wait(1.0)
 
         threading.Thread(target=beat_on, name="heartbeat", daemon=True).start()
 
-    def write(self) -> None:
+    def write(self, heartbeat: Heartbeat) -> None:
         """Write a heartbeat now. A supervisor that has ended gets none; `follow` notices that."""
-        rest = self._state().line()
+        rest = heartbeat.line()
         try:
             with self._writing:
                 while rest:

@@ -1,6 +1,6 @@
 """The supervisor: starts workers that share one port, replaces those that end or hang, and rolls them at SIGHUP.
 
-Each worker is a whole server of its own, which loads and watches the repository by itself; the kernel distributes
+Each worker is a whole server, which loads and watches the repository; the kernel distributes
 connections over those that listen (SO_REUSEPORT). When one dies, its listening socket closes with it: the others answer
 on, and a new one takes its place. Requests that a dead worker had accepted, and connections that it had not accepted
 yet, fail with UNAVAILABLE.
@@ -9,25 +9,27 @@ A worker that starts while others serve listens only once it serves what they do
 damaged files take nothing out of service while a worker has it in memory.
 """
 
+import contextlib
 import dataclasses
 import logging
+import os
 import select
 import signal
 import time
 from collections.abc import Callable, Sequence
 
 from rnnserve.common.cgroup import usable_cores
-from rnnserve.common.child_process import Backoff, exit_text
+from rnnserve.common.child_process import LIFELINE, Backoff, ChildProcess, exit_text
 from rnnserve.server.counting.exposition import Totals
 from rnnserve.server.counting.places import NOT_RELOADED, RELOADED, WORKER_RESTARTS
-from rnnserve.server.counting.table import count_in_process
+from rnnserve.server.counting.table import CountTable, count_in_process
 from rnnserve.server.errors import StartError
-from rnnserve.server.process.resources import why_no_resource
-from rnnserve.server.process.signals import SAME_SECONDS, SignalPipe
-from rnnserve.server.repository.model_state import lost_models
-from rnnserve.server.workers.worker import Worker
+from rnnserve.server.repository.model_state import ModelState, lost_models
+from rnnserve.server.signals import SAME_SECONDS, SignalPipe
+from rnnserve.server.system import why_no_resource
+from rnnserve.server.workers.heartbeat import DRAIN, LISTEN, Heartbeat
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "Worker"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,22 +50,112 @@ _HELD_SECONDS = 60.0
 """Seconds for which a worker that serves less than the others is kept from listening. Beyond it: it is ended, and
 another loads the repository anew."""
 
+_SILENT_SECONDS = 10.0
+"""Seconds without a heartbeat: heartbeats come every second, later only on a machine with more to do than it can, or
+when something keeps Python's lock. Beyond it: the worker is replaced."""
+
+
+class Worker:
+    """A worker process as its supervisor sees it.
+
+    Attributes:
+        number: The number of its place, from 0.
+        models: What becomes of its models, as it said last.
+        is_listening: Whether it listens, as it said last.
+        may_listen: Whether it has been told that it may listen.
+        loaded_at: When its first heartbeat came, which is when it had loaded, on the monotonic clock; None before.
+        report_fd: Where its heartbeats are read; None once it writes no more.
+    """
+
+    def __init__(self, number: int, command: Callable[[Sequence[str]], Sequence[str]], totals: Totals) -> None:
+        """Start it; raises OSError if no process can be started."""
+        self.number = number
+        self._totals = totals
+        self.models: dict[str, ModelState] = {}
+        self.is_listening = False
+        self._stuck = ""
+        self._beat_at = time.monotonic()
+        self._unread = b""
+        self.loaded_at: float | None = None
+        self.may_listen = False
+        with contextlib.ExitStack() as stack:
+            self._report_fd, report_write = os.pipe()
+            stack.callback(os.close, self._report_fd)
+            self._table = CountTable()
+            stack.callback(self._table.close)
+            words = [LIFELINE, "--report-fd", str(report_write), "--counts-fd", str(self._table.descriptor)]
+            passed = [report_write, self._table.descriptor]
+            try:
+                self._child = ChildProcess(command(words), pass_fds=passed)
+            finally:
+                os.close(report_write)
+            stack.pop_all()
+        os.set_blocking(self._report_fd, False)
+        self.report_fd: int | None = self._report_fd
+        self.pid = self._child.pid
+        totals.add(self._table)
+
+    def look(self) -> int | None:
+        """Read what it has said; return its exit status if it has ended."""
+        status = self._child.status()  # first, so that all that it has said is read, too
+        with contextlib.suppress(BlockingIOError):
+            while self.report_fd is not None:
+                said = os.read(self.report_fd, 1 << 16)
+                if not said:
+                    self.report_fd = None
+                *lines, self._unread = (self._unread + said).split(b"\n")
+                for line in lines:
+                    self._take(line)
+        return status
+
+    def why_hung(self) -> str | None:
+        """Say why it counts as hung, and is to be replaced; None if it doesn't."""
+        silence = 0.0 if self.loaded_at is None else time.monotonic() - self._beat_at
+        if self._stuck:
+            return f"is stuck, {self._stuck}"
+        return f"has made no progress for {silence:.1f} s" if silence > _SILENT_SECONDS else None
+
+    def excuse(self) -> None:
+        """Count its silence anew: it was not heard, either."""
+        self._beat_at = time.monotonic()
+
+    def let_listen(self) -> None:
+        """Let it listen, once it has loaded."""
+        self.may_listen = True
+        self._child.tell(LISTEN)
+
+    def drain(self) -> None:
+        """Have it say from now on that it isn't ready; it answers as before."""
+        self._child.tell(DRAIN)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        self._child.send(number)
+
+    def kill(self) -> None:
+        """End it at once, if it runs, and release what it held."""
+        self._child.kill()
+        os.close(self._report_fd)
+        self.report_fd = None
+        self._totals.keep(self._table)
+
+    def _take(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError, TypeError):  # what libraries print is no heartbeat
+            said = Heartbeat.read(line)
+            self.models, self.is_listening, self._stuck = said.models, said.is_listening, said.stuck
+            self._beat_at = time.monotonic()
+            if self.loaded_at is None:
+                self.loaded_at = self._beat_at
+
 
 @dataclasses.dataclass
 class _Place:
-    """A worker's place.
-
-    Attributes:
-        number: Its number, from 0.
-        worker: The worker; None while there is none.
-        start_at: When the next one may be started, in seconds on the monotonic clock.
-        said_lost: What the log has said that the worker doesn't serve.
-    """
+    """A worker's place."""
 
     number: int
     worker: Worker | None = None
-    start_at: float = 0.0
-    said_lost: str = ""
+    start_at: float = 0.0  # when the next one may be started, on the monotonic clock
+    said_lost: str = ""  # what the log has said that the worker doesn't serve
     backoff: Backoff = dataclasses.field(default_factory=Backoff)
 
 
@@ -84,16 +176,9 @@ class Supervisor:
     ) -> None:
         """Prepare; `run` starts the workers.
 
-        Args:
-            command: A function that makes a worker's command line from the arguments for it alone.
-            count: Number of workers.
-            signals: SIGTERM and SIGINT end the workers, a second one at once; SIGHUP rolls them. SIGUSR1 and SIGQUIT
-                are passed on.
-            drain: Seconds for which workers answer on after they have said that they are not ready.
-            grace: Seconds that their requests in flight may take to end.
-            end_gateway: A function that ends the HTTP gateway, before the workers, and says whether it has ended.
-            terminal_has_gone: A function that says, at SIGHUP, whether that is why it came.
-            totals: Sum of what the workers count.
+        `command` makes a worker's command line from the arguments for it alone. SIGTERM and SIGINT end the workers, a
+        second one at once; SIGHUP rolls them, unless the terminal has gone; SIGUSR1 and SIGQUIT are passed on.
+        `end_gateway` ends the HTTP gateway, before the workers, and says whether it has ended.
         """
         self._command = command
         self._signals = signals
@@ -117,7 +202,7 @@ class Supervisor:
             The exit status: 0, or 128 and the signal's number if a second signal asked for the end at once.
 
         Raises:
-            StartError: If one ends before all were ready for the first time: it would end again and again.
+            StartError: If a worker ends before all were ready for the first time: it would end again and again.
         """
         looked = time.monotonic()
         try:
@@ -147,8 +232,8 @@ class Supervisor:
             return
         was_listening = worker.is_listening
         status = worker.look()
-        why = worker.why_replaced()
-        if status is None and why is None:
+        why_hung = worker.why_hung()
+        if status is None and why_hung is None:
             if self._is_ready and worker.is_listening and not was_listening:
                 _log.info("worker %d is ready again", place.number)
             return
@@ -159,10 +244,9 @@ class Supervisor:
         lived = 0.0 if worker.loaded_at is None else time.monotonic() - worker.loaded_at
         wait = place.backoff.seconds_after(lived)
         place.start_at = time.monotonic() + wait
-        reason, words = ("died", f"died with {exit_text(status)}") if status is not None else why or ("", "")
-        count_in_process(WORKER_RESTARTS[reason])
-        killed = "" if status is not None else ": it is killed"
-        _log.error("worker %d %s%s; another starts in %.2f s", place.number, words, killed, wait)
+        count_in_process(WORKER_RESTARTS["hung" if status is None else "died"])
+        words = f"{why_hung}: it is killed" if status is None else f"died with {exit_text(status)}"
+        _log.error("worker %d %s; another starts in %.2f s", place.number, words, wait)
 
     def _start_due(self) -> None:
         """Start workers that are due: as many at a time as there are cores, two at least. Loading takes one each."""
@@ -231,8 +315,8 @@ class Supervisor:
                 self._give_up_roll(f"worker {place.number} cannot be started: {why_no_resource(error)}")
         elif (status := worker.look()) is not None:
             self._give_up_roll(f"worker {place.number} ended before it was ready, with {exit_text(status)}")
-        elif (why := worker.why_replaced()) is not None:
-            self._give_up_roll(f"worker {place.number} {why[1]}")
+        elif (why_hung := worker.why_hung()) is not None:
+            self._give_up_roll(f"worker {place.number} {why_hung}")
         elif worker.is_listening:
             old.signal(signal.SIGTERM)
             self._leaving.append((old, time.monotonic() + self._drain + self._grace + _END_SECONDS))
@@ -244,7 +328,7 @@ class Supervisor:
                 worker.let_listen()
 
     def _take_place(self) -> None:
-        """Give the first of the places that are rolled to the new worker, if there is one, and go on to the next."""
+        """Put the new worker, if there is one, into the first place that is rolled, and go on to the next."""
         self._to_roll.pop(0).worker, self._candidate = self._candidate, None
         self._has_rolled = not self._to_roll
 

@@ -15,10 +15,12 @@ from kit.locked_servers import (
 )
 from kit.tokens import bearer
 from kit.waiting import until
+from rnnserve.protos import health_pb2
 from rnnserve.protos.access_table import INFERENCE, ROLES
 from rnnserve.server.access.access_file import add_token, revoke_token
 
 INFER, WATCH = f"{INFERENCE}ModelInfer", "/grpc.health.v1.Health/Watch"
+WATCHED = health_pb2.HealthCheckRequest(service=SIMPLE).SerializeToString()
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -39,11 +41,10 @@ def test_each_method_answers_only_its_roles(locked, repository, tmp_path):
             check_each_method({kind: functools.partial(ask, kind=kind) for kind in (*ROLES, "stranger")}, SIMPLE)
 
 
-def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_path):
-    with locked_server(repository, tmp_path, closed_health=True) as locked:
+def test_revoked_token_ends_its_streams_and_watches(repository, tmp_path):
+    with locked_server(repository, tmp_path) as locked:
         metadata = bearer(add_token(locked.tokens.path, "brief", "infer"))
-        until(lambda: locked.ask(f"{INFERENCE}ServerLive", metadata)[0] is grpc.StatusCode.OK)
-        assert locked.ask(f"{INFERENCE}ServerLive", [])[0] is UNAUTHENTICATED
+        until(lambda: locked.ask(INFER, metadata)[0] is grpc.StatusCode.OK)
         over = threading.Event()
 
         def messages(body):
@@ -51,7 +52,7 @@ def test_revoked_token_ends_its_streams_where_health_is_closed(repository, tmp_p
             over.wait(20)
 
         calls = []
-        for method, body in ((f"{INFERENCE}ModelStreamInfer", BODIES["ModelInfer"]), (WATCH, b"")):
+        for method, body in ((f"{INFERENCE}ModelStreamInfer", BODIES["ModelInfer"]), (WATCH, WATCHED)):
             calls.append(locked.channels["port"].stream_stream(method)(messages(body), metadata=metadata))
             next(calls[-1])
         revoke_token(locked.tokens.path, "brief")

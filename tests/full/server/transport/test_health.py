@@ -29,7 +29,7 @@ def test_those_who_watch_hear_when_the_server_stops(repository):
             for _ in range(40)  # more than there are threads: a watch keeps none
         ]
         assert [next(watch).status for watch in watches] == [SERVING] * len(watches)
-        running.server._transport.set_ready(False)
+        running.server._transport.health.set_serving(False)
         assert [next(watch).status for watch in watches] == [NOT_SERVING] * len(watches)
 
 

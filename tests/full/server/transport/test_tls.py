@@ -1,16 +1,22 @@
-"""TLS on both transports, with and without certificates of clients, and files that cannot be used."""
+"""Files for TLS that cannot be used, and new authorities of clients without a restart."""
 
-import time
-from pathlib import Path
+from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 
 from kit.certificates import write_certificates
+from kit.inference_requests import request
+from kit.rotated_files import RotatedFiles, shown
+from kit.served import served
+from kit.waiting import PATIENCE, until
+from rnnserve.common import tls_watch
+from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
-from rnnserve.server.counting.places import TLS_NOT_AFTER
-from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import StartError
-from rnnserve.server.transport.tls import ServedTls
+
+SENT = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +44,31 @@ def test_files_that_cannot_be_used_are_named(repository, files, names, said):
         Server(settings)
 
 
-def test_metrics_say_when_the_certificate_ends(files):
-    settings = Settings(Path(), tls_certificate=files.server, tls_key=files.key(files.server))
-    assert ServedTls.of(settings) is not None
-    process = used_table().process
-    try:
-        assert process[TLS_NOT_AFTER] > time.time()
-    finally:
-        process[TLS_NOT_AFTER] = 0.0
+def connect(port, rotated, client):
+    chain = b"".join(part.bytes() for part in client.cert_chain_pems)
+    credentials = grpc.ssl_channel_credentials(rotated.trusted, client.private_key_pem.bytes(), chain)
+    return grpc.secure_channel(f"localhost:{port}", credentials, [("grpc.use_local_subchannel_pool", 1)])
+
+
+def ask(channel):
+    return rpc.GRPCInferenceServiceStub(channel).ModelInfer(SENT, timeout=PATIENCE)
+
+
+def test_another_authority_of_clients_refuses_the_old_ones_and_admits_the_new_ones(repository, tmp_path, monkeypatch):
+    monkeypatch.setattr(tls_watch, "_LOOK_SECONDS", 0.02)
+    rotated, other = RotatedFiles(tmp_path, "linked", mutual=True), RotatedFiles(tmp_path / "other").authority
+    old, new = rotated.clients.issue_cert("old.example"), other.issue_cert("new.example")
+    tls: dict[str, Any] = dict(zip(("tls_certificate", "tls_key", "tls_client_ca"), rotated.files, strict=True))
+    with served(repository, **tls) as server:
+        with connect(server.port, rotated, old) as open_before, connect(server.port, rotated, new) as too_early:
+            assert ask(open_before).outputs
+            with pytest.raises(grpc.RpcError):
+                ask(too_early)
+            certificate = rotated.rotate(other)
+            until(lambda: shown(server.port) == certificate)
+            assert ask(open_before).outputs, "connections that are open keep what they have"
+        with connect(server.port, rotated, new) as channel:
+            assert ask(channel).outputs
+        with connect(server.port, rotated, old) as channel, pytest.raises(grpc.RpcError) as refused:
+            ask(channel)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE

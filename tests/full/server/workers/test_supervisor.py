@@ -8,7 +8,7 @@ import time
 from kit.supervised import BEATS, READY, WORKER, is_there
 from kit.waiting import PATIENCE, until
 from rnnserve.server.workers import supervisor as supervision
-from rnnserve.server.workers.worker import Worker
+from rnnserve.server.workers.supervisor import Worker
 
 
 def test_none_listens_before_all_have_loaded(running, tmp_path):

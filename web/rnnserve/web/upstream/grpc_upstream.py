@@ -18,7 +18,7 @@ Answered = TypeVar("Answered", bound=Message)
 
 _SERVICE = "inference.GRPCInferenceService"
 _MOST_ANSWER_BYTES = -1
-"""The server bounds its answers (--max-response-bytes), and says so."""
+"""The server bounds its answers (4 times --max-message-bytes), and says so."""
 
 _SMALL, _SMALL_HEADERS = 64 << 10, 8 << 10
 """Bytes of a request, and characters of what goes with it, that goes with others in one message; a larger one is a call

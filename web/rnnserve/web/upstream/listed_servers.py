@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 Answered = TypeVar("Answered", bound=Message)
 
 _MOST_ANSWER_BYTES = -1
-"""The servers bound their answers (--max-response-bytes), and say so."""
+"""The servers bound their answers (4 times --max-message-bytes), and say so."""
 
 
 class ListedServers:

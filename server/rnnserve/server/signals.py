@@ -29,9 +29,6 @@ SAME_SECONDS = 0.5
 `timeout` sends SIGTERM to the process and then to the group, `make` passes on what the group has had, and some runners
 turn the terminal's SIGINT into a SIGTERM. No one means the second one of so few milliseconds."""
 
-_TERMINAL = "/dev/tty"
-_STANDARD_ERROR = 2
-
 
 class SignalPipe:
     """Signals in the order of their arrival, instead of their default actions. For the main thread.
@@ -41,14 +38,13 @@ class SignalPipe:
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
-        """Receive these signals from now on, until `end`."""
         self.fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)  # `set_wakeup_fd` asks for it
         self._handlers = {number: signal.signal(number, _leave_to_pipe) for number in numbers}
         self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
 
     def read(self) -> list[signal.Signals]:
-        """Give the signals that have arrived; wait for one where there is none. Empty after the end."""
+        """Return the signals that have arrived; wait for one if there is none. Empty after the end."""
         return [signal.Signals(number) for number in os.read(self.fd, 64)]
 
     def end(self) -> None:
@@ -72,7 +68,7 @@ def receive_signals(*numbers: signal.Signals) -> Iterator[SignalPipe]:
 
 @contextlib.contextmanager
 def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Receive these signals inside a `with`, and give them to `take` on a thread of its own, while this one works."""
+    """Receive these signals inside a `with`, and call `take` with each on another thread, while this one works."""
     signals = SignalPipe(*numbers)
 
     def follow() -> None:
@@ -91,7 +87,7 @@ def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Sign
 
 
 def watch_terminal() -> Callable[[], bool]:
-    """Look whether this process has a terminal; give what says, later, whether it has gone.
+    """Look whether this process has a terminal; return a function that says, later, whether it has gone.
 
     The kernel sends SIGHUP when a terminal is closed, and an operator to have the repository loaded again. Where SIGHUP
     is ignored (`nohup`), the process is to outlive its terminal, and that has never gone.
@@ -109,13 +105,13 @@ def show_stacks_at_signals() -> None:
     once, after these handlers are set.
     """
     is_handled = callable(signal.getsignal(signal.SIGUSR1))
-    faulthandler.register(signal.SIGUSR1, file=_STANDARD_ERROR, all_threads=True, chain=is_handled)
-    faulthandler.register(signal.SIGQUIT, file=_STANDARD_ERROR, all_threads=True, chain=True)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=is_handled)
+    faulthandler.register(signal.SIGQUIT, file=2, all_threads=True, chain=True)
 
 
 def _has_terminal() -> bool:
     try:
-        os.close(os.open(_TERMINAL, os.O_RDONLY | os.O_NOCTTY))
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError as error:
         return error.errno not in (errno.ENXIO, errno.EIO, errno.ENOENT)
     return True

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 
-from rnnserve.server.process.signals import follow_signals, receive_signals
+from rnnserve.server.signals import follow_signals, receive_signals
 
 PATIENCE = 20.0
 
@@ -28,7 +28,7 @@ def test_they_are_taken_on_another_thread_while_this_one_works():
 
 ON_ANOTHER_THREAD = """
 import signal, threading
-from rnnserve.server.process.signals import follow_signals
+from rnnserve.server.signals import follow_signals
 
 told = threading.Event()
 

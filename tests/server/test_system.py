@@ -1,13 +1,42 @@
-"""Ports are tried before gRPC binds them, and reserved for workers to share."""
+"""What the system does not give is one line with the limit; ports are tried, and reserved for workers to share."""
 
+import errno
+import resource
 import socket
 
 import pytest
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.sockets.ports import probe_port, reserve_port
+from rnnserve.server.system import probe_port, reserve_port, start_error
 
 PATIENCE = 20.0
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "ulimit -v"),
+        (ImportError("libx.so: failed to map segment from shared object"), "ulimit -v"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+    ],
+)
+def test_what_has_run_out_is_named(error, said):
+    assert said in str(start_error(error))
+
+
+def test_where_address_space_is_limited_threads_take_it(monkeypatch):
+    limits = {resource.RLIMIT_AS: (400_000 << 10, 400_000 << 10)}
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits[which])
+    said = str(start_error(RuntimeError("can't start new thread")))
+    assert said.endswith("(limit 400,000: ulimit -v)")
+
+
+def test_a_defect_is_no_reason_to_start_again():
+    assert start_error(RuntimeError("dictionary changed size during iteration")) is None
+    assert start_error(ImportError("cannot import name x")) is None
 
 
 def test_a_port_that_another_holds_is_refused():

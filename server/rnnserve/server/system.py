@@ -1,0 +1,102 @@
+"""What the system gives a server: threads, memory, descriptors and ports; and one line that names the limit it hits."""
+
+import contextlib
+import errno
+import resource
+import socket
+from collections.abc import Iterator
+
+from rnnserve.server.errors import StartError
+
+__all__ = ["listen_on", "probe_port", "reserve_port", "start_error", "why_no_resource"]
+
+_LIMITS = {
+    errno.EMFILE: (resource.RLIMIT_NOFILE, "this process may open no more files and connections", "ulimit -n"),
+    errno.EAGAIN: (resource.RLIMIT_NPROC, "this user may have no more processes and threads", "ulimit -u"),
+    errno.ENOMEM: (resource.RLIMIT_AS, "there is no memory, or address space, left", "ulimit -v"),
+}
+
+_NO_THREAD = "can't start new thread"
+"""What Python says without the reason."""
+
+_OUT_OF_ADDRESSES = ("failed to map segment", "cannot allocate memory")
+"""What the loader of shared libraries says where there is no address space left for one."""
+
+
+def start_error(error: BaseException) -> StartError | None:
+    """Turn an exception into the reason why the server cannot start, if the system has run out of something."""
+    if isinstance(error, ImportError) and any(words in str(error).lower() for words in _OUT_OF_ADDRESSES):
+        error = MemoryError()
+    if isinstance(error, (MemoryError, OSError)) or _NO_THREAD in str(error):
+        return StartError(f"cannot start: {why_no_resource(error)}")
+    return None
+
+
+def why_no_resource(error: BaseException) -> str:
+    """Say which limit an error comes from, and what it is set to; the error's own words if it is another one."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        number = errno.ENOMEM
+    elif _NO_THREAD in str(error):
+        # The stacks of threads take address space: if that is limited, it is the reason.
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        number = errno.ENOMEM if is_limited else errno.EAGAIN
+    if number == errno.ENFILE:
+        return "the machine may open no more files (sysctl fs.file-max)"
+    if number not in _LIMITS:
+        said = str(error) or type(error).__name__
+        return error.strerror or said if isinstance(error, OSError) else said
+    limit, what, command = _LIMITS[number]
+    soft, _ = resource.getrlimit(limit)
+    if limit == resource.RLIMIT_NPROC:
+        command += ", or pids.max of its control group"
+    value = "unlimited" if soft == resource.RLIM_INFINITY else f"{soft >> 10 if number == errno.ENOMEM else soft:,}"
+    return f"{what} (limit {value}: {command})"
+
+
+def probe_port(host: str, port: int) -> None:
+    """Try whether a port is free for a server that does not share it.
+
+    Raises:
+        StartError: If a process listens there, or the host is not this machine's.
+    """
+    _bind(host, port).close()
+
+
+@contextlib.contextmanager
+def reserve_port(host: str, port: int) -> Iterator[int]:
+    """Hold a port for workers to share, without listening on it; yield its number. 0 takes one that is free.
+
+    Raises:
+        StartError: If it cannot be had. That a process which listens there shares it makes no difference: it would be
+            another server of ours, and clients would be answered by either.
+    """
+    probe_port(host, port)
+    with _bind(host, port, shares=True) as held:
+        yield held.getsockname()[1]
+
+
+def listen_on(host: str, port: int, purpose: str) -> socket.socket:
+    """Listen on a port; 0 takes a free one.
+
+    Raises:
+        StartError: If it cannot be had; the message names the purpose.
+    """
+    return _bind(host, port, backlog=4096, purpose=f" for {purpose}")
+
+
+def _bind(host: str, port: int, *, shares: bool = False, backlog: int = 0, purpose: str = "") -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Without SO_REUSEADDR, as gRPC sets it, connections that a server without workers has left in TIME_WAIT keep
+        # the port for a minute: they are of sockets without SO_REUSEPORT (docs/lab/findings.md, "Stopping a server").
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+        if backlog:
+            bound.listen(backlog)
+    except OSError as error:
+        bound.close()
+        raise StartError(f"cannot listen on {host}:{port}{purpose}: {error.strerror or error}") from error
+    return bound

@@ -1,0 +1,113 @@
+"""A worker does what clients have asked another one for, and tries again what it can't do yet."""
+
+import logging
+
+import pytest
+
+from kit.tiny import publish_tiny
+from kit.waiting import until
+from rnnserve.server import Server, Settings
+from rnnserve.server.errors import LoadFailed, ShuttingDown, TooManyCalls
+from rnnserve.server.workers.desired_models import DesiredModels
+
+
+class Live:
+    """A repository that changes as it is told, except while something fails."""
+
+    def __init__(self):
+        self.loaded: set[str] = set()
+        self.tries = 0
+        self.fails: Exception | None = None
+
+    def load(self, name):
+        self._change()
+        self.loaded.add(name)
+
+    def unload(self, name):
+        self._change()
+        self.loaded.discard(name)
+
+    def _change(self):
+        self.tries += 1
+        if self.fails is not None:
+            raise self.fails
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """The worker that clients ask."""
+    return DesiredModels(tmp_path / "models.json")
+
+
+@pytest.fixture
+def other(tmp_path, asked):
+    """Another worker, from before the first change."""
+    return DesiredModels(tmp_path / "models.json")
+
+
+@pytest.mark.parametrize("error", [LoadFailed("bad files"), TooManyCalls("loads", 64), ZeroDivisionError("defect")])
+def test_change_that_fails_is_tried_again_until_it_holds(asked, other, caplog, error):
+    live = Live()
+    live.fails = error
+    asked.note("scale", True)
+    with caplog.at_level(logging.INFO):
+        for now in range(1000):
+            other.catch_up(live, float(now))
+        assert 10 < live.tries < 30  # after pauses that grow to a minute
+        live.fails = None
+        other.catch_up(live, 1060.0)
+        assert live.loaded == {"scale"}
+        other.catch_up(live, 2000.0)
+    assert len(caplog.messages) == 2
+    assert "another worker has loaded scale, and this one cannot" in caplog.messages[0]
+    assert "now this one has, too" in caplog.messages[1]
+
+
+def test_change_that_fails_gives_way_to_the_next_one_at_once(asked, other):
+    live = Live()
+    live.loaded, live.fails = {"scale"}, LoadFailed("bad files")
+    asked.note("scale", True)
+    other.catch_up(live, 0.0)
+    live.fails = None
+    asked.note("scale", False)
+    other.catch_up(live, 0.1)
+    assert live.loaded == set()
+    other.catch_up(live, 100.0)
+    assert live.tries == 2
+
+
+def test_change_that_fails_gives_way_to_what_clients_ask_of_this_worker_and_keeps_no_other_waiting(asked, other):
+    live = Live()
+    live.fails = LoadFailed("bad files")
+    asked.note("scale", True)
+    asked.note("bad", True)
+    other.catch_up(live, 0.0)
+    other.note("scale", False)
+    live.fails = None
+    asked.note("good", True)
+    other.catch_up(live, 0.1)
+    assert live.loaded == {"good"}
+    other.catch_up(live, 100.0)
+    assert live.loaded == {"good", "bad"}
+
+
+def test_server_that_stops_follows_no_more(asked, other):
+    live = Live()
+    live.fails = ShuttingDown("the server is shutting down")
+    asked.note("scale", True)
+    with pytest.raises(ShuttingDown):
+        other.catch_up(live, 0.0)
+
+
+def test_worker_follows_once_its_files_are_mended(asked, tmp_path, caplog):
+    root = tmp_path / "repository"
+    publish_tiny(root, "other", 1, 7.0)
+    graph = publish_tiny(root, "scale", 1, 1.5) / "model.onnx"
+    settings = Settings(root, grpc_port=0, provider="cpu", model_control="explicit", load_model="other")
+    with Server(settings, desired_models=tmp_path / "models.json") as server:
+        good = graph.read_bytes()
+        graph.write_bytes(b"nonsense")
+        asked.note("scale", True)
+        until(lambda: any("this one cannot: failed to load" in message for message in caplog.messages))
+        graph.write_bytes(good)
+        until(lambda: server.models()["scale"].serves == [1])
