@@ -15,7 +15,7 @@ from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.file_check import check_file
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.recurrence.quick_translation import translated_quickly
+from rnnserve.export.torch_adapter import registry_read_once
 
 __all__ = [
     "SIZES",
@@ -134,7 +134,7 @@ def change_head(model):
 
 def export_by_torch(module, arguments, **options):
     file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
-    with warnings.catch_warnings(), translated_quickly():
+    with warnings.catch_warnings(), registry_read_once():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), arguments, file, verbose=False, **options)
     return file.getvalue()

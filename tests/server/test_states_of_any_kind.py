@@ -13,7 +13,7 @@ from rnnserve.cli.inspection.json_report import json_report
 from rnnserve.cli.inspection.text_report import text_report
 from rnnserve.cli.inspection.version_record import read_record
 from rnnserve.client import InvalidRequest
-from rnnserve.export import Flags, Floats, Integers, publish
+from rnnserve.export import Flags, Floats, Integers, publish, scan
 from rnnserve.export.verify import verify_version
 from rnnserve.protos.artifact import DEFAULTS, read_version
 from rnnserve.protos.recorded_defaults import load_defaults
@@ -36,7 +36,7 @@ class Kinds(nn.Module):
         seen = torch.cat([last, x], dim=1)
         y, h_n = self.gru(x + self.positions(steps), h)
         y = y + seen[:, :-WINDOW, :1] * 0.3 - seen[:, 1 : 1 - WINDOW, 1:2] * 0.2
-        tops = torch.maximum(top.unsqueeze(1), y.cummax(dim=1).values)
+        tops = scan(lambda before, values: (torch.maximum(before, values),) * 2, top, y, dim=1)[1]
         was_loud = loud.unsqueeze(1) | ((x > 1.5).int().cumsum(dim=1) > 0)
         hit = hits.unsqueeze(1) + (x > 0).int().cumsum(dim=1).int()
         decays = decay.unsqueeze(1) * 0.5 ** torch.arange(1, x.size(1) + 1).view(1, -1, 1)

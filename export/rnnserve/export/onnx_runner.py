@@ -8,14 +8,16 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
 from rnnserve.common.guarded_work import answer_requests, limit_processor_seconds
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 __all__ = ["PROVIDERS", "RUN_SECONDS", "OnnxProcess", "OnnxRunner"]
 
@@ -124,7 +126,9 @@ class OnnxRunner:
             raise RuntimeError(f"onnxruntime does not run: {_in_a_line(error)}") from error
 
 
-def _session(model: bytes, providers: Sequence[str], *, optimized: bool) -> onnxruntime.InferenceSession:
+def _session(model: bytes, providers: Sequence[str], *, optimized: bool) -> "onnxruntime.InferenceSession":
+    import onnxruntime  # takes 0.1 s, which `rnnserve export --help` need not wait for
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

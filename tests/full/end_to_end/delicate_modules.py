@@ -170,7 +170,6 @@ DELICATE: dict[str, Delicate] = {
     "a root of a negative number": _front(torch.sqrt, nn.LSTM, refused=r"not finite.* come from sqrt .*Clamp"),
     "a deviation alone": _front(lambda x: x / x.std(-1, keepdim=True), nn.LSTM, apart=True),
     "a running product": _front(lambda x: torch.cumprod(torch.sigmoid(x), 1), nn.GRU),
-    "a running maximum": _front(lambda x: x - torch.cummax(x, 1).values, nn.GRU),
     "a median over time": _front(
         lambda x: x - x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2, None], nn.GRU
     ),

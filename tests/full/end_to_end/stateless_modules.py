@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rnnserve.export import scan
+
 __all__ = ["FEATURES", "STREAM", "WHOLE", "Stateless"]
 
 FEATURES = 3
@@ -37,6 +39,11 @@ def _smoothed(_module, x: Tensor) -> Tensor:
     return torch.stack(means, 1)
 
 
+def _running_max(y: Tensor) -> Tensor:
+    first = torch.full_like(y[:, 0], -torch.inf)
+    return scan(lambda before, values: (torch.maximum(before, values),) * 2, first, y, dim=1)[1]
+
+
 def _differences(module, x: Tensor) -> Tensor:
     before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
     return module.gru(x - before)[0]
@@ -65,7 +72,7 @@ STREAM: dict[str, tuple[Callable[[], nn.Module], Sequence[str]]] = {
     "smoothed": (lambda: Stateless(_smoothed), ["scan.state"]),
     "running_sum": (lambda: Stateless(lambda m, x: m.gru(x)[0].cumsum(1), gru=_gru()), ["gru.h", "cumsum.sum"]),
     "running_max": (
-        lambda: Stateless(lambda m, x: m.gru(x)[0].cummax(1).values, gru=_gru()),
+        lambda: Stateless(lambda m, x: _running_max(m.gru(x)[0]), gru=_gru()),
         ["gru.h", "scan.state"],
     ),
 }

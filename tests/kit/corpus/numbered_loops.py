@@ -333,7 +333,7 @@ class Total(nn.Module):
             total += 0.1
             rate *= 0.999
             outputs.append(x[:, t] * total + rate)
-        return torch.stack(outputs, 1) + rate
+        return torch.stack(outputs, 1)
 
 
 @right

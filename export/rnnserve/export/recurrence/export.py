@@ -17,6 +17,7 @@ from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Shap
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import TRANSLATIONS
 from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Export
+from rnnserve.export.recurrence.quick_decomposition import decomposed_quickly
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture, SizeIsFixed
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.sizes import ANY_SIZES, Limits, fixes_sizes
@@ -255,7 +256,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
-        with registry_read_once():
+        with registry_read_once(), decomposed_quickly():
             program = torch.onnx.export(
                 captured,
                 dynamo=True,

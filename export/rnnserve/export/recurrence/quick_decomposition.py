@@ -1,0 +1,210 @@
+# ruff: noqa: SLF001 - private parts of torch are what it is about
+"""Decomposing programs for `torch.onnx.export` without a trace of the whole.
+
+torch.onnx decomposes the operators that it can't translate by tracing the whole program again, which takes longer than
+all the rest. In most programs no operator needs it, or only some composite ones do, such as `reshape`, `to` and the
+cells of recurrent layers. Here, each of these is traced alone, in a copy of the program. A program with others, such as
+writes to tensors, is left to torch.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from rnnserve.export.torch_adapter import OpOverload, schema_of, tree_flatten, tree_unflatten
+
+__all__ = ["decomposed_quickly"]
+
+_ATEN = torch.ops.aten
+
+_CHECKS = {
+    _ATEN._assert_async.default,
+    _ATEN._assert_async.msg,
+    _ATEN._assert_scalar.default,
+    _ATEN._assert_tensor_metadata.default,
+    _ATEN.sym_constrain_range_for_size.default,
+}
+"""Operators that torch.onnx leaves out."""
+
+
+@contextlib.contextmanager
+def decomposed_quickly() -> Iterator[None]:
+    """Let `torch.onnx.export` decompose quickly in the context; exports of other threads are quick, too.
+
+    If a later torch has its parts elsewhere, exports only take longer.
+    """
+    try:
+        from torch._export.utils import _is_cia_op, _is_preservable_cia_op
+        from torch.onnx._internal.exporter import _fx_passes
+    except ImportError:
+        yield
+        return
+    of_all = _fx_passes.decompose_with_registry
+    _fx_passes.decompose_with_registry = _Decomposition(of_all, _is_cia_op, _is_preservable_cia_op)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        _fx_passes.decompose_with_registry = of_all
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decomposition:
+    """Decomposes programs as torch.onnx does, each node alone if that is possible.
+
+    Attributes:
+        of_all: torch's own decomposition, which traces the whole program.
+        is_composite: Whether an operator is made of others.
+        can_be_kept: Whether torch can keep such an operator as it is.
+    """
+
+    of_all: Callable[..., ExportedProgram]
+    is_composite: Callable[[Any], bool]
+    can_be_kept: Callable[[Any], bool]
+
+    def __call__(self, program: ExportedProgram, registry: Any) -> ExportedProgram:  # noqa: ANN401 - torch's
+        """Give a program of operators that are translated, with a graph of its own, which torch.onnx changes."""
+        translated = {translations[0].fx_target for translations in registry.functions.values()} | _CHECKS
+        nodes = [node for node in program.graph.nodes if not self._stays(node, translated)]
+        if all(node.target in _CELLS or self._is_view(node) for node in nodes):
+            copied = _copy(program, {node.name for node in nodes})
+            if all(self._stays(node, translated) for node in copied.graph.nodes):
+                return copied
+        return self.of_all(program, registry)
+
+    def _stays(self, node: Node, translated: set[Any]) -> bool:
+        """Whether torch's decomposition leaves a node as it is."""
+        if node.op != "call_function":
+            return node.op in ("placeholder", "output")
+        target = node.target
+        if target is operator.getitem:
+            return True
+        if not isinstance(target, OpOverload) or target in _CHECKS:
+            return target in translated
+        is_kept = not self.is_composite(target) or self.can_be_kept(target)
+        return target in translated and is_kept and not schema_of(target).is_mutable
+
+    def _is_view(self, node: Node) -> bool:
+        """Whether a node is a composite operator that gives its input in another form, and writes to no tensor."""
+        target = node.target
+        if not isinstance(target, OpOverload) or not self.is_composite(target) or schema_of(target).is_mutable:
+            return False
+        return any(result.alias_info is not None for result in schema_of(target).returns)
+
+
+def _copy(program: ExportedProgram, composites: set[str]) -> ExportedProgram:
+    """Copy a program without results that nothing uses, and decompose the nodes of these names."""
+    graph = copy.deepcopy(program.graph)
+    for node, original in zip(graph.nodes, program.graph.nodes, strict=True):
+        node.name = original.name  # a copy avoids names of Python's functions, which an input may have
+    signature = copy.deepcopy(program.graph_signature)
+    sizes = _InputSizes(graph)
+    for node in list(graph.nodes):
+        if node.name in composites:
+            for before, after in _decomposed(graph, node, sizes):
+                before.replace_all_uses_with(after)
+                signature.replace_all_uses(before.name, after.name)
+    graph.eliminate_dead_code()
+    copied = copy.copy(program)
+    copied._graph_signature = signature
+    copied._graph_module = GraphModule(program.graph_module, graph)
+    copied._graph_module.meta.update(program.graph_module.meta)
+    return copied
+
+
+class _InputSizes:
+    """Sizes of a graph's inputs, read at its beginning: others that are the same symbol are read there, too."""
+
+    def __init__(self, graph: Graph) -> None:
+        inputs = graph.find_nodes(op="placeholder")
+        self._graph, self._last = graph, inputs[-1] if inputs else None
+        tensors = [each for each in inputs if isinstance(each.meta.get("val"), Tensor)]
+        self._axes = {str(size): (each, at) for each in tensors for at, size in enumerate(each.meta["val"].shape)}
+        self._read: dict[str, Node] = {}
+
+    def of(self, node: Node) -> Node | None:
+        """Give what reads the size that a node reads; None for a size of no input."""
+        size = str(node.meta.get("val"))
+        if node.target is not _ATEN.sym_size.int or size not in self._axes or self._last is None:
+            return None
+        if size not in self._read:
+            with self._graph.inserting_after(self._last):
+                self._read[size] = self._graph.call_function(_ATEN.sym_size.int, self._axes[size])
+            self._read[size].meta["val"] = node.meta["val"]
+        return self._read[size]
+
+
+def _decomposed(graph: Graph, node: Node, sizes: _InputSizes) -> Iterator[tuple[Node, Node]]:
+    """Put what a node is made of before it; give the node of each result, and the node that takes its place."""
+    target = cast(OpOverload, node.target)
+    leaves, structure = tree_flatten((node.args, node.kwargs))
+    given = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, Node)))
+
+    def called(*values: Any) -> Any:  # noqa: ANN401 - tensors and sizes, and what the operator gives
+        of_node = dict(zip(given, values, strict=True))
+        passed = [of_node[leaf] if isinstance(leaf, Node) else leaf for leaf in leaves]
+        args, kwargs = tree_unflatten(passed, structure)
+        return _CELLS.get(target, target)(*args, **kwargs)
+
+    # Before dispatch, `linear` is one operator; torch's own composites are not yet taken apart.
+    inner = make_fx(called, pre_dispatch=target in _CELLS)(*(each.meta["val"] for each in given)).graph
+    made = dict(zip(inner.find_nodes(op="placeholder"), given, strict=True))
+    made |= {each: read for each in inner.nodes if (read := sizes.of(each)) is not None}
+    known = set(made)
+    with graph.inserting_before(node):
+        results: Any = graph.graph_copy(inner, made)
+    for each in made.keys() - known:
+        made[each].meta = {**node.meta, **each.meta}
+    if isinstance(results, Node):
+        yield node, results
+    else:
+        for part in list(node.users):  # each takes one result
+            yield part, results[cast(int, part.args[1])]
+
+
+def _gru_cell(x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, *biases: Tensor | None) -> Tensor:
+    """Compute (batch, hidden) from x (batch, features) and a state (batch, hidden), in torch's order."""
+    b_ih, b_hh = biases or (None, None)
+    of_input = torch.unsafe_split(F.linear(x, w_ih, b_ih), state.shape[1], 1)
+    of_state = torch.unsafe_split(F.linear(state, w_hh, b_hh), state.shape[1], 1)
+    reset = torch.sigmoid(of_state[0] + of_input[0])
+    update = torch.sigmoid(of_state[1] + of_input[1])
+    new = torch.tanh(of_input[2] + of_state[2] * reset)
+    return (state - new) * update + new
+
+
+def _lstm_cell(
+    x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, *biases: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Compute both states (batch, hidden) from x (batch, features) and the states before, in torch's order."""
+    b_ih, b_hh = biases or (None, None)
+    gates = F.linear(states[0], w_hh, b_hh) + F.linear(x, w_ih, b_ih)
+    first, forget, new, last = torch.unsafe_split(gates, states[0].shape[1], 1)
+    cell = torch.sigmoid(forget) * states[1] + torch.sigmoid(first) * torch.tanh(new)
+    return torch.sigmoid(last) * torch.tanh(cell), cell
+
+
+def _plain_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    def cell(x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, *biases: Tensor | None) -> Tensor:
+        b_ih, b_hh = biases or (None, None)
+        return activation(F.linear(state, w_hh, b_hh) + F.linear(x, w_ih, b_ih))
+
+    return cell
+
+
+_CELLS: dict[Any, Callable[..., Any]] = {
+    _ATEN.gru_cell.default: _gru_cell,
+    _ATEN.lstm_cell.default: _lstm_cell,
+    _ATEN.rnn_tanh_cell.default: _plain_cell(torch.tanh),
+    _ATEN.rnn_relu_cell.default: _plain_cell(torch.relu),
+}
+"""What the cells of recurrent layers compute, operator by operator."""
