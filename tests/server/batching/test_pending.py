@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from rnnserve.server.batching.pending import PendingRequest, all_in_time, check_unread, earlier, reason_to_drop
+from rnnserve.server.batching.pending import PendingRequest, all_in_time, earlier, reason_to_drop
 from rnnserve.server.clock import from_wall_clock, now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, TimeoutExpired
 
@@ -74,14 +74,6 @@ def test_one_late_request_among_many_is_enough():
     assert all_in_time(waiting, 5.0)
     assert not all_in_time(waiting, 5.5)
     assert all_in_time([], math.inf)
-
-
-def test_unread_request_is_refused_just_after_its_deadline():
-    check_unread(5.0, 5.0)
-    check_unread(math.inf, 1e18)
-    for deadline in (4.9, -math.inf):
-        with pytest.raises(DeadlinePassed, match="the deadline passed before the request was read"):
-            check_unread(deadline, 5.0)
 
 
 def test_wall_clock_times_become_times_of_the_one_clock(monkeypatch):

@@ -16,7 +16,6 @@ from rnnserve.server.validation.checked_request import Array, CheckedRequest
 from rnnserve.server.validation.signature import Signature
 
 __all__ = [
-    "Batch",
     "BatchModel",
     "CheckedBatch",
     "LongRun",
@@ -68,42 +67,26 @@ class StepModel(BatchModel, Protocol):
         """Run arrays as they are, and return the outputs named."""
 
 
-class AnsweredBatch(Protocol):
-    """Requests that are answered together."""
+class _Batch(Protocol):
+    """Requests that are run together, and answered in their order.
+
+    A run returns None if a value is not plainly valid. The padding is after shorter rows, and of a padding row.
+    """
 
     @property
-    def members(self) -> Sequence[Any]:
-        """What is answered or refused, and has an origin: pending requests, for one."""
-
+    def members(self) -> Sequence[Any]: ...  # each is answered or refused, and has an origin
     @property
-    def rows_each(self) -> Sequence[int]:
-        """Rows of each of them."""
-
+    def arrivals(self) -> Sequence[float]: ...  # of each member, in seconds on the clock of `clock`
     @property
-    def arrivals(self) -> Sequence[float]:
-        """When each has arrived, in seconds on the clock of `clock`."""
-
+    def rows_each(self) -> Sequence[int]: ...
     @property
-    def padded_steps(self) -> int:
-        """Steps of their run beside theirs: of padding after shorter rows, and of a padding row."""
-
-
-class Batch(AnsweredBatch, Protocol):
-    """Requests that are run together."""
-
+    def rows(self) -> int: ...
     @property
-    def rows(self) -> int:
-        """Rows of all of them."""
-
+    def steps(self) -> int: ...  # of all rows together
     @property
-    def steps(self) -> int:
-        """Steps of all of their rows, together."""
-
-    def run(self) -> Sequence[Any] | None:
-        """Make the run, and return the answers in the members' order; None if a value is not plainly valid."""
-
-    def part(self, part: slice) -> "Batch":
-        """Return some of the requests as a batch of their own."""
+    def padded_steps(self) -> int: ...
+    def run(self) -> Sequence[Any] | None: ...
+    def part(self, part: slice, /) -> "_Batch": ...
 
 
 class CheckedBatch:
@@ -183,7 +166,7 @@ def check_pending(
     return wanted, checked
 
 
-def run_batch(model: BatchModel, batch: Batch) -> bool:
+def run_batch(model: BatchModel, batch: _Batch) -> bool:
     """Run a batch, answer each of its members, and record the run.
 
     A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
@@ -219,9 +202,7 @@ def run_batch(model: BatchModel, batch: Batch) -> bool:
     return True
 
 
-def answer_all(
-    statistics: Statistics, batch: AnsweredBatch, answers: Sequence[Any], started: float, ended: float
-) -> None:
+def answer_all(statistics: Statistics, batch: _Batch, answers: Sequence[Any], started: float, ended: float) -> None:
     """Answer the members of a batch in their order, and report their run to the observer if there is one."""
     members: Sequence[Any] = batch.members
     statistics.answering(len(members))
@@ -243,7 +224,7 @@ def answer_all(
 # An operator may run for ever: a Loop of the graph that a value of the input keeps going. onnxruntime cannot end it,
 # and its thread does nothing else meanwhile; on the fast path's thread it holds up every model.
 
-runs_in_progress: dict[int, tuple[BatchModel, Batch | None, float]] = {}
+runs_in_progress: dict[int, tuple[BatchModel, _Batch | None, float]] = {}
 """By thread: the model, the batch or None for a few steps, and when the run began, on the clock of `clock`."""
 
 _COST_FACTOR = 10.0

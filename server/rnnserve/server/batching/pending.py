@@ -13,30 +13,22 @@ from rnnserve.server.errors import Cancelled, DeadlinePassed, ServeError, Timeou
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
 
-__all__ = ["PendingRequest", "all_in_time", "check_unread", "earlier", "reason_to_drop"]
+__all__ = ["PendingRequest", "all_in_time", "earlier", "reason_to_drop"]
 
 _CANCELLED = -math.inf
 
 
 class PendingRequest(abc.ABC):
-    """A request that waits, and how it is answered: exactly once, on the thread that runs it.
-
-    Attributes:
-        rows: Size of its batch axis.
-        steps: Its longest length, or the size of its sequence axis if its lengths have not been read yet.
-        deadline: When it is late, in seconds on the server's clock.
-        timeout: Seconds of its own timeout if that is what the deadline says, otherwise infinity.
-        arrived: When it arrived, in seconds on the same clock.
-    """
+    """A request that waits, and how it is answered: exactly once, on the thread that runs it."""
 
     __slots__ = ("arrived", "deadline", "rows", "steps", "timeout")
 
     def __init__(self, rows: int, steps: int, deadline: float, arrived: float, timeout: float = math.inf) -> None:
         self.rows = rows
-        self.steps = steps
-        self.deadline = deadline
-        self.arrived = arrived
-        self.timeout = timeout
+        self.steps = steps  # its longest length, or the size of its sequence axis if its lengths have not been read yet
+        self.deadline = deadline  # when it is late, in seconds on the server's clock
+        self.arrived = arrived  # on the same clock
+        self.timeout = timeout  # seconds of its own timeout if that is what the deadline says, otherwise infinity
 
     @property
     @abc.abstractmethod
@@ -81,12 +73,6 @@ def all_in_time(requests: Iterable[_HasDeadline], at: float) -> bool:
         if request.deadline < at:
             return False
     return True
-
-
-def check_unread(deadline: float, at: float) -> None:
-    """Raise DeadlinePassed if a request that has not been read yet is late."""
-    if deadline < at:
-        raise DeadlinePassed("the deadline passed before the request was read")
 
 
 def reason_to_drop(request: PendingRequest, at: float, *, has_begun: bool = False) -> ServeError | None:

@@ -42,20 +42,13 @@ class Cost:
     Points are rows * steps. Steps follow one another, and each reads the recurrent weights once however few its rows:
     with a large hidden size a step of two rows costs nearly what one of eight does. And onnxruntime skips part of the
     work after a row's end. Without either term, batches would be split in vain.
-
-    Attributes:
-        run: Seconds of a run, whatever its size.
-        step: Seconds of a step, whatever its rows.
-        point: Seconds of one row at one step.
-        padding: Seconds of one row at one step after its end.
-        max_points: A run has no more points than this, which bounds its memory: larger requests are run in parts.
     """
 
-    run: float
-    step: float
+    run: float  # whatever its size
+    step: float  # whatever its rows
     point: float
-    padding: float
-    max_points: int = 1 << 16
+    padding: float  # a point after its row's end
+    max_points: int = 1 << 16  # of a run, which bounds its memory: larger requests are run in parts
 
     def of(self, rows: float, steps: int) -> float:
         """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""

@@ -14,7 +14,7 @@ from rnnserve.server.batching.execution import BatchModel, run_pending
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
-from rnnserve.server.errors import ServeError, ShuttingDown
+from rnnserve.server.errors import ShuttingDown
 
 __all__ = ["Scheduler", "Schedulers"]
 
@@ -135,13 +135,6 @@ class Schedulers:
                     raise
             else:
                 return
-
-    def submit_or_refuse(self, model: BatchModel, pending: PendingRequest) -> None:
-        """Put a request into its model's queue, or answer it with what `submit` raises."""
-        try:
-            self.submit(model, pending)
-        except ServeError as error:
-            pending.refuse(error)
 
     def queued(self) -> Counter[BatchModel]:
         """How many requests wait, by model."""

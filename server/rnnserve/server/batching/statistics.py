@@ -36,24 +36,17 @@ _SETTLING_SECONDS, _LOOK_SECONDS = 0.1, 0.2e-3
 
 
 class Statistics:
-    """Counts of a version. Any thread may write or read.
-
-    Attributes:
-        counts: Its numbers (`counting.places`), which other processes may read: of all models of this name and version
-            that this process has loaded.
-        sizes: By rows of a run, its padding row not counted: how many runs of this model there were, and their seconds.
-        last: When the last run ended, in seconds since the epoch; 0 before the first.
-    """
+    """Counts of a version. Any thread may write or read."""
 
     __slots__ = ("_before", "counts", "last", "sizes")
 
     def __init__(self) -> None:
-        self.sizes: dict[int, tuple[int, float]] = {}
-        self.last = 0.0
+        self.sizes: dict[int, tuple[int, float]] = {}  # runs and their seconds, by rows without the padding row
+        self.last = 0.0  # when the last run ended, in seconds since the epoch; 0 before the first
         self.count_in(private_counts())
 
     def count_in(self, counts: Counts) -> None:
-        """Add to these numbers from now on."""
+        """Add to these numbers from now on: of all models of this name and version that this process has loaded."""
         self.counts = counts
         self._before = counts.tolist()
 

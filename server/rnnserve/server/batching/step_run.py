@@ -13,7 +13,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from threading import get_ident
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -87,62 +87,42 @@ def chunk_steps(left: Sequence[int], cost: Cost, *, is_padded: bool, seconds: fl
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Request:
-    """A request in hand: rows of it are in the run, or wait for a place.
-
-    Attributes:
-        started: When it was taken in hand, in seconds on the clock of `clock`.
-        ends: Steps of each of its rows.
-        shapes: Shapes of the outputs that it is answered with, by name.
-        bytes: Size of these outputs.
-        has_steps: Whether an output has steps, which are written as they come.
-        outputs: The outputs, filled as its rows go on; none before the first row has a place.
-        rows_waiting: Rows that have no place yet: the last ones.
-        rows_running: Rows that have a place.
-        is_over: Whether it has been answered, or refused.
-    """
+    """A request in hand: rows of it are in the run, or wait for a place."""
 
     pending: PendingRequest
     checked: CheckedRequest
-    started: float
-    ends: Sequence[int]
-    shapes: Mapping[str, tuple[int, ...]]
-    bytes: int
-    has_steps: bool
-    rows_waiting: int
+    started: float  # when it was taken in hand, in seconds on the clock of `clock`
+    ends: Sequence[int]  # steps of each row
+    shapes: Mapping[str, tuple[int, ...]]  # of the outputs that it is answered with
+    bytes: int  # of these outputs
+    has_steps: bool  # Has an output steps? They are written as they come.
+    rows_waiting: int  # without a place: the last ones
     rows_running: int = 0
-    outputs: dict[str, Array] = dataclasses.field(default_factory=dict)
-    is_over: bool = False
+    outputs: dict[str, Array] = dataclasses.field(default_factory=dict)  # none before the first row has a place
+    is_over: bool = False  # answered, or refused
 
 
 class _Row:
-    """A row that has a place.
-
-    Attributes:
-        number: Which row of its request it is.
-        at: Steps that have been made.
-        end: Steps that it has.
-        states: The states that its last run has left, by initial state and for all rows of that run; None before it.
-        place: The row's place among those rows.
-    """
+    """A row that has a place."""
 
     __slots__ = ("at", "end", "number", "place", "request", "states")
 
     def __init__(self, request: _Request, number: int) -> None:
         self.request = request
-        self.number = number
-        self.at = 0
+        self.number = number  # among the rows of its request
+        self.at = 0  # steps that have been made
         self.end = request.ends[number]
+        # The states that its last run has left, by initial state and for all rows of that run
         self.states: dict[str, Array] | None = None
-        self.place = 0
+        self.place = 0  # among those rows
 
 
-class _Ended(NamedTuple):
-    """Requests that are answered together."""
+class _Ended(CheckedBatch):
+    """Requests that are answered together: the padding of chunks is counted by itself."""
 
-    members: Sequence[PendingRequest]
-    rows_each: Sequence[int]
-    arrivals: Sequence[float]
-    padded_steps: int = 0  # those of chunks are counted by themselves
+    __slots__ = ()
+
+    padded_steps = 0
 
 
 class StepRun:
@@ -164,11 +144,6 @@ class StepRun:
         self._waiting: deque[_Request] = deque()  # those of which rows have no place yet
         self._rows: list[_Row] = []
         self._times_cost = 1.0  # how many times as long as their cost says chunks take, undisturbed
-
-    @property
-    def pending(self) -> list[PendingRequest]:
-        """The requests in hand."""
-        return [request.pending for request in self._in_hand]
 
     @property
     def is_busy(self) -> bool:
@@ -418,10 +393,9 @@ class StepRun:
             by_start.setdefault(request.started, []).append(request)
         self._in_hand = [request for request in self._in_hand if not request.is_over]
         for started, requests in by_start.items():
-            members, rows = [request.pending for request in requests], [request.checked.batch for request in requests]
-            batch = _Ended(members, rows, [pending.arrived for pending in members])
+            batch = _Ended(self._model, [each.pending for each in requests], [each.checked for each in requests])
             answer_all(self._statistics, batch, [request.outputs for request in requests], started, ended)
-            self._statistics.record_answers(sum(rows), ended - started, batch.arrivals, ended)
+            self._statistics.record_answers(batch.rows, ended - started, batch.arrivals, ended)
 
     def _fail(self, request: _Request, error: Exception) -> None:
         pending, failed, statistics = request.pending, now(), self._statistics

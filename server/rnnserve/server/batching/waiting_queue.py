@@ -41,14 +41,10 @@ class QueueLimits:
 
     A limit on the number alone let heavy requests wait for 23 s behind each other. Requests that cannot be answered in
     time are refused at once.
-
-    Attributes:
-        requests: How many requests may wait.
-        seconds: Seconds that the runs of all waiting requests may take.
     """
 
     requests: int
-    seconds: float
+    seconds: float  # that the runs of all waiting requests may take
 
     @property
     def of_connection(self) -> int:
@@ -57,18 +53,14 @@ class QueueLimits:
 
 
 class WaitingQueue(Generic[T]):
-    """First come, first served. For one thread at a time.
-
-    Attributes:
-        points: Rows * steps of all waiting requests.
-    """
+    """First come, first served. For one thread at a time."""
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
         self._share = limits.of_connection
         self._items: deque[T] = deque()
         self._counts: Counter[str] | None = None  # by connection, while one may have more than its share
-        self.points = 0
+        self.points = 0  # rows * steps of all waiting requests
 
     def __len__(self) -> int:
         return len(self._items)

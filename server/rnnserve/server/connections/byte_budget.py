@@ -49,37 +49,28 @@ takes some milliseconds."""
 
 
 class ByteBudget:
-    """Counts the bytes that are held, in all and by connection. Thread-safe.
-
-    Attributes:
-        limit: Bytes that may be held; one connection may hold half of them.
-    """
+    """Counts the bytes that are held, in all and by connection. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._held: Counter[str] = Counter()
-        self._total = 0
+        self.limit = limit  # one connection may hold half of it
+        self.held = 0
+        self._held: Counter[str] = Counter()  # by connection
         self._lock = threading.Lock()
-
-    @property
-    def held(self) -> int:
-        """Bytes that are held now."""
-        return self._total
 
     def take(self, connection: str, size: int) -> None:
         """Hold bytes for a connection, or hold none of them and raise TooMuchHeld."""
         with self._lock:
             if self._held[connection] + size > self.limit // 2:
                 raise TooMuchHeld.by_connection(self._held[connection], self.limit // 2)
-            if self._total + size > self.limit:
-                raise TooMuchHeld.by_all(self._total, self.limit)
+            if self.held + size > self.limit:
+                raise TooMuchHeld.by_all(self.held, self.limit)
             self._held[connection] += size
-            self._total += size
+            self.held += size
 
     def give_back(self, connection: str, size: int) -> None:
         """Release bytes that `take` has taken."""
         with self._lock:
-            self._total -= size
+            self.held -= size
             self._held[connection] -= size
             if not self._held[connection]:
                 del self._held[connection]

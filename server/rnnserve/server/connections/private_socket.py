@@ -5,13 +5,11 @@ one; shares, budgets and the ids of sequences go by it. On every other socket th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER
 
 __all__ = [
-    "address_of_socket",
     "believed_peer",
     "is_of_http",
     "is_private",
@@ -28,11 +26,6 @@ _PRIVATE = "unix:"
 
 _OF_HTTP = "http:"
 """Precedes the address of a client of the gateway. gRPC names no connection so."""
-
-
-def address_of_socket(folder: Path, name: str) -> str:
-    """Return the address, as gRPC writes it, of a socket in a folder."""
-    return f"unix:{folder / name}.sock"
 
 
 def believed_peer(connection: str, metadata: Iterable[Any]) -> str:

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
-from rnnserve.server.batching.pending import PendingRequest, check_unread, earlier
+from rnnserve.server.batching.pending import PendingRequest, earlier
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.counting.table import after_run
-from rnnserve.server.errors import InternalError, ServeError, TooManyCalls
+from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError, TooManyCalls
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.fast_path.templates import HEAD_BYTES, PrefixCache, RequestPrefix
 from rnnserve.server.observing.origins import Origin
@@ -316,7 +316,8 @@ class LargeRequests:
             del call  # it may hold 16 MB until the next one comes
 
     def _admit(self, call: ArrivedRequest, arrived: float) -> None:
-        check_unread(call.deadline, now())
+        if call.deadline < now():
+            raise DeadlinePassed("the deadline passed before the request was read")
         payload = call.payload
         if is_compressed(payload):
             payload = decompress(payload, self._service.settings.max_message_bytes)

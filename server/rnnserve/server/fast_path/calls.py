@@ -23,7 +23,6 @@ from rnnserve.server.protocol.sequences import StreamOwner
 __all__ = [
     "Arrivals",
     "ArrivedRequest",
-    "CallHandler",
     "Door",
     "FastDoor",
     "RequestBatch",
@@ -47,22 +46,6 @@ class FastDoor(Door, Protocol):
 
     def call_is_over(self) -> None:
         """Note that the last event of a call has come. On the thread of its events."""
-
-
-class CallHandler(Protocol):
-    """Answers the requests, on the thread that takes them."""
-
-    def nap_seconds(self, calls: int, /) -> float:
-        """Return the seconds that the thread, once woken, sleeps before it looks for more, with so many calls open."""
-
-    def take(self, arrived: "list[ArrivedRequest]") -> None:
-        """Take requests that have arrived together, and answer each now or later. Empty when nothing has arrived."""
-
-    def take_large(self, request: "ArrivedRequest") -> None:
-        """Take a request of more than `LARGE` bytes, and answer it later: the thread has no time for it."""
-
-    def work(self) -> bool:
-        """Run a batch, and return whether more waits: in between, the thread collects what arrives."""
 
 
 class ArrivedRequest(abc.ABC):
@@ -167,11 +150,7 @@ class RequestBatch(list[ArrivedRequest]):
 
 
 class UnaryCall(ArrivedRequest):
-    """A call of ModelInfer on the fast path: one request, one response and a status.
-
-    Attributes:
-        call: The call, as grpcio's core gives it.
-    """
+    """A call of ModelInfer on the fast path: one request, one response and a status."""
 
     __slots__ = ("_is_watched", "_metadata", "_said", "call")
 
@@ -279,9 +258,9 @@ def certificate_of(core: GrpcioCore, call: Any, metadata: Sequence[Any]) -> str:
 class Arrivals:
     """Says which calls and requests are handed on. For the thread that takes them."""
 
-    def __init__(self, handler: CallHandler, gate: Gate | None) -> None:
-        """Prepare; without a gate, all are let in."""
-        self._handler = handler
+    def __init__(self, take_large: Callable[[ArrivedRequest], None], gate: Gate | None) -> None:
+        """Prepare; `take_large` takes requests of more than `LARGE` bytes. Without a gate, all are let in."""
+        self._take_large = take_large
         self._gate = gate
 
     def lets_in(self, call: UnaryCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
@@ -312,7 +291,7 @@ class Arrivals:
                 if size <= LARGE:
                     taken.append(request)
                 else:
-                    self._handler.take_large(request)
+                    self._take_large(request)
             except ServeError as error:
                 request.refuse(error)
             except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread

@@ -17,7 +17,7 @@ from rnnserve.server.batching.pending import all_in_time
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
-from rnnserve.server.errors import InternalError
+from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.fast_path.admission import Admission, LargeRequests, PendingCall, StepCall
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.fast_path.template_runs import SamePrefixBatch, SamePrefixRuns, SameStepBatch
@@ -53,7 +53,9 @@ class Dispatcher:
         """Start with nothing waiting; the service's settings say how much may wait for each model."""
         self._limits = QueueLimits(service.settings.max_queue, service.settings.max_wait)
         self._schedulers = schedulers
-        self._large_requests = LargeRequests(service, self._submit)
+        large_requests = LargeRequests(service, self._submit)
+        self.take_large = large_requests.submit  # parses and runs a request of many bytes on other threads
+        self.close = large_requests.close  # ends the thread of large requests within some seconds; whether it has ended
         self._admission = Admission(service, self.take_large, self._step)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, WaitingQueue[PendingCall]] = {}
@@ -64,7 +66,10 @@ class Dispatcher:
         self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
 
     def nap_seconds(self, calls: int) -> float:
-        """Return the seconds that may be slept: some if many calls are open, all on the models' own threads."""
+        """Return the seconds that the fast path's thread, once woken, sleeps before it looks for more.
+
+        That is some if many calls are open, all on the models' own threads.
+        """
         is_apart = self._ran_elsewhere_at > self._ran_here_at + _APART_SECONDS
         return _NAP_SECONDS if is_apart and calls >= _MANY_CALLS else 0.0
 
@@ -85,17 +90,9 @@ class Dispatcher:
             return
         self._enqueue_all(self._admission.admit(arrived, at))
 
-    def take_large(self, request: ArrivedRequest) -> None:
-        """Let a request of many bytes be parsed and run on other threads."""
-        self._large_requests.submit(request)
-
     def queued(self) -> dict[Model, int]:
         """How many requests wait on the fast path, by model. For any thread."""
         return {model: len(queue) for model, queue in list(self._queues.items())}
-
-    def close(self, timeout: float | None = None) -> bool:
-        """End the thread of large requests within `timeout` seconds. Return whether it has ended."""
-        return self._large_requests.close(timeout)
 
     def work(self) -> bool:
         """Run a batch of the model whose turn it is, and return whether more waits."""
@@ -213,8 +210,12 @@ class Dispatcher:
             queue.add(pending)
 
     def _submit(self, model: Model, pending: PendingCall) -> None:
+        """Give a request to its model's own thread, or refuse it."""
         pending.watch()
-        self._schedulers.submit_or_refuse(model, pending)
+        try:
+            self._schedulers.submit(model, pending)
+        except ServeError as error:
+            pending.refuse(error)
 
 
 def _refuse_all(calls: list[PendingCall], error: Exception) -> None:

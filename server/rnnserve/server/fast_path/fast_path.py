@@ -33,7 +33,8 @@ from rnnserve.server.clock import now as clock_now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import is_private, said_of_peer
 from rnnserve.server.errors import InternalError, ServeError, StartError, TooManyStreams, Unsupported
-from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, CallHandler, UnaryCall, certificate_of
+from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, UnaryCall, certificate_of
+from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.gateway_stream import GatewayStream
 from rnnserve.server.fast_path.grpcio_core import LONG_AGO, ArrivalPace, GrpcioCore, unusable
 from rnnserve.server.fast_path.streams import RequestStream
@@ -67,7 +68,7 @@ class FastPath:
         self,
         server: grpc.Server,
         method: str,
-        handler: CallHandler,
+        handler: Dispatcher,
         budget: ByteBudget,
         *,
         stream_method: str = "",
@@ -94,7 +95,7 @@ class FastPath:
         self._method = method
         self._handler = handler
         self._gate = gate
-        self._arrivals = Arrivals(handler, gate)
+        self._arrivals = Arrivals(handler.take_large, gate)
         self._believes_callers = bool(gateway_method)
         self._gateways: set[GatewayStream] = set()
         self._stream_methods: list[tuple[str, Callable[[Any], None], int]] = []
@@ -360,7 +361,7 @@ def check_fast_path() -> None:
             address = f"unix:{Path(folder) / 's'}"
             server = grpc.server(futures.ThreadPoolExecutor(1, "self-test"))
             server.add_insecure_port(address)
-            handler: Any = SimpleNamespace(take=_echo, work=lambda: False, nap_seconds=lambda _: 0.0)
+            handler: Any = SimpleNamespace(take=_echo, take_large=None, work=lambda: False, nap_seconds=lambda _: 0.0)
             path = FastPath(server, method, handler, ByteBudget(1 << 20), stream_method=stream_method, max_streams=2)
             server.start()
             stack.callback(server.stop, 0)

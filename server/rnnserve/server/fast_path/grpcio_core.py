@@ -11,16 +11,13 @@ fast path".
 
 import abc
 import importlib
-import importlib.util
 import logging
-import mmap
 import os
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.server.clock import now
@@ -35,8 +32,6 @@ _log = logging.getLogger(__name__)
 
 _TESTED = ">=1.76,<1.87"
 """Versions of grpcio with which the fast path was tested; as in pyproject.toml."""
-
-_EXPERIMENT = b"event_engine_listener"
 
 LONG_AGO = 1.0
 """A deadline in the past: `poll` returns at once, with an event or a time-out. `time.time()` takes a millisecond."""
@@ -65,27 +60,15 @@ def choose_polling() -> bool:
     and 4 to 1,000 connections get 1.2 to 1.5 times as many answers.
 
     grpcio decides when it is first imported, so call this before. It sets the environment variable `GRPC_EXPERIMENTS`.
-    It changes nothing if grpcio is imported already, if the variable is set, or if grpcio no longer has the choice.
+    It changes nothing if grpcio is imported already, or if the variable is set.
 
     Returns:
         Whether it has chosen.
     """
-    if "grpc" in sys.modules or "GRPC_EXPERIMENTS" in os.environ or not _has_experiment():
+    if "grpc" in sys.modules or "GRPC_EXPERIMENTS" in os.environ:
         return False
-    os.environ["GRPC_EXPERIMENTS"] = f"-{_EXPERIMENT.decode()}"
+    os.environ["GRPC_EXPERIMENTS"] = "-event_engine_listener"
     return True
-
-
-def _has_experiment() -> bool:
-    """Whether grpcio's library contains the experiment's name: it reports unknown names on standard error."""
-    spec = importlib.util.find_spec("grpc")
-    if spec is None or spec.origin is None:
-        return False
-    for library in Path(spec.origin).parent.glob("_cython/cygrpc*"):
-        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(_EXPERIMENT) >= 0:
-                return True
-    return False
 
 
 def unusable(why: object) -> StartError:

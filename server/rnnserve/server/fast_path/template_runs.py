@@ -59,11 +59,7 @@ class _State(NamedTuple):
 
 
 class SamePrefixRun:
-    """What is kept to run a number of requests with one prefix, again and again, on one thread.
-
-    Attributes:
-        nbytes: How much memory its arrays take, in bytes.
-    """
+    """What is kept to run a number of requests with one prefix, again and again, on one thread."""
 
     def __init__(self, prefix: RequestPrefix, count: int) -> None:
         """Make the arrays for so many requests with a bindable prefix; for one, if they don't share runs."""
@@ -121,14 +117,10 @@ class SamePrefixRun:
         return np.moveaxis(used.reshape(*used.shape[:axis], self._count, batch, *used.shape[axis + 1 :]), axis, 0)
 
     def run(self, payloads: Sequence[bytes], id_fields: Sequence[bytes] = ()) -> list[bytes] | None:
-        """Run requests as one batch, and return the responses.
+        """Run as many requests as the run was made for, and return the responses.
 
-        None if a value is not plainly valid, or an answer is not finite and has to be: then each request has to pass
-        the boundary.
-
-        Args:
-            payloads: As many as the run was made for.
-            id_fields: The id's field of each, tag and size included, empty for none; or nothing if none has an id.
+        The id's field of each has tag and size, and is empty for none; no fields if none has an id. None if a value is
+        not plainly valid, or an answer is not finite and has to be: then each request has to pass the boundary.
         """
         for sent, rows in self._inputs:
             start, end = sent.start, sent.end
@@ -198,19 +190,14 @@ class SamePrefixRuns:
 
 
 class _OfOnePrefix:
-    """What batches of requests with one prefix have in common.
-
-    Attributes:
-        arrivals: Their arrivals, in seconds on the clock of `clock`.
-        rows: Rows of all of them.
-    """
+    """What batches of requests with one prefix have in common."""
 
     __slots__ = ("_prefix", "_runs", "arrivals", "rows")
 
     def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, arrivals: Sequence[float]) -> None:
         self._runs = runs
         self._prefix = prefix
-        self.arrivals = arrivals
+        self.arrivals = arrivals  # in seconds on the clock of `clock`
         self.rows = len(arrivals) * prefix.batch
 
     @property

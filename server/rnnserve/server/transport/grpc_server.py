@@ -13,7 +13,6 @@ from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget, MemoryGuard, bytes_for_requests
-from rnnserve.server.connections.private_socket import address_of_socket
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ShuttingDown, StartError
@@ -209,7 +208,7 @@ class GrpcServer:
             probe_port(host, port)  # gRPC would log its own description of a port in use, at length
         try:
             if settings.private_sockets is not None:  # without TLS, since no other user can open the socket
-                self._server.add_insecure_port(address_of_socket(settings.private_sockets, str(os.getpid())))
+                self._server.add_insecure_port(f"unix:{settings.private_sockets / str(os.getpid())}.sock")
             if self._tls is None:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, self._tls.credentials)

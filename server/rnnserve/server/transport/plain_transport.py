@@ -21,7 +21,8 @@ from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.private_socket import is_of_http
 from rnnserve.server.counting.table import answering, count_http_answer, count_refusal
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, CallHandler, Door
+from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, Door
+from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.templates import find_varying_fields, read_id
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin
@@ -85,11 +86,11 @@ class PlainTransport:
 
     failure: Exception | None = None
 
-    def __init__(self, server: grpc.Server, handler: CallHandler, budget: ByteBudget, gate: Gate | None) -> None:
+    def __init__(self, server: grpc.Server, handler: Dispatcher, budget: ByteBudget, gate: Gate | None) -> None:
         self.budget = budget
         self._gate = gate
         self._handler = handler
-        self._arrivals = Arrivals(handler, gate)
+        self._arrivals = Arrivals(handler.take_large, gate)
         self._inbox: queue.SimpleQueue[ArrivedRequest | None] = queue.SimpleQueue()
         self._end_error: ServeError | None = None
         self._in_flight: set[ArrivedRequest] = set()

@@ -19,6 +19,7 @@ from rnnserve.server.fast_path import fast_path
 
 class Idle:
     def take(self, arrived): pass
+    def take_large(self, call): pass
     def work(self): return False
     def nap_seconds(self, calls): return 0.0
 
