@@ -8,7 +8,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Self
 
-from rnnserve.server.batching.execution import LongRun, longest_run
+from rnnserve.server.batching.execution import longest_run
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.counting import places
@@ -275,11 +275,11 @@ class Server:
 
         Two looks have to find a long run: a process may have been paused.
         """
-        found: LongRun | None = None
+        found = ""
         while not self._is_stopping.wait(_WATCH_SECONDS):
             self._service.sequences.drop_idle()
             before, found = found, longest_run(self._settings.max_run)
-            stuck = str(found) if before is not None and found is not None else ""
+            stuck = found if before else ""
             if (failure := self._transport.failure) is not None:
                 stuck = f"the thread that takes requests has ended: {failure!r}"
             was, self.stuck, self._service.is_stuck = self.stuck, stuck, bool(stuck)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from threading import get_ident
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
 from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
@@ -18,8 +18,6 @@ from rnnserve.server.validation.signature import Signature
 __all__ = [
     "BatchModel",
     "CheckedBatch",
-    "LongRun",
-    "StepModel",
     "answer_all",
     "check_pending",
     "longest_run",
@@ -49,22 +47,18 @@ class BatchModel(Protocol):
         """Counts of what it has done."""
 
     @property
-    def in_steps(self) -> "StepModel | None":
+    def in_steps(self) -> "BatchModel | None":
         """What runs its requests a few steps at a time; None if they are run whole."""
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
         """Run requests as one batch, and return each one's own outputs by name."""
-
-
-class StepModel(BatchModel, Protocol):
-    """A model whose sequences may be cut, and continued from their states with the same bits."""
 
     @property
     def refuses_non_finite(self) -> bool:
         """Whether answers that are not finite are refused, in the outputs that may be."""
 
     def run_arrays(self, names: list[str], feeds: Mapping[str, Array], /) -> list[Array]:
-        """Run arrays as they are, and return the outputs named."""
+        """Run arrays as they are, and return the outputs named: for runs by steps."""
 
 
 class _Batch(Protocol):
@@ -231,24 +225,18 @@ _COST_FACTOR = 10.0
 """How many times its measured cost a run may take, beside the limit: costs are measured on an idle machine."""
 
 
-class LongRun(NamedTuple):
-    """A run that takes too long, and the seconds since it began."""
+def longest_run(limit: float) -> str:
+    """Describe the run that has gone on longest, if that is more than `limit` seconds and ten times its measured cost.
 
-    model: str
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"a run of {self.model} has not ended after {self.seconds:.1f} s (--max-run)"
-
-
-def longest_run(limit: float) -> LongRun | None:
-    """Return the run that has gone on longest, if that is more than `limit` seconds and ten times its measured cost."""
-    at, found = now(), LongRun("", 0.0)
+    Empty for none.
+    """
+    at, longest, found = now(), 0.0, ""
     for model, batch, began in list(runs_in_progress.values()):
         most = limit
         if batch is not None:
             rows = max(batch.rows, 1)
             most += _COST_FACTOR * model.cost.of(rows, -(-batch.steps // rows))
-        if at - began > max(most, found.seconds):
-            found = LongRun(model.name, at - began)
-    return found if found.model else None
+        if at - began > max(most, longest):
+            longest = at - began
+            found = f"a run of {model.name} has not ended after {longest:.1f} s (--max-run)"
+    return found

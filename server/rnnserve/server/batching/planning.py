@@ -17,10 +17,8 @@ from rnnserve.server.validation.signature import Batching, Signature
 __all__ = ["Cost", "plan", "plan_lengths", "similar_to_first"]
 
 _ROWS_TO_FIXED = 6
-"""How many times as long the rows of a run take as its fixed part, if the run is worth making. With hidden 128 and
-lengths 1 to 64 that is some 17 requests: of batches of at most 8, 12, 16, 20 and any number, those of 16 gave the most
-inferences a second, an eighth more than any number did, and p99 was lower by a fifth (32 in flight, perf_analyzer,
-A B A B)."""
+"""How many times as long the rows of a run take as its fixed part, if the run is worth making: with hidden 128 and
+lengths 1 to 64 that is some 17 requests (docs/lab/findings.md, "Batch size and grouping")."""
 
 _STAGES = 8
 """How many lengths `plan` distinguishes; of more, neighbors count as the longer one. Its time grows with the square of

@@ -19,8 +19,8 @@ import numpy as np
 
 from rnnserve.server.batching.batch_arrays import left_out, rows_of_run
 from rnnserve.server.batching.execution import (
+    BatchModel,
     CheckedBatch,
-    StepModel,
     answer_all,
     check_pending,
     run_batch,
@@ -128,7 +128,7 @@ class _Ended(CheckedBatch):
 class StepRun:
     """A run of a model's requests that goes on by chunks of steps. For one thread at a time."""
 
-    def __init__(self, model: StepModel, statistics: Statistics | None = None) -> None:
+    def __init__(self, model: BatchModel, statistics: Statistics | None = None) -> None:
         """Start without requests, for a model with one sequence axis along which its sequences may be cut."""
         self._model = model
         self._statistics = statistics or model.statistics
