@@ -13,8 +13,8 @@ from rnnserve.server.access.gate import Gate, Grant
 from rnnserve.server.connections.byte_budget import LARGE, RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http, shown_certificate
 from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
-from rnnserve.server.errors import InternalError, ServeError, TooMuchHeld
-from rnnserve.server.fast_path.grpcio_core import GrpcioCore
+from rnnserve.server.errors import Cancelled, InternalError, ServeError, TooMuchHeld, Unsupported
+from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
 from rnnserve.server.fast_path.templates import read_id
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
@@ -32,17 +32,20 @@ __all__ = [
 
 
 class Door(Protocol):
-    """Where requests arrive: the fast path, or the plain transport."""
+    """Where requests arrive: the fast path, the path of control methods, or the plain transport."""
 
     budget: ByteBudget
 
 
 class FastDoor(Door, Protocol):
-    """The fast path, as calls and streams see it."""
+    """The fast path, or the path of control methods, as calls and streams see it."""
 
     core: GrpcioCore
     handing_on: int
     """The thread's number while it hands on what has arrived, or 0 in between."""
+
+    def call_is_over(self) -> None:
+        """Note that the last event of a call has come. On the thread of its events."""
 
 
 class ArrivedRequest(abc.ABC):
@@ -220,6 +223,26 @@ class UnaryCall(ArrivedRequest):
         core = self._door.core
         close = () if self._is_watched else (core.close,)
         self.call.start_server_batch((core.no_metadata, core.status(error, request_id), *close), self)
+
+    def end_without_message(self) -> None:
+        """End a call whose message has not come: the client half-closed it, cancelled it, or has gone."""
+        self.is_answered = True
+        core, error = self._door.core, Unsupported("the method requires exactly one request message.")
+        self.call.start_server_batch((core.no_metadata, core.status(error), core.new_close()), _NoMessage(self._door))
+
+
+class _NoMessage(CoreTag):
+    """Tag of the last event of a call without a message, which says whether the client had cancelled, and counts it."""
+
+    __slots__ = ("_door",)
+
+    def __init__(self, door: FastDoor) -> None:
+        self._door = door
+
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        is_cancelled = event.batch_operations[-1].cancelled()
+        count_refusal(Cancelled("no message came") if is_cancelled else Unsupported("no message came"))
+        self._door.call_is_over()
 
 
 def _tell_of_cancellation(on_cancel: Callable[[], None], event: Any) -> None:  # noqa: ANN401 - grpcio's own

@@ -32,8 +32,7 @@ from rnnserve.server.clock import NO_DEADLINE, from_wall_clock
 from rnnserve.server.clock import now as clock_now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import is_private, said_of_peer
-from rnnserve.server.counting.table import count_refusal
-from rnnserve.server.errors import Cancelled, InternalError, ServeError, StartError, TooManyStreams, Unsupported
+from rnnserve.server.errors import InternalError, ServeError, StartError, TooManyStreams, Unsupported
 from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, UnaryCall, certificate_of
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.gateway_stream import GatewayStream
@@ -181,6 +180,10 @@ class FastPath:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def call_is_over(self) -> None:
+        """Note that the last event of a call has come. On the fast path's thread."""
+        self._open_calls -= 1
+
     def _run(self) -> None:
         self._ident = threading.get_ident()
         try:
@@ -192,7 +195,7 @@ class FastPath:
             self.failure = error
 
     def _accept(self, method: str, tag: object, count: int = 1) -> None:
-        self._accepting += self.core.accept(method, tag, count)
+        self._accepting += self.core.accept(self.core.queue, method, tag, count)
 
     def _loop(self) -> None:
         queue, unfinished, pace, core = self.core.queue, self._unfinished, self._pace, self.core
@@ -225,7 +228,7 @@ class FastPath:
                 del unfinished[tag]
                 payload = event.batch_operations[0].message()
                 if payload is None:
-                    self._end_without_message(tag)
+                    tag.end_without_message()
                 else:
                     message, tag.payload = tag, payload
             elif tag is _ACCEPT:
@@ -292,18 +295,6 @@ class FastPath:
             self.handing_on = 0
             for gateway in self._gateways:
                 gateway.send_collected()
-
-    def _end_without_message(self, call: UnaryCall) -> None:
-        """End a call whose message has not come: the client half-closed it, cancelled it, or has gone."""
-        call.is_answered = True
-        core, error = self.core, Unsupported("the method requires exactly one request message.")
-        operations = core.no_metadata, core.status(error), core.new_close()
-        call.call.start_server_batch(operations, self._ended_without_message)
-
-    def _ended_without_message(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        self._open_calls -= 1
-        is_cancelled = event.batch_operations[-1].cancelled()
-        count_refusal(Cancelled("no message came") if is_cancelled else Unsupported("no message came"))
 
     def _accept_stream(self, method: str, begin: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401 - grpcio's own
         """Begin a stream that has arrived, and request the next one."""

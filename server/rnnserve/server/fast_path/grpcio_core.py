@@ -9,7 +9,9 @@ sockets on one of the threads that wait, so `ArrivalPace` decides which thread d
 fast path".
 """
 
+import abc
 import importlib
+import logging
 import os
 import sys
 import threading
@@ -24,7 +26,9 @@ from rnnserve.server.errors import ServeError, StartError
 if TYPE_CHECKING:
     import grpc
 
-__all__ = ["LONG_AGO", "ArrivalPace", "GrpcioCore", "choose_polling", "unusable"]
+__all__ = ["LONG_AGO", "ArrivalPace", "CoreTag", "GrpcioCore", "choose_polling", "unusable"]
+
+_log = logging.getLogger(__name__)
 
 _TESTED = ">=1.76,<1.87"
 """Versions of grpcio with which the fast path was tested; as in pyproject.toml."""
@@ -113,6 +117,16 @@ class ArrivalPace:
         return self._may_lead and at - self._heard_at < _FEW_SECONDS and at - self._heard_many_at > _MANY_SECONDS
 
 
+class CoreTag(abc.ABC):
+    """Tag of events that grpcio's own thread hands to us. It keeps all others."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        """Handle an event."""
+
+
 class GrpcioCore:
     """The completion queue of a `grpc.Server` that has not been started, and the operations of its calls.
 
@@ -143,20 +157,22 @@ class GrpcioCore:
             self.ok: object = self._send_status((), cygrpc.StatusCode.ok, b"", 0)
             self.close = self.new_close()
             self.exhausted = cygrpc.StatusCode.resource_exhausted  # for `call.cancel(status, words)`
-            # `poll(deadline)` returns the fast path's next event; the last one has the type `shut_down`.
+            # `poll(deadline)` returns the fast path's next event; the last one has the type `shut_down`. The other
+            # queue is that of grpcio's own thread, which hands events with a `CoreTag` to the tag.
             self.queue: Any = state.completion_queue
             self.shut_down = cygrpc.CompletionType.queue_shutdown
-            state.completion_queue = _serving_queue(cygrpc, pace)
-            core.register_completion_queue(state.completion_queue)
+            self.serving_queue: object = _serving_queue(cygrpc, pace)
+            core.register_completion_queue(self.serving_queue)
+            state.completion_queue = self.serving_queue
         except (ImportError, AttributeError, TypeError) as error:
             raise unusable(error) from error
 
-    def accept(self, method: str, tag: object, count: int) -> int:
-        """Request calls of a method, unless told to stop, and return how many."""
+    def accept(self, queue: object, method: str, tag: object, count: int = 1) -> int:
+        """Request calls of a method, unless told to stop, and return how many. Thread-safe."""
         with self.may_accept:
             count = 0 if self.is_told_to_stop else count
             for _ in range(count):
-                self.request_call(self.queue, self.queue, method, tag)
+                self.request_call(queue, queue, method, tag)
         return count
 
     def stop_accepting(self) -> None:
@@ -193,6 +209,15 @@ def _serving_queue(cygrpc: Any, pace: ArrivalPace) -> object:  # noqa: ANN401 - 
 
         def poll(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
             """Return the next event of grpcio's own; at `deadline`, in seconds since the epoch, a time-out."""
+            while isinstance((tag := (event := self._next(deadline)).tag), CoreTag):
+                try:
+                    tag(event)
+                except Exception:  # noqa: BLE001 - a defect must not end the thread
+                    _log.exception("Cannot handle an event of a control method")
+                del tag, event  # a call lives as long as anything that refers to it
+            return event
+
+        def _next(self, deadline: float) -> Any:  # noqa: ANN401 - grpcio's own
             event = None
             while pace.is_left_to_fast_path() and now() - self.own_at > _OWN_SECONDS:
                 event = super().poll(LONG_AGO)

@@ -1,7 +1,7 @@
 """The control methods: all methods except ModelInfer and ModelStreamInfer.
 
-They are ordinary handlers of grpcio, on threads of their own. A call keeps a thread from its arrival on, so that calls
-whose messages do not come take the threads from others: a proxy in front bounds these.
+Those with one request and one response are received on the fast path, so that calls without a message keep no thread;
+on the plain transport they are ordinary handlers, as health's Watch and server reflection always are.
 
 grpcio-reflection describes the services (grpcurl and its like ask for that), with descriptors that are copied into a
 pool: the stubs of the contracts are in another one. It has v1alpha only; v1 is the same on the wire, and its
@@ -26,15 +26,15 @@ from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
 from rnnserve.server.access.gate import Gate, Grant
-from rnnserve.server.connections.byte_budget import RESPONSE_COPIES, SMALL, ByteBudget
-from rnnserve.server.connections.private_socket import believed_peer, is_of_http, shown_certificate
+from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
+from rnnserve.server.fast_path.control_calls import GrantOf, UnaryMethod
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.protocol.responses import trailing_metadata
 from rnnserve.server.protocol.service import Method, Service
-from rnnserve.server.transport.health import HEALTH_SERVICE, GrantOf, HealthService
+from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.validation.parsing import decompress
 
 __all__ = ["INFERENCE_SERVICE", "Caller", "ControlMethods", "abort"]
@@ -126,7 +126,7 @@ def abort(caller: Caller, error: Exception) -> NoReturn:
     # A frame that has the error as a variable, and is in its traceback, would keep the call.
     shown.__traceback__ = shown.__context__ = None
     if not shown.request_id:
-        count_refusal(shown, is_http=is_of_http(caller.peer()))
+        count_refusal(shown)
         shown.request_id = tell_refusal(caller, shown)
     caller.context.set_trailing_metadata(trailing_metadata(shown, shown.request_id))
     caller.context.abort(grpc.StatusCode[shown.status], str(shown))
@@ -136,30 +136,40 @@ def abort(caller: Caller, error: Exception) -> NoReturn:
 class ControlMethods:
     """The handlers, and their threads."""
 
-    def __init__(self, service: Service, health: HealthService, budget: ByteBudget, gate: Gate | None) -> None:
-        self._budget = budget
+    def __init__(self, service: Service, health: HealthService, gate: Gate | None) -> None:
         self._gate = gate
         self._answering = futures.ThreadPoolExecutor(_CONTROL_THREADS, "control")
         self._loading = futures.ThreadPoolExecutor(_LOADING_THREADS, "loading")
         self._lasting = futures.ThreadPoolExecutor(_LASTING + _REFUSING_THREADS, "lasting")
         self._lasting_slots = threading.Semaphore(_LASTING)
         self._reflection = _new_reflection()
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        for method_name, method in service.methods.items():
-            pool = self._loading if method.takes_long else self._answering
-            self._add_unary(f"{INFERENCE}{method_name}", _answering(method, method_name), pool)
-        self._add_unary(f"/{HEALTH_SERVICE}/Check", health.check, self._answering)
-        self._add_unary(f"/{HEALTH_SERVICE}/List", health.list, self._answering)
+        self.methods = [
+            *(
+                self._method(f"{INFERENCE}{name}", _answering(method, name), takes_long=method.takes_long)
+                for name, method in service.methods.items()
+            ),
+            self._method(f"/{HEALTH_SERVICE}/Check", health.check),
+            self._method(f"/{HEALTH_SERVICE}/List", health.list),
+        ]
         watch = f"/{HEALTH_SERVICE}/Watch"
-        self._handlers[watch] = grpc.unary_stream_rpc_method_handler(self._lasting_handler(watch, health.watch))
-        for name in [f"/{service_name}/ServerReflectionInfo" for service_name in _REFLECTION_SERVICES]:
-            self._handlers[name] = grpc.stream_stream_rpc_method_handler(self._lasting_handler(name, self._reflect))
+        self._lasting_methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            watch: grpc.unary_stream_rpc_method_handler(self._lasting_handler(watch, health.watch)),
+            **{
+                name: grpc.stream_stream_rpc_method_handler(self._lasting_handler(name, self._reflect))
+                for name in [f"/{service}/ServerReflectionInfo" for service in _REFLECTION_SERVICES]
+            },
+        }
 
-    def add_to(self, server: grpc.Server) -> None:
-        """Add the handlers to a server. Raise StartError if the access table has no row for one of the methods."""
-        if missing := rows_missing(list(self._handlers)):
+    def add_to(self, server: grpc.Server, *, is_plain: bool) -> None:
+        """Add ordinary handlers to a server: of all methods if it is plain, or of those that the fast path leaves.
+
+        Raises:
+            StartError: If the access table has no row for one of the methods.
+        """
+        if missing := rows_missing([*self._lasting_methods, *(method.name for method in self.methods)]):
             raise StartError(f"nothing says who may call {', '.join(missing)}: rnnserve/protos/access_table.py")
-        for name, handler in self._handlers.items():
+        handlers = self._lasting_methods | ({each.name: _handler(each) for each in self.methods} if is_plain else {})
+        for name, handler in handlers.items():
             _, service, method = name.split("/")
             server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
 
@@ -168,28 +178,9 @@ class ControlMethods:
         for pool in (self._answering, self._loading, self._lasting):
             pool.shutdown(wait=False)
 
-    def _add_unary(self, name: str, answer: Callable[[bytes, GrantOf], bytes], pool: futures.Executor) -> None:
-        """Add the handler of a method with one request and one response."""
-
-        def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:
-            caller = Caller(context, name)
-            try:
-                response = answer(payload, self._admit(name, context.invocation_metadata(), caller.certificate))
-                if len(response) > SMALL:
-                    self._hold_until_sent(caller, RESPONSE_COPIES * len(response))
-            except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
-                abort(caller, error)
-            return response
-
-        handle.experimental_thread_pool = pool  # type: ignore[attr-defined]
-        self._handlers[name] = grpc.unary_unary_rpc_method_handler(handle)
-
-    def _hold_until_sent(self, caller: Caller, size: int) -> None:
-        """Take a response's bytes from the budget, or raise TooMuchHeld: clients may not read what they ask for."""
-        self._budget.take(caller.peer(), size)
-        give_back = functools.partial(self._budget.give_back, caller.peer(), size)
-        if not caller.context.add_callback(give_back):
-            give_back()
+    def _method(self, name: str, answer: Callable[[bytes, GrantOf], bytes], *, takes_long: bool = False) -> UnaryMethod:
+        pool = self._loading if takes_long else self._answering
+        return UnaryMethod(name, functools.partial(self._admit, name), answer, pool)
 
     def _admit(self, method: str, metadata: Any, certificate: Callable[[], str]) -> GrantOf:  # noqa: ANN401 - grpcio's own
         """Let a call in, or raise ServeError; return a function that returns what its caller may do."""
@@ -241,6 +232,20 @@ class ControlMethods:
                 raise InvalidRequest("not a ServerReflectionRequest") from None
             for response in self._reflection.ServerReflectionInfo(iter([request]), context):
                 yield response.SerializeToString()
+
+
+def _handler(method: UnaryMethod) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    """Make an ordinary handler of a method with one request and one response."""
+
+    def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:
+        caller = Caller(context, method.name)
+        try:
+            return method.answer(payload, method.admit(context.invocation_metadata(), caller.certificate))
+        except Exception as error:  # noqa: BLE001 - as above
+            abort(caller, error)
+
+    handle.experimental_thread_pool = method.pool  # type: ignore[attr-defined]
+    return grpc.unary_unary_rpc_method_handler(handle)
 
 
 def _no_grant() -> None:

@@ -16,6 +16,7 @@ from rnnserve.server.connections.byte_budget import ByteBudget, MemoryGuard, byt
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ShuttingDown, StartError
+from rnnserve.server.fast_path.control_calls import ControlPath
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath, check_fast_path
 from rnnserve.server.protocol.service import Service
@@ -79,10 +80,11 @@ class GrpcServer:
         self._server = grpc.server(pool, options=_core_options(settings))
         self._budget = ByteBudget(settings.max_held_bytes)
         self.health = HealthService(("", INFERENCE_SERVICE), service.repository)
-        self._control = ControlMethods(service, self.health, self._budget, gate)
-        self._control.add_to(self._server)
+        self._control = ControlMethods(service, self.health, gate)
+        self._control.add_to(self._server, is_plain=settings.plain)
         self.dispatcher = Dispatcher(service, schedulers)
         self._transport: FastPath | PlainTransport
+        self._control_path: ControlPath | None = None
         self._memory_guard: MemoryGuard | None = None
         if settings.plain:
             self._transport = PlainTransport(self._server, self.dispatcher, self._budget, gate)
@@ -99,6 +101,7 @@ class GrpcServer:
                 gateway_method=FRONT_EXCHANGE if settings.private_sockets is not None else "",
                 gate=gate,
             )
+            self._control_path = ControlPath(fast_path.core, self._budget, self._control.methods)
             self._memory_guard = MemoryGuard(
                 settings.max_held_bytes,
                 lambda: bool(self._budget.held) or fast_path.is_receiving,
@@ -121,6 +124,8 @@ class GrpcServer:
         self._server.start()
         self._is_started = True
         self._transport.start()
+        if self._control_path is not None:
+            self._control_path.start()
         if self._memory_guard is not None:
             self._memory_guard.start()
         if self._tls is not None:

@@ -20,14 +20,14 @@ from rnnserve.server.access.gate import Grant
 from rnnserve.server.errors import InvalidRequest, NotFound, quoted
 from rnnserve.server.repository.repository import Repository
 
-__all__ = ["HEALTH_SERVICE", "GrantOf", "HealthService"]
+__all__ = ["HEALTH_SERVICE", "HealthService"]
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 _Response = health_pb2.HealthCheckResponse
 
-GrantOf = Callable[[], Grant | None]
-"""Returns what the caller of a control method may do; None on a server that asks for no token."""
+_GrantOf = Callable[[], Grant | None]
+"""Returns what the caller may do; None on a server that asks for no token."""
 
 _MAX_NAME = 1000
 """Characters of a name that is watched before there is a service of that name. Beyond it: NOT_FOUND."""
@@ -68,7 +68,7 @@ class HealthService:
             self._is_shut_down |= is_last
             self._changed.notify_all()
 
-    def check(self, payload: bytes, grant_of: GrantOf) -> bytes:
+    def check(self, payload: bytes, grant_of: _GrantOf) -> bytes:
         """Answer Check."""
         name = _read_name(payload)
         self._check_access(name, grant_of)
@@ -77,7 +77,7 @@ class HealthService:
             raise self._unknown(name)
         return _Response(status=status).SerializeToString()
 
-    def list(self, payload: bytes, grant_of: GrantOf) -> bytes:
+    def list(self, payload: bytes, grant_of: _GrantOf) -> bytes:
         """Answer List."""
         try:
             health_pb2.HealthListRequest.FromString(payload)
@@ -89,7 +89,7 @@ class HealthService:
             response.statuses[name].status = self._status(name)
         return response.SerializeToString()
 
-    def watch(self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], GrantOf]) -> Iterator[bytes]:
+    def watch(self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], _GrantOf]) -> Iterator[bytes]:
         """Answer Watch: with the state now, and whenever it changes, until the call ends.
 
         A service that is not known may come to be, such as a model that is published later. `admit` lets the caller
@@ -114,7 +114,7 @@ class HealthService:
             if is_last:
                 return
 
-    def _check_access(self, name: str, grant_of: GrantOf) -> None:
+    def _check_access(self, name: str, grant_of: _GrantOf) -> None:
         """Check that a caller may ask for a service: for others than the server's own, as for inference."""
         if name not in self._names and (grant := grant_of()) is not None:
             grant.check(Need.INFER)
