@@ -3,11 +3,12 @@
 import errno
 import resource
 import socket
+import threading
 
 import pytest
 
 from rnnserve.server.errors import StartError
-from rnnserve.server.system import probe_port, reserve_port, start_error
+from rnnserve.server.system import check_room, probe_port, reserve_port, start_error
 
 PATIENCE = 20.0
 
@@ -25,6 +26,25 @@ PATIENCE = 20.0
 )
 def test_what_has_run_out_is_named(error, said):
     assert said in str(start_error(error))
+
+
+def test_room_for_threads_and_memory_is_looked_for_and_left(monkeypatch):
+    before = threading.active_count()
+    check_room()
+    with pytest.raises(StartError, match=r"^cannot start: there is no memory, or address space, left"):
+        check_room(1 << 60)
+    started = iter(range(3))
+    start = threading.Thread.start
+
+    def start_three(thread):
+        if next(started, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_three)
+    with pytest.raises(StartError, match=r"^cannot start: this user may have no more processes and threads \(limit "):
+        check_room()
+    assert threading.active_count() == before
 
 
 def test_where_address_space_is_limited_threads_take_it(monkeypatch):

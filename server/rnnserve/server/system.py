@@ -2,13 +2,16 @@
 
 import contextlib
 import errno
+import mmap
+import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 
 from rnnserve.server.errors import StartError
 
-__all__ = ["listen_on", "probe_port", "reserve_port", "start_error", "why_no_resource"]
+__all__ = ["check_room", "listen_on", "probe_port", "reserve_port", "start_error", "why_no_resource"]
 
 _LIMITS = {
     errno.EMFILE: (resource.RLIMIT_NOFILE, "this process may open no more files and connections", "ulimit -n"),
@@ -21,6 +24,34 @@ _NO_THREAD = "can't start new thread"
 
 _OUT_OF_ADDRESSES = ("failed to map segment", "cannot allocate memory")
 """What the loader of shared libraries says where there is no address space left for one."""
+
+
+_THREADS, _MOST_OF_CORES = 15, 16
+"""Threads of a server that has just started: 17 on two cores, of which gRPC's core has one a core, 16 at most."""
+
+_ROOM_BYTES = 160 << 20
+"""Address space that a server takes beside its threads' stacks: libraries, and what the C library reserves."""
+
+
+def check_room(nbytes: int = _ROOM_BYTES) -> None:
+    """Start as many threads as a server has, and reserve as much memory, for a moment; raises StartError without room.
+
+    gRPC's core tries for ten seconds to start its threads, and then hangs or aborts the process without a reason.
+    """
+    may_end = threading.Event()
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(_THREADS + min(_MOST_OF_CORES, len(os.sched_getaffinity(0)))):
+            thread = threading.Thread(target=may_end.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+        mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
+    except (RuntimeError, OSError) as error:
+        raise start_error(error) or error from error
+    finally:
+        may_end.set()
+        for thread in threads:
+            thread.join()
 
 
 def start_error(error: BaseException) -> StartError | None:

@@ -12,7 +12,6 @@ __all__ = [
     "FEATURES",
     "HIDDEN",
     "After",
-    "BagOfIds",
     "Free",
     "FrontEnd",
     "Largest",
@@ -30,7 +29,6 @@ __all__ = [
     "Tokens",
     "attended",
     "clocked",
-    "convolved",
 ]
 
 FEATURES, HIDDEN = 4, 6
@@ -170,18 +168,6 @@ class Mixture(nn.Module):
         return weights.softmax(-1), means, torch.exp(30 * scores)
 
 
-class BagOfIds(nn.Module):
-    """The embeddings of a row's ids together. Id 0 is padding."""
-
-    def __init__(self, mode: str):
-        super().__init__()
-        self.bag = nn.EmbeddingBag(1000, FEATURES, mode=mode, padding_idx=0)
-        self.head = nn.Linear(FEATURES, 3)
-
-    def forward(self, tokens):
-        return self.head(self.bag(tokens))
-
-
 class SelfAttention(nn.Module):
     """Gives its weights, too: (batch, sequence, sequence)."""
 
@@ -272,16 +258,6 @@ def attended(x, mask):
     """Let each step look at those of its row that a mask (batch, sequence) shows: there may be none."""
     heads = x.unsqueeze(1)
     return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask[:, None, None]).squeeze(1)
-
-
-def convolved(x):
-    """Convolve with a kernel as long as the sequence, by transforms of twice its length, in parts."""
-    steps = x.size(1)
-    kernel = torch.exp(-torch.arange(steps) / 9.0)[:, None]
-    a = torch.view_as_real(torch.fft.rfft(x, n=2 * steps, dim=1)).unbind(-1)
-    b = torch.view_as_real(torch.fft.rfft(kernel, n=2 * steps, dim=0)).unbind(-1)
-    product = torch.stack([a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]], -1)
-    return torch.fft.irfft(torch.view_as_complex(product), n=2 * steps, dim=1)[:, :steps]
 
 
 def clocked(x):

@@ -17,7 +17,6 @@ from full.end_to_end.delicate_layers import (
     FEATURES,
     HIDDEN,
     After,
-    BagOfIds,
     Free,
     FrontEnd,
     Largest,
@@ -35,9 +34,8 @@ from full.end_to_end.delicate_layers import (
     Tokens,
     attended,
     clocked,
-    convolved,
 )
-from full.end_to_end.delicate_sound import Companded, ConvolvedSound, LogMel, Loudness, running_score
+from full.end_to_end.delicate_sound import Companded, ConvolvedSound, Loudness, running_score
 from rnnserve.export import Floats, Integers
 
 __all__ = ["DELICATE", "Delicate"]
@@ -242,8 +240,6 @@ DELICATE: dict[str, Delicate] = {
     "masked scores, pooled": _x(Pooled, ["score"], requests=_sequences),
     "a steep mixture": _x(Mixture, ["weights", "means", "deviations"], requests=lambda random: _floats(random)[:1]),
     "the step of the largest": _x(LargestStep, ["values", "places"], requests=lambda random: _floats(random)[:1]),
-    "a mean of ids": _ids(lambda: BagOfIds("mean")),
-    "the largest of ids": _ids(lambda: BagOfIds("max")),
     "attention": _x(SelfAttention, ["y", "weights"]),
     "ten of the steps": _x(
         lambda: After(lambda h: F.interpolate(h.mT, size=10).mT),
@@ -268,7 +264,6 @@ DELICATE: dict[str, Delicate] = {
         requests=lambda random: _floats(random, steps=16) + _floats(random, steps=29),
         sizes={"sequence": (8, 400)},
     ),
-    "a convolution by its transform": _front(convolved, nn.GRU),
     "a clock for each feature": _front(clocked, nn.GRU),
     "steps from 0 to 1": _front(lambda x: x * torch.linspace(0, 1, x.size(1))[:, None], nn.LSTM),
     "a pointer to each step": _x(  # of values that saturate the cell, steps fit equally well: any may be chosen
@@ -278,9 +273,6 @@ DELICATE: dict[str, Delicate] = {
             {"x": random.standard_normal((1, steps, FEATURES)).astype(np.float32)} for steps in (1, 2, 8, 40)
         ],
     ),
-    "a window of 400 each 160 samples": _sound(LogMel, 400, 559, 560, 719, 720, 1601, 4000),
-    "a centred window each 160 samples": _sound(lambda: LogMel(stft=True), 400, 479, 480, 641, 3999),
-    "frames of 64 that overlap": _sound(lambda: LogMel(window=64, hop=32), 64, 95, 96, 128, 129, 2000),
     "strides of 20 and 16": _sound(ConvolvedSound, 700, 767, 768, 1500, 4000),
     "a state alone": Delicate(
         Free,

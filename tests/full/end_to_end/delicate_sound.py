@@ -7,7 +7,7 @@ from torch import nn
 
 from full.end_to_end.delicate_layers import FEATURES, HIDDEN
 
-__all__ = ["Companded", "ConvolvedSound", "LogMel", "Loudness", "running_score"]
+__all__ = ["Companded", "ConvolvedSound", "Loudness", "running_score"]
 
 
 class Loudness(nn.Module):
@@ -43,28 +43,6 @@ def running_score(x: torch.Tensor) -> torch.Tensor:
     count = torch.arange(1, x.size(1) + 1, dtype=x.dtype)[:, None]
     mean = x.cumsum(1) / count
     return (x - mean) / torch.sqrt(((x * x).cumsum(1) / count - mean * mean).clamp(min=0) + 1e-8)
-
-
-class LogMel(nn.Module):
-    """Audio of 16 kHz as most recognisers take it: windows of 25 ms each 10 ms, mel bands, logarithms, and a GRU."""
-
-    hann: torch.Tensor
-    mel: torch.Tensor
-
-    def __init__(self, stft: bool = False, window: int = 400, hop: int = 160):
-        super().__init__()
-        self.window, self.hop, self.stft = window, hop, stft
-        self.register_buffer("hann", torch.hann_window(window))
-        self.register_buffer("mel", torch.rand(window // 2 + 1, 12))
-        self.gru = nn.GRU(12, HIDDEN, batch_first=True)
-
-    def forward(self, x):  # (batch, samples)
-        if self.stft:
-            spectrum = torch.stft(x, self.window, self.hop, window=self.hann, return_complex=True, center=True)
-            power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
-        else:
-            power = torch.fft.rfft(x.unfold(1, self.window, self.hop) * self.hann).abs().square()
-        return self.gru(torch.log(power @ self.mel + 1e-3))[0]  # (batch, frames, hidden)
 
 
 class ConvolvedSound(nn.Module):

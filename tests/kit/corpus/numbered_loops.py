@@ -276,7 +276,7 @@ class Logarithm(Scaled):
         return math.log(t + 2) / math.sqrt(t + 1)
 
 
-@right
+@refused(r"a number depends on the size of an axis .* no simple formula")
 class Share(Scaled):
     def number(self, t, n):
         return 1 - t / n

@@ -273,7 +273,7 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
             " Here it ends a loop, so that the values decide how many outputs there are: leave it out, so that there "
             "are always as many, and return the number of steps of each row, (batch,), as another output."
         )
-    if any("len" in label or "mask" in label for label in axes.labels):
+    if any("len" in text or "mask" in text for text in (line, *axes.labels)):
         said += (
             " Keep lengths and masks as tensors, too. If the module cuts each row at its length, x[i, :length], "
             "compute all steps of all rows instead, and choose by steps = torch.arange(x.size(1)) and inside = steps < "

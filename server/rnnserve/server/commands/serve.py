@@ -45,7 +45,7 @@ from rnnserve.server.signals import (
     show_stacks_at_signals,
     watch_terminal,
 )
-from rnnserve.server.system import reserve_port, start_error
+from rnnserve.server.system import check_room, reserve_port, start_error
 from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
 from rnnserve.server.workers.supervisor import Supervisor
 
@@ -320,6 +320,7 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
 @contextlib.contextmanager
 def _ending(gateway: HttpGateway | None = None, *, is_worker: bool = False) -> Iterator[Ending]:
     """Prepare a process that serves, and take its signals inside the block."""
+    check_room()
     # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = Ending(
