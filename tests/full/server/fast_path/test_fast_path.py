@@ -8,7 +8,7 @@ import sys
 import grpc
 
 from kit.fast_paths import Held, connected
-from kit.waiting import until
+from kit.waiting import PATIENCE, until
 
 STOP_AT_ONCE = """
 import random, time
@@ -49,6 +49,27 @@ def open_calls(channel, count):
     messages = [queue.Queue() for _ in range(count)]
     stream = channel.stream_unary("/a.B/C")
     return messages, [stream.future(iter(one.get, None)) for one in messages]
+
+
+def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
+    held = Held()
+    with connected(held) as (_, fast_path, channel), contextlib.ExitStack() as ends:
+        infer = channel.unary_unary("/a.B/C")
+        messages, calls = open_calls(channel, 300)
+        ends.callback(lambda: [one.put(None) for one in messages])
+        until(lambda: len(fast_path._unfinished) == len(calls))
+        response = infer.future(b"question")
+        call = held.calls.get(timeout=PATIENCE)
+        assert call.payload == b"question"
+        call.answer(b"answer")
+        assert response.result(PATIENCE) == b"answer"
+        messages[5].put(b"at last")
+        call = held.calls.get(timeout=PATIENCE)
+        assert call.payload == b"at last"
+        call.answer(b"answer")
+        assert calls[5].result(PATIENCE) == b"answer"
+        for one in calls:
+            one.cancel()
 
 
 def test_late_calls_are_ended_with_words_the_oldest_first():
