@@ -7,17 +7,19 @@ import threading
 
 import grpc
 import numpy as np
+import pytest
 
 from kit.certificates import ClientAuthority, role_row, write_certificates
 from kit.inference_requests import request
 from kit.served import served
-from kit.tokens import tokens_in
+from kit.tokens import bearer, tokens_in
 from kit.waiting import until
-from rnnserve.protos import front_pb2
+from rnnserve.protos import front_pb2, health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.protos.access_table import METHODS, ROLES, Need
+from rnnserve.protos.access_table import INFERENCE, METHODS, ROLES, Need
 from rnnserve.protos.protocol_words import CERTIFICATE, FRONT_EXCHANGE, PEER
+from rnnserve.server.access.access_file import add_token, revoke_token
 
 DENIED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
@@ -78,6 +80,23 @@ def ask_any(channel, method, body=b"", metadata=(), timeout=5.0):
         return error.code(), error.details(), None
 
 
+def check_revocation(locked):
+    """Check that a token that is revoked ends its calls, and those of no other token."""
+    infer = f"{INFERENCE}ModelInfer"
+    brief, other = bearer(add_token(locked.tokens.path, "brief", "infer")), bearer(locked.tokens.infer)
+    until(lambda: locked.ask(infer, brief)[0] is grpc.StatusCode.OK)
+    with lasting_calls() as open_all:
+        stays, ending = open_all(locked.channels["port"], other)[0], open_all(locked.channels["port"], brief)
+        revoke_token(locked.tokens.path, "brief")
+        for call in ending[:2]:  # reflection ends with its next message
+            with pytest.raises(grpc.RpcError) as ended:
+                list(call)
+            assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert stays.is_active()
+    assert locked.ask(infer, brief)[0] is grpc.StatusCode.UNAUTHENTICATED
+    assert locked.ask(infer, other)[0] is grpc.StatusCode.OK
+
+
 def front_statuses(channel, headers, body):
     """The statuses of requests with these headers each, in their order, which a front sends in one message."""
     message, over, found = front_pb2.FrontRequests(), threading.Event(), {}
@@ -110,6 +129,31 @@ BODIES = {name: message.SerializeToString() for name, message in ASKED.items()}
 
 def _body_of(method):
     return BODIES.get(method.rpartition("/")[2], b"")
+
+
+@contextlib.contextmanager
+def lasting_calls():
+    """Opens, of each kind that lasts, a call that has had its first answer; the first of them is for inference."""
+    over = threading.Event()
+    watched = health_pb2.HealthCheckRequest(service=SIMPLE).SerializeToString()
+    bodies = {
+        f"{INFERENCE}ModelStreamInfer": BODIES["ModelStreamInfer"],
+        "/grpc.health.v1.Health/Watch": watched,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": b"\x3a\x00",  # list_services
+    }
+
+    def messages(body):
+        yield body
+        over.wait(20)
+
+    def open_all(channel, metadata):
+        calls = [channel.stream_stream(name)(messages(body), metadata=metadata) for name, body in bodies.items()]
+        for call in calls:
+            next(call)
+        return calls
+
+    yield open_all
+    over.set()
 
 
 class Locked:

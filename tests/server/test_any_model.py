@@ -41,16 +41,3 @@ def test_request_is_answered_as_it_is_alone(infer, name):
         sent = [chance.choice(kept) if kept and chance.random() < 0.4 else example.draw(numbers) for _ in range(16)]
         kept += sent
         check(infer, name, sent)
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_requests_of_one_prefix_are_answered_as_each_is_alone(infer, name):
-    example, numbers = EXAMPLES[name], np.random.default_rng(5)
-    sent = [example.draw(numbers)]
-    shapes = {key: array.shape for key, array in sent[0].items()}
-    while len(sent) < 48:
-        other = example.draw(numbers)
-        if {key: array.shape for key, array in other.items()} == shapes:
-            sent.append(other)
-    for _ in range(2):
-        check(infer, name, sent)

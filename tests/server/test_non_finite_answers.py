@@ -10,7 +10,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from kit.inference_requests import arrays, request
 from kit.served import served
 from rnnserve.export import Floats, Lengths, publish
-from rnnserve.protos import inference_pb2 as pb
 
 
 class Spectrogram(nn.Module):
@@ -26,18 +25,6 @@ class Spectrogram(nn.Module):
         output, h_n = self.gru(packed, h_0)
         output, _ = pad_packed_sequence(output, batch_first=True, total_length=mel.size(1))
         return self.head(output), h_n
-
-
-class Step(nn.Module):
-    """One step at a time."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 5)
-
-    def forward(self, mel, h_0):
-        output, h_n = self.gru(mel.log()[None], h_0)
-        return output[0], h_n
 
 
 class Plain(nn.Module):
@@ -58,7 +45,7 @@ MEL = Floats("batch", "sequence", ("mel", 3), low=0.5, high=10.0)
 def modules():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        return {"spectrogram": Spectrogram().eval(), "plain": Plain().eval(), "step": Step().eval()}
+        return {"spectrogram": Spectrogram().eval(), "plain": Plain().eval()}
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +54,6 @@ def repository(tmp_path_factory, modules):
     inputs = {"mel": MEL, "lengths": Lengths(), "h_0": Floats(("layers", 1), "batch", ("hidden", 5))}
     publish(modules["spectrogram"], "spectrogram", repository=root, inputs=inputs, outputs=["y", "h_n"],
             states={"h_n": "h_0"}, progress=False)  # fmt: skip
-    publish(modules["step"], "step", repository=root, outputs=["y", "h_n"], states={"h_n": "h_0"}, progress=False,
-            inputs={"mel": Floats("batch", ("mel", 3), low=0.5, high=10.0), "h_0": inputs["h_0"]})  # fmt: skip
     for name, allowed in (("plain", False), ("open", True)):
         publish(modules["plain"], name, repository=root, inputs={"mel": MEL}, outputs=["y"],
                 allow_non_finite=allowed, progress=False)  # fmt: skip
@@ -117,13 +102,6 @@ def test_non_finite_answer_is_refused_and_its_neighbors_are_answered(stub, modul
                 )
 
 
-def test_refusal_names_the_row(stub):
-    mel = mel_of(rows=4)
-    mel[2, 3] = -1
-    with pytest.raises(grpc.RpcError, match=r'output .*"y.* is nan at \[2, 3, 0\] \(batch 2, sequence 3'):
-        stub.ModelInfer(request("spectrogram", {"mel": mel}))
-
-
 def test_values_after_a_rows_length_reach_nothing(stub, modules):
     mel = mel_of(steps=6)
     for value in (0.0, -1.0, 5.0):
@@ -159,35 +137,3 @@ def test_nan_that_a_kernel_would_lose_is_refused_also_where_others_are_allowed(l
             expected = modules["plain"](torch.from_numpy(mel)).numpy()
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
         assert np.isnan(found[0, 2:]).all()
-
-
-def test_a_refused_step_leaves_the_state_of_its_sequence(stub, modules):
-    whole = mel_of(steps=3, seed=9)
-
-    def step(mel, **more):
-        message = request("step", {"mel": mel[:, 0]})
-        message.parameters["sequence_id"].CopyFrom(pb.InferParameter(int64_param=7))
-        message.parameters["sequence_start"].bool_param = more.get("starts", False)
-        return stub.ModelInfer(message)
-
-    for _ in range(2):
-        step(whole[:, :1], starts=True)
-        for _ in range(2):
-            with pytest.raises(grpc.RpcError, match="is nan at"):
-                step(-whole[:, 1:2])
-        step(whole[:, 1:2])
-        last = arrays(step(whole[:, 2:]))
-        state = torch.zeros(1, 1, 5)
-        with torch.no_grad():
-            for at in range(3):
-                _, state = modules["step"](torch.from_numpy(whole[:, at]), state)
-        np.testing.assert_allclose(last["h_n"], state.numpy(), atol=1e-5)
-
-
-def test_answers_that_are_always_finite_are_not_checked(repository):
-    """No answer is checked of a model all of whose operators give finite numbers."""
-    with served(repository) as server:
-        loaded = {name: server.server._repository.find(name).model for name in ("spectrogram", "plain", "open")}
-    assert {name: model.refuses_non_finite for name, model in loaded.items()} == {
-        "spectrogram": True, "plain": False, "open": False,
-    }  # fmt: skip

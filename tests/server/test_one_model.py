@@ -8,6 +8,7 @@ import pytest
 
 from kit.served import served
 from kit.tiny import ask_factor, factor_of, publish_tiny
+from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server import app
 from rnnserve.server.errors import StartError
@@ -34,7 +35,7 @@ def code_of(refused):
 @pytest.mark.parametrize("control", ["none", "poll", "explicit"])
 def test_it_is_served_under_its_name_alone(folder, control):
     more: dict[str, Any] = {"load_model": NAME} if control == "explicit" else {}
-    with served(folder, model_name=NAME, model_control=control, **more) as server:
+    with served(folder, model_name=NAME, model_control=control, poll=0.1, **more) as server:
         stub = server.stub
         assert factor_of(stub.ModelInfer(ask_factor(NAME))) == ("1", 1.5)
         (listed,) = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
@@ -45,6 +46,10 @@ def test_it_is_served_under_its_name_alone(folder, control):
             with pytest.raises(grpc.RpcError) as refused:
                 stub.ModelInfer(ask_factor(other))
             assert code_of(refused) == "NOT_FOUND"
+        if control == "poll":
+            newer = publish_tiny(folder.parents[1] / "repository", "scale", 2, 2.5)
+            newer.rename(folder / "2")
+            until(lambda: factor_of(stub.ModelInfer(ask_factor(NAME))) == ("2", 2.5))
 
 
 def test_it_is_loaded_and_unloaded_by_its_name(folder):

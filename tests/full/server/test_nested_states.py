@@ -8,8 +8,6 @@ import torch
 from torch import nn
 
 from kit.stateful_service import stateful_service
-from rnnserve.cli.inspection.text_report import text_report
-from rnnserve.cli.inspection.version_record import read_record
 from rnnserve.export import Floats, StateTree, publish
 
 X = Floats("batch", "sequence", 3)
@@ -112,13 +110,3 @@ def test_however_a_sequence_is_cut_the_answers_are_the_same_bits(published, tmp_
         for model, wanted in (("tree", eager), ("attributes", held)):
             arrays = {name: tensor.numpy() for name, tensor in wanted.items()}
             service.check(model, x, arrays, states=[name for name in arrays if name != "y"])
-
-
-def test_what_inspect_shows_of_them(published):
-    said = "\n".join(text_report(read_record(published / "tree" / "1"), "localhost:8001"))
-    assert "state.layers.0.1" in said
-    assert "the module's own default, 0.25, where a request leaves it out" in said
-    assert 'send it as "state.window" to continue' in said
-    said = "\n".join(text_report(read_record(published / "attributes" / "1"), "localhost:8001"))
-    assert "the module's own default, 0.5, where a request leaves it out" in said
-    assert 'send it as "cache.count" to continue' in said

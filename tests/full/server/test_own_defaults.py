@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from kit.loaded import load_model, try_version
+from kit.loaded import try_version
 from rnnserve.client import Client
 from rnnserve.export import Floats, Lengths, publish
 from rnnserve.export.verify import verify_version
@@ -25,7 +25,6 @@ from rnnserve.protos.golden import dump_cases, load_cases
 from rnnserve.protos.recorded_defaults import dump_defaults, load_defaults
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server import Settings
-from rnnserve.server.repository.trial_requests import as_request
 from rnnserve.server.testing import serve
 
 X = Floats("batch", "sequence", ("features", 3))
@@ -94,26 +93,6 @@ def eager_states(module, x, lengths, *state):
         return module(*map(torch.from_numpy, (x, lengths, *state))).numpy()
 
 
-def test_a_batch_of_requests_some_of_which_leave_the_state_out(learned):
-    """As the server joins them, in every order, with rows of several lengths."""
-
-    folder, module, _ = learned
-    model = load_model(folder / "model" / "1", "model")
-    x, state = drawn(5, 7, 3), drawn(1, 5, 4)
-    rows = [
-        {"x": x[row : row + 1, : row + 2], **({"h_0": state[:, row : row + 1]} if row in (1, 4) else {})}
-        for row in range(5)
-    ]
-    requests = [as_request(model.signature, inputs) for inputs in rows]
-    for order in (requests, requests[::-1], requests[2:] + requests[:2]):
-        for request, answer in zip(order, model.run(order), strict=True):
-            given = [request.inputs["h_0"]] if "h_0" in request.inputs else []
-            lengths = np.array([request.inputs["x"].shape[1]])
-            wanted = eager_states(module, request.inputs["x"], lengths, *given)
-            np.testing.assert_allclose(answer["h_n"], wanted, atol=2e-6)
-            np.testing.assert_array_equal(model.run([request])[0]["h_n"], answer["h_n"])
-
-
 def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, tmp_path):
     _, _, done = learned
     version = read_version(done.published.folder)
@@ -157,12 +136,6 @@ def test_a_version_of_before_that_takes_zeros_is_named_by_verify(learned, tmp_pa
         (changed / name).write_bytes(data)
     failures = [failure for check in verify_version(changed, progress=False) for failure in check.failures]
     assert any('"h_0" that is left out is not what the version says' in failure for failure in failures)
-
-
-def test_readers_of_format_2_refuse_a_recorded_default(learned):
-    """They would take zeros for it, and refuse formats that they do not know."""
-    _, _, done = learned
-    assert b'"format": 3' in (done.published.folder / MANIFEST).read_bytes()
 
 
 def test_what_is_said_of_it(learned, tmp_path):

@@ -1,53 +1,25 @@
 """The plain transport answers the same requests, sequences and sessions as the fast path."""
 
-import secrets
 import time
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from grpc_status import rpc_status
 
 from kit.inference_requests import arrays, request
-from kit.sequence_requests import SIMPLE, Stream, answers_of, in_parts, raw, refusal, step, stream_of, walk
+from kit.sequence_requests import SIMPLE, answers_of, in_parts, raw, refusal, step, stream_of, walk
 from kit.served import served
 
 OUTPUTS = ["logits", "h_n"]
 
 
 @pytest.fixture(scope="module")
-def stubs(repository, tmp_path_factory):
+def stubs(repository, session_key):
     """A server on the plain transport, and one on the fast path."""
-    key = tmp_path_factory.mktemp("keys") / "session.key"
-    key.write_bytes(secrets.token_bytes(32))
-    key.chmod(0o600)
-    with (
-        served(repository, plain=True, session_key=key) as plain,
-        served(repository, session_key=key) as fast,
-    ):
+    key = {"session_key": session_key}
+    with served(repository, plain=True, **key) as plain, served(repository, **key) as fast:
         yield plain.stub, fast.stub
-
-
-@pytest.mark.parametrize("name", ["direction_simple", "direction_stacked", "direction_bidirectional"])
-def test_answers_and_refusals_are_the_same(stubs, name):
-    states = 1 if name == SIMPLE else 2
-    sent = {"input": walk(5, rows=3), "lengths": np.array([5, 1, 3]), "h_0": np.ones((states, 3, 16), np.float32)}
-    classes = request(name, sent, ["logits"])
-    classes.outputs[0].parameters["classification"].int64_param = 1
-    for asked in (request(name, sent, id="7"), request(name, sent, raw=False), classes):
-        plain_stub, fast = (stub.ModelInfer(asked) for stub in stubs)
-        assert plain_stub == fast
-    late = request(name, sent)
-    late.parameters["timeout"].int64_param = 1
-    for asked in (request(name, {"input": walk(5)[0]}), request("x", sent), request(name, sent, version="7"), late):
-        told = []
-        for stub in stubs:
-            with pytest.raises(grpc.RpcError) as refused:
-                stub.ModelInfer(asked)
-            refusal: Any = refused.value  # it is also a call
-            told.append((refusal.code(), refusal.details(), rpc_status.from_call(refusal)))
-        assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("cut", [[12], [1] * 12, [5, 7], [2, 3, 1, 6]])
@@ -64,21 +36,6 @@ def test_sequences_and_sessions_have_the_bits_of_the_whole(stubs, cut):
         answer = stubs[number % 2].ModelInfer(asked)
         token, at = answer.parameters["session"].string_param, at + steps
     assert arrays(answer)["logits"].tobytes() == whole[0]
-
-
-def test_steps_are_refused_and_leave_their_sequence(stubs):
-    plain_stub, fast = stubs
-    inputs = walk(4)
-    stream = Stream(plain_stub)
-    assert refusal(stream.ask(step(inputs, 60))) == "NOT_FOUND"
-    assert not stream.ask(step(inputs[:, :2], 61, starts=True)).error_message
-    assert refusal(stream.ask(step(np.full((1, 1, 2), np.inf, np.float32), 61))) == "INVALID_ARGUMENT"
-    assert refusal(stream.ask(step(walk(1, rows=3), 61))) == "INVALID_ARGUMENT"
-    with pytest.raises(grpc.RpcError, match="in use on another stream"):
-        plain_stub.ModelInfer(step(inputs, 61))
-    whole = raw(fast.ModelInfer(request(SIMPLE, {"input": inputs}, OUTPUTS)))
-    assert raw(stream.ask(step(inputs[:, 2:], 61, ends=True)).infer_response) == whole
-    stream.end()
 
 
 @pytest.mark.parametrize("plain", [False, True])

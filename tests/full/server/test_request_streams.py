@@ -19,20 +19,6 @@ from kit.sequence_requests import (
 from kit.served import served
 
 
-def test_a_client_may_wait_for_each_answer_and_not_wait_and_wait_again(stub):
-    inputs = [walk(1, seed=seed) for seed in range(8)]
-    expected = [raw(stub.ModelInfer(request(SIMPLE, {"input": each}, ["logits"]))) for each in inputs]
-    with stream_of(stub) as stream:
-        for number in range(200):
-            at = number % 8
-            many = 1 if number % 50 < 45 else 20
-            for _ in range(many):
-                stream.send(request(SIMPLE, {"input": inputs[at]}, ["logits"], id=str(number)))
-            for _ in range(many):
-                answer = next(stream.call).infer_response
-                assert (answer.id, raw(answer)) == (str(number), expected[at])
-
-
 def test_a_compressed_or_large_step_keeps_its_place(stub):
     """They are parsed on other threads than small ones."""
     inputs = walk(600)

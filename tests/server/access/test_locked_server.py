@@ -14,18 +14,17 @@ from kit.locked_servers import (
     DENIED,
     SIMPLE,
     check_each_method,
+    check_revocation,
     front_statuses,
     locked_server,
     statuses_before_a_message,
 )
 from kit.tokens import bearer
-from kit.waiting import until
 from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE, TOKENS
 from rnnserve.server import Server, Settings
-from rnnserve.server.access.access_file import add_token, revoke_token
 from rnnserve.server.errors import StartError
 from rnnserve.server.transport import control
 
@@ -142,20 +141,8 @@ def test_refused_calls_leave_nothing(locked):
             ask_all()
 
 
-def test_streams_of_a_revoked_token_end(locked, lasting_calls):
-    brief = add_token(locked.tokens.path, "brief", "infer")
-    until(lambda: locked.ask(f"{INFERENCE}ServerMetadata", bearer(brief))[0] is OK)
-    channel = locked.channels["port"]
-    stays = lasting_calls(channel, bearer(locked.tokens.infer))[0]
-    ending = lasting_calls(channel, bearer(brief))
-    revoke_token(locked.tokens.path, "brief")
-    for call in ending[:2]:  # reflection ends with its next message
-        with pytest.raises(grpc.RpcError) as ended:
-            list(call)
-        assert ended.value.code() is UNAUTHENTICATED
-    assert stays.is_active()
-    assert locked.ask(INFER, bearer(brief))[0] is UNAUTHENTICATED
-    assert locked.ask(INFER, bearer(locked.tokens.infer))[0] is OK
+def test_streams_of_a_revoked_token_end(locked):
+    check_revocation(locked)
 
 
 def test_method_without_a_row_stops_the_start(repository, monkeypatch):

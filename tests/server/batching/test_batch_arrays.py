@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request
-from rnnserve.server.batching.batch_arrays import join, left_out, split, split_rows
+from rnnserve.server.batching.batch_arrays import join, split, split_rows
 from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.signature import Signature, TensorSpec
 
@@ -90,17 +90,6 @@ def lengths_of(*requests: CheckedRequest, of: Signature = SIGNATURE) -> np.ndarr
 
 def one(batch: int, steps: int, **more: np.ndarray) -> CheckedRequest:
     return checked_request(batch, steps, {"input": np.ones((batch, steps, 2), np.float32), **more})
-
-
-def test_small_constant_arrays_are_shared_and_read_only():
-    spec, small, large = TensorSpec("h_0", "FP32", ("batch",), (-1,)), (2**14,), (2**14 + 1,)  # 4 bytes each: 64 KiB
-    assert left_out(spec, small) is left_out(spec, small)
-    assert not left_out(spec, small).flags.writeable
-    assert left_out(spec, large) is not left_out(spec, large)
-    assert lengths_of(one(1024, 3)) is lengths_of(one(1024, 3))
-    assert not lengths_of(one(1024, 3)).flags.writeable
-    assert lengths_of(one(1026, 3)) is not lengths_of(one(1026, 3))
-    assert lengths_of(one(1026, 3)).tolist() == [3] * 1026
 
 
 def test_row_of_padding_is_as_short_as_rows_may_be():

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request, signature
-from rnnserve.server.batching.planning import _GOOD_ENOUGH as GOOD_ENOUGH
 from rnnserve.server.batching.planning import _WORTH as WORTH
 from rnnserve.server.batching.planning import Cost, plan, plan_lengths, similar_to_first
 from rnnserve.server.validation.checked_request import CheckedRequest
@@ -17,8 +16,6 @@ from rnnserve.server.validation.signature import Batching
 NO_RUN = Cost(run=0.0, step=0.0, point=1.0, padding=1.0)
 ONLY_PADDING = Cost(run=0.0, step=0.0, point=0.0, padding=1.0)
 CHEAP_PADDING = Cost(run=1e9, step=0.0, point=1.0, padding=0.0)
-FREE = Cost(run=1.0, step=0.0, point=0.0, padding=0.0)
-
 SIZES = st.tuples(st.integers(1, 64), st.integers(1, 3))  # steps, rows
 RUN_COSTS, STEP_COSTS = st.sampled_from([0.0, 1.0, 20.0, 1000.0]), st.sampled_from([0.0, 0.5, 4.0])
 
@@ -42,15 +39,6 @@ def partitions(indices: list[int]):
                 yield [[first, *companions], *more]
 
 
-def test_cost_bounds_the_points_of_a_run():
-    cost = Cost(run=10.0, step=2.0, point=0.5, padding=0.25)
-    assert cost.of(rows=1, steps=2) == 15.0
-    assert (cost.points_within(15.0), cost.points_within(10.0), cost.points_within(3.0)) == (2.0, 0.0, 0.0)
-    assert cost.points_taking(2.5) == pytest.approx(5)
-    assert (cost.max_points, cost.enough(3)) == (2**16, 6 * (10 + 3 * 2) / 0.5)
-    assert FREE.points_within(2.0) == FREE.points_taking(1.0) == FREE.enough(3) == math.inf
-
-
 @given(st.lists(SIZES, min_size=1, max_size=6), RUN_COSTS, STEP_COSTS)
 def test_no_partition_is_cheaper_by_more_than_it_must_be(sizes, run, step):
     cost = Cost(run=run, step=step, point=0.5, padding=0.25)
@@ -70,18 +58,6 @@ def test_no_partition_is_cheaper_by_more_than_it_must_be(sizes, run, step):
 @pytest.mark.parametrize(
     ("lengths", "rows", "cost", "groups"),
     [
-        # One run takes 1 + 10 + 8 * padding seconds, two runs 2 + 10; a fifth less is not enough.
-        ([9, 1], [1, 1], Cost(run=1.0, step=0.0, point=1.0, padding=0.5), [[0, 1]]),
-        ([9, 1], [1, 1], Cost(run=1.0, step=0.0, point=1.0, padding=0.5625), [[1], [0]]),
-        # Apart there is a run and a step more than together, and 7 points of padding less.
-        ([1, 8], [1, 1], ONLY_PADDING, [[0], [1]]),
-        ([1, 8], [1, 1], Cost(run=5.0, step=0.0, point=0.0, padding=1.0), [[0, 1]]),
-        ([1, 8], [1, 1], Cost(run=0.0, step=5.0, point=0.0, padding=1.0), [[0, 1]]),
-        ([1, 8], [1, 1], Cost(run=0.0, step=0.0, point=4.0, padding=1.0), [[0, 1]]),
-        ([1, 8], [1, 1], Cost(run=2.0, step=0.25, point=0.25, padding=1.0), [[0], [1]]),
-        # Rows count each.
-        ([1, 3], [1, 8], Cost(run=10.0, step=0.0, point=0.0, padding=1.0), [[0, 1]]),
-        ([1, 3], [8, 1], Cost(run=10.0, step=0.0, point=0.0, padding=1.0), [[0], [1]]),
         # Eight lengths have groups of their own, in the order of arrival; of more, neighbors count as one.
         ([3, 5, 1, 3, 9, 11, 13, 7, 15], [1] * 9, ONLY_PADDING, [[2], [0, 3], [1], [7], [4], [5], [6], [8]]),
         (range(1, 10), [1] * 9, ONLY_PADDING, [[0], [1], [2], [3], [4], [5], [6], [7, 8]]),
@@ -92,7 +68,7 @@ def test_no_partition_is_cheaper_by_more_than_it_must_be(sizes, run, step):
         ),
     ],
 )  # fmt: skip
-def test_lengths_are_split_where_it_is_worth_a_run(lengths, rows, cost, groups):
+def test_of_more_than_eight_lengths_neighbors_count_as_one(lengths, rows, cost, groups):
     assert plan_lengths(lengths, rows, cost) == groups
 
 
@@ -142,26 +118,3 @@ def test_requests_of_the_nearest_lengths_are_taken():
     assert similar_to_first([100, 10, 10, 99, 10], [1] * 5, NO_RUN, math.inf, 5) == [0, 3]
     assert similar_to_first([10] * 8, [1] * 8, NO_RUN, 45.0, 8) == [0, 1, 2, 3]
     assert similar_to_first([10] * 8, [5] + [1] * 7, NO_RUN, 45.0, 8) == [0]
-
-
-@given(st.lists(SIZES, min_size=1, max_size=30), RUN_COSTS, STEP_COSTS, st.sampled_from([0.0, 0.25, 0.5, 0.51]))
-def test_no_other_number_of_the_nearest_gives_many_more_steps_a_second(sizes, run, step, padding):
-    cost = Cost(run=run, step=step, point=0.5, padding=padding)
-    lengths, rows = [steps for steps, _ in sizes], [count for _, count in sizes]
-    taken = similar_to_first(lengths, rows, cost, math.inf, len(sizes))
-    assert taken == sorted(set(taken))
-    assert taken[0] == 0
-    nearest = sorted(range(len(sizes)), key=lambda i: (abs(lengths[i] - lengths[0]), lengths[i] > lengths[0]))
-    assert sorted(nearest[: len(taken)]) == taken
-
-    def rate(indices: list[int]) -> float:
-        group = [sizes[i] for i in indices]
-        return sum(steps * count for steps, count in group) / price(group, cost)
-
-    best = 0.0
-    for number in range(1, len(sizes) + 1):
-        indices = nearest[:number]
-        best = max(best, rate(indices))
-        if sum(lengths[i] * rows[i] for i in indices) >= cost.enough(max(lengths[i] for i in indices)):
-            break
-    assert rate(taken) >= GOOD_ENOUGH * best * (1 - 1e-9)

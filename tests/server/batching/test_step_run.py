@@ -16,7 +16,7 @@ from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun, chunk_steps
+from rnnserve.server.batching.step_run import MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
@@ -359,39 +359,3 @@ def test_whole_requests_and_steps_of_sequences_share_runs(monkeypatch):
     assert max(rows for rows, _ in parts.runs) >= 22
     for caller in callers:
         assert_as_whole(model, caller)
-
-
-def test_requests_no_longer_than_a_chunk_are_run_whole(monkeypatch):
-    model, draw = Sums(), random.Random(0)
-    model.in_steps = model
-    monkeypatch.setattr(StepRun, "go_on", lambda *_: pytest.fail("by steps"))
-    assert_answered_as_whole(model, [Caller(request_of(model, draw)) for _ in range(30)])
-
-
-class Clocked(Sums):
-    """Runs take `times` as long as they cost, on a clock of their own."""
-
-    def __init__(self, times: float) -> None:
-        super().__init__(cost=Cost(run=0.0, step=1e-4, point=1e-5, padding=1e-5))
-        self.time, self._times = 0.0, times
-
-    def run_arrays(self, names, feeds):
-        rows, steps = feeds["input"].shape[:2]
-        self.time += self._times * self.cost.of(rows, steps)
-        return super().run_arrays(names, feeds)
-
-    def chunks(self, monkeypatch) -> list[int]:
-        """Steps of each chunk of a long sequence, in two rows."""
-        monkeypatch.setattr("rnnserve.server.batching.step_run.now", lambda: self.time)
-        caller = Caller(request_of(self, random.Random(0), batch=2, steps=3000))
-        run_all(StepRun(self), caller)
-        assert_as_whole(Sums(), caller)
-        return [steps for _, steps in self.runs]
-
-
-@pytest.mark.parametrize("times", [4.0, 0.25])
-def test_chunks_take_their_time_soon_when_the_cost_was_measured_wrong(monkeypatch, times):
-    model = Clocked(times)
-    chunks = model.chunks(monkeypatch)
-    assert times * model.cost.of(2, chunks[-2]) == pytest.approx(CHUNK_SECONDS, rel=0.2)
-    assert sum(times * model.cost.of(2, steps) > 1.2 * CHUNK_SECONDS for steps in chunks) < 20

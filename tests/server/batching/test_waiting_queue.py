@@ -72,13 +72,6 @@ def test_batch_is_half_of_the_queue_or_as_much_as_is_worth_a_run(count, rows, st
     assert len(queue_of(*[Item(rows=rows, steps=steps) for _ in range(count)]).take(cost)) == taken
 
 
-def test_longest_request_decides_what_is_worth_a_run():
-    """Its steps are steps of the run, so more is needed until a run is worth making."""
-    cost = Cost(run=0.0, step=1.0, point=1.0, padding=0.0)
-    assert len(queue_of(*[Item(steps=length) for length in (1, 1, 100, *[1] * 97)]).take(cost)) == 100
-    assert len(queue_of(*[Item() for _ in range(10)]).take(cost)) == 6
-
-
 def test_batch_has_no_more_points_than_it_may():
     queue = queue_of(*[Item(rows=2, steps=5) for _ in range(20)])
     assert len(queue.take(ENDLESS, most_points=25)) == 3

@@ -265,13 +265,6 @@ def test_connections_are_renewed_where_workers_share_the_port():
         assert Settings(max_connection_age=asked, share_port=share_port).connection_age == seconds
 
 
-def test_one_connection_may_hold_its_largest_request_and_response():
-    """A response of 1 MB takes 2 MB and its head, and a connection has half of all."""
-    for size in (1, 1 << 20, 16 << 20, 1 << 30):
-        settings = Settings(max_message_bytes=size)
-        assert settings.max_held_bytes / 2 >= max(size, 2 * settings.max_response_bytes + (1 << 20))
-
-
 def test_auto_is_one_worker_a_core(monkeypatch):
     for cores in ({1, 4, 6}, {0}):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)

@@ -1,13 +1,11 @@
 """`rnnserve serve`: what it makes of its arguments, of signals, and of a machine that others can reach."""
 
 import argparse
-import io
 import itertools
 import logging
 import os
 import shutil
 import signal
-import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,6 @@ from kit.tiny import answers, publish_tiny
 from kit.waiting import until
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
-from rnnserve.server.commands.metrics import Metrics
-from rnnserve.server.commands.options import write_options
 from rnnserve.server.commands.serve import Ending, exposure
 from rnnserve.server.settings import GROUPS, CommandSettings
 from rnnserve.server.signals import SAME_SECONDS
@@ -80,36 +76,6 @@ def test_with_workers_it_supervises(done):
     ]
 
 
-def test_workers_run_the_same_command_on_one_port(monkeypatch, capsys):
-    made = {}
-
-    class Supervisor:
-        def __init__(self, command, count, signals, **seconds):
-            made.update(seconds, command=command(["--report-fd", "3"]), count=count)
-            for number in (signal.SIGHUP, signal.SIGUSR2):
-                signal.raise_signal(number)
-                assert signals.read() == [number]
-
-        def run(self, on_ready):
-            on_ready()
-            return 130
-
-    monkeypatch.setattr(serve, "Supervisor", Supervisor)
-    monkeypatch.setattr(serve, "show_stacks_at_signals", lambda: None)
-    settings = Settings(Path("models"), grpc_port=0, max_queue=7, drain=2.0, grace=0.5)
-    options = CommandSettings(workers=3, log_level="warning")
-    assert serve._supervise(settings, options, Metrics(), None, "") == 130
-    printed = capsys.readouterr().out
-    port = int(printed.removeprefix("gRPC on 127.0.0.1:"))
-    assert printed == f"gRPC on 127.0.0.1:{port}\n"
-    assert port > 0
-    words = write_options(Settings(Path("models"), grpc_port=port, max_queue=7, drain=2.0, grace=0.5))
-    start = [sys.executable, "-m", "rnnserve.cli", "serve", "--log-level=warning", "--workers=3"]
-    command = [word for word in made["command"] if not word.startswith("--desired-models=")]
-    assert (command, made["count"]) == ([*start, "--report-fd", "3", *words], 3)
-    assert (made["drain"], made["grace"], made["end_gateway"]()) == (2.0, 0.5, True)
-
-
 def test_help_has_a_group_for_each_subject_and_names_no_internal_option():
     parser = argparse.ArgumentParser()
     serve.add_arguments(parser)
@@ -119,16 +85,6 @@ def test_help_has_a_group_for_each_subject_and_names_no_internal_option():
     assert "\n  SIGHUP            with --workers: replace them, one after another" in text
     assert "(default: 5.0)" in text
     assert "-fd" not in text
-
-
-def test_the_line_that_says_where_is_written_at_once(monkeypatch):
-    """Whoever waits for it reads a pipe, which would otherwise keep it until the end."""
-    output = io.TextIOWrapper(io.BytesIO())
-    monkeypatch.setattr(sys, "stdout", output)
-    serve._print_ready("::1", 8001)
-    assert output.buffer.getvalue() == b"gRPC on ::1:8001\n"
-    serve._print_ready("::1", 8001, 8000)
-    assert output.buffer.getvalue().endswith(b"\ngRPC on ::1:8001\nHTTP on ::1:8000\n")
 
 
 class Exit(Exception):

@@ -1,23 +1,18 @@
 """From a call to a request that waits: when it is late, and large requests off the fast path's thread."""
 
-import dataclasses
 import gzip
 import math
 import queue
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
 
-from kit.checked_requests import checked_request
 from kit.inference_requests import arrays, request
 from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.server.batching.pending import reason_to_drop
 from rnnserve.server.clock import now
-from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
-from rnnserve.server.fast_path.admission import pending_of
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
 from rnnserve.server.fast_path.templates import HEAD_BYTES
 
 
@@ -101,20 +96,3 @@ def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
     response, _ = call.answers.get(timeout=PATIENCE)
     assert arrays(pb.ModelInferResponse.FromString(response))["logits"].shape == (3000, 2)
     assert call.held == [len(payload)]
-
-
-@pytest.mark.parametrize(
-    ("deadline", "timeout", "late_after", "error"),
-    [
-        (20.0, math.inf, 20.0, DeadlinePassed),
-        (20.0, 15.0, 20.0, DeadlinePassed),
-        (20.0, 2.5, 12.5, TimeoutExpired),
-        (1e18, 2.5, 12.5, TimeoutExpired),  # no deadline
-    ],
-)
-def test_the_earlier_of_deadline_and_timeout_counts(service, deadline, timeout, late_after, error):
-    checked = dataclasses.replace(checked_request(1, 4, {}, ("logits",)), timeout=timeout)
-    call: Any = Call(b"", deadline)
-    pending = pending_of(call, None, checked, 10.0, service, None)
-    assert reason_to_drop(pending, late_after) is None
-    assert isinstance(reason_to_drop(pending, late_after + 0.1), error)

@@ -15,7 +15,6 @@ from kit.served import served
 from kit.statistics_numbers import numbers
 from rnnserve.server.batching.pending import PendingRequest
 from rnnserve.server.batching.planning import Cost
-from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
@@ -135,29 +134,6 @@ def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, hel
         assert numbers(model.statistics, "requests", "dropped") == (2, 2)
 
 
-def test_full_queue_refuses_and_answers_what_waits(repository, held, monkeypatch):
-    started, may_go = held
-    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", 0.0)
-    sent = request("direction_simple", {"input": np.zeros((1, 77, 2), np.float32)})
-    with served(repository, max_queue=8) as server:
-        infer = server.stub.ModelInfer
-        first = infer.future(sent)
-        assert started.acquire(timeout=20)
-        calls = [infer.future(sent) for _ in range(20)]
-        ended = threading.Semaphore(0)
-        for call in calls:
-            call.add_done_callback(lambda _: ended.release())
-        for _ in range(12):
-            assert ended.acquire(timeout=20)
-        may_go.set()
-        codes = [call.code() for call in calls]
-        assert first.code() == grpc.StatusCode.OK
-        assert codes.count(grpc.StatusCode.OK) == 8
-        assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 12
-        told = [call.details() for call in calls if call.code() != grpc.StatusCode.OK]
-        assert all("requests wait already (--max-queue)" in said for said in told)
-
-
 @pytest.mark.parametrize(("max_points", "runs"), [(24, 1), (23, 2)])
 def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_points, runs):
     """8 calls with one prefix, of 3 points each: one run up to the bound, two above it."""
@@ -181,30 +157,7 @@ def test_a_run_on_the_fast_path_takes_no_longer_than_the_fast_path_allows(servic
     assert max(model.statistics.sizes) == 3
 
 
-def test_what_serves_may_change(service, schedulers):
-    """What was kept of a model is dropped when another takes its place."""
-    dispatcher, model = with_cost(service, schedulers, **QUICK)
-    dispatcher.take([asks()])
-    dispatcher.take([asks()])
-    models = dispatcher._admission._service.repository
-    other = dataclasses.replace(model, version="2", statistics=Statistics())
-    let_serve(models, dataclasses.replace(models.find("direction_simple"), model=other))
-    call = asks()
-    work_until_done(dispatcher, [call])
-    assert b"\x12\x012" in call.answers[0]  # model_version "2"
-    assert (numbers(model.statistics, "requests"), numbers(other.statistics, "requests")) == (2, 1)
-
-
-def test_one_that_is_not_finite_spoils_nothing_for_the_others(dispatcher):
-    dispatcher.take([asks(), asks(sequence=5)])
-    dispatcher.work()
-    bad = request("direction_simple", {"input": np.full((1, 3, 2), np.nan, np.float32)}, ["logits"])
-    calls = [asks(), FakeCall(bad.SerializeToString()), asks(sequence=5)]
-    work_until_done(dispatcher, calls)
-    assert [type(call.answers[0]) for call in calls] == [bytes, InvalidRequest, bytes]
-
-
-def test_nor_for_those_with_the_same_prefix(dispatcher):
+def test_one_that_is_not_finite_spoils_nothing_for_those_with_the_same_prefix(dispatcher):
     dispatcher.take([asks()])
     dispatcher.work()
     bad = request("direction_simple", {"input": np.full((1, 3, 2), np.inf, np.float32)}, ["logits"]).SerializeToString()

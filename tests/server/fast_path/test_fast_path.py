@@ -39,15 +39,6 @@ def test_a_call_is_answered_once():
         assert response.result(PATIENCE) == b"first"
 
 
-def test_a_refusal_has_its_status_and_message():
-    held = Held()
-    with running(held) as (_, _, infer):
-        response = infer.future(b"question")
-        held.calls.get(timeout=PATIENCE).refuse(ShuttingDown("the server is shutting down"))
-        assert response.code() == grpc.StatusCode.UNAVAILABLE
-        assert response.details() == "the server is shutting down"
-
-
 def test_a_watched_call_tells_of_its_cancellation_only_then():
     held, told = Held(), queue.Queue()
     with running(held) as (_, _, infer):

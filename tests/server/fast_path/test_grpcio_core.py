@@ -22,6 +22,12 @@ print("by the threads that wait" if set(polled_by) == {first} else "by an engine
 os._exit(0)
 """
 
+SHOW = """
+import os
+from rnnserve.server.fast_path.grpcio_core import choose_polling
+print(choose_polling(), os.environ.get("GRPC_EXPERIMENTS"))
+"""
+
 
 def said(code: str, **environment: str) -> tuple[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"}
@@ -38,3 +44,18 @@ def said(code: str, **environment: str) -> tuple[str, str]:
 
 def test_listeners_are_read_by_the_threads_that_wait():
     assert said(LISTEN) == ("by the threads that wait", "")
+
+
+def test_the_users_own_choice_stays():
+    assert said(SHOW, GRPC_EXPERIMENTS="x") == ("False x", "")
+
+
+def test_it_is_too_late_once_grpc_is_imported():
+    assert said(f"import grpc\n{SHOW}") == ("False None", "")
+
+
+def test_importing_has_no_effect():
+    """Neither that of the package, nor that of the command."""
+    shown = "import os, sys, rnnserve.server, rnnserve.server.commands.serve, rnnserve.server.fast_path.grpcio_core; "
+    shown += "print(os.environ.get('GRPC_EXPERIMENTS'), sorted({'grpc', 'onnxruntime', 'torch'} & sys.modules.keys()))"
+    assert said(shown) == ("None []", "")

@@ -132,14 +132,6 @@ def test_values_that_are_not_finite_are_left_to_validation(service, allow_non_fi
         service.accept(payload)
 
 
-def test_large_numbers_are_finite(service):
-    """Their squares are not."""
-    payload = request(NAME, {"input": np.full((1, 3, 2), 3e38, np.float32)}, ["logits"]).SerializeToString()
-    prefix, _ = recognised(service, PrefixCache(allow_non_finite=False), payload)
-    assert prefix.read(payload) is not None
-    assert SamePrefixRun(prefix, 1).run([payload]) == [parsed(service, payload)]
-
-
 def test_lengths_outside_of_the_sequence_are_left_to_validation(service):
     sent = inputs(np.random.default_rng(1))  # of 5 steps
     prefixes = kept(service, request(NAME, sent).SerializeToString())

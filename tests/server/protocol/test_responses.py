@@ -20,7 +20,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server.errors import InvalidRequest, NotFound, Unsupported
 from rnnserve.server.protocol.responses import (
-    ResponseHead,
     encode_response,
     encode_varint,
     errors_end_stream,
@@ -67,12 +66,6 @@ def test_states_have_no_labels(service):
     response = pb.ModelInferResponse.FromString(encode_response(model, checked, {"h_n": states}))
     assert list(response.outputs[0].shape) == [2, 1, 1]
     assert deserialize_bytes_tensor(response.raw_output_contents[0]).tolist() == [b"1.000000:7", b"1.000000:15"]
-
-
-def test_head_needs_an_array_for_each_output(service):
-    head = ResponseHead.of(service.repository.find(NAME).model, 1, {"sequence": 2}, ("logits", "h_n"))
-    with pytest.raises(ValueError, match="shorter"):
-        head.encode(b"", [np.zeros((1, 2), np.float32)])
 
 
 @given(st.integers(0, 2**64 - 1) | st.sampled_from([0, 127, 128, 16383, 16384, 2**32]))

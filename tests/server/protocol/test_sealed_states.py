@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import secrets
-import string
 import sys
 import time
 
@@ -312,32 +311,6 @@ def test_changed_bit_is_noticed(data, draws):
 def test_any_other_text_is_refused(text):
     with pytest.raises(InvalidRequest, match="session"):
         SEALING.open(text)
-
-
-ALPHABET = string.ascii_letters + string.digits + "-_+/= \n\t.,"
-
-
-@given(st.binary(max_size=24), st.data())
-def test_token_has_one_spelling(data, draws):
-    """Of all texts that base64 reads as the same bytes: other bits after the last byte, padding, spaces, alphabets."""
-    token = SEALING.seal(data)
-    body = token.rstrip("=")
-    at = draws.draw(st.integers(0, len(token)))
-    spellings = {
-        body,
-        *(body + "=" * count for count in range(4)),
-        *(token + more for more in ("=", "==", "A", "AAAA", "\n", " ", "\0", token)),
-        *(token[:at] + more + token[at:] for more in ALPHABET),
-        token.replace("-", "+"),
-        token.replace("_", "/"),
-        *(body[:-1] + last + token[len(body) :] for last in ALPHABET),
-        token.swapcase(),
-        " " + token,
-    } - {token}
-    for spelling in spellings:
-        with pytest.raises(InvalidRequest, match="session"):
-            SEALING.open(spelling)
-    assert SEALING.open(token) == data
 
 
 def test_token_of_an_earlier_server_opens():

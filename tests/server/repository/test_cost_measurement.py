@@ -87,21 +87,6 @@ def test_a_model_of_one_row():
 
 
 @pytest.mark.parametrize(
-    ("cost", "found"),
-    [
-        (dataclasses.replace(COST, run=-16.0), dataclasses.replace(COST, run=0.0)),
-        (dataclasses.replace(COST, step=-2.0), dataclasses.replace(COST, run=COST.run - 2.0, step=0.0)),
-        (dataclasses.replace(COST, padding=-2.0), dataclasses.replace(COST, padding=0.0)),
-        (Cost(run=64.0, step=8.0, point=-1.0, padding=-1.0), Cost(run=64.0, step=6.0, point=0.0, padding=0.0)),
-    ],
-    ids=["run", "step", "padding", "point"],
-)
-def test_nothing_is_cheaper_than_free(cost, found):
-    """As disturbances can make it look. What is less than 0 is then part of something else."""
-    assert measured(Model(cost), 1, 64) == found
-
-
-@pytest.mark.parametrize(
     ("axes", "sizes"),
     [
         ([["sequence"]], {"sequence": 64}),

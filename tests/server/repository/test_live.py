@@ -9,7 +9,7 @@ import pytest
 from kit.fake_checks import NO_GOOD, serve_newest
 from kit.live_repositories import PATIENCE, Published, checked
 from kit.waiting import until
-from rnnserve.server.errors import LoadFailed, NotFound, ShuttingDown, StartError, TooManyCalls
+from rnnserve.server.errors import ShuttingDown, StartError, TooManyCalls
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.load_checks import Refused
@@ -154,26 +154,6 @@ def explicit(tmp_path, fakes):
     assert not thread.is_alive()
 
 
-def test_loading_and_unloading(explicit):
-    assert (explicit.models.is_served("a"), explicit.models.is_served("b"), explicit.models.is_ready()) == (
-        True,
-        False,
-        True,
-    )
-    explicit.live.load("b")
-    assert explicit.models.is_served("b")
-    explicit.live.unload("a")
-    explicit.live.unload("nowhere")
-    assert (explicit.models.is_served("a"), explicit.models.is_ready()) == (False, True)
-    with pytest.raises(NotFound, match='failed to load "nowhere", failed to poll from model repository'):
-        explicit.live.load("nowhere")
-    explicit.checks.refuse("b/2")
-    explicit.publish("b/2")
-    with pytest.raises(LoadFailed, match=f'^failed to load "b": b version 2: {NO_GOOD}$'):
-        explicit.live.load("b")
-    assert explicit.models.find("b").model.version == "1"
-
-
 def test_changes_are_made_one_after_another(explicit, monkeypatch):
     running, most = [], []
 
@@ -227,27 +207,3 @@ def test_a_model_to_load_that_is_not_there_is_a_mistake_at_the_start(tmp_path):
     (tmp_path / "a" / "1").mkdir(parents=True)
     with pytest.raises(StartError, match=r"--load-model c: .* has no model of this name; it has a"):
         Repository(tmp_path, wanted=["a", "c"], control="explicit")
-
-
-def test_all_is_loaded_again_where_that_is_asked_for(published):
-    """What a restart does, in one process: what does not hold changes nothing, and what is gone serves no more."""
-    published.publish("a/2")
-    published.publish("b/1", "broken")
-    published.publish("c/1")
-    published.live._reload()
-    assert published.serving("a")[0] == "2"
-    assert published.serving("b") == ("1", "first")
-    assert published.serving("c")[0] == "1"
-    shutil.rmtree(published.root / "a")
-    published.live._reload()
-    assert not published.models.has("a")
-
-
-def test_a_repository_that_is_away_or_empty_changes_nothing(published):
-    published.root.rename(published.root.parent / "away")
-    with pytest.raises(LoadFailed, match="cannot be loaded"):
-        published.live._reload()
-    published.root.mkdir()
-    with pytest.raises(LoadFailed, match="no model lies in"):
-        published.live._reload()
-    assert published.serving("a") == ("1", "first")

@@ -140,13 +140,3 @@ def test_graph_that_is_asked_for_is_checked(make):
     load, _, checks = make("a/1", settings={"graph": "scan"})
     load()
     assert checks.graphs == ["scan"]
-
-
-def test_further_versions_of_a_model_are_not_checked_when_one_has_passed(make):
-    load, models, checks = make(*(f"m{number:02}/{v}" for number in range(16) for v in (1, 2)))
-    checks.refuse("m03/2")
-    load()
-    assert {version for version in checks.begun if version.endswith("/1")} == {"m03/1"}
-    assert {name: models.versions(name) for name in models.models()} == {
-        f"m{number:02}": ["1" if number == 3 else "2"] for number in range(16)
-    }

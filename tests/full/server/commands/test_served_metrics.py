@@ -132,26 +132,6 @@ def test_counts_are_the_clients_after_a_worker_was_killed(scraped):
     assert found[f"nv_inference_request_success{labels}"] == answered
 
 
-def test_names_that_clients_make_up_make_no_series(scraped):
-    server, by_http, by_port = scraped
-    assert over_http(by_http, "a", 2) == ["NOT_FOUND"]
-    before = scrape(by_port)
-    unknown = [pb.ModelInferRequest(model_name=f"{number} \n\"'") for number in range(10_000)]
-    with new_channel(server.port) as channel:
-        stub = rpc.GRPCInferenceServiceStub(channel)
-        calls = [stub.ModelInfer.future(each, timeout=PATIENCE) for each in unknown[:500]]
-        assert {call.code().name for call in calls if call.exception()} == {"NOT_FOUND"}
-        answers = list(stub.ModelStreamInfer(iter(unknown[500:9900]), timeout=PATIENCE))
-        assert len(answers) == 9400
-        assert all("no model" in each.error_message for each in answers)
-        with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
-            channel.unary_unary("/inference.GRPCInferenceService/NoMethod", bytes, bytes)(b"", timeout=PATIENCE)
-    assert {over_http(by_http, f"a{number}", 2)[0] for number in range(100)} == {"NOT_FOUND"}
-    after = scrape(by_port)
-    assert after.keys() == before.keys()
-    assert sum(requests(after).values()) - sum(requests(before).values()) == 10_000
-
-
 def test_counts_outlive_a_restart_of_all_workers(scraped):
     server, by_http, by_port = scraped
     assert over_http(by_http, SIMPLE, 2, count=3) == ["OK"] * 3

@@ -27,7 +27,6 @@ from kit.running_processes import children_of, is_running
 from kit.served import RNNSERVE, served
 from kit.tiny import answers, is_answered_by, publish_tiny
 from kit.waiting import until
-from rnnserve.server.signals import SAME_SECONDS
 
 PATIENCE = 30.0
 WORKERS = ("--workers", "2")
@@ -76,45 +75,6 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
 def is_free(port):
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
-
-
-def test_end_that_is_asked_for_twice_at_once_is_one(root):
-    """By whoever signals all processes of a service, or a process and its group. A later signal ends the drain."""
-    with served(root, "process", workers=2, drain=600) as server:
-        every = [server.process.pid, *server.workers()]
-        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):  # so that they arrive at once
-            for pid in every:
-                os.kill(pid, number)
-        until(lambda: "the workers end" in server.log)
-        time.sleep(SAME_SECONDS + 0.2)
-        assert answers(server.port) == {("1", 1.5)}  # it drains
-        assert not server.has_ended
-        assert server.end() == 128 + signal.SIGTERM
-
-
-SIGNALLED = """
-import os, signal, sys, time
-from rnnserve.cli import main
-from rnnserve.server.commands import serve
-
-tell = serve._print_ready
-
-def tell_and_be_signalled(*args):
-    tell(*args)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(1)  # as on a busy machine
-
-serve._print_ready = tell_and_be_signalled
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_a_signal_as_soon_as_it_says_that_it_serves_ends_it_as_later_ones_do(root):
-    command = [sys.executable, "-c", SIGNALLED, *serve_command(root)[3:], "--drain", "0.1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0
-    assert "SIGTERM: this server ends" in done.stderr
-    assert "the server has ended" in done.stderr
 
 
 def test_stacks_of_all_threads_are_shown_and_at_last_it_ends(root):

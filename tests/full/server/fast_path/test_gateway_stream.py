@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import grpc
 import pytest
@@ -14,11 +13,7 @@ from kit.sequence_requests import walk
 from kit.served import served
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import PEER, REQUEST_ID
-from rnnserve.server.fast_path.gateway_stream import GatewayRequest
 from rnnserve.web.upstream.exchange_stream import NotTaken
-from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
-from rnnserve.web.upstream.upstream import CallContext
 
 MODEL = "direction_simple"
 
@@ -27,47 +22,6 @@ MODEL = "direction_simple"
 def front_server(repository, tmp_path_factory):
     with served(repository, private_sockets=tmp_path_factory.mktemp("s")) as running:
         yield running.server
-
-
-def test_ids_and_headers_go_with_the_request(front_server, monkeypatch):
-    """Those with a client's headers, too, are no calls of their own. Only headers that are large are."""
-    came, calls = {}, []
-    begin = GatewayRequest.__init__
-
-    def noting(self, *args):
-        begin(self, *args)
-        came[self.request_id] = self.peer(), dict(self.headers)
-
-    monkeypatch.setattr(GatewayRequest, "__init__", noting)
-    peer, message = (PEER, "ipv4:10.0.0.1:1111"), request(MODEL, {"input": walk(4)})
-    headers = (("authorization", "Bearer x"), ("traceparent", "00-aa-bb-01"))
-    large = (("authorization", "x" * 9000),)
-
-    async def use(_):
-        upstream = GrpcUpstream.at_socket(socket_of(front_server))
-        unary: Any = upstream._infer
-
-        def calling(*args, **more):
-            calls.append(more)
-            return unary(*args, **more)
-
-        monkeypatch.setattr(upstream, "_infer", calling)
-        try:
-            for name, with_it in (("plain", ()), ("told", headers), ("large", large)):
-                metadata = ((REQUEST_ID, name), *with_it, peer)
-                await upstream.infer(message, CallContext(metadata, 30.0, has_headers=bool(with_it)))
-        finally:
-            await upstream.close()
-
-    with_stream(front_server, use)
-    assert came == {"plain": ("http:ipv4:10.0.0.1:1111", {}), "told": ("http:ipv4:10.0.0.1:1111", dict(headers))}
-    assert [dict(call["metadata"])[REQUEST_ID] for call in calls] == ["large"]
-
-
-def test_the_stream_is_refused_elsewhere(front_server):
-    with grpc.insecure_channel(f"127.0.0.1:{front_server.port}") as channel:
-        call = exchange(channel)(iter([]), metadata=((PEER, "ipv4:1.2.3.4:5"),))
-        assert call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_bytes_that_are_no_message_end_the_stream(front_server):

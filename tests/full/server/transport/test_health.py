@@ -21,18 +21,6 @@ def health(channel):
     return health_pb2_grpc.HealthStub(channel)
 
 
-def test_those_who_watch_hear_when_the_server_stops(repository):
-    with served(repository) as running, running.channel() as channel:
-        watches = [
-            health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
-            for name in ("", SERVICE)
-            for _ in range(40)  # more than there are threads: a watch keeps none
-        ]
-        assert [next(watch).status for watch in watches] == [SERVING] * len(watches)
-        running.server._transport.health.set_serving(False)
-        assert [next(watch).status for watch in watches] == [NOT_SERVING] * len(watches)
-
-
 def test_clients_that_balance_are_answered_though_all_watches_are_taken(server):
     """Of a watch that is refused otherwise gRPC's client makes a server that it sends nothing."""
     address = f"127.0.0.1:{server.port}"
