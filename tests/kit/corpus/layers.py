@@ -484,11 +484,15 @@ FORMS = list(itertools.product((1, 2), (False, True), (False, True), (False, Tru
 
 
 def _add_forms():
-    """Add a quarter of the combinations, another one for each neighbor."""
+    """Add an eighth of the combinations: with each cell, every pair of choices."""
     for number, packed in itertools.product(range(len(CELLS)), (False, True)):
         name, cell = list(CELLS.items())[number]
         for form in FORMS:
-            if sum(form) % 2 == packed and sum(form[::2]) % 2 == number % 2:
+            if (
+                sum(form) % 2 == packed
+                and sum(form[::2]) % 2 == number % 2
+                and sum(form[1:3]) % 2 == (number // 2 + packed) % 2
+            ):
                 layers, both, first, states, bias = form
                 hidden = 2 if "projected" in name else 4
                 LAYER_FORMS.add(

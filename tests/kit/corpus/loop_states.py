@@ -37,39 +37,6 @@ def a_dict_whose_item_is_nothing_before_the_first_step_and_that_is_made_anew(sel
     return torch.stack(outputs, 1), state["pair"]
 
 
-@right
-def a_list_whose_item_is_set_and_that_is_made_anew(self, x):
-    states, outputs = [torch.zeros_like(x[:, 0]), torch.ones_like(x[:, 0])], []
-    for x_t in x.unbind(1):
-        states[0] = torch.tanh(states[0] * 0.5 + x_t)
-        states = [states[1], states[0] + x_t]
-        outputs.append(states[0] - states[1])
-    return torch.stack(outputs, 1), states
-
-
-@right
-def dicts_in_a_list_whose_items_are_set_and_that_are_made_anew(self, x):
-    states = [{"h": torch.zeros_like(x[:, 0])}, collections.OrderedDict(h=torch.ones_like(x[:, 0]))]
-    outputs = []
-    for x_t in x.unbind(1):
-        for layer in range(2):
-            states[layer]["h"] = torch.tanh(states[layer]["h"] * 0.5 + x_t)
-        states[0] = {"h": states[0]["h"] + states[1]["h"]}
-        states = [states[0], collections.OrderedDict(h=states[1]["h"] * 0.9)]
-        outputs.append(states[0]["h"])
-    return torch.stack(outputs, 1), states[1]["h"]
-
-
-@right
-def a_dict_in_a_tuple(self, x):
-    state, outputs = ({"h": torch.zeros_like(x[:, 0])}, torch.ones_like(x[:, 0])), []
-    for x_t in x.unbind(1):
-        state[0]["h"] = torch.tanh(state[0]["h"] * 0.5 + x_t)
-        state = (dict(state[0]), state[1] * 0.5 + state[0]["h"])
-        outputs.append(state[1])
-    return torch.stack(outputs, 1), state[0]["h"]
-
-
 @dataclasses.dataclass(frozen=True)
 class Frozen:
     h: torch.Tensor
@@ -107,15 +74,6 @@ def a_dataclass_with_slots_and_an_object_made_anew_in_a_tuple(self, x):
         state = Slotted(pair[0] + slotted.h / 2, pair), Plain(self.cell(x[:, t], plain.h))
         outputs.append(state[0].h + state[1].h)
     return torch.stack(outputs, 1), state[0].pair[1]
-
-
-@right
-def an_object_whose_attribute_is_set_and_that_is_made_anew(self, x):
-    state = Plain(x.new_zeros(x.size(0), 4))
-    for x_t in x.unbind(1):
-        state.h = self.cell(x_t, state.h)
-        state = Plain(state.h * 0.9)
-    return state.h
 
 
 @core

@@ -1,7 +1,5 @@
 """Loops over steps as people write them: functions of a module with cells and of x (batch, sequence, 3)."""
 
-import dataclasses
-
 import torch
 from torch import nn
 
@@ -65,19 +63,6 @@ def a_list_of_layers_changed_in_place(self, x):
 
 
 @right
-def a_new_list_of_layers_in_each_step(self, x):
-    hidden, outputs = [None] * len(self.layers), []
-    for t in range(x.size(1)):
-        each, after = x[:, t], []
-        for cell, h in zip(self.layers, hidden, strict=True):
-            each = cell(each, h)
-            after.append(each)
-        hidden = after
-        outputs.append(hidden[-1])
-    return torch.stack(outputs, 1)
-
-
-@right
 def outputs_written_to_a_tensor(self, x):
     batch, length, _ = x.shape
     h, output = x.new_zeros(batch, 4), x.new_zeros(batch, length, 4)
@@ -114,18 +99,6 @@ def both_directions_in_one_loop(self, x):
         forward.append(h)
         backward.append(g)
     return torch.stack([torch.cat(pair, -1) for pair in zip(forward, reversed(backward), strict=True)], 1)
-
-
-@right
-def another_first_step(self, x):
-    outputs = []
-    for t in range(x.size(1)):
-        if t == 0:
-            h = torch.tanh(x[:, 0])
-        else:
-            h = torch.tanh(x[:, t] + 0.5 * h)
-        outputs.append(h)
-    return torch.stack(outputs, 1)
 
 
 @right
@@ -168,14 +141,6 @@ def a_dict_and_a_count(self, x):
 
 
 @right
-def the_last_item_of_a_list(self, x):
-    outputs = [torch.zeros_like(x[:, 0])]
-    for t in range(x.size(1)):
-        outputs.append(torch.tanh(outputs[-1] + x[:, t]))
-    return torch.stack(outputs[1:], 1), outputs[-1]
-
-
-@right
 def a_comprehension(self, x):
     return torch.stack([torch.tanh(x[:, t]) * (t + 1) for t in range(x.size(1))], dim=1)
 
@@ -209,20 +174,6 @@ def variables_that_are_read_after_the_loop(self, x):
     return before, h, x_t * t
 
 
-@dataclasses.dataclass
-class State:
-    h: torch.Tensor
-    c: torch.Tensor
-
-
-@right
-def a_dataclass(self, x):
-    state = State(x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4))
-    for x_t in x.chunk(x.size(1), dim=1):
-        state.h, state.c = self.pair(x_t[:, 0], (state.h, state.c))
-    return state.h, state.c
-
-
 @right
 def an_attribute_of_the_module(self, x):
     self.kept, outputs = x.new_zeros(x.size(0), 4), []
@@ -251,17 +202,6 @@ def a_loop_within_a_loop(self, x):
             total = 0.5 * total + x[:, s] * x[:, t]
         totals.append(total)
     return torch.stack(totals, 1)
-
-
-@right
-def a_number_of_another_step(self, x):
-    length, h, before = x.size(1), x.new_zeros(x.size(0), 3), x.new_zeros(x.size(0), 3)
-    for t in range(length):
-        h, before = torch.tanh(x[:, t] + before), h
-    count = 0.0
-    for x_t in x.unbind(1):
-        count = count + x_t.sum(1)
-    return h, before, count
 
 
 @right
@@ -305,37 +245,6 @@ def cat_to_none(self, x):
 
 
 @right
-def cat_to_what_is_not_none(self, x):
-    h, outputs = torch.zeros_like(x[:, 0]), None
-    for t in reversed(range(x.size(1))):
-        h = torch.tanh(h * 0.5 + x[:, t])
-        if outputs is not None:
-            outputs = torch.cat([h[:, None], outputs], dim=-2)
-        else:
-            outputs = h[:, None]
-    return outputs, h
-
-
-@right
-def cat_but_in_step_0(self, x):
-    h = torch.zeros_like(x[:, 0])
-    for t in range(x.size(1)):
-        h = torch.tanh(h * 0.5 + x[:, t])
-        if t == 0:
-            outputs = h.unsqueeze(1)
-        else:
-            outputs = torch.cat([outputs, h.unsqueeze(1)], dim=1)
-    outputs = outputs[:, :1]  # set before the second loop, whose step 0 sets it anew
-    for t, x_t in enumerate(x.unbind(1)):
-        h = torch.tanh(h * 0.5 + x_t)
-        if t != 0:
-            outputs = torch.concat([outputs, h.unsqueeze(1)], dim=1)
-        else:
-            outputs = h.unsqueeze(1)
-    return outputs, h
-
-
-@right
 def cat_to_a_tensor_without_values(self, x):
     h, outputs, numbers = torch.zeros_like(x[:, 0]), torch.tensor([]), torch.zeros(x.size(0), 0, 3)
     for x_t in x.unbind(1):
@@ -353,24 +262,3 @@ def cat_to_what_is_there_on_either_side(self, x):
         after = torch.cat([after, x[None, :, t] * 2])
         before = torch.cat((x[None, :, t], before), 0)
     return after.transpose(0, 1), before.transpose(0, 1)
-
-
-@right
-def cat_in_layers(self, x):
-    for _ in range(2):
-        h, outputs = torch.zeros_like(x[:, 0]), None
-        for t in range(x.size(1)):
-            h = torch.tanh(h * 0.5 + x[:, t])
-            outputs = h.unsqueeze(1) if outputs is None else torch.cat((outputs, h.unsqueeze(1)), 1)
-        x = outputs
-    return x, h
-
-
-@right
-def cat_while_a_counter_counts(self, x):
-    h, t, outputs = torch.zeros_like(x[:, 0]), 0, x[:, :1]
-    while t < x.size(1):
-        h = torch.tanh(h * 0.5 + x[:, t])
-        outputs = torch.cat((outputs, h.unsqueeze(1)), 1)
-        t += 1
-    return outputs, h

@@ -97,29 +97,6 @@ def beside_a_packed_sequence(self, x):
 
 
 @right
-def classes_that_are_named_not_called(self, x):
-    kinds, either = (list, tuple), list | tuple
-    made = {"many": list, "few": tuple}
-    h, outputs = x.new_zeros(x.size(0), 4), list()  # noqa: C408 - what is called is ours
-    for x_t in x.unbind(1):
-        state = (h,)
-        h = self.cell(x_t, state[0] if isinstance(state, kinds) and isinstance(state, either) else -h)
-        outputs.append(h)
-    return torch.stack(outputs, 1), len(made["few"]((1, 2))) * h
-
-
-@right
-def layers_in_turn_in_one_list_of_all_steps(self, x):
-    outputs = [x[:, t, :] for t in range(x.size(1))]
-    states = [torch.zeros_like(x[:, 0]) for _ in range(2)]
-    for t in range(x.size(1)):
-        for layer in range(2):
-            states[layer] = torch.tanh(outputs[t] + states[layer] * 0.5)
-            outputs[t] = states[layer]
-    return torch.stack(outputs, 1), states
-
-
-@right
 def both_directions_in_a_list_of_lists(self, x):
     outputs = [[x[:, t] for t in range(x.size(1))] for _ in range(2)]
     outputs[1].reverse()
@@ -130,18 +107,6 @@ def both_directions_in_a_list_of_lists(self, x):
             outputs[direction][t] = states[direction]
         outputs[0][t] = torch.cat([each[t] for each in outputs], -1)
     return torch.stack(outputs[0], 1), torch.stack(outputs[1], 1)
-
-
-@right
-def a_list_of_all_steps_from_the_last_to_the_first_and_twice(self, x):
-    steps, h = list(x.unbind(1)), torch.zeros_like(x[:, 0])
-    for t in reversed(range(len(steps))):
-        h = torch.tanh(h * 0.5 + steps[t])
-        steps[t] = h
-    for t, step in enumerate(steps):
-        h = torch.tanh(h + step)
-        steps[t] = (h, step)
-    return torch.stack([one for one, _ in steps], 1), torch.stack([other for _, other in steps], 1)
 
 
 @right
@@ -160,19 +125,6 @@ def items_of_a_list_of_all_steps_but_the_first_which_is_set_before(self, x):
         h = torch.tanh(h + steps[t])
         steps[t] = h
     steps[-1] = h * 2
-    return torch.stack(steps, 1)
-
-
-@right
-def another_way_in_the_first_step_in_a_list_of_all_steps(self, x):
-    steps = list(x.unbind(1))
-    for t in range(len(steps)):
-        if t == 0:
-            h = torch.sigmoid(steps[t])
-            steps[t] = h * 3
-        else:
-            h = torch.tanh(h + steps[t])
-            steps[t] = h
     return torch.stack(steps, 1)
 
 
@@ -258,12 +210,6 @@ class Squared(Scaled):
         return (t**2 % 7 + t // 3) / 7
 
 
-@right
-class Exponential(Scaled):
-    def number(self, t, _):
-        return math.exp(-t * 0.1)
-
-
 @refused(r"a number depends on the size of an axis .* no simple formula")
 class Cosine(Scaled):
     def number(self, t, n):
@@ -298,12 +244,6 @@ class Condition(Scaled):
 class AsTensor(Scaled):
     def number(self, t, _):
         return 0.9 ** torch.tensor(float(t)) + torch.tensor(0.1 * t, dtype=torch.float64).float()
-
-
-@right
-class AsList(Scaled):
-    def number(self, t, _):
-        return torch.tensor([t, 2, 5]).sum() * 0.01 + torch.tensor([[0.999**t, 3], [t + 1, 0.5]]).prod()
 
 
 @refused(r"not that of fewer steps repeated")
