@@ -202,6 +202,8 @@ class Pending(PendingRequest):
 class Model:
     name = "fake"
     in_steps = None
+    refuses_non_finite = False
+    run_arrays = NotImplemented  # it makes no runs by steps
     signature = signature()
 
     def __init__(self, **cost):

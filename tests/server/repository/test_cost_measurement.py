@@ -24,6 +24,8 @@ class Model:
 
     name = "priced"
     in_steps = None
+    refuses_non_finite = False
+    run_arrays = NotImplemented  # it makes no runs by steps
     statistics = Statistics()
 
     def __init__(self, cost: Cost, batching: Batching = Batching.PADDED, most_rows: int | None = None):
