@@ -56,29 +56,28 @@ def factor_of(answer: pb.ModelInferResponse) -> tuple[str, float]:
     return answer.model_version, float(arrays(answer)["output"][0, 0])
 
 
-def call_for_factor(channel: grpc.Channel) -> tuple[str, float] | str:
-    """Make a request of "scale"; give the version that answers and its factor, or the error's status and message."""
+def call_for_factor(channel: grpc.Channel, name: str = "scale") -> tuple[str, float] | str:
+    """Make a request; return the version that answers and its factor, or the error's status and message."""
     try:
-        return factor_of(rpc.GRPCInferenceServiceStub(channel).ModelInfer(ask_factor("scale"), timeout=30))
+        return factor_of(rpc.GRPCInferenceServiceStub(channel).ModelInfer(ask_factor(name), timeout=30))
     except grpc.RpcError as error:
         return f"{error.code().name}: {error.details()}"
 
 
-def answers(port: int, name: str = "scale") -> set[tuple[str, float]]:
-    """Which versions and factors answer, on 20 connections: with two workers, both are met all but surely."""
+def answers(port: int, name: str = "scale") -> set[tuple[str, float] | str]:
+    """Return what `call_for_factor` does on 20 connections: with two workers, both are met all but surely."""
     return _answers(port, name, 20)
 
 
 def is_answered_by(port: int, version: str, factor: float, name: str = "scale") -> bool:
     """Whether `answers` gives this and nothing else. One connection tells most times that it does not yet."""
-    expected = {(version, factor)}
+    expected: set[tuple[str, float] | str] = {(version, factor)}
     return _answers(port, name, 1) == expected and answers(port, name) == expected
 
 
-def _answers(port: int, name: str, connections: int) -> set[tuple[str, float]]:
+def _answers(port: int, name: str, connections: int) -> set[tuple[str, float] | str]:
     met = set()
     for _ in range(connections):
         with new_channel(port) as channel:
-            stub = rpc.GRPCInferenceServiceStub(channel)
-            met.add(factor_of(stub.ModelInfer(ask_factor(name), timeout=30)))
+            met.add(call_for_factor(channel, name))  # a worker that ends resets connections that it has not accepted
     return met
