@@ -264,7 +264,7 @@ DELICATE: dict[str, Delicate] = {
         requests=lambda random: _floats(random, steps=16) + _floats(random, steps=29),
         sizes={"sequence": (8, 400)},
     ),
-    "a clock for each feature": _front(clocked, nn.GRU),
+    "a clock for each feature": _front(clocked, nn.GRU, refused=r"integers are divided by integers"),
     "steps from 0 to 1": _front(lambda x: x * torch.linspace(0, 1, x.size(1))[:, None], nn.LSTM),
     "a pointer to each step": _x(  # of values that saturate the cell, steps fit equally well: any may be chosen
         Pointers,

@@ -32,7 +32,7 @@ def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus
     if producer is not None and producer.op_type in _OF_SIZES:
         return compute(op.CastLike(y, x))
     raise UnsupportedModule(
-        "integers are divided by integers that depend on the inputs, with //, % or torch.div. Where one is 0 eager "
+        "integers are divided by integers of a tensor, with //, % or torch.div. Where one is 0 eager "
         "raises an error, and onnxruntime ends the process that serves. Divide floats, x.float() / y, and use "
         "torch.floor; or divide by a number of Python"
     )
