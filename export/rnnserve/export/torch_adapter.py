@@ -217,11 +217,6 @@ packed_fields = torch.nn.utils.rnn._packed_sequence_init_args
 """What the constructor of PackedSequence calls."""
 
 
-def own_dicts(module: nn.Module) -> tuple[dict[str, Any], ...]:
-    """Return the dicts of a module's own parameters, buffers and attributes, to be changed without registering."""
-    return module._parameters, module._buffers, module.__dict__
-
-
 def argument_checks() -> Any:  # noqa: ANN401 - a bool, or what stands for one
     """Read whether distributions check their arguments, as `Distribution.set_default_validate_args` sets it."""
     return vars(torch.distributions.Distribution)["_validate_args"]

@@ -222,7 +222,13 @@ class Logarithm(Scaled):
         return math.log(t + 2) / math.sqrt(t + 1)
 
 
-@refused(r"a number depends on the size of an axis .* no simple formula")
+@right
+class Inverse(Scaled):
+    def number(self, t, _):
+        return 1 / (t + 1)
+
+
+@right
 class Share(Scaled):
     def number(self, t, n):
         return 1 - t / n

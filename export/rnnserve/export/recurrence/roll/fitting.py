@@ -25,15 +25,11 @@ Sizes = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """A number as a function of sizes: factor * ((size + plus) // divisor) + ... + offset.
+    """A number as a function of sizes: factor * ((size + plus) // divisor) + ... + offset, or the inverse of that."""
 
-    Attributes:
-        terms: Factor, axes whose sizes are multiplied, what is added, and the divisor, for each term.
-        offset: What is added.
-    """
-
-    terms: tuple[tuple[Any, tuple[str, ...], int, int], ...]
+    terms: tuple[tuple[Any, tuple[str, ...], int, int], ...]  # of each: factor, axes of the sizes, plus, divisor
     offset: Any
+    is_inverse: bool = False
 
     def __call__(self, sizes: Sizes) -> Any:  # noqa: ANN401 - a number, a symbol, or a tensor
         """Compute the number; a tensor of float64 if it is a float that depends on a size that is a symbol."""
@@ -49,12 +45,14 @@ class Fit:
                 factor, value = (torch.full((), each, dtype=torch.float64) for each in (factor, value))
             term = whole if isinstance(factor, int) and factor == 1 else factor * whole
             value = term if isinstance(value, int) and value == 0 else term + value
-        return value
+        return 1 / value if self.is_inverse else value
 
     @property
     def is_whole(self) -> bool:
         """Whether the number is an int."""
-        return all(isinstance(each, int) for each in (self.offset, *(factor for factor, *_ in self.terms)))
+        return not self.is_inverse and all(
+            isinstance(each, int) for each in (self.offset, *(factor for factor, *_ in self.terms))
+        )
 
     @property
     def divides(self) -> bool:
@@ -67,7 +65,18 @@ class Fit:
         if all(each == values[0] for each in values):
             return cls((), values[0])
         varying = [name for name in points[0] if len({point[name] for point in points}) > 1]
-        whole = all(isinstance(each, int) for each in values)
+        if all(isinstance(each, int) for each in values):
+            return cls._linear(values, points, varying, whole=True)
+        found = cls._linear(values, points, varying, whole=False)
+        if found is None and all(values):
+            found = cls._linear([1 / each for each in values], points, varying, whole=False)
+            found = found and dataclasses.replace(found, is_inverse=True)
+        return found
+
+    @classmethod
+    def _linear(
+        cls, values: Sequence[Any], points: Sequence[Sizes], varying: Sequence[str], *, whole: bool
+    ) -> "Fit | None":
         products = [axes for count in range(1, len(varying) + 1) for axes in itertools.combinations(varying, count)]
         divisors = [(plus, by) for by in range(1, _LARGEST_DIVISOR + 1 if whole else 2) for plus in range(by)]
         for (plus, divisor), count in itertools.product(divisors, range(1, len(points) - 1)):

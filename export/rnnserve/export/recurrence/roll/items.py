@@ -86,7 +86,7 @@ class Home(NamedTuple):
 
 
 class Progression(NamedTuple):
-    """A number as a function of the step k: a sum, first + k * change, or a product, first * change**k.
+    """A number as a function of the step k: a sum, first + k * change, its inverse, or a product, first * change**k.
 
     `values` are first and change, as numbers, or where a scan has them.
     """
@@ -109,7 +109,8 @@ class Progression(NamedTuple):
         if self.base == "product":
             return first * change**step
         value = step if isinstance(change, int) and change == 1 else change * step
-        return value if isinstance(first, int) and first == 0 else first + value
+        value = value if isinstance(first, int) and first == 0 else first + value
+        return 1 / value if self.base == "inverse" else value
 
 
 def progression(seen: Sequence[Any], digits: float) -> Progression | None:
@@ -123,10 +124,12 @@ def progression(seen: Sequence[Any], digits: float) -> Progression | None:
     elif all(map(math.isfinite, seen)):
         candidates = [Progression("sum", (first, (seen[-1] - first) / (len(seen) - 1)))]
         candidates += [Progression("product", (first, second / first))] if first and second / first > 0 else []
+        if all(seen):
+            candidates += [Progression("inverse", (1 / first, (1 / seen[-1] - 1 / first) / (len(seen) - 1)))]
     else:
         return None
     for found in candidates:
-        with contextlib.suppress(OverflowError):
+        with contextlib.suppress(ArithmeticError):
             if all(abs(each - found.at(k)) <= digits * abs(each) for k, each in enumerate(seen)):
                 return found
     return None
