@@ -17,7 +17,7 @@ from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
-from rnnserve.export.found_states.parts_record import parts_failures
+from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph

@@ -28,82 +28,77 @@ _ROWS = (2, 4)  # even: of an odd number of rows onnxruntime computes the last o
 
 @dataclasses.dataclass(frozen=True)
 class CutTrial:
-    """Runs of a graph, whole and in parts.
+    """Runs of a model with one sequence axis: its graph as a whole, and in parts with found states besides.
 
     Attributes:
+        model: The model.
         whole: The graph that serves.
         parts: The same with found states as further inputs and outputs.
-        inputs: Inputs of the graph that serves, described.
-        outputs: Outputs, likewise.
-        initial: Further inputs of the other.
-        final: Further outputs, in the same order.
+        initial: These inputs.
+        final: These outputs, in the same order.
         defaults: What stands for initial states that are not zeros, by name.
-        axis: The sequence axis.
-        samples: Given inputs.
     """
 
+    model: ModelDescription
     whole: Run
     parts: Run
-    inputs: Tensors
-    outputs: Tensors
-    initial: Tensors
-    final: Tensors
-    defaults: Arrays
-    axis: str
-    samples: Sequence[Arrays] = ()
+    initial: Tensors = ()
+    final: Tensors = ()
+    defaults: Arrays = dataclasses.field(default_factory=dict)
 
-    def reason(self) -> str:
-        """Say what differs where a sequence is cut; empty where nothing does."""
+    def difference(self) -> str:
+        """Describe what differs if a sequence is cut. Empty if nothing does."""
         for inputs, ragged in self._batches():
             if said := self._differs(inputs) or (self._lost(inputs) if ragged else ""):
                 return said
         return ""
 
     def _batches(self) -> Iterator[tuple[dict[str, npt.NDArray[Any]], bool]]:
-        """Draw inputs: of full lengths, and, where the model takes lengths, of others."""
-        random = np.random.default_rng(0)
-        limits = size_limits(self.inputs)
-        has_lengths = self.axis in lengths_inputs(self.inputs)
-        for sample in self.samples[:1]:
-            places = {tensor.name: axis_of(tensor, BATCH) or 0 for tensor in self.inputs}
+        """Draw inputs of full lengths, and of others if the model takes lengths."""
+        random, inputs = np.random.default_rng(0), self.model.inputs
+        (axis,) = self.model.sequence_axes
+        for sample in self.model.samples[:1]:
+            places = {tensor.name: axis_of(tensor, BATCH) or 0 for tensor in inputs}
             yield {name: np.concatenate([array, array], places[name]) for name, array in sample.items()}, False
-        for steps, rows in ((steps, rows) for steps in _STEPS for rows in _ROWS):
-            sizes = dict.fromkeys(limits, 1) | {self.axis: steps, BATCH: rows}
-            sizes = {axis: _within(size, *limits.get(axis, (1, None))) for axis, size in sizes.items()}
-            yield draw_inputs(self.inputs, random, sizes), False
-            if has_lengths:
-                yield draw_inputs(self.inputs, random, sizes, ragged=True), True
+        for sizes in (_sizes(inputs, {axis: steps, BATCH: rows}) for steps in _STEPS for rows in _ROWS):
+            yield draw_inputs(inputs, random, sizes), False
+            if axis in lengths_inputs(inputs):
+                yield draw_inputs(inputs, random, sizes, ragged=True), True
 
     def _differs(self, inputs: Arrays) -> str:
         """Compare the whole with parts."""
-        steps = sizes_of(self.inputs, inputs)[self.axis]
-        smallest = size_limits(self.inputs)[self.axis][0]
-        inputs = {**inputs, **take_steps(self.inputs, inputs, self.axis, range(steps))}  # of full lengths
-        # What there is after all steps is compared, too: a server does, since further parts continue from it.
+        (axis,) = self.model.sequence_axes
+        steps = sizes_of(self.model.inputs, inputs)[axis]
+        smallest = size_limits(self.model.inputs)[axis][0]
+        inputs = {**inputs, **take_steps(self.model.inputs, inputs, axis, range(steps))}  # of full lengths
+        # The states after all steps are compared, too: a server does, since further parts continue from them.
         begun = self.in_parts(inputs, [steps])
         wanted = {**self.whole(inputs), **{tensor.name: begun[tensor.name] for tensor in self.final}}
         cuts = [[steps], [1] * steps, [steps // 2, steps - steps // 2], [1, steps - 1], [steps - 1, 1]]
         for parts in (parts for parts in cuts if min(parts) >= smallest and (len(parts) > 1 or steps > 1)):
             found = self.in_parts(inputs, parts)
-            for tensor in (*self.outputs, *self.final):
+            for tensor in (*self.model.outputs, *self.final):
                 one, other = wanted[tensor.name], found[tensor.name]
                 if one.tobytes() != other.tobytes():
                     what = f'state "{tensor.continues_as}"' if tensor in self.final else f'output "{tensor.name}"'
-                    return f"cutting a sequence changes its {what}{_by(one, other)}"
+                    is_measured = one.shape == other.shape and one.dtype.kind == "f"
+                    by = f" by {float(np.nanmax(np.abs(one - other))):.2g} in one trial" if is_measured else ""
+                    return f"cutting a sequence changes its {what}{by}"
         return ""
 
     def in_parts(self, inputs: Arrays, parts: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
-        """Run parts one after the other, each from the states of the one before."""
+        """Run parts of so many steps one after the other, each from the states of the one before."""
+        (axis,) = self.model.sequence_axes
         given = self._begun(inputs)
-        outputs = [*self.outputs, *self.final]
+        outputs = [*self.model.outputs, *self.final]
         results = []
         at = 0
         for steps in parts:
-            cut = take_steps(self.inputs, inputs, self.axis, range(at, at + steps))
+            cut = take_steps(self.model.inputs, inputs, axis, range(at, at + steps))
             results.append(self.parts({**given, **cut}))
             given |= {tensor.continues_as: results[-1][tensor.name] for tensor in outputs if tensor.continues_as}
             at += steps
-        places = {tensor.name: axis_of(tensor, self.axis) for tensor in self.outputs}
+        places = {tensor.name: axis_of(tensor, axis) for tensor in self.model.outputs}
         return {
             tensor.name: results[-1][tensor.name]
             if (place := places.get(tensor.name)) is None
@@ -113,9 +108,10 @@ class CutTrial:
 
     def _lost(self, inputs: Arrays) -> str:
         """Compare the states of rows that are shorter than the batch with those of rows of their length."""
+        (axis,) = self.model.sequence_axes
         states = self.parts(self._begun(inputs))
-        for row, length in enumerate(inputs[lengths_inputs(self.inputs)[self.axis]]):
-            cut = take_steps(self.inputs, inputs, self.axis, range(int(length)))
+        for row, length in enumerate(inputs[lengths_inputs(self.model.inputs)[axis]]):
+            cut = take_steps(self.model.inputs, inputs, axis, range(int(length)))
             alone = self.parts(self._begun({**inputs, **cut}))
             for tensor in self.final:
                 at = axis_of(tensor, BATCH) or 0
@@ -124,17 +120,17 @@ class CutTrial:
         return ""
 
     def _begun(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        return fill_left_out([*self.inputs, *self.initial], inputs, self.defaults, sizes_of(self.inputs, inputs))
+        tensors = [*self.model.inputs, *self.initial]
+        return fill_left_out(tensors, inputs, self.defaults, sizes_of(self.model.inputs, inputs))
 
 
-def _within(size: int, low: int, high: int | None) -> int:
-    return min(max(size, low), size if high is None else high)
-
-
-def _by(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> str:
-    if one.shape != other.shape or one.dtype.kind != "f":
-        return ""
-    return f" by {float(np.nanmax(np.abs(one - other))):.2g} in one trial"
+def _sizes(inputs: Tensors, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Give each dynamic axis the size that is wanted, or 1, as far as its limits allow."""
+    found = {}
+    for axis, (low, high) in size_limits(inputs).items():
+        size = wanted.get(axis, 1)
+        found[axis] = min(max(size, low), size if high is None else high)
+    return found
 
 
 _MANY_STEPS = tuple(2**power for power in range(12, 0, -1))
@@ -148,77 +144,60 @@ _AMPLIFIED = 100.0
 
 
 def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision) -> str:
-    """Say why sequences may not go on from declared states, of a model with one sequence axis; empty if they may.
+    """Give the reason why sequences can't go on from the declared states of a model. Empty if they can.
 
     That is as far as it is known: it is tried only if the graph may count steps, or read states elsewhere.
     """
     (axis,) = model.sequence_axes
     if not (decision.readers or counts_steps(graph, model.inputs, model.outputs, axis)):
         return ""
-    trial = CutTrial(run, run, model.inputs, model.outputs, (), (), {}, axis)
-    for inputs in _batches(model, axis):
+    trial = CutTrial(model, run, run)
+    for inputs in _long_batches(model, axis):
         steps = sizes_of(model.inputs, inputs)[axis]
+        moved = {
+            name: np.nextafter(array, np.array(np.inf, array.dtype)) if array.dtype.kind == "f" else array
+            for name, array in inputs.items()
+        }
         try:
-            whole, moved = run(inputs), run(_moved(inputs))
-            found = trial.in_parts(inputs, [steps // 2, steps - steps // 2])
+            runs = run(inputs), trial.in_parts(inputs, [steps // 2, steps - steps // 2]), run(moved)
         except RuntimeError:  # of onnxruntime: fewer steps are left to try, such as those that a table has
             continue
         for tensor in model.outputs:
-            said = _differs(tensor, *(arrays[tensor.name] for arrays in (whole, found, moved)))
-            if said:
+            if said := _long_difference(tensor, *(arrays[tensor.name] for arrays in runs)):
                 return said
     return ""
 
 
-def _batches(model: ModelDescription, axis: str) -> Iterator[Arrays]:
-    """Draw inputs of many steps, usual ones and loud ones."""
-    random, limits = np.random.default_rng(0), size_limits(model.inputs)
-    seen = set()
+def _long_batches(model: ModelDescription, axis: str) -> Iterator[Arrays]:
+    """Draw inputs of many steps, usual ones and loud ones. Counters begin with the least that they can be."""
+    random, seen = np.random.default_rng(0), set()
     for wanted in _MANY_STEPS:
-        sizes = dict.fromkeys(limits, 1) | {axis: wanted, BATCH: _ROWS[0]}
-        sizes = {name: _within(size, *limits.get(name, (1, None))) for name, size in sizes.items()}
-        if sizes[axis] in seen or sizes[axis] // 2 < limits[axis][0] or sizes[axis] < 2:
+        sizes = _sizes(model.inputs, {axis: wanted, BATCH: _ROWS[0]})
+        if sizes[axis] in seen or sizes[axis] // 2 < size_limits(model.inputs)[axis][0] or sizes[axis] < 2:
             continue
         seen.add(sizes[axis])
         for times in (1.0, _LOUD):
-            yield _begun(model.inputs, draw_inputs(model.inputs, random, sizes), times)
+            begun = dict(draw_inputs(model.inputs, random, sizes))
+            for tensor in model.inputs:
+                array = begun[tensor.name]
+                if is_state(tensor) and array.dtype.kind in "iu":
+                    low = tensor.integers.low if tensor.HasField("integers") else 0
+                    begun[tensor.name] = np.full_like(array, low)
+                elif array.dtype.kind == "f" and not (is_state(tensor) or tensor.HasField("floats")):
+                    begun[tensor.name] = (array * times).astype(array.dtype)
+            yield begun
 
 
-def _begun(inputs: Sequence[manifest_pb2.Tensor], arrays: Arrays, times: float) -> Arrays:
-    """Let counters begin with the least that they can be, and other inputs be as loud as is asked."""
-    begun = dict(arrays)
-    for tensor in inputs:
-        array = arrays[tensor.name]
-        if is_state(tensor) and array.dtype.kind in "iu":
-            low = tensor.integers.low if tensor.HasField("integers") else 0
-            begun[tensor.name] = np.full_like(array, low)
-        elif array.dtype.kind == "f" and not (is_state(tensor) or tensor.HasField("floats")):
-            begun[tensor.name] = (array * times).astype(array.dtype)
-    return begun
-
-
-def _moved(inputs: Arrays) -> Arrays:
-    return {
-        name: np.nextafter(array, np.array(np.inf, array.dtype)) if array.dtype.kind == "f" else array
-        for name, array in inputs.items()
-    }
-
-
-def _differs(
+def _long_difference(
     tensor: manifest_pb2.Tensor, whole: npt.NDArray[Any], parts: npt.NDArray[Any], moved: npt.NDArray[Any]
 ) -> str:
-    told = f'cutting a sequence changes its output "{tensor.name}"'
+    said = f'cutting a sequence changes its output "{tensor.name}"'
     if whole.shape != parts.shape:
-        return told
+        return said
     if DTYPES[tensor.datatype].kind != "f":  # rounding may turn a choice, such as an argmax
-        return told if tensor.continues_as and whole.tobytes() != parts.tobytes() else ""
-    distance = _distance(whole, parts)
-    finite = np.abs(whole[np.isfinite(whole)])
-    limit = _TOLERANCE * max(1.0, float(finite.max(initial=0.0)))
-    if distance <= limit or distance <= _AMPLIFIED * _distance(whole, moved):
+        return said if tensor.continues_as and whole.tobytes() != parts.tobytes() else ""
+    distance, rounding = (float(distances(whole, each).max(initial=0.0)) for each in (parts, moved))
+    limit = _TOLERANCE * max(1.0, float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0)))
+    if distance <= max(limit, _AMPLIFIED * rounding):
         return ""
-    return f"{told}, by {distance:.2g} in one trial of many steps"
-
-
-def _distance(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    return float(distances(one, other).max(initial=0.0))
+    return f"{said}, by {distance:.2g} in one trial of many steps"
