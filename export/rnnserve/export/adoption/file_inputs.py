@@ -1,6 +1,6 @@
 """The inputs of an ONNX file, described as a manifest does, with the axes that may be the batch.
 
-A user says what the file does not tell: `Roles`. A message asks for all that is missing at once.
+A user says what the file doesn't: `Roles`. A message asks for all that is missing at once.
 """
 
 import dataclasses
@@ -20,20 +20,6 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = [
-    "FROZEN",
-    "ONE_ROW",
-    "FileInput",
-    "Question",
-    "Roles",
-    "ask",
-    "check_lengths",
-    "check_names",
-    "describe_inputs",
-    "put_constants",
-    "read_inputs",
-]
-
 ONE_ROW = (
     "rnnserve runs several rows at once: export the file again with a dynamic batch axis (dynamic_shapes of "
     "torch.onnx.export)"
@@ -43,7 +29,7 @@ ONE_ROW = (
 FROZEN = (
     "are sizes frozen in the graph, are two axes always of one size (give them one name), or are values out of bounds?"
 )
-"""What to look for where a file does not run with sizes that it should take."""
+"""What to look for if a file doesn't run with sizes that it should take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,8 +179,8 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
 def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
     """Read the inputs of a file whose constants are in place, and what to ask the user.
 
-    So that the file can be tried all the same, and all questions be asked at once, a guess is in place: numbers that
-    are the same for all rows get a value in the file.
+    So that the file can be tried all the same, and all questions be asked at once, a number that is the same for all
+    rows gets a guess in the file: one that the file compares it with, if there is any.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
