@@ -352,7 +352,7 @@ def _publish(
         names = sorted({name for _, outputs in known for name in outputs})
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
     checks.append("onnx: batching, by the graph and the results of onnxruntime itself")
-    graph = walk_graph(load_proto(data), model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+    graph = walk_graph(load_proto(data), model.inputs, model.outputs)
     batching = find_batching(model, truth, limits_for("cpu"), 0, graph)
     if prepared.is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
         why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"

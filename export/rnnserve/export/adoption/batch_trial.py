@@ -63,12 +63,12 @@ class BatchTrial:
         refused = self._refused[:_REFUSED]
         first = {each.tensor.name: each.candidates[0] for each in self._inputs}
         why = 'onnxruntime runs it with none of the sizes of "{}" that were tried; say which it takes'
-        sizes = [
+        unknown = [
             Question(why.format(name), f"--size {name}=SIZE", f" ({refused})")
             for name in sequence_axes(describe_inputs(self._inputs, first, self._roles.fixed))
             if name not in self._roles.sizes
         ]
-        ask([*questions, *sizes])
+        ask([*questions, *unknown])
         raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
 
     def _run_together(self, found: Found) -> tuple[bool, str]:

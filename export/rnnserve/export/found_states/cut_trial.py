@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from rnnserve.export.analysis import Decision
-from rnnserve.export.analysis.steps import counts_steps
+from rnnserve.export.analysis.decisions import counts_steps
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.tensors import axis_of, draw_inputs, is_state, lengths_inputs, size_limits, sizes_of, take_steps
 from rnnserve.protos import manifest_pb2

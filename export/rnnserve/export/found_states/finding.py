@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 
 from rnnserve.export.analysis import Decision, Property, Verdict, worst
-from rnnserve.export.analysis.decisions import decide_of, values_of
-from rnnserve.export.analysis.steps import decide_steps
+from rnnserve.export.analysis.decisions import decide_of, decide_steps, values_of
 from rnnserve.export.analysis.values import NotCovered
 from rnnserve.export.found_states.known_graph import FoundState, KnownGraph, Obstacle, Place
 from rnnserve.export.found_states.recurrences import RECURRENT, captured_names, find_recurrence, find_scan, name_results
@@ -50,9 +49,7 @@ class FoundStates:
     decision: Decision = _UNDECIDED
 
 
-def find_states(
-    model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool = True
-) -> FoundStates:
+def find_states(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> FoundStates:
     """Find what a graph carries from step to step, and expose it in a copy, which is to be tried by `cut_trial`."""
     axes = sequence_axes(inputs)
     if len(axes) != 1:
@@ -65,7 +62,7 @@ def find_states(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     name_results(copy)
-    values = values_of(copy, inputs, finite_inputs=finite_inputs)
+    values = values_of(copy, inputs)
     causality = decide_of(values, inputs, outputs)[Property.CAUSALITY]
     causal = worst(causality.values())
     if causal.verdict is Verdict.REFUTED:

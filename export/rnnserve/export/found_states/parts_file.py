@@ -78,7 +78,7 @@ def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> t
 
     def found_in(file: str) -> FoundStates:
         graph = load_proto(files[file])
-        return find_states(graph, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+        return find_states(graph, model.inputs, model.outputs)
 
     found = found_in(served)
     if found.reason and served == SCAN:
