@@ -19,7 +19,7 @@ certificate instead::
     subject = "uri:spiffe://example.org/prometheus"  # or a subject alternative name, "uri:" or "dns:"
     role = "metrics"
 
-A file with any mistake is refused as a whole, by line: a misspelled `models` would otherwise admit to all of them.
+A file with any mistake is refused as a whole: a misspelled `models` would otherwise admit to all of them.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnnserve.common.regular_files import OpenToAll, read_guarded
 from rnnserve.common.toml_files import parse_toml
-from rnnserve.protos.access_table import ROLES, Need
+from rnnserve.protos.access_table import ROLES
 from rnnserve.protos.names import is_model_name
 from rnnserve.server.access.credentials import TOKENS, Credentials
 
@@ -58,30 +58,18 @@ _OWNER_AND_GROUP = 0o660
 
 
 class AccessFileError(Exception):
-    """The file cannot be used; the message says why, and where."""
+    """The file cannot be used; the message says why, with the table and the key."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessRow:
-    """What a table of the file says of its holder.
-
-    Attributes:
-        name: Its name, in metrics and for `rnnserve token`.
-        key: SHA-256 of the token, or a name in the client's certificate.
-        role: One of `ROLES`.
-        models: Names of the models that it is for; None for all.
-        not_after: When it ends, in seconds since the epoch; None for never.
-    """
+    """What a table of the file says of its holder: for which models (None: all), and until when (None: for ever)."""
 
     name: str
-    key: bytes | str
+    key: bytes | str  # SHA-256 of the token, or a name in the client's certificate
     role: str
     models: frozenset[str] | None = None
-    not_after: float | None = None
-
-    def has_role(self, need: Need) -> bool:
-        """Whether its role is one that is needed."""
-        return self.role in need.roles
+    not_after: float | None = None  # seconds since the epoch
 
     def is_for(self, name: str) -> bool:
         """Whether it is for a model, if there is one of that name."""
@@ -99,54 +87,41 @@ def read_content(path: Path, kind: Credentials) -> bytes:
 
 
 def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str, AccessRow]:
-    """Return the rows by their keys, in the order of the file.
-
-    Raises AccessFileError, which begins with path and line, if anything in it is wrong.
-    """
+    """Return the rows by their keys, in the order of the file; raise AccessFileError if anything in it is wrong."""
     try:
         tables = parse_toml(content, path)
     except ValueError as error:
         raise AccessFileError(str(error)) from error
     rows: dict[bytes | str, AccessRow] = {}
     for name, table in tables.items():
-        try:
-            row = _read_row(name, table, kind, rows)
-        except _Mistake as mistake:
-            place = f"{path}:{_line_of(name, mistake.key, content.decode())}"
-            raise AccessFileError(f"{place}: [{name}] {mistake.key}{': ' if mistake.key else ''}{mistake}") from mistake
+        row = _read_row(f"{path}: [{name}]", name, table, kind)
+        if row.key in rows:
+            raise AccessFileError(f"{path}: [{name}] {kind.key}: [{rows[row.key].name}] has the same")
         rows[row.key] = row
     return rows
 
 
-class _Mistake(Exception):
-    """A mistake in a table, or in the value of one of its keys."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-def _read_row(name: str, table: object, kind: Credentials, others: Mapping[bytes | str, AccessRow]) -> AccessRow:
+def _read_row(where: str, name: str, table: object, kind: Credentials) -> AccessRow:
     if not isinstance(table, dict):
-        raise _Mistake("", "a table is expected for each: [name]")
+        raise AccessFileError(f"{where} a table is expected for each: [name]")
     if not _NAME.fullmatch(name):
-        raise _Mistake("", "a name has 1 to 64 letters, digits, _ and -")
+        raise AccessFileError(f"{where} a name has 1 to 64 letters, digits, _ and -")
     readers = {kind.key: kind.read_key, "role": _role, "models": _models, "not_after": _not_after}
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key in _FORMER_KEYS:
-            raise _Mistake(key, "tokens have no limits any more: remove the line, and limit rates in a proxy")
+            raise AccessFileError(
+                f"{where} {key}: tokens have no limits any more: remove it, and limit rates in a proxy"
+            )
         if key not in readers:
-            raise _Mistake(key, f"there is no such key; there are {', '.join(readers)}")
+            raise AccessFileError(f"{where} {key}: there is no such key; there are {', '.join(readers)}")
         try:
             values[key] = readers[key](value)
         except ValueError as error:
-            raise _Mistake(key, str(error)) from error
+            raise AccessFileError(f"{where} {key}: {error}") from error
     for key in (kind.key, "role"):
         if key not in values:
-            raise _Mistake("", f"{key} is missing")
-    if values[kind.key] in others:
-        raise _Mistake(kind.key, f"[{others[values[kind.key]].name}] has the same")
+            raise AccessFileError(f"{where} {key} is missing")
     return AccessRow(name, values[kind.key], values["role"], values.get("models"), values.get("not_after"))
 
 
@@ -166,16 +141,6 @@ def _not_after(value: object) -> float:
     if not isinstance(value, dt.datetime) or value.tzinfo is None:
         raise ValueError("expected a date and a time with its zone, such as 2027-06-30T00:00:00Z")
     return value.timestamp()
-
-
-def _line_of(name: str, key: str, text: str) -> int:
-    """The line of a row's key, or where its table begins."""
-    head = re.search(rf"""^[ \t]*\[?[ \t]*["']?{re.escape(name)}["']?[ \t]*[\].=]""", text, re.MULTILINE)
-    if head is None:
-        return 1
-    found = re.compile(rf"""^[ \t]*["']?{re.escape(key)}["']?[ \t]*=""", re.MULTILINE).search(text, head.end())
-    at = found.start() if key and found else head.start()
-    return text.count("\n", 0, at) + 1
 
 
 def add_token(

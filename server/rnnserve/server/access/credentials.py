@@ -30,24 +30,17 @@ _URI, _DNS = "uri:", "dns:"
 class Credentials:
     """A way in which callers are known, and the file that gives them roles.
 
-    Attributes:
-        title: What messages call the file.
-        key: Name of the value by which a table of the file finds its holder.
-        is_secret: Whether other users may not read the file.
-        read_key: Reads that value; raises ValueError.
-        shown: Returns what a call brings, as it comes, of its metadata (keys and values) and a function that returns
-            the client's certificate; empty for nothing.
-        keys: Returns the keys that this may have in the file; none if it has another form.
-        refusal: The error for unknown callers.
+    `shown` returns what a call brings, from its metadata and a function that returns the client's certificate; empty
+    for nothing. `keys` returns the keys of the file by which that may be found.
     """
 
-    title: str
-    key: str
-    is_secret: bool
-    read_key: Callable[[object], bytes | str]
+    title: str  # what messages call the file
+    key: str  # name of the value by which a table of the file finds its holder
+    is_secret: bool  # whether other users may not read the file
+    read_key: Callable[[object], bytes | str]  # reads that value; raises ValueError
     shown: Callable[[Iterable[Any], Callable[[], str]], str]
     keys: Callable[[str], Sequence[bytes | str]]
-    refusal: type[Unauthenticated]
+    refusal: type[Unauthenticated]  # of unknown callers
 
 
 def _read_digest(value: object) -> bytes:

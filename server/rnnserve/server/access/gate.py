@@ -28,12 +28,8 @@ _MOST_KNOWN = 4096
 class Grant:
     """What a token or certificate admits to. Calls that last ask it again, since the file may change. Thread-safe.
 
-    Attributes:
-        token: Its row of the file; None after the row was removed.
-        is_for_all: Whether the file has it, for all models: then no request's model needs a look.
-        infers_at_once: Whether it admits to inference until the file changes: then no clock needs a look.
-        requests: How many requests the fast path has let in with it.
-        refusal: The error for unknown callers.
+    `token` is None after its row was removed from the file. The fast path needs no look at a model if the grant
+    `is_for_all`, and none at a clock if it `infers_at_once`; it counts the `requests` that it has let in.
     """
 
     __slots__ = ("_clock", "_lasting", "infers_at_once", "is_for_all", "refusal", "requests", "token")
@@ -51,7 +47,7 @@ class Grant:
         self.is_for_all = token is not None and token.models is None
         # Valid without a look at a clock.
         self._lasting = token if token is not None and token.not_after is None else None
-        self.infers_at_once = self._lasting is not None and self._lasting.has_role(Need.INFER)
+        self.infers_at_once = self._lasting is not None and self._lasting.role in Need.INFER.roles
 
     def valid_token(self) -> AccessRow:
         """Return its row, or raise Unauthenticated if the row was removed or has expired."""
@@ -62,7 +58,6 @@ class Grant:
 
     def check(self, need: Need) -> None:
         """Raise PermissionDenied if it has no role that is needed, and Unauthenticated if it is no longer valid."""
-        # `has_role`, without a call for each request.
         if (self._lasting or self.valid_token()).role not in need.roles:
             raise PermissionDenied.of_role(need.roles)
 
@@ -74,7 +69,7 @@ class Grant:
     def admits(self, need: Need) -> bool:
         """Tell whether it is valid, and has a role that is needed."""
         token = self._valid()
-        return token is not None and token.has_role(need)
+        return token is not None and token.role in need.roles
 
     def is_for(self, name: str) -> bool:
         """Tell whether it is valid, and for a model."""
@@ -213,13 +208,8 @@ class Gate:
     def _use(self, rows: Mapping[bytes | str, AccessRow]) -> None:
         """Replace the rows. Grants that calls have stay, and follow their rows."""
         before, grants = self._grants, dict[bytes | str, Grant]()
-        # A new token counts on from the old one of its name.
-        requests = {grant.token.name: grant.requests for grant in before.values() if grant.token is not None}
         for key, row in rows.items():
-            grant = before.get(key)
-            if grant is None:
-                grant = Grant(row, self._clock, self._credentials.refusal)
-                grant.requests = requests.get(row.name, 0)
+            grant = before.get(key) or Grant(row, self._clock, self._credentials.refusal)
             grant.set(row)
             grants[key] = grant
         self._grants, self.known = grants, {}

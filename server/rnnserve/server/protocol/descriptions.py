@@ -46,16 +46,7 @@ def metadata_message(served: ServedVersion, versions: Sequence[str], settings: S
 
 
 def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
-    """Describe a tensor: beside what the protocol asks, what a client needs to fill it.
-
-    Its parameters: `axes`, the names of the axes; `optional`; `default`, "recorded" where the model's own default
-    stands for an input that is left out, and not zeros; `required`, of states and lengths that may not be left out;
-    `lengths_of`, the axis whose lengths it holds; `low` and `high`, where the manifest has them: for integers the
-    values that the model takes, `high` exclusive, for floats the usual ones; `limits`, a JSON object with the smallest
-    and the largest size of each axis that the model takes, where it does not take any; `derived`, of outputs, a JSON
-    object with the fields of `DerivedSize`, four or more, for each axis whose size follows from that of an axis of the
-    inputs; `continues_as`, the input that continues from it.
-    """
+    """Describe a tensor, with parameters that a client needs to fill it (docs/reference/protocol.md)."""
     parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
     if spec.optional:
         parameters["optional"] = pb.InferParameter(bool_param=True)

@@ -50,13 +50,7 @@ _Control = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A unary method.
-
-    Attributes:
-        request: The class of its request.
-        answer: Turns the request's message into the response's.
-        takes_long: Whether it may take seconds, so that it is to be answered on other threads.
-    """
+    """A unary method; `takes_long` if it may take seconds, so that it is to be answered on other threads."""
 
     request: type[Message]
     answer: Callable[..., Message]
@@ -66,12 +60,8 @@ class Method:
 class Service:
     """The Open Inference Protocol over a repository.
 
-    Attributes:
-        repository: The models.
-        settings: The limits of requests, and the provider that was asked for.
-        sequences: Whose states are kept.
-        is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
-        is_stuck: Whether a run of a model does not end, so that the server is neither ready nor live.
+    It is not ready, whatever serves, while it `is_draining` (about to stop), and neither ready nor live while it
+    `is_stuck`: a run of a model does not end.
     """
 
     def __init__(
@@ -124,17 +114,8 @@ class Service:
     def accept(self, payload: bytes, caller: Caller | None = None) -> tuple[ServedVersion, CheckedRequest]:
         """Take the bytes of a ModelInfer request through request validation, to the version that it asks.
 
-        Args:
-            payload: Bytes of the request.
-            caller: The caller that sends it; None where it cannot be of a sequence that is kept.
-
-        Raises:
-            InvalidRequest: If it is not one that may be run.
-            NotFound: If the repository does not have the model or version that it names.
-            NotReady: If that model does not serve.
-            PermissionDenied: If the caller's token is not for that model.
-            SessionEnded: If it is of a session that cannot be continued any more.
-            Unsupported: If it asks for what this server does not do.
+        `caller` is None where the request cannot be of a sequence that is kept. Raises InvalidRequest, NotFound,
+        NotReady, PermissionDenied, SessionEnded or Unsupported.
         """
         request = parse_request(payload, self.settings)
         if caller is not None and caller.grant is not None:
@@ -183,11 +164,9 @@ class Service:
         return served, self._sealed_states.continue_from(sealed, checked, served.model)
 
     def _server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
-        """Say that the process is up, and no run of it is stuck."""
         return pb.ServerLiveResponse(live=not self.is_stuck)
 
     def _server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        """Say whether every model of the repository serves, and the server is not about to stop."""
         return pb.ServerReadyResponse(ready=self.repository.is_ready() and not (self.is_draining or self.is_stuck))
 
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
@@ -197,7 +176,6 @@ class Service:
         )
 
     def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """Say whether a model, or one version of it, serves; false for one that is not known."""
         return pb.ModelReadyResponse(ready=self.repository.is_served(request.name, request.version))
 
     def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:

@@ -89,10 +89,7 @@ class LiveRepository:
     def load(self, name: str) -> None:
         """Load a model as its folder is now, beside what serves of it; return when it serves.
 
-        Raises:
-            NotFound: If the repository has no such model.
-            LoadFailed: If something of it cannot be loaded. Versions that served before serve on.
-            TooManyCalls, ShuttingDown: If too many changes wait, or the server is stopping.
+        Raises NotFound, TooManyCalls, ShuttingDown, or LoadFailed: then versions that served before serve on.
         """
         self._ask(lambda: self._load(name)).result()
 

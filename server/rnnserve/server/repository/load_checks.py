@@ -102,14 +102,7 @@ class LoadChecks:
             raise StartError(f"the process that tries models did not start within {_START_SECONDS:g} s") from error
 
     def outcome(self) -> Findings:
-        """Wait for the end of the check that has begun.
-
-        Raises:
-            Refused: If the version may not serve.
-            TooSlow: If the time is over.
-            StartError: If the device cannot be had.
-            Stopped: If `stop` was called.
-        """
+        """Wait for the end of the check; raise Refused, TooSlow, Stopped, or StartError if the device cannot be had."""
         assert self._process is not None  # noqa: S101 - a check has begun
         try:
             answer = json.loads(self._process.receive(self._deadline - time.monotonic()))

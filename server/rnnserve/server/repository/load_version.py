@@ -66,13 +66,8 @@ def try_version(check: LoadCheck) -> Findings:
 def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_finite: bool = False) -> Model:
     """Load the graph of a version that serves, and verify its digests, its signature and its golden results here.
 
-    With the findings of `try_version` (`known`), only the golden cases are run. Answers may be NaN or infinite only if
-    that is allowed.
-
-    Raises:
-        ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
-            names the file.
-        StartError: If the device cannot be had.
+    With the findings of `try_version` (`known`), only the golden cases are run. Raises ArtifactError, which names the
+    file, if anything does not hold or the version has changed since it was tried, and StartError for no device.
     """
     artifact = _read(check, None if known is None else known.graph.file)
     if known is None:
@@ -153,7 +148,6 @@ class _Loading:
         return dataclasses.replace(model, parts=in_parts), found
 
     def model(self) -> tuple[Model, TrialRequests]:
-        """Load the graph that serves, and replay the golden cases on it."""
         return self._load(self._choice.file, self._manifest, self._cases)
 
     def model_in_parts(self) -> tuple[Model, TrialRequests]:

@@ -110,16 +110,10 @@ def trims_outputs(model: Model, trials: TrialRequests) -> bool:
 
 
 class Parts(NamedTuple):
-    """What is found of a model whose sequences are cut into parts, each continuing from the states of the one before.
+    """What is found of a model whose sequences are cut into parts, each from the states of the one before."""
 
-    Attributes:
-        reason: Why they may not be cut into requests whose states the server keeps; empty if they may: then all answers
-            are the same bits.
-        continues: Whether the answers are the same except for rounding.
-    """
-
-    reason: str
-    continues: bool
+    reason: str  # why the server may not keep their states; empty if it may: then all answers are the same bits
+    continues: bool  # whether the answers are the same except for rounding
 
 
 def try_parts(run: Run, signature: Signature, trials: TrialRequests) -> Parts:
@@ -131,8 +125,8 @@ def try_parts(run: Run, signature: Signature, trials: TrialRequests) -> Parts:
     if not signature.states:
         return Parts("no output is declared as the state that an input continues from (states= of publish)", False)
     for name, final in signature.states.items():
-        initial = signature.inputs.get(name)
-        if initial is None or (initial.datatype, initial.sizes) != (final.datatype, final.sizes):
+        initial = signature.inputs[name]
+        if (initial.datatype, initial.sizes) != (final.datatype, final.sizes):
             return Parts(f'its output "{final.name}" does not fit the input "{name}", as which it continues', False)
         if final.sequence_axes:
             return Parts(f'the state "{name}" grows with the sequence: it is {initial}', False)

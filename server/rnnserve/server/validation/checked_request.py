@@ -15,19 +15,12 @@ Array = npt.NDArray[Any]
 
 
 class SequenceControl(NamedTuple):
-    """What the parameters of a request say about its sequence.
+    """What the parameters of a request say about its sequence."""
 
-    Attributes:
-        id: A number other than 0, or text; 5 and "5" are two ids.
-        starts: Whether it is the sequence's first request: states are zeros, or those that it brings.
-        ends: Whether it is the last one: afterwards the states are dropped.
-        key: The secret that its requests have in common, on whatever connection; empty if there is none.
-    """
-
-    id: int | str
-    starts: bool
-    ends: bool
-    key: str = ""
+    id: int | str  # not 0; 5 and "5" are two ids
+    starts: bool  # its states are zeros, or those that it brings
+    ends: bool  # afterwards the states are dropped
+    key: str = ""  # the secret that its requests have in common, on whatever connection
 
 
 @dataclasses.dataclass(slots=True)
