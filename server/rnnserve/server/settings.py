@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.common.log_format import LOG_FORMATS
@@ -409,10 +409,6 @@ class Settings:
         if self.max_connection_age is None:
             return 60.0 if self.share_port else 0.0
         return self.max_connection_age
-
-    def beside_http(self, port: int, folder: Path) -> Self:
-        """The same, of a server with an HTTP gateway on a port, which reaches it over a socket in a folder."""
-        return dataclasses.replace(self, http_port=port, private_sockets=folder)
 
     def check_metrics_port(self, port: int | None) -> None:
         """Raise StartError if scrapers cannot show who they are on that port."""

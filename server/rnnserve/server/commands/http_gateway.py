@@ -7,6 +7,7 @@ changes nothing for gRPC.
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import logging
@@ -106,13 +107,9 @@ def _report(ended: str, wait: float) -> None:
 
 @contextlib.contextmanager
 def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple[Settings, HttpGateway | None]]:
-    """Serve HTTP beside gRPC inside the block, if that is wanted and possible.
+    """Serve HTTP beside gRPC inside the block, if wanted and possible; StartError if it was asked for and is not.
 
-    Yields:
-        The settings, with what the server has to know of the gateway, and the gateway.
-
-    Raises:
-        StartError: If a port for HTTP is asked for, and cannot be had, or the extra `web` is missing.
+    Yields the settings, with what the server has to know of the gateway, and the gateway.
     """
     listener = _listener(command, settings)
     if listener is None:
@@ -125,8 +122,9 @@ def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple
         words = _command_line(command, settings, folder)
         gateway = HttpGateway(listener, folder, words, command.http_workers, settings.grace)
         gateway.start()
+        beside = dataclasses.replace(settings, http_port=gateway.port, private_sockets=folder)
         try:
-            yield settings.beside_http(gateway.port, folder), gateway
+            yield beside, gateway
         finally:
             gateway.end()
             gateway.wait()

@@ -68,9 +68,7 @@ class GrpcServer:
 
         A server with a port of its own listens from now on: it can report that it is live, and its port is known, while
         it loads. A server that shares its port listens at `start`, since the kernel would give it connections before.
-
-        Raises:
-            StartError: If the port or the certificate cannot be used, or the fast path does not work with this grpcio.
+        Raises StartError if the port or the certificate cannot be used, or the fast path fails with this grpcio.
         """
         self._settings = settings
         self._gate = gate = open_gate(
@@ -114,11 +112,7 @@ class GrpcServer:
         self.port = settings.grpc_port if settings.share_port else self._bind()
 
     def start(self) -> None:
-        """Begin to answer.
-
-        Raises:
-            StartError: If the port is shared and cannot be used.
-        """
+        """Begin to answer; raises StartError if the port is shared and cannot be used."""
         if self._settings.share_port:
             self.port = self._bind()
         self._server.start()
@@ -136,10 +130,7 @@ class GrpcServer:
         self._budget.limit = bytes_for_requests(self._settings.max_held_bytes, self._settings.sharers)
 
     def look_at_tokens(self) -> None:
-        """Read the tokens again if their file has changed, and end streams whose tokens are no longer valid.
-
-        To be called about once a second.
-        """
+        """Each second: read the tokens if their file has changed, and end streams whose tokens are no longer valid."""
         if self._gate is None or not self._gate.look(now()):
             return
         self._transport.end_revoked()
@@ -155,10 +146,7 @@ class GrpcServer:
         """Accept no new requests, and let those in progress end within `grace` seconds.
 
         gRPC's core cuts off the rest some seconds later, with CANCELLED. A process that ends before closes their
-        connections, so that they get UNAVAILABLE.
-
-        Returns:
-            What has not ended within the grace and two seconds, in words.
+        connections, so that they get UNAVAILABLE. Returns what has not ended in time, in words.
         """
         self.health.drain(is_last=True)
         if self._tls is not None:

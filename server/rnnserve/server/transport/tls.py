@@ -23,11 +23,7 @@ class ServedTls:
     """
 
     def __init__(self, files: TlsFiles) -> None:
-        """Read the files.
-
-        Raises:
-            StartError: If a file cannot be read, or is not what it should be. gRPC would only say that it cannot bind.
-        """
+        """Read the files; raises StartError with the reason, of which gRPC would say only that it cannot bind."""
         try:
             served = read_identity(files)
             served.context(files)
