@@ -101,16 +101,8 @@ def _read_seconds(text: str) -> float:
     return seconds
 
 
-def _read_period(text: str) -> float:
-    seconds = _read_seconds(text)
-    if not seconds:
-        raise ValueError("0 is not a number of seconds between two looks")
-    return seconds
-
-
 _METAVARS: dict[Callable[[str], object], str] = {
     _read_count: "N",
-    _read_period: "SECONDS",
     _read_port: "PORT",
     _read_seconds: "SECONDS",
     _read_workers: "N",
@@ -150,14 +142,6 @@ class Settings:
     model_name: str | None = _option(
         _MODELS, None, "serve one model, under this name: REPOSITORY is its folder", _read_model_name, metavar="NAME"
     )
-    graph: str = _option(
-        _MODELS,
-        "auto",
-        "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN operators "
-        "have, for the CPU (native serves the others); auto is what was decided when the version was published. Their "
-        "answers differ in the last bits",
-        choices=("native", "scan", "auto"),
-    )
     threads: int = _option(
         _MODELS,
         1,
@@ -175,9 +159,6 @@ class Settings:
         "what changes the models that serve: poll is the repository's folder, explicit is RepositoryModelLoad and "
         "RepositoryModelUnload",
         choices=("none", "poll", "explicit"),
-    )
-    poll: float = _option(
-        _MODELS, 5.0, "with --model-control poll: how often the repository's folder is looked at", _read_period
     )
     load_model: str = _option(
         _MODELS,
@@ -198,20 +179,6 @@ class Settings:
         "seconds that a version may take to be tried, in a process of its own, before it serves. Beyond it: "
         "UNAVAILABLE with one line; all others serve",
         _read_seconds,
-    )
-    max_run: float = _option(
-        _MODELS,
-        8.0,
-        "seconds that a run may take beside ten times its measured cost. While one takes longer, the server is neither "
-        "ready nor live; a worker is replaced",
-        _read_period,
-    )
-    max_load_bytes: int = _option(
-        _MODELS,
-        512 << 20,
-        "bytes of memory that a version may take while it is tried, beyond eight times its files and 16 MiB for each "
-        "of --threads after the first. Beyond it: UNAVAILABLE with one line",
-        _read_count,
     )
     require_signature: tuple[Path, ...] = _option(
         _MODELS,
@@ -249,13 +216,6 @@ class Settings:
         "their turn. Beyond it: RESOURCE_EXHAUSTED at once",
         _read_count,
     )
-    max_wait: float = _option(
-        _LIMITS,
-        10.0,
-        "seconds that the waiting requests of a model may take, by its measured costs. Beyond it: RESOURCE_EXHAUSTED "
-        "at once",
-        _read_seconds,
-    )
     max_message_bytes: int = _option(
         _LIMITS,
         16 << 20,
@@ -279,15 +239,8 @@ class Settings:
     max_sequences: int = _option(
         _SEQUENCES,
         16384,
-        "sequences whose states are kept; of one connection a quarter, of one address three eighths. Beyond it: "
-        "RESOURCE_EXHAUSTED at the start; no other is dropped for it",
-        _read_count,
-    )
-    max_sequence_bytes: int = _option(
-        _SEQUENCES,
-        256 << 20,
-        "bytes of the states of sequences that are kept; of one connection a quarter, of one address three eighths. "
-        "Beyond it: RESOURCE_EXHAUSTED",
+        "sequences whose states are kept, with 16 KiB for each, 256 MiB at least, together; of one connection a "
+        "quarter, of one address three eighths. Beyond it: RESOURCE_EXHAUSTED; no other is dropped for it",
         _read_count,
     )
     sequence_idle: float = _option(
@@ -329,6 +282,22 @@ class Settings:
         _LOGGING, False, "export traces (OpenTelemetry) as the variables OTEL_… say; needs the extra `otel`"
     )
 
+    graph: str = "auto"
+    """Which graph of a model runs, if it has two: "native" (model.onnx) or "scan" (model.scan.onnx); "auto" is what was
+    decided when the version was published."""
+    poll: float = 2.0
+    """Seconds between two looks at the repository's folder, with `model_control` "poll"."""
+    max_run: float = 8.0
+    """Seconds that a run may take beside ten times its measured cost. Beyond it: the server isn't ready nor live, and a
+    worker is replaced."""
+    max_load_bytes: int = 512 << 20
+    """Bytes of memory that a version may take while it is tried, beyond eight times its files and 16 MiB for each of
+    `threads` after the first. Beyond it: UNAVAILABLE with one line."""
+    max_wait: float = 10.0
+    """Seconds that the waiting requests of a model may take, by its measured costs. Beyond it: RESOURCE_EXHAUSTED at
+    once."""
+    max_sequence_bytes: int | None = None
+    """Bytes of the states of sequences that are kept; None for `sequence_bytes`."""
     max_batch: int = 16384
     """Rows (sequences) of a request. Beyond it: INVALID_ARGUMENT."""
     max_streams: int = 8192
@@ -377,6 +346,11 @@ class Settings:
         18 times `max_message_bytes`: a connection may hold its largest response, twice, and 1 MiB beside its outputs.
         """
         return max(18 * self.max_message_bytes, 4 * self.max_response_bytes + (2 << 20))
+
+    @property
+    def sequence_bytes(self) -> int:
+        """Bytes of the states of sequences that are kept: 16 KiB for each of `max_sequences`, and 256 MiB at least."""
+        return self.max_sequence_bytes or max(self.max_sequences << 14, 256 << 20)
 
     @property
     def wanted_models(self) -> list[str] | None:

@@ -19,19 +19,18 @@ from rnnserve.server.errors import StartError
 OTHER = {
     "repository": ("m", '"m"', Path("m")), "model_name": ("it", '"it"', "it"),
     "host": ("::1", '"::1"', "::1"), "grpc_port": ("0", "0", 0),
-    "provider": ("cpu", '"cpu"', "cpu"), "graph": ("scan", "'scan'", "scan"), "threads": ("3", "3", 3),
+    "provider": ("cpu", '"cpu"', "cpu"), "threads": ("3", "3", 3),
     "plain": ("", "true", True), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
     "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
     "tokens": ("t.toml", '"t.toml"', Path("t.toml")),
     "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
     "session_key": ("s.key", '"s.key"', Path("s.key")),
-    "max_queue": ("7", "7", 7), "max_wait": ("2.5", "2.5", 2.5), "max_message_bytes": ("8", "8", 8),
+    "max_queue": ("7", "7", 7), "max_message_bytes": ("8", "8", 8),
     "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "1_3", 13),
-    "max_sequence_bytes": ("14", "14", 14), "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
+    "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
     "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
-    "model_control": ("explicit", '"explicit"', "explicit"), "poll": ("2", "2", 2.0), "load_model": ("*", '"*"', "*"),
-    "ready": ("all", '"all"', "all"), "load_timeout": ("0.5", "0.5", 0.5), "max_run": ("3", "3", 3.0),
-    "max_load_bytes": ("12", "12", 12),
+    "model_control": ("explicit", '"explicit"', "explicit"), "load_model": ("*", '"*"', "*"),
+    "ready": ("all", '"all"', "all"), "load_timeout": ("0.5", "0.5", 0.5),
     "drain": ("1.5", "1.5", 1.5), "grace": ("0.25", "0.25", 0.25), "max_connection_age": ("0", "0", 0.0),
     "log_requests": ("all", '"all"', "all"), "traces": ("", "true", True),
     "workers": ("2", "2", 2), "http_port": ("0", "0", 0), "no_http": ("", "true", True), "http_workers": ("2", "2", 2),
@@ -116,7 +115,7 @@ def test_command_line_precedes_variables_and_these_a_file(tmp_path):
     settings = found.settings
     assert (settings.max_queue, settings.max_sequences, settings.max_sequence) == (100, 20, 3)
     assert settings.repository == tmp_path / "in_file"
-    assert [found.origins[f"max_{name}"] for name in ("queue", "sequences", "sequence", "wait")] == [
+    assert [found.origins[f"max_{name}"] for name in ("queue", "sequences", "sequence", "message_bytes")] == [
         "command line", "RNNSERVE_MAX_SEQUENCES", str(file), "default",
     ]  # fmt: skip
     other = tmp_path / "other.toml"
@@ -227,7 +226,6 @@ def test_defaults_bind_to_this_machine_and_keep_models_as_they_are():
         ("--max-sequence", "²", "is not a number of 1 or more"),
         ("--grace", "-1", "'-1' is not a number of seconds"),
         ("--grace", "inf", "'inf' is not a number of seconds"),
-        ("--poll", "0", "0 is not a number of seconds between two looks"),
         ("--workers", "two", "'two' is neither auto nor a number of 1 or more"),
         ("--provider", "tpu", "invalid choice: 'tpu'"),
     ],
@@ -246,8 +244,8 @@ def test_options_that_need_others_are_refused_alone():
         Settings(tls_client_ca=Path("x.pem"))
     with pytest.raises(StartError, match="--load-model needs --model-control explicit"):
         Settings(load_model="a")
-    with pytest.raises(StartError, match="--graph 'none of them': choose from "):
-        Settings(Path("repository"), graph="none of them")
+    with pytest.raises(StartError, match="--ready 'none of them': choose from "):
+        Settings(Path("repository"), ready="none of them")
 
 
 def test_models_are_loaded_at_the_start_unless_their_control_is_explicit():

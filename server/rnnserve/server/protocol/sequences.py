@@ -282,11 +282,11 @@ class Sequences:
         if not more:
             return
         for scope, (part, words) in zip(scopes, _PARTS, strict=True):
-            most = max(1, int(self._settings.max_sequence_bytes * part))
+            most = max(1, int(self._settings.sequence_bytes * part))
             if more > 0 and self._nbytes[scope] + more > most:
                 raise TooManySequences(
-                    f"the states of sequences take {most:,} bytes already{words} (--max-sequence-bytes); end some with "
-                    "sequence_end"
+                    f"the states of sequences take {most:,} bytes already{words} (16 KiB for each of "
+                    "--max-sequences, 256 MiB at least); end some with sequence_end"
                 )
         self._nbytes.update(dict.fromkeys(scopes, more))
         sequence.nbytes = nbytes

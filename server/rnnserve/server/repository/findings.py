@@ -73,13 +73,13 @@ def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
     `wanted` is `AUTO`, `NATIVE` or `SCANNED`.
     """
     if wanted == NATIVE:
-        return GraphChoice(NATIVE, "since --graph native asks for it")
+        return GraphChoice(NATIVE, "since native was asked for")
     if device != "cpu":
         return GraphChoice(NATIVE, "since it runs on CUDA, and scan is for the CPU")
     if SCAN not in artifact.files:
         return GraphChoice(NATIVE, f"since it has no {SCAN}")
     if wanted == SCANNED:
-        return GraphChoice(SCANNED, "since --graph scan asks for it")
+        return GraphChoice(SCANNED, "since scan was asked for")
     decided = artifact.manifest.graph
     file, reason = (decided.file, decided.reason) if decided.file else choose_file(artifact.files[MODEL])
     name = {file: name for name, file in FILES.items()}.get(file)

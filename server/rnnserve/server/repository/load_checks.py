@@ -171,7 +171,7 @@ def check_version(check: LoadCheck) -> dict[str, Any]:
         return {"start_error": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a version does is the reason why it does not serve
         if any(map(is_of_memory, _causes(error))):
-            return {"refused": f"needs more than {most:,} bytes of memory (--max-load-bytes)"}
+            return {"refused": f"needs more than {most:,} bytes of memory"}
         if isinstance(error, ArtifactError):
             return {"refused": str(error)}
         return {"refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"}

@@ -97,7 +97,7 @@ def test_it_serves_changes_and_ends_though_nobody_reads_its_log(root, workers, s
                 os.write(write_fd, b"x" * 512)
         os.set_blocking(write_fd, True)
     command = serve_command(root)
-    options = ["--model-control", "poll", "--poll", "0.1", "--log-level", "debug", "--grace", "1", *workers]
+    options = ["--model-control", "poll", "--log-level", "debug", "--grace", "1", *workers]
     command = [*command, *options] if state != "closed" else closed([*command, *options], descriptor=2)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write_fd, text=True) as process:
         os.close(write_fd)
