@@ -93,23 +93,17 @@ class ServeError(Exception):
     """Root of the errors that a caller may be told.
 
     Attributes:
-        status: Name of a `grpc.StatusCode`: the rooms below the transport do without grpc.
         field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
         counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
-        is_after_run: Whether the request was run, and counted as answered, before it was refused.
-        rows: Rows of the request; 0 where they are not known.
-        arrived: When it arrived, in seconds on the clock of `clock`; 0 where that is not known.
-        run_seconds: Seconds of its run; 0 where there was none.
-        request_id: Id that its client is told, where it has been told of already; else empty.
     """
 
-    status: ClassVar[str] = "INTERNAL"
+    status: ClassVar[str] = "INTERNAL"  # name of a `grpc.StatusCode`: the rooms below the transport do without grpc
     counts: "memoryview[float] | None" = None
-    is_after_run = False
-    rows = 0
-    arrived = 0.0
-    run_seconds = 0.0
-    request_id = ""
+    is_after_run = False  # whether the request was run, and counted as answered, before it was refused
+    rows = 0  # rows of the request; 0 where they are not known
+    arrived = 0.0  # when it arrived, in seconds on the clock of `clock`; 0 where that is not known
+    run_seconds = 0.0  # seconds of its run; 0 where there was none
+    request_id = ""  # id that its client is told, where it has been told of already; else empty
 
     def __init_subclass__(cls, status: str = "") -> None:
         cls.status = status or cls.status
@@ -191,8 +185,7 @@ class WaitTooLong(ServeError, status="RESOURCE_EXHAUSTED"):
     def beyond_limit(cls, model: str, seconds: float, limit: float) -> Self:
         """Say how many seconds the waiting requests take, and how many a request may wait."""
         return cls(
-            f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait; "
-            "slow down"
+            f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait; slow down"
         )
 
     @classmethod

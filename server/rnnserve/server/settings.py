@@ -30,25 +30,15 @@ HTTP_PORT = 8000
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """How a field appears on the command line: as `--max-queue` for `max_queue`.
+    """How a field appears on the command line: as `--max-queue` for `max_queue`. `read` raises ValueError."""
 
-    Attributes:
-        group: Its group in `--help`, one of `GROUPS`.
-        help: What it does.
-        read: Turns a text into the field's value; raises ValueError with a message for the user.
-        choices: The values that are accepted; empty for any that `read` accepts.
-        metavar: What `--help` calls its value.
-        is_positional: Whether it is given by its place instead of by its name.
-        is_repeated: Whether it may be given several times: the field is a tuple.
-    """
-
-    group: str
-    help: str
+    group: str  # its group in `--help`, one of `GROUPS`
+    help: str  # what it does
     read: Callable[[str], object] = str
-    choices: tuple[str, ...] = ()
-    metavar: str | None = None
-    is_positional: bool = False
-    is_repeated: bool = False
+    choices: tuple[str, ...] = ()  # the values that are accepted; empty for any that `read` accepts
+    metavar: str | None = None  # what `--help` calls its value
+    is_positional: bool = False  # whether it is given by its place instead of by its name
+    is_repeated: bool = False  # whether it may be given several times: the field is a tuple
 
 
 def _option(
@@ -341,10 +331,7 @@ class Settings:
 
     @property
     def max_held_bytes(self) -> int:
-        """Bytes of requests in hand and, twice, of responses not yet sent; of one connection, half.
-
-        18 times `max_message_bytes`: a connection may hold its largest response, twice, and 1 MiB beside its outputs.
-        """
+        """Bytes of requests in hand and, twice, of unsent responses. Half is one connection's: its largest response."""
         return max(18 * self.max_message_bytes, 4 * self.max_response_bytes + (2 << 20))
 
     @property

@@ -93,10 +93,7 @@ def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Sign
 
 
 def show_stacks_at_signal() -> None:
-    """Write the stacks of all threads at SIGUSR1, and then do what its handler does, if it has one by now.
-
-    `faulthandler` writes them in the C handler, without the interpreter's lock, which a library may keep.
-    """
+    """Write the stacks of all threads at SIGUSR1, without the interpreter's lock, and then call its handler, if any."""
     is_handled = callable(signal.getsignal(signal.SIGUSR1))
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=is_handled)
 

@@ -12,6 +12,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.server.access.access_file import (
+    TOKENS,
     AccessFileError,
     add_token,
     listed_tokens,
@@ -19,7 +20,6 @@ from rnnserve.server.access.access_file import (
     read_rows,
     revoke_token,
 )
-from rnnserve.server.access.credentials import TOKENS
 
 DIGEST = "ab" * 32
 PLAIN = f'sha256 = "{DIGEST}"\nrole = "infer"\n'

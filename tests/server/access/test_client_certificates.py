@@ -9,8 +9,7 @@ import pytest
 from kit.certificates import ClientAuthority, role_row
 from kit.tokens import bearer, tokens_in
 from rnnserve.protos.access_table import Need
-from rnnserve.server.access.access_file import AccessFileError, read_content, read_rows
-from rnnserve.server.access.credentials import CLIENT_ROLES, names_in
+from rnnserve.server.access.access_file import CLIENT_ROLES, AccessFileError, names_in, read_content, read_rows
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated, UnknownCertificate
 from rnnserve.server.settings import Settings

@@ -9,8 +9,15 @@ from typing import Any
 
 from rnnserve.protos.access_table import METHODS, ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
-from rnnserve.server.access.access_file import AccessFileError, AccessRow, read_content, read_rows
-from rnnserve.server.access.credentials import CLIENT_ROLES, TOKENS, Credentials
+from rnnserve.server.access.access_file import (
+    CLIENT_ROLES,
+    TOKENS,
+    AccessFileError,
+    AccessRow,
+    Credentials,
+    read_content,
+    read_rows,
+)
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated
 from rnnserve.server.settings import Settings
 
@@ -94,7 +101,6 @@ class Gate:
     or DER in base64, or an empty text.
 
     Attributes:
-        shown: What a call brings, as it comes (`Credentials.shown`).
         known: By that, the grants that were found. Each change of the file replaces the table.
     """
 
@@ -106,11 +112,8 @@ class Gate:
         on_reload: Callable[[bool], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Read the file, or raise AccessFileError if it cannot be used.
-
-        `on_reload` is told, after the file has changed, whether it was accepted.
-        """
-        self.shown = credentials.shown
+        """Read the file, or raise AccessFileError; `on_reload` is told after a change whether it was accepted."""
+        self.shown = credentials.shown  # what a call brings, as it comes (`Credentials.shown`)
         self.known: dict[str, Grant] = {}
         self._credentials = credentials
         self._path = path
@@ -148,10 +151,7 @@ class Gate:
     def grant_with(
         self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate
     ) -> Grant:
-        """Return what the caller may do.
-
-        Raises PermissionDenied if it has no role that is needed, and Unauthenticated if it brings nothing valid.
-        """
+        """Return what the caller may do; raise PermissionDenied for another role, Unauthenticated for nothing valid."""
         shown = self.shown(metadata, certificate)
         grant = self.known.get(shown) or self._found(shown)
         grant.check(need)
@@ -164,10 +164,7 @@ class Gate:
                 yield grant.token.name, grant
 
     def look(self, at: float) -> bool:
-        """Read the file again, at a time on a clock that does not go back. To be called again and again.
-
-        Returns whether it was time to look: then tokens may have ended, by the file or by their time.
-        """
+        """Read the file again if it is time to, and return whether it was: then tokens may have ended. Called often."""
         with self._looking:
             if at < self._look_at:
                 return False
@@ -219,10 +216,7 @@ class Gate:
 
 
 def open_gate(settings: Settings, on_reload: Callable[[bool], None] = lambda _: None) -> Gate | None:
-    """Make the gate of a server; None if it asks for neither tokens nor certificates.
-
-    Raises StartError if the file cannot be used.
-    """
+    """Make the gate of a server, None if it asks for no credentials; raise StartError if its file cannot be used."""
     path = settings.access_file
     if path is None:
         return None

@@ -105,10 +105,7 @@ class DeclaredOption(typing.NamedTuple):
         return [self.flag if value is True else f"{self.flag}={one}" for one in values]
 
     def read(self, value: object, folder: Path) -> object:
-        """Turn a value of TOML into that of the option; paths are relative to the folder.
-
-        Raises ValueError, with a message for the user, if the option can't have it.
-        """
+        """Turn a value of TOML into that of the option, or raise ValueError; paths are relative to the folder."""
         if self.is_switch:
             if not isinstance(value, bool):
                 raise ValueError(f"{value!r} is neither true nor false")
@@ -235,9 +232,9 @@ class Configuration:
 
 
 def read_configuration(given: Mapping[str, object], file: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """Put together the options of the command line, of the environment, which is empty for a worker, and of the file.
+    """Put the options together; raises StartError for a mistake, MissingOption if nothing names the repository.
 
-    Raises StartError for a file, a name or a value that is wrong, and MissingOption if nothing names the repository.
+    The environment is empty for a worker.
     """
     if file is None and environment.get(CONFIG_VARIABLE):
         file = Path(environment[CONFIG_VARIABLE])

@@ -184,8 +184,6 @@ class Ending:
     """How far the end of this server, or worker, has been asked for.
 
     Attributes:
-        told: Set once it is to end.
-        is_loading: Whether nothing has been served yet, so that nothing is to be finished.
         drains: Whether it drains first: not if its supervisor has ended, since another one may be about to start.
         reload: Loads the repository again; None for a worker, which its supervisor replaces, and before there is a
             server, which loads it anyway.
@@ -198,8 +196,8 @@ class Ending:
         would end a worker at once otherwise.
         """
         self.drains = True
-        self.told = threading.Event()
-        self.is_loading = True
+        self.told = threading.Event()  # set once it is to end
+        self.is_loading = True  # whether nothing has been served yet, so that nothing is to be finished
         self.reload: Callable[[], None] | None = None
         self._is_worker = is_worker
         self._clean_up = clean_up
@@ -390,10 +388,7 @@ def _tell_start(settings: Settings, port: int, options: str, metrics: "Metrics")
 
 
 def exposure(settings: Settings, metrics_port: int | None = None) -> str:
-    """Say what a server lacks that listens beyond this machine, and the remedy; nothing if it lacks nothing.
-
-    The port for metrics, if there is one, has no TLS.
-    """
+    """Say what a server lacks that listens beyond this machine, and the remedy. The port for metrics has no TLS."""
     if is_loopback(settings.host):
         return ""
     lacks, ways = [], []

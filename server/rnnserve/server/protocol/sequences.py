@@ -117,11 +117,7 @@ class _Sequence:
         served, connection: The version and the connection that it began on.
         owner: Gives the stream that its last request came on. An idle sequence keeps no stream that has ended.
         states: The bytes of each state in the signature's order, each in row-major order; empty before the first run.
-        rows: Size of their batch axis.
-        used: When its last request arrived or was answered, in seconds on the clock of `clock`.
         is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
-        turn: The step that waits to be run, or is run.
-        is_passing: Whether a thread is passing the turn on.
         waiting: Steps and requests that have arrived since. While there are any, one has its turn, or it is passed on.
     """
 
@@ -130,12 +126,12 @@ class _Sequence:
     connection: str
     owner: "weakref.ref[StreamOwner] | None" = None
     states: tuple[bytes, ...] = ()
-    rows: int = 0
+    rows: int = 0  # size of their batch axis
     nbytes: int = 0
-    used: float = 0.0
+    used: float = 0.0  # when its last request arrived or was answered, in seconds on the clock of `clock`
     is_over: bool = False
-    turn: "Step | None" = None
-    is_passing: bool = False
+    turn: "Step | None" = None  # the step that waits to be run, or is run
+    is_passing: bool = False  # whether a thread is passing the turn on
     waiting: "deque[tuple[Step, Waiter]]" = dataclasses.field(default_factory=deque)
 
     def __str__(self) -> str:

@@ -93,27 +93,19 @@ class Findings:
     """What running a version has shown, beyond that its golden results come out right.
 
     Attributes:
-        digest: SHA-256 of the version's manifest, and so of the bytes that were run.
-        graph: Which graph serves; all else was found of this one.
-        batch_invariant: Whether the bits of an answer do not depend on the other requests in its batch.
-        trims_outputs: Whether outputs have as many steps as the longest length, if the inputs have more.
-        continues: Whether sequences in parts give the answers of the whole, except for rounding.
-        is_cut: Whether steps after the longest length may be left out, as the manifest says.
-        why_not_in_parts: Why sequences in parts do not give the bits of the whole; empty if they do.
         goes_by_steps: Whether requests that are run by steps, while others join and leave, give the bits of whole runs.
-        parts: The same of the graph that runs the parts of sequences, if that is another one.
     """
 
-    digest: str
-    graph: GraphChoice
+    digest: str  # SHA-256 of the version's manifest, and so of the bytes that were run
+    graph: GraphChoice  # which graph serves; all else was found of this one
     cost: Cost
-    batch_invariant: bool
-    trims_outputs: bool
-    continues: bool
-    is_cut: bool
-    why_not_in_parts: str
+    batch_invariant: bool  # whether the bits of an answer do not depend on the other requests in its batch
+    trims_outputs: bool  # whether outputs have as many steps as the longest length, if the inputs have more
+    continues: bool  # whether sequences in parts give the answers of the whole, except for rounding
+    is_cut: bool  # whether steps after the longest length may be left out, as the manifest says
+    why_not_in_parts: str  # why sequences in parts do not give the bits of the whole; empty if they do
     goes_by_steps: bool = False
-    parts: "Findings | None" = None
+    parts: "Findings | None" = None  # the same of the graph that runs the parts of sequences, if that is another one
 
     @property
     def bits_kept(self) -> tuple[bool, bool, bool]:

@@ -14,9 +14,9 @@ from concurrent import futures
 
 from rnnserve.server.errors import InternalError, LoadFailed, NotFound, ShuttingDown, TooManyCalls, quoted
 from rnnserve.server.repository.folders import Fingerprint
-from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader, Outcome
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.system import giving_way
 
 __all__ = ["LiveRepository"]
 

@@ -66,11 +66,6 @@ class Model:
 
     Attributes:
         name, version: The repository's folder, and a number, as text.
-        device: "cpu" or "cuda": where it runs.
-        nodes: As `nodes_by_provider` counts them.
-        batch_invariant: This and the next four: as in `Findings`.
-        refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
-        parity: Summary of what its graph was compared with when published, as JSON; empty if with nothing.
         parts: The same on a graph with inferred states, which runs the parts of sequences; None if this one does, or
             none may be sent.
         faults: What has shown while it served that its manifest is wrong: the first such error, for its status.
@@ -80,18 +75,18 @@ class Model:
     version: str
     manifest: manifest_pb2.Manifest
     signature: Signature
-    device: str
+    device: str  # "cpu" or "cuda": where it runs
     graph: GraphChoice
-    nodes: Mapping[str, Mapping[str, int]]
+    nodes: Mapping[str, Mapping[str, int]]  # as `nodes_by_provider` counts them
     cost: Cost
     session: ort.InferenceSession
-    batch_invariant: bool = False
+    batch_invariant: bool = False  # this and the next four: as in `Findings`
     trims_outputs: bool = False
     continues: bool = False
     why_not_in_parts: str = "it has not been tried"
     goes_by_steps: bool = False
-    refuses_non_finite: bool = False
-    parity: str = ""
+    refuses_non_finite: bool = False  # whether answers are refused that are NaN or infinite, in the outputs that may be
+    parity: str = ""  # summary of what its graph was compared with when published, as JSON; empty if with nothing
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     parts: "Model | None" = None
     faults: list[str] = dataclasses.field(default_factory=list)

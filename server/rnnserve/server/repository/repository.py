@@ -174,10 +174,7 @@ class Repository:
         return [name for name, entry in self._entries.items() if entry.is_wanted]
 
     def find(self, name: str, version: str = "") -> ServedVersion:
-        """Find what serves a model: the version of a number as text, or the newest that serves.
-
-        Raises NotFound if the repository has no such model or version, and NotReady if it has, but it does not serve.
-        """
+        """Find a version by its number as text, or the newest that serves; raises NotFound or NotReady."""
         entry = self._known(name)
         if not version:
             if not entry.served:

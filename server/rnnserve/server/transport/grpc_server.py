@@ -6,6 +6,8 @@ from concurrent import futures
 
 import grpc
 
+from rnnserve.common.tls_identity import IdentityError, TlsFiles, TlsIdentity, read_identity
+from rnnserve.common.tls_watch import TlsWatch
 from rnnserve.protos.access_table import INFERENCE
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE
 from rnnserve.server.access.gate import open_gate
@@ -14,18 +16,17 @@ from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget, MemoryGuard, bytes_for_requests
 from rnnserve.server.counting import places
+from rnnserve.server.counting.places import TLS_NOT_AFTER, TLS_NOT_RELOADED, TLS_RELOADED
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ShuttingDown, StartError
-from rnnserve.server.fast_path.control_calls import ControlPath
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath, check_fast_path
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.system import probe_port
-from rnnserve.server.transport.control import INFERENCE_SERVICE, ControlMethods
+from rnnserve.server.transport.control import INFERENCE_SERVICE, ControlMethods, ControlPath
 from rnnserve.server.transport.health import HealthService
 from rnnserve.server.transport.plain_transport import PlainTransport
-from rnnserve.server.transport.tls import ServedTls
 
 __all__ = ["GrpcServer"]
 
@@ -55,13 +56,7 @@ _MAX_HEADER_BYTES = 16 << 10
 
 
 class GrpcServer:
-    """A gRPC server on one port.
-
-    Attributes:
-        port: Where it listens, or will.
-        health: What grpc.health.v1 answers, for the server as a whole and for the inference service.
-        dispatcher: What runs the requests.
-    """
+    """A gRPC server on one port. `health` is of the server as a whole, and of the inference service."""
 
     def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
         """Prepare, and listen, unless the port is shared; `start` begins to answer.
@@ -80,7 +75,7 @@ class GrpcServer:
         self.health = HealthService(("", INFERENCE_SERVICE), service.repository)
         self._control = ControlMethods(service, self.health, gate)
         self._control.add_to(self._server, is_plain=settings.plain)
-        self.dispatcher = Dispatcher(service, schedulers)
+        self.dispatcher = Dispatcher(service, schedulers)  # what runs the requests
         self._transport: FastPath | PlainTransport
         self._control_path: ControlPath | None = None
         self._memory_guard: MemoryGuard | None = None
@@ -109,7 +104,7 @@ class GrpcServer:
             )
         self._is_started = False
         self._tls = None if settings.tls_files is None else ServedTls(settings.tls_files)
-        self.port = settings.grpc_port if settings.share_port else self._bind()
+        self.port = settings.grpc_port if settings.share_port else self._bind()  # where it listens, or will
 
     def start(self) -> None:
         """Begin to answer; raises StartError if the port is shared and cannot be used."""
@@ -230,3 +225,48 @@ def _core_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.lookahead_bytes", _AHEAD),
         *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
     ]
+
+
+class ServedTls:
+    """TLS of a port.
+
+    gRPC asks for what is new at each new connection, before its handshake, and waits: it is handed what has been read
+    and checked before, by `TlsWatch`. Connections that are open keep what they have.
+
+    Attributes:
+        credentials: For the port.
+        watch: Looks at the files, once it has been started.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files; raises StartError with the reason, of which gRPC would say only that it cannot bind."""
+        try:
+            served = read_identity(files)
+            served.context(files)
+        except IdentityError as error:
+            raise StartError(str(error)) from error
+        self._newest = self._handed = _configuration(served)
+        used_table().process[TLS_NOT_AFTER] = served.end
+        self.credentials = grpc.dynamic_ssl_server_credentials(
+            self._handed,
+            self._take_new,  # type: ignore[arg-type]  # grpc takes None, too, for no change; its stubs do not say so
+            require_client_authentication=files.client_ca is not None,
+        )
+        self.watch = TlsWatch(files, served, self._use, lambda: count_in_process(TLS_NOT_RELOADED))
+
+    def _use(self, identity: TlsIdentity) -> None:
+        self._newest = _configuration(identity)
+        used_table().process[TLS_NOT_AFTER] = identity.end
+        count_in_process(TLS_RELOADED)
+
+    def _take_new(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return what has come since the last connection, or None. It must not raise."""
+        newest = self._newest
+        if newest is self._handed:
+            return None
+        self._handed = newest
+        return newest
+
+
+def _configuration(identity: TlsIdentity) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(identity.key, identity.certificate)], identity.client_ca)

@@ -86,11 +86,7 @@ class HealthService:
         return response.SerializeToString()
 
     def watch(self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], _GrantOf]) -> Iterator[bytes]:
-        """Answer Watch: with the state now, and whenever it changes, until the call ends.
-
-        A service that is not known may come to be, such as a model that is published later. `admit` lets the caller
-        in again.
-        """
+        """Answer Watch until the call ends, also of a model that may come to be; `admit` lets the caller in again."""
         name = _read_name(payload)
         self._check_access(name, admit())
         if len(name) > _MAX_NAME:

@@ -53,28 +53,19 @@ when something keeps Python's lock. Beyond it: the worker is replaced."""
 
 
 class Worker:
-    """A worker process as its supervisor sees it.
-
-    Attributes:
-        number: The number of its place, from 0.
-        models: What becomes of its models, as it said last.
-        is_listening: Whether it listens, as it said last.
-        may_listen: Whether it has been told that it may listen.
-        loaded_at: When its first heartbeat came, which is when it had loaded, on the monotonic clock; None before.
-        report_fd: Where its heartbeats are read; None once it writes no more.
-    """
+    """A worker as its supervisor sees it. `loaded_at` is when its first heartbeat came, on the monotonic clock."""
 
     def __init__(self, number: int, command: Callable[[Sequence[str]], Sequence[str]], totals: Totals) -> None:
         """Start it; raises OSError if no process can be started."""
-        self.number = number
+        self.number = number  # the number of its place, from 0
         self._totals = totals
-        self.models: dict[str, ModelState] = {}
-        self.is_listening = False
+        self.models: dict[str, ModelState] = {}  # what becomes of its models, as it said last
+        self.is_listening = False  # whether it listens, as it said last
         self._stuck = ""
         self._beat_at = time.monotonic()
         self._unread = b""
         self.loaded_at: float | None = None
-        self.may_listen = False
+        self.may_listen = False  # whether it has been told that it may listen
         with contextlib.ExitStack() as stack:
             self._report_fd, report_write = os.pipe()
             stack.callback(os.close, self._report_fd)
@@ -88,7 +79,7 @@ class Worker:
                 os.close(report_write)
             stack.pop_all()
         os.set_blocking(self._report_fd, False)
-        self.report_fd: int | None = self._report_fd
+        self.report_fd: int | None = self._report_fd  # where its heartbeats are read; None once it writes no more
         self.pid = self._child.pid
         totals.add(self._table)
 
