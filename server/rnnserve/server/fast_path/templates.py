@@ -159,7 +159,7 @@ class RequestPrefix:
         return dataclasses.replace(self, of_sequences=dataclasses.replace(self, served=served, states=pairs))
 
     def read(self, payload: bytes) -> CheckedRequest | None:
-        """Read the values of a request with this prefix; None if one is not plainly valid and needs request validation."""
+        """Read the values of a request with this prefix; None if request validation must decide about a value."""
         inputs: dict[str, Array] = {}
         for spec, shape, start, end, are_valid in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, len(payload) + start)
