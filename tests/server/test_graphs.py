@@ -38,7 +38,7 @@ def walk(rows, steps, seed=0):
 
 def test_metadata_say_which_graph_serves_and_why(stub):
     said = properties(stub)
-    assert (said["graph"], said["graph_reason"]) == ("scan", "since --graph scan asks for it")
+    assert (said["graph"], said["graph_reason"]) == ("scan", "since scan was asked for")
     nodes = json.loads(said["nodes"])["CPUExecutionProvider"]
     assert "RNN" not in nodes
     assert nodes["Scan"] == 2

@@ -34,7 +34,7 @@ _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
 
 _WATCH_SECONDS = 1.0
-"""Seconds between two looks at the runs. With the default of `--max-run`, a worker with a run that does not end is
+"""Seconds between two looks at the runs. With the default of `max_run`, a worker with a run that does not end is
 replaced within 15 s."""
 
 

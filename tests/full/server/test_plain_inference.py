@@ -48,7 +48,7 @@ def test_sequences_are_dropped_when_idle_and_bounded_in_number_and_bytes(reposit
         server.stub.ModelInfer(step(walk(1), 71, starts=True))
     bounds: list[tuple[dict[str, Any], int, str]] = [
         ({"max_sequences": 8}, 2, "a quarter of them of one connection (--max-sequences)"),
-        ({"max_sequence_bytes": 4 * 64 * 3}, 3, "--max-sequence-bytes"),
+        ({"max_sequence_bytes": 4 * 64 * 3}, 3, "16 KiB for each of --max-sequences"),
     ]
     for bound, count, words in bounds:
         with served(repository, plain=plain, **bound) as server, stream_of(server.stub) as stream:

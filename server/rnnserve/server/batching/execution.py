@@ -62,10 +62,7 @@ class BatchModel(Protocol):
 
 
 class _Batch(Protocol):
-    """Requests that are run together, and answered in their order.
-
-    A run returns None if a value is not plainly valid. The padding is after shorter rows, and of a padding row.
-    """
+    """Requests that are run together, and answered in their order. `run` gives None for a value not plainly valid."""
 
     @property
     def members(self) -> Sequence[Any]: ...  # each is answered or refused, and has an origin
@@ -226,10 +223,7 @@ _COST_FACTOR = 10.0
 
 
 def longest_run(limit: float) -> str:
-    """Describe the run that has gone on longest, if that is more than `limit` seconds and ten times its measured cost.
-
-    Empty for none.
-    """
+    """Describe the longest run, if it takes more than `limit` seconds and ten times its measured cost; else empty."""
     at, longest, found = now(), 0.0, ""
     for model, batch, began in list(runs_in_progress.values()):
         most = limit
@@ -238,5 +232,5 @@ def longest_run(limit: float) -> str:
             most += _COST_FACTOR * model.cost.of(rows, -(-batch.steps // rows))
         if at - began > max(most, longest):
             longest = at - began
-            found = f"a run of {model.name} has not ended after {longest:.1f} s (--max-run)"
+            found = f"a run of {model.name} has not ended after {longest:.1f} s"
     return found

@@ -272,10 +272,7 @@ class StepRun:
                 self._waiting.remove(request)
 
     def _run(self, rows: list[_Row], size: int) -> list[tuple[list[_Row], dict[str, Array]]]:
-        """Run the next steps of rows, and return the rows of each run and its results.
-
-        A run that raises is made again in halves of its requests, from the same states, until the culprits are found.
-        """
+        """Run the next steps of rows; after an error in halves, until the requests that it fails for are found."""
         asked = {request.checked.outputs for request in self._in_hand}
         names = list(dict.fromkeys(itertools.chain(self._finals.values(), *asked)))
         try:

@@ -66,18 +66,12 @@ class Dispatcher:
         self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
 
     def nap_seconds(self, calls: int) -> float:
-        """Return the seconds that the fast path's thread, once woken, sleeps before it looks for more.
-
-        That is some if many calls are open, all on the models' own threads.
-        """
+        """Seconds that the woken fast path sleeps before it looks for more, if all calls are on models' threads."""
         is_apart = self._ran_elsewhere_at > self._ran_here_at + _APART_SECONDS
         return _NAP_SECONDS if is_apart and calls >= _MANY_CALLS else 0.0
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Run calls, or put them into their models' queues, and refuse at once those that cannot be served.
-
-        An empty list, now and then, frees what is kept of models that serve no more.
-        """
+        """Run or queue calls, or refuse them. An empty list, now and then, frees models that serve no more."""
         if self._admission.models_have_changed():
             self._runs.clear()
             self._forget_models()

@@ -159,7 +159,7 @@ class RequestPrefix:
         return dataclasses.replace(self, of_sequences=dataclasses.replace(self, served=served, states=pairs))
 
     def read(self, payload: bytes) -> CheckedRequest | None:
-        """Read the values of a request with this prefix. None if one is not plainly valid: the boundary decides."""
+        """Read the values of a request with this prefix; None if request validation must decide about a value."""
         inputs: dict[str, Array] = {}
         for spec, shape, start, end, are_valid in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, len(payload) + start)
@@ -243,7 +243,7 @@ class PrefixCache:
         return None
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
-        """Keep the prefix of a request that has passed the boundary, if it is one that can be kept."""
+        """Keep the prefix of a request that has passed request validation, if it is one that can be kept."""
         if not request.is_plain:
             return
         start, _, end, said = _find_sequence(payload)

@@ -38,11 +38,7 @@ _LOG_WARNINGS, _LOG_NOTHING = 2, 4
 
 
 def choose_device(provider: str) -> str:
-    """Turn a provider, "cpu", "cuda" or "auto", into the device "cpu" or "cuda", and log which one and why.
-
-    Raises:
-        StartError: `cuda` is asked for, and cannot run here.
-    """
+    """Choose "cpu" or "cuda" for a provider, and log why; StartError if "cuda" is asked for, and can't run here."""
     if provider == "cpu":
         return "cpu"
     available = ort.get_available_providers()

@@ -27,11 +27,7 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
 
 
 class TrialRequests:
-    """Draws requests that a model takes: of sizes of its golden cases or of its proof, and of values of these cases.
-
-    Attributes:
-        shortest: By input that holds lengths, the shortest length of the golden cases.
-    """
+    """Draws requests of sizes and values that golden cases have. `shortest` is by name of an input of lengths."""
 
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0, *, compared_steps: int = 0) -> None:
         """Read the golden cases; raise ArtifactError if the inputs of one are not those of the signature.

@@ -36,11 +36,7 @@ _LONGEST_MISTYPED = 100
 
 
 def check_request(request: ModelInferRequest, signature: Signature, settings: Settings) -> CheckedRequest:
-    """Check a request for a model with this signature, and turn its tensors into arrays.
-
-    Raises InvalidRequest if anything about it is not as the signature and the settings say, and Unsupported if it asks
-    for shared memory.
-    """
+    """Check a request by a model's signature, and read its arrays; raises InvalidRequest, or Unsupported."""
     refuse_shared_memory(request)
     timeout = read_timeout(request.parameters)
     if len(request.id) > _MAX_ID:

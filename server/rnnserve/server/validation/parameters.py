@@ -51,11 +51,7 @@ INVALID_ARGUMENT."""
 
 
 def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
-    """Check a request's parameters, and return the seconds that it may wait for its run; infinity for no limit.
-
-    Every model has one level of priority, so that `priority` is checked and has no effect, as in Triton for a model
-    whose config has no `priority_levels`.
-    """
+    """Return the seconds that a request may wait for its run. Its priority is checked: all models have one level."""
     for name in parameters:
         if name.startswith(RESERVED_PREFIX) and name != EMPTY_FINAL_RESPONSE:
             raise InvalidRequest(
@@ -82,10 +78,7 @@ def refuse_shared_memory(request: ModelInferRequest) -> None:
 def read_classes(
     request: ModelInferRequest, signature: Signature, batch: int, sizes: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return the outputs that are to be answered as classes, and how many: as many as are asked for, or as there are.
-
-    The request's outputs are those of the signature; `batch` and `sizes` are those of the request.
-    """
+    """Return, of the outputs to be answered as classes, how many: as asked for, or as there are."""
     classes: dict[str, int] = {}
     for index, output in enumerate(request.outputs):
         parameter = output.parameters.get(CLASSIFICATION)

@@ -45,10 +45,7 @@ _SHAPE, _AXIS_BYTES = 3, 10
 
 
 def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInferRequest:
-    """Parse the bytes of a ModelInferRequest, compressed or not.
-
-    Raises InvalidRequest if they are damaged, too many, have too many fields, or are not such a message.
-    """
+    """Parse a ModelInferRequest, compressed or not; raises InvalidRequest if it is damaged or too large."""
     if len(payload) > settings.max_message_bytes:
         raise InvalidRequest(
             f"the request has {len(payload):,} bytes, more than the {settings.max_message_bytes:,} that this server "
@@ -71,10 +68,7 @@ def is_compressed(payload: bytes) -> bool:
 
 
 def decompress_small(payload: bytes, most: int) -> bytes | None:
-    """Decompress a message of `most` bytes at most; None for a larger one, of which no more is decompressed.
-
-    Raises InvalidRequest if it is damaged.
-    """
+    """Decompress at most `most` bytes, None if there are more; raises InvalidRequest for a damaged message."""
     try:
         decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
         data = decompressor.decompress(payload, most + 1)
@@ -90,10 +84,7 @@ def decompress_small(payload: bytes, most: int) -> bytes | None:
 
 
 def decompress(payload: bytes, most: int) -> bytes:
-    """Return a message of at most `most` bytes (--max-message-bytes) as it was before it was compressed, if it was.
-
-    Raises InvalidRequest if it is damaged, or has more.
-    """
+    """Return a message as it was before compression; raises InvalidRequest if it is damaged or too large."""
     if not is_compressed(payload):
         return payload
     data = decompress_small(payload, most)
@@ -106,10 +97,7 @@ def decompress(payload: bytes, most: int) -> bytes:
 
 
 def refuse_crowded(payload: bytes) -> None:
-    """Raise InvalidRequest for a ModelInferRequest with more fields than any model needs.
-
-    Only tags and sizes are read. Bytes that are not a message pass: the parser refuses them.
-    """
+    """Raise InvalidRequest for more fields than any model needs, by tags and sizes alone."""
     if len(payload) <= _SMALL:
         return
     try:
@@ -124,11 +112,7 @@ def refuse_crowded(payload: bytes) -> None:
 
 
 def _count(data: bytes, at: int, end: int, count: int, *looked_into: tuple[int, ...]) -> int:
-    """Add the fields of the message from `at` to `end` to a count; stop when it is above the limit.
-
-    The fields with the numbers `looked_into[0]` are messages whose own fields are counted, too; of theirs those of
-    `looked_into[1]`; and so on.
-    """
+    """Count the fields from `at` to `end`, and those of fields `looked_into[0]`, and so on; stop above the limit."""
     while at < end and count <= _MAX_FIELDS:
         count += 1
         tag, at = _varint(data, at)

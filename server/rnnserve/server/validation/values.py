@@ -175,10 +175,7 @@ def _are_booleans(data: bytes) -> bool:
 
 
 def refuse_non_finite(request: CheckedRequest, outputs: Mapping[str, Array], signature: Signature) -> None:
-    """Raise InvalidRequest for NaN or infinity in the answer to a request, in an output that may give such.
-
-    Steps after a row's length do not count.
-    """
+    """Raise InvalidRequest for NaN or infinity within the lengths of an answer's outputs that may have such."""
     for name, array in outputs.items():
         spec = signature.outputs[name]
         if not spec.may_be_non_finite or all_finite(array):
