@@ -9,14 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from rnnserve.export.adoption.batch_trial import BatchTrial
 from rnnserve.export.adoption.file_inputs import (
     FROZEN,
+    BatchTrial,
     FileInput,
     Question,
     Roles,
@@ -82,15 +81,6 @@ _STATES = frozenset(
 )
 
 
-class _Prepared(NamedTuple):
-    """What was found of a file whose batch is dynamic now."""
-
-    inputs: list[manifest_pb2.Tensor]
-    sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest, as the user says or as was found
-    notes: Sequence[str]  # what was done and found, in sentences for the record
-    is_quantised: bool  # whether it scales numbers to int8 by the largest that it meets
-
-
 def adopt(
     path: Path,
     name: str,
@@ -100,17 +90,11 @@ def adopt(
     timeout: float = RUN_SECONDS,
     seal: Seal = lambda *_: None,
 ) -> ExportResult:
-    """Publish an ONNX file, with its weights in it, as a model's next version, marked as adopted.
+    """Publish an ONNX file, with its weights in it, as a model's next version, marked as imported.
 
-    Roles are what the file does not tell of its tensors. If samples have outputs, the file has to give these, and
-    servers replay them. onnxruntime may take so many seconds to load the file, and for each run.
-
-    Raises:
-        WrongArguments: If the file and the roles do not say enough, or do not fit; the message says what to do.
-        UnsupportedModule: If such a model cannot be served.
-        ExportError: If it does not give the expected outputs, or not always the same results.
-        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
-        OSError: If a file cannot be read or written.
+    Roles are what the file doesn't hold of its tensors. If samples have outputs, the file has to give these, and
+    servers replay them. onnxruntime may take `timeout` seconds to load the file, and for each run. Raises ExportError,
+    ArtifactError or OSError.
     """
     check_model_name(name)
     roles = roles or Roles()
@@ -124,12 +108,12 @@ def adopt(
     _choose_outputs(model, roles.outputs)
     with OnnxProcess(timeout) as process:
         with _naming(path):
-            prepared = _prepare(model, roles, process)
+            inputs, sizes, notes = _prepare(model, roles, process)
         with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
             load = partial(OnnxRunner, process=process)
-            description = _describe(load(save_model(model)), prepared, name, roles)
+            description = _describe(load(save_model(model)), inputs, sizes, name, roles)
             _write_axes(model.graph.outputs, description.outputs)
-            return _publish(description, save_model(model), load, repository, samples, prepared, seal)
+            return _publish(description, model, load, repository, samples, notes, seal)
 
 
 @contextlib.contextmanager
@@ -151,11 +135,12 @@ def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
         model.graph.outputs[:] = [by_name[name] for name in names]
 
 
-def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
+def _prepare(
+    model: ir.Model, roles: Roles, process: OnnxProcess
+) -> tuple[_Tensors, Mapping[str, tuple[int, int]], list[str]]:
     """Put constants in, find the batch, and name axes. Changes the model.
 
-    Raises WrongArguments if the file and the user don't say enough, or if rows can't be run together. Raises
-    RuntimeError if onnxruntime doesn't take the file.
+    Returns the inputs, the smallest and largest sizes as the user says or as was found, and what was done in sentences.
     """
     notes = [*_drop_inputs_with_values(model)]
     check_names(model, roles)
@@ -194,8 +179,7 @@ def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
     if tried:
         places = ", ".join(f'axis {found.batches[name]} of "{name}"' for name in tried)
         notes.append(f"onnx: the batch, found by trial: {places}")
-    is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in model.graph.all_nodes())
-    return _Prepared(list(found.inputs), {**limits, **roles.sizes}, notes, is_quantised)
+    return found.inputs, {**limits, **roles.sizes}, notes
 
 
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
@@ -233,9 +217,11 @@ def _forget_shapes(model: ir.Model) -> None:
             output.shape = None
 
 
-def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> ModelDescription:
-    inputs = prepared.inputs
-    sizes = check_inputs(inputs, prepared.sizes)
+def _describe(
+    run: OnnxRunner, inputs: _Tensors, given: Mapping[str, tuple[int, int]], name: str, roles: Roles
+) -> ModelDescription:
+    """Run the file at several sizes to describe its outputs. Some sizes are given."""
+    sizes = check_inputs(inputs, given)
 
     def compute(arrays: Arrays) -> Arrays:
         try:
@@ -245,8 +231,7 @@ def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> 
             raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
 
     longer = {
-        axis: (low, high if axis == BATCH or axis in prepared.sizes else max(high, _FAR))
-        for axis, (low, high) in sizes.items()
+        axis: (low, high if axis == BATCH or axis in given else max(high, _FAR)) for axis, (low, high) in sizes.items()
     }
     try:
         outputs = describe_outputs(Trial(compute, inputs, longer), run.outputs)
@@ -326,13 +311,14 @@ def _name_stem(name: str) -> tuple[str, ...]:
 
 def _publish(
     model: ModelDescription,
-    data: bytes,
+    graph: ir.Model,
     load: Callable[[bytes], OnnxRunner],
     repository: Path,
     samples: Sequence[Sample],
-    prepared: _Prepared,
+    notes: Sequence[str],
     seal: Seal,
 ) -> ExportResult:
+    data = save_model(graph)
     parts, truth = find_parts(model, MODEL, {MODEL: data}, load), OnnxTruth(load(data))
     check_config(repository / model.name, model.inputs, model.outputs)
     complete = [complete_sample(number, sample.inputs, model.inputs) for number, sample in enumerate(samples)]
@@ -347,18 +333,19 @@ def _publish(
         raise ExportError(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
-    checks = [_NOT_COMPARED, *prepared.notes]
+    checks = [_NOT_COMPARED, *notes]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
     checks.append("onnx: batching, by the graph and the results of onnxruntime itself")
-    graph = walk_graph(load_proto(data), model.inputs, model.outputs)
-    batching = find_batching(model, truth, limits_for("cpu"), 0, graph)
-    if prepared.is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
+    findings = walk_graph(load_proto(data), model.inputs, model.outputs)
+    batching = find_batching(model, truth, limits_for("cpu"), 0, findings)
+    is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in graph.graph.all_nodes())
+    if is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
         why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
         batching = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, rows=batching.rows, reasons=[why])
     found = Proof(
-        manifest_pb2.Parity(checks=checks), batching, _zeros_after_lengths(model, truth), graph.recorded_causality()
+        manifest_pb2.Parity(checks=checks), batching, _zeros_after_lengths(model, truth), findings.recorded_causality()
     )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)

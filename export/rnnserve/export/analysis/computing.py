@@ -311,7 +311,7 @@ def recurrent(node: Node) -> list[Value]:
         y_sources.append((lengths, [At(2)]))
         h_sources.append((lengths, [At(1)]))
     result = flow(node, (value.axes[0], directions, batch, hidden), y_sources)
-    result = dataclasses.replace(result, masked=lengths is not None)
+    result = dataclasses.replace(result, masked=result.masked or lengths is not None)
     return [result, *[flow(node, (directions, batch, hidden), h_sources)] * (len(node.results) - 1)]
 
 

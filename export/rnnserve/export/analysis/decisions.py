@@ -52,22 +52,16 @@ class Verdict(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What was decided of one property, of one output or of a graph.
-
-    Attributes:
-        verdict: Whether it holds.
-        reasons: If it is refuted, a sentence for each node that is to blame.
-        nodes: If it isn't decided, the nodes that no rule covers.
-        readers: Those of the nodes that are known to read other indices, or to number them: whether that counts for a
-            result may depend on values, so drawn values prove little.
-        counting: Those of the readers that compute with the numbers of rows, or of steps, or cut some off by their
-            number: whether that counts may depend on how many there are.
-    """
+    """What was decided of one property, of one output or of a graph."""
 
     verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  # if it is refuted: a sentence for each node that is to blame
+    nodes: tuple[str, ...] = ()  # if it isn't decided: the nodes that no rule covers
+    # Those of the nodes that are known to read other indices, or to number them: whether that counts for a result may
+    # depend on values, so drawn values prove little.
     readers: tuple[str, ...] = ()
+    # Those of the readers that compute with the numbers of rows, or of steps, or cut some off by their number: whether
+    # that counts may depend on how many there are.
     counting: tuple[str, ...] = ()
 
     @property

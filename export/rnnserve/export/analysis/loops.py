@@ -99,9 +99,7 @@ class _ScanLoop:
         """Give what is known of the node's results: the last states, then what all steps gave."""
         states, made = self._settle(walk)
         held = self._held(made)
-        found = [
-            self._last(state, value, held, at) for at, (state, value) in enumerate(zip(states, made, strict=False))
-        ]
+        found = [self._last(*each) for each in zip(states, made, held, strict=False)]
         count = len(self._body.outputs) - self._count
         axes = self._node.attribute("scan_output_axes") or [0] * count
         directions = self._node.attribute("scan_output_directions") or [0] * count
@@ -113,8 +111,7 @@ class _ScanLoop:
     def _settle(self, walk: WalkBody) -> tuple[list[Value], list[Value]]:
         """Walk the body until the states that its steps leave are among those that it may begin with.
 
-        Returns:
-            What is known of the states before any step, and of the body's results.
+        Returns these states, and the body's results.
         """
         states = [
             dataclasses.replace(self._node.input(at), content=None, pattern=None, fill=None, name="")
@@ -134,13 +131,7 @@ class _ScanLoop:
         raise NotCovered
 
     def _stacked(self, value: Value, at: int, *, aligned: bool) -> Value:
-        """Give what is known of the values of all steps, one after the other along a new axis.
-
-        Args:
-            value: Value of one step.
-            at: The new axis.
-            aligned: Whether the steps have the order that they have in what the loop runs over.
-        """
+        """Stack the values of all steps along a new axis: `aligned` if in the order of what the loop runs over."""
         if value.shape is None:
             tracks = {key: _lost(self._node, None, value.track(key)) for key in self._node.keys}
             return Value(None, tracks, range=value.whole)
@@ -200,9 +191,9 @@ class _ScanLoop:
     def _mixing(self, sentence: str) -> Track:
         return Track(mixing=(Reason(self._node.title, sentence),))
 
-    def _last(self, state: Value, made: Value, held: list[set[str]], at: int) -> Value:
+    def _last(self, state: Value, made: Value, held: set[str]) -> Value:
         value = joined(self._node, [state, made])
-        tracks = {key: self._ended(key, value.track(key), held[at]) for key in self._node.keys}
+        tracks = {key: self._ended(key, value.track(key), held) for key in self._node.keys}
         return dataclasses.replace(value, tracks=tracks, range=made.whole)
 
     def _ended(self, key: Key, track: Track, held: set[str]) -> Track:

@@ -19,16 +19,10 @@ RangeRule = Callable[[Node], Range]
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What an operator does.
+    """What an operator does. What its results depend on may be not covered."""
 
-    Attributes:
-        dependences: Gives the results' shapes, and what they depend on: of the first result, or of each. It raises
-            NotCovered if that isn't known.
-        range: Gives the range of all results whose ranges the first rule has not given.
-    """
-
-    dependences: Callable[[Node], Value | list[Value]]
-    range: RangeRule
+    dependences: Callable[[Node], Value | list[Value]]  # of the first result, or of each
+    range: RangeRule  # of all results whose ranges the first rule has not given
 
 
 _MANY = 1e6

@@ -34,23 +34,16 @@ _UNDECIDED = Decision(Verdict.NOT_DECIDED)
 
 @dataclasses.dataclass(frozen=True)
 class FoundStates:
-    """What was found of a graph.
+    """What was found of a graph."""
 
-    Attributes:
-        states: What it carries from step to step, except what the model declares.
-        model: The same graph with these states as inputs and outputs. None if it can't be cut, or nothing was found.
-        reason: Why a sequence can't be cut into parts. Empty if it can.
-        decision: Whether steps depend on others only by states, of all outputs together.
-    """
-
-    states: Sequence[FoundState] = ()
-    model: onnx.ModelProto | None = None
-    reason: str = ""
-    decision: Decision = _UNDECIDED
+    states: Sequence[FoundState] = ()  # what it carries from step to step, except what the model declares
+    model: onnx.ModelProto | None = None  # the same with these states as inputs and outputs, if there are any
+    reason: str = ""  # why a sequence can't be cut into parts
+    decision: Decision = _UNDECIDED  # whether steps depend on others only by states, of all outputs together
 
 
 def find_states(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> FoundStates:
-    """Find what a graph carries from step to step, and expose it in a copy, which is to be tried by `cut_trial`."""
+    """Find what a graph carries from step to step, and expose it in a copy, which is to be tried."""
     axes = sequence_axes(inputs)
     if len(axes) != 1:
         said = f"more than one sequence axis: {', '.join(axes)}" if axes else "no sequence axis"

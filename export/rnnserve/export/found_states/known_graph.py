@@ -23,41 +23,24 @@ class Obstacle(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class FoundState:
-    """Something that is carried from one step to the next, exposed as an input and an output.
-
-    Attributes:
-        initial: The input, described. Its default is zeros, or recorded.
-        final: The output that continues as it, described.
-        default: The value of size 1 along the batch that stands for the input, if it is known and not zeros.
-        computed: The tensor of the uncut graph that holds the initial value, if that has to be computed.
-    """
+    """Something that is carried from one step to the next, exposed as an input and an output that continues as it."""
 
     initial: manifest_pb2.Tensor
     final: manifest_pb2.Tensor
-    default: npt.NDArray[Any] | None = None
-    computed: str = ""
+    default: npt.NDArray[Any] | None = None  # of the input, if it is known and not zeros: one row
+    computed: str = ""  # the tensor of the uncut graph that holds the initial value, if that has to be computed
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A node that carries something from step to step.
+    """A node that carries something from step to step."""
 
-    Attributes:
-        node: Its number in the graph.
-        nodes: By number of a node, itself or one that reads its result: the nodes that replace it. They read initial
-            states and give final ones.
-        initializers: Constants of these.
-        states: What it carries, except states that the model declares.
-        before: The results of nodes that only prepare what it reads.
-        unread: The names of its inputs that no result depends on.
-    """
-
-    node: int
-    nodes: Mapping[int, Sequence[onnx.NodeProto]]
-    initializers: Sequence[onnx.TensorProto]
-    states: Sequence[FoundState]
-    before: Sequence[str] = ()
-    unread: Sequence[str] = ()
+    node: int  # its number in the graph
+    nodes: Mapping[int, Sequence[onnx.NodeProto]]  # by number of a node, it or a reader of its result: what replaces it
+    initializers: Sequence[onnx.TensorProto]  # constants of these
+    states: Sequence[FoundState]  # what it carries, except states that the model declares
+    before: Sequence[str] = ()  # the results of nodes that only prepare what it reads
+    unread: Sequence[str] = ()  # the names of its inputs that no result depends on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
