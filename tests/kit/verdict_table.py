@@ -137,12 +137,14 @@ a convolution that reads ahead | +-- | reads 1 steps ahead
     @channels  c = Conv <pads = [1, 1], kernel_shape = [3]> (t, kernel_3)  @back
 a convolution of one step | +++
     @channels  c = Conv (t, kernel_1)  @back
-a convolution whose padding the operator chooses | ??? | Conv "c"
+a convolution of two steps | +++
     @channels  c = Conv <auto_pad = "SAME_LOWER"> (t, kernel_2)  @back
 a convolution with a stride | +?? | Conv "c" | batch, 3
     @channels  c = Conv <strides = [2], pads = [1, 1]> (t, kernel_3)  y = ReduceMean <keepdims = 0> (c, _2)
 the largest of the last three steps | +++
     @channels  c = MaxPool <kernel_shape = [3], pads = [2, 0]> (t)  @back
+a window that ends one step later | +-- | reads 1 steps ahead
+    @channels  c = MaxPool <kernel_shape = [2], auto_pad = "SAME_UPPER"> (t)  @back
 a pool over all steps | +-- | pools over all steps | batch, 3
     @channels  a = GlobalAveragePool (t)  y = Squeeze (a, _2)
 a pool over all features | +++ | | batch, sequence

@@ -366,9 +366,9 @@ def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[li
     count = value.rank - 2
     strides = node.attribute("strides") or [1] * count
     dilations = node.attribute("dilations") or [1] * count
-    is_valid = node.attribute("auto_pad", "NOTSET") == "VALID"
-    pads = (None if is_valid else node.attribute("pads")) or [0] * (2 * count)
-    if node.attribute("auto_pad", "NOTSET").startswith("SAME") or node.attribute("ceil_mode", 0):
+    same = node.attribute("auto_pad", "NOTSET")
+    pads = (None if same == "VALID" else node.attribute("pads")) or [0] * (2 * count)
+    if node.attribute("ceil_mode", 0):
         raise NotCovered
     reads: list[Read] = []
     sizes: list[Axis] = []
@@ -376,6 +376,8 @@ def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[li
     for number, (axis, length) in enumerate(zip(value.axes[2:], kernel, strict=True)):
         extent = dilations[number] * (length - 1)  # steps from the window's first to its last
         before, after = pads[number], pads[number + count]
+        if same.startswith("SAME"):
+            before, after = (extent // 2, -(-extent // 2)) if same == "SAME_UPPER" else (-(-extent // 2), extent // 2)
         size = size_of(axis) + before + after - extent
         behind += [number + 2] if after > 0 else []
         if strides[number] == 1:
@@ -384,6 +386,10 @@ def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[li
             reads.append(At(number + 2, Reach(length == 1, extent - before)))
             continue
         reads.append(Over(does, surely=False))
-        steps = None if size.number is None else (size.number - 1) // strides[number] + 1
-        sizes.append((computed(f"stride {strides[number]}", size - 1) + 1 if steps is None else Size.of(steps),))
+        name = f"stride {strides[number]}"
+        if same.startswith("SAME"):
+            sizes.append((computed(f"{name} {same} {length}", size_of(axis), lowest=0),))
+        else:
+            steps = None if size.number is None else (size.number - 1) // strides[number] + 1
+            sizes.append((computed(name, size - 1) + 1 if steps is None else Size.of(steps),))
     return reads, sizes, behind

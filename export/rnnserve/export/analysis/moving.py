@@ -320,10 +320,6 @@ def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
         first = None if size.number is None else max(size.number + first, 0)
         if first is None and size == stop and start.number is not None and (size + start).at_least(0):
             return Last("reads the last of"), -start  # there are always as many: of a sequence, or of it and a window
-        if first is None and size + start == stop - 1:
-            return Last("reads the last of"), ONE
-    if first is None and start == size - 1:
-        return Last("reads the last of"), ONE
     if first is None:
         return Over("reads some of", surely=False), computed("slice", size, start, end, lowest=0)
     first = first if size.number is None else min(first, size.number)

@@ -87,11 +87,10 @@ class Reason:
 class Track:
     """How values depend on one axis of the inputs. With no places and no reasons, they do not."""
 
-    places: Mapping[Place, Reach] = dataclasses.field(
-        default_factory=dict
-    )  # where they lie along it, and how far each reaches
+    # Where they lie along that axis, and how far each value reaches.
+    places: Mapping[Place, Reach] = dataclasses.field(default_factory=dict)
     mixing: tuple[Reason, ...] = ()  # operators that surely read over the axis
-    undecided: tuple[Reason, ...] = ()  # operators that may
+    undecided: tuple[Reason, ...] = ()  # operators that may read over it
 
     @property
     def is_free(self) -> bool:

@@ -111,7 +111,7 @@ class Walk:
             return self._loop(node, inside)
         if each.op_type not in RULES:
             raise NotCovered
-        found = RULES[each.op_type].dependences(node)
+        found = RULES[each.op_type][0](node)
         return found if isinstance(found, list) else [found]
 
     def _branches(self, node: Node, path: str) -> list[Value]:
@@ -152,7 +152,7 @@ class Walk:
         range, has_rule = known.range, each.op_type in RULES and each.domain in _ONNX_DOMAINS
         if range is None and has_rule and each.op_type not in self._functions:
             try:
-                range = RULES[each.op_type].range(node)
+                range = RULES[each.op_type][1](node)
             except _UNCOVERED:
                 range = ANY
         range = range or ANY
