@@ -12,8 +12,7 @@ from collections import deque
 from typing import cast
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.execution import run_batch, run_pending
-from rnnserve.server.batching.pending import all_in_time
+from rnnserve.server.batching.execution import all_in_time, run_batch, run_pending
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now

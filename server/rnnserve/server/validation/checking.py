@@ -15,16 +15,23 @@ from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.errors import InvalidRequest, quoted
 from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.parameters import (
+from rnnserve.server.validation.parsing import (
     check_final_response,
     read_classes,
     read_sequence_control,
     read_timeout,
     refuse_shared_memory,
 )
-from rnnserve.server.validation.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.validation.signature import Signature, TensorSpec
-from rnnserve.server.validation.values import check_lengths, read_raw, read_typed, with_valid_values
+from rnnserve.server.validation.values import (
+    axis_name,
+    check_lengths,
+    read_raw,
+    read_typed,
+    with_valid_values,
+    wrong_shape,
+    wrong_size,
+)
 
 __all__ = ["check_request"]
 
