@@ -180,20 +180,3 @@ def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypa
     after = [asks(), asks(sequence=5)]
     work_until_done(dispatcher, after)
     assert all(isinstance(call.answers[0], bytes) for call in after)
-
-
-def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monkeypatch):
-    statistics = service.repository.find("direction_simple").model.statistics
-    failures, requests = numbers(statistics, "failures", "requests")
-    dispatcher.take([asks()])
-    dispatcher.work()
-    dispatcher.take([asks()])
-    failed, after = asks(), asks()
-    with monkeypatch.context() as patched:
-        patched.setattr(InferenceSession, "run", lambda *_: 1 / 0)
-        patched.setattr(InferenceSession, "run_with_iobinding", lambda *_: 1 / 0)
-        dispatcher.take([failed])
-    assert [type(answer) for answer in failed.answers] == [InternalError]
-    dispatcher.take([after])
-    assert isinstance(after.answers[0], bytes)
-    assert numbers(statistics, "failures", "requests") == (failures + 1, requests + 3)
