@@ -33,7 +33,7 @@ class Option:
     """How a field appears on the command line: as `--max-queue` for `max_queue`. `read` raises ValueError."""
 
     group: str  # its group in `--help`, one of `GROUPS`
-    help: str  # what it does
+    help: str
     read: Callable[[str], object] = str
     choices: tuple[str, ...] = ()  # the values that are accepted; empty for any that `read` accepts
     metavar: str | None = None  # what `--help` calls its value
@@ -103,11 +103,7 @@ _METAVARS: dict[Callable[[str], object], str] = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to serve. Options are described at each field, and in docs/reference/options.md.
-
-    Raises:
-        StartError: If a value is not one of its choices, or options do not fit together.
-    """
+    """How to serve. Options are described at each field, and in docs/reference/options.md. Raises StartError."""
 
     repository: Path = _option(
         _MODELS,
@@ -362,11 +358,7 @@ class Settings:
 
     @property
     def connection_age(self) -> float:
-        """Seconds after which a connection is renewed; 0 for never.
-
-        With workers 60: after so long at most, the clients of a worker that leaves are with others. A new connection
-        costs its first request about 1 ms.
-        """
+        """Seconds after which a connection is renewed, 0 for never; with workers 60, so that clients move to others."""
         if self.max_connection_age is None:
             return 60.0 if self.share_port else 0.0
         return self.max_connection_age

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import mmap
 import os
+import resource
 import socket
 import sys
 import threading
@@ -58,10 +59,12 @@ def start_error(error: BaseException) -> StartError | None:
 
 def why_no_resource(error: BaseException) -> str:
     """Say what the system has not given."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    is_thread = _NO_THREAD in str(error)
+    lacks_addresses = is_thread and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY  # for its stack
+    if lacks_addresses or isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return "there is no memory, or address space, left (see ulimit -v)"
-    if _NO_THREAD in str(error):
-        return "no further thread can be started (see ulimit -u and ulimit -v, and pids.max of the control group)"
+    if is_thread:
+        return "no further thread can be started (see ulimit -u, and pids.max of the control group)"
     reason = error.strerror if isinstance(error, OSError) else None
     return reason or str(error) or type(error).__name__
 

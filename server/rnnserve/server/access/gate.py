@@ -97,11 +97,9 @@ def _no_certificate() -> str:
 class Gate:
     """Decides by a file, which it reads again when it changes. Thread-safe.
 
-    Metadata are entries of a key and a value; `certificate` returns the certificate that the client has shown, in PEM
-    or DER in base64, or an empty text.
-
-    Attributes:
-        known: By that, the grants that were found. Each change of the file replaces the table.
+    Metadata are entries of a key and a value; `certificate` returns the client's certificate, in PEM or DER in base64,
+    or an empty text. `known` has the grants that were found, by what calls brought; each change of the file replaces
+    it.
     """
 
     def __init__(

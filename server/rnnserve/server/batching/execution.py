@@ -240,12 +240,10 @@ def check_pending(
 
 
 def run_batch(model: BatchModel, batch: _Batch) -> bool:
-    """Run a batch, answer each of its members, and record the run.
+    """Run a batch, answer each of its members, and record the run; return False if the run gave None, and answer none.
 
     A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
     all others are answered. One such request of n costs about 2 log2 n further runs.
-
-    Returns False if the run gave None: then no member is answered, and each has to be checked.
     """
     members, statistics = batch.members, model.statistics
     count = len(members)

@@ -302,10 +302,7 @@ class Loader:
         )
 
     def _outcome_of(self, candidate: _Candidate) -> Findings | None:
-        """Return what a load check has found; None if the version is refused, or checked again later.
-
-        Raise StartError if the device cannot be had, Stopped if the server is stopping.
-        """
+        """Return what a load check has found; None if the version is refused, or checked again later."""
         try:
             return self._checks.outcome()
         except Refused as refused:

@@ -193,7 +193,7 @@ class Caller:
     grant: Grant | None = None  # what its token admits to, or None if no token was asked for
 
     def __init__(self, context: grpc.ServicerContext, method: str) -> None:
-        self.context = context  # context of the call
+        self.context = context
         self._method = method
 
     @functools.cached_property
