@@ -24,7 +24,7 @@ REMEDIES = MappingProxyType(
         "TimeoutExpired": "Slow down, or give a longer `timeout`.",
         "QueueFull": "Slow down; or raise `--max-queue`, if waiting longer is better than an error.",
         "TooManyCalls": "Slow down: keep fewer calls of that method in flight.",
-        "WaitTooLong": "Slow down; or raise the deadline; or serve with more workers or machines.",
+        "WaitTooLong": "Slow down; or raise `--max-wait` or the deadline; or serve with more workers or machines.",
         "TooMuchHeld": "Read answers faster, send smaller requests, or raise `--max-message-bytes`.",
         "NoMemory": "Give the process more memory, or send smaller requests.",
         "TooManyStreams": "Close streams, or share one among sequences.",

@@ -181,7 +181,8 @@ class WaitTooLong(ServeError, status="RESOURCE_EXHAUSTED"):
     def beyond_limit(cls, model: str, seconds: float, limit: float) -> Self:
         """Say how many seconds the waiting requests take, and how many a request may wait."""
         return cls(
-            f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait; slow down"
+            f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait "
+            "(--max-wait); slow down"
         )
 
     @classmethod

@@ -91,8 +91,16 @@ def _read_seconds(text: str) -> float:
     return seconds
 
 
+def _read_period(text: str) -> float:
+    seconds = _read_seconds(text)
+    if not seconds:
+        raise ValueError("the period must be more than 0 seconds")
+    return seconds
+
+
 _METAVARS: dict[Callable[[str], object], str] = {
     _read_count: "N",
+    _read_period: "SECONDS",
     _read_port: "PORT",
     _read_seconds: "SECONDS",
     _read_workers: "N",
@@ -145,6 +153,9 @@ class Settings:
         "what changes the models that serve: poll is the repository's folder, explicit is RepositoryModelLoad and "
         "RepositoryModelUnload",
         choices=("none", "poll", "explicit"),
+    )
+    poll: float = _option(
+        _MODELS, 2.0, "with --model-control poll: seconds between two looks at the repository's folder", _read_period
     )
     load_model: str = _option(
         _MODELS,
@@ -201,6 +212,13 @@ class Settings:
         "requests that may wait for each model, a quarter of them of one connection; as many more of its sequences for "
         "their turn. Beyond it: RESOURCE_EXHAUSTED at once",
         _read_count,
+    )
+    max_wait: float = _option(
+        _LIMITS,
+        10.0,
+        "seconds that the waiting requests of a model may take, by its measured costs. Beyond it: RESOURCE_EXHAUSTED "
+        "at once",
+        _read_seconds,
     )
     max_message_bytes: int = _option(
         _LIMITS,
@@ -271,17 +289,12 @@ class Settings:
     graph: str = "auto"
     """Which graph of a model runs, if it has two: "native" (model.onnx) or "scan" (model.scan.onnx); "auto" is what was
     decided when the version was published."""
-    poll: float = 2.0
-    """Seconds between two looks at the repository's folder, with `model_control` "poll"."""
     max_run: float = 8.0
     """Seconds that a run may take beside ten times its measured cost. Beyond it: the server isn't ready nor live, and a
     worker is replaced."""
     max_load_bytes: int = 512 << 20
     """Bytes of memory that a version may take while it is tried, beyond eight times its files and 16 MiB for each of
     `threads` after the first. Beyond it: UNAVAILABLE with one line."""
-    max_wait: float = 10.0
-    """Seconds that the waiting requests of a model may take, by its measured costs. Beyond it: RESOURCE_EXHAUSTED at
-    once."""
     max_sequence_bytes: int | None = None
     """Bytes of the states of sequences that are kept; None for `sequence_bytes`."""
     max_batch: int = 16384

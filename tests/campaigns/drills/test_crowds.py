@@ -21,7 +21,7 @@ STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE = 60.0
 
 MAX_WAIT_SECONDS = 10.0
-"""The server's `max_wait`: calls are served in the order in which they came, and none waits longer."""
+"""The server's `--max-wait`: calls are served in the order in which they came, and none waits longer."""
 
 
 def keep_in_flight(port: int, count: int, seconds: float) -> Counter[str]:

@@ -18,7 +18,7 @@ HEAVY = request(MODEL, {"input": points(1000, 64)}, ["logits"]).SerializeToStrin
 LIGHT = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
 MIDDLING = request(MODEL, {"input": points(100, 64)}, ["logits"]).SerializeToString()
 
-MAX_WAIT = 10.0
+MAX_WAIT = 1.0
 OVERLOAD = 5
 """Times as many heavy requests as are answered without a queue."""
 
@@ -40,7 +40,7 @@ def note(request, what: str, outcomes: list[Outcome]) -> None:
 
 
 def test_overload_by_heavy_requests_beside_light_ones(repository, request):
-    with drilled(repository) as server:
+    with drilled(repository, "--max-wait", f"{MAX_WAIT}") as server:
         capacity = answers_per_second(server.port, HEAVY, 1.0)
         outcomes = open_loop(server.port, [HEAVY, LIGHT], 2 * OVERLOAD * capacity, 3.0)
     for kind, what in enumerate(("heavy", "light")):
@@ -69,7 +69,7 @@ def test_a_storm_of_deadlines(repository, request):
 @pytest.mark.long
 def test_a_long_overload(repository, request):
     """The same for a minute: neither memory nor what waits grows."""
-    with drilled(repository) as server:
+    with drilled(repository, "--max-wait", f"{MAX_WAIT}") as server:
         capacity = answers_per_second(server.port, HEAVY, 1.0)
         outcomes = open_loop(server.port, [HEAVY, LIGHT], 2 * OVERLOAD * capacity, 60.0)
         assert server.peak < 700 << 20

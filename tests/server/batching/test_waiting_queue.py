@@ -151,7 +151,7 @@ def test_queue_that_takes_too_long_refuses():
     assert refused(queue_of(Item(rows=6), limits=limits), Item()) is None
     said = refused(queue_of(Item(rows=7), limits=limits), Item())
     assert isinstance(said, WaitTooLong)
-    assert "takes 8.2 s, more than the 7.5 s that a request may wait" in str(said)
+    assert "takes 8.2 s, more than the 7.5 s that a request may wait (--max-wait)" in str(said)
 
 
 def test_request_that_cannot_make_its_deadline_is_refused():
