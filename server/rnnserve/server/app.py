@@ -150,7 +150,7 @@ class Server:
         self._announce()
 
     def listen(self) -> None:
-        """Begin to answer, the other part of `start`; raises StartError if the port is shared and cannot be had."""
+        """Begin to answer, the other part of `start`. Raises StartError if the port is shared and cannot be had."""
         self._transport.start()
         self._watching.start()
 

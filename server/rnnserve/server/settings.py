@@ -317,6 +317,7 @@ class Settings:
         _check_choices(self)
         has_tls, asks_certificates = self.tls_certificate is not None, self.tls_client_ca is not None
         mistakes = {
+            f"graph {self.graph!r}: choose from native, scan, auto": self.graph not in ("native", "scan", "auto"),
             "TLS needs both --tls-certificate and --tls-key": has_tls != (self.tls_key is not None),
             "--tls-client-ca needs TLS: --tls-certificate and --tls-key": asks_certificates and not has_tls,
             "--tokens and --client-roles exclude each other: a caller is known by its token, or by its certificate": (

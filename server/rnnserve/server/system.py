@@ -28,7 +28,7 @@ _ROOM_BYTES = 160 << 20
 
 
 def check_room(nbytes: int = _ROOM_BYTES) -> None:
-    """Start as many threads as a server has, and reserve as much memory, for a moment; raises StartError without room.
+    """Start as many threads as a server has, and reserve as much memory, for a moment. Raises StartError without room.
 
     gRPC's core tries for ten seconds to start its threads, and then hangs or aborts the process without a reason.
     """
@@ -83,7 +83,7 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
 
 
 def listen_on(host: str, port: int, purpose: str) -> socket.socket:
-    """Listen on a port, 0 takes a free one; raises StartError, which names the purpose, if it cannot be had."""
+    """Listen on a port, 0 takes a free one. Raises StartError, which names the purpose, if it cannot be had."""
     return _bind(host, port, backlog=4096, purpose=f" for {purpose}")
 
 

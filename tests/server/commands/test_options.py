@@ -245,6 +245,8 @@ def test_options_that_need_others_are_refused_alone():
         Settings(tls_client_ca=Path("x.pem"))
     with pytest.raises(StartError, match="--load-model needs --model-control explicit"):
         Settings(load_model="a")
+    with pytest.raises(StartError, match="graph 'none of them': choose from native, scan, auto"):
+        Settings(Path("repository"), graph="none of them")
     with pytest.raises(StartError, match="--ready 'none of them': choose from "):
         Settings(Path("repository"), ready="none of them")
 

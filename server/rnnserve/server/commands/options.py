@@ -230,7 +230,7 @@ class Configuration:
 
 
 def read_configuration(given: Mapping[str, object], file: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """Put the options together; raises StartError for a mistake, MissingOption if nothing names the repository.
+    """Put the options together. Raises StartError for a mistake, MissingOption if nothing names the repository.
 
     The environment is empty for a worker.
     """

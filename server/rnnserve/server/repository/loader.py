@@ -80,7 +80,7 @@ class _Draft:
         return sorted(self.entry.served, reverse=True)
 
     def signature(self, version: int) -> Signed | None:
-        """Return who has signed what of a version; raise ArtifactError if it is not signed as it must be."""
+        """Return who has signed what of a version. Raise ArtifactError if it is not signed as it must be."""
         signed = None if self.signed is None else self.signed[version]
         if isinstance(signed, ArtifactError):
             raise signed

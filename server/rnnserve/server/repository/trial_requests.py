@@ -29,7 +29,7 @@ class TrialRequests:
     """Draws requests of sizes and values that golden cases have. `shortest` is by name of an input of lengths."""
 
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0, *, compared_steps: int = 0) -> None:
-        """Read the golden cases; raise ArtifactError if the inputs of one are not those of the signature.
+        """Read the golden cases. Raise ArtifactError if the inputs of one are not those of the signature.
 
         A model that amplifies rounding has short cases only, so sequences may also have `compared_steps`: steps of the
         longest sequences that were compared with eager when the version was published; 0 for none.

@@ -214,7 +214,7 @@ class Caller:
         return origin_of(self.peer(), self.context.invocation_metadata(), message_id, self._method.rpartition("/")[2])
 
     def admit(self, gate: Gate | None) -> Grant | None:
-        """Let the call in; raises ServeError if it may not be answered."""
+        """Let the call in. Raises ServeError if it may not be answered."""
         if gate is not None:
             self.grant = gate.admit(self._method, self.context.invocation_metadata(), self.certificate)
         return self.grant

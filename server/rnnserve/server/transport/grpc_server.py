@@ -107,7 +107,7 @@ class GrpcServer:
         self.port = settings.grpc_port if settings.share_port else self._bind()  # where it listens, or will
 
     def start(self) -> None:
-        """Begin to answer; raises StartError if the port is shared and cannot be used."""
+        """Begin to answer. Raises StartError if the port is shared and cannot be used."""
         if self._settings.share_port:
             self.port = self._bind()
         self._server.start()
@@ -239,7 +239,7 @@ class ServedTls:
     """
 
     def __init__(self, files: TlsFiles) -> None:
-        """Read the files; raises StartError with the reason, of which gRPC would say only that it cannot bind."""
+        """Read the files. Raises StartError with the reason, of which gRPC would say only that it cannot bind."""
         try:
             served = read_identity(files)
             served.context(files)

@@ -43,7 +43,7 @@ _LONGEST_MISTYPED = 100
 
 
 def check_request(request: ModelInferRequest, signature: Signature, settings: Settings) -> CheckedRequest:
-    """Check a request by a model's signature, and read its arrays; raises InvalidRequest, or Unsupported."""
+    """Check a request by a model's signature, and read its arrays. Raises InvalidRequest, or Unsupported."""
     refuse_shared_memory(request)
     timeout = read_timeout(request.parameters)
     if len(request.id) > _MAX_ID:

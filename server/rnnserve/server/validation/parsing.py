@@ -79,7 +79,7 @@ _SHAPE, _AXIS_BYTES = 3, 10
 
 
 def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInferRequest:
-    """Parse a ModelInferRequest, compressed or not; raises InvalidRequest if it is damaged or too large."""
+    """Parse a ModelInferRequest, compressed or not. Raises InvalidRequest if it is damaged or too large."""
     if len(payload) > settings.max_message_bytes:
         raise InvalidRequest(
             f"the request has {len(payload):,} bytes, more than the {settings.max_message_bytes:,} that this server "
@@ -102,7 +102,7 @@ def is_compressed(payload: bytes) -> bool:
 
 
 def decompress_small(payload: bytes, most: int) -> bytes | None:
-    """Decompress at most `most` bytes, None if there are more; raises InvalidRequest for a damaged message."""
+    """Decompress at most `most` bytes, None if there are more. Raises InvalidRequest for a damaged message."""
     try:
         decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
         data = decompressor.decompress(payload, most + 1)
@@ -118,7 +118,7 @@ def decompress_small(payload: bytes, most: int) -> bytes | None:
 
 
 def decompress(payload: bytes, most: int) -> bytes:
-    """Return a message as it was before compression; raises InvalidRequest if it is damaged or too large."""
+    """Return a message as it was before compression. Raises InvalidRequest if it is damaged or too large."""
     if not is_compressed(payload):
         return payload
     data = decompress_small(payload, most)
