@@ -32,7 +32,6 @@ if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
 
 
 def pytest_addoption(parser):
-    parser.addoption("--malformed", type=int, default=2000, help="how many malformed requests to send to a server")
     parser.addoption(
         "--checkpoints", type=Path, help="folder of trained classifiers to use; created if it doesn't exist"
     )

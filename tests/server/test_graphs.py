@@ -64,14 +64,6 @@ def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repos
             assert not found["output"][1, 1:].any()
 
 
-@pytest.mark.parametrize("name", [NAME, BOTH_WAYS])
-def test_bits_do_not_depend_on_the_batch(stub, name):
-    sent = [request(name, {"input": walk(1 + n % 3, 1 + n, n)}) for n in range(12)]
-    alone = [stub.ModelInfer(message).SerializeToString() for message in sent]
-    futures = [stub.ModelInfer.future(message) for _ in range(4) for message in sent]
-    assert [future.result().SerializeToString() for future in futures] == 4 * alone
-
-
 def test_a_sequence_has_the_bits_of_the_whole_however_its_steps_travel(scanned, stub):
     assert properties(stub)["continuable"] == "true"
     assert properties(stub)["sequences"] == "kept"

@@ -90,15 +90,11 @@ _PATH = re.compile(
 
 
 class ServeError(Exception):
-    """Root of the errors that a caller may be told.
-
-    Attributes:
-        field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
-        counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
-    """
+    """Root of the errors that a caller may be told."""
 
     status: ClassVar[str] = "INTERNAL"  # name of a `grpc.StatusCode`: the rooms below the transport do without grpc
-    counts: "memoryview[float] | None" = None
+    field: str  # the field of the request that is wrong, such as "inputs[0].shape"; empty if it is no single one
+    counts: "memoryview[float] | None" = None  # numbers of the version that it is for, if that is known
     is_after_run = False  # whether the request was run, and counted as answered, before it was refused
     rows = 0  # rows of the request; 0 where they are not known
     arrived = 0.0  # when it arrived, in seconds on the clock of `clock`; 0 where that is not known
@@ -250,11 +246,7 @@ class Unsupported(ServeError, status="UNIMPLEMENTED"):
 
 
 class SessionEnded(ServeError, status="FAILED_PRECONDITION"):
-    """The session cannot be continued any more: it is too old, or its version no longer serves.
-
-    FAILED_PRECONDITION and not INVALID_ARGUMENT: the same request was valid before, and what has changed since is the
-    time, or what the server serves.
-    """
+    """The session was valid, and cannot be continued any more: it is too old, or its version no longer serves."""
 
 
 class Unauthenticated(ServeError, status="UNAUTHENTICATED"):

@@ -33,7 +33,7 @@ class Option:
     """How a field appears on the command line: as `--max-queue` for `max_queue`. `read` raises ValueError."""
 
     group: str  # its group in `--help`, one of `GROUPS`
-    help: str  # what it does
+    help: str
     read: Callable[[str], object] = str
     choices: tuple[str, ...] = ()  # the values that are accepted; empty for any that `read` accepts
     metavar: str | None = None  # what `--help` calls its value
@@ -111,11 +111,7 @@ _METAVARS: dict[Callable[[str], object], str] = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to serve. Options are described at each field, and in docs/reference/options.md.
-
-    Raises:
-        StartError: If a value is not one of its choices, or options do not fit together.
-    """
+    """How to serve. Options are described at each field, and in docs/reference/options.md. Raises StartError."""
 
     repository: Path = _option(
         _MODELS,
@@ -137,6 +133,13 @@ class Settings:
         "fast path does not work",
     )
     _: dataclasses.KW_ONLY
+    transport: str = _option(
+        _LISTEN,
+        "fast",
+        "what carries ModelInfer: native is gRPC in Rust (extra `native`). It is faster, has no TLS, and limits "
+        "neither the size of a message nor the memory of unread responses, so use it in trusted networks only",
+        choices=("fast", "native"),
+    )
     model_name: str | None = _option(
         _MODELS, None, "serve one model, under this name: REPOSITORY is its folder", _read_model_name, metavar="NAME"
     )
@@ -321,6 +324,7 @@ class Settings:
         _check_choices(self)
         has_tls, asks_certificates = self.tls_certificate is not None, self.tls_client_ca is not None
         mistakes = {
+            f"graph {self.graph!r}: choose from native, scan, auto": self.graph not in ("native", "scan", "auto"),
             "TLS needs both --tls-certificate and --tls-key": has_tls != (self.tls_key is not None),
             "--tls-client-ca needs TLS: --tls-certificate and --tls-key": asks_certificates and not has_tls,
             "--tokens and --client-roles exclude each other: a caller is known by its token, or by its certificate": (
@@ -329,6 +333,13 @@ class Settings:
             "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody signed": (
                 self.client_roles is not None and not asks_certificates
             ),
+            "--transport native has no TLS: leave out --tls-certificate, or leave out --transport": (
+                self.transport == "native" and has_tls
+            ),
+            "--transport native doesn't renew connections: leave out --max-connection-age": (
+                self.transport == "native" and bool(self.max_connection_age)
+            ),
+            "--plain and --transport native exclude each other": self.transport == "native" and self.plain,
             "--load-model needs --model-control explicit; otherwise all models are loaded": (
                 self.load_model and self.model_control != "explicit"
             ),
@@ -375,11 +386,7 @@ class Settings:
 
     @property
     def connection_age(self) -> float:
-        """Seconds after which a connection is renewed; 0 for never.
-
-        With workers 60: after so long at most, the clients of a worker that leaves are with others. A new connection
-        costs its first request about 1 ms.
-        """
+        """Seconds after which a connection is renewed, 0 for never; with workers 60, so that clients move to others."""
         if self.max_connection_age is None:
             return 60.0 if self.share_port else 0.0
         return self.max_connection_age

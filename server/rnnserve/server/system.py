@@ -4,6 +4,7 @@ import contextlib
 import errno
 import mmap
 import os
+import resource
 import socket
 import sys
 import threading
@@ -27,7 +28,7 @@ _ROOM_BYTES = 160 << 20
 
 
 def check_room(nbytes: int = _ROOM_BYTES) -> None:
-    """Start as many threads as a server has, and reserve as much memory, for a moment; raises StartError without room.
+    """Start as many threads as a server has, and reserve as much memory, for a moment. Raises StartError without room.
 
     gRPC's core tries for ten seconds to start its threads, and then hangs or aborts the process without a reason.
     """
@@ -58,10 +59,12 @@ def start_error(error: BaseException) -> StartError | None:
 
 def why_no_resource(error: BaseException) -> str:
     """Say what the system has not given."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    is_thread = _NO_THREAD in str(error)
+    lacks_addresses = is_thread and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY  # for its stack
+    if lacks_addresses or isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return "there is no memory, or address space, left (see ulimit -v)"
-    if _NO_THREAD in str(error):
-        return "no further thread can be started (see ulimit -u and ulimit -v, and pids.max of the control group)"
+    if is_thread:
+        return "no further thread can be started (see ulimit -u, and pids.max of the control group)"
     reason = error.strerror if isinstance(error, OSError) else None
     return reason or str(error) or type(error).__name__
 
@@ -80,7 +83,7 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
 
 
 def listen_on(host: str, port: int, purpose: str) -> socket.socket:
-    """Listen on a port, 0 takes a free one; raises StartError, which names the purpose, if it cannot be had."""
+    """Listen on a port, 0 takes a free one. Raises StartError, which names the purpose, if it cannot be had."""
     return _bind(host, port, backlog=4096, purpose=f" for {purpose}")
 
 

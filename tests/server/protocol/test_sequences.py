@@ -13,7 +13,7 @@ import pytest
 
 from kit.checked_requests import checked_request
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.batching.pending import reason_to_drop
+from rnnserve.server.batching.execution import reason_to_drop
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,

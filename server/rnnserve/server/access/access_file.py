@@ -202,7 +202,7 @@ class AccessRow:
 
 
 def read_content(path: Path, kind: Credentials) -> bytes:
-    """Read the file; raise AccessFileError if it is unreadable, or other users may change it, or read a secret."""
+    """Read the file. Raise AccessFileError if it is unreadable, or other users may change it, or read a secret."""
     try:
         return read_guarded(path, _MOST_BYTES, is_secret=kind.is_secret)
     except OpenToAll as error:
@@ -212,7 +212,7 @@ def read_content(path: Path, kind: Credentials) -> bytes:
 
 
 def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str, AccessRow]:
-    """Return the rows by their keys, in the order of the file; raise AccessFileError if anything in it is wrong."""
+    """Return the rows by their keys, in the order of the file. Raise AccessFileError if anything in it is wrong."""
     try:
         tables = parse_toml(content, path)
     except ValueError as error:
@@ -295,7 +295,7 @@ def add_token(
 
 
 def revoke_token(path: Path, name: str) -> None:
-    """Take a token out of the file, which must have it, and leave everything else in it; raises AccessFileError."""
+    """Take a token out of the file, which must have it, and leave everything else in it. Raises AccessFileError."""
     with _locked(path):
         text = _text_of(path)
         tokens = read_rows(text.encode(), path, TOKENS)

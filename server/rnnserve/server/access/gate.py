@@ -97,11 +97,9 @@ def _no_certificate() -> str:
 class Gate:
     """Decides by a file, which it reads again when it changes. Thread-safe.
 
-    Metadata are entries of a key and a value; `certificate` returns the certificate that the client has shown, in PEM
-    or DER in base64, or an empty text.
-
-    Attributes:
-        known: By that, the grants that were found. Each change of the file replaces the table.
+    Metadata are entries of a key and a value; `certificate` returns the client's certificate, in PEM or DER in base64,
+    or an empty text. `known` has the grants that were found, by what calls brought; each change of the file replaces
+    it.
     """
 
     def __init__(
@@ -151,7 +149,7 @@ class Gate:
     def grant_with(
         self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate
     ) -> Grant:
-        """Return what the caller may do; raise PermissionDenied for another role, Unauthenticated for nothing valid."""
+        """Return what the caller may do. Raise PermissionDenied for another role, Unauthenticated for nothing valid."""
         shown = self.shown(metadata, certificate)
         grant = self.known.get(shown) or self._found(shown)
         grant.check(need)
@@ -216,7 +214,7 @@ class Gate:
 
 
 def open_gate(settings: Settings, on_reload: Callable[[bool], None] = lambda _: None) -> Gate | None:
-    """Make the gate of a server, None if it asks for no credentials; raise StartError if its file cannot be used."""
+    """Make the gate of a server, None if it asks for no credentials. Raise StartError if its file cannot be used."""
     path = settings.access_file
     if path is None:
         return None

@@ -10,8 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection
 
-from rnnserve.server.batching.execution import BatchModel, run_pending
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import BatchModel, PendingRequest, run_pending
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.errors import ShuttingDown

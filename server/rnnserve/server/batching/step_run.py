@@ -21,12 +21,13 @@ from rnnserve.server.batching.batch_arrays import left_out, rows_of_run
 from rnnserve.server.batching.execution import (
     BatchModel,
     CheckedBatch,
+    PendingRequest,
     answer_all,
     check_pending,
+    reason_to_drop,
     run_batch,
     runs_in_progress,
 )
-from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.clock import now

@@ -40,7 +40,7 @@ _REFUSALS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
 
 
 class Metrics:
-    """What a scrape exposes, and the threads that answer scrapes. `count_gauges` is called before each."""
+    """What a scrape exposes, and the threads that answer scrapes; `count_gauges` is called before each."""
 
     def __init__(self, gate: Gate | None = None, gateways: Sequence[GatewayCounts] = ()) -> None:
         """Begin with what this process counts, and the processes of the HTTP gateway."""

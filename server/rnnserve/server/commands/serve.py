@@ -192,8 +192,7 @@ class Ending:
     def __init__(self, *, is_worker: bool = False, clean_up: Callable[[], None] = lambda: None) -> None:
         """Start with nothing asked for; `clean_up` is called before this process ends at once.
 
-        A worker leaves it to its supervisor what a second signal means: whoever signals all processes of a service
-        would end a worker at once otherwise.
+        Only a supervisor acts on a second signal: whoever signals all processes of a service would end workers at once.
         """
         self.drains = True
         self.told = threading.Event()  # set once it is to end

@@ -93,9 +93,9 @@ class Totals:
 class Family(NamedTuple):
     """A family of metrics."""
 
-    name: str  # its name
+    name: str
     kind: str  # counter, gauge, histogram, summary; unknown for Triton's counters, whose names don't end in _total
-    about: str  # what it counts
+    about: str
     samples: Callable[[Numbers], Samples]  # function from a row's numbers to its samples
     labels: tuple[str, ...] = ()  # further labels that a row has in this family
     is_of_other: bool = False  # whether there are samples of requests for models that do not serve

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
-from rnnserve.server.batching.pending import PendingRequest, earlier
+from rnnserve.server.batching.execution import PendingRequest, earlier
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.counting.table import after_run

@@ -12,8 +12,7 @@ from collections import deque
 from typing import cast
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.execution import run_batch, run_pending
-from rnnserve.server.batching.pending import all_in_time
+from rnnserve.server.batching.execution import all_in_time, run_batch, run_pending
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
@@ -62,7 +61,7 @@ class Dispatcher:
         self._turns: deque[Model] = deque()
         self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
         self._leaving: set[Model] = set()  # models that serve no more, and for which requests wait
-        self._thread = 0
+        self._thread = 0  # the number of the thread that works here
         self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
 
     def nap_seconds(self, calls: int) -> float:

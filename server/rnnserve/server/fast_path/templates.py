@@ -27,7 +27,7 @@ from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.protocol.responses import ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
-from rnnserve.server.validation.parameters import VARYING_PARAMETERS, check_final_response, read_sequence_control
+from rnnserve.server.validation.parsing import VARYING_PARAMETERS, check_final_response, read_sequence_control
 from rnnserve.server.validation.signature import Batching, TensorSpec
 from rnnserve.server.validation.values import validator
 

@@ -32,8 +32,7 @@ from rnnserve.server.repository.repository import READY, Repository, ServedVersi
 from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.checking import check_request
-from rnnserve.server.validation.parameters import read_sequence_control
-from rnnserve.server.validation.parsing import parse_request
+from rnnserve.server.validation.parsing import parse_request, read_sequence_control
 from rnnserve.server.validation.signature import TensorSpec
 
 __all__ = ["Method", "Service"]

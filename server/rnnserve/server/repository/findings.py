@@ -68,7 +68,7 @@ class GraphChoice:
 
 
 def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
-    """Choose the graph of a version for "cpu" or "cuda"; raise ArtifactError if the manifest names another file.
+    """Choose the graph of a version for "cpu" or "cuda". Raise ArtifactError if the manifest names another file.
 
     `wanted` is `AUTO`, `NATIVE` or `SCANNED`.
     """

@@ -36,7 +36,7 @@ class ModelFolders:
         self.inside = root if may_change else None
 
     def find(self) -> dict[str, Path]:
-        """List the folders of models, by name, in order, except hidden ones; raise OSError if that fails."""
+        """List the folders of models, by name, in order, except hidden ones. Raise OSError if that fails."""
         paths = sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if self.only:
             return {self.only: self.root} if paths else {}
@@ -47,7 +47,7 @@ class ModelFolders:
         return self.root if self.only else self.root / name
 
     def fingerprints(self) -> Mapping[str, Fingerprint]:
-        """Look at all models; raise OSError if the repository's folder (not that of a model) cannot be read."""
+        """Look at all models. Raise OSError if the repository's folder (not that of a model) cannot be read."""
         return {name: _fingerprint(folder) for name, folder in self.find().items()}
 
     def mistake(self) -> str | None:
@@ -62,7 +62,7 @@ class ModelFolders:
 
 
 def version_numbers(folder: Path) -> list[int]:
-    """List the numbers of the versions in a model's folder, ascending; raise OSError if it cannot be read."""
+    """List the numbers of the versions in a model's folder, ascending. Raise OSError if it cannot be read."""
     numbers = [version_number(path.name) for path in folder.iterdir() if path.is_dir()]
     return sorted(number for number in numbers if number is not None)
 

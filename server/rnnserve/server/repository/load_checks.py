@@ -69,7 +69,7 @@ class LoadChecks:
     """
 
     def __init__(self) -> None:
-        """Start the process, which imports what it needs meanwhile; raise StartError if none can be started."""
+        """Start the process, which imports what it needs meanwhile. Raise StartError if none can be started."""
         self._niceness = 0
         self._lock = threading.Lock()  # of the next two: `stop` ends whatever process there is
         self._is_stopped = False
@@ -102,7 +102,7 @@ class LoadChecks:
             raise StartError(f"the process that tries models did not start within {_START_SECONDS:g} s") from error
 
     def outcome(self) -> Findings:
-        """Wait for the end of the check; raise Refused, TooSlow, Stopped, or StartError if the device cannot be had."""
+        """Wait for the end of the check. Raise Refused, TooSlow, Stopped, or StartError if the device cannot be had."""
         assert self._process is not None  # noqa: S101 - a check has begun
         try:
             answer = json.loads(self._process.receive(self._deadline - time.monotonic()))

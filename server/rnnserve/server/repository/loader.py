@@ -80,7 +80,7 @@ class _Draft:
         return sorted(self.entry.served, reverse=True)
 
     def signature(self, version: int) -> Signed | None:
-        """Return who has signed what of a version; raise ArtifactError if it is not signed as it must be."""
+        """Return who has signed what of a version. Raise ArtifactError if it is not signed as it must be."""
         signed = None if self.signed is None else self.signed[version]
         if isinstance(signed, ArtifactError):
             raise signed
@@ -302,10 +302,7 @@ class Loader:
         )
 
     def _outcome_of(self, candidate: _Candidate) -> Findings | None:
-        """Return what a load check has found; None if the version is refused, or checked again later.
-
-        Raise StartError if the device cannot be had, Stopped if the server is stopping.
-        """
+        """Return what a load check has found; None if the version is refused, or checked again later."""
         try:
             return self._checks.outcome()
         except Refused as refused:

@@ -103,7 +103,7 @@ def _missing_library() -> str | None:
 
 
 def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSession:
-    """Make a session on a device, "cpu" or "cuda"; raise StartError if onnxruntime makes it on another device.
+    """Make a session on a device, "cpu" or "cuda". Raise StartError if onnxruntime makes it on another device.
 
     With more than one thread, a kernel may divide its rows by their number, so that an answer's bits may depend on the
     other requests of its batch (docs/lab/findings.md, "Even rows").

@@ -174,7 +174,7 @@ class Repository:
         return [name for name, entry in self._entries.items() if entry.is_wanted]
 
     def find(self, name: str, version: str = "") -> ServedVersion:
-        """Find a version by its number as text, or the newest that serves; raises NotFound or NotReady."""
+        """Find a version by its number as text, or the newest that serves. Raises NotFound or NotReady."""
         entry = self._known(name)
         if not version:
             if not entry.served:
@@ -190,12 +190,12 @@ class Repository:
         return entry.served[number]
 
     def with_digest(self, name: str, digest: str) -> ServedVersion | None:
-        """Find the version of a model whose manifest has this `self_sha256`, if it serves; raise NotFound as `find`."""
+        """Find the version of a model whose manifest has this `self_sha256`, if it serves. Raise NotFound as `find`."""
         served = self._known(name).served.values()
         return next((version for version in served if version.model.manifest.self_sha256 == digest), None)
 
     def versions(self, name: str) -> list[str]:
-        """Name the versions that serve, oldest first; raise NotFound as `find`."""
+        """Name the versions that serve, oldest first. Raise NotFound as `find`."""
         return [str(version) for version in sorted(self._known(name).served)]
 
     def is_served(self, name: str, version: str = "") -> bool:

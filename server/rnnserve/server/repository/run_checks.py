@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnserve.server.batching.batch_arrays import join, rows_of_run
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import StepRun
 from rnnserve.server.clock import now

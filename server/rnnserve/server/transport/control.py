@@ -193,7 +193,7 @@ class Caller:
     grant: Grant | None = None  # what its token admits to, or None if no token was asked for
 
     def __init__(self, context: grpc.ServicerContext, method: str) -> None:
-        self.context = context  # context of the call
+        self.context = context
         self._method = method
 
     @functools.cached_property
@@ -214,7 +214,7 @@ class Caller:
         return origin_of(self.peer(), self.context.invocation_metadata(), message_id, self._method.rpartition("/")[2])
 
     def admit(self, gate: Gate | None) -> Grant | None:
-        """Let the call in; raises ServeError if it may not be answered."""
+        """Let the call in. Raises ServeError if it may not be answered."""
         if gate is not None:
             self.grant = gate.admit(self._method, self.context.invocation_metadata(), self.certificate)
         return self.grant

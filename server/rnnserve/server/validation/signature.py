@@ -114,10 +114,7 @@ class TensorSpec:
 
     @functools.cached_property
     def sequence_axes(self) -> Mapping[str, int]:
-        """Where each sequence axis is, by name; empty for a tensor without one, such as `lengths` or `h_0`.
-
-        An output may have one twice, as weights of attention (batch, sequence, sequence) do: this is the last of them.
-        """
+        """Where each sequence axis is, by name; of an axis that comes twice, as in weights of attention, the last."""
         return MappingProxyType({name: at for at, name in self._chosen if name not in self.derived})
 
     @functools.cached_property
@@ -289,11 +286,7 @@ class Signature:
         return {tuple(spec.sequence_axes) for spec in self.inputs.values() if len(spec.sequence_axes) > 1}
 
     def steps_of(self, sizes: Mapping[str, int]) -> int:
-        """Steps of a row with these sizes of the sequence axes; 1 for a model without such axes.
-
-        Axes of separate inputs add up, as of a source and a target; within one input they multiply, as of words in
-        sentences.
-        """
+        """Steps of a row with these sizes, or 1: axes of separate inputs add up; those within one input multiply."""
         steps = sum(sizes.values()) or 1
         for axes in self._axes_within_axes:
             steps = max(steps, math.prod([sizes[axis] for axis in axes]))

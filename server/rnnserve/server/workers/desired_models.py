@@ -84,7 +84,7 @@ class DesiredModels:
         threading.Thread(target=follow, name="desired models", daemon=True).start()
 
     def catch_up(self, live: LiveRepository, now: float) -> None:
-        """Make the changes of other workers that are due; raises ShuttingDown if the server is stopping."""
+        """Make the changes of other workers that are due. Raises ShuttingDown if the server is stopping."""
         for name, (number, is_loaded) in self._read().items():
             if number <= self._done.get(name, 0):
                 self._missed.pop(name, None)

@@ -56,7 +56,7 @@ class Worker:
     """A worker as its supervisor sees it. `loaded_at` is when its first heartbeat came, on the monotonic clock."""
 
     def __init__(self, number: int, command: Callable[[Sequence[str]], Sequence[str]], totals: Totals) -> None:
-        """Start it; raises OSError if no process can be started."""
+        """Start it. Raises OSError if no process can be started."""
         self.number = number  # the number of its place, from 0
         self._totals = totals
         self.models: dict[str, ModelState] = {}  # what becomes of its models, as it said last
