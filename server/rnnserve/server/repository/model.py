@@ -64,15 +64,12 @@ one request of 16,384 rows of 64 steps that was 460 MB for good, and is 62 MB wi
 class Model:
     """A version that may serve. Compared by identity, so that it can be a key.
 
-    Attributes:
-        name, version: The repository's folder, and a number, as text.
-        parts: The same on a graph with inferred states, which runs the parts of sequences; None if this one does, or
-            none may be sent.
-        faults: What has shown while it served that its manifest is wrong: the first such error, for its status.
+    `parts` is the same on a graph with inferred states, for the parts of sequences. It is None if this one runs them, or
+    nothing may. `faults` has the first error that has shown while it served that its manifest is wrong.
     """
 
     name: str
-    version: str
+    version: str  # a number
     manifest: manifest_pb2.Manifest
     signature: Signature
     device: str  # "cpu" or "cuda": where it runs
