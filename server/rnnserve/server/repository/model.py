@@ -64,8 +64,8 @@ one request of 16,384 rows of 64 steps that was 460 MB for good, and is 62 MB wi
 class Model:
     """A version that may serve. Compared by identity, so that it can be a key.
 
-    `parts` is the same on a graph with inferred states, for the parts of sequences. It is None if this one runs them, or
-    nothing may. `faults` has the first error that has shown while it served that its manifest is wrong.
+    `parts` is the same on a graph with inferred states, for the parts of sequences. It is None if this one runs them,
+    or nothing may. `faults` has the first error that has shown while it served that its manifest is wrong.
     """
 
     name: str
