@@ -133,6 +133,13 @@ class Settings:
         "fast path does not work",
     )
     _: dataclasses.KW_ONLY
+    transport: str = _option(
+        _LISTEN,
+        "fast",
+        "what carries ModelInfer: native is gRPC in Rust (extra `native`). It is faster, has no TLS, and limits "
+        "neither the size of a message nor the memory of unread responses, so use it in trusted networks only",
+        choices=("fast", "native"),
+    )
     model_name: str | None = _option(
         _MODELS, None, "serve one model, under this name: REPOSITORY is its folder", _read_model_name, metavar="NAME"
     )
@@ -326,6 +333,13 @@ class Settings:
             "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody signed": (
                 self.client_roles is not None and not asks_certificates
             ),
+            "--transport native has no TLS: leave out --tls-certificate, or leave out --transport": (
+                self.transport == "native" and has_tls
+            ),
+            "--transport native doesn't renew connections: leave out --max-connection-age": (
+                self.transport == "native" and bool(self.max_connection_age)
+            ),
+            "--plain and --transport native exclude each other": self.transport == "native" and self.plain,
             "--load-model needs --model-control explicit; otherwise all models are loaded": (
                 self.load_model and self.model_control != "explicit"
             ),

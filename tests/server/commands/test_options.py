@@ -20,7 +20,8 @@ OTHER = {
     "repository": ("m", '"m"', Path("m")), "model_name": ("it", '"it"', "it"),
     "host": ("::1", '"::1"', "::1"), "grpc_port": ("0", "0", 0),
     "provider": ("cpu", '"cpu"', "cpu"), "threads": ("3", "3", 3),
-    "plain": ("", "true", True), "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
+    "plain": ("", "true", True), "transport": ("native", '"native"', "native"),
+    "tls_certificate": ("c.pem", '"c.pem"', Path("c.pem")),
     "tls_key": ("k.pem", '"k.pem"', Path("k.pem")), "tls_client_ca": ("a.pem", '"a.pem"', Path("a.pem")),
     "tokens": ("t.toml", '"t.toml"', Path("t.toml")),
     "client_roles": ("r.toml", '"r.toml"', Path("r.toml")),
@@ -99,11 +100,13 @@ def test_settings_that_are_written_as_arguments_are_read_again():
     """A supervisor gives its settings to its workers so."""
     names = {field.name for field in dataclasses.fields(Settings)}
     values = {name: value for name, (_, _, value) in OTHER.items() if name in names and name != "http_port"}
+    del values["transport"]  # the native one has no TLS
     values |= {"repository": Path("-models"), "tls_certificate": Path("a b.pem"), "tls_key": Path("-k.pem")}
     values |= {"require_signature": (Path("-a.pub"), Path("b.pub"))}
     of_tokens = {name: value for name, value in values.items() if name != "client_roles"}
     of_certificates = {name: value for name, value in values.items() if name != "tokens"}
-    for given in ({"repository": Path("models")}, of_tokens, of_certificates):
+    native = {"repository": Path("models"), "transport": "native"}
+    for given in (native, of_tokens, of_certificates):
         settings = Settings(**given)
         assert configured(*write_options(settings)).settings == settings
 

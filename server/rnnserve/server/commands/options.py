@@ -60,7 +60,6 @@ FORMER: Mapping[str, str] = {
     "no_triton_metrics": "drop the names nv_inference_… in Prometheus (metric_relabel_configs)",
     "refused_signatures": "delete the folders of revoked versions, and leave revoked keys out of --require-signature",
     "session_age": "a session may wait for a day; replace the key of --session-key to end sessions sooner",
-    "transport": "the fast path is the only way; --plain serves without it, as --transport public did",
     "signature_record": "any signed version may serve; delete the folders of those that must not",
 }
 """Options that there were, and what holds instead."""

@@ -61,7 +61,7 @@ class Dispatcher:
         self._turns: deque[Model] = deque()
         self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
         self._leaving: set[Model] = set()  # models that serve no more, and for which requests wait
-        self._thread = 0
+        self._thread = 0  # the number of the thread that works here
         self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
 
     def nap_seconds(self, calls: int) -> float:

@@ -26,6 +26,7 @@ from rnnserve.server.settings import Settings
 from rnnserve.server.system import probe_port
 from rnnserve.server.transport.control import INFERENCE_SERVICE, ControlMethods, ControlPath
 from rnnserve.server.transport.health import HealthService
+from rnnserve.server.transport.native_transport import NativeTransport, SharedDispatcher
 from rnnserve.server.transport.plain_transport import PlainTransport
 
 __all__ = ["GrpcServer"]
@@ -75,8 +76,10 @@ class GrpcServer:
         self.health = HealthService(("", INFERENCE_SERVICE), service.repository)
         self._control = ControlMethods(service, self.health, gate)
         self._control.add_to(self._server, is_plain=settings.plain)
-        self.dispatcher = Dispatcher(service, schedulers)  # what runs the requests
-        self._transport: FastPath | PlainTransport
+        is_native = settings.transport == "native"
+        self.dispatcher = (SharedDispatcher if is_native else Dispatcher)(service, schedulers)  # what runs the requests
+        self._transport: FastPath | PlainTransport | NativeTransport
+        self._native: NativeTransport | None = None
         self._control_path: ControlPath | None = None
         self._memory_guard: MemoryGuard | None = None
         if settings.plain:
@@ -94,6 +97,8 @@ class GrpcServer:
                 gateway_method=FRONT_EXCHANGE if settings.private_sockets is not None else "",
                 gate=gate,
             )
+            if is_native:
+                self._transport = self._native = NativeTransport(fast_path, self.dispatcher, gate)
             self._control_path = ControlPath(fast_path.core, self._budget, self._control.methods)
             self._memory_guard = MemoryGuard(
                 settings.max_held_bytes,
@@ -192,6 +197,9 @@ class GrpcServer:
         try:
             if settings.private_sockets is not None:  # without TLS, since no other user can open the socket
                 self._server.add_insecure_port(f"unix:{settings.private_sockets / str(os.getpid())}.sock")
+            if self._native is not None:
+                self._server.add_insecure_port(self._native.fallback)
+                return self._native.listen(address, share_port=settings.share_port)
             if self._tls is None:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, self._tls.credentials)
