@@ -68,10 +68,7 @@ class GraphChoice:
 
 
 def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
-    """Choose the graph of a version for "cpu" or "cuda". Raise ArtifactError if the manifest names another file.
-
-    `wanted` is `AUTO`, `NATIVE` or `SCANNED`.
-    """
+    """Choose the graph of a version for a device. Raise ArtifactError if the manifest names another file."""
     if wanted == NATIVE:
         return GraphChoice(NATIVE, "since native was asked for")
     if device != "cpu":
