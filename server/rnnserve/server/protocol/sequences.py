@@ -342,7 +342,7 @@ class Sequences:
             del next_one, step, waiter, error  # another thread may answer it now: it is not to be kept here
 
     def _next(self, sequence: _Sequence) -> "tuple[Step, Waiter, ServeError | None] | None":
-        """Take the next waiting request, and the error to refuse it with. None if none is left, or the turn is taken."""
+        """Take the next waiting request, with the error to refuse it. None if there is none, or the turn is taken."""
         with self._lock:
             if sequence.turn is not None or not sequence.waiting:
                 sequence.is_passing = False
