@@ -78,7 +78,7 @@ def describe_finiteness(
 
 
 def _finite_walk(model: ir.Model, *, finite_inputs: bool, infinite: Collection[str]) -> Walk:
-    return Walk(model, overflows=True).run(declared_inputs(model.graph, finite=finite_inputs, infinite=infinite))
+    return Walk(model).run(declared_inputs(model.graph, finite=finite_inputs, infinite=infinite))
 
 
 def _follow(graph: ir.Graph, known: Mapping[ir.Value, frozenset[str]], reached: dict[ir.Value, frozenset[str]]) -> None:
