@@ -46,7 +46,6 @@ try:
     for _owner, _name in (
         (torch.fx.experimental._config, "backed_size_oblivious"),
         (torch._dynamo.config, "error_on_nested_fx_trace"),
-        (torch.fx.experimental.sym_node.SymNode(sympy.Integer(1), None, int, 1), "_expr"),
         (torch.ops.aten.add.Tensor, "_schema"),
         (torch.zeros(0), "_version"),
     ):
@@ -176,7 +175,7 @@ def lacks_an_operator(error: BaseException) -> bool:
 
 
 def expressions_of(size: object) -> tuple[Any, ...]:
-    """Return what a size is, before and after symbols were unified; nothing for a number."""
+    """Return what a size is, before and after symbols were unified; nothing for a number. It runs in a pass."""
     return (size.node._expr, size.node.expr) if isinstance(size, torch.SymInt) else ()
 
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import onnx
@@ -19,16 +19,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.common.lasting_imports import rare_collections
+from rnnserve.export import operators
 from rnnserve.export.errors import BrokenPostcondition, ExportError, FailedPass, UnsupportedModule, WrongArguments
-from rnnserve.export.operators import TRANSLATIONS as OPERATORS
-from rnnserve.export.operators import (
-    MayBeEmpty,
-    guard_empty_axes,
-    refuse_operators,
-    rewrite_for_onnxruntime,
-    unify_numbers,
-)
 from rnnserve.export.operators.graphs import fill_types
+from rnnserve.export.recurrence import exact_passes, naming, program_passes
 from rnnserve.export.recurrence.capture import capture, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.dynamic_axes import (
@@ -39,24 +33,9 @@ from rnnserve.export.recurrence.dynamic_axes import (
     Shapes,
     sizes_that_may_be_empty,
 )
-from rnnserve.export.recurrence.exact_passes import (
-    RECURRENT,
-    cast_before_transposing,
-    compute_float16_in_float32,
-    fold_weights,
-    simplify_exactly,
-)
 from rnnserve.export.recurrence.held_values import ValueChecks
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import GRU, LSTM, RNN, TRANSLATIONS
-from rnnserve.export.recurrence.naming import (
-    mark_translations,
-    name_after_modules,
-    name_axes,
-    name_interface,
-    remove_metadata,
-)
-from rnnserve.export.recurrence.program_passes import divide_sizes_exactly, leave_stored_buffers
 from rnnserve.export.recurrence.quick_decomposition import decomposed_quickly
 from rnnserve.export.recurrence.refusals import (
     DependsOnValues,
@@ -67,7 +46,7 @@ from rnnserve.export.recurrence.refusals import (
 )
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
-from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials
+from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_adapter import TESTED, registry_read_once, without_printed_graphs, written_module
 
@@ -157,8 +136,9 @@ def export_onnx(
         captured = _capture_without_checks(module, args, axes, sizes, checks)
         with checks.left_out():
             _prepare(captured.program, output_names)
-            translated = _translate(captured.program, input_names)
-            _finish(captured, translated, module, args, axes, sizes, input_names, output_names)
+            special = special_operators(captured.program)
+            translated = _translate(captured.program, input_names)  # it may decompose the program itself
+            _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
     for said in checks.told:
         warnings.warn(f"the exported module {said}", stacklevel=2)
     return translated
@@ -235,10 +215,10 @@ def run_pass(function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401 
 
 def _prepare(program: ExportedProgram, output_names: Sequence[str]) -> None:
     """Run the passes on the captured program."""
-    run_pass(leave_stored_buffers, program)
-    run_pass(divide_sizes_exactly, program)
-    run_pass(refuse_operators, program)
-    run_pass(unify_numbers, program)
+    run_pass(program_passes.leave_stored_buffers, program)
+    run_pass(program_passes.divide_sizes_exactly, program)
+    run_pass(operators.refuse_operators, program)
+    run_pass(operators.unify_numbers, program)
     run_pass(_check_outputs, program, output_names)
 
 
@@ -263,7 +243,7 @@ def _translate(captured: ExportedProgram, input_names: Sequence[str]) -> torch.o
                 dynamo=True,
                 verbose=False,
                 input_names=list(input_names),
-                custom_translation_table=OPERATORS | TRANSLATIONS,
+                custom_translation_table=operators.TRANSLATIONS | TRANSLATIONS,
                 # torch's optimizer erases constants of 1e-8 and less; `exact_passes` lists what may run instead.
                 optimize=False,
             )
@@ -281,6 +261,7 @@ def _finish(
     args: Arguments,
     axes: DynamicAxes,
     sizes: Limits,
+    special: Mapping[str, str],
     input_names: Sequence[str],
     output_names: Sequence[str],
 ) -> None:
@@ -291,26 +272,26 @@ def _finish(
     run_pass(refuse_state, decomposed)
     if not captured.is_stateless:
         run_pass(refuse_carried_state, module, args)
-    trials = captured.trials or run_pass(other_sizes, module, args, axes, program, sizes)
+    trials = captured.trials or run_pass(other_sizes, module, args, axes, program, sizes, special)
     run_pass(_inline_functions, model)
     run_pass(fill_types, model)
     may_be_empty = run_pass(sizes_that_may_be_empty, program, decomposed, axes, sizes)
     if may_be_empty is not None:
         run_pass(_guard_empty_axes, model, may_be_empty)
-    run_pass(rewrite_for_onnxruntime, model)
-    run_pass(simplify_exactly, model)
+    run_pass(operators.rewrite_for_onnxruntime, model)
+    run_pass(exact_passes.simplify_exactly, model)
     # Outputs are values of their own from here on, so that each can have its name.
-    run_pass(name_interface, model, input_names, output_names)
+    run_pass(naming.name_interface, model, input_names, output_names)
     run_pass(translate_scans, model)
     # Bodies of scans have their values' shapes by now.
-    run_pass(name_axes, model, decomposed, axes, sizes)
-    run_pass(fold_weights, model)
-    run_pass(compute_float16_in_float32, model)
+    run_pass(naming.name_axes, model, decomposed, axes, sizes)
+    run_pass(exact_passes.fold_weights, model)
+    run_pass(exact_passes.compute_float16_in_float32, model)
     # Casts of the pass before it are among those that are exchanged.
-    run_pass(cast_before_transposing, model)
-    run_pass(name_after_modules, model, module)
-    run_pass(remove_metadata, model)
-    run_pass(mark_translations, model)
+    run_pass(exact_passes.cast_before_transposing, model)
+    run_pass(naming.name_after_modules, model, module)
+    run_pass(naming.remove_metadata, model)
+    run_pass(naming.mark_translations, model)
     run_pass(_check_postconditions, translated, axes, input_names, output_names)
     run_pass(run_trials, trials, module, args, axes, input_names, translated)
 
@@ -319,8 +300,8 @@ def _inline_functions(model: ir.Model) -> None:
     InlinePass()(model)
 
 
-def _guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
-    guard_empty_axes(model, may_be_empty)
+def _guard_empty_axes(model: ir.Model, may_be_empty: operators.MayBeEmpty) -> None:
+    operators.guard_empty_axes(model, may_be_empty)
     refuse_empty_scans(model, may_be_empty)
 
 
@@ -358,7 +339,7 @@ def _wrong_operators(graph: ir.Graph, decomposed: ExportedProgram) -> list[str]:
     distinct = {
         (node.target, str([argument for argument in node.args if isinstance(argument, list)])) for node in stand_ins
     }
-    nodes = [node for node in graph.all_nodes() if node.op_type in RECURRENT]
+    nodes = [node for node in graph.all_nodes() if node.op_type in exact_passes.RECURRENT]
     wrong = []
     if not len(distinct) <= len(nodes) <= len(stand_ins):
         wrong.append(f"{len(nodes)} recurrent operators for {len(stand_ins)} layers")

@@ -56,11 +56,10 @@ def decomposed_quickly() -> Iterator[None]:
 def _decompose(program: ExportedProgram, translated: set[Any]) -> bool:
     """Make a program one of operators that are translated, in place; False if torch has to do the rest."""
     nodes = [node for node in program.graph.nodes if not _stays(node, translated)]
-    if not all(node.target in _CELLS or _is_view(node) for node in nodes):
+    if not all(node.target in _CELLS or _is_view(node.target) for node in nodes):
         return False
-    sizes = _InputSizes(program.graph)
     for node in nodes:
-        for before, after in _decomposed(program.graph, node, sizes):
+        for before, after in _decomposed(program.graph, node):
             before.replace_all_uses_with(after)
             program.graph_signature.replace_all_uses(before.name, after.name)
     program.graph.eliminate_dead_code()
@@ -76,40 +75,17 @@ def _stays(node: Node, translated: set[Any]) -> bool:
     if target is operator.getitem or str(target).startswith(_CHECKS):
         return True
     is_mutable = isinstance(target, OpOverload) and schema_of(target).is_mutable
-    return target in translated and not is_mutable and not _is_view(node)
+    return target in translated and not is_mutable and not _is_view(target)
 
 
-def _is_view(node: Node) -> bool:
-    """Whether a node is a composite operator that gives its input in another form, and writes to no tensor."""
-    target = node.target
+def _is_view(target: object) -> bool:
+    """Whether an operator is a composite one that gives its input in another form, and writes to no tensor."""
     if not isinstance(target, OpOverload) or schema_of(target).is_mutable or not is_composite(target):
         return False
     return any(result.alias_info is not None for result in schema_of(target).returns)
 
 
-class _InputSizes:
-    """Sizes of a graph's inputs, read at its beginning: others that are the same symbol are read there, too."""
-
-    def __init__(self, graph: Graph) -> None:
-        inputs = graph.find_nodes(op="placeholder")
-        self._graph, self._last = graph, inputs[-1] if inputs else None
-        tensors = [each for each in inputs if isinstance(each.meta.get("val"), Tensor)]
-        self._axes = {str(size): (each, at) for each in tensors for at, size in enumerate(each.meta["val"].shape)}
-        self._read: dict[str, Node] = {}
-
-    def of(self, node: Node) -> Node | None:
-        """Give what reads the size that a node reads; None for a size of no input."""
-        size = str(node.meta.get("val"))
-        if node.target is not _ATEN.sym_size.int or size not in self._axes or self._last is None:
-            return None
-        if size not in self._read:
-            with self._graph.inserting_after(self._last):
-                self._read[size] = self._graph.call_function(_ATEN.sym_size.int, self._axes[size])
-            self._read[size].meta["val"] = node.meta["val"]
-        return self._read[size]
-
-
-def _decomposed(graph: Graph, node: Node, sizes: _InputSizes) -> Iterator[tuple[Node, Node]]:
+def _decomposed(graph: Graph, node: Node) -> Iterator[tuple[Node, Node]]:
     """Put what a node is made of before it; give the node of each result, and the node that takes its place."""
     target = cast(OpOverload, node.target)
     leaves, structure = tree_flatten((node.args, node.kwargs))
@@ -124,12 +100,11 @@ def _decomposed(graph: Graph, node: Node, sizes: _InputSizes) -> Iterator[tuple[
     # Before dispatch, `linear` is one operator; torch's own composites are not yet taken apart.
     inner = make_fx(called, pre_dispatch=target in _CELLS)(*(each.meta["val"] for each in given)).graph
     made = dict(zip(inner.find_nodes(op="placeholder"), given, strict=True))
-    made |= {each: read for each in inner.nodes if (read := sizes.of(each)) is not None}
-    known = set(made)
     with graph.inserting_before(node):
         results: Any = graph.graph_copy(inner, made)
-    for each in made.keys() - known:
-        made[each].meta = {**node.meta, **each.meta}
+    for each in inner.nodes:
+        if each in made and each.op != "placeholder":
+            made[each].meta = {**node.meta, **each.meta}
     if isinstance(results, Node):
         yield node, results
     else:

@@ -23,7 +23,6 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.recurrence.capture import prepared
 from rnnserve.export.recurrence.dynamic_axes import (
-    ANY_SIZES,
     Arguments,
     DynamicAxes,
     Limits,
@@ -37,7 +36,7 @@ from rnnserve.export.source_lines import first_line, is_users_code, line_of, sou
 from rnnserve.export.torch_adapter import tree_leaves, tree_map_only
 from rnnserve.export.trees import flatten_results
 
-__all__ = ["Trial", "fixes_sizes", "other_sizes", "run_trials"]
+__all__ = ["Trial", "fixes_sizes", "other_sizes", "run_trials", "special_operators"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +64,10 @@ def other_sizes(
     args: Arguments,
     axes: DynamicAxes,
     program: torch.export.ExportedProgram,
-    limits: Limits = ANY_SIZES,
+    limits: Limits,
+    special: Mapping[str, str],
 ) -> list[Trial]:
-    """Give sizes at which a module may compute otherwise than the program that was captured of it."""
+    """Give sizes at which a module may compute otherwise than its program, which has these `special_operators`."""
     if not axes.sizes:
         return []
     symbols = symbols_of(program, axes)
@@ -85,7 +85,7 @@ def other_sizes(
                 raise refusal  # a path that many sizes take may have conditions of its own
             trials.append(Trial(breaking, refusal))
     usual = _usual_sizes(axes, limits)
-    return trials + [Trial(at, _other_values(program, at, axes), may_fail=True, is_usual=True) for at in usual]
+    return trials + [Trial(at, _other_values(special, at, axes), may_fail=True, is_usual=True) for at in usual]
 
 
 def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
@@ -186,15 +186,19 @@ _EQUAL_STEPS = (
 )
 
 
-def _other_values(
-    program: torch.export.ExportedProgram, sizes: Mapping[str, int], axes: DynamicAxes
-) -> UnsupportedModule:
+def special_operators(program: torch.export.ExportedProgram) -> dict[str, str]:
+    """Give the operators of a captured program that treat some sizes as special cases, and what to write instead."""
+    nodes = program.graph.nodes
+    special = {
+        f"{node.target}{line_of(node)}": f" {_SPECIAL[node.target]}." for node in nodes if node.target in _SPECIAL
+    }
+    return special | ({"": _EQUAL_STEPS} if any(is_marker(node, END) for node in nodes) else {})
+
+
+def _other_values(special: Mapping[str, str], sizes: Mapping[str, int], axes: DynamicAxes) -> UnsupportedModule:
     """Explain that a size is a special case, where that may be, and what to write."""
-    special = [node for node in program.graph.nodes if node.target in _SPECIAL]
-    where = ", ".join(dict.fromkeys(f"{node.target}{line_of(node)}" for node in special)) or "the module's code"
-    advice = "".join(f" {each}." for each in dict.fromkeys(_SPECIAL[node.target] for node in special))
-    if any(is_marker(node, END) for node in program.graph.nodes):
-        advice += _EQUAL_STEPS
+    where = ", ".join(filter(None, special)) or "the module's code"
+    advice = "".join(dict.fromkeys(special.values()))
     unlike = [name for name, size in sizes.items() if size != axes.sizes[name]]
     bounds = "(2, None)" if [sizes[name] for name in unlike] == [1] else "(…, …)"
     named = ", ".join(f'"{name}": {bounds}' for name in unlike or sizes)
