@@ -113,11 +113,7 @@ class _Lengths:
 
 
 def _replace(
-    graph: ir.Graph,
-    node: ir.Node,
-    layer: _Layer,
-    made: NodeBuilder,
-    known: dict[tuple[ir.Value, str], _Lengths],
+    graph: ir.Graph, node: ir.Node, layer: _Layer, made: NodeBuilder, known: dict[tuple[ir.Value, str], _Lengths]
 ) -> None:
     """Put a loop in an operator's place; `known` has lengths of other layers, with the names of sequence axes."""
     given = node.inputs[_LENGTHS] if len(node.inputs) > _LENGTHS else None

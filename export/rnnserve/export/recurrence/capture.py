@@ -49,12 +49,7 @@ def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
 
 
 def capture(
-    module: nn.Module,
-    args: Arguments,
-    axes: DynamicAxes,
-    limits: Limits = ANY_SIZES,
-    *,
-    more_rows: int = 0,
+    module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits = ANY_SIZES, *, more_rows: int = 0
 ) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer."""
     # A sample of one row or one step would be captured as a special case.

@@ -37,13 +37,7 @@ from rnnserve.export.recurrence.held_values import ValueChecks
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import GRU, LSTM, RNN, TRANSLATIONS
 from rnnserve.export.recurrence.quick_decomposition import decomposed_quickly
-from rnnserve.export.recurrence.refusals import (
-    DependsOnValues,
-    FixedSize,
-    RaisedInCapture,
-    refuse_state,
-    untranslated,
-)
+from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture, refuse_state, untranslated
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators

@@ -113,15 +113,15 @@ def fixed_sizes_noted(ending: Collection[int]) -> Iterator[dict[int, Fixed]]:
         users = [at for at, each in enumerate(stack) if is_users_code(each.filename) and each.filename.endswith(".py")]
         if not users:
             return
-        line, called = stack[users[-1]], stack[users[-1] + 1]
+        line, called, sources = stack[users[-1]], stack[users[-1] + 1], self.var_to_sources.get(symbol, [])
         noted[int(target)] = fixed = Fixed(
             source_line(line.filename, line.lineno),
             (line.line or "").strip(),
             line.name,
             by_number=called.name == "__int__",
-            axis=next((each.idx for each in self.var_to_sources.get(symbol, []) if hasattr(each, "idx")), None),
+            axis=next((each.idx for each in sources if hasattr(each, "idx")), None),
         )
-        if int(target) in ending and not fixed.by_number:
+        if sources and int(target) in ending and not fixed.by_number:
             raise SizeIsFixed
 
     with replacements_seen(see):
