@@ -26,7 +26,7 @@ def export(module, x):
     return export_onnx(module, (x,), input_names=["x"], output_names=["y", "h_n"], dynamic_shapes=({1: "batch"},))
 
 
-@pytest.mark.parametrize("name", ["program_passes.leave_stored_buffers", "translate_scans"])
+@pytest.mark.parametrize("name", ["leave_stored_buffers", "translate_scans"])
 def test_a_pass_that_fails_is_named(name, monkeypatch):
     def turn_round(*_: object) -> None:
         raise TypeError("unhashable\n   value")

@@ -19,10 +19,16 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.common.lasting_imports import rare_collections
-from rnnserve.export import operators
 from rnnserve.export.errors import BrokenPostcondition, ExportError, FailedPass, UnsupportedModule, WrongArguments
+from rnnserve.export.operators import TRANSLATIONS as OPERATORS
+from rnnserve.export.operators import (
+    MayBeEmpty,
+    guard_empty_axes,
+    refuse_operators,
+    rewrite_for_onnxruntime,
+    unify_numbers,
+)
 from rnnserve.export.operators.graphs import fill_types
-from rnnserve.export.recurrence import exact_passes, naming, program_passes
 from rnnserve.export.recurrence.capture import capture, parameters_of
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
 from rnnserve.export.recurrence.dynamic_axes import (
@@ -33,9 +39,24 @@ from rnnserve.export.recurrence.dynamic_axes import (
     Shapes,
     sizes_that_may_be_empty,
 )
+from rnnserve.export.recurrence.exact_passes import (
+    RECURRENT,
+    cast_before_transposing,
+    compute_float16_in_float32,
+    fold_weights,
+    simplify_exactly,
+)
 from rnnserve.export.recurrence.held_values import ValueChecks
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import GRU, LSTM, RNN, TRANSLATIONS
+from rnnserve.export.recurrence.naming import (
+    mark_translations,
+    name_after_modules,
+    name_axes,
+    name_interface,
+    remove_metadata,
+)
+from rnnserve.export.recurrence.program_passes import divide_sizes_exactly, leave_stored_buffers
 from rnnserve.export.recurrence.quick_decomposition import decomposed_quickly
 from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture, refuse_state, untranslated
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
@@ -209,10 +230,10 @@ def run_pass(function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401 
 
 def _prepare(program: ExportedProgram, output_names: Sequence[str]) -> None:
     """Run the passes on the captured program."""
-    run_pass(program_passes.leave_stored_buffers, program)
-    run_pass(program_passes.divide_sizes_exactly, program)
-    run_pass(operators.refuse_operators, program)
-    run_pass(operators.unify_numbers, program)
+    run_pass(leave_stored_buffers, program)
+    run_pass(divide_sizes_exactly, program)
+    run_pass(refuse_operators, program)
+    run_pass(unify_numbers, program)
     run_pass(_check_outputs, program, output_names)
 
 
@@ -237,7 +258,7 @@ def _translate(captured: ExportedProgram, input_names: Sequence[str]) -> torch.o
                 dynamo=True,
                 verbose=False,
                 input_names=list(input_names),
-                custom_translation_table=operators.TRANSLATIONS | TRANSLATIONS,
+                custom_translation_table=OPERATORS | TRANSLATIONS,
                 # torch's optimizer erases constants of 1e-8 and less; `exact_passes` lists what may run instead.
                 optimize=False,
             )
@@ -272,20 +293,20 @@ def _finish(
     may_be_empty = run_pass(sizes_that_may_be_empty, program, decomposed, axes, sizes)
     if may_be_empty is not None:
         run_pass(_guard_empty_axes, model, may_be_empty)
-    run_pass(operators.rewrite_for_onnxruntime, model)
-    run_pass(exact_passes.simplify_exactly, model)
+    run_pass(rewrite_for_onnxruntime, model)
+    run_pass(simplify_exactly, model)
     # Outputs are values of their own from here on, so that each can have its name.
-    run_pass(naming.name_interface, model, input_names, output_names)
+    run_pass(name_interface, model, input_names, output_names)
     run_pass(translate_scans, model)
     # Bodies of scans have their values' shapes by now.
-    run_pass(naming.name_axes, model, decomposed, axes, sizes)
-    run_pass(exact_passes.fold_weights, model)
-    run_pass(exact_passes.compute_float16_in_float32, model)
+    run_pass(name_axes, model, decomposed, axes, sizes)
+    run_pass(fold_weights, model)
+    run_pass(compute_float16_in_float32, model)
     # Casts of the pass before it are among those that are exchanged.
-    run_pass(exact_passes.cast_before_transposing, model)
-    run_pass(naming.name_after_modules, model, module)
-    run_pass(naming.remove_metadata, model)
-    run_pass(naming.mark_translations, model)
+    run_pass(cast_before_transposing, model)
+    run_pass(name_after_modules, model, module)
+    run_pass(remove_metadata, model)
+    run_pass(mark_translations, model)
     run_pass(_check_postconditions, translated, axes, input_names, output_names)
     run_pass(run_trials, trials, module, args, axes, input_names, translated)
 
@@ -294,8 +315,8 @@ def _inline_functions(model: ir.Model) -> None:
     InlinePass()(model)
 
 
-def _guard_empty_axes(model: ir.Model, may_be_empty: operators.MayBeEmpty) -> None:
-    operators.guard_empty_axes(model, may_be_empty)
+def _guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
+    guard_empty_axes(model, may_be_empty)
     refuse_empty_scans(model, may_be_empty)
 
 
@@ -333,7 +354,7 @@ def _wrong_operators(graph: ir.Graph, decomposed: ExportedProgram) -> list[str]:
     distinct = {
         (node.target, str([argument for argument in node.args if isinstance(argument, list)])) for node in stand_ins
     }
-    nodes = [node for node in graph.all_nodes() if node.op_type in exact_passes.RECURRENT]
+    nodes = [node for node in graph.all_nodes() if node.op_type in RECURRENT]
     wrong = []
     if not len(distinct) <= len(nodes) <= len(stand_ins):
         wrong.append(f"{len(nodes)} recurrent operators for {len(stand_ins)} layers")

@@ -12,6 +12,7 @@ module had said so.
 
 import contextlib
 import dataclasses
+import operator
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -140,11 +141,31 @@ class PackedField:
         field: PackedField = next(each for each in tree_leaves((args, kwargs)) if isinstance(each, cls))
         if field.name != "data" or field is not args[0] or func not in _BY_VALUE:
             field._refuse(f"in {getattr(func, '__name__', func)}")
-        padded = field.padded
+        computed: PackedField = field._computed(lambda steps: func(steps, *args[1:], **(kwargs or {})))
+        return computed
+
+    def _computed(self, compute: Callable[[Tensor], Tensor]) -> "PackedField":
+        padded = self.padded
         steps = padded.steps
         if not steps.is_floating_point():  # ids: what is padded need not be one that an embedding has
             steps = _set_after_lengths(steps, padded.row_lengths, 0)
-        return cls("data", padded.with_steps(func(steps, *args[1:], **(kwargs or {})), zero_padded=False))
+        return PackedField("data", padded.with_steps(compute(steps), zero_padded=False))
+
+    def _combined(self, compute: Callable[[Any, Any], Tensor], other: object) -> "PackedField":
+        """Compute with a number, or with values that are packed alike."""
+        alike = isinstance(other, PackedField) and self.name == other.name == "data" and self.is_of(other.padded)
+        if not alike and not (self.name == "data" and isinstance(other, int | float)):
+            self._refuse("or computes with it")
+        second = other.padded.steps if isinstance(other, PackedField) else other
+        return self._computed(lambda steps: compute(steps, second))
+
+    def __add__(self, other: object) -> "PackedField":
+        return self._combined(operator.add, other)
+
+    def __mul__(self, other: object) -> "PackedField":
+        return self._combined(operator.mul, other)
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # a question of Python's, such as whether it can be copied
@@ -155,7 +176,6 @@ class PackedField:
         self._refuse("or computes with it")
 
     __iter__ = __getitem__ = __len__ = __bool__ = __int__ = __index__ = __float__ = __eq__ = __lt__ = __gt__ = _read
-    __add__ = __radd__ = __mul__ = __rmul__ = _read
     __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = __pow__ = _read
     __hash__ = None  # type: ignore[assignment]  # as where only __eq__ is defined
 
@@ -163,7 +183,7 @@ class PackedField:
         raise UnsupportedModule(
             f"the module reads `{self.name}` of a PackedSequence, {what}. Packed values are sorted and ragged, which "
             "ONNX has no form for: the field may only be handed on to another PackedSequence; dropout, nn.Linear, "
-            "nn.Embedding, nn.LayerNorm and activations of `data` may come before. "
+            "nn.Embedding, nn.LayerNorm, activations and sums of values of `data` may come before. "
             f"{_PAD_FIRST}"
         )
 
