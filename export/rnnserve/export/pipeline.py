@@ -28,9 +28,9 @@ from rnnserve.export.golden_cases import GoldenCases, prove_cases
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, Proof, Reference, prove
-from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import replay_limits
+from rnnserve.export.parity.value_comparison import ScriptRounds
 from rnnserve.export.publishing import (
     OtherGraph,
     Published,
@@ -244,7 +244,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
                 scripted, unscripted = None, f"it computes in another order than eager. {error.failures[0]}"
                 proof = prove(model, None, onnx_model, progress=progress, reference=reference)
         advance()
-        golden = prove_cases(model, onnx_model, reference)
+        golden = prove_cases(model, OnnxRunner(onnx_model), reference)
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
         advance()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnserve.export.parity import ParityError
-from rnnserve.export.parity.failure_collector import FailureCollector
+from rnnserve.export.parity.value_comparison import FailureCollector
 
 ZEROS = np.zeros((2, 3), np.float32)
 

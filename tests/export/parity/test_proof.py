@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from rnnserve.export.parity import parity_table, proof
-from rnnserve.export.parity.input_batches import input_batches
+from rnnserve.export.parity.batches import input_batches
 
 SIMPLE: dict = {}
 STACKED = {"num_layers": 2}

@@ -11,11 +11,10 @@ from torch import nn
 from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity import ParityError
-from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.input_batches import InputBatch
+from rnnserve.export.parity.batches import InputBatch
 from rnnserve.export.parity.reference import FLOAT64, MOVED, MOVES
 from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.parity.value_comparison import ValueComparison
+from rnnserve.export.parity.value_comparison import FailureCollector, ValueComparison
 
 LIMITS = dataclasses.replace(
     limits_for("cpu"), step=1e-3, sample=1e-2, sequence_rms_factor=4.0, sequence_rms_floor=1e-3

@@ -18,21 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.onnx_runner import OnnxRunner
+from rnnserve.export.parity.batches import LONG, LONG_AND_LOUD, InputBatch
 from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.distances import DistanceRow, Distances, differing_places, finite_values, masked
-from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
-from rnnserve.export.parity.failure_collector import SCRIPT_BITS, FailureCollector
-from rnnserve.export.parity.input_batches import LENGTHS, InputBatch, is_large
 from rnnserve.export.parity.reference import MOVED, MOVES, Reference
-from rnnserve.export.parity.tolerances import ParityLimits
+from rnnserve.export.parity.tolerances import EAGER_ROUNDING, ParityLimits
 from rnnserve.export.tensors import Arrays, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 
-__all__ = ["ValueComparison"]
+__all__ = ["FailureCollector", "ScriptRounds", "ValueComparison"]
 
 _Array = npt.NDArray[Any]
 _Mask = npt.NDArray[np.bool_] | None
@@ -54,8 +52,95 @@ _LONG_ONLY = (
     "where a mean does not. If no row of yours is as long, say so, and it is not compared: name the axis, and the most "
     'steps, as sizes={{"sequence": (1, 500)}}'
 )
+_LONG = 129  # steps, from which on a script is run once
 _ROUNDING = 10.0  # times what is allowed, below which rounding may explain a distance
 _LONGEST_ERROR = 200  # characters
+_SCRIPT_BITS = "torchscript, bit for bit"  # the check of a script's values
+
+
+class ScriptRounds(ParityError):
+    """All that differs is TorchScript, in its last bits: it computes in another order than eager."""
+
+
+@dataclasses.dataclass
+class _Worst:
+    check: str
+    distance: float
+    text: str
+    batches: int = 1
+
+
+class FailureCollector:
+    """Failures in the order in which they came; of values that differ, the worst batch for each check and tensor."""
+
+    def __init__(self) -> None:
+        self._failures: list[str | _Worst] = []
+        self._worst: dict[tuple[str, str], _Worst] = {}
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def add(self, text: str) -> None:
+        """Add a sentence, unless it was added before."""
+        if text not in self._failures:
+            self._failures.append(text)
+
+    def compare_forms(self, check: str, name: str, found: _Array, expected: _Array, where: object) -> bool:
+        """Compare dtypes and shapes, and add what differs; give whether the shapes are the same."""
+        if found.dtype != expected.dtype:
+            self.add(f'{check}, dtypes: "{name}" is {found.dtype}; expected {expected.dtype}')
+        if found.shape != expected.shape:
+            text = f'{check}, shapes: "{name}" of {where} is {found.shape}; expected {expected.shape}'
+            self.add_difference(check + ", shapes", name, 0.0, text)
+        return found.shape == expected.shape
+
+    def compare_values(
+        self,
+        check: str,
+        name: str,
+        found: _Array,
+        expected: _Array,
+        limit: float,
+        where: object,
+        advice: str = "",
+    ) -> None:
+        """Compare values of one shape one by one, and add the largest difference if it is beyond the limit."""
+        worst = largest_difference(found, expected)
+        if worst.distance <= limit:
+            return
+        text = (
+            f'{check}: "{name}" at {list(worst.index)} of {where}: found {worst.found:.9g}, expected '
+            f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed" + (f". {advice}" if advice else "")
+        )
+        self.add_difference(check, name, worst.distance, text)
+
+    def add_difference(self, check: str, name: str, distance: float, text: str) -> None:
+        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told."""
+        known = self._worst.get((check, name))
+        if known is None:
+            self._worst[check, name] = _Worst(check, distance, text)
+            self._failures.append(self._worst[check, name])
+            return
+        known.batches += 1
+        if distance > known.distance:
+            known.distance, known.text = distance, text
+
+    def raise_if_any(self) -> None:
+        """Raise what was collected, as `ScriptRounds` if that is rounding of a script."""
+        if not self._failures:
+            return
+        lines = []
+        for failure in self._failures:
+            if isinstance(failure, str):
+                lines.append(failure)
+            else:
+                others = f" (and in {failure.batches - 1} other batches)" if failure.batches > 1 else ""
+                lines.append(failure.text + others)
+        raise (ScriptRounds if all(map(_is_rounding, self._failures)) else ParityError)(lines)
+
+
+def _is_rounding(failure: str | _Worst) -> bool:
+    return isinstance(failure, _Worst) and failure.check == _SCRIPT_BITS and failure.distance <= EAGER_ROUNDING
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,7 +211,7 @@ class ValueComparison:
         self,
         batches: Sequence[InputBatch],
         script: FlatModule | None,
-        runner: OnnxRunner | None,
+        runner: OnnxRunner,
     ) -> None:
         """Compute batches of one kind and length in every way, compare the results, and judge them together."""
         runs = [run for batch in batches if (run := self._run(batch, script, runner)) is not None]
@@ -160,7 +245,7 @@ class ValueComparison:
         if self._too_far and may_be_long and all(are_rounding):
             self._failures.add(_LONG_ONLY.format(min(length for _, _, length in self._too_far)))
 
-    def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner | None) -> _Run | None:
+    def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner) -> _Run | None:
         if self.refused and not batch.is_usual:  # what does not run at all is said once
             return None
         try:
@@ -171,10 +256,10 @@ class ValueComparison:
             said = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
             self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {said}"
             return None
-        if script is not None and self._is_scripted(batch):
+        key = batch.kind, min(batch.length, _LONG)
+        if script is not None and (key not in self._scripted or batch.kind == "step"):
+            self._scripted.add(key)
             self._compare_script(script, batch, eager)
-        if runner is None:
-            return None
         try:
             found = runner(batch.inputs)
         except RuntimeError as error:
@@ -190,13 +275,6 @@ class ValueComparison:
             moved=functools.cache(lambda: list(self._reference.moved(batch.inputs))),
         )
 
-    def _is_scripted(self, batch: InputBatch) -> bool:
-        """Whether the script is run: of a large module on single steps, and the first batch of each kind and length."""
-        key = batch.kind, min(batch.length, LENGTHS[-1] + 1)
-        is_first = key not in self._scripted
-        self._scripted.add(key)
-        return is_first or batch.kind == "step" or not is_large(self._model.module)
-
     def _compare_script(self, script: FlatModule, batch: InputBatch, eager: Arrays) -> None:
         try:
             found = script.run(batch.inputs)
@@ -209,7 +287,7 @@ class ValueComparison:
                 # Of infinities, which may be the same, no difference can be taken.
                 same = (found[name] == expected) | (np.isnan(found[name]) & np.isnan(expected))
                 pair = [np.where(same, 0, array) for array in (found[name], expected)]
-                self._failures.compare_values(SCRIPT_BITS, name, pair[0], pair[1], 0.0, batch)
+                self._failures.compare_values(_SCRIPT_BITS, name, pair[0], pair[1], 0.0, batch)
 
     def _compare_output(self, run: _Run, tensor: manifest_pb2.Tensor) -> _Floats | None:
         """Compare all of an output but the distance of its floats from float64; give these if it has the right form."""
@@ -236,11 +314,13 @@ class ValueComparison:
         mask, (found, eager) = finite_values(mask, found, eager)
         floats = _Floats(run, name, found, eager, mask)
         if batch.kind in ("step", "sample"):
-            limit = self._limit_of_values(floats)
-            self._failures.compare_values(check, name, masked(found, mask), masked(eager, mask), limit, batch)
+            least = getattr(self._limits, batch.kind) * coarseness(eager.dtype)
+            pair = masked(found, mask), masked(eager, mask)
+            if not largest_difference(*pair).distance <= least:
+                self._failures.compare_values(check, name, *pair, self._limit_of_values(floats, least), batch)
         return floats
 
-    def _limit_of_values(self, floats: _Floats) -> float:
+    def _limit_of_values(self, floats: _Floats, least: float) -> float:
         """Give how far any one value of a single step, or of a given sample, may lie from eager's.
 
         Rounding of eager itself, in layers as wide as the module has them, is added to a few ulps: its distance from
@@ -255,10 +335,7 @@ class ValueComparison:
             counts = np.isfinite(distance) if mask is None else np.isfinite(distance) & mask
             return float(np.where(counts, distance, 0).max(initial=0.0))
 
-        limits, factor = self._limits, self._limits.sequence_rms_factor
-        least = limits.step if floats.run.batch.kind == "step" else limits.sample
-        limit = least * coarseness(eager.dtype) * scale(exact)
-        own = rounding(eager)
+        limit, factor, own = least * scale(exact), self._limits.sequence_rms_factor, rounding(eager)
         if largest_difference(masked(found, mask), masked(eager, mask)).distance > limit + factor * own:
             own = max([own, *(rounding(outputs[floats.name]) for outputs in floats.run.moved())])
         return limit + factor * own
@@ -289,15 +366,13 @@ class ValueComparison:
 
     def _measure(self, row: DistanceRow, values: Sequence[_Floats]) -> None:
         """Measure distances from float64: of a few rows if all are near eager, else of all."""
-        batch = values[0].run.batch
         for each in values:
             row.found_eager.add(each.found, each.eager, each.mask)
         measured, others = values, list[_Floats]()
-        is_sequence = batch.kind not in ("step", "sample") and values[0].name != self._model.labelled
-        if is_sequence and self._reference.exact_by != MOVED:
+        if values[0].name != self._model.labelled and self._reference.exact_by != MOVED:
             largest = max(scale(masked(each.eager, each.mask)) for each in values)
             if row.is_near(self._limits, largest):
-                runs = _with_rows([each.run for each in values]) if batch.is_usual else []
+                runs = _with_rows([each.run for each in values]) if values[0].run.batch.is_usual else []
                 measured = [each for each in values if each.run in runs]
                 others = [each for each in values if each.run not in runs]
         for some in (measured, others):
