@@ -31,7 +31,7 @@ from rnnserve.export.parity.batches import (
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.graph_findings import computes_with_sizes, front_end_of, named_integers, walk_graph
+from rnnserve.export.parity.graph_findings import computes_with_sizes, named_integers, walk_graph
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import FailureCollector, ValueComparison
@@ -121,7 +121,6 @@ def prove(
             not_drawn=[
                 *extremes.not_drawn,
                 *(f"{kind}: forward raises for {what}" for kind, what in comparison.unanswered.items()),
-                *_samples_to_give(model, loaded),
             ],
             non_finite=non_finite,
             amplified=comparison.distances.amplified(),
@@ -165,13 +164,6 @@ def _is_ordinary(kind: str, model: DescribedModel) -> bool:
         return True
     floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
     return kind in EXTREMES and not EXTREMES[kind].is_of_states and all(tensor.HasField("floats") for tensor in floats)
-
-
-def _samples_to_give(model: DescribedModel, onnx_model: onnx.ModelProto) -> list[str]:
-    """Ask for samples where the graph has a front end, and none were given."""
-    floats = [tensor.name for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
-    front_end = "" if model.samples else front_end_of(onnx_model, floats)
-    return [f"samples: the model begins with {front_end}: give real recordings, samples=[…]"] if front_end else []
 
 
 def _checks(
