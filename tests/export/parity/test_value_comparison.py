@@ -10,7 +10,6 @@ from torch import nn
 
 from rnnserve.export import Floats, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.batches import InputBatch
 from rnnserve.export.parity.reference import FLOAT64, MOVED, MOVES
 from rnnserve.export.parity.tolerances import limits_for
@@ -92,11 +91,7 @@ def judged(model, reference, found, *, kinds=("random",), lengths=None, judge=Tr
         comparison.compare([InputBatch(kind, inputs, rows, length)], None, runner)
     if judge:
         comparison.judge()
-    try:
-        failures.raise_if_any()
-    except ParityError as error:
-        return list(error.failures), comparison
-    return [], comparison
+    return failures.lines(), comparison
 
 
 @pytest.mark.parametrize(
@@ -205,9 +200,8 @@ def test_refusal_of_onnxruntime_is_a_failure(model):
     def refuse(_):
         raise RuntimeError("onnxruntime does not run it")
 
-    failures, comparison = judged(model, Given(sums([1, 0, 0])), refuse, judge=False)
+    failures, _ = judged(model, Given(sums([1, 0, 0])), refuse, judge=False)
     assert failures == ["onnx, random: random of batch 1, sequence 1: onnxruntime does not run it"]
-    assert comparison.refused
 
 
 ZEROS = sums([0, 0, 0])

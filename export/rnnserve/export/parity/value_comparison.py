@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.errors import ParityError, WrongArguments
+from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.batches import LONG, LONG_AND_LOUD, InputBatch
@@ -30,7 +30,7 @@ from rnnserve.export.tensors import Arrays, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 
-__all__ = ["FailureCollector", "ScriptRounds", "ValueComparison"]
+__all__ = ["FailureCollector", "ValueComparison"]
 
 _Array = npt.NDArray[Any]
 _Mask = npt.NDArray[np.bool_] | None
@@ -55,35 +55,41 @@ _LONG_ONLY = (
 _LONG = 129  # steps, from which on a script is run once
 _ROUNDING = 10.0  # times what is allowed, below which rounding may explain a distance
 _LONGEST_ERROR = 200  # characters
-_SCRIPT_BITS = "torchscript, bit for bit"  # the check of a script's values
-
-
-class ScriptRounds(ParityError):
-    """All that differs is TorchScript, in its last bits: it computes in another order than eager."""
 
 
 @dataclasses.dataclass
 class _Worst:
-    check: str
     distance: float
     text: str
-    batches: int = 1
+    batches: int = 0
 
 
 class FailureCollector:
     """Failures in the order in which they came; of values that differ, the worst batch for each check and tensor."""
 
     def __init__(self) -> None:
-        self._failures: list[str | _Worst] = []
-        self._worst: dict[tuple[str, str], _Worst] = {}
+        self._failures: dict[tuple[str, str], _Worst] = {}
 
     def __len__(self) -> int:
         return len(self._failures)
 
+    def lines(self) -> list[str]:
+        """Say everything, a sentence each."""
+        return [
+            each.text + (f" (and in {each.batches - 1} other batches)" if each.batches > 1 else "")
+            for each in self._failures.values()
+        ]
+
     def add(self, text: str) -> None:
         """Add a sentence, unless it was added before."""
-        if text not in self._failures:
-            self._failures.append(text)
+        self._failures.setdefault((text, ""), _Worst(0.0, text))
+
+    def add_difference(self, check: str, name: str, distance: float, text: str) -> None:
+        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told."""
+        known = self._failures.setdefault((check, name), _Worst(distance, text))
+        known.batches += 1
+        if distance > known.distance:
+            known.distance, known.text = distance, text
 
     def compare_forms(self, check: str, name: str, found: _Array, expected: _Array, where: object) -> bool:
         """Compare dtypes and shapes, and add what differs; give whether the shapes are the same."""
@@ -113,34 +119,6 @@ class FailureCollector:
             f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed" + (f". {advice}" if advice else "")
         )
         self.add_difference(check, name, worst.distance, text)
-
-    def add_difference(self, check: str, name: str, distance: float, text: str) -> None:
-        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told."""
-        known = self._worst.get((check, name))
-        if known is None:
-            self._worst[check, name] = _Worst(check, distance, text)
-            self._failures.append(self._worst[check, name])
-            return
-        known.batches += 1
-        if distance > known.distance:
-            known.distance, known.text = distance, text
-
-    def raise_if_any(self) -> None:
-        """Raise what was collected, as `ScriptRounds` if that is rounding of a script."""
-        if not self._failures:
-            return
-        lines = []
-        for failure in self._failures:
-            if isinstance(failure, str):
-                lines.append(failure)
-            else:
-                others = f" (and in {failure.batches - 1} other batches)" if failure.batches > 1 else ""
-                lines.append(failure.text + others)
-        raise (ScriptRounds if all(map(_is_rounding, self._failures)) else ParityError)(lines)
-
-
-def _is_rounding(failure: str | _Worst) -> bool:
-    return isinstance(failure, _Worst) and failure.check == _SCRIPT_BITS and failure.distance <= EAGER_ROUNDING
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,7 +153,7 @@ class ValueComparison:
 
     Attributes:
         distances: Between ONNX, eager and float64, so far.
-        refused: Whether onnxruntime refused to run any batch.
+        script_rounding: Where a script differs in its last bits only: it computes in another order than eager.
         unanswered: What the module itself raised, by kind of extreme values.
         non_finite: The first batch of each kind of values for which eager gives NaN or infinity, and the output.
         zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
@@ -190,12 +168,9 @@ class ValueComparison:
         failures: FailureCollector,
         places: ChosenPlaces | None = None,
     ) -> None:
-        """Start with no batches.
-
-        `places` knows which places are as good as eager's for extreme values; without it all others are wrong.
-        """
+        """Start with no batches; without `places`, places that are not eager's are wrong for extreme values, too."""
         self.distances = Distances()
-        self.refused = False
+        self.script_rounding = FailureCollector()
         self.unanswered: dict[str, str] = {}
         self.non_finite: dict[str, tuple[InputBatch, str]] = {}
         self.undecided: set[str] = set()
@@ -204,6 +179,7 @@ class ValueComparison:
         }
         self._model, self._reference, self._limits, self._failures = model, reference, limits, failures
         self._places = places
+        self._is_refused = False  # onnxruntime refused to run a batch
         self._scripted: set[tuple[str, int]] = set()  # kinds and lengths that the script was run on
         self._too_far: dict[tuple[str, str, int], DistanceRow] = {}
 
@@ -246,7 +222,7 @@ class ValueComparison:
             self._failures.add(_LONG_ONLY.format(min(length for _, _, length in self._too_far)))
 
     def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner) -> _Run | None:
-        if self.refused and not batch.is_usual:  # what does not run at all is said once
+        if self._is_refused and not batch.is_usual:  # what does not run at all is said once
             return None
         try:
             eager = self._reference.eager(batch.inputs)
@@ -265,7 +241,7 @@ class ValueComparison:
         except RuntimeError as error:
             check = f"onnx, {batch.kind}"
             self._failures.add_difference(check, "", 0.0, f"{check}: {batch}: {error}")
-            self.refused = True
+            self._is_refused = True
             return None
         return _Run(
             batch,
@@ -287,7 +263,9 @@ class ValueComparison:
                 # Of infinities, which may be the same, no difference can be taken.
                 same = (found[name] == expected) | (np.isnan(found[name]) & np.isnan(expected))
                 pair = [np.where(same, 0, array) for array in (found[name], expected)]
-                self._failures.compare_values(_SCRIPT_BITS, name, pair[0], pair[1], 0.0, batch)
+                is_rounding = bool((np.abs(np.subtract(*pair, dtype=np.float64)) <= EAGER_ROUNDING).all())
+                failures = self.script_rounding if is_rounding and expected.dtype.kind == "f" else self._failures
+                failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)
 
     def _compare_output(self, run: _Run, tensor: manifest_pb2.Tensor) -> _Floats | None:
         """Compare all of an output but the distance of its floats from float64; give these if it has the right form."""
