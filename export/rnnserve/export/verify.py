@@ -125,14 +125,12 @@ def _described(version: Version) -> DescribedModel:
         module = flat_script(script, *names)
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
-    labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,
         module=module,
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         labels=manifest.labels,
-        labelled=labelled,
         samples=(),
         sizes=_tried_sizes(manifest)[0],
         checkpoint_sha256=manifest.checkpoint_sha256,

@@ -196,7 +196,6 @@ def _checks(
         f"onnx: whole random sequences, as near to {exact} as eager is": "random" in kinds,
         f"onnx: given samples, near eager, and as near to {exact} as eager is": "sample" in kinds,
         f"onnx: zeros after each row's length in {', '.join(sorted(zeros))}": bool(zeros),
-        "onnx: labels, wherever float64 is not itself undecided": bool(model.labelled),
     }
     return [line for line, holds in lines.items() if holds]
 

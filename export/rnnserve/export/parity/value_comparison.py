@@ -11,7 +11,7 @@ judged without them.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -192,22 +192,18 @@ class ValueComparison:
         """Compute batches of one kind and length in every way, compare the results, and judge them together."""
         runs = [run for batch in batches if (run := self._run(batch, script, runner)) is not None]
         rows: dict[str, DistanceRow] = {}
-        labelled: list[_Floats] = []
         for tensor in self._model.outputs:
             values = [each for run in runs if (each := self._compare_output(run, tensor)) is not None]
             if values:
                 batch = values[0].run.batch
                 rows[tensor.name] = self.distances.row(batch.kind, tensor.name, batch.length)
                 self._measure(rows[tensor.name], values)
-                labelled += values if tensor.name == self._model.labelled else []
         self._run_eager_again(runs, rows)
         self._too_far |= {
             (batches[0].kind, name, batches[0].length): row
             for name, row in rows.items()
             if row.failure(self._limits) is not None
         }
-        for each in labelled:
-            self._compare_labels(each, rows[each.name])
 
     def judge(self) -> None:
         """Add what lies too far from float64, after every batch; advise if only long rows do, by possible rounding."""
@@ -347,7 +343,7 @@ class ValueComparison:
         for each in values:
             row.found_eager.add(each.found, each.eager, each.mask)
         measured, others = values, list[_Floats]()
-        if values[0].name != self._model.labelled and self._reference.exact_by != MOVED:
+        if self._reference.exact_by != MOVED:
             largest = max(scale(masked(each.eager, each.mask)) for each in values)
             if row.is_near(self._limits, largest):
                 runs = _with_rows([each.run for each in values]) if values[0].run.batch.is_usual else []
@@ -398,38 +394,7 @@ class ValueComparison:
                     mask, (moved, exact) = finite_values(mask, moved, run.exact()[tensor.name])
                     rows[tensor.name].moved_exact.add(moved, exact, mask)
 
-    def _compare_labels(self, floats: _Floats, row: DistanceRow) -> None:
-        """Check that labels, the largest values on the last axis, are those of float64.
-
-        Rounding can change a label if float64's two largest values differ by less than twice eager's errors.
-        """
-        mask, *arrays = floats.with_exact()
-        found, eager, exact = _rows_of(arrays, mask)
-        if exact.shape[1] == 1:
-            return
-        rounding = self._limits.sequence_rms_factor * row.rounding.largest + self._limits.step * row.scale
-        two_largest = np.sort(exact, axis=1)[:, -2:]
-        decided = two_largest[:, 1] - two_largest[:, 0] > 2 * rounding  # (rows,) bool
-        for side, values in (("onnx", found), ("eager", eager)):
-            for at in np.flatnonzero(decided & (values.argmax(axis=1) != exact.argmax(axis=1)))[:1]:
-                self._failures.add_difference(
-                    f"{side}, labels",
-                    floats.name,
-                    0.0,
-                    f'{side}, labels: row {at} of {floats.run.batch}: "{floats.name}" {values[at].tolist()} say class '
-                    f"{values[at].argmax()}, expected {exact[at].argmax()} as in float64",
-                )
-
 
 def _with_rows(runs: Sequence[_Run]) -> Sequence[_Run]:
     """Give the first run of enough rows to be measured; all runs if none has."""
     return next(([run] for run in runs if run.batch.rows >= _MEASURED_ROWS), runs)
-
-
-def _rows_of(values: Sequence[_Array], mask: _Mask) -> Iterator[_Array]:
-    """Give arrays (…, classes) as (rows, classes), without the rows that do not count."""
-    for array in values:
-        if mask is None:
-            yield array.reshape(-1, array.shape[-1])
-        else:
-            yield array[np.broadcast_to(mask, array.shape).all(axis=-1)]
