@@ -250,12 +250,12 @@ def _describe(
                 raise WrongArguments(f'--axis {tensor.name}.{at}={named}: this axis is as large as "{axis.name}"')
             axis.name = named
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
+    name_classes(roles.labels, outputs)
     return ModelDescription(
         name=name,
         inputs=inputs,
         outputs=outputs,
         labels=list(roles.labels),
-        labelled=name_classes(roles.labels, outputs),
         samples=(),
         sizes=sizes,
         checkpoint_sha256="",

@@ -188,7 +188,6 @@ def find_parts_of(manifest: manifest_pb2.Manifest, files: Mapping[str, bytes], s
             inputs=manifest.inputs,
             outputs=manifest.outputs,
             labels=manifest.labels,
-            labelled="",
             samples=(),
             sizes={axis: (low, high or max(low, _LARGEST)) for axis, (low, high) in limits.items()},
             checkpoint_sha256=manifest.checkpoint_sha256,
