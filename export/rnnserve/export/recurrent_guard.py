@@ -78,7 +78,7 @@ def describe_finiteness(
 def _walked(data: bytes, *, finite_inputs: bool, infinite: Collection[str]) -> tuple[ir.Model, Walk]:
     model = ir.serde.deserialize_model(onnx.load_model_from_string(data))
     inputs = declared_inputs(model.graph, finite=finite_inputs, infinite=infinite)
-    return model, Walk(model, overflows=True).run(inputs)
+    return model, Walk(model).run(inputs)
 
 
 def _follow(graph: ir.Graph, known: Mapping[ir.Value, frozenset[str]], reached: dict[ir.Value, frozenset[str]]) -> None:

@@ -9,11 +9,13 @@ import copy
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from unittest.mock import patch
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 import torch.fx.traceback
+from onnxscript.values import TracedOnnxFunction
 from torch import Tensor, fx, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -27,7 +29,7 @@ try:
     import torch.fx.experimental._config
     from torch._ops import OpOverload
     from torch._subclasses.fake_tensor import FakeTensor
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
+    from torch.onnx._internal.exporter._registration import OnnxDecompMeta, ONNXRegistry
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
 
@@ -240,16 +242,29 @@ def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph
         return node.target(*given, **named)  # type: ignore[operator] # an operator
 
 
+class _Unparsed(NamedTuple):
+    domain: str
+
+
 _registry: list[ONNXRegistry] = []
 
 
 @contextlib.contextmanager
 def registry_read_once() -> Iterator[None]:
-    """Let `torch.onnx.export` read its translations once in a process: it parses the source of each at every call."""
+    """Let `torch.onnx.export` list its translations once in a process, and parse the sources of none of them.
+
+    It parses all of them at every call, for signatures: it takes that of a translation again when it calls it, and of
+    a traced function's form in ONNX it reads the domain only. Parsing takes a third of an ordinary publication.
+    """
 
     def read(*args: Any, **named: Any) -> ONNXRegistry:  # noqa: ANN401 - torch's own
         if not _registry:
-            _registry.append(_read_registry(*args, **named))
+            unparsed = property(lambda traced: _Unparsed(traced.opset.domain))
+            with (
+                patch.object(OnnxDecompMeta, "__post_init__", lambda _: None),
+                patch.object(TracedOnnxFunction, "function_ir", unparsed),
+            ):
+                _registry.append(_read_registry(*args, **named))
         copied = copy.copy(_registry[0])  # an export adds translations of its own
         copied.functions = {target: list(found) for target, found in copied.functions.items()}
         return copied

@@ -92,6 +92,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         longest = try_forward(Trial(flat.run, inputs, sizes), outputs)
         defaults = find_defaults(flat, inputs, sizes, initial)
     check_states(states, inputs, outputs)
+    name_classes(publication.labels, outputs)
     if isinstance(publication.samples, Mapping):
         raise WrongArguments("samples is one dict; expected a list of dicts, one for each batch of real inputs")
     samples = [complete_sample(number, sample, inputs, defaults) for number, sample in enumerate(publication.samples)]
@@ -101,7 +102,6 @@ def describe_model(publication: Publication) -> DescribedModel:
         inputs=inputs,
         outputs=outputs,
         labels=list(publication.labels),
-        labelled=name_classes(publication.labels, outputs),
         samples=samples,
         sizes=sizes,
         longest=longest,
