@@ -7,7 +7,7 @@
 import collections
 import functools
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from rnnserve.export.source_lines import is_users_class, is_users_code
 
 __all__ = [
     "CACHED",
+    "CONTAINERS",
     "Wrapper",
-    "contents",
+    "contents_of",
     "entries_of",
     "functions_of",
     "held_modules",
@@ -30,7 +31,6 @@ __all__ = [
     "owner_of",
     "path_of_the_users",
     "reachable",
-    "refilling",
     "users_module",
 ]
 
@@ -40,7 +40,7 @@ _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_w
 _PLAIN = frozenset({bool, float, int, str, types.NoneType})
 """Types of most attributes, whose values hold nothing."""
 
-_CONTAINERS = (dict, list, tuple, set, collections.deque)
+CONTAINERS = (dict, list, tuple, set, collections.deque)
 _NO_OBJECTS = (nn.Module, Tensor, type, types.FunctionType, types.ModuleType, dict, list, tuple, set)
 
 
@@ -74,7 +74,7 @@ def reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]
     entries = 0
     waiting = list(roots)
     for path, value in waiting:  # it grows
-        holds = isinstance(value, (nn.Module, *_CONTAINERS)) or is_object(value)
+        holds = isinstance(value, (nn.Module, *CONTAINERS)) or is_object(value)
         if not holds or id(value) in seen:
             continue
         seen.add(id(value))
@@ -87,17 +87,9 @@ def reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]
     return found
 
 
-def contents(held: Iterable[Any]) -> Iterator[Any]:
-    """Return what can be refilled of what is reachable: containers, and dicts of attributes."""
-    for each in held:
-        if not isinstance(each, tuple):
-            yield each if isinstance(each, _CONTAINERS) else vars(each)
-
-
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:
     """Return all modules by their paths, as "cells.0.linear": the module itself, registered ones, and then others."""
-    found = reachable(module.named_modules())
-    return {path: each for path, each in found.items() if isinstance(each, nn.Module)}
+    return {path: each for path, each in held_objects(module).items() if isinstance(each, nn.Module)}
 
 
 def held_objects(module: nn.Module) -> dict[str, Any]:
@@ -123,33 +115,9 @@ def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, o
     try:
         return module.get_submodule(owner)
     except AttributeError:
-        held = held_objects(module)
-        if owner not in held:
+        if (held := held_objects(module).get(owner)) is None:
             raise
-        return held[owner]
-
-
-def refilling(container: Any) -> Callable[[], None]:  # noqa: ANN401 - a dict, list, set or deque
-    """Return what puts into a container what it holds now, if it holds something else by then."""
-    before = list(container.items()) if isinstance(container, dict) else list(container)
-
-    def refill() -> None:
-        now = list(container.items()) if isinstance(container, dict) else list(container)
-        if len(now) == len(before) and all(map(_is_same, now, before)):
-            return
-        container.clear()
-        if isinstance(container, dict | set):
-            container.update(before)
-        else:
-            container.extend(before)
-
-    return refill
-
-
-def _is_same(one: object, other: object) -> bool:
-    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:  # an item of a dict
-        return one[0] is other[0] and one[1] is other[1]
-    return one is other
+        return held
 
 
 def is_object(value: Any) -> bool:  # noqa: ANN401
@@ -171,7 +139,7 @@ def entries_of(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
         value = vars(value)
     if isinstance(value, dict):
         return list(value.items())
-    return list(enumerate(value)) if isinstance(value, _CONTAINERS) else []
+    return list(enumerate(value)) if isinstance(value, CONTAINERS) else []
 
 
 CACHED = type(functools.lru_cache(lambda: None))
@@ -187,9 +155,9 @@ def functions_of(module: nn.Module) -> list[types.FunctionType]:
     Every method of the classes of its modules and of the objects that these hold, and the functions and methods that
     those name, as far as they are the user's: not the code of torch and of this package.
     """
-    held = list(held_objects(module).values())
-    waiting = [value for each in held for value in _of_class(type(each))]
-    waiting += [value for each in held for value in vars(each).values()]
+    waiting: list[Any] = []
+    for each in held_objects(module).values():
+        waiting += [*_of_class(type(each)), *vars(each).values()]
     found: dict[int, types.FunctionType] = {}
     classes: dict[int, type] = {}
     while waiting:
@@ -230,7 +198,7 @@ def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - wh
 def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[Any]:
     """Return what the code of a function names: functions, those of classes that are new, and functions of modules."""
     found: list[Any] = []
-    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)]
+    cells = [value for cell in function.__closure__ or () for value in contents_of(cell).values()]
     named = [function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__]
     for value in [*cells, *named]:
         if isinstance(value, types.ModuleType):
@@ -254,8 +222,9 @@ def names_in(code: types.CodeType) -> frozenset[str]:
     return frozenset(filter(str.isidentifier, code.co_names)).union(*map(names_in, inner))
 
 
-def _is_set(cell: types.CellType) -> bool:
+def contents_of(cell: types.CellType) -> dict[str, Any]:
+    """Return what a variable around a function holds; nothing if it is not set."""
     try:
-        return cell.cell_contents is not None
+        return {"cell_contents": cell.cell_contents}
     except ValueError:
-        return False
+        return {}

@@ -83,7 +83,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     _check_numbers(module)
     with evaluating(flat), _naming_kept_states(flat, inputs, sizes):
         refuse_padding_alone(Trial(flat.run, inputs, sizes), described)
-        flat = made_lenient(flat, inputs, sizes)
+        flat = made_lenient(flat, Trial(flat.run, inputs, sizes))
 
         def compute(arrays: Arrays) -> Arrays:
             return _compute(flat, arrays, allow_non_finite=publication.allow_non_finite)
@@ -180,32 +180,36 @@ def _naming_kept_states(
     holds a state of. Then UnsupportedModule names what the call has changed.
     """
     as_now = restoring(module.module)
+
+    def undo() -> None:
+        for restore in as_now:
+            restore()
+
     try:
         yield
     except WrongArguments as error:
         trial = Trial(module.run, inputs, sizes)
+        low, high = sizes[BATCH]
 
-        def takes(rows: int, *, again: bool = False) -> bool:
-            for restore in () if again else as_now:
-                restore()
+        def takes(rows: int) -> bool:
             return trial.error(trial.smallest | {BATCH: rows}) is None
 
-        low, high = sizes[BATCH]
         for rows in range(low, min(max(low, _MOST_HELD), high)):
+            undo()
             takes_more = takes(rows + 1)
-            for restore in as_now:
-                restore()
+            undo()
             before = held_values(module.module)
-            if takes(rows) and not takes(rows + 1, again=True):
-                names = {
-                    name
-                    for name, leaves in held_values(module.module).items()
-                    for one, other in itertools.zip_longest(before.get(name, []), leaves)
-                    if one is not other and (takes_more or _are_of_rows(one, other, rows))
-                }
-                if names:
-                    raise keeps_state(names) from error
-                break
+            if not takes(rows) or takes(rows + 1):
+                continue
+            names = {
+                name
+                for name, leaves in held_values(module.module).items()
+                for one, other in itertools.zip_longest(before.get(name, []), leaves)
+                if one is not other and (takes_more or _are_of_rows(one, other, rows))
+            }
+            if names:
+                raise keeps_state(names) from error
+            break
         raise
 
 
