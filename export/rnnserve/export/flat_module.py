@@ -233,11 +233,7 @@ class FlatModule(Wrapper):
         return tuple(arguments)
 
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        """Run the module without gradients, on inputs by name; give every result by name.
-
-        Raises:
-            WrongArguments: If it gives another number of results than there are outputs.
-        """
+        """Run the module without gradients, on inputs by name; give every result by name."""
         arguments = self.arguments(arrays)
         with torch.no_grad():
             try:
@@ -332,11 +328,7 @@ def set_attribute(module: nn.Module, path: str, value: Any) -> None:  # noqa: AN
 
 
 def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: Sequence[str]) -> FlatModule:
-    """Read from the types of a script's forward how it takes its tensors.
-
-    Raises:
-        WrongArguments: If it takes more or fewer tensors.
-    """
+    """Read from the types of a script's forward how it takes its tensors."""
     forward: Any = script.forward  # typed as a plain callable
     arguments = forward.schema.arguments[1:]
     remaining = list(inputs)
@@ -371,13 +363,17 @@ def _with_forward(module: nn.Module) -> nn.Module:
     return _WithLayer(module) if forward in (nn.RNN.forward, nn.GRU.forward) else module
 
 
-class _WithLayer(nn.Module):
-    """nn.RNN or nn.GRU."""
+class _Layer(nn.Module):
+    """A recurrent layer of PyTorch's, to be scripted: TorchScript takes forward's types as they are written."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.training = layer.training
+
+
+class _WithLayer(_Layer):
+    """nn.RNN or nn.GRU."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run the layer."""
@@ -385,12 +381,10 @@ class _WithLayer(nn.Module):
         return result
 
 
-class _WithLSTM(_WithLayer):
+class _WithLSTM(_Layer):
     """nn.LSTM, which has two states."""
 
-    def forward(  # type: ignore[override]  # another layer
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run the layer."""
         result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
         return result

@@ -73,14 +73,14 @@ def shown(tree: Tree) -> str:
 
 def flatten_results(result: Tree) -> list[Tensor]:
     """List the tensors in what a forward returned, in their order. None is left out, and anything else refused."""
+    if isinstance(result, Tensor):
+        return [result]
     if isinstance(result, PackedSequence):
         raise WrongArguments("forward returns a PackedSequence; return pad_packed_sequence of it instead")
     parts = parts_of(result)
-    if parts is not None:
-        return [tensor for part in parts.values() for tensor in flatten_results(part)]
-    if result is not None and not isinstance(result, Tensor):
+    if parts is None and result is not None:
         raise NoTensor(result)
-    return [] if result is None else [result]
+    return [tensor for part in (parts or {}).values() for tensor in flatten_results(part)]
 
 
 def parts_of(tree: Tree) -> dict[str, Tree] | None:

@@ -314,7 +314,9 @@ def _check_names(
 def _several_in_one(inputs: InputDescriptions, named: Sequence[str]) -> str:
     """Say how one parameter takes several tensors, where that seems to be meant: more are described than there are."""
     further, left = ([name for name in one if name not in other] for one, other in ((inputs, named), (named, inputs)))
-    if not left or (len(further) < 2 and left[-1] != "hx"):
+    if left[-1:] == ["hx"]:
+        return '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'
+    if len(further) < 2 or not left:
         return ""
     tensors = ", ".join(f'"{name}": Floats(…)' for name in further[:2])
     return (

@@ -60,12 +60,7 @@ class DescribedModel(ModelDescription):
 
 
 def describe_model(publication: Publication) -> DescribedModel:
-    """Check a publication's description against its module.
-
-    Raises:
-        WrongArguments: If the description does not fit the module; the message says where.
-        UnsupportedModule: If such a module cannot be published; the message says what to do.
-    """
+    """Check a publication's description against its module."""
     check_model_name(publication.name)
     module = _unwrapped(publication.module)
     with evaluating(module):

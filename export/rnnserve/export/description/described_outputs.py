@@ -61,10 +61,6 @@ def describe_outputs(
 
     `given` has the outputs' names, and their descriptions if there are such. If an exported program settles sizes
     later, a rule need not be sure by runs alone.
-
-    Raises:
-        WrongArguments: If a description does not fit.
-        UnsupportedModule: If an output cannot be divided among requests.
     """
     runs = _run_at_probes(trial)
     outputs = []
@@ -274,8 +270,12 @@ def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
 
     `sizes` are those of the axis `of` of the inputs, ascending, and `found` the output's size for each.
     """
-    bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
-    for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):
+    bounds = list(itertools.product((0, int(found.min())), (0, int(found.max()))))
+    for smallest, largest in bounds:  # of `y[:, -2:]` no two sizes lie between the bounds
+        rule = DerivedSize(of, 1, 0, 1, 1, 0, smallest, largest)
+        if np.array_equal(rule.sizes(sizes), found):
+            return rule
+    for divisors, (smallest, largest) in itertools.product(_DIVISORS, bounds):
         inner = (found > smallest) & ((found < largest) if largest else True)
         if len(np.unique(found[inner])) < 2:
             continue

@@ -78,9 +78,6 @@ def check_inputs(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[
     """Check that inputs can be batched and that their axes fit together; write the given sizes into them.
 
     Returns the smallest and the largest size of each dynamic axis that a proof uses: of those that the model takes.
-
-    Raises:
-        WrongArguments: If they do not fit, or sizes are given for an axis that there is not, or are none.
     """
     _check_axes(inputs)
     _limit_sizes(inputs, given)

@@ -124,9 +124,6 @@ def try_forward(trial: Trial, outputs: Tensors) -> int:
     """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
 
     Returns how many steps the longest sequences of the proof are to have, if the description bounds them no closer.
-
-    Raises:
-        WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
     """
     smallest = trial.smallest
     if (error := trial.error(smallest)) is not None:

@@ -62,11 +62,7 @@ _Found = tuple[dict[str, Tree], dict[str, dict[str, InputDescription]], _Run]
 
 
 def read_call(module: nn.Module, publication: Publication) -> ReadCall:
-    """Read how a module is called: its parameters, and the tensors of its states, wherever these are.
-
-    Raises:
-        WrongArguments: If the description does not fit; the message says where.
-    """
+    """Read how a module is called: its parameters, and the tensors of its states, wherever these are."""
     reader = CallReader(module, publication)
     attributes = _attributes(module, publication)
     described = {name: what for name, what in reader.inputs.items() if isinstance(what, InputDescription)}
@@ -436,7 +432,7 @@ def _rows_axis(where: str, before: _Shape, one: _Shape, other: _Shape, rows: tup
         )
     if not of_rows:
         raise WrongArguments(
-            f'"{where}" of shape {list(one)} has no axis of the rows: it is {list(other)} for another number. '
+            f'"{where}" has no axis of the rows: it is {list(one)} for {rows[0]} rows, and {list(other)} for {rows[1]}. '
             "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
         )
     return of_rows[0]

@@ -64,9 +64,6 @@ def find_defaults(
     If forward has no default for a parameter, or does not run without it, states are zeros, as `states=` says. States
     may begin with described `initial` values. What is to be recorded is returned by input, like these of size 1 along
     dynamic axes.
-
-    Raises:
-        WrongArguments: If described initial values are not those of forward without the state.
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, inputs, sizes)
