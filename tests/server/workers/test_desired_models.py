@@ -4,9 +4,6 @@ import logging
 
 import pytest
 
-from kit.tiny import publish_tiny
-from kit.waiting import until
-from rnnserve.server import Server, Settings
 from rnnserve.server.errors import LoadFailed, ShuttingDown, TooManyCalls
 from rnnserve.server.workers.desired_models import DesiredModels
 
@@ -97,17 +94,3 @@ def test_server_that_stops_follows_no_more(asked, other):
     asked.note("scale", True)
     with pytest.raises(ShuttingDown):
         other.catch_up(live, 0.0)
-
-
-def test_worker_follows_once_its_files_are_mended(asked, tmp_path, caplog):
-    root = tmp_path / "repository"
-    publish_tiny(root, "other", 1, 7.0)
-    graph = publish_tiny(root, "scale", 1, 1.5) / "model.onnx"
-    settings = Settings(root, grpc_port=0, provider="cpu", model_control="explicit", load_model="other")
-    with Server(settings, desired_models=tmp_path / "models.json") as server:
-        good = graph.read_bytes()
-        graph.write_bytes(b"nonsense")
-        asked.note("scale", True)
-        until(lambda: any("this one cannot: failed to load" in message for message in caplog.messages))
-        graph.write_bytes(good)
-        until(lambda: server.models()["scale"].serves == [1])

@@ -124,10 +124,7 @@ def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
 def check_shapes(
     names: Sequence[str], results: Sequence[Array], feeds: Mapping[str, Array], signature: Signature
 ) -> None:
-    """Raise WrongOutputSize if an output of a run has another shape than its inputs and the signature say.
-
-    Along a sequence axis with lengths it may end with the longest.
-    """
+    """Raise WrongOutputSize for outputs of another shape than the signature says, if not cut at the longest length."""
     main = signature.main
     rows = feeds[main.name].shape[main.batch_axis]
     sizes: dict[str, int] = {}

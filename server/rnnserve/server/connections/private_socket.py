@@ -38,10 +38,7 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
 
 
 def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Callable[[], Mapping[Any, Any]]) -> str:
-    """Return the certificate that a client has shown to gRPC, or to the gateway if that makes the call.
-
-    It is in PEM, or in DER and base64; empty for none. The names of `auth_context` are bytes or text.
-    """
+    """Return the certificate shown to gRPC or to the gateway, in PEM or in DER and base64; empty for none."""
     if is_private(connection):
         return next((entry[1] for entry in metadata if entry[0] == CERTIFICATE), "")
     found = auth_context()

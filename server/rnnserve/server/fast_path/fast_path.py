@@ -172,10 +172,7 @@ class FastPath:
         return max(self._open_calls - len(streams), 0) + sum([stream.in_flight for stream in streams])
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end, which comes when the server has been stopped and every call has been answered.
-
-        Returns whether it has come; true if it was never started.
-        """
+        """Wait for the end, after the server was stopped and all was answered; true if it has ended, or not begun."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()

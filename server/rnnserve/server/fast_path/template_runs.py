@@ -120,7 +120,7 @@ class SamePrefixRun:
         """Run as many requests as the run was made for, and return the responses.
 
         The id's field of each has tag and size, and is empty for none; no fields if none has an id. None if a value is
-        not plainly valid, or an answer is not finite and has to be: then each request has to pass the boundary.
+        not plainly valid, or an answer is not finite and has to be: then each request has to pass request validation.
         """
         for sent, rows in self._inputs:
             start, end = sent.start, sent.end

@@ -27,7 +27,7 @@ from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.protocol.responses import ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
-from rnnserve.server.validation.parameters import VARYING_PARAMETERS, check_final_response, read_sequence_control
+from rnnserve.server.validation.parsing import VARYING_PARAMETERS, check_final_response, read_sequence_control
 from rnnserve.server.validation.signature import Batching, TensorSpec
 from rnnserve.server.validation.values import validator
 
@@ -159,7 +159,7 @@ class RequestPrefix:
         return dataclasses.replace(self, of_sequences=dataclasses.replace(self, served=served, states=pairs))
 
     def read(self, payload: bytes) -> CheckedRequest | None:
-        """Read the values of a request with this prefix. None if one is not plainly valid: the boundary decides."""
+        """Read the values of a request with this prefix; None if request validation must decide about a value."""
         inputs: dict[str, Array] = {}
         for spec, shape, start, end, are_valid in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, len(payload) + start)
@@ -243,7 +243,7 @@ class PrefixCache:
         return None
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
-        """Keep the prefix of a request that has passed the boundary, if it is one that can be kept."""
+        """Keep the prefix of a request that has passed request validation, if it is one that can be kept."""
         if not request.is_plain:
             return
         start, _, end, said = _find_sequence(payload)

@@ -50,10 +50,7 @@ let 8 kB of metadata through. Beyond it: a shorter description, or no details.""
 class ResponseHead:
     """A response with raw outputs, without its id and the outputs' bytes.
 
-    Attributes:
-        before_id: What precedes the id's field.
-        before_outputs: For each output, what precedes its bytes; the first one follows the id's field and describes
-            all of the outputs.
+    `before_outputs` precede the bytes of each output; the first one follows the id's field and describes all outputs.
     """
 
     before_id: bytes
@@ -74,11 +71,9 @@ class ResponseHead:
         return cls(before.SerializeToString(), tuple(tags))
 
     def encode(self, id_field: bytes, outputs: Iterable[Array]) -> bytes:
-        """Write a response.
+        """Write a response with outputs in the order asked, each of the request's own shape.
 
-        Args:
-            id_field: The id's field, tag and size included, or other fields that differ between responses; or nothing.
-            outputs: Outputs in the order asked, each of the request's own shape.
+        `id_field` is the id's field, tag and size included, or other fields that differ between responses; or nothing.
         """
         if len(self.before_outputs) == 1:
             (array,) = outputs
@@ -97,10 +92,7 @@ def _bytes_of(array: Array) -> bytes | memoryview:
 
 
 def encode_response(model: "Model", request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
-    """Write the response to a request. Its outputs are raw, also where the request's inputs were typed, as in Triton.
-
-    The outputs are in the order of the request's, each of the request's own shape.
-    """
+    """Write the response to a request. Its outputs are raw, also if the request's inputs were typed, as in Triton."""
     said: pb.ModelInferResponse | None = None
     if request.keeper is not None:
         said = request.keeper(outputs)
@@ -144,14 +136,8 @@ def rank_classes(values: Array, count: int, labels: Sequence[str]) -> tuple[tupl
     Here each vector along the last axis is ranked by itself, which is the same for an output (batch, classes), and for
     (batch, sequence, classes) says a class of each step.
 
-    Args:
-        values: (…, classes), of a numeric dtype.
-        count: Number of classes, at most as many as there are.
-        labels: Labels of the classes, by index; empty for none.
-
-    Returns:
-        The shape (…, count), and as many elements as the protocol's BYTES: each is a size, uint32 and little-endian,
-        and as many bytes.
+    `values` are (…, classes), of a numeric dtype. Returns the shape (…, count), and the elements as the protocol's
+    BYTES: each is a size, uint32 and little-endian, and as many bytes.
     """
     classes = values.shape[-1]
     rows = values.reshape(-1, classes)

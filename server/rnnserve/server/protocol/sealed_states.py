@@ -20,7 +20,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,9 +35,6 @@ from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
 from rnnserve.server.validation.signature import Signature
 from rnnserve.server.validation.values import with_valid_values
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["SealedStates", "TokenSealing", "read_keys"]
 
@@ -144,29 +141,18 @@ def read_keys(path: Path) -> list[bytes]:
     keys = [data[at : at + _KEY_BYTES] for at in range(0, len(data), _KEY_BYTES)]
     if any(key.isascii() for key in keys):
         raise StartError(f"{option}: holds text; expected keys of {_KEY_BYTES} random bytes each ({how})")
-    if len(set(keys)) < len(keys):
-        raise StartError(f"{option}: holds one key twice")
     return keys
 
 
 class _Sealed(NamedTuple):
-    """What a token holds.
-
-    Attributes:
-        model: Name of the model.
-        digest: `self_sha256` of the manifest of the version that made the states.
-        steps: Steps of the session so far.
-        issued: When it was sealed, in seconds since the epoch.
-        rows: Size of the states' batch axis.
-        states: The states' bytes, one after another.
-    """
+    """What a token holds."""
 
     model: str
-    digest: str
-    steps: int
-    issued: float
-    rows: int
-    states: bytes
+    digest: str  # `self_sha256` of the manifest of the version that made the states
+    steps: int  # of the session so far
+    issued: float  # seconds since the epoch
+    rows: int  # size of the states' batch axis
+    states: bytes  # one after another
 
     @classmethod
     def read(cls, data: bytes) -> "_Sealed":
@@ -185,15 +171,9 @@ class SealedStates:
         self._allow_non_finite = settings.allow_non_finite
 
     def find(self, request: pb.ModelInferRequest, repository: Repository) -> tuple[ServedVersion, _Sealed | None]:
-        """Find the version that a request of a session asks: for a token, the one that made its states.
+        """Find the version that a request of a session asks, and what its token holds; None if it begins a session.
 
-        Returns it with what the token holds; None where the request begins a session.
-
-        Raises:
-            InvalidRequest: If the token is altered, foreign, too large, or of another model or version.
-            NotFound: If the repository does not have the model or version.
-            NotReady: If that model does not serve.
-            SessionEnded: If the token is too old, or from the future, or its version no longer serves.
+        Raises InvalidRequest, SessionEnded if the token or its version is too old, and as `Repository.find` does.
         """
         token = request.parameters[SESSION].string_param
         if not token:
@@ -292,8 +272,7 @@ def _refuse_uncontinuable(model: Model) -> None:
             f'model "{model.name}" has no sessions: its sequences may not be sent a part at a time, since '
             f"{model.why_not_in_parts}"
         )
-    required = next((name for name in signature.states if not signature.inputs[name].optional), None)
-    if required is not None:
+    if required := signature.required_state:
         raise InvalidRequest(f'model "{model.name}" has no sealed sessions: its state "{required}" must be sent')
 
 

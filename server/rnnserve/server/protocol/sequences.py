@@ -75,12 +75,7 @@ class BeganOnAnotherVersion(InvalidRequest):
 
 
 class StreamOwner:
-    """A stream that sequences are sent on. While it is open, no other call may continue them.
-
-    Attributes:
-        is_open: Whether it still is.
-        grant: What its token admits to; None where none was asked for.
-    """
+    """A stream that sequences are sent on. While it is open, no other call may continue them."""
 
     __slots__ = ("__weakref__", "grant", "is_open")
 
@@ -119,19 +114,10 @@ class _Sequence:
     """What is kept of a sequence.
 
     Attributes:
-        key: What it is found by.
-        served: The version that it began on.
-        connection: Names the connection that it began on.
-        owner: Gives the stream that its last request came on, while there is that stream. An idle sequence keeps no
-            stream that has ended, nor gRPC's part of it.
-        states: The bytes of each state in the signature's order, in row-major order of its own shape; empty before its
-            first request has been run.
-        rows: Size of their batch axis.
-        nbytes: Bytes of the states.
-        used: When its last request arrived or was answered, in seconds on the clock of `clock`.
+        served, connection: The version and the connection that it began on.
+        owner: Gives the stream that its last request came on. An idle sequence keeps no stream that has ended.
+        states: The bytes of each state in the signature's order, each in row-major order; empty before the first run.
         is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
-        turn: The step that waits to be run, or is run.
-        is_passing: Whether a thread is passing the turn on.
         waiting: Steps and requests that have arrived since. While there are any, one has its turn, or it is passed on.
     """
 
@@ -140,12 +126,12 @@ class _Sequence:
     connection: str
     owner: "weakref.ref[StreamOwner] | None" = None
     states: tuple[bytes, ...] = ()
-    rows: int = 0
+    rows: int = 0  # size of their batch axis
     nbytes: int = 0
-    used: float = 0.0
+    used: float = 0.0  # when its last request arrived or was answered, in seconds on the clock of `clock`
     is_over: bool = False
-    turn: "Step | None" = None
-    is_passing: bool = False
+    turn: "Step | None" = None  # the step that waits to be run, or is run
+    is_passing: bool = False  # whether a thread is passing the turn on
     waiting: "deque[tuple[Step, Waiter]]" = dataclasses.field(default_factory=deque)
 
     def __str__(self) -> str:
@@ -180,15 +166,8 @@ class Sequences:
         """Take a request into its sequence, where it lines up behind those that arrived before it.
 
         Returns whether it has its turn, and may run now. Else its turn comes later, on the thread that answers the
-        request before it: then the waiter, which is the request, is told.
-
-        Raises:
-            BeganOnAnotherVersion: If it asks another version than the one that its sequence began on.
-            NotFound: If its sequence has not been started, has ended, was dropped, or is another connection's.
-            QueueFull: If too many requests of the model's sequences wait for their turn.
-            SequenceInUse: If its sequence is on another stream.
-            TooManySequences: If it would start one sequence too many.
-            Unsupported: If the model's sequences may not be cut into requests.
+        request before it: then the waiter, which is the request, is told. Raises BeganOnAnotherVersion, NotFound,
+        QueueFull, SequenceInUse, TooManySequences, and Unsupported if the model takes no sequences a part at a time.
         """
         model, control, owner = step.served.model, step.control, caller.stream
         why_not = model.why_not_in_parts
@@ -239,10 +218,8 @@ class Sequences:
         """Keep the states that a request has left, and pass its turn on; without states, it was refused.
 
         A step that has no turn leaves nothing: after a failure in the middle of a batch, all of the batch may be
-        refused, the answered ones, too.
-
-        Raises:
-            TooManySequences: If there is no memory left for the states; then it has its turn still.
+        refused, the answered ones, too. If there is no memory left for the states, it raises TooManySequences, and the
+        step has its turn still.
         """
         sequence = step.sequence
         with self._lock:
@@ -301,11 +278,11 @@ class Sequences:
         if not more:
             return
         for scope, (part, words) in zip(scopes, _PARTS, strict=True):
-            most = max(1, int(self._settings.max_sequence_bytes * part))
+            most = max(1, int(self._settings.sequence_bytes * part))
             if more > 0 and self._nbytes[scope] + more > most:
                 raise TooManySequences(
-                    f"the states of sequences take {most:,} bytes already{words} (--max-sequence-bytes); end some with "
-                    "sequence_end"
+                    f"the states of sequences take {most:,} bytes already{words} (16 KiB for each of "
+                    "--max-sequences, 256 MiB at least); end some with sequence_end"
                 )
         self._nbytes.update(dict.fromkeys(scopes, more))
         sequence.nbytes = nbytes
@@ -394,11 +371,7 @@ class Sequences:
 class Step:
     """A request of a sequence, from its arrival to its answer.
 
-    Attributes:
-        asked_version: The version that it asks, and that it was checked for.
-        served: The same as it runs parts of sequences.
-        control: The request's words about its sequence.
-        sequence: What is kept of its sequence, since it has entered it.
+    It was checked for `asked_version`, and runs on `served`: the same version as it runs parts of sequences.
     """
 
     __slots__ = ("_asked", "_rows", "_sequences", "asked_version", "control", "sequence", "served")

@@ -14,9 +14,9 @@ from concurrent import futures
 
 from rnnserve.server.errors import InternalError, LoadFailed, NotFound, ShuttingDown, TooManyCalls, quoted
 from rnnserve.server.repository.folders import Fingerprint
-from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader, Outcome
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.system import giving_way
 
 __all__ = ["LiveRepository"]
 
@@ -89,10 +89,7 @@ class LiveRepository:
     def load(self, name: str) -> None:
         """Load a model as its folder is now, beside what serves of it; return when it serves.
 
-        Raises:
-            NotFound: If the repository has no such model.
-            LoadFailed: If something of it cannot be loaded. Versions that served before serve on.
-            TooManyCalls, ShuttingDown: If too many changes wait, or the server is stopping.
+        Raises NotFound, TooManyCalls, ShuttingDown, or LoadFailed: then versions that served before serve on.
         """
         self._ask(lambda: self._load(name)).result()
 

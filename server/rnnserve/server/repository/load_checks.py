@@ -69,7 +69,7 @@ class LoadChecks:
     """
 
     def __init__(self) -> None:
-        """Start the process, which imports what it needs meanwhile; raise StartError if none can be started."""
+        """Start the process, which imports what it needs meanwhile. Raise StartError if none can be started."""
         self._niceness = 0
         self._lock = threading.Lock()  # of the next two: `stop` ends whatever process there is
         self._is_stopped = False
@@ -102,14 +102,7 @@ class LoadChecks:
             raise StartError(f"the process that tries models did not start within {_START_SECONDS:g} s") from error
 
     def outcome(self) -> Findings:
-        """Wait for the end of the check that has begun.
-
-        Raises:
-            Refused: If the version may not serve.
-            TooSlow: If the time is over.
-            StartError: If the device cannot be had.
-            Stopped: If `stop` was called.
-        """
+        """Wait for the end of the check. Raise Refused, TooSlow, Stopped, or StartError if the device cannot be had."""
         assert self._process is not None  # noqa: S101 - a check has begun
         try:
             answer = json.loads(self._process.receive(self._deadline - time.monotonic()))
@@ -178,7 +171,7 @@ def check_version(check: LoadCheck) -> dict[str, Any]:
         return {"start_error": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a version does is the reason why it does not serve
         if any(map(is_of_memory, _causes(error))):
-            return {"refused": f"needs more than {most:,} bytes of memory (--max-load-bytes)"}
+            return {"refused": f"needs more than {most:,} bytes of memory"}
         if isinstance(error, ArtifactError):
             return {"refused": str(error)}
         return {"refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"}

@@ -21,7 +21,7 @@ class SignatureGate:
     """Verifies versions with the trusted keys. Thread-safe."""
 
     def __init__(self, keys: Sequence[Path]) -> None:
-        """Read the files of public keys; raise StartError if one cannot be read or `cryptography` is missing."""
+        """Read the files of public keys. Raise StartError if one cannot be read or `cryptography` is missing."""
         try:
             from rnnserve.protos.signing.keys import KeyFileError, read_public_key
         except ModuleNotFoundError as missing:
@@ -53,5 +53,5 @@ class SignatureGate:
 
 
 def open_signature_gate(settings: Settings) -> SignatureGate | None:
-    """Make the gate of a server, None if versions need not be signed; raise StartError if a key cannot be read."""
+    """Make the gate of a server, None if versions need not be signed. Raise StartError if a key cannot be read."""
     return SignatureGate(settings.require_signature) if settings.require_signature else None

@@ -41,13 +41,9 @@ class HealthService:
     """
 
     def __init__(self, names: tuple[str, ...], repository: Repository, *, look_seconds: float = 1.0) -> None:
-        """Start with none serving.
+        """Start with none serving. `names` are the services that serve together; the empty name is the server.
 
-        Args:
-            names: The services that serve together; the empty name stands for the server.
-            repository: The models.
-            look_seconds: Seconds after which a watch looks whether its model's state has changed, or its call has
-                ended, should none have told it.
+        A watch looks each `look_seconds` whether its model's state has changed, or its call has ended.
         """
         self._names = names
         self._look_seconds = look_seconds
@@ -90,11 +86,7 @@ class HealthService:
         return response.SerializeToString()
 
     def watch(self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], _GrantOf]) -> Iterator[bytes]:
-        """Answer Watch: with the state now, and whenever it changes, until the call ends.
-
-        A service that is not known may come to be, such as a model that is published later. `admit` lets the caller
-        in again.
-        """
+        """Answer Watch until the call ends, also of a model that may come to be; `admit` lets the caller in again."""
         name = _read_name(payload)
         self._check_access(name, admit())
         if len(name) > _MAX_NAME:

@@ -30,19 +30,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 
 @dataclasses.dataclass
 class _Missed:
-    """A change that this worker couldn't make yet.
+    """A change that this worker couldn't make yet."""
 
-    Attributes:
-        number: Number of the change: a later one of the same model takes its place.
-        pause: Seconds between the last try and the next.
-        retry_at: When it is tried again, on the monotonic clock.
-        reason: What the log has said last.
-    """
-
-    number: int
-    pause: float = _FIRST_PAUSE / 2
-    retry_at: float = 0.0
-    reason: str = ""
+    number: int  # number of the change: a later one of the same model takes its place
+    pause: float = _FIRST_PAUSE / 2  # seconds between the last try and the next
+    retry_at: float = 0.0  # when it is tried again, on the monotonic clock
+    reason: str = ""  # what the log has said last
 
 
 class DesiredModels:
@@ -55,12 +48,7 @@ class DesiredModels:
         self._missed: dict[str, _Missed] = {}
 
     def start_with(self, wanted: Collection[str] | None, present: Collection[str]) -> Collection[str]:
-        """Name the models to load at the start.
-
-        Args:
-            wanted: The models that the options name; None for all.
-            present: The models that the repository has.
-        """
+        """Name the models to load at the start: of `wanted` (None: all `present`), as changed since."""
         names = set(present if wanted is None else wanted)
         for name, (_, is_loaded) in self._read().items():
             if not is_loaded:
@@ -96,11 +84,7 @@ class DesiredModels:
         threading.Thread(target=follow, name="desired models", daemon=True).start()
 
     def catch_up(self, live: LiveRepository, now: float) -> None:
-        """Make the changes of other workers that are due.
-
-        Raises:
-            ShuttingDown: If the server is stopping.
-        """
+        """Make the changes of other workers that are due. Raises ShuttingDown if the server is stopping."""
         for name, (number, is_loaded) in self._read().items():
             if number <= self._done.get(name, 0):
                 self._missed.pop(name, None)
