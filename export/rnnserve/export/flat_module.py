@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.held_modules import Wrapper, owner_of
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.longest_rows import LongestRowMode
 from rnnserve.export.recurrence.packing import lenient
+from rnnserve.export.surroundings import Wrapper, owner_of
 from rnnserve.export.tensors import Arrays
 from rnnserve.export.trees import Leaf, NoTensor, Path, Tree, flatten_results, leaves, made_of_a_tensor, mapped
 

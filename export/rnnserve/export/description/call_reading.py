@@ -45,17 +45,16 @@ class _Parameter(typing.NamedTuple):
     default: Any = _NONE
     by_keyword: bool = False
 
-    def leaves(self) -> Iterator[tuple[Path, Any]]:
-        """List the tensors that are described, with the keys to each; those of a group have names of their own."""
-        return _leaves(self.value, () if isinstance(self.value, Mapping) else (self.name,))
+    @property
+    def path(self) -> Path:
+        """The path of its tensor; tensors of a group have names of their own."""
+        return () if isinstance(self.value, Mapping) else (self.name,)
 
 
 class CallReader:
     """Reads how forward takes its arguments, of a module in evaluation mode, as a `Publication` describes them.
 
-    Attributes:
-        inputs: Descriptions of the model's inputs by name, in order; of a nested state the tree.
-        defaults: Default values of forward's parameters that are nested states.
+    `inputs` has the descriptions of the model's inputs by name, in order; of a nested state the tree.
     """
 
     def __init__(self, module: nn.Module, publication: Publication) -> None:
@@ -69,11 +68,6 @@ class CallReader:
         if not self._described:
             raise WrongArguments("inputs describes no tensor; a model takes one at least")
         self.inputs = self._model_inputs()
-        self.defaults = {
-            each.name: each.default
-            for each in self._parameters
-            if isinstance(each.value, StateTree) and each.default is not _NONE
-        }
         self._kinds = self._kinds_of_groups()
 
     def call(self, states: Mapping[str, Tree] | None = None) -> Call:
@@ -83,13 +77,12 @@ class CallReader:
     def _call(self, states: Mapping[str, Tree], kinds: Mapping[str, Any]) -> Call:
         args: list[Tree] = []
         kwargs: dict[str, Tree] = {}
-        for name, value, default, by_keyword in self._parameters:
-            path = () if isinstance(value, Mapping) else (name,)
-            argument = self._argument(value, path, kinds.get(name, dict), states)
-            slots = () if default is _NONE else tuple(slots_in(argument).values())
-            argument = Omissible(argument, slots, default) if slots else argument
-            if by_keyword:
-                kwargs[name] = argument
+        for each in self._parameters:
+            argument = self._argument(each.value, each.path, kinds.get(each.name, dict), states)
+            slots = () if each.default is _NONE else tuple(slots_in(argument).values())
+            argument = Omissible(argument, slots, each.default) if slots else argument
+            if each.by_keyword:
+                kwargs[each.name] = argument
             else:
                 args.append(argument)
         names = [list(slots_in(states[name]).values()) if name in states else [name] for name in self.inputs]
@@ -98,7 +91,7 @@ class CallReader:
     def _describe(self, parameter: _Parameter) -> None:
         """Add the tensors of a parameter to those that are described."""
         name = parameter.name
-        for path, leaf in parameter.leaves():
+        for path, leaf in _leaves(parameter.value, parameter.path):
             is_state = leaf is parameter.value and isinstance(leaf, StateTree)
             if not isinstance(leaf, InputDescription) and not is_state:
                 raise WrongArguments(

@@ -37,9 +37,8 @@ from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
-from rnnserve.export.held_modules import held_values
 from rnnserve.export.recurrence.refusals import keeps_state
-from rnnserve.export.surroundings import restoring
+from rnnserve.export.surroundings import held_values, restoring
 from rnnserve.export.tensors import Arrays
 from rnnserve.export.torch_adapter import OptimizedModule, written_module
 from rnnserve.protos import manifest_pb2

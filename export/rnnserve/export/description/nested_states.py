@@ -203,7 +203,7 @@ class _StateReader:
         arrays = draw_inputs(self._inputs, np.random.default_rng(0), sizes, bounded_states=True)
         before = {name: at(sizes[BATCH]) for name, at in begin.items()}
         for name in self._trees:
-            if before[name] is None and name not in self._reader.defaults:
+            if before[name] is None and (name,) not in self._flat.call.optional:
                 raise WrongArguments(
                     f'forward needs "{name}": give an example of it, StateTree(module.init_state(1)), or a function '
                     "of the number of rows, StateTree(lambda rows: …)"
@@ -423,16 +423,16 @@ def _rows_axis(where: str, before: _Shape, one: _Shape, other: _Shape, rows: tup
     """Find the axis of rows of a tensor, by its shapes before a call, after it, and after one with more rows."""
     differ = [at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]]
     of_rows = [at for at in differ if (one[at], other[at]) == rows]
-    if before != one or len(one) != len(other) or (of_rows and len(differ) > 1):
+    if before != one or len(one) != len(other) or (of_rows and of_rows != differ):
         grown = (before, one) if before != one else (one, other)
         raise WrongArguments(
             f'"{where}" grows: it is {list(grown[0])} before a call, or after a shorter one, and {list(grown[1])} '
             "after it. A state keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask "
             "those before the first by a position that is a state, too"
         )
-    if not of_rows:
+    if len(of_rows) != 1:
         raise WrongArguments(
-            f'"{where}" has no axis of the rows: it is {list(one)} for {rows[0]} rows, and {list(other)} for {rows[1]}. '
+            f'"{where}" has no axis of the rows: it is {list(one)} for {rows[0]} rows and {list(other)} for {rows[1]}. '
             "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
         )
     return of_rows[0]

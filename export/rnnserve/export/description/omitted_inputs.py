@@ -134,7 +134,6 @@ class _Trials:
 
     def __init__(self, module: FlatModule, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
         self._module, self._inputs = module, inputs
-        self._results: dict[tuple[int, _Names], Arrays] = {}
         self._sizes = [
             {axis: min(max(rows, low) if axis == BATCH else low + steps, high) for axis, (low, high) in sizes.items()}
             for rows, steps in _CALLS
@@ -144,6 +143,7 @@ class _Trials:
             draw_inputs(inputs, random, at, ragged=number % 2 > 0, bounded_states=True)
             for number, at in enumerate(self._sizes)
         ]
+        self._without = functools.cache(lambda trial, names: module.run(self._given(trial, names)))
 
     def left_out_alone(self, together: Mapping[str, Sequence[str]] = MappingProxyType({})) -> list[_Names]:
         """List the inputs without which the module runs, those of a parameter together, and those left out `together`.
@@ -185,18 +185,13 @@ class _Trials:
     def _given(self, trial: int, names: _Names) -> Arrays:
         return {name: array for name, array in self._drawn[trial].items() if name not in names}
 
-    def _without(self, trial: int, names: _Names) -> Arrays:
-        self._results[trial, names] = found = self._module.run(self._given(trial, names))
-        return found
-
     def _agrees(self, trial: int, names: _Names, defaults: Mapping[str, _Array]) -> bool:
         filled = fill_left_out(self._inputs, self._given(trial, names), defaults, self._sizes[trial])
         try:
             found = self._module.run(filled)
         except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
             return False
-        wanted = self._results.get((trial, names)) or self._without(trial, names)
-        return all(_is_near(found[name], array) for name, array in wanted.items())
+        return all(_is_near(found[name], array) for name, array in self._without(trial, names).items())
 
     def _candidates(self, tensor: manifest_pb2.Tensor, names: _Names) -> list[_Array]:
         """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
@@ -204,7 +199,7 @@ class _Trials:
         for trial in self._trials_without(names):
             used: list[Tensor] = []
             with OperatorsSeen(functools.partial(_noting, used)):
-                self._without(trial, names)
+                self._module.run(self._given(trial, names))
             used += _copies([*self._module.parameters(), *self._module.buffers()])
             these = dict(_rows_in(used, tensor, self._sizes[trial]))
             found = these if found is None else {key: array for key, array in found.items() if key in these}

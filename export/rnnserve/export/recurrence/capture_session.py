@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from rnnserve.export.held_modules import path_of_the_users
+from rnnserve.export.surroundings import path_of_the_users
 
 __all__ = ["active", "current", "opened"]
 

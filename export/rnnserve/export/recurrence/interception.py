@@ -36,12 +36,12 @@ from torch.nn.utils import rnn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.held_modules import CACHED, functions_of, held_objects, names_in
 from rnnserve.export.recurrence import capture_session, packing, recurrent_layers
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.recurrent_layers import LayerStack, refuse_dtype, run
 from rnnserve.export.recurrence.scan import scan
 from rnnserve.export.source_lines import is_users_code
+from rnnserve.export.surroundings import CACHED, functions_of, held_objects, names_in
 from rnnserve.export.torch_adapter import packed_fields
 
 __all__ = ["LOCK", "FunctionStandIns", "intercepted", "without_caches"]

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from rnnserve.export.held_modules import functions_of
 from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.refusals import DependsOnValues
 from rnnserve.export.source_lines import source_line
+from rnnserve.export.surroundings import functions_of
 from rnnserve.export.torch_adapter import argument_checks, set_argument_checks
 
 __all__ = ["ValueChecks", "unchecked"]
