@@ -100,7 +100,7 @@ def _reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any
 
 
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:
-    """Return all modules by their paths, as "cells.0.linear": the module itself, registered ones, and then others."""
+    """Return all modules by their paths, as "cells.0.linear"."""
     return {path: each for path, each in held_objects(module).items() if isinstance(each, nn.Module)}
 
 
@@ -162,11 +162,7 @@ _KEPT_CODES = 65_536
 
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
-    """Return the user's functions that a module may run.
-
-    Every method of the classes of its modules and of the objects that these hold, and the functions and methods that
-    those name, as far as they are the user's: not the code of torch and of this package.
-    """
+    """Return the user's functions that a module may run: methods of what it holds, and functions that those name."""
     waiting: list[Any] = []
     for each in held_objects(module).values():
         waiting += [*_of_class(type(each)), *vars(each).values()]
@@ -226,10 +222,8 @@ def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[An
 
 @functools.lru_cache(_KEPT_CODES)
 def names_in(code: types.CodeType) -> frozenset[str]:
-    """Return the global names and attributes that a code object names, and those within it.
-
-    Names that no source can have are left out: pytest writes its own into the code that it runs.
-    """
+    """Return the global names and attributes that a code object names, and those within it."""
+    # pytest writes names into the code that it runs which no source can have.
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
     return frozenset(filter(str.isidentifier, code.co_names)).union(*map(names_in, inner))
 
@@ -283,10 +277,7 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[_Restore
 
 
 def _spaces(module: nn.Module, functions: Sequence[types.FunctionType]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """List variables outside of a module that its functions may set: of files, classes and functions around.
-
-    A forward may keep something there as in attributes: `global MASK`, or a dict that all objects of a class have.
-    """
+    """List variables outside of a module that its functions may set: of files, classes and functions around."""
     classes = {base for each in held_objects(module).values() for base in type(each).__mro__}
     for function in functions:
         known = function.__globals__
@@ -394,11 +385,7 @@ def _process() -> Iterator[_Restore]:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread, and restore the number afterwards.
-
-    With one thread the bits of a result do not depend on the machine's cores, and small operators do not wait for each
-    other's threads.
-    """
+    """Run torch on one thread: then the bits of a result do not depend on the machine's cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -52,10 +52,7 @@ class _Parameter(typing.NamedTuple):
 
 
 class CallReader:
-    """Reads how forward takes its arguments, of a module in evaluation mode, as a `Publication` describes them.
-
-    `inputs` has the descriptions of the model's inputs by name, in order; of a nested state the tree.
-    """
+    """Reads how forward takes its arguments; `inputs` has the descriptions of the model's inputs, in order."""
 
     def __init__(self, module: nn.Module, publication: Publication) -> None:
         self._module = module

@@ -57,10 +57,9 @@ _CHANGES: Final = 3
 def describe_outputs(
     trial: Trial, given: Sequence[str] | Mapping[str, InputDescription], *, is_settled_later: bool = False
 ) -> list[manifest_pb2.Tensor]:
-    """Run a model at several sizes, which tells the datatypes and axes of its outputs.
+    """Run a model at several sizes, which tells the datatypes and axes of its outputs; some have descriptions.
 
-    `given` has the outputs' names, and their descriptions if there are such. If an exported program settles sizes
-    later, a rule need not be sure by runs alone.
+    If an exported program settles sizes later, a rule need not be sure by runs alone.
     """
     runs = _run_at_probes(trial)
     outputs = []
@@ -151,10 +150,7 @@ def _run_at_probes(trial: Trial) -> list[tuple[_Sizes, Arrays]]:
 def _add_axis(
     tensor: manifest_pb2.Tensor, at: int, found: Sequence[tuple[_Sizes, int]], trial: Trial, *, sure: bool
 ) -> None:
-    """Describe the next axis of an output, of which some sizes are known, each with those of its inputs.
-
-    With `sure`, runs have to tell its rule for all sizes.
-    """
+    """Describe the next axis of an output, of which some sizes are known. With `sure`, runs have to tell its rule."""
     probe, size = found[0]
     equal = [axis for axis in probe if all(other == where[axis] for where, other in found)]
     if all(other == size for _, other in found):

@@ -121,10 +121,7 @@ def bounds_in_words(arrays: Arrays) -> str:
 
 
 def try_forward(trial: Trial, outputs: Tensors) -> int:
-    """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
-
-    Returns how many steps the longest sequences of the proof are to have, if the description bounds them no closer.
-    """
+    """Run a module at the limits of its sizes, and on rows of any lengths; choose the steps of the longest ones."""
     smallest = trial.smallest
     if (error := trial.error(smallest)) is not None:
         advice = sizes_taken(trial, smallest)

@@ -146,10 +146,7 @@ class _Trials:
         self._without = functools.cache(lambda trial, names: module.run(self._given(trial, names)))
 
     def left_out_alone(self, together: Mapping[str, Sequence[str]] = MappingProxyType({})) -> list[_Names]:
-        """List the inputs without which the module runs, those of a parameter together, and those left out `together`.
-
-        Inputs that have to be sent are none of them.
-        """
+        """List the inputs without which the module runs, of each parameter with those left out `together`."""
         required = {each.name for each in self._inputs if each.default == manifest_pb2.DEFAULT_REQUIRED}
         found = []
         for names in self._module.call.optional:
