@@ -74,27 +74,16 @@ __all__ = [
     "seal_with",
 ]
 
-_MODULES = {
-    **dict.fromkeys(
-        ("Flags", "Floats", "Integers", "Lengths", "Mask", "Publication", "StateTree"), "description.publication"
-    ),
-    **dict.fromkeys(
-        ("BrokenPostcondition", "ExportError", "FailedPass", "ParityError", "UnsupportedModule", "WrongArguments"),
-        "errors",
-    ),
-    **dict.fromkeys(("ExportResult", "publish"), "pipeline"),
-    **dict.fromkeys(("export_onnx", "scan"), "recurrence"),
-    **dict.fromkeys(("script", "script_bytes"), "torchscript"),
-    "seal_with": "publishing",
-}
-"""The module of each public name."""
+_PLACES = ("errors", "description.publication", "publishing", "torchscript", "recurrence", "pipeline")
+"""The modules that have the public names, those that import little first."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with rare_collections():
-        found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        modules = (importlib.import_module(f"{__name__}.{place}") for place in _PLACES)
+        found = globals()[name] = next(getattr(each, name) for each in modules if name in each.__all__)
     return found
 
 

@@ -18,11 +18,10 @@ from rnnserve.export.description.described_model import DescribedModel, describe
 from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of, tensors_in
-from rnnserve.export.held_modules import users_module
 from rnnserve.export.onnx_files import load_proto, read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, prove
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
-from rnnserve.export.surroundings import left_as_they_were, one_thread
+from rnnserve.export.surroundings import left_as_they_were, one_thread, users_module
 from rnnserve.export.tensors import Arrays, draw_inputs
 from rnnserve.export.torch_adapter import OperatorsSeen, schema_of
 from rnnserve.protos import manifest_pb2

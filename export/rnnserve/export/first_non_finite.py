@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.flat_module import FlatModule
-from rnnserve.export.held_modules import users_module
 from rnnserve.export.source_lines import is_users_code, source_line
+from rnnserve.export.surroundings import users_module
 from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 
 __all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of", "tensors_in"]

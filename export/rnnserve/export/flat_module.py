@@ -6,8 +6,8 @@ tuples, dicts and objects, nested states, masks made of lengths, attributes that
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.held_modules import Wrapper, owner_of
 from rnnserve.export.recurrence.interception import intercepted
 from rnnserve.export.recurrence.longest_rows import LongestRowMode
 from rnnserve.export.recurrence.packing import lenient
+from rnnserve.export.surroundings import Wrapper, owner_of
 from rnnserve.export.tensors import Arrays
-from rnnserve.export.trees import NoTensor, Path, Tree, flatten_results, leaves, made_of_a_tensor, mapped
+from rnnserve.export.trees import Leaf, NoTensor, Path, Tree, flatten_results, leaves, made_of_a_tensor, mapped
 
 __all__ = [
     "MISSING",
-    "Argument",
     "Call",
-    "Filled",
     "Fixed",
     "FlatModule",
     "Grouped",
@@ -34,9 +32,10 @@ __all__ = [
     "Omissible",
     "Slot",
     "attribute",
+    "copied",
     "flat_script",
     "set_attribute",
-    "slots_of",
+    "slots_in",
 ]
 
 MISSING = object()
@@ -46,42 +45,42 @@ _Given = Mapping[str, Any]
 """The tensors of a call by name, with None for those that are left out."""
 
 
-class Argument(Protocol):
-    """How one argument of forward is made."""
+class _Argument(Leaf):
+    """What a call makes a value of; the module runs in the type `floating`."""
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - what forward takes
-        """Make the argument of the tensors of a call. The module runs in the type `floating`."""
+        """Make the value of the tensors of a call."""
+        raise NotImplementedError
 
 
-class Slot:
-    """An input as it is. A leaf of trees, and so no dataclass."""
+@dataclasses.dataclass(frozen=True)
+class Slot(_Argument):
+    """An input as it is."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    name: str
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002, D102
         return given[self.name]
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed:
-    """A constant that a publication gives (`by_user`), or forward's own default."""
+class Fixed(_Argument):
+    """A constant that a publication gives (`by_user`), or forward's own default. Float32 becomes `floating`."""
 
     value: Any
     by_user: bool = False
 
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002
-        """Return the value. Tensors of float32 get the type in which the module runs."""
+    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002, D102
         is_float = isinstance(self.value, Tensor) and self.value.dtype == torch.float32
         return self.value.to(floating) if is_float else self.value
 
 
 @dataclasses.dataclass(frozen=True)
-class Grouped:
-    """Several tensors in one argument: `kind` is `tuple`, or takes them by their keys, as `dict` and classes do."""
+class Grouped(_Argument):
+    """A container that is made in each call: `kind` is `tuple`, or takes its parts by their keys, as `dict` does."""
 
     kind: Callable[..., Any]
-    parts: Mapping[str, Argument]
+    parts: Mapping[str, _Argument]
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, D102
         made = {key: part.of(given, floating) for key, part in self.parts.items()}
@@ -89,35 +88,20 @@ class Grouped:
 
 
 @dataclasses.dataclass(frozen=True)
-class Filled:
-    """A nested state: a tree whose tensors are slots."""
-
-    tree: Tree
-
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, D102
-        return mapped(self.tree, lambda _, leaf: leaf.of(given, floating) if isinstance(leaf, Slot) else leaf)
-
-    @property
-    def names(self) -> dict[Path, str]:
-        """The names of the tensors by path."""
-        return {path: leaf.name for path, leaf in leaves(self.tree) if isinstance(leaf, Slot)}
-
-
-@dataclasses.dataclass(frozen=True)
-class Omissible:
+class Omissible(_Argument):
     """An argument with a default, which it is if none of its tensors is given."""
 
-    argument: Argument
+    argument: Tree
     names: tuple[str, ...]
     default: Any
 
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, D102
         is_given = any(given[name] is not None for name in self.names)
-        return self.argument.of(given, floating) if is_given else self.default
+        return _filled(self.argument, given, floating) if is_given else self.default
 
 
 @dataclasses.dataclass(frozen=True)
-class OfLengths:
+class OfLengths(_Argument):
     """A mask, ids with padding after the end of each row, or shares of an axis: made of the lengths of rows."""
 
     lengths: str  # the input (batch,) that holds the lengths
@@ -146,21 +130,42 @@ class OfLengths:
         return torch.where(inside, before, torch.tensor(after, dtype=dtype))
 
 
+def _filled(tree: Tree, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - what forward takes
+    """Put what a call has into the places of a tree."""
+    if isinstance(tree, _Argument):
+        return tree.of(given, floating)
+    return mapped(tree, lambda _, leaf: leaf.of(given, floating) if isinstance(leaf, _Argument) else leaf)
+
+
+def slots_in(tree: Tree) -> dict[Path, str]:
+    """Name the inputs that a tree takes as they are, by path. There are none if one is made of lengths."""
+    found: dict[Path, str] = {}
+    for path, leaf in leaves(tree):
+        if isinstance(leaf, Grouped):
+            parts = [slots_in(part) for part in leaf.parts.values()]
+            if not all(parts):
+                return {}
+            found |= {(name,): name for part in parts for name in part.values()}
+        elif isinstance(leaf, Slot):
+            found[path] = leaf.name
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Call:
     """How a module is called."""
 
     inputs: tuple[str, ...]  # the names of all tensors, in order
-    args: tuple[Argument, ...]
-    kwargs: Mapping[str, Argument] = dataclasses.field(default_factory=dict)
-    attributes: Mapping[str, Filled] = dataclasses.field(default_factory=dict)  # they hold states
-    results: tuple[Path, ...] | None = None  # of the outputs in what forward returns; None for all tensors in order
+    args: tuple[Tree, ...]
+    kwargs: Mapping[str, Tree] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, Tree] = dataclasses.field(default_factory=dict)  # they hold states
+    results: tuple[Path, ...] | None = None  # of the outputs in what forward returned; None for all tensors in order
 
     @property
     def optional(self) -> tuple[tuple[str, ...], ...]:
         """Inputs that may be left out, those of one parameter or attribute together."""
         arguments = (*self.args, *self.kwargs.values())
-        held = (tuple(each.names.values()) for each in self.attributes.values())
+        held = (tuple(slots_in(tree).values()) for tree in self.attributes.values())
         return (*(each.names for each in arguments if isinstance(each, Omissible)), *held)
 
     @property
@@ -168,6 +173,14 @@ class Call:
         """Whether forward takes the inputs by position, as they are or in tuples, and gives all results."""
         plain = all(map(_is_plain, self.args))
         return plain and not (self.kwargs or self.attributes) and self.results is None
+
+
+def _is_plain(argument: Tree) -> bool:
+    if isinstance(argument, Omissible):
+        return _is_plain(argument.argument)
+    if isinstance(argument, Grouped):
+        return argument.kind is tuple and all(map(_is_plain, argument.parts.values()))
+    return isinstance(argument, Slot) or (isinstance(argument, Fixed) and not argument.by_user)
 
 
 class FlatModule(Wrapper):
@@ -220,11 +233,7 @@ class FlatModule(Wrapper):
         return tuple(arguments)
 
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        """Run the module without gradients, on inputs by name; give every result by name.
-
-        Raises:
-            WrongArguments: If it gives another number of results than there are outputs.
-        """
+        """Run the module without gradients, on inputs by name; give every result by name."""
         arguments = self.arguments(arrays)
         with torch.no_grad():
             try:
@@ -239,13 +248,21 @@ class FlatModule(Wrapper):
         return {name: result.detach().numpy() for name, result in zip(self.outputs, results, strict=True)}
 
     def forward(self, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        """Run the module."""
+        """Run the module, with given states in its attributes; these are as they were afterwards."""
         given = dict(zip(self.call.inputs, tensors, strict=True))
-        with self._attributes_kept():
-            for path, state in self.call.attributes.items():
-                _begin(self.module, path, state, given)
+        before = {path: attribute(self.module, path) for path in self.call.attributes}
+        try:
+            for path, tree in self.call.attributes.items():
+                # Copies, since forward may write to them.
+                found = {name: given[name] for name in slots_in(tree).values()}
+                copies = {name: each.clone() for name, each in found.items() if each is not None}
+                begun = _filled(tree, copies, torch.float32) if copies else copied(before[path])
+                set_attribute(self.module, path, begun)
             result = self.called(given)
             return (*self._results(result), *self._held_states())
+        finally:
+            for path, value in before.items():
+                set_attribute(self.module, path, value)
 
     def called(self, given: _Given) -> Any:  # noqa: ANN401 - what a forward returns
         """Call the module with tensors by name, and give what it returns."""
@@ -255,8 +272,8 @@ class FlatModule(Wrapper):
             return self._called(given)
 
     def _called(self, given: _Given) -> Any:  # noqa: ANN401
-        args = [each.of(given, self._floating) for each in self.call.args]
-        kwargs = {name: each.of(given, self._floating) for name, each in self.call.kwargs.items()}
+        args = [_filled(each, given, self._floating) for each in self.call.args]
+        kwargs = {name: _filled(each, given, self._floating) for name, each in self.call.kwargs.items()}
         return self.module(*args, **kwargs)
 
     def asks_for_rows(self, rows: Sequence[tuple[str, str, int]], arrays: Arrays) -> bool:
@@ -280,50 +297,20 @@ class FlatModule(Wrapper):
             raise WrongArguments(f'forward gives a tensor "{".".join(missing)}" in some calls, and none in others')
         return [found[path] for path in self.call.results]
 
-    def _held_states(self) -> Iterator[Tensor]:
-        for path, state in self.call.attributes.items():
+    def _held_states(self) -> list[Tensor]:
+        held: list[Tensor] = []
+        for path, tree in self.call.attributes.items():
             after = dict(leaves(attribute(self.module, path)))
-            if not all(isinstance(after.get(each), Tensor) for each in state.names):
+            found = [each for at in slots_in(tree) if isinstance(each := after.get(at), Tensor)]
+            if len(found) < len(slots_in(tree)):
                 raise WrongArguments(f'the attribute "{path}" has another structure after some calls')
-            yield from (after[each] for each in state.names)
-
-    @contextlib.contextmanager
-    def _attributes_kept(self) -> Iterator[None]:
-        before = {path: attribute(self.module, path) for path in self.call.attributes}
-        try:
-            yield
-        finally:
-            for path, value in before.items():
-                set_attribute(self.module, path, value)
+            held += found
+        return held
 
 
-def _begin(module: nn.Module, path: str, state: Filled, given: _Given) -> None:
-    """Set an attribute before a call: to copies, since forward may write to them."""
-    names = state.names.values()
-    if all(given[name] is None for name in names):
-        held = attribute(module, path)
-        copied = mapped(held, lambda _, leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf)
-        set_attribute(module, path, copied)
-    else:
-        set_attribute(module, path, state.of({name: given[name].clone() for name in names}, torch.float32))
-
-
-def slots_of(argument: Argument) -> tuple[str, ...]:
-    """Name the tensors that an argument takes as they are. There are none if one is made of lengths."""
-    if isinstance(argument, Slot):
-        return (argument.name,)
-    if isinstance(argument, Filled):
-        return tuple(argument.names.values())
-    parts = [slots_of(each) for each in argument.parts.values()] if isinstance(argument, Grouped) else []
-    return tuple(name for each in parts for name in each) if all(parts) else ()
-
-
-def _is_plain(argument: Argument) -> bool:
-    if isinstance(argument, Omissible):
-        return _is_plain(argument.argument)
-    if isinstance(argument, Grouped):
-        return argument.kind is tuple and all(map(_is_plain, argument.parts.values()))
-    return isinstance(argument, Slot) or (isinstance(argument, Fixed) and not argument.by_user)
+def copied(tree: Tree) -> Tree:
+    """Copy the tensors of a tree."""
+    return mapped(tree, lambda _, leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
 
 
 def attribute(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - whatever it holds
@@ -341,15 +328,11 @@ def set_attribute(module: nn.Module, path: str, value: Any) -> None:  # noqa: AN
 
 
 def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: Sequence[str]) -> FlatModule:
-    """Read from the types of a script's forward how it takes its tensors.
-
-    Raises:
-        WrongArguments: If it takes more or fewer tensors.
-    """
+    """Read from the types of a script's forward how it takes its tensors."""
     forward: Any = script.forward  # typed as a plain callable
     arguments = forward.schema.arguments[1:]
     remaining = list(inputs)
-    args: list[Argument] = []
+    args: list[Tree] = []
     found = 0
     for number, argument in enumerate(arguments):
         kind = argument.type
@@ -365,7 +348,7 @@ def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: 
         found += count
         names = tuple([*remaining, *[""] * count][:count])
         del remaining[:count]
-        made: Argument = Slot(names[0]) if is_tensor else Grouped(tuple, {name: Slot(name) for name in names})
+        made: Slot | Grouped = Slot(names[0]) if is_tensor else Grouped(tuple, {name: Slot(name) for name in names})
         args.append(Omissible(made, names, argument.default_value) if argument.has_default_value() else made)
     if found != len(inputs):
         raise WrongArguments(f"its forward takes {found} tensors; expected {len(inputs)}: {', '.join(inputs)}")
@@ -380,13 +363,17 @@ def _with_forward(module: nn.Module) -> nn.Module:
     return _WithLayer(module) if forward in (nn.RNN.forward, nn.GRU.forward) else module
 
 
-class _WithLayer(nn.Module):
-    """nn.RNN or nn.GRU."""
+class _Layer(nn.Module):
+    """A recurrent layer of PyTorch's, to be scripted: TorchScript takes forward's types as they are written."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.training = layer.training
+
+
+class _WithLayer(_Layer):
+    """nn.RNN or nn.GRU."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run the layer."""
@@ -394,13 +381,8 @@ class _WithLayer(nn.Module):
         return result
 
 
-class _WithLSTM(nn.Module):
+class _WithLSTM(_Layer):
     """nn.LSTM, which has two states."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-        self.training = layer.training
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run the layer."""

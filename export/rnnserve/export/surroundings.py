@@ -1,38 +1,239 @@
-"""Leaving a module, and what belongs to the whole process, as they were: whatever runs the user's code does it in here.
+"""What a module holds, and leaving it, and what belongs to the whole process, as they were.
 
 A forward may write to buffers and attributes, draw random numbers, and change torch's settings; torch's own exporter
 sets attributes of its own. What is published must not depend on how often the module has been run, and the user goes on
-training it.
+training it. So whatever runs the user's code does it in `left_as_they_were`.
+
+`nn.Module.named_modules` gives registered modules alone. `self.cells = [Cell(), Cell()]` registers nothing, nor does
+`self.decoder = Decoder(…)` of an ordinary class, and both run all the same. An object is as a dict of its attributes.
 """
 
+import collections
 import contextlib
+import functools
 import random
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.held_modules import (
-    contents,
-    entries_of,
-    functions_of,
-    held_objects,
-    is_object,
-    names_in,
-    reachable,
-    refilling,
-)
-from rnnserve.export.source_lines import is_users_class
+from rnnserve.export.source_lines import is_users_class, is_users_code
+from rnnserve.export.torch_adapter import tree_leaves
 
-__all__ = ["left_as_they_were", "one_thread", "restoring"]
+__all__ = [
+    "CACHED",
+    "Wrapper",
+    "functions_of",
+    "held_modules",
+    "held_objects",
+    "held_values",
+    "left_as_they_were",
+    "names_in",
+    "one_thread",
+    "owner_of",
+    "path_of_the_users",
+    "restoring",
+    "users_module",
+]
+
+_BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
+"""PyTorch's own attributes, which change whenever parameters are replaced."""
+
+_PLAIN = frozenset({bool, float, int, str, types.NoneType})
+"""Types of most attributes, whose values hold nothing."""
+
+_CONTAINERS = (dict, list, tuple, set, collections.deque)
+_NO_OBJECTS = (nn.Module, Tensor, type, types.FunctionType, types.ModuleType, dict, list, tuple, set)
 
 _MOST_ENTRIES = 10_000
 """Entries of the lists, dicts and objects in a variable, from which on it holds data or parts of a program: it is left
 as it is. A global configuration may lead to all that a program has."""
+
+_Restore = Callable[[], object]
+
+
+class Wrapper(nn.Module):
+    """A module of the export's own around another one, `module`: paths that users see begin within it."""
+
+    module: nn.Module
+
+
+def path_of_the_users(module: nn.Module) -> str:
+    """Return the path of the user's own module, "module.module", in those that are wrapped around it; else empty."""
+    path = []
+    while isinstance(module, Wrapper):
+        path.append("module")
+        module = module.module
+    return ".".join(path)
+
+
+def users_module(module: nn.Module) -> nn.Module:
+    """Return the user's own module in those that are wrapped around it."""
+    return module.get_submodule(path_of_the_users(module))
+
+
+def _reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]:
+    """Find the modules, objects and containers among values with paths, and those that they hold, by path.
+
+    Nothing is found if they have more than `most` entries, unless that is 0.
+    """
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    entries = 0
+    waiting = list(roots)
+    for path, value in waiting:  # it grows
+        holds = isinstance(value, (nn.Module, *_CONTAINERS)) or _is_object(value)
+        if not holds or id(value) in seen:
+            continue
+        seen.add(id(value))
+        found[path] = value
+        inner = _entries_of(value)
+        entries += 1 + len(inner)
+        if most and entries > most:
+            return {}
+        waiting += [(f"{path}.{key}".lstrip("."), entry) for key, entry in inner if type(entry) not in _PLAIN]
+    return found
+
+
+def held_modules(module: nn.Module) -> dict[str, nn.Module]:
+    """Return all modules by their paths, as "cells.0.linear"."""
+    return {path: each for path, each in held_objects(module).items() if isinstance(each, nn.Module)}
+
+
+def held_objects(module: nn.Module) -> dict[str, Any]:
+    """Return all modules by their paths, and the objects of ordinary classes that they hold."""
+    found = _reachable(module.named_modules())
+    return {path: each for path, each in found.items() if isinstance(each, nn.Module) or _is_object(each)}
+
+
+def held_values(module: nn.Module) -> dict[str, list[Any]]:
+    """Return what attributes and buffers hold, by their paths, or what is in their lists, dicts and trees."""
+    attributes = {
+        f"{path}.{name}".lstrip("."): tree_leaves(value)
+        for path, each in held_objects(module).items()
+        for name, value in vars(each).items()
+        if name not in _BOOKKEEPING
+    }
+    return attributes | {name: [buffer] for name, buffer in module.named_buffers()}
+
+
+def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object that it holds
+    """Find the module or the object of an attribute "cells.0.mem", or raise AttributeError."""
+    owner = path.rpartition(".")[0]
+    try:
+        return module.get_submodule(owner)
+    except AttributeError:
+        if (held := held_objects(module).get(owner)) is None:
+            raise
+        return held
+
+
+def _is_object(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value is an object of a class of the user's, or of a package that the user chose."""
+    if type(value) in _PLAIN:
+        return False
+    if isinstance(value, types.SimpleNamespace):
+        return True
+    if isinstance(value, _NO_OBJECTS):
+        return False
+    return hasattr(value, "__dict__") and is_users_class(type(value))
+
+
+def _entries_of(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
+    """Return what is in a container, an object or a module, with its keys, positions or names."""
+    if isinstance(value, nn.Module):
+        return [*value.named_children(), *vars(value).items()]
+    if _is_object(value):
+        value = vars(value)
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, _CONTAINERS) else []
+
+
+CACHED = type(functools.lru_cache(lambda: None))
+"""The type of a function with a cache."""
+
+_KEPT_CODES = 65_536
+"""How many functions' names are kept: each publication asks for them some dozens of times, and pandas has thousands."""
+
+
+def functions_of(module: nn.Module) -> list[types.FunctionType]:
+    """Return the user's functions that a module may run: methods of what it holds, and functions that those name."""
+    waiting: list[Any] = []
+    for each in held_objects(module).values():
+        waiting += [*_of_class(type(each)), *vars(each).values()]
+    found: dict[int, types.FunctionType] = {}
+    classes: dict[int, type] = {}
+    while waiting:
+        for function in _unwrapped(waiting.pop()):
+            if id(function) not in found and is_users_code(function.__code__.co_filename):
+                found[id(function)] = function
+                waiting.extend(_named_in(function, classes))
+    return list(found.values())
+
+
+def _of_class(kind: type) -> list[Any]:
+    classes = [each for each in kind.__mro__ if each not in (object, nn.Module)]
+    return [value for each in classes for value in vars(each).values()]
+
+
+def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - whatever a class or a module holds
+    """List the functions in a method, a property, a partial, a decorated or scripted function, and a table of them."""
+    if isinstance(value, torch.jit.ScriptFunction):  # of which torch.export runs the Python function
+        value = getattr(value, "_torchdynamo_inline", None)
+    if isinstance(value, staticmethod | classmethod | types.MethodType):
+        yield from _unwrapped(value.__func__)
+    elif isinstance(value, property):
+        yield from _unwrapped(value.fget)
+    elif isinstance(value, functools.partial):
+        yield from _unwrapped(value.func)
+    elif isinstance(value, CACHED):
+        yield from _unwrapped(value.__wrapped__)
+    elif isinstance(value, dict | list | tuple):
+        for entry in value.values() if isinstance(value, dict) else value:
+            if isinstance(entry, types.FunctionType | types.MethodType | functools.partial):
+                yield from _unwrapped(entry)
+    elif isinstance(value, types.FunctionType):
+        yield value
+        if "__wrapped__" in value.__dict__:
+            yield from _unwrapped(value.__dict__["__wrapped__"])
+
+
+def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[Any]:
+    """Return what the code of a function names: functions, those of classes that are new, and functions of modules."""
+    found: list[Any] = []
+    cells = [value for cell in function.__closure__ or () for value in _contents_of(cell).values()]
+    named = [function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__]
+    for value in [*cells, *named]:
+        if isinstance(value, types.ModuleType):
+            found += [vars(value)[name] for name in names_in(function.__code__) if name in vars(value)]
+        elif isinstance(value, type | nn.Module) or _is_object(value):
+            kind = value if isinstance(value, type) else type(value)
+            found += [] if id(kind) in classes else _of_class(kind)
+            classes[id(kind)] = kind
+        else:
+            found.append(value)
+    return found
+
+
+@functools.lru_cache(_KEPT_CODES)
+def names_in(code: types.CodeType) -> frozenset[str]:
+    """Return the global names and attributes that a code object names, and those within it."""
+    # pytest writes names into the code that it runs which no source can have.
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return frozenset(filter(str.isidentifier, code.co_names)).union(*map(names_in, inner))
+
+
+def _contents_of(cell: types.CellType) -> dict[str, Any]:
+    """Return what a variable around a function holds; nothing if it is not set."""
+    try:
+        return {"cell_contents": cell.cell_contents}
+    except ValueError:
+        return {}
 
 
 @contextlib.contextmanager
@@ -54,7 +255,7 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
             again()
 
 
-def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable[[], object]]:
+def restoring(module: nn.Module | None, *, values: bool = True) -> list[_Restore]:
     """List functions that make a module as it is now, the values of tensors included; none for what is no module."""
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []
@@ -63,36 +264,31 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[Callable
     outside = [value for _, names in spaces for value in names.values()]
     outside += [value for each in functions for value in (each.__defaults__, each.__kwdefaults__)]
     outside = list({id(value): value for value in outside}.values())
-    held = list(reachable(module.named_modules()).values())
-    held += [each for value in outside for each in reachable([("", value)], _MOST_ENTRIES).values()]
-    restore: list[Callable[[], object]] = list(map(refilling, contents(held)))
-    restore += [_setting(space, names) for space, names in spaces]
-    if not values:
-        return restore
-    entries = [entry for each in held for _, entry in entries_of(each)] + outside
-    tensors = {id(each): each for each in entries if isinstance(each, Tensor) and not (each.is_meta or each.is_sparse)}
-    return restore + [_rewriting(each) for each in tensors.values()]
+    held = list(_reachable(module.named_modules()).values())
+    held += [each for value in outside for each in _reachable([("", value)], _MOST_ENTRIES).values()]
+    containers = [each if isinstance(each, _CONTAINERS) else vars(each) for each in held if not isinstance(each, tuple)]
+    restore: list[_Restore] = [_refilling(each) for each in containers]
+    restore += [functools.partial(_set_again, space, names) for space, names in spaces]
+    if values:
+        entries = [entry for each in held for _, entry in _entries_of(each)] + outside
+        tensors = {id(each): each for each in entries if isinstance(each, Tensor)}
+        restore += [_rewriting(each) for each in tensors.values() if not (each.is_meta or each.is_sparse)]
+    return restore
 
 
-def _spaces(module: nn.Module, functions: Iterable[types.FunctionType]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """List variables outside of a module that its functions may set: of files, classes and functions around.
-
-    A forward may keep something there as in attributes: `global MASK`, or a dict that all objects of a class have.
-    """
+def _spaces(module: nn.Module, functions: Sequence[types.FunctionType]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """List variables outside of a module that its functions may set: of files, classes and functions around."""
     classes = {base for each in held_objects(module).values() for base in type(each).__mro__}
     for function in functions:
-        known, names = function.__globals__, names_in(function.__code__)
-        named = {name: known[name] for name in names & known.keys()}
-        yield known, {name: value for name, value in named.items() if is_object(value) or not _is_code(value)}
+        known = function.__globals__
+        named = {name: known[name] for name in names_in(function.__code__) & known.keys()}
+        is_code = {name: callable(value) or isinstance(value, types.ModuleType) for name, value in named.items()}
+        yield known, {name: value for name, value in named.items() if _is_object(value) or not is_code[name]}
         for cell in function.__closure__ or ():
-            yield cell, _contents(cell)
+            yield cell, _contents_of(cell)
         classes.update(base for value in named.values() if isinstance(value, type) for base in value.__mro__)
     for kind in filter(is_users_class, classes):
         yield kind, _class_variables(kind)
-
-
-def _is_code(value: Any) -> bool:  # noqa: ANN401 - whatever the user keeps there
-    return callable(value) or isinstance(value, types.ModuleType)
 
 
 def _class_variables(kind: type) -> dict[str, Any]:
@@ -103,59 +299,46 @@ def _class_variables(kind: type) -> dict[str, Any]:
     }
 
 
-def _contents(cell: types.CellType) -> dict[str, Any]:
-    try:
-        return {"cell_contents": cell.cell_contents}
-    except ValueError:  # it is not set
-        return {}
-
-
-def _setting(space: Any, before: Mapping[str, Any]) -> Callable[[], None]:  # noqa: ANN401 - a dict, a class or a cell
-    """Return what sets variables again if they hold something else by then, and removes new ones of a class."""
-
-    def set_again() -> None:
-        read = _contents if isinstance(space, types.CellType) else _class_variables
-        now = space if isinstance(space, dict) else read(space)
-        for name in () if isinstance(space, dict) else now.keys() - before.keys():
+def _set_again(space: Any, before: Mapping[str, Any]) -> None:  # noqa: ANN401 - a dict, a class or a cell
+    """Set variables that hold something else by now, and remove new ones of a class."""
+    if isinstance(space, dict):
+        now, write = space, space.__setitem__
+    else:
+        now = _contents_of(space) if isinstance(space, types.CellType) else _class_variables(space)
+        write = functools.partial(setattr, space)
+        for name in now.keys() - before.keys():
             delattr(space, name)
-        for name, value in before.items():
-            if name in now and now[name] is value:
-                continue
-            if isinstance(space, dict):
-                space[name] = value
-            else:
-                setattr(space, name, value)
-
-    return set_again
+    for name, value in before.items():
+        if name not in now or now[name] is not value:
+            write(name, value)
 
 
-def _process() -> Iterator[Callable[[], object]]:
-    generator, numbers, python = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002 - its state is kept
-    yield lambda: torch.set_rng_state(generator)
-    yield lambda: np.random.set_state(numbers)  # noqa: NPY002
-    yield lambda: random.setstate(python)
-    gradients, dtype, threads = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
-    yield lambda: torch.set_grad_enabled(gradients)
-    yield lambda: torch.set_default_dtype(dtype)
-    yield lambda: torch.set_num_threads(threads)
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    yield lambda: torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
-    precision = torch.get_float32_matmul_precision()
-    yield lambda: torch.set_float32_matmul_precision(precision)
-    autocast, autocast_dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
-    yield lambda: torch.set_autocast_enabled("cpu", autocast)
-    yield lambda: torch.set_autocast_dtype("cpu", autocast_dtype)
-    denormal = _flushes_denormals()
-    yield lambda: torch.set_flush_denormal(denormal)
+def _refilling(container: Any) -> _Restore:  # noqa: ANN401 - a dict, list, set or deque
+    """Return what puts into a container what it holds now, if it holds something else by then."""
+    before = _flat(container)
+    by_keys = isinstance(container, dict)
+
+    def refill() -> None:
+        now = _flat(container)
+        if len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True)):
+            return
+        container.clear()
+        if by_keys:
+            container.update(zip(before[::2], before[1::2], strict=True))
+        elif isinstance(container, set):
+            container.update(before)
+        else:
+            container.extend(before)
+
+    return refill
 
 
-def _flushes_denormals() -> bool:
-    """Whether torch takes denormal numbers for zeros; it has no question for that."""
-    return float(torch.tensor(1e-39) * 1.0) == 0.0
+def _flat(container: Any) -> list[Any]:  # noqa: ANN401 - a dict, list, set or deque
+    """List what a container holds, of a dict each key and then its value."""
+    return [each for item in container.items() for each in item] if isinstance(container, dict) else list(container)
 
 
-def _rewriting(tensor: Tensor) -> Callable[[], None]:
+def _rewriting(tensor: Tensor) -> _Restore:
     values, requires_grad = tensor.detach().clone(), tensor.requires_grad
     gradient = tensor.grad if tensor.is_leaf else None
 
@@ -180,13 +363,29 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
 
 
+def _process() -> Iterator[_Restore]:
+    settings: tuple[tuple[Any, Callable[[Any], object]], ...] = (
+        (torch.get_rng_state(), torch.set_rng_state),
+        (np.random.get_state(), np.random.set_state),  # noqa: NPY002 - its state is kept
+        (random.getstate(), random.setstate),
+        (torch.is_grad_enabled(), torch.set_grad_enabled),
+        (torch.get_default_dtype(), torch.set_default_dtype),
+        (torch.get_num_threads(), torch.set_num_threads),
+        (torch.get_float32_matmul_precision(), torch.set_float32_matmul_precision),
+        (torch.is_autocast_enabled("cpu"), functools.partial(torch.set_autocast_enabled, "cpu")),
+        (torch.get_autocast_dtype("cpu"), functools.partial(torch.set_autocast_dtype, "cpu")),
+        (float(torch.tensor(1e-39) * 1.0) == 0.0, torch.set_flush_denormal),  # torch has no question for that
+    )
+    for value, restore in settings:
+        yield functools.partial(restore, value)
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    yield lambda: torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread, and restore the number afterwards.
-
-    With one thread the bits of a result do not depend on the machine's cores, and small operators do not wait for each
-    other's threads.
-    """
+    """Run torch on one thread: then the bits of a result do not depend on the machine's cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -92,10 +92,9 @@ def mask_before_lengths(
     arrays: Mapping[str, npt.NDArray[Any]],
     lengths: Mapping[str, str],
 ) -> npt.NDArray[np.bool_] | None:
-    """Mark the values of a tensor before the ends of their rows, in an array that broadcasts to its shape.
+    """Mark the values before the ends of their rows, in an array that broadcasts to `shape`; None if all values count.
 
-    None if the tensor has no axis with lengths: all values count. A sequence axis may be shorter than in the inputs,
-    which are the arrays, if a module trims it.
+    A sequence axis may be shorter than in the inputs, which are the arrays, if a module trims it.
     """
     mask: npt.NDArray[np.bool_] | None = None
     batch = axis_of(tensor, BATCH)

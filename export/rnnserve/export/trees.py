@@ -13,19 +13,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = ["NoTensor", "Path", "Tree", "flatten_results", "leaves", "made_of_a_tensor", "mapped", "parts_of", "shown"]
+__all__ = [
+    "Leaf",
+    "NoTensor",
+    "Path",
+    "Tree",
+    "flatten_results",
+    "leaves",
+    "made_of_a_tensor",
+    "mapped",
+    "parts_of",
+    "shown",
+]
 
 Path = tuple[str, ...]
 
 Tree = Any
 """A tensor, a constant, or a container of such."""
+
+
+class Leaf:
+    """What stands in a tree for a value that each call has anew. No container, whatever class it is of."""
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -58,19 +73,19 @@ def shown(tree: Tree) -> str:
 
 def flatten_results(result: Tree) -> list[Tensor]:
     """List the tensors in what a forward returned, in their order. None is left out, and anything else refused."""
-    if isinstance(result, torch.nn.utils.rnn.PackedSequence):
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, PackedSequence):
         raise WrongArguments("forward returns a PackedSequence; return pad_packed_sequence of it instead")
     parts = parts_of(result)
-    if parts is not None:
-        return [tensor for part in parts.values() for tensor in flatten_results(part)]
-    if result is not None and not isinstance(result, Tensor):
+    if parts is None and result is not None:
         raise NoTensor(result)
-    return [] if result is None else [result]
+    return [tensor for part in (parts or {}).values() for tensor in flatten_results(part)]
 
 
 def parts_of(tree: Tree) -> dict[str, Tree] | None:
     """Return the parts of a container by key, or None for anything else."""
-    if isinstance(tree, Tensor):
+    if isinstance(tree, Tensor | Leaf):
         return None
     items = _items_of(tree)
     if items is not None:
@@ -111,15 +126,6 @@ def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
     return made
 
 
-_MAKING: Final = {
-    Tensor.item: ".item()",
-    Tensor.tolist: ".tolist()",
-    Tensor.numpy: ".numpy()",
-    Tensor.__int__: "int()",
-    Tensor.__float__: "float()",
-}
-
-
 class NoTensor(WrongArguments):
     """A result of forward, or a part of it, is no tensor; `line` of the user's code makes it of one."""
 
@@ -149,21 +155,20 @@ def made_of_a_tensor(error: NoTensor, call: Callable[[], object]) -> NoTensor:
 class _Makers(TorchFunctionMode):
     """Notes the line of the user's code that has made a number, a list or an array of a tensor last."""
 
+    MAKING: Final = {
+        Tensor.item: ".item()",
+        Tensor.tolist: ".tolist()",
+        Tensor.numpy: ".numpy()",
+        Tensor.__int__: "int()",
+        Tensor.__float__: "float()",
+    }
     last = ""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401 - as torch calls it
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Run `func`, and note where it was called."""
         del types
-        how = _MAKING.get(func)
-        if how is not None:
-            frames = [each for each in traceback.extract_stack() if is_users_code(each.filename)]
-            if frames:
-                place = source_line(frames[-1].filename, frames[-1].lineno)
-                self.last = f": it is made of a tensor with {how} (at {place}, {frames[-1].line!r})"
+        frames = traceback.extract_stack() if func in self.MAKING else []
+        if users := [each for each in frames if is_users_code(each.filename)]:
+            place = source_line(users[-1].filename, users[-1].lineno)
+            self.last = f": it is made of a tensor with {self.MAKING[func]} (at {place}, {users[-1].line!r})"
         return func(*args, **(kwargs or {}))

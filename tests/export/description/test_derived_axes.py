@@ -40,6 +40,7 @@ RULES = [
     pytest.param(lambda n: max(1, n // 2), (1, 1025), "n/2 [1..]", id="half, at least one"),
     pytest.param(lambda n: max(1, n - 1), (1, 1025), "n-1 [1..]", id="but one"),
     pytest.param(lambda n: min(n, 127), (1, 1025), "n [..127]", id="a window"),
+    pytest.param(lambda n: min(n, 2), (1, 1025), "n [..2]", id="the last two"),
     pytest.param(lambda n: min(max(n // 3, 2), 40), (1, 1025), "n/3 [2..40]", id="between two bounds"),
     pytest.param(lambda n: min(n // 160, 50), (160, 16000), "n/160 [..50]", id="frames up to a bound"),
     pytest.param(lambda n: -(-n // 8) * 8, (1, 1025), "8*((n+7)/8)", id="padded to a multiple"),

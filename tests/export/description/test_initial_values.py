@@ -43,9 +43,9 @@ def test_a_number_or_one_row(what, expected):
         (Floats("batch", 3, initial=math.nan), "s", "NaN"),
         (Floats("batch", initial="zeros"), "s", "expected a number"),
         (Integers("batch", high=9, initial=9), "s", "expected values from 0 to below 9"),
-        (Integers("batch", high=9, initial=0.5), "s", "is int64, but has initial=0.5"),
-        (Integers("batch", high=9, initial=math.inf), "s", "is int64, but has initial=inf"),
-        (Flags("batch", initial=2), "s", "is bool, but has initial=2"),
+        (Integers("batch", high=9, initial=0.5), "s", "has initial=0.5; expected int64"),
+        (Integers("batch", high=9, initial=math.inf), "s", "has initial=inf; expected int64"),
+        (Flags("batch", initial=2), "s", "has initial=2; expected bool"),
         (Floats("batch", initial=1), "other", r'"s".*is no state'),
     ],
 )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kit.cell_by_cell import compute_cell_by_cell
-from rnnserve.export.held_modules import users_module
 from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.surroundings import users_module
 from rnnserve.export.tensors import draw_inputs
 from rnnserve.models import DirectionClassifier
 from rnnserve.protos.protocol_words import BATCH

@@ -37,9 +37,8 @@ from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
-from rnnserve.export.held_modules import held_values
 from rnnserve.export.recurrence.refusals import keeps_state
-from rnnserve.export.surroundings import restoring
+from rnnserve.export.surroundings import held_values, restoring
 from rnnserve.export.tensors import Arrays
 from rnnserve.export.torch_adapter import written_module
 from rnnserve.protos import manifest_pb2
@@ -60,12 +59,7 @@ class DescribedModel(ModelDescription):
 
 
 def describe_model(publication: Publication) -> DescribedModel:
-    """Check a publication's description against its module.
-
-    Raises:
-        WrongArguments: If the description does not fit the module; the message says where.
-        UnsupportedModule: If such a module cannot be published; the message says what to do.
-    """
+    """Check a publication's description against its module."""
     check_model_name(publication.name)
     module = _unwrapped(publication.module)
     with evaluating(module):
@@ -83,7 +77,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     _check_numbers(module)
     with evaluating(flat), _naming_kept_states(flat, inputs, sizes):
         refuse_padding_alone(Trial(flat.run, inputs, sizes), described)
-        flat = made_lenient(flat, inputs, sizes)
+        flat = made_lenient(flat, Trial(flat.run, inputs, sizes))
 
         def compute(arrays: Arrays) -> Arrays:
             return _compute(flat, arrays, allow_non_finite=publication.allow_non_finite)
@@ -181,32 +175,36 @@ def _naming_kept_states(
     holds a state of. Then UnsupportedModule names what the call has changed.
     """
     as_now = restoring(module.module)
+
+    def undo() -> None:
+        for restore in as_now:
+            restore()
+
     try:
         yield
     except WrongArguments as error:
         trial = Trial(module.run, inputs, sizes)
+        low, high = sizes[BATCH]
 
-        def takes(rows: int, *, again: bool = False) -> bool:
-            for restore in () if again else as_now:
-                restore()
+        def takes(rows: int) -> bool:
             return trial.error(trial.smallest | {BATCH: rows}) is None
 
-        low, high = sizes[BATCH]
         for rows in range(low, min(max(low, _MOST_HELD), high)):
+            undo()
             takes_more = takes(rows + 1)
-            for restore in as_now:
-                restore()
+            undo()
             before = held_values(module.module)
-            if takes(rows) and not takes(rows + 1, again=True):
-                names = {
-                    name
-                    for name, leaves in held_values(module.module).items()
-                    for one, other in itertools.zip_longest(before.get(name, []), leaves)
-                    if one is not other and (takes_more or _are_of_rows(one, other, rows))
-                }
-                if names:
-                    raise keeps_state(names) from error
-                break
+            if not takes(rows) or takes(rows + 1):
+                continue
+            names = {
+                name
+                for name, leaves in held_values(module.module).items()
+                for one, other in itertools.zip_longest(before.get(name, []), leaves)
+                if one is not other and (takes_more or _are_of_rows(one, other, rows))
+            }
+            if names:
+                raise keeps_state(names) from error
+            break
         raise
 
 

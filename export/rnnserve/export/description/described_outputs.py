@@ -37,6 +37,11 @@ OTHER_SIZES = (
 )
 """What to do about an axis whose size follows from those of the inputs in no known way."""
 
+_GROWN = (
+    'It is as large as "{}" and "{}" together, as a cache is that grows with each request: give it a fixed size, such '
+    "as that of its last steps, or publish a module around this one that does not return it"
+)
+
 _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 255, 256, 257, 307, 400, 511, 512, 513)
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
 """Sizes, counted from the smallest, at which every output is to have the size that was found."""
@@ -52,14 +57,9 @@ _CHANGES: Final = 3
 def describe_outputs(
     trial: Trial, given: Sequence[str] | Mapping[str, InputDescription], *, is_settled_later: bool = False
 ) -> list[manifest_pb2.Tensor]:
-    """Run a model at several sizes, which tells the datatypes and axes of its outputs.
+    """Run a model at several sizes, which tells the datatypes and axes of its outputs; some have descriptions.
 
-    `given` has the outputs' names, and their descriptions if there are such. If an exported program settles sizes
-    later, a rule need not be sure by runs alone.
-
-    Raises:
-        WrongArguments: If a description does not fit.
-        UnsupportedModule: If an output cannot be divided among requests.
+    If an exported program settles sizes later, a rule need not be sure by runs alone.
     """
     runs = _run_at_probes(trial)
     outputs = []
@@ -68,15 +68,14 @@ def describe_outputs(
         datatype = datatype_of(first.dtype)
         if datatype is None:
             raise UnsupportedModule(f'output "{name}" is {first.dtype}; models give booleans, integers and floats')
-        for _, results in runs:
-            if results[name].ndim != first.ndim:
-                raise UnsupportedModule(
-                    f'output "{name}" has shape {first.shape} or {results[name].shape}, by the size of the inputs'
-                )
+        shapes = [results[name].shape for _, results in runs]
+        other = next((shape for shape in shapes if len(shape) != first.ndim), None)
+        if other is not None:
+            raise UnsupportedModule(f'output "{name}" has shape {first.shape} or {other}, by the size of the inputs')
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
-        for at in range(first.ndim):
-            found = [(where, results[name].shape[at]) for where, results in runs]
-            _add_axis(tensor, at, found, trial, sure=not is_settled_later)
+        for at, found in enumerate(zip(*shapes, strict=True)):
+            pairs = [(sizes, size) for (sizes, _), size in zip(runs, found, strict=True)]
+            _add_axis(tensor, at, pairs, trial, sure=not is_settled_later)
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
@@ -151,10 +150,7 @@ def _run_at_probes(trial: Trial) -> list[tuple[_Sizes, Arrays]]:
 def _add_axis(
     tensor: manifest_pb2.Tensor, at: int, found: Sequence[tuple[_Sizes, int]], trial: Trial, *, sure: bool
 ) -> None:
-    """Describe the next axis of an output, of which some sizes are known, each with those of its inputs.
-
-    With `sure`, runs have to tell its rule for all sizes.
-    """
+    """Describe the next axis of an output, of which some sizes are known. With `sure`, runs have to tell its rule."""
     probe, size = found[0]
     equal = [axis for axis in probe if all(other == where[axis] for where, other in found)]
     if all(other == size for _, other in found):
@@ -166,25 +162,16 @@ def _add_axis(
     limits = {axis: bounds for axis, bounds in trial.sizes.items() if axis != BATCH}
     derived = derive_axis(lambda sizes: trial.run(sizes)[tensor.name].shape[at], limits, probe)
     if derived is None or (sure and not is_sure(derived)):
+        sums = itertools.combinations(probe, 2)
+        grown = [pair for pair in sums if all(other == where[pair[0]] + where[pair[1]] for where, other in found)]
         shown = ", ".join(f"{other} for {where}" for where, other in found)
         raise UnsupportedModule(
             f'axis {at} of output "{tensor.name}" is {shown}: neither fixed, nor as large as an axis of the inputs, '
-            f"nor (a * size + b) // c of one, so the server could not divide it among requests. {_advice(found)}"
+            "nor (a * size + b) // c of one, so the server could not divide it among requests. "
+            + (_GROWN.format(*grown[0]) if grown else OTHER_SIZES)
         )
     tensor.axes.add(name=derived.name, size=DYNAMIC)
     tensor.derived_axes.append(derived)
-
-
-def _advice(found: Sequence[tuple[_Sizes, int]]) -> str:
-    """Say what to do about an axis whose size follows from those of the inputs in no known way."""
-    for one, other in itertools.combinations(found[0][0], 2):
-        if all(size == where[one] + where[other] for where, size in found):
-            return (
-                f'It is as large as "{one}" and "{other}" together, as a cache is that grows with each request: give '
-                "it a fixed size, such as that of its last steps, or publish a module around this one that does not "
-                "return it"
-            )
-    return OTHER_SIZES
 
 
 def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
@@ -208,23 +195,21 @@ def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
 
 
 def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:
-    derived = [axis.name for axis in tensor.derived_axes]
+    derived = {axis.name: axis for axis in tensor.derived_axes}
     found = [axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes]
-    expected: list[str | int] = [name if size == DYNAMIC else size for name, size in described.axes]
-    if len(found) == len(expected):  # an axis whose size is derived has any name
-        expected = [
-            axis if axis in derived and isinstance(name, str) else name
-            for axis, name in zip(found, expected, strict=True)
-        ]
-    if found != expected or DTYPES[tensor.datatype] != described.dtype:
+    expected = [name if size == DYNAMIC else size for name, size in described.axes]
+    # An axis whose size is derived has any name.
+    fits = len(found) == len(expected) and all(
+        one == other or (one in derived and isinstance(other, str)) for one, other in zip(found, expected, strict=True)
+    )
+    if not fits or DTYPES[tensor.datatype] != described.dtype:
         raise WrongArguments(
             f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives '
             f"{DTYPES[tensor.datatype]} {found}"
         )
-    by_name = {axis.name: axis for axis in tensor.derived_axes}
     for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):
-        if axis.name in by_name:
-            by_name[axis.name].name = name
+        if axis.name in derived:
+            derived[axis.name].name = name
         axis.name = name
 
 
@@ -281,8 +266,12 @@ def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
 
     `sizes` are those of the axis `of` of the inputs, ascending, and `found` the output's size for each.
     """
-    bounds = itertools.product((0, int(found.min())), (0, int(found.max())))
-    for divisors, (smallest, largest) in itertools.product(_DIVISORS, list(bounds)):
+    bounds = list(itertools.product((0, int(found.min())), (0, int(found.max()))))
+    for smallest, largest in bounds:  # of `y[:, -2:]` no two sizes lie between the bounds
+        rule = DerivedSize(of, 1, 0, 1, 1, 0, smallest, largest)
+        if np.array_equal(rule.sizes(sizes), found):
+            return rule
+    for divisors, (smallest, largest) in itertools.product(_DIVISORS, bounds):
         inner = (found > smallest) & ((found < largest) if largest else True)
         if len(np.unique(found[inner])) < 2:
             continue

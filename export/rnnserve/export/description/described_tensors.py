@@ -72,9 +72,6 @@ def check_inputs(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[
     """Check that inputs can be batched and that their axes fit together; write the given sizes into them.
 
     Returns the smallest and the largest size of each dynamic axis that a proof uses: of those that the model takes.
-
-    Raises:
-        WrongArguments: If they do not fit, or sizes are given for an axis that there is not, or are none.
     """
     _check_axes(inputs)
     _limit_sizes(inputs, given)
@@ -183,15 +180,6 @@ def name_classes(labels: Sequence[str], outputs: Tensors) -> None:
     raise WrongArguments(f"labels has {len(labels)} names, but no output has a last axis of that size: {shapes}")
 
 
-def _check_values(what: str, array: npt.NDArray[Any], tensor: manifest_pb2.Tensor) -> None:
-    """Check that a given sample's values are some that a server takes."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise WrongArguments(f"{what} has a value that is not finite")
-    low, high = tensor.integers.low, tensor.integers.high
-    if tensor.HasField("integers") and not ((array >= low) & (array < high)).all():
-        raise WrongArguments(f"{what} has a value outside {low}..{high - 1}")
-
-
 def complete_sample(
     number: int,
     sample: Mapping[str, Any],
@@ -203,16 +191,11 @@ def complete_sample(
     unknown = [name for name in sample if name not in known]
     if unknown:
         raise WrongArguments(f'samples[{number}] has "{unknown[0]}"; the inputs are {", ".join(known)}')
-    arrays: Arrays = {}
-    for tensor in inputs:
-        if tensor.name in sample:
-            array = np.asarray(sample[tensor.name])
-            dtype = DTYPES[tensor.datatype]
-            cast = array.astype(dtype)
-            if not np.array_equal(cast, array) and not (array.dtype.kind == dtype.kind == "f"):
-                raise WrongArguments(f'samples[{number}]["{tensor.name}"] is {array.dtype}; expected {dtype}')
-            _check_values(f'samples[{number}]["{tensor.name}"]', cast, tensor)
-            arrays[tensor.name] = cast
+    arrays = {
+        tensor.name: _cast(f'samples[{number}]["{tensor.name}"]', np.asarray(sample[tensor.name]), tensor)
+        for tensor in inputs
+        if tensor.name in sample
+    }
     sizes, limits = sizes_of(inputs, arrays), size_limits(inputs)
     for axis, size in sizes.items():
         low, high = limits[axis]
@@ -224,57 +207,66 @@ def complete_sample(
                 why = tensor.required_because or "it is neither a state nor lengths"
                 raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which may not be left out: {why}')
             arrays[tensor.name] = fill_left_out([tensor], {}, defaults, sizes)[tensor.name]
-        found, expected = arrays[tensor.name].shape, shape_of(tensor, sizes)
-        if found != expected:
+        array, expected = arrays[tensor.name], shape_of(tensor, sizes)
+        if array.shape != expected:
             raise WrongArguments(
-                f'samples[{number}]["{tensor.name}"] has shape {list(found)}; expected {list(expected)}, '
+                f'samples[{number}]["{tensor.name}"] has shape {list(array.shape)}; expected {list(expected)}, '
                 f"({', '.join(axis.name for axis in tensor.axes)})"
             )
         if tensor.lengths_of:
             shortest, size = limits[tensor.lengths_of][0], sizes[tensor.lengths_of]
-            if not ((arrays[tensor.name] >= shortest) & (arrays[tensor.name] <= size)).all():
+            if not ((array >= shortest) & (array <= size)).all():
                 raise WrongArguments(f'samples[{number}]["{tensor.name}"] has a length outside {shortest}..{size}')
     return {name: arrays[name] for name in known}
 
 
+def _cast(what: str, given: npt.NDArray[Any], tensor: manifest_pb2.Tensor) -> npt.NDArray[Any]:
+    """Give an array the dtype of its input, and check that its values are some that a server takes."""
+    dtype = DTYPES[tensor.datatype]
+    cast = given.astype(dtype)
+    if not np.array_equal(cast, given) and not (given.dtype.kind == dtype.kind == "f"):
+        raise WrongArguments(f"{what} is {given.dtype}; expected {dtype}")
+    if cast.dtype.kind == "f" and not np.isfinite(cast).all():
+        raise WrongArguments(f"{what} has a value that is not finite")
+    low, high = tensor.integers.low, tensor.integers.high
+    if tensor.HasField("integers") and not ((cast >= low) & (cast < high)).all():
+        raise WrongArguments(f"{what} has a value outside {low}..{high - 1}")
+    return cast
+
+
 def read_initial_values(described: Mapping[str, InputDescription], states: Collection[str]) -> Arrays:
     """Read the initial values that descriptions have, zeros among them, of size 1 along dynamic axes."""
-    found: Arrays = {}
-    for name, what in described.items():
-        if what.initial is None:
-            continue
-        if name not in states:
-            raise WrongArguments(
-                f'inputs["{name}"] has initial=, but is no state; states={{"…": "{name}"}} says which output it '
-                "continues"
-            )
-        found[name] = _of_one_row(name, what)
-    return found
+    given = {name: what for name, what in described.items() if what.initial is not None}
+    no_states = [name for name in given if name not in states]
+    if no_states:
+        raise WrongArguments(
+            f'inputs["{no_states[0]}"] has initial=, but is no state; states={{"…": "{no_states[0]}"}} says which '
+            "output it continues"
+        )
+    return {name: _of_one_row(name, what) for name, what in given.items()}
 
 
-def _of_one_row(name: str, what: InputDescription) -> Any:  # noqa: ANN401 - an array of any dtype
-    given = what.initial.detach() if hasattr(what.initial, "detach") else what.initial  # a parameter of the module
-    array = np.asarray(given)
+def _of_one_row(name: str, what: InputDescription) -> npt.NDArray[Any]:
+    # `detach`: a parameter of the module.
+    array = np.asarray(what.initial.detach() if hasattr(what.initial, "detach") else what.initial)
     shape = tuple(max(size, 1) for _, size in what.axes)
-    axes = ", ".join(axis for axis, _ in what.axes)
+    said = f'inputs["{name}"] has initial={what.initial!r}'
     try:
         row = np.broadcast_to(array, shape)
     except ValueError as error:
         raise WrongArguments(
-            f'inputs["{name}"] has initial= of shape {list(array.shape)}; expected {list(shape)}, ({axes}): one row, '
-            "which is the same for every sequence"
+            f'inputs["{name}"] has initial= of shape {list(array.shape)}; expected {list(shape)}, '
+            f"({', '.join(axis for axis, _ in what.axes)}): one row, which is the same for every sequence"
         ) from error
     if array.dtype.kind not in "biuf":
-        raise WrongArguments(f'inputs["{name}"] has initial={what.initial!r}; expected a number or an array of numbers')
+        raise WrongArguments(f"{said}; expected a number or an array of numbers")
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise WrongArguments(f'inputs["{name}"] has initial= with NaN; expected numbers, or infinities')
     with np.errstate(invalid="ignore", over="ignore"):
         cast = np.ascontiguousarray(row.astype(what.dtype))
     if what.dtype.kind != "f" and not np.array_equal(cast, row):
-        raise WrongArguments(f'inputs["{name}"] is {what.dtype}, but has initial={what.initial!r}')
+        raise WrongArguments(f"{said}; expected {what.dtype}")
     has_bounds = what.dtype.kind in "iu" and what.low is not None and what.high is not None
     if has_bounds and not ((cast >= what.low) & (cast < what.high)).all():
-        raise WrongArguments(
-            f'inputs["{name}"] has initial={what.initial!r}; expected values from {what.low} to below {what.high}'
-        )
+        raise WrongArguments(f"{said}; expected values from {what.low} to below {what.high}")
     return cast

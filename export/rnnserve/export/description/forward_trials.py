@@ -11,7 +11,7 @@ import numpy as np
 
 from rnnserve.export.description.publication import InputDescription
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.flat_module import Call, FlatModule
+from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.tensors import Arrays, draw_inputs, lengths_inputs, sequence_axes, shape_of, size_limits
 from rnnserve.export.torch_adapter import OperatorsSeen
 from rnnserve.protos import manifest_pb2
@@ -26,13 +26,10 @@ __all__ = [
     "refuse_padding_alone",
     "sizes_taken",
     "try_forward",
-    "unsorted_lengths",
 ]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 _Sizes = Mapping[str, int]
-_Limits = Mapping[str, tuple[int, int]]
-"""The smallest and the largest size of each dynamic axis."""
 
 LONGEST = 3000
 """Steps of the longest sequences of a proof, if the description bounds them no closer."""
@@ -44,8 +41,6 @@ _MOST_OPERATORS = 400_000  # in a run over a long sequence: PyTorch takes some 5
 _COUNTED = (8, 24)  # steps of the runs that tell how many operators a longer one has
 
 _ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
-
-_ROUNDING = 1e-5
 
 _FOR_ONE_ROW = (
     "It takes two rows, and a request may have one. Does it normalise over the batch? BatchNorm in evaluation mode "
@@ -69,16 +64,12 @@ class Trial:
 
     compute: Callable[[Arrays], Arrays]
     inputs: Tensors
-    sizes: _Limits
+    sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest of each dynamic axis
 
     @property
     def smallest(self) -> dict[str, int]:
         """The smallest size of each dynamic axis."""
         return {axis: low for axis, (low, _) in self.sizes.items()}
-
-    def near(self, rows: int, steps: int) -> dict[str, int]:
-        """Choose so many rows, and steps of each sequence axis, or as near as the model takes."""
-        return {axis: min(max(low, rows if axis == BATCH else steps), high) for axis, (low, high) in self.sizes.items()}
 
     def drawn(self, sizes: _Sizes) -> Arrays:
         """Draw the inputs of some sizes."""
@@ -96,6 +87,24 @@ class Trial:
             return error
         return None
 
+    def results(self, arrays: Arrays) -> Arrays | None:
+        """Run the model on arrays; None if it raises."""
+        try:
+            return self.compute(arrays)
+        except Exception:  # noqa: BLE001 - whatever the user's module raises
+            return None
+
+    def unsorted_lengths(self) -> tuple[dict[str, int], Arrays]:
+        """Draw rows that are not sorted by their lengths, and all shorter than the sequence axis; sizes come first."""
+        wanted = {axis: _ROWS if axis == BATCH else _STEPS for axis in self.sizes}
+        sizes = {axis: min(max(low, wanted[axis]), high) for axis, (low, high) in self.sizes.items()}
+        arrays = self.drawn(sizes)
+        for axis, name in lengths_inputs(self.inputs).items():
+            low = self.sizes[axis][0]
+            ascending = np.linspace(low, max(low, sizes[axis] - 1), sizes[BATCH])
+            arrays[name] = ascending.astype(arrays[name].dtype)
+        return sizes, arrays
+
 
 def describe_arrays(arrays: Arrays) -> str:
     """Name inputs with their shapes and dtypes."""
@@ -112,13 +121,7 @@ def bounds_in_words(arrays: Arrays) -> str:
 
 
 def try_forward(trial: Trial, outputs: Tensors) -> int:
-    """Run a module at its smallest and largest sizes, on long sequences, and on rows of any lengths.
-
-    Returns how many steps the longest sequences of the proof are to have, if the description bounds them no closer.
-
-    Raises:
-        WrongArguments: If it raises, or gives fewer steps than its inputs have; the message says what to change.
-    """
+    """Run a module at the limits of its sizes, and on rows of any lengths; choose the steps of the longest ones."""
     smallest = trial.smallest
     if (error := trial.error(smallest)) is not None:
         advice = sizes_taken(trial, smallest)
@@ -156,17 +159,13 @@ def _longest(trial: Trial) -> int:
         counts = []
         for steps in (few, more):
             seen: list[object] = []
-            with OperatorsSeen(_noting(seen)):
+            with OperatorsSeen(lambda func, *_, seen=seen: lambda _: seen.append(func)):
                 trial.run(trial.smallest | {axis: steps})
             counts.append(len(seen))
         a_step = (counts[1] - counts[0]) / max(more - few, 1)
         taken = (steps for steps in (LONGEST, *_SHORTER) if counts[1] + steps * a_step <= _MOST_OPERATORS)
         longest = min(longest, next(taken, _SHORTER[-1]))
     return longest
-
-
-def _noting(seen: list[object]) -> Callable[..., Callable[[object], None]]:
-    return lambda func, *_: lambda _: seen.append(func)
 
 
 def _limit(trial: Trial, sizes: _Sizes, axis: str, taken: int, refused: int) -> tuple[int, int]:
@@ -203,7 +202,7 @@ def _raised(error: Exception | None, trial: Trial, sizes: _Sizes, advice: str) -
 
 def _try_lengths(trial: Trial, outputs: Tensors) -> None:
     """Run a module on rows that are not sorted by their lengths, and all shorter than the sequence axis."""
-    sizes, arrays = trial.near(_ROWS, _STEPS), unsorted_lengths(trial.inputs, trial.sizes)
+    sizes, arrays = trial.unsorted_lengths()
     try:
         found = trial.compute(arrays)
     except Exception as error:  # whatever the user's module raises
@@ -218,23 +217,11 @@ def _try_lengths(trial: Trial, outputs: Tensors) -> None:
             continue
         fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < sizes.get(axis.name, axis.size)]
         is_of_values = len(shape) == len(tensor.axes) and not any(axis.name in sizes for axis in fewer)
-        advice = _VALUES_DECIDE if is_of_values else _AS_LONGEST
         raise WrongArguments(
             f'output "{tensor.name}" has shape {list(shape)} where all rows are shorter than the input; expected '
-            f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). {advice}"
+            f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). "
+            f"{_VALUES_DECIDE if is_of_values else _AS_LONGEST}"
         )
-
-
-def unsorted_lengths(inputs: Tensors, sizes: _Limits) -> Arrays:
-    """Draw rows that are not sorted by their lengths, and are all shorter than the sequence axis."""
-    trial = Trial(lambda arrays: arrays, inputs, sizes)
-    near = trial.near(_ROWS, _STEPS)
-    arrays = trial.drawn(near)
-    for axis, name in lengths_inputs(inputs).items():
-        low = sizes[axis][0]
-        ascending = np.linspace(low, max(low, near[axis] - 1), near[BATCH])
-        arrays[name] = ascending.astype(arrays[name].dtype)
-    return arrays
 
 
 def refuse_padding_alone(trial: Trial, described: Mapping[str, InputDescription]) -> None:
@@ -249,7 +236,7 @@ def refuse_padding_alone(trial: Trial, described: Mapping[str, InputDescription]
             continue
         arrays = trial.drawn(trial.smallest)
         arrays[tensor.name] = np.full_like(arrays[tensor.name], padding)
-        results = _results(trial.compute, arrays)
+        results = trial.results(arrays)
         if results is not None and all(each.dtype.kind != "f" or np.isfinite(each).all() for each in results.values()):
             continue
         if padding == bounds.low:
@@ -258,50 +245,35 @@ def refuse_padding_alone(trial: Trial, described: Mapping[str, InputDescription]
             bounds.high -= 1
 
 
-def made_lenient(module: FlatModule, inputs: Tensors, sizes: _Limits) -> FlatModule:
+def made_lenient(module: FlatModule, trial: Trial) -> FlatModule:
     """Make a module that takes rows in any order, and lengths below the number of steps, if that is the same module.
 
     The module itself is returned if it takes such rows and asks for no row's length as a number, or if it gives other
     results when it is lenient. Results are compared on sorted rows, which the module takes as it is, too.
     """
-    names = list(lengths_inputs(inputs).values())
-    if not names:
+    lengths = lengths_inputs(trial.inputs)
+    if not lengths:
         return module
-    unsorted = unsorted_lengths(inputs, sizes)
-    full = {**unsorted, **{name: np.full_like(unsorted[name], unsorted[name].max() + 1) for name in names}}
-    ordered = {**unsorted, **{name: unsorted[name][::-1].copy() for name in names}}
-    of_full, of_unsorted = _results(module.run, full), _results(module.run, unsorted)
+    _, unsorted = trial.unsorted_lengths()
+    full = {**unsorted, **{name: np.full_like(unsorted[name], unsorted[name].max() + 1) for name in lengths.values()}}
+    ordered = {**unsorted, **{name: unsorted[name][::-1].copy() for name in lengths.values()}}
+    of_full, of_unsorted = trial.results(full), trial.results(unsorted)
     if of_full is None:
         return module
-    rows = _rows(module.call, inputs)
+    optional = {name for names in module.call.optional for name in names}
+    places: dict[str, tuple[str, int]] = {}  # of the axes, in inputs that may not be left out if there are such
+    for tensor in sorted(trial.inputs, key=lambda each: each.name in optional):
+        for at, axis in enumerate(tensor.axes):
+            places.setdefault(axis.name, (tensor.name, at))
+    rows = [(name, *places[axis]) for axis, name in lengths.items()]
     if _shapes(of_unsorted) == _shapes(of_full) and not module.asks_for_rows(rows, unsorted):
         return module
     lenient = module.with_rows(rows)
-    found = _results(lenient.run, unsorted)
-    pairs = (
-        (of_full, _results(lenient.run, full)),
-        (of_unsorted, found),
-        (_results(module.run, ordered), _results(lenient.run, ordered)),
-    )
+    again = dataclasses.replace(trial, compute=lenient.run)
+    found = again.results(unsorted)
+    pairs = (of_full, again.results(full)), (of_unsorted, found), (trial.results(ordered), again.results(ordered))
     is_same = _shapes(found) == _shapes(of_full) and all(_agree_as_far(*pair) for pair in pairs)
     return lenient if is_same else module
-
-
-def _rows(call: Call, inputs: Tensors) -> list[tuple[str, str, int]]:
-    """Find the inputs that are lengths, each with another one that has its axis, and the axis's position there."""
-    optional = {name for names in call.optional for name in names}
-    places: dict[str, tuple[str, int]] = {}
-    for tensor in sorted(inputs, key=lambda each: each.name in optional):  # what may be left out comes last
-        for at, axis in enumerate(tensor.axes):
-            places.setdefault(axis.name, (tensor.name, at))
-    return [(name, *places[axis]) for axis, name in lengths_inputs(inputs).items()]
-
-
-def _results(compute: Callable[[Arrays], Arrays], arrays: Arrays) -> Arrays | None:
-    try:
-        return compute(arrays)
-    except Exception:  # noqa: BLE001 - whatever the user's module raises
-        return None
 
 
 def _shapes(results: Arrays | None) -> dict[str, tuple[int, ...]] | None:
@@ -314,6 +286,6 @@ def _agree_as_far(plain: Arrays | None, found: Arrays | None) -> bool:
         if found is None or array.ndim != found[name].ndim:
             return False
         same = found[name][tuple(slice(size) for size in array.shape)]
-        if same.shape != array.shape or not np.allclose(array, same, _ROUNDING, _ROUNDING, equal_nan=True):
+        if same.shape != array.shape or not np.allclose(array, same, 1e-5, 1e-5, equal_nan=True):  # rounding
             return False
     return True

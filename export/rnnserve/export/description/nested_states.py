@@ -18,7 +18,7 @@ from rnnserve.export.description.call_reading import CallReader
 from rnnserve.export.description.described_tensors import check_inputs
 from rnnserve.export.description.publication import DYNAMIC, InputDescription, Publication, StateTree
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.flat_module import MISSING, Filled, FlatModule, Slot, attribute, set_attribute
+from rnnserve.export.flat_module import MISSING, FlatModule, Slot, attribute, copied, set_attribute, slots_in
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensors import draw_inputs
 from rnnserve.export.trees import NoTensor, Path, Tree, leaves, mapped, parts_of, shown
@@ -28,8 +28,13 @@ __all__ = ["ReadCall", "read_call"]
 
 Outputs = Sequence[str] | Mapping[str, InputDescription]
 
+_Shape = tuple[int, ...]
+
 _Begin = Callable[[int], Tree]
 """A state at the beginning of a sequence, for a number of rows; None if forward begins by itself."""
+
+_RUNS = ((2, 2), (3, 5))
+"""Rows and steps of the two calls, or as near as the module takes. Only an axis of the rows may differ between them."""
 
 
 class ReadCall(NamedTuple):
@@ -41,37 +46,30 @@ class ReadCall(NamedTuple):
     states: dict[str, str]  # which output continues as which input
 
 
-class _FoundState(NamedTuple):
-    """A state that has been looked at."""
-
-    tree: Filled  # its structure, with slots in the places of tensors
-    described: Mapping[str, InputDescription]  # its tensors, by the names that they have as inputs
-
-
 class _Run(NamedTuple):
     """One call, with the states that were given, and those after it."""
 
-    before: Mapping[str, Tree]
+    rows: int
+    before: Mapping[str, Tree]  # None for a state that forward began by itself
     held: Mapping[str, Mapping[Path, Any]]  # the leaves of each state before the call, of attributes as they were, too
     after: Mapping[str, Tree]
     places: Mapping[str, Path]  # of the states in what forward returned
     result: Tree
 
 
-def read_call(module: nn.Module, publication: Publication) -> ReadCall:
-    """Read how a module is called: its parameters, and the tensors of its states, wherever these are.
+_Found = tuple[dict[str, Tree], dict[str, dict[str, InputDescription]], _Run]
+"""By state, the tree with slots in the places of tensors, and the tensors by the names that they have as inputs."""
 
-    Raises:
-        WrongArguments: If the description does not fit; the message says where.
-    """
-    reader = CallReader(module, publication.inputs, publication.constants, publication.sizes)
-    trees = {name: what for name, what in reader.inputs.items() if isinstance(what, StateTree)}
+
+def read_call(module: nn.Module, publication: Publication) -> ReadCall:
+    """Read how a module is called: its parameters, and the tensors of its states, wherever these are."""
+    reader = CallReader(module, publication)
     attributes = _attributes(module, publication)
     described = {name: what for name, what in reader.inputs.items() if isinstance(what, InputDescription)}
-    if not trees and not attributes:
+    if len(described) == len(reader.inputs) and not attributes:
         flat = FlatModule(module, reader.call(), publication.outputs)
         return ReadCall(flat, described, publication.outputs, dict(publication.states))
-    return _StateReader(module, publication, reader, trees, attributes).read()
+    return _StateReader(module, publication, reader, attributes).read()
 
 
 def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputDescription | StateTree]:
@@ -82,10 +80,10 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
     attributes: dict[str, InputDescription | StateTree] = {}
     attributes |= given if isinstance(given, Mapping) else {path: StateTree() for path in given}
     for path in attributes:
-        owner = path.rpartition(".")[0]
         try:
             held = attribute(module, path)
         except AttributeError as error:
+            owner = path.rpartition(".")[0]
             raise WrongArguments(f'state_attributes names "{path}", but the module has no "{owner}"') from error
         if isinstance(held, nn.Parameter | nn.Module):
             raise WrongArguments(
@@ -105,79 +103,76 @@ class _StateReader:
         module: nn.Module,
         publication: Publication,
         reader: CallReader,
-        trees: Mapping[str, StateTree],
         attributes: Mapping[str, InputDescription | StateTree],
     ) -> None:
-        self._module, self._publication, self._reader = module, publication, reader
-        self._trees, self._attributes = trees, attributes
+        self._module, self._reader, self._attributes = module, reader, attributes
+        self._sizes, self._continued = publication.sizes, dict(publication.states)
+        self._trees = {name: what for name, what in reader.inputs.items() if isinstance(what, StateTree)}
+        own = {path: what if isinstance(what, StateTree) else StateTree() for path, what in attributes.items()}
+        self._said = {**self._trees, **own}
         described = reader.inputs.items()
         self._inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
-        own = {path: what if isinstance(what, StateTree) else StateTree() for path, what in attributes.items()}
-        self._said = {**trees, **own}
-        self._outputs = _checked_outputs(publication, trees)
+        self._outputs = _checked_outputs(publication, self._trees)
         self._finals = {initial: final for final, initial in publication.states.items()}
         self._flat = FlatModule(module, reader.call())
 
     def read(self) -> ReadCall:
         """Find the states, and give the call with a slot for each of their tensors."""
-        states, run = self._find()
+        trees, found, run = self._find()
         described: dict[str, InputDescription] = {}
         for name, what in self._reader.inputs.items():
-            described |= states[name].described if isinstance(what, StateTree) else {name: what}
+            described |= {name: what} if isinstance(what, InputDescription) else found[name]
+        continued = {final: name for final, name in self._continued.items() if name not in self._trees}
         outputs: dict[str, InputDescription | None] = {}
-        continued = {final: name for final, name in self._publication.states.items() if name not in self._trees}
-        of_final = {self._finals[name]: name for name in self._trees}
         for final in self._outputs:
-            of = of_final.get(final)
-            if of is None:
+            name = self._continued.get(final, "")
+            if name in self._trees:
+                pairs = {final + each.removeprefix(name): each for each in found[name]}
+                outputs |= dict.fromkeys(pairs)
+                continued |= pairs
+            else:
                 outputs[final] = self._outputs[final] if isinstance(self._outputs, Mapping) else None
-                continue
-            pairs = {final + each.removeprefix(of): each for each in states[of].described}
-            outputs |= dict.fromkeys(pairs)
-            continued |= pairs
-        results = self._results(run, {name: states[name] for name in self._trees}, list(outputs))
+        results = self._results(run, trees, list(outputs)) if self._trees else None
         for path, what in self._attributes.items():
-            own = _own(path, what, states[path].described)
+            own = _own(path, what, found[path])
             described |= own
-            outputs |= {f"{path}_n{name.removeprefix(path)}": each for name, each in own.items()}
-            continued |= {f"{path}_n{name.removeprefix(path)}": name for name in own}
+            finals = {f"{path}_n{name.removeprefix(path)}": name for name in own}
+            outputs |= {final: own[name] for final, name in finals.items()}
+            continued |= finals
         call = dataclasses.replace(
-            self._reader.call({name: states[name].tree for name in self._trees}),
+            self._reader.call({name: trees[name] for name in self._trees}),
             inputs=tuple(described),
-            attributes={path: states[path].tree for path in self._attributes},
-            results=results if self._trees else None,
+            attributes={path: trees[path] for path in self._attributes},
+            results=results,
         )
         every = {name: what for name, what in outputs.items() if what is not None}
         names: Outputs = every if isinstance(self._outputs, Mapping) else list(outputs)
         return ReadCall(FlatModule(self._module, call, names), described, names, continued)
 
-    def _find(self) -> tuple[dict[str, _FoundState], _Run]:
+    def _find(self) -> _Found:
         """Look at each state in every way in which the rows may lie in the examples. One way has to fit."""
-        found: list[tuple[dict[str, _FoundState], _Run]] = []
+        every: list[_Found] = []
         failed: Exception | None = None
         for begin in self._ways():
-            if found and begin.keys() & self._attributes.keys():
+            if every and begin.keys() & self._attributes.keys():
                 break  # it runs with its attributes as they are
             try:
-                runs = [self._run(begin, sizes) for sizes in self._probing_sizes()]
-                states = {
-                    name: _describe_state(
-                        name, what, runs[0].before.get(name), runs[0].held[name], [run.after[name] for run in runs]
-                    )
-                    for name, what in self._said.items()
-                }
+                few, more = (self._run(begin, rows, steps) for rows, steps in _RUNS)
+                trees, found = {}, {}
+                for name, what in self._said.items():
+                    trees[name], found[name] = _describe_state(name, what, few, more)
             except Exception as error:  # noqa: BLE001 - whatever the user's module raises
                 if failed is None or isinstance(error, WrongArguments):
                     failed = error
                 continue
-            if all(_axes(states) != _axes(other) for other, _ in found):
-                found.append((states, runs[0]))
-        if len(found) == 1:
-            return found[0]
+            if all(_axes(found) != _axes(other) for _, other, _ in every):
+                every.append((trees, found, few))
+        if len(every) == 1:
+            return every[0]
         names = ", ".join(self._said)
-        if found:
+        if every:
             raise WrongArguments(
-                f"the example of {names} does not tell which axes have the rows: {len(found)} ways run. "
+                f"the example of {names} does not tell which axes have the rows: {len(every)} ways run. "
                 "Give an example of another number of rows, or a function of it: StateTree(lambda rows: …)"
             )
         if isinstance(failed, WrongArguments):
@@ -197,23 +192,18 @@ class _StateReader:
             for way in itertools.product(*options.values()):
                 yield dict(zip(options, way, strict=True))
 
-    def _probing_sizes(self) -> Iterator[dict[str, int]]:
-        """Return the sizes of the calls: some rows, more rows, more steps."""
+    def _run(self, begin: Mapping[str, _Begin], rows: int, steps: int) -> _Run:
+        """Run the module once, with so many rows and steps or as near as it takes."""
         if not self._inputs:
             raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
-        limits = check_inputs(self._inputs, self._publication.sizes)
-        for rows, steps in ((2, 2), (3, 2), (2, 5)):
-            yield {
-                axis: min(max(rows, low + rows - 2) if axis == BATCH else low + steps, high)
-                for axis, (low, high) in limits.items()
-            }
-
-    def _run(self, begin: Mapping[str, _Begin], sizes: Mapping[str, int]) -> _Run:
-        """Run the module once."""
+        sizes = {
+            axis: min(max(rows, low + rows - 2) if axis == BATCH else low + steps, high)
+            for axis, (low, high) in check_inputs(self._inputs, self._sizes).items()
+        }
         arrays = draw_inputs(self._inputs, np.random.default_rng(0), sizes, bounded_states=True)
         before = {name: at(sizes[BATCH]) for name, at in begin.items()}
         for name in self._trees:
-            if before[name] is None and name not in self._reader.defaults:
+            if before[name] is None and (name,) not in self._flat.call.optional:
                 raise WrongArguments(
                     f'forward needs "{name}": give an example of it, StateTree(module.init_state(1)), or a function '
                     "of the number of rows, StateTree(lambda rows: …)"
@@ -221,43 +211,42 @@ class _StateReader:
         for name, tree in before.items():
             _check_whole(name, tree)
         given = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        given |= {name: _copied(before[name]) for name in self._trees}
+        given |= {name: copied(before[name]) for name in self._trees}
         with left_as_they_were(self._module), torch.no_grad():
             for path in self._attributes:
                 if before.get(path) is not None:
-                    set_attribute(self._module, path, _copied(before[path]))
+                    set_attribute(self._module, path, copied(before[path]))
             held = before | {path: attribute(self._module, path) for path in self._attributes}
             held = {name: dict(leaves(tree)) for name, tree in held.items()}
             result = self._flat.called(given)
-            after = {path: _copied(attribute(self._module, path)) for path in self._attributes}
+            after = {path: copied(attribute(self._module, path)) for path in self._attributes}
         places = {name: self._place(name, before[name], result) for name in self._trees}
-        after |= {name: _part(result, path) for name, path in places.items()}
-        return _Run(before, held, after, places, result)
+        for name, place in places.items():
+            after[name] = functools.reduce(lambda tree, key: (parts_of(tree) or {})[key], place, result)
+        return _Run(sizes[BATCH], before, held, after, places, result)
 
     def _place(self, name: str, before: Tree, result: Tree) -> Path:
-        """Find where a nested state is among the results of a call."""
+        """Find where a nested state is among the results of a call: at the place of its name, or the one like it."""
         outputs, output = list(self._outputs), self._finals[name]
-        at_top = parts_of(result) or {}
-        if len(at_top) == len(outputs):
-            key = list(at_top)[outputs.index(output)]
-            if before is None or _is_like(before, at_top[key]):
-                return (key,)
-        elif len(outputs) == 1 and before is not None and _is_like(before, result):
-            return ()
-        fitting = [path for path, part in _containers(result) if before is not None and _is_like(before, part)]
-        if len(fitting) != 1:
+        at_top = list(parts_of(result) or ())
+        fitting = [path for path, part in _parts(result) if before is None or _is_like(before, part)]
+        named = (at_top[outputs.index(output)],) if len(at_top) == len(outputs) else ()
+        if named in fitting and (named or len(outputs) == 1):
+            return named
+        if before is None or len(fitting) != 1:
             raise WrongArguments(
-                f'"{output}" is to continue "{name}", but what forward returns, {shown(result)}, has {len(fitting)} '
-                f"parts of its structure, {shown(before)}: return it beside the other outputs, in their order"
+                f'"{output}" is to continue "{name}", but what forward returns, {shown(result)}, has '
+                f"{0 if before is None else len(fitting)} parts of its structure, {shown(before)}: return it beside "
+                "the other outputs, in their order"
             )
         return fitting[0]
 
-    def _results(self, run: _Run, states: Mapping[str, _FoundState], outputs: Sequence[str]) -> tuple[Path, ...]:
+    def _results(self, run: _Run, trees: Mapping[str, Tree], outputs: Sequence[str]) -> tuple[Path, ...]:
         """Return the path of each output in what forward returned: those that are no states are named in its order."""
         paths: dict[str, Path] = {}
-        for name, state in states.items():
-            for path, tensor in state.tree.names.items():
-                paths[self._finals[name] + tensor.removeprefix(name)] = (*run.places[name], *path)
+        for name, place in run.places.items():
+            for path, tensor in slots_in(trees[name]).items():
+                paths[self._finals[name] + tensor.removeprefix(name)] = (*place, *path)
         places = run.places.values()
         others = {
             path: leaf
@@ -283,7 +272,6 @@ def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -
         raise WrongArguments(f"outputs is {outputs!r}; expected the name of each tensor or state that forward returns")
     if trees and isinstance(outputs, Mapping):
         raise WrongArguments('outputs describes tensors; with a StateTree among the inputs, give names: ["y", "h_n"]')
-    continued = list(publication.states.values())
     for name in trees:
         finals = [final for final, initial in publication.states.items() if initial == name]
         if len(finals) != 1 or finals[0] not in outputs:
@@ -291,8 +279,6 @@ def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -
                 f'inputs["{name}"] is a StateTree, but states says {dict(publication.states)}; expected the one output '
                 f'that continues it: {{"{name}_n": "{name}"}}'
             )
-    if len(set(continued)) != len(continued):
-        raise WrongArguments(f"states: two outputs continue as one input: {dict(publication.states)}")
     return outputs
 
 
@@ -300,24 +286,20 @@ def _check_whole(name: str, tree: Tree) -> None:
     """Refuse an example that has no values in some places, which a request could not send."""
     tensors = _tensors(tree)
     for path, leaf in leaves(tree):
+        where = ".".join((name, *path))
         if leaf is None and tensors:
             raise WrongArguments(
-                f'the example of "{name}" has None at "{".".join((name, *path))}": give the tensor that a '
-                "sequence begins with"
+                f'the example of "{name}" has None at "{where}": give the tensor that a sequence begins with'
             )
         if isinstance(leaf, Tensor) and not leaf.numel():
             raise WrongArguments(
-                f'"{".".join((name, *path))}" of shape {list(leaf.shape)} has no values, so it is no state: let '
-                "forward make it, and leave it out of the example"
+                f'"{where}" of shape {list(leaf.shape)} has no values, so it is no state: let forward make it, and '
+                "leave it out of the example"
             )
 
 
 def _tensors(tree: Tree) -> list[Tensor]:
     return [leaf for _, leaf in leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _copied(tree: Tree) -> Tree:
-    return mapped(tree, lambda _, leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
 
 
 def _is_like(tree: Tree, result: Tree) -> bool:
@@ -326,22 +308,15 @@ def _is_like(tree: Tree, result: Tree) -> bool:
     return one == other
 
 
-def _containers(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Tree]]:
-    parts = parts_of(tree)
-    if parts is not None:
-        yield path, tree
-        for key, part in parts.items():
-            yield from _containers(part, (*path, key))
+def _parts(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Tree]]:
+    """List a tree, and everything in it, with paths."""
+    yield path, tree
+    for key, part in (parts_of(tree) or {}).items():
+        yield from _parts(part, (*path, key))
 
 
-def _part(tree: Tree, path: Path) -> Tree:
-    for key in path:
-        tree = (parts_of(tree) or {})[key]
-    return tree
-
-
-def _axes(states: Mapping[str, _FoundState]) -> list[object]:
-    return [(name, what.axes) for state in states.values() for name, what in state.described.items()]
+def _axes(found: Mapping[str, Mapping[str, InputDescription]]) -> list[object]:
+    return [(name, what.axes) for tensors in found.values() for name, what in tensors.items()]
 
 
 def _own(
@@ -354,9 +329,9 @@ def _own(
     if one is None or len(found) > 1:
         raise WrongArguments(f'the attribute "{path}" holds a tree of tensors: describe it by StateTree()')
     if [size for _, size in one.axes] != [size for _, size in what.axes] or one.dtype != what.dtype:
+        said, written = ([size if size != DYNAMIC else axis for axis, size in each.axes] for each in (what, one))
         raise WrongArguments(
-            f'state_attributes["{path}"] describes {what.dtype} {[a if s == DYNAMIC else s for a, s in what.axes]}; '
-            f"forward writes {one.dtype} {[a if s == DYNAMIC else s for a, s in one.axes]}"
+            f'state_attributes["{path}"] describes {what.dtype} {said}; forward writes {one.dtype} {written}'
         )
     return {path: what}
 
@@ -364,8 +339,6 @@ def _own(
 def _beginnings(name: str, what: StateTree) -> list[_Begin]:
     """List the ways in which an example can be made for any number of rows: one for each axis of the rows."""
     example = what.example
-    if example is None:
-        return [lambda _: None]
     if callable(example) and parts_of(example) is None and not isinstance(example, Tensor):
         return [example]
     shapes = [tuple(leaf.shape) for leaf in _tensors(example)]
@@ -405,16 +378,17 @@ def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
     return row
 
 
-def _describe_state(
-    name: str, what: StateTree, begin: Tree | None, held: Mapping[Path, Any], after: Sequence[Tree]
-) -> _FoundState:
-    """Describe the tensors of a state, or say which part cannot be a model's state, and why.
-
-    `begin` is the state that the module was given, or None if it began by itself, and `held` has its leaves before a
-    call. `after` has the state after a call with some rows, after one with more rows, and after one of more steps.
-    """
-    first, more_rows, more_steps = (dict(leaves(tree)) for tree in after)
-    _check_constants(name, held, first)
+def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[Tree, dict[str, InputDescription]]:
+    """Describe the tensors of a state by two calls, or say which part cannot be a model's state, and why."""
+    begin = few.before.get(name)
+    first, second = (dict(leaves(run.after[name])) for run in (few, more))
+    for path, leaf in few.held[name].items():
+        is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
+        if is_constant and path in first and not isinstance(first[path], Tensor) and first[path] != leaf:
+            raise WrongArguments(
+                f'"{".".join((name, *path))}" is {leaf!r} before a call and {first[path]!r} after it: a graph takes '
+                "tensors only. Make it a tensor of integers with one number for each row, (batch,)"
+            )
     described: dict[str, InputDescription] = {}
 
     def slot(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
@@ -423,61 +397,42 @@ def _describe_state(
         where, found = ".".join((name, *path)), first.get(path)
         if not isinstance(found, Tensor):
             raise WrongArguments(f'"{where}" is a tensor before a call, and none after it; a state keeps its structure')
-        beginning = leaf if begin is not None else None
-        shapes = [tuple(each.shape) for each in (found, more_rows[path], more_steps[path])]
-        rows = _rows_axis(where, beginning, shapes)
-        sizes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(shapes[0]))
+        before, one, other = (tuple(each.shape) for each in (found if begin is None else leaf, found, second[path]))
+        rows = _rows_axis(where, before, one, other, (few.rows, more.rows))
+        initial: Any = what.initial
+        if begin is not None and initial is None:
+            if leaf.dtype != found.dtype:
+                raise WrongArguments(
+                    f'"{where}" is {leaf.dtype} in the example and {found.dtype} after a call; a state keeps its dtype'
+                )
+            initial = _first_row(where, leaf, rows).detach().numpy()
+        axes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(one))
         low, high = what.bounds(path) or (None, None)
-        initial = _initial(where, what, beginning, found, rows)
-        described[where] = InputDescription(sizes, found.detach().numpy().dtype, low, high, initial=initial)
+        described[where] = InputDescription(axes, found.detach().numpy().dtype, low, high, initial=initial)
         return Slot(where)
 
-    tree = Filled(mapped(after[0] if begin is None else begin, slot))
+    tree = mapped(few.after[name] if begin is None else begin, slot)
     if not described:
         raise WrongArguments(
             f'"{name}" holds no tensor after a call, so it is no state: what does forward write to it?'
         )
-    return _FoundState(tree, described)
+    return tree, described
 
 
-def _check_constants(name: str, before: Mapping[Path, Any], after: Mapping[Path, Any]) -> None:
-    """Check that what is no tensor has come back as it was."""
-    for path, leaf in before.items():
-        is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
-        if is_constant and path in after and not isinstance(after[path], Tensor) and after[path] != leaf:
-            raise WrongArguments(
-                f'"{".".join((name, *path))}" is {leaf!r} before a call and {after[path]!r} after it: a graph takes '
-                "tensors only. Make it a tensor of integers with one number for each row, (batch,)"
-            )
-
-
-def _rows_axis(where: str, begin: Tensor | None, shapes: Sequence[tuple[int, ...]]) -> int:
-    """Find the axis of rows of a tensor: its shapes are those after calls with some rows, more rows, and more steps."""
-    if shapes[0] != shapes[2] or (begin is not None and tuple(begin.shape) != shapes[0]):
-        before = list(begin.shape) if begin is not None else list(shapes[0])
-        after = list(shapes[2] if shapes[0] != shapes[2] else shapes[0])
+def _rows_axis(where: str, before: _Shape, one: _Shape, other: _Shape, rows: tuple[int, int]) -> int:
+    """Find the axis of rows of a tensor, by its shapes before a call, after it, and after one with more rows."""
+    differ = [at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]]
+    of_rows = [at for at in differ if (one[at], other[at]) == rows]
+    if before != one or len(one) != len(other) or (of_rows and of_rows != differ):
+        grown = (before, one) if before != one else (one, other)
         raise WrongArguments(
-            f'"{where}" grows: it is {before} before a call, or after a shorter one, and {after} after it. A state '
-            "keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask those before the "
-            "first by a position that is a state, too"
+            f'"{where}" grows: it is {list(grown[0])} before a call, or after a shorter one, and {list(grown[1])} '
+            "after it. A state keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask "
+            "those before the first by a position that is a state, too"
         )
-    differ = [at for at, (one, other) in enumerate(zip(shapes[0], shapes[1], strict=True)) if one != other]
-    if len(differ) != 1:
+    if len(of_rows) != 1:
         raise WrongArguments(
-            f'"{where}" of shape {list(shapes[0])} has no axis of the rows: it is {list(shapes[1])} for one row more. '
+            f'"{where}" has no axis of the rows: it is {list(one)} for {rows[0]} rows and {list(other)} for {rows[1]}. '
             "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
         )
-    return differ[0]
-
-
-def _initial(where: str, what: StateTree, begin: Tensor | None, after: Tensor, rows: int) -> Any:  # noqa: ANN401
-    """Find what a leaf is at the beginning, one row; None if forward's own beginning is to be found."""
-    if what.initial is not None:
-        return what.initial
-    if begin is None:
-        return None
-    if begin.dtype != after.dtype:
-        raise WrongArguments(
-            f'"{where}" is {begin.dtype} in the example and {after.dtype} after a call; a state keeps its dtype'
-        )
-    return _first_row(where, begin, rows).detach().numpy()
+    return of_rows[0]

@@ -7,9 +7,11 @@ called; one that is the same for every row, whatever else is given, is recorded.
 is none that a server could fill in: then the input has to be sent.
 """
 
+import contextlib
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.flat_module import FlatModule
+from rnnserve.export.flat_module import FlatModule, slots_in
 from rnnserve.export.tensors import Arrays, draw_inputs
 from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 from rnnserve.protos import manifest_pb2
@@ -34,11 +36,12 @@ _Array = npt.NDArray[Any]
 _Tensors = Sequence[manifest_pb2.Tensor]
 _Names = tuple[str, ...]
 
-_ROWS, _MORE_STEPS = (3, 1, 2, 5), (4, 0, 1, 9)
+_CALLS = ((3, 4), (1, 0), (2, 1), (5, 9))
 """Rows, and steps beyond the fewest that the module takes, of the calls that are compared."""
 
 _ROUNDING = 64 * 2.0**-23  # of a value of 1: another order of the same operations, over a few steps
 _MOST_CANDIDATES, _MOST_COMBINATIONS = 64, 512
+_NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
 
 _REASON = (
     "forward's own default is neither zeros nor the same numbers for every row (it depends on other inputs, on the "
@@ -61,15 +64,10 @@ def find_defaults(
     If forward has no default for a parameter, or does not run without it, states are zeros, as `states=` says. States
     may begin with described `initial` values. What is to be recorded is returned by input, like these of size 1 along
     dynamic axes.
-
-    Raises:
-        WrongArguments: If described initial values are not those of forward without the state.
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, inputs, sizes)
-    groups = [
-        names for names in module.call.optional if _may_be_left_out(names, by_name) and trials.runs_without(names)
-    ]
+    groups = trials.left_out_alone()
     lengths = [names for names in groups if by_name[names[0]].lengths_of]
     states = [names for names in groups if names not in lengths]
     described = [names for names in states if initial.keys() & set(names)]
@@ -86,7 +84,7 @@ def find_defaults(
     required += [
         names for names in lengths if not (trials.agree(names, {}) and trials.agree((*names, *kept), recorded))
     ]
-    held = {name for state in module.call.attributes.values() for name in state.names.values()}
+    held = {name for tree in module.call.attributes.values() for name in slots_in(tree).values()}
     for name in _flat(required):
         by_name[name].default = manifest_pb2.DEFAULT_REQUIRED
         by_name[name].required_because = _REASON + (_OF_ATTRIBUTES if name in held else "")
@@ -117,21 +115,14 @@ def wrong_defaults(
     module: FlatModule, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]], defaults: Mapping[str, _Array]
 ) -> Iterator[str]:
     """Say which inputs that may be left out mean something else to a module than a manifest says."""
-    by_name = {tensor.name: tensor for tensor in inputs}
+    together = {tensor.name: tensor.left_out_with for tensor in inputs}
     trials = _Trials(module, inputs, sizes)
-    for names in module.call.optional:
-        if not _may_be_left_out(names, by_name):
-            continue
-        left_out = tuple(sorted({*names, *(other for name in names for other in by_name[name].left_out_with)}))
-        if trials.runs_without(left_out) and not trials.agree(left_out, defaults):
+    for names in trials.left_out_alone(together):
+        if not trials.agree(names, defaults):
             yield (
                 f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
                 "publish the module again"
             )
-
-
-def _may_be_left_out(names: _Names, described: Mapping[str, manifest_pb2.Tensor]) -> bool:
-    return all(described[name].default != manifest_pb2.DEFAULT_REQUIRED for name in names)
 
 
 def _flat(groups: Sequence[_Names]) -> _Names:
@@ -143,25 +134,29 @@ class _Trials:
 
     def __init__(self, module: FlatModule, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]]) -> None:
         self._module, self._inputs = module, inputs
-        self._wanted: dict[tuple[int, _Names], Arrays] = {}
         self._sizes = [
             {axis: min(max(rows, low) if axis == BATCH else low + steps, high) for axis, (low, high) in sizes.items()}
-            for rows, steps in zip(_ROWS, _MORE_STEPS, strict=True)
+            for rows, steps in _CALLS
         ]
         random = np.random.default_rng(0)
         self._drawn = [
             draw_inputs(inputs, random, at, ragged=number % 2 > 0, bounded_states=True)
             for number, at in enumerate(self._sizes)
         ]
+        self._without = functools.cache(lambda trial, names: module.run(self._given(trial, names)))
 
-    def runs_without(self, names: _Names) -> bool:
-        """Whether the module runs without these inputs."""
-        try:
-            for trial in self._trials_without(names):
-                self._without(trial, names)
-        except Exception:  # noqa: BLE001 - whatever the user's module raises
-            return False
-        return True
+    def left_out_alone(self, together: Mapping[str, Sequence[str]] = MappingProxyType({})) -> list[_Names]:
+        """List the inputs without which the module runs, of each parameter with those left out `together`."""
+        required = {each.name for each in self._inputs if each.default == manifest_pb2.DEFAULT_REQUIRED}
+        found = []
+        for names in self._module.call.optional:
+            every = (*names, *sorted({other for name in names for other in together.get(name, ())} - {*names}))
+            if not required.intersection(names):
+                with contextlib.suppress(Exception):  # whatever the user's module raises
+                    for trial in self._trials_without(every):
+                        self._without(trial, every)
+                    found.append(every)
+        return found
 
     def agree(self, names: _Names, defaults: Mapping[str, _Array]) -> bool:
         """Whether the module gives the same without these inputs as with their defaults, at every size."""
@@ -187,37 +182,30 @@ class _Trials:
     def _given(self, trial: int, names: _Names) -> Arrays:
         return {name: array for name, array in self._drawn[trial].items() if name not in names}
 
-    def _without(self, trial: int, names: _Names) -> Arrays:
-        self._wanted[trial, names] = found = self._module.run(self._given(trial, names))
-        return found
-
     def _agrees(self, trial: int, names: _Names, defaults: Mapping[str, _Array]) -> bool:
         filled = fill_left_out(self._inputs, self._given(trial, names), defaults, self._sizes[trial])
         try:
             found = self._module.run(filled)
         except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
             return False
-        wanted = self._wanted.get((trial, names)) or self._without(trial, names)
-        return all(_is_near(found[name], array) for name, array in wanted.items())
-
-    def _used(self, trial: int, names: _Names) -> list[Tensor]:
-        """List copies of all tensors that operators take and give in a call without these inputs, and of weights."""
-        used: list[Tensor] = []
-        with OperatorsSeen(lambda _, args, kwargs: lambda result: used.extend(_copies([args, kwargs, result]))):
-            self._without(trial, names)
-        return used + _copies([*self._module.parameters(), *self._module.buffers()])
+        return all(_is_near(found[name], array) for name, array in self._without(trial, names).items())
 
     def _candidates(self, tensor: manifest_pb2.Tensor, names: _Names) -> list[_Array]:
         """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
         found: dict[bytes, _Array] | None = None
         for trial in self._trials_without(names):
-            these = dict(_rows_in(self._used(trial, names), tensor, self._sizes[trial]))
+            used: list[Tensor] = []
+            with OperatorsSeen(functools.partial(_noting, used)):
+                self._module.run(self._given(trial, names))
+            used += _copies([*self._module.parameters(), *self._module.buffers()])
+            these = dict(_rows_in(used, tensor, self._sizes[trial]))
             found = these if found is None else {key: array for key, array in found.items() if key in these}
         zeros = np.zeros(default_shape(tensor), DTYPES[tensor.datatype])
         return [zeros, *itertools.islice((found or {}).values(), _MOST_CANDIDATES)]
 
 
-_NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
+def _noting(used: list[Tensor], _: object, args: object, kwargs: object) -> Callable[[object], None]:
+    return lambda result: used.extend(_copies([args, kwargs, result]))
 
 
 def _copies(values: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting of tensors and others

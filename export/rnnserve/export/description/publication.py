@@ -235,12 +235,13 @@ def _dtype(what: str, dtype: str, kinds: str) -> np.dtype[Any]:
 
 
 def _axes(what: str, axes: Sequence[Axis]) -> tuple[tuple[str, int], ...]:
-    named = tuple(_axis(what, number, axis) for number, axis in enumerate(axes))
-    names = [name for name, _ in named]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise WrongArguments(f'{what}{axes}: two axes are named "{twice}"')
-    return named
+    named: dict[str, int] = {}
+    for number, axis in enumerate(axes):
+        name, size = _axis(what, number, axis)
+        if name in named:
+            raise WrongArguments(f'{what}{axes}: two axes are named "{name}"')
+        named[name] = size
+    return tuple(named.items())
 
 
 def _axis(what: str, number: int, axis: Axis) -> tuple[str, int]:

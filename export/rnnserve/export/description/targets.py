@@ -38,28 +38,23 @@ def is_target(word: str) -> bool:
     return ":" in word or word.endswith(".py")
 
 
-def _split(target: str) -> tuple[str, str]:
-    """Return the file or module, and the name in it."""
+def check_target(target: str) -> tuple[str, str]:
+    """Check what can be seen without importing, which takes seconds; return the file or module, and the name in it."""
     source, _, name = target.rpartition(":")
     if not source or not name:
         raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
-    return source, name
-
-
-def check_target(target: str) -> None:
-    """Check what can be seen without importing: importing the user's file imports torch, which takes seconds."""
-    source, _ = _split(target)
     if source.endswith(".py"):
         path = Path(source)
         if not path.is_file():
             raise WrongArguments(f"there is no file {source}{similar_path(path, '*.py')}")
-        return
+        return source, name
     if "/" in source:
-        raise WrongArguments(f"{target}: a file's name ends with .py: {source}.py:{target.rpartition(':')[2]}?")
+        raise WrongArguments(f"{target}: a file's name ends with .py: {source}.py:{name}?")
     _search(Path.cwd())
     package = source.partition(".")[0]
     if not package or (package not in sys.modules and importlib.util.find_spec(package) is None):
         raise WrongArguments(f"{target}: there is no module {package!r} here or among the packages that are installed")
+    return source, name
 
 
 def load_publications(target: str) -> "list[Publication]":
@@ -74,8 +69,7 @@ def load_publications(target: str) -> "list[Publication]":
         several = value if isinstance(value, list | tuple) else [value]
         return bool(several) and all(isinstance(each, Publication) for each in several)
 
-    source, name = _split(target)
-    check_target(target)
+    source, name = check_target(target)
     module = _import(source)
     try:
         found = getattr(module, name)

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.held_modules import held_values
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import counts_calls, keeps_state
 from rnnserve.export.source_lines import first_line
-from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.surroundings import held_values, left_as_they_were
 from rnnserve.export.torch_adapter import tree_leaves, tree_map_only, version_of
 
 __all__ = ["refuse_carried_state"]

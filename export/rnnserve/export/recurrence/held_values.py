@@ -23,11 +23,11 @@ from torch.distributions import Bernoulli, Distribution
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.held_modules import functions_of
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.packing import PackedField
 from rnnserve.export.recurrence.refusals import AsksForValues, DependsOnValues
 from rnnserve.export.source_lines import source_line
+from rnnserve.export.surroundings import functions_of
 from rnnserve.export.torch_adapter import (
     FakeTensor,
     outside_of_modes,

@@ -29,11 +29,11 @@ from torch.nn.utils import rnn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.held_modules import CACHED, functions_of, held_objects, names_in
 from rnnserve.export.recurrence import layer_operators, packing
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.scan import current_session, is_capturing, scan
 from rnnserve.export.source_lines import is_users_code
+from rnnserve.export.surroundings import CACHED, functions_of, held_objects, names_in
 from rnnserve.export.torch_adapter import packed_fields
 
 __all__ = ["LOCK", "FunctionStandIns", "intercepted", "without_caches"]

@@ -18,10 +18,10 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import nn
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.held_modules import path_of_the_users
 from rnnserve.export.operators.graphs import values_of
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, Limits, expression_of, outputs_of, sizes_by, symbols_of
 from rnnserve.export.recurrence.layer_operators import TRIM
+from rnnserve.export.surroundings import path_of_the_users
 
 __all__ = ["mark_translations", "name_after_modules", "name_axes", "name_interface", "remove_metadata"]
 

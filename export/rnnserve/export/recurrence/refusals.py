@@ -15,10 +15,10 @@ from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
-from rnnserve.export.held_modules import held_modules
 from rnnserve.export.operators import checked_distribution
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.source_lines import first_line, is_users_code, line_of, source_line
+from rnnserve.export.surroundings import held_modules
 from rnnserve.export.torch_adapter import (
     OpOverload,
     asks_for_values,

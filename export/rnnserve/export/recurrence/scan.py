@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.held_modules import path_of_the_users
 from rnnserve.export.operators import MayBeEmpty, refuse_empty
 from rnnserve.export.recurrence.dynamic_axes import Argument
+from rnnserve.export.surroundings import path_of_the_users
 from rnnserve.export.torch_adapter import MULTI_OUT, tree_flatten, tree_unflatten
 
 __all__ = [
