@@ -1,7 +1,7 @@
 """Mutated requests, many in flight, to all transports: the same bytes, the same status, the same message.
 
-Both recognize requests by their templates, so a server that reads each one whole is asked, too. The full suite sends
-more, and `make fuzz` a million.
+Both recognize requests by their templates, so a server that reads each one whole is asked, too. `make fuzz`
+sends a million.
 """
 
 import itertools

@@ -16,7 +16,7 @@ from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
-from rnnserve.export.found_states.parts_record import parts_failures
+from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
@@ -38,7 +38,7 @@ from rnnserve.protos.artifact import (
 )
 from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.recorded_defaults import fill_left_out, infinite_defaults, load_defaults
+from rnnserve.protos.recorded_defaults import fill_left_out, load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version"]
@@ -197,9 +197,7 @@ def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, 
 def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
     """Decide again what holds of a graph for all values."""
     manifest = version.manifest
-    infinite = infinite_defaults(load_defaults(version.files, manifest.inputs))
-    finite = not manifest.finiteness.allowed and not infinite
-    found = walk_graph(model, manifest.inputs, manifest.outputs, finite_inputs=finite)
+    found = walk_graph(model, manifest.inputs, manifest.outputs)
     return contradictions(manifest, found, scan=name == SCAN)
 
 

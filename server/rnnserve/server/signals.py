@@ -34,14 +34,11 @@ class SignalPipe:
 
     The kernel sends SIGHUP when a terminal is closed, and an operator to have the repository loaded again. If the
     terminal of this process has gone, SIGHUP is read as SIGTERM, unless the process was to outlive it (`nohup`).
-
-    Attributes:
-        fd: Readable while a signal waits to be read.
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._needs_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
-        self.fd, self._write_fd = os.pipe()
+        self.fd, self._write_fd = os.pipe()  # readable while a signal waits to be read
         os.set_blocking(self._write_fd, False)  # `set_wakeup_fd` asks for it
         self._handlers = {number: signal.signal(number, _leave_to_pipe) for number in numbers}
         self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)

@@ -227,14 +227,6 @@ def send(sequences, told):
     return lambda name, **kwargs: Request(sequences, told, name, **kwargs)
 
 
-def test_requests_run_in_the_order_of_arrival_and_are_refused_after_the_end(send, told):
-    requests = [send("a", starts=True), send("b"), send("c", ends=True), send("d")]
-    for request in requests[:3]:
-        assert told[-1] == request.name
-        request.answer()
-    assert told == ["a", "b", "c", "d: NOT_FOUND"]
-
-
 def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
     models = [fake_served("model"), fake_served("other"), fake_served("third")]
     firsts = [send("a", starts=True, served=served) for served in models]

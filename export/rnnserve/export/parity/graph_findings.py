@@ -51,9 +51,9 @@ class GraphFindings:
         return {name: finding(decision, tried=False) for name, decision in self.causality.items()}
 
 
-def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool) -> GraphFindings:
-    """Decide what holds of a model's graph; `finite_inputs`: no input is NaN or infinite, as servers see to."""
-    found = decide(graph, inputs, outputs, finite_inputs=finite_inputs)
+def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> GraphFindings:
+    """Decide what holds of a model's graph."""
+    found = decide(graph, inputs, outputs)
     padding = found.get(Property.PADDING)
     return GraphFindings(
         rows=worst(found[Property.ROWS].values()),

@@ -129,7 +129,7 @@ def prove(
             non_finite=non_finite,
             amplified=comparison.distances.amplified(),
         )
-        findings = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+        findings = walk_graph(loaded, model.inputs, model.outputs)
         batching = find_batching(model, reference, limits, seed, findings)
         return Proof(
             parity,

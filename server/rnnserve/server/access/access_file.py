@@ -82,11 +82,7 @@ _URI, _DNS = "uri:", "dns:"
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """A way in which callers are known, and the file that gives them roles.
-
-    `shown` returns what a call brings, from its metadata and a function that returns the client's certificate; empty
-    for nothing. `keys` returns the keys of the file by which that may be found.
-    """
+    """A way in which callers are known, and the file that gives them roles. `shown` reads it from a call."""
 
     title: str  # what messages call the file
     key: str  # name of the value by which a table of the file finds its holder

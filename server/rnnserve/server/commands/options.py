@@ -229,10 +229,7 @@ class Configuration:
 
 
 def read_configuration(given: Mapping[str, object], file: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """Put the options together. Raises StartError for a mistake, MissingOption if nothing names the repository.
-
-    The environment is empty for a worker.
-    """
+    """Put the options together. Raises StartError or MissingOption. The environment is empty for a worker."""
     if file is None and environment.get(CONFIG_VARIABLE):
         file = Path(environment[CONFIG_VARIABLE])
     found = {} if file is None else _read_file(file)

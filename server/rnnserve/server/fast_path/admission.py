@@ -101,10 +101,7 @@ class PendingCall(PendingRequest):
 
 
 class StepCall(PendingCall):
-    """A call that is a request of a sequence. It waits in the place of the request without its sequence.
-
-    It refers to its step, and its step not to it: so it leaves no cycle.
-    """
+    """A call of a sequence, in place of the call without. It refers to its step, and its step not to it: no cycle."""
 
     __slots__ = ("_pending", "_submit", "step")
 

@@ -125,11 +125,7 @@ class CoreTag(abc.ABC):
 
 
 class GrpcioCore:
-    """The completion queue of a `grpc.Server` that has not been started, and the operations of its calls.
-
-    Calls may share the operations that are attributes: empty metadata and details own no memory, and the result of
-    `close` is never read.
-    """
+    """The completion queue of a `grpc.Server` that has not been started, and operations, which its calls may share."""
 
     def __init__(self, server: "grpc.Server", pace: ArrivalPace) -> None:
         """Take the server's queue, and give grpcio's own thread another. Raise StartError if a part is missing."""
@@ -173,10 +169,7 @@ class GrpcioCore:
         return count
 
     def stop_accepting(self) -> None:
-        """Request no more calls. Call this before the server is stopped.
-
-        Requesting one releases Python's lock: a server that is stopped then may be destroyed, and the process crashes.
-        """
+        """Request no more calls, before the server is stopped: one requested meanwhile may end the process."""
         with self.may_accept:
             self.is_told_to_stop = True
 
@@ -193,11 +186,9 @@ class GrpcioCore:
 
 
 def _serving_queue(cygrpc: Any, pace: ArrivalPace) -> object:  # noqa: ANN401 - grpcio's own
-    """Make the queue of grpcio's own thread, which takes the calls of all other methods.
+    """Make the queue of grpcio's own thread, for all other methods. It waits while many requests come, and reads them.
 
-    If that thread waits, too, it often reads a request and then has to wake the fast path: two wake-ups in place of
-    one. But while the fast path runs a batch, it reads what arrives. So it waits while many requests come; while few
-    come, it only looks now and then.
+    While few come, it only looks now and then: else it would read a request and have to wake the fast path.
     """
     timeout = cygrpc.CompletionType.queue_timeout
 

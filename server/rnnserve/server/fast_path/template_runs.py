@@ -108,10 +108,7 @@ class SamePrefixRun:
         self._run = model.bind(feeds, results)
 
     def _rows_of(self, array: Array, spec: TensorSpec) -> Array:
-        """View the requests' rows in a kept array of a tensor: (requests, *axes of one request's tensor).
-
-        The array has the tensor's axes, such as (layers * directions, rows, hidden), and maybe more rows.
-        """
+        """View the requests' rows in a kept array: (requests, *axes of one request's tensor)."""
         axis, batch = spec.batch_axis, self._prefix.batch
         used = array[(slice(None),) * axis + (slice(0, self._count * batch),)]
         return np.moveaxis(used.reshape(*used.shape[:axis], self._count, batch, *used.shape[axis + 1 :]), axis, 0)

@@ -307,10 +307,7 @@ def _has_later_tags(payload: bytes, prefix: RequestPrefix) -> bool:
 def _parse_prefix(
     start: bytes, data: list[bytes], payload: bytes, *, is_of_sequence: bool
 ) -> pb.ModelInferRequest | None:
-    """Parse `start`, the payload without its data and its varying fields, if it is a message of its own.
-
-    None if it isn't, or sets an id again, or a parameter beside those of a sequence.
-    """
+    """Parse a payload without data and varying fields. None if it isn't a message, or sets an id or parameter."""
     request = pb.ModelInferRequest.FromString(payload)
     try:
         prefix = pb.ModelInferRequest.FromString(_LONG_ID_FIELD + start)

@@ -71,10 +71,7 @@ class ResponseHead:
         return cls(before.SerializeToString(), tuple(tags))
 
     def encode(self, id_field: bytes, outputs: Iterable[Array]) -> bytes:
-        """Write a response with outputs in the order asked, each of the request's own shape.
-
-        `id_field` is the id's field, tag and size included, or other fields that differ between responses; or nothing.
-        """
+        """Write a response with outputs in the order asked. `id_field` holds the fields that differ, tags included."""
         if len(self.before_outputs) == 1:
             (array,) = outputs
             if array.nbytes <= LARGE:
@@ -130,14 +127,10 @@ def _encode_with_classes(
 
 
 def rank_classes(values: Array, count: int, labels: Sequence[str]) -> tuple[tuple[int, ...], bytes]:
-    """Rank the classes of an output as Triton's classification extension writes them: "value:index" with ":label".
-
-    The highest value comes first; of equal values, the lowest index. Triton ranks all elements of a row of the batch.
-    Here each vector along the last axis is ranked by itself, which is the same for an output (batch, classes), and for
-    (batch, sequence, classes) says a class of each step.
+    """Rank classes along the last axis as Triton's extension writes them: "value:index" with ":label", highest first.
 
     `values` are (…, classes), of a numeric dtype. Returns the shape (…, count), and the elements as the protocol's
-    BYTES: each is a size, uint32 and little-endian, and as many bytes.
+    BYTES: each is a size, uint32 and little-endian, and as many bytes. Of equal values, the lowest index comes first.
     """
     classes = values.shape[-1]
     rows = values.reshape(-1, classes)
@@ -160,10 +153,7 @@ def encode_stream_response(response: bytes) -> bytes:
 
 
 def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
-    """Write a ModelStreamInferResponse that tells an error: its message, and its status as a parameter.
-
-    The request's id, tag and size included, is the same field of the response; empty for none.
-    """
+    """Write a ModelStreamInferResponse with an error's message, its status, and the request's id field, or nothing."""
     message = str(error).encode()
     refused = pb.ModelInferResponse(parameters={STATUS: pb.InferParameter(string_param=error.status)})
     inner = encode_stream_response(id_field + refused.SerializeToString())
@@ -178,9 +168,8 @@ def errors_end_stream(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
 def trailing_metadata(error: ServeError, request_id: str = "") -> tuple[tuple[str, str | bytes], ...]:
     """The trailing metadata of a refused call: the error's details, and the request's id, by which logs have it.
 
-    The details are a google.rpc.Status with a BadRequest that names the wrong field, as clients' libraries for gRPC's
-    richer error model read it (AIP-193, grpc_status.rpc_status). They have to hold the message whole, or libraries
-    refuse to read them: so a long message is not repeated as the description of the field, and a longer one has none.
+    The details are a google.rpc.Status with a BadRequest that names the wrong field (AIP-193). Libraries expect the
+    whole message: so a long one is not repeated as the description of the field, and a longer one has no details.
     """
     metadata: list[tuple[str, str | bytes]] = []
     message = str(error)

@@ -63,10 +63,7 @@ class TokenSealing:
     """Encrypts bytes into tokens, and decrypts them. Any thread may use it."""
 
     def __init__(self, keys: Sequence[bytes], most_bytes: int) -> None:
-        """Take keys of 32 bytes into use, of which the first encrypts and all decrypt, for tokens of so many bytes.
-
-        Raises StartError if the package `cryptography` is missing, or its OpenSSL is older than 3.2.
-        """
+        """Take 32-byte keys into use: the first encrypts, all decrypt. Raises StartError without AES-GCM-SIV."""
         try:
             from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
             from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -87,10 +84,7 @@ class TokenSealing:
         return _spelled(nonce + self._keys[0].encrypt(nonce, data, _CONTEXT))
 
     def open(self, token: str) -> bytes:
-        """Return the bytes that a token holds. Of the texts that base64 would read as the same bytes, one is a token.
-
-        Raises InvalidRequest if it is too large, not a token, altered, spelled otherwise, or of another key.
-        """
+        """Return the bytes of a token. Raises InvalidRequest if it is too large, altered, misspelled, or foreign."""
         if len(token) > self._most_characters:
             raise InvalidRequest(
                 f"the session's token has {len(token):,} characters; none has more than {self._most_characters:,}"
@@ -171,10 +165,7 @@ class SealedStates:
         self._allow_non_finite = settings.allow_non_finite
 
     def find(self, request: pb.ModelInferRequest, repository: Repository) -> tuple[ServedVersion, _Sealed | None]:
-        """Find the version that a request of a session asks, and what its token holds; None if it begins a session.
-
-        Raises InvalidRequest, SessionEnded if the token or its version is too old, and as `Repository.find` does.
-        """
+        """Find the version that a request asks, and what its token holds, or None. Raises SessionEnded, too."""
         token = request.parameters[SESSION].string_param
         if not token:
             raise InvalidRequest(
@@ -211,10 +202,7 @@ class SealedStates:
         return served, sealed
 
     def continue_from(self, sealed: _Sealed | None, checked: CheckedRequest, model: Model) -> CheckedRequest:
-        """Give a request the states of its token, if it has one, and have its final states encrypted.
-
-        Raises InvalidRequest if the model cannot be continued, or the states do not fit the request.
-        """
+        """Fill in the states of a token, if any, and have the final ones encrypted, or raise InvalidRequest."""
         signature = model.signature
         _refuse_uncontinuable(model)
         _refuse_large_states(signature, checked.batch)

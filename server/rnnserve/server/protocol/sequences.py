@@ -111,25 +111,17 @@ class Waiter(Protocol):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Sequence:
-    """What is kept of a sequence.
-
-    Attributes:
-        served, connection: The version and the connection that it began on.
-        owner: Gives the stream that its last request came on. An idle sequence keeps no stream that has ended.
-        states: The bytes of each state in the signature's order, each in row-major order; empty before the first run.
-        is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
-        waiting: Steps and requests that have arrived since. While there are any, one has its turn, or it is passed on.
-    """
+    """What is kept of a sequence."""
 
     key: _Key
-    served: ServedVersion
-    connection: str
-    owner: "weakref.ref[StreamOwner] | None" = None
-    states: tuple[bytes, ...] = ()
+    served: ServedVersion  # on which it began
+    connection: str  # on which it began
+    owner: "weakref.ref[StreamOwner] | None" = None  # the stream of its last request, while there is that
+    states: tuple[bytes, ...] = ()  # in the signature's order, each row-major; empty before the first run
     rows: int = 0  # size of their batch axis
     nbytes: int = 0
     used: float = 0.0  # when its last request arrived or was answered, in seconds on the clock of `clock`
-    is_over: bool = False
+    is_over: bool = False  # it has ended, or was not begun: what has arrived for it since is refused
     turn: "Step | None" = None  # the step that waits to be run, or is run
     is_passing: bool = False  # whether a thread is passing the turn on
     waiting: "deque[tuple[Step, Waiter]]" = dataclasses.field(default_factory=deque)
@@ -217,9 +209,8 @@ class Sequences:
     def leave(self, step: "Step", states: tuple[bytes, ...] | None, rows: int = 0) -> None:
         """Keep the states that a request has left, and pass its turn on; without states, it was refused.
 
-        A step that has no turn leaves nothing: after a failure in the middle of a batch, all of the batch may be
-        refused, the answered ones, too. If there is no memory left for the states, it raises TooManySequences, and the
-        step has its turn still.
+        A step without a turn leaves nothing: a failure in a batch may refuse answered ones, too. If there is no memory
+        left for the states, it raises TooManySequences, and the step has its turn still.
         """
         sequence = step.sequence
         with self._lock:
@@ -328,11 +319,10 @@ class Sequences:
         return NotFound(words)
 
     def _pass_turn(self, sequence: _Sequence) -> None:
-        """Give the turn to the request that has waited longest; refuse all that wait where the sequence is over.
+        """Give the turn to the request that has waited longest; refuse all that wait if the sequence is over.
 
-        A request that is refused in its turn passes it on before `take_turn` returns: then this loop goes on. Where
-        each did so by itself, 300 of them were more calls in calls than Python allows, and the sequence was held up for
-        good.
+        A request that is refused passes its turn on before `take_turn` returns, and this loop goes on: 300 calls in
+        calls would be more than Python allows.
         """
         with self._lock:
             if sequence.is_passing:
@@ -352,10 +342,7 @@ class Sequences:
             del next_one, step, waiter, error  # another thread may answer it now: it is not to be kept here
 
     def _next(self, sequence: _Sequence) -> "tuple[Step, Waiter, ServeError | None] | None":
-        """Take the next of the waiting requests, with the error that it is to be refused with.
-
-        None where none is left, or the last one has its turn still.
-        """
+        """Take the next waiting request, with the error to refuse it. None if there is none, or the turn is taken."""
         with self._lock:
             if sequence.turn is not None or not sequence.waiting:
                 sequence.is_passing = False
@@ -369,10 +356,7 @@ class Sequences:
 
 
 class Step:
-    """A request of a sequence, from its arrival to its answer.
-
-    It was checked for `asked_version`, and runs on `served`: the same version as it runs parts of sequences.
-    """
+    """A request of a sequence. It was checked for `asked_version`, and runs on that version's graph of parts."""
 
     __slots__ = ("_asked", "_rows", "_sequences", "asked_version", "control", "sequence", "served")
 
@@ -387,11 +371,7 @@ class Step:
         self.control = control
 
     def states(self, rows: int) -> tuple[bytes, ...] | None:
-        """The bytes of each state that a request of so many rows continues from.
-
-        None where it does not continue, or a state has run out of what the model takes: `with_states` says so.
-        Empty for the first request: its states are zeros, or those that it brings.
-        """
+        """The states that a request of so many rows continues from: () at first, None if they don't fit."""
         if self.control.starts:
             return ()
         states = self.sequence.states
@@ -401,11 +381,7 @@ class Step:
         return states if self.sequence.rows == rows else None
 
     def with_states(self, request: CheckedRequest) -> CheckedRequest:
-        """Give the request with the states that it continues from, asking for those that it leaves.
-
-        Raises InvalidRequest if it brings states in mid-sequence, has another number of rows than the sequence, or a
-        state has a value that the model does not take: a position at its end.
-        """
+        """Give the request the states that it continues from, and ask for new ones, or raise InvalidRequest."""
         sequence, signature = self.sequence, self.served.model.signature
         inputs = request.inputs
         if not self.control.starts:
@@ -439,19 +415,13 @@ class Step:
             ) from error
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Keep the states of a run, of whose outputs by name those asked for are returned; pass the turn on.
-
-        Raises TooManySequences if there is no memory left for them.
-        """
+        """Keep a run's states, pass the turn on, and return the outputs asked for. Raises TooManySequences."""
         states = [outputs[final.name].tobytes() for final in self.served.model.signature.states.values()]
         self.keep(tuple(states), self._rows)
         return {name: outputs[name] for name in self._asked}
 
     def keep(self, states: tuple[bytes, ...], rows: int) -> None:
-        """Keep the bytes of each state, in row-major order of its own shape, and pass the turn on.
-
-        Raises TooManySequences if there is no memory left for them.
-        """
+        """Keep the bytes of each state, in row-major order, and pass the turn on. Raises TooManySequences."""
         self._sequences.leave(self, states, rows)
 
     def fail(self) -> None:

@@ -73,10 +73,9 @@ class Service:
         live: LiveRepository | None = None,
         note_change: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
-        """Answer for a repository, or raise StartError if the key for sealed sessions cannot be used.
+        """Answer for a repository. Raises StartError if the key for sealed sessions cannot be used.
 
-        `live` makes changes of what serves, None where there are none. `note_change` is told which model a request has
-        loaded, or else unloaded.
+        `note_change` is told which model a request has loaded, or else unloaded.
         """
         self.repository = repository
         self.settings = settings
@@ -114,11 +113,7 @@ class Service:
         }
 
     def accept(self, payload: bytes, caller: Caller | None = None) -> tuple[ServedVersion, CheckedRequest]:
-        """Take the bytes of a ModelInfer request through request validation, to the version that it asks.
-
-        `caller` is None where the request cannot be of a sequence that is kept. Raises InvalidRequest, NotFound,
-        NotReady, PermissionDenied, SessionEnded or Unsupported.
-        """
+        """Validate the bytes of a ModelInfer request, for the version that it asks; no `caller`, no sequences."""
         request = parse_request(payload, self.settings)
         if caller is not None and caller.grant is not None:
             caller.grant.check_model(request.model_name)
@@ -198,10 +193,7 @@ class Service:
         return pb.ModelConfigResponse(config=config)
 
     def _model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        """Say what models have done: a version, all versions of a model that serve, or all that serve.
-
-        With workers, this one alone: /metrics has the sums.
-        """
+        """Say what models have done in this process: a version, all of a model, or all that serve."""
         if request.name:
             found = self.repository.find(request.name, request.version)
             names = [found.model.version] if request.version else self.repository.versions(request.name)
@@ -223,11 +215,7 @@ class Service:
         return response
 
     def _load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        """Load a model as its folder is now; answer when it serves. Other workers follow.
-
-        A model that is loaded already is loaded again as far as its files have changed. Versions that served before
-        serve on if it cannot be loaded.
-        """
+        """Load a model as far as its files have changed. Answer when it serves, or leave what served before."""
         live = self._explicit()
         model, is_kserves = _model_asked(request)
         for name in request.parameters:

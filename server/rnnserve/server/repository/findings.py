@@ -68,10 +68,7 @@ class GraphChoice:
 
 
 def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
-    """Choose the graph of a version for "cpu" or "cuda". Raise ArtifactError if the manifest names another file.
-
-    `wanted` is `AUTO`, `NATIVE` or `SCANNED`.
-    """
+    """Choose the graph of a version for a device. Raise ArtifactError if the manifest names another file."""
     if wanted == NATIVE:
         return GraphChoice(NATIVE, "since native was asked for")
     if device != "cpu":
@@ -90,11 +87,7 @@ def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What running a version has shown, beyond that its golden results come out right.
-
-    Attributes:
-        goes_by_steps: Whether requests that are run by steps, while others join and leave, give the bits of whole runs.
-    """
+    """What running a version has shown, beyond that its golden results come out right."""
 
     digest: str  # SHA-256 of the version's manifest, and so of the bytes that were run
     graph: GraphChoice  # which graph serves; all else was found of this one
@@ -104,7 +97,7 @@ class Findings:
     continues: bool  # whether sequences in parts give the answers of the whole, except for rounding
     is_cut: bool  # whether steps after the longest length may be left out, as the manifest says
     why_not_in_parts: str  # why sequences in parts do not give the bits of the whole; empty if they do
-    goes_by_steps: bool = False
+    goes_by_steps: bool = False  # whether runs by steps, as others join and leave, give the bits of whole runs
     parts: "Findings | None" = None  # the same of the graph that runs the parts of sequences, if that is another one
 
     @property

@@ -21,13 +21,10 @@ is read, so that a look costs some microseconds a file."""
 
 
 class ModelFolders:
-    """Where the models of a server lie: each in a folder of its name, or one in the repository's folder itself.
+    """Where models lie: in folders of a repository, or, as KServe mounts it, one model in the folder itself (`only`).
 
-    The first is a repository. The second is what is mounted where a platform serves one model, as KServe does; the name
-    of the folder says nothing then, and the model has one of its own.
-
-    `only` names the one model; None for a repository. Files that are read must lie in the folder `inside`, after all
-    links (None: anywhere): if what serves may change, whoever writes there must not make the server read other files.
+    Files that are read must lie in the folder `inside`, after all links (None: anywhere): if what serves may change,
+    whoever writes there must not make the server read other files.
     """
 
     def __init__(self, root: Path, only: str | None = None, *, may_change: bool = False) -> None:

@@ -63,10 +63,7 @@ class Refused(Exception):
 
 
 class LoadChecks:
-    """A process that checks versions, one after the other; another one takes its place if a version has ended it.
-
-    For one thread, except `stop`.
-    """
+    """A process that checks versions one by one, and is replaced if one ends it. For one thread, except `stop`."""
 
     def __init__(self) -> None:
         """Start the process, which imports what it needs meanwhile. Raise StartError if none can be started."""
@@ -79,10 +76,7 @@ class LoadChecks:
         self._start()
 
     def begin(self, check: LoadCheck) -> None:
-        """Begin to check a version; `outcome` returns what came of it.
-
-        Raise StartError if no process can be started, Stopped if `stop` was called.
-        """
+        """Begin to check a version; `outcome` returns the result. Raise StartError, or Stopped if `stop` was called."""
         process = self._process or self._start()
         try:
             if not self._is_ready:
@@ -152,11 +146,7 @@ class LoadChecks:
 
 
 def check_version(check: LoadCheck) -> dict[str, Any]:
-    """Check a version in this process, with limits of memory and processor time.
-
-    Return {"findings": …} for a version that may serve, {"refused": "why"} for another one, and {"start_error": "why"}
-    if no version can be checked.
-    """
+    """Check a version in this process. Return {"findings": …}, {"refused": why} or {"start_error": why}."""
     # Here, since it imports onnxruntime: a server starts the process before it needs that itself.
     from rnnserve.server.repository.load_version import try_version
 

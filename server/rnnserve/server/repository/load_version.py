@@ -69,8 +69,7 @@ def try_version(check: LoadCheck) -> Findings:
 def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_finite: bool = False) -> Model:
     """Load the graph of a version that serves, and verify its digests, its signature and its golden results here.
 
-    With the findings of `try_version` (`known`), only the golden cases are run. Raises ArtifactError, which names the
-    file, if anything does not hold or the version has changed since it was tried, and StartError for no device.
+    With the findings of `try_version` (`known`), only the golden cases are run. Raises ArtifactError or StartError.
     """
     artifact = _read(check, None if known is None else known.graph.file)
     if known is None:
@@ -250,10 +249,7 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
 
 
 def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
-    """Return the manifest with the inferred states among its inputs and outputs, as the graph of parts has them.
-
-    Raise ArtifactError if it names another file, or a state is not paired.
-    """
+    """Return the manifest with the inferred states of the graph of parts. Raise ArtifactError if they don't fit."""
     parts = manifest.parts
     if parts.file != PARTS:
         raise ArtifactError(f'{MANIFEST}: has states in "{parts.file}"; expected {PARTS}')
@@ -299,12 +295,7 @@ _MOST_VALUES = 1 << 20
 
 
 def clock_of_runs(device: str, threads: int) -> Callable[[], float]:
-    """Choose the clock by which runs are timed, in seconds.
-
-    A run on the calling thread alone is timed by that thread's processor time: by the wall clock, what else the machine
-    does while a model is loaded would decide how its requests are batched as long as it serves. A GRU of 128, loaded
-    beside other work, was taken for a model that needs a thread of its own.
-    """
+    """Choose the clock of runs: processor time, which other work does not distort, if they take one thread."""
     return time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
 
 

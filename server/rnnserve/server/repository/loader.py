@@ -168,10 +168,7 @@ class Loader:
         return outcome
 
     def wait(self) -> None:
-        """Wait until the first load has ended; or something serves, and others have delayed it for as long as they may.
-
-        Raise StartError if no version may serve, with the reasons, a line each; or the device cannot be had.
-        """
+        """Wait until the first load has ended, or it may be left to go on. Raise StartError if no version may serve."""
         while not futures.wait([self._first], _LOOK_SECONDS).done:
             if time.monotonic() - self._served_at > self._patience and self._models.served():
                 return

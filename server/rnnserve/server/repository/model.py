@@ -64,15 +64,12 @@ one request of 16,384 rows of 64 steps that was 460 MB for good, and is 62 MB wi
 class Model:
     """A version that may serve. Compared by identity, so that it can be a key.
 
-    Attributes:
-        name, version: The repository's folder, and a number, as text.
-        parts: The same on a graph with inferred states, which runs the parts of sequences; None if this one does, or
-            none may be sent.
-        faults: What has shown while it served that its manifest is wrong: the first such error, for its status.
+    `parts` is the same on a graph with inferred states, for the parts of sequences. It is None if this one runs them,
+    or nothing may. `faults` has the first error that has shown while it served that its manifest is wrong.
     """
 
     name: str
-    version: str
+    version: str  # a number
     manifest: manifest_pb2.Manifest
     signature: Signature
     device: str  # "cpu" or "cuda": where it runs
@@ -124,10 +121,9 @@ class Model:
         return model if model.goes_by_steps else None
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
-        """Run requests as one batch, or a single large request in parts of its rows.
+        """Run requests as one batch, or a large one in parts of its rows, and return the outputs of each, by name.
 
-        Return for each request the outputs that it asked for, by name, in its own shapes. Raise InvalidRequest if
-        onnxruntime refuses their values, or an answer is not finite and has to be.
+        Raise InvalidRequest if onnxruntime refuses their values, or an answer is not finite and has to be.
         """
         if len(requests) == 1 and self.signature.batching is not Batching.ALONE:
             parts = split_rows(requests[0], self.signature, self.cost.max_points)
@@ -168,10 +164,7 @@ class Model:
     def run_arrays(
         self, names: list[str], feeds: Mapping[str, Array], options: ort.RunOptions = RUN_OPTIONS
     ) -> list[Array]:
-        """Run arrays as they are: every input by name, with as many rows as the signature says for a run.
-
-        Raises InvalidRequest if onnxruntime refuses their values, and WrongOutputSize if an output has another size.
-        """
+        """Run arrays as they are: all inputs, padded. Raises InvalidRequest for their values, or WrongOutputSize."""
         try:
             results: list[Array] = self.session.run(names, feeds, options)
         except _KERNEL_ERRORS as error:

@@ -15,10 +15,7 @@ class ModelState(NamedTuple):
 
 
 def lost_models(before: Mapping[str, ModelState], after: Mapping[str, ModelState]) -> list[str]:
-    """Name what one server serves and another, which loads the same repository later, can't: "scale: version 2".
-
-    A model or version that is no longer in the repository, or that is no longer chosen, isn't lost.
-    """
+    """Name what one server serves and a later one can't, though its folder is there and chosen: "scale: version 2"."""
     lost = []
     for name, model in before.items():
         now = after.get(name)

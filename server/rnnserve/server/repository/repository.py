@@ -31,11 +31,10 @@ NOT_LOADED = "is not loaded; RepositoryModelLoad loads it"
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Whether a version serves.
+    """Whether a version serves: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
 
-    `state` is `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index. `reason` is why it is unavailable,
-    why what its folder holds now does not serve in its place, or what its runs have shown to be wrong with it.
-    `is_fault` if it was to serve, and its files are bad.
+    `reason` is why not, or why not as its folder is now, or what its runs have shown to be wrong. `is_fault` if it was
+    to serve, and its files are bad.
     """
 
     state: str
@@ -69,16 +68,13 @@ class ServedVersion:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What is known of a model, of versions by number. It never changes: `dataclasses.replace` makes another one.
-
-    The server isn't ready without a model that `is_needed`. One that was added later isn't needed until it serves.
-    """
+    """What is known of a model, of versions by number. It never changes: `dataclasses.replace` makes another one."""
 
     versions: Mapping[int, Status]
     served: Mapping[int, ServedVersion] = dataclasses.field(default_factory=dict)
     reason: str = ""  # why no version could be checked
     is_wanted: bool = True  # whether its versions are to be loaded
-    is_needed: bool = True
+    is_needed: bool = True  # for the server to be ready; one that was added later is, from when it serves
 
     @property
     def is_loading(self) -> bool:

@@ -114,11 +114,7 @@ class Parts(NamedTuple):
 
 
 def try_parts(run: Run, signature: Signature, trials: TrialRequests) -> Parts:
-    """Run sequences whole, and cut into parts, and compare the answers.
-
-    They are the same for a recurrence that reads forwards, whose states are all declared; not for a bidirectional
-    one, which reads from the end, too, nor for an output that needs all steps at once, such as their mean.
-    """
+    """Run sequences whole and in parts, and compare: they agree for recurrences forwards, all states declared."""
     if not signature.states:
         return Parts("no output is declared as the state that an input continues from (states= of publish)", False)
     for name, final in signature.states.items():

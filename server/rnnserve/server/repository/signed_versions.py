@@ -34,10 +34,9 @@ class SignatureGate:
     def check(
         self, folder: Path, name: str, numbers: Iterable[int], config: bytes, inside: Path | None
     ) -> dict[int, Signed | ArtifactError]:
-        """Verify that versions in a model's folder are signed as those that they are to serve as, beside this config.
+        """Return for each version who has signed what, beside this config, or why it may not serve.
 
-        Return for each one who has signed what (each file that is loaded must have the digest that was signed), or why
-        it may not serve. Raise SignatureError if none is signed as it must be, so that the config may not be parsed.
+        Raise SignatureError if none is signed as it must be, so that the config may not be parsed.
         """
         found: dict[int, Signed | ArtifactError] = {}
         for number in sorted(numbers, reverse=True):

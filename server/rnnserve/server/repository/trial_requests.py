@@ -31,8 +31,7 @@ class TrialRequests:
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0, *, compared_steps: int = 0) -> None:
         """Read the golden cases. Raise ArtifactError if the inputs of one are not those of the signature.
 
-        A model that amplifies rounding has short cases only, so sequences may also have `compared_steps`: steps of the
-        longest sequences that were compared with eager when the version was published; 0 for none.
+        Sequences may also have `compared_steps`: steps of the longest that were compared with eager; 0 for none.
         """
         for number, case in enumerate(cases):
             _check_inputs(f"{GOLDEN}: case {number}", signature, case.inputs)

@@ -240,10 +240,6 @@ class ServedTls:
 
     gRPC asks for what is new at each new connection, before its handshake, and waits: it is handed what has been read
     and checked before, by `TlsWatch`. Connections that are open keep what they have.
-
-    Attributes:
-        credentials: For the port.
-        watch: Looks at the files, once it has been started.
     """
 
     def __init__(self, files: TlsFiles) -> None:

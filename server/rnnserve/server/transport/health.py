@@ -34,17 +34,10 @@ _MAX_NAME = 1000
 
 
 class HealthService:
-    """The states of the services: of the server and its inference service together, and of each model.
-
-    Requests and responses are bytes. Answers raise InvalidRequest if the bytes are no request, NotFound if the service
-    is not known, and what the gate raises.
-    """
+    """The states of the server, with its inference service, and of each model. Messages are bytes."""
 
     def __init__(self, names: tuple[str, ...], repository: Repository, *, look_seconds: float = 1.0) -> None:
-        """Start with none serving. `names` are the services that serve together; the empty name is the server.
-
-        A watch looks each `look_seconds` whether its model's state has changed, or its call has ended.
-        """
+        """Start with none serving. `names` serve together. Watches look each `look_seconds`."""
         self._names = names
         self._look_seconds = look_seconds
         self._repository = repository

@@ -32,11 +32,9 @@ def read_signature(
     file: str = MODEL,
     defaults: Mapping[str, Array] = MappingProxyType({}),
 ) -> Signature:
-    """Read the signature from the inputs and outputs of a session of `file`, and compare the manifest with it.
+    """Read the signature from a session of `file`, and compare the manifest with it. Raises ArtifactError.
 
     `defaults` stand for inputs that are left out, by name, if the manifest says that they are recorded.
-
-    Raises ArtifactError if graph and manifest disagree, or if such a signature cannot be served.
     """
     given = _specs(inputs, manifest.inputs, file)
     twice = next((spec for spec in given.values() if spec.relates_steps), None)

@@ -48,11 +48,7 @@ def axis_name(spec: TensorSpec, axis: int) -> str:
 
 
 def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
-    """Return what is wrong with the shape of an input on its own.
-
-    An axis whose size a request chooses must be 1 or more, or within the limits that the model was published with;
-    every other axis has the size that the model was built with.
-    """
+    """Return what is wrong with an input's shape on its own: fixed sizes, or limits of those of a request."""
     shape = list(shape)
     if len(shape) > _MAX_AXES:
         return f'input "{spec.name}" has {len(shape):,} axes; it is {spec}'
@@ -310,10 +306,7 @@ def all_finite(array: Array) -> bool:
 
 
 def are_finite(data: bytes) -> bool:
-    """Whether every number of an FP32 tensor is finite, from its bytes.
-
-    NaN, infinity and what exceeds 1.7e38 have a highest byte of 0x7F or 0xFF; few others need a closer look.
-    """
+    """Whether all numbers of an FP32 tensor are finite: few others have a highest byte of 0x7F or 0xFF."""
     highest = data[3::4]
     # Numbers are found four times as fast as bytes objects of length 1.
     return (0x7F not in highest and 0xFF not in highest) or all_finite(np.frombuffer(data, "<f4"))

@@ -5,7 +5,6 @@ second, and do the same. One that is started later begins with what is written t
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import logging
@@ -24,18 +23,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until a change that a worker couldn't make is tried again; each time twice as many."""
-
-
-@dataclasses.dataclass
-class _Missed:
-    """A change that this worker couldn't make yet."""
-
-    number: int  # number of the change: a later one of the same model takes its place
-    pause: float = _FIRST_PAUSE / 2  # seconds between the last try and the next
-    retry_at: float = 0.0  # when it is tried again, on the monotonic clock
-    reason: str = ""  # what the log has said last
+_AGAIN_SECONDS = 5.0
+"""Seconds until a change that a worker couldn't make is tried again."""
 
 
 class DesiredModels:
@@ -45,7 +34,8 @@ class DesiredModels:
         """Read what is desired now. The file need not be there; workers may write to its folder."""
         self._path = path
         self._done = {name: number for name, (number, _) in self._read().items()}
-        self._missed: dict[str, _Missed] = {}
+        # Changes that it couldn't make: by model the change's number, when it is tried again, and why it failed.
+        self._missed: dict[str, tuple[int, float, str]] = {}
 
     def start_with(self, wanted: Collection[str] | None, present: Collection[str]) -> Collection[str]:
         """Name the models to load at the start: of `wanted` (None: all `present`), as changed since."""
@@ -86,13 +76,8 @@ class DesiredModels:
     def catch_up(self, live: LiveRepository, now: float) -> None:
         """Make the changes of other workers that are due. Raises ShuttingDown if the server is stopping."""
         for name, (number, is_loaded) in self._read().items():
-            if number <= self._done.get(name, 0):
-                self._missed.pop(name, None)
-                continue
-            missed = self._missed.get(name)
-            if missed is None or missed.number != number:
-                missed = self._missed[name] = _Missed(number)
-            if now < missed.retry_at:
+            tried, retry_at, said = self._missed.get(name, (0, 0.0, ""))
+            if number <= self._done.get(name, 0) or (tried == number and now < retry_at):
                 continue
             words = f"another worker has {'loaded' if is_loaded else 'unloaded'} {name}"
             try:
@@ -101,14 +86,12 @@ class DesiredModels:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
                 reason = str(error) if isinstance(error, ServeError) else repr(error)
-                missed.pause = min(2 * missed.pause, _LONGEST_PAUSE)
-                missed.retry_at = now + missed.pause
-                if reason != missed.reason:
-                    missed.reason = reason
+                self._missed[name] = number, now + _AGAIN_SECONDS, reason
+                if (tried, said) != (number, reason):
                     _log.error("%s, and this one cannot: %s; it tries again", words, reason)
             else:
                 self._done[name] = max(number, self._done.get(name, 0))
-                if missed.reason:
+                if self._missed.pop(name, None) is not None:
                     _log.info("%s, and now this one has, too", words)
 
     def _read(self) -> dict[str, tuple[int, bool]]:

@@ -161,10 +161,8 @@ class Supervisor:
         end_gateway: Callable[[], bool] = lambda: True,
         totals: Totals | None = None,
     ) -> None:
-        """Prepare; `run` starts the workers.
+        """Prepare; `run` starts the workers. `command` makes a worker's command line from the arguments for it alone.
 
-        `command` makes a worker's command line from the arguments for it alone. SIGTERM and SIGINT end the workers, a
-        second one at once; SIGHUP rolls them; SIGUSR1 is passed on.
         `end_gateway` ends the HTTP gateway, before the workers, and says whether it has ended.
         """
         self._command = command
@@ -184,8 +182,7 @@ class Supervisor:
     def run(self, on_ready: Callable[[], None]) -> int:
         """Start the workers, and replace those that end or hang, until a signal asks for the end.
 
-        Returns 0, or 128 and the signal's number if a second signal asked for the end at once. Raises StartError if a
-        worker ends before all were ready for the first time: it would end again and again.
+        Returns 0, or 128 and the number of a second signal. Raises StartError if a worker ends before all were ready.
         """
         looked = time.monotonic()
         try:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rnnserve.export.recurrence.capture import capture
-from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Limits, resize, within
 from rnnserve.export.recurrence.refusals import FixedSize, NotRolled, RaisedInCapture
 from rnnserve.export.recurrence.roll.conditions import Condition, conditions_on
 from rnnserve.export.recurrence.roll.emission import Rolled
@@ -19,7 +19,6 @@ from rnnserve.export.recurrence.roll.items import Item, items_of
 from rnnserve.export.recurrence.roll.simplification import Clamped, simplify
 from rnnserve.export.recurrence.roll.sweeping import rolled
 from rnnserve.export.recurrence.roll.tracing import Traced, make_functional, traced
-from rnnserve.export.recurrence.sizes import Limits, within
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.protos.protocol_words import BATCH
 
