@@ -49,7 +49,7 @@ def usual(cases):
 def test_recurrence_that_amplifies_rounding_gets_shorter_rows_that_replay():
     """Eight times the recurrent weights double every difference at every step."""
     wild, calm = classifier("rnn", factor=8, hidden=16), classifier("rnn", hidden=16)
-    golden = make_cases(*wild, wild[1].eager)
+    golden = make_cases(wild[0], wild[1], wild[1].eager)
     cases = golden.cases
     longest = [int(case.inputs["lengths"].max()) for case in usual(cases)]
     expected = [int(case.inputs["lengths"].max()) for case in usual(cases_of(*calm))]

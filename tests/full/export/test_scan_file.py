@@ -1,5 +1,7 @@
 """model.scan.onnx is published where it holds, and left out, with the reason, where it does not."""
 
+from argparse import Namespace
+
 import numpy as np
 import onnx
 import pytest
@@ -84,5 +86,6 @@ def test_one_that_computes_something_else_is_left_out_and_it_is_said(last, tmp_p
     said = "it does not give the golden results: case" if proof_is_blind else "it computes something else: onnx"
     assert done.unlowered.startswith(said)
     assert " (and " in done.unlowered
-    (line,) = [line for line in _lines(done, with_table=False) if line.startswith("there is no model.scan.onnx")]
+    printed = Namespace(table=False, sign_key=None)
+    (line,) = [line for line in _lines(done, printed) if line.startswith("there is no model.scan.onnx")]
     assert line == f"there is no model.scan.onnx: {done.unlowered}"
