@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     UnsupportedOperatorException,
 )
+from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.onnx._internal.exporter._errors import DispatchError
 from torch.onnx._internal.exporter._registration import ONNXRegistry
@@ -54,7 +55,6 @@ __all__ = [
     "enable_python_dispatcher",
     "expressions_of",
     "function_modes",
-    "functional_of",
     "internal",
     "is_of_a_transform",
     "least_of",
@@ -66,7 +66,6 @@ __all__ = [
     "replacements_seen",
     "schema_of",
     "set_argument_checks",
-    "share_memory",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -75,6 +74,7 @@ __all__ = [
     "version_of",
     "weight_names",
     "without_printed_graphs",
+    "without_writes",
     "written_module",
 ]
 
@@ -199,12 +199,14 @@ def internal(name: str, overload: str = "default") -> Any:  # noqa: ANN401 - an 
     return getattr(getattr(torch.ops.aten, name), overload)
 
 
-def functional_of(target: Any) -> Any:  # noqa: ANN401 - an operator
-    """Return the operator that computes what another one writes; None if there is none."""
-    if not isinstance(target, OpOverload):
-        return None
-    packet = getattr(torch.ops.aten, target.overloadpacket.__name__.removesuffix("_"), None)
-    return getattr(packet, target._overloadname, None)
+def without_writes(program: fx.GraphModule) -> Callable[..., Any]:
+    """Return what computes the same by operators that write to no tensor, at the same lines of the user's code."""
+
+    def run(*given: Any) -> Any:  # noqa: ANN401 - the program's
+        with torch.fx.traceback.preserve_node_meta():
+            return fx.Interpreter(program).run(*tree_leaves(given))
+
+    return dispatch_functionalize(run, FunctionalTensorMode(pre_dispatch=True, export=True))
 
 
 def weight_names(module: nn.RNNBase) -> list[str]:
@@ -233,11 +235,6 @@ def lines_of(meta: Mapping[str, Any]) -> Iterator[None]:
     with torch.fx.traceback.preserve_node_meta():
         torch.fx.traceback.current_meta.update(meta)
         yield
-
-
-def share_memory(one: Tensor, other: Tensor) -> bool:
-    """Whether one tensor is a view of another, both without values."""
-    return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
 def is_of_a_transform(tensor: Tensor) -> bool:
