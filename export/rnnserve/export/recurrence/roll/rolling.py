@@ -58,13 +58,14 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
     """Capture a module whose Python code fixes the size of an axis, most often by a loop over it."""
     ordered = sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH))
     points = _points(ordered, limits)
-    looped = [name for name in ordered if min(point[name] for point in points) >= _FEWEST_STEPS]
+    taken = {name: {point[name] for point in points[:_FEW]} for name in ordered}
+    looped = [name for name in ordered if min(taken[name]) >= _FEWEST_STEPS and len(taken[name]) >= _FEW - 1]
     if not looped:
         low, high = limits.get(ordered[0], (1, None))
         raise NotRolled(
             f'the module takes too few sizes of the axis "{ordered[0]}", {low} to {high}, for its loops to be found'
         )
-    fewest = min(point[name] for point in points for name in looped)
+    fewest = min(min(taken[name]) for name in looped)
     traces: list[_Trace] = []
 
     def rolled_at(count: int) -> list[Element]:
@@ -114,13 +115,13 @@ class _Trace(NamedTuple):
 
 
 def _points(ordered: Sequence[str], limits: Limits) -> list[dict[str, int]]:
-    """Give sizes to trace at, within those that the module takes; those of an axis that takes few are too small."""
+    """Give sizes to trace at, of those that the module takes."""
     columns = []
     for name, usual in zip(ordered, itertools.cycle(_SIZES)):
         low, high = limits.get(name, (1, None))
         shift = max(low - min(usual), 0)
         if high is not None:
-            shift = min(shift, high - max(usual))
+            shift = min(shift, max(high - max(usual[:_FEW]), _FEWEST_STEPS - min(usual)))
         columns.append([within(size + shift, name, limits) for size in usual])
     return [dict(zip(ordered, sizes, strict=True)) for sizes in zip(*columns, strict=True)]
 
